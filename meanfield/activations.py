@@ -1,0 +1,185 @@
+"""Activations: plain scalar functions σ and σ', compiled elsewhere for every device and dtype.
+
+A new activation is two scalar functions and one line in TABLE. The functions call exp, log1p, tanh,
+erf, sin and cos by bare name: `backends/formulas.py` binds those names to fast accurate versions.
+They must let NaN through (write `0.0 if z < 0.0 else z`, not `z if z > 0.0 else 0.0`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, erf, exp, log1p, sin, tanh
+
+TWO_OVER_SQRT_PI = 1.1283791670955126
+INV_SQRT_2 = 0.7071067811865476
+INV_SQRT_2PI = 0.3989422804014327
+
+
+@dataclass(frozen=True)
+class Activation:
+    """σ: R → R and its derivative, as scalar Python functions of one float.
+
+    value_and_slope z -> (σ(z), σ'(z)) is optional and saves work where the two share a term.
+    homogeneity p means σ(cz) = c^p σ(z) for c > 0: then |w|² + b² - p|a|² is conserved by the flow
+    (THEORY.md, section 2). smooth = False says that σ' jumps, so integrators lose order there.
+    """
+
+    name: str
+    value: Callable[[float], float]
+    slope: Callable[[float], float]
+    value_and_slope: Callable[[float], tuple[float, float]] | None = None
+    homogeneity: float | None = None
+    smooth: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"Activation: name must be a non-empty string; got {self.name!r}.")
+        for field in ("value", "slope"):
+            if not callable(getattr(self, field)):
+                raise TypeError(f"Activation {self.name!r}: {field} must be a scalar function of z; got {getattr(self, field)!r}.")
+
+
+def relu(z):
+    return 0.0 if z < 0.0 else z
+
+
+def relu_slope(z):
+    return 1.0 if z > 0.0 else 0.0
+
+
+def tanh_value(z):
+    return tanh(z)
+
+
+def tanh_slope(z):
+    t = tanh(z)
+    return 1.0 - t * t
+
+
+def tanh_both(z):
+    t = tanh(z)
+    return t, 1.0 - t * t
+
+
+def erf_value(z):
+    return erf(z)
+
+
+def erf_slope(z):
+    return TWO_OVER_SQRT_PI * exp(-z * z)
+
+
+def sigmoid(z):
+    e = exp(-abs(z))  # never overflows; keeps relative accuracy in the left tail
+    return (e if z < 0.0 else 1.0) / (1.0 + e)
+
+
+def sigmoid_slope(z):
+    e = exp(-abs(z))
+    return e / ((1.0 + e) * (1.0 + e))
+
+
+def sigmoid_both(z):
+    e = exp(-abs(z))
+    r = 1.0 / (1.0 + e)
+    return (e if z < 0.0 else 1.0) * r, e * r * r
+
+
+def softplus(z):
+    return (0.0 if z < 0.0 else z) + log1p(exp(-abs(z)))
+
+
+def softplus_both(z):
+    e = exp(-abs(z))
+    return (0.0 if z < 0.0 else z) + log1p(e), (e if z < 0.0 else 1.0) / (1.0 + e)
+
+
+def gelu(z):
+    return 0.5 * z * (1.0 + erf(INV_SQRT_2 * z))
+
+
+def gelu_slope(z):
+    return 0.5 * (1.0 + erf(INV_SQRT_2 * z)) + INV_SQRT_2PI * z * exp(-0.5 * z * z)
+
+
+def gelu_both(z):
+    half = 0.5 * (1.0 + erf(INV_SQRT_2 * z))
+    return z * half, half + INV_SQRT_2PI * z * exp(-0.5 * z * z)
+
+
+def sin_value(z):
+    return sin(z)
+
+
+def sin_slope(z):
+    return cos(z)
+
+
+def square(z):
+    return z * z
+
+
+def square_slope(z):
+    return 2.0 * z
+
+
+def linear(z):
+    return z
+
+
+def linear_slope(z):
+    return 1.0 + 0.0 * z
+
+
+def leaky_relu(slope: float = 0.01) -> Activation:
+    """σ(z) = z for z > 0, slope·z otherwise; by name: "leaky_relu" (slope 0.01) or "leaky_relu(0.2)"."""
+    r = float(slope)
+
+    def leaky(z):
+        return r * z if z < 0.0 else z
+
+    def leaky_slope(z):
+        return 1.0 if z > 0.0 else r
+
+    name = "leaky_relu" if r == 0.01 else f"leaky_relu({r!r})"
+    return Activation(name, leaky, leaky_slope, homogeneity=1.0, smooth=False)
+
+
+TABLE: dict[str, Activation] = {
+    activation.name: activation
+    for activation in (
+        Activation("relu", relu, relu_slope, homogeneity=1.0, smooth=False),
+        leaky_relu(),
+        Activation("tanh", tanh_value, tanh_slope, tanh_both),
+        Activation("erf", erf_value, erf_slope),
+        Activation("sigmoid", sigmoid, sigmoid_slope, sigmoid_both),
+        Activation("softplus", softplus, sigmoid, softplus_both),
+        Activation("gelu", gelu, gelu_slope, gelu_both),
+        Activation("sin", sin_value, sin_slope),
+        Activation("square", square, square_slope, homogeneity=2.0),
+        Activation("linear", linear, linear_slope, homogeneity=1.0),
+    )
+}
+
+_LEAKY = re.compile(r"leaky_relu\(([^)]+)\)")
+
+
+def get(activation: str | Activation) -> Activation:
+    """The Activation of that name (see TABLE), or the one given. Unknown names raise with the nearest."""
+    if isinstance(activation, Activation):
+        return activation
+    if not isinstance(activation, str):
+        raise TypeError(f"activation must be a name or an mf.Activation; got {activation!r}.")
+    if activation in TABLE:
+        return TABLE[activation]
+    if match := _LEAKY.fullmatch(activation):
+        try:
+            return leaky_relu(float(match[1]))
+        except ValueError:
+            raise ValueError(f'the slope in {activation!r} is not a number; write for example "leaky_relu(0.2)".') from None
+    nearest = difflib.get_close_matches(activation, TABLE, n=1)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    raise ValueError(f"unknown activation {activation!r}.{hint} Known: {', '.join(TABLE)}; or pass an mf.Activation(name, value, slope).")

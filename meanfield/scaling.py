@@ -1,0 +1,65 @@
+"""The output scale s = α m^(1-γ): the one number between the mean-field and the lazy limit.
+
+γ = 1 is the mean-field scaling (neurons travel), γ = 1/2 the NTK scaling (neurons stay put).
+THEORY.md, section 1; α is the scale of Chizat, Oyallon and Bach (2019).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """f(x) = α m^(-γ) Σ_k φ(θ_k; x) = s ∫ φ dμ with s = α m^(1-γ).
+
+    gamma any finite real, alpha > 0. Time is the flow time t, comparable for every γ, α and m:
+    one explicit Euler step dt is gradient descent on R with learning rate η = dt·m/s².
+    """
+
+    gamma: float = 1.0
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "alpha"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise TypeError(f"Scaling: {name} must be a finite number; got {value!r}.")
+            object.__setattr__(self, name, float(value))
+        if self.alpha <= 0:
+            raise ValueError(f"Scaling: alpha must be positive; got {self.alpha}.")
+
+    def output_scale(self, m: int) -> float:
+        """s = α m^(1-γ)."""
+        if m < 1:
+            raise ValueError(f"the width m must be at least 1; got {m}.")
+        return self.alpha * float(m) ** (1.0 - self.gamma)
+
+    def learning_rate(self, dt: float, m: int) -> float:
+        """η = dt·m/s²: the gradient-descent rate on R of one Euler step dt (uniform masses)."""
+        return dt * m / self.output_scale(m) ** 2
+
+    def flow_time(self, learning_rate: float, steps: int, m: int) -> float:
+        """t = steps·η·s²/m: the flow time that `steps` of gradient descent with rate η cover."""
+        return steps * learning_rate * self.output_scale(m) ** 2 / m
+
+    def describe(self, m: int, dt: float) -> str:
+        """One line: γ, α, s and what a step dt of flow time means in gradient-descent terms."""
+        regime = {1.0: "mean-field", 0.5: "NTK"}.get(self.gamma, "intermediate" if 0.5 < self.gamma < 1 else "outside [1/2, 1]")
+        return (
+            f"gamma = {self.gamma:g} ({regime}), alpha = {self.alpha:g}, m = {m}, s = {self.output_scale(m):.6g}; "
+            f"a step dt = {dt:.6g} of flow time is gradient descent with learning rate {self.learning_rate(dt, m):.6g} on R"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Scaling:
+        return cls(**data)
+
+
+MEAN_FIELD = Scaling(gamma=1.0)
+NTK = Scaling(gamma=0.5)

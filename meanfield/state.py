@@ -1,0 +1,111 @@
+"""State: the particles at one time. A frozen value; a step makes a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+def column_names(dim: int, outputs: int) -> list[str]:
+    """Names of the columns of θ: a0 … w0 … b."""
+    return [f"a{j}" for j in range(outputs)] + [f"w{j}" for j in range(dim)] + ["b"]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """μ = Σ_k p_k δ_{θ_k}: theta (m, p) with columns [a | w | b], p = K + d + 1, and masses p_k (m,).
+
+    mass defaults to 1/m and sums to 1. step and t say when; origin = (law, seed) says from where, or None.
+    The arrays are read-only copies in float64 or float32. outputs = 0 is for pairwise energies on whole rows:
+    then p = d and the views a, w, b are absent.
+    """
+
+    theta: np.ndarray
+    outputs: int = 1
+    mass: np.ndarray = None  # type: ignore[assignment]
+    step: int = 0
+    t: float = 0.0
+    origin: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        theta = np.asarray(self.theta)
+        if theta.ndim != 2:
+            raise ValueError(f"theta must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use theta[:, None].")
+        if theta.dtype.kind not in "fiu":
+            raise TypeError(f"theta must be real numbers; got dtype {theta.dtype}.")
+        if not isinstance(self.outputs, (int, np.integer)) or self.outputs < 0:
+            raise ValueError(f"outputs must be an integer K >= 1 (0 for pairwise energies); got {self.outputs!r}.")
+        m, p = theta.shape
+        if m < 1:
+            raise ValueError("theta has no particles: the width m must be at least 1.")
+        if self.outputs and p < self.outputs + 2:
+            raise ValueError(f"theta (m, p) needs p = K + d + 1 >= {self.outputs + 2} columns [a | w | b] for K = {self.outputs} outputs; got p = {p}.")
+        theta = np.array(theta, dtype=theta.dtype if theta.dtype in (np.float32, np.float64) else np.float64, order="C")
+        bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))
+        if bad.size:
+            raise ValueError(f"theta has NaN or infinite values in {bad.size} of {m} particles, first in particle {bad[0]}.")
+        object.__setattr__(self, "outputs", int(self.outputs))
+        object.__setattr__(self, "step", int(self.step))
+        object.__setattr__(self, "t", float(self.t))
+        object.__setattr__(self, "mass", _masses(self.mass, m))
+        theta.flags.writeable = False
+        object.__setattr__(self, "theta", theta)
+
+    @classmethod
+    def trusted(cls, theta: np.ndarray, outputs: int, mass: np.ndarray, step: int, t: float, origin: Any = None) -> State:
+        """A State without checks or copies, for arrays the engine made; may hold NaN after a divergence."""
+        state = object.__new__(cls)
+        for array in (theta, mass):
+            array.flags.writeable = False
+        for name, value in zip(("theta", "outputs", "mass", "step", "t", "origin"), (theta, outputs, mass, step, t, origin), strict=True):
+            object.__setattr__(state, name, value)
+        return state
+
+    @property
+    def m(self) -> int:
+        return self.theta.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """d, the input dimension (p itself for outputs = 0)."""
+        return self.theta.shape[1] - (self.outputs + 1 if self.outputs else 0)
+
+    @property
+    def a(self) -> np.ndarray:
+        """Output weights (m, K)."""
+        return self._columns(0, self.outputs)
+
+    @property
+    def w(self) -> np.ndarray:
+        """Input weights (m, d)."""
+        return self._columns(self.outputs, -1)
+
+    @property
+    def b(self) -> np.ndarray:
+        """Biases (m,)."""
+        return self._columns(-1, None)[:, 0]
+
+    def _columns(self, start: int, stop: int | None) -> np.ndarray:
+        if not self.outputs:
+            raise ValueError("this State has outputs = 0 (whole rows of a pairwise energy): it has no a, w, b.")
+        return self.theta[:, start:stop]
+
+    def __repr__(self) -> str:
+        return f"State(m={self.m}, d={self.dim}, K={self.outputs}, step={self.step}, t={self.t:g}, {self.theta.dtype})"
+
+
+def _masses(mass: Any, m: int) -> np.ndarray:
+    if mass is None:
+        mass = np.full(m, 1.0 / m)
+    mass = np.array(mass, dtype=np.float64)
+    if mass.shape != (m,):
+        raise ValueError(f"mass must be ({m},), one for each particle; got {mass.shape}.")
+    if not np.all(np.isfinite(mass)) or mass.min() < 0:
+        raise ValueError("masses must be finite and non-negative.")
+    total = mass.sum()
+    if abs(total - 1.0) > 1e-9:
+        raise ValueError(f"masses must sum to 1; got {total:.12g}. Divide by mass.sum().")
+    mass.flags.writeable = False
+    return mass
