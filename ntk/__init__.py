@@ -1,0 +1,1 @@
+"""The lazy limit: tangent kernels of the networks that `meanfield` simulates."""
