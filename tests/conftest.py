@@ -1,0 +1,45 @@
+"""Shared fixtures. Bits must not depend on the number of threads, so every machine has two of them for the tests."""
+
+import os
+
+os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # read when numba is first imported
+
+import numpy as np
+import pytest
+
+
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "ignore::numba.core.errors.NumbaPerformanceWarning")
+
+
+@pytest.fixture
+def rng():
+    """The same numbers in every run, others in every test that asks for rng.spawn."""
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
+def h5_path(tmp_path):
+    """Where a test may write its trajectory."""
+    return tmp_path / "run.h5"
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request):
+    """Runs the test with one numba thread and with two."""
+    import numba
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(request.param)
+    yield request.param
+    numba.set_num_threads(before)
+
+
+@pytest.fixture
+def small_problem(rng):
+    """A network of 7 neurons with unequal masses on 5 samples in 3 dimensions, off every kink: (state, x, y)."""
+    import meanfield as mf
+
+    mass = rng.uniform(0.5, 1.5, 7)
+    state = mf.State(rng.normal(size=(7, 5)), outputs=1, mass=mass / mass.sum())
+    return state, rng.normal(size=(5, 3)), rng.normal(size=5)
