@@ -1,0 +1,200 @@
+"""The CPU backend: fused kernels for small d, blocked matrix products for large d, one set of bits for any threads.
+
+Particles are cut into min(64, ⌈m/64⌉) contiguous shards; each shard's partial sum is made in one fixed order and the
+partials are added by a fixed pairwise tree (DESIGN.md, decision 3). Device arrays are C-contiguous NumPy arrays and
+are never written to once made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numba
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from ..network import Network
+from . import blocked, formulas, fused
+
+FUSED_UP_TO = 12  # the largest d at which the fused kernels win; measured by scripts/bench --crossover
+KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
+LANES = {"float32": 16, "float64": 8}  # samples are padded to a whole number of 512-bit vectors
+
+compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=formulas.FASTMATH)
+
+
+@compiled
+def _add_scaled(base, coefficient, stage, out):
+    for k in numba.prange(base.shape[0]):
+        for j in range(base.shape[1]):
+            out[k, j] = base[k, j] + coefficient * stage[k, j]
+
+
+@compiled
+def _squares(array, weight, columns, partial):
+    m, shards = array.shape[0], partial.shape[0]
+    for shard in numba.prange(shards):
+        total = 0.0
+        for k in range(shard * m // shards, (shard + 1) * m // shards):
+            row = 0.0
+            for j in range(array.shape[1]):
+                row += columns[j] * array[k, j] * array[k, j]
+            total += weight[k] * row
+        partial[shard] = total
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    import scipy.linalg  # noqa: F401  numba's matrix product calls SciPy's BLAS
+
+    return ThreadpoolController()
+
+
+def tree_sum(partial: np.ndarray) -> np.ndarray:
+    """Σ over the first axis by a fixed pairwise tree; overwrites `partial`."""
+    count = partial.shape[0]
+    while count > 1:
+        half = (count + 1) // 2
+        partial[: count - half] += partial[half:count]
+        count = half
+    return partial[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs as the kernels read them: tiles (tiles, d, tile), padded with zeros, of n samples."""
+
+    n: int
+    tiles: np.ndarray
+
+
+class CPU:
+    """Kernels for one network, input dimension d, K outputs and dtype.
+
+    θ (m, p) row-major [a | w | b]; `weight` is m·p_k in the kernel's dtype (1 for uniform masses, exactly).
+    """
+
+    name = "cpu"
+
+    def __init__(self, network: Network, dim: int, outputs: int, dtype: str) -> None:
+        self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
+        self.trainable = network.trainable_columns(dim, outputs).astype(self.dtype)
+        self._everything = np.ones(dim + outputs + 1, self.dtype)
+        self._kept: tuple[np.ndarray, Samples, np.ndarray] | None = None
+
+    @cached_property
+    def kernels(self) -> Any:
+        """The module of compiled kernels for (activation, d, dtype)."""
+        sigma = self.network.sigma
+        value, slope = sigma.value, sigma.slope
+
+        def both(z):
+            return value(z), slope(z)
+
+        bound = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
+        text = fused.source(self.dim, sigma.homogeneity == 1.0) if self.fused else blocked.SOURCE
+        return formulas.load(f"fused_d{self.dim}" if self.fused else "blocked", text, self.dtype.name, bound)
+
+    @property
+    def fused(self) -> bool:
+        return self.dim <= FUSED_UP_TO
+
+    @staticmethod
+    def shards(m: int) -> int:
+        return min(64, -(-m // 64))
+
+    def upload(self, theta: np.ndarray) -> np.ndarray:
+        return np.array(theta, dtype=self.dtype, order="C")
+
+    def download(self, theta: np.ndarray) -> np.ndarray:
+        return theta.copy()
+
+    def weights(self, mass: np.ndarray) -> np.ndarray:
+        """m·p_k: near 1, so that float32 loses nothing of uniform masses."""
+        return (mass * mass.size).astype(self.dtype)
+
+    def samples(self, x: np.ndarray) -> Samples:
+        """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each."""
+        n, d = x.shape
+        lanes = LANES[self.dtype.name]
+        tiles = max(1, -(-n // 1024))
+        size = -(-(-(-n // tiles)) // lanes) * lanes
+        padded = np.zeros((tiles * size, d), self.dtype)
+        padded[:n] = x
+        return Samples(n, np.ascontiguousarray(padded.reshape(tiles, size, d).transpose(0, 2, 1)))
+
+    def mean_feature(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False) -> np.ndarray:
+        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
+        partial = self._partial(theta, samples)
+        if self.fused:
+            kernel = self.kernels.mean_feature if self.outputs == 1 else self.kernels.mean_feature_k
+            kernel(theta, weight, samples.tiles, partial)
+        else:
+            with _blas().limit(limits=1, user_api="blas"):
+                self.kernels.mean_feature(theta, weight, samples.tiles, partial, self._keep(theta, samples, keep))
+        return self._total(partial, samples, theta)
+
+    def pull_back(self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> np.ndarray:
+        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m, p) on the device."""
+        tiles, _, size = samples.tiles.shape
+        padded = np.zeros((tiles * size, self.outputs), self.dtype)
+        padded[: samples.n] = slopes
+        slopes = np.ascontiguousarray(padded.reshape(tiles, size, self.outputs).transpose(0, 2, 1))
+        out = np.empty_like(theta)
+        arguments = theta, samples.tiles, slopes, self.dtype.type(decay), self.trainable, out
+        if self.fused:
+            (self.kernels.pull_back if self.outputs == 1 else self.kernels.pull_back_k)(*arguments, self.shards(theta.shape[0]))
+        else:
+            kept = self._kept
+            z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
+            with _blas().limit(limits=1, user_api="blas"):
+                self.kernels.pull_back(*arguments, z, self.shards(theta.shape[0]))
+        return out
+
+    def push_forward(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray) -> np.ndarray:
+        """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
+        partial = self._partial(theta, samples)
+        with _blas().limit(limits=1, user_api="blas"):
+            self.kernels.push_forward(theta, weight, samples.tiles, move, partial)
+        return self._total(partial, samples, theta)
+
+    def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
+        """θ + Σ_j coefficients_j · stages_j, a new array."""
+        out = theta
+        for coefficient, stage in zip(coefficients, stages, strict=True):
+            if coefficient:
+                target = np.empty_like(theta) if out is theta else out
+                _add_scaled(out, self.dtype.type(coefficient), stage, target)
+                out = target
+        return out
+
+    def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:
+        """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
+        m = array.shape[0]
+        partial = np.empty(self.shards(m))
+        _squares(array, weight, self.trainable if trainable_only else self._everything, partial)
+        return float(tree_sum(partial)) / m
+
+    @cached_property
+    def _nothing(self) -> np.ndarray:
+        return np.empty((0, 0, 0), self.dtype)
+
+    def _keep(self, theta: np.ndarray, samples: Samples, keep: bool) -> np.ndarray:
+        tiles, _, size = samples.tiles.shape
+        shape = (tiles, theta.shape[0], size)
+        if not keep or np.prod(shape) * self.dtype.itemsize > KEEP_BYTES:
+            return self._nothing
+        buffer = self._kept[2] if self._kept and self._kept[2].shape == shape else np.empty(shape, self.dtype)
+        self._kept = theta, samples, buffer
+        return buffer
+
+    def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
+        tiles, _, size = samples.tiles.shape
+        return np.empty((self.shards(theta.shape[0]), tiles, self.outputs, size))
+
+    def _total(self, partial: np.ndarray, samples: Samples, theta: np.ndarray) -> np.ndarray:
+        total = tree_sum(partial).transpose(0, 2, 1).reshape(-1, self.outputs)[: samples.n]
+        return total / theta.shape[0]

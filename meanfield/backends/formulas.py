@@ -1,0 +1,148 @@
+"""One formula, compiled for a device and a dtype, and kept in an on-disk cache that really hits.
+
+Formulas are plain scalar Python functions (activations, losses, pair potentials). `bind` rebuilds one with its
+float constants cast to the dtype and exp, tanh, … bound to fast accurate versions (elementary.py), and compiles it.
+
+`load` writes a kernel's source text to a file of the cache folder whose name holds the hash of the text and of
+the formulas it uses, and imports it. numba's own cache then works on that file: a second process finds every
+kernel, an edited formula has another name and misses. (A kernel that closes over a dispatcher misses always;
+one that refers to it by bare name in a fixed file goes stale.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import os
+import sys
+import tempfile
+import types
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+
+from . import elementary
+
+# Sums may be reordered and fused, but NaN and infinity keep their meaning: guards look for them.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+ELEMENTARY = {getattr(math, name): name for name in ("exp", "log1p", "tanh", "erf", "sin", "cos")}
+
+
+def bind(function: Callable, dtype: str) -> Any:
+    """The formula compiled by numba.njit for "float32" or "float64"."""
+    return numba.njit(error_model="numpy")(_rebuild(function, np.dtype(dtype).type, {}))
+
+
+def _rebuild(function: Callable, T: type, done: dict[Callable, Any]) -> types.FunctionType:
+    def convert(value: Any) -> Any:
+        if isinstance(value, float):
+            return T(value)
+        if isinstance(value, tuple):
+            return tuple(map(convert, value))
+        if isinstance(value, types.BuiltinFunctionType) and value in ELEMENTARY:
+            return elementary.get(ELEMENTARY[value], np.dtype(T).name)
+        if isinstance(value, types.FunctionType):
+            if value not in done:
+                done[value] = numba.njit(error_model="numpy")(_rebuild(value, T, done))
+            return done[value]
+        return value
+
+    if not isinstance(function, types.FunctionType):
+        raise TypeError(f"a formula must be a plain Python function of scalars; got {function!r}.")
+    code = function.__code__.replace(co_consts=tuple(map(convert, function.__code__.co_consts)))
+    names = {name: convert(value) for name, value in function.__globals__.items() if name in code.co_names}
+    cells = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
+    return types.FunctionType(code, {"__builtins__": __builtins__, **names}, function.__name__, function.__defaults__, cells)
+
+
+def fingerprint(function: Callable) -> str:
+    """Hash of what a formula computes: its bytecode, constants, and the formulas it calls."""
+    digest = hashlib.sha256()
+    seen: set[Callable] = set()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, types.FunctionType):
+            if value in seen:
+                return
+            seen.add(value)
+            code = value.__code__
+            digest.update(code.co_code)
+            feed(code.co_consts)
+            feed(code.co_names)
+            for name in code.co_names:
+                if name in value.__globals__:
+                    feed(value.__globals__[name])
+            for cell in value.__closure__ or ():
+                feed(cell.cell_contents)
+        elif isinstance(value, tuple):
+            for item in value:
+                feed(item)
+        elif isinstance(value, types.CodeType):
+            digest.update(value.co_code)
+            feed(value.co_consts)
+        elif isinstance(value, types.ModuleType):
+            digest.update(value.__name__.encode())
+        else:
+            digest.update(repr(value).encode())
+        digest.update(b"|")
+
+    feed(function)
+    return digest.hexdigest()
+
+
+@cache
+def folder() -> Path:
+    """Where generated kernels and their compiled code live: $MEANFIELD_CACHE, else the user's cache folder."""
+    wanted = os.environ.get("MEANFIELD_CACHE")
+    base = Path(wanted) if wanted else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meanfield"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=base):
+            return base
+    except OSError as error:
+        if wanted:
+            raise OSError(f"MEANFIELD_CACHE={wanted} is not a writable folder: {error}.") from error
+        return Path(tempfile.mkdtemp(prefix="meanfield-"))  # read-only home: compile afresh in this process
+
+
+def load(name: str, source: str, dtype: str, formulas: dict[str, Callable]) -> types.ModuleType:
+    """Import kernel source text as a module in which T is the dtype and `formulas` are bound by name.
+
+    The text compiles its kernels with numba.njit(cache=True); nothing is compiled before the first call.
+    """
+    key = hashlib.sha256("\n".join([source, dtype, elementary.version(), *(f"{k}={fingerprint(f)}" for k, f in formulas.items())]).encode())
+    module_name = f"{name}_{key.hexdigest()[:20]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    path = folder() / f"{module_name}.py"
+    if not path.exists():
+        _write_once(path, source)
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    vars(module).update(T=np.dtype(dtype).type, FASTMATH=FASTMATH, **{k: bind(f, dtype) for k, f in formulas.items()})
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _write_once(path: Path, text: str) -> None:
+    # The first writer wins: numba's cache looks at the file's time, so a second process must not renew it.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as temporary:
+        temporary.write(text)
+    try:
+        os.link(temporary.name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(temporary.name)
+
+
+def is_compiled(kernel: Any) -> bool:
+    """Whether a first call of this kernel would find compiled code, in this process or in the cache."""
+    return bool(kernel.signatures) or any(Path(kernel._cache._impl.locator.get_cache_path()).glob(f"{kernel._cache._impl.filename_base}*.nbi"))
