@@ -1,0 +1,208 @@
+"""Slow, obvious twins of the fast routines: plain loops in float64 over particles, samples, outputs and columns.
+
+The formulas are THEORY.md's, sections 1, 2 and 6, one function each. m neurons theta (m, p) with columns [a | w | b], masses
+mass (m,), n samples x (n, d), K outputs; `activation` is an Activation, `network` a Network, `state` a State.
+"""
+
+from itertools import permutations
+
+import numpy as np
+
+from meanfield import losses
+
+
+def phi(theta_k, x_i, activation, outputs):
+    """φ(θ; x) = a σ(⟨w, x⟩ + b), (K,)."""
+    a, w, b = theta_k[:outputs], theta_k[outputs:-1], theta_k[-1]
+    z = float(b)
+    for w_j, x_j in zip(w, x_i, strict=True):
+        z += float(w_j) * float(x_j)
+    return np.array([float(a_c) * activation.value(z) for a_c in a])
+
+
+def grad_phi(theta_k, x_i, activation, outputs):
+    """∂φ_c/∂θ_j, (K, p): σ(z) for a_c, a_c σ'(z) x for w, a_c σ'(z) for b."""
+    a, w, b = theta_k[:outputs], theta_k[outputs:-1], theta_k[-1]
+    z = float(b)
+    for w_j, x_j in zip(w, x_i, strict=True):
+        z += float(w_j) * float(x_j)
+    value, slope = activation.value(z), activation.slope(z)
+    gradient = np.zeros((outputs, len(theta_k)))
+    for c in range(outputs):
+        gradient[c, c] = value
+        for j in range(len(w)):
+            gradient[c, outputs + j] = float(a[c]) * slope * float(x_i[j])
+        gradient[c, -1] = float(a[c]) * slope
+    return gradient
+
+
+def mean_feature(theta, mass, x, activation, outputs):
+    """Σ_k p_k φ(θ_k; x_i), (n, K)."""
+    total = np.zeros((len(x), outputs))
+    for i in range(len(x)):
+        for k in range(len(theta)):
+            total[i] += float(mass[k]) * phi(theta[k], x[i], activation, outputs)
+    return total
+
+
+def pull_back(theta, x, slopes, activation, outputs):
+    """Σ_i Σ_c slopes_ic ∇_θ φ_c(θ_k; x_i), (m, p); slopes (n, K)."""
+    total = np.zeros(theta.shape)
+    for k in range(len(theta)):
+        for i in range(len(x)):
+            gradient = grad_phi(theta[k], x[i], activation, outputs)
+            for c in range(outputs):
+                total[k] += float(slopes[i][c]) * gradient[c]
+    return total
+
+
+def push_forward(theta, mass, x, u, activation, outputs):
+    """Σ_k p_k ∇_θ φ_c(θ_k; x_i) · u_k, (n, K); u (m, p) is a direction for every particle."""
+    total = np.zeros((len(x), outputs))
+    for i in range(len(x)):
+        for k in range(len(theta)):
+            gradient = grad_phi(theta[k], x[i], activation, outputs)
+            for c in range(outputs):
+                for j in range(theta.shape[1]):
+                    total[i, c] += float(mass[k]) * gradient[c, j] * float(u[k, j])
+    return total
+
+
+def predict(network, state, x):
+    """f(x_i) = s Σ_k p_k φ(θ_k; x_i), (n, K)."""
+    s = network.scaling.output_scale(state.m)
+    return s * mean_feature(state.theta, state.mass, x, network.sigma, state.outputs)
+
+
+def loss_slopes(f, y, loss, reduction):
+    """∂R/∂f_ic, (n, K)."""
+    loss = losses.get(loss)
+    y = losses.check_labels(loss, y, len(f))
+    slopes = np.zeros(f.shape)
+    for i in range(len(f)):
+        if loss.coupled:
+            loss.slope(f[i], y[i], slopes[i])
+        else:
+            for c in range(f.shape[1]):
+                slopes[i, c] = loss.slope(f[i, c], y[i, c])
+    return slopes / len(f) if reduction == "mean" else slopes
+
+
+def risk(network, state, x, y, loss="squared", reduction="mean"):
+    """R = (1/n) Σ_i Σ_c ℓ(f_c(x_i), y_ic), without 1/n for reduction = "sum"."""
+    f = predict(network, state, x)
+    loss = losses.get(loss)
+    y = losses.check_labels(loss, y, len(f))
+    total = 0.0
+    for i in range(len(f)):
+        if loss.coupled:
+            total += loss.value(f[i], y[i])
+        else:
+            for c in range(f.shape[1]):
+                total += loss.value(f[i, c], y[i, c])
+    return total / len(f) if reduction == "mean" else total
+
+
+def regulariser(network, state, ridge):
+    """r(θ_k) = λ/2 |θ_k|² over the trainable columns, (m,)."""
+    trained = network.trainable_columns(state.dim, state.outputs)
+    r = np.zeros(state.m)
+    for k in range(state.m):
+        for j in range(state.theta.shape[1]):
+            if trained[j]:
+                r[k] += 0.5 * ridge * float(state.theta[k, j]) ** 2
+    return r
+
+
+def energy(network, state, x, y, loss="squared", reduction="mean", ridge=0.0):
+    """F_s = R/s² + Σ_k p_k r(θ_k)."""
+    s = network.scaling.output_scale(state.m)
+    total = risk(network, state, x, y, loss, reduction) / s**2
+    for p_k, r_k in zip(state.mass, regulariser(network, state, ridge), strict=True):
+        total += float(p_k) * float(r_k)
+    return total
+
+
+def first_variation(network, state, x, y, loss="squared", reduction="mean", ridge=0.0):
+    """δF/δμ(θ_k) = s^{-1} Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + r(θ_k), (m,)."""
+    s = network.scaling.output_scale(state.m)
+    slopes = loss_slopes(predict(network, state, x), y, loss, reduction)
+    variation = regulariser(network, state, ridge)
+    for k in range(state.m):
+        for i in range(len(x)):
+            feature = phi(state.theta[k], x[i], network.sigma, state.outputs)
+            for c in range(state.outputs):
+                variation[k] += slopes[i, c] * feature[c] / s
+    return variation
+
+
+def velocity(network, state, x, y, loss="squared", reduction="mean", ridge=0.0):
+    """v(θ_k) = -s^{-1} Σ_i ∂R/∂f(x_i) · ∇φ(θ_k; x_i) - λ θ_k on the trainable columns, 0 on the others, (m, p)."""
+    s = network.scaling.output_scale(state.m)
+    slopes = loss_slopes(predict(network, state, x), y, loss, reduction)
+    v = -pull_back(state.theta, x, slopes, network.sigma, state.outputs) / s - ridge * np.asarray(state.theta, dtype=np.float64)
+    for j, trained in enumerate(network.trainable_columns(state.dim, state.outputs)):
+        if not trained:
+            v[:, j] = 0.0
+    return v
+
+
+def tangent_kernel(network, state, x1, x2=None, columns=None):
+    """H_cc'(x, x') = Σ_k p_k Σ_j ∂_j φ_c(θ_k; x) ∂_j φ_c'(θ_k; x') over the trainable columns j, or those of `columns`.
+
+    (n1, n2), for K > 1 (n1, n2, K, K); columns: boolean (p,), one block say.
+    """
+    x2 = x1 if x2 is None else x2
+    K = state.outputs
+    if columns is None:
+        columns = network.trainable_columns(state.dim, K)
+    H = np.zeros((len(x1), len(x2), K, K))
+    for k in range(state.m):
+        first = [grad_phi(state.theta[k], x_i, network.sigma, K) for x_i in x1]
+        second = [grad_phi(state.theta[k], x_i, network.sigma, K) for x_i in x2]
+        for i in range(len(x1)):
+            for i2 in range(len(x2)):
+                for c in range(K):
+                    for c2 in range(K):
+                        for j in np.flatnonzero(columns):
+                            H[i, i2, c, c2] += float(state.mass[k]) * first[i][c, j] * second[i2][c2, j]
+    return H[:, :, 0, 0] if K == 1 else H
+
+
+def euler_step(v, theta, dt):
+    """θ + dt v(θ)."""
+    return theta + dt * v(theta)
+
+
+def heun_step(v, theta, dt):
+    """θ + dt/2 (v(θ) + v(θ + dt v(θ)))."""
+    v1 = v(theta)
+    v2 = v(theta + dt * v1)
+    return theta + dt / 2 * (v1 + v2)
+
+
+def rk4_step(v, theta, dt):
+    """The classical Runge–Kutta step of order four."""
+    v1 = v(theta)
+    v2 = v(theta + dt / 2 * v1)
+    v3 = v(theta + dt / 2 * v2)
+    v4 = v(theta + dt * v3)
+    return theta + dt / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
+
+
+def displacement(theta, theta2, mass):
+    """(Σ_k p_k |θ_k - θ'_k|²)^{1/2}."""
+    total = 0.0
+    for k in range(len(theta)):
+        for j in range(theta.shape[1]):
+            total += float(mass[k]) * (float(theta[k, j]) - float(theta2[k, j])) ** 2
+    return total**0.5
+
+
+def w2(theta, theta2):
+    """Exact W2 of two clouds of m equal masses: the best of all m! matchings (m up to 7)."""
+    m = len(theta)
+    if m > 7 or len(theta2) != m:
+        raise ValueError(f"brute force is for two clouds of the same m <= 7; got {m} and {len(theta2)}.")
+    cost = np.array([[sum((float(u) - float(v)) ** 2 for u, v in zip(p, q, strict=True)) for q in theta2] for p in theta])
+    return min(sum(cost[k, match[k]] for k in range(m)) / m for match in permutations(range(m))) ** 0.5
