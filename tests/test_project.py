@@ -1,0 +1,204 @@
+"""The shape of the project: who may import whom, where each heavy dependency lives, what an import costs, lint and types."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A module of meanfield imports only from its own line and the lines above. A sub-package is one entry. New modules go here.
+LAYERS = """
+    activations losses scaling noise
+    network state initial dataset preparation tasks bundled data
+    backends
+    functionals
+    flow
+    tangent
+    integrators schedules
+    couplings w2_bounds wasserstein
+    durable layout parts provenance trajectory recording
+    observers diagnostics comparison simulation
+"""
+
+# Where a dependency may be imported: files, or folders ending in a slash.
+HOMES = {
+    "numba": ("meanfield/backends/", "meanfield/noise.py", "ntk/kernels.py"),
+    "llvmlite": ("meanfield/backends/",),
+    "ot": ("meanfield/wasserstein.py", "meanfield/w2_bounds.py"),
+    "h5py": ("meanfield/trajectory.py", "meanfield/recording.py", "meanfield/layout.py", "meanfield/data.py"),
+    "torch": ("ntk/modules.py", "meanfield/backends/sharded.py", "meanfield/backends/cuda.py"),
+    "matplotlib": ("sims/figures.py",),
+    "pydantic": ("sims/config.py",),
+    "tyro": ("sims/config.py",),
+    "sklearn": ("meanfield/bundled.py",),
+    "jax": (),
+}
+
+MAY_IMPORT = {"meanfield": {"meanfield"}, "ntk": {"meanfield", "ntk"}, "sims": {"meanfield", "ntk", "sims"}}
+HEAVY = ("torch", "matplotlib", "ot", "h5py", "pydantic")
+TOP_LEVEL = {"pyproject.toml", "meanfield", "ntk", "sims", "tests", "scripts", "README.md", "LICENSE"}  # besides dot-files
+
+
+def sources() -> list[str]:
+    """Every Python file of the three packages, relative to the root."""
+    return sorted(path.relative_to(ROOT).as_posix() for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+
+
+def module_name(source: str) -> str:
+    return source.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@cache
+def imports(source: str) -> list[tuple[int, str]]:
+    """(line, absolute dotted name) of everything a file imports, wherever in the file, importlib with a literal included.
+
+    `from package import name` gives package.name: a module where there is one, an attribute of the package otherwise.
+    """
+    package = module_name(source).split(".")
+    if not source.endswith("/__init__.py"):
+        package = package[:-1]
+    found = []
+    for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"), source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            found += [(node.lineno, f"{stem}.{alias.name}") for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            literal = node.args[0] if node.args else None
+            if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
+                name = literal.value
+                found.append((node.lineno, ".".join(package) + name if name.startswith(".") else name))
+    return found
+
+
+def broken_layers(source: str, imported: list[tuple[int, str]]) -> list[str]:
+    """What a file imports against LAYERS and MAY_IMPORT, one message each."""
+    line_of = {module: row for row, modules in enumerate(LAYERS.split("\n")) for module in modules.split()}
+    here, *below = module_name(source).split(".")
+    if here == "meanfield" and below and below[0] not in line_of:
+        return [f"{source}: {below[0]!r} has no place yet; add it to a line of LAYERS in tests/test_project.py."]
+    broken = []
+    for line, name in imported:
+        there, *path = name.split(".")
+        if there in MAY_IMPORT and there not in MAY_IMPORT[here]:
+            broken.append(f"{source}:{line}: {here} must not import {name}.")
+        elif here == there == "meanfield" and below and path != ["__version__"]:
+            if not path or path[0] not in line_of:
+                broken.append(f"{source}:{line}: imports {name} through the package; import it from the module that defines it.")
+            elif line_of[path[0]] > line_of[below[0]]:
+                broken.append(f"{source}:{line}: {below[0]} must not import {path[0]}, which stands below it in LAYERS.")
+    return broken
+
+
+def broken_homes(source: str, imported: list[tuple[int, str]]) -> list[str]:
+    """Dependencies imported outside their home, one message each."""
+    return [
+        f"{source}:{line}: {name.split('.')[0]} belongs in {', '.join(homes) or 'no package'}; go through what stands there."
+        for line, name in imported
+        if (homes := HOMES.get(name.split(".")[0])) is not None
+        and not any(source.startswith(home) if home.endswith("/") else source == home for home in homes)
+    ]
+
+
+@pytest.mark.parametrize("source", sources())
+def test_a_module_imports_only_from_the_lines_above_its_own(source):
+    broken = broken_layers(source, imports(source))
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("source", sources())
+def test_a_heavy_dependency_is_imported_only_in_its_home(source):
+    broken = broken_homes(source, imports(source))
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("meanfield/network.py", "meanfield.flow.GradientFlow"),
+        ("meanfield/backends/cpu.py", "meanfield.functionals.risk.EmpiricalRisk"),
+        ("meanfield/flow.py", "ntk.empirical"),
+        ("meanfield/flow.py", "meanfield.simulate"),
+        ("meanfield/flow.py", "meanfield"),
+        ("ntk/empirical.py", "sims.config"),
+        ("meanfield/unheard_of.py", "numpy"),
+    ],
+)
+def test_the_layer_check_sees_what_it_should(source, name):
+    assert len(broken_layers(source, [(1, name)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("meanfield/flow.py", "numba.njit"),
+        ("meanfield/simulation.py", "h5py"),
+        ("sims/bench.py", "torch.nn"),
+        ("sims/lazy.py", "matplotlib.pyplot"),
+    ],
+)
+def test_the_home_check_sees_what_it_should(source, name):
+    assert len(broken_homes(source, [(1, name)])) == 1
+
+
+@pytest.mark.parametrize("package", ["meanfield", "ntk"])
+def test_an_import_is_quick_and_loads_no_heavy_dependency(package):
+    """In a fresh process, best of three: the first may compile byte code or wait for the other tests."""
+    program = (
+        "import json, sys, time; start = time.perf_counter(); "
+        f"import {package}; "
+        f"print(json.dumps([time.perf_counter() - start, sorted(set({HEAVY}) & set(sys.modules))]))"
+    )
+    seconds, loaded = zip(*(json.loads(run([sys.executable, "-c", program]).stdout) for _ in range(3)), strict=True)
+    assert loaded[0] == []
+    assert min(seconds) < 0.6
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_ruff_finds_nothing():
+    result = run([sys.executable, "-m", "ruff", "check", "--output-format", "concise", "."])
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_types_are_consistent():
+    result = run([sys.executable, "-m", "mypy"])
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def tracked() -> list[str]:
+    """What git knows of the repository, new files included and ignored ones left out."""
+    result = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"])
+    if result.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in result.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def test_the_top_level_stays_as_it_is():
+    found = {name.split("/")[0] for name in tracked()}
+    assert {name for name in found if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_scripts_are_executable_and_thin():
+    """Entry points: a header, set-up, one call. Logic belongs in a module; _setup is what they share."""
+    scripts = [ROOT / name for name in tracked() if name.startswith("scripts/")]
+    for script in scripts:
+        if script.name in ("constraints.txt", "_setup"):
+            continue
+        text = script.read_text(encoding="utf-8")
+        assert os.access(script, os.X_OK), f"{script.name} is not executable: chmod +x scripts/{script.name}"
+        assert text.startswith("#!/usr/bin/env "), f"{script.name} needs a #! line with /usr/bin/env"
+        assert len(text.splitlines()) <= 20, f"{script.name} is longer than an entry point"
+        logic = re.search(r"^\s*(def |class |function |\w+\s*\(\)\s*\{)", text, re.MULTILINE)
+        assert not logic, f"{script.name} defines {logic and logic[0].strip()!r}; put it into a module"
