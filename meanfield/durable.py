@@ -1,0 +1,182 @@
+"""Files that survive a kill: written under a temporary name, fsynced, renamed, the folder fsynced; one writer at a time.
+
+Knows bytes, names and locks; nothing of HDF5 and nothing of particles.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import socket
+import warnings
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+LARGEST_WRITE = 1 << 30  # one system call moves less than 2 GB on Linux and macOS
+UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class IncompatibleFile(ValueError):
+    """Not one of our files, a damaged one, or one of a newer schema."""
+
+
+class InUse(ValueError):
+    """Another process is writing this run."""
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, floats by repr (exact; NaN and Infinity as Python writes them)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{value!r} cannot be written as JSON: use numbers, strings, booleans, None, lists and dictionaries.")
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """sha256 over dtype, shape and the bytes in C order, little-endian."""
+    digest = hashlib.sha256()
+    feed(digest, "array", array)
+    return digest.hexdigest()
+
+
+def feed(digest: Any, name: str, array: np.ndarray) -> None:
+    """Add a named array to a hash, the same on every machine."""
+    array = np.asarray(array)
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest.update(f"{name} {little.dtype.str} {array.shape}\n".encode())
+    digest.update(little.reshape(-1).view(np.uint8).data)
+
+
+def fsync(descriptor: int) -> None:
+    """To the platter: on macOS plain fsync stops at the drive's cache."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        fcntl.fcntl(descriptor, full)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder as durable as the files' contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move(source: Path, target: Path) -> None:
+    """Atomic: under the name `target` is the old file or the complete new one, whenever the power goes."""
+    os.replace(source, target)
+    sync_folder(target.parent)
+
+
+class Scratch(io.RawIOBase):
+    """The new file that HDF5 writes into.
+
+    HDF5 crashes the whole process when a write fails inside it (full disk, quota). So the first error is kept, HDF5
+    is told that all is well, and `check` raises it; the half-written file is never given a name that counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.error: OSError | None = None
+        self._at = 0
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def complete(self) -> None:
+        """Everything is on the disk, or the error that prevented it is raised."""
+        self.check()
+        fsync(self._file)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._file)
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: os.fstat(self._file).st_size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._file, [buffer], self._at)
+        self._at += count
+        return count
+
+    def write(self, data: Any) -> int:
+        size, done = len(data), 0
+        try:
+            while done < size and self.error is None:
+                done += os.pwrite(self._file, data[done : done + LARGEST_WRITE], self._at + done)
+        except OSError as error:
+            self.error = error
+        self._at += size
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._at if size is None else size
+        try:
+            os.ftruncate(self._file, size)
+        except OSError as error:
+            self.error = self.error or error
+        return size
+
+
+def lock(path: Path, what: str) -> IO[str]:
+    """Take the flock on `path`: held until the returned file is closed, or its process dies in whatever way."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read(200).strip()
+            file.close()
+            holder = holder or "another process"
+            raise InUse(f"{what} is in use by {holder}; wait until it has ended, or choose another name.") from None
+        except OSError as error:
+            if error.errno not in UNLOCKABLE:
+                file.close()
+                raise
+            warnings.warn(f"no locks in {path.parent}: nothing keeps a second process from writing {what} too.", stacklevel=3)
+        # whoever held the lock before may have removed the file between our open and our flock: a lock on no name
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            return file
+        file.close()

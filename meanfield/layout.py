@@ -1,0 +1,264 @@
+"""The HDF5 layout of a run (H5MD 1.1, de Buyl et al., Comput. Phys. Commun. 185 (2014) 1546): how each group is written and read.
+
+Segments, checkpoints and the finished file are cut from the same groups, so one reader serves all; the table of the
+schema is in the docstring of `Trajectory`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .durable import IncompatibleFile, Scratch, canonical_json
+from .state import State, column_names
+
+SCHEMA_VERSION = 1
+LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
+POSITION = "particles/units/position"
+TIME_UNIT = "flow time t: a step dt is gradient descent with learning rate dt m / s^2, s = alpha m^(1 - gamma)"
+
+
+@contextmanager
+def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Scratch]]:
+    """A new file, complete and fsynced when the block ends; removed when anything fails. For temporary names only."""
+    scratch = Scratch(path)
+    try:
+        try:
+            with h5py.File(scratch, "w", libver=("earliest", "v110")) as file:
+                yield file, scratch
+        finally:
+            scratch.check()  # a failed write explains whatever HDF5 stumbled over later
+        scratch.complete()
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+    finally:
+        scratch.close()
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open for reading. No file locks: our files never change under their name."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if not os.access(path, os.R_OK):
+            raise
+        raise IncompatibleFile(f"{path} is not a readable HDF5 file, or a truncated one ({_short(error)}).") from error
+
+
+def check_schema(file: h5py.File, path: Path) -> None:
+    """Raise unless the file is one of ours, of a version that this code knows."""
+    parameters = file.get("parameters")
+    version = None if parameters is None else parameters.attrs.get("schema_version")
+    if "h5md" not in file or version is None:
+        found = ", ".join(sorted(file)) or "nothing"
+        raise IncompatibleFile(
+            f"{path} is HDF5, but not a run of meanfield: it holds {found}; expected h5md, particles, parameters."
+        )
+    if version > SCHEMA_VERSION:
+        raise IncompatibleFile(
+            f"{path} has schema version {version}; this meanfield reads up to {SCHEMA_VERSION}: install a newer one."
+        )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say which file is damaged when a checksum fails, or a group is missing, inside HDF5."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, RuntimeError) as error:
+        raise IncompatibleFile(f"{path} is damaged: {_short(error)}.") from error
+
+
+def _short(error: BaseException) -> str:
+    return str(error).split("\n")[0].strip("'\". ")
+
+
+def write_text(group: h5py.Group, name: str, text: str) -> None:
+    """A scalar fixed-length string (an attribute could not hold more than 64 KB)."""
+    data = text.encode()
+    group.create_dataset(name, data=np.array(data, dtype=h5py.string_dtype("utf-8", max(len(data), 1))), track_times=False)
+
+
+def read_json(group: h5py.Group, name: str) -> Any:
+    return json.loads(group[name][()])
+
+
+def set_text(attributes: h5py.AttributeManager, name: str, text: str | list[str]) -> None:
+    width = max(len(item.encode()) for item in ([text] if isinstance(text, str) else text))
+    encoded = text.encode() if isinstance(text, str) else [item.encode() for item in text]
+    attributes.create(name, np.array(encoded, dtype=h5py.string_dtype("utf-8", max(width, 1))))
+
+
+def get_text(attributes: h5py.AttributeManager, name: str) -> str:
+    value = attributes[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+    """A checksummed array in chunks of one index of the leading axis (of a frame, or of rows where that is too large)."""
+    options: dict[str, Any] = {"track_times": False}
+    if len(shape) and math.prod(shape):
+        item = np.dtype(dtype).itemsize
+        rest = shape[1:] if len(shape) > 2 else shape
+        rows = max(1, min(rest[0], LARGEST_CHUNK // (item * math.prod(rest[1:]))))
+        rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
+        options |= {"chunks": (1,) * (len(shape) > 2) + (rows, *rest[1:]), "fletcher32": True}
+    return group.create_dataset(name, shape=shape, dtype=dtype, **options)
+
+
+def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
+    dataset = new_array(group, name, array.shape, array.dtype)
+    if array.size:
+        dataset[...] = array
+    return dataset
+
+
+def write_memory(group: h5py.Group, memory: dict[str, Any]) -> None:
+    """A nested dictionary of numbers, strings, booleans, None, lists (tuples become lists) and numpy arrays, exactly."""
+    arrays: list[np.ndarray] = []
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+            arrays.append(value)
+            return {"__array__": len(arrays) - 1}
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TypeError(f"a checkpoint holds numbers, strings, lists, dictionaries and numeric arrays; got {type(value)}.")
+
+    write_text(group, "memory", canonical_json(plain(memory)))
+    for number, array in enumerate(arrays):
+        write_array(group, f"array{number}", array)
+
+
+def read_memory(group: h5py.Group) -> dict[str, Any]:
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict) and value.keys() == {"__array__"}:
+            return group[f"array{value['__array__']}"][()]
+        if isinstance(value, dict):
+            return {key: fill(item) for key, item in value.items()}
+        return [fill(item) for item in value] if isinstance(value, list) else value
+
+    return fill(read_json(group, "memory"))
+
+
+def write_head(
+    file: h5py.File, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool
+) -> h5py.Group:
+    """/h5md and /parameters but for the data: what is known before the first step."""
+    h5md = file.create_group("h5md")
+    h5md.attrs["version"] = np.array([1, 1], dtype=np.int32)
+    set_text(h5md.create_group("author").attrs, "name", str(provenance.get("author", "unknown")))
+    creator = h5md.create_group("creator").attrs
+    set_text(creator, "name", "meanfield")
+    set_text(creator, "version", str(provenance.get("versions", {}).get("meanfield", "unknown")))
+    parameters = file.create_group("parameters")
+    parameters.attrs["schema_version"] = SCHEMA_VERSION
+    parameters.attrs["mass_varies"] = bool(mass_varies)
+    write_text(parameters, "config", canonical_json(config))
+    write_text(parameters, "provenance", canonical_json(provenance))
+    group = parameters.create_group("start")
+    group.attrs.update({"outputs": start.outputs, "step": start.step, "t": start.t})
+    write_array(group, "theta", start.theta)
+    write_array(group, "mass", start.mass)
+    return parameters
+
+
+def read_start(parameters: h5py.Group, origin: Any) -> State:
+    group = parameters["start"]
+    outputs, step, t = (group.attrs[name].item() for name in ("outputs", "step", "t"))
+    return State.trusted(group["theta"][()], outputs, group["mass"][()], step, t, origin)
+
+
+def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: State, mass_varies: bool,
+                 check: Callable[[], None]) -> None:  # fmt: skip
+    """/particles/units/position, and mass where it varies: explicit step and time, one frame in memory at a time."""
+    position = file.create_group(POSITION)
+    value = new_array(position, "value", (count, *start.theta.shape), start.theta.dtype)
+    mass = new_array(file.create_group("particles/units/mass"), "value", (count, start.m), np.float64) if mass_varies else None
+    steps, times = np.empty(count, dtype=np.int64), np.empty(count)
+    for number, state in enumerate(frames):
+        value[number] = state.theta
+        steps[number], times[number] = state.step, state.t
+        if mass is not None:
+            mass[number] = state.mass
+        check()
+    write_array(position, "step", steps)
+    write_array(position, "time", times)
+    if mass is not None:
+        _share_clock(file["particles/units/mass"], position)
+
+
+def _share_clock(group: h5py.Group, clock: h5py.Group) -> None:
+    group["step"], group["time"] = clock["step"], clock["time"]
+
+
+def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray) -> None:
+    group = file.create_group(f"series/{name}")
+    write_array(group, "step", np.asarray(steps, dtype=np.int64))
+    write_array(group, "time", np.asarray(times, dtype=np.float64))
+    write_array(group, "value", np.asarray(values, dtype=np.float64))
+
+
+def write_views(file: h5py.File, config: dict[str, Any], start: State, aligned: Sequence[str], mass_varies: bool) -> None:
+    """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables (links, no second copy)."""
+    units = file["particles/units"]
+    m, p = start.theta.shape
+    names = column_names(start.dim, start.outputs) if start.outputs else [f"x{j}" for j in range(p)]
+    set_text(units.attrs, "columns", " ".join(names))
+    units.attrs["outputs"] = start.outputs
+    scaling = (config.get("network") or {}).get("scaling")
+    if scaling is not None:
+        units.attrs.update({"gamma": float(scaling["gamma"]), "alpha": float(scaling["alpha"])})
+        set_text(units.attrs, "time_unit", TIME_UNIT)
+    write_array(units, "id", np.arange(m))
+    if not mass_varies:
+        write_array(units, "mass", start.mass)
+    _write_box(units, p)
+    if p >= 3:
+        chosen = [0, 1, 2] if not start.outputs else [0, start.outputs, start.outputs + 1]  # a0 w0 w1, or a0 w0 b when d = 1
+        _write_view(file, [names[j] for j in chosen], chosen)
+    observables = file.create_group("observables")
+    for name in aligned:
+        observables[name] = file[f"series/{name}"]
+
+
+def _write_box(group: h5py.Group, dimension: int) -> None:
+    box = group.create_group("box")
+    box.attrs["dimension"] = dimension
+    set_text(box.attrs, "boundary", ["none"] * dimension)
+
+
+def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
+    """/particles/trajectory: sorts before `units`, so that readers which take the first group get three dimensions."""
+    source = file[POSITION]["value"]
+    frames, m, p = source.shape
+    group = file.create_group("particles/trajectory")
+    set_text(group.attrs, "columns", " ".join(names))
+    _write_box(group, 3)
+    position = group.create_group("position")
+    view = h5py.VirtualLayout((frames, m, 3), source.dtype)
+    origin = h5py.VirtualSource(".", f"/{POSITION}/value", (frames, m, p))
+    for j, column in enumerate(chosen):
+        view[:, :, j] = origin[:, :, column]
+    position.create_virtual_dataset("value", view)
+    _share_clock(position, file[POSITION])

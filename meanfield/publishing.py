@@ -1,0 +1,67 @@
+"""Publishing: the parts of a run that has ended become one verified file under its final name."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from . import layout
+from .durable import IncompatibleFile, canonical_json, move
+from .parts import Parts
+from .state import State
+from .stored_data import write_data
+from .trajectory import Trajectory
+
+
+def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
+                data: dict[str, np.ndarray] | h5py.File) -> None:  # fmt: skip
+    """start.h5: from now on the run exists. data: the arrays, or the file of a run that has them."""
+    temporary = parts.folder / ".tmp-start.h5"
+    with layout.new_hdf5(temporary) as (file, _):
+        parameters = layout.write_head(file, config, provenance, start, mass_varies)
+        if isinstance(data, dict):
+            write_data(parameters, data)
+        else:
+            data.copy("parameters/data", parameters)
+    move(temporary, parts.start)
+
+
+def publish(parts: Parts, provenance: dict[str, Any], memory: dict[str, Any], final: dict[str, Any], checkpoint: str) -> None:
+    """Merge into a temporary file, compare content hashes, rename. One frame is in memory at a time.
+
+    final: {"status", "summary"}; checkpoint: the name of the last one, by which the parts of a file can be recognised
+    when the process is killed between the renaming and the removal of the parts.
+    """
+    with Trajectory(parts.folder) as run, layout.open_hdf5(parts.start) as head:
+        _check_space(run, parts.folder)
+        merged = parts.folder / ".tmp-merged.h5"
+        with layout.new_hdf5(merged) as (file, scratch):
+            parameters = layout.write_head(file, run.config, provenance, run.start, run.mass_varies)
+            head.copy("parameters/data", parameters)
+            layout.set_text(parameters.attrs, "status", final["status"])
+            layout.set_text(parameters.attrs, "checkpoint", checkpoint)
+            layout.write_text(parameters, "summary", canonical_json(final["summary"]))
+            layout.write_memory(parameters.create_group("checkpoint"), memory)
+            layout.write_frames(file, run, len(run), run.start, run.mass_varies, scratch.check)
+            file.create_group("series")
+            for name in run.series_names:
+                layout.write_series(file, name, *run.series(name))
+            layout.write_views(file, run.config, run.start, run.aligned(), run.mass_varies)
+        with Trajectory(merged) as copy:
+            if copy.content_hash() != run.content_hash():
+                raise IncompatibleFile(f"the merged file differs from the parts in {parts.folder}, which are kept.")
+    move(merged, parts.final)
+
+
+def _check_space(run: Trajectory, folder: Path) -> None:
+    needed = (len(run) + 2) * run.start.theta.nbytes
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"merging the parts takes {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free", str(folder)
+        )
