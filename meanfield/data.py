@@ -204,10 +204,8 @@ def _read_csv(
             try:
                 table[i, j] = float(row[j])
             except ValueError:
-                cell = "an empty cell" if not row[j].strip() else f"{row[j]!r}"
-                raise ValueError(
-                    f"{path.name}, line {line}, column {j} ({columns[j]}): {cell} is not a number; number text classes 0 … K-1 first."
-                ) from None
+                cell = f"{row[j]!r} is not a number (text classes: number them first)" if row[j].strip() else "the cell is empty"
+                raise ValueError(f"{path.name}, line {line}, column {j} ({columns[j]}): {cell}.") from None
             if not np.isfinite(table[i, j]):
                 raise ValueError(f"{path.name}, line {line}, column {j} ({columns[j]}): {row[j]!r} is NaN or infinite.")
     y_values = table[:, targets] if isinstance(y, (list, tuple)) else table[:, targets[0]]
