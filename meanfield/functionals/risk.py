@@ -1,0 +1,186 @@
+"""EmpiricalRisk: F_s(μ) = R(f_μ)/s² + (λ/2) ∫ |θ|² dμ on a data set, its first variation and velocity field."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .. import losses
+from ..backends import loss_kernels
+from ..losses import Loss
+from ..network import PARAMETERS, Network
+from ..state import State
+
+REDUCTIONS = ("mean", "sum")
+
+
+@dataclass(frozen=True, eq=False)
+class EmpiricalRisk:
+    """R(f) = (1/n) Σ_i ℓ(f(x_i), y_i) ("sum" drops the 1/n), summed over outputs; plus a ridge.
+
+    network; x (n, d); y (n,) or (n, K), integer classes (n,) for softmax; loss a name (losses.TABLE) or mf.Loss;
+    ridge λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns. THEORY.md, section 1.
+    Raises ValueError or TypeError for wrong shapes, dtypes, NaN, labels, before any work.
+    """
+
+    network: Network
+    x: np.ndarray
+    y: np.ndarray
+    loss: str | Loss = "squared"
+    reduction: str = "mean"
+    ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network, Network):
+            raise TypeError(f"network must be an mf.Network; got {type(self.network).__name__}.")
+        loss = losses.get(self.loss)
+        x = check_inputs(self.x)
+        if x.shape[0] == 0:
+            raise ValueError("x has no rows: the data set is empty.")
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(f'reduction must be "mean" or "sum"; got {self.reduction!r}.')
+        if not isinstance(self.ridge, (int, float)) or not 0 <= self.ridge < np.inf:
+            raise ValueError(f"ridge must be a finite number >= 0; got {self.ridge!r}.")
+        y = losses.check_labels(loss, self.y, x.shape[0])
+        for array in (x, y):
+            array.flags.writeable = False
+        for name, value in (("loss", loss), ("x", x), ("y", y), ("ridge", float(self.ridge))):
+            object.__setattr__(self, name, value)
+
+    @property
+    def n(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def dim(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def factor(self) -> float:
+        """1/n for the mean, 1 for the sum."""
+        return 1.0 / self.n if self.reduction == "mean" else 1.0
+
+    @property
+    def curvature(self) -> float:
+        """sup ℓ'' of the loss, which bounds the step of an explicit method."""
+        return self._loss.curvature
+
+    @property
+    def _loss(self) -> Loss:
+        assert isinstance(self.loss, Loss)
+        return self.loss
+
+    def value(self, predictions: np.ndarray) -> float:
+        """R at predictions (n, K)."""
+        return self.factor * loss_kernels.total(self._loss, predictions, self.y)
+
+    def slopes(self, predictions: np.ndarray) -> np.ndarray:
+        """∂R/∂f(x_i): (n, K)."""
+        return self.factor * loss_kernels.slopes(self._loss, predictions, self.y)
+
+    def check_state(self, state: State) -> None:
+        """Raise where the state's d or K does not fit the data."""
+        if state.outputs == 0 or state.dim != self.dim:
+            raise ValueError(
+                f"the particles live in d = {state.dim} input dimensions (theta {state.theta.shape}, K = {state.outputs}) but x is "
+                f"(n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, outputs=…) or pass the matching x."
+            )
+        if self._loss.labels == "class":
+            if state.outputs < 2 or self.y.max() >= state.outputs:
+                raise ValueError(
+                    f"loss {self._loss.name!r} with classes 0 … {self.y.max()} needs outputs K >= {max(2, self.y.max() + 1)}; "
+                    f"the state has K = {state.outputs}."
+                )
+        elif self.y.shape[1] != state.outputs:
+            raise ValueError(f"y has {self.y.shape[1]} output(s) a sample but the state has K = {state.outputs}.")
+
+    def on(self, backend: Any, state: State) -> RiskField:
+        """This risk on a device, for particles of the state's masses."""
+        self.check_state(state)
+        return RiskField(self, backend, state)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings and the data's shape and hash; the arrays themselves travel beside it."""
+        digest = hashlib.sha256(self.x.tobytes() + self.y.tobytes()).hexdigest()
+        data = {"x": list(self.x.shape), "y": list(self.y.shape), "y_dtype": str(self.y.dtype), "sha256": digest}
+        return {
+            "kind": "EmpiricalRisk", "network": self.network.to_dict(), "loss": self._loss.name,
+            "reduction": self.reduction, "ridge": self.ridge, "data": data,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], x: np.ndarray, y: np.ndarray) -> EmpiricalRisk:
+        return cls(Network.from_dict(data["network"]), x, y, data["loss"], data["reduction"], data["ridge"])
+
+
+def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
+    """x as (n, d) float64, finite; raises naming the first bad row and column."""
+    x = np.asarray(x)
+    wanted = "(n, d)" if dim is None else f"(n, {dim})"
+    if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
+        raise ValueError(f"x must be {wanted}, one row a sample; got {x.shape}. For scalar inputs use x[:, None].")
+    if x.shape[1] == 0:
+        raise ValueError("x has no columns: d must be at least 1.")
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"x must be real numbers; got dtype {x.dtype}.")
+    x = np.array(x, dtype=np.float64, order="C")
+    bad = np.argwhere(~np.isfinite(x))
+    if bad.size:
+        raise ValueError(f"x has {len(bad)} NaN or infinite values, first at row {bad[0][0]}, column {bad[0][1]}.")
+    return x
+
+
+class RiskField:
+    """The risk bound to a device and to masses: predictions, energy and velocity of device particles θ.
+
+    Device arrays are never written to, so predictions are remembered for the last θ seen by identity:
+    the energy after a step and the first stage of the next step share one forward pass.
+    """
+
+    def __init__(self, risk: EmpiricalRisk, backend: Any, state: State) -> None:
+        self.risk, self.backend = risk, backend
+        self.s = risk.network.scaling.output_scale(state.m)
+        self.weight = backend.weights(state.mass)
+        self.samples = backend.samples(risk.x)
+        self._last: tuple[Any, np.ndarray] | None = None
+
+    def predictions(self, theta: Any) -> np.ndarray:
+        """f(x_i) = s Σ_k p_k φ(θ_k; x_i): (n, K)."""
+        if self._last is None or self._last[0] is not theta:
+            self._last = theta, self.s * self.backend.mean_feature(theta, self.weight, self.samples, keep=True)
+        return self._last[1]
+
+    def value(self, theta: Any) -> float:
+        """R(f)."""
+        return self.risk.value(self.predictions(theta))
+
+    def regulariser(self, theta: Any) -> float:
+        """(λ/2) ∫ |θ|² dμ over trainable columns."""
+        return 0.5 * self.risk.ridge * self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+
+    def energy(self, theta: Any) -> float:
+        """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
+        return self.value(theta) / self.s**2 + self.regulariser(theta)
+
+    def velocity(self, theta: Any) -> Any:
+        """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array (m, p)."""
+        slopes = self.risk.slopes(self.predictions(theta))
+        return self.backend.pull_back(theta, self.samples, -slopes / self.s, decay=self.risk.ridge)
+
+    def first_variation(self, theta: Any) -> np.ndarray:
+        """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host."""
+        everything = type(self.backend)(
+            replace(self.risk.network, trainable=PARAMETERS), self.backend.dim, self.backend.outputs, self.backend.dtype.name
+        )
+        slopes = self.risk.slopes(self.predictions(theta))
+        g = everything.download(everything.pull_back(theta, self.samples, slopes / self.s)).astype(np.float64)
+        host, K = self.backend.download(theta).astype(np.float64), self.backend.outputs
+        columns = self.risk.network.trainable_columns(self.backend.dim, K)
+        return (g[:, :K] * host[:, :K]).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
+
+    def speed2(self, velocity: Any) -> float:
+        """∫ |v|² dμ."""
+        return self.backend.norm(velocity, self.weight)
