@@ -17,26 +17,11 @@ from .durable import IncompatibleFile, InUse, canonical_json, feed
 from .initial import InitialLaw
 from .network import Network
 from .parts import Parts
+from .pieces import Piece, Pieces, SeriesData
 from .state import State
 from .stored_data import checksums, read_data
 
 __all__ = ["InUse", "IncompatibleFile", "SeriesData", "Trajectory"]
-
-
-class SeriesData(NamedTuple):
-    """A dense scalar series: steps (r,) int64, times (r,), values (r,)."""
-
-    steps: np.ndarray
-    times: np.ndarray
-    values: np.ndarray
-
-
-class _Piece(NamedTuple):
-    """A file that holds frames and series of the run: the finished file, or a segment."""
-
-    path: Path
-    frames: int
-    series: dict[str, int]
 
 
 class Trajectory:
@@ -63,55 +48,26 @@ class Trajectory:
     """
 
     def __init__(self, path: Any) -> None:
-        given = Path(path)
-        is_parts = given.is_dir() and given.name.endswith(".parts")
-        parts = Parts(given.with_name(given.name.removesuffix(".parts")) if is_parts else given)
-        self.path = given
-        if given.is_file():
-            self._head = layout.open_hdf5(given)
-            try:
-                layout.check_schema(self._head, given)
-                with layout.reading(given):
-                    parameters = self._head["parameters"]
-                    self.status = layout.get_text(parameters.attrs, "status")
-                    self.summary: dict[str, Any] = layout.read_json(parameters, "summary")
-                    provenance = layout.read_json(parameters, "provenance")
-                    series = {name: len(group["step"]) for name, group in self._head["series"].items()}
-                    self._pieces = [_Piece(given, len(self._head[layout.POSITION]["step"]), series)]
-            except BaseException:
-                self._head.close()
+        self.path = Path(path)
+        try:
+            opened = _open(self.path)
+        except FileNotFoundError:
+            if not self.path.is_file():
                 raise
-        elif parts.begun():
-            checkpoint = parts.newest(thorough=False)
-            self._head = layout.open_hdf5(parts.start)
-            layout.check_schema(self._head, parts.start)
-            provenance = layout.read_json(self._head["parameters"], "provenance")
-            self.status, self.summary, self._pieces = "unfinished", {}, []
-            if checkpoint is not None:
-                provenance = with_continuations(provenance, checkpoint.continued)
-                self._pieces = [_Piece(parts.locate(item), item.frames, item.series) for item in checkpoint.segments]
-                self.summary = (checkpoint.final or {}).get("summary", {})
-        elif given.is_dir():
-            raise IncompatibleFile(f"{given} is a folder, not a run.")
-        else:
-            raise FileNotFoundError(
-                f"no run at {given}: neither the file nor {parts.folder.name}/ with an unfinished run is there."
-            )
-        with layout.reading(given):
+            opened = _open(self.path)  # published between our looking for the file and for its parts
+        self._head, self._pieces = opened.head, Pieces(opened.pieces)
+        self.status: str = opened.status
+        self.summary: dict[str, Any] = opened.summary
+        self.provenance: dict[str, Any] = opened.provenance
+        with layout.reading(self.path):
             parameters = self._head["parameters"]
             self.config: dict[str, Any] = layout.read_json(parameters, "config")
             self.mass_varies = bool(parameters.attrs["mass_varies"])
             self.start: State = layout.read_start(parameters, self._origin())
-        self.provenance: dict[str, Any] = provenance
-        self._first = np.cumsum([0] + [piece.frames for piece in self._pieces])
-        self._open: tuple[int, h5py.File] | None = None
-        self._clock: tuple[np.ndarray, np.ndarray] | None = None
 
     def close(self) -> None:
         """Close the files; the run cannot be read any more."""
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+        self._pieces.close()
         self._head.close()
 
     def __enter__(self) -> Trajectory:
@@ -128,7 +84,7 @@ class Trajectory:
         return f"Trajectory({str(self.path)!r}: {size}{scale}{span}, {self.status})"
 
     def __len__(self) -> int:
-        return int(self._first[-1])
+        return self._pieces.frames
 
     def __iter__(self) -> Iterator[State]:
         return (self[i] for i in range(len(self)))
@@ -146,34 +102,31 @@ class Trajectory:
             raise IndexError(
                 f"frame {asked} was asked for; {self.path} has {count} frames" + f" (0 … {count - 1})." * bool(count)
             )
-        piece = int(np.searchsorted(self._first, number, side="right")) - 1
-        local = number - int(self._first[piece])
-        file = self._file(piece)
-        with layout.reading(self._pieces[piece].path):
-            theta = file[layout.POSITION]["value"][local]
-            mass = file["particles/units/mass/value"][local] if self.mass_varies else self.start.mass
+        if not self._head:
+            raise ValueError(f"{self.path} was closed; open it again with mf.Trajectory.")
+        theta = self._pieces.frame(number, f"{layout.POSITION}/value")
+        mass = self._pieces.frame(number, "particles/units/mass/value") if self.mass_varies else self.start.mass
         return State.trusted(theta, self.start.outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin())
 
     @property
     def steps(self) -> np.ndarray:
         """Step of each frame, (frames,) int64."""
-        return self._frame_clock()[0]
+        return self._pieces.clock()[0]
 
     @property
     def times(self) -> np.ndarray:
         """Flow time of each frame, (frames,)."""
-        return self._frame_clock()[1]
+        return self._pieces.clock()[1]
 
     @property
     def series_names(self) -> list[str]:
-        return sorted({name for piece in self._pieces for name in piece.series})
+        return sorted(self._pieces.counts)
 
     def series(self, name: str) -> SeriesData:
         """(steps, times, values) of a dense series; its own clock, not that of the frames."""
-        if name not in self.series_names:
+        if name not in self._pieces.counts:
             raise ValueError(f"no series {name!r} in {self.path}; it has: {', '.join(self.series_names) or 'none'}.")
-        columns = [self._read(i, f"series/{name}") for i, piece in enumerate(self._pieces) if name in piece.series]
-        return SeriesData(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+        return self._pieces.series(name)
 
     @property
     def network(self) -> Network:
@@ -224,45 +177,67 @@ class Trajectory:
 
     def aligned(self) -> list[str]:
         """Names of the series with one value for each frame: H5MD's observables."""
-        counts = {name: sum(piece.series.get(name, 0) for piece in self._pieces) for name in self.series_names}
-        candidates = [name for name, count in counts.items() if count == len(self) > 0]
+        candidates = [name for name in self.series_names if self._pieces.counts[name] == len(self) > 0]
         return [name for name in candidates if np.array_equal(self.series(name).steps, self.steps)]
 
     def _origin(self) -> tuple[InitialLaw, int] | None:
         law = self.config.get("law")
         return (InitialLaw.from_dict(law), int(self.config["seed"])) if law and self.config.get("seed") is not None else None
 
-    def _file(self, piece: int) -> h5py.File:
-        """The piece's file; one is open at a time, for a long run has more segments than a process may open."""
-        if self._open is None or self._open[0] != piece:
-            if not self._head:
-                raise ValueError(f"{self.path} was closed; open it again with mf.Trajectory.")
-            try:
-                opened = layout.open_hdf5(self._pieces[piece].path)
-            except FileNotFoundError:
-                gone = self._pieces[piece].path
-                raise FileNotFoundError(f"{gone} is gone: the run was published meanwhile; open it again.") from None
-            if self._open is not None:
-                self._open[1].close()
-            self._open = (piece, opened)
-        return self._open[1]
 
-    def _read(self, piece: int, group: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        file = self._file(piece)
-        with layout.reading(self._pieces[piece].path):
-            return tuple(file[group][name][()] for name in ("step", "time", "value"))
+class _Opened(NamedTuple):
+    head: h5py.File
+    status: str
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+    pieces: list[Piece]
 
-    def _frame_clock(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._clock is None:
-            clock: list[list[np.ndarray]] = [[np.empty(0, np.int64)], [np.empty(0)]]
-            for i, piece in enumerate(self._pieces):
-                if piece.frames:
-                    file = self._file(i)
-                    with layout.reading(piece.path):
-                        for column, name in zip(clock, ("step", "time"), strict=True):
-                            column.append(file[layout.POSITION][name][()])
-            self._clock = (np.concatenate(clock[0]), np.concatenate(clock[1]))
-        return self._clock
+
+def _open(path: Path) -> _Opened:
+    if path.is_file():
+        return _open_file(path)
+    is_parts = path.is_dir() and path.name.endswith(".parts")
+    parts = Parts(path.with_name(path.name.removesuffix(".parts")) if is_parts else path)
+    if parts.begun():
+        return _open_parts(parts)
+    if path.is_dir():
+        raise IncompatibleFile(f"{path} is a folder, not a run.")
+    raise FileNotFoundError(f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there.")
+
+
+def _open_file(path: Path) -> _Opened:
+    head = _checked(path)
+    with layout.reading(path):
+        parameters = head["parameters"]
+        series = {name: len(group["step"]) for name, group in head["series"].items()}
+        return _Opened(
+            head,
+            layout.get_text(parameters.attrs, "status"),
+            layout.read_json(parameters, "summary"),
+            layout.read_json(parameters, "provenance"),
+            [Piece(path, len(head[layout.POSITION]["step"]), series)],
+        )
+
+
+def _open_parts(parts: Parts) -> _Opened:
+    head, checkpoint = _checked(parts.start), parts.newest(thorough=False)
+    with layout.reading(parts.start):
+        provenance = layout.read_json(head["parameters"], "provenance")
+    if checkpoint is None:
+        return _Opened(head, "unfinished", {}, provenance, [])
+    pieces = [Piece(parts.locate(item), item.frames, item.series) for item in checkpoint.segments]
+    summary = (checkpoint.final or {}).get("summary", {})
+    return _Opened(head, "unfinished", summary, with_continuations(provenance, checkpoint.continued), pieces)
+
+
+def _checked(path: Path) -> h5py.File:
+    file = layout.open_hdf5(path)
+    try:
+        layout.check_schema(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def with_continuations(provenance: dict[str, Any], continued: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""Pieces: the files of a run, the finished one or its segments, read as one sequence of frames and one set of series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from . import layout
+
+CACHED_POINTS = 4 * 10**6  # of all series (100 MB): up to that they are read in one pass over the segments and kept
+
+
+class SeriesData(NamedTuple):
+    """A dense scalar series: steps (r,) int64, times (r,), values (r,)."""
+
+    steps: np.ndarray
+    times: np.ndarray
+    values: np.ndarray
+
+
+class Piece(NamedTuple):
+    """One file: how many frames it holds, and how many values of each series."""
+
+    path: Path
+    frames: int
+    series: dict[str, int]
+
+
+class Pieces:
+    """Reads across files. One is open at a time: a long run has more segments than a process may have open files."""
+
+    def __init__(self, pieces: Iterable[Piece]) -> None:
+        self._pieces = list(pieces)
+        self._first = np.cumsum([0] + [piece.frames for piece in self._pieces])
+        self.frames = int(self._first[-1])
+        self.counts: dict[str, int] = {}
+        for piece in self._pieces:
+            for name, count in piece.series.items():
+                self.counts[name] = self.counts.get(name, 0) + count
+        self._open: tuple[int, h5py.File] | None = None
+        self._clock: tuple[np.ndarray, np.ndarray] | None = None
+        self._series: dict[str, SeriesData] = {}
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def clock(self) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, times) of all frames."""
+        if self._clock is None:
+            columns: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64), np.empty(0))]
+            columns += [self._read(i, layout.POSITION, ("step", "time")) for i, piece in enumerate(self._pieces) if piece.frames]
+            steps, times = map(_joined, zip(*columns, strict=True))
+            self._clock = (steps, times)
+        return self._clock
+
+    def frame(self, number: int, dataset: str) -> np.ndarray:
+        """One frame of a dataset whose leading axis is the frames."""
+        i = int(np.searchsorted(self._first, number, side="right")) - 1
+        file = self._file(i)
+        with layout.reading(self._pieces[i].path):
+            return file[dataset][number - int(self._first[i])]
+
+    def series(self, name: str) -> SeriesData:
+        if name in self._series:
+            return self._series[name]
+        if len(self._pieces) == 1 or sum(self.counts.values()) > CACHED_POINTS:
+            return self._join([name])[name]
+        self._series = self._join(list(self.counts))
+        return self._series[name]
+
+    def _join(self, names: list[str]) -> dict[str, SeriesData]:
+        found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in names}
+        for i, piece in enumerate(self._pieces):
+            for name in names:
+                if name in piece.series:
+                    found[name].append(self._read(i, f"series/{name}", ("step", "time", "value")))
+        return {name: SeriesData(*map(_joined, zip(*rows, strict=True))) for name, rows in found.items()}
+
+    def _read(self, i: int, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+        file = self._file(i)
+        with layout.reading(self._pieces[i].path):
+            return tuple(file[group][name][()] for name in names)
+
+    def _file(self, i: int) -> h5py.File:
+        if self._open is None or self._open[0] != i:
+            path = self._pieces[i].path
+            try:
+                opened = layout.open_hdf5(path)
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{path} is gone: the run was published meanwhile; open it again.") from None
+            self.close()
+            self._open = (i, opened)
+        return self._open[1]
+
+
+def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Read-only, for it may be kept and handed out again."""
+    joined = np.concatenate(tuple(arrays))
+    joined.flags.writeable = False
+    return joined
