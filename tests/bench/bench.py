@@ -1,0 +1,233 @@
+"""Times one gradient-descent step, both layers and biases, ours and the peers' in one run.
+
+Absolute times are not stable from run to run; ratios within one are, to about 1.3×. So contenders take turns, round after round,
+and the medians are compared: once with the best plain peer, once with the best of those written in blocks or fused by an expert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SLOWS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where preset, NumPy's matrix product runs at half speed and flatters us
+QUICK = 3e6  # m·n of the largest case of --quick
+SIZES = [
+    (1e3, 100, 2),
+    (1e4, 100, 2),
+    (1e5, 256, 2),
+    (1e6, 64, 2),
+    (1e4, 1000, 10),
+    (1e5, 1000, 10),
+    (1e4, 1000, 64),
+    (1e4, 1000, 784),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """m neurons, n samples, d inputs."""
+
+    activation: str
+    m: int
+    n: int
+    d: int
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.activation}-d{self.d}-n{self.n}-m{self.m:.0e}-{self.dtype}".replace("e+0", "e")
+
+    @property
+    def goals(self) -> tuple[float | None, float | None]:
+        """The ratios asked for against the best plain and the best expert peer."""
+        relu = self.activation == "relu"
+        if self.dtype == "float64":
+            return ((8.0 if relu else 1.3) if self.d == 2 and self.activation in ("relu", "tanh") else None), None
+        if self.d == 2:
+            return (None, None) if self.m < 1e5 else (20.0, 10.0) if relu else (5.0, None)
+        return {10: 4.0 if relu else 2.0, 64: 1.4, 784: 1.1}[self.d], None
+
+
+def cases() -> list[Case]:
+    return [
+        Case(activation, int(m), n, d, dtype)
+        for m, n, d in SIZES
+        for activation in (("relu", "tanh", "erf", "gelu", "sigmoid") if d == 2 and m == 1e5 else ("relu", "tanh"))
+        for dtype in ("float32", "float64")
+        if not (dtype == "float64" and (m * n > 5e7 or activation not in ("relu", "tanh")))
+    ]
+
+
+def chosen(patterns: list[str], quick: bool) -> list[Case]:
+    """Cases whose name matches one of the patterns (all without patterns), the small ones for quick."""
+    found = [
+        case
+        for case in cases()
+        if (not quick or case.m * case.n <= QUICK) and (not patterns or any(fnmatch.fnmatch(case.name, p) for p in patterns))
+    ]
+    if not found:
+        raise SystemExit(f"no case matches {' '.join(patterns)}; see --list for their names.")
+    return found
+
+
+def ours(theta, x, y, activation, dt):
+    """meanfield itself as a contender."""
+    raise ImportError("stepping is not wired to the benchmark yet")
+
+
+def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
+    """({name: contender}, {name: why it is absent}), all from the same start."""
+    import numpy as np
+
+    from .peers import PEERS
+
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(case.m, case.d + 2)).astype(case.dtype)
+    theta[:, 1:-1] /= case.d**0.5
+    x = rng.normal(size=(case.n, case.d)).astype(case.dtype)
+    y = np.sin(x[:, 0])
+    present, absent = {}, {}
+    for name, build in [("ours", ours), *((peer.name, peer) for peer in PEERS)]:
+        try:
+            present[name] = build(theta, x, y, case.activation, dt)
+            present[name].step(1)
+        except (ImportError, NotImplementedError) as error:
+            present.pop(name, None)
+            absent[name] = str(error)
+    return present, absent
+
+
+def measure(present: dict, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds a step of every contender, once a round, each round in another order; a turn lasts about `seconds`."""
+    counts = {}
+    for name, contender in present.items():
+        start = time.perf_counter()
+        contender.step(2)
+        once = (time.perf_counter() - start) / 2
+        counts[name] = max(1, min(2000, round(seconds / once)))
+    times: dict[str, list[float]] = {name: [] for name in present}
+    order = list(present)
+    for turn in range(rounds):
+        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            start = time.perf_counter()
+            present[name].step(counts[name])
+            times[name].append((time.perf_counter() - start) / counts[name])
+    return times
+
+
+def run(case: Case, rounds: int, seconds: float) -> dict:
+    """One case: the medians in milliseconds, their spread, and our ratios to the best peers."""
+    from .peers import PEERS
+
+    present, absent = contenders(case, dt=0.01)
+    times = measure(present, rounds, seconds)
+    median = {name: 1e3 * statistics.median(values) for name, values in times.items()}
+    expert = {peer.name for peer in PEERS if peer.expert}
+    result = {
+        "case": case.name,
+        **asdict(case),
+        "ms": median,
+        "spread": {name: max(values) / min(values) for name, values in times.items()},
+        "absent": absent,
+        "goals": case.goals,
+    }
+    for kind, names in (("plain", set(median) - expert - {"ours"}), ("expert", set(median) & expert)):
+        best = min(names, key=median.__getitem__, default=None)
+        result[f"best_{kind}"] = best
+        result[f"ratio_{kind}"] = median[best] / median["ours"] if best and "ours" in median else None
+    present.clear()
+    gc.collect()
+    return result
+
+
+def machine() -> dict:
+    """What the times depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for package in ("numpy", "numba", "torch", "jax"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def header(names: list[str]) -> str:
+    return (
+        f"{'case, times in ms':34}"
+        + "".join(f"{name:>15.15}" for name in names)
+        + f"{'plain':>8}{'goal':>6}{'expert':>8}{'goal':>6}"
+    )
+
+
+def row(result: dict, names: list[str]) -> str:
+    def ratio(kind: str, goal: float | None) -> str:
+        value = result[f"ratio_{kind}"]
+        return f"{'' if value is None else f'{value:.2f}×':>8}{'' if goal is None else f'{goal:g}×':>6}"
+
+    times = "".join(f"{result['ms'][name]:15.4g}" if name in result["ms"] else f"{'absent':>15}" for name in names)
+    return f"{result['case']:34}{times}{ratio('plain', result['goals'][0])}{ratio('expert', result['goals'][1])}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="The last four columns are best peer / ours and the ratio asked for, for plain peers and for experts' peers.",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="the cases with m·n up to 3e6, three short rounds: a minute or two, rough"
+    )
+    parser.add_argument(
+        "--cases", nargs="+", default=[], metavar="PATTERN", help='names with wildcards, for example "relu-d2-*" (see --list)'
+    )
+    parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
+    parser.add_argument("--rounds", type=int, help="turns of every contender in a case (7; 3 for --quick)")
+    parser.add_argument("--seconds", type=float, help="length of one turn (0.2; 0.05 for --quick)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every median, spread and ratio there as JSON")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(case.name for case in chosen(options.cases, options.quick)))
+        return
+    if any(name in os.environ for name in SLOWS_BLAS):  # read when NumPy is loaded, so begin again without them
+        os.execve(sys.executable, sys.orig_argv, {name: value for name, value in os.environ.items() if name not in SLOWS_BLAS})
+    selected = chosen(options.cases, options.quick)
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json: the folder {options.json.parent} does not exist.")
+
+    from .peers import PEERS
+
+    names = ["ours", *(peer.name for peer in PEERS)]
+    rounds, seconds = options.rounds or (3 if options.quick else 7), options.seconds or (0.05 if options.quick else 0.2)
+    print(header(names), flush=True)
+    results = []
+    for case in selected:
+        results.append(run(case, rounds, seconds))
+        print(row(results[-1], names), flush=True)
+    for name, why in {name: why for result in results for name, why in result["absent"].items()}.items():
+        print(f"{name} absent: {why}", file=sys.stderr)
+    if options.json:
+        options.json.write_text(
+            json.dumps({"machine": machine(), "rounds": rounds, "seconds": seconds, "results": results}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()

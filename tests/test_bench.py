@@ -1,0 +1,55 @@
+"""Every peer of the benchmark computes the step that we compute."""
+
+import naive
+import numpy as np
+import pytest
+from bench import bench, peers
+
+import meanfield as mf
+
+
+def starting_point(dtype, m=6, n=5, d=3):
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(m, d + 2)).astype(dtype), rng.normal(size=(n, d)).astype(dtype), rng.normal(size=n).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", peers.ACTIVATIONS)
+@pytest.mark.parametrize(
+    "peer",
+    [pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in peers.PEERS],
+    ids=lambda p: p.name,
+)
+def test_a_peer_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activation, dtype):
+    if "jax" in peer.name:
+        pytest.importorskip("jax")
+    monkeypatch.setattr(peers, "block_size", lambda *_, **__: 2)  # three blocks
+    theta, x, y = starting_point(dtype)
+    dt, network = 0.05, mf.Network(activation)
+    contender = peer(theta, x, y, activation, dt)
+    contender.step(1)
+    contender.step(2)
+    expected = theta.astype(np.float64)
+    for _ in range(3):
+        expected = naive.euler_step(lambda theta: naive.velocity(network, mf.State(theta), x, y), expected, dt)
+    tolerance = {"float64": 1e-13, "float32": 1e-5}[
+        dtype
+    ]  # three steps of sums of 30 terms of order one, some units in the last place
+    np.testing.assert_allclose(contender.theta(), expected, rtol=tolerance, atol=tolerance)
+    assert contender.theta().dtype == dtype
+
+
+def test_blocks_divide_the_width():
+    for m, n in ((1000, 100), (10**5, 256), (10**6, 64), (7, 3)):
+        assert m % peers.block_size(m, n, 4) == 0
+
+
+def test_cases_are_chosen_by_name():
+    assert [case.name for case in bench.chosen(["relu-d784*"], quick=False)] == [
+        "relu-d784-n1000-m1e4-float32",
+        "relu-d784-n1000-m1e4-float64",
+    ]
+    assert {case.activation for case in bench.chosen(["tanh-*"], quick=True)} == {"tanh"}
+    assert len(bench.chosen([], quick=True)) < len(bench.chosen([], quick=False))
+    with pytest.raises(SystemExit):
+        bench.chosen(["no-such-case"], quick=False)
