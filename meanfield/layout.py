@@ -20,6 +20,8 @@ import numpy as np
 from .durable import IncompatibleFile, Scratch, canonical_json
 from .state import State, column_names
 
+File, Group = h5py.File, h5py.Group  # for the modules that pass these on
+
 SCHEMA_VERSION = 1
 LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 POSITION = "particles/units/position"
@@ -118,6 +120,11 @@ def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) 
         rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
         options |= {"chunks": (1,) * (len(shape) > 2) + (rows, *rest[1:]), "fletcher32": True}
     return group.create_dataset(name, shape=shape, dtype=dtype, **options)
+
+
+def write_absent(group: h5py.Group, name: str, dtype: np.dtype) -> h5py.Dataset:
+    """A dataset without elements, to carry attributes."""
+    return group.create_dataset(name, data=h5py.Empty(dtype))
 
 
 def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:

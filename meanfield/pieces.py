@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
 from . import layout
+from .layout import File
 
 CACHED_POINTS = 4 * 10**6  # of all series (100 MB): up to that they are read in one pass over the segments and kept
 
@@ -41,7 +41,7 @@ class Pieces:
         for piece in self._pieces:
             for name, count in piece.series.items():
                 self.counts[name] = self.counts.get(name, 0) + count
-        self._open: tuple[int, h5py.File] | None = None
+        self._open: tuple[int, File] | None = None
         self._clock: tuple[np.ndarray, np.ndarray] | None = None
         self._series: dict[str, SeriesData] = {}
 
@@ -87,7 +87,7 @@ class Pieces:
         with layout.reading(self._pieces[i].path):
             return tuple(file[group][name][()] for name in names)
 
-    def _file(self, i: int) -> h5py.File:
+    def _file(self, i: int) -> File:
         if self._open is None or self._open[0] != i:
             path = self._pieces[i].path
             try:

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from . import layout
 from .durable import IncompatibleFile, canonical_json, move
+from .layout import File
 from .parts import Parts
 from .state import State
 from .stored_data import write_data
@@ -19,7 +19,7 @@ from .trajectory import Trajectory
 
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
-                data: dict[str, np.ndarray] | h5py.File) -> None:  # fmt: skip
+                data: dict[str, np.ndarray] | File) -> None:  # fmt: skip
     """start.h5: from now on the run exists. data: the arrays, or the file of a run that has them."""
     temporary = parts.folder / ".tmp-start.h5"
     with layout.new_hdf5(temporary) as (file, _):

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-import h5py
 import numpy as np
 
 from . import layout
 from .dataset import Dataset
 from .durable import array_sha256
+from .layout import Group
 
 STORED = 64 * 10**6  # bytes of arrays kept in the file itself
 
 
-def write_data(parameters: h5py.Group, arrays: dict[str, np.ndarray]) -> None:
+def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     """/parameters/data/<name> with sha256 and shape; beyond 64 MB in all, these attributes of an empty dataset only."""
     group = parameters.create_group("data")
     stored = sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
-        dataset = layout.write_array(group, name, array) if stored else group.create_dataset(name, data=h5py.Empty(array.dtype))
+        dataset = layout.write_array(group, name, array) if stored else layout.write_absent(group, name, array.dtype)
         layout.set_text(dataset.attrs, "sha256", array_sha256(array))
         dataset.attrs["shape"] = np.array(array.shape, dtype=np.int64)
 
 
-def checksums(parameters: h5py.Group) -> dict[str, str]:
+def checksums(parameters: Group) -> dict[str, str]:
     """sha256 of each array, by name."""
     return {name: layout.get_text(item.attrs, "sha256") for name, item in sorted(parameters["data"].items())}
 
 
-def read_data(parameters: h5py.Group, config: dict[str, Any], path: Any) -> Dataset:
+def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     """The Dataset, named and described by config["data"]; one that is not in the file is made again and compared."""
     about = config.get("data") or {}
     name, origin = about.get("name") or "data", about.get("origin") or {}

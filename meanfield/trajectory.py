@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-import h5py
 import numpy as np
 
 from . import layout
 from .dataset import Dataset
 from .durable import IncompatibleFile, InUse, canonical_json, feed
 from .initial import InitialLaw
+from .layout import File
 from .network import Network
 from .parts import Parts
 from .pieces import Piece, Pieces, SeriesData
@@ -186,7 +186,7 @@ class Trajectory:
 
 
 class _Opened(NamedTuple):
-    head: h5py.File
+    head: File
     status: str
     summary: dict[str, Any]
     provenance: dict[str, Any]
@@ -230,7 +230,7 @@ def _open_parts(parts: Parts) -> _Opened:
     return _Opened(head, "unfinished", summary, with_continuations(provenance, checkpoint.continued), pieces)
 
 
-def _checked(path: Path) -> h5py.File:
+def _checked(path: Path) -> File:
     file = layout.open_hdf5(path)
     try:
         layout.check_schema(file, path)
