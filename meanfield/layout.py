@@ -134,40 +134,6 @@ def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset
     return dataset
 
 
-def write_memory(group: h5py.Group, memory: dict[str, Any]) -> None:
-    """A nested dictionary of numbers, strings, booleans, None, lists (tuples become lists) and numpy arrays, exactly."""
-    arrays: list[np.ndarray] = []
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-            arrays.append(value)
-            return {"__array__": len(arrays) - 1}
-        if isinstance(value, dict):
-            return {str(key): plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        if isinstance(value, np.generic):
-            value = value.item()
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        raise TypeError(f"a checkpoint holds numbers, strings, lists, dictionaries and numeric arrays; got {type(value)}.")
-
-    write_text(group, "memory", canonical_json(plain(memory)))
-    for number, array in enumerate(arrays):
-        write_array(group, f"array{number}", array)
-
-
-def read_memory(group: h5py.Group) -> dict[str, Any]:
-    def fill(value: Any) -> Any:
-        if isinstance(value, dict) and value.keys() == {"__array__"}:
-            return group[f"array{value['__array__']}"][()]
-        if isinstance(value, dict):
-            return {key: fill(item) for key, item in value.items()}
-        return [fill(item) for item in value] if isinstance(value, list) else value
-
-    return fill(read_json(group, "memory"))
-
-
 def write_head(
     file: h5py.File, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool
 ) -> h5py.Group:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import layout
+from .memory import write_memory
 from .durable import IncompatibleFile, file_sha256, lock, move, sync_folder
 
 FINISHED = "finished"
@@ -164,7 +165,7 @@ def write_checkpoint(parts: Parts, number: int, memory: dict[str, Any], segments
     temporary = parts.folder / f".tmp-checkpoint-{number:06d}.h5"
     with layout.new_hdf5(temporary) as (file, _):
         layout.write_text(file, "content", layout.canonical_json({"segments": [asdict(item) for item in segments], **content}))
-        layout.write_memory(file.create_group("checkpoint"), memory)
+        write_memory(file.create_group("checkpoint"), memory)
     path = parts.folder / f"checkpoint-{number:06d}-{file_sha256(temporary)[:DIGITS]}.h5"
     move(temporary, path)
     for old in parts.checkpoints()[2:]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import layout
+from .memory import write_memory
 from .durable import IncompatibleFile, canonical_json, move
 from .layout import File
 from .parts import Parts
@@ -46,7 +47,7 @@ def publish(parts: Parts, provenance: dict[str, Any], memory: dict[str, Any], fi
             layout.set_text(parameters.attrs, "status", final["status"])
             layout.set_text(parameters.attrs, "checkpoint", checkpoint)
             layout.write_text(parameters, "summary", canonical_json(final["summary"]))
-            layout.write_memory(parameters.create_group("checkpoint"), memory)
+            write_memory(parameters.create_group("checkpoint"), memory)
             layout.write_frames(file, run, len(run), run.start, run.mass_varies, scratch.check)
             file.create_group("series")
             for name in run.series_names:

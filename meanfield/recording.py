@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from . import layout
+from .memory import read_memory
 from .durable import canonical_json, file_sha256, move
 from .parts import FINISHED, Checkpoint, Parts, Segment, check_place, hold, write_checkpoint
 from .publishing import publish, write_start
@@ -62,6 +63,9 @@ class Recording:
             raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
         parts = Parts(Path(path))
         canonical_json([config, provenance])
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+                raise TypeError(f"the data set {name!r} must be a numeric array; got {getattr(array, 'dtype', type(array))}.")
         check_place(parts.final)
         if parts.final.exists() and exists != "replace":
             raise FileExistsError(
@@ -102,7 +106,7 @@ class Recording:
             memory = None
             if checkpoint is not None:
                 with layout.open_hdf5(checkpoint.path) as file:
-                    memory = layout.read_memory(file["checkpoint"])
+                    memory = read_memory(file["checkpoint"])
             return cls(parts, held, checkpoint, provenance), memory
 
     @classmethod
@@ -124,7 +128,7 @@ class Recording:
                 )
             parts.empty()
             with Trajectory(parts.final) as run, layout.open_hdf5(parts.final) as file:
-                memory = layout.read_memory(file["parameters/checkpoint"])
+                memory = read_memory(file["parameters/checkpoint"])
                 steps = {name: run.series(name).steps for name in run.series_names}
                 counts = {name: len(column) for name, column in steps.items()}
                 base = Segment(FINISHED, file_sha256(parts.final), parts.final.stat().st_size, len(run), counts)
