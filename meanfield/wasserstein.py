@@ -1,0 +1,228 @@
+"""Distances between particle clouds: W2² (μ, ν) = min_π ∫|θ - θ'|² dπ, its cheaper relatives, and bounds. THEORY.md, section 6.
+
+The one place that knows POT (network simplex, Sinkhorn); it is imported when a method first needs it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .couplings import Pair, centred_pair, coupling_distance, monotone_coupling, projected, rms_displacement, two_clouds
+from .w2_bounds import Coupling, Interval, bures_squared, interval
+
+EXACT_DENSE_LIMIT = 25_000_000  # pairs m1·m2 up to which the cost matrix is held: 39 bytes a pair in all, 1 GB at m = 5000
+ANNOUNCE_SECONDS = 10.0  # an exact solve expected to take longer says so before it starts
+
+
+class NotConverged(RuntimeError):
+    """A solver stopped before it reached the optimum: there is no distance to return."""
+
+
+class SlowSolve(UserWarning):
+    """An exact solve that is expected to take long."""
+
+
+def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
+    """The distance W2 (not its square) between two States or arrays (m, p) of particles; arrays have equal masses.
+
+    method    value                                                                    keywords
+    exact     W2. p = 1: sorted quantiles; else POT's network simplex, m^2.5           lazy=None, numItermax=10**9
+    sliced    (E_u W2²(⟨u, ·⟩))^½ over random unit vectors u; no factor √p             n_projections=200, seed=0
+    sinkhorn  (S_ε)^½, S_ε = OT_ε(μ,ν) - ½OT_ε(μ,μ) - ½OT_ε(ν,ν), ε = reg · unit      reg=0.05, numItermax=10_000, tolerance=1e-5
+    bures     Gelbrich: |Δmean|² + tr A + tr B - 2 tr(A^½BA^½)^½, a lower bound        none
+    coupled   (Σ_k p_k |θ_k - θ'_k|²)^½, an upper bound; equal m and masses             none
+
+    exact holds the (m1, m2) cost up to EXACT_DENSE_LIMIT pairs; above (or with lazy=True) POT computes costs as it goes: O(m)
+    memory, 2 to 12 times the time (p = 2 to 64).
+    sliced takes the directions in orthonormal frames and its mean part |Δmean|²/p in closed form.
+    sinkhorn is debiased with the entropy included (Feydy et al. 2019), hence >= 0; its unit is the mean squared distance of the
+    clouds once both are centred, tr A + tr B; tolerance is POT's marginal error.
+    Raises ValueError or TypeError for bad input, NotConverged when a solver did not reach its optimum; warns SlowSolve.
+    """
+    if method not in _METHODS:
+        near = difflib.get_close_matches(str(method), _METHODS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}. Did you mean {near!r}?")
+    function = _METHODS[method]
+    allowed = list(inspect.signature(function).parameters)[2 if method == "coupled" else 1 :]
+    unknown = sorted(set(options) - set(allowed))
+    if unknown:
+        raise TypeError(f"method={method!r} has no keyword {unknown[0]!r}; it takes: {', '.join(allowed) or 'none'}.")
+    if method == "coupled":
+        return displacement(p, q)
+    pair = centred_pair(p, q)
+    return 0.0 if pair.identical else function(pair, **options)
+
+
+def displacement(p: Any, q: Any) -> float:
+    """RMS displacement (Σ_k p_k |θ_k - θ'_k|²)^½, identities kept, p_k the masses: >= W2. Needs equal m and equal masses."""
+    return rms_displacement(*two_clouds(p, q))
+
+
+def w2_interval(p: Any, q: Any, seconds: float = 1.0) -> Interval:
+    """lower <= W2 <= upper, and the method that gave each, in about `seconds` (plus the import of POT, once).
+
+    Exact (lower = upper up to rounding) where that solve is expected to fit; else Gelbrich's and orthonormal projections below,
+    and the best of the identity, independent, sorted and block-wise refined couplings above. See w2_bounds.py.
+    How tight it is depends on the machine's speed; that it holds does not.
+    """
+    if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"seconds must be a finite number >= 0; got {seconds!r}.")
+    pair = centred_pair(p, q)
+    if pair.x.shape[1] > 1 and not pair.identical:
+        _pot()
+    return interval(pair, float(seconds), _network_simplex, expected_seconds(len(pair.a), len(pair.b), pair.x.shape[1]))
+
+
+def expected_seconds(m1: int, m2: int, dim: int, lazy: bool | None = None) -> float:
+    """A power law for the exact solve: 8 s at m = 5000, m^2.55; measured 5.6–14 s there, 33–51 s at 10 000."""
+    pairs = float(m1) * float(m2)
+    simplex = 8.0 * (pairs / 5000.0**2) ** (2.55 / 2)
+    if _is_lazy(m1, m2, lazy):
+        return simplex * (1.5 + 0.16 * dim)
+    return simplex + 1e-9 * pairs * dim
+
+
+def _is_lazy(m1: int, m2: int, lazy: bool | None) -> bool:
+    return m1 * m2 > EXACT_DENSE_LIMIT if lazy is None else bool(lazy)
+
+
+def _pot() -> Any:
+    """POT, without the torch, jax, … it would import for its other backends (1 s or more), unless they are loaded already."""
+    if "ot" not in sys.modules:
+        others = {"torch": "PYTORCH", "jax": "JAX", "cupy": "CUPY", "tensorflow": "TENSORFLOW"}
+        switches = [f"POT_BACKEND_DISABLE_{key}" for module, key in others.items() if module not in sys.modules]
+        switches = [switch for switch in switches if switch not in os.environ]
+        os.environ.update(dict.fromkeys(switches, "1"))
+        try:
+            importlib.import_module("ot")
+        finally:
+            for switch in switches:
+                del os.environ[switch]
+    import ot
+
+    return ot
+
+
+def _exact(pair: Pair, lazy: bool | None = None, numItermax: int = 10**9) -> float:
+    """The cost is summed anew over the optimal plan's support, from the positions as given: the solver's own sum is not used."""
+    if pair.x.shape[1] == 1:
+        return coupling_distance(pair, monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b))
+    m1, m2, dim = len(pair.a), len(pair.b), pair.x.shape[1]
+    expected = expected_seconds(m1, m2, dim, lazy)
+    if expected > ANNOUNCE_SECONDS:
+        warnings.warn(
+            f"the exact W2 of {m1} and {m2} particles in {dim} dimensions will take about {expected:.0f} s "
+            "(within a factor of 2); mf.w2_interval(p, q, seconds=...) brackets it in the time you give.",
+            SlowSolve,
+            stacklevel=3,
+        )
+    return coupling_distance(pair, _network_simplex(pair.x, pair.a, pair.y, pair.b, lazy, numItermax))
+
+
+def _network_simplex(
+    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, lazy: bool | None = None, numItermax: int = 10**9
+) -> Coupling:
+    """An optimal coupling (i, j, w) by POT. Raises NotConverged unless POT reports the optimum and the marginals are met."""
+    ot = _pot()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # POT warns where we raise
+        if _is_lazy(len(a), len(b), lazy):
+            _, log = ot.emd2_lazy(x, y, a, b, numItermax=int(numItermax), log=True, return_matrix=True)
+            plan = log["G"].tocoo()
+            i, j, w = plan.row, plan.col, plan.data
+        else:
+            from scipy.spatial.distance import cdist
+
+            dense, log = ot.emd(a, b, cdist(x, y, "sqeuclidean"), numItermax=int(numItermax), log=True)
+            i, j = np.nonzero(dense)
+            w = dense[i, j]
+    missed = float(np.abs(a - np.bincount(i, w, len(a))).sum() + np.abs(b - np.bincount(j, w, len(b))).sum())
+    if log["warning"] is not None or missed > 1e-9:
+        why = log["warning"] or f"the plan misses the masses by {missed:.1e}"
+        raise NotConverged(
+            f"the network simplex found no optimal plan for {len(a)} and {len(b)} particles in "
+            f"numItermax = {numItermax} pivots: {why} Raise numItermax, or take mf.w2_interval(p, q)."
+        )
+    keep = w > np.finfo(np.float64).eps  # slivers that the rounding of the masses alone makes
+    return i[keep], j[keep], w[keep]
+
+
+def _sliced(pair: Pair, n_projections: int = 200, seed: int = 0) -> float:
+    dim = pair.x.shape[1]
+    if not isinstance(n_projections, (int, np.integer)) or n_projections < 1:
+        raise ValueError(f"n_projections must be an integer >= 1; got {n_projections!r}.")
+    rng = np.random.default_rng(seed)
+    total, left = 0.0, int(n_projections)
+    while left:
+        frame = np.linalg.qr(rng.normal(size=(dim, min(dim, left))))[0]  # each column is uniform on the sphere
+        total += float(projected(pair, frame).sum())
+        left -= frame.shape[1]
+    return float(np.hypot(pair.shift / math.sqrt(dim), pair.scale * math.sqrt(total / n_projections)))
+
+
+def _sinkhorn(pair: Pair, reg: float = 0.05, numItermax: int = 10_000, tolerance: float = 1e-5) -> float:
+    if not (isinstance(reg, (int, float)) and math.isfinite(reg) and reg > 0):
+        raise ValueError(f"reg must be a number > 0, in units of the centred clouds' mean squared distance; got {reg!r}.")
+    unit = float(pair.a @ np.square(pair.x).sum(axis=1) + pair.b @ np.square(pair.y).sum(axis=1))
+    if unit == 0.0:
+        return pair.distance(0.0)
+    x, y, epsilon = (pair.x, pair.a), (pair.y, pair.b), reg * unit
+    crossed = _entropic(*x, *y, epsilon, numItermax, tolerance)
+    return pair.distance(
+        crossed
+        - 0.5 * _entropic(*x, *x, epsilon, numItermax, tolerance)
+        - 0.5 * _entropic(*y, *y, epsilon, numItermax, tolerance)
+    )
+
+
+def _entropic(
+    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, epsilon: float, numItermax: int, tolerance: float
+) -> float:
+    """OT_ε = min_π ∫|x - y|² dπ + ε KL(π | a⊗b) = ⟨a, f⟩ + ⟨b, g⟩, by POT's Sinkhorn in the log domain.
+
+    f = ε log(u/a), g = ε log(v/b). From potentials, not from the plan: the value is off by the square of the marginal error only.
+    """
+    ot = _pot()
+    from scipy.spatial.distance import cdist
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # POT warns where we raise
+        if len(a) * len(b) > EXACT_DENSE_LIMIT:
+            log_u, log_v, log = ot.bregman.empirical_sinkhorn(
+                x, y, epsilon, a=a, b=b, numIterMax=int(numItermax), stopThr=tolerance, isLazy=True, batchSize=256, log=True
+            )
+        else:
+            _, log = ot.bregman.sinkhorn_log(
+                a, b, cdist(x, y, "sqeuclidean"), epsilon, numItermax=int(numItermax), stopThr=tolerance, log=True
+            )
+            log_u, log_v = log["log_u"], log["log_v"]
+    error = float(log["err"][-1]) if log["err"] else math.inf
+    if not error <= tolerance:
+        raise NotConverged(
+            f"Sinkhorn's marginals are off by {error:.1e} after {numItermax} iterations, tolerance {tolerance:.1e}. "
+            "Raise numItermax or reg, or use method='exact' or mf.w2_interval."
+        )
+    return float(epsilon * (a @ (log_u - np.log(a)) + b @ (log_v - np.log(b))))
+
+
+def _bures(pair: Pair) -> float:
+    return pair.distance(bures_squared(pair.x, pair.a, pair.y, pair.b))
+
+
+_METHODS: dict[str, Callable[..., float]] = {
+    "exact": _exact,
+    "sliced": _sliced,
+    "sinkhorn": _sinkhorn,
+    "bures": _bures,
+    "coupled": displacement,
+}
