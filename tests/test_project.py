@@ -23,8 +23,8 @@ LAYERS = """
     tangent
     integrators schedules
     couplings w2_bounds wasserstein
-    durable layout parts provenance trajectory recording
-    observers diagnostics comparison simulation
+    durable layout pieces parts memory stored_data provenance trajectory publishing recording
+    marching observers diagnostics comparison running simulation
 """
 
 # Where a dependency may be imported: files, or folders ending in a slash.

@@ -79,9 +79,22 @@ def chosen(patterns: list[str], quick: bool) -> list[Case]:
     return found
 
 
-def ours(theta, x, y, activation, dt):
-    """meanfield itself as a contender."""
-    raise ImportError("stepping is not wired to the benchmark yet")
+class Ours:
+    """meanfield: explicit Euler steps of the flow, θ staying on its device."""
+
+    def __init__(self, theta, x, y, activation, dt):
+        import meanfield as mf
+
+        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, y), dtype=x.dtype.name)
+        self.method, self.field, self.dt = mf.EULER, flow.on_device(mf.State(theta)), dt
+        self.position = self.field.backend.upload(theta)
+
+    def step(self, count=1):
+        for _ in range(count):
+            self.position = self.method.step(self.field, self.position, self.field.velocity(self.position), self.dt).theta
+
+    def theta(self):
+        return self.field.backend.download(self.position)
 
 
 def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
@@ -96,7 +109,7 @@ def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
     x = rng.normal(size=(case.n, case.d)).astype(case.dtype)
     y = np.sin(x[:, 0])
     present, absent = {}, {}
-    for name, build in [("ours", ours), *((peer.name, peer) for peer in PEERS)]:
+    for name, build in [("ours", Ours), *((peer.name, peer) for peer in PEERS)]:
         try:
             present[name] = build(theta, x, y, case.activation, dt)
             present[name].step(1)
@@ -126,7 +139,7 @@ def measure(present: dict, rounds: int, seconds: float) -> dict[str, list[float]
 
 def run(case: Case, rounds: int, seconds: float) -> dict:
     """One case: the medians in milliseconds, their spread, and our ratios to the best peers."""
-    from .peers import PEERS
+    from .peers import PEERS, forget_compiled
 
     present, absent = contenders(case, dt=0.01)
     times = measure(present, rounds, seconds)
@@ -145,6 +158,7 @@ def run(case: Case, rounds: int, seconds: float) -> dict:
         result[f"best_{kind}"] = best
         result[f"ratio_{kind}"] = median[best] / median["ours"] if best and "ours" in median else None
     present.clear()
+    forget_compiled()
     gc.collect()
     return result
 
@@ -168,10 +182,14 @@ def machine() -> dict:
     }
 
 
+def width(name: str) -> int:
+    return max(9, len(name) + 2)
+
+
 def header(names: list[str]) -> str:
     return (
         f"{'case, times in ms':34}"
-        + "".join(f"{name:>15.15}" for name in names)
+        + "".join(f"{name:>{width(name)}}" for name in names)
         + f"{'plain':>8}{'goal':>6}{'expert':>8}{'goal':>6}"
     )
 
@@ -181,7 +199,7 @@ def row(result: dict, names: list[str]) -> str:
         value = result[f"ratio_{kind}"]
         return f"{'' if value is None else f'{value:.2f}×':>8}{'' if goal is None else f'{goal:g}×':>6}"
 
-    times = "".join(f"{result['ms'][name]:15.4g}" if name in result["ms"] else f"{'absent':>15}" for name in names)
+    times = "".join(f"{format(result['ms'][name], '.4g') if name in result['ms'] else 'absent':>{width(name)}}" for name in names)
     return f"{result['case']:34}{times}{ratio('plain', result['goals'][0])}{ratio('expert', result['goals'][1])}"
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 
 import numpy as np
 
@@ -23,9 +24,18 @@ INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 FUSED_UP_TO = 12  # inputs; beyond, a matrix product wins
 
 
-def block_size(m, n, itemsize, cache=1 << 19):
-    """The largest divisor of m whose (block, n) array fits `cache` bytes; at least 128 where m has one."""
-    limit = max(128, cache // (n * itemsize))
+BLOCK_BYTES = 1 << 22  # of one (block, n) array; from 2^15 to 2^22 the larger was the faster nearly everywhere
+
+
+def forget_compiled():
+    """torch.compile gives up after eight variants of one function: start afresh for another case."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].compiler.reset()
+
+
+def block_size(m, n, itemsize):
+    """The largest divisor of m whose (block, n) array has at most BLOCK_BYTES."""
+    limit = max(1, BLOCK_BYTES // (n * itemsize))
     return max(size for size in range(1, min(m, limit) + 1) if m % size == 0)
 
 
@@ -110,7 +120,7 @@ class TorchEager:
         self.a, self.v = tensor(theta[:, 0]), tensor(theta[:, 1:])
         self.X = tensor(np.column_stack([x, np.ones(n)]))
         self.y, self.one = tensor(y), tensor(1.0)
-        self.size = block_size(m, n, x.dtype.itemsize, cache=1 << 20) if self.blocked else m
+        self.size = block_size(m, n, x.dtype.itemsize) if self.blocked else m
         self.z, self.t, self.q = (torch.empty(self.size, n, dtype=self.X.dtype) for _ in range(3))
 
     def value(self, v):
