@@ -58,7 +58,8 @@ def box_muller(u0, u1):
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
-_njit = njit(cache=True, error_model="numpy")
+# fastmath=False is said because silence would mean: inherit the flags of the first kernel that calls.
+_njit = njit(cache=True, error_model="numpy", fastmath=False)
 _words = _njit(philox_words)
 _uniform = _njit(open_uniform)
 _normal_pair = _njit(box_muller)

@@ -13,6 +13,8 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.core.extending import intrinsic
 
+_intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
+
 
 def _call(builder: Any, name: str, arguments: Any) -> Any:
     real = arguments[0].type
@@ -20,7 +22,7 @@ def _call(builder: Any, name: str, arguments: Any) -> Any:
     return builder.call(function, arguments)
 
 
-@intrinsic
+@_intrinsic
 def fma(_, x, y, z):
     """x·y + z, rounded once. All of one dtype: a float64 that slips into float32 code is an error, not a slow kernel."""
     if not x == y == z:
@@ -28,12 +30,12 @@ def fma(_, x, y, z):
     return x(x, x, x), lambda context, builder, signature, arguments: _call(builder, "llvm.fma", arguments)
 
 
-@intrinsic
+@_intrinsic
 def copysign(_, x, y):
     return x(x, x), lambda context, builder, signature, arguments: _call(builder, "llvm.copysign", arguments)
 
 
-@intrinsic
+@_intrinsic
 def polynomial(_, x, coefficients):
     """c_0 xⁿ + … + c_n, unrolled: Estrin's scheme down to 6 terms (in a longer chain the units wait), then Horner's."""
 
@@ -56,7 +58,7 @@ def polynomial(_, x, coefficients):
 def _on_bits(transform: Callable[..., Any]) -> Any:
     """The intrinsic x -> y of one dtype with bits(y) = transform(builder, bits(x), constant, width, mantissa)."""
 
-    @intrinsic
+    @_intrinsic
     def apply(_, x):
         width, mantissa = {types.float32: (32, 23), types.float64: (64, 52)}[x]
 
