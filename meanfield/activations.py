@@ -39,7 +39,9 @@ class Activation:
             raise TypeError(f"Activation: name must be a non-empty string; got {self.name!r}.")
         for field in ("value", "slope"):
             if not callable(getattr(self, field)):
-                raise TypeError(f"Activation {self.name!r}: {field} must be a scalar function of z; got {getattr(self, field)!r}.")
+                raise TypeError(
+                    f"Activation {self.name!r}: {field} must be a scalar function of z; got {getattr(self, field)!r}."
+                )
 
 
 def relu(z):
@@ -182,4 +184,6 @@ def get(activation: str | Activation) -> Activation:
             raise ValueError(f'the slope in {activation!r} is not a number; write for example "leaky_relu(0.2)".') from None
     nearest = difflib.get_close_matches(activation, TABLE, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"unknown activation {activation!r}.{hint} Known: {', '.join(TABLE)}; or pass an mf.Activation(name, value, slope).")
+    raise ValueError(
+        f"unknown activation {activation!r}.{hint} Known: {', '.join(TABLE)}; or pass an mf.Activation(name, value, slope)."
+    )

@@ -32,7 +32,8 @@ class GradientFlow:
             raise TypeError(f"functional must be an mf.EmpiricalRisk; got {type(self.functional).__name__}.")
         for name in ("temperature", "reaction"):
             if getattr(self, name) != 0:
-                raise ValueError(f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {getattr(self, name)!r}.")
+                found = getattr(self, name)
+                raise ValueError(f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {found!r}.")
         backends.check(self.backend, self.dtype)
 
     @property

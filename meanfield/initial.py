@@ -61,7 +61,9 @@ class InitialLaw:
         draws = m // 2 if self.symmetric else int(m)
         z = noise.normals(seed, noise.INITIAL, draws, K + d + 1)
         theta = np.empty((draws, K + d + 1))
-        theta[:, :K] = {"rademacher": np.copysign, "normal": lambda _, g: g, "zero": lambda _, g: 0.0 * g}[self.a](1.0, z[:, :K]) * self.a_std
+        theta[:, :K] = {"rademacher": np.copysign, "normal": lambda _, g: g, "zero": lambda _, g: 0.0 * g}[self.a](
+            1.0, z[:, :K]
+        ) * self.a_std
         w = z[:, K : K + d]
         theta[:, K : K + d] = self.w_std * (w / np.linalg.norm(w, axis=1, keepdims=True) if self.w == "sphere" else w)
         theta[:, -1] = self.b_std * z[:, -1]
@@ -73,7 +75,11 @@ class InitialLaw:
     def describe(self) -> str:
         """One line for outputs and figures."""
         a = {"rademacher": f"a = ±{self.a_std:g}", "normal": f"a ~ N(0, {self.a_std:g}²)", "zero": "a = 0"}[self.a]
-        w = f"w ~ N(0, {self.w_std:g}² I_{self.dim})" if self.w == "normal" else f"w uniform on |w| = {self.w_std:g} in R^{self.dim}"
+        w = (
+            f"w ~ N(0, {self.w_std:g}² I_{self.dim})"
+            if self.w == "normal"
+            else f"w uniform on |w| = {self.w_std:g} in R^{self.dim}"
+        )
         b = f"b ~ N(0, {self.b_std:g}²)" if self.b_std else "b = 0"
         return f"{a}, {w}, {b}" + (", symmetric start" if self.symmetric else "")
 

@@ -128,9 +128,13 @@ def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1 or not np.array_equal(y, np.floor(y)) or y.min() < 0:
-            raise ValueError(f"loss {loss.name!r} wants integer classes 0 … K-1 of shape ({n},); got {y.dtype} {y.shape}. For one-hot rows use y.argmax(axis=1).")
+            found = f"got {y.dtype} {y.shape}. For one-hot rows use y.argmax(axis=1)."
+            raise ValueError(f"loss {loss.name!r} wants integer classes 0 … K-1 of shape ({n},); {found}")
         return y.astype(np.int64)
     y = np.ascontiguousarray(y.astype(np.float64).reshape(n, -1))
     if loss.labels == "sign" and not np.all(np.abs(y) == 1.0):
-        raise ValueError(f"loss {loss.name!r} wants labels -1 and +1; got values such as {y[np.abs(y) != 1.0][:3].tolist()}. For labels 0 and 1 use 2*y - 1.")
+        found = y[np.abs(y) != 1.0][:3].tolist()
+        raise ValueError(
+            f"loss {loss.name!r} wants labels -1 and +1; got values such as {found}. For labels 0 and 1 use 2*y - 1."
+        )
     return y

@@ -30,9 +30,12 @@ class Network:
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", activations.get(self.activation))
         if not isinstance(self.scaling, Scaling):
-            raise TypeError(f"scaling must be an mf.Scaling such as mf.MEAN_FIELD, mf.NTK or mf.Scaling(gamma=0.75); got {self.scaling!r}.")
+            raise TypeError(
+                f"scaling must be an mf.Scaling such as mf.MEAN_FIELD, mf.NTK or mf.Scaling(gamma=0.75); got {self.scaling!r}."
+            )
         if isinstance(self.trainable, str):
-            raise TypeError(f'trainable must be a tuple such as ("a", "w"); got the string {self.trainable!r}. For one name use ({self.trainable!r},).')
+            advice = f"For one name use ({self.trainable!r},)."
+            raise TypeError(f'trainable must be a tuple such as ("a", "w"); got the string {self.trainable!r}. {advice}')
         names = tuple(self.trainable)
         unknown = [name for name in names if name not in PARAMETERS]
         if unknown or len(set(names)) != len(names):

@@ -32,7 +32,9 @@ class State:
     def __post_init__(self) -> None:
         theta = np.asarray(self.theta)
         if theta.ndim != 2:
-            raise ValueError(f"theta must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use theta[:, None].")
+            raise ValueError(
+                f"theta must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use theta[:, None]."
+            )
         if theta.dtype.kind not in "fiu":
             raise TypeError(f"theta must be real numbers; got dtype {theta.dtype}.")
         if not isinstance(self.outputs, (int, np.integer)) or self.outputs < 0:
@@ -41,7 +43,10 @@ class State:
         if m < 1:
             raise ValueError("theta has no particles: the width m must be at least 1.")
         if self.outputs and p < self.outputs + 2:
-            raise ValueError(f"theta (m, p) needs p = K + d + 1 >= {self.outputs + 2} columns [a | w | b] for K = {self.outputs} outputs; got p = {p}.")
+            least = self.outputs + 2
+            raise ValueError(
+                f"theta (m, p) needs p = K + d + 1 >= {least} columns [a | w | b] for K = {self.outputs}; got p = {p}."
+            )
         theta = np.array(theta, dtype=theta.dtype if theta.dtype in (np.float32, np.float64) else np.float64, order="C")
         bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))
         if bad.size:
@@ -59,7 +64,9 @@ class State:
         state = object.__new__(cls)
         for array in (theta, mass):
             array.flags.writeable = False
-        for name, value in zip(("theta", "outputs", "mass", "step", "t", "origin"), (theta, outputs, mass, step, t, origin), strict=True):
+        for name, value in zip(
+            ("theta", "outputs", "mass", "step", "t", "origin"), (theta, outputs, mass, step, t, origin), strict=True
+        ):
             object.__setattr__(state, name, value)
         return state
 

@@ -7,6 +7,7 @@ are never written to once made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -41,7 +42,8 @@ def _squares(array, weight, columns, partial):
         for k in range(shard * m // shards, (shard + 1) * m // shards):
             row = 0.0
             for j in range(array.shape[1]):
-                row += columns[j] * array[k, j] * array[k, j]
+                value = np.float64(array[k, j])
+                row += columns[j] * value * value
             total += weight[k] * row
         partial[shard] = total
 
@@ -98,6 +100,11 @@ class CPU:
         text = fused.source(self.dim, sigma.homogeneity == 1.0) if self.fused else blocked.SOURCE
         return formulas.load(f"fused_d{self.dim}" if self.fused else "blocked", text, self.dtype.name, bound)
 
+    def compiled(self) -> bool:
+        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        names = ("mean_feature_k", "pull_back_k") if self.fused and self.outputs > 1 else ("mean_feature", "pull_back")
+        return all(formulas.is_compiled(getattr(self.kernels, name)) for name in names)
+
     @property
     def fused(self) -> bool:
         return self.dim <= FUSED_UP_TO
@@ -120,8 +127,8 @@ class CPU:
         """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each."""
         n, d = x.shape
         lanes = LANES[self.dtype.name]
-        tiles = max(1, -(-n // 1024))
-        size = -(-(-(-n // tiles)) // lanes) * lanes
+        tiles = max(1, math.ceil(n / 1024))
+        size = math.ceil(math.ceil(n / tiles) / lanes) * lanes
         padded = np.zeros((tiles * size, d), self.dtype)
         padded[:n] = x
         return Samples(n, np.ascontiguousarray(padded.reshape(tiles, size, d).transpose(0, 2, 1)))

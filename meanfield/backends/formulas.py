@@ -115,8 +115,9 @@ def load(name: str, source: str, dtype: str, formulas: dict[str, Callable]) -> t
 
     The text compiles its kernels with numba.njit(cache=True); nothing is compiled before the first call.
     """
-    key = hashlib.sha256("\n".join([source, dtype, elementary.version(), *(f"{k}={fingerprint(f)}" for k, f in formulas.items())]).encode())
-    module_name = f"{name}_{key.hexdigest()[:20]}"
+    used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
+    key = hashlib.sha256("\n".join([source, dtype, elementary.version(), *used]).encode()).hexdigest()
+    module_name = f"{name}_{key[:20]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     path = folder() / f"{module_name}.py"
@@ -145,4 +146,5 @@ def _write_once(path: Path, text: str) -> None:
 
 def is_compiled(kernel: Any) -> bool:
     """Whether a first call of this kernel would find compiled code, in this process or in the cache."""
-    return bool(kernel.signatures) or any(Path(kernel._cache._impl.locator.get_cache_path()).glob(f"{kernel._cache._impl.filename_base}*.nbi"))
+    stored = kernel._cache._impl
+    return bool(kernel.signatures) or any(Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi"))

@@ -46,11 +46,12 @@ def _mean_feature(dim: int) -> str:
         )
         total = " + ".join(f"c{u} * T(value({_z(dim, u)}))" for u in range(count))
         samples = "; ".join(f"x{j} = t{j}[i]" for j in range(dim))
-        return f"{load}                for i in range(local.shape[0]):\n                    {samples}\n                    local[i] += {total}\n"
+        loop = f"                for i in range(local.shape[0]):\n                    {samples}\n"
+        return f"{load}{loop}                    local[i] += {total}\n"
 
     P = unroll(dim)
     tiles = "; ".join(f"t{j} = x[tile, {j}]" for j in range(dim))
-    return f'''
+    return f"""
 @shard_kernel
 def mean_feature_shard(start, stop, theta, weight, x, partial):
     local = np.empty(x.shape[2], T)
@@ -73,14 +74,18 @@ def mean_feature(theta, weight, x, partial):
     m, shards = theta.shape[0], partial.shape[0]
     for shard in prange(shards):
         mean_feature_shard(shard * m // shards, (shard + 1) * m // shards, theta, weight, x, partial[shard])
-'''
+"""
 
 
 def _pull_back(dim: int, homogeneous: bool) -> str:
     def body(count: int) -> str:
         us = range(count)
         names = [f"{g}_{u}" for u in us for g in ([] if homogeneous else ["ga"]) + ["gb"] + [f"g{j}" for j in range(dim)]]
-        text = "".join(f"        b{u} = theta[k + {u}, {dim + 1}]\n" + "".join(f"        w{j}_{u} = theta[k + {u}, {1 + j}]\n" for j in range(dim)) for u in us)
+        text = "".join(
+            f"        b{u} = theta[k + {u}, {dim + 1}]\n"
+            + "".join(f"        w{j}_{u} = theta[k + {u}, {1 + j}]\n" for j in range(dim))
+            for u in us
+        )
         text += "".join(f"        {name} = 0.0\n" for name in names)
         text += "        for tile in range(slopes.shape[0]):\n            r_tile = slopes[tile, 0]\n"
         text += "".join(f"            t{j} = x[tile, {j}]\n" for j in range(dim))
@@ -91,19 +96,22 @@ def _pull_back(dim: int, homogeneous: bool) -> str:
             if homogeneous:
                 text += f"                q = r * T(slope({_z(dim, u)}))\n"
             else:
-                text += f"                v, d = value_and_slope({_z(dim, u)})\n                sga_{u} += r * T(v)\n                q = r * T(d)\n"
+                text += f"                v, d = value_and_slope({_z(dim, u)})\n"
+                text += f"                sga_{u} += r * T(v)\n                q = r * T(d)\n"
             text += f"                sgb_{u} += q\n" + "".join(f"                sg{j}_{u} += q * x{j}\n" for j in range(dim))
         text += "".join(f"            {name} += s{name}\n" for name in names)
         for u in us:
             a = f"theta[k + {u}, 0]"
             ga = f"gb_{u} * b{u} + " + " + ".join(f"g{j}_{u} * w{j}_{u}" for j in range(dim)) if homogeneous else f"ga_{u}"
             text += f"        out[k + {u}, 0] = T(({ga}) - decay * {a}) * trainable[0]\n"
-            text += "".join(f"        out[k + {u}, {1 + j}] = T({a} * g{j}_{u} - decay * w{j}_{u}) * trainable[{1 + j}]\n" for j in range(dim))
+            text += "".join(
+                f"        out[k + {u}, {1 + j}] = T({a} * g{j}_{u} - decay * w{j}_{u}) * trainable[{1 + j}]\n" for j in range(dim)
+            )
             text += f"        out[k + {u}, {dim + 1}] = T({a} * gb_{u} - decay * b{u}) * trainable[{dim + 1}]\n"
         return text
 
     P = unroll(dim)
-    return f'''
+    return f"""
 
 @shard_kernel
 def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
@@ -117,7 +125,7 @@ def pull_back(theta, x, slopes, decay, trainable, out, shards):
     m = theta.shape[0]
     for shard in prange(shards):
         pull_back_shard(shard * m // shards, (shard + 1) * m // shards, theta, x, slopes, decay, trainable, out)
-'''
+"""
 
 
 def _any_outputs(dim: int) -> str:
@@ -129,7 +137,7 @@ def _any_outputs(dim: int) -> str:
     sums = "".join(f"g{j} = T(0); " for j in range(dim))
     adds = "; ".join(f"g{j} += q * t{j}[i]" for j in range(dim))
     totals = "; ".join(f"total[K + {j}] += g{j}" for j in range(dim))
-    return f'''
+    return f"""
 
 @shard_kernel
 def mean_feature_k_shard(start, stop, theta, weight, x, partial):
@@ -233,4 +241,4 @@ def push_forward(theta, weight, x, move, partial):
     m, shards = theta.shape[0], partial.shape[0]
     for shard in prange(shards):
         push_forward_shard(shard * m // shards, (shard + 1) * m // shards, theta, weight, x, move, partial[shard])
-'''
+"""

@@ -85,8 +85,8 @@ class EmpiricalRisk:
         """Raise where the state's d or K does not fit the data."""
         if state.outputs == 0 or state.dim != self.dim:
             raise ValueError(
-                f"the particles live in d = {state.dim} input dimensions (theta {state.theta.shape}, K = {state.outputs}) but x is "
-                f"(n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, outputs=…) or pass the matching x."
+                f"the particles live in d = {state.dim} input dimensions (theta {state.theta.shape}, K = {state.outputs}) but "
+                f"x is (n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, outputs=…) or pass the matching x."
             )
         if self._loss.labels == "class":
             if state.outputs < 2 or self.y.max() >= state.outputs:

@@ -1,0 +1,176 @@
+"""March: θ, its clock and its memory on the way from t_start to t_end; one accepted step at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import tangent
+from .flow import GradientFlow
+from .functionals.risk import RiskField
+from .integrators import Adaptive, RungeKutta
+from .schedules import Span
+from .state import State
+
+# Where F no longer falls beyond rounding, a rise of this size (relative to the start) is noise, not instability.
+NOISE = {"float64": 1e-12, "float32": 1e-5}
+
+
+class Diverged(ArithmeticError):
+    """θ left the numbers; the message names step, time, particle and the last good frame."""
+
+
+def auto_step(field: RiskField, theta: Any, integrator: RungeKutta) -> float:
+    """dt = 0.1·c/(L·λ_max + λ): λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound."""
+    risk = field.risk
+    if risk.curvature == 0:
+        raise ValueError(f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number.")
+    rate = risk.curvature * risk.factor * tangent.largest_eigenvalue(field, theta) + risk.ridge
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f'dt="auto": the largest eigenvalue of H_0 is {rate:g}, so no step follows from it. Give dt a number.')
+    return 0.1 * integrator.stability / rate
+
+
+class March:
+    """Marches one flow from one state. dt is fixed (a number), "auto", or left to Adaptive.
+
+    Fixed dt: t = t0 + (step - step0)·dt, computed and never accumulated, in legs of constant dt. "auto": a step that
+    raises F, or lowers it by less than half of what it dissipated, is done again in a new leg of half the dt.
+    Adaptive: t accumulates its own steps and lands on `stops`.
+    """
+
+    def __init__(
+        self,
+        flow: GradientFlow,
+        state: State,
+        integrator: RungeKutta | Adaptive,
+        dt: Any,
+        t_end: float | None,
+        n_steps: int | None,
+    ) -> None:
+        self.flow, self.integrator, self.start = flow, integrator, state
+        self.field = flow.on_device(state)
+        self.theta = self.origin = self.field.backend.upload(state.theta)
+        self.step, self.t = state.step, state.t
+        self.automatic = dt == "auto"
+        self.path = self.dissipated = 0.0
+        self.still = False  # whether the last step moved nothing at all
+        self.halvings: list[dict[str, float]] = []
+        self._velocity: Any = None
+        self._energy: float | None = None
+        self.energy_start = self.energy
+        if isinstance(integrator, Adaptive):
+            assert t_end is not None
+            self.t_end, self.dt = t_end, float(dt) if isinstance(dt, (int, float)) else self._first_step(integrator, t_end)
+            self.dt_start = self.dt
+            return
+        size = auto_step(self.field, self.theta, integrator) if self.automatic else float(dt)
+        self.t_end = state.t + n_steps * size if t_end is None else t_end  # type: ignore[operator]
+        self._new_leg(size, n_steps)
+        self.dt_start = self.dt
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start.step, self.start.t, self.t_end, self.dt_start)
+
+    @property
+    def done(self) -> bool:
+        return self.t >= self.t_end if isinstance(self.integrator, Adaptive) else self.step >= self.leg_step + self.leg_count
+
+    @property
+    def velocity(self) -> Any:
+        """v(θ), computed once for each θ: the first stage of the next step."""
+        if self._velocity is None:
+            self._velocity = self.field.velocity(self.theta)
+        return self._velocity
+
+    @property
+    def energy(self) -> float:
+        """F(θ), computed once for each θ."""
+        if self._energy is None:
+            self._energy = self.field.energy(self.theta)
+        return self._energy
+
+    def advance(self, stops: np.ndarray | None = None) -> None:
+        """One accepted step."""
+        if isinstance(self.integrator, Adaptive):
+            self._advance_adaptively(self.integrator, stops)
+            return
+        step, energy = self.integrator.step(self.field, self.theta, self.velocity, self.dt), None
+        if self.automatic:
+            noise = NOISE[self.flow.dtype] * abs(self.energy_start)
+            while not (energy := self.field.energy(step.theta)) <= self.energy - 0.5 * step.dissipated + noise:
+                if self.dt < 1e-12 * max(abs(self.t_end), self.t_end - self.start.t):
+                    raise Diverged(f"step {self.step}, t = {self.t:g}: F rises even with dt = {self.dt:.3g}.")
+                self.halvings.append({"step": self.step, "t": self.t, "dt": self.dt})
+                self._new_leg(self.dt / 2)
+                step = self.integrator.step(self.field, self.theta, self.velocity, self.dt)
+        t = self.leg_t + (self.step + 1 - self.leg_step) * self.dt
+        self._accept(step, self.t_end if self.step + 1 == self.leg_step + self.leg_count else t, energy)
+
+    def memory(self) -> dict[str, Any]:
+        """All that the future depends on, for a checkpoint."""
+        scalars = {name: getattr(self, name) for name in self._SCALARS if hasattr(self, name)}
+        return {"theta": self.field.backend.download(self.theta), "halvings": list(self.halvings), **scalars}
+
+    def restore(self, memory: dict[str, Any]) -> None:
+        """Go on from a checkpoint of the same march."""
+        self.theta = self.field.backend.upload(memory["theta"])
+        self.halvings = list(memory["halvings"])
+        for name in self._SCALARS:
+            if name in memory:
+                setattr(self, name, memory[name])
+        self._velocity = self._energy = None
+
+    def extend(self, t_end: float) -> None:
+        """A later end for a march that had reached its own."""
+        self.t_end = t_end
+        if not isinstance(self.integrator, Adaptive):
+            self._new_leg(self.dt)
+
+    def state(self) -> State:
+        theta = self.field.backend.download(self.theta)
+        return State.trusted(theta, self.start.outputs, self.start.mass, self.step, self.t, self.start.origin)
+
+    _SCALARS = ("step", "t", "dt", "t_end", "dt_start", "path", "dissipated", "energy_start", "leg_step", "leg_t", "leg_count")
+
+    def _new_leg(self, dt: float, count: int | None = None) -> None:
+        self.leg_step, self.leg_t = self.step, self.t
+        self.leg_count = max(1, math.ceil((self.t_end - self.t) / dt - 1e-9)) if count is None else count
+        self.dt = (self.t_end - self.t) / self.leg_count
+
+    def _advance_adaptively(self, method: Adaptive, stops: np.ndarray | None) -> None:
+        target = self.t_end
+        if stops is not None and (ahead := stops[stops > self.t]).size:
+            target = min(target, float(ahead[0]))
+        while True:
+            # A remainder shorter than a hundredth of dt is taken along; two steps to the target are made equal.
+            left = target - self.t
+            dt = left if left <= 1.01 * self.dt else min(self.dt, left / 2)
+            step = method.tableau.step(self.field, self.theta, self.velocity, dt)
+            size = math.sqrt(max(self.field.speed2(self.theta), self.field.speed2(step.theta)))
+            factor = method.factor(step.error, method.atol + method.rtol * size)
+            if step.error <= method.atol + method.rtol * size:
+                self.dt = max(self.dt, dt * factor) if dt < self.dt and factor >= 1 else dt * factor
+                self._accept(step, target if dt == left else self.t + dt)
+                return
+            self.dt = dt * factor
+            if self.dt < 1e-14 * max(abs(self.t), self.t_end - self.start.t):
+                where = f"step {self.step}, t = {self.t:g}"
+                raise Diverged(
+                    f"{where}: the tolerance asks for dt = {self.dt:.3g}; θ diverges, or rtol and atol are below rounding."
+                )
+
+    def _accept(self, step: Any, t: float, energy: float | None = None) -> None:
+        self.theta, self._velocity, self._energy = step.theta, step.velocity, energy
+        self.step, self.t = self.step + 1, t
+        self.dissipated += step.dissipated
+        self.still = step.dissipated == 0.0
+        self.path += step.length
+
+    def _first_step(self, method: Adaptive, t_end: float) -> float:
+        # Hairer, Nørsett, Wanner, II.4: an Euler step that moves θ by a hundredth of its size, and not beyond the end.
+        speed, size = math.sqrt(self.field.speed2(self.velocity)), math.sqrt(self.field.speed2(self.theta))
+        return min(t_end - self.t, 0.01 * (size + method.atol) / speed) if speed > 0 else t_end - self.t

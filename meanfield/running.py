@@ -1,0 +1,263 @@
+"""One run: its march, its observers and the loop over accepted steps. `simulation` is its public door."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from . import integrators, schedules
+from .flow import GradientFlow
+from .integrators import Adaptive, RungeKutta
+from .marching import Diverged, March
+from .observers import Moment, Recorder, Series, measures
+from .recording import Recording
+from .schedules import Due, Span
+from .state import State
+
+SEGMENT_BYTES = 64 * 2**20  # frames waiting in memory are published at this size, whatever the clock says
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run stopped by Ctrl-C or a termination signal, after its checkpoint. `state` is where it stopped."""
+
+    def __init__(self, message: str, state: State) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class Run:
+    """A march and its observers. Made before any file; `go` marches to the end."""
+
+    def __init__(
+        self, flow: GradientFlow, state: State, integrator: RungeKutta | Adaptive, dt: Any, t_end: float | None,
+        n_steps: int | None, recorder: Recorder | None, series: list[Series], stop: bool, progress: bool,
+    ) -> None:  # fmt: skip
+        self.flow, self.integrator, self.dt_asked = flow, integrator, dt
+        self.recorder, self.series, self.stop, self.progress = recorder, series, stop, progress
+        if progress and not flow.on_device(state).backend.compiled():
+            name = flow.network.sigma.name
+            _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
+        self.march = March(flow, state, integrator, dt, t_end, n_steps)
+        self.names = measures(flow, state)
+        self.last_frame: tuple[int, float] | None = None
+        self._warned: set[str] = set()
+        self._plan(self.march.span, {})
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All settings, as they go into the file."""
+        march, recorder = self.march, self.recorder
+        start = march.start
+        law, seed = start.origin or (None, None)
+        data = recorder.data if recorder else None
+        return {
+            "network": self.flow.network.to_dict(),
+            "flow": self.flow.to_dict(),
+            "law": law.to_dict() if law else None,
+            "seed": seed,
+            "m": start.m,
+            "dim": start.dim,
+            "outputs": start.outputs,
+            "integrator": integrators.to_dict(self.integrator),
+            "dt": self.dt_asked,
+            "t_start": start.t,
+            "step_start": start.step,
+            "t_end": march.t_end,
+            "time_unit": "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)",
+            "data": {"name": data.name, "origin": data.origin} if data else {"name": "data", "origin": {}},
+            "observers": {
+                "recorder": schedules.to_dict(recorder.schedule) if recorder else None,
+                "series": [
+                    {"name": item.name, "schedule": schedules.to_dict(item.schedule), "user": item.function is not None}
+                    for item in self.series
+                ],
+                "stop_on_nonfinite": self.stop,
+            },
+        }
+
+    def go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
+        """March to the end. memory: that of a checkpoint to go on from."""
+        march = self.march
+        if memory is None:
+            self._announce()
+            self._observe(recording)
+        else:
+            self._restore(memory)
+        stops = np.array(sorted({t for s in self._schedules() if isinstance(s, schedules.at_times) for t in s.times}))
+        with _signals() as received, self._bar() as bar:
+            while not march.done:
+                try:
+                    march.advance(stops)
+                    self._check()
+                except Diverged as error:
+                    self._publish_divergence(recording, error)
+                    raise
+                bar.update(march.t - march.start.t - bar.n)
+                self._observe(recording)
+                if recording is not None and self._checkpoint_due(recording):
+                    recording.checkpoint(self._memory())
+                if received:
+                    self._interrupt(recording)
+        if recording is not None:
+            if self.last_frame is None or self.last_frame[0] != march.step:
+                self._observe(recording, closing=True)
+            recording.finish(self._memory(), self.summary(), status="finished")
+        self._conclude()
+        return march.state()
+
+    def summary(self) -> dict[str, Any]:
+        """The last value of every measure, and what happened on the way."""
+        moment = Moment(self.march)
+        march, values = self.march, {name: moment.measure(name) for name in self.names}
+        return {"steps": march.step - march.start.step, "t": march.t, **values, "dt": march.dt, "halvings": march.halvings}
+
+    def _schedules(self) -> list[Any]:
+        return [*([self.recorder.schedule] if self.recorder else []), *(item.schedule for item in self.series)]
+
+    def _plan(self, span: Span, positions: dict[str, int]) -> None:
+        self.span = span
+        self.frames_due = self.recorder.schedule.resolve(span) if self.recorder else Due()
+        self.series_due = {item.name: item.schedule.resolve(span) for item in self.series}
+        for name, due in (("", self.frames_due), *self.series_due.items()):
+            due.position = positions.get(name, 0)
+
+    def _memory(self) -> dict[str, Any]:
+        positions = {"": self.frames_due.position, **{name: due.position for name, due in self.series_due.items()}}
+        last = list(self.last_frame) if self.last_frame else []
+        return {"march": self.march.memory(), "span": list(self.span), "positions": positions, "last_frame": last}
+
+    def _restore(self, memory: dict[str, Any]) -> None:
+        march, t_end = self.march, self.march.t_end
+        march.restore(memory["march"])
+        self.last_frame = tuple(memory["last_frame"]) or None
+        self._plan(Span(*memory["span"]), memory["positions"])
+        if t_end > march.t_end:  # an extension: schedules cover the new part, whose first moment is there already
+            march.extend(t_end)
+            self._plan(Span(march.step, march.t, t_end, march.dt), {})
+            for due in (self.frames_due, *self.series_due.values()):
+                due(march.step, march.t, march.dt)
+
+    def _observe(self, recording: Recording | None, closing: bool = False) -> None:
+        """Let every observer that is due look at this moment; the Recorder also at the start and at the end."""
+        march = self.march
+        clock = march.step, march.t, march.dt
+        frame = closing or self.frames_due(*clock) or (self.recorder is not None and march.step == march.start.step)
+        due = [] if closing else [item for item in self.series if self.series_due[item.name](*clock)]
+        if not due and not (frame and recording):
+            return
+        moment = Moment(march)
+        values = {item.name: item.observe(moment) for item in due}
+        if recording is None:
+            return
+        if frame:
+            recording.frame(moment.state)
+            self.last_frame = march.step, march.t
+            values |= {name: moment.measure(name) for name in self.names if name not in values}
+        for name, value in values.items():
+            recording.observe(name, march.step, march.t, value)
+
+    def _check(self) -> None:
+        """Say it when θ leaves the numbers, or when nothing moves any more."""
+        march = self.march
+        sound = math.isfinite(march.dissipated) and (not self.stop or math.isfinite(march.field.speed2(march.theta)))
+        if not sound and self.stop:
+            raise Diverged(self._what_diverged())
+        if not sound:
+            self._warn("diverged", self._what_diverged() + " Add mf.StopOnNonFinite() to stop there.")
+        elif march.still and self.flow.network.trainable and "still" not in self._warned:
+            if (risk := march.field.value(march.theta)) > 0:
+                self._warn(
+                    "still",
+                    f"no particle moves any more (step {march.step}, t = {march.t:g}, risk {risk:.3g}): all units are dead, or "
+                    "this is a critical point. Try a smaller dt, another seed, or biases (b_std > 0).",
+                )
+
+    def _warn(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(message, RuntimeWarning, stacklevel=5)
+
+    def _what_diverged(self) -> str:
+        march = self.march
+        bad = np.flatnonzero(~np.isfinite(march.field.backend.download(march.theta)).all(axis=1))
+        which = f"particle {bad[0]} (of {bad.size} in {march.start.m})" if bad.size else "the velocity"
+        good = "the last good frame is step {}, t = {:g}".format(*self.last_frame) if self.last_frame else "no frame was recorded"
+        where = f"step {march.step}, t = {march.t:g}"
+        return f'the run diverged: {which} is not finite at {where}; {good}. Use a smaller dt, or dt="auto".'
+
+    def _checkpoint_due(self, recording: Recording) -> bool:
+        assert self.recorder is not None
+        return (
+            recording.pending_bytes > SEGMENT_BYTES
+            or time.monotonic() - recording.last_checkpoint_time > self.recorder.checkpoint_seconds
+        )
+
+    def _publish_divergence(self, recording: Recording | None, error: Diverged) -> None:
+        if recording is not None:
+            summary = {"steps": self.march.step, "t": self.march.t, "message": str(error)}
+            recording.finish(self._memory(), summary, status="diverged")
+
+    def _interrupt(self, recording: Recording | None) -> None:
+        march = self.march
+        where = f"interrupted at step {march.step}, t = {march.t:g}"
+        if recording is None:
+            raise Interrupted(f"{where}. Nothing was recorded; the exception's .state goes on with mf.simulate.", march.state())
+        recording.checkpoint(self._memory())
+        raise Interrupted(f"{where}. Continue with mf.resume({str(recording.path)!r})", march.state())
+
+    @contextmanager
+    def _bar(self) -> Iterator[tqdm]:
+        total = self.march.t_end - self.march.start.t
+        layout = "{desc}{percentage:3.0f}%|{bar}| t = {n:.4g} of {total:.4g} [{elapsed}<{remaining}]"
+        with tqdm(total=total, disable=None if self.progress else True, bar_format=layout, leave=False, file=sys.stderr) as bar:
+            yield bar
+
+    def _announce(self) -> None:
+        if self.progress:
+            march = self.march
+            law = march.start.origin[0].describe() if march.start.origin else "initial state given"
+            _say(self.flow.network.scaling.describe(march.start.m, march.dt))
+            _say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}")
+
+    def _conclude(self) -> None:
+        if self.progress:
+            summary = self.summary()
+            shown = ("risk", "energy_defect", "balance_defect", "displacement", "path")
+            values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
+            halved = f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}" if self.march.halvings else ""
+            _say(f"t = {self.march.t:g} after {summary['steps']} steps: {values}{halved}")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; outside the main thread no handler is set."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        if received:  # asked twice: do not wait for the step
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+def _say(text: str) -> None:
+    print(f"meanfield: {text}", file=sys.stderr)

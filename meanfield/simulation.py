@@ -1,0 +1,216 @@
+"""simulate: march a flow from a state, watch it, and lose nothing on the way; resume: go on from the file alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import integrators, schedules
+from .flow import GradientFlow
+from .integrators import Adaptive, RungeKutta
+from .marching import Diverged
+from .observers import MEASURES, Recorder, Series, StopOnNonFinite
+from .provenance import provenance
+from .recording import Recording, unfinished
+from .running import Interrupted, Run
+from .state import State
+from .trajectory import Trajectory
+
+__all__ = ["Diverged", "Interrupted", "resume", "simulate"]
+
+
+def simulate(
+    flow: GradientFlow,
+    state: State,
+    integrator: RungeKutta | Adaptive,
+    dt: float | str | None = None,
+    t_end: float | None = None,
+    n_steps: int | None = None,
+    observers: Sequence[Any] = (),
+    progress: bool = True,
+) -> State:
+    """March `flow` from `state` to the flow time t_end (absolute), or by n_steps; returns the last State.
+
+    dt: a number: n_steps = ⌈(t_end - t)/dt - 1e-9⌉ steps of equal length, the last ends at t_end exactly. "auto":
+    0.1·c/(L·λ_max) with λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound; a step
+    that raises F is done again with half the dt (recorded in the summary). Adaptive: the first step, or None.
+    observers: mf.Recorder (at most one), mf.Series, mf.StopOnNonFinite. progress: a bar when stderr is a terminal, and
+    two lines that say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, balance_defect).
+
+    Raises ValueError/TypeError before any work or file; mf.Diverged; mf.Interrupted, a KeyboardInterrupt, once the
+    step in hand is finished and its checkpoint published. THEORY.md, sections 1 and 2.
+    """
+    run = _checked(flow, state, integrator, dt, t_end, n_steps, observers, progress)
+    recorder = run.recorder
+    if recorder is None:
+        return run.go(None, None)
+    config = run.config
+    if recorder.exists == "resume" and (recorder.path.exists() or unfinished(recorder.path)):
+        return _resume_same(run, config, recorder)
+    arrays = _arrays(flow, recorder)
+    recording = Recording.create(
+        recorder.path, recorder.exists, config=config, provenance=provenance(), arrays=arrays, start=run.march.state()
+    )
+    with recording:
+        return run.go(recording, None)
+
+
+def resume(
+    path: Any,
+    t_end: float | None = None,
+    flow: GradientFlow | None = None,
+    functions: dict[str, Callable] | None = None,
+    progress: bool = True,
+) -> State:
+    """Continue an interrupted run from its file alone, to the same bits as if it had never stopped; returns the last State.
+
+    t_end beyond the run's own extends it once finished, into a new file that takes the old one's place at the end;
+    otherwise a finished run is left as it is. flow=, functions={series: function}: only for user-written ones, which
+    no file can hold.
+    """
+    path = Path(path)
+    if not unfinished(path):
+        with Trajectory(path) as run:
+            config, status, last = run.config, run.status, run[-1]
+        if t_end is None or t_end <= config["t_end"]:
+            return last
+        if status == "diverged":
+            raise ValueError(f"{path} diverged at t = {last.t:g}: there is nothing to extend. Run it again with a smaller dt.")
+        recording, memory = Recording.extend(path, config={**config, "t_end": float(t_end)}, provenance=provenance())
+    else:
+        recording, memory = Recording.reopen(path, provenance=provenance())
+    with recording:
+        if recording.final:
+            recording.finish(memory or {}, **recording.final)
+        else:
+            _rebuilt(recording, flow, functions or {}, progress).go(recording, memory)
+    return resume(path, t_end, flow, functions, progress)
+
+
+def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
+    """exists="resume": continue, extend or return the run at this path, provided it is the same run."""
+    with Trajectory(f"{recorder.path}.parts" if unfinished(recorder.path) else recorder.path) as stored:
+        theirs = stored.config
+    differing = [key for key in sorted(config.keys() | theirs.keys()) if key != "t_end" and config.get(key) != theirs.get(key)]
+    if differing or config["t_end"] < theirs["t_end"]:
+        raise ValueError(
+            f"{recorder.path} holds another run (it differs in {', '.join(differing or ['t_end'])}), so it cannot be resumed. "
+            'Choose another name, or exists="replace".'
+        )
+    functions = {item.name: item.function for item in run.series if item.function is not None}
+    last = resume(recorder.path, config["t_end"], run.flow, functions, run.progress)
+    with Trajectory(recorder.path) as stored:
+        for item in run.series:
+            item.clear()
+            for row in zip(*stored.series(item.name), strict=True):
+                item.append(*row)
+    return last
+
+
+def _rebuilt(recording: Recording, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool) -> Run:
+    """The run that this file describes."""
+    config = recording.config
+    place = f"{recording.path}.parts"
+    if flow is None:
+        with Trajectory(place) as stored:
+            data = stored.data
+        try:
+            flow = GradientFlow.from_dict(config["flow"], data.x, data.y)
+        except ValueError as error:
+            raise ValueError(f"{error} Pass flow= with the user-written function of this run.") from error
+    elif flow.to_dict() != config["flow"]:
+        raise ValueError(f"flow= is not the flow of {recording.path}; it needs {config['flow']}.")
+    watch = config["observers"]
+    missing = [item["name"] for item in watch["series"] if item["user"] and item["name"] not in functions]
+    if missing:
+        needed = ", ".join(f"{name!r}: …" for name in missing)
+        raise ValueError(f"{recording.path} has user-written series: pass functions={{{needed}}}.")
+    recorder = Recorder(recording.path, schedules.from_dict(watch["recorder"]))
+    series = [
+        Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"])) for item in watch["series"]
+    ]
+    observers = [recorder, *series, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
+    method = integrators.from_dict(config["integrator"])
+    return _checked(flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress)
+
+
+def _checked(
+    flow: Any, state: Any, integrator: Any, dt: Any, t_end: Any, n_steps: Any, observers: Sequence[Any], progress: bool
+) -> Run:
+    """The Run of these arguments, or the error that says what is wrong with them."""
+    if not isinstance(flow, GradientFlow):
+        raise TypeError(f"flow must be an mf.GradientFlow; got {type(flow).__name__}.")
+    if not isinstance(state, State):
+        advice = "Make one with mf.InitialLaw(…).sample(m) or mf.State(theta)."
+        raise TypeError(f"state must be an mf.State; got {type(state).__name__}. {advice}")
+    if not np.isfinite(state.theta).all():
+        raise ValueError("the initial state has NaN or infinite particles.")
+    integrator = integrators.check(integrator)
+    clock = _clock(state, integrator, dt, t_end, n_steps)
+    return Run(flow, state, integrator, *clock, *_sorted(observers), progress=progress)
+
+
+def _clock(state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any) -> tuple[Any, float | None, int | None]:
+    """Check what was said about time; raises for what makes no sense."""
+    adaptive = isinstance(integrator, Adaptive)
+    if (t_end is None) == (n_steps is None):
+        raise ValueError(f"give either t_end (an absolute flow time) or n_steps; got t_end = {t_end}, n_steps = {n_steps}.")
+    if t_end is not None:
+        if not (_is_number(t_end) and t_end > state.t):
+            raise ValueError(f"t_end must be a finite flow time after the state's t = {state.t:g}; got {t_end!r}.")
+        t_end = float(t_end)
+    elif adaptive:
+        raise ValueError("Adaptive chooses its own steps: give t_end, not n_steps.")
+    elif isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 1:
+        raise ValueError(f"n_steps must be an integer >= 1; got {n_steps!r}.")
+    if adaptive and dt in (None, "auto"):
+        return None, t_end, None
+    if dt is None or (isinstance(dt, str) and dt != "auto"):
+        raise ValueError(f'dt must be a positive number or "auto"; got {dt!r}.')
+    if dt != "auto":
+        if not (_is_number(dt) and dt > 0):
+            raise ValueError(f'dt must be a positive number or "auto"; got {dt!r}.')
+        dt = float(dt)
+    return dt, t_end, None if n_steps is None else int(n_steps)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], bool]:
+    if isinstance(observers, (Recorder, Series, StopOnNonFinite)):
+        raise TypeError("observers is a list: write observers=[…].")
+    unknown = [item for item in observers if not isinstance(item, (Recorder, Series, StopOnNonFinite))]
+    if unknown:
+        raise TypeError(f"observers are mf.Recorder, mf.Series and mf.StopOnNonFinite; got {unknown[0]!r}.")
+    recorders = [item for item in observers if isinstance(item, Recorder)]
+    series = [item for item in observers if isinstance(item, Series)]
+    if len(recorders) > 1:
+        raise ValueError("one run has one Recorder; for other scalars add mf.Series(name, schedule).")
+    names = [item.name for item in series]
+    taken = {item.name for item in series if names.count(item.name) > 1 or (item.function is not None and item.name in MEASURES)}
+    if taken:
+        raise ValueError(
+            f"each series needs a name of its own, not that of another or of a built-in: {', '.join(sorted(taken))}."
+        )
+    for item in series:
+        item.clear()
+    return (recorders or [None])[0], series, any(isinstance(item, StopOnNonFinite) for item in observers)
+
+
+def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:
+    """The data that go into the file: what the flow was given, and the test set beside it."""
+    risk, data = flow.functional, recorder.data
+    y = risk.y[:, 0] if risk.y.ndim == 2 and risk.y.shape[1] == 1 else risk.y
+    arrays = {"x": risk.x, "y": y}
+    if data is not None:
+        if not np.array_equal(data.x, risk.x):
+            raise ValueError("Recorder(data=…) is not the data set whose x the flow was given.")
+        if data.x_test is not None:
+            arrays |= {"x_test": data.x_test, "y_test": data.y_test}
+    return arrays
