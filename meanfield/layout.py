@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .durable import IncompatibleFile, Scratch, canonical_json
+from .durable import IncompatibleFile, InUse, Scratch, canonical_json
 from .state import State, column_names
 
 File, Group = h5py.File, h5py.Group  # for the modules that pass these on
@@ -48,11 +48,13 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Scratch]]:
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open for reading. No file locks: our files never change under their name."""
+    """Open for reading, as a bare h5py.File(path) would: HDF5 refuses one file with two settings in one process."""
     try:
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r")
     except FileNotFoundError:
         raise
+    except BlockingIOError as error:
+        raise InUse(f"{path} is open for writing in another process; wait until it is closed.") from error
     except OSError as error:
         if not os.access(path, os.R_OK):
             raise
@@ -229,9 +231,13 @@ def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
     set_text(group.attrs, "columns", " ".join(names))
     _write_box(group, 3)
     position = group.create_group("position")
-    view = h5py.VirtualLayout((frames, m, 3), source.dtype)
-    origin = h5py.VirtualSource(".", f"/{POSITION}/value", (frames, m, p))
-    for j, column in enumerate(chosen):
-        view[:, :, j] = origin[:, :, column]
-    position.create_virtual_dataset("value", view)
+    options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    options.set_obj_track_times(False)  # the reason for not using h5py.VirtualLayout, which dates what it makes
+    space = h5py.h5s.create_simple((frames, m, 3))
+    for j, column in enumerate(chosen if frames else []):
+        here, there = h5py.h5s.create_simple((frames, m, 3)), h5py.h5s.create_simple((frames, m, p))
+        here.select_hyperslab((0, 0, j), (frames, m, 1))
+        there.select_hyperslab((0, 0, column), (frames, m, 1))
+        options.set_virtual(here, b".", f"/{POSITION}/value".encode(), there)
+    h5py.h5d.create(position.id, b"value", source.id.get_type(), space, dcpl=options)
     _share_clock(position, file[POSITION])

@@ -136,9 +136,7 @@ def test_memory_comes_back_exactly(h5_path):
     recording.close()
     nested = read.pop("nested")
     assert nested["pair"] == [1, 2] and nested["list"][:2] == [1, 2.5]
-    assert nested["list"][2]["stages"].dtype == np.float32 and np.array_equal(
-        nested["list"][2]["stages"], np.arange(12).reshape(3, 4)
-    )
+    np.testing.assert_array_equal(nested["list"][2]["stages"], np.arange(12, dtype=np.float32).reshape(3, 4), strict=True)
     for name, value in read.items():
         np.testing.assert_array_equal(value, memory[name], strict=isinstance(memory[name], np.ndarray))
     assert np.signbit(read["infinite"][2]) and read.keys() | {"nested"} == memory.keys()
@@ -246,9 +244,9 @@ def test_a_merge_that_differs_from_the_parts_is_not_published(h5_path, monkeypat
 # ---- the disk
 
 
-@pytest.mark.parametrize("written", range(0, 40, 3))
+@pytest.mark.parametrize("written", range(0, 200, 13))
 def test_a_full_disk_loses_nothing_that_was_published(h5_path, monkeypatch, written):
-    """The disk takes `written` more pieces, then none: in a checkpoint, or in the merge."""
+    """The disk takes `written` more pieces, then none: in a checkpoint (55 pieces), or in the merge (160)."""
     recording = toy_run.create(h5_path)
     memory = toy_run.record(recording, None, 12, 4)
     real, left = os.pwrite, iter(range(written))
@@ -367,7 +365,10 @@ def test_a_run_has_one_writer(h5_path, again):
 
 
 def test_a_writer_in_another_process_is_seen_and_its_death_frees_the_run(h5_path):
-    program = "import sys, time, pathlib, toy_run; kept = toy_run.create(pathlib.Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)"
+    program = (
+        "import sys, time, pathlib, toy_run\n"
+        "kept = toy_run.create(pathlib.Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)\n"
+    )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     with subprocess.Popen([sys.executable, "-c", program, str(h5_path)], env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
