@@ -30,12 +30,14 @@ from . import elementary
 
 # Sums may be reordered and fused, but NaN and infinity keep their meaning: guards look for them.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+# A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
+formula = numba.njit(error_model="numpy", fastmath={"contract"})
 ELEMENTARY = {getattr(math, name): name for name in ("exp", "log1p", "tanh", "erf", "sin", "cos")}
 
 
 def bind(function: Callable, dtype: str) -> Any:
     """The formula compiled by numba.njit for "float32" or "float64"."""
-    return numba.njit(error_model="numpy")(_rebuild(function, np.dtype(dtype).type, {}))
+    return formula(_rebuild(function, np.dtype(dtype).type, {}))
 
 
 def _rebuild(function: Callable, T: type, done: dict[Callable, Any]) -> types.FunctionType:
@@ -48,7 +50,7 @@ def _rebuild(function: Callable, T: type, done: dict[Callable, Any]) -> types.Fu
             return elementary.get(ELEMENTARY[value], np.dtype(T).name)
         if isinstance(value, types.FunctionType):
             if value not in done:
-                done[value] = numba.njit(error_model="numpy")(_rebuild(value, T, done))
+                done[value] = formula(_rebuild(value, T, done))
             return done[value]
         return value
 
@@ -116,7 +118,7 @@ def load(name: str, source: str, dtype: str, formulas: dict[str, Callable]) -> t
     The text compiles its kernels with numba.njit(cache=True); nothing is compiled before the first call.
     """
     used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
-    key = hashlib.sha256("\n".join([source, dtype, elementary.version(), *used]).encode()).hexdigest()
+    key = hashlib.sha256("\n".join([source, dtype, str(sorted(FASTMATH)), elementary.version(), *used]).encode()).hexdigest()
     module_name = f"{name}_{key[:20]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
