@@ -2,7 +2,7 @@
 
 Below: Gelbrich's bound, and (Σ_j W2²(projections on q_j))^½ over an ORTHONORMAL basis q_1 … q_p, because a coupling's cost is the
 sum of its costs along the q_j, each at least the one-dimensional optimum (√p times the sliced distance over independent
-random directions is not a bound). Above: the cost of any coupling. THEORY.md, section 6.
+random directions is not a bound), and Kantorovich potentials. Above: the cost of any coupling. THEORY.md, section 6.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from typing import NamedTuple
 import numpy as np
 
 from .couplings import EPS, Pair, coupling_cost, coupling_distance, monotone_coupling, projected
+from .potentials import (
+    LISTING_SECONDS,
+    SAMPLE_SECONDS,
+    TRANSFORM_SECONDS,
+    Coupling,
+    ListedSolver,
+    dual_bound,
+    sampled_potential,
+    shortlist,
+)
 
-Coupling = tuple[np.ndarray, np.ndarray, np.ndarray]
 Solver = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Coupling]
 
 BLOCK = 256  # entries of a coupling solved together: about 4 ms a block; 128 and 512 end within 1 % of each other after a second
@@ -52,8 +61,9 @@ def _factor(x: np.ndarray, a: np.ndarray) -> np.ndarray:
     return factor
 
 
-def interval(pair: Pair, seconds: float, solve: Solver, expected: float) -> Interval:
-    """The best bounds `seconds` allow; solve(x, a, y, b) -> coupling is the exact solver, `expected` its time for the whole pair.
+def interval(pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, expected: float) -> Interval:
+    """The best bounds `seconds` allow. solve(x, a, y, b) -> coupling is the exact solver, `expected` its time for the whole pair;
+    listed(x, a, y, b, i, j) -> coupling, ψ solves among the pairs (i, j): see potentials.py.
 
     The first bounds of each kind are made however short the time is. lower = upper up to rounding where the exact solve fits.
     """
@@ -87,9 +97,35 @@ def interval(pair: Pair, seconds: float, solve: Solver, expected: float) -> Inte
         bracket.drop_upper(coupling, name)
     best = min(couplings, key=lambda named: coupling_cost(pair.x, pair.y, named[1]))[1]
     deadline = start + seconds
+    best = _by_potentials(pair, bracket, best, listed, deadline, rng)
     if not bracket.closed and perf_counter() < deadline:
         bracket.drop_upper(refined(pair, best, solve, deadline, rng), "coupling refined in blocks")
     return bracket.interval()
+
+
+def _by_potentials(
+    pair: Pair, bracket: _Bracket, best: Coupling, listed: ListedSolver, deadline: float, rng: np.random.Generator
+) -> Coupling:
+    """Bounds from both sides by potentials and listed pairs, as many rounds as there is time for; the best coupling found.
+
+    Potentials of a sample need one large c-transform, and at most half of the time; a round two, and two listings.
+    """
+    pairs = float(len(pair.a)) * len(pair.b) * (0.8 + pair.x.shape[1] / 50)  # the products ⟨x, y⟩ are a part of the work
+    sample, round_of = SAMPLE_SECONDS + TRANSFORM_SECONDS * pairs, 2 * (TRANSFORM_SECONDS + LISTING_SECONDS) * pairs
+    if bracket.closed or 2 * sample > deadline - perf_counter():
+        return best
+    psi, targets = sampled_potential(pair, listed, rng)
+    value, error, phi, psi = dual_bound(pair, psi, targets)
+    bracket.raise_lower(value, "potentials of a sample", error / bracket.diameter2)
+    quiet = 0
+    while not bracket.closed and quiet < 2 and round_of < deadline - perf_counter():
+        width = bracket.upper - bracket.lower
+        best, psi = listed(pair.x, pair.a, pair.y, pair.b, *shortlist(pair, phi, psi, best))
+        bracket.drop_upper(best, "coupling among listed pairs")
+        value, error, phi, psi = dual_bound(pair, psi)
+        bracket.raise_lower(value, "potentials of listed pairs", error / bracket.diameter2)
+        quiet = quiet + 1 if bracket.upper - bracket.lower > 0.999 * width else 0
+    return best
 
 
 class _Bracket:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from .couplings import Pair, centred_pair, coupling_distance, monotone_coupling, projected, rms_displacement, two_clouds
-from .w2_bounds import Coupling, Interval, bures_squared, interval
+from .potentials import Coupling
+from .w2_bounds import Interval, bures_squared, interval
 
 EXACT_DENSE_LIMIT = 25_000_000  # pairs m1·m2 up to which the cost matrix is held: 39 bytes a pair in all, 1 GB at m = 5000
 ANNOUNCE_SECONDS = 10.0  # an exact solve expected to take longer says so before it starts
@@ -71,8 +72,8 @@ def displacement(p: Any, q: Any) -> float:
 def w2_interval(p: Any, q: Any, seconds: float = 1.0) -> Interval:
     """lower <= W2 <= upper, and the method that gave each, in about `seconds` (plus the import of POT, once).
 
-    Exact (lower = upper up to rounding) where that solve is expected to fit; else Gelbrich's and orthonormal projections below,
-    and the best of the identity, independent, sorted and block-wise refined couplings above. See w2_bounds.py.
+    Exact (lower = upper up to rounding) where that solve is expected to fit; else Gelbrich's, orthonormal projections and
+    Kantorovich potentials below; identity, independent, sorted, listed and block-wise refined couplings above. See w2_bounds.py.
     How tight it is depends on the machine's speed; that it holds does not.
     """
     if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
@@ -80,7 +81,8 @@ def w2_interval(p: Any, q: Any, seconds: float = 1.0) -> Interval:
     pair = centred_pair(p, q)
     if pair.x.shape[1] > 1 and not pair.identical:
         _pot()
-    return interval(pair, float(seconds), _network_simplex, expected_seconds(len(pair.a), len(pair.b), pair.x.shape[1]))
+    expected = expected_seconds(len(pair.a), len(pair.b), pair.x.shape[1])
+    return interval(pair, float(seconds), _network_simplex, _listed_simplex, expected)
 
 
 def expected_seconds(m1: int, m2: int, dim: int, lazy: bool | None = None) -> float:
@@ -155,6 +157,23 @@ def _network_simplex(
         )
     keep = w > np.finfo(np.float64).eps  # slivers that the rounding of the masses alone makes
     return i[keep], j[keep], w[keep]
+
+
+def _listed_simplex(
+    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray
+) -> tuple[Coupling, np.ndarray]:
+    """The optimal coupling among the pairs (i, j), which must hold one, and its potential ψ on y, by POT."""
+    ot = _pot()
+    from scipy.sparse import coo_array
+
+    cost = np.square(x[i] - y[j]).sum(axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # POT warns where we raise
+        plan, log = ot.emd(a, b, coo_array((cost, (i, j)), shape=(len(x), len(y))), numItermax=10**9, log=True)
+    if log["warning"] is not None:
+        raise NotConverged(f"the network simplex found no optimal plan among {len(i)} pairs: {log['warning']}")
+    plan = plan.tocoo()
+    return (plan.row, plan.col, plan.data), log["v"]
 
 
 def _sliced(pair: Pair, n_projections: int = 200, seed: int = 0) -> float:

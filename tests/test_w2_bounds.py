@@ -1,12 +1,17 @@
 """w2_interval: lower <= W2 <= upper, always. THEORY.md, section 6."""
 
+from time import perf_counter
+
 import numpy as np
 from clouds import random_pair, rng, weighted
 
 import meanfield as mf
 from meanfield import wasserstein
-from meanfield.couplings import centred_pair
-from meanfield.w2_bounds import interval
+from meanfield.couplings import centred_pair, coupling_distance, monotone_coupling
+from meanfield.potentials import dual_bound
+from meanfield.w2_bounds import interval, refined
+
+SOLVERS = wasserstein._network_simplex, wasserstein._listed_simplex
 
 
 def test_the_interval_holds_the_exact_distance_on_1000_random_pairs():
@@ -19,7 +24,7 @@ def test_the_interval_holds_the_exact_distance_on_1000_random_pairs():
         exact = mf.w2(p, q)
         found = [mf.w2_interval(p, q, seconds=0)]
         if seed % 4 == 0:
-            found.append(interval(centred_pair(p, q), 0.004, wasserstein._network_simplex, expected=np.inf))
+            found.append(interval(centred_pair(p, q), 0.004, *SOLVERS, expected=np.inf))
         for lower, upper, *methods in found:
             assert lower <= exact <= upper, (seed, methods)
 
@@ -46,14 +51,38 @@ def test_the_interval_closes_on_translates_and_on_gradients_of_convex_functions(
     assert found.lower <= mf.displacement(x, y) <= found.upper <= found.lower * (1 + 1e-9)
 
 
-def test_block_refinement_brings_the_upper_bound_near_the_distance():
+def test_block_refinement_brings_a_coupling_near_the_optimum():
     """400 + 300 particles: the blocks of 256 entries overlap from sweep to sweep; 5 % is far below the sorted coupling's 50 %."""
     r = rng(26)
     p, q = weighted(r.normal(size=(400, 4)), r.random(400)), r.normal(size=(300, 4)) * 1.5
-    exact = mf.w2(p, q)
-    sorted_only = interval(centred_pair(p, q), 0.0, wasserstein._network_simplex, expected=np.inf)
-    refined = interval(centred_pair(p, q), 0.5, wasserstein._network_simplex, expected=np.inf)
-    assert sorted_only.upper > 1.4 * exact
-    assert exact <= refined.upper < 1.05 * exact
-    assert refined.upper_method == "coupling refined in blocks"
-    assert sorted_only.lower <= refined.lower <= exact
+    pair, exact = centred_pair(p, q), mf.w2(p, q)
+    start = monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b)
+    end = refined(pair, start, SOLVERS[0], perf_counter() + 0.5, r)
+    assert coupling_distance(pair, start) > 1.4 * exact
+    assert exact * (1 - 1e-12) <= coupling_distance(pair, end) < 1.05 * exact
+    # every stage is a coupling: marginals to an ulp for each of some hundred blocks
+    np.testing.assert_allclose(np.bincount(end[0], end[2], 400), pair.a, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(np.bincount(end[1], end[2], 300), pair.b, rtol=0, atol=1e-14)
+
+
+def test_any_potential_gives_a_lower_bound_and_the_optimal_one_gives_the_distance():
+    """Kantorovich duality; pairs listed by a sample's potentials and the coupling close the gap in a few rounds."""
+    r = rng(28)
+    p, q = weighted(r.normal(size=(600, 5)), r.random(600)), 1 + r.normal(size=(500, 5)) * 1.5
+    pair, exact = centred_pair(p, q), mf.w2(p, q)
+    for psi in (np.zeros(500), r.normal(size=500), -np.square(pair.y).sum(axis=1)):
+        value, error, _, _ = dual_bound(pair, psi)
+        assert pair.distance(value - error) <= exact
+    found = interval(pair, 5.0, *SOLVERS, expected=np.inf)
+    assert found.lower <= exact <= found.upper <= found.lower * (1 + 1e-6)
+    assert (found.lower_method, found.upper_method) == ("potentials of listed pairs", "coupling among listed pairs")
+
+
+def test_the_interval_keeps_to_its_time():
+    """4000 particles: 0.3 s asked for; first bounds and one block may come on top, and a loaded machine."""
+    x, y = rng(29).normal(size=(4000, 8)), rng(30).normal(size=(4000, 8)) + 1
+    mf.w2_interval(x[:50], y[:50])  # imports POT
+    start = perf_counter()
+    found = mf.w2_interval(x, y, seconds=0.3)
+    assert perf_counter() - start < 1.5
+    assert 0 < found.lower < found.upper
