@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,9 +70,10 @@ def fsync(descriptor: int) -> None:
     """To the platter: on macOS plain fsync stops at the drive's cache."""
     full = getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
-        fcntl.fcntl(descriptor, full)
-    else:
-        os.fsync(descriptor)
+        with suppress(OSError):  # network file systems do not know it
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

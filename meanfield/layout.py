@@ -158,8 +158,7 @@ def write_head(
     return parameters
 
 
-def read_start(parameters: h5py.Group, origin: Any) -> State:
-    group = parameters["start"]
+def read_start(group: h5py.Group, origin: Any) -> State:
     outputs, step, t = (group.attrs[name].item() for name in ("outputs", "step", "t"))
     return State.trusted(group["theta"][()], outputs, group["mass"][()], step, t, origin)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import layout
-from .memory import write_memory
 from .durable import IncompatibleFile, file_sha256, lock, move, sync_folder
+from .memory import write_memory
 
 FINISHED = "finished"
 DIGITS = 32  # of a sha256, in the name of a checkpoint

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import layout
-from .memory import write_memory
 from .durable import IncompatibleFile, canonical_json, move
 from .layout import File
+from .memory import write_memory
 from .parts import Parts
 from .state import State
 from .stored_data import write_data
@@ -32,35 +32,35 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
     move(temporary, parts.start)
 
 
-def publish(parts: Parts, provenance: dict[str, Any], memory: dict[str, Any], final: dict[str, Any], checkpoint: str) -> None:
+def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict[str, Any], final: dict[str, Any],
+            checkpoint: str) -> None:  # fmt: skip
     """Merge into a temporary file, compare content hashes, rename. One frame is in memory at a time.
 
     final: {"status", "summary"}; checkpoint: the name of the last one, by which the parts of a file can be recognised
     when the process is killed between the renaming and the removal of the parts.
     """
     with Trajectory(parts.folder) as run, layout.open_hdf5(parts.start) as head:
-        _check_space(run, parts.folder)
+        _check_space((len(run) + 2) * start.theta.nbytes, parts.folder)
         merged = parts.folder / ".tmp-merged.h5"
         with layout.new_hdf5(merged) as (file, scratch):
-            parameters = layout.write_head(file, run.config, provenance, run.start, run.mass_varies)
+            parameters = layout.write_head(file, run.config, provenance, start, run.mass_varies)
             head.copy("parameters/data", parameters)
             layout.set_text(parameters.attrs, "status", final["status"])
             layout.set_text(parameters.attrs, "checkpoint", checkpoint)
             layout.write_text(parameters, "summary", canonical_json(final["summary"]))
             write_memory(parameters.create_group("checkpoint"), memory)
-            layout.write_frames(file, run, len(run), run.start, run.mass_varies, scratch.check)
+            layout.write_frames(file, run, len(run), start, run.mass_varies, scratch.check)
             file.create_group("series")
             for name in run.series_names:
                 layout.write_series(file, name, *run.series(name))
-            layout.write_views(file, run.config, run.start, run.aligned(), run.mass_varies)
+            layout.write_views(file, run.config, start, run.aligned(), run.mass_varies)
         with Trajectory(merged) as copy:
             if copy.content_hash() != run.content_hash():
                 raise IncompatibleFile(f"the merged file differs from the parts in {parts.folder}, which are kept.")
     move(merged, parts.final)
 
 
-def _check_space(run: Trajectory, folder: Path) -> None:
-    needed = (len(run) + 2) * run.start.theta.nbytes
+def _check_space(needed: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(

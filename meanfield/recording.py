@@ -17,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 
 from . import layout
-from .memory import read_memory
 from .durable import canonical_json, file_sha256, move
+from .memory import read_memory
 from .parts import FINISHED, Checkpoint, Parts, Segment, check_place, hold, write_checkpoint
 from .publishing import publish, write_start
 from .state import State
@@ -178,7 +178,7 @@ class Recording:
         canonical_json(final)
         checkpoint = self._publish(memory, final)
         with self._says_what_is_safe():
-            publish(self._parts, self.provenance, memory, final, checkpoint.name)
+            publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name)
         self._parts.remove()
         self.close()
         return self.path

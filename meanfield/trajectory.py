@@ -14,7 +14,7 @@ from . import layout
 from .dataset import Dataset
 from .durable import IncompatibleFile, InUse, canonical_json, feed
 from .initial import InitialLaw
-from .layout import File
+from .layout import File, Group
 from .network import Network
 from .parts import Parts
 from .pieces import Piece, Pieces, SeriesData
@@ -63,7 +63,11 @@ class Trajectory:
             parameters = self._head["parameters"]
             self.config: dict[str, Any] = layout.read_json(parameters, "config")
             self.mass_varies = bool(parameters.attrs["mass_varies"])
-            self.start: State = layout.read_start(parameters, self._origin())
+            self._start: Group = parameters["start"]
+            self._m, p = self._start["theta"].shape
+            self._outputs = int(self._start.attrs["outputs"])
+            self._dim = p - self._outputs - 1 if self._outputs else p
+            self._mass: np.ndarray = self._start["mass"][()]
 
     def close(self) -> None:
         """Close the files; the run cannot be read any more."""
@@ -80,7 +84,7 @@ class Trajectory:
         scaling = (self.config.get("network") or {}).get("scaling")
         scale = f", gamma={scaling['gamma']:g}, alpha={scaling['alpha']:g}" if scaling else ""
         span = f", t={self.times[0]:g} … {self.times[-1]:g}" if len(self) else ""
-        size = f"{len(self)} frames, m={self.start.m}, d={self.start.dim}, K={self.start.outputs}"
+        size = f"{len(self)} frames, m={self._m}, d={self._dim}, K={self._outputs}"
         return f"Trajectory({str(self.path)!r}: {size}{scale}{span}, {self.status})"
 
     def __len__(self) -> int:
@@ -105,8 +109,8 @@ class Trajectory:
         if not self._head:
             raise ValueError(f"{self.path} was closed; open it again with mf.Trajectory.")
         theta = self._pieces.frame(number, f"{layout.POSITION}/value")
-        mass = self._pieces.frame(number, "particles/units/mass/value") if self.mass_varies else self.start.mass
-        return State.trusted(theta, self.start.outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin())
+        mass = self._pieces.frame(number, "particles/units/mass/value") if self.mass_varies else self._mass
+        return State.trusted(theta, self._outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin())
 
     @property
     def steps(self) -> np.ndarray:
@@ -117,6 +121,12 @@ class Trajectory:
     def times(self) -> np.ndarray:
         """Flow time of each frame, (frames,)."""
         return self._pieces.clock()[1]
+
+    @property
+    def start(self) -> State:
+        """The initial State, whether or not it is a frame."""
+        with layout.reading(self.path):
+            return layout.read_start(self._start, self._origin())
 
     @property
     def series_names(self) -> list[str]:
@@ -160,11 +170,11 @@ class Trajectory:
         digest = hashlib.sha256(f"meanfield {layout.SCHEMA_VERSION}\n{canonical_json(self.config)}\n".encode())
         for name, checksum in checksums(self._head["parameters"]).items():
             digest.update(f"data {name} {checksum}\n".encode())
-        feed(digest, "id", np.arange(self.start.m))
+        feed(digest, "id", np.arange(self._m))
         feed(digest, "step", self.steps)
         feed(digest, "time", self.times)
         if not self.mass_varies:
-            feed(digest, "mass", self.start.mass)
+            feed(digest, "mass", self._mass)
         for frame in self:
             feed(digest, "position", frame.theta)
             if self.mass_varies:

@@ -380,6 +380,16 @@ def test_a_writer_in_another_process_is_seen_and_its_death_frees_the_run(h5_path
     assert memory is None
 
 
+def test_a_file_system_without_locks_is_said_to_have_none(h5_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.warns(UserWarning, match="nothing keeps a second process from writing"):
+        toy_run.whole(h5_path)
+    assert len(Trajectory(h5_path)) == 5
+
+
 def test_other_peoples_files_in_the_parts_folder_are_left_alone(h5_path):
     recording = toy_run.create(h5_path)
     (parts_of(h5_path) / "notes.txt").write_text("mine")
