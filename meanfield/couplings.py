@@ -19,6 +19,10 @@ from .state import State
 EPS = float(np.finfo(np.float64).eps)
 
 
+class NotConverged(RuntimeError):
+    """A solver stopped before it reached the optimum: there is no distance to return."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """Centred clouds x (m1, p), y (m2, p) with masses a, b > 0 that sum to 1; true positions are mean + scale·x.
@@ -202,3 +206,15 @@ def projected(pair: Pair, directions: np.ndarray) -> np.ndarray:
     for k in range(len(u)):
         costs[k] = coupling_cost(u[k][:, None], v[k][:, None], monotone_coupling(u[k], pair.a, v[k], pair.b))
     return costs
+
+
+def sliced_distance(pair: Pair, n_projections: int = 200, seed: int = 0) -> float:
+    """(E_u W2²(⟨u, ·⟩))^½ over random unit vectors u, in orthonormal frames; the mean part E⟨u, s⟩² = |s|²/p is in closed form."""
+    dim = pair.x.shape[1]
+    rng = np.random.default_rng(seed)
+    total, left = 0.0, int(n_projections)
+    while left:
+        frame = np.linalg.qr(rng.normal(size=(dim, min(dim, left))))[0]  # each column is uniform on the sphere
+        total += float(projected(pair, frame).sum())
+        left -= frame.shape[1]
+    return float(np.hypot(pair.shift / np.sqrt(dim), pair.scale * np.sqrt(total / n_projections)))

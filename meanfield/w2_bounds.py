@@ -8,12 +8,13 @@ random directions is not a bound), and Kantorovich potentials. Above: the cost o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 
-from .couplings import EPS, Pair, coupling_cost, coupling_distance, monotone_coupling, projected
+from .couplings import EPS, NotConverged, Pair, coupling_cost, coupling_distance, monotone_coupling, projected
 from .potentials import (
     LISTING_SECONDS,
     SAMPLE_SECONDS,
@@ -66,6 +67,7 @@ def interval(pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, ex
     listed(x, a, y, b, i, j) -> coupling, ψ solves among the pairs (i, j): see potentials.py.
 
     The first bounds of each kind are made however short the time is. lower = upper up to rounding where the exact solve fits.
+    A solve that fails only leaves the bounds wider.
     """
     start = perf_counter()
     if pair.identical:
@@ -75,8 +77,9 @@ def interval(pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, ex
         bracket.optimal(monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b), "sorted")
         return bracket.interval()
     if expected <= seconds:
-        bracket.optimal(solve(pair.x, pair.a, pair.y, pair.b), "exact")
-        return bracket.interval()
+        with suppress(NotConverged):
+            bracket.optimal(solve(pair.x, pair.a, pair.y, pair.b), "exact")
+            return bracket.interval()
     rng = np.random.default_rng(0)
     bracket.raise_lower(bures_squared(pair.x, pair.a, pair.y, pair.b), "gelbrich")
     bracket.drop_upper_to_independent()
@@ -86,18 +89,17 @@ def interval(pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, ex
         bracket.raise_lower(float(projected(pair, basis).sum()), name)
         if perf_counter() - start > LOWER_SHARE * seconds:
             break
-    couplings = [
-        ("sorted along a principal axis", monotone_coupling(pair.x @ direction, pair.a, pair.y @ direction, pair.b))
-        for direction in principal.T[-3:]  # eigh's eigenvalues ascend: the widest three
-    ]
-    if pair.paired:
-        same = np.arange(len(pair.a))
-        couplings.append(("identity coupling", (same, same, pair.a)))
+    same = np.arange(len(pair.a))
+    couplings = [("identity coupling", (same, same, pair.a))] if pair.paired else []
+    for direction in principal.T[-3:]:  # eigh's eigenvalues ascend: the widest three
+        monotone = monotone_coupling(pair.x @ direction, pair.a, pair.y @ direction, pair.b)
+        couplings.append(("sorted along a principal axis", monotone))
     for name, coupling in couplings:
         bracket.drop_upper(coupling, name)
     best = min(couplings, key=lambda named: coupling_cost(pair.x, pair.y, named[1]))[1]
     deadline = start + seconds
-    best = _by_potentials(pair, bracket, best, listed, deadline, rng)
+    with suppress(NotConverged):
+        best = _by_potentials(pair, bracket, best, listed, deadline, rng)
     if not bracket.closed and perf_counter() < deadline:
         bracket.drop_upper(refined(pair, best, solve, deadline, rng), "coupling refined in blocks")
     return bracket.interval()
@@ -234,5 +236,9 @@ def _block(pair: Pair, entries: Coupling, solve: Solver) -> Coupling:
     rows, row_of = np.unique(i, return_inverse=True)
     columns, column_of = np.unique(j, return_inverse=True)
     total = float(w.sum())
-    new_i, new_j, new_w = solve(pair.x[rows], np.bincount(row_of, w) / total, pair.y[columns], np.bincount(column_of, w) / total)
+    a, b = np.bincount(row_of, w) / total, np.bincount(column_of, w) / total
+    try:
+        new_i, new_j, new_w = solve(pair.x[rows], a, pair.y[columns], b)
+    except NotConverged:
+        return entries
     return rows[new_i], columns[new_j], new_w * total

@@ -13,24 +13,31 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .couplings import Pair, centred_pair, coupling_distance, monotone_coupling, projected, rms_displacement, two_clouds
+from .couplings import (
+    NotConverged,
+    Pair,
+    centred_pair,
+    coupling_distance,
+    monotone_coupling,
+    rms_displacement,
+    sliced_distance,
+    two_clouds,
+)
 from .potentials import Coupling
 from .w2_bounds import Interval, bures_squared, interval
 
 EXACT_DENSE_LIMIT = 25_000_000  # pairs m1·m2 up to which the cost matrix is held: 39 bytes a pair in all, 1 GB at m = 5000
-ANNOUNCE_SECONDS = 10.0  # an exact solve expected to take longer says so before it starts
-
-
-class NotConverged(RuntimeError):
-    """A solver stopped before it reached the optimum: there is no distance to return."""
+SINKHORN_SECONDS = 5e-7  # per pair at reg = 0.05, 1.5 to 2.5 s for m = 1000; iterations go as 1/reg
+ANNOUNCE_SECONDS = 10.0  # a solve expected to take longer says so before it starts
 
 
 class SlowSolve(UserWarning):
-    """An exact solve that is expected to take long."""
+    """A solve that is expected to take long."""
 
 
 def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
@@ -55,6 +62,9 @@ def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}. Did you mean {near!r}?")
     function = _METHODS[method]
     allowed = list(inspect.signature(function).parameters)[2 if method == "coupled" else 1 :]
+    for name in {"n_projections", "numItermax"} & set(options):
+        if not isinstance(options[name], (int, np.integer)) or options[name] < 1:
+            raise ValueError(f"{name} must be an integer >= 1; got {options[name]!r}.")
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise TypeError(f"method={method!r} has no keyword {unknown[0]!r}; it takes: {', '.join(allowed) or 'none'}.")
@@ -76,7 +86,7 @@ def w2_interval(p: Any, q: Any, seconds: float = 1.0) -> Interval:
     Kantorovich potentials below; identity, independent, sorted, listed and block-wise refined couplings above. See w2_bounds.py.
     How tight it is depends on the machine's speed; that it holds does not.
     """
-    if not isinstance(seconds, (int, float)) or not (math.isfinite(seconds) and seconds >= 0):
+    if not isinstance(seconds, Real) or not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"seconds must be a finite number >= 0; got {seconds!r}.")
     pair = centred_pair(p, q)
     if pair.x.shape[1] > 1 and not pair.identical:
@@ -120,15 +130,22 @@ def _exact(pair: Pair, lazy: bool | None = None, numItermax: int = 10**9) -> flo
     if pair.x.shape[1] == 1:
         return coupling_distance(pair, monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b))
     m1, m2, dim = len(pair.a), len(pair.b), pair.x.shape[1]
-    expected = expected_seconds(m1, m2, dim, lazy)
-    if expected > ANNOUNCE_SECONDS:
-        warnings.warn(
-            f"the exact W2 of {m1} and {m2} particles in {dim} dimensions will take about {expected:.0f} s "
-            "(within a factor of 2); mf.w2_interval(p, q, seconds=...) brackets it in the time you give.",
-            SlowSolve,
-            stacklevel=3,
-        )
+    dense, hint = expected_seconds(m1, m2, dim, lazy=False), ""
+    if lazy is None and _is_lazy(m1, m2, lazy):
+        hint = f" lazy=False would take {dense:.0f} s and {39e-9 * m1 * m2:.1f} GB of memory."
+    _announce("exact", pair, expected_seconds(m1, m2, dim, lazy), hint)
     return coupling_distance(pair, _network_simplex(pair.x, pair.a, pair.y, pair.b, lazy, numItermax))
+
+
+def _announce(method: str, pair: Pair, seconds: float, hint: str = "") -> None:
+    """Says before a long solve that it is one, and what to do instead."""
+    if seconds > ANNOUNCE_SECONDS:
+        warnings.warn(
+            f"the {method} W2 of {len(pair.a)} and {len(pair.b)} particles in {pair.x.shape[1]} dimensions will take about "
+            f"{seconds:.0f} s (within a factor of 2); mf.w2_interval(p, q, seconds=...) brackets it in the time you give.{hint}",
+            SlowSolve,
+            stacklevel=4,
+        )
 
 
 def _network_simplex(
@@ -176,26 +193,15 @@ def _listed_simplex(
     return (plan.row, plan.col, plan.data), log["v"]
 
 
-def _sliced(pair: Pair, n_projections: int = 200, seed: int = 0) -> float:
-    dim = pair.x.shape[1]
-    if not isinstance(n_projections, (int, np.integer)) or n_projections < 1:
-        raise ValueError(f"n_projections must be an integer >= 1; got {n_projections!r}.")
-    rng = np.random.default_rng(seed)
-    total, left = 0.0, int(n_projections)
-    while left:
-        frame = np.linalg.qr(rng.normal(size=(dim, min(dim, left))))[0]  # each column is uniform on the sphere
-        total += float(projected(pair, frame).sum())
-        left -= frame.shape[1]
-    return float(np.hypot(pair.shift / math.sqrt(dim), pair.scale * math.sqrt(total / n_projections)))
-
-
 def _sinkhorn(pair: Pair, reg: float = 0.05, numItermax: int = 10_000, tolerance: float = 1e-5) -> float:
-    if not (isinstance(reg, (int, float)) and math.isfinite(reg) and reg > 0):
+    if not (isinstance(reg, Real) and math.isfinite(reg) and reg > 0):
         raise ValueError(f"reg must be a number > 0, in units of the centred clouds' mean squared distance; got {reg!r}.")
     unit = float(pair.a @ np.square(pair.x).sum(axis=1) + pair.b @ np.square(pair.y).sum(axis=1))
     if unit == 0.0:
         return pair.distance(0.0)
-    x, y, epsilon = (pair.x, pair.a), (pair.y, pair.b), reg * unit
+    x, y, epsilon = (pair.x, pair.a), (pair.y, pair.b), float(reg) * unit
+    m1, m2 = len(pair.a), len(pair.b)
+    _announce("sinkhorn", pair, SINKHORN_SECONDS * (m1 * m2 + m1 * m1 + m2 * m2) * 0.05 / float(reg))
     crossed = _entropic(*x, *y, epsilon, numItermax, tolerance)
     return pair.distance(
         crossed
@@ -240,7 +246,7 @@ def _bures(pair: Pair) -> float:
 
 _METHODS: dict[str, Callable[..., float]] = {
     "exact": _exact,
-    "sliced": _sliced,
+    "sliced": sliced_distance,
     "sinkhorn": _sinkhorn,
     "bures": _bures,
     "coupled": displacement,
