@@ -5,6 +5,7 @@ before each call that changes a name or makes one durable, in a run and in the e
 of the runs that were completed in spite of it, one a line.
 """
 
+import functools
 import os
 import random
 import shutil
@@ -26,6 +27,7 @@ FRAME_EVERY = 5
 DURABLE = ("replace", "unlink", "fsync", "mkdir", "rmdir")  # of os: the calls a kill may come before
 
 
+@functools.cache  # drawn before the first fork: a compiler that every child runs anew is all that would ever be killed
 def start(m=8, dtype=np.float64):
     drawn = LAW.sample(m, seed=3)
     return drawn if dtype == np.float64 else mf.State(drawn.theta.astype(dtype), origin=drawn.origin)
@@ -118,8 +120,8 @@ def killed_at_random(folder, count):
         kills += os.WIFSIGNALED(status)
         if unfinished(path):
             Trajectory(path).content_hash()  # whatever the instant, what is there can be read
-            if kills == count:
-                advance(path, 60, 5)
+        if kills == count and not path.exists():
+            advance(path, 60, 5)
         if path.exists():
             print(Trajectory(path).content_hash(), flush=True)
             run += 1
@@ -164,6 +166,7 @@ def published(path, steps=20):
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
+    start()
     if sys.argv[2] == "random":
         killed_at_random(place, int(sys.argv[3]))
     elif sys.argv[2] == "every":
