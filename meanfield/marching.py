@@ -50,9 +50,11 @@ class March:
         t_end: float | None,
         n_steps: int | None,
     ) -> None:
-        self.flow, self.integrator, self.start = flow, integrator, state
+        self.flow, self.integrator = flow, integrator
         self.field = flow.on_device(state)
         self.theta = self.origin = self.field.backend.upload(state.theta)
+        theta = self.field.backend.download(self.theta)  # in the flow's dtype: what a file would give back
+        self.start = State.trusted(theta, state.outputs, state.mass, state.step, state.t, state.origin)
         self.step, self.t = state.step, state.t
         self.automatic = dt == "auto"
         self.path = self.dissipated = 0.0
@@ -160,7 +162,7 @@ class March:
             if self.dt < 1e-14 * max(abs(self.t), self.t_end - self.start.t):
                 where = f"step {self.step}, t = {self.t:g}"
                 raise Diverged(
-                    f"{where}: the tolerance asks for dt = {self.dt:.3g}; θ diverges, or rtol and atol are below rounding."
+                    f"{where}: the tolerance asks for dt = {self.dt:.3g}: θ diverges, or rtol and atol are below rounding."
                 )
 
     def _accept(self, step: Any, t: float, energy: float | None = None) -> None:

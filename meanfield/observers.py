@@ -110,6 +110,8 @@ class Recorder:
             raise ValueError(f'exists must be "error", "resume" or "replace"; got {exists!r}.')
         if data is not None and not isinstance(data, Dataset):
             raise TypeError(f"data must be an mf.data.Dataset; got {type(data).__name__}.")
+        if not isinstance(checkpoint_seconds, (int, float)) or not checkpoint_seconds >= 0:
+            raise ValueError(f"checkpoint_seconds must be a number >= 0; got {checkpoint_seconds!r}.")
         self.path, self.schedule, self.exists = Path(path), schedules.check(schedule), exists
         self.data, self.checkpoint_seconds = data, float(checkpoint_seconds)
 
@@ -145,10 +147,11 @@ class Series:
         if self.function is None:
             value = moment.measure(self.name)
         else:
-            value = np.asarray(self.function(moment.flow, moment.state))
-            if value.size != 1:
-                raise ValueError(f"series {self.name!r}: function(flow, state) must return a scalar; got shape {value.shape}.")
-        self.append(moment.step, moment.t, float(np.reshape(value, ())))
+            found = np.asarray(self.function(moment.flow, moment.state))
+            if found.size != 1:
+                raise ValueError(f"series {self.name!r}: function(flow, state) must return a scalar; got shape {found.shape}.")
+            value = float(found.reshape(()))
+        self.append(moment.step, moment.t, value)
         return self.values[-1]
 
     def append(self, step: int, t: float, value: float) -> None:

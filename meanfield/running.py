@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import integrators, schedules
+from . import activations, integrators, losses, schedules
+from .backends.formulas import fingerprint
 from .flow import GradientFlow
 from .integrators import Adaptive, RungeKutta
 from .marching import Diverged, March
@@ -44,6 +45,7 @@ class Run:
     ) -> None:  # fmt: skip
         self.flow, self.integrator, self.dt_asked = flow, integrator, dt
         self.recorder, self.series, self.stop, self.progress = recorder, series, stop, progress
+        self.user_written = user_written(flow) if recorder else []
         if progress and not flow.on_device(state).backend.compiled():
             name = flow.network.sigma.name
             _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
@@ -88,26 +90,25 @@ class Run:
     def go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
         """March to the end. memory: that of a checkpoint to go on from."""
         march = self.march
-        if memory is None:
-            self._announce()
-            self._observe(recording)
-        else:
+        if memory is not None:
             self._restore(memory)
+        self._announce()
         stops = np.array(sorted({t for s in self._schedules() if isinstance(s, schedules.at_times) for t in s.times}))
         with _signals() as received, self._bar() as bar:
-            while not march.done:
+            if memory is None:
+                self._observe(recording)
+            while not (received or march.done):
                 try:
                     march.advance(stops)
                     self._check()
                 except Diverged as error:
-                    self._publish_divergence(recording, error)
-                    raise
+                    raise self._divergence(recording, error) from None
                 bar.update(march.t - march.start.t - bar.n)
                 self._observe(recording)
                 if recording is not None and self._checkpoint_due(recording):
                     recording.checkpoint(self._memory())
-                if received:
-                    self._interrupt(recording)
+            if received:
+                self._interrupt(recording)
         if recording is not None:
             if self.last_frame is None or self.last_frame[0] != march.step:
                 self._observe(recording, closing=True)
@@ -173,7 +174,7 @@ class Run:
         if not sound and self.stop:
             raise Diverged(self._what_diverged())
         if not sound:
-            self._warn("diverged", self._what_diverged() + " Add mf.StopOnNonFinite() to stop there.")
+            self._warn("diverged", f"the run diverged: {self._what_diverged()} Add mf.StopOnNonFinite() to stop there.")
         elif march.still and self.flow.network.trainable and "still" not in self._warned:
             if (risk := march.field.value(march.theta)) > 0:
                 self._warn(
@@ -191,9 +192,7 @@ class Run:
         march = self.march
         bad = np.flatnonzero(~np.isfinite(march.field.backend.download(march.theta)).all(axis=1))
         which = f"particle {bad[0]} (of {bad.size} in {march.start.m})" if bad.size else "the velocity"
-        good = "the last good frame is step {}, t = {:g}".format(*self.last_frame) if self.last_frame else "no frame was recorded"
-        where = f"step {march.step}, t = {march.t:g}"
-        return f'the run diverged: {which} is not finite at {where}; {good}. Use a smaller dt, or dt="auto".'
+        return f'{which} is not finite at step {march.step}, t = {march.t:g}. Use a smaller dt, or dt="auto".'
 
     def _checkpoint_due(self, recording: Recording) -> bool:
         assert self.recorder is not None
@@ -202,10 +201,16 @@ class Run:
             or time.monotonic() - recording.last_checkpoint_time > self.recorder.checkpoint_seconds
         )
 
-    def _publish_divergence(self, recording: Recording | None, error: Diverged) -> None:
+    def _divergence(self, recording: Recording | None, error: Diverged) -> Diverged:
+        """Publish what was recorded before it; returns the error that names the last good frame."""
+        last = self.last_frame
+        good = f"The last good frame is step {last[0]}, t = {last[1]:g}." if last else "No frame was recorded."
+        message = f"the run diverged: {error} {good}"
         if recording is not None:
-            summary = {"steps": self.march.step, "t": self.march.t, "message": str(error)}
+            march = self.march
+            summary = {"steps": march.step - march.start.step, "t": march.t, "message": message}
             recording.finish(self._memory(), summary, status="diverged")
+        return Diverged(message)
 
     def _interrupt(self, recording: Recording | None) -> None:
         march = self.march
@@ -213,7 +218,9 @@ class Run:
         if recording is None:
             raise Interrupted(f"{where}. Nothing was recorded; the exception's .state goes on with mf.simulate.", march.state())
         recording.checkpoint(self._memory())
-        raise Interrupted(f"{where}. Continue with mf.resume({str(recording.path)!r})", march.state())
+        functions = ", ".join(f"{item.name!r}: …" for item in self.series if item.function is not None)
+        needed = ", flow=…" * bool(self.user_written) + f", functions={{{functions}}}" * bool(functions)
+        raise Interrupted(f"{where}. Continue with mf.resume({str(recording.path)!r}{needed})", march.state())
 
     @contextmanager
     def _bar(self) -> Iterator[tqdm]:
@@ -236,6 +243,21 @@ class Run:
             values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
             halved = f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}" if self.march.halvings else ""
             _say(f"t = {self.march.t:g} after {summary['steps']} steps: {values}{halved}")
+
+
+def user_written(flow: GradientFlow) -> list[str]:
+    """The formulas of a flow that no file can hold; ValueError for one that goes by the name of another, a built-in."""
+    names = []
+    formulas: list[Any] = [(flow.network.sigma, activations.get), (flow.functional.loss, losses.get)]
+    for given, get in formulas:
+        try:
+            known = get(given.name)
+        except ValueError:
+            names.append(given.name)
+            continue
+        if any(fingerprint(getattr(given, part)) != fingerprint(getattr(known, part)) for part in ("value", "slope")):
+            raise ValueError(f"{given.name!r} is a built-in, and this is another formula: give it a name of its own.")
+    return names
 
 
 @contextmanager

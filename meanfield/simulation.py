@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import integrators, schedules
+from .durable import canonical_json
 from .flow import GradientFlow
 from .integrators import Adaptive, RungeKutta
 from .marching import Diverged
@@ -73,13 +75,16 @@ def resume(
     no file can hold.
     """
     path = Path(path)
+    if t_end is not None and not _is_number(t_end):
+        raise ValueError(f"t_end must be a finite flow time, or None for the run's own; got {t_end!r}.")
+    memory: dict[str, Any] | None
     if not unfinished(path):
         with Trajectory(path) as run:
-            config, status, last = run.config, run.status, run[-1]
+            config, status, summary, last = run.config, run.status, run.summary, run[-1]
+        if status == "diverged":
+            raise Diverged(f"{path} ended there: {summary['message']}")
         if t_end is None or t_end <= config["t_end"]:
             return last
-        if status == "diverged":
-            raise ValueError(f"{path} diverged at t = {last.t:g}: there is nothing to extend. Run it again with a smaller dt.")
         recording, memory = Recording.extend(path, config={**config, "t_end": float(t_end)}, provenance=provenance())
     else:
         recording, memory = Recording.reopen(path, provenance=provenance())
@@ -94,11 +99,16 @@ def resume(
 def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
     """exists="resume": continue, extend or return the run at this path, provided it is the same run."""
     with Trajectory(f"{recorder.path}.parts" if unfinished(recorder.path) else recorder.path) as stored:
-        theirs = stored.config
-    differing = [key for key in sorted(config.keys() | theirs.keys()) if key != "t_end" and config.get(key) != theirs.get(key)]
-    if differing or config["t_end"] < theirs["t_end"]:
+        theirs, start = stored.config, stored.start
+    differing = [key for key in _differing(json.loads(canonical_json(config)), theirs) if key != "t_end"]
+    ours = run.march.start
+    if not (np.array_equal(ours.theta, start.theta) and np.array_equal(ours.mass, start.mass)):
+        differing.append("the initial state")
+    if config["t_end"] < theirs["t_end"]:
+        differing.append("t_end, which is earlier")
+    if differing:
         raise ValueError(
-            f"{recorder.path} holds another run (it differs in {', '.join(differing or ['t_end'])}), so it cannot be resumed. "
+            f"{recorder.path} holds another run, so it cannot be resumed; different here: {', '.join(differing)}. "
             'Choose another name, or exists="replace".'
         )
     functions = {item.name: item.function for item in run.series if item.function is not None}
@@ -109,6 +119,14 @@ def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
             for row in zip(*stored.series(item.name), strict=True):
                 item.append(*row)
     return last
+
+
+def _differing(ours: Any, theirs: Any, name: str = "") -> list[str]:
+    """Dotted names of the settings in which two configurations differ."""
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return [] if ours == theirs else [name]
+    keys = sorted(ours.keys() | theirs.keys())
+    return [found for key in keys for found in _differing(ours.get(key), theirs.get(key), f"{name}.{key}".lstrip("."))]
 
 
 def _rebuilt(recording: Recording, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool) -> Run:
@@ -200,7 +218,7 @@ def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], bo
         )
     for item in series:
         item.clear()
-    return (recorders or [None])[0], series, any(isinstance(item, StopOnNonFinite) for item in observers)
+    return recorders[0] if recorders else None, series, any(isinstance(item, StopOnNonFinite) for item in observers)
 
 
 def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:
@@ -211,6 +229,6 @@ def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:
     if data is not None:
         if not np.array_equal(data.x, risk.x):
             raise ValueError("Recorder(data=…) is not the data set whose x the flow was given.")
-        if data.x_test is not None:
+        if data.x_test is not None and data.y_test is not None:
             arrays |= {"x_test": data.x_test, "y_test": data.y_test}
     return arrays
