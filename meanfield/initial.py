@@ -61,9 +61,10 @@ class InitialLaw:
         draws = m // 2 if self.symmetric else int(m)
         z = noise.normals(seed, noise.INITIAL, draws, K + d + 1)
         theta = np.empty((draws, K + d + 1))
-        theta[:, :K] = {"rademacher": np.copysign, "normal": lambda _, g: g, "zero": lambda _, g: 0.0 * g}[self.a](
-            1.0, z[:, :K]
-        ) * self.a_std
+        if self.a == "zero":
+            theta[:, :K] = 0.0
+        else:
+            theta[:, :K] = self.a_std * (np.copysign(1.0, z[:, :K]) if self.a == "rademacher" else z[:, :K])
         w = z[:, K : K + d]
         theta[:, K : K + d] = self.w_std * (w / np.linalg.norm(w, axis=1, keepdims=True) if self.w == "sphere" else w)
         theta[:, -1] = self.b_std * z[:, -1]

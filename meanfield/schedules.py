@@ -128,7 +128,8 @@ def to_dict(schedule: Any) -> dict[str, Any]:
 
 
 def from_dict(data: dict[str, Any]) -> Any:
-    return TABLE[data["kind"]](*[tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "kind"])
+    settings: Any = [tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "kind"]
+    return TABLE[data["kind"]](*settings)
 
 
 def _positive(kind: str, name: str, value: Any) -> None:

@@ -31,7 +31,7 @@ from . import elementary
 # Sums may be reordered and fused, but NaN and infinity keep their meaning: guards look for them.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
-formula = numba.njit(error_model="numpy", fastmath={"contract"})
+formula = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
 ELEMENTARY = {getattr(math, name): name for name in ("exp", "log1p", "tanh", "erf", "sin", "cos")}
 
 
@@ -60,6 +60,15 @@ def _rebuild(function: Callable, T: type, done: dict[Callable, Any]) -> types.Fu
     names = {name: convert(value) for name, value in function.__globals__.items() if name in code.co_names}
     cells = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
     return types.FunctionType(code, {"__builtins__": __builtins__, **names}, function.__name__, function.__defaults__, cells)
+
+
+def elementary_calls(function: Callable) -> int:
+    """How many elementary functions a formula, and the formulas it calls, refer to: a measure of its weight."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    used = cells + [function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__]
+    formulas = [item for item in used if isinstance(item, types.FunctionType) and item is not function]
+    own = sum(isinstance(item, types.BuiltinFunctionType) and item in ELEMENTARY for item in used)
+    return own + sum(map(elementary_calls, formulas))
 
 
 def fingerprint(function: Callable) -> str:
