@@ -209,7 +209,7 @@ def projected(pair: Pair, directions: np.ndarray) -> np.ndarray:
 
 
 def sliced_distance(pair: Pair, n_projections: int = 200, seed: int = 0) -> float:
-    """(E_u W2²(⟨u, ·⟩))^½ over random unit vectors u, in orthonormal frames; the mean part E⟨u, s⟩² = |s|²/p is in closed form."""
+    """(E_u W2²(⟨u, ·⟩))^½ over random unit vectors u, in orthonormal frames; the mean part |s|²/p is in closed form."""
     dim = pair.x.shape[1]
     rng = np.random.default_rng(seed)
     total, left = 0.0, int(n_projections)

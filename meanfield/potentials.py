@@ -22,8 +22,8 @@ ListedSolver = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndar
 SAMPLE = 400  # particles of each cloud that make the first potential
 SAMPLE_SECONDS = 0.15
 NEIGHBOURS = 10  # pairs listed for each particle, in both directions; 20 gain less than a second round costs
-TRANSFORM_SECONDS = 6e-9  # per pair and c-transform, p = 10, measured at m = 8000
-LISTING_SECONDS = 1.5e-8  # per pair and direction of listing, the same
+TRANSFORM_SECONDS = 3e-9  # per pair and c-transform at p = 10: 2e-9 on two free cores, 6e-9 on busy ones (m = 8000)
+LISTING_SECONDS = 8e-9  # per pair and direction of listing: 4e-9 to 1.5e-8, the same
 _BLOCK_ENTRIES = 4_000_000  # of reduced costs held at once: 32 MB
 
 

@@ -31,7 +31,7 @@ Solver = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Coupling]
 BLOCK = 256  # entries of a coupling solved together: about 4 ms a block; 128 and 512 end within 1 % of each other after a second
 QUIET_SWEEPS = 12  # directions tried in a row without a gain before the refinement stops
 SOLVER_ERROR = 1e-14  # the network simplex stops at reduced costs of 2.2e-15 of the largest potential, a few diameters²
-LOWER_SHARE = 0.25  # of the time goes into further orthonormal bases; refining the coupling gains more per second
+LOWER_SHARE = 0.05  # of the time goes into further orthonormal bases; potentials and couplings gain more per second
 
 
 class Interval(NamedTuple):
