@@ -1,4 +1,9 @@
-"""Every peer of the benchmark computes the step that we compute."""
+"""Every contender of the benchmark computes the same step, and ours does it in little memory."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import naive
 import numpy as np
@@ -17,10 +22,10 @@ def starting_point(dtype, m=6, n=5, d=3):
 @pytest.mark.parametrize("activation", peers.ACTIVATIONS)
 @pytest.mark.parametrize(
     "peer",
-    [pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in peers.PEERS],
-    ids=lambda p: p.name,
+    [bench.Ours, *(pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in peers.PEERS)],
+    ids=lambda peer: peer.name,
 )
-def test_a_peer_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activation, dtype):
+def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activation, dtype):
     if peer in (peers.JaxJit, peers.JaxBlocked):
         pytest.importorskip("jax")
     monkeypatch.setattr(peers, "block_size", lambda *_, **__: 2)  # three blocks
@@ -37,6 +42,16 @@ def test_a_peer_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activation, 
     ]  # three steps of sums of 30 terms of order one, some units in the last place
     np.testing.assert_allclose(contender.theta(), expected, rtol=tolerance, atol=tolerance)
     assert contender.theta().dtype == dtype
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_million_neurons_on_4096_samples_step_within_one_gigabyte(dtype):
+    """An (n, m) array of float32 would be 16 GB; the issue is O(m p + n (d + chunks)), beside 0.2 GB of libraries."""
+    command = [sys.executable, "-m", "tests.bench.bench", "--memory", dtype]
+    root = Path(__file__).resolve().parents[1]
+    report = json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
+    assert report["peak_bytes"] < 1e9
 
 
 def test_blocks_divide_the_width():

@@ -82,6 +82,8 @@ def chosen(patterns: list[str], quick: bool) -> list[Case]:
 class Ours:
     """meanfield: explicit Euler steps of the flow, θ staying on its device."""
 
+    name, expert = "ours", False
+
     def __init__(self, theta, x, y, activation, dt):
         import meanfield as mf
 
@@ -97,21 +99,45 @@ class Ours:
         return self.field.backend.download(self.position)
 
 
-def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
-    """({name: contender}, {name: why it is absent}), all from the same start."""
+def start(m: int, n: int, d: int, dtype: str) -> tuple:
+    """(theta, x, y) at random, ⟨w, x⟩ of order one."""
     import numpy as np
 
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(m, d + 2)).astype(dtype)
+    theta[:, 1:-1] /= d**0.5
+    x = rng.normal(size=(n, d)).astype(dtype)
+    return theta, x, np.sin(x[:, 0])
+
+
+def peak_memory(dtype: str) -> dict:
+    """The largest resident size of this process after three of our steps at m = 10⁶, n = 4096, d = 10."""
+    contender = Ours(*start(10**6, 4096, 10, dtype), "relu", 0.01)
+    begin = time.perf_counter()
+    contender.step(3)
+    seconds = (time.perf_counter() - begin) / 3
+    return {"m": 10**6, "n": 4096, "d": 10, "dtype": dtype, "peak_bytes": peak_bytes(), "seconds_a_step": seconds}
+
+
+def peak_bytes() -> int:
+    status = Path("/proc/self/status")  # on Linux ru_maxrss would count what the parent process held before exec
+    if status.exists():
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
+    """({name: contender}, {name: why it is absent}), all from the same start."""
     from .peers import PEERS
 
-    rng = np.random.default_rng(0)
-    theta = rng.normal(size=(case.m, case.d + 2)).astype(case.dtype)
-    theta[:, 1:-1] /= case.d**0.5
-    x = rng.normal(size=(case.n, case.d)).astype(case.dtype)
-    y = np.sin(x[:, 0])
+    theta, x, y = start(case.m, case.n, case.d, case.dtype)
     present, absent = {}, {}
-    for name, build in [("ours", Ours), *((peer.name, peer) for peer in PEERS)]:
+    for contender in (Ours, *PEERS):
+        name = contender.name
         try:
-            present[name] = build(theta, x, y, case.activation, dt)
+            present[name] = contender(theta, x, y, case.activation, dt)
             present[name].step(1)
         except (ImportError, NotImplementedError) as error:
             present.pop(name, None)
@@ -123,17 +149,17 @@ def measure(present: dict, rounds: int, seconds: float) -> dict[str, list[float]
     """Seconds a step of every contender, once a round, each round in another order; a turn lasts about `seconds`."""
     counts = {}
     for name, contender in present.items():
-        start = time.perf_counter()
+        begin = time.perf_counter()
         contender.step(2)
-        once = (time.perf_counter() - start) / 2
+        once = (time.perf_counter() - begin) / 2
         counts[name] = max(1, min(2000, round(seconds / once)))
     times: dict[str, list[float]] = {name: [] for name in present}
     order = list(present)
     for turn in range(rounds):
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
-            start = time.perf_counter()
+            begin = time.perf_counter()
             present[name].step(counts[name])
-            times[name].append((time.perf_counter() - start) / counts[name])
+            times[name].append((time.perf_counter() - begin) / counts[name])
     return times
 
 
@@ -220,12 +246,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="turns of every contender in a case (7; 3 for --quick)")
     parser.add_argument("--seconds", type=float, help="length of one turn (0.2; 0.05 for --quick)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every median, spread and ratio there as JSON")
+    parser.add_argument(
+        "--memory", choices=("float32", "float64"), help="instead: peak memory of our steps at m = 10⁶, n = 4096, d = 10, as JSON"
+    )
     options = parser.parse_args()
     if options.list:
         print("\n".join(case.name for case in chosen(options.cases, options.quick)))
         return
     if any(name in os.environ for name in SLOWS_BLAS):  # read when NumPy is loaded, so begin again without them
         os.execve(sys.executable, sys.orig_argv, {name: value for name, value in os.environ.items() if name not in SLOWS_BLAS})
+    if options.memory:
+        print(json.dumps(peak_memory(options.memory)))
+        return
     selected = chosen(options.cases, options.quick)
     if options.json and not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist.")
