@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def kernel(network: Network, state: State, x1: Any, x2: Any = None) -> np.ndarra
     parts = kernel_parts(network, state, x1, x2)
     if not parts:
         raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")
-    return sum(parts.values(), start=np.float64(0.0))  # type: ignore[return-value]
+    return reduce(np.add, parts.values())
 
 
 def drift(network: Network, start: State, end: State, x: Any) -> float:
