@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 from ..network import Network
 from . import blocked, formulas, fused
 
-FUSED_UP_TO = 12  # the largest d at which the fused kernels win; measured by scripts/bench --crossover
+FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
 LANES = {"float32": 16, "float64": 8}  # samples are padded to a whole number of 512-bit vectors
 
