@@ -16,6 +16,8 @@ from .state import State
 
 # Where F no longer falls beyond rounding, a rise of this size (relative to the start) is noise, not instability.
 NOISE = {"float64": 1e-12, "float32": 1e-5}
+# A particle that sits on a kink of F chatters across it, at every dt, and halving would never end; instability grows beyond this.
+CHATTER = 0.01
 
 
 class Diverged(ArithmeticError):
@@ -37,7 +39,8 @@ class March:
     """Marches one flow from one state. dt is fixed (a number), "auto", or left to Adaptive.
 
     Fixed dt: t = t0 + (step - step0)·dt, computed and never accumulated, in legs of constant dt. "auto": a step that
-    raises F, or lowers it by less than half of what it dissipated, is done again in a new leg of half the dt.
+    raises F, or lowers it by less than half of what it dissipated, is done again in a new leg of half the dt; F is allowed
+    to lie a hundredth above the lowest so far.
     Adaptive: t accumulates its own steps and lands on `stops`.
     """
 
@@ -52,7 +55,7 @@ class March:
     ) -> None:
         self.flow, self.integrator = flow, integrator
         self.field = flow.on_device(state)
-        self.theta = self.origin = self.field.backend.upload(state.theta)
+        self.theta = self.field.backend.upload(state.theta)
         theta = self.field.backend.download(self.theta)  # in the flow's dtype: what a file would give back
         self.start = State.trusted(theta, state.outputs, state.mass, state.step, state.t, state.origin)
         self.step, self.t = state.step, state.t
@@ -62,7 +65,7 @@ class March:
         self.halvings: list[dict[str, float]] = []
         self._velocity: Any = None
         self._energy: float | None = None
-        self.energy_start = self.energy
+        self.energy_start = self.energy_least = self.energy
         if isinstance(integrator, Adaptive):
             assert t_end is not None
             self.t_end, self.dt = t_end, float(dt) if isinstance(dt, (int, float)) else self._first_step(integrator, t_end)
@@ -102,8 +105,9 @@ class March:
             return
         step, energy = self.integrator.step(self.field, self.theta, self.velocity, self.dt), None
         if self.automatic:
-            noise = NOISE[self.flow.dtype] * abs(self.energy_start)
-            while not (energy := self.field.energy(step.theta)) <= self.energy - 0.5 * step.dissipated + noise:
+            self.energy_least = min(self.energy_least, self.energy)
+            allowed = max(self.energy + NOISE[self.flow.dtype] * self.energy_start, (1 + CHATTER) * self.energy_least)
+            while not (energy := self.field.energy(step.theta)) <= allowed - 0.5 * step.dissipated:
                 if self.dt < 1e-12 * max(abs(self.t_end), self.t_end - self.start.t):
                     raise Diverged(f"step {self.step}, t = {self.t:g}: F rises even with dt = {self.dt:.3g}.")
                 self.halvings.append({"step": self.step, "t": self.t, "dt": self.dt})
@@ -136,7 +140,10 @@ class March:
         theta = self.field.backend.download(self.theta)
         return State.trusted(theta, self.start.outputs, self.start.mass, self.step, self.t, self.start.origin)
 
-    _SCALARS = ("step", "t", "dt", "t_end", "dt_start", "path", "dissipated", "energy_start", "leg_step", "leg_t", "leg_count")
+    _SCALARS = (
+        "step", "t", "dt", "t_end", "dt_start", "path", "dissipated", "energy_start", "energy_least", "leg_step", "leg_t",
+        "leg_count",
+    )  # fmt: skip
 
     def _new_leg(self, dt: float, count: int | None = None) -> None:
         self.leg_step, self.leg_t = self.step, self.t
