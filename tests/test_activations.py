@@ -17,7 +17,7 @@ Z = np.concatenate([np.linspace(-9.0, 9.0, 181) + 0.013, [-700.0, -30.0, -1e-9, 
 @pytest.mark.parametrize("name", activations.TABLE)
 def test_value_and_slope_are_those_of_torch(name):
     """σ and its autograd derivative. Both sides are a few correctly rounded operations; next to σ' = 1 - tanh² and to the
-    cancelling tails 1 + erf only the absolute error is that of rounding, so 8 units of the larger of 1 and |value| are allowed."""
+    cancelling tails 1 + erf only the absolute error is that of rounding, so 8 units of max(1, |value|) are allowed."""
     sigma = activations.TABLE[name]
     z = torch.tensor(Z, requires_grad=True)
     values = ACTIVATIONS[name](z)

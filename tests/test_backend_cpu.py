@@ -1,0 +1,148 @@
+"""The CPU kernels against their slow twins: fused and blocked, one output and several, both dtypes, masses, tiles and shards."""
+
+import naive
+import numpy as np
+import pytest
+
+import meanfield as mf
+from meanfield import activations, backends
+from meanfield.backends.cpu import FUSED_UP_TO, tree_sum
+
+DIMS = (1, 2, 3, 5, 6, 12, 13, 20)  # fused with 4, 2 and 1 particles at once, and blocked
+
+
+class Problem:
+    """m particles of unequal masses, n samples, K outputs, a direction u and slopes r; on the CPU and for the twins."""
+
+    def __init__(self, rng, activation="tanh", d=3, K=1, m=9, n=11, dtype="float64", trainable=("a", "w", "b"), masses=True):
+        self.sigma, self.K, self.d, self.dtype = activations.get(activation), K, d, dtype
+        self.cpu = backends.make("cpu", mf.Network(activation, trainable=trainable), d, K, dtype)
+        mass = rng.uniform(0.5, 1.5, m) if masses else np.ones(m)
+        self.mass = mass / mass.sum()
+        # float32 is judged as arithmetic, not as storage: the twin sees the numbers that the kernel sees.
+        self.theta, self.u = (self.round(rng.normal(size=(m, K + d + 1))) for _ in range(2))
+        self.x, self.r = self.round(rng.normal(size=(n, d)) / np.sqrt(d)), self.round(rng.normal(size=(n, K)))
+        self.on_device = self.cpu.upload(self.theta)
+        self.weight, self.samples = self.cpu.weights(self.mass), self.cpu.samples(self.x)
+
+    def round(self, array):
+        return array.astype(self.dtype).astype(np.float64)
+
+    def tolerance(self, terms):
+        """Relative to Σ|terms|: a sum of `terms` terms loses at most one unit each (blocks of <= 1024 in the dtype, float64
+        across), a term itself up to d + 2 for z, 4 for σ and σ' (test_elementary.py), 3 for its products and m·p_k."""
+        return np.finfo(self.dtype).eps / 2 * (min(terms, 1024) + self.d + 10)
+
+    def mean_feature(self):
+        return self.cpu.mean_feature(self.on_device, self.weight, self.samples)
+
+    def pull_back(self, decay=0.0):
+        return self.cpu.download(self.cpu.pull_back(self.on_device, self.samples, self.r, decay))
+
+    def push_forward(self):
+        return self.cpu.push_forward(self.on_device, self.weight, self.samples, self.cpu.upload(self.u))
+
+
+def check_against_twins(problem):
+    """All three kernels. The terms of a sum are of order 1, |a| |σ| <= 10 and with |x| or |u| <= 30: sums of absolute values
+    stay below 30 (means over particles) and 30 n (sums over samples)."""
+    p, n, m = problem, len(problem.x), len(problem.theta)
+    expected = naive.mean_feature(p.theta, p.mass, p.x, p.sigma, p.K)
+    np.testing.assert_allclose(p.mean_feature(), expected, rtol=0, atol=30 * p.tolerance(m))
+    expected = naive.pull_back(p.theta, p.x, p.r, p.sigma, p.K) - 0.3 * p.theta
+    np.testing.assert_allclose(p.pull_back(decay=0.3), expected, rtol=0, atol=30 * n * p.tolerance(n))
+    expected = naive.push_forward(p.theta, p.mass, p.x, p.u, p.sigma, p.K)
+    np.testing.assert_allclose(p.push_forward(), expected, rtol=0, atol=30 * p.tolerance(m))
+
+
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("activation", activations.TABLE)
+def test_kernels_are_their_twins_for_every_activation(rng, activation, K):
+    check_against_twins(Problem(rng, activation, K=K))
+
+
+@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("d", DIMS)
+def test_kernels_are_their_twins_for_every_shape_of_kernel(rng, d, K):
+    assert Problem(rng, d=d).cpu.fused == (d <= FUSED_UP_TO)
+    for m, n in ((1, 1), (7, 9), (70, 33)):  # fewer particles than are worked at once; a last short vector; two shards
+        check_against_twins(Problem(rng, d=d, K=K, m=m, n=n))
+
+
+@pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1), (13, 3)])
+def test_single_precision_kernels_are_their_twins_to_its_rounding(rng, d, K):
+    check_against_twins(Problem(rng, d=d, K=K, m=70, n=33, dtype="float32"))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1)])
+def test_several_tiles_and_shards_are_put_together_in_order(rng, d, K, dtype):
+    """n = 2100 samples are three tiles, the last padded; m = 1500 particles 24 shards whose ends cut blocks short. Rows of the
+    mean feature depend on one sample, rows of the pull-back on one particle: the twin does a few of each."""
+    p = Problem(rng, d=d, K=K, m=1500, n=2100, dtype=dtype)
+    assert p.samples.tiles.shape[0] == 3 and p.cpu.shards(1500) == 24
+    rows, particles = [0, 699, 700, 1403, 1404, 2099], [0, 61, 62, 63, 1498, 1499]
+    expected = naive.mean_feature(p.theta, p.mass, p.x[rows], p.sigma, K)
+    np.testing.assert_allclose(p.mean_feature()[rows], expected, rtol=0, atol=30 * p.tolerance(1500))
+    pulled = naive.pull_back(p.theta[particles], p.x, p.r, p.sigma, K)
+    np.testing.assert_allclose(p.pull_back()[particles], pulled, rtol=0, atol=30 * 2100 * p.tolerance(2100))
+    pushed = naive.push_forward(p.theta, p.mass, p.x[rows[:2]], p.u, p.sigma, K)
+    np.testing.assert_allclose(p.push_forward()[rows[:2]], pushed, rtol=0, atol=30 * p.tolerance(1500))
+
+
+@pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1), (13, 3)])
+def test_push_forward_is_the_adjoint_of_pull_back(rng, d, K):
+    """Σ_i r_i · (push u)_i = Σ_k p_k u_k · (pull r)_k. Both sides sum 200·300 terms of order 1 with random signs; the parts of
+    such a sum reach √(200·300)·K p ≈ 5000, and their rounding a few units of that."""
+    p = Problem(rng, d=d, K=K, m=200, n=300)
+    left, right = np.sum(p.r * p.push_forward()), np.sum(p.mass[:, None] * p.u * p.pull_back())
+    assert abs(left - right) <= 5000 * 8 * np.finfo(float).eps
+
+
+@pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1)])
+@pytest.mark.parametrize("trainable", [("a",), ("w",), ("b",), ()])
+def test_frozen_columns_are_exactly_zero_and_the_others_unchanged(rng, d, K, trainable):
+    free, frozen = Problem(np.random.default_rng(1), d=d, K=K), Problem(np.random.default_rng(1), d=d, K=K, trainable=trainable)
+    columns = mf.Network(trainable=trainable).trainable_columns(d, K)
+    pulled = frozen.pull_back(decay=0.3)
+    assert np.array_equal(pulled[:, columns], free.pull_back(decay=0.3)[:, columns])
+    assert np.all(pulled[:, ~columns] == 0.0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_combine_adds_stages_and_never_writes_to_its_arguments(rng, dtype):
+    p = Problem(rng, m=200, dtype=dtype)
+    base, stages = p.on_device, [p.cpu.upload(rng.normal(size=p.theta.shape)) for _ in range(3)]
+    before = [array.copy() for array in (base, *stages)]
+    found = p.cpu.combine(base, [0.5, 0.0, -2.0], stages)
+    expected = p.theta + 0.5 * stages[0].astype(float) - 2.0 * stages[2].astype(float)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * 10)  # two additions of numbers <= 10
+    assert all(np.array_equal(array, copy) for array, copy in zip((base, *stages), before, strict=True))
+    assert p.cpu.combine(base, [0.0], stages[:1]) is base  # nothing to add: θ itself
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("m", [1, 64, 65, 5000])
+def test_norm_is_the_mean_square_over_the_measure(rng, m, dtype):
+    """Σ_k p_k |θ_k|², summed in float64 whatever the dtype; m·p_k is rounded to the dtype, half a unit each."""
+    p = Problem(rng, m=m, dtype=dtype, trainable=("w",))
+    expected = float(p.mass @ (p.theta**2).sum(axis=1))
+    rtol = float(np.finfo(dtype).eps) + 1e-14
+    assert p.cpu.norm(p.on_device, p.weight) == pytest.approx(expected, rel=rtol)
+    expected = float(p.mass @ (p.theta[:, 1:4] ** 2).sum(axis=1))
+    assert p.cpu.norm(p.on_device, p.weight, trainable_only=True) == pytest.approx(expected, rel=rtol)
+
+
+def test_the_tree_adds_every_partial_sum_once():
+    for count in (1, 2, 3, 5, 24, 63, 64):
+        assert tree_sum(2.0 ** np.arange(count)[:, None] % 1024)[0] == sum(2.0**i % 1024 for i in range(count))
+
+
+def test_uploads_and_downloads_are_copies():
+    theta = np.ones((3, 5))
+    p = Problem(np.random.default_rng(0))
+    device = p.cpu.upload(theta)
+    theta[:] = 2.0
+    host = p.cpu.download(device)
+    host[:] = 3.0
+    assert np.all(device == 1.0)
