@@ -16,7 +16,8 @@ from .state import State
 
 # Where F no longer falls beyond rounding, a rise of this size (relative to the start) is noise, not instability.
 NOISE = {"float64": 1e-12, "float32": 1e-5}
-# A particle that sits on a kink of F chatters across it, at every dt, and halving would never end; instability grows beyond this.
+# Where σ' jumps, a particle that sits on a kink of F chatters across it, at every dt, and halving would never end; instability
+# grows beyond this.
 CHATTER = 0.01
 
 
@@ -39,8 +40,8 @@ class March:
     """Marches one flow from one state. dt is fixed (a number), "auto", or left to Adaptive.
 
     Fixed dt: t = t0 + (step - step0)·dt, computed and never accumulated, in legs of constant dt. "auto": a step that
-    raises F, or lowers it by less than half of what it dissipated, is done again in a new leg of half the dt; F is allowed
-    to lie a hundredth above the lowest so far.
+    raises F, or lowers it by less than half of what it dissipated, is done again in a new leg of half the dt (where σ'
+    jumps, F is allowed to lie a hundredth above the lowest so far).
     Adaptive: t accumulates its own steps and lands on `stops`.
     """
 
@@ -56,8 +57,10 @@ class March:
         self.flow, self.integrator = flow, integrator
         self.field = flow.on_device(state)
         self.theta = self.field.backend.upload(state.theta)
-        theta = self.field.backend.download(self.theta)  # in the flow's dtype: what a file would give back
-        self.start = State.trusted(theta, state.outputs, state.mass, state.step, state.t, state.origin)
+        self.start = state
+        if state.theta.dtype != flow.dtype:  # in the flow's dtype: what a file would give back
+            theta = self.field.backend.download(self.theta)
+            self.start = State.trusted(theta, state.outputs, state.mass, state.step, state.t, state.origin)
         self.step, self.t = state.step, state.t
         self.automatic = dt == "auto"
         self.path = self.dissipated = 0.0
@@ -106,7 +109,9 @@ class March:
         step, energy = self.integrator.step(self.field, self.theta, self.velocity, self.dt), None
         if self.automatic:
             self.energy_least = min(self.energy_least, self.energy)
-            allowed = max(self.energy + NOISE[self.flow.dtype] * self.energy_start, (1 + CHATTER) * self.energy_least)
+            allowed = self.energy + NOISE[self.flow.dtype] * self.energy_start
+            if not self.flow.network.sigma.smooth:
+                allowed = max(allowed, (1 + CHATTER) * self.energy_least)
             while not (energy := self.field.energy(step.theta)) <= allowed - 0.5 * step.dissipated:
                 if self.dt < 1e-12 * max(abs(self.t_end), self.t_end - self.start.t):
                     raise Diverged(f"step {self.step}, t = {self.t:g}: F rises even with dt = {self.dt:.3g}.")
