@@ -110,8 +110,6 @@ class Run:
             if received:
                 self._interrupt(recording)
         if recording is not None:
-            if self.last_frame is None or self.last_frame[0] != march.step:
-                self._observe(recording, closing=True)
             recording.finish(self._memory(), self.summary(), status="finished")
         self._conclude()
         return march.state()
@@ -148,12 +146,12 @@ class Run:
             for due in (self.frames_due, *self.series_due.values()):
                 due(march.step, march.t, march.dt)
 
-    def _observe(self, recording: Recording | None, closing: bool = False) -> None:
+    def _observe(self, recording: Recording | None) -> None:
         """Let every observer that is due look at this moment; the Recorder also at the start and at the end."""
         march = self.march
         clock = march.step, march.t, march.dt
-        frame = closing or self.frames_due(*clock) or (self.recorder is not None and march.step == march.start.step)
-        due = [] if closing else [item for item in self.series if self.series_due[item.name](*clock)]
+        frame = self.frames_due(*clock) or march.done or march.step == march.start.step
+        due = [item for item in self.series if self.series_due[item.name](*clock)]
         if not due and not (frame and recording):
             return
         moment = Moment(march)
