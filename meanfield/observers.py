@@ -38,8 +38,9 @@ class Moment:
 
 
 def _displacement(moment: Moment) -> float:
-    march = moment.march
-    return math.sqrt(march.field.speed2(march.field.backend.combine(march.theta, [-1.0], [march.origin])))
+    field = moment.march.field
+    start = field.backend.upload(moment.march.start.theta)
+    return math.sqrt(field.speed2(field.backend.combine(moment.march.theta, [-1.0], [start])))
 
 
 def _energy_defect(moment: Moment) -> float:
