@@ -22,6 +22,7 @@ from . import blocked, formulas, fused
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
+SMALL = 10**6  # operations that one thread does in about ten microseconds
 LANES = {"float32": 16, "float64": 8}  # samples are padded to a whole number of 512-bit vectors
 
 compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=formulas.FASTMATH)
@@ -63,6 +64,19 @@ def tree_sum(partial: np.ndarray) -> np.ndarray:
         partial[: count - half] += partial[half:count]
         count = half
     return partial[0]
+
+
+def _run(kernel: Any, work: int, *arguments: Any) -> None:
+    """Call a parallel kernel; little work stays on this thread, for waking the others would take longer."""
+    threads = numba.get_num_threads()
+    if threads == 1 or work > SMALL:
+        kernel(*arguments)
+        return
+    numba.set_num_threads(1)
+    try:
+        kernel(*arguments)
+    finally:
+        numba.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +153,11 @@ class CPU:
         partial = self._partial(theta, samples)
         if self.fused:
             kernel = self.kernels.mean_feature if self.outputs == 1 else self.kernels.mean_feature_k
-            kernel(theta, weight, samples.tiles, partial)
+            _run(kernel, self._work(theta, samples), theta, weight, samples.tiles, partial)
         else:
+            kept = self._keep(theta, samples, keep)
             with _blas().limit(limits=1, user_api="blas"):
-                self.kernels.mean_feature(theta, weight, samples.tiles, partial, self._keep(theta, samples, keep))
+                _run(self.kernels.mean_feature, self._work(theta, samples), theta, weight, samples.tiles, partial, kept)
         return self._total(partial, samples, theta)
 
     def pull_back(self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> np.ndarray:
@@ -152,21 +167,22 @@ class CPU:
         padded[: samples.n] = slopes
         slopes = np.ascontiguousarray(padded.reshape(tiles, size, self.outputs).transpose(0, 2, 1))
         out = np.empty_like(theta)
+        work, shards = self._work(theta, samples), self.shards(theta.shape[0])
         arguments = theta, samples.tiles, slopes, self.dtype.type(decay), self.trainable, out
         if self.fused:
-            (self.kernels.pull_back if self.outputs == 1 else self.kernels.pull_back_k)(*arguments, self.shards(theta.shape[0]))
+            _run(self.kernels.pull_back if self.outputs == 1 else self.kernels.pull_back_k, work, *arguments, shards)
         else:
             kept = self._kept
             z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
             with _blas().limit(limits=1, user_api="blas"):
-                self.kernels.pull_back(*arguments, z, self.shards(theta.shape[0]))
+                _run(self.kernels.pull_back, work, *arguments, z, shards)
         return out
 
     def push_forward(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray) -> np.ndarray:
         """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
         partial = self._partial(theta, samples)
         with _blas().limit(limits=1, user_api="blas"):
-            self.kernels.push_forward(theta, weight, samples.tiles, move, partial)
+            _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.tiles, move, partial)
         return self._total(partial, samples, theta)
 
     def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
@@ -175,7 +191,7 @@ class CPU:
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
                 target = np.empty_like(theta) if out is theta else out
-                _add_scaled(out, self.dtype.type(coefficient), stage, target)
+                _run(_add_scaled, theta.size, out, self.dtype.type(coefficient), stage, target)
                 out = target
         return out
 
@@ -183,7 +199,7 @@ class CPU:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
         m = array.shape[0]
         partial = np.empty(self.shards(m))
-        _squares(array, weight, self.trainable if trainable_only else self._everything, partial)
+        _run(_squares, array.size, array, weight, self.trainable if trainable_only else self._everything, partial)
         return float(tree_sum(partial)) / m
 
     @cached_property
@@ -198,6 +214,9 @@ class CPU:
         buffer = self._kept[2] if self._kept and self._kept[2].shape == shape else np.empty(shape, self.dtype)
         self._kept = theta, samples, buffer
         return buffer
+
+    def _work(self, theta: np.ndarray, samples: Samples) -> int:
+        return theta.size * samples.n
 
     def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
         tiles, _, size = samples.tiles.shape
