@@ -249,6 +249,9 @@ def main() -> None:
     parser.add_argument(
         "--memory", choices=("float32", "float64"), help="instead: peak memory of our steps at m = 10⁶, n = 4096, d = 10, as JSON"
     )
+    parser.add_argument(
+        "--crossover", action="store_true", help="instead: our fused kernels against our blocked ones, d = 8 … 20"
+    )
     options = parser.parse_args()
     if options.list:
         print("\n".join(case.name for case in chosen(options.cases, options.quick)))
@@ -257,6 +260,11 @@ def main() -> None:
         os.execve(sys.executable, sys.orig_argv, {name: value for name, value in os.environ.items() if name not in SLOWS_BLAS})
     if options.memory:
         print(json.dumps(peak_memory(options.memory)))
+        return
+    if options.crossover:
+        from .crossover import table
+
+        table()
         return
     selected = chosen(options.cases, options.quick)
     if options.json and not options.json.parent.is_dir():
