@@ -51,7 +51,7 @@ def simulate(
     if recorder is None:
         return run.go(None, None)
     config = run.config
-    if recorder.exists == "resume" and (recorder.path.exists() or unfinished(recorder.path)):
+    if recorder.exists == "resume" and (recorder.path.is_file() or unfinished(recorder.path)):
         return _resume_same(run, config, recorder)
     arrays = _arrays(flow, recorder)
     recording = Recording.create(
