@@ -1,0 +1,193 @@
+"""compare: two runs in one table, and a sentence that says which is lazier and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import tangent
+from .flow import GradientFlow
+from .functionals.risk import EmpiricalRisk
+from .network import Network
+from .scaling import Scaling
+from .state import State
+from .trajectory import Trajectory
+from .w2_bounds import Interval
+from .wasserstein import displacement, w2_interval
+
+KERNEL_SAMPLES = 256  # the first samples of x carry the drift of the kernel
+KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What mf.compare found. rows: name -> (value of a, value of b), None where it is not to be had; notes say why.
+
+    names: of the two runs. between: W2 of the two end states as (lower, upper, lower_method, upper_method), or None.
+    verdict: one sentence with numbers. print(comparison) shows all of it.
+    """
+
+    names: tuple[str, str]
+    rows: dict[str, tuple[Any, Any]]
+    between: Interval | None
+    notes: tuple[str, ...]
+    verdict: str
+
+    def __str__(self) -> str:
+        table = [("", *self.names), *((name, *map(_text, pair)) for name, pair in self.rows.items())]
+        widths = [max(len(row[column]) for row in table) for column in range(3)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        if self.between is not None:
+            lines.append(f"W2 between the two ends: {_text(self.between)}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.verdict])
+
+    __repr__ = __str__
+
+
+def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
+    """Scaling, law, how far the neurons travelled, how much the kernel drifted, errors: two runs side by side.
+
+    run_a, run_b: paths or Trajectory, finished or not. seconds: for each W2; where the exact solve does not fit,
+    bounds with the methods that gave them. The drift ‖H_T - H_0‖/‖H_0‖ is on the first samples of the run's own x.
+    """
+    notes: list[str] = []
+    with ExitStack() as stack:
+        runs = [run if isinstance(run, Trajectory) else stack.enter_context(Trajectory(run)) for run in (run_a, run_b)]
+        names = _names(runs[0].path, runs[1].path)
+        ends = [run[-1] if len(run) else run.start for run in runs]
+        columns = [_column(*item, seconds, notes) for item in zip(runs, names, ends, strict=True)]
+        between = _between(ends[0], ends[1], seconds, notes)
+    rows = {name: (columns[0][name], columns[1][name]) for name in columns[0]}
+    return Comparison(names, rows, between, tuple(notes), _verdict(names, rows))
+
+
+def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[str]) -> dict[str, Any]:
+    """All values of one run."""
+    start, config = run.start, run.config
+
+    def attempt(what: str, measure: Callable[[], Any]) -> Any:
+        try:
+            return measure()
+        except ValueError as error:
+            notes.append(f"{name} has no {what}: {error}")
+            return None
+
+    def last(series: str) -> float | None:
+        return float(run.series(series).values[-1]) if series in run.series_names else None
+
+    scaling = Scaling(**config["network"]["scaling"]) if config.get("network") else None
+    finite = bool(np.isfinite(end.theta).all())
+    if not finite:
+        notes.append(f"{name} has no distances and no errors: its last frame is not finite.")
+    column = {
+        "status": run.status,
+        "gamma": scaling and scaling.gamma,
+        "alpha": scaling and scaling.alpha,
+        "output scale s": scaling and scaling.output_scale(start.m),
+        "m": start.m,
+        "d": start.dim,
+        "K": start.outputs,
+        "initial law": run.law.describe() if run.law else "given as an array",
+        "flow time": end.t,
+        "RMS displacement": attempt("displacement", lambda: displacement(start, end)) if finite else None,
+        "W2(start, end)": attempt("W2", lambda: w2_interval(start, end, seconds)) if finite else None,
+        "path length": last("path"),
+    }
+    network = attempt("network", lambda: run.network)
+    data = attempt("data", lambda: run.data)
+    known = finite and network is not None and data is not None
+    samples = _kernel_samples(start, len(data.x)) if known else None
+    drift = attempt("kernel drift", lambda: tangent.drift(network, start, end, data.x[:samples])) if known else None
+    errors = attempt("errors", lambda: _errors(config["flow"], network, data, end)) if known and config.get("flow") else None
+    return {
+        **column,
+        "kernel drift": drift,
+        "kernel samples": samples,
+        **(errors or dict.fromkeys(("train risk", "test risk", "train error", "test error"))),
+        "energy_defect": last("energy_defect"),
+    }
+
+
+def _kernel_samples(state: State, n: int) -> int:
+    affordable = int((KERNEL_PRODUCTS / (state.m * state.outputs**2)) ** 0.5)
+    return max(2, min(n, KERNEL_SAMPLES, affordable))
+
+
+def _errors(settings: dict[str, Any], network: Network, data: Any, end: State) -> dict[str, float | None]:
+    """R and, for labels, the share of wrong ones, on the training and on the test set."""
+    found: dict[str, float | None] = {}
+    functional = settings["functional"]
+    for kind, x, y in (("train", data.x, data.y), ("test", data.x_test, data.y_test)):
+        if x is None:
+            found[f"{kind} risk"] = found[f"{kind} error"] = None
+            continue
+        risk = EmpiricalRisk(network, x, y, functional["loss"], functional["reduction"])
+        f = GradientFlow(risk, backend=settings["backend"], dtype=settings["dtype"]).predict(end)
+        found[f"{kind} risk"], found[f"{kind} error"] = risk.value(f), _wrong(risk.y, f)
+    return {name: found[name] for name in ("train risk", "test risk", "train error", "test error")}
+
+
+def _wrong(y: np.ndarray, f: np.ndarray) -> float | None:
+    """Share of wrong classes, or of wrong signs; None for real targets."""
+    if y.dtype.kind == "i":
+        return float(np.mean(f.argmax(axis=1) != y))
+    return float(np.mean(np.where(f >= 0, 1.0, -1.0) != y)) if np.all(np.abs(y) == 1.0) else None
+
+
+def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval | None:
+    if (p.dim, p.outputs) != (q.dim, q.outputs):
+        notes.append(f"no W2 between the ends: d = {p.dim}, K = {p.outputs} against d = {q.dim}, K = {q.outputs}.")
+        return None
+    if not (np.isfinite(p.theta).all() and np.isfinite(q.theta).all()):
+        return None
+    return w2_interval(p, q, seconds)
+
+
+def _verdict(names: tuple[str, str], rows: dict[str, tuple[Any, Any]]) -> str:
+    """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons moved less."""
+    measured = [(what, rows[what]) for what in ("kernel drift", "RMS displacement") if None not in rows[what]]
+    if not measured:
+        return "Which run is lazier cannot be said: neither drift nor displacement is known for both."
+    what, pair = measured[0]
+    less, more = sorted(pair)
+    times = rows["flow time"]
+    unequal = f" They ran to different flow times, {times[0]:g} and {times[1]:g}." if not np.isclose(*times) else ""
+    if more <= 1.1 * less:
+        return f"Equally lazy: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{unequal}"
+    first = 0 if pair[0] < pair[1] else 1
+    numbers = [
+        f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} ({_factor(values[first], values[1 - first])})"
+        for kind, values in measured
+    ]
+    return f"{names[first]} is lazier than {names[1 - first]}: {', '.join(numbers)}.{unequal}"
+
+
+def _factor(own: float, other: float) -> str:
+    if own == 0 or other == 0:
+        return "one of them did not move"
+    return f"{other / own:.3g} times less" if own <= other else f"{own / other:.3g} times more"
+
+
+def _names(path_a: Path, path_b: Path) -> tuple[str, str]:
+    """The shortest ends of the two paths that tell them apart."""
+    a, b = path_a.absolute().parts, path_b.absolute().parts
+    for count in range(1, max(len(a), len(b)) + 1):
+        if a[-count:] != b[-count:]:
+            return "/".join(a[-count:]), "/".join(b[-count:])
+    return f"{path_a.name} (a)", f"{path_b.name} (b)"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Interval):
+        if value.upper - value.lower <= 1e-6 * value.upper:
+            return f"{value.upper:.5g} ({value.upper_method})"
+        return f"{value.lower:.4g} … {value.upper:.4g} ({value.lower_method}; {value.upper_method})"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
