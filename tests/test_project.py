@@ -24,7 +24,7 @@ LAYERS = """
     integrators schedules
     couplings potentials w2_bounds wasserstein
     durable layout pieces parts memory stored_data provenance trajectory publishing recording
-    marching observers diagnostics comparison running simulation
+    marching observers diagnostics comparison inspection running simulation
 """
 
 # Where a dependency may be imported: files, or folders ending in a slash.

@@ -1,0 +1,222 @@
+"""scripts/inspect: what is in a trajectory file, finished or not, and a series of it as CSV."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from .durable import IncompatibleFile
+from .recording import unfinished
+from .scaling import Scaling
+from .trajectory import Trajectory
+
+USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes: DESIGN.md, section 3
+SHOWN_FRAMES = 12  # of more than these, the first and the last few
+
+HELP = """\
+Shows what is in a trajectory file: how the run was configured, where it comes from, which series and frames it holds, its
+defects. Reads a run that is still going on (run.h5.parts/) just as well, and never writes to it.
+"""
+EXAMPLES = """\
+examples:
+  scripts/inspect kink.h5                          everything but the particles themselves
+  scripts/inspect kink.h5 --hash                   the same, with the hash of the content: equal for equal runs
+  scripts/inspect kink.h5 --csv risk               the series "risk" as step,time,risk
+  scripts/inspect kink.h5 --csv risk --out risk.csv
+  scripts/inspect kink.h5.parts                    a run that is about to replace or extend a finished kink.h5
+
+in Python: run = mf.Trajectory("kink.h5"); run[-1].theta; run.series("risk").values; run.config
+
+exit codes: 0 shown, 2 wrong usage or no such series, 5 the file cannot be read or written, 7 not a run, damaged, or too new
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "inspect", "inspect FILE [--hash] [--csv NAME [--out CSV]]", HELP, EXAMPLES, formatter_class=layout
+    )
+    parser.add_argument("file", metavar="FILE", help="the trajectory, as named in mf.Recorder, or its .parts folder")
+    parser.add_argument("--hash", action="store_true", help="compute the content hash: reads every frame")
+    parser.add_argument("--csv", metavar="NAME", help="write this series as CSV instead, to the screen or to --out")
+    parser.add_argument("--out", metavar="CSV", help="with --csv: the file to make; one that exists is not overwritten")
+    options = parser.parse_args(argv)
+    if options.csv and options.hash:
+        parser.error("--csv and --hash are two questions: ask them one after the other")
+    if options.out and not options.csv:
+        parser.error("--out says where --csv NAME goes; name a series, for example --csv risk")
+    try:
+        with Trajectory(options.file) as run:
+            if options.csv and options.csv not in run.series_names:
+                return _fail(USAGE, f"no series {options.csv!r} in {run.path}; it has: {', '.join(run.series_names) or 'none'}.")
+            if options.csv:
+                export(run, options.csv, options.out)
+            else:
+                print("\n".join(report(run, options.hash)))
+            sys.stdout.flush()
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except IncompatibleFile as error:
+        return _fail(INCOMPATIBLE, str(error))
+    except FileExistsError as error:
+        return _fail(IO, f"{error.filename} exists: choose another name for --out.")
+    except OSError as error:
+        return _fail(IO, str(error))
+    return 0
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"inspect: {message}", file=sys.stderr)
+    return code
+
+
+def export(run: Trajectory, name: str, out: str | None = None) -> None:
+    """The series `name` as step,time,name: to the screen, or into a new file. Floats read back exactly."""
+    series = run.series(name)
+    with open(out, "x", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(("step", "time", name))
+        writer.writerows(zip(*(column.tolist() for column in series), strict=True))
+
+
+def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
+    """Line by line what the file holds."""
+    start = run.start
+    frames = f"{len(run)} frames of {start.m} particles, d = {start.dim}, K = {start.outputs}, {start.theta.dtype}"
+    yield f"{run.path}: {run.status}, {frames}, {_bytes(_size(run.path))}"
+    if "message" in run.summary:
+        yield run.summary["message"]
+    if run.status == "unfinished":
+        yield f"Still running, or to be continued with mf.resume({str(run.path).removesuffix('.parts')!r})."
+    elif unfinished(run.path):
+        yield f"Another run is about to replace or extend it: inspect {run.path}.parts."
+    if content_hash:
+        yield f"content hash {run.content_hash()}"
+    yield from _section("configuration", _configuration(run, start.m))
+    yield from _section("provenance", _provenance(run.provenance))
+    yield from _section("summary", [(name, _text(value)) for name, value in run.summary.items() if name != "message"])
+    rows: list[tuple[str, ...]] = [("series", "values", "first", "last", "from t", "to t")]
+    for name in run.series_names:
+        _, times, values = run.series(name)
+        rows.append((name, str(len(values)), *map(_text, (values[0], values[-1], times[0], times[-1]))))
+    yield from _table(rows if len(rows) > 1 else [("series: none",)])
+    rows = [("frame", "step", "t")]
+    rows += [(str(k), str(step), _text(t)) for k, (step, t) in enumerate(zip(run.steps, run.times, strict=True))]
+    if len(rows) > SHOWN_FRAMES + 1:
+        half = SHOWN_FRAMES // 2
+        rows = [*rows[: half + 1], ("…", "…", "…"), *rows[-half:]]
+    yield from _table(rows if len(rows) > 1 else [("frames: none before the first checkpoint",)])
+
+
+def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
+    """Every setting in words; what this code has no words for, as JSON."""
+    left = dict(run.config)
+    lines: list[tuple[str, str]] = []
+    flow, network = left.pop("flow", None), left.pop("network", None)
+    dt = run.summary.get("dt", left.get("dt"))
+    if network:
+        scaling = Scaling(**network["scaling"])
+        s = f"gamma = {scaling.gamma:g}, alpha = {scaling.alpha:g}, m = {m}, s = {scaling.output_scale(m):.6g}"
+        lines += [
+            ("network", f"{network['activation']}; trained: {', '.join(network['trainable']) or 'nothing'}"),
+            ("scaling", scaling.describe(m, dt) if isinstance(dt, float) else s),
+        ]
+    law, seed = run.law, left.pop("seed", None)
+    left.pop("law", None)
+    lines.append(("initial law", f"{law.describe()}; seed {seed}" if law else "particles given as an array"))
+    if flow:
+        functional = flow["functional"]
+        settings = ", ".join(f"{name} = {functional[name]}" for name in ("loss", "reduction", "ridge") if name in functional)
+        lines += [("functional", f"{functional['kind']}: {settings}"), ("backend", f"{flow['backend']}, {flow['dtype']}")]
+    data = left.pop("data", None)
+    if data:
+        shapes = flow["functional"].get("data", {}) if flow else {}
+        arrays = ", ".join(f"{name} {tuple(shapes[name])}" for name in ("x", "y") if name in shapes)
+        origin = f"; {_json(data['origin'])}" if data.get("origin") else ""
+        lines.append(("data", f"{data['name']}: {arrays}{origin}"))
+    if "integrator" in left:
+        method = left.pop("integrator")
+        extra = ", ".join(f"{name} = {value}" for name, value in method.items() if name != "name")
+        lines.append(("integrator", f"{method['name']}{f' ({extra})' * bool(extra)}, dt = {left.pop('dt', None)}"))
+    if "t_end" in left:
+        begin = f"t = {left.pop('t_start', 0.0):g} (step {left.pop('step_start', 0)})"
+        lines.append(("flow time", f"from {begin} to t = {left.pop('t_end'):g}"))
+    if "observers" in left:
+        watch = left.pop("observers")
+        seen = [f"frames {_schedule(watch['recorder'])}"] if watch["recorder"] else []
+        seen += [f"{item['name']} {_schedule(item['schedule'])}{' (user-written)' * item['user']}" for item in watch["series"]]
+        lines.append(("observers", "; ".join([*seen, *["stops when not finite"] * watch["stop_on_nonfinite"]])))
+    for name in ("m", "dim", "outputs"):  # in the first line
+        left.pop(name, None)
+    return [
+        *lines,
+        *((name.replace("_", " "), value if isinstance(value, str) else _json(value)) for name, value in left.items()),
+    ]
+
+
+def _schedule(settings: dict[str, Any]) -> str:
+    return f"{settings['kind']}({', '.join(_json(value) for name, value in settings.items() if name != 'kind')})"
+
+
+def _provenance(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    for name, value in provenance.items():
+        if name == "continued":
+            value = f"{len(value)} times, last {value[-1].get('started', 'at a time unknown')}"
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        lines.append((name, str(value)))
+    return lines
+
+
+def _section(title: str, lines: list[tuple[str, str]]) -> Iterator[str]:
+    if lines:
+        width = max(len(name) for name, _ in lines)
+        yield ""
+        yield title
+        yield from (f"  {name.ljust(width)}  {text}" for name, text in lines)
+
+
+def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    yield ""
+    for row in rows:
+        first, *rest = (
+            cell.ljust(width) if k == 0 else cell.rjust(width) for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join([first, *rest]).rstrip()
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for item in (path if path.is_dir() else path.with_name(path.name + ".parts")).iterdir():
+        with suppress(FileNotFoundError):  # a run that is going on replaces its checkpoints
+            total += item.stat().st_size
+    return total
+
+
+def _bytes(size: int) -> str:
+    power = min((len(str(size)) - 1) // 3, 4)
+    return f"{size / 1000**power:.3g} {('bytes', 'KB', 'MB', 'GB', 'TB')[power]}"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
