@@ -67,12 +67,13 @@ def resume(
     flow: GradientFlow | None = None,
     functions: dict[str, Callable] | None = None,
     progress: bool = True,
+    checkpoint_seconds: float = 30.0,
 ) -> State:
     """Continue an interrupted run from its file alone, to the same bits as if it had never stopped; returns the last State.
 
     t_end beyond the run's own extends it once finished, into a new file that takes the old one's place at the end;
     otherwise a finished run is left as it is. flow=, functions={series: function}: only for user-written ones, which
-    no file can hold.
+    no file can hold. checkpoint_seconds: as in mf.Recorder.
     """
     path = Path(path)
     if t_end is not None and not _is_number(t_end):
@@ -92,8 +93,8 @@ def resume(
         if recording.final:
             recording.finish(memory or {}, **recording.final)
         else:
-            _rebuilt(recording, flow, functions or {}, progress).go(recording, memory)
-    return resume(path, t_end, flow, functions, progress)
+            _rebuilt(recording, flow, functions or {}, progress, checkpoint_seconds).go(recording, memory)
+    return resume(path, t_end, flow, functions, progress, checkpoint_seconds)
 
 
 def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
@@ -112,7 +113,7 @@ def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
             'Choose another name, or exists="replace".'
         )
     functions = {item.name: item.function for item in run.series if item.function is not None}
-    last = resume(recorder.path, config["t_end"], run.flow, functions, run.progress)
+    last = resume(recorder.path, config["t_end"], run.flow, functions, run.progress, recorder.checkpoint_seconds)
     with Trajectory(recorder.path) as stored:
         for item in run.series:
             item.clear()
@@ -129,7 +130,9 @@ def _differing(ours: Any, theirs: Any, name: str = "") -> list[str]:
     return [found for key in keys for found in _differing(ours.get(key), theirs.get(key), f"{name}.{key}".lstrip("."))]
 
 
-def _rebuilt(recording: Recording, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool) -> Run:
+def _rebuilt(
+    recording: Recording, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool, checkpoint_seconds: float
+) -> Run:
     """The run that this file describes."""
     config = recording.config
     place = f"{recording.path}.parts"
@@ -147,7 +150,8 @@ def _rebuilt(recording: Recording, flow: GradientFlow | None, functions: dict[st
     if missing:
         needed = ", ".join(f"{name!r}: …" for name in missing)
         raise ValueError(f"{recording.path} has user-written series: pass functions={{{needed}}}.")
-    recorder = Recorder(recording.path, schedules.from_dict(watch["recorder"]))
+    schedule = schedules.from_dict(watch["recorder"])
+    recorder = Recorder(recording.path, schedule, checkpoint_seconds=checkpoint_seconds)
     series = [
         Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"])) for item in watch["series"]
     ]

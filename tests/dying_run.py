@@ -4,6 +4,7 @@
 their own. The kinds of run take turns. Prints "kind hash" for each run that was completed in spite of it.
 """
 
+import itertools
 import os
 import random
 import signal
@@ -23,6 +24,7 @@ from meanfield.recording import unfinished
 X = np.linspace(-1, 1, 16)[:, None]
 LAW = mf.InitialLaw(dim=1, b_std=1.0)
 KINDS = ("fixed", "auto", "adaptive")
+LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # has it ended by itself?
 LONGER = {"fixed": 40.0, "auto": 30.0, "adaptive": 300.0}  # flow times to which a finished run is extended
 
 
@@ -46,20 +48,26 @@ def simulate(path, kind, **settings):
 def go_on(path, kind):
     """Start the run, take it up wherever a kill has left it, or extend it once it is finished; then finish it."""
     if unfinished(path) or path.exists():
-        mf.resume(path, LONGER[kind], progress=False)
+        mf.resume(path, LONGER[kind], progress=False, checkpoint_seconds=0.02)
     else:
         simulate(path, kind, checkpoint_seconds=0.02)
 
 
 def killed_at_random(folder, count, start):
-    """start(path, kind) -> process id. Every run is extended once it is finished, and killed in that as well."""
-    chance, run, kills = random.Random(7), 0, 0
-    while kills < count or run < len(KINDS):
-        kind = KINDS[run % len(KINDS)]
-        path = folder / f"{kind}{run}.h5"
-        pid = start(path, kind)
+    """start(path, kind) -> process id. Every run is extended once it is finished, and killed in that as well.
+
+    Three kills of four come at a random instant after the process has published its first checkpoint, the rest at any.
+    """
+    chance, kills, turns, done = random.Random(7), 0, itertools.cycle(KINDS), dict.fromkeys(KINDS, 0)
+    while kills < count or not all(done.values()):
+        kind = next(turns)
+        path = folder / f"{kind}{done[kind]}.h5"
+        before, pid = checkpoints(path), start(path, kind)
         if kills < count:
-            time.sleep(chance.uniform(0.0, 1.2) ** 2)
+            patient = chance.random() < 0.75
+            while patient and checkpoints(path) == before and os.waitid(os.P_PID, pid, LOOK) is None:
+                time.sleep(0.005)
+            time.sleep(chance.uniform(0.0, 0.3))
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         kills += os.WIFSIGNALED(status)
@@ -69,8 +77,12 @@ def killed_at_random(folder, count, start):
             mf.Trajectory(f"{path}.parts").content_hash()  # whatever the instant, what is there can be read
         if path.exists() and mf.Trajectory(path).times[-1] == LONGER[kind]:
             print(kind, mf.Trajectory(path).content_hash(), flush=True)
-            run += 1
+            done[kind] += 1
     print("kills", kills)
+
+
+def checkpoints(path):
+    return sorted(path.with_name(f"{path.name}.parts").glob("checkpoint-*"))
 
 
 def forked(path, kind):

@@ -340,6 +340,19 @@ def test_the_cadence_of_recording_and_of_checkpoints_leaves_the_bits_alone(tmp_p
     assert content(tmp_path / "again.h5") == content(tmp_path / "1.h5")
 
 
+def test_a_resumed_run_keeps_the_cadence_of_checkpoints_it_is_given(h5_path):
+    """An error at step 15 costs what came after the last checkpoint: here nothing but that step."""
+
+    def fragile(flow, state):
+        return float(state.step) if state.step < 15 else 1 / 0
+
+    with pytest.raises(mf.Interrupted):
+        run(h5_path, mf.Series("user", mf.every(1), stops_at(5)))
+    with pytest.raises(ZeroDivisionError):
+        mf.resume(h5_path, functions={"user": fragile}, progress=False, checkpoint_seconds=0)
+    assert mf.Trajectory(h5_path).series("user").steps[-1] == 14
+
+
 def test_a_float32_flow_resumes_from_particles_drawn_in_float64(tmp_path):
     """The balance defect is measured from the start as the flow holds it, before and after a resume."""
     settings = {"of": flow("relu", "float32"), "schedule": mf.every(1)}
