@@ -1,0 +1,23 @@
+"""Scientific questions as scripts: each file has QUESTION, Config, tiny(), run(), figure() and main(). Loaded when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["config", "figures", "lazy_vs_mean_field"]
+
+if TYPE_CHECKING:
+    from . import config as config
+    from . import figures as figures
+    from . import lazy_vs_mean_field as lazy_vs_mean_field
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'sims' has no attribute {name!r}; it has: {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return __all__
