@@ -93,7 +93,7 @@ class at_steps:
         object.__setattr__(self, "steps", tuple(sorted({int(s) for s in steps})))
 
     def resolve(self, span: Span) -> Due:
-        return Due(steps=[step for step in self.steps if step >= span.step])
+        return Due(steps=self.steps)
 
 
 @dataclass(frozen=True)

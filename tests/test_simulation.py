@@ -151,12 +151,6 @@ def test_a_series_calls_its_function_when_due_and_keeps_what_it_returns():
     assert seen.values[0] == 1.0 and seen.values[-1] != np.square(end.a).mean()
 
 
-def test_steps_before_the_start_of_a_run_are_not_observed():
-    seen = mf.Series("risk", mf.at_steps([3, 12]))
-    go(seen, state=go(dt=0.1, n_steps=10), dt=0.1, n_steps=10)
-    assert seen.steps == [12]
-
-
 def test_a_series_starts_afresh_in_the_next_run():
     seen = mf.Series("risk", mf.evenly(3))
     go(seen)
