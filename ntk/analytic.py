@@ -1,0 +1,190 @@
+"""The limit m → ∞ of two-layer networks: the tangent kernel H∞ and the output's covariance, for any InitialLaw.
+
+    H(x, x') = E[σσ'] (a trained) + ⟨x, x'⟩ E[a²] E[σ̇σ̇'] (w) + E[a²] E[σ̇σ̇'] (b)           THEORY.md, section 3
+
+in which σσ' is σ(⟨w, x⟩ + b) σ(⟨w, x'⟩ + b), and σ̇ the derivative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from meanfield.functionals.risk import check_inputs
+from meanfield.initial import InitialLaw
+from meanfield.network import Network
+
+from . import duals, kernels, polar
+
+BLOCK = 1024  # rows and columns in work at once: 8 MB for each of a handful of temporary arrays
+
+
+def kernel(network: Network, law: InitialLaw, x1: Any, x2: Any = None, parts: bool = False) -> Any:
+    """H∞(x1, x2) over the trainable parameters, (n1, n2) float64; parts=True: {"a": …, "w": …, "b": …}, the trainable ones.
+
+    x1 (n1, d), x2 (n2, d), or None for x1: then exactly symmetric, the diagonal from ρ = 1. Independent of γ and α.
+    K outputs: the limit is I_K ⊗ H with this H, a_std the deviation of ONE output weight; every InitialLaw has that form, because
+    the outputs' weights are independent with mean 0. A symmetric start has the same H. Closed forms or quadrature: ntk.duals.
+    w on a sphere: by a radial factor for homogeneous σ without bias, else by quadrature in two dimensions, with a bias in three
+    (1e5 function values for one pair; d = 1: a sum over signs).
+    """
+    _check(network, law)
+    if not network.trainable:
+        raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")
+    if not parts:
+        return _matrices(network, law, x1, x2, (network.trainable,))[0]
+    return dict(zip(network.trainable, _matrices(network, law, x1, x2, tuple((p,) for p in network.trainable)), strict=True))
+
+
+def nngp(network: Network, law: InitialLaw, x1: Any, x2: Any = None) -> np.ndarray:
+    """E[a²] E[σσ'] (n1, n2): the limit of m^{2γ-1} α^{-2} Cov(f_0(x), f_0(x')), each output by itself (K outputs: I_K ⊗ this).
+
+    Zero where f_0 is: for a symmetric start and for a = 0 (pass dataclasses.replace(law, symmetric=False) for the iid start's).
+    """
+    _check(network, law)
+    result = _matrices(network, law, x1, x2, (("output",),))[0]
+    return np.zeros_like(result) if law.symmetric else result
+
+
+def kernel_blocks(
+    network: Network, law: InitialLaw, x1: Any, x2: Any = None, block: int = BLOCK
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """`kernel` in blocks of rows, (rows, H(x1[rows], x2)), for kernels too large to hold:
+
+        dataset = file.create_dataset("H", (n, n))
+        for rows, H in ntk.kernel_blocks(network, law, x):
+            dataset[rows] = H
+
+    Memory O(block·(n2 + block)). With x2 = None the whole is exactly symmetric, as from `kernel`.
+    """
+    _check(network, law)
+    if isinstance(block, bool) or not isinstance(block, (int, np.integer)) or block < 1:
+        raise ValueError(f"block, the number of rows at a time, must be an integer >= 1; got {block!r}.")
+    if not network.trainable:
+        raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")
+    return _rows(_prepare(network, law, x1, x2, (network.trainable,)), int(block))
+
+
+class _Task(NamedTuple):
+    network: Network
+    law: InitialLaw
+    x1: np.ndarray
+    x2: np.ndarray
+    norms1: np.ndarray  # |x|² (n1,)
+    norms2: np.ndarray
+    sums: tuple[tuple[str, ...], ...]  # which of "a", "w", "b", "output" each matrix adds up
+
+
+def _check(network: Any, law: Any) -> None:
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be an mf.Network; got {network!r}.")
+    if not isinstance(law, InitialLaw):
+        raise TypeError(f"law must be an mf.InitialLaw, from which the limit is taken (a State has ntk.empirical); got {law!r}.")
+
+
+def _prepare(network: Network, law: InitialLaw, x1: Any, x2: Any, sums: tuple[tuple[str, ...], ...]) -> _Task:
+    x1 = check_inputs(x1, law.dim)
+    x2 = x1 if x2 is None else check_inputs(x2, law.dim)
+    norms1, norms2 = np.square(x1).sum(axis=1), np.square(x2).sum(axis=1)
+    if not (np.isfinite(norms1).all() and np.isfinite(norms2).all()):
+        raise ValueError("|x|² overflows; scale the inputs down.")
+    return _Task(network, law, x1, x2, norms1, norms1 if x2 is x1 else norms2, sums)
+
+
+def _matrices(network: Network, law: InitialLaw, x1: Any, x2: Any, sums: tuple[tuple[str, ...], ...]) -> list[np.ndarray]:
+    task = _prepare(network, law, x1, x2, sums)
+    n1, n2 = len(task.x1), len(task.x2)
+    results = [np.empty((n1, n2)) for _ in sums]
+    for rows in _slices(n1, BLOCK):
+        for columns in _slices(n2, BLOCK):
+            if task.x2 is task.x1 and columns.start < rows.start:
+                continue
+            for result, tile in zip(results, _tile(task, rows, columns), strict=True):
+                result[rows, columns] = tile
+                if task.x2 is task.x1 and columns != rows:
+                    result[columns, rows] = tile.T
+    return results
+
+
+def _rows(task: _Task, block: int) -> Iterator[tuple[slice, np.ndarray]]:
+    for rows in _slices(len(task.x1), block):
+        result = np.empty((rows.stop - rows.start, len(task.x2)))
+        for columns in _slices(len(task.x2), block):
+            flip = task.x2 is task.x1 and columns.start < rows.start
+            tile = _tile(task, columns, rows)[0].T if flip else _tile(task, rows, columns)[0]
+            result[:, columns] = tile
+        yield rows, result
+
+
+def _slices(n: int, block: int) -> list[slice]:
+    return [slice(first, min(first + block, n)) for first in range(0, n, block)]
+
+
+def _tile(task: _Task, rows: slice, columns: slice) -> list[np.ndarray]:
+    """One tile of each matrix; a tile on the diagonal of a symmetric one is made symmetric, its diagonal from ρ = 1."""
+    inner = task.x1[rows] @ task.x2[columns].T
+    norms1, norms2 = task.norms1[rows], task.norms2[columns]
+    value, slope = _expectations(task, norms1[:, None], norms2[None, :], inner)
+    tiles = _add(task, inner, value, slope)
+    if task.x2 is task.x1 and rows == columns:
+        value, slope = _expectations(task, norms1, norms1, norms1)
+        for tile, diagonal in zip(tiles, _add(task, norms1, value, slope), strict=True):
+            lower = np.tri(len(tile), k=-1, dtype=bool)
+            tile[lower] = tile.T[lower]
+            np.fill_diagonal(tile, diagonal)
+    return tiles
+
+
+def _add(task: _Task, inner: np.ndarray, value: np.ndarray, slope: np.ndarray) -> list[np.ndarray]:
+    power = 0.0 if task.law.a == "zero" else task.law.a_std**2  # E[a²]
+    results = []
+    for names in task.sums:
+        total = np.zeros(inner.shape)
+        if "a" in names:
+            total += value
+        if "output" in names:
+            total += power * value
+        if "w" in names or "b" in names:
+            total += (power * slope) * (("w" in names) * inner + ("b" in names))
+        results.append(total)
+    return results
+
+
+def _expectations(task: _Task, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray) -> duals.Pair:
+    """(E[σσ'], E[σ̇σ̇']) for |x|², |x'|² and ⟨x, x'⟩: (n1, 1), (1, n2), (n1, n2), or all (n,)."""
+    sigma, law = task.network.sigma, task.law
+    degree = sigma.homogeneity
+    scaled = degree is not None and degree >= 1 and not law.b_std
+    if law.w == "sphere" and not scaled:
+        return _on_sphere(task, norms1, norms2, inner)
+    variance, offset = law.w_std**2, law.b_std**2
+    q1, q2, c = (variance * array + offset for array in (norms1, norms2, inner))
+    largest = np.sqrt(q1) * np.sqrt(q2)
+    np.clip(c, -largest, largest, out=c)  # only rounding takes an inner product past Cauchy–Schwarz
+    if c.ndim == 2:
+        value, slope = kernels.one_layer(sigma, q1[:, 0], q2[0], c)
+    else:
+        value, slope = duals.unchecked(sigma, q1, q1, q1)  # the diagonal, with c = q whatever the roots round to
+    if law.w == "sphere" and degree is not None:
+        value, slope = value / _chi(law.dim, 2 * degree), slope / _chi(law.dim, 2 * degree - 2)
+    return duals.Pair(value, slope)
+
+
+def _chi(dim: int, power: float) -> float:
+    """E|g|^power, g ~ N(0, I_dim): a Gaussian w is |g| times one on the unit sphere, and σ homogeneous lets |g| out."""
+    return math.exp(power / 2 * math.log(2) + math.lgamma((dim + power) / 2) - math.lgamma(dim / 2)) if power else 1.0
+
+
+def _on_sphere(task: _Task, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray) -> duals.Pair:
+    law, shape = task.law, inner.shape
+    p1, p2 = (np.broadcast_to(law.w_std * np.sqrt(norms), shape).ravel() for norms in (norms1, norms2))
+    scale = np.sqrt(norms1) * np.sqrt(norms2)
+    with np.errstate(invalid="ignore"):
+        rho = np.where((inner == norms1) & (inner == norms2), 1.0, np.clip(inner / scale, -1.0, 1.0))
+    rho = np.where(scale > 0, rho, 0.0).ravel()
+    psi = np.where(rho < 0, np.pi, 0.0) if law.dim == 1 else np.arccos(rho)
+    value, slope = polar.integrate(task.network.sigma, p1, p2, psi, polar.sphere(law.dim, law.b_std))[0]
+    return duals.Pair(value.reshape(shape), slope.reshape(shape))

@@ -1,0 +1,155 @@
+"""E[σ(u + b)σ(v + b)] and the same of σ' in polar coordinates of the plane of x and x':
+
+    u = p1 r cos φ,  v = p2 r cos(φ - ψ),  φ uniform, r ≥ 0 by its own law;  b = 0 or b ~ N(0, b_std²)
+
+(u, v) Gaussian: r e^{-r²/2} dr. w uniform on the unit sphere of R^d: r is the length of its projection on the plane, for
+r = sin θ the law (d - 2) sin θ cos^{d-3}θ dθ. The circle is cut where u = 0, v = 0 and u = v, b where u + b = 0 and v + b = 0, so
+each piece is smooth even if σ' jumps at 0. Gauss–Legendre rules, doubled until two agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from meanfield.activations import Activation
+from meanfield.backends.elementwise import values_and_slopes
+
+ACCEPT = 1e-11  # a change by so much of √(Eσ(u)² Eσ(v)²) ends the refinement; the result is far better than the change
+REFUSE = 1e-9  # the largest change that passes when the finest rule is used up
+ORDERS = (12, 24, 48, 96, 192, 384)
+WORK = 2**25  # function values for one pair (x, x'): no finer rule is tried
+ENTRIES = 2**20  # function values held at once
+RADIUS = 10.5  # of the Gaussian plane: r e^{-r²/2} = 1e-23 there
+BIAS_RADIUS = 9.0  # e^{-b²/2} = 3e-18 there
+
+Radii = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+class Rule(NamedTuple):
+    """The law of r as order -> (nodes, weights), of b, and whether x and x' lie on one line (d = 1: φ is 0 or π)."""
+
+    radii: Radii
+    b_std: float = 0.0
+    line: bool = False
+
+
+@cache
+def legendre(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(order)
+    return (nodes + 1) / 2, weights / 2
+
+
+def gaussian_radii(order: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = legendre(order)
+    r = RADIUS * nodes
+    return r, RADIUS * weights * r * np.exp(-r * r / 2)
+
+
+def _spherical_radii(dim: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+    if dim <= 2:
+        return np.ones(1), np.ones(1)
+    nodes, weights = legendre(order)
+    end = np.pi / 2 if dim == 3 else np.arccos(np.exp(-40.0 / (dim - 3)))  # cos^{d-3} = 4e-18 there
+    theta = end * nodes
+    return np.sin(theta), end * weights * (dim - 2) * np.sin(theta) * np.cos(theta) ** (dim - 3)
+
+
+def sphere(dim: int, b_std: float) -> Rule:
+    """w uniform on the unit sphere of R^dim: put |w| into p1 = |w||x|, p2 = |w||x'|."""
+    return Rule(partial(_spherical_radii, dim), b_std, line=dim == 1)
+
+
+def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """(E[σσ], E[σ'σ']) (2, n) and their errors (2, n) for p1, p2, ψ (n,).
+
+    Raises where an error stays above REFUSE of √(Eσ(u)² Eσ(v)²).
+    """
+    result, error, scale = np.empty((3, 2, len(psi)))
+    previous = np.full((2, len(psi)), np.nan)
+    todo = np.arange(len(psi))
+    for order in ORDERS:
+        if todo.size == 0 or _size(order, sigma, rule) > WORK:
+            break
+        result[:, todo], scale[:, todo] = _sums(sigma, p1[todo], p2[todo], psi[todo], rule, order)
+        check_finite(sigma, scale[:, todo])
+        error[:, todo] = np.abs(result[:, todo] - previous[:, todo])
+        previous[:, todo] = result[:, todo]
+        todo = todo[~(error[:, todo] <= ACCEPT * scale[:, todo]).all(axis=0)]
+    bad = todo[~(error[:, todo] <= REFUSE * scale[:, todo]).all(axis=0)]
+    if bad.size:
+        k = bad[0]
+        raise ValueError(
+            f"the dual of {sigma.name} is not found by quadrature for {bad.size} pairs of inputs: with widths {p1[k]:g} and "
+            f"{p2[k]:g} at angle {psi[k]:g} E[σσ] and E[σ'σ'] still change by {error[0, k]:g} and {error[1, k]:g} at the last rule. "
+            "Kinks must lie at 0 (with smooth=False) and σ must not oscillate or bend on a scale far below the widths; "
+            "smaller inputs or weights help, or a closed form in ntk.duals.TABLE."
+        )
+    return result, error + 4e-15 * scale
+
+
+def check_finite(sigma: Activation, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"σ or σ' of {sigma.name} overflows or is not a number for arguments of the size that these inputs give."
+        )
+
+
+def _size(order: int, sigma: Activation, rule: Rule) -> int:
+    angles = 2 if rule.line else order * (6 if rule.b_std else 4)
+    return angles * rule.radii(order)[0].size * (3 * order if rule.b_std else 1)
+
+
+def _sums(
+    sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rule of that order: E[f f'] and √(E f² E f'²) for f = σ and f = σ', each (2, n)."""
+    result, scale = np.empty((2, 2, len(psi)))
+    r, r_weight = rule.radii(order)
+    step = max(1, ENTRIES // _size(order, sigma, rule))
+    for first in range(0, len(psi), step):
+        rows = slice(first, first + step)
+        phi, weight = _angles(p1[rows], p2[rows], psi[rows], rule, order)
+        u = (p1[rows, None] * np.cos(phi))[:, :, None] * r
+        v = (p2[rows, None] * np.cos(phi - psi[rows, None]))[:, :, None] * r
+        weight = (weight[:, :, None] * r_weight).reshape(len(phi), -1)
+        u, v = u.reshape(weight.shape), v.reshape(weight.shape)
+        if rule.b_std:
+            b, b_weight = _biases(u, v, rule.b_std, order)
+            weight = (weight[:, :, None] * b_weight).reshape(len(phi), -1)
+            u, v = ((z[:, :, None] + b).reshape(weight.shape) for z in (u, v))
+        for k, (f1, f2) in enumerate(zip(values_and_slopes(sigma, u), values_and_slopes(sigma, v), strict=True)):
+            result[k, rows], power1, power2 = (np.einsum("ij,ij,ij->i", weight, f, g) for f, g in ((f1, f2), (f1, f1), (f2, f2)))
+            scale[k, rows] = np.sqrt(power1) * np.sqrt(power2)
+    return result, scale
+
+
+def _angles(p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes φ (n, count) and weights that sum to 1, between the angles where u, v, or with a bias u - v change sign."""
+    if rule.line:
+        return np.tile([0.0, np.pi], (len(psi), 1)), np.full((len(psi), 2), 0.5)
+    quarter = np.full(len(psi), np.pi / 2)
+    cuts = [-quarter, psi - quarter, quarter, psi + quarter, 3 * quarter]
+    if rule.b_std:
+        equal = np.arctan2(p1 - p2 * np.cos(psi), p2 * np.sin(psi))
+        cuts += [equal, equal + np.pi]
+    edges = np.sort(np.stack(cuts, axis=1), axis=1)
+    nodes, weights = legendre(order)
+    length = np.diff(edges, axis=1)[:, :, None]
+    phi = edges[:, :-1, None] + length * nodes
+    return phi.reshape(len(psi), -1), (length * weights / (2 * np.pi)).reshape(len(psi), -1)
+
+
+def _biases(u: np.ndarray, v: np.ndarray, b_std: float, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes b (*u.shape, 3 order) and weights of N(0, b_std²), cut at -u and -v."""
+    end = np.full(u.shape, BIAS_RADIUS * b_std)
+    cuts = np.clip(np.stack([-end, np.minimum(-u, -v), np.maximum(-u, -v), end], axis=-1), -end[..., None], end[..., None])
+    nodes, weights = legendre(order)
+    length = np.diff(cuts, axis=-1)[..., None]
+    b = cuts[..., :-1, None] + length * nodes
+    weight = length * weights * np.exp(-0.5 * (b / b_std) ** 2) / (b_std * np.sqrt(2 * np.pi))
+    return b.reshape(*u.shape, -1), weight.reshape(*u.shape, -1)

@@ -1,0 +1,101 @@
+"""Infinitely wide fully connected networks of any depth: the covariance Σ^L of the output and its tangent kernel Θ^L."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from meanfield import activations
+from meanfield.activations import Activation
+from meanfield.functionals.risk import check_inputs
+
+from . import duals, kernels
+
+
+def deep(
+    x1: Any,
+    x2: Any = None,
+    *,
+    depth: int,
+    activation: str | Activation = "relu",
+    w_std: float = 1.0,
+    b_std: float = 0.0,
+    readout_w_std: float = 1.0,
+    readout_b_std: float = 0.0,
+    normalise: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(nngp, ntk) = (Σ^L, Θ^L), each (n1, n2), of L = depth hidden layers, all weights and biases trained. THEORY.md, section 3:
+
+        Σ⁰ = Θ⁰ = w_std² ⟨x, x'⟩ + b_std²
+        Σ^h = v² c E[σ(u)σ(v)] + β²,   Θ^h = Σ^h + v² c Θ^{h-1} E[σ'(u)σ'(v)],   (u, v) ~ N(0, Σ^{h-1} of x, x')
+
+    (v, β) = (w_std, b_std), for the last layer the readout's; c = 1/E[σ(z)²], z ~ N(0, 1), if normalise, else 1. Du et al.
+    (2019), Arora et al. (2019), Jacot et al. (2018). ⟨x, x'⟩ is not divided by d: with w_std/√d at the first layer it would be,
+    so scale x by d^{-1/2} to compare with texts that do.
+
+    K outputs: the kernel is I_K ⊗ Θ, with Θ as here if each readout weight has variance readout_w_std²·c/m, m the width of the
+    last HIDDEN layer (not the number of classes).
+    float64; float32 when x1 and x2 are: entries of nearly parallel inputs are then right to about 3e-4 (arccos near 1), others
+    to 1e-6. For x2 = None the diagonal is computed in float64 from ρ = 1, and both results are exactly symmetric.
+    """
+    sigma = activations.get(activation)
+    if isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1:
+        raise ValueError(f"depth is the number of hidden layers, an integer >= 1; got {depth!r}.")
+    scales = {"w_std": w_std, "b_std": b_std, "readout_w_std": readout_w_std, "readout_b_std": readout_b_std}
+    for name, value in scales.items():
+        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        if not number or not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} must be a finite number >= 0; got {value!r}.")
+    single = all(getattr(x, "dtype", None) == np.float32 for x in ((x1,) if x2 is None else (x1, x2)))
+    dtype = np.dtype(np.float32 if single else np.float64)
+    symmetric = x2 is None
+    x1 = check_inputs(x1)
+    x2 = x1 if symmetric else check_inputs(x2, x1.shape[1])
+
+    unit = np.ones(1)
+    c = 1.0 / float(duals.unchecked(sigma, unit, unit, unit).value[0]) if normalise else 1.0
+    scale = c * np.array([w_std**2] * (depth - 1) + [readout_w_std**2], dtype=np.float64)
+    shift = np.array([b_std**2] * (depth - 1) + [readout_b_std**2], dtype=np.float64)
+    q1, nngp_diagonal, ntk_diagonal = _diagonal(sigma, w_std**2 * np.square(x1).sum(axis=1) + b_std**2, scale, shift)
+    q2 = q1 if symmetric else _diagonal(sigma, w_std**2 * np.square(x2).sum(axis=1) + b_std**2, scale, shift)[0]
+
+    rows = (w_std * x1).astype(dtype, copy=False)
+    covariance = rows @ (rows if symmetric else (w_std * x2).astype(dtype, copy=False)).T
+    covariance += dtype.type(b_std**2)
+    nngp, ntk = kernels.all_layers(sigma, covariance, q1, q2, scale, shift, triangle=symmetric)
+    if symmetric:
+        for matrix, diagonal in ((nngp, nngp_diagonal), (ntk, ntk_diagonal)):
+            np.fill_diagonal(matrix, diagonal)
+            mirror(matrix)
+    return nngp, ntk
+
+
+def _diagonal(
+    sigma: Activation, q: np.ndarray, scale: np.ndarray, shift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(Σ^{h-1}(x, x) for h = 1 … L as (L, n), Σ^L(x, x), Θ^L(x, x)): the recursion at ρ = 1, in float64."""
+    entering, theta = [], q
+    for factor, offset in zip(scale, shift, strict=True):
+        entering.append(q)
+        value, slope = duals.unchecked(sigma, q, q, q)
+        q = factor * value + offset
+        theta = q + factor * slope * theta
+    if not np.isfinite(theta).all():
+        raise ValueError("the kernel overflows: the inputs or the scales w_std, readout_w_std are too large for this depth.")
+    return np.array(entering), q, theta
+
+
+def mirror(matrix: np.ndarray, block: int = 128) -> None:
+    """Copy what stands right of the diagonal to its left, in place, square by square."""
+    n = len(matrix)
+    below = np.tri(min(block, n), k=-1, dtype=bool)
+    for i in range(0, n, block):
+        rows = slice(i, i + block)
+        square = matrix[rows, rows]
+        mask = below[: len(square), : len(square)]
+        square[mask] = square.T[mask]
+        for j in range(i + block, n, block):
+            columns = slice(j, j + block)
+            matrix[columns, rows] = matrix[rows, columns].T
