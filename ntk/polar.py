@@ -85,7 +85,7 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
         k = bad[0]
         raise ValueError(
             f"the dual of {sigma.name} is not found by quadrature for {bad.size} pairs of inputs: with widths {p1[k]:g} and "
-            f"{p2[k]:g} at angle {psi[k]:g} E[σσ] and E[σ'σ'] still change by {error[0, k]:g} and {error[1, k]:g} at the last rule. "
+            f"{p2[k]:g} at angle {psi[k]:g} E[σσ] and E[σ'σ'] still change by {error[0, k]:g} and {error[1, k]:g} at last. "
             "Kinks must lie at 0 (with smooth=False) and σ must not oscillate or bend on a scale far below the widths; "
             "smaller inputs or weights help, or a closed form in ntk.duals.TABLE."
         )
