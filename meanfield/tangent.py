@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
@@ -12,7 +13,8 @@ from .functionals.risk import check_inputs
 from .network import Network
 from .state import State
 
-BLOCK_ENTRIES = 2**22  # neurons times samples in work at once: 32 MB for each array of them
+BLOCK_ENTRIES = 2**21  # neurons times samples in work at once: 16 MB for each array of them
+TILE = 2048  # samples times outputs on a side of H in work at once
 
 
 def kernel_parts(network: Network, state: State, x1: Any, x2: Any = None) -> dict[str, np.ndarray]:
@@ -20,42 +22,28 @@ def kernel_parts(network: Network, state: State, x1: Any, x2: Any = None) -> dic
 
     z_k = ⟨w_k, x⟩ + b_k:  a: δ_cc' Σ_k p_k σ(z_k) σ(z'_k);  b: Σ_k p_k a_kc a_kc' σ'(z_k) σ'(z'_k);  w: ⟨x, x'⟩ times that of b.
     x1 (n1, d), x2 (n2, d) or None for x1 -> (n1, n2) for K = 1, (n1, n2, K, K) for more outputs; float64.
-    O(m n1 n2 K²) by matrix products over blocks of neurons: no (n, m p) Jacobian is formed.
+    O(m n1 n2 K²) by matrix products over blocks of neurons and tiles of H: no (n, m p) Jacobian and no (m, n) array is
+    formed. For x2 = None half of the work, and exactly symmetric.
     """
-    x1 = check_inputs(x1, state.dim)
-    x2 = x1 if x2 is None else check_inputs(x2, state.dim)
-    n1, n2, K = len(x1), len(x2), state.outputs
-    theta = state.theta.astype(np.float64, copy=False)
-    values, slopes = np.zeros((n1, n2)), np.zeros((n1, n2, K, K))
-    size = max(1, BLOCK_ENTRIES // max(n1, n2))
-    for first in range(0, state.m, size):
-        rows = theta[first : first + size]
-        a, mass = rows[:, :K], state.mass[first : first + size, None]
-        value1, slope1 = _features(network, rows, K, x1)
-        value2, slope2 = (value1, slope1) if x2 is x1 else _features(network, rows, K, x2)
-        if "a" in network.trainable:
-            values += (mass * value1).T @ value2
-        if {"w", "b"} & set(network.trainable):
-            for c in range(K):
-                for e in range(c, K):
-                    slopes[:, :, c, e] += (mass * a[:, c, None] * a[:, e, None] * slope1).T @ slope2
-    for c in range(K):
-        for e in range(c):
-            slopes[:, :, c, e] = slopes[:, :, e, c]
-    parts = {
-        "a": values[:, :, None, None] * np.eye(K),
-        "w": (x1 @ x2.T)[:, :, None, None] * slopes,
-        "b": slopes,
-    }
-    return {name: part[:, :, 0, 0] if K == 1 else part for name, part in parts.items() if name in network.trainable}
+    x1, x2 = _inputs(state, x1, x2)
+    K = state.outputs
+    parts = {name: np.empty((len(x1), len(x2), K, K)) for name in network.trainable}
+    for rows, columns, tile in _tiles(network, state, x1, x2):
+        for name, part in parts.items():
+            _place(part, rows, columns, tile[name], x1 is x2)
+    return {name: part[:, :, 0, 0] if K == 1 else part for name, part in parts.items()}
 
 
 def kernel(network: Network, state: State, x1: Any, x2: Any = None) -> np.ndarray:
     """H(x1, x2) of a state over the trainable columns, (n1, n2) or (n1, n2, K, K): the sum of `kernel_parts`."""
-    parts = kernel_parts(network, state, x1, x2)
-    if not parts:
+    if not network.trainable:
         raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")
-    return reduce(np.add, parts.values())
+    x1, x2 = _inputs(state, x1, x2)
+    K = state.outputs
+    H = np.empty((len(x1), len(x2), K, K))
+    for rows, columns, tile in _tiles(network, state, x1, x2):
+        _place(H, rows, columns, reduce(np.add, tile.values()), x1 is x2)
+    return H[:, :, 0, 0] if K == 1 else H
 
 
 def drift(network: Network, start: State, end: State, x: Any) -> float:
@@ -64,8 +52,71 @@ def drift(network: Network, start: State, end: State, x: Any) -> float:
     return float(np.linalg.norm(kernel(network, end, x) - H0) / np.linalg.norm(H0))
 
 
-def _features(network: Network, rows: np.ndarray, K: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return elementwise.values_and_slopes(network.sigma, rows[:, K:-1] @ x.T + rows[:, -1:])
+def _inputs(state: State, x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray]:
+    if state.outputs == 0:
+        raise ValueError("this State has outputs = 0 (whole rows of a pairwise energy): it is no network and has no kernel.")
+    x1 = check_inputs(x1, state.dim)
+    return x1, x1 if x2 is None else check_inputs(x2, state.dim)
+
+
+def _place(H: np.ndarray, rows: slice, columns: slice, tile: np.ndarray, mirrored: bool) -> None:
+    """Write a tile (r, c, K, K), or one that all outputs share; where H is symmetric, its mirror image too."""
+    H[rows, columns] = tile
+    if mirrored and rows != columns:
+        H[columns, rows] = tile.transpose(1, 0, 2, 3)  # symmetric in the outputs
+
+
+def _tiles(
+    network: Network, state: State, x1: np.ndarray, x2: np.ndarray
+) -> Iterator[tuple[slice, slice, dict[str, np.ndarray]]]:
+    """The trainable parts of H, tile by tile (r, c, K, K); of a symmetric H those on and above the diagonal."""
+    K, side = state.outputs, max(1, TILE // state.outputs)
+    for i in range(0, len(x1), side):
+        for j in range(i if x1 is x2 else 0, len(x2), side):
+            rows, columns = slice(i, i + side), slice(j, j + side)
+            left = x1[rows]
+            right = left if x1 is x2 and i == j else x2[columns]
+            values, slopes = _products(network, state, left, right)
+            parts = {
+                "a": values[:, :, None, None] * np.eye(K),
+                "w": (left @ right.T)[:, :, None, None] * slopes,
+                "b": slopes,
+            }
+            yield rows, columns, {name: parts[name] for name in network.trainable}
+
+
+def _products(network: Network, state: State, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Σ_k p_k σσ' (n1, n2) and Σ_k p_k a_kc a_ke σ'σ'' (n1, n2, K, K), zero where not needed.
+
+    The factors √p_k and a_kc go into the features; a feature times its own transpose is one symmetric product.
+    """
+    n1, n2, K = len(x1), len(x2), state.outputs
+    values, slopes = np.zeros((n1, n2)), np.zeros((K, K, n1, n2))
+    size = max(1, BLOCK_ENTRIES // max(n1, n2))
+    for first in range(0, state.m, size):
+        block = slice(first, first + size)
+        value1, slopes1 = _features(network, state, block, x1)
+        value2, slopes2 = (value1, slopes1) if x2 is x1 else _features(network, state, block, x2)
+        if value1 is not None:
+            values += value1.T @ value2
+        for c, slope1 in enumerate(slopes1):
+            for e in range(c, K):
+                slopes[c, e] += slope1.T @ slopes2[e]
+    for c in range(K):
+        for e in range(c):
+            slopes[c, e] = slopes[e, c]
+    return values, slopes.transpose(2, 3, 0, 1)
+
+
+def _features(network: Network, state: State, block: slice, x: np.ndarray) -> tuple[np.ndarray | None, list[np.ndarray]]:
+    """√p_k σ(z_k) and, for each output c, √p_k a_kc σ'(z_k): (neurons, n) each, as far as they are needed."""
+    theta, mass = state.theta[block].astype(np.float64, copy=False), np.sqrt(state.mass[block, None])
+    K = state.outputs
+    z = theta[:, K:-1] @ x.T
+    z += theta[:, -1:]
+    value, slope = elementwise.values_and_slopes(network.sigma, z)
+    slopes = [slope * (mass * theta[:, c, None]) for c in range(K)] if {"w", "b"} & set(network.trainable) else []
+    return np.multiply(value, mass, out=value) if "a" in network.trainable else None, slopes
 
 
 def product(field: Any, theta: Any, v: np.ndarray) -> np.ndarray:
@@ -75,26 +126,28 @@ def product(field: Any, theta: Any, v: np.ndarray) -> np.ndarray:
 
 
 def largest_eigenvalue(field: Any, theta: Any, rtol: float = 1e-3, steps: int = 200) -> float:
-    """λ_max(H) by power iteration from a fixed start; a lower estimate, converged to rtol. THEORY.md, section 1.
+    """λ_max(H) by Lanczos iteration from a fixed start, every vector kept orthogonal to all before; a lower estimate.
 
-    H is positive semi-definite, so the Rayleigh quotient grows, in the end by changes δ_i in geometric progression: what is
-    still missing is δ_i q/(1 - q), q = δ_i/δ_(i-1). A small δ_i alone may be a plateau at a lower eigenvalue.
-    0 for a kernel that vanishes.
+    T = QᵀHQ is tridiagonal; its largest eigenvalue τ with eigenvector s has the residual β|s_last| in H, so an eigenvalue
+    lies within that of τ: it stops at rtol·τ, or when the Krylov space is exhausted. Parlett (1998), sections 13.2 and 13.8.
+    Powers of H would rest on a plateau where two eigenvalues are close. 0 for a kernel that vanishes.
     """
     shape = (field.samples.n, field.backend.outputs)
     # Half constant, as leading eigenvectors of kernels tend to be, half without any symmetry; the same on every machine.
-    v = 1.0 + np.sqrt(2.0) * np.cos(np.arange(1, np.prod(shape) + 1, dtype=float) ** 2).reshape(shape)
-    v /= np.linalg.norm(v)
-    value = change = 0.0
-    for i in range(steps):
-        Hv = product(field, theta, v)
-        estimate = float(np.vdot(v, Hv))
-        norm = np.linalg.norm(Hv)
-        if norm == 0.0 or not np.isfinite(norm):
-            return estimate
-        v = Hv / norm
-        last, change = change, abs(estimate - value)
-        if i > 1 and change * change <= rtol * estimate * (last - change):  # δ q/(1 - q) <= rtol λ
-            return float(norm)
-        value = estimate
-    return float(norm)
+    v = 1.0 + np.sqrt(2.0) * np.cos(np.arange(1, np.prod(shape) + 1, dtype=float) ** 2)
+    basis, diagonal, beside = [v / np.linalg.norm(v)], [], []
+    while True:
+        Hv = product(field, theta, basis[-1].reshape(shape)).ravel()
+        if not np.isfinite(Hv).all():
+            return float("nan")
+        diagonal.append(float(basis[-1] @ Hv))
+        for _ in range(2):  # once is not enough: rounding grows along converged eigenvectors
+            for q in basis:
+                Hv -= (q @ Hv) * q
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+        beta, largest = float(np.linalg.norm(Hv)), max(0.0, float(values[-1]))
+        converged = len(basis) > 2 and beta * abs(vectors[-1, -1]) <= rtol * largest
+        if converged or len(basis) == min(steps, v.size) or beta <= 1e-14 * largest:
+            return largest
+        basis.append(Hv / beta)
+        beside.append(beta)
