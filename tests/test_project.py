@@ -31,8 +31,8 @@ LAYERS = """
 HOMES = {
     "numba": ("meanfield/backends/", "meanfield/noise.py", "ntk/kernels.py"),
     "llvmlite": ("meanfield/backends/",),
-    "ot": ("meanfield/wasserstein.py", "meanfield/w2_bounds.py"),
-    "h5py": ("meanfield/trajectory.py", "meanfield/recording.py", "meanfield/layout.py", "meanfield/data.py"),
+    "ot": ("meanfield/wasserstein.py",),
+    "h5py": ("meanfield/layout.py", "meanfield/data.py"),
     "torch": ("ntk/modules.py", "meanfield/backends/sharded.py", "meanfield/backends/cuda.py"),
     "matplotlib": ("sims/figures.py",),
     "pydantic": ("sims/config.py",),
