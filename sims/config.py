@@ -47,6 +47,11 @@ def above(bound: float) -> Any:
     return pydantic.Field(gt=bound)
 
 
+def below(bound: float) -> Any:
+    """For Annotated: a number < bound."""
+    return pydantic.Field(lt=bound)
+
+
 if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True)
@@ -158,6 +163,7 @@ def exit_code(work: Callable[[], Any]) -> int:
         (OSError, IO),
         (ImportError, USAGE),
         (ValueError, USAGE),
+        (TypeError, USAGE),
     )
     try:
         work()
@@ -222,12 +228,11 @@ def _take(argv: list[str], option: str, flags: set[str]) -> tuple[list[str], lis
 
 
 def _unboxed(text: str) -> str:
-    """tyro's framed message as one line."""
-    lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()[1:]]
-    kept = []
-    for line in lines:
-        if line.startswith("For full helptext"):
-            break
-        kept.append(line)
-    line = " ".join(" ".join(kept).split())
-    return line if line.endswith((".", "?")) else f"{line}."
+    """tyro's framed message as one line: what is wrong, and the nearest options, without their help."""
+    inside = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()[1:]]
+    line = " ".join(" ".join(inside).split())
+    line = re.split(r" Argument helptext: | For full helptext", line)[0]
+    problem, _, meant = line.partition(" Perhaps you meant: ")
+    near = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", meant)))
+    hint = f" Did you mean {' or '.join(near[:2])}?" if near else ""
+    return f"{problem.rstrip('.')}.{hint}"

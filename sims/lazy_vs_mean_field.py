@@ -10,8 +10,9 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from tqdm import tqdm
 
 import meanfield as mf
@@ -60,10 +61,26 @@ class Teacher:
 
 
 @settings.settings
+class File:
+    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, |x| = 1."""
+
+    path: str = ""
+    """The file. Its targets: two classes, or real numbers, which are standardised."""
+    test_fraction: Annotated[float, settings.above(0), settings.below(1)] = 0.3
+    """Part of the samples kept for the test, where the file has no x_test and y_test of its own."""
+    n: Annotated[int | None, settings.at_least(2)] = None
+    """Training samples; None: all."""
+    t_end: Annotated[float, settings.above(0)] = 50.0
+    """Flow time to train for, the same for every γ and m."""
+    w_std: Annotated[float, settings.above(0)] = 1.0
+    """Initial input weights w ~ N(0, w_std² I)."""
+
+
+@settings.settings
 class Config:
     """Runs: every task × γ × m × seed, from symmetric starts a = ±1 (f = 0), ReLU, a and w trained, squared loss."""
 
-    tasks: tuple[Literal["digits", "teacher"], ...] = ("digits", "teacher")
+    tasks: tuple[Literal["digits", "teacher", "file"], ...] = ("digits", "teacher")
     """Data sets to train on."""
     gammas: tuple[float, ...] = (0.5, 0.75, 1.0)
     """Exponents γ of f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩): 0.5 is lazy (NTK), 1 mean-field."""
@@ -79,14 +96,20 @@ class Config:
     """Real images: scikit-learn's handwritten digits, odd against even (y = ±1), pixels standardised, |x| = 1."""
     teacher: Teacher = Teacher()
     """Teacher–student: y = Σ_j ±σ(⟨w_j, x⟩) with unit vectors w_j, x ~ N(0, I)."""
+    file: File = File()
+    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, |x| = 1."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "gammas", "widths"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} must be a list without repetition, and not empty; got {list(values)}.")
+            if name != "tasks" and len(values) < 2:
+                raise ValueError(f"{name} needs two values at least, there is nothing to compare otherwise; got {values[0]:g}.")
         if odd := [m for m in self.widths if m % 2]:
             raise ValueError(f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}.")
+        if ("file" in self.tasks) != bool(self.file.path):
+            raise ValueError('the task "file" and file.path go together: --tasks file --file.path my_data.npz.')
 
 
 def tiny() -> Config:
@@ -126,10 +149,32 @@ def dataset(config: Config, task: str) -> mf.data.Dataset:
     if task == "digits":
         odd = (1, 3, 5, 7, 9)
         return mf.data.digits(targets="sign", positive=odd, normalise="rows", test_fraction=0.5, n=config.digits.n)
+    if task == "file":
+        return _from_file(config.file)
     teacher = config.teacher
     return mf.data.teacher_student(
         teacher.n, teacher.dim, teacher_width=teacher.neurons, n_test=teacher.n_test, seed=teacher.seed
     )
+
+
+def _from_file(file: File) -> mf.data.Dataset:
+    try:
+        raw = mf.data.load(file.path)
+        if raw.y.ndim > 1:
+            raise ValueError(f"{file.path}: y must be (n,), one target a sample; got {raw.y.shape}.")
+        classes = np.unique(raw.y)
+        if raw.y.dtype.kind == "i" and len(classes) != 2:
+            raise ValueError(f"{file.path}: integer targets must be two classes; found {len(classes)}. Make them real numbers.")
+        fraction = file.test_fraction if raw.x_test is None else 0.0
+        common: Any = {"test_fraction": fraction, "n": file.n, "standardise": True, "constant": "drop", "normalise": "rows"}
+        if len(classes) > 2:
+            return mf.data.load(file.path, standardise_y=True, **common)
+        y = np.where(raw.y == classes[1], 1.0, -1.0)
+        y_test = None if raw.y_test is None else np.where(raw.y_test == classes[1], 1.0, -1.0)
+        origin = {"file": file.path, "classes": classes.tolist()}
+        return mf.data.prepare(mf.data.Dataset(raw.x, y, raw.x_test, y_test, raw.name, origin), **common)
+    except (TypeError, ValueError) as error:
+        raise settings.BadData(str(error)) from error
 
 
 def start(config: Config, spec: Spec, data: mf.data.Dataset) -> mf.State:
@@ -188,7 +233,7 @@ def plan(config: Config, out: Path) -> str:
         flow = gradient_flow(config, config.gammas[0], data)
         job = planning.Job(
             name=task, data=data, widths=tuple(spec.m for spec in todo if spec.task == task), widest=max(config.widths),
-            t_end=t_end, steps=planning.steps(flow, first, t_end), frames=config.frames, dtype=config.dtype,
+            t_end=t_end, steps=planning.steps(flow.network, first, data.x, t_end), frames=config.frames, dtype=config.dtype,
             compiled=flow.on_device(first).backend.compiled(),
         )  # fmt: skip
         jobs.append(job)

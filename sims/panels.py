@@ -37,9 +37,9 @@ def _about(results: Results, row: Row) -> str:
     with mf.Trajectory(results.folder / row.file) as run:
         law, data = run.law, run.data
     assert law is not None
-    what = f"Teacher–student: a teacher of {len(data.origin.get('teacher', {}).get('w', ()))} neurons"
-    if row.task == "digits":
-        what = "Real images: handwritten digits, odd against even"
+    what = {"digits": "Real images: handwritten digits, odd against even"}.get(row.task, f"Data: {row.task}")
+    if "teacher" in data.origin:
+        what = f"Teacher–student: a teacher of {len(data.origin['teacher']['w'])} neurons"
     w = f"I/{data.d}" if math.isclose(law.w_std**2 * data.d, 1.0) else "I" if law.w_std == 1 else f"{law.w_std**2:.3g} I"
     return (
         f"{what}\nn = {data.n} training and {data.n_test} test samples, d = {data.d}; ReLU, squared loss; symmetric start "

@@ -45,10 +45,10 @@ class Job:
         )
 
 
-def steps(flow: mf.GradientFlow, start: mf.State, t_end: float) -> int:
-    """How many steps of RK4 with dt="auto" lead to t_end, from the largest eigenvalue of H_0; halvings add to them."""
-    H = tangent.kernel(flow.network, start, flow.functional.x)
-    return math.ceil(t_end * float(np.linalg.eigvalsh(H)[-1]) / (0.1 * mf.RK4.stability * flow.functional.n))
+def steps(network: mf.Network, start: mf.State, x: np.ndarray, t_end: float) -> int:
+    """Steps of RK4 to t_end with dt="auto" and the squared loss, from the largest eigenvalue of H_0; halvings add to them."""
+    largest = float(np.linalg.eigvalsh(tangent.kernel(network, start, x))[-1])
+    return math.ceil(t_end * largest / (0.1 * mf.RK4.stability * len(x)))
 
 
 def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
