@@ -203,6 +203,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     return png, pdf
 
 
+@house()
 def compare(runs: Sequence[Any], ax: Axes | None = None) -> Axes:
     """The risk of runs (mf.Trajectory or paths) against flow time on one Axes, with how far the neurons of each travelled."""
     opened = [_opened(run) for run in runs]
@@ -235,17 +236,17 @@ def plane(run: Any) -> tuple[np.ndarray, str, str]:
     run = _opened(run)
     d = run.start.dim
     if d > 2:
-        return movement(run, scaled=True), "|a|⟨w, e₁⟩, e₁ the main direction of movement", "|a|⟨w, e₂⟩"
+        return movement(run[0], run[-1], scaled=True), "|a|⟨w, e₁⟩, e₁ the main direction of movement", "|a|⟨w, e₂⟩"
     basis = np.zeros((d + 1, 2))
     basis[:2] = np.eye(2)
     return basis, "|a| w" if d == 1 else "|a| w₁", "|a| b" if d == 1 else "|a| w₂"
 
 
-def movement(run: Any, scaled: bool = False) -> np.ndarray:
-    """(d + 1, 2): the two principal directions in which w (scaled: |a|w) moved from the first to the last frame; 0 for b."""
-    first, last = (_weights(_opened(run)[i], scaled)[:, :-1] for i in (0, -1))
-    basis = np.zeros((first.shape[1] + 1, 2))
-    basis[:-1] = np.linalg.eigh((last - first).T @ (last - first))[1][:, :-3:-1]
+def movement(first: mf.State, last: mf.State, scaled: bool = False) -> np.ndarray:
+    """(d + 1, 2): the two principal directions in which w (scaled: |a|w) moved from one state to another; 0 for b."""
+    moved = (_weights(last, scaled) - _weights(first, scaled))[:, :-1]
+    basis = np.zeros((moved.shape[1] + 1, 2))
+    basis[:-1] = np.linalg.eigh(moved.T @ moved)[1][:, :-3:-1]
     return basis
 
 
@@ -256,6 +257,7 @@ def projected(run: Any, basis: np.ndarray, count: int = 400, scaled: bool = Fals
     return np.stack([_weights(state, scaled)[:count] @ basis for state in states]), positive
 
 
+@house()
 def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     """The paths of a run's neurons in the plane of |a|w (for d > 2 the plane in which they moved most)."""
     run = _opened(run)
@@ -273,6 +275,7 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     return ax
 
 
+@house()
 def function_1d(run: Any, ax: Axes | None = None, points: int = 400) -> Axes:
     """What a run with scalar inputs has learned: f before and after, and the training data."""
     run = _opened(run)
@@ -290,9 +293,7 @@ def function_1d(run: Any, ax: Axes | None = None, points: int = 400) -> Axes:
     ax.set_xlabel("x")
     ax.set_ylabel("f(x)")
     before, after = flow.risk(run[0]), flow.risk(run[-1])
-    verdict = (
-        f"{regime(run.network.scaling.gamma)}: the risk fell from {before:.3g} to {after:.3g}, {after / before:.2%} is left."
-    )
+    verdict = f"{regime(run.network.scaling.gamma)}: the risk fell from {before:.3g} to {after:.3g}."
     panel(ax, "The function learned", verdict, 70)
     ax.legend()
     return ax
@@ -305,8 +306,7 @@ def _opened(run: Any) -> mf.Trajectory:
 def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
-    with plt.rc_context(HOUSE):
-        return plt.figure(figsize=(6.0, 4.4), layout="constrained").add_subplot()
+    return plt.figure(figsize=(6.0, 4.4), layout="constrained").add_subplot()
 
 
 def _weights(state: mf.State, scaled: bool) -> np.ndarray:

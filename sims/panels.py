@@ -63,7 +63,8 @@ def _draw_particles(axes: Sequence[Any], results: Results, by_gamma: dict[float,
         ax.set_ylabel("⟨w, e₂⟩")
         part = row.relative_displacement
         does = "stay put" if part < 0.1 else "travel" if part > 0.25 else "move a little"
-        verdict = f"RMS displacement {row.displacement:.2g}, {part:.0%} of their length: they {does}."
+        verdict = f"RMS displacement {row.displacement:.2g}, {part:.0%} of their length: they {does}. "
+        verdict += f"{frames.shape[1]} of {row.m} are shown."
         figures.panel(ax, f"Neurons at {figures.regime(row.gamma)}, m = {row.m}", verdict)
     axes[0].legend(loc="lower left", handletextpad=0.1, borderpad=0.2, markerscale=1.6)
 
@@ -72,7 +73,7 @@ def _plane(run: mf.Trajectory) -> tuple[np.ndarray, np.ndarray | None, str]:
     """The plane to look at w in: where the teacher's directions spread most, else the plane of most movement."""
     teacher = run.data.origin.get("teacher")
     if teacher is None or len(teacher["w"]) < 2:
-        return figures.movement(run), None, "⟨w, e₁⟩, e₁ and e₂ the main directions of movement"
+        return figures.movement(run[0], run[-1]), None, "⟨w, e₁⟩, e₁ and e₂ the main directions of movement"
     w = np.array(teacher["w"])
     basis = np.zeros((run.start.dim + 1, 2))
     basis[:-1] = np.linalg.svd(w - w.mean(axis=0) if len(w) > 2 else w)[2][:2].T
