@@ -87,10 +87,10 @@ def closed_form(sigma: Activation) -> ClosedForm | None:
 
 
 def _angles(q1: Any, q2: Any, c: Any) -> tuple[Any, Any, Any]:
-    """(√(q1 q2), π - ψ, sin ψ), cos ψ = c/√(q1 q2); exactly aligned vectors have ψ = 0, a vector of no length ψ = π/2."""
+    """(√(q1 q2), π - ψ, sin ψ), cos ψ = c/√(q1 q2); ψ = 0 or π exactly for c = ±q1 = ±q2; a vector of no length ψ = π/2."""
     scale = np.sqrt(q1) * np.sqrt(q2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.clip(np.where((c == q1) & (c == q2), 1.0, c / scale), -1.0, 1.0)
+        rho = np.clip(np.where((np.abs(c) == q1) & (q1 == q2), np.sign(c), c / scale), -1.0, 1.0)
     rho = np.where(scale > 0, rho, 0.0).astype(np.asarray(scale).dtype, copy=False)
     return scale, np.arccos(-rho), np.sqrt((1 - rho) * (1 + rho))
 

@@ -4,7 +4,8 @@
 
 (u, v) Gaussian: r e^{-r²/2} dr. w uniform on the unit sphere of R^d: r is the length of its projection on the plane, for
 r = sin θ the law (d - 2) sin θ cos^{d-3}θ dθ. The circle is cut where u = 0, v = 0 and u = v, b where u + b = 0 and v + b = 0, so
-each piece is smooth even if σ' jumps at 0. Gauss–Legendre rules, doubled until two agree.
+each piece is smooth even if σ' jumps at 0. Gauss–Legendre rules, doubled until two agree; nodes are drawn together, as t² or
+t²(3 - 2t), at r = 0 and at the ends of the arcs, where σ of wide arguments bends (tests: √q up to 1000).
 """
 
 from __future__ import annotations
@@ -23,18 +24,22 @@ REFUSE = 1e-9  # the largest change that passes when the finest rule is used up
 ORDERS = (12, 24, 48, 96, 192, 384)
 WORK = 2**25  # function values for one pair (x, x'): no finer rule is tried
 ENTRIES = 2**20  # function values held at once
-RADIUS = 10.5  # of the Gaussian plane: r e^{-r²/2} = 1e-23 there
+RADIUS = 12.0  # of the Gaussian plane: r e^{-r²/2} = 6e-31 there, and σσ' may grow as e^{4r}
 BIAS_RADIUS = 9.0  # e^{-b²/2} = 3e-18 there
 
 Radii = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class Rule(NamedTuple):
-    """The law of r as order -> (nodes, weights), of b, and whether x and x' lie on one line (d = 1: φ is 0 or π)."""
+    """The law of r as order -> (nodes, weights), of b, and whether x and x' lie on one line (d = 1: φ is 0 or π).
+
+    What r > tail contributes counts as error: beyond the last node there may be as much.
+    """
 
     radii: Radii
     b_std: float = 0.0
     line: bool = False
+    tail: float = np.inf
 
 
 @cache
@@ -44,10 +49,13 @@ def legendre(order: int) -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / 2
 
 
-def gaussian_radii(order: int) -> tuple[np.ndarray, np.ndarray]:
+def _gaussian_radii(order: int) -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = legendre(order)
-    r = RADIUS * nodes
-    return r, RADIUS * weights * r * np.exp(-r * r / 2)
+    r = RADIUS * nodes**2
+    return r, 2 * RADIUS * nodes * weights * r * np.exp(-r * r / 2)
+
+
+GAUSSIAN = Rule(_gaussian_radii, tail=0.9 * RADIUS)
 
 
 def _spherical_radii(dim: int, order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,15 +77,15 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
 
     Raises where an error stays above REFUSE of √(Eσ(u)² Eσ(v)²).
     """
-    result, error, scale = np.empty((3, 2, len(psi)))
+    result, error, scale, tail = np.empty((4, 2, len(psi)))
     previous = np.full((2, len(psi)), np.nan)
     todo = np.arange(len(psi))
     for order in ORDERS:
         if todo.size == 0 or _size(order, sigma, rule) > WORK:
             break
-        result[:, todo], scale[:, todo] = _sums(sigma, p1[todo], p2[todo], psi[todo], rule, order)
+        result[:, todo], scale[:, todo], tail[:, todo] = _sums(sigma, p1[todo], p2[todo], psi[todo], rule, order)
         check_finite(sigma, scale[:, todo])
-        error[:, todo] = np.abs(result[:, todo] - previous[:, todo])
+        error[:, todo] = np.abs(result[:, todo] - previous[:, todo]) + tail[:, todo]
         previous[:, todo] = result[:, todo]
         todo = todo[~(error[:, todo] <= ACCEPT * scale[:, todo]).all(axis=0)]
     bad = todo[~(error[:, todo] <= REFUSE * scale[:, todo]).all(axis=0)]
@@ -106,10 +114,11 @@ def _size(order: int, sigma: Activation, rule: Rule) -> int:
 
 def _sums(
     sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rule of that order: E[f f'] and √(E f² E f'²) for f = σ and f = σ', each (2, n)."""
-    result, scale = np.empty((2, 2, len(psi)))
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rule of that order: E[f f'], √(E f² E f'²) and of the last the part of r > tail, for f = σ and f = σ', each (2, n)."""
+    result, scale, tail = np.zeros((3, 2, len(psi)))
     r, r_weight = rule.radii(order)
+    outer = r > rule.tail
     step = max(1, ENTRIES // _size(order, sigma, rule))
     for first in range(0, len(psi), step):
         rows = slice(first, first + step)
@@ -125,7 +134,10 @@ def _sums(
         for k, (f1, f2) in enumerate(zip(values_and_slopes(sigma, u), values_and_slopes(sigma, v), strict=True)):
             result[k, rows], power1, power2 = (np.einsum("ij,ij,ij->i", weight, f, g) for f, g in ((f1, f2), (f1, f1), (f2, f2)))
             scale[k, rows] = np.sqrt(power1) * np.sqrt(power2)
-    return result, scale
+            if outer.any():
+                far = [(f * f * weight).reshape(len(phi), -1, len(r))[:, :, outer].sum(axis=(1, 2)) for f in (f1, f2)]
+                tail[k, rows] = np.sqrt(far[0]) * np.sqrt(far[1])
+    return result, scale, tail
 
 
 def _angles(p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,6 +151,7 @@ def _angles(p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: 
         cuts += [equal, equal + np.pi]
     edges = np.sort(np.stack(cuts, axis=1), axis=1)
     nodes, weights = legendre(order)
+    nodes, weights = nodes * nodes * (3 - 2 * nodes), weights * 6 * nodes * (1 - nodes)
     length = np.diff(edges, axis=1)[:, :, None]
     phi = edges[:, :-1, None] + length * nodes
     return phi.reshape(len(psi), -1), (length * weights / (2 * np.pi)).reshape(len(psi), -1)

@@ -17,7 +17,7 @@ from meanfield.backends.elementwise import values_and_slopes
 from . import polar
 
 TERMS = (32, 128, 512)
-HALF_WIDTH = 13.0  # of the integrals of the coefficients: e^{-z²/4} = 4e-19 there
+HALF_WIDTH = 18.0  # of the integrals of the coefficients: e^{-z²/4} = 7e-36 there, room for σ = e^{2z}
 POINTS = (128, 8192)  # of the trapezoidal rule, first and last; its error falls exponentially for an analytic σ
 ENTRIES = 2**21  # function values held at once
 ENTRYWISE = 2**12  # pairs at a time, where every pair has variances of its own
@@ -39,13 +39,15 @@ def gaussian(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -
     """
     q1, q2, c = (np.asarray(array, dtype=np.float64) for array in (q1, q2, c))
     shape = np.broadcast_shapes(q1.shape, q2.shape, c.shape)
+    if not shape:
+        return Estimate(*(array[0] for array in gaussian(sigma, *(array.reshape(1) for array in (q1, q2, c)))))
     if max(q1.size, q2.size) > ENTRYWISE and max(q1.size, q2.size) == np.prod(shape):
         flat = [np.broadcast_to(array, shape).reshape(-1) for array in (q1, q2, c)]
         pieces = [gaussian(sigma, *(f[i : i + ENTRYWISE] for f in flat)) for i in range(0, flat[0].size, ENTRYWISE)]
         return Estimate(*(np.concatenate(parts).reshape(shape) for parts in zip(*pieces, strict=True)))
     s1, s2 = np.sqrt(q1), np.sqrt(q2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.where((c == q1) & (c == q2), 1.0, c / (s1 * s2))
+        rho = np.where((np.abs(c) == q1) & (q1 == q2), np.sign(c), c / (s1 * s2))
     rho = np.broadcast_to(np.where(s1 * s2 > 0, np.clip(rho, -1.0, 1.0), 0.0), shape)
     if sigma.smooth:
         result, error, scale = mehler(sigma, s1, s2, rho)
@@ -54,14 +56,14 @@ def gaussian(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -
         result, error, settled = np.empty((2, *shape)), np.empty((2, *shape)), np.zeros(shape, dtype=bool)
     if not settled.all():
         p1, p2 = (np.broadcast_to(s, shape)[~settled] for s in (s1, s2))
-        rule = polar.Rule(polar.gaussian_radii)
-        result[:, ~settled], error[:, ~settled] = polar.integrate(sigma, p1, p2, np.arccos(rho[~settled]), rule)
+        result[:, ~settled], error[:, ~settled] = polar.integrate(sigma, p1, p2, np.arccos(rho[~settled]), polar.GAUSSIAN)
     return Estimate(*result, *error)
 
 
 def hermite(sigma: Activation, s: np.ndarray, terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """c_k(s) = E[f(s z) he_k(z)], he_k = He_k/√k!, k < terms, of f = σ and f = σ': (2, n, terms) for s (n,), by the trapezoidal
-    rule; E f(s z)² (2, n); and the error of the coefficients (2, n): what the last halving of the step changed, in norm."""
+    rule; E f(s z)² (2, n); and the error of the coefficients (2, n), in norm: what the last halving of the step changed, and what
+    lies beyond the ends as judged by f² there."""
     points, before = POINTS[0], None
     while True:
         z = np.linspace(-HALF_WIDTH, HALF_WIDTH, points + 1)
@@ -72,17 +74,18 @@ def hermite(sigma: Activation, s: np.ndarray, terms: int) -> tuple[np.ndarray, n
             basis[k + 1] = (z * basis[k] - np.sqrt(k) * basis[k - 1]) / np.sqrt(k + 1)
         weight = np.exp(-z * z / 4) * (2 * HALF_WIDTH / points / np.sqrt(2 * np.pi))
         projection = (basis * weight).T
-        coefficients, power = np.empty((2, s.size, terms)), np.empty((2, s.size))
+        coefficients, power, ends = np.empty((2, s.size, terms)), np.empty((2, s.size)), np.empty((2, s.size))
         step = max(1, ENTRIES // z.size)
         for first in range(0, s.size, step):
             rows = slice(first, first + step)
             functions = np.stack(values_and_slopes(sigma, s[rows, None] * z))
             coefficients[:, rows] = functions @ projection
             power[:, rows] = np.square(functions) @ (basis[0] * weight)
+            ends[:, rows] = np.square(functions[:, :, [0, -1]]).sum(axis=-1) * np.exp(-(HALF_WIDTH**2) / 2)
         if before is not None:
             error = np.linalg.norm(coefficients - before, axis=-1)
             if points >= POINTS[1] or not (error > 1e-13 * np.sqrt(power)).any():
-                return coefficients, power, error
+                return coefficients, power, error + np.sqrt(ends)
         points, before = 2 * points, coefficients
 
 
