@@ -3,24 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from . import backends
 from .functionals.risk import EmpiricalRisk, RiskField, check_inputs
+from .network import Network
 from .state import State
+
+
+class Functional(Protocol):
+    """What a flow descends: mf.EmpiricalRisk, and whatever else binds itself to a device."""
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def x(self) -> np.ndarray: ...
+
+    @property
+    def y(self) -> np.ndarray: ...
+
+    @property
+    def loss(self) -> Any: ...
+
+    @property
+    def ridge(self) -> float: ...
+
+    def check_state(self, state: State) -> None:
+        """Raise where the state's d or K does not fit the data."""
+
+    def on(self, backend: Any, state: State) -> RiskField:
+        """Predictions, energy and velocity of device particles with the state's masses."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings with a "kind"; the arrays x and y travel beside it."""
 
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
     """The flow of F_s = R/s² + ∫ r dμ on particles: mathematics only; `simulate` marches and watches.
 
-    functional: mf.EmpiricalRisk. backend "cpu" or "auto"; dtype "float64" or "float32".
+    functional: mf.EmpiricalRisk, or another Functional such as ntk.linearise(…).risk(…). backend "cpu" or "auto"; dtype
+    "float64" or "float32".
     What these methods take and give is NumPy on the host. THEORY.md, section 1.
     """
 
-    functional: EmpiricalRisk
+    functional: Functional
     temperature: float = 0.0
     reaction: float = 0.0
     backend: str = "cpu"
@@ -28,7 +58,7 @@ class GradientFlow:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.functional, EmpiricalRisk):
+        if not all(callable(getattr(self.functional, name, None)) for name in ("check_state", "on", "to_dict")):
             raise TypeError(f"functional must be an mf.EmpiricalRisk; got {type(self.functional).__name__}.")
         for name in ("temperature", "reaction"):
             if getattr(self, name) != 0:
@@ -48,12 +78,9 @@ class GradientFlow:
 
     def predict(self, state: State, x: Any = None) -> np.ndarray:
         """f(x) = s ∫ φ(θ; x) dμ: (n, K), at the training inputs or at x (n, d)."""
-        if x is not None:
-            x = check_inputs(x, state.dim)
-            backend = backends.make(self.backend, self.network, state.dim, state.outputs, self.dtype)
-            s = self.network.scaling.output_scale(state.m)
-            return s * backend.mean_feature(backend.upload(state.theta), backend.weights(state.mass), backend.samples(x))
         field = self.on_device(state)
+        if x is not None:
+            field.samples = field.backend.samples(check_inputs(x, state.dim))
         return field.predictions(field.backend.upload(state.theta)).copy()
 
     def risk(self, state: State) -> float:
@@ -84,5 +111,8 @@ class GradientFlow:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], x: np.ndarray, y: np.ndarray) -> GradientFlow:
+        kind = data["functional"]["kind"]
+        if kind != "EmpiricalRisk":
+            raise ValueError(f"a flow of {kind} is not made from settings alone.")
         settings = {key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")}
         return cls(EmpiricalRisk.from_dict(data["functional"], x, y), **settings)

@@ -135,7 +135,9 @@ def largest_eigenvalue(field: Any, theta: Any, rtol: float = 1e-3, steps: int = 
     shape = (field.samples.n, field.backend.outputs)
     # Half constant, as leading eigenvectors of kernels tend to be, half without any symmetry; the same on every machine.
     v = 1.0 + np.sqrt(2.0) * np.cos(np.arange(1, np.prod(shape) + 1, dtype=float) ** 2)
-    basis, diagonal, beside = [v / np.linalg.norm(v)], [], []
+    basis: list[np.ndarray] = [v / np.linalg.norm(v)]
+    diagonal: list[float] = []
+    beside: list[float] = []
     while True:
         Hv = product(field, theta, basis[-1].reshape(shape)).ravel()
         if not np.isfinite(Hv).all():

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "analytic": ("kernel", "nngp", "kernel_blocks"),
     "recursion": ("deep",),
-    "empirical": ("empirical",),
-    "dynamics": ("KernelFlow", "linearise"),
-    "spectrum": ("certificate", "unlearnable", "split", "Certificate"),
-    "gaussian_process": ("log_marginal_likelihood",),
+    "empirical": ("empirical", "operator", "drift", "cosine_distance", "alignment", "effective_rank"),
+    "dynamics": ("KernelFlow",),
+    "linearised": ("linearise",),
+    "spectrum": ("certificate", "unlearnable", "split", "loss_floor", "mode_times", "Certificate"),
+    "gaussian_process": ("regression", "log_marginal_likelihood"),
     "laziness": ("relative_scale", "laziness"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
@@ -39,14 +40,22 @@ if TYPE_CHECKING:
     from .analytic import kernel_blocks as kernel_blocks
     from .analytic import nngp as nngp
     from .dynamics import KernelFlow as KernelFlow
-    from .dynamics import linearise as linearise
+    from .empirical import alignment as alignment
+    from .empirical import cosine_distance as cosine_distance
+    from .empirical import drift as drift
+    from .empirical import effective_rank as effective_rank
     from .empirical import empirical as empirical
+    from .empirical import operator as operator
     from .gaussian_process import log_marginal_likelihood as log_marginal_likelihood
+    from .gaussian_process import regression as regression
     from .laziness import laziness as laziness
     from .laziness import relative_scale as relative_scale
+    from .linearised import linearise as linearise
     from .recursion import deep as deep
     from .spectrum import Certificate as Certificate
     from .spectrum import certificate as certificate
+    from .spectrum import loss_floor as loss_floor
+    from .spectrum import mode_times as mode_times
     from .spectrum import split as split
     from .spectrum import unlearnable as unlearnable
 
