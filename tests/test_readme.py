@@ -30,6 +30,22 @@ def test_every_path_the_readme_names_exists():
         assert (ROOT / path).exists(), f"the README names {path}"
 
 
+def test_the_table_is_filled_between_its_marks_and_nowhere_else(tmp_path):
+    from sims import readme
+
+    head, rows = "task,gamma,m,seed,displacement,w2_upper", []
+    for gamma in (0.5, 1.0):
+        rows += [f"digits,{gamma},{m},0,{m ** (gamma - 1)},{m ** (gamma - 1)}" for m in (100, 400)]
+    (tmp_path / "t.csv").write_text("\n".join([head, *rows]))
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- table:begin -->\nold\n<!-- table:end -->\nafter\n")
+    assert readme.main([str(tmp_path / "t.csv"), str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "| RMS displacement at γ = 0.5 | 0.1, W2 0.1 | 0.05, W2 0.05 | -0.50 | -0.5 |" in text
+    assert "| 0.00 | 0 |" in text
+
+
 def _environment():
     import os
 
