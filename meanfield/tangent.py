@@ -104,6 +104,8 @@ def _products(network: Network, state: State, x1: np.ndarray, x2: np.ndarray) ->
                 slopes[c, e] += slope1.T @ slopes2[e]
     for c in range(K):
         for e in range(c):
+            if x2 is x1:  # symmetric but for rounding
+                slopes[e, c] = 0.5 * (slopes[e, c] + slopes[e, c].T)
             slopes[c, e] = slopes[e, c]
     return values, slopes.transpose(2, 3, 0, 1)
 

@@ -51,12 +51,12 @@ class KernelFlow:
         self.shape = np.shape(f0) if self.loss.labels == "class" else np.shape(y)
         if np.ndim(f0) and np.shape(f0) != self.shape:
             raise ValueError(f"f0 must be a number or of y's shape {self.shape}; got {np.shape(f0)}.")
-        self.f0 = columns(f0 if np.ndim(f0) else np.full(self.shape, f0), kernel, "f0")
         if self.loss.labels == "class" and (len(self.shape) != 2 or self.y.max() >= self.shape[1]):
             raise ValueError(
                 f"loss {self.loss.name!r} with classes 0 … {self.y.max()} needs f0 of shape ({len(kernel)}, C), "
                 f"C >= {max(2, self.y.max() + 1)}; got {self.shape}. Try np.zeros."
             )
+        self.f0 = columns(f0 if np.ndim(f0) else np.full(self.shape, f0), kernel, "f0")
         self._start = np.zeros(0)
         if self._modal:
             self._start = self.modes.vectors.T @ (self.y.reshape(self.f0.shape) - self.f0)
