@@ -101,19 +101,20 @@ def test_the_gap_to_the_linearised_network_closes_as_the_particles_stop_moving(r
     Next order: a share ε or less of it, at α = 8 below an eighth: slopes in α within log(1 + 1/8)/log 4 < 0.1.
     """
     x, y, x_test = task
-    network, widths, means = mf.Network("tanh", scaling=mf.NTK), (512, 8192), []
+    network, widths, means = mf.Network("tanh", scaling=mf.NTK), (2048, 16384), []
     for m in widths:
         gaps = []
-        for seed in range(8):
+        for seed in range(4):
             start = mf.InitialLaw(dim=2, b_std=1.0, symmetric=True).sample(m, seed=seed)
             risk = mf.EmpiricalRisk(network, x, y)
-            watch = mf.Series("gap", mf.every(2), ntk.linearise(network, start).gap(risk, x_test))
-            mf.simulate(mf.GradientFlow(risk), start, mf.RK4, dt=0.5, t_end=10.0, observers=[watch], progress=False)
+            watch = mf.Series("gap", mf.every(6), ntk.linearise(network, start).gap(risk, x_test))
+            mf.simulate(mf.GradientFlow(risk), start, mf.RK4, dt=0.15, t_end=10.0, observers=[watch], progress=False)
             assert watch.values[0] < 1e-13
             gaps.append(max(watch.values))
         means.append(np.mean(gaps))
-    # one narrow start scatters by a third: 8 seeds leave .12 in the logarithm, over log 16 = 2.77 a slope within .05; thrice that
-    assert np.log(means[1] / means[0]) / np.log(16) == pytest.approx(-1.0, abs=0.15)
+    # One start of 2048 scatters by 15 %: four leave .075 in the logarithm, over log 8 = 2.08 a slope within .04, and its mean
+    # lies 10 % high by the next order in m^-½: .05. RK4 at this dt adds 7e-8, 2 % of the smaller gap.
+    assert np.log(means[1] / means[0]) / np.log(8) == pytest.approx(-1.0, abs=0.15)
     for symmetric, slope in ((False, -1.0), (True, -2.0)):
         gaps = []
         for alpha in (8.0, 32.0):
