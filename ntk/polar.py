@@ -3,7 +3,7 @@
     u = p1 r cos φ,  v = p2 r cos(φ - ψ),  φ uniform, r ≥ 0 by its own law;  b = 0 or b ~ N(0, b_std²)
 
 (u, v) Gaussian: r e^{-r²/2} dr. w uniform on the unit sphere of R^d: r is the length of its projection on the plane, for
-r = sin θ the law (d - 2) sin θ cos^{d-3}θ dθ. The circle is cut where u = 0, v = 0 and u = v, b where u + b = 0 and v + b = 0, so
+r = sin θ the law (d - 2) sin θ cos^{d-3}θ dθ. The circle is cut where u = 0, v = 0 and u = v, b (biases.py) at -u and -v, so
 each piece is smooth even if σ' jumps at 0. Gauss–Legendre rules, doubled until two agree; nodes are drawn together, as t² or
 t²(3 - 2t), at r = 0 and at the ends of the arcs, where σ of wide arguments bends (tests: √q up to 1000).
 """
@@ -11,13 +11,15 @@ t²(3 - 2t), at r = 0 and at the ends of the arcs, where σ of wide arguments be
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from meanfield.activations import Activation
-from meanfield.backends.elementwise import values_and_slopes
+
+from . import biases
+from .biases import legendre
 
 ACCEPT = 1e-11  # a change by so much of √(Eσ(u)² Eσ(v)²) ends the refinement; the result is far better than the change
 REFUSE = 1e-9  # the largest change that passes when the finest rule is used up
@@ -25,7 +27,6 @@ ORDERS = (12, 24, 48, 96, 192, 384)
 WORK = 2**25  # function values for one pair (x, x'): no finer rule is tried
 ENTRIES = 2**20  # function values held at once
 RADIUS = 12.0  # of the Gaussian plane: r e^{-r²/2} = 6e-31 there, and σσ' may grow as e^{4r}
-BIAS_RADIUS = 9.0  # e^{-b²/2} = 3e-18 there
 
 Radii = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
@@ -40,13 +41,6 @@ class Rule(NamedTuple):
     b_std: float = 0.0
     line: bool = False
     tail: float = np.inf
-
-
-@cache
-def legendre(order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(order)
-    return (nodes + 1) / 2, weights / 2
 
 
 def _gaussian_radii(order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,8 +102,8 @@ def check_finite(sigma: Activation, values: np.ndarray) -> None:
 
 
 def _size(order: int, sigma: Activation, rule: Rule) -> int:
-    angles = 2 if rule.line else order * (6 if rule.b_std else 4)
-    return angles * rule.radii(order)[0].size * (3 * order if rule.b_std else 1)
+    angles = 2 if rule.line else order * (6 if rule.b_std and not sigma.smooth else 4)
+    return angles * rule.radii(order)[0].size * biases.points(sigma, rule.b_std, order)
 
 
 def _sums(
@@ -122,31 +116,29 @@ def _sums(
     step = max(1, ENTRIES // _size(order, sigma, rule))
     for first in range(0, len(psi), step):
         rows = slice(first, first + step)
-        phi, weight = _angles(p1[rows], p2[rows], psi[rows], rule, order)
+        phi, weight = _angles(p1[rows], p2[rows], psi[rows], rule, order, kinked=not sigma.smooth)
         u = (p1[rows, None] * np.cos(phi))[:, :, None] * r
         v = (p2[rows, None] * np.cos(phi - psi[rows, None]))[:, :, None] * r
         weight = (weight[:, :, None] * r_weight).reshape(len(phi), -1)
-        u, v = u.reshape(weight.shape), v.reshape(weight.shape)
-        if rule.b_std:
-            b, b_weight = _biases(u, v, rule.b_std, order)
-            weight = (weight[:, :, None] * b_weight).reshape(len(phi), -1)
-            u, v = ((z[:, :, None] + b).reshape(weight.shape) for z in (u, v))
-        for k, (f1, f2) in enumerate(zip(values_and_slopes(sigma, u), values_and_slopes(sigma, v), strict=True)):
-            result[k, rows], power1, power2 = (np.einsum("ij,ij,ij->i", weight, f, g) for f, g in ((f1, f2), (f1, f1), (f2, f2)))
+        means = biases.means(sigma, u.reshape(weight.shape), v.reshape(weight.shape), rule.b_std, order)
+        for k, products in enumerate(means):
+            result[k, rows], power1, power2 = (np.einsum("ij,ij->i", weight, product) for product in products)
             scale[k, rows] = np.sqrt(power1) * np.sqrt(power2)
             if outer.any():
-                far = [(f * f * weight).reshape(len(phi), -1, len(r))[:, :, outer].sum(axis=(1, 2)) for f in (f1, f2)]
+                far = [(weight * square).reshape(len(phi), -1, len(r))[:, :, outer].sum(axis=(1, 2)) for square in products[1:]]
                 tail[k, rows] = np.sqrt(far[0]) * np.sqrt(far[1])
     return result, scale, tail
 
 
-def _angles(p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes φ (n, count) and weights that sum to 1, between the angles where u, v, or with a bias u - v change sign."""
+def _angles(
+    p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int, kinked: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes φ (n, count) and weights that sum to 1, cut where u and v, with a bias and a kink also u - v, change sign."""
     if rule.line:
         return np.tile([0.0, np.pi], (len(psi), 1)), np.full((len(psi), 2), 0.5)
     quarter = np.full(len(psi), np.pi / 2)
     cuts = [-quarter, psi - quarter, quarter, psi + quarter, 3 * quarter]
-    if rule.b_std:
+    if rule.b_std and kinked:
         equal = np.arctan2(p1 - p2 * np.cos(psi), p2 * np.sin(psi))
         cuts += [equal, equal + np.pi]
     edges = np.sort(np.stack(cuts, axis=1), axis=1)
@@ -155,14 +147,3 @@ def _angles(p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: 
     length = np.diff(edges, axis=1)[:, :, None]
     phi = edges[:, :-1, None] + length * nodes
     return phi.reshape(len(psi), -1), (length * weights / (2 * np.pi)).reshape(len(psi), -1)
-
-
-def _biases(u: np.ndarray, v: np.ndarray, b_std: float, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes b (*u.shape, 3 order) and weights of N(0, b_std²), cut at -u and -v."""
-    end = np.full(u.shape, BIAS_RADIUS * b_std)
-    cuts = np.clip(np.stack([-end, np.minimum(-u, -v), np.maximum(-u, -v), end], axis=-1), -end[..., None], end[..., None])
-    nodes, weights = legendre(order)
-    length = np.diff(cuts, axis=-1)[..., None]
-    b = cuts[..., :-1, None] + length * nodes
-    weight = length * weights * np.exp(-0.5 * (b / b_std) ** 2) / (b_std * np.sqrt(2 * np.pi))
-    return b.reshape(*u.shape, -1), weight.reshape(*u.shape, -1)

@@ -17,6 +17,7 @@ from meanfield.backends.elementwise import values_and_slopes
 from . import polar
 
 TERMS = (32, 128, 512)
+FEW = 200  # pairs that are left to polar coordinates sooner than take the longest series
 HALF_WIDTH = 18.0  # of the integrals of the coefficients: e^{-z²/4} = 7e-36 there, room for σ = e^{2z}
 POINTS = (128, 8192)  # of the trapezoidal rule, first and last; its error falls exponentially for an analytic σ
 ENTRIES = 2**21  # function values held at once
@@ -64,48 +65,58 @@ def hermite(sigma: Activation, s: np.ndarray, terms: int) -> tuple[np.ndarray, n
     """c_k(s) = E[f(s z) he_k(z)], he_k = He_k/√k!, k < terms, of f = σ and f = σ': (2, n, terms) for s (n,), by the trapezoidal
     rule; E f(s z)² (2, n); and the error of the coefficients (2, n), in norm: what the last halving of the step changed, and what
     lies beyond the ends as judged by f² there."""
-    points, before = POINTS[0], None
+    points, coefficients, power = POINTS[0], np.zeros((2, s.size, terms)), np.zeros((2, s.size))
     while True:
-        z = np.linspace(-HALF_WIDTH, HALF_WIDTH, points + 1)
+        halved = points > POINTS[0]  # then the midpoints are all that is new
+        z = np.linspace(-HALF_WIDTH, HALF_WIDTH, points + 1)[1 if halved else 0 :: 2 if halved else 1]
         basis = np.empty((terms, z.size))  # he_k(z) e^{-z²/4}
         basis[0] = np.exp(-z * z / 4)
         basis[1] = z * basis[0]
         for k in range(1, terms - 1):
             basis[k + 1] = (z * basis[k] - np.sqrt(k) * basis[k - 1]) / np.sqrt(k + 1)
-        weight = np.exp(-z * z / 4) * (2 * HALF_WIDTH / points / np.sqrt(2 * np.pi))
-        projection = (basis * weight).T
-        coefficients, power, ends = np.empty((2, s.size, terms)), np.empty((2, s.size)), np.empty((2, s.size))
+        weight = basis[0] * (2 * HALF_WIDTH / points / np.sqrt(2 * np.pi))
+        new, new_power, ends = np.empty((2, s.size, terms)), np.empty((2, s.size)), np.empty((2, s.size))
         step = max(1, ENTRIES // z.size)
         for first in range(0, s.size, step):
             rows = slice(first, first + step)
             functions = np.stack(values_and_slopes(sigma, s[rows, None] * z))
-            coefficients[:, rows] = functions @ projection
-            power[:, rows] = np.square(functions) @ (basis[0] * weight)
-            ends[:, rows] = np.square(functions[:, :, [0, -1]]).sum(axis=-1) * np.exp(-(HALF_WIDTH**2) / 2)
-        if before is not None:
-            error = np.linalg.norm(coefficients - before, axis=-1)
-            if points >= POINTS[1] or not (error > 1e-13 * np.sqrt(power)).any():
-                return coefficients, power, error + np.sqrt(ends)
-        points, before = 2 * points, coefficients
+            new[:, rows] = (functions * weight) @ basis.T
+            new_power[:, rows] = np.square(functions) @ (basis[0] * weight)
+            ends[:, rows] = np.square(functions[:, :, [0, -1]]).sum(axis=-1) * np.exp(-(z[0] ** 2) / 2)
+        error = np.linalg.norm(new - coefficients / 2, axis=-1)
+        coefficients, power = new + coefficients / 2, new_power + power / 2
+        if halved and (points >= POINTS[1] or not (error > 1e-13 * np.sqrt(power)).any()):
+            return coefficients, power, error + np.sqrt(ends)
+        points *= 2
 
 
-def mehler(sigma: Activation, s1: np.ndarray, s2: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mehler(sigma: Activation, s1: np.ndarray, s2: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, ...]:
     """Σ_{k<N} ρ^k c_k(s1) c_k(s2); the rest is at most |ρ|^N √(r1 r2), r = E f² - Σ_{k<N} c_k². -> (result, error, scale)."""
     scales, where = np.unique(np.concatenate([s1.reshape(-1), s2.reshape(-1)]), return_inverse=True)
     where1, where2 = where[: s1.size].reshape(s1.shape), where[s1.size :].reshape(s2.shape)
+    shape = rho.shape
+    result, error, scale = np.empty((3, 2, rho.size))
+    rows, columns, rho = (np.broadcast_to(array, shape).reshape(-1) for array in (where1, where2, rho))
+    todo = np.arange(rho.size)
     for terms in TERMS:
+        if terms == TERMS[-1] and todo.size < FEW:
+            break
         coefficients, power, wrong = hermite(sigma, scales, terms)
         polar.check_finite(sigma, power)
-        rest = np.sqrt(np.maximum(power - np.square(coefficients).sum(axis=-1), 4e-16 * power))
-        root = np.sqrt(power)
-        scale = root[:, where1] * root[:, where2]
-        error = np.abs(rho) ** terms * (rest[:, where1] * rest[:, where2])
-        error += wrong[:, where1] * root[:, where2] + root[:, where1] * wrong[:, where2] + 2e-15 * scale
-        if (error <= polar.ACCEPT * scale).all():
-            break
-    result = np.zeros((2, *rho.shape))
-    for total, c in zip(result, coefficients, strict=True):
+        rest, root = np.sqrt(np.maximum(power - np.square(coefficients).sum(axis=-1), 4e-16 * power)), np.sqrt(power)
+        i, j, r = rows[todo], columns[todo], rho[todo]
+        scale[:, todo] = root[:, i] * root[:, j]
+        bound = np.abs(r) ** terms * (rest[:, i] * rest[:, j])
+        bound += wrong[:, i] * root[:, j] + root[:, i] * wrong[:, j] + 2e-15 * scale[:, todo]
+        total = np.zeros((2, todo.size))
         for k in range(terms - 1, -1, -1):
-            total *= rho
-            total += c[where1, k] * c[where2, k]
-    return result, error, scale
+            c = np.ascontiguousarray(coefficients[:, :, k])
+            total *= r
+            total += c[:, i] * c[:, j]
+        same = (i == j) & (r == 1.0)  # E f² itself needs no series
+        result[:, todo] = np.where(same, power[:, i], total)
+        error[:, todo] = np.where(same, 2 * wrong[:, i] * root[:, i] + 2e-15 * scale[:, todo], bound)
+        todo = todo[(error[:, todo] > polar.ACCEPT * scale[:, todo]).any(axis=0)]
+        if not todo.size:
+            break
+    return tuple(array.reshape(2, *shape) for array in (result, error, scale))

@@ -79,9 +79,10 @@ def _diagonal(
     entering, theta = [], q
     for factor, offset in zip(scale, shift, strict=True):
         entering.append(q)
-        value, slope = duals.unchecked(sigma, q, q, q)
-        q = factor * value + offset
-        theta = q + factor * slope * theta
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, slope = duals.unchecked(sigma, q, q, q)
+            q = factor * value + offset
+            theta = q + factor * slope * theta
     if not np.isfinite(theta).all():
         raise ValueError("the kernel overflows: the inputs or the scales w_std, readout_w_std are too large for this depth.")
     return np.array(entering), q, theta
