@@ -12,7 +12,7 @@ ROWS = 1024
 
 def has_equal_rows(K: np.ndarray) -> bool:
     """Whether two rows of K are the same numbers: then K is singular, whatever its computed eigenvalues."""
-    return len({hashlib.blake2b(np.ascontiguousarray(row)).digest() for row in K}) < len(K)
+    return len({hashlib.blake2b(row.tobytes()).digest() for row in K}) < len(K)
 
 
 def causes(x: np.ndarray, K: np.ndarray, bound: float) -> tuple[tuple[str, ...], bool]:

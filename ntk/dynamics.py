@@ -88,7 +88,7 @@ class KernelFlow:
         counts = np.asarray(steps)
         if counts.ndim > 1 or counts.dtype.kind not in "iu" or (counts.size and counts.min() < 0):
             raise ValueError(f"steps must be an integer >= 0, or a one-dimensional array of them; got {steps!r}.")
-        if not isinstance(learning_rate, (int, float)) or not 0 < learning_rate < math.inf:
+        if not isinstance(learning_rate, (int, float, np.number)) or not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a positive number; got {learning_rate!r}.")
         if not self._modal:
             return self._by_slopes(self._descents(counts.ravel(), learning_rate), counts.shape)

@@ -102,6 +102,6 @@ def null_tolerance(values: np.ndarray, epsilon: float, given: float | None) -> f
     """What counts as zero among eigenvalues: n ε max|λ|, or a number >= 0 that was given."""
     if given is None:
         return float(len(values) * epsilon * np.abs(values).max())
-    if not isinstance(given, (int, float)) or not 0 <= given < math.inf:
+    if not isinstance(given, (int, float, np.number)) or not 0 <= given < math.inf:
         raise ValueError(f"tolerance must be a finite number >= 0, or None for n·eps·lambda_max; got {given!r}.")
     return float(given)

@@ -119,7 +119,7 @@ def mode_times(K: Any, epsilon: float, reduction: str = "mean", tolerance: float
 
     (n,), in the order of certificate(K).eigenvalues, ascending: the slowest first.
     """
-    if not isinstance(epsilon, (int, float)) or not 0 < epsilon < 1:
+    if not isinstance(epsilon, (int, float, np.number)) or not 0 < epsilon < 1:
         raise ValueError(f"epsilon must be the share of a mode that may be left, in (0, 1); got {epsilon!r}.")
     modes = Modes(K, tolerance=tolerance)
     rates = factor(reduction, len(modes.kernel)) * modes.values
@@ -152,7 +152,7 @@ def split(K: Any, residual: Any, cutoff: float, reduction: str = "mean", left: f
     """
     if not isinstance(cutoff, (int, float, np.number)) or not 0 < cutoff < math.inf:
         raise ValueError(f"cutoff must be an eigenvalue > 0 that separates information from nuisance; got {cutoff!r}.")
-    if not isinstance(left, (int, float)) or not 0 < left < 1:
+    if not isinstance(left, (int, float, np.number)) or not 0 < left < 1:
         raise ValueError(f"left must be the share of the information that may be left, in (0, 1); got {left!r}.")
     modes = Modes(K)
     r, chosen = columns(residual, modes.kernel, "residual"), modes.values >= cutoff
