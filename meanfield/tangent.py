@@ -13,7 +13,7 @@ from .functionals.risk import check_inputs
 from .network import Network
 from .state import State
 
-BLOCK_ENTRIES = 2**21  # neurons times samples in work at once: 16 MB for each array of them
+BLOCK_ENTRIES = 2**20  # neurons times samples in work at once: 8 MB for each array of them
 TILE = 2048  # samples times outputs on a side of H in work at once
 
 
