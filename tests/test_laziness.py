@@ -1,0 +1,201 @@
+"""The relative scale κ against dense derivatives and published values; the gap to the linearised run against its bound."""
+
+import math
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+import ntk
+from meanfield import activations
+from ntk import curvature
+from ntk.laziness import scale
+
+
+def dense_derivatives(network, state, x):
+    """Twin of ntk.curvature by differences of the scalar formulas: J (n K, P) and ∇²f (n K, P, P) in √p_k θ_k."""
+    sigma, K, s = network.sigma, state.outputs, network.scaling.output_scale(state.m)
+    columns = np.flatnonzero(network.trainable_columns(state.dim, K))
+    m, P = state.m, len(columns)
+    J, hessian = np.zeros((len(x) * K, m * P)), np.zeros((len(x) * K, m * P, m * P))
+    for k, i in np.ndindex(m, len(x)):
+        theta, xt = state.theta[k], np.append(x[i], 1.0)
+        z = theta[K:] @ xt
+        h = 1e-4
+        first, second = sigma.slope(z), (sigma.slope(z + h) - sigma.slope(z - h)) / (2 * h)
+        for c in range(K):
+            g, H = np.zeros(len(theta)), np.zeros((len(theta), len(theta)))
+            g[c], g[K:] = sigma.value(z), theta[c] * first * xt
+            H[c, K:] = H[K:, c] = first * xt
+            H[K:, K:] = theta[c] * second * np.outer(xt, xt)
+            block = slice(k * P, (k + 1) * P)
+            J[i * K + c, block] = s * math.sqrt(state.mass[k]) * g[columns]
+            hessian[i * K + c, block, block] = s * H[np.ix_(columns, columns)]
+    return J, hessian
+
+
+def largest_over_many_starts(hessian, rng, starts=200):
+    """sup |∇²f[v, v]| by the same alternation on the dense array, from many random starts."""
+    best = 0.0
+    for _ in range(starts):
+        v = rng.normal(size=hessian.shape[1])
+        for _ in range(60):
+            g = np.einsum("ipq,p,q->i", hessian, v, v)
+            A = np.einsum("i,ipq->pq", g / max(np.linalg.norm(g), 1e-300), hessian)
+            values, vectors = np.linalg.eigh(A)
+            v = vectors[:, np.abs(values).argmax()]
+        best = max(best, float(np.linalg.norm(np.einsum("ipq,p,q->i", hessian, v, v))))
+    return best
+
+
+@pytest.mark.parametrize("alpha", [1.0, 10.0, 100.0])
+def test_the_relative_scale_of_the_one_parameter_toy(alpha):
+    """TRUTHS.md, section 4: f_w = 1.7028143741, f_ww = 5.5052303148, κ = 1.8986323553 |y|/α, f(.4) = 0; to the digits given."""
+    x, w, y = 1.5, 0.4, 1.0
+    g = w * x + w**2 * x + math.sin(math.exp(0.1 * w))
+    g_w = x + 2 * w * x + 0.1 * math.exp(0.1 * w) * math.cos(math.exp(0.1 * w))
+    f, f_w, f_ww = g * (w - 0.4), g, 2 * g_w  # the factor w - .4 vanishes
+    assert (f_w, f_ww) == pytest.approx((1.7028143741, 5.5052303148), abs=1e-10)
+    assert scale(alpha * f - y, alpha * f_w, alpha * f_ww) == pytest.approx(1.8986323553 / alpha, rel=1e-10)
+
+
+@pytest.mark.parametrize("trainable", [("a", "w", "b"), ("a", "w"), ("w", "b"), ("w",)])
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_norms_are_those_of_the_dense_derivatives(rng, trainable, outputs):
+    """tanh, unequal masses. Differences of σ' err by 1e-8 in the twin; alternation may stop 1e-6 short of a maximum."""
+    mass = rng.uniform(0.5, 1.5, 4)
+    state = mf.State(rng.normal(size=(4, outputs + 3)), outputs=outputs, mass=mass / mass.sum())
+    network = mf.Network("tanh", scaling=mf.Scaling(0.7, 2.0), trainable=trainable)
+    x, y = rng.normal(size=(5, 2)), rng.normal(size=(5, outputs))
+    J, hessian = dense_derivatives(network, state, x)
+    found = ntk.relative_scale(network, state, x, y)
+    f = mf.GradientFlow(mf.EmpiricalRisk(network, x, y)).predict(state)
+    assert found.residual == pytest.approx(np.linalg.norm(f - y), rel=1e-12)
+    assert found.jacobian == pytest.approx(np.linalg.norm(J, 2), rel=1e-7)
+    assert found.hessian == pytest.approx(largest_over_many_starts(hessian, rng), rel=1e-5)
+    assert found.kappa == pytest.approx(found.residual * found.hessian / found.jacobian**2)
+    assert found.kappa <= found.upper
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_the_upper_bound_is_reached_by_one_sample_and_by_relu(rng, activation):
+    """n = 1: ∇²φ lives on the plane of a and ⟨w, x̃⟩. relu: no σ'', so ∇²φ is diag(σ') X̃ off the diagonal."""
+    x = rng.normal(size=(1 if activation == "tanh" else 6, 3))
+    state = mf.InitialLaw(dim=3, a="normal", b_std=0.5).sample(50, seed=1)
+    lower, upper = curvature.hessian_norm(mf.Network(activation), state, x)
+    assert lower == pytest.approx(upper, rel=1e-6)
+
+
+def test_second_derivatives_by_differences_look_away_from_kinks():
+    """σ'' of relu and leaky_relu is 0 beside the kink too; of the smooth ones to 1e-9."""
+    z = np.array([[-1.0, -1e-7, 0.0, 1e-7, 1.0]])
+    for name in ("relu", "leaky_relu"):
+        assert not curvature._second_derivative(activations.get(name), z).any()
+    exact = -2 * np.tanh(z) / np.cosh(z) ** 2
+    assert np.abs(curvature._second_derivative(activations.get("tanh"), z) - exact).max() < 1e-9
+    assert np.abs(curvature._second_derivative(activations.get("square"), z) - 2.0).max() < 1e-9
+
+
+def test_kappa_falls_as_one_over_alpha_and_as_one_over_root_m_in_the_ntk_scaling():
+    """Symmetric start, f_0 = 0: 1/α exactly. The largest of m Gaussian a makes it m^(-1/2) log^(1/2) m: slope in (-.5, -.35)."""
+    x = np.linspace(-1, 1, 8)[:, None]
+    y = np.cos(3 * x[:, 0])
+    law = mf.InitialLaw(dim=1, a="normal", b_std=1.0, symmetric=True)
+    state = law.sample(100, seed=0)
+    one, ten = (ntk.relative_scale(mf.Network("tanh", mf.Scaling(0.5, alpha)), state, x, y).kappa for alpha in (1.0, 10.0))
+    assert ten == pytest.approx(one / 10, rel=1e-6)
+    widths = [64, 256, 1024, 4096]
+    network = mf.Network("tanh", mf.NTK)
+    kappa = [np.mean([ntk.relative_scale(network, law.sample(m, seed), x, y).kappa for seed in range(8)]) for m in widths]
+    assert -0.52 < np.polyfit(np.log(widths), np.log(kappa), 1)[0] < -0.3
+
+
+def test_kappa_of_a_one_hidden_layer_tanh_net_without_prefactor_falls_as_one_over_m():
+    """TRUTHS.md, section 4: f = Σ_k b_k tanh(w_k x), b ~ N(0, 1/m), is γ = 0 with a_std = m^(-1/2).
+
+    ‖∇f‖² = Σ_k (tanh² + …) ~ m, ‖∇²f‖ = O(1). |f_0 - y| scatters by a third, over 40 seeds by 5 %: slope ± .07 / log 64.
+    """
+    widths, x, y = [64, 256, 1024, 4096], np.ones((1, 1)), np.array([2.0])
+    network = mf.Network("tanh", mf.Scaling(0.0), trainable=("a", "w"))
+    kappa = [
+        np.mean(
+            [
+                ntk.relative_scale(network, mf.InitialLaw(dim=1, a="normal", a_std=m**-0.5).sample(m, seed), x, y).kappa
+                for seed in range(40)
+            ]
+        )
+        for m in widths
+    ]
+    assert np.polyfit(np.log(widths), np.log(kappa), 1)[0] == pytest.approx(-1.0, abs=0.05)
+
+
+def recorded(path, gamma, activation="tanh", reduction="mean", t_end=20.0, outputs=1, frames=40, m=400, **options):
+    x = np.linspace(-1, 1, 10)[:, None]
+    y = np.stack([np.sin(3 * x[:, 0] + c) for c in range(outputs)], axis=1)
+    network = mf.Network(activation, scaling=mf.Scaling(gamma))
+    state = mf.InitialLaw(dim=1, outputs=outputs, b_std=1.0, symmetric=True).sample(m, seed=0)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y, reduction=reduction, **options))
+    observers = [mf.Recorder(path, mf.evenly(frames))]
+    mf.simulate(flow, state, mf.RK4, dt="auto", t_end=t_end, observers=observers, progress=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("gamma", "activation", "reduction", "outputs"),
+    [(0.5, "tanh", "mean", 1), (0.75, "relu", "mean", 1), (1.0, "erf", "mean", 2), (1.0, "tanh", "sum", 1)],
+)
+def test_the_bound_lies_above_the_measured_gap(h5_path, gamma, activation, reduction, outputs):
+    """Grönwall, mode by mode. RK4 with a tenth of the stable step errs by 1e-5 of |f_0 - y| at most."""
+    path = recorded(h5_path, gamma, activation, reduction, 20.0 if reduction == "mean" else 2.0, outputs)
+    found = ntk.laziness(path)
+    assert np.all(found.gap <= found.bound + 1e-5 * found.start)
+    assert found.gap[0] < 1e-12 and found.bound[0] == 0 and found.drift[0] == 0
+    # the triangle inequality under the integral loses little here: the bound is of the gap's size
+    assert found.bound.max() < 5 * found.gap.max() + 1e-3 * found.start
+
+
+def test_the_verdict_tells_the_lazy_run_from_the_rich_one(tmp_path):
+    lazy = ntk.laziness(recorded(tmp_path / "lazy.h5", 0.5, m=4000))
+    rich = ntk.laziness(mf.Trajectory(recorded(tmp_path / "rich.h5", 1.0, t_end=200.0)))
+    assert lazy.regime == "lazy" and rich.regime == "rich"
+    assert lazy.verdict.startswith("Lazy, certified by the bound: ") and "kernel drift" in lazy.verdict
+    assert rich.verdict.startswith("Rich: ") and "kappa = " in rich.verdict
+    assert lazy.kappa.kappa < 0.2 < rich.kappa.kappa
+
+
+def test_the_gap_is_that_of_the_linearised_network_run_by_the_engine(h5_path):
+    """f_lin by KernelFlow with H_0 and by RK4 on ntk.linearise: the same to RK4's error."""
+    path = recorded(h5_path, 1.0)
+    with mf.Trajectory(path) as run:
+        network, data, end = run.network, run.data, run[-1]
+        start = run[0]
+    linear = mf.GradientFlow(ntk.linearise(network, start).risk(data.x, data.y))
+    last = mf.simulate(linear, start, mf.RK4, dt="auto", t_end=end.t, progress=False)
+    f = mf.GradientFlow(mf.EmpiricalRisk(network, data.x, data.y)).predict(end)
+    gap = np.sqrt(np.mean(np.square(f - linear.predict(last))))
+    assert ntk.laziness(path).gap[-1] == pytest.approx(gap, rel=1e-4)
+
+
+def test_without_a_hessian_there_is_no_kappa_and_a_note_says_why(h5_path):
+    network = mf.Network("relu", scaling=mf.NTK, trainable=("w",))
+    x = np.eye(3)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.ones(3)))
+    state = mf.InitialLaw(dim=3).sample(50, seed=0)
+    mf.simulate(flow, state, mf.RK4, dt="auto", t_end=5.0, observers=[mf.Recorder(h5_path, mf.evenly(5))], progress=False)
+    found = ntk.laziness(h5_path)
+    assert found.kappa is None and "jumps" in found.note and "No kappa" in str(found) and "kappa =" not in found.verdict
+    assert ntk.relative_scale(mf.Network("relu", trainable=("a",)), state, x, np.ones(3)).kappa == 0.0  # linear in a
+
+
+def test_runs_that_the_theory_is_not_about_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"ridge 0.1; the bound is for the squared loss without ridge"):
+        ntk.laziness(recorded(tmp_path / "ridge.h5", 1.0, ridge=0.1))
+    with pytest.raises(ValueError, match=r"has loss 'huber'"):
+        ntk.laziness(recorded(tmp_path / "huber.h5", 1.0, loss="huber"))
+    with pytest.raises(ValueError, match=r"frame\(s\); record three at least"):
+        ntk.laziness(recorded(tmp_path / "short.h5", 1.0, frames=2))
+    with pytest.raises(TypeError, match="needs an mf.Network and an mf.State"):
+        ntk.relative_scale(mf.Network(), np.ones((3, 3)), np.ones((1, 1)), np.ones(1))
+    with pytest.raises(ValueError, match="nothing to train"):
+        state = mf.InitialLaw(dim=1).sample(4)
+        ntk.relative_scale(mf.Network(trainable=()), state, np.ones((1, 1)), np.ones(1))
