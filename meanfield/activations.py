@@ -7,11 +7,12 @@ They must let NaN through (write `0.0 if z < 0.0 else z`, not `z if z > 0.0 else
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, erf, exp, log1p, sin, tanh
+
+from .nearest import hint
 
 TWO_OVER_SQRT_PI = 1.1283791670955126
 INV_SQRT_2 = 0.7071067811865476
@@ -182,8 +183,5 @@ def get(activation: str | Activation) -> Activation:
             return leaky_relu(float(match[1]))
         except ValueError:
             raise ValueError(f'the slope in {activation!r} is not a number; write for example "leaky_relu(0.2)".') from None
-    nearest = difflib.get_close_matches(activation, TABLE, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(
-        f"unknown activation {activation!r}.{hint} Known: {', '.join(TABLE)}; or pass an mf.Activation(name, value, slope)."
-    )
+    known = f"Known: {', '.join(TABLE)}; or pass an mf.Activation(name, value, slope)."
+    raise ValueError(f"unknown activation {activation!r}.{hint(activation, TABLE)} {known}")

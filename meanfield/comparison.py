@@ -123,6 +123,8 @@ def _errors(settings: dict[str, Any], network: Network, data: Any, end: State) -
     """R and, for labels, the share of wrong ones, on the training and on the test set."""
     found: dict[str, float | None] = {}
     functional = settings["functional"]
+    if functional["kind"] != "EmpiricalRisk":
+        raise ValueError(f"the run descends a {functional['kind']}, which its file alone cannot evaluate.")
     for kind, x, y in (("train", data.x, data.y), ("test", data.x_test, data.y_test)):
         if x is None:
             found[f"{kind} risk"] = found[f"{kind} error"] = None

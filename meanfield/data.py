@@ -6,7 +6,6 @@ Every maker returns a Dataset: x, y, x_test, y_test, checked, and an origin that
 from __future__ import annotations
 
 import csv
-import difflib
 import inspect
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from .bundled import breast_cancer, diabetes, digits, iris, wine
 from .dataset import Dataset
+from .nearest import hint
 from .preparation import prepare, split, transform
 from .tasks import gaussian_mixture, kink, parity, single_index, teacher_student, two_points
 
@@ -53,18 +53,16 @@ def get(name: str, **options: Any) -> Dataset:
     elif name in MAKERS:
         maker = MAKERS[name]
     else:
-        nearest = difflib.get_close_matches(name, MAKERS, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"unknown data set {name!r}.{hint} Known: {', '.join(MAKERS)}; or a file {', '.join(EXTENSIONS)}.")
+        raise ValueError(
+            f"unknown data set {name!r}.{hint(name, MAKERS)} Known: {', '.join(MAKERS)}; or a file {', '.join(EXTENSIONS)}."
+        )
     parameters = inspect.signature(maker).parameters
     known = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
     if len(known) < len(parameters):
         known += [key for key in inspect.signature(prepare).parameters if key != "data"]
     for option in options:
         if option not in known:
-            nearest = difflib.get_close_matches(option, known, n=1)
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"{name} has no option {option!r}.{hint} Its options: {', '.join(known) or 'none'}.")
+            raise ValueError(f"{name} has no option {option!r}.{hint(option, known)} Its options: {', '.join(known) or 'none'}.")
     missing = [
         key for key in known if key in parameters and parameters[key].default is inspect.Parameter.empty and key not in options
     ]

@@ -6,12 +6,13 @@ the outputs of a sample, so its functions take the whole row: value(f_row, class
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log, log1p
 
 import numpy as np
+
+from .nearest import hint
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,7 @@ def get(loss: str | Loss) -> Loss:
         raise TypeError(f"loss must be a name or an mf.Loss; got {loss!r}.")
     if loss in TABLE:
         return TABLE[loss]
-    nearest = difflib.get_close_matches(loss, TABLE, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"unknown loss {loss!r}.{hint} Known: {', '.join(TABLE)}.")
+    raise ValueError(f"unknown loss {loss!r}.{hint(loss, TABLE)} Known: {', '.join(TABLE)}.")
 
 
 def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:

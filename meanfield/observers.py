@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -14,7 +13,9 @@ import numpy as np
 from . import schedules
 from .dataset import Dataset
 from .flow import GradientFlow
+from .functionals.risk import EmpiricalRisk
 from .marching import March
+from .nearest import hint
 from .state import State
 
 
@@ -67,7 +68,7 @@ def balanced(flow: GradientFlow, start: State) -> bool:
     """Whether |w|² + b² - p|a|² is conserved for each neuron: σ p-homogeneous, a and w trained, b trained or zero, no ridge."""
     trained = flow.network.trainable
     bias_is_fine = "b" in trained or not start.b.any()
-    homogeneous = flow.network.sigma.homogeneity is not None
+    homogeneous = flow.network.sigma.homogeneity is not None and isinstance(flow.functional, EmpiricalRisk)
     return homogeneous and {"a", "w"} <= set(trained) and bias_is_fine and flow.functional.ridge == 0
 
 
@@ -130,9 +131,9 @@ class Series:
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(f"a series needs a name without a slash; got {name!r}.")
         if function is None and name not in MEASURES:
-            near = difflib.get_close_matches(name, MEASURES, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"no built-in series {name!r}.{hint} Known: {', '.join(MEASURES)}; or pass function(flow, state).")
+            raise ValueError(
+                f"no built-in series {name!r}.{hint(name, MEASURES)} Known: {', '.join(MEASURES)}; or pass function(flow, state)."
+            )
         if function is not None and not callable(function):
             raise TypeError(f"function must be callable as function(flow, state); got {function!r}.")
         self.name, self.schedule, self.function = name, schedules.check(schedule), function

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,7 +16,9 @@ from tqdm import tqdm
 from . import activations, integrators, losses, schedules
 from .backends.formulas import fingerprint
 from .flow import GradientFlow
+from .functionals.risk import EmpiricalRisk
 from .integrators import Adaptive, RungeKutta
+from .interruption import Interrupted, signals
 from .marching import Diverged, March
 from .observers import Moment, Recorder, Series, measures
 from .recording import Recording
@@ -26,14 +26,6 @@ from .schedules import Due, Span
 from .state import State
 
 SEGMENT_BYTES = 64 * 2**20  # frames waiting in memory are published at this size, whatever the clock says
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run stopped by Ctrl-C or a termination signal, after its checkpoint. `state` is where it stopped."""
-
-    def __init__(self, message: str, state: State) -> None:
-        super().__init__(message)
-        self.state = state
 
 
 class Run:
@@ -94,7 +86,7 @@ class Run:
             self._restore(memory)
         self._announce()
         stops = np.array(sorted({t for s in self._schedules() if isinstance(s, schedules.at_times) for t in s.times}))
-        with _signals() as received, self._bar() as bar:
+        with signals() as received, self._bar() as bar:
             if memory is None:
                 self._observe(recording)
             while not (received or march.done):
@@ -245,7 +237,7 @@ class Run:
 
 def user_written(flow: GradientFlow) -> list[str]:
     """The formulas of a flow that no file can hold; ValueError for one that goes by the name of another, a built-in."""
-    names = []
+    names = [] if isinstance(flow.functional, EmpiricalRisk) else [type(flow.functional).__name__]
     formulas: list[Any] = [(flow.network.sigma, activations.get), (flow.functional.loss, losses.get)]
     for given, get in formulas:
         try:
@@ -256,27 +248,6 @@ def user_written(flow: GradientFlow) -> list[str]:
         if any(fingerprint(getattr(given, part)) != fingerprint(getattr(known, part)) for part in ("value", "slope")):
             raise ValueError(f"{given.name!r} is a built-in, and this is another formula: give it a name of its own.")
     return names
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; outside the main thread no handler is set."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def handler(number: int, frame: Any) -> None:
-        if received:  # asked twice: do not wait for the step
-            raise KeyboardInterrupt
-        received.append(number)
-
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
 
 
 def _say(text: str) -> None:

@@ -14,11 +14,12 @@ from . import integrators, schedules
 from .durable import canonical_json
 from .flow import GradientFlow
 from .integrators import Adaptive, RungeKutta
+from .interruption import Interrupted
 from .marching import Diverged
 from .observers import MEASURES, Recorder, Series, StopOnNonFinite
 from .provenance import provenance
 from .recording import Recording, unfinished
-from .running import Interrupted, Run
+from .running import Run
 from .state import State
 from .trajectory import Trajectory
 

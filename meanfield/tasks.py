@@ -7,7 +7,6 @@ added to the training labels only: test labels are the target f* itself, so that
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from numpy.polynomial.hermite_e import hermeval
 from . import activations
 from .activations import Activation
 from .dataset import Dataset
+from .nearest import hint
 from .noise import DATA, normals
 
 TRAIN, TEST, TARGET = 0, 1, 2
@@ -219,9 +219,9 @@ def _link(link: Any) -> tuple[Target, str]:
     try:
         sigma = activations.get(link)
     except ValueError:
-        nearest = difflib.get_close_matches(link, known, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"single_index: unknown link {link!r}.{hint} Known: {', '.join(known)}; or pass a function.") from None
+        raise ValueError(
+            f"single_index: unknown link {link!r}.{hint(link, known)} Known: {', '.join(known)}; or pass a function."
+        ) from None
     return lambda z: _evaluate(sigma, z), link
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module of meanfield imports only from its own line and the lines above. A sub-package is one entry. New modules go here.
 LAYERS = """
+    nearest
     activations losses scaling noise
     network state initial dataset preparation tasks bundled data
     backends
@@ -24,7 +25,7 @@ LAYERS = """
     integrators schedules
     couplings potentials w2_bounds wasserstein
     durable layout pieces parts memory stored_data provenance trajectory publishing recording
-    marching observers diagnostics comparison inspection running simulation
+    interruption marching observers diagnostics comparison inspection running simulation
 """
 
 # Where a dependency may be imported: files, or folders ending in a slash.

@@ -15,7 +15,6 @@ fma is asked for by name, not hoped for. (A machine without one computes the sam
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import math
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..nearest import hint
 from .intrinsics import copysign, exponent, fma, half_turn_sign, odd_sign, polynomial, two_to
 
 _compile = njit(error_model="numpy", fastmath=False, forceinline=True)
@@ -214,10 +214,8 @@ def get(name: str, dtype: str) -> Any:
     """The numba dispatcher of that function; it takes and returns scalars of that dtype, and is always inlined."""
     if (name, dtype) not in TABLE:
         names, dtypes = (list(dict.fromkeys(key[i] for key in TABLE)) for i in (0, 1))
-        nearest = difflib.get_close_matches(str(name), names, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest and name not in names else ""
         known = f"{', '.join(names)} in {' and '.join(dtypes)}"
-        raise ValueError(f"no elementary function {name!r} in {dtype!r}.{hint} Known: {known}.")
+        raise ValueError(f"no elementary function {name!r} in {dtype!r}.{hint(name, names)} Known: {known}.")
     return _compile(TABLE[name, dtype])
 
 
