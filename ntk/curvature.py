@@ -85,9 +85,9 @@ def _search(
             vectors.append(np.hstack(v))
             best = max(best, float(value.max()))
     top = np.argsort(-np.concatenate(values), kind="stable")[:FEW]
-    v = np.split(np.vstack(vectors)[top], [K], axis=1)
+    outer_part, inner_part = np.split(np.vstack(vectors)[top], [K], axis=1)
     block = _block(network.sigma, theta[np.concatenate(numbers)[top]], K, x)
-    return float(_ascend(block, inner, trains_a, (v[0], v[1]), SWEEPS, rtol)[0].max())
+    return float(_ascend(block, inner, trains_a, (outer_part, inner_part), SWEEPS, rtol)[0].max())
 
 
 def _block(sigma: Activation, theta: np.ndarray, K: int, x: np.ndarray) -> _Block:
