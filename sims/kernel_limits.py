@@ -33,7 +33,7 @@ QUESTION = "How wide must a network be before its tangent kernel predicts what i
 
 @settings.settings
 class Repeated:
-    """Two more networks, at γ = 1/2 and 1, that see one input of nine twice, with labels +1 and -1; summed loss."""
+    """Two more networks, at γ = 1/2 and 1, that see one of seven inputs twice, with labels +1 and -1; summed loss."""
 
     m: Annotated[int, settings.at_least(2)] = 1024
     """Their width, even."""
@@ -62,7 +62,7 @@ class Config:
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of the neurons."""
     repeated: Repeated = Repeated()
-    """Two more networks, at γ = 1/2 and 1, that see one input of nine twice, with labels +1 and -1; summed loss."""
+    """Two more networks, at γ = 1/2 and 1, that see one of seven inputs twice, with labels +1 and -1; summed loss."""
 
     def __post_init__(self) -> None:
         if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
@@ -112,10 +112,10 @@ def dataset(config: Config) -> mf.data.Dataset:
 
 
 def one_input_twice() -> mf.data.Dataset:
-    """Eight points of the circle and the first of them again, with the label turned round."""
-    angles = 2 * np.pi * np.arange(8) / 8 + 0.1
+    """Seven points of the circle, no two of them opposite, and the first again, with the label turned round."""
+    angles = 2 * np.pi * np.arange(7) / 7
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    y = np.array([1.0, 1.0, -1.0, 1.0, -1.0, -1.0, 1.0, -1.0])
+    y = np.array([1.0, 1.0, -1.0, 1.0, -1.0, -1.0, 1.0])
     return mf.data.Dataset(np.vstack([x, x[:1]]), np.append(y, -y[0]), name="repeated")
 
 

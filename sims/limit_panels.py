@@ -76,7 +76,7 @@ def _draw_floor(ax: Any, results: Results) -> None:
     ax.set_ylim(0, None)
     if not results.duplicates:
         return
-    verdict = f"One input with both labels ±1: the null space of H∞ keeps {floor:.3g} for ever, of any width "
+    verdict = f"One input with both labels ±1: the loss stops at {floor:.3g}, the part of the labels in the null space of H∞ "
     verdict += f"(lowest: {smallest:.6g})."
     figures.panel(ax, "What is never learnt", verdict)
     ax.legend(loc="upper right")
