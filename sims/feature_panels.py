@@ -38,7 +38,7 @@ def _draw_law(ax: Any, results: Results) -> None:
     errors, d, m = np.array(results.errors), results.dim, results.m
     law = scipy.stats.beta((d - m) / 2, m / 2)
     grid = np.linspace(0, 1, 400)[1:-1]
-    ax.hist(errors, bins=np.linspace(0, 1, 61), density=True, color=GREY, label=f"{len(errors)} draws")
+    ax.hist(errors, bins=np.linspace(0, 1, 61), density=True, color=GREY, histtype="stepfilled", label=f"{len(errors)} draws")
     ax.plot(grid, law.pdf(grid), color=COLOURS[0], label=f"Beta({(d - m) / 2:g}, {m / 2:g})")
     ax.set_xlabel("smallest mean squared error")
     ax.set_ylabel("density")
@@ -70,7 +70,7 @@ def _draw_width(ax: Any, results: Results) -> None:
 
 
 def _draw_training(ax: Any, results: Results) -> None:
-    left, floor = {}, 0.0
+    left, floor, most = {}, 0.0, 1.0
     for number, name in enumerate(results.files):
         with mf.Trajectory(results.folder / name) as run:
             series, first = run.series("risk"), run[0]
@@ -78,14 +78,14 @@ def _draw_training(ax: Any, results: Results) -> None:
             trains = " and ".join(run.network.trainable)
         floor = bounds.distance2(first.w, beta)
         error = 2 * series.values
-        left[trains] = float(error[-1])
+        left[trains], most = float(error[-1]), max(most, float(error[1]))
         figures.lines(ax, [Curve(f"{trains} trained", series.times[1:], error[None, 1:], number)], "", "")
     ax.axhline(floor, color="0.5", linewidth=1.2, linestyle=LINES[3], label="bound for these features")
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_ylim(max(1e-6, 0.5 * min(left.values())), 2)
+    ax.set_ylim(max(1e-6, 0.5 * min(left.values())), 1.5 * most)
     ax.set_xlabel("flow time t")
     ax.set_ylabel("mean squared error")
     ax.legend(loc="lower left")
-    ends = ", ".join(f"{value:.2g} with {name} trained" for name, value in left.items())
+    ends = ", ".join(f"{'< 1e-6' if value < 1e-6 else f'{value:.3g}'} with {name} trained" for name, value in left.items())
     figures.panel(ax, "Frozen and moving features", f"Bound {floor:.3f}; left at the end: {ends}.")

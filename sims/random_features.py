@@ -44,7 +44,7 @@ class Config:
     """Numbers of features m/d at which the mean error is measured."""
     repeats: Annotated[int, settings.at_least(2)] = 30
     """Draws for each of these."""
-    time: Annotated[float, settings.above(0)] = 1000.0
+    time: Annotated[float, settings.above(0)] = 100.0
     """Flow time of the two networks."""
 
     def __post_init__(self) -> None:
