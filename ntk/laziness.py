@@ -38,8 +38,8 @@ def relative_scale(network: Network, state: State, x: Any, y: Any) -> RelativeSc
     The relative change of ∇f over the way that the linearised model has to go. Chizat, Oyallon and Bach (2019), section 1;
     THEORY.md, section 3. x (n, d); y (n,) or (n, K). ‖∇f‖ = s √λ_max(H) by Lanczos iteration on H·v, ‖∇²f‖ by
     ntk.curvature, neither matrix formed. The metrics (∫|v|² dμ and the Euclidean one on f) cancel: any multiple gives the same κ.
-    With a smooth σ κ ~ log(m)^½/m^½ at γ = 1/2, O(1) at γ = 1. For a σ with kinks ∇²f is that of almost every θ, which leaves
-    the kinks out. Raises where y does not fit, nothing trains, or σ has kinks and a is frozen.
+    For a smooth σ κ ~ m^(-1/2) at γ = 1/2 (times log^½ m for Gaussian a), O(1) at γ = 1. Where σ has kinks, ∇²f is that of
+    almost every θ, which leaves the kinks out. Raises where y does not fit, nothing trains, or σ has kinks and a is frozen.
     """
     if not isinstance(network, Network) or not isinstance(state, State):
         found = f"{type(network).__name__}, {type(state).__name__}"
@@ -132,6 +132,8 @@ def laziness(run: Any) -> Laziness:
     H0 = empirical(network, first, risk.x)
     modes, c, n = Modes(H0, name="H_0"), risk.factor, risk.n
     f0 = flow.predict(first)
+    if not np.any(f0 - risk.y):
+        raise ValueError(f"{run.path} starts with f_0 = y: nothing is trained, and nothing is lazy or rich.")
     times = run.times - run.times[0]
     linear = KernelFlow(H0, risk.y, f0=f0, reduction=risk.reduction).at(times).train
     forcing, gap, drifts = [], [], []

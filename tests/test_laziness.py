@@ -199,3 +199,21 @@ def test_runs_that_the_theory_is_not_about_are_refused(tmp_path):
     with pytest.raises(ValueError, match="nothing to train"):
         state = mf.InitialLaw(dim=1).sample(4)
         ntk.relative_scale(mf.Network(trainable=()), state, np.ones((1, 1)), np.ones(1))
+
+
+def test_a_float32_run_is_measured_in_float64(h5_path):
+    """Its own rounding is in the gap, 1e-6 of f at most, and no more than that above the bound."""
+    x = np.linspace(-1, 1, 6)[:, None]
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("erf"), x, np.cos(x[:, 0])), dtype="float32")
+    state = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(64, seed=0)
+    mf.simulate(flow, state, mf.RK4, dt="auto", t_end=5.0, observers=[mf.Recorder(h5_path, mf.evenly(20))], progress=False)
+    found = ntk.laziness(h5_path)
+    assert np.all(found.gap <= found.bound + 1e-5 * found.start) and found.gap.max() > 1e-3
+
+
+def test_a_run_that_starts_at_its_labels_is_refused(h5_path):
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), np.ones((1, 1)), np.zeros(1)))
+    state = mf.InitialLaw(dim=1, symmetric=True).sample(4, seed=0)
+    mf.simulate(flow, state, mf.RK4, dt=0.1, t_end=1.0, observers=[mf.Recorder(h5_path, mf.evenly(5))], progress=False)
+    with pytest.raises(ValueError, match="starts with f_0 = y"):
+        ntk.laziness(h5_path)
