@@ -221,7 +221,8 @@ class CPU:
         return buffer
 
     def _work(self, theta: np.ndarray, samples: Samples) -> int:
-        return theta.size * samples.n
+        """Operations to share out; none for a single shard, which one thread works anyway."""
+        return theta.size * samples.n if self.shards(theta.shape[0]) > 1 else 0
 
     def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
         tiles, _, size = samples.tiles.shape
