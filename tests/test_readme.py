@@ -1,5 +1,6 @@
 """The README's code runs as it stands, and its commands exist."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,18 +10,37 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_python_blocks_run_in_order_in_an_empty_folder(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 2
-    program = "\n".join(blocks) + "\nassert theta.shape == (100, 1000, 3), theta.shape\n"
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def run(program, folder):
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={**_environment()}, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_the_first_example_runs_in_an_empty_folder_and_bare_h5py_reads_its_file(tmp_path):
+    assert len(BLOCKS) == 3
+    result = run(BLOCKS[0] + BLOCKS[2] + "\nassert theta.shape == (100, 1000, 3), theta.shape\n", tmp_path)
     distance, risk = map(float, result.stdout.split()[-2:])
     # The mean-field fit of |x|: the neurons travel a distance of the size of their own spread, and the risk falls below
     # a ten-thousandth of its start, (1/n) Σ ½x² = 0.172.
     assert 0.3 < distance < 3 and risk < 1.7e-5
+
+
+def test_the_kernel_example_runs_and_prints_what_its_comments_say(tmp_path):
+    lines = run(BLOCKS[1], tmp_path).stdout.splitlines()
+    assert "rank 20 of 21" in lines[0]
+    floors = [float(number) for number in lines[1].split()]
+    assert floors[0] == floors[1] or abs(floors[0] - floors[1]) < 1e-12  # (y1 - y2)²/4 over n: TRUTHS.md, section 4
+    assert float(lines[3]) < 0.05 and "Lazy" in lines[-1] + lines[-2]
 
 
 def test_every_path_the_readme_names_exists():
@@ -44,9 +64,3 @@ def test_the_table_is_filled_between_its_marks_and_nowhere_else(tmp_path):
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "| RMS displacement at γ = 0.5 | 0.1, W2 0.1 | 0.05, W2 0.05 | -0.50 | -0.5 |" in text
     assert "| 0.00 | 0 |" in text
-
-
-def _environment():
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(ROOT)}

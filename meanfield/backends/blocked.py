@@ -14,7 +14,7 @@ from numba import njit, prange
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
-BLOCK = 128
+BLOCK = 256
 
 
 @shard_kernel
