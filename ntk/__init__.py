@@ -30,6 +30,7 @@ __all__ = sorted([*_MODULE, *_SUBMODULES])
 
 if TYPE_CHECKING:
     from . import analytic as analytic
+    from . import bounds as bounds
     from . import duals as duals
     from . import dynamics as dynamics
     from . import gaussian_process as gaussian_process

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["config", "figures", "lazy_vs_mean_field"]
+__all__ = ["config", "figures", "kernel_limits", "lazy_vs_mean_field", "random_features"]
 
 if TYPE_CHECKING:
     from . import config as config
     from . import figures as figures
+    from . import kernel_limits as kernel_limits
     from . import lazy_vs_mean_field as lazy_vs_mean_field
+    from . import random_features as random_features
 
 
 def __getattr__(name: str) -> Any:
