@@ -84,7 +84,8 @@ def load(
 ) -> Dataset:
     """A user's file, by its extension; nothing in it is executed.
 
-    .npz, .h5, .hdf5: x, y, x_test, y_test are names of arrays (for HDF5 paths of datasets); x = "x", y = "y" unless given.
+    .npz, .h5, .hdf5: x, y, x_test, y_test are names of arrays (for HDF5 paths of datasets); x = "x", y = "y" unless given; a
+        test set of the names x_test and y_test is taken along, unless test_fraction asks for another.
     .csv: y is the target's column by name or number (from 0, negative from the end; default the last), x the input columns
         (default all others), lists of them for several. The first row is a header if none of its cells is a number;
         header=True or False says so.
@@ -114,14 +115,16 @@ def load(
             if key is not None and not isinstance(key, str):
                 raise TypeError(f"{path.name}: {name} must be the name of an array in the file; got {key!r}.")
         keys = {name: key for name, key in wanted.items() if key is not None}
-        arrays = (_read_npz if extension == ".npz" else _read_hdf5)(path, keys)
+        has_split = bool(preparation.get("test_fraction")) or "x_test" in keys or "y_test" in keys
+        optional = {} if has_split else {"x_test": "x_test", "y_test": "y_test"}
+        arrays = (_read_npz if extension == ".npz" else _read_hdf5)(path, keys, optional)
     try:
         return prepare(Dataset(**arrays, name=path.stem, origin=origin), **preparation)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path.name}: {error}") from None
 
 
-def _read_npz(path: Path, keys: dict[str, Any]) -> dict[str, np.ndarray]:
+def _read_npz(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dict[str, np.ndarray]:
     try:
         archive = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
@@ -131,7 +134,7 @@ def _read_npz(path: Path, keys: dict[str, Any]) -> dict[str, np.ndarray]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{path.name} holds one bare array, not an archive. Write it with np.savez(path, x=x, y=y).")
     with archive:
-        _check_keys(path, keys, archive.files)
+        keys = _found_keys(path, keys, optional, archive.files)
         try:
             return {name: archive[key] for name, key in keys.items()}
         except ValueError as error:
@@ -143,7 +146,7 @@ def _read_npz(path: Path, keys: dict[str, Any]) -> dict[str, np.ndarray]:
             raise ValueError(f"{path.name} is damaged: {error}.") from None
 
 
-def _read_hdf5(path: Path, keys: dict[str, Any]) -> dict[str, np.ndarray]:
+def _read_hdf5(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dict[str, np.ndarray]:
     import h5py
 
     found: list[str] = []
@@ -151,18 +154,20 @@ def _read_hdf5(path: Path, keys: dict[str, Any]) -> dict[str, np.ndarray]:
         with h5py.File(path, "r") as file:
             file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
             keys = {name: key.strip("/") for name, key in keys.items()}
-            _check_keys(path, keys, found)
+            keys = _found_keys(path, keys, optional, found)
             return {name: file[key][()] for name, key in keys.items()}
     except OSError as error:
         raise ValueError(f"{path.name} is not a readable HDF5 file: {error}.") from None
 
 
-def _check_keys(path: Path, keys: dict[str, Any], found: list[str]) -> None:
+def _found_keys(path: Path, keys: dict[str, Any], optional: dict[str, Any], found: list[str]) -> dict[str, Any]:
+    """keys, all of which must be there, and the optional ones where all of them are."""
     for name, key in keys.items():
         if key not in found:
             raise ValueError(
                 f"{path.name} has no array {key!r} for {name}; it has: {', '.join(found) or 'none'}. Name it by {name}=…."
             )
+    return keys | (optional if set(optional.values()) <= set(found) else {})
 
 
 def _read_csv(

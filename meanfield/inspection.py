@@ -17,7 +17,7 @@ from .recording import unfinished
 from .scaling import Scaling
 from .trajectory import Trajectory
 
-USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes: DESIGN.md, section 3
+USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes
 SHOWN_FRAMES = 12  # of more than these, the first and the last few
 
 HELP = """\

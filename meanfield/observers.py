@@ -48,7 +48,7 @@ def _energy_defect(moment: Moment) -> float:
     march = moment.march
     fall = march.energy_start - march.energy
     scale = max(abs(fall), 1e-12 * abs(march.energy_start))
-    return abs(fall - march.dissipated) / scale if scale > 0 else 0.0
+    return abs(fall - march.dissipated) / scale if scale != 0 else 0.0
 
 
 def _balance_defect(moment: Moment) -> float:
@@ -102,7 +102,7 @@ class Recorder:
     exists, for a finished or unfinished run of that name: "error"; "resume" (continue the unfinished one, of the same
     configuration); "replace" (the old file stays until the new one is complete). data: the mf.data.Dataset the flow's x
     and y come from, so that its name, origin and test set travel in the file. checkpoint_seconds: wall time between
-    checkpoints; none of it changes a bit of the result. DESIGN: decisions 5 to 7; schema: mf.Trajectory.
+    checkpoints; none of it changes a bit of the result. Schema of the file: mf.Trajectory.
     """
 
     def __init__(
@@ -124,7 +124,11 @@ class Recorder:
 class Series:
     """One scalar on its own schedule, kept in .steps .times .values and in the run's file where there is a Recorder.
 
-    function(flow, state) -> scalar; without it, name is one of MEASURES (energy, risk, displacement, …).
+    function(flow, state) -> scalar; without it, name is one of MEASURES:
+    energy F = R/s² + ∫r dμ; risk R; regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length travelled;
+    displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and infinite ones;
+    energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); balance_defect the largest change of
+    |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it.
     """
 
     def __init__(self, name: str, schedule: Any, function: Callable[[GradientFlow, State], float] | None = None) -> None:

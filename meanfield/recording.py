@@ -3,7 +3,7 @@
     create → frame, observe, … → checkpoint → … → finish           reopen: after a kill         extend: a finished run goes on
 
 Nothing that has been published is ever written to again, so a kill, a full disk or a power cut at any instant leaves
-the run readable, and continuable from its last checkpoint. DESIGN: HDF5 itself gives no such promise.
+the run readable, and continuable from its last checkpoint. HDF5 itself gives no such promise.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ class Run:
             if received:
                 self._interrupt(recording)
         if recording is not None:
-            recording.finish(self._memory(), self.summary(), status="finished")
+            diverged = {} if np.isfinite(march.state().theta).all() else {"message": self._what_diverged()}
+            recording.finish(self._memory(), {**self.summary(), **diverged}, status="diverged" if diverged else "finished")
         self._conclude()
         return march.state()
 

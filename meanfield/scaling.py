@@ -50,7 +50,8 @@ class Scaling:
         regime = {1.0: "mean-field", 0.5: "NTK"}.get(self.gamma, "intermediate" if 0.5 < self.gamma < 1 else "outside [1/2, 1]")
         return (
             f"gamma = {self.gamma:g} ({regime}), alpha = {self.alpha:g}, m = {m}, s = {self.output_scale(m):.6g}; "
-            f"a step dt = {dt:.6g} of flow time is gradient descent with learning rate {self.learning_rate(dt, m):.6g} on R"
+            f"an Euler step dt = {dt:.6g} of flow time is gradient descent with learning rate "
+            f"{self.learning_rate(dt, m):.6g} on R"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def resume(
     """Continue an interrupted run from its file alone, to the same bits as if it had never stopped; returns the last State.
 
     t_end beyond the run's own extends it once finished, into a new file that takes the old one's place at the end;
-    otherwise a finished run is left as it is. flow=, functions={series: function}: only for user-written ones, which
+    otherwise a finished run is left as it is. Schedules that divide the time, such as evenly, do so anew for the part
+    added. flow=, functions={series: function}: only for user-written ones, which
     no file can hold. checkpoint_seconds: as in mf.Recorder.
     """
     path = Path(path)
@@ -91,6 +92,9 @@ def resume(
     else:
         recording, memory = Recording.reopen(path, provenance=provenance())
     with recording:
+        if t_end is not None and t_end < recording.config["t_end"]:
+            end = recording.config["t_end"]
+            raise ValueError(f"the run {path} goes to t_end = {end:g} and cannot be cut to {t_end:g}; resume it without t_end.")
         if recording.final:
             recording.finish(memory or {}, **recording.final)
         else:

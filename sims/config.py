@@ -26,7 +26,7 @@ from pydantic.dataclasses import dataclass as checked
 
 T = TypeVar("T")
 
-USAGE, DIVERGED, BAD_DATA, IO, IN_USE, INCOMPATIBLE, INTERRUPTED = 2, 3, 4, 5, 6, 7, 75  # DESIGN.md, section 3
+USAGE, DIVERGED, BAD_DATA, IO, IN_USE, INCOMPATIBLE, INTERRUPTED = 2, 3, 4, 5, 6, 7, 75
 
 
 class BadSettings(ValueError):
@@ -149,7 +149,7 @@ def command_line(
 
 
 def exit_code(work: Callable[[], Any]) -> int:
-    """Run `work`; an expected failure becomes one line on stderr and DESIGN.md's exit code, a bug keeps its traceback."""
+    """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its traceback."""
     import meanfield as mf
     from meanfield.durable import IncompatibleFile, InUse
 

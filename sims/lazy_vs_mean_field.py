@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 import meanfield as mf
+from meanfield.interruption import signals
 
 from . import config as settings
 from . import planning, runs
@@ -206,8 +207,11 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
     data = {task: dataset(config, task) for task in config.tasks}
     out.mkdir(parents=True, exist_ok=True)
     todo = specs(config)
-    with tqdm(todo, unit="run", disable=None if progress else True) as bar:
+    # Between two runs too a signal waits: Python loses a KeyboardInterrupt that meets a destructor.
+    with signals() as received, tqdm(todo, unit="run", disable=None if progress else True) as bar:
         for spec in bar:
+            if received:
+                raise KeyboardInterrupt
             bar.set_description(f"{spec.task}, γ = {spec.gamma:g}, m = {spec.m}, seed {spec.seed}")
             try:
                 train(config, spec, data[spec.task], out / spec.file)

@@ -129,7 +129,9 @@ def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     )
     meaning = "no difference beyond the seeds"
     if abs(gain) > 2 * error:
-        meaning = "neurons that travel generalise better" if gain > 0 else "neurons that stay put generalise better"
+        meaning = (
+            "lower where neurons travel, at this flow time" if gain > 0 else "lower where neurons stay put, at this flow time"
+        )
     numbers = f"{rich.mean():.1f}% at γ = {figures.fraction(high)}, {lazy.mean():.1f}% at γ = {figures.fraction(low)}"
     figures.panel(ax, "Test error" if signs else "Test loss", f"{numbers}: {meaning}.")
     ax.set_ylim(0, 1.45 * max(ax.get_ylim()))

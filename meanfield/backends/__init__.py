@@ -1,7 +1,7 @@
 """Devices: the only place that knows one from another.
 
 A backend holds θ on its device and offers upload, download, samples, mean_feature, pull_back, push_forward,
-combine and norm (DESIGN.md, section 1). Nothing above this package names a device.
+combine and norm. Nothing above this package names a device.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The CPU backend: fused kernels for small d, blocked matrix products for large d, one set of bits for any threads.
 
 Particles are cut into min(64, ⌈m/64⌉) contiguous shards; each shard's partial sum is made in one fixed order and the
-partials are added by a fixed pairwise tree (DESIGN.md, decision 3). Device arrays are C-contiguous NumPy arrays and
+partials are added by a fixed pairwise tree. Device arrays are C-contiguous NumPy arrays and
 are never written to once made.
 """
 

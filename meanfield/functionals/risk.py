@@ -21,7 +21,8 @@ REDUCTIONS = ("mean", "sum")
 class EmpiricalRisk:
     """R(f) = (1/n) Σ_i ℓ(f(x_i), y_i) ("sum" drops the 1/n), summed over outputs; plus a ridge.
 
-    network; x (n, d); y (n,) or (n, K), integer classes (n,) for softmax; loss a name (losses.TABLE) or mf.Loss;
+    network; x (n, d); y (n,) or (n, K), integer classes 0 … K-1 (n,) for softmax; loss a name or an mf.Loss:
+    squared ½(f-y)², huber (δ = 1), logistic log(1+e^{-yf}) and hinge max(0, 1-yf) with y = ±1, softmax -log p_y.
     ridge λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns. THEORY.md, section 1.
     Raises ValueError or TypeError for wrong shapes, dtypes, NaN, labels, before any work.
     """
