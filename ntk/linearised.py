@@ -60,6 +60,9 @@ def linearise(network: Network, state: State) -> Linearised:
     """The network linearised at a state: f and f_lin start from the same particles and the same function.
 
     linear = ntk.linearise(network, state);  flow = mf.GradientFlow(linear.risk(x, y));  mf.simulate(flow, state, …)
+
+    The result has .risk(x, y, …), what a flow descends; .predict(state, x), f_lin of moved particles; and .gap(risk, x=None),
+    a function for mf.Series, so that |f - f_lin| is a curve in the file of a run.
     """
     if not isinstance(network, Network):
         raise TypeError(f"network must be an mf.Network; got {type(network).__name__}.")
