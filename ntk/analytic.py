@@ -26,7 +26,7 @@ def kernel(network: Network, law: InitialLaw, x1: Any, x2: Any = None, parts: bo
     """H∞(x1, x2) over the trainable parameters, (n1, n2) float64; parts=True: {"a": …, "w": …, "b": …}, the trainable ones.
 
     A network with b in trainable has the part of b in H, also where b_std = 0: "no bias" is trainable=("a", "w").
-    Entries are right to 1e-10, but near antipodal inputs (ρ = -1 up to rounding) of relu to 1e-8: eigenvalues below that are noise.
+    Entries are right to 1e-10, those of relu at inputs antipodal up to rounding to 1e-8: eigenvalues below that are noise.
     x1 (n1, d), x2 (n2, d), or None for x1: then exactly symmetric, the diagonal from ρ = 1. Independent of γ and α.
     K outputs: the limit is I_K ⊗ H with this H, a_std the deviation of ONE output weight; every InitialLaw has that form, because
     the outputs' weights are independent with mean 0. A symmetric start has the same H. Closed forms or quadrature: ntk.duals.
