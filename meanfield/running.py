@@ -101,11 +101,13 @@ class Run:
                     recording.checkpoint(self._memory())
             if received:
                 self._interrupt(recording)
+        end = march.state()
+        summary = self.summary() if recording is not None or self.progress else {}
         if recording is not None:
-            diverged = {} if np.isfinite(march.state().theta).all() else {"message": self._what_diverged()}
-            recording.finish(self._memory(), {**self.summary(), **diverged}, status="diverged" if diverged else "finished")
-        self._conclude()
-        return march.state()
+            diverged = {} if np.isfinite(end.theta).all() else {"message": self._what_diverged()}
+            recording.finish(self._memory(), {**summary, **diverged}, status="diverged" if diverged else "finished")
+        self._conclude(summary)
+        return end
 
     def summary(self) -> dict[str, Any]:
         """The last value of every measure, and what happened on the way."""
@@ -227,9 +229,8 @@ class Run:
             _say(self.flow.network.scaling.describe(march.start.m, march.dt))
             _say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}")
 
-    def _conclude(self) -> None:
+    def _conclude(self, summary: dict[str, Any]) -> None:
         if self.progress:
-            summary = self.summary()
             shown = ("risk", "energy_defect", "balance_defect", "displacement", "path")
             values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
             halved = f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}" if self.march.halvings else ""

@@ -5,18 +5,15 @@ Every run is one HDF5 file; table and figure are made from the files alone. pyth
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import itertools
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 import meanfield as mf
 import ntk
@@ -154,11 +151,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
     for gamma in (0.5, 1.0):
         path = out / f"duplicates_gamma{gamma:g}.h5"
         todo.append((path, twice, config.repeated.m, 0, gamma, "sum", config.repeated.t_end))
-    for job in tqdm(todo, unit="run", disable=None if progress else True):
-        try:
-            train(config, *job)
-        except mf.Diverged as error:
-            raise mf.Diverged(f"{job[0].name}: {error}") from error
+    runs.train_all([(job[0], partial(train, config, *job)) for job in todo], progress)
     return collect(job[0] for job in todo)
 
 
@@ -213,16 +206,6 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(f"{m:>7}  {len(of_m):>4}  " + "  ".join(f"{value:>13.4g}" for value in means))
     fits = [runs.slopes(rows, name) for name in names]  # type: ignore[arg-type]
     return "\n".join([*lines, f"{'slope':>7}  {'':>4}  " + "  ".join(f"{f'{a:.3f} ± {b:.3f}':>13}" for a, b in fits)])
-
-
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """All rows, one for each run."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)
-    os.replace(temporary, path)
 
 
 def plan(config: Config, out: Path) -> str:
@@ -292,7 +275,7 @@ def _main(argv: list[str] | None) -> None:
         results = run(config, out, progress=True)
     from . import figures
 
-    write_csv(results.rows, out / f"{NAME}.csv")
+    runs.write_csv(results.rows, out / f"{NAME}.csv")
     png, pdf = figures.save(figure(results), out / f"{NAME}.png")
     print(f"\n{table(results.rows)}\n\nfigure      {png}, {pdf.name}\ntable       {NAME}.csv")
 

@@ -9,14 +9,13 @@ import itertools
 import math
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 import meanfield as mf
-from meanfield.interruption import signals
 
 from . import config as settings
 from . import planning, runs
@@ -204,19 +203,10 @@ def train(config: Config, spec: Spec, data: mf.data.Dataset, path: Path) -> None
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
     """Train what is not trained yet, measure everything: the files are in `out`. Raises mf.Interrupted, mf.Diverged."""
-    data = {task: dataset(config, task) for task in config.tasks}
+    data: dict[str, mf.data.Dataset] = {task: dataset(config, task) for task in config.tasks}
     out.mkdir(parents=True, exist_ok=True)
     todo = specs(config)
-    # Between two runs too a signal waits: Python loses a KeyboardInterrupt that meets a destructor.
-    with signals() as received, tqdm(todo, unit="run", disable=None if progress else True) as bar:
-        for spec in bar:
-            if received:
-                raise KeyboardInterrupt
-            bar.set_description(f"{spec.task}, γ = {spec.gamma:g}, m = {spec.m}, seed {spec.seed}")
-            try:
-                train(config, spec, data[spec.task], out / spec.file)
-            except mf.Diverged as error:
-                raise mf.Diverged(f"{spec.file}: {error}") from error
+    runs.train_all([(out / spec.file, partial(train, config, spec, data[spec.task], out / spec.file)) for spec in todo], progress)
     return runs.collect((out / spec.file for spec in todo), progress)
 
 
@@ -292,7 +282,7 @@ def _main(argv: list[str] | None) -> None:
         results = run(config, out, progress=True)
     from . import figures
 
-    runs.write_csv(results, out / f"{NAME}.csv")
+    runs.write_csv(results.rows, out / f"{NAME}.csv")
     png, pdf = figures.save(figure(results), out / f"{NAME}.png")
     print(f"\n{runs.table(results)}\n")
     example = f"run = mf.Trajectory('{out / results.rows[-1].file}'); print(run, run[-1], run.series('risk'))"

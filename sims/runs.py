@@ -6,15 +6,17 @@ import csv
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 import meanfield as mf
 from meanfield import tangent
+from meanfield.interruption import signals
 
 W2_SECONDS = 2.0  # for each run: exact up to about m = 2000, beyond that an interval that brackets it
 
@@ -153,13 +155,29 @@ def table(results: Results) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
-def write_csv(results: Results, path: Path) -> None:
-    """All rows, one for each run."""
+def train_all(jobs: Sequence[tuple[Path, Callable[[], Any]]], progress: bool = False) -> None:
+    """Do the work of each run in turn; what diverges names its file.
+
+    Between two runs too a signal waits: Python loses a KeyboardInterrupt that meets a destructor.
+    """
+    with signals() as received, tqdm(jobs, unit="run", disable=None if progress else True) as bar:
+        for path, work in bar:
+            if received:
+                raise KeyboardInterrupt
+            bar.set_description(path.stem)
+            try:
+                work()
+            except mf.Diverged as error:
+                raise mf.Diverged(f"{path.name}: {error}") from error
+
+
+def write_csv(rows: Sequence[Any], path: Path) -> None:
+    """All rows, dataclasses of one kind, one for each run."""
     temporary = path.with_name(f".tmp-{path.name}")
     with open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(rows[0])])
         writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in results.rows)
+        writer.writerows(dataclasses.asdict(row) for row in rows)
     os.replace(temporary, path)
 
 
