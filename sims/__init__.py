@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["config", "figures", "kernel_limits", "lazy_vs_mean_field", "random_features"]
+__all__ = ["config", "experiment", "figures", "kernel_limits", "lazy_vs_mean_field", "random_features"]
 
 if TYPE_CHECKING:
     from . import config as config
