@@ -35,7 +35,7 @@ HOMES = {
     "ot": ("meanfield/wasserstein.py",),
     "h5py": ("meanfield/layout.py", "meanfield/data.py"),
     "torch": ("ntk/modules.py", "meanfield/backends/sharded.py", "meanfield/backends/cuda.py"),
-    "matplotlib": ("sims/figures.py",),
+    "matplotlib": ("sims/figures/",),
     "pydantic": ("sims/config.py",),
     "tyro": ("sims/config.py",),
     "sklearn": ("meanfield/bundled.py",),

@@ -1,0 +1,158 @@
+"""Panels and what stands in them: a sheet, headings and verdicts, curves, power laws, neurons as points of a plane.
+
+Every panel has a verdict line: what a reader should see in it, with numbers taken from the data by the caller. Nothing is
+trained or fitted here.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from .style import COLOURS, GREY, INKS, LINES, MARKERS, NEGATIVE, POSITIVE
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line: x (n,), its values (repeats, n) of which mean and spread are drawn, and what to call it."""
+
+    label: str
+    x: np.ndarray
+    values: np.ndarray
+    style: int = 0
+
+
+def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndarray]:
+    """A page of `blocks` with a heading each over rows × columns panels: (figure, axes (blocks, rows, columns))."""
+    wide, high, left, gap, title, label, top = 3.55, 2.75, 0.72, 0.66, 0.72, 0.52, 0.62
+    block = top + rows * (title + high + label)
+    size = left + columns * (wide + gap) - gap + 0.15, blocks * block
+    figure = plt.figure(figsize=size)
+    axes = np.empty((blocks, rows, columns), dtype=object)
+    for number, row, column in np.ndindex(axes.shape):
+        x = left + column * (wide + gap)
+        y = size[1] - number * block - top - (row + 1) * (title + high) - row * label
+        axes[number, row, column] = figure.add_axes((x / size[0], y / size[1], wide / size[0], high / size[1]))
+    return figure, axes
+
+
+def heading(figure: Figure, ax: Axes, text: str) -> None:
+    """The heading of a block of panels, over the first of them: a bold line and smaller ones."""
+    first, _, rest = text.partition("\n")
+    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "baseline"}
+    ax.annotate(first, (0, 1), (-42, 76), fontsize=14, fontweight="bold", **style)
+    ax.annotate(rest, (0, 1), (-42, 61), fontsize=10, color="0.25", **style)
+
+
+def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> None:
+    """Title and, below it, the verdict over the axes: left-aligned, wrapped at `width` characters to two lines as a rule."""
+    text = textwrap.fill(verdict, width)
+    above = 8 + 12.2 * max(2, text.count("\n") + 1)
+    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left"}
+    ax.annotate(text, (0, 1), (0, above - 2), va="top", fontsize=8.8, style="italic", color="0.2", linespacing=1.15, **style)
+    ax.annotate(title, (0, 1), (0, above + 3), va="bottom", fontsize=10.5, fontweight="bold", **style)
+
+
+def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str = "", markers: bool = False) -> None:
+    """The mean of each curve over its repeats, with a band (or bars, with markers) of ± one standard error.
+
+    log: "", "x", "y" or "xy". Labels stand in a legend.
+    """
+    for curve in curves:
+        mean, error = curve.values.mean(axis=0), _standard_error(curve.values)
+        look: dict[str, Any] = {"color": COLOURS[curve.style % 6], "linestyle": LINES[curve.style % 6], "label": curve.label}
+        if markers:
+            ax.errorbar(
+                curve.x,
+                mean,
+                error,
+                marker=MARKERS[curve.style % 6],
+                markeredgecolor="white",
+                markeredgewidth=0.4,
+                capsize=2,
+                **look,
+            )
+        else:
+            ax.plot(curve.x, mean, **look)
+            ax.fill_between(curve.x, mean - error, mean + error, color=look["color"], alpha=0.25, linewidth=0)
+    if "x" in log:
+        ax.set_xscale("log")
+    if "y" in log:
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    if markers:
+        widths = sorted({float(x) for curve in curves for x in curve.x})
+        ax.xaxis.set_major_locator(FixedLocator(widths))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticklabels([f"{x:g}" for x in widths])
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+
+
+def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float], xlabel: str, ylabel: str) -> None:
+    """Markers with error bars on log–log axes over a grey band of the expected slope; labels stand beside the data."""
+    lines(ax, curves, xlabel, ylabel, log="xy", markers=True)
+    for curve, slope in zip(curves, slopes, strict=True):
+        x, y = np.log(curve.x), np.log(curve.values.mean(axis=0))
+        expected = np.exp(y.mean() + slope * (x - x.mean()))
+        (band,) = ax.plot(curve.x, expected, color="0.85", linewidth=7, solid_capstyle="butt", zorder=1)
+        ax.annotate(
+            curve.label, (curve.x[0], np.exp(y[0])), (1, 7), textcoords="offset points", va="bottom", fontsize=8.8,
+            color=INKS[curve.style % 6], fontweight="bold",
+        )  # fmt: skip
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** 0.12)
+    ax.legend([band], ["theory's slope"], loc="lower left")
+
+
+def particles(
+    ax: Axes, frames: np.ndarray, positive: np.ndarray, limit: float | None = None, rays: np.ndarray | None = None
+) -> None:
+    """Neurons as points of a plane: where they were (grey), their paths, where they are; colour and marker by the sign of a.
+
+    frames (times, neurons, 2); positive (neurons,) booleans; rays (count, 2): directions drawn from the origin outwards.
+    limit: half the height of what is shown; one unit is as long to the right as upwards.
+    """
+    if limit is None:
+        limit = 1.05 * float(np.abs(frames).max())
+    for ray in rays if rays is not None else ():
+        end = 3 * limit * ray / np.linalg.norm(ray)
+        ax.plot(
+            [0, end[0]], [0, end[1]], color="0.35", linewidth=1.0, linestyle=(0, (4, 3)), zorder=0, scalex=False, scaley=False
+        )
+    for sign, colour, marker in ((True, POSITIVE, "^"), (False, NEGATIVE, "o")):
+        chosen = positive == sign
+        tails = LineCollection(list(frames[:, chosen].transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.45, zorder=2)
+        ax.add_collection(tails)
+        end = frames[-1, chosen]
+        name = "+" if sign else "−"
+        ax.scatter(
+            end[:, 0], end[:, 1], s=13 if sign else 11, marker=marker, color=colour, edgecolors="white", linewidths=0.3,
+            label=f"after, a {'>' if sign else '<'} 0", zorder=4, gid=f"sign{name}",
+        )  # fmt: skip
+    ax.scatter(frames[0, :, 0], frames[0, :, 1], s=5, color=GREY, linewidths=0, label="before", zorder=3 if _still(frames) else 1)
+    box = ax.get_window_extent()
+    ax.set_xlim(*(np.array([-1, 1]) * limit * box.width / box.height))
+    ax.set_ylim(-limit, limit)
+
+
+def _still(frames: np.ndarray) -> bool:
+    """Whether the points moved by less than a hundredth of the picture: then grey goes on top, smaller than what it covers."""
+    return bool(np.abs(frames[-1] - frames[0]).max() < 0.01 * np.abs(frames).max())
+
+
+def _standard_error(values: np.ndarray) -> np.ndarray:
+    repeats = len(values)
+    return values.std(axis=0, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(values.shape[1])
