@@ -206,3 +206,57 @@ def w2(theta, theta2):
         raise ValueError(f"brute force is for two clouds of the same m <= 7; got {m} and {len(theta2)}.")
     cost = np.array([[sum((float(u) - float(v)) ** 2 for u, v in zip(p, q, strict=True)) for q in theta2] for p in theta])
     return min(sum(cost[k, match[k]] for k in range(m)) / m for match in permutations(range(m))) ** 0.5
+
+
+def _amplitude_and_direction(state, k):
+    """|a_k||v_k| and v_k/|v_k| of neuron k, v_k = (w_k, b_k), in plain sums."""
+    v = [float(value) for value in state.theta[k, state.outputs :]]
+    length = sum(value**2 for value in v) ** 0.5
+    a = sum(float(value) ** 2 for value in state.a[k]) ** 0.5
+    return a * length, [value / length if length else 0.0 for value in v]
+
+
+def relative_change(start, end):
+    """(Σ_k p_k |v_k(t) - v_k(0)|² / Σ_k p_k |v_k(0)|²)^{1/2}, v_k = (w_k, b_k)."""
+    above = below = 0.0
+    for k in range(start.m):
+        for j in range(start.outputs, start.theta.shape[1]):
+            above += float(start.mass[k]) * (float(end.theta[k, j]) - float(start.theta[k, j])) ** 2
+            below += float(start.mass[k]) * float(start.theta[k, j]) ** 2
+    return (above / below) ** 0.5
+
+
+def effective_neurons(state):
+    """(Σ_k p_k A_k)² / Σ_k (p_k A_k)²."""
+    shares = [float(state.mass[k]) * _amplitude_and_direction(state, k)[0] for k in range(state.m)]
+    return sum(shares) ** 2 / sum(share**2 for share in shares)
+
+
+def alignment(state):
+    """(D ∬ ⟨u, u'⟩² dρ dρ' - 1)/(D - 1): a double loop over pairs of neurons."""
+    found = [_amplitude_and_direction(state, k) for k in range(state.m)]
+    shares = [float(state.mass[k]) * found[k][0] for k in range(state.m)]
+    D, total = state.dim + 1, 0.0
+    for k in range(state.m):
+        for i in range(state.m):
+            cosine = sum(p * q for p, q in zip(found[k][1], found[i][1], strict=True))
+            total += shares[k] * shares[i] * cosine**2
+    return (D * total / sum(shares) ** 2 - 1) / (D - 1)
+
+
+def cluster_masses(state, degrees, share):
+    """Shares of the leader clusters, largest first: a loop over leaders, one over neurons."""
+    found = [_amplitude_and_direction(state, k) for k in range(state.m)]
+    shares = np.array([float(state.mass[k]) * found[k][0] for k in range(state.m)])
+    shares = shares / shares.sum()
+    free, masses = [k for k in range(state.m) if shares[k] > 0], []
+    while free and sum(masses) < share:
+        leader = max(free, key=lambda k: shares[k])
+        members = []
+        for k in free:
+            cosine = sum(p * q for p, q in zip(found[k][1], found[leader][1], strict=True))
+            if k == leader or cosine >= np.cos(degrees * np.pi / 180):
+                members.append(k)
+        masses.append(sum(shares[k] for k in members))
+        free = [k for k in free if k not in members]
+    return sorted(masses, reverse=True)

@@ -21,7 +21,7 @@ LAYERS = """
     backends
     functionals
     flow
-    tangent
+    tangent condensation
     integrators schedules
     couplings potentials w2_bounds wasserstein
     durable layout pieces parts memory stored_data provenance trajectory publishing recording
