@@ -5,17 +5,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["config", "experiment", "figures", "kernel_limits", "lazy_vs_mean_field", "random_features"]
+__all__ = ["config", "experiment", "figures", "fit_exponent", "fits", "kernel_limits", "lazy_vs_mean_field", "random_features"]
 
 if TYPE_CHECKING:
     from . import config as config
     from . import figures as figures
+    from . import fits as fits
     from . import kernel_limits as kernel_limits
     from . import lazy_vs_mean_field as lazy_vs_mean_field
     from . import random_features as random_features
+    from .fits import fit_exponent as fit_exponent
+
+FUNCTIONS = {"fit_exponent": "fits"}  # where they are defined
 
 
 def __getattr__(name: str) -> Any:
+    if name in FUNCTIONS:
+        return getattr(importlib.import_module(f".{FUNCTIONS[name]}", __name__), name)
     if name in __all__:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'sims' has no attribute {name!r}; it has: {', '.join(__all__)}.")

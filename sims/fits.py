@@ -1,0 +1,219 @@
+"""Exponents of power laws in the width, with what a reader needs to judge them: errors, local slopes, curvature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+WIDTHS = 3  # fewer points have no curvature to test
+FACTOR = 4.0  # of the largest over the smallest m, below which a slope says little about the limit
+RESAMPLES = 10_000
+ROUNDING = 1e-9  # of slopes of logarithms
+
+
+class TooShort(ValueError):
+    """The range of widths is too short for an exponent."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why there is no fit; stands in a table where the fit would."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"refused: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ExponentFit:
+    """values ~ prefactor · m^slope, fitted to the mean over seeds of log values. `fit_exponent` makes it."""
+
+    slope: float
+    error: float  # standard error of the slope
+    low: float  # low … high: interval of the slope at `level`
+    high: float
+    level: float
+    prefactor: float
+    widths: tuple[float, ...]
+    seeds: int
+    dof: int  # degrees of freedom of the errors: seeds - 1, or widths - 2 for one seed
+    local: tuple[float, ...]  # slopes between consecutive widths
+    local_errors: tuple[float, ...]  # their standard errors; nan for one seed
+    bend: float  # change of the slope from the smallest to the largest width, from a quadratic in log m
+    bend_error: float
+    curvature_p: float  # p-value of bend = 0 (Student's t); nan where nothing is left to test it with
+
+    def __str__(self) -> str:
+        local = ", ".join(
+            _number(a) + ("" if np.isnan(e) else f" ± {e:.3f}") for a, e in zip(self.local, self.local_errors, strict=True)
+        )
+        interval = f"{self.level:.0%}: {_number(self.low)} … {_number(self.high)}".replace("%", " %")
+        p = "not testable" if np.isnan(self.curvature_p) else f"p = {self.curvature_p:.2g}"
+        bend = (
+            f"slope changes by {_number(self.bend, '+')} over the range" if np.isfinite(self.bend) else "slope's change unknown"
+        )
+        return f"slope {self.short} ({interval}), local slopes {local}; curvature: {bend}, {p}"
+
+    @property
+    def short(self) -> str:
+        """slope ± error, with three decimals, or as many as the error needs."""
+        digits = 3 if self.error < ROUNDING else min(6, max(3, math.ceil(-math.log10(self.error))))
+        return f"{_number(self.slope, digits=digits)} ± {self.error:.{digits}f}"
+
+    def predict(self, m: Any) -> np.ndarray:
+        """prefactor · m^slope."""
+        return self.prefactor * np.asarray(m, dtype=float) ** self.slope
+
+    def standard_errors(self, expected: float) -> float:
+        """(slope - expected) / error."""
+        miss = self.slope - expected
+        if abs(miss) < ROUNDING:
+            return 0.0
+        return miss / self.error if self.error > 0 else float(np.copysign(np.inf, miss))
+
+    def agrees(self, expected: float, tolerance: float = 0.0) -> bool:
+        """|slope - expected| <= tolerance + t·error, t Student's quantile at `level` for `dof`.
+
+        tolerance: what a finite width may be off the limit; 0 tests the exponent itself.
+        """
+        return abs(self.slope - expected) <= tolerance + self.error * _quantile(self.level, self.dof) + ROUNDING
+
+    def verdict(self, expected: float, tolerance: float = 0.0) -> str:
+        """Slope beside theory in words: "agrees with −0.500 (0.5 standard errors off)"."""
+        word = "agrees with" if self.agrees(expected, tolerance) else "differs from"
+        within = f", tolerance {tolerance:g}" if tolerance else ""
+        return f"{word} {_number(expected)} ({abs(self.standard_errors(expected)):.1f} standard errors off{within})"
+
+
+def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
+    """The exponent of values ~ m^slope with errors, interval, local slopes and a test of curvature.
+
+    m (w,): widths; values (w,) or (seeds, w), positive: for signed quantities give |·| or an RMS.
+
+    Each seed's line through (log m, log values) is fitted with the same weights 1/variance, the variance over seeds of
+    log values made a power law of m, since a few seeds give a poor variance for each width. The slope is the mean over
+    seeds, so it is that of the geometric mean of the values; its error is the scatter of the seeds' slopes / √seeds.
+    Networks of one seed share their first neurons, so whole seeds are what is independent and what the bootstrap draws:
+    low … high is its percentile interval, widened for few seeds to Student's t (the expanded percentile interval of
+    Hesterberg, 2015). One seed: equal weights, errors from the residuals, interval from t.
+
+    Raises TooShort for fewer than three widths, or a factor below 4 between the ends; ValueError for other bad input.
+    """
+    m, logs = _checked(m, values, level)
+    seeds, x = len(logs), np.log(m)
+    weights = _weights(x, logs)
+    lines, parabolas = (_coefficients(x, logs, weights, degree) for degree in (1, 2))  # (seeds, degree + 1), highest first
+    slope, middle = lines.mean(axis=0)
+    span = float(x[-1] - x[0])
+    steps = np.diff(logs, axis=1) / np.diff(x)
+    if seeds > 1:
+        dof = seeds - 1
+        error, bend_error, *local_errors = _error_of_mean(np.column_stack([lines[:, 0], 2 * span * parabolas[:, 0], steps]))
+        low, high = _bootstrap(lines[:, 0], level)
+        bend_dof = dof
+    else:
+        dof, bend_dof = len(m) - 2, len(m) - 3
+        error = _error_of_residuals(x, logs[0], 1)
+        bend_error = 2 * span * _error_of_residuals(x, logs[0], 2) if bend_dof else np.nan
+        local_errors = [np.nan] * (len(m) - 1)
+        low, high = slope + np.array([-1, 1]) * _quantile(level, dof) * error
+    bend = float(2 * span * parabolas[:, 0].mean())
+    return ExponentFit(
+        slope=float(slope), error=float(error), low=float(low), high=float(high), level=level,
+        prefactor=float(np.exp(middle - slope * x.mean())), widths=tuple(m.tolist()), seeds=seeds, dof=dof,
+        local=tuple(steps.mean(axis=0).tolist()), local_errors=tuple(float(e) for e in local_errors),
+        bend=bend, bend_error=float(bend_error), curvature_p=_p_value(bend, float(bend_error), bend_dof),
+    )  # fmt: skip
+
+
+def fit_or_refuse(m: Any, values: Any, level: float = 0.95) -> ExponentFit | Refused:
+    """`fit_exponent`, or for tables and figures the reason why there is no exponent: values must be usable all the same."""
+    try:
+        return fit_exponent(m, values, level)
+    except TooShort as error:
+        return Refused(str(error))
+
+
+def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """m in rising order, and log values (seeds, w) in the same."""
+    m, values = np.asarray(m, dtype=float), np.atleast_2d(np.asarray(values, dtype=float))
+    if m.ndim != 1 or values.ndim != 2 or values.shape[1] != len(m) or not len(values):
+        raise ValueError(f"values must be (len(m),) or (seeds, len(m)); got m {m.shape} and values {values.shape}.")
+    if not (np.isfinite(m) & (m > 0)).all() or len(set(m.tolist())) < len(m):
+        raise ValueError(f"m must be positive, finite and without repetition; got {m.tolist()}. Give repeats as rows of values.")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, 0.95 say; got {level!r}.")
+    bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
+    if len(bad):
+        row, column = bad[0]
+        raise ValueError(
+            f"values must be positive and finite to have an exponent; {len(bad)} are not, the first is "
+            f"{values[row, column]:g} at m = {m[column]:g}, row {row}. For signed quantities give |·| or an RMS."
+        )
+    if len(m) < WIDTHS:
+        raise TooShort(f"no exponent from {len(m)} widths, give {WIDTHS} at least")
+    if m.max() < FACTOR * m.min():
+        found = f"m = {m.min():g} … {m.max():g}, a factor {m.max() / m.min():.3g}"
+        raise TooShort(f"no exponent from {found}, give a factor {FACTOR:g} at least")
+    order = np.argsort(m)
+    return m[order], np.log(values[:, order])
+
+
+def _weights(x: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """1/variance at each width, the variance a power law of m; equal where there is no scatter to measure it by."""
+    if len(logs) < 2:
+        return np.ones(len(x))
+    scatter = logs.var(axis=0, ddof=1)
+    if scatter.min() < 1e-24:  # rounding: logs are of order 1 to 10
+        return np.ones(len(x))
+    line = np.polyfit(x, np.log(scatter), 1)
+    return np.exp(-line[0] * (x - x.mean()))
+
+
+def _coefficients(x: np.ndarray, logs: np.ndarray, weights: np.ndarray, degree: int) -> np.ndarray:
+    """(seeds, degree + 1): each seed's polynomial in x - mean(x) by least squares, highest power first."""
+    root = np.sqrt(weights)[:, None]
+    return np.linalg.lstsq(np.vander(x - x.mean(), degree + 1) * root, logs.T * root, rcond=None)[0].T
+
+
+def _error_of_mean(values: np.ndarray) -> np.ndarray:
+    return values.std(axis=0, ddof=1) / np.sqrt(len(values))
+
+
+def _error_of_residuals(x: np.ndarray, log: np.ndarray, degree: int) -> float:
+    """Standard error of the highest coefficient, from the residuals of one seed."""
+    design = np.vander(x - x.mean(), degree + 1)
+    left = log - design @ np.linalg.lstsq(design, log, rcond=None)[0]
+    variance = left @ left / (len(x) - degree - 1)
+    return float(np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0]))
+
+
+def _bootstrap(slopes: np.ndarray, level: float) -> np.ndarray:
+    """Expanded percentile interval of the mean: tails Φ(-t √(S/(S-1))) rather than (1 - level)/2, S the number of seeds."""
+    count = len(slopes)
+    draws = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+    tail = stats.norm.cdf(-_quantile(level, count - 1) * np.sqrt(count / (count - 1)))
+    return np.quantile(slopes[draws].mean(axis=1), [tail, 1 - tail])
+
+
+def _quantile(level: float, dof: int) -> float:
+    return float(stats.t.ppf(0.5 + level / 2, dof))
+
+
+def _p_value(value: float, error: float, dof: int) -> float:
+    """Two-sided p of value = 0; where there is no scatter at all, 1 or 0 as the value is rounding or not."""
+    if dof < 1 or np.isnan(error):
+        return float("nan")
+    if error < 1e-12:
+        return 1.0 if abs(value) < ROUNDING else 0.0
+    return float(2 * stats.t.sf(abs(value) / error, dof))
+
+
+def _number(value: float, sign: str = "", digits: int = 3) -> str:
+    """Decimals with a true minus sign, no −0.000."""
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
