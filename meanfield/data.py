@@ -18,18 +18,19 @@ from .bundled import breast_cancer, diabetes, digits, iris, wine
 from .dataset import Dataset
 from .nearest import hint
 from .preparation import prepare, split, transform
-from .tasks import gaussian_mixture, kink, parity, single_index, teacher_student, two_points
+from .tasks import gaussian_mixture, kink, luo_points, parity, single_index, teacher_student, two_points
 
 __all__ = [
-    "Dataset", "breast_cancer", "diabetes", "digits", "gaussian_mixture", "get", "iris", "kink", "load", "names", "parity",
-    "prepare", "single_index", "split", "teacher_student", "transform", "two_points", "wine",
+    "Dataset", "breast_cancer", "diabetes", "digits", "gaussian_mixture", "get", "iris", "kink", "load", "luo_points",
+    "names", "parity", "prepare", "single_index", "split", "teacher_student", "transform", "two_points", "wine",
 ]  # fmt: skip
 
 EXTENSIONS = (".npz", ".csv", ".h5", ".hdf5")
 MAKERS: dict[str, Callable[..., Dataset]] = {
     maker.__name__: maker
     for maker in (
-        teacher_student, single_index, parity, kink, gaussian_mixture, two_points, digits, iris, wine, breast_cancer, diabetes
+        teacher_student, single_index, parity, kink, gaussian_mixture, two_points, luo_points, digits, iris, wine, breast_cancer,
+        diabetes,
     )
 }  # fmt: skip
 Columns = str | int | Sequence[str | int]

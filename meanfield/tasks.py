@@ -163,6 +163,12 @@ def two_points() -> Dataset:
     return Dataset(np.array([[-3.0], [0.5]]), np.array([2.0, -1.0]), name="two_points", origin=_origin("two_points", {}))
 
 
+def luo_points() -> Dataset:
+    """x = {-½, 0, ½}, y = {-½, 0, 1}: three samples in one dimension, those of the phase diagram of Luo et al. (2021)."""
+    x = np.array([[-0.5], [0.0], [0.5]])
+    return Dataset(x, np.array([-0.5, 0.0, 1.0]), name="luo_points", origin=_origin("luo_points", {}))
+
+
 def _dataset(
     maker: str,
     arguments: dict[str, Any],

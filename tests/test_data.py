@@ -32,7 +32,7 @@ def test_an_unknown_name_or_option_offers_the_nearest():
         data.get("parity", k=2)
     with pytest.raises(TypeError, match="name must be a string"):
         data.get(3)
-    synthetic = {"teacher_student", "single_index", "parity", "kink", "gaussian_mixture", "two_points"}
+    synthetic = {"teacher_student", "single_index", "parity", "kink", "gaussian_mixture", "two_points", "luo_points"}
     assert set(data.names()) == synthetic | {"digits", "iris", "wine", "breast_cancer", "diabetes"}
 
 

@@ -38,9 +38,9 @@ def test_a_synthetic_set_is_decided_by_its_seed_and_its_test_samples_are_new(nam
         assert not np.isin(first.x_test, first.x).any() and not np.isin(other.x, first.x).any()
 
 
-@pytest.mark.parametrize("name", [*SYNTHETIC, "kink", "two_points"])
+@pytest.mark.parametrize("name", [*SYNTHETIC, "kink", "two_points", "luo_points"])
 def test_a_synthetic_set_can_be_made_again_from_its_origin(name):
-    made = data.get(name, **({} if name == "two_points" else {"n": 9, "n_test": 2, **SYNTHETIC.get(name, {})}))
+    made = data.get(name, **({} if name in ("two_points", "luo_points") else {"n": 9, "n_test": 2, **SYNTHETIC.get(name, {})}))
     assert data.get(made.origin["maker"], **made.origin["arguments"]).sha256() == made.sha256()
     assert made.name == name
 
@@ -142,6 +142,12 @@ def test_two_points_are_those_of_the_published_experiment():
     """TRUTHS.md, section 5: x = {-3, ½}, y = {2, -1}."""
     made = data.two_points()
     assert np.array_equal(made.x, [[-3.0], [0.5]]) and np.array_equal(made.y, [2.0, -1.0])
+
+
+def test_luo_points_are_those_of_the_published_phase_diagram():
+    """TRUTHS.md, section 2: x = {-.5, 0, .5}, y = {-.5, 0, 1}."""
+    made = data.get("luo_points")
+    assert np.array_equal(made.x, [[-0.5], [0.0], [0.5]]) and np.array_equal(made.y, [-0.5, 0.0, 1.0])
 
 
 @pytest.mark.parametrize(
