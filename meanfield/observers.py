@@ -102,12 +102,14 @@ class Recorder:
     exists, for a finished or unfinished run of that name: "error"; "resume" (continue the unfinished one, of the same
     configuration); "replace" (the old file stays until the new one is complete). data: the mf.data.Dataset the flow's x
     and y come from, so that its name, origin and test set travel in the file. checkpoint_seconds: wall time between
-    checkpoints; none of it changes a bit of the result. Schema of the file: mf.Trajectory.
+    checkpoints; none of it changes a bit of the result. guard: called before each checkpoint and before the file is
+    published; what it raises ends the run there (a lease that was lost). Schema of the file: mf.Trajectory.
     """
 
     def __init__(
-        self, path: Any, schedule: Any, exists: str = "error", data: Dataset | None = None, checkpoint_seconds: float = 30.0
-    ) -> None:
+        self, path: Any, schedule: Any, exists: str = "error", data: Dataset | None = None, checkpoint_seconds: float = 30.0,
+        guard: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         if exists not in ("error", "resume", "replace"):
             raise ValueError(f'exists must be "error", "resume" or "replace"; got {exists!r}.')
         if data is not None and not isinstance(data, Dataset):
@@ -115,7 +117,7 @@ class Recorder:
         if not isinstance(checkpoint_seconds, (int, float)) or not checkpoint_seconds >= 0:
             raise ValueError(f"checkpoint_seconds must be a number >= 0; got {checkpoint_seconds!r}.")
         self.path, self.schedule, self.exists = Path(path), schedules.check(schedule), exists
-        self.data, self.checkpoint_seconds = data, float(checkpoint_seconds)
+        self.data, self.checkpoint_seconds, self.guard = data, float(checkpoint_seconds), guard
 
     def __repr__(self) -> str:
         return f"Recorder({str(self.path)!r}, {self.schedule}, exists={self.exists!r})"

@@ -9,7 +9,7 @@ the run readable, and continuable from its last checkpoint. HDF5 itself gives no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -32,8 +32,11 @@ class Recording:
 
     path: the final name. config, provenance: dictionaries; start: the initial State. final: None, or {"status", "summary"}
     when the run had ended before a kill and only `finish(memory, **recording.final)` is left to do.
-    pending_bytes: buffered since the last checkpoint. last_checkpoint_time: time.monotonic() of it.
+    pending_bytes: buffered since the last checkpoint. last_checkpoint_time: time.monotonic() of it. guard: called before
+    anything is published; what it raises keeps the run as it is.
     """
+
+    guard: Callable[[], None] | None = None
 
     def __init__(self, parts: Parts, held: IO[str], checkpoint: Checkpoint | None, continued: Any = None) -> None:
         """Not for callers: parts that have begun, whose lock is held, and the checkpoint to go on from."""
@@ -177,6 +180,8 @@ class Recording:
         final = {"status": status, "summary": summary}
         canonical_json(final)
         checkpoint = self._publish(memory, final)
+        if self.guard is not None:
+            self.guard()
         with self._says_what_is_safe():
             publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name)
         self._parts.remove()
@@ -202,6 +207,8 @@ class Recording:
     def _publish(self, memory: dict[str, Any], final: dict[str, Any] | None) -> Path:
         if self._lock.closed:
             raise ValueError(f"the recording of {self.path} is closed; continue it with Recording.reopen.")
+        if self.guard is not None:
+            self.guard()
         number = self._parts.next_number()
         with self._says_what_is_safe():
             if self._frames or self._series:

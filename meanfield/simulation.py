@@ -58,6 +58,7 @@ def simulate(
     recording = Recording.create(
         recorder.path, recorder.exists, config=config, provenance=provenance(), arrays=arrays, start=run.march.state()
     )
+    recording.guard = recorder.guard
     with recording:
         return run.go(recording, None)
 
@@ -69,13 +70,14 @@ def resume(
     functions: dict[str, Callable] | None = None,
     progress: bool = True,
     checkpoint_seconds: float = 30.0,
+    guard: Callable[[], None] | None = None,
 ) -> State:
     """Continue an interrupted run from its file alone, to the same bits as if it had never stopped; returns the last State.
 
     t_end beyond the run's own extends it once finished, into a new file that takes the old one's place at the end;
     otherwise a finished run is left as it is. Schedules that divide the time, such as evenly, do so anew for the part
     added. flow=, functions={series: function}: only for user-written ones, which
-    no file can hold. checkpoint_seconds: as in mf.Recorder.
+    no file can hold. checkpoint_seconds, guard: as in mf.Recorder.
     """
     path = Path(path)
     if t_end is not None and not _is_number(t_end):
@@ -91,6 +93,7 @@ def resume(
         recording, memory = Recording.extend(path, config={**config, "t_end": float(t_end)}, provenance=provenance())
     else:
         recording, memory = Recording.reopen(path, provenance=provenance())
+    recording.guard = guard
     with recording:
         if t_end is not None and t_end < recording.config["t_end"]:
             end = recording.config["t_end"]
@@ -99,7 +102,7 @@ def resume(
             recording.finish(memory or {}, **recording.final)
         else:
             _rebuilt(recording, flow, functions or {}, progress, checkpoint_seconds).go(recording, memory)
-    return resume(path, t_end, flow, functions, progress, checkpoint_seconds)
+    return resume(path, t_end, flow, functions, progress, checkpoint_seconds, guard)
 
 
 def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
@@ -118,7 +121,7 @@ def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
             'Choose another name, or exists="replace".'
         )
     functions = {item.name: item.function for item in run.series if item.function is not None}
-    last = resume(recorder.path, config["t_end"], run.flow, functions, run.progress, recorder.checkpoint_seconds)
+    last = resume(recorder.path, config["t_end"], run.flow, functions, run.progress, recorder.checkpoint_seconds, recorder.guard)
     with Trajectory(recorder.path) as stored:
         for item in run.series:
             item.clear()

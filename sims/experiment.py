@@ -5,6 +5,7 @@ Experiment ──make──▶ (flow, neurons, data) ──perform──▶ run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -139,15 +140,19 @@ def method(config: Experiment) -> Any:
     return integrators.Adaptive() if config.integrator == "adaptive" else METHODS[config.integrator]
 
 
-def perform(config: Experiment, path: Path, progress: bool = False, checkpoint_seconds: float = 30.0) -> mf.State:
+def perform(
+    config: Experiment, path: Path, progress: bool = False, checkpoint_seconds: float = 30.0,
+    guard: Callable[[], None] | None = None,
+) -> mf.State:  # fmt: skip
     """Train to `path`; an interrupted run goes on where it stopped, a finished one is left as it is.
 
     The file has frames, the standard series at each frame, and the risk at every step. Raises mf.Interrupted, mf.Diverged.
+    guard: as in mf.Recorder.
     """
     made = make(config)
     schedule = mf.evenly(config.frames) if config.spacing == "evenly" else mf.log_spaced(config.frames)
     observers = [
-        mf.Recorder(path, schedule, exists="resume", data=made.data, checkpoint_seconds=checkpoint_seconds),
+        mf.Recorder(path, schedule, exists="resume", data=made.data, checkpoint_seconds=checkpoint_seconds, guard=guard),
         mf.Series("risk", mf.every(1)),
         mf.StopOnNonFinite(),
     ]

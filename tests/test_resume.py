@@ -421,3 +421,52 @@ def test_a_diverged_run_diverges_again_when_resumed(h5_path):
         with pytest.raises(mf.Diverged) as again:
             mf.resume(h5_path, t_end)
         assert str(first.value) in str(again.value)
+
+
+class Taken(RuntimeError):
+    """What a guard raises."""
+
+
+def test_a_guard_stops_a_run_before_its_next_checkpoint_and_another_goes_on_to_the_same_bits(tmp_path):
+    """It is asked before every checkpoint (here after every step) and before the file; where it raises nothing is published."""
+    asked = []
+
+    def guard():
+        asked.append(None)
+        if len(asked) == 4:
+            raise Taken
+
+    def watch(path, **settings):
+        return [mf.Recorder(path, mf.every(3), exists="resume", checkpoint_seconds=0.0, **settings), mf.StopOnNonFinite()]
+
+    def go(path, **settings):
+        return mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=1.0, observers=watch(path, **settings), progress=False)
+
+    path = tmp_path / "run.h5"
+    with pytest.raises(Taken):
+        go(path, guard=guard)
+    assert unfinished(path) and [name[:17] for name in sorted(p.name for p in path.with_name("run.h5.parts").glob("c*"))] == [
+        "checkpoint-000002",
+        "checkpoint-000003",
+    ]
+    go(path, guard=lambda: asked.append(None))
+    assert len(asked) == 4 + 7 + 2, "the seven steps left, the last checkpoint, the file"
+    go(tmp_path / "whole.h5")
+    assert content(path) == content(tmp_path / "whole.h5")
+
+
+def test_a_guard_keeps_a_finished_run_from_being_published(tmp_path):
+    """Asked before the last checkpoint and once more before the file gets its name."""
+    asked = []
+
+    def guard():
+        asked.append(None)
+        if len(asked) == 2:
+            raise Taken
+
+    watch = [mf.Recorder(tmp_path / "run.h5", mf.every(3), guard=guard)]
+    with pytest.raises(Taken):
+        mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=1.0, observers=watch, progress=False)
+    assert not (tmp_path / "run.h5").exists() and unfinished(tmp_path / "run.h5")
+    mf.resume(tmp_path / "run.h5", progress=False)
+    assert mf.Trajectory(tmp_path / "run.h5").status == "finished"
