@@ -57,7 +57,7 @@ def test_kept_and_recomputed_pre_activations_give_the_same_bits(K):
     p = Problem(np.random.default_rng(6), d=13, K=K, m=300, n=1100)
     recomputed = p.mean_feature(), p.pull_back()
     kept = p.cpu.mean_feature(p.on_device, p.weight, p.samples, keep=True), p.pull_back()
-    assert p.cpu._kept is not None and p.cpu._kept[2].shape == (2, 300, p.samples.tiles.shape[2])
+    assert p.cpu._kept is not None and p.cpu._kept[2].shape == (2, 300, p.samples.size)
     assert all(np.array_equal(first, second) for first, second in zip(recomputed, kept, strict=True))
     p.theta = p.theta + 1.0  # other particles must not meet the pre-activations of the old ones
     p.on_device = p.cpu.upload(p.theta)

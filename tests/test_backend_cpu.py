@@ -80,7 +80,7 @@ def test_several_tiles_and_shards_are_put_together_in_order(rng, d, K, dtype):
     """n = 2100 samples are three tiles, the last padded; m = 1500 particles 24 shards whose ends cut blocks short. Rows of the
     mean feature depend on one sample, rows of the pull-back on one particle: the twin does a few of each."""
     p = Problem(rng, d=d, K=K, m=1500, n=2100, dtype=dtype)
-    assert p.samples.tiles.shape[0] == 3 and p.cpu.shards(1500) == 24
+    assert p.samples.x.shape[0] == 3 and p.cpu.shards(1500) == 24
     rows, particles = [0, 699, 700, 1403, 1404, 2099], [0, 61, 62, 63, 1498, 1499]
     expected = naive.mean_feature(p.theta, p.mass, p.x[rows], p.sigma, K)
     np.testing.assert_allclose(p.mean_feature()[rows], expected, rtol=0, atol=30 * p.tolerance(1500))

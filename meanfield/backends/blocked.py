@@ -1,6 +1,7 @@
-"""Source text of the CPU kernels for large d: one single-threaded matrix product for each block of particles.
+"""Source text of the CPU kernels for large d: matrix products of a block of particles with a tile of samples.
 
-A block of at most BLOCK particles and a tile of at most 1024 samples give Z = W Xᵀ (block, tile), one row a particle.
+A block of at most BLOCK particles and a tile of at most 1024 samples give Z = W Xᵀ (block, tile), one row a particle; x is
+packed once for that product (`forward`), and once more for the one of the pull-back (`backward`): products.py.
 `keep` holds Z of the forward pass for the pull-back of the same particles where it fits the budget (then its shape is
 (tiles, m, tile), otherwise (0, 0, 0) and Z is computed again: the same product on the same block, so the same bits).
 Blocks never straddle a shard, and a shard is worked by one thread: bits do not depend on threads.
@@ -8,28 +9,37 @@ Blocks never straddle a shard, and a shard is worked by one thread: bits do not 
 
 from __future__ import annotations
 
-SOURCE = '''"""Written by meanfield/backends/blocked.py; bound here: T, FASTMATH, value, value_and_slope."""
+from . import products
+
+SOURCE = (
+    '''"""Written by meanfield/backends/blocked.py; bound here: T, FASTMATH, value, value_and_slope. Products: '''
+    + products.version()
+    + '''"""
 import numpy as np
 from numba import njit, prange
 
+from meanfield.backends.products import multiplier
+
+multiply = multiplier(np.dtype(T).name)
+
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
-BLOCK = 256
+BLOCK = 96
 
 
 @shard_kernel
 def inputs(rows, weights, x, z):
     """z[k, i] = ⟨w_k, x_i⟩ for one block and one tile; `rows` (block, >= d) holds w in its first d columns."""
     for k in range(rows.shape[0]):
-        for j in range(x.shape[0]):
+        for j in range(weights.shape[1]):
             weights[k, j] = rows[k, j]
-    np.dot(weights, x, z)
+    multiply(weights, x, z)
 
 
 @shard_kernel
 def mean_feature_shard(start, stop, theta, weight, x, partial, keep):
-    tiles, d, size = x.shape
-    K = partial.shape[1]
+    tiles, K, size = partial.shape
+    d = theta.shape[1] - K - 1
     weights, scratch = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T)
     local, values = np.empty((K, size), T), np.empty(size, T)
     partial[:] = 0.0
@@ -66,13 +76,14 @@ def mean_feature(theta, weight, x, partial, keep):
 
 
 @shard_kernel
-def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out, keep):
-    tiles, d, size = x.shape
-    K, p = slopes.shape[1], theta.shape[1]
+def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, trainable, out, keep):
+    tiles, K, size = slopes.shape
+    p = theta.shape[1]
+    d, d_padded = p - K - 1, backward.shape[1] // size
     # z and q are never the same memory: loops over overlapping rows would run unvectorised, with other bits.
     weights, scratch, q_block = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T), np.empty((BLOCK, size), T)
     values, common = np.empty(size, T), np.empty(size, T)
-    product, total = np.empty((BLOCK, d), T), np.empty((BLOCK, p), np.float64)
+    product, total = np.empty((BLOCK, d_padded), T), np.empty((BLOCK, p), np.float64)
     for first in range(start, stop, BLOCK):
         last = min(stop, first + BLOCK)
         total[:] = 0.0
@@ -80,7 +91,7 @@ def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out, keep):
             q = q_block[:last - first]
             z = keep[tile, first:last] if keep.shape[0] else scratch[:last - first]
             if not keep.shape[0]:
-                inputs(theta[first:last, K:], weights[:last - first], x[tile], z)
+                inputs(theta[first:last, K:], weights[:last - first], forward[tile], z)
             for k in range(last - first):
                 row, q_row, b = z[k], q[k], theta[first + k, K + d]
                 gb = T(0)
@@ -110,7 +121,7 @@ def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out, keep):
                         gb += q_row[i]
                 total[k, p - 1] += gb
             g_w = product[:last - first]
-            np.dot(q, x[tile].T, g_w)
+            multiply(q, backward[tile], g_w)
             for k in range(last - first):
                 for j in range(d):
                     total[k, K + j] += g_w[k, j]
@@ -120,16 +131,17 @@ def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out, keep):
 
 
 @kernel
-def pull_back(theta, x, slopes, decay, trainable, out, keep, shards):
+def pull_back(theta, forward, backward, slopes, decay, trainable, out, keep, shards):
     m = theta.shape[0]
     for shard in prange(shards):
-        pull_back_shard(shard * m // shards, (shard + 1) * m // shards, theta, x, slopes, decay, trainable, out, keep)
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        pull_back_shard(start, stop, theta, forward, backward, slopes, decay, trainable, out, keep)
 
 
 @shard_kernel
 def push_forward_shard(start, stop, theta, weight, x, move, partial):
-    tiles, d, size = x.shape
-    K = partial.shape[1]
+    tiles, K, size = partial.shape
+    d = theta.shape[1] - K - 1
     weights, scratch, change = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T), np.empty((BLOCK, size), T)
     local, values = np.empty((K, size), T), np.empty(size, T)
     partial[:] = 0.0
@@ -162,3 +174,4 @@ def push_forward(theta, weight, x, move, partial):
     for shard in prange(shards):
         push_forward_shard(shard * m // shards, (shard + 1) * m // shards, theta, weight, x, move, partial[shard])
 '''
+)

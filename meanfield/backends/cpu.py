@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 # GNU OpenMP, when it is loaded, reads how long its threads spin at a barrier: by default for milliseconds, which on a machine
@@ -20,15 +20,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numba
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from ..network import Network
-from . import blocked, formulas, fused
+from . import blocked, formulas, fused, products
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
 SMALL = 10**6  # operations that one thread does in about ten microseconds
-LANES = {"float32": 16, "float64": 8}  # samples are padded to a whole number of 512-bit vectors
 
 compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=formulas.FASTMATH)
 
@@ -52,13 +50,6 @@ def _squares(array, weight, columns, partial):
                 row += columns[j] * value * value
             total += weight[k] * row
         partial[shard] = total
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    import scipy.linalg  # noqa: F401  numba's matrix product calls SciPy's BLAS
-
-    return ThreadpoolController()
 
 
 def tree_sum(partial: np.ndarray) -> np.ndarray:
@@ -86,10 +77,16 @@ def _run(kernel: Any, work: int, *arguments: Any) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs as the kernels read them: tiles (tiles, d, tile), padded with zeros, of n samples."""
+    """n inputs as the kernels read them, in tiles of `size` samples, padded with zeros.
+
+    x: (tiles, d, size) for the fused kernels; for the blocked ones packed (products.py), (tiles, d·size), and
+    transposed: (tiles, size·d), d a whole number of vectors, for Z = W Xᵀ and for Q X.
+    """
 
     n: int
-    tiles: np.ndarray
+    size: int
+    x: np.ndarray
+    transposed: np.ndarray | None = None
 
 
 class CPU:
@@ -146,48 +143,50 @@ class CPU:
     def samples(self, x: np.ndarray) -> Samples:
         """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each."""
         n, d = x.shape
-        lanes = LANES[self.dtype.name]
+        lanes = products.LANES[self.dtype.name]
         tiles = max(1, math.ceil(n / 1024))
         size = math.ceil(math.ceil(n / tiles) / lanes) * lanes
-        padded = np.zeros((tiles * size, d), self.dtype)
-        padded[:n] = x
-        return Samples(n, np.ascontiguousarray(padded.reshape(tiles, size, d).transpose(0, 2, 1)))
+        padded = np.zeros((tiles * size, d if self.fused else math.ceil(d / lanes) * lanes), self.dtype)
+        padded[:n, :d] = x
+        rows = padded.reshape(tiles, size, -1)
+        columns = np.ascontiguousarray(rows[:, :, :d].transpose(0, 2, 1))
+        if self.fused:
+            return Samples(n, size, columns)
+        return Samples(n, size, np.stack([*map(products.pack, columns)]), np.stack([*map(products.pack, rows)]))
 
     def mean_feature(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False) -> np.ndarray:
         """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
         partial = self._partial(theta, samples)
+        arguments = theta, weight, samples.x, partial
         if self.fused:
             kernel = self.kernels.mean_feature if self.outputs == 1 else self.kernels.mean_feature_k
-            _run(kernel, self._work(theta, samples), theta, weight, samples.tiles, partial)
+            _run(kernel, self._work(theta, samples), *arguments)
         else:
-            kept = self._keep(theta, samples, keep)
-            with _blas().limit(limits=1, user_api="blas"):
-                _run(self.kernels.mean_feature, self._work(theta, samples), theta, weight, samples.tiles, partial, kept)
+            _run(self.kernels.mean_feature, self._work(theta, samples), *arguments, self._keep(theta, samples, keep))
         return self._total(partial, samples, theta)
 
     def pull_back(self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> np.ndarray:
         """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m, p) on the device."""
-        tiles, _, size = samples.tiles.shape
-        padded = np.zeros((tiles * size, self.outputs), self.dtype)
+        tiles = samples.x.shape[0]
+        padded = np.zeros((tiles * samples.size, self.outputs), self.dtype)
         padded[: samples.n] = slopes
-        slopes = np.ascontiguousarray(padded.reshape(tiles, size, self.outputs).transpose(0, 2, 1))
+        slopes = np.ascontiguousarray(padded.reshape(tiles, samples.size, self.outputs).transpose(0, 2, 1))
         out = np.empty_like(theta)
         work, shards = self._work(theta, samples), self.shards(theta.shape[0])
-        arguments = theta, samples.tiles, slopes, self.dtype.type(decay), self.trainable, out
+        arguments = slopes, self.dtype.type(decay), self.trainable, out
         if self.fused:
-            _run(self.kernels.pull_back if self.outputs == 1 else self.kernels.pull_back_k, work, *arguments, shards)
+            kernel = self.kernels.pull_back if self.outputs == 1 else self.kernels.pull_back_k
+            _run(kernel, work, theta, samples.x, *arguments, shards)
         else:
             kept = self._kept
             z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
-            with _blas().limit(limits=1, user_api="blas"):
-                _run(self.kernels.pull_back, work, *arguments, z, shards)
+            _run(self.kernels.pull_back, work, theta, samples.x, samples.transposed, *arguments, z, shards)
         return out
 
     def push_forward(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray) -> np.ndarray:
         """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
         partial = self._partial(theta, samples)
-        with _blas().limit(limits=1, user_api="blas"):
-            _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.tiles, move, partial)
+        _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.x, move, partial)
         return self._total(partial, samples, theta)
 
     def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
@@ -212,8 +211,7 @@ class CPU:
         return np.empty((0, 0, 0), self.dtype)
 
     def _keep(self, theta: np.ndarray, samples: Samples, keep: bool) -> np.ndarray:
-        tiles, _, size = samples.tiles.shape
-        shape = (tiles, theta.shape[0], size)
+        shape = (samples.x.shape[0], theta.shape[0], samples.size)
         if not keep or np.prod(shape) * self.dtype.itemsize > KEEP_BYTES:
             return self._nothing
         buffer = self._kept[2] if self._kept and self._kept[2].shape == shape else np.empty(shape, self.dtype)
@@ -225,8 +223,7 @@ class CPU:
         return theta.size * samples.n if self.shards(theta.shape[0]) > 1 else 0
 
     def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
-        tiles, _, size = samples.tiles.shape
-        return np.empty((self.shards(theta.shape[0]), tiles, self.outputs, size))
+        return np.empty((self.shards(theta.shape[0]), samples.x.shape[0], self.outputs, samples.size))
 
     def _total(self, partial: np.ndarray, samples: Samples, theta: np.ndarray) -> np.ndarray:
         total = tree_sum(partial).transpose(0, 2, 1).reshape(-1, self.outputs)[: samples.n]
