@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,88 +10,67 @@ import numpy as np
 
 from . import schedules
 from .dataset import Dataset
+from .diagnostics import registry
+from .diagnostics.frame import Frame, Problem, evaluate
+from .diagnostics.needs import balanced
 from .flow import GradientFlow
-from .functionals.risk import EmpiricalRisk
 from .marching import March
-from .nearest import hint
 from .state import State
 
 
 class Moment:
-    """The run at one accepted step: its clock, its State (built when first asked for) and what can be measured."""
+    """The run at one accepted step: its clock, and the Frame that diagnostics see (its State is built when first asked for)."""
 
-    def __init__(self, march: March) -> None:
+    def __init__(self, march: March, problem: Problem | None = None) -> None:
         self.march, self.step, self.t, self.dt = march, march.step, march.t, march.dt
+        self.frame = Frame(problem or Problem(march.flow, march.start), march.state, lambda: march)
 
     @property
     def flow(self) -> GradientFlow:
         return self.march.flow
 
-    @cached_property
+    @property
     def state(self) -> State:
-        return self.march.state()
+        return self.frame.state
 
     def measure(self, name: str) -> float:
-        """One of MEASURES, at this moment."""
-        return float(MEASURES[name](self))
+        """One of MEASURES, or another diagnostic of one frame, at this moment."""
+        if name in ALONG:
+            return float(ALONG[name](self.march))
+        diagnostic = registry.get(name)
+        return float(evaluate(diagnostic, self.frame, **diagnostic.parameters))
 
 
-def _displacement(moment: Moment) -> float:
-    field = moment.march.field
-    start = field.backend.upload(moment.march.start.theta)
-    return math.sqrt(field.speed2(field.backend.combine(moment.march.theta, [-1.0], [start])))
-
-
-def _energy_defect(moment: Moment) -> float:
-    march = moment.march
+def _energy_defect(march: March) -> float:
     fall = march.energy_start - march.energy
     scale = max(abs(fall), 1e-12 * abs(march.energy_start))
     return abs(fall - march.dissipated) / scale if scale != 0 else 0.0
 
 
-def _balance_defect(moment: Moment) -> float:
-    now, start = (_invariants(state, moment.flow) for state in (moment.state, moment.march.start))
-    scale = np.square(moment.march.start.theta.astype(np.float64)).sum(axis=1).max()
-    return float(np.abs(now - start).max() / scale) if scale > 0 else 0.0
-
-
-def _invariants(state: State, flow: GradientFlow) -> np.ndarray:
-    p = flow.network.sigma.homogeneity
-    theta = state.theta.astype(np.float64)
-    K = state.outputs
-    return (theta[:, K:] ** 2).sum(axis=1) - p * (theta[:, :K] ** 2).sum(axis=1)
-
-
-def balanced(flow: GradientFlow, start: State) -> bool:
-    """Whether |w|² + b² - p|a|² is conserved for each neuron: σ p-homogeneous, a and w trained, b trained or zero, no ridge."""
-    trained = flow.network.trainable
-    bias_is_fine = "b" in trained or not start.b.any()
-    homogeneous = flow.network.sigma.homogeneity is not None and isinstance(flow.functional, EmpiricalRisk)
-    return homogeneous and {"a", "w"} <= set(trained) and bias_is_fine and flow.functional.ridge == 0
-
-
-def _nonfinite(moment: Moment) -> float:
-    return float(np.count_nonzero(~np.isfinite(moment.state.theta)))
-
-
-# What every run can carry, by name. Units: F and R as in THEORY.md, section 1; lengths are those of θ.
-MEASURES: dict[str, Callable[[Moment], float]] = {
-    "energy": lambda moment: moment.march.energy,
-    "risk": lambda moment: moment.march.field.value(moment.march.theta),
-    "regulariser": lambda moment: moment.march.field.regulariser(moment.march.theta),
-    "speed2": lambda moment: moment.march.field.speed2(moment.march.velocity),
-    "path": lambda moment: moment.march.path,
-    "displacement": _displacement,
-    "theta_max": lambda moment: float(np.abs(moment.state.theta).max()),
-    "nonfinite": _nonfinite,
-    "energy_defect": _energy_defect,
-    "balance_defect": _balance_defect,
-}
+# What every run can carry, by name: diagnostics of one frame (diagnostics/measures.py), and two sums along the way.
+MEASURES = (
+    "energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect",
+    "balance_defect",
+)  # fmt: skip
+ALONG: dict[str, Callable[[March], float]] = {"path": lambda march: march.path, "energy_defect": _energy_defect}
 
 
 def measures(flow: GradientFlow, start: State) -> list[str]:
     """The MEASURES that make sense for this flow and start."""
     return [name for name in MEASURES if name != "balance_defect" or balanced(flow, start)]
+
+
+def recordable(name: str) -> registry.Diagnostic:
+    """The diagnostic of that name; ValueError where it is none, or not one number of one moment of one run."""
+    if name not in (known := registry.names()):
+        more = f"Known: {', '.join(known)}; or pass function(flow, state)."
+        raise ValueError(f"no built-in series {name!r}.{registry.missing(name)} {more}")
+    diagnostic = registry.get(name)
+    if diagnostic.kind != "frame" or diagnostic.interval or "companion" in diagnostic.needs:
+        raise ValueError(
+            f"{name!r} is not one number of one moment, so it cannot be recorded; after the run: mf.diagnose(path, [{name!r}])."
+        )
+    return diagnostic
 
 
 class Recorder:
@@ -136,10 +113,8 @@ class Series:
     def __init__(self, name: str, schedule: Any, function: Callable[[GradientFlow, State], float] | None = None) -> None:
         if not isinstance(name, str) or not name or "/" in name:
             raise ValueError(f"a series needs a name without a slash; got {name!r}.")
-        if function is None and name not in MEASURES:
-            raise ValueError(
-                f"no built-in series {name!r}.{hint(name, MEASURES)} Known: {', '.join(MEASURES)}; or pass function(flow, state)."
-            )
+        if function is None and name not in ALONG:
+            recordable(name)
         if function is not None and not callable(function):
             raise TypeError(f"function must be callable as function(flow, state); got {function!r}.")
         self.name, self.schedule, self.function = name, schedules.check(schedule), function

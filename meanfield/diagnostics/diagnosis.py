@@ -1,0 +1,90 @@
+"""Diagnosis: what mf.diagnose found, by name, with units; and what else could be asked of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .registry import Diagnostic
+
+
+class Curve(NamedTuple):
+    """One scalar at each frame (from the second on for what is measured between frames): step, flow time, value."""
+
+    steps: np.ndarray
+    times: np.ndarray
+    values: np.ndarray
+
+
+class Bounds(NamedTuple):
+    """lower <= value <= upper at each frame, and the method that gave each bound."""
+
+    steps: np.ndarray
+    times: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    lower_method: tuple[str, ...]
+    upper_method: tuple[str, ...]
+
+
+class Diagnosis(Mapping[str, Any]):
+    """A mapping name -> Curve (steps, times, values) or Bounds (steps, times, lower, upper, lower_method, upper_method).
+
+    units, meanings: by name. parameters: what each was computed with. available: names that could be computed of this run, too;
+    unavailable: name -> why not. to_xarray() for labelled arrays. print(diagnosis) shows first and last values.
+    """
+
+    def __init__(
+        self, path: Any, found: dict[str, tuple[Diagnostic, dict[str, Any], Curve | Bounds]], steps: np.ndarray,
+        times: np.ndarray, available: tuple[str, ...], unavailable: dict[str, str],
+    ) -> None:  # fmt: skip
+        self.path, self.steps, self.times = path, steps, times
+        self.available, self.unavailable = available, unavailable
+        self._curves = {name: curve for name, (_, _, curve) in found.items()}
+        self.units = {name: diagnostic.unit for name, (diagnostic, _, _) in found.items()}
+        self.meanings = {name: diagnostic.meaning for name, (diagnostic, _, _) in found.items()}
+        self.parameters = {name: parameters for name, (_, parameters, _) in found.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._curves:
+            why = self.unavailable.get(name)
+            more = f" It is not available here: {why}." if why else f" Ask for it: mf.diagnose(run, [{name!r}])."
+            raise KeyError(f"{name!r} was not computed; there is: {', '.join(self) or 'nothing'}.{more}")
+        return self._curves[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._curves)
+
+    def __len__(self) -> int:
+        return len(self._curves)
+
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset over the frames: coordinates step and t, attributes units and meaning; Bounds as _lower, _upper."""
+        from ..labelled import diagnosis_to_xarray
+
+        return diagnosis_to_xarray(self)
+
+    def __repr__(self) -> str:
+        rows = [(name, *_ends(curve), self.units[name]) for name, curve in self.items()]
+        table = [("diagnostic", "first", "last", "unit"), *rows] if rows else []
+        widths = [max(len(row[column]) for row in table) for column in range(4)] if table else []
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+        span = f", t = {self.times[0]:g} … {self.times[-1]:g}" if len(self.times) else ""
+        head = f"Diagnosis of {self.path}: {len(self.times)} frames{span}"
+        more = [f"also: {', '.join(self.available)}"] if self.available else []
+        return "\n".join([head, *lines, *more, *(f"not: {name} ({why})" for name, why in self.unavailable.items())])
+
+
+def _ends(curve: Curve | Bounds) -> tuple[str, str]:
+    if not len(curve.steps):
+        return "-", "-"
+    if isinstance(curve, Curve):
+        return f"{curve.values[0]:.5g}", f"{curve.values[-1]:.5g}"
+    first, last = (_bounds(curve.lower[i], curve.upper[i]) for i in (0, -1))
+    return first, last
+
+
+def _bounds(lower: float, upper: float) -> str:
+    return f"{upper:.5g}" if abs(upper - lower) <= 1e-6 * abs(upper) else f"{lower:.4g} … {upper:.4g}"

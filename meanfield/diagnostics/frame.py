@@ -1,0 +1,204 @@
+"""Frame: one moment of a run as a diagnostic sees it, live or stored; Problem: what all frames of a run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from .. import tangent
+from ..flow import GradientFlow
+from ..functionals.risk import EmpiricalRisk, RiskField
+from ..network import Network
+from ..state import State
+from .registry import Diagnostic
+
+
+class Problem:
+    """The flow, the start and the data of a run, and what diagnostics keep of the start.
+
+    flow: None where it cannot be made, and `without` says why. data: the Dataset with the test set, or None.
+    companion: t -> the Frame of another run at that time, or None. mass_varies: whether the flow changes masses.
+    """
+
+    def __init__(
+        self, flow: GradientFlow | None, start: State, data: Any = None, without: str = "", mass_varies: bool = False,
+        companion: Callable[[float], Frame] | None = None,
+    ) -> None:  # fmt: skip
+        self.flow, self.start, self.data, self.without = flow, start, data, without
+        self.mass_varies, self.companion = mass_varies, companion
+        self.kept: dict[Any, Any] = {}
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """make(), once for each key: what a diagnostic needs of the start at every frame."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    @cached_property
+    def origin(self) -> Frame:
+        """The frame of the start."""
+        return Frame(self, lambda: self.start)
+
+    @cached_property
+    def field(self) -> RiskField:
+        """The flow on its device, with the masses of the start."""
+        assert self.flow is not None
+        return self.flow.on_device(self.start)
+
+    @cached_property
+    def test(self) -> EmpiricalRisk | None:
+        """The risk on the test set, without the ridge; None without a test set."""
+        risk = self.flow.functional if self.flow else None
+        if not isinstance(risk, EmpiricalRisk) or getattr(self.data, "x_test", None) is None:
+            return None
+        return EmpiricalRisk(risk.network, self.data.x_test, self.data.y_test, risk.loss, risk.reduction)
+
+    @cached_property
+    def test_field(self) -> RiskField:
+        assert self.flow is not None and self.test is not None
+        return GradientFlow(self.test, backend=self.flow.backend, dtype=self.flow.dtype).on_device(self.start)
+
+
+class OnDevice:
+    """θ on its device, with what costs a pass over the data: computed when first asked for."""
+
+    def __init__(self, field: RiskField, theta: Any) -> None:
+        self.field, self.theta = field, theta
+
+    @cached_property
+    def velocity(self) -> Any:
+        return self.field.velocity(self.theta)
+
+    @cached_property
+    def energy(self) -> float:
+        return self.field.energy(self.theta)
+
+
+class Frame:
+    """One moment: .state and .start (States), .flow, .x (n, d), .y (n, K) or classes (n,), and what follows from them.
+
+    θ is on the device of the flow, in its dtype; everything else is NumPy on the host. Each is made when first asked for.
+    device: () -> what holds field, theta, velocity and energy: the march of a run, or by default the state uploaded.
+    """
+
+    def __init__(self, problem: Problem, state: Callable[[], State], device: Callable[[], Any] | None = None) -> None:
+        self.problem, self._state, self._device = problem, state, device or self._uploaded
+        self._kernels: dict[int | None, np.ndarray] = {}
+
+    @cached_property
+    def state(self) -> State:
+        return self._state()
+
+    @cached_property
+    def device(self) -> Any:
+        """Field (value, energy, velocity, speed2, predictions of device particles), theta, velocity, energy."""
+        return self._device()
+
+    def _uploaded(self) -> OnDevice:
+        same = np.array_equal(self.state.mass, self.start.mass)
+        field = self.problem.field if same else self.flow.on_device(self.state)
+        return OnDevice(field, field.backend.upload(self.state.theta))
+
+    @property
+    def start(self) -> State:
+        return self.problem.start
+
+    @property
+    def flow(self) -> Any:
+        return self.problem.flow
+
+    @property
+    def network(self) -> Network:
+        return self.flow.network
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.flow.functional.x
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.flow.functional.y
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.isfinite(self.state.theta).all())
+
+    @property
+    def field(self) -> RiskField:
+        """The flow bound to its device and to the masses."""
+        return self.device.field
+
+    @property
+    def theta(self) -> Any:
+        """θ (m, p) on the device."""
+        return self.device.theta
+
+    @property
+    def velocity(self) -> Any:
+        """v(θ_k), (m, p) on the device."""
+        return self.device.velocity
+
+    @property
+    def energy(self) -> float:
+        """F_s."""
+        return self.device.energy
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """f(x_i) on the training inputs, (n, K)."""
+        return self.field.predictions(self.theta)
+
+    @cached_property
+    def test_predictions(self) -> np.ndarray:
+        """f(x_i) on the test inputs, (n_test, K)."""
+        field = self.problem.test_field
+        if not np.array_equal(self.state.mass, self.start.mass):
+            field = GradientFlow(field.risk, backend=self.flow.backend, dtype=self.flow.dtype).on_device(self.state)
+        return field.predictions(self.theta)
+
+    @property
+    def companion(self) -> Frame:
+        """The frame of the companion run at the same time."""
+        assert self.problem.companion is not None
+        return self.problem.companion(self.state.t)
+
+    def kernel(self, samples: int | None) -> np.ndarray:
+        """H_t on the first `samples` training inputs (None: on all), (n, n) or (n, n, K, K)."""
+        if samples not in self._kernels:
+            self._kernels[samples] = tangent.kernel(self.network, self.state, self.x[:samples])
+        return self._kernels[samples]
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    import scipy.linalg  # noqa: F401  so that its BLAS is there to be limited
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS on one thread: the bits of a value must not depend on how many there are."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+def evaluate(diagnostic: Diagnostic, frame: Frame, previous: Frame | None = None, **parameters: Any) -> Any:
+    """The value at a frame: a float, or (lower, upper, method, method); the one way, during a run and after it."""
+    frames = (frame,) if diagnostic.kind == "frame" else (frame, previous)
+    if diagnostic.finite and not all(item is not None and item.finite for item in frames):
+        return (float("nan"), float("nan"), "", "") if diagnostic.interval else float("nan")
+    with one_thread():
+        value = diagnostic.function(*frames, **parameters)
+    if diagnostic.interval:
+        lower, upper, lower_method, upper_method = value
+        return float(lower), float(upper), str(lower_method), str(upper_method)
+    found = np.asarray(value)
+    if found.size != 1:
+        raise ValueError(f"diagnostic {diagnostic.name!r} must return a scalar; got shape {found.shape}.")
+    return float(found.reshape(()))

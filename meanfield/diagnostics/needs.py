@@ -1,0 +1,130 @@
+"""What a diagnostic may need, and the sentence that says why it is not to be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..flow import GradientFlow
+from ..functionals.risk import EmpiricalRisk
+from ..state import State
+from .frame import Problem
+from .registry import Diagnostic
+
+
+def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] = ()) -> str:
+    """Why this diagnostic cannot be computed, or "". recorded: the series that have a value at every frame."""
+    for need in diagnostic.needs:
+        if need == "recorded path":
+            found = "" if "path" in recorded else "the file has no series path with a value at each frame"
+        else:
+            found = _CHECKS[need](problem)
+        if found:
+            return found
+    return ""
+
+
+def balanced(flow: GradientFlow, start: State) -> bool:
+    """Whether |w|² + b² - p|a|² is conserved for each neuron: σ p-homogeneous, a and w trained, b trained or zero, no ridge."""
+    if not isinstance(flow.functional, EmpiricalRisk) or flow.network.sigma.homogeneity is None:
+        return False
+    trained = flow.network.trainable
+    bias_is_fine = "b" in trained or not start.b.any()
+    return {"a", "w"} <= set(trained) and bias_is_fine and flow.functional.ridge == 0
+
+
+def _flow(problem: Problem) -> str:
+    return "" if problem.flow is not None else problem.without
+
+
+def _network(problem: Problem) -> str:
+    if problem.flow is None:
+        return problem.without
+    if problem.start.outputs == 0 or problem.flow.network is None:
+        return "the particles are no neurons"
+    if not isinstance(problem.flow.functional, EmpiricalRisk) and hasattr(problem.flow.functional, "start"):
+        return "the network is linearised: its features and its kernel are those of the start"
+    return ""
+
+
+def _kernel(problem: Problem) -> str:
+    if found := _network(problem) or _data(problem):
+        return found
+    assert problem.flow is not None
+    return "" if problem.flow.network.trainable else "nothing trains, so the tangent kernel is zero"
+
+
+def _data(problem: Problem) -> str:
+    if problem.flow is None:
+        return problem.without
+    return "" if np.size(getattr(problem.flow.functional, "x", ())) else "the flow has no training samples"
+
+
+def _are_labels(y: np.ndarray | None) -> bool:
+    return y is not None and (y.dtype.kind == "i" or bool(np.all(np.abs(y) == 1.0)))
+
+
+def _labels(problem: Problem) -> str:
+    if found := _data(problem):
+        return found
+    assert problem.flow is not None
+    return "" if _are_labels(problem.flow.functional.y) else "y holds real targets, neither classes nor signs -1 and +1"
+
+
+def _varied(problem: Problem) -> str:
+    if found := _data(problem):
+        return found
+    assert problem.flow is not None
+    return "y is constant on the training samples" if np.all(problem.flow.functional.y == problem.flow.functional.y[0]) else ""
+
+
+def _test(problem: Problem) -> str:
+    return _flow(problem) or ("" if problem.test is not None else "no test set was saved with the run")
+
+
+def _test_labels(problem: Problem) -> str:
+    if found := _test(problem) or _labels(problem):
+        return found
+    assert problem.test is not None
+    return "" if _are_labels(problem.test.y) else "the test set holds real targets, neither classes nor signs -1 and +1"
+
+
+def _homogeneous(problem: Problem) -> str:
+    if found := _network(problem):
+        return found
+    assert problem.flow is not None
+    sigma = problem.flow.network.sigma
+    return f"σ = {sigma.name} is not homogeneous" if sigma.homogeneity is None else ""
+
+
+def _balance(problem: Problem) -> str:
+    if found := _homogeneous(problem):
+        return found
+    assert problem.flow is not None
+    if balanced(problem.flow, problem.start):
+        return ""
+    return "|w|² + b² - p|a|² is conserved only where a and w train, b trains or is zero, and there is no ridge"
+
+
+def _kink(problem: Problem) -> str:
+    if found := _network(problem):
+        return found
+    assert problem.flow is not None
+    sigma = problem.flow.network.sigma
+    return f"σ = {sigma.name} is smooth: it has no inactive side" if sigma.smooth else ""
+
+
+def _equal_masses(problem: Problem) -> str:
+    return "the masses change, so particles are not paired" if problem.mass_varies else ""
+
+
+def _companion(problem: Problem) -> str:
+    return "" if problem.companion is not None else "it needs companion=, the path of another run on the same data"
+
+
+_CHECKS: dict[str, Callable[[Problem], str]] = {
+    "flow": _flow, "network": _network, "kernel": _kernel, "data": _data, "labels": _labels, "varied labels": _varied,
+    "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
+    "equal masses": _equal_masses, "companion": _companion,
+}  # fmt: skip

@@ -1,0 +1,161 @@
+"""The registry: a diagnostic is a function of frames with a name, a unit, declared needs, a version and a meaning."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ..nearest import hint
+
+BUILT_IN = ("measures", "movement", "kernels", "patterns", "errors")  # modules that register when first asked for
+OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
+NEEDS = (
+    "flow", "network", "kernel", "data", "labels", "varied labels", "test", "test labels", "homogeneous", "balance", "kink",
+    "equal masses", "companion", "recorded path",
+)  # fmt: skip
+# What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never imports ntk.
+OF_NTK = ("information", "nuisance", "information_at_start", "nuisance_at_start", "companion_gap")
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One diagnostic. kind: "frame" f(frame), "step" f(frame, previous), "curve" f(*curves of the diagnostics in `of`).
+
+    parameters: the keyword-only arguments of the function with their defaults. interval: the value is lower <= … <= upper.
+    finite: not called, and NaN, where θ is not finite.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    unit: str
+    meaning: str
+    needs: tuple[str, ...] = ()
+    version: int = 1
+    of: tuple[str, ...] = ()
+    interval: bool = False
+    finite: bool = True
+
+    @cached_property
+    def kind(self) -> str:
+        if self.of:
+            return "curve"
+        positional = [item for item in inspect.signature(self.function).parameters.values() if item.kind in _POSITIONAL]
+        return {1: "frame", 2: "step"}.get(len(positional), "")
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        signature = inspect.signature(self.function).parameters.values()
+        return {item.name: item.default for item in signature if item.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    @property
+    def own(self) -> bool:
+        """Whether it belongs to these packages, not to their user."""
+        return f"{self.function.__module__}.".startswith(OWN)
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_TABLE: dict[str, Diagnostic] = {}
+
+
+def register_diagnostic(
+    *,
+    unit: str,
+    needs: tuple[str, ...] = (),
+    name: str | None = None,
+    version: int = 1,
+    of: tuple[str, ...] = (),
+    interval: bool = False,
+    finite: bool = True,
+) -> Callable[[Callable], Callable]:
+    """A decorator: mf.diagnose and mf.Series know the function by its name from then on; the docstring is its meaning.
+
+        @mf.register_diagnostic(unit="1", needs=("data",))
+        def mean_output(frame):
+            \"\"\"(1/n) Σ_i f(x_i), first output.\"\"\"
+            return frame.predictions[:, 0].mean()
+
+    f(frame) -> scalar, at each frame; f(frame, previous), from the second frame on; with of=("energy", …), f(*curves) ->
+    (frames,) from the named tuples (steps, times, values) of other diagnostics, "recorded:name" for a series of the file.
+    A frame has .state .start .flow .x .y .predictions .velocity .kernel(samples): see diagnostics/frame.py. Keyword-only
+    arguments are parameters, settable in mf.diagnose.
+    unit: "1" for numbers without one. needs: what must be there, else the diagnostic is said to be unavailable: see NEEDS.
+    version: raise it when the function changes, so that stored values are not used. interval: returns (lower, upper, method
+    of the lower, method of the upper). finite=False: call it for θ with NaN too; otherwise the value is NaN there.
+    A later function of the same name takes its place; built-in names are taken.
+    """
+
+    def register(function: Callable) -> Callable:
+        add(
+            Diagnostic(
+                name or function.__name__, function, unit, _meaning(function), tuple(needs), version, tuple(of), interval, finite
+            )
+        )
+        return function
+
+    return register
+
+
+def add(diagnostic: Diagnostic) -> None:
+    """Put a diagnostic into the table, checked."""
+    name = diagnostic.name
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise ValueError(f"a diagnostic's name is a plain identifier; got {name!r}. Pass name=… to mf.register_diagnostic.")
+    for what in ("unit", "meaning"):
+        value = getattr(diagnostic, what)
+        if not isinstance(value, str) or not value:
+            advice = 'unit="1" where there is none.' if what == "unit" else "Write a docstring: one sentence with the formula."
+            raise ValueError(f"diagnostic {name!r} has no {what}. {advice}")
+    unknown = [need for need in diagnostic.needs if need not in NEEDS]
+    if unknown:
+        raise ValueError(
+            f"diagnostic {name!r} needs {unknown[0]!r}, which nobody provides.{hint(unknown[0], NEEDS)} "
+            f"Known: {', '.join(NEEDS)}."
+        )
+    if isinstance(diagnostic.version, bool) or not isinstance(diagnostic.version, int) or diagnostic.version < 1:
+        raise ValueError(f"diagnostic {name!r}: version must be an integer >= 1; got {diagnostic.version!r}.")
+    if not diagnostic.kind:
+        raise TypeError(f"diagnostic {name!r} must take (frame) or (frame, previous); parameters are keyword-only arguments.")
+    if any(default is inspect.Parameter.empty for default in diagnostic.parameters.values()):
+        raise TypeError(f"diagnostic {name!r}: each keyword-only argument needs a default.")
+    if not diagnostic.own:
+        _load_own()
+        if (name in _TABLE and _TABLE[name].own) or name in OF_NTK:
+            raise ValueError(f"{name!r} is a built-in diagnostic: give yours a name of its own.")
+    _TABLE[name] = diagnostic
+
+
+def get(name: str) -> Diagnostic:
+    """The diagnostic of that name; ValueError with the nearest, or with `import ntk`, for an unknown one."""
+    _load_own()
+    if name in _TABLE:
+        return _TABLE[name]
+    raise ValueError(f"unknown diagnostic {name!r}.{missing(name)} Known: {', '.join(names())}.")
+
+
+def missing(name: str) -> str:
+    """What to add to an error about an unknown name: the nearest known one, or that `import ntk` brings it."""
+    if name in OF_NTK:
+        return " It is one of ntk's: `import ntk` first."
+    near = hint(name, [*names(), *OF_NTK])
+    return f"{near} (`import ntk` first.)" if any(repr(item) in near for item in OF_NTK if item not in _TABLE) else near
+
+
+def names() -> list[str]:
+    """All registered names, in the order of their registration."""
+    _load_own()
+    return list(_TABLE)
+
+
+def _load_own() -> None:
+    for module in BUILT_IN:
+        importlib.import_module(f".{module}", __package__)
+
+
+def _meaning(function: Callable) -> str:
+    """The first paragraph of the docstring, on one line."""
+    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())

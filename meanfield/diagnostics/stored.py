@@ -1,0 +1,145 @@
+"""A stored run as diagnostics read it: its frames one at a time, and digests of all that a value can depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..backends.formulas import fingerprint
+from ..dataset import Dataset
+from ..durable import canonical_json, feed
+from ..flow import GradientFlow
+from ..state import State
+from ..trajectory import Trajectory
+from .frame import Frame, Problem
+from .registry import Diagnostic
+
+# Flows that another package knows how to make from their settings: kind -> f(settings, x, y, start) -> functional.
+REBUILT: dict[str, Callable[[dict[str, Any], np.ndarray, np.ndarray, State], Any]] = {}
+
+
+class Stored:
+    """A Trajectory, the Problem of its frames, and what identifies them. flow: as in diagnose; companion: another run."""
+
+    def __init__(self, run: Trajectory, flow: GradientFlow | None = None, companion: Stored | None = None) -> None:
+        self.run, self.given, self.companion = run, flow, companion
+        self.steps, self.times = run.steps, run.times
+        data, without = _data(run)
+        if flow is None:
+            flow, without = _flow(run, data, without)
+        elif run.config.get("flow") and flow.to_dict() != run.config["flow"]:
+            raise ValueError(f"flow= is not the flow of {run.path}; it needs {run.config['flow']}.")
+        beside = companion.at_time if companion else None
+        self.problem = Problem(flow, run.start, data, without, run.mass_varies, beside)
+        self._last: list[tuple[int, Frame]] = []
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def frame(self, number: int) -> Frame:
+        """Frame `number`; the last two are kept, for a step needs the one before."""
+        for kept, frame in self._last:
+            if kept == number:
+                return frame
+        frame = Frame(self.problem, lambda: self.run[number])
+        self._last = [*self._last[-1:], (number, frame)]
+        return frame
+
+    def at_time(self, t: float) -> Frame:
+        """The frame at this time, to 1e-9 of the run's length; ValueError where there is none."""
+        return self.frame(self._number_at(t))
+
+    def _number_at(self, t: float) -> int:
+        near = int(np.argmin(np.abs(self.times - t))) if len(self) else -1
+        if near < 0 or abs(self.times[near] - t) > 1e-9 * max(abs(self.times[-1]), abs(t)):
+            raise ValueError(
+                f"the companion {self.run.path} has no frame at t = {t:.9g}: record both runs at the same times, "
+                "for example by mf.evenly(count) or mf.at_times([...]) with equal t_end."
+            )
+        return near
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """The series that have a value at every frame."""
+        return tuple(name for name in self.run.series_names if self.at_frames(name) is not None)
+
+    def at_frames(self, name: str) -> np.ndarray | None:
+        """The recorded values of a series at the frames' steps, or None where one is missing."""
+        series = self.run.series(name)
+        found = np.searchsorted(series.steps, self.steps)
+        if len(self) == 0 or found.max() >= len(series.steps) or not np.array_equal(series.steps[found], self.steps):
+            return None
+        return series.values[found]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what all frames share: network and flow with their formulas, the data, the start."""
+        flow, config = self.problem.flow, self.run.config
+        settings = {"network": config.get("network"), "flow": flow.to_dict() if flow else config.get("flow")}
+        digest = hashlib.sha256(canonical_json(settings).encode())
+        if flow is not None:
+            for formula in (flow.network.sigma if flow.network else None, getattr(flow.functional, "loss", None)):
+                digest.update("".join(fingerprint(f) for f in (formula.value, formula.slope)).encode() if formula else b"none")
+        data = self.problem.data
+        digest.update((data.sha256() if data is not None else "no data").encode())
+        _feed_state(digest, self.problem.start)
+        return digest.hexdigest()
+
+    def frame_digest(self, number: int) -> str:
+        """Of the content of a frame: θ, masses, step, time."""
+        if number not in self._digests:
+            digest = hashlib.sha256()
+            _feed_state(digest, self.frame(number).state)
+            self._digests[number] = digest.hexdigest()
+        return self._digests[number]
+
+    @cached_property
+    def _digests(self) -> dict[int, str]:
+        return {}
+
+    def key(self, diagnostic: Diagnostic, parameters: dict[str, Any], number: int) -> str:
+        """The digest of all that this value depends on."""
+        parts: list[Any] = [diagnostic.name, diagnostic.version, parameters, self.digest, self.frame_digest(number)]
+        if not diagnostic.own:
+            parts.append(fingerprint(diagnostic.function))
+        if diagnostic.kind == "step":
+            parts.append(self.frame_digest(number - 1))
+        if "companion" in diagnostic.needs:
+            assert self.companion is not None
+            at = self.companion._number_at(float(self.times[number]))
+            parts += [self.companion.digest, self.companion.frame_digest(at)]
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def _feed_state(digest: Any, state: State) -> None:
+    digest.update(f"{state.step} {state.t!r} {state.outputs}\n".encode())
+    feed(digest, "theta", state.theta)
+    feed(digest, "mass", state.mass)
+
+
+def _data(run: Trajectory) -> tuple[Dataset | None, str]:
+    try:
+        return run.data, ""
+    except ValueError as error:
+        return None, f"the data are not to be had ({error})"
+
+
+def _flow(run: Trajectory, data: Dataset | None, without: str) -> tuple[GradientFlow | None, str]:
+    """The flow that the file describes, or the reason why there is none."""
+    settings = run.config.get("flow")
+    if not settings:
+        return None, "the run's configuration names no flow"
+    if data is None:
+        return None, without
+    kind = settings["functional"]["kind"]
+    try:
+        if kind not in REBUILT:
+            return GradientFlow.from_dict(settings, data.x, data.y), ""
+        rest = {name: settings[name] for name in ("temperature", "reaction", "backend", "dtype", "seed")}
+        return GradientFlow(REBUILT[kind](settings["functional"], data.x, data.y, run.start), **rest), ""
+    except (ValueError, TypeError) as error:
+        return None, f"the file alone does not make its flow: {error} Pass flow=."
