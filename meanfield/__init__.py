@@ -29,6 +29,8 @@ _HOME = {
     "trajectory": ("Trajectory",),
     "wasserstein": ("w2", "w2_interval", "displacement"),
     "comparison": ("compare",),
+    "diagnostics.computing": ("diagnose",),
+    "diagnostics.registry": ("register_diagnostic",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("data", "noise", "tangent")
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from .activations import Activation as Activation
     from .activations import leaky_relu as leaky_relu
     from .comparison import compare as compare
+    from .diagnostics.computing import diagnose as diagnose
+    from .diagnostics.registry import register_diagnostic as register_diagnostic
     from .flow import GradientFlow as GradientFlow
     from .functionals.risk import EmpiricalRisk as EmpiricalRisk
     from .initial import InitialLaw as InitialLaw
