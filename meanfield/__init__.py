@@ -25,6 +25,7 @@ _HOME = {
     "integrators": ("EULER", "HEUN", "RK4", "RungeKutta", "Adaptive"),
     "schedules": ("every", "evenly", "at_steps", "at_times", "log_spaced"),
     "observers": ("Recorder", "Series", "StopOnNonFinite"),
+    "events": ("Events",),
     "simulation": ("simulate", "resume", "Interrupted", "Diverged"),
     "trajectory": ("Trajectory",),
     "wasserstein": ("w2", "w2_interval", "displacement"),
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .comparison import compare as compare
     from .diagnostics.computing import diagnose as diagnose
     from .diagnostics.registry import register_diagnostic as register_diagnostic
+    from .events import Events as Events
     from .flow import GradientFlow as GradientFlow
     from .functionals.risk import EmpiricalRisk as EmpiricalRisk
     from .initial import InitialLaw as InitialLaw

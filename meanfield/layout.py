@@ -25,6 +25,11 @@ File, Group = h5py.File, h5py.Group  # for the modules that pass these on
 SCHEMA_VERSION = 1
 LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 POSITION = "particles/units/position"
+EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
+    "step": np.dtype(np.int64), "time": np.dtype(np.float64), "kind": np.dtype(np.uint8), "neuron": np.dtype(np.int32),
+    "other": np.dtype(np.int32), "value": np.dtype(np.float64),
+}  # fmt: skip
+EVENT_BYTES = sum(dtype.itemsize for dtype in EVENT_COLUMNS.values())  # of a row
 TIME_UNIT = "flow time t: a step dt is gradient descent with learning rate dt m / s^2, s = alpha m^(1 - gamma)"
 
 
@@ -191,6 +196,17 @@ def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarra
     write_array(group, "step", np.asarray(steps, dtype=np.int64))
     write_array(group, "time", np.asarray(times, dtype=np.float64))
     write_array(group, "value", np.asarray(values, dtype=np.float64))
+
+
+def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndarray]]) -> None:
+    """/events: the columns of `count` rows, one block of them in memory at a time."""
+    group = file.create_group("events")
+    columns = {name: new_array(group, name, (count,), dtype) for name, dtype in EVENT_COLUMNS.items()}
+    done = 0
+    for rows in blocks:
+        for name, column in columns.items():
+            column[done : done + len(rows["step"])] = rows[name]
+        done += len(rows["step"])
 
 
 def write_views(file: h5py.File, config: dict[str, Any], start: State, aligned: Sequence[str], mass_varies: bool) -> None:

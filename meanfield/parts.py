@@ -32,13 +32,14 @@ _SEGMENT = re.compile(r"segment-(\d{6,})\.h5")
 
 @dataclass(frozen=True)
 class Segment:
-    """A file of frames and series, with what must be known of it without opening it."""
+    """A file of frames, series and events, with what must be known of it without opening it."""
 
     name: str
     sha256: str
     size: int
     frames: int
     series: dict[str, int]
+    events: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +23,12 @@ class SeriesData(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One file: how many frames it holds, and how many values of each series."""
+    """One file: how many frames it holds, how many values of each series, and how many events."""
 
     path: Path
     frames: int
     series: dict[str, int]
+    events: int
 
 
 class Pieces:
@@ -37,6 +38,7 @@ class Pieces:
         self._pieces = list(pieces)
         self._first = np.cumsum([0] + [piece.frames for piece in self._pieces])
         self.frames = int(self._first[-1])
+        self.events = sum(piece.events for piece in self._pieces)
         self.counts: dict[str, int] = {}
         for piece in self._pieces:
             for name, count in piece.series.items():
@@ -73,6 +75,17 @@ class Pieces:
             return self._join([name])[name]
         self._series = self._join(list(self.counts))
         return self._series[name]
+
+    def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of the events, file by file."""
+        for i, piece in enumerate(self._pieces):
+            if piece.events:
+                yield dict(zip(layout.EVENT_COLUMNS, self._read(i, "events", tuple(layout.EVENT_COLUMNS)), strict=True))
+
+    def event_column(self, name: str) -> np.ndarray:
+        """One column of all events."""
+        empty = np.empty(0, layout.EVENT_COLUMNS[name])
+        return _joined([empty, *(self._read(i, "events", (name,))[0] for i, item in enumerate(self._pieces) if item.events)])
 
     def _join(self, names: list[str]) -> dict[str, SeriesData]:
         found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in names}

@@ -40,7 +40,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
     when the process is killed between the renaming and the removal of the parts.
     """
     with Trajectory(parts.folder) as run, layout.open_hdf5(parts.start) as head:
-        _check_space((len(run) + 2) * start.theta.nbytes, parts.folder)
+        _check_space((len(run) + 2) * start.theta.nbytes + layout.EVENT_BYTES * run.event_count, parts.folder)
         merged = parts.folder / ".tmp-merged.h5"
         with layout.new_hdf5(merged) as (file, scratch):
             parameters = layout.write_head(file, run.config, provenance, start, run.mass_varies)
@@ -53,6 +53,8 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
             file.create_group("series")
             for name in run.series_names:
                 layout.write_series(file, name, *run.series(name))
+            if run.event_count:
+                layout.write_events(file, run.event_count, run.event_blocks())
             layout.write_views(file, run.config, start, run.aligned(), run.mass_varies)
         with Trajectory(merged) as copy:
             if copy.content_hash() != run.content_hash():

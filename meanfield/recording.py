@@ -51,6 +51,7 @@ class Recording:
         self.final = checkpoint.final if checkpoint else None
         self._frames: list[State] = []
         self._series: dict[str, list[tuple[int, float, float]]] = {}
+        self._events: list[dict[str, np.ndarray]] = []
         self.pending_bytes = 0
         self.last_checkpoint_time = time.monotonic()
 
@@ -134,7 +135,8 @@ class Recording:
                 memory = read_memory(file["parameters/checkpoint"])
                 steps = {name: run.series(name).steps for name in run.series_names}
                 counts = {name: len(column) for name, column in steps.items()}
-                base = Segment(FINISHED, file_sha256(parts.final), parts.final.stat().st_size, len(run), counts)
+                size = parts.final.stat().st_size
+                base = Segment(FINISHED, file_sha256(parts.final), size, len(run), counts, run.event_count)
                 last_steps = {f"series/{name}": int(column[-1]) for name, column in steps.items()}
                 last_steps |= {"frames": int(run.steps[-1])} if len(run) else {}
                 write_checkpoint(parts, 1, memory, [base], last_steps=last_steps, continued=[], final=None)
@@ -162,6 +164,12 @@ class Recording:
         self._forward(f"series/{name}", step)
         self._series.setdefault(name, []).append((int(step), float(t), float(value)))
         self.pending_bytes += 24
+
+    def log(self, rows: dict[str, np.ndarray]) -> None:
+        """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those before."""
+        if len(rows["step"]):
+            self._events.append(rows)
+            self.pending_bytes += sum(column.nbytes for column in rows.values())
 
     def checkpoint(self, memory: dict[str, Any]) -> None:
         """Publish what is buffered as one segment, then the memory: the loop's whole future, current θ included.
@@ -211,9 +219,9 @@ class Recording:
             self.guard()
         number = self._parts.next_number()
         with self._says_what_is_safe():
-            if self._frames or self._series:
+            if self._frames or self._series or self._events:
                 self._segments.append(self._write_segment(number))
-                self._frames, self._series, self.pending_bytes = [], {}, 0
+                self._frames, self._series, self._events, self.pending_bytes = [], {}, [], 0
             path = write_checkpoint(
                 self._parts, number, memory, self._segments, last_steps=self._last_steps, continued=self._continued, final=final
             )
@@ -228,8 +236,10 @@ class Recording:
             for series, rows in self._series.items():
                 steps, times, values = zip(*rows, strict=True)
                 layout.write_series(file, series, np.array(steps), np.array(times), np.array(values))
+            if events := sum(len(rows["step"]) for rows in self._events):
+                layout.write_events(file, events, self._events)
         counts = {series: len(rows) for series, rows in self._series.items()}
-        segment = Segment(name, file_sha256(temporary), temporary.stat().st_size, len(self._frames), counts)
+        segment = Segment(name, file_sha256(temporary), temporary.stat().st_size, len(self._frames), counts, events)
         move(temporary, self._parts.folder / name)
         return segment
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from . import activations, integrators, losses, schedules
 from .backends.formulas import fingerprint
+from .events import Events, Watch
 from .flow import GradientFlow
 from .functionals.risk import EmpiricalRisk
 from .integrators import Adaptive, RungeKutta
@@ -33,7 +34,7 @@ class Run:
 
     def __init__(
         self, flow: GradientFlow, state: State, integrator: RungeKutta | Adaptive, dt: Any, t_end: float | None,
-        n_steps: int | None, recorder: Recorder | None, series: list[Series], stop: bool, progress: bool,
+        n_steps: int | None, recorder: Recorder | None, series: list[Series], events: Events | None, stop: bool, progress: bool,
     ) -> None:  # fmt: skip
         self.flow, self.integrator, self.dt_asked = flow, integrator, dt
         self.recorder, self.series, self.stop, self.progress = recorder, series, stop, progress
@@ -43,6 +44,7 @@ class Run:
             _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
         self.march = March(flow, state, integrator, dt, t_end, n_steps)
         self.names = measures(flow, state)
+        self.watch = Watch(events, flow, state) if events else None
         self.last_frame: tuple[int, float] | None = None
         self._warned: set[str] = set()
         self._plan(self.march.span, {})
@@ -76,12 +78,15 @@ class Run:
                     for item in self.series
                 ],
                 "stop_on_nonfinite": self.stop,
+                **({"events": self.watch.events.to_dict()} if self.watch else {}),
             },
         }
 
     def go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
         """March to the end. memory: that of a checkpoint to go on from."""
         march = self.march
+        if self.watch is not None:
+            self.watch.events.begin(self.recorder.path if self.recorder else None)
         if memory is not None:
             self._restore(memory)
         self._announce()
@@ -116,41 +121,58 @@ class Run:
         return {"steps": march.step - march.start.step, "t": march.t, **values, "dt": march.dt, "halvings": march.halvings}
 
     def _schedules(self) -> list[Any]:
-        return [*([self.recorder.schedule] if self.recorder else []), *(item.schedule for item in self.series)]
+        watched = [self.watch.events.schedule] if self.watch else []
+        return [*([self.recorder.schedule] if self.recorder else []), *(item.schedule for item in self.series), *watched]
 
     def _plan(self, span: Span, positions: dict[str, int]) -> None:
         self.span = span
         self.frames_due = self.recorder.schedule.resolve(span) if self.recorder else Due()
         self.series_due = {item.name: item.schedule.resolve(span) for item in self.series}
-        for name, due in (("", self.frames_due), *self.series_due.items()):
+        self.events_due = self.watch.events.schedule.resolve(span) if self.watch else Due()
+        for name, due in (("", self.frames_due), ("/events", self.events_due), *self.series_due.items()):
             due.position = positions.get(name, 0)
 
     def _memory(self) -> dict[str, Any]:
         positions = {"": self.frames_due.position, **{name: due.position for name, due in self.series_due.items()}}
         last = list(self.last_frame) if self.last_frame else []
-        return {"march": self.march.memory(), "span": list(self.span), "positions": positions, "last_frame": last}
+        memory = {"march": self.march.memory(), "span": list(self.span), "positions": positions, "last_frame": last}
+        if self.watch is not None:
+            positions["/events"] = self.events_due.position
+            memory["events"] = self.watch.memory()
+        return memory
 
     def _restore(self, memory: dict[str, Any]) -> None:
         march, t_end = self.march, self.march.t_end
         march.restore(memory["march"])
         self.last_frame = tuple(memory["last_frame"]) or None
+        if self.watch is not None:
+            self.watch.restore(memory["events"])
         self._plan(Span(*memory["span"]), memory["positions"])
         if t_end > march.t_end:  # an extension: schedules cover the new part, whose first moment is there already
             march.extend(t_end)
             self._plan(Span(march.step, march.t, t_end, march.dt), {})
-            for due in (self.frames_due, *self.series_due.values()):
+            for due in (self.frames_due, self.events_due, *self.series_due.values()):
                 due(march.step, march.t, march.dt)
 
     def _observe(self, recording: Recording | None) -> None:
-        """Let every observer that is due look at this moment; the Recorder also at the start and at the end."""
+        """Let every observer that is due look at this moment; the Recorder and Events also at the start and at the end."""
         march = self.march
         clock = march.step, march.t, march.dt
-        frame = self.frames_due(*clock) or march.done or march.step == march.start.step
+        edge = march.done or march.step == march.start.step
+        frame = self.frames_due(*clock) or edge
+        watch = self.watch if self.events_due(*clock) or edge else None
         due = [item for item in self.series if self.series_due[item.name](*clock)]
-        if not due and not (frame and recording):
+        if not due and watch is None and not (frame and recording):
             return
         moment = Moment(march)
-        values = {item.name: item.observe(moment) for item in due}
+        values: dict[str, float] = {item.name: item.observe(moment) for item in due}
+        if watch is not None and math.isfinite(march.dissipated):
+            rows, counts = watch.sample(moment.state)
+            if recording is None:
+                watch.events.keep(march.step, march.t, rows, counts)
+            else:
+                recording.log(rows)
+                values |= counts
         if recording is None:
             return
         if frame:

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import integrators, schedules
 from .durable import canonical_json
+from .events import COUNTS, Events
 from .flow import GradientFlow
 from .integrators import Adaptive, RungeKutta
 from .interruption import Interrupted
@@ -41,8 +42,8 @@ def simulate(
     dt: a number: n_steps = ⌈(t_end - t)/dt - 1e-9⌉ steps of equal length, the last ends at t_end exactly. "auto":
     0.1·c/(L·λ_max) with λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound; a step
     that raises F is done again with half the dt (recorded in the summary). Adaptive: the first step, or None.
-    observers: mf.Recorder (at most one), mf.Series, mf.StopOnNonFinite. progress: a bar when stderr is a terminal, and
-    two lines that say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, balance_defect).
+    observers: mf.Recorder and mf.Events (at most one each), mf.Series, mf.StopOnNonFinite. progress: a bar when stderr is
+    a terminal, and two lines that say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, …).
 
     Raises ValueError/TypeError before any work or file; mf.Diverged; mf.Interrupted, a KeyboardInterrupt, once the
     step in hand is finished and its checkpoint published. THEORY.md, sections 1 and 2.
@@ -163,7 +164,8 @@ def _rebuilt(
     series = [
         Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"])) for item in watch["series"]
     ]
-    observers = [recorder, *series, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
+    events = [Events.from_dict(watch["events"])] if "events" in watch else []
+    observers = [recorder, *series, *events, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
     method = integrators.from_dict(config["integrator"])
     return _checked(flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress)
 
@@ -181,7 +183,8 @@ def _checked(
         raise ValueError("the initial state has NaN or infinite particles.")
     integrator = integrators.check(integrator)
     clock = _clock(state, integrator, dt, t_end, n_steps)
-    return Run(flow, state, integrator, *clock, *_sorted(observers), progress=progress)
+    recorder, series, events, stop = _sorted(observers)
+    return Run(flow, state, integrator, *clock, recorder, series, events, stop, progress)
 
 
 def _clock(state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any) -> tuple[Any, float | None, int | None]:
@@ -212,14 +215,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], bool]:
-    if isinstance(observers, (Recorder, Series, StopOnNonFinite)):
+def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Events | None, bool]:
+    known = (Recorder, Series, Events, StopOnNonFinite)
+    if isinstance(observers, known):
         raise TypeError("observers is a list: write observers=[…].")
-    unknown = [item for item in observers if not isinstance(item, (Recorder, Series, StopOnNonFinite))]
+    unknown = [item for item in observers if not isinstance(item, known)]
     if unknown:
-        raise TypeError(f"observers are mf.Recorder, mf.Series and mf.StopOnNonFinite; got {unknown[0]!r}.")
+        raise TypeError(f"observers are mf.Recorder, mf.Series, mf.Events and mf.StopOnNonFinite; got {unknown[0]!r}.")
     recorders = [item for item in observers if isinstance(item, Recorder)]
     series = [item for item in observers if isinstance(item, Series)]
+    events = [item for item in observers if isinstance(item, Events)]
+    if len(events) > 1:
+        raise ValueError("one run has one mf.Events: join the probes, and the schedules.")
     if len(recorders) > 1:
         raise ValueError("one run has one Recorder; for other scalars add mf.Series(name, schedule).")
     names = [item.name for item in series]
@@ -228,9 +235,12 @@ def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], bo
         raise ValueError(
             f"each series needs a name of its own, not that of another or of a built-in: {', '.join(sorted(taken))}."
         )
+    if events and (counted := sorted(set(names) & set(COUNTS))):
+        raise ValueError(f"mf.Events writes series of these names itself: {', '.join(counted)}. Give yours another name.")
     for item in series:
         item.clear()
-    return recorders[0] if recorders else None, series, any(isinstance(item, StopOnNonFinite) for item in observers)
+    stop = any(isinstance(item, StopOnNonFinite) for item in observers)
+    return recorders[0] if recorders else None, series, events[0] if events else None, stop
 
 
 def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:

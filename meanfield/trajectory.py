@@ -13,6 +13,7 @@ import numpy as np
 from . import layout
 from .dataset import Dataset
 from .durable import IncompatibleFile, InUse, canonical_json, feed
+from .event_table import KINDS, EventTable
 from .initial import InitialLaw
 from .layout import File, Group
 from .network import Network
@@ -41,6 +42,7 @@ class Trajectory:
     | /particles/units attributes                | columns "a0 w0 w1 b", outputs, gamma, alpha, time_unit                      |
     | /particles/trajectory                      | three columns of the same as a virtual (frames, m, 3), for 3-D viewers      |
     | /series/<name>/step, time, value           | dense scalars, each with its own clock                                      |
+    | /events/step, time, kind, neuron, …        | the log of mf.Events: other, value; kind is a code (event_table.KINDS)      |
     | /observables/<name>                        | links to the series whose steps are the frames' steps                       |
     | /parameters/config, provenance, summary    | JSON; attributes schema_version, status, mass_varies, checkpoint            |
     | /parameters/data/<name>                    | x, y, x_test, y_test with sha256; beyond 64 MB only sha256 and shape        |
@@ -139,6 +141,23 @@ class Trajectory:
         return self._pieces.series(name)
 
     @property
+    def events(self) -> EventTable:
+        """What mf.Events has logged: flips, deaths, merges …; empty, and it says so, for a run that was not watched."""
+        columns = {name: self._pieces.event_column(name) for name in layout.EVENT_COLUMNS}
+        if not (self.config.get("observers") or {}).get("events"):
+            return EventTable(columns, None)
+        return EventTable(columns, {kind: self.series(name) for kind, name in KINDS.items() if name in self._pieces.counts})
+
+    @property
+    def event_count(self) -> int:
+        """How many events are listed."""
+        return self._pieces.events
+
+    def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of the events in blocks that need not fit into memory together."""
+        return self._pieces.event_blocks()
+
+    @property
     def network(self) -> Network:
         """The Network of the configuration. User-written activations are not in a file: the error says how to hand one in."""
         if not self.config.get("network"):
@@ -163,7 +182,7 @@ class Trajectory:
         return read_data(self._head["parameters"], self.config, self.path)
 
     def content_hash(self) -> str:
-        """sha256 over configuration, data, particles (id, step, time, mass, θ), observables and series, in this order.
+        """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series and events, in this order.
 
         The same for the parts and for the file made of them; blind to provenance, wall times, checkpoints and layout.
         """
@@ -183,6 +202,8 @@ class Trajectory:
         for name in self.series_names:
             for kind, column in zip(SeriesData._fields, self.series(name), strict=True):
                 feed(digest, f"{name} {kind}", column)
+        for name in layout.EVENT_COLUMNS if self.event_count else ():  # runs of before events keep their hash
+            feed(digest, f"events {name}", self._pieces.event_column(name))
         return digest.hexdigest()
 
     def aligned(self) -> list[str]:
@@ -225,7 +246,7 @@ def _open_file(path: Path) -> _Opened:
             layout.get_text(parameters.attrs, "status"),
             layout.read_json(parameters, "summary"),
             layout.read_json(parameters, "provenance"),
-            [Piece(path, len(head[layout.POSITION]["step"]), series)],
+            [Piece(path, len(head[layout.POSITION]["step"]), series, len(head["events/step"]) if "events" in head else 0)],
         )
 
 
@@ -235,7 +256,7 @@ def _open_parts(parts: Parts) -> _Opened:
         provenance = layout.read_json(head["parameters"], "provenance")
     if checkpoint is None:
         return _Opened(head, "unfinished", {}, provenance, [])
-    pieces = [Piece(parts.locate(item), item.frames, item.series) for item in checkpoint.segments]
+    pieces = [Piece(parts.locate(item), item.frames, item.series, item.events) for item in checkpoint.segments]
     summary = (checkpoint.final or {}).get("summary", {})
     return _Opened(head, "unfinished", summary, with_continuations(provenance, checkpoint.continued), pieces)
 

@@ -24,8 +24,8 @@ LAYERS = """
     tangent condensation
     integrators schedules
     couplings potentials w2_bounds wasserstein
-    durable layout pieces parts memory stored_data provenance trajectory publishing recording
-    interruption marching observers diagnostics comparison inspection running simulation
+    durable layout event_table pieces parts memory stored_data provenance trajectory publishing recording
+    interruption marching observers events diagnostics comparison inspection running simulation
 """
 
 # Where a dependency may be imported: files, or folders ending in a slash.

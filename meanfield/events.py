@@ -1,0 +1,185 @@
+"""Events: what happens to single neurons in a run, as differences between consecutive samplings.
+
+Events (settings, an observer) ──Watch (the last sampling)──▶ rows and counts ──▶ the run's file, or Events.table
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import schedules
+from .activations import Activation
+from .backends import patterns
+from .event_table import DEAD, KINDS, EventTable, joined
+from .flow import GradientFlow
+from .functionals.risk import check_inputs
+from .layout import EVENT_COLUMNS
+from .pieces import SeriesData
+from .state import State
+from .trajectory import Trajectory
+
+OFTEN = schedules.every(20)  # an Euler step every 20 pays for it with less than 5 % of its time
+COUNTS = (*KINDS.values(), DEAD)  # the series that a watched run has besides its others
+
+
+class Events:
+    """The log of neurons: activation flips, deaths, revivals, merges and splits of directions, sampled on a schedule.
+
+    A sampling holds for each neuron k its pattern over the probe samples, bits [⟨w_k, x_i⟩ + b_k > 0], and for each pair of
+    the first `tracked` neurons whether their input directions (w, b)/|(w, b)| enclose at most `degrees`. It is taken at the
+    start, on the schedule and at the end. An event is a difference between two consecutive samplings, dated by the later one:
+    what comes and goes in between is not seen, and a neuron that crosses a sample twice has not flipped.
+
+    | kind    | neuron k                                            | other       | value                             |
+    |---------|-----------------------------------------------------|-------------|-----------------------------------|
+    | flip    | its bit for sample i has changed                    | i           | 1 now active, 0 now inactive      |
+    | death   | was active on some samples, and is on none          | -1          | the number of samples it has lost |
+    | revival | was active on none, and is on some                  | -1          | the number of samples it has won  |
+    | merge   | the pair k < l was not within `degrees`, and is     | l           | the angle now, in degrees         |
+    | split   | the pair k < l was within `degrees`, and is not     | l           | the angle now, in degrees         |
+
+    A death comes with its flips. Deaths and revivals are defined for σ = 0 on z <= 0 (relu) only, where a neuron that is
+    inactive on all training inputs does not move; on a probe of some of them, "dead" is a statement about these samples. Other
+    activations (leaky_relu, the smooth ones) have flips, merges and splits. A pair that is close from the start is no event;
+    (w, b) = 0 has no direction. Nothing is sampled any more once θ or its speed is not finite.
+
+    probe: inputs x (n <= 64, d); None: the first 64 training inputs, or as many as there are. Rows: at most `limit` of each
+    kind in one sampling (of the lowest neurons), so that a file grows by no more than 165·limit bytes a sampling, 33 a row;
+    the rest are counted: series flips, deaths, revivals, merges, splits (events at each sampling) and dead (neurons) are exact.
+    Time: m·n·d for the patterns, tracked²·d/2 for the pairs. Read it as mf.Trajectory(path).events, or without a Recorder as
+    .table: an EventTable.
+    """
+
+    def __init__(
+        self, probe: Any = None, schedule: Any = OFTEN, *, degrees: float = 2.0, tracked: int = 256, limit: int = 1000
+    ) -> None:
+        self.probe = None if probe is None else check_inputs(probe)
+        if self.probe is not None and not 1 <= len(self.probe) <= patterns.WORD:
+            raise ValueError(
+                f"probe must hold 1 … {patterns.WORD} samples, one bit each; got {len(self.probe)}. Choose some of them: x[:64]."
+            )
+        if isinstance(degrees, bool) or not isinstance(degrees, Real) or not 0 < degrees <= 90:
+            raise ValueError(f"degrees must be a number in (0, 90]; got {degrees!r}.")
+        for name, value in (("tracked", tracked), ("limit", limit)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} must be an integer >= 1; got {value!r}.")
+        self.schedule: Any = schedules.check(schedule)
+        self.degrees: float = float(degrees)
+        self.tracked: int = int(tracked)
+        self.limit: int = int(limit)
+        self.begin(None)
+
+    def begin(self, path: Path | None) -> None:
+        """Forget the last run; path: the file of the one that starts."""
+        self._path = path
+        self._rows: list[dict[str, np.ndarray]] = []
+        self._counts: list[tuple[int, float, dict[str, int]]] = []
+
+    def keep(self, step: int, t: float, rows: dict[str, np.ndarray], counts: dict[str, int]) -> None:
+        """One sampling of a run without a file."""
+        self._rows.append(rows)
+        self._counts.append((step, t, counts))
+
+    @property
+    def table(self) -> EventTable:
+        """The events of the last run: from its file where there is one (up to the last checkpoint), else kept here."""
+        if self._path is not None:
+            with Trajectory(self._path) as run:
+                return run.events
+        steps, times = (np.array([row[i] for row in self._counts], dtype) for i, dtype in ((0, np.int64), (1, np.float64)))
+        found = [name for name, series in KINDS.items() if self._counts and series in self._counts[0][2]]
+        counts = {name: np.array([row[2][KINDS[name]] for row in self._counts], np.float64) for name in found}
+        return EventTable(joined(self._rows), {name: SeriesData(steps, times, values) for name, values in counts.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "probe": None if self.probe is None else self.probe.tolist(), "schedule": schedules.to_dict(self.schedule),
+            "degrees": self.degrees, "tracked": self.tracked, "limit": self.limit,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Events:
+        return cls(**{**data, "schedule": schedules.from_dict(data["schedule"])})
+
+    def __repr__(self) -> str:
+        probe = "the first training inputs" if self.probe is None else f"{len(self.probe)} samples"
+        return f"Events({probe}, {self.schedule}, degrees={self.degrees:g}, tracked={self.tracked}, limit={self.limit})"
+
+
+class Watch:
+    """Events of one run: its probe, and the last sampling, which is all that a checkpoint has to keep."""
+
+    def __init__(self, events: Events, flow: GradientFlow, state: State) -> None:
+        self.events, self.outputs = events, state.outputs
+        self.x = flow.functional.x[: patterns.WORD] if events.probe is None else check_inputs(events.probe, state.dim)
+        self.mortal = mortal(flow.network.sigma)
+        self.counted = COUNTS if self.mortal else tuple(KINDS[kind] for kind in ("flip", "merge", "split"))
+        self._active: np.ndarray = np.empty((0, 0), np.uint64)
+        self._near = self._active
+
+    def memory(self) -> dict[str, np.ndarray]:
+        return {"active": self._active, "near": self._near}
+
+    def restore(self, memory: dict[str, np.ndarray]) -> None:
+        self._active, self._near = memory["active"], memory["near"]
+
+    def sample(self, state: State) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """Sample: the rows of what has changed, and the count of each series."""
+        theta = state.theta
+        u = directions(theta[: self.events.tracked, self.outputs :])
+        active = patterns.signs(theta, self.outputs, self.x)[:, None]
+        near = patterns.close(u, 2 * math.sin(math.radians(self.events.degrees) / 2))
+        first = not self._active.size
+        found = {} if first else self._differences(active, near, u)
+        self._active, self._near = active, near
+        counts = {name: 0 for name in self.counted} | {KINDS[kind]: total for kind, (total, *_) in found.items()}
+        if self.mortal:
+            counts[DEAD] = len(active) - int(np.count_nonzero(active))
+        return _rows(state.step, state.t, found), counts
+
+    def _differences(self, active: np.ndarray, near: np.ndarray, u: np.ndarray) -> dict[str, tuple[int, Any, Any, Any]]:
+        """For each kind: how many, and neuron, other, value of the first `limit`."""
+        limit, before = self.events.limit, self._active
+        found: dict[str, tuple[int, Any, Any, Any]] = {}
+        changed = active ^ before
+        if changed.any():
+            total, k, i = patterns.set_bits(changed, limit)
+            found["flip"] = (total, k, i, active[k, 0] >> i.astype(np.uint64) & np.uint64(1))
+            if self.mortal:
+                for kind, one, two in (("death", before, active), ("revival", active, before)):
+                    k = np.flatnonzero((one != 0) & (two == 0))
+                    found[kind] = (k.size, k[:limit], -1, np.bitwise_count(one[k[:limit], 0]))
+        if not np.array_equal(near, self._near):
+            for kind, bits in (("merge", near & ~self._near), ("split", self._near & ~near)):
+                total, k, other = patterns.set_bits(bits, limit)
+                found[kind] = (total, k, other, np.degrees(2 * np.arcsin(np.linalg.norm(u[k] - u[other], axis=1) / 2)))
+        return found
+
+
+def mortal(sigma: Activation) -> bool:
+    """Whether σ = σ' = 0 on z <= 0, so that a neuron inactive on all inputs is dead: relu, not leaky_relu or gelu."""
+    return not sigma.smooth and all(sigma.value(z) == sigma.slope(z) == 0 for z in (0.0, -1e-3, -1.0, -1e3))
+
+
+def directions(v: np.ndarray) -> np.ndarray:
+    """v_k/|v_k| of the rows of v (T, D), in float64; NaN where v_k = 0."""
+    v = v.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def _rows(step: int, t: float, found: dict[str, tuple[int, Any, Any, Any]]) -> dict[str, np.ndarray]:
+    """The columns of one sampling."""
+    blocks = []
+    for code, kind in enumerate(KINDS):
+        if kind in found:
+            _, neuron, other, value = found[kind]
+            given = {"step": step, "time": t, "kind": code, "neuron": neuron, "other": other, "value": value}
+            blocks.append({name: np.broadcast_to(column, len(neuron)) for name, column in given.items()})
+    rows = joined(blocks) if blocks else {name: np.empty(0) for name in EVENT_COLUMNS}
+    return {name: rows[name].astype(dtype) for name, dtype in EVENT_COLUMNS.items()}
