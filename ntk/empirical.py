@@ -8,12 +8,13 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from meanfield import tangent
+from meanfield.diagnostics import kernels
 from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk, check_inputs
 from meanfield.network import Network
 from meanfield.state import State
 
-from .matrices import as_matrix, checked
+from .matrices import checked
 
 
 def empirical(network: Network, state: State, x1: Any, x2: Any = None, parts: bool = False) -> Any:
@@ -47,8 +48,7 @@ def operator(network: Network, state: State, x: Any, backend: str = "cpu", dtype
 
 def drift(H0: Any, Ht: Any) -> float:
     """‖H_t - H_0‖_F / ‖H_0‖_F: how far the kernel has moved; 0 in the lazy limit. Kernels of one shape."""
-    H0, Ht = _pair(H0, Ht)
-    return float(np.linalg.norm(Ht - H0) / np.linalg.norm(H0))
+    return kernels.drift(*_pair(H0, Ht))
 
 
 def cosine_distance(H0: Any, Ht: Any) -> float:
@@ -56,8 +56,7 @@ def cosine_distance(H0: Any, Ht: Any) -> float:
 
     Computed as ½‖H_0/‖H_0‖ - H_t/‖H_t‖‖², which keeps its digits where the two are close. Fort et al. (2020).
     """
-    H0, Ht = _pair(H0, Ht)
-    return float(0.5 * np.square(H0 / np.linalg.norm(H0) - Ht / np.linalg.norm(Ht)).sum())
+    return kernels.cosine_distance(*_pair(H0, Ht))
 
 
 def alignment(K: Any, y: Any, centred: bool = False) -> float:
@@ -73,18 +72,12 @@ def alignment(K: Any, y: Any, centred: bool = False) -> float:
         raise ValueError(f"y must be {wanted} beside a kernel {K.shape}; got {y.shape}.")
     if not np.isfinite(y).all():
         raise ValueError("y has NaN or infinite values.")
-    if centred:
-        K = K - K.mean(axis=0, keepdims=True)
-        K = K - K.mean(axis=1, keepdims=True)
-        y = y - y.mean(axis=0)
-    matrix = as_matrix(K)
-    columns = y.reshape(len(matrix), -1)
-    size = float(np.linalg.norm(matrix) * np.linalg.norm(columns.T @ columns))
-    if size == 0.0:
+    value = kernels.alignment(K, y, centred)
+    if np.isnan(value):
         raise ValueError(
             "the alignment of a kernel, or of labels, that vanish is not defined; constant labels vanish if centred."
         )
-    return float(np.vdot(columns, matrix @ columns)) / size
+    return value
 
 
 def effective_rank(K: Any) -> float:
@@ -92,12 +85,10 @@ def effective_rank(K: Any) -> float:
 
     Eigenvalues negative by rounding count as zero. Other texts mean (tr K)²/‖K‖_F² or tr K/λ_max, which lie below this one.
     """
-    values = np.linalg.eigvalsh(as_matrix(checked(K)))
-    values = np.maximum(values, 0.0)
-    if not values.any():
+    rank = kernels.effective_rank(checked(K))
+    if np.isnan(rank):
         raise ValueError("the effective rank of a kernel that vanishes is not defined.")
-    p = values[values > 0] / values.sum()
-    return float(np.exp(-np.sum(p * np.log(p))))
+    return rank
 
 
 def _check(network: Any, state: Any) -> None:

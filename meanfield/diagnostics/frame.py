@@ -88,7 +88,13 @@ class Frame:
 
     def __init__(self, problem: Problem, state: Callable[[], State], device: Callable[[], Any] | None = None) -> None:
         self.problem, self._state, self._device = problem, state, device or self._uploaded
-        self._kernels: dict[int | None, np.ndarray] = {}
+        self.kept: dict[Any, Any] = {}
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """make(), once for each key: what several diagnostics of this moment share."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
 
     @cached_property
     def state(self) -> State:
@@ -169,9 +175,7 @@ class Frame:
 
     def kernel(self, samples: int | None) -> np.ndarray:
         """H_t on the first `samples` training inputs (None: on all), (n, n) or (n, n, K, K)."""
-        if samples not in self._kernels:
-            self._kernels[samples] = tangent.kernel(self.network, self.state, self.x[:samples])
-        return self._kernels[samples]
+        return self.keep(("kernel", samples), lambda: tangent.kernel(self.network, self.state, self.x[:samples]))
 
 
 @cache

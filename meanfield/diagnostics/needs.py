@@ -61,6 +61,14 @@ def _data(problem: Problem) -> str:
     return "" if np.size(getattr(problem.flow.functional, "x", ())) else "the flow has no training samples"
 
 
+def _residual(problem: Problem) -> str:
+    if found := _data(problem):
+        return found
+    assert problem.flow is not None
+    known = hasattr(problem.flow.functional, "slopes") and hasattr(problem.flow.functional, "factor")
+    return "" if known else f"a {type(problem.flow.functional).__name__} has no residual on samples"
+
+
 def _are_labels(y: np.ndarray | None) -> bool:
     return y is not None and (y.dtype.kind == "i" or bool(np.all(np.abs(y) == 1.0)))
 
@@ -124,7 +132,8 @@ def _companion(problem: Problem) -> str:
 
 
 _CHECKS: dict[str, Callable[[Problem], str]] = {
-    "flow": _flow, "network": _network, "kernel": _kernel, "data": _data, "labels": _labels, "varied labels": _varied,
+    "flow": _flow, "network": _network, "kernel": _kernel, "data": _data, "residual": _residual,
+    "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
     "equal masses": _equal_masses, "companion": _companion,
 }  # fmt: skip

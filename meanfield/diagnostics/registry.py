@@ -15,11 +15,13 @@ from ..nearest import hint
 BUILT_IN = ("measures", "movement", "kernels", "patterns", "errors")  # modules that register when first asked for
 OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
-    "flow", "network", "kernel", "data", "labels", "varied labels", "test", "test labels", "homogeneous", "balance", "kink",
-    "equal masses", "companion", "recorded path",
+    "flow", "network", "kernel", "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
+    "balance", "kink", "equal masses", "companion", "recorded path",
 )  # fmt: skip
 # What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never imports ntk.
-OF_NTK = ("information", "nuisance", "information_at_start", "nuisance_at_start", "companion_gap")
+OF_NTK = ("information", "nuisance", "information_h0", "nuisance_h0", "companion_gap")
+# Functionals that another package makes from the settings in a file: kind -> f(settings, x, y, start).
+FUNCTIONALS: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True)

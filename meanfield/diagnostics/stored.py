@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +15,7 @@ from ..flow import GradientFlow
 from ..state import State
 from ..trajectory import Trajectory
 from .frame import Frame, Problem
-from .registry import Diagnostic
-
-# Flows that another package knows how to make from their settings: kind -> f(settings, x, y, start) -> functional.
-REBUILT: dict[str, Callable[[dict[str, Any], np.ndarray, np.ndarray, State], Any]] = {}
+from .registry import FUNCTIONALS, Diagnostic
 
 
 class Stored:
@@ -137,9 +133,9 @@ def _flow(run: Trajectory, data: Dataset | None, without: str) -> tuple[Gradient
         return None, without
     kind = settings["functional"]["kind"]
     try:
-        if kind not in REBUILT:
+        if kind not in FUNCTIONALS:
             return GradientFlow.from_dict(settings, data.x, data.y), ""
         rest = {name: settings[name] for name in ("temperature", "reaction", "backend", "dtype", "seed")}
-        return GradientFlow(REBUILT[kind](settings["functional"], data.x, data.y, run.start), **rest), ""
+        return GradientFlow(FUNCTIONALS[kind](settings["functional"], data.x, data.y, run.start), **rest), ""
     except (ValueError, TypeError) as error:
         return None, f"the file alone does not make its flow: {error} Pass flow=."

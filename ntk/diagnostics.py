@@ -1,0 +1,88 @@
+"""Diagnostics of stored runs that `import ntk` adds to the registry: what the kernel can learn of the residual, and |f - f_lin|.
+
+What they compute with is imported when they are first called, so that `import ntk` stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meanfield.diagnostics.registry import FUNCTIONALS, register_diagnostic
+
+if TYPE_CHECKING:
+    from meanfield.diagnostics.frame import Frame
+
+    from .spectrum import Split
+
+SAMPLES = 256
+SHARE = 0.01  # of the largest eigenvalue of H_0: the cutoff unless one is given
+
+
+def residual(frame: Frame, samples: int | None) -> np.ndarray:
+    """ℓ'(f_t(x_i), y_i), which is f - y for the squared loss, on the first training inputs: (n, K)."""
+    risk = frame.flow.functional
+    return (risk.slopes(frame.predictions) / risk.factor)[:samples]
+
+
+def _split(frame: Frame, at_start: bool, samples: int | None, cutoff: float | None) -> Split | None:
+    """The residual at t in the modes of H_0 or of H_t; None where H_0 vanishes and no cutoff is given."""
+    from .matrices import as_matrix
+    from .spectrum import split
+
+    problem = frame.problem
+    H0 = problem.keep(("kernel", samples), lambda: problem.origin.kernel(samples))
+    if cutoff is None:
+        cutoff = SHARE * problem.keep(("largest", samples), lambda: float(np.linalg.eigvalsh(as_matrix(H0))[-1]))
+        if cutoff <= 0:
+            return None
+    found = residual(frame, samples)
+    r = found[:, 0] if H0.ndim == 2 else found
+    return frame.keep(("split", at_start, samples, cutoff), lambda: split(H0 if at_start else frame.kernel(samples), r, cutoff))
+
+
+def _energy(part: str, frame: Frame, at_start: bool, samples: int | None, cutoff: float | None) -> float:
+    found = _split(frame, at_start, samples, cutoff)
+    return float("nan") if found is None else getattr(found, f"{part}_energy")
+
+
+@register_diagnostic(unit="f²", needs=("kernel", "residual"))
+def information(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
+    """‖Π r_t‖², Π onto the modes of H_t with eigenvalue >= cutoff (None: a hundredth of λ_max(H_0)), r = ∂ℓ/∂f, f - y for the
+    squared loss, on the first `samples` training inputs: ntk.split."""
+    return _energy("information", frame, False, samples, cutoff)
+
+
+@register_diagnostic(unit="f²", needs=("kernel", "residual"))
+def nuisance(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
+    """‖(1 - Π) r_t‖², the part of the residual in the modes of H_t below the cutoff, learnt late or never; as information."""
+    return _energy("nuisance", frame, False, samples, cutoff)
+
+
+@register_diagnostic(unit="f²", needs=("kernel", "residual"))
+def information_h0(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
+    """‖Π_0 r_t‖², Π_0 onto the modes of H_0 with eigenvalue >= cutoff; as information."""
+    return _energy("information", frame, True, samples, cutoff)
+
+
+@register_diagnostic(unit="f²", needs=("kernel", "residual"))
+def nuisance_h0(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
+    """‖(1 - Π_0) r_t‖², the part of the residual in the modes of H_0 below the cutoff; as information."""
+    return _energy("nuisance", frame, True, samples, cutoff)
+
+
+@register_diagnostic(unit="f", needs=("data", "companion"))
+def companion_gap(frame: Frame) -> float:
+    """((1/n) Σ_i |f_t(x_i) - g_t(x_i)|²)^½ on the training inputs, g that of the run companion=: the network of ntk.linearise,
+    for |f - f_lin|, or any run on the same inputs with frames at the same times."""
+    return float(np.sqrt(np.square(frame.predictions - frame.companion.predictions).sum(axis=1).mean()))
+
+
+def _linearised(settings: dict[str, Any], x: np.ndarray, y: np.ndarray, start: Any) -> Any:
+    from .linearised import LinearisedRisk
+
+    return LinearisedRisk.from_dict(settings, x, y, start)
+
+
+FUNCTIONALS["LinearisedRisk"] = _linearised
