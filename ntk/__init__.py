@@ -13,6 +13,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from . import diagnostics as diagnostics  # registers them
+
 _HOME = {
     "analytic": ("kernel", "nngp", "kernel_blocks"),
     "recursion": ("deep",),
