@@ -19,9 +19,15 @@ class Interrupted(KeyboardInterrupt):
         self.state = state
 
 
+_open: list[list[int]] = []  # what the signals() around this one have collected, the innermost last
+
+
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; outside the main thread no handler is set."""
+    """Collect SIGINT and SIGTERM instead of dying of them; outside the main thread no handler is set.
+
+    What comes in while one signals() stands in another is known to both: it may have come too late for the inner one.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -33,8 +39,12 @@ def signals() -> Iterator[list[int]]:
         received.append(number)
 
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    _open.append(received)
     try:
         yield received
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
+        _open.pop()
+        if _open:
+            _open[-1].extend(received)

@@ -148,8 +148,8 @@ def command_line(
     return parsed.settings, parsed.options
 
 
-def exit_code(work: Callable[[], Any]) -> int:
-    """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its traceback."""
+def code_of(error: BaseException) -> int | None:
+    """The exit code of an expected failure; None for a bug."""
     import meanfield as mf
     from meanfield.durable import IncompatibleFile, InUse
 
@@ -165,10 +165,17 @@ def exit_code(work: Callable[[], Any]) -> int:
         (ValueError, USAGE),
         (TypeError, USAGE),
     )
+    return next((number for kind, number in codes if isinstance(error, kind)), None)
+
+
+def exit_code(work: Callable[[], Any]) -> int:
+    """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its traceback."""
     try:
         work()
-    except tuple(kind for kind, _ in codes) as error:
-        code = next(number for kind, number in codes if isinstance(error, kind))
+    except (Exception, KeyboardInterrupt) as error:
+        code = code_of(error)
+        if code is None:
+            raise
         text = " ".join(str(error).split()) or {INTERRUPTED: "interrupted"}.get(code, type(error).__name__)
         hint = " The same command goes on from here." if code == INTERRUPTED else ""
         print(f"error: {text}{hint}" if code != INTERRUPTED else f"{text}.{hint}".replace("..", "."), file=sys.stderr)
