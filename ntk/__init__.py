@@ -24,6 +24,7 @@ _HOME = {
     "spectrum": ("certificate", "unlearnable", "split", "loss_floor", "mode_times", "Certificate"),
     "gaussian_process": ("regression", "log_marginal_likelihood"),
     "laziness": ("relative_scale", "laziness"),
+    "budget": ("budget",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 _SUBMODULES = ("analytic", "bounds", "duals", "dynamics", "gaussian_process", "quadrature", "recursion", "spectrum")
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .analytic import kernel as kernel
     from .analytic import kernel_blocks as kernel_blocks
     from .analytic import nngp as nngp
+    from .budget import budget as budget
     from .dynamics import KernelFlow as KernelFlow
     from .empirical import alignment as alignment
     from .empirical import cosine_distance as cosine_distance

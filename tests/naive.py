@@ -260,3 +260,25 @@ def cluster_masses(state, degrees, share):
         masses.append(sum(shares[k] for k in members))
         free = [k for k in free if k not in members]
     return sorted(masses, reverse=True)
+
+
+def budget(network, states, x, y, loss="squared", reduction="mean"):
+    """-∫ H_0 ∂R/∂f dt and -∫ (H_t - H_0) ∂R/∂f dt up to each state, by the trapezoid: two arrays (states, n, K)."""
+    first = tangent_kernel(network, states[0], x)
+    rates = []
+    for state in states:
+        slopes = np.asarray(loss_slopes(predict(network, state, x), y, loss, reduction)).reshape(len(x), -1)
+        H = tangent_kernel(network, state, x)
+        rates.append([-_times(first, slopes), -_times(H - first, slopes)])
+    found = [[np.zeros_like(rate) for rate in rates[0]]]
+    for number in range(1, len(states)):
+        dt = states[number].t - states[number - 1].t
+        found.append([found[-1][i] + dt / 2 * (rates[number - 1][i] + rates[number][i]) for i in range(2)])
+    return np.array(found).transpose(1, 0, 2, 3)
+
+
+def _times(H, v):
+    """Σ_j Σ_e H(x_i, x_j)_ce v_je for H (n, n) or (n, n, K, K): (n, K)."""
+    H = H[:, :, None, None] if H.ndim == 2 else H
+    n, K = v.shape
+    return np.array([[sum(H[i, j, c, e] * v[j, e] for j in range(n) for e in range(K)) for c in range(K)] for i in range(n)])

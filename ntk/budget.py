@@ -1,0 +1,273 @@
+"""Where the change of f came from: what the kernel of the start learns, and what the kernel's evolution adds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from meanfield import integrators, tangent
+from meanfield.flow import GradientFlow
+from meanfield.functionals.risk import EmpiricalRisk, check_inputs
+from meanfield.trajectory import Trajectory
+
+from .frames import Interval, intervals
+
+SAFETY = 2.0  # on what is predicted of quadrature and time steps
+CAUTION = 10.0  # where two rules differ by a tenth of the change itself, neither is near the truth: twice as much again
+
+
+class Parts(NamedTuple):
+    """The two parts of the change that one block of parameters makes, (frames, n, K) each."""
+
+    lazy: np.ndarray
+    evolution: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """What ntk.budget found: f_t - f_0 = lazy + evolution (+ decay) on n inputs, (frames, n, K) each; 0 at the first frame.
+
+    times (frames,); observed: f_t - f_0 itself; blocks: "a", "w", "b" -> Parts, which sum to lazy and evolution; decay: the
+    ridge's part, None without one. error (frames,): the quadrature's, as predicted from the frames, for each of the parts and
+    for their sum; root mean square over inputs and outputs, like residual, which is what the sum misses of `observed`.
+    """
+
+    times: np.ndarray
+    lazy: np.ndarray
+    evolution: np.ndarray
+    decay: np.ndarray | None
+    blocks: dict[str, Parts]
+    observed: np.ndarray
+    error: np.ndarray
+
+    @property
+    def residual(self) -> np.ndarray:
+        """RMS of observed - (lazy + evolution + decay), (frames,). Above `error`: the run's own time steps (Euler's, say)."""
+        return _rms(self.observed - self.lazy - self.evolution - (0.0 if self.decay is None else self.decay))
+
+    @property
+    def share(self) -> np.ndarray:
+        """⟨lazy, Δf⟩/⟨Δf, Δf⟩ at each frame, Δf = observed: 1 in the lazy limit; NaN where f has not changed."""
+        return self.share_of(self.lazy)
+
+    def share_of(self, part: np.ndarray) -> np.ndarray:
+        """⟨part, Δf⟩/⟨Δf, Δf⟩ at each frame, for any of the parts: (frames,)."""
+        size = np.square(self.observed).sum(axis=(1, 2))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(size > 0, (part * self.observed).sum(axis=(1, 2)) / size, np.nan)
+
+    @property
+    def share_error(self) -> np.ndarray:
+        """How far off a share may be: max(error, residual)/RMS(Δf), by Cauchy and Schwarz; (frames,)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.maximum(self.error, self.residual) / _rms(self.observed)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence with numbers, about the last frame."""
+        span = f"t = {self.times[0]:g} … {self.times[-1]:g}"
+        if not np.isfinite(self.share[-1]):
+            return f"f has not changed on these inputs ({span}): there is nothing to account for."
+        shares = {name: self.share_of(parts.evolution)[-1] for name, parts in self.blocks.items()}
+        blocks = ", ".join(f"{name} {_percent(value)}" for name, value in shares.items())
+        decay = "" if self.decay is None else f", the ridge's decay {_percent(self.share_of(self.decay)[-1])}"
+        return (
+            f"The kernel of the start makes {_percent(self.share[-1])} of the change of f, the kernel's evolution "
+            f"{_percent(self.share_of(self.evolution)[-1])} ({blocks}){decay}; ± {100 * self.share_error[-1]:.2g} % "
+            f"(RMS change {_rms(self.observed)[-1]:.3g}, {span})."
+        )
+
+    def __str__(self) -> str:
+        missed, predicted = self.residual[-1], self.error[-1]
+        if missed <= predicted:
+            return self.verdict
+        why = "more happened between frames than they show, as with a loss that has a kink; record more of them"
+        return f"{self.verdict} The parts miss the change by {missed:.2g}, more than the {predicted:.2g} predicted: {why}."
+
+    __repr__ = __str__
+
+
+def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
+    """Split the change of f along a recorded run (path or mf.Trajectory) into what H_0 learns and what H_t - H_0 adds.
+
+    Along the flow df_t/dt = -c H_t ℓ'(f_t, y) - λ s ∫∇φ·θ dμ_t on any input, c = 1/n or 1 (THEORY.md, section 1), so
+
+        f_t - f_0 = -c ∫_0^t H_0 ℓ'(f_τ, y) dτ  -c ∫_0^t (H_τ - H_0) ℓ'(f_τ, y) dτ  -λ s ∫_0^t ∫∇φ·θ dμ dτ
+                    lazy                         evolution                           decay, with a ridge only
+
+    the integrals along the run itself, not along its linearisation: `lazy` is no prediction. Start: the first frame.
+    x (n', d): where to look, the training inputs by default. Every loss, K outputs, masses. flow=: only for an activation or
+    loss written by the user, which no file holds; the flow that was run.
+
+    Quadrature: f between frames by its values and its exact rates there (Hermite, O(h⁴)), H by a cubic through the frames
+    around. `error`: the same from every second frame, differences of each part added up in absolute value, and rounding.
+    What happens between frames and leaves no trace in them is not seen: record log_spaced frames, or more of them, until the
+    error is as small as you need. O(frames m n n' K²) time; one kernel of one frame in memory at a time.
+    Raises ValueError for other functionals, for noise and reaction, under three frames, and runs that ended in NaN.
+    """
+    if not isinstance(run, Trajectory):
+        with Trajectory(run) as opened:
+            return budget(opened, x, flow)
+    flow = _flow(run, flow)
+    risk = flow.functional
+    assert isinstance(risk, EmpiricalRisk)
+    x = risk.x if x is None else check_inputs(x, risk.dim)
+    times = run.times - run.times[0]
+    seen = _seen(run, flow, x)
+    every = np.arange(len(times))
+    second = np.unique([*every[::2], every[-1]])
+    fine, coarse = (intervals(times, seen.f, seen.rate, risk.slopes, chosen) for chosen in (every, second))
+    pieces, pieces_coarse = _pieces(run, flow, x, [fine, coarse])
+    decays = [np.stack([-risk.ridge * np.tensordot(part.weights, seen.pulled[part.frames], axes=1) for part in rule])
+              for rule in (fine, coarse)]  # fmt: skip
+    blocks = {name: Parts(_summed(pair.lazy), _summed(pair.evolution)) for name, pair in pieces.items()}
+    change = np.maximum(_rms(np.diff(seen.at_x[second], axis=0)), 1e-300)
+    error = _rounding(run, flow, x)
+    error[1:] += np.cumsum(SAFETY * np.diff(run.steps) * 0.5 * (seen.missed[:-1] + seen.missed[1:]))
+    for rough, exact in (
+        (sum(pair.lazy for pair in pieces_coarse.values()), sum(pair.lazy for pair in pieces.values())),
+        (sum(pair.evolution for pair in pieces_coarse.values()), sum(pair.evolution for pair in pieces.values())),
+        (decays[1], decays[0]),
+    ):
+        apart = _rms(np.add.reduceat(exact, second[:-1], axis=0) - rough)
+        error[1:] += np.repeat(np.cumsum(SAFETY * apart * (1.0 + CAUTION * apart / change)), np.diff(second))
+    return Budget(
+        times=run.times,
+        lazy=np.sum([parts.lazy for parts in blocks.values()], axis=0),
+        evolution=np.sum([parts.evolution for parts in blocks.values()], axis=0),
+        decay=_summed(decays[0]) if risk.ridge else None,
+        blocks=blocks,
+        observed=seen.at_x - seen.at_x[0],
+        error=error,
+    )
+
+
+def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
+    """The run's flow in float64 on this machine's CPU; raises where f does not follow its tangent kernel."""
+    settings: dict[str, Any] = run.config.get("flow") or {}
+    kind = (settings.get("functional") or {}).get("kind")
+    wrong = ""
+    if kind != "EmpiricalRisk":
+        wrong = f"descends {kind or 'no functional'}; a budget is about full-batch gradient flows of mf.EmpiricalRisk"
+    elif settings["temperature"] or settings["reaction"] or run.mass_varies:
+        wrong = "is noisy or changes its masses: then f does not follow its tangent kernel alone"
+    elif "friction" in run.config["integrator"]:
+        wrong = "has momentum: then f does not follow its tangent kernel alone"
+    elif not run.network.trainable if given is None else not given.network.trainable:
+        wrong = "trains nothing: there is no change to account for"
+    elif len(run) < 3:
+        wrong = f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, mf.log_spaced(50))"
+    elif not np.isfinite(run[-1].theta).all():
+        wrong = "ends in NaN"
+    if wrong:
+        raise ValueError(f"{run.path} {wrong}.")
+    if given is not None:
+        if given.to_dict()["functional"] != settings["functional"]:
+            raise ValueError(f"flow= is not the flow of {run.path}; it needs {settings['functional']}.")
+        return replace(given, backend="cpu", dtype="float64")
+    data = run.data
+    return GradientFlow.from_dict({**settings, "backend": "cpu", "dtype": "float64"}, data.x, data.y)
+
+
+class _Seen(NamedTuple):
+    """At each frame: f and df/dt on the training inputs (frames, n, K); on x (frames, n', K) f, s ∫∇φ·θ dμ over the trainable
+    columns (0 without a ridge), and (frames,) the RMS by which one time step of the run misses the flow."""
+
+    f: np.ndarray
+    rate: np.ndarray
+    at_x: np.ndarray
+    pulled: np.ndarray
+    missed: np.ndarray
+
+
+def _seen(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> _Seen:
+    risk = flow.functional
+    dt = np.diff(run.times) / np.diff(run.steps)
+    rows = []
+    for number, state in enumerate(run):
+        field = flow.on_device(state)
+        backend, theta = field.backend, field.backend.upload(state.theta)
+        f, velocity = field.predictions(theta).copy(), field.velocity(theta)
+        rate = field.s * backend.push_forward(theta, field.weight, field.samples, velocity)
+        samples = field.samples if x is risk.x else backend.samples(x)
+        at_x = f if x is risk.x else field.s * backend.mean_feature(theta, field.weight, samples)
+        pulled = np.zeros_like(at_x)
+        if risk.ridge:
+            columns = flow.network.trainable_columns(state.dim, state.outputs)
+            pulled = field.s * backend.push_forward(theta, field.weight, samples, backend.upload(state.theta * columns))
+        missed = _missed(run, field, theta, velocity, samples, float(dt[min(number, len(dt) - 1)]))
+        rows.append((f, rate, at_x, pulled, missed))
+    return _Seen(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _missed(run: Trajectory, field: Any, theta: Any, velocity: Any, samples: Any, dt: float) -> float:
+    """The error of f in one step of the run's method, from a step and two halves: 2^p/(2^p - 1) times their difference, RMS."""
+    method = integrators.from_dict(run.config["integrator"])
+    method = method.tableau if isinstance(method, integrators.Adaptive) else method
+    whole = method.step(field, theta, velocity, dt).theta
+    half = method.step(field, theta, velocity, 0.5 * dt).theta
+    halves = method.step(field, half, field.velocity(half), 0.5 * dt).theta
+    values = [field.backend.mean_feature(point, field.weight, samples) for point in (whole, halves)]
+    return field.s * float(np.sqrt(np.square(values[0] - values[1]).mean())) * 2**method.order / (2**method.order - 1)
+
+
+def _pieces(run: Trajectory, flow: GradientFlow, x: np.ndarray, rules: Sequence[list[Interval]]) -> list[dict[str, Parts]]:
+    """For each rule the lazy part and the evolution over each of its intervals, block by block: (intervals, n', K).
+
+    -H_0 ∫ℓ' and -Σ_k (H_k - H_0) vectors_k; each frame's kernels meet the vectors of all intervals that lean on the frame.
+    """
+    train, found = flow.functional.x, []
+    leaning: list[dict[int, list[tuple[int, np.ndarray]]]] = [{} for _ in rules]  # frame -> (interval, vectors) that lean on it
+    for users, rule in zip(leaning, rules, strict=True):
+        for j, interval in enumerate(rule):
+            for k, vectors in zip(interval.frames.tolist(), interval.vectors, strict=True):
+                users.setdefault(k, []).append((j, vectors))
+    for number, state in enumerate(run):
+        parts = tangent.kernel_parts(flow.network, state, x, None if x is train else train)
+        for which, rule in enumerate(rules):
+            if number == 0:
+                whole = np.stack([interval.whole for interval in rule])
+                start = {name: _apply(H, whole) for name, H in parts.items()}
+                found.append({name: Parts(-first, first.copy()) for name, first in start.items()})
+            if number in leaning[which]:
+                which_ones, stacked = zip(*leaning[which][number], strict=True)
+                for name, H in parts.items():
+                    found[which][name].evolution[list(which_ones)] -= _apply(H, np.stack(stacked))
+    return found
+
+
+def _apply(H: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """H·v for each of vectors (J, n, K), H (n', n) or (n', n, K, K) -> (J, n', K)."""
+    if H.ndim == 2:
+        return np.matmul(H, vectors)
+    return np.einsum("xicd,jid->jxc", H, vectors, optimize=True)
+
+
+def _rounding(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> np.ndarray:
+    """What rounding θ at each step does to f, independent from step to step and neuron to neuron: ε s √(steps/m) |φ|.
+
+    |φ| of a neuron is of the size ½|θ|² √(1 + |x|²), as a σ(z) with |σ(z)| <= |z| is; and f itself has rounding ε s |φ|√(1/m).
+    """
+    first, last = run[0], run[-1]
+    steps = np.asarray(run.steps - run.steps[0], dtype=np.float64)
+    size = max(float(state.mass @ np.square(state.theta.astype(np.float64)).sum(axis=1)) for state in (first, last))
+    reach = float(np.sqrt(1.0 + np.square(x).sum(axis=1).mean()))
+    s = flow.network.scaling.output_scale(first.m)
+    return float(np.finfo(first.theta.dtype).eps) * s * 0.5 * size * reach * np.sqrt((1.0 + steps) / first.m)
+
+
+def _summed(pieces: np.ndarray) -> np.ndarray:
+    """The integral from the first frame to each: a zero, and running sums."""
+    return np.concatenate([np.zeros_like(pieces[:1]), np.cumsum(pieces, axis=0)])
+
+
+def _rms(values: np.ndarray) -> np.ndarray:
+    """Root mean square over inputs and outputs, (frames,)."""
+    return np.sqrt(np.square(values).mean(axis=(1, 2)))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
