@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from .style import COLOURS, GREY, INKS, LINES, MARKERS, NEGATIVE, POSITIVE
@@ -53,13 +54,18 @@ def heading(figure: Figure, ax: Axes, text: str) -> None:
     ax.annotate(rest, (0, 1), (-42, 61), fontsize=10, color="0.25", **style)
 
 
-def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> None:
-    """Title and, below it, the verdict over the axes: left-aligned, wrapped at `width` characters to two lines as a rule."""
+def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> Annotation:
+    """Title and, below it, the verdict over the axes: left-aligned, wrapped at `width` characters to two lines as a rule.
+
+    Returns the verdict, whose text an animation changes.
+    """
     text = textwrap.fill(verdict, width)
     above = 8 + 12.2 * max(2, text.count("\n") + 1)
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left"}
-    ax.annotate(text, (0, 1), (0, above - 2), va="top", fontsize=8.8, style="italic", color="0.2", linespacing=1.15, **style)
     ax.annotate(title, (0, 1), (0, above + 3), va="bottom", fontsize=10.5, fontweight="bold", **style)
+    return ax.annotate(
+        text, (0, 1), (0, above - 2), va="top", fontsize=8.8, style="italic", color="0.2", linespacing=1.15, **style
+    )
 
 
 def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str = "", markers: bool = False) -> None:
@@ -118,15 +124,22 @@ def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float], xlabe
 
 
 def particles(
-    ax: Axes, frames: np.ndarray, positive: np.ndarray, limit: float | None = None, rays: np.ndarray | None = None
+    ax: Axes,
+    frames: np.ndarray,
+    positive: np.ndarray,
+    limit: float | None = None,
+    rays: np.ndarray | None = None,
+    area: np.ndarray | None = None,
+    names: tuple[str, str] = ("after, a > 0", "after, a < 0"),
 ) -> None:
     """Neurons as points of a plane: where they were (grey), their paths, where they are; colour and marker by the sign of a.
 
     frames (times, neurons, 2); positive (neurons,) booleans; rays (count, 2): directions drawn from the origin outwards.
-    limit: half the height of what is shown; one unit is as long to the right as upwards.
+    limit: half the height of what is shown; one unit is as long to the right as upwards. area (neurons,): of the points,
+    1 the usual one. names: of the two signs in the legend, where there are neurons of that sign.
     """
     if limit is None:
-        limit = 1.05 * float(np.abs(frames).max())
+        limit = 1.05 * float(np.abs(frames).max()) or 1.0
     for ray in rays if rays is not None else ():
         end = 3 * limit * ray / np.linalg.norm(ray)
         ax.plot(
@@ -137,15 +150,33 @@ def particles(
         tails = LineCollection(list(frames[:, chosen].transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.45, zorder=2)
         ax.add_collection(tails)
         end = frames[-1, chosen]
-        name = "+" if sign else "−"
+        size = (13 if sign else 11) * (1.0 if area is None else np.clip(area[chosen], 0.1, 20.0))
         ax.scatter(
-            end[:, 0], end[:, 1], s=13 if sign else 11, marker=marker, color=colour, edgecolors="white", linewidths=0.3,
-            label=f"after, a {'>' if sign else '<'} 0", zorder=4, gid=f"sign{name}",
+            end[:, 0], end[:, 1], s=size, marker=marker, color=colour, edgecolors="white", linewidths=0.3, zorder=4,
+            label=names[0 if sign else 1] if chosen.any() else None, gid=f"sign{'+' if sign else '−'}",
         )  # fmt: skip
     ax.scatter(frames[0, :, 0], frames[0, :, 1], s=5, color=GREY, linewidths=0, label="before", zorder=3 if _still(frames) else 1)
     box = ax.get_window_extent()
     ax.set_xlim(*(np.array([-1, 1]) * limit * box.width / box.height))
     ax.set_ylim(-limit, limit)
+
+
+def fit(ax: Axes, frames: np.ndarray) -> str:
+    """Limits that hold the whole way of 99 of 100 neurons, and the origin; one unit is as long to the right as upwards.
+
+    frames (times, neurons, 2). Returns what a verdict has to say: how many leave the picture, or nothing.
+    """
+    low = np.minimum(np.quantile(frames.min(axis=0), 0.01, axis=0, method="lower"), 0.0)
+    high = np.maximum(np.quantile(frames.max(axis=0), 0.99, axis=0, method="higher"), 0.0)
+    ax.figure.get_figure(root=True).draw_without_rendering()  # where the layout puts the axes
+    box = ax.get_window_extent()
+    ratio = box.width / box.height
+    centre, size = (low + high) / 2, high - low
+    half = 0.54 * max(size[0] / ratio, size[1]) or 1.0
+    ax.set_xlim(centre[0] - half * ratio, centre[0] + half * ratio)
+    ax.set_ylim(centre[1] - half, centre[1] + half)
+    gone = (np.abs(frames - centre) > half * np.array([ratio, 1.0])).any(axis=(0, 2)).sum()
+    return f"; {gone} of {frames.shape[1]} leave the picture" if gone else ""
 
 
 def _still(frames: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""The plane in which to see neurons: |a|(w, b) where it has two dimensions, the plane of most movement where it has more."""
+"""The plane in which to see neurons: |a|(w, b) for homogeneous σ, else (w, b); that of most movement beyond two dimensions."""
 
 from __future__ import annotations
 
@@ -7,43 +7,76 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
+from meanfield import activations
+
+from .sources import open_run, usable
 
 
-def plane(run: Any) -> tuple[np.ndarray, str, str]:
-    """(basis, labels) of the plane to see a run's |a|(w, b) in: basis (d + 1, 2).
+def homogeneous(run: Any) -> bool:
+    """Whether σ(cz) = cσ(z) for c > 0: then a neuron is the point |a|(w, b) and the sign (direction) of a, and no more."""
+    settings = open_run(run).config.get("network")
+    if not settings:
+        return False
+    try:
+        return activations.get(settings["activation"]).homogeneity == 1.0
+    except ValueError:  # written by its user
+        return False
 
-    d = 1: (|a|w, |a|b). d = 2: |a|w itself. Beyond: the two principal directions in which |a|w moved.
+
+def plane(run: Any, scaled: bool | None = None) -> tuple[np.ndarray, str, str]:
+    """(basis, labels) of the plane to see a run's neurons in: basis (d + 1, 2) for `projected`.
+
+    d = 1: (w, b). d = 2: w itself. Beyond: the two principal directions in which w moved. scaled: |a|w and |a|b instead;
+    None: where σ is `homogeneous`. Whole rows of θ (a pairwise energy): the same of θ.
     """
     run = open_run(run)
-    d = run.start.dim
+    state = run.start
+    scaled = homogeneous(run) if scaled is None else scaled
+    if state.outputs == 0:
+        symbol, d = "θ", state.theta.shape[1]
+        if d == 1:
+            raise ValueError(f"the particles of {run.path} have one coordinate: there is no plane to see them in.")
+    else:
+        symbol, d = "|a|w" if scaled else "w", state.dim
     if d > 2:
-        return movement(run[0], run[-1], scaled=True), "|a|⟨w, e₁⟩, e₁ the main direction of movement", "|a|⟨w, e₂⟩"
-    basis = np.zeros((d + 1, 2))
-    basis[:2] = np.eye(2)
-    return basis, "|a| w" if d == 1 else "|a| w₁", "|a| b" if d == 1 else "|a| w₂"
+        basis = movement(run[0], run[usable(run) - 1], scaled)
+        return basis, f"⟨{symbol}, e₁⟩, e₁ and e₂ the main directions of movement", f"⟨{symbol}, e₂⟩"
+    basis = np.eye(d + bool(state.outputs), 2)
+    if d == 1:
+        return basis, symbol.replace("|a|", "|a| "), "|a| b" if scaled else "b"
+    return basis, f"{symbol}₁".replace("|a|", "|a| "), f"{symbol}₂".replace("|a|", "|a| ")
 
 
 def movement(first: mf.State, last: mf.State, scaled: bool = False) -> np.ndarray:
-    """(d + 1, 2): the two principal directions in which w (scaled: |a|w) moved from one state to another; 0 for b."""
-    moved = (_weights(last, scaled) - _weights(first, scaled))[:, :-1]
-    basis = np.zeros((moved.shape[1] + 1, 2))
-    basis[:-1] = np.linalg.eigh(moved.T @ moved)[1][:, :-3:-1]
+    """(d + 1, 2): the two principal directions in which w (scaled: |a|w) moved from one state to another; 0 for b.
+
+    Whole rows of θ (outputs = 0): (p, 2).
+    """
+    moved = weights(last, scaled) - weights(first, scaled)
+    biases = bool(first.outputs)
+    directions = moved[:, : moved.shape[1] - biases]
+    basis = np.zeros((moved.shape[1], 2))
+    basis[: directions.shape[1]] = np.linalg.eigh(directions.T @ directions)[1][:, :-3:-1]
     return basis
 
 
 def projected(run: Any, basis: np.ndarray, count: int = 400, scaled: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count` neurons in every frame."""
-    states = list(open_run(run))
-    positive = states[-1].a[:count].sum(axis=1) > 0
-    return np.stack([_weights(state, scaled)[:count] @ basis for state in states]), positive
+    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count` neurons in every frame.
+
+    positive: the sign of a (summed over outputs) in the last frame.
+    """
+    run = open_run(run)
+    finite = usable(run)
+    frames = np.stack([weights(run[k], scaled)[:count] @ basis for k in range(finite)])
+    return frames, signs(run[finite - 1])[:count]
 
 
-def open_run(run: Any) -> mf.Trajectory:
-    """A run, or the one a path names."""
-    return run if isinstance(run, mf.Trajectory) else mf.Trajectory(run)
+def signs(state: mf.State) -> np.ndarray:
+    """(m,): whether Σ_c a_c > 0; all true for whole rows of θ."""
+    return state.a.sum(axis=1) > 0 if state.outputs else np.ones(state.m, dtype=bool)
 
 
-def _weights(state: mf.State, scaled: bool) -> np.ndarray:
+def weights(state: mf.State, scaled: bool) -> np.ndarray:
     """(w, b) or |a|(w, b): (m, d + 1). For ReLU a neuron is the latter point and the sign of a."""
     inner = state.theta[:, state.outputs :].astype(np.float64)
     return np.linalg.norm(state.a, axis=1, keepdims=True) * inner if scaled else inner

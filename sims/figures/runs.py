@@ -1,7 +1,8 @@
-"""Figures of whole runs: the risk of several, the paths of the neurons of one, the function a run has learned."""
+"""Figures of whole runs: the risk of several, the paths of the neurons of one, what was measured along it."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,12 @@ from matplotlib.axes import Axes
 
 import meanfield as mf
 
-from .panels import Curve, lines, panel, particles
-from .planes import open_run, plane, projected
-from .style import COLOURS, GREY, LINES, axes_or_new, house, regime
+from .panels import Curve, fit, lines, panel, particles
+from .planes import homogeneous, plane, projected
+from .sources import open_run, scaling_text, usable
+from .style import axes_or_new, house
+
+DECADES = 1.5  # a positive quantity that spans more of them is drawn on a logarithmic axis
 
 
 @house()
@@ -25,13 +29,12 @@ def compare(runs: Sequence[Any], ax: Axes | None = None) -> Axes:
     moved, left = [], []
     for number, run in enumerate(opened):
         _, times, risk = run.series("risk")
-        moved.append(mf.displacement(run[0], run[-1]))
+        moved.append(mf.displacement(run[0], run[usable(run) - 1]))
         left.append(risk[-1])
-        gamma = run.network.scaling.gamma
-        label = f"{regime(gamma)}, m = {run.start.m}: moved {moved[-1]:.3g}"
+        label = f"{scaling_text(run)}, m = {run.start.m}: moved {moved[-1]:.3g}"
         lines(ax, [Curve(label, times, risk[None], number)], "flow time t", "risk R", log="y")
     first, last = np.argmin(moved), np.argmax(moved)
-    names = [regime(run.network.scaling.gamma) for run in opened]
+    names = [scaling_text(run) for run in opened]
     verdict = f"{names[last]} ends at R = {left[last]:.3g} after an RMS displacement of {moved[last]:.3g}"
     if first != last:
         verdict += f"; {names[first]} at R = {left[first]:.3g} after {moved[first]:.3g}"
@@ -42,41 +45,78 @@ def compare(runs: Sequence[Any], ax: Axes | None = None) -> Axes:
 
 @house()
 def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
-    """The paths of a run's neurons in the plane of |a|w (for d > 2 the plane in which they moved most)."""
+    """The paths of a run's neurons in the plane of |a|(w, b), or of (w, b) where σ is not homogeneous: see `plane`.
+
+    Grey where they were, a tail for the whole way, coloured where they are; the first `count` neurons. Dashed: a teacher's
+    directions, where the data have one.
+    """
     run = open_run(run)
     ax = axes_or_new(ax)
-    basis, xlabel, ylabel = plane(run)
-    frames, positive = projected(run, basis, count, scaled=True)
-    particles(ax, frames, positive)
+    scaled = homogeneous(run)
+    basis, xlabel, ylabel = plane(run, scaled)
+    frames, positive = projected(run, basis, count, scaled)
+    start, end = run[0], run[usable(run) - 1]
+    particles(ax, frames, positive, rays=teacher(run, basis), area=end.m * end.mass[:count], names=sign_names(start))
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    start = run[0]
-    moved, size = mf.displacement(start, run[-1]), float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1)))
-    verdict = f"RMS displacement {moved:.3g}, {moved / size:.1%} of the neurons' size, by t = {run.times[-1]:g}."
-    panel(ax, f"Neurons at {regime(run.network.scaling.gamma)}, m = {start.m}", verdict, 70)
+    verdict = panel(ax, f"Neurons at {scaling_text(run)}, m = {start.m}", "", 70)
+    gone = fit(ax, frames)
+    moved, size = mf.displacement(start, end), float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1)))
+    share = f", {moved / size:.1%} of the neurons' size," if size else ""
+    verdict.set_text(textwrap.fill(f"RMS displacement {moved:.3g}{share} by t = {end.t:g}{gone}.", 70))
     ax.legend(loc="best")
     return ax
 
 
 @house()
-def function_1d(run: Any, ax: Axes | None = None, points: int = 400) -> Axes:
-    """What a run with scalar inputs has learned: f before and after, and the training data."""
+def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = None) -> Axes:
+    """Series of a run against flow time: everything `run.series_names` lists.
+
+    The vertical axis is logarithmic where all values are positive and span more than 1.5 decades (of risks and the like, 0
+    at the first moment is left out); the horizontal one where the moments themselves are: more than half in the first tenth.
+    """
     run = open_run(run)
-    if run.start.dim != 1 or run.start.outputs != 1:
-        found = f"d = {run.start.dim}, K = {run.start.outputs}"
-        raise ValueError(f"function_1d draws f: R → R; {run.path} has {found}. figures.paths(run) shows its neurons.")
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ValueError(f"series needs a name; {run.path} has: {', '.join(run.series_names) or 'none'}.")
+    found = {name: run.series(name) for name in names}
     ax = axes_or_new(ax)
-    data = run.data
-    low, high = float(data.x.min()), float(data.x.max())
-    x = np.linspace(low - 0.05 * (high - low), high + 0.05 * (high - low), points)[:, None]
-    flow = mf.GradientFlow(mf.EmpiricalRisk(run.network, data.x, data.y))
-    ax.plot(data.x[:, 0], data.y, "o", color="black", markersize=3.5, label="data")
-    ax.plot(x, flow.predict(run[0], x), color=GREY, linestyle=LINES[1], label="f at the start")
-    ax.plot(x, flow.predict(run[-1], x), color=COLOURS[0], label=f"f at t = {run.times[-1]:g}")
-    ax.set_xlabel("x")
-    ax.set_ylabel("f(x)")
-    before, after = flow.risk(run[0]), flow.risk(run[-1])
-    verdict = f"{regime(run.network.scaling.gamma)}: the risk fell from {before:.3g} to {after:.3g}."
-    panel(ax, "The function learned", verdict, 70)
-    ax.legend()
+    log = ""
+    if all(np.median(item.times) < item.times[0] + 0.1 * np.ptp(item.times) for item in found.values() if len(item.times) > 2):
+        log += "x" * any(len(item.times) > 2 for item in found.values())
+    shown = {
+        name: item.values[1:] if len(item.values) > 2 and item.values[0] == 0 else item.values for name, item in found.items()
+    }
+    values = np.concatenate([item for item in shown.values()])
+    values = values[np.isfinite(values)]
+    if values.size and values.min() > 0 and np.log10(values.max() / values.min()) > DECADES:
+        log += "y"
+    for number, (name, item) in enumerate(found.items()):
+        first = len(item.values) - len(shown[name]) if "y" in log else 0
+        first = max(first, int(item.times[0] == 0.0)) if "x" in log else first
+        label = name.replace("_", " ")
+        lines(ax, [Curve(label, item.times[first:], item.values[None, first:], number)], "flow time t", "", log)
+    ax.set_ylabel(names[0].replace("_", " ") if len(names) == 1 else "value")
+    changes = [f"{name.replace('_', ' ')} from {item.values[0]:.3g} to {item.values[-1]:.3g}" for name, item in found.items()]
+    last = max(item.times[-1] for item in found.values())
+    panel(ax, f"Along the run at {scaling_text(run)}", f"{'; '.join(changes)} by t = {last:g}.", 70)
+    if len(names) > 1:
+        ax.legend()
     return ax
+
+
+def teacher(run: mf.Trajectory, basis: np.ndarray) -> np.ndarray | None:
+    """(M, 2): the directions of the teacher's neurons that the data come from, in the plane of `basis`; None without one."""
+    about = (run.config.get("data") or {}).get("origin", {}).get("teacher")
+    if not about or run.start.outputs == 0 or np.shape(about["w"])[1] + 1 != len(basis) or len(basis) == 2:
+        return None
+    rays = np.asarray(about["w"]) @ basis[:-1]
+    return rays[np.linalg.norm(rays, axis=1) > 1e-9]
+
+
+def sign_names(state: mf.State) -> tuple[str, str]:
+    """What the two signs are called in a legend."""
+    if state.outputs == 0:
+        return "after", ""
+    a = "a" if state.outputs == 1 else "Σ a"
+    return f"after, {a} > 0", f"after, {a} ≤ 0" if state.outputs > 1 else f"after, {a} < 0"

@@ -18,6 +18,7 @@ if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "MPLB
     matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -72,3 +73,8 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
             figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
         os.replace(temporary, path)
     return png, pdf
+
+
+def ages(count: int) -> np.ndarray:
+    """(count, 4): colours from light (early) to dark (late), in grayscale too."""
+    return plt.get_cmap("viridis")(np.linspace(0.82, 0.0, count) if count > 1 else [0.0])

@@ -1,0 +1,158 @@
+"""Phase portraits: where neurons are at one time, and how fast and whither the flow carries them."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+import meanfield as mf
+
+from .panels import fit, panel
+from .planes import homogeneous, plane, signs, weights
+from .sources import flow_of, number, open_run, scaling_text, usable
+from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, house
+
+ARROW = 0.12  # length of the longest arrow, in parts of what the axes show
+
+
+@house()
+def phase_portrait(
+    run: Any,
+    coordinates: str = "sizes",
+    frame: int = 0,
+    ax: Axes | None = None,
+    count: int = 200,
+    flow: mf.GradientFlow | None = None,
+) -> Axes:
+    """The neurons of a frame and, as arrows, their velocities -∇ δF/δμ there, over the ways they go in the whole run (grey).
+
+    coordinates "sizes": |a| against |(w, b)|. Where σ is p-homogeneous, a and w train and nothing else acts, the flow keeps
+    |w|² + b² - p|a|² of every neuron (THEORY.md, section 2): its level lines are dashed. "plane": that of `figures.paths`,
+    for example |a|(w, b), whose velocity is |a| dw/dt + w d|a|/dt. The longest arrow is drawn at a fixed length, its speed
+    said in the verdict. The first `count` neurons; flow: the run's own, for functions that a user wrote.
+    """
+    run = open_run(run)
+    if coordinates not in ("sizes", "plane"):
+        raise ValueError(f'coordinates must be "sizes", |a| against |(w, b)|, or "plane"; got {coordinates!r}.')
+    if run.start.outputs == 0:
+        raise ValueError(f"{run.path} has whole rows of θ for particles, no a, w and b: figures.paths(run) shows them.")
+    flow, frame, last = flow_of(run, flow), number(run, frame), usable(run) - 1
+    state = run[frame]
+    biased = bool(state.b.any() or run[last].b.any())
+    velocity = flow.velocity(state).astype(np.float64)
+    ax = axes_or_new(ax)
+    if coordinates == "sizes":
+        place, labels = sizes, ("|(w, b)|" if biased else "|w|", "|a|")
+        point, arrow = sizes(state), size_velocity(state, velocity)
+    else:
+        scaled = homogeneous(run)
+        basis, *names = plane(run, scaled)
+        labels = (names[0], names[1])
+
+        def place(state: mf.State) -> np.ndarray:
+            return weights(state, scaled) @ basis
+
+        point, arrow = place(state), weight_velocity(state, velocity, scaled) @ basis
+    ways = np.stack([place(run[k])[:count] for k in range(last + 1)], axis=1)
+    ax.add_collection(LineCollection(list(ways), colors=GREY, linewidths=0.7, zorder=1))
+    ax.set_xlabel(labels[0])
+    ax.set_ylabel(labels[1])
+    said = panel(ax, f"Phase portrait at {scaling_text(run)}, t = {state.t:.3g}", "", 70)
+    gone = ""
+    if coordinates == "plane":
+        gone = fit(ax, ways.transpose(1, 0, 2))
+    else:
+        ax.set_xlim(0.0, 1.05 * float(ways[..., 0].max()) or 1.0)
+        ax.set_ylim(0.0, 1.05 * float(ways[..., 1].max()) or 1.0)
+    power = conserves(flow, state) if coordinates == "sizes" else 0.0
+    law = f"|w|²{' + b²' if biased else ''} − {'' if power == 1.0 else f'{power:g}'}|a|²"
+    if power:
+        _levels(ax, point[:count], power)
+    point, arrow, positive = point[:count], arrow[:count], signs(state)[:count]
+    _arrows(ax, point, arrow, positive)
+    a = "a" if state.outputs == 1 else "Σ a"
+    for sign, colour, marker, inside in ((True, POSITIVE, "^", POSITIVE), (False, NEGATIVE, "o", "none")):
+        chosen = positive == sign
+        if chosen.any():
+            style: dict[str, Any] = {"marker": marker, "edgecolors": colour, "facecolors": inside, "linewidths": 0.7}
+            style |= {"s": 7 if sign else 22, "zorder": 4}
+            ax.scatter(*point[chosen].T, label=f"{a} {'>' if sign else '≤'} 0", **style)
+    fastest = float(np.linalg.norm(arrow, axis=1).max())
+    verdict = f"The longest arrow is a speed of {fastest:.3g}" if fastest > 0 else "Nothing moves"
+    if power:
+        verdict += f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = {run.times[last]:g}"
+    said.set_text(textwrap.fill(f"{verdict}{gone}.", 70))
+    ax.legend(loc="best", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="none")
+    return ax
+
+
+def sizes(state: mf.State) -> np.ndarray:
+    """(|(w, b)|, |a|) of each neuron: (m, 2)."""
+    theta, K = state.theta.astype(np.float64), state.outputs
+    return np.column_stack([np.linalg.norm(theta[:, K:], axis=1), np.linalg.norm(theta[:, :K], axis=1)])
+
+
+def size_velocity(state: mf.State, velocity: np.ndarray) -> np.ndarray:
+    """d/dt (|(w, b)|, |a|) = (⟨(w, b), v⟩/|(w, b)|, ⟨a, v_a⟩/|a|): (m, 2); |v| of what is 0 now."""
+    theta, K = state.theta.astype(np.float64), state.outputs
+    columns = []
+    for part in (slice(K, None), slice(0, K)):
+        size = np.linalg.norm(theta[:, part], axis=1)
+        inner, speed = np.sum(theta[:, part] * velocity[:, part], axis=1), np.linalg.norm(velocity[:, part], axis=1)
+        columns.append(np.divide(inner, size, out=speed, where=size > 0))
+    return np.column_stack(columns)
+
+
+def weight_velocity(state: mf.State, velocity: np.ndarray, scaled: bool) -> np.ndarray:
+    """d/dt of (w, b), or of |a|(w, b) = |a| (v_w, v_b) + (w, b) d|a|/dt: (m, d + 1)."""
+    inner = velocity[:, state.outputs :]
+    if not scaled:
+        return inner
+    growth = size_velocity(state, velocity)[:, 1:]
+    return sizes(state)[:, 1:] * inner + state.theta[:, state.outputs :] * growth
+
+
+def conserves(flow: mf.GradientFlow, state: mf.State) -> float:
+    """p where the flow keeps |w|² + b² - p|a|² of every neuron, else 0.
+
+    σ is p-homogeneous, a, w and b train (or b is 0 and stays so), and there is no regulariser and no noise.
+    """
+    network = flow.network
+    trained = {"a", "w"} <= set(network.trainable) and ("b" in network.trainable or not state.b.any())
+    free = flow.functional.ridge == flow.temperature == 0.0
+    return float(network.sigma.homogeneity or 0.0) if trained and free else 0.0
+
+
+def _arrows(ax: Axes, point: np.ndarray, arrow: np.ndarray, positive: np.ndarray) -> None:
+    """Arrows of lengths proportional to the speed, the longest ARROW of the axes; directions as the eye sees a path."""
+    span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
+    longest = float(np.linalg.norm(arrow / span, axis=1).max())
+    if longest > 0:
+        style: dict[str, Any] = {
+            "angles": "xy",
+            "scale_units": "xy",
+            "scale": longest / ARROW,
+            "width": 0.0028,
+            "headwidth": 4,
+            "headlength": 5,
+        }
+        ax.quiver(*point.T, *arrow.T, color=np.where(positive, POSITIVE, NEGATIVE), alpha=0.8, zorder=3, **style)
+
+
+def _levels(ax: Axes, point: np.ndarray, power: float) -> None:
+    """Level lines of X² - pY² through seven evenly spaced sizes |(w, b)| at the usual |a|."""
+    start = np.linspace(point[:, 0].min(), point[:, 0].max(), 7)
+    levels = np.unique((start**2 - power * np.median(point[:, 1]) ** 2).round(12))
+    X, Y = np.meshgrid(np.linspace(*ax.get_xlim(), 200), np.linspace(*ax.get_ylim(), 200))
+    shown = np.where((X >= 0) & (Y >= 0), X**2 - power * Y**2, np.nan)
+    ax.contour(X, Y, shown, levels=levels, colors="0.35", linewidths=0.8, linestyles=[(0, (4, 3))], zorder=2)
+
+
+def _kept(run: mf.Trajectory, power: float) -> float:
+    """The largest change of |w|² + b² - p|a|² from the first frame to the last, in parts of its largest size."""
+    first, last = (sizes(run[k]) ** 2 @ [1.0, -power] for k in (0, usable(run) - 1))
+    return float(np.abs(last - first).max() / (np.abs(first).max() or 1.0))

@@ -1,0 +1,147 @@
+"""Scenes of a run to animate: each draws what stays on an Axes, with limits for all frames, and returns what draws frame k."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+import meanfield as mf
+
+from .functions import check_scalar, draw_data, inputs, predictions
+from .kernels import (
+    colour_bar,
+    draw_kernel,
+    ellipse,
+    frame_ellipses,
+    order_of,
+    pair_kernels,
+    samples_of,
+    scalar_kernel,
+    usual_sort,
+)
+from .panels import fit, panel, particles
+from .planes import homogeneous, plane, projected
+from .runs import sign_names, teacher
+from .sources import flow_of, network_of, open_run, risk_at, scaling_text
+from .style import COLOURS, GREY, LINES
+
+Draw = Callable[[int], None]
+TAIL = 12  # frames that a neuron's tail is long
+WIDTH = 70  # characters of a verdict
+
+
+def paths_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, count: int = 400) -> Draw:
+    """Neurons in the plane of `figures.paths`, each with a tail of its last 12 frames; grey where they started."""
+    scaled = homogeneous(run)
+    basis, xlabel, ylabel = plane(run, scaled)
+    every, positive = projected(run, basis, count, scaled)
+    places, start = every[frames], run[0]
+    first = np.repeat(places[:1], 2, axis=0)
+    names = tuple(name.replace("after, ", "") for name in sign_names(start))
+    particles(
+        ax,
+        first,
+        positive,
+        float(np.abs(every).max()) or 1.0,
+        teacher(run, basis),
+        start.m * start.mass[:count],
+        (names[0], names[1]),
+    )
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.legend(loc="upper right")
+    tails = [item for item in ax.collections if isinstance(item, LineCollection)]
+    points = [item for item in ax.collections if item.get_gid()]
+    groups = [positive, ~positive]
+    verdict = panel(ax, f"Neurons at {scaling_text(run)}, m = {start.m}", "", WIDTH)
+    fit(ax, every)
+
+    def draw(k: int) -> None:
+        behind = places[max(0, k - TAIL) : k + 1]
+        for tail, cloud, chosen in zip(tails, points, groups, strict=True):
+            tail.set_segments(list(behind[:, chosen].transpose(1, 0, 2)) if k else [])
+            cloud.set_offsets(places[k, chosen])
+        state = run[int(frames[k])]
+        verdict.set_text(f"{_moment(run, state.t)}, RMS displacement {mf.displacement(start, state):.3g}")
+
+    return draw
+
+
+def function_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, points: int = 400) -> Draw:
+    """f_t of a run with scalar inputs over the training data, dashed where it started."""
+    check_scalar(run, "this animation")
+    flow = flow_of(run, flow)
+    x = inputs(flow, points)
+    f = predictions(run, flow, x, frames)
+    draw_data(ax, flow)
+    ax.plot(x, f[0], color=GREY, linestyle=LINES[1], label="f at the start")
+    (line,) = ax.plot(x, f[0], color=COLOURS[0], label="f")
+    low, high = min(f.min(), flow.functional.y.min()), max(f.max(), flow.functional.y.max())
+    margin = 0.06 * (high - low) or 1.0
+    ax.set_xlim(x[0, 0], x[-1, 0])
+    ax.set_ylim(low - margin, high + margin)
+    ax.legend(loc="best")
+    verdict = panel(ax, f"The function at {scaling_text(run)}, m = {run.start.m}", "", WIDTH)
+
+    def draw(k: int) -> None:
+        line.set_ydata(f[k])
+        verdict.set_text(_moment(run, run.times[int(frames[k])]))
+
+    return draw
+
+
+def kernel_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None) -> Draw:
+    """The tangent kernel as an image, samples in the order of `figures.kernel_image` at the start, one scale for all frames."""
+    network, (x, labels) = network_of(run, flow), samples_of(run)
+    H = np.stack([scalar_kernel(network, run[int(k)], x) for k in frames])
+    order = order_of(H[0], x, labels, usual_sort(x))
+    H = H[:, order][:, :, order]
+    image = draw_kernel(ax, H[0], usual_sort(x))
+    colour_bar(image, [ax], H)
+    verdict = panel(ax, f"Tangent kernel at {scaling_text(run)}", "", WIDTH)
+    size = float(np.linalg.norm(H[0])) or 1.0
+
+    def draw(k: int) -> None:
+        image.set_data(H[k])
+        drift = float(np.linalg.norm(H[k] - H[0])) / size
+        verdict.set_text(f"{_moment(run, run.times[int(frames[k])])}, drift ‖H_t − H_0‖/‖H_0‖ = {drift:.3g}")
+
+    return draw
+
+
+def ellipse_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, pair: tuple[int, int] = (0, -1)) -> Draw:
+    """The ellipse of `figures.kernel_ellipse`, dashed where it started."""
+    H, x = pair_kernels(run, pair, frames, flow)
+    frame_ellipses(ax, H, x)
+    ax.plot(*ellipse(H[0]), color="0.45", linestyle=LINES[1], label="at the start")
+    (line,) = ax.plot(*ellipse(H[0]), color=COLOURS[0], linewidth=2.2, label="now")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    verdict = panel(ax, f"Tangent kernel of two samples at {scaling_text(run)}", "", WIDTH)
+
+    def draw(k: int) -> None:
+        line.set_data(*ellipse(H[k]))
+        long, short = np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0.0))[::-1]
+        verdict.set_text(f"{_moment(run, run.times[int(frames[k])])}, half axes √λ = {long:.3g} and {short:.3g}")
+
+    return draw
+
+
+SCENES: dict[str, Callable[..., Draw]] = {
+    "paths": paths_scene, "function": function_scene, "kernel": kernel_scene, "ellipse": ellipse_scene,
+}  # fmt: skip
+
+
+def scene(run: Any, kind: str) -> tuple[mf.Trajectory, Callable[..., Draw]]:
+    """The run opened and the scene of that name; ValueError for another name."""
+    if kind not in SCENES:
+        raise ValueError(f"kind must be one of {', '.join(SCENES)}; got {kind!r}.")
+    return open_run(run), SCENES[kind]
+
+
+def _moment(run: mf.Trajectory, t: float) -> str:
+    risk = risk_at(run, t)
+    return f"t = {t:.3g}" + (f", risk {risk:.3g}" if risk is not None else "")

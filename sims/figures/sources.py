@@ -1,0 +1,91 @@
+"""What figures need of a run: the run opened, its finite frames, its flow, and a few frames spread over the way it went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import meanfield as mf
+
+from .style import regime
+
+
+def open_run(run: Any) -> mf.Trajectory:
+    """A run, or the one a path names."""
+    return run if isinstance(run, mf.Trajectory) else mf.Trajectory(run)
+
+
+def usable(run: mf.Trajectory, least: int = 1) -> int:
+    """Number of frames up to the last finite one; ValueError where there are fewer than `least`.
+
+    A run that diverged ends in frames that are not finite; an unfinished one has none before its first checkpoint.
+    """
+    count = len(run)
+    while count and not np.isfinite(run[count - 1].theta).all():
+        count -= 1
+    if count < least:
+        lost = f", {len(run) - count} of them not finite" if count < len(run) else ""
+        raise ValueError(f"this figure needs {least} or more frames; {run.path} ({run.status}) has {len(run)}{lost}.")
+    return count
+
+
+def number(run: mf.Trajectory, frame: int) -> int:
+    """Which frame is meant: -1 is the last finite one; ValueError for one that is not there."""
+    count = usable(run)
+    if not -count <= frame < count:
+        raise ValueError(f"frame {frame} was asked for; {run.path} has {count} to draw: 0 … {count - 1}, or -1 for the last.")
+    return frame % count
+
+
+def scaling_text(run: mf.Trajectory) -> str:
+    """γ with the name of its limit; for flows without a network what they are."""
+    settings = run.config.get("network")
+    return regime(settings["scaling"]["gamma"]) if settings else "a flow without a network"
+
+
+def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.GradientFlow:
+    """The run's flow, made from its file, or the one handed in: no file holds functions that a user wrote."""
+    if flow is not None:
+        return flow
+    if not run.config.get("flow"):
+        raise ValueError(f"{run.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run.")
+    try:
+        return mf.GradientFlow.from_dict(run.config["flow"], run.data.x, run.data.y)
+    except ValueError as error:
+        raise ValueError(f"{error} Pass flow=, the mf.GradientFlow of the run.") from error
+
+
+def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Network:
+    """The run's network, or that of the flow handed in."""
+    if flow is not None:
+        return flow.network
+    try:
+        return run.network
+    except ValueError as error:
+        raise ValueError(f"{error} Or pass flow=, the mf.GradientFlow of the run.") from error
+
+
+def risk_at(run: mf.Trajectory, t: float) -> float | None:
+    """R at flow time t, from the run's own series; None where it has none."""
+    if "risk" not in run.series_names:
+        return None
+    _, times, values = run.series("risk")
+    return float(np.interp(t, times, values))
+
+
+def milestones(values: np.ndarray, count: int) -> list[int]:
+    """At most `count` indices into values (times, …), the first and the last among them, equally far apart along the way.
+
+    The way from one index to the next is the Euclidean length of the difference, so that little is drawn where little happens.
+    """
+    steps = np.linalg.norm(np.diff(values.reshape(len(values), -1), axis=0), axis=1)
+    way = np.concatenate([[0.0], np.cumsum(steps)])
+    wanted = np.linspace(0.0, way[-1], count)
+    chosen = {int(np.abs(way - length).argmin()) for length in wanted}
+    return sorted({*chosen, 0, len(values) - 1})[-count:]
+
+
+def thinned(count: int, most: int) -> np.ndarray:
+    """All of 0 … count - 1, or, of more than `most`, that many evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
