@@ -21,9 +21,9 @@ from .state import State
 class Moment:
     """The run at one accepted step: its clock, and the Frame that diagnostics see (its State is built when first asked for)."""
 
-    def __init__(self, march: March, problem: Problem | None = None) -> None:
+    def __init__(self, march: March, problem: Problem) -> None:
         self.march, self.step, self.t, self.dt = march, march.step, march.t, march.dt
-        self.frame = Frame(problem or Problem(march.flow, march.start), march.state, lambda: march)
+        self.frame = Frame(problem, march.state, lambda: march)
 
     @property
     def flow(self) -> GradientFlow:

@@ -15,13 +15,15 @@ from tqdm import tqdm
 
 from . import activations, integrators, losses, schedules
 from .backends.formulas import fingerprint
+from .diagnostics import needs
+from .diagnostics.frame import Problem
 from .events import Events, Watch
 from .flow import GradientFlow
 from .functionals.risk import EmpiricalRisk
 from .integrators import Adaptive, RungeKutta
 from .interruption import Interrupted, signals
 from .marching import Diverged, March
-from .observers import Moment, Recorder, Series, measures
+from .observers import ALONG, Moment, Recorder, Series, measures, recordable
 from .recording import Recording
 from .schedules import Due, Span
 from .state import State
@@ -44,6 +46,10 @@ class Run:
             _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
         self.march = March(flow, state, integrator, dt, t_end, n_steps)
         self.names = measures(flow, state)
+        self.problem = Problem(flow, self.march.start, recorder.data if recorder else None)
+        for item in series:
+            if item.function is None and item.name not in ALONG and (why := needs.reason(recordable(item.name), self.problem)):
+                raise ValueError(f"series {item.name!r} cannot be recorded in this run: {why}.")
         self.watch = Watch(events, flow, state) if events else None
         self.last_frame: tuple[int, float] | None = None
         self._warned: set[str] = set()
@@ -116,7 +122,7 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """The last value of every measure, and what happened on the way."""
-        moment = Moment(self.march)
+        moment = Moment(self.march, self.problem)
         march, values = self.march, {name: moment.measure(name) for name in self.names}
         return {"steps": march.step - march.start.step, "t": march.t, **values, "dt": march.dt, "halvings": march.halvings}
 
@@ -164,7 +170,7 @@ class Run:
         due = [item for item in self.series if self.series_due[item.name](*clock)]
         if not due and watch is None and not (frame and recording):
             return
-        moment = Moment(march)
+        moment = Moment(march, self.problem)
         values: dict[str, float] = {item.name: item.observe(moment) for item in due}
         if watch is not None and math.isfinite(march.dissipated):
             rows, counts = watch.sample(moment.state)
@@ -249,7 +255,7 @@ class Run:
             march = self.march
             law = march.start.origin[0].describe() if march.start.origin else "initial state given"
             _say(self.flow.network.scaling.describe(march.start.m, march.dt))
-            _say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}")
+            _say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}; {self.flow.backend}, {self.flow.dtype}")
 
     def _conclude(self, summary: dict[str, Any]) -> None:
         if self.progress:

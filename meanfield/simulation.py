@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import integrators, schedules
+from .diagnostics import registry
 from .durable import canonical_json
 from .events import COUNTS, Events
 from .flow import GradientFlow
@@ -145,22 +146,29 @@ def _rebuilt(
     """The run that this file describes."""
     config = recording.config
     place = f"{recording.path}.parts"
-    if flow is None:
+    watch = config["observers"]
+    diagnosed = [item["name"] for item in watch["series"] if not item["user"] and item["name"] not in MEASURES]
+    data = None
+    if flow is None or diagnosed:
         with Trajectory(place) as stored:
             data = stored.data
+    if flow is None:
+        assert data is not None
         try:
             flow = GradientFlow.from_dict(config["flow"], data.x, data.y)
         except ValueError as error:
             raise ValueError(f"{error} Pass flow= with the user-written function of this run.") from error
     elif flow.to_dict() != config["flow"]:
         raise ValueError(f"flow= is not the flow of {recording.path}; it needs {config['flow']}.")
-    watch = config["observers"]
     missing = [item["name"] for item in watch["series"] if item["user"] and item["name"] not in functions]
     if missing:
         needed = ", ".join(f"{name!r}: …" for name in missing)
         raise ValueError(f"{recording.path} has user-written series: pass functions={{{needed}}}.")
+    if unknown := [name for name in diagnosed if name not in registry.names()]:
+        more = registry.missing(unknown[0]) or " Import the module that registers it, then resume."
+        raise ValueError(f"{recording.path} records the diagnostic {unknown[0]!r}, which is not registered here.{more}")
     schedule = schedules.from_dict(watch["recorder"])
-    recorder = Recorder(recording.path, schedule, checkpoint_seconds=checkpoint_seconds)
+    recorder = Recorder(recording.path, schedule, data=data, checkpoint_seconds=checkpoint_seconds)
     series = [
         Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"])) for item in watch["series"]
     ]

@@ -34,6 +34,10 @@ def balanced(flow: GradientFlow, start: State) -> bool:
     return {"a", "w"} <= set(trained) and bias_is_fine and flow.functional.ridge == 0
 
 
+def _neurons(problem: Problem) -> str:
+    return "" if problem.start.outputs else "the particles are no neurons"
+
+
 def _flow(problem: Problem) -> str:
     return "" if problem.flow is not None else problem.without
 
@@ -41,8 +45,8 @@ def _flow(problem: Problem) -> str:
 def _network(problem: Problem) -> str:
     if problem.flow is None:
         return problem.without
-    if problem.start.outputs == 0 or problem.flow.network is None:
-        return "the particles are no neurons"
+    if found := _neurons(problem):
+        return found
     if not isinstance(problem.flow.functional, EmpiricalRisk) and hasattr(problem.flow.functional, "start"):
         return "the network is linearised: its features and its kernel are those of the start"
     return ""
@@ -132,7 +136,7 @@ def _companion(problem: Problem) -> str:
 
 
 _CHECKS: dict[str, Callable[[Problem], str]] = {
-    "flow": _flow, "network": _network, "kernel": _kernel, "data": _data, "residual": _residual,
+    "neurons": _neurons, "flow": _flow, "network": _network, "kernel": _kernel, "data": _data, "residual": _residual,
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
     "equal masses": _equal_masses, "companion": _companion,

@@ -12,10 +12,10 @@ from typing import Any
 
 from ..nearest import hint
 
-BUILT_IN = ("measures", "movement", "kernels", "patterns", "errors")  # modules that register when first asked for
+BUILT_IN = ("measures", "movement", "kernels", "patterns", "directions", "errors")  # modules that register when first asked for
 OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
-    "flow", "network", "kernel", "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
+    "neurons", "flow", "network", "kernel", "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
     "balance", "kink", "equal masses", "companion", "recorded path",
 )  # fmt: skip
 # What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never imports ntk.
