@@ -130,7 +130,8 @@ def _errors(settings: dict[str, Any], network: Network, data: Any, end: State) -
             found[f"{kind} risk"] = found[f"{kind} error"] = None
             continue
         risk = EmpiricalRisk(network, x, y, functional["loss"], functional["reduction"])
-        f = GradientFlow(risk, backend=settings["backend"], dtype=settings["dtype"]).predict(end)
+        backend = "cpu" if settings["backend"] == "cpu" else "auto"  # a file made on a GPU is read anywhere
+        f = GradientFlow(risk, backend=backend, dtype=settings["dtype"]).predict(end)
         found[f"{kind} risk"], found[f"{kind} error"] = risk.value(f), _wrong(risk.y, f)
     return {name: found[name] for name in ("train risk", "test risk", "train error", "test error")}
 

@@ -45,8 +45,8 @@ class Functional(Protocol):
 class GradientFlow:
     """The flow of F_s = R/s² + ∫ r dμ on particles: mathematics only; `simulate` marches and watches.
 
-    functional: mf.EmpiricalRisk, or another Functional such as ntk.linearise(…).risk(…). backend "cpu" or "auto"; dtype
-    "float64" or "float32".
+    functional: mf.EmpiricalRisk, or another Functional such as ntk.linearise(…).risk(…). backend "cpu", "cuda" or "auto", which
+    becomes "cuda" where a GPU can be used and "cpu" elsewhere; dtype "float64" or "float32".
     What these methods take and give is NumPy on the host. THEORY.md, section 1.
     """
 
@@ -64,7 +64,7 @@ class GradientFlow:
             if getattr(self, name) != 0:
                 found = getattr(self, name)
                 raise ValueError(f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {found!r}.")
-        backends.check(self.backend, self.dtype)
+        object.__setattr__(self, "backend", backends.check(self.backend, self.dtype))
 
     @property
     def network(self) -> Any:

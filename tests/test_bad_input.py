@@ -88,7 +88,7 @@ BAD = [
     (lambda: mf.EmpiricalRisk("tanh", X, Y), TypeError, "network must be an mf.Network; got str"),
     # ---- flows, and what does not fit together
     (lambda: mf.GradientFlow(NETWORK), TypeError, "functional must be an mf.EmpiricalRisk; got Network"),
-    (lambda: flow(backend="gpu"), ValueError, "backend must be one of cpu, auto; got 'gpu'"),
+    (lambda: flow(backend="gpu"), ValueError, "backend must be one of cpu, cuda, auto; got 'gpu'"),
     (lambda: flow(dtype="float16"), ValueError, "dtype must be one of float64, float32; got 'float16'"),
     (lambda: flow(temperature=1.0), ValueError, "temperature must be 0"),
     (lambda: simulate(state=mf.InitialLaw(dim=3).sample(8)), ValueError, r"the particles live in d = 3 .* but x is \(n, 2\)"),

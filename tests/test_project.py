@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module of meanfield imports only from its own line and the lines above. A sub-package is one entry. New modules go here.
 LAYERS = """
-    nearest
+    nearest special
     activations losses scaling noise
     network state initial dataset preparation tasks bundled data
     backends
@@ -24,7 +24,7 @@ LAYERS = """
     tangent condensation
     integrators schedules
     couplings potentials w2_bounds wasserstein
-    durable layout event_table pieces parts memory stored_data provenance trajectory publishing recording
+    durable layout event_table pieces parts memory stored_data provenance labelled trajectory publishing recording
     interruption marching observers events diagnostics comparison inspection running simulation
 """
 
@@ -34,11 +34,12 @@ HOMES = {
     "llvmlite": ("meanfield/backends/",),
     "ot": ("meanfield/wasserstein.py",),
     "h5py": ("meanfield/layout.py", "meanfield/data.py"),
-    "torch": ("ntk/modules.py", "meanfield/backends/sharded.py", "meanfield/backends/cuda.py"),
+    "torch": ("ntk/modules.py", "meanfield/backends/sharded.py", "meanfield/backends/cuda_wide.py"),
     "matplotlib": ("sims/figures/",),
     "pydantic": ("sims/config.py",),
     "tyro": ("sims/config.py",),
     "sklearn": ("meanfield/bundled.py",),
+    "xarray": ("meanfield/labelled.py",),
     "jax": (),
 }
 

@@ -6,29 +6,53 @@ combine and norm. Nothing above this package names a device.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib.util
+import sys
+from typing import Any
 
 from ..network import Network
 
-if TYPE_CHECKING:
-    from .cpu import CPU
-
-NAMES = ("cpu", "auto")
+NAMES = ("cpu", "cuda", "auto")
 DTYPES = ("float64", "float32")
 
 
-def check(backend: str, dtype: str) -> None:
-    """Raise, before any work, for a backend or a dtype that is not there."""
+def check(backend: str, dtype: str) -> str:
+    """The backend that "cpu", "cuda" or "auto" means here; raises, before any work, for one or a dtype that is not there.
+
+    "auto" is "cuda" where a GPU can be used and "cpu" elsewhere. It is decided once, when a flow is made: what the flow, its
+    run and its file name is the backend that computes.
+    """
     if backend not in NAMES:
-        missing = " The CUDA backend is not part of this version." if backend == "cuda" else ""
-        raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {backend!r}.{missing}")
+        raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {backend!r}.")
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
+    if backend == "auto":
+        return "cpu" if why_no_cuda() else "cuda"
+    if backend == "cuda" and (missing := why_no_cuda()):
+        raise ValueError(f'backend="cuda" was asked for, but {missing} Or use backend="cpu" ("auto" takes what is there).')
+    return backend
 
 
-def make(backend: str, network: Network, dim: int, outputs: int, dtype: str) -> CPU:
-    """The backend of that name for one network, input dimension and dtype ("auto": the CPU, the only one here)."""
-    check(backend, dtype)
+def why_no_cuda() -> str | None:
+    """What the CUDA backend lacks on this machine and how to get it; None where it can run."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        if sys.platform != "linux":
+            return f"it runs on Linux with an NVIDIA GPU only; this is {sys.platform}."
+        return 'numba-cuda is not installed. Install it with: pip install "meanfield[cuda]".'
+    from numba import cuda
+
+    if cuda.is_available():
+        return None
+    error = " ".join(str(cuda.cuda_error() or "no NVIDIA GPU, or no NVVM").split()).strip(" :")
+    return f"no usable NVIDIA GPU was found ({error}). Install an NVIDIA driver for CUDA 13; `nvidia-smi` must list a GPU."
+
+
+def make(backend: str, network: Network, dim: int, outputs: int, dtype: str) -> Any:
+    """The backend of that name for one network, input dimension and dtype."""
+    if check(backend, dtype) == "cuda":
+        from .cuda import CUDA
+
+        return CUDA(network, dim, outputs, dtype)
     from .cpu import CPU
 
     return CPU(network, dim, outputs, dtype)

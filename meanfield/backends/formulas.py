@@ -26,31 +26,37 @@ from typing import Any
 import numba
 import numpy as np
 
+from .. import special
 from . import elementary
 
 # Sums may be reordered and fused, but NaN and infinity keep their meaning: guards look for them.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
 formula = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
-ELEMENTARY = {getattr(math, name): name for name in ("exp", "log1p", "tanh", "erf", "sin", "cos")}
+ELEMENTARY: dict[Callable, str] = {getattr(math, name): name for name in ("exp", "log1p", "tanh", "erf", "sin", "cos")}
+ELEMENTARY |= {special.gaussian: "gaussian", special.mills: "mills"}
 
 
-def bind(function: Callable, dtype: str) -> Any:
-    """The formula compiled by numba.njit for "float32" or "float64"."""
-    return formula(_rebuild(function, np.dtype(dtype).type, {}))
+def bind(function: Callable, dtype: str, compile: Any = formula, elementary: Callable[[str, str], Any] = elementary.get) -> Any:
+    """The formula compiled for "float32" or "float64": by numba.njit, or by another compiler with its own exp, tanh, …"""
+    return compile(_rebuild(function, np.dtype(dtype).type, compile, elementary, {}))
 
 
-def _rebuild(function: Callable, T: type, done: dict[Callable, Any]) -> types.FunctionType:
+def _rebuild(
+    function: Callable, T: type, compile: Any, elementary: Callable[[str, str], Any], done: dict[Callable, Any]
+) -> types.FunctionType:
     def convert(value: Any) -> Any:
         if isinstance(value, float):
             return T(value)
         if isinstance(value, tuple):
             return tuple(map(convert, value))
-        if isinstance(value, types.BuiltinFunctionType) and value in ELEMENTARY:
-            return elementary.get(ELEMENTARY[value], np.dtype(T).name)
+        if not isinstance(value, (types.BuiltinFunctionType, types.FunctionType)):
+            return value
+        if value in ELEMENTARY and (fast := elementary(ELEMENTARY[value], np.dtype(T).name)):
+            return fast
         if isinstance(value, types.FunctionType):
             if value not in done:
-                done[value] = formula(_rebuild(value, T, done))
+                done[value] = compile(_rebuild(value, T, compile, elementary, done))
             return done[value]
         return value
 
@@ -60,15 +66,6 @@ def _rebuild(function: Callable, T: type, done: dict[Callable, Any]) -> types.Fu
     names = {name: convert(value) for name, value in function.__globals__.items() if name in code.co_names}
     cells = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
     return types.FunctionType(code, {"__builtins__": __builtins__, **names}, function.__name__, function.__defaults__, cells)
-
-
-def elementary_calls(function: Callable) -> int:
-    """How many elementary functions a formula, and the formulas it calls, refer to: a measure of its weight."""
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    used = cells + [function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__]
-    formulas = [item for item in used if isinstance(item, types.FunctionType) and item is not function]
-    own = sum(isinstance(item, types.BuiltinFunctionType) and item in ELEMENTARY for item in used)
-    return own + sum(map(elementary_calls, formulas))
 
 
 def fingerprint(function: Callable) -> str:
@@ -121,10 +118,12 @@ def folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="meanfield-"))  # read-only home: compile afresh in this process
 
 
-def load(name: str, source: str, dtype: str, formulas: dict[str, Callable]) -> types.ModuleType:
+def load(
+    name: str, source: str, dtype: str, formulas: dict[str, Callable], bind: Callable[[Callable, str], Any] = bind
+) -> types.ModuleType:
     """Import kernel source text as a module in which T is the dtype and `formulas` are bound by name.
 
-    The text compiles its kernels with numba.njit(cache=True); nothing is compiled before the first call.
+    The text compiles its kernels with numba.njit(cache=True), or for another device; nothing is compiled before the first call.
     """
     used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
     key = hashlib.sha256("\n".join([source, dtype, str(sorted(FASTMATH)), elementary.version(), *used]).encode()).hexdigest()

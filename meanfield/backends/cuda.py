@@ -1,0 +1,182 @@
+"""The CUDA backend: the formulas of the CPU backend in kernels that keep θ, and all that is of its size, on one GPU.
+
+θ lies as (p, m), neighbouring particles side by side. Particles are cut into at most 1024 slabs whose length depends on m
+alone; a slab's partial prediction is made in one fixed order and the partials meet in a fixed tree: the same bits run after
+run, on one kind of GPU. Predictions and residuals, n-vectors, travel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..network import Network
+from . import cuda_formulas, cuda_kernels, cuda_vectors
+from .cuda_kernels import FORWARD_ROWS, THREADS
+from .cuda_memory import Held, Pool
+
+# Guesses from the arithmetic of the kernels; not yet measured on a GPU (scripts/bench --device cuda measures).
+FUSED_UP_TO = 16  # the largest d at which the fused kernels win over cuBLAS
+FEW = 2**17  # particles a thread is given P of only if there are P times this many; so many threads fill a large GPU
+
+SLABS = 1024
+PARTIAL_BYTES = 2**28  # of the partial predictions in work at once
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs on the device, (d, n) padded with zeros to a whole number of THREADS; for cuBLAS with a last row of ones."""
+
+    n: int
+    x: Held
+
+
+def slabs(m: int) -> tuple[int, int]:
+    """(length, count): particles a slab, a whole number of the forward kernel's tiles, and how many slabs."""
+    length = FORWARD_ROWS * math.ceil(m / (SLABS * FORWARD_ROWS))
+    return length, math.ceil(m / length)
+
+
+class CUDA:
+    """Kernels for one network, input dimension d, K outputs and dtype. A device array is a Held (p, m) or (m,)."""
+
+    name = "cuda"
+
+    def __init__(self, network: Network, dim: int, outputs: int, dtype: str) -> None:
+        self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
+        sigma = network.sigma
+        value, slope = sigma.value, sigma.slope
+
+        def both(z):
+            return value(z), slope(z)
+
+        self._formulas = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
+        self._kernels: dict[tuple, Any] = {}
+        self.pool = Pool()
+        columns = network.trainable_columns(dim, outputs)
+        self.trainable = self.pool.fill(columns.astype(self.dtype))
+        self._columns = {True: self.pool.fill(columns.astype(float)), False: self.pool.fill(np.ones(columns.size))}
+        self._vectors = cuda_formulas.load("cuda_vectors", cuda_vectors.source(), dtype, {})
+        self._wide = None if self.fused else self._matrix_products()
+
+    @property
+    def fused(self) -> bool:
+        return self.dim <= FUSED_UP_TO
+
+    def compiled(self) -> bool:
+        """Whether the kernels of a step are compiled already, in this process: they are kept in no file."""
+        return bool((self._wide.kernels.values if self._wide else self.kernel("mean_feature")).overloads)
+
+    def _matrix_products(self) -> Any:
+        from .cuda_wide import Wide  # loads torch
+
+        return Wide(self)
+
+    def kernel(self, name: str, unroll: int = 1, groups: int = 1) -> Any:
+        """One fused kernel for (activation, d, K, dtype): "mean_feature", "push_forward" or "pull_back"."""
+        key = name, unroll, groups
+        if key not in self._kernels:
+            homogeneous = self.network.sigma.homogeneity == 1.0
+            text = cuda_kernels.source(name, self.dim, min(self.outputs, 4), homogeneous, unroll, groups)
+            module = cuda_formulas.load(f"cuda_d{self.dim}", text, self.dtype.name, self._formulas)
+            self._kernels[key] = getattr(module, name)
+        return self._kernels[key]
+
+    def upload(self, theta: np.ndarray) -> Held:
+        return self.pool.fill(np.ascontiguousarray(theta.T, dtype=self.dtype))
+
+    def download(self, theta: Held) -> np.ndarray:
+        return np.ascontiguousarray(theta.data.copy_to_host().T)
+
+    def weights(self, mass: np.ndarray) -> Held:
+        """m·p_k: near 1, so that float32 loses nothing of uniform masses."""
+        return self.pool.fill((mass * mass.size).astype(self.dtype))
+
+    def samples(self, x: np.ndarray) -> Samples:
+        n, d = x.shape
+        padded = np.zeros((d if self.fused else d + 1, math.ceil(n / THREADS) * THREADS), self.dtype)
+        padded[:d, :n] = x.T
+        padded[d:, :n] = 1
+        return Samples(n, self.pool.fill(padded))
+
+    def mean_feature(self, theta: Held, weight: Held, samples: Samples, keep: bool = False) -> np.ndarray:
+        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep` is for backends that remember z."""
+        if self._wide:
+            return self._wide.mean_feature(theta, weight, samples)
+        return self._forward(self.kernel("mean_feature"), (theta.data, weight.data), samples)
+
+    def push_forward(self, theta: Held, weight: Held, samples: Samples, move: Held) -> np.ndarray:
+        """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
+        if self._wide:
+            return self._wide.mean_feature(theta, weight, samples, move)
+        return self._forward(self.kernel("push_forward"), (theta.data, move.data, weight.data), samples)
+
+    def _forward(self, kernel: Any, arrays: tuple, samples: Samples) -> np.ndarray:
+        m, K = arrays[0].shape[1], self.outputs
+        length, count = slabs(m)
+        block = THREADS // cuda_kernels.FORWARD_GROUPS * cuda_kernels.samples_a_thread(self.dim)
+        chunk = max(THREADS, PARTIAL_BYTES // (8 * count * K) // THREADS * THREADS)
+        out = np.empty((samples.n, K))
+        for first in range(0, samples.n, chunk):
+            size = min(chunk, samples.n - first)
+            partial = self.pool.take((count, K, size), float)
+            grid = math.ceil(size / block), count, math.ceil(K / min(K, 4))
+            kernel[grid, THREADS](*arrays, samples.x.data, first, length, partial.data)
+            out[first : first + size] = self._total(partial, m).T
+        return out
+
+    def _total(self, partial: Held, divisor: float) -> np.ndarray:
+        """Σ over the first axis by the fixed tree, divided, on the host."""
+        count, K, n = partial.data.shape
+        rows = min(32, 2 ** (count.bit_length() - 1))
+        total = self.pool.take((K, n), float)
+        self._vectors.add_rows[(math.ceil(n / 32), K), (32, rows)](partial.data, float(divisor), total.data)
+        return total.data.copy_to_host()
+
+    def pull_back(self, theta: Held, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> Held:
+        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (p, m) on the device."""
+        padded = np.zeros((self.outputs, samples.x.data.shape[1]), self.dtype)
+        padded[:, : samples.n] = slopes.T
+        on_device, decay = self.pool.fill(padded), self.dtype.type(decay)
+        if self._wide:
+            return self._wide.pull_back(theta, samples, on_device, decay)
+        m = theta.data.shape[1]
+        unroll, groups = self._shape(m)
+        out = self.pool.take(theta.data.shape, self.dtype)
+        grid = math.ceil(m / (THREADS // groups * unroll))
+        self.kernel("pull_back", unroll, groups)[grid, THREADS](
+            theta.data, samples.x.data, on_device.data, decay, self.trainable.data, out.data
+        )
+        return out
+
+    def _shape(self, m: int) -> tuple[int, int]:
+        """(particles a thread, threads that share a particle's samples) of the pull-back: by m, d and K alone."""
+        if m < FEW:
+            return 1, 4
+        most = 1 if self.outputs > 1 or self.dim > 10 else 2 if self.dim > 2 else 4
+        return max(P for P in (1, 2, 4) if P <= most and (P == 1 or m >= P * FEW)), 1
+
+    def combine(self, theta: Held, coefficients: Sequence[float], stages: Sequence[Held]) -> Held:
+        """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
+        terms = [(self.dtype.type(c), stage.data) for c, stage in zip(coefficients, stages, strict=True) if c]
+        p, m = theta.data.shape
+        for first in range(0, len(terms), cuda_vectors.STAGES):
+            some = terms[first : first + cuda_vectors.STAGES]
+            out = self.pool.take((p, m), self.dtype)
+            kernel = getattr(self._vectors, f"combine_{len(some)}")
+            kernel[(math.ceil(m / 256), p), 256](theta.data, *(item for term in some for item in term), out.data)
+            theta = out
+        return theta
+
+    def norm(self, array: Held, weight: Held, trainable_only: bool = False) -> float:
+        """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
+        m = array.data.shape[1]
+        length, count = slabs(m)
+        partial = self.pool.take((count, 1, 1), float)
+        columns = self._columns[trainable_only]
+        self._vectors.squares[count, 128](array.data, weight.data, columns.data, length, partial.data)
+        return float(self._total(partial, m)[0, 0])
