@@ -2,7 +2,7 @@
 
 A new activation is two scalar functions and one line in TABLE. The functions call exp, log1p, tanh,
 erf, sin and cos by bare name: `backends/formulas.py` binds those names to fast accurate versions.
-They must let NaN through (write `0.0 if z < 0.0 else z`, not `z if z > 0.0 else 0.0`).
+`special.py` has gaussian and mills. They must let NaN through (write `0.0 if z < 0.0 else z`, not `z if z > 0.0 else 0.0`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import cos, erf, exp, log1p, sin, tanh
 
 from .nearest import hint
+from .special import gaussian, mills
 
 TWO_OVER_SQRT_PI = 1.1283791670955126
-INV_SQRT_2 = 0.7071067811865476
 INV_SQRT_2PI = 0.3989422804014327
 
 
@@ -100,17 +100,25 @@ def softplus_both(z):
     return (0.0 if z < 0.0 else z) + log1p(e), (e if z < 0.0 else 1.0) / (1.0 + e)
 
 
+def normal_below(z):
+    """Φ(z), with relative accuracy in the left tail."""
+    tail = gaussian(z) * mills(abs(z))
+    return tail if z < 0.0 else 1.0 - tail
+
+
 def gelu(z):
-    return 0.5 * z * (1.0 + erf(INV_SQRT_2 * z))
+    return z * normal_below(z)
 
 
 def gelu_slope(z):
-    return 0.5 * (1.0 + erf(INV_SQRT_2 * z)) + INV_SQRT_2PI * z * exp(-0.5 * z * z)
+    return normal_below(z) + INV_SQRT_2PI * z * gaussian(z)
 
 
 def gelu_both(z):
-    half = 0.5 * (1.0 + erf(INV_SQRT_2 * z))
-    return z * half, half + INV_SQRT_2PI * z * exp(-0.5 * z * z)
+    e = gaussian(z)
+    tail = e * mills(abs(z))
+    below = tail if z < 0.0 else 1.0 - tail
+    return z * below, below + INV_SQRT_2PI * z * e
 
 
 def sin_value(z):

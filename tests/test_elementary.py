@@ -11,12 +11,14 @@ from numba import njit
 from numba.core.errors import TypingError
 from scipy import special
 
-from meanfield.backends import elementary
+from meanfield import activations
+from meanfield.backends import elementary, formulas
 
-NAMES = ["exp", "expm1", "log1p", "tanh", "erf", "sin", "cos"]
+NAMES = ["exp", "expm1", "log1p", "tanh", "erf", "gaussian", "mills", "sin", "cos"]
 DTYPES = ["float32", "float64"]
 EVERY = [(name, dtype) for name in NAMES for dtype in DTYPES]
-ULPS = {"float32": 4, "float64": 2}  # what the module promises
+ULPS = {"float32": 4, "float64": 2}  # what the module promises …
+MILLS_ULPS = 5  # … and of this one
 SINE_RANGE = {"float32": 1e5, "float64": 1e12}
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # the flags of the engine's kernels
 
@@ -69,6 +71,8 @@ def seams(name, dtype):
         "erf": [0.5, 1, 2, 3.83, 3.92, 4, 5.86, 5.92, 6],
         "sin": [*(n * np.pi / 4)],
         "cos": [*(n * np.pi / 4)],
+        "gaussian": [1, 13.2, 14.5, 15, 37.6, 38.6, 39],
+        "mills": [1, 5],
     }
     return neighbours([*own[name], info.tiny, 2.0**-27, 2.0**-12, 1.0], dtype)
 
@@ -84,6 +88,8 @@ def points(name, dtype, count):
         x.append(rng.uniform(*{"float32": (-104, 89), "float64": (-746, 710)}[dtype], part))
     elif name == "log1p":
         x.append(10 ** rng.uniform(np.log10(float(info.eps)), 0, part) - 1)
+    elif name in ("gaussian", "mills"):
+        x.append(rng.uniform(0, {"float32": 14, "float64": 38}[dtype], part))
     elif name in ("sin", "cos"):
         top = SINE_RANGE[dtype]
         multiples = rng.integers(-int(top / 1.6), int(top / 1.6), part // 2) * (np.pi / 2)  # arguments next to a zero
@@ -94,6 +100,8 @@ def points(name, dtype, count):
     x = x[np.isfinite(x)]
     if name in ("sin", "cos"):
         x = x[abs(x) <= SINE_RANGE[dtype]]
+    if name == "mills":
+        x = abs(x)[abs(x) <= {"float32": 10, "float64": 13}[dtype]]
     if name in ("exp", "expm1"):
         x = x[x <= np.log(float(info.max))]
     return x[x > -1] if name == "log1p" else x
@@ -101,14 +109,24 @@ def points(name, dtype, count):
 
 def saturated(name, x):
     """Arguments whose exact value differs from the limit by less than 1e-30: mpmath need not spell it out."""
-    return {"tanh": abs(x) > 40, "erf": abs(x) > 10, "exp": x < -800, "expm1": x < -80}.get(name, np.zeros(x.shape, bool))
+    return {"tanh": abs(x) > 40, "erf": abs(x) > 10, "exp": x < -800, "expm1": x < -80, "gaussian": abs(x) > 45}.get(
+        name, np.zeros(x.shape, bool)
+    )
+
+
+EXACT = {
+    "gaussian": lambda z: mpmath.exp(-z * z / 2),
+    "mills": lambda t: mpmath.exp(t * t / 2) * mpmath.erfc(t / mpmath.sqrt(2)) / 2,
+}
 
 
 def exact(name, x):
     """(n,) -> two float64 arrays whose sum is the value to 100 bits."""
-    limit = {"tanh": np.sign(x), "erf": np.sign(x), "exp": 0 * x, "expm1": 0 * x - 1}.get(name, x).astype(np.float64)
+    limit = {"tanh": np.sign(x), "erf": np.sign(x), "exp": 0 * x, "expm1": 0 * x - 1, "gaussian": 0 * x}.get(name, x).astype(
+        np.float64
+    )
     high, low = limit, np.zeros(x.shape)
-    function = getattr(mpmath, name)
+    function = EXACT.get(name) or getattr(mpmath, name)
     with mpmath.workprec(130):
         for i in np.flatnonzero(~saturated(name, x)):
             value = function(mpmath.mpf(float(x[i])))
@@ -128,7 +146,9 @@ def test_the_error_is_within_the_promised_units_of_the_last_place(kernel, name, 
     x = points(name, dtype, 20_000)
     error = units(kernel(name, dtype)(x), *exact(name, x))
     worst = np.argmax(error)  # a NaN counts as the largest
-    assert error[worst] <= ULPS[dtype], f"{name}({x[worst]!r}) is off by {error[worst]:.2f} units"
+    assert error[worst] <= (MILLS_ULPS if name == "mills" else ULPS[dtype]), (
+        f"{name}({x[worst]!r}) is off by {error[worst]:.2f} units"
+    )
 
 
 @pytest.mark.parametrize("name, dtype", EVERY)
@@ -150,6 +170,7 @@ def test_fast_math_flags_of_the_caller_change_no_bit(name, dtype):
         ("erf", -1, 0, 1),
         ("sin", np.nan, 0, np.nan),
         ("cos", np.nan, 1, np.nan),
+        ("gaussian", 0, 1, 0),
     ],
 )
 def test_limits_are_exact_and_nan_comes_through(kernel, name, dtype, at_minus_infinity, at_zero, at_infinity):
@@ -159,6 +180,29 @@ def test_limits_are_exact_and_nan_comes_through(kernel, name, dtype, at_minus_in
     if name not in ("sin", "cos", "log1p"):
         huge = kernel(name, dtype)(np.array([-info.max, info.max], dtype))
         np.testing.assert_array_equal(huge, np.array([at_minus_infinity, at_infinity], dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "name, exact_value",
+    [
+        ("sigmoid", lambda z: 1 / (1 + mpmath.exp(-z))),
+        ("gelu", lambda z: z * mpmath.erfc(-z / mpmath.sqrt(2)) / 2),
+    ],
+)
+def test_sigmoid_and_gelu_keep_their_accuracy_in_both_tails(name, exact_value, dtype):
+    """sigmoid as the elementary functions; gelu within 4 ε max(|gelu(z)|, |z| 2⁻⁵³), where 1 + erf would lose every digit."""
+    rng, eps = np.random.default_rng(3), float(np.finfo(dtype).eps)
+    z = np.concatenate([rng.uniform(-80 if name == "sigmoid" else -40, 30, 1500), rng.uniform(-9, -1, 1500)])
+    z = np.concatenate([z, rng.choice([-1, 1], 800) * 10 ** rng.uniform(-8, 0, 800)]).astype(dtype)
+    y = compiled(formulas.bind(activations.get(name).value, dtype), FAST)(z)
+    for argument, value in zip(z, y, strict=True):
+        with mpmath.workprec(130):
+            right = exact_value(mpmath.mpf(float(argument)))
+            error = abs(mpmath.mpf(float(value)) - right)
+        unit = float(np.spacing(value)) * ULPS[dtype]
+        floor = 4 * eps * max(abs(right), abs(float(argument)) * 2.0**-53)
+        assert error <= (unit if name == "sigmoid" else floor), f"{name}({argument!r}) = {value!r}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -232,8 +276,8 @@ def test_the_error_stays_within_the_promise_on_a_million_points(kernel, name, dt
     wide = np.float64 if dtype == "float32" else np.longdouble
     if np.finfo(wide).nmant < np.finfo(dtype).nmant + 10:
         pytest.skip("long double is no wider than float64 here")
-    if (name, dtype) == ("erf", "float64"):
-        pytest.skip("no erf in long double; the mpmath test covers it")
+    if name in ("gaussian", "mills") or (name, dtype) == ("erf", "float64"):
+        pytest.skip("no such function in long double; the mpmath test covers it")
     x = points(name, dtype, 1_000_000)
     reference = (special.erf if name == "erf" else getattr(np, name))(x.astype(wide))
     error = units(kernel(name, dtype)(x), reference, 0)

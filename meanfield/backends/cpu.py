@@ -113,8 +113,7 @@ class CPU:
             return value(z), slope(z)
 
         bound = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
-        light = formulas.elementary_calls(bound["value_and_slope"]) <= 1
-        text = fused.source(self.dim, sigma.homogeneity == 1.0, light) if self.fused else blocked.SOURCE
+        text = fused.source(self.dim, sigma.homogeneity == 1.0) if self.fused else blocked.SOURCE
         return formulas.load(f"fused_d{self.dim}" if self.fused else "blocked", text, self.dtype.name, bound)
 
     def compiled(self) -> bool:

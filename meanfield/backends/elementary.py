@@ -1,10 +1,11 @@
-"""exp, expm1, log1p, tanh, erf, sin, cos as scalar code without branches and calls, so that LLVM vectorises the loop around it.
+"""exp, expm1, log1p, tanh, erf, sin, cos, and special.py's gaussian and mills, as scalar code without branches and calls,
+so that LLVM vectorises the loop around it.
 
     elementary.get("tanh", "float32")  ->  a numba dispatcher, inlined into whatever kernel calls it
 
 Largest errors against exact values: 3 units in the last place in float32 (4 is promised), 2 in float64, on the whole
-line and for results below the normal range; NaN gives NaN, ±inf the limit (sin, cos: NaN). sin and cos keep this for
-|x| <= 1e5 (float32) and 1e12 (float64); the absolute error stays below 0.1 up to 3e6 (1e15), and beyond that they are
+line and for results below the normal range (mills: 4 and 5); NaN gives NaN, ±inf the limit (sin, cos: NaN). sin and cos
+keep this for |x| <= 1e5 (float32) and 1e12 (float64); the absolute error stays below 0.1 up to 3e6 (1e15), and beyond that they are
 numbers in [-1, 1] without meaning. exp, expm1, log1p and sin do not keep the sign of a zero.
 
 Every dispatcher says fastmath=False and means it: numba lets a function that is silent inherit the flags of the first
@@ -66,6 +67,20 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
             -0.01912844700565526, 0.10277260330182043, 0.6366197723675828,
         ),
     },
+    "mills above": {  # mills(t) = P(t)/Q(t), 0 <= t <= 10 and 13  [-28, -59]: P …
+        "float32": (0.0036858437, 0.037682664, 0.17438853, 0.42618248, 0.5),
+        "float64": (
+            8.205881294770556e-07, 2.4037419707925516e-05, 0.00033997885395289923, 0.0030184991635745476, 0.018447806403315597,
+            0.0803483152103314, 0.2497717321302489, 0.5373615116015755, 0.7346953593131182, 0.5,
+        ),
+    },
+    "mills below": {  # … and Q
+        "float32": (0.00923878, 0.09446807, 0.44613442, 1.1654835, 1.6502497, 1.0),
+        "float64": (
+            2.0569094079926956e-06, 6.025287579247217e-05, 0.0008542575228976104, 0.007626508035803376, 0.047089884705863484,
+            0.2088490172697174, 0.6706442162724569, 1.5338222440499898, 2.3837469637496422, 2.267275279429102, 1.0,
+        ),
+    },
     "sin": {  # sin(r) = r + r³ P(r²), |r| <= π/4  [-27, -57]
         "float32": (-0.00019515152, 0.008332159, -0.16666655),
         "float64": (
@@ -111,9 +126,10 @@ def _family(dtype: str) -> dict[str, Callable[[Any], Any]]:
     ln2_0, ln2_1 = cast(*PARTS["ln2"][dtype])
     angle_0, angle_1, angle_2 = cast(*PARTS["half_pi"][dtype])
     slope_0, slope_1 = cast(*PARTS["two_over_sqrt_pi"][dtype])
-    expm1_p, log1p_p, erfc_p, sin_p, cos_p = (cast(*COEFFICIENTS[n][dtype]) for n in ("expm1", "log1p", "erfc", "sin", "cos"))
+    expm1_p, log1p_p, erfc_p, above_p, below_p, sin_p, cos_p = (cast(*table[dtype]) for table in COEFFICIENTS.values())
     # Beyond these the rounded result no longer changes: exp is 0 or inf, expm1 -1, tanh and erf 1.
     exp_low, exp_high, expm1_low, tanh_high, erf_high = cast(*((-105, 89, -20, 10, 4) if single else (-746, 710, -40, 20, 6)))
+    gaussian_high, mills_high = cast(*((15, 10) if single else (39, 13)))
     angle_limit = real(0.79)  # a little above π/4: keeps arguments past the range of the reduction in [-1, 1]
 
     def exp(x):
@@ -181,6 +197,20 @@ def _family(dtype: str) -> dict[str, Callable[[Any], Any]]:
         q = first + tail
         return copysign(-two * half_expm1(-q, (q - first) - tail), x)
 
+    exponential = _compile(exp)
+
+    def gaussian(z):
+        """e^(-z²/2) with the rounding error of z² put right to first order: it counts z²/2 times."""
+        a = abs(z)
+        a = gaussian_high if a > gaussian_high else a
+        square = a * a
+        y = exponential(-half * square)
+        return fma(-half * fma(a, a, -square), y, y)
+
+    def mills(t):
+        t = mills_high if t > mills_high else t
+        return polynomial(t, above_p) / polynomial(t, below_p)
+
     @_compile
     def rotated(x, turns):
         """sin(x + turns·π/2): x = n π/2 + r, then ±sin(r) or ±cos(r) by the last two bits of n + turns."""
@@ -201,7 +231,7 @@ def _family(dtype: str) -> dict[str, Callable[[Any], Any]]:
     def cos(x):
         return rotated(x, one)
 
-    return {"exp": exp, "expm1": expm1, "log1p": log1p, "tanh": tanh, "erf": erf, "sin": sin, "cos": cos}
+    return {function.__name__: function for function in (exp, expm1, log1p, tanh, erf, gaussian, mills, sin, cos)}
 
 
 TABLE: dict[tuple[str, str], Callable[[Any], Any]] = {

@@ -11,13 +11,12 @@ float64 across them. A shard is worked by one thread from its first particle to 
 from __future__ import annotations
 
 
-def source(dim: int, homogeneous: bool, light: bool) -> str:
+def source(dim: int, homogeneous: bool) -> str:
     """Kernels mean_feature, pull_back (one output), mean_feature_k, pull_back_k, push_forward (any K) for this d.
 
-    homogeneous: σ(z) = z σ'(z), so the gradient in a follows from those in w and b for free. light: σ and σ' together
-    take at most one elementary function; of heavier ones the compiler vectorises one particle at a time only.
+    homogeneous: σ(z) = z σ'(z), so the gradient in a follows from those in w and b for free.
     """
-    unroll = (4 if dim <= 2 else 2 if dim <= 5 else 1) if light else 1
+    unroll = 4 if dim <= 2 else 2 if dim <= 5 else 1
     return _HEAD + _mean_feature(dim, unroll) + _pull_back(dim, homogeneous, unroll) + _any_outputs(dim)
 
 
