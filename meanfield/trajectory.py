@@ -181,6 +181,13 @@ class Trajectory:
         """The Dataset of the run: its arrays from the file, or, if they were too large for it, made again and compared."""
         return read_data(self._head["parameters"], self.config, self.path)
 
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset: theta (frame, neuron, column) with coordinates t, step and the columns' names, mass, and each series
+        over times of its own, <name>_t; attributes gamma, alpha, law, time_unit. All frames in memory at once. Needs xarray."""
+        from .labelled import run_to_xarray
+
+        return run_to_xarray(self)
+
     def content_hash(self) -> str:
         """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series and events, in this order.
 

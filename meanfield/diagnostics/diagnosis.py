@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..labelled import frames_to_xarray
 from .registry import Diagnostic
 
 
@@ -62,9 +64,14 @@ class Diagnosis(Mapping[str, Any]):
 
     def to_xarray(self) -> Any:
         """An xarray.Dataset over the frames: coordinates step and t, attributes units and meaning; Bounds as _lower, _upper."""
-        from ..labelled import diagnosis_to_xarray
-
-        return diagnosis_to_xarray(self)
+        curves = {}
+        for name, curve in self.items():
+            about = {"units": self.units[name], "long_name": self.meanings[name]}
+            if isinstance(curve, Curve):
+                curves[name] = curve.steps, curve.values, about
+            else:
+                curves |= {f"{name}_{side}": (curve.steps, getattr(curve, side), about) for side in ("lower", "upper")}
+        return frames_to_xarray(curves, self.steps, self.times, str(self.path))
 
     def __repr__(self) -> str:
         rows = [(name, *_ends(curve), self.units[name]) for name, curve in self.items()]
@@ -73,8 +80,13 @@ class Diagnosis(Mapping[str, Any]):
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
         span = f", t = {self.times[0]:g} … {self.times[-1]:g}" if len(self.times) else ""
         head = f"Diagnosis of {self.path}: {len(self.times)} frames{span}"
-        more = [f"also: {', '.join(self.available)}"] if self.available else []
-        return "\n".join([head, *lines, *more, *(f"not: {name} ({why})" for name, why in self.unavailable.items())])
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.unavailable.items():
+            reasons.setdefault(why, []).append(name)
+        more = [("also", ", ".join(self.available))] if self.available else []
+        more += [("not", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
+        wrapped = [textwrap.fill(text, 118, initial_indent=f"{kind:5}", subsequent_indent=" " * 5) for kind, text in more]
+        return "\n".join([head, *lines, *wrapped])
 
 
 def _ends(curve: Curve | Bounds) -> tuple[str, str]:
