@@ -307,7 +307,7 @@ def test_progress_names_scaling_law_and_time_unit_and_how_it_ended(capsys):
     rate = mf.Scaling(0.75, 2.0).learning_rate(0.1, 20)
     assert "gamma = 0.75 (intermediate), alpha = 2, m = 20" in said[0]
     assert f"an Euler step dt = 0.1 of flow time is gradient descent with learning rate {rate:.6g} on R" in said[0]
-    assert said[1] == f"{LAW.describe()}; flow time t = 0 … 2"
+    assert said[1] == f"{LAW.describe()}; flow time t = 0 … 2; cpu, float64"
     assert re.fullmatch(
         r"t = 2 after 20 steps: risk \S+, energy_defect \S+, balance_defect \S+, displacement \S+, path \S+", said[2]
     )
