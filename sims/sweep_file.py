@@ -66,6 +66,11 @@ class Plan:
     axes: tuple[Axis, ...]
     runs: dict[str, Planned]
 
+    def at(self, digest: str) -> dict[str, Any]:
+        """The settings on the axes of one run."""
+        places = zip(self.axes, self.runs[digest].index, strict=True)
+        return {name: value for axis, i in places for name, value in zip(axis.names, axis.points[i], strict=True)}
+
     def describe(self) -> str:
         """For example "60 runs: gamma 3 × m 5 × seed 4"."""
         axes = " × ".join(f"{'+'.join(axis.names)} {len(axis.points)}" for axis in self.axes)

@@ -95,9 +95,8 @@ def measure(folder: SweepFolder, progress: bool = False) -> list[dict[str, Any]]
     there, failed = folder.published(), folder.failures()
     names = [name for axis in folder.plan.axes for name in axis.names]
     rows = []
-    for digest, planned in tqdm(folder.plan.runs.items(), desc="measuring", unit="run", disable=None if progress else True):
-        point = [value for axis, i in zip(folder.plan.axes, planned.index, strict=True) for value in axis.points[i]]
-        row: dict[str, Any] = {"digest": digest, **dict(zip(names, map(_label, point), strict=True))}
+    for digest in tqdm(folder.plan.runs, desc="measuring", unit="run", disable=None if progress else True):
+        row: dict[str, Any] = {"digest": digest, **{name: _label(value) for name, value in folder.plan.at(digest).items()}}
         if digest in there:
             row |= _measured(folder.run(digest))
             note = folder.note(digest)

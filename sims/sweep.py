@@ -1,0 +1,241 @@
+"""scripts/sweep: many runs that differ in a few settings, made by any number of processes and machines, collected and drawn."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import config as settings
+from . import crew, sweep_file, sweep_folder
+from .config import BadSettings
+from .sweep_folder import STATES, SweepFolder
+from .workers import Terms
+
+ABOUT = """\
+Trains the network of sims.experiment at every point of a grid of settings. A sweep is a folder: a manifest that never changes,
+and one ordinary trajectory file a run. Any number of workers, on any machines that share the folder, pull runs from it; one
+that is killed loses at most the time since its last checkpoint, and another goes on with its run.
+
+  scripts/sweep create widths.toml results/widths       check everything, write the manifest; trains nothing
+  scripts/sweep work results/widths --workers 4         make the runs; on other machines too, at the same time
+  scripts/sweep status results/widths                   what is done, who is at work, how long it may take
+  scripts/sweep collect results/widths                  index.csv and index.h5 from the runs
+  scripts/sweep plot results/widths --x m --by gamma --y displacement test_risk
+  scripts/sweep submit results/widths --engine slurm --workers 20 --time 240 --partition cpu
+"""
+EXAMPLE = """\
+a sweep, widths.toml:
+
+  [base]                                              # any setting of sims.experiment.Experiment
+  t_end = 20
+  data = { name = "teacher_student", options = { n = 300, dim = 20, n_test = 1000 } }
+
+  [axes]                                              # all combinations; dotted names reach into tables
+  gamma = [0.5, 0.75, 1.0]
+  m = { from = 64, to = 1024, count = 5, log = true } # whole numbers, and even where the start is symmetric
+  seed = { from = 0, to = 3, count = 4 }
+  "law.b_std" = [0, 1]
+
+  [[zipped]]                                          # settings that change together are one axis
+  alpha = [1, 10]
+  ridge = [0, 1e-3]
+
+settings: {settings}
+
+in Python: data = sims.open_sweep("results/widths"); data.test_risk.mean("seed")      an xarray.Dataset over the axes
+           sims.Sweep("results/widths")[0]                                            an mf.Trajectory
+
+exit codes: 0 done, 2 wrong usage or settings, or runs that failed, 4 bad data, 5 input/output, 7 damaged or too new,
+75 interrupted: the same command goes on. A diverged run is a result, its status says so.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = parser().parse_args(argv)
+    return settings.exit_code(lambda: options.command(options))
+
+
+def create(options: argparse.Namespace) -> None:
+    """Check a TOML file and write the manifest of its sweep."""
+    plan = sweep_file.load(options.file)
+    sweep_file.check(plan)
+    if options.dry_run:
+        print(f"{plan.describe()}; nothing was written")
+        return
+    sweep, new = sweep_folder.create(plan, options.folder)
+    print(f"{plan.describe()}{'' if new else '; it was there already'}\nnext: scripts/sweep work {sweep.path}")
+
+
+def work(options: argparse.Namespace) -> None:
+    """Make the runs with workers on this machine."""
+    sweep = SweepFolder(options.folder)
+    if options.workers < 1 or options.lease_seconds <= 0 or options.checkpoint_seconds < 0:
+        raise BadSettings("--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds at least 0.")
+    crew.supervise(sweep, options.workers, Terms(options.lease_seconds, options.checkpoint_seconds))
+    print(f"{_counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
+
+
+def status(options: argparse.Namespace) -> None:
+    """Print one table."""
+    sweep = SweepFolder(options.folder)
+    states = sweep.states()
+    total = len(states)
+    print(f"{sweep.path}: {sweep.plan.describe()}\n")
+    for name in STATES:
+        count = sum(state == name for state, _ in states.values())
+        print(f"{name:>9} {count:7d} {count / total:7.1%}")
+    for digest, (state, holder) in states.items():
+        if holder and state == "running":
+            print(f"running   {digest} {_point(sweep, digest)}: {holder.host} pid {holder.pid}, heartbeat {holder.age:.0f} s ago")
+        elif state == "failed":
+            print(f"failed    {digest} {_point(sweep, digest)}: {sweep.failure(digest).get('message')}")
+    print(_remaining(sweep, states))
+
+
+def collect(options: argparse.Namespace) -> None:
+    """Write index.csv and index.h5."""
+    from . import sweep_index
+
+    sweep = SweepFolder(options.folder)
+    rows = sweep_index.collect(sweep, progress=True)
+    there = sum(row["content_hash"] != "" for row in rows)
+    print(
+        f"{there} of {len(rows)} runs in {sweep.path / 'index.csv'} and index.h5\nin Python: sims.open_sweep({str(sweep.path)!r})"
+    )
+
+
+def plot(options: argparse.Namespace) -> None:
+    """Draw collected quantities."""
+    from . import sweep_index, sweep_plot
+
+    pairs = [item.partition("=") for item in options.where]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise BadSettings(f"--where takes AXIS=VALUE; got {bad[0]!r}.")
+    data = sweep_index.open_sweep(options.folder)
+    where = {name: value for name, _, value in pairs}
+    figure = sweep_plot.figure(data, options.y, options.x, options.by, where, options.log)
+    from . import figures
+
+    stem = options.out or options.folder / f"{'_'.join(options.y)}_against_{options.x}"
+    if not stem.parent.is_dir():
+        raise FileNotFoundError(f"the folder of --out does not exist; make it first: {stem.parent}")
+    print(*figures.save(figure, stem))
+
+
+def submit(options: argparse.Namespace) -> None:
+    """Start workers as jobs."""
+    from . import submission
+
+    sweep = SweepFolder(options.folder)
+    more = dict(item.partition("=")[::2] for item in options.sbatch)
+    request = submission.Request(
+        options.engine, options.workers, options.time, options.cpus, options.memory, options.partition, options.account, more
+    )
+    jobs = submission.submit(sweep, request, Terms(options.lease_seconds, options.checkpoint_seconds))
+    names = ", ".join(job.job_id for job in jobs[:4]) + ", …" * (len(jobs) > 4)
+    print(f"started {len(jobs)} jobs ({names}); logs in {sweep.logs / 'jobs'}\nnext: scripts/sweep status {sweep.path}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the whole command line."""
+    layout: Any = argparse.RawDescriptionHelpFormatter
+    known = ", ".join(_names(settings.to_dict(sweep_file.Experiment())))
+    top = argparse.ArgumentParser("sweep", None, ABOUT, EXAMPLE.replace("{settings}", known), formatter_class=layout)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Any, text: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(function.__name__, help=text, description=text)
+        found.set_defaults(command=function)
+        if function is create:
+            found.add_argument("file", type=Path, metavar="FILE.toml", help="base settings and axes; sweep --help shows one")
+        found.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of the sweep")
+        return found
+
+    made = command(create, "Check a TOML file, every run and its data, and write the manifest. Trains nothing.")
+    made.add_argument("--dry-run", action="store_true", help="check, say how many runs it would be, write nothing")
+
+    _terms(worked := command(work, "Make the runs that are missing, and try again those that failed. Ctrl-C loses nothing."))
+    worked.add_argument("--workers", type=int, default=1, help="processes on this machine; its cores are shared out (default 1)")
+
+    command(status, "What is done, who is at work on what, and how long the rest may take.")
+    command(collect, "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.")
+
+    drawn = command(plot, "Draw quantities of the index: means over the axis seed, ± standard errors; slopes on log-log axes.")
+    drawn.add_argument("--x", default="m", metavar="AXIS", help="the axis to draw against (default m)")
+    drawn.add_argument("--by", metavar="AXIS", help="a line for each of its values")
+    drawn.add_argument("--y", nargs="+", default=["displacement"], metavar="NAME", help="columns of the index, one panel each")
+    drawn.add_argument("--where", nargs="+", default=[], metavar="AXIS=VALUE", help="where to stay on the other axes")
+    drawn.add_argument("--log", choices=("", "x", "y", "xy"), help="logarithmic axes (default: xy against m)")
+    drawn.add_argument("--out", type=Path, help="the figure's name, without .png (default: in the sweep's folder)")
+
+    _terms(jobs := command(submit, "Start workers as jobs of a cluster, by submitit; needs the extra cluster."))
+    jobs.add_argument("--engine", required=True, choices=("slurm", "local"), help="local: jobs on this machine, to try it out")
+    jobs.add_argument("--workers", type=int, required=True, help="jobs, one worker process each")
+    jobs.add_argument("--time", type=float, required=True, help="minutes; 2 before the end a job checkpoints and is queued again")
+    jobs.add_argument("--cpus", type=int, help="cores, and threads, of each (default: 1 under SLURM)")
+    jobs.add_argument("--memory", type=float, help="GB of each")
+    jobs.add_argument("--partition")
+    jobs.add_argument("--account")
+    jobs.add_argument("--sbatch", nargs="+", default=[], metavar="OPTION=VALUE", help="others of sbatch: gres=gpu:1 qos=long")
+    return top
+
+
+def _terms(command: argparse.ArgumentParser) -> None:
+    text = "a worker that gave no sign of life for so long has lost its run; longer than any one step (default %(default)g)"
+    command.add_argument("--lease-seconds", type=float, default=Terms.lease_seconds, help=text)
+    text = "time between the checkpoints of a run (default %(default)g)"
+    command.add_argument("--checkpoint-seconds", type=float, default=Terms.checkpoint_seconds, help=text)
+
+
+def _names(table: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the settings; the options of the data are the data set's own."""
+    names = []
+    for key, value in table.items():
+        inside = isinstance(value, dict) and key != "options"
+        names += _names(value, f"{prefix}{key}.") if inside else [prefix + key + ".…" * (key == "options")]
+    return names
+
+
+def _counts(sweep: SweepFolder) -> str:
+    states = [state for state, _ in sweep.states().values()]
+    return ", ".join(f"{states.count(name)} {name}" for name in STATES if name in states)
+
+
+def _point(sweep: SweepFolder, digest: str) -> str:
+    """For example "gamma 0.5, m 64"."""
+    index = sweep.plan.runs[digest].index
+    pairs = [
+        pair for axis, i in zip(sweep.plan.axes, index, strict=True) for pair in zip(axis.names, axis.points[i], strict=True)
+    ]
+    return ", ".join(f"{name} {value}" for name, value in pairs)
+
+
+def _remaining(sweep: SweepFolder, states: dict[str, Any]) -> str:
+    """What is left, from the mean time of the runs that are there and the workers that are at it."""
+    left = sum(state in ("running", "waiting") for state, _ in states.values())
+    seconds = [float(note["seconds"]) for digest in states if "seconds" in (note := sweep.note(digest))]
+    workers = sum(state == "running" for state, _ in states.values())
+    if not left:
+        return "nothing is left to do"
+    if not seconds:
+        return f"{left} left; nothing is finished yet to tell how long they take"
+    mean = sum(seconds) / len(seconds)
+    rate = f"{workers} at work" if workers else "one worker; nobody is at work"
+    return f"{left} left, {mean:.3g} s each so far: about {_duration(left * mean / max(1, workers))} with {rate}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.exit(code)
