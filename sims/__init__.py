@@ -5,7 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["config", "experiment", "figures", "fit_exponent", "fits", "kernel_limits", "lazy_vs_mean_field", "random_features"]
+__all__ = [
+    "Sweep",
+    "open_sweep",
+    "config",
+    "experiment",
+    "figures",
+    "fit_exponent",
+    "fits",
+    "kernel_limits",
+    "lazy_vs_mean_field",
+    "random_features",
+]
 
 if TYPE_CHECKING:
     from . import config as config
@@ -15,8 +26,10 @@ if TYPE_CHECKING:
     from . import lazy_vs_mean_field as lazy_vs_mean_field
     from . import random_features as random_features
     from .fits import fit_exponent as fit_exponent
+    from .sweep_index import Sweep as Sweep
+    from .sweep_index import open_sweep as open_sweep
 
-FUNCTIONS = {"fit_exponent": "fits"}  # where they are defined
+FUNCTIONS = {"fit_exponent": "fits", "Sweep": "sweep_index", "open_sweep": "sweep_index"}  # where they are defined
 
 
 def __getattr__(name: str) -> Any:
