@@ -30,6 +30,7 @@ _HOME = {
     "trajectory": ("Trajectory",),
     "wasserstein": ("w2", "w2_interval", "displacement"),
     "comparison": ("compare",),
+    "matching": ("match", "interpolate"),
     "diagnostics.computing": ("diagnose",),
     "diagnostics.registry": ("register_diagnostic",),
 }
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from .integrators import Adaptive as Adaptive
     from .integrators import RungeKutta as RungeKutta
     from .losses import Loss as Loss
+    from .matching import interpolate as interpolate
+    from .matching import match as match
     from .network import Network as Network
     from .observers import Recorder as Recorder
     from .observers import Series as Series

@@ -22,6 +22,7 @@ from .couplings import (
     NotConverged,
     Pair,
     centred_pair,
+    cloud,
     coupling_distance,
     monotone_coupling,
     rms_displacement,
@@ -95,6 +96,41 @@ def w2_interval(p: Any, q: Any, seconds: float = 1.0) -> Interval:
     return interval(pair, float(seconds), _network_simplex, _listed_simplex, expected)
 
 
+def optimal_plan(p: Any, q: Any, twin: np.ndarray | None = None) -> Coupling:
+    """An optimal coupling (i, j, w): mass w of particle i of p goes to particle j of q; sorted by i, then j; Σ w = 1.
+
+    At most m1 + m2 - 1 pairs; a permutation for equal numbers of equal masses. twin (p,) of ±1: y and twin·y are one and
+    the same particle of q, so a pair costs min(|x - y|², |x - twin·y|²): the W2 of the quotient space. Particles without mass
+    are in no pair. Raises as w2 does, and ValueError for a twin with more than EXACT_DENSE_LIMIT pairs.
+    """
+    pair = centred_pair(p, q)
+    m1, m2, dim = len(pair.a), len(pair.b), pair.x.shape[1]
+    if twin is not None:
+        if m1 * m2 > EXACT_DENSE_LIMIT:
+            raise ValueError(
+                f"matching {m1} with {m2} particles up to a sign needs {m1 * m2:.2g} costs at once, more than "
+                f"{EXACT_DENSE_LIMIT:.2g}: take narrower networks, or plain weights without symmetries."
+            )
+        _announce("exact", pair, expected_seconds(m1, m2, dim))
+        cost = _quotient_cost(pair.given_x, pair.given_y, twin)
+        i, j, w = _network_simplex(pair.x, pair.a, pair.y, pair.b, lazy=False, cost=cost / (cost.max() or 1.0))
+    elif dim == 1:
+        i, j, w = monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b)
+    else:
+        _announce("exact", pair, expected_seconds(m1, m2, dim))
+        i, j, w = _network_simplex(pair.x, pair.a, pair.y, pair.b)
+    order = np.lexsort((j, i))
+    heavy_i, heavy_j = (np.flatnonzero(cloud(measure, "p")[1]) for measure in (p, q))
+    return heavy_i[i[order]], heavy_j[j[order]], w[order] / w.sum()
+
+
+def _quotient_cost(x: np.ndarray, y: np.ndarray, twin: np.ndarray) -> np.ndarray:
+    """min(|x_i - y_j|², |x_i - twin·y_j|²), (m1, m2)."""
+    from scipy.spatial.distance import cdist
+
+    return np.minimum(cdist(x, y, "sqeuclidean"), cdist(x, y * twin, "sqeuclidean"))
+
+
 def expected_seconds(m1: int, m2: int, dim: int, lazy: bool | None = None) -> float:
     """A power law for the exact solve: 8 s at m = 5000, m^2.55; measured 5.6–14 s there, 33–51 s at 10 000."""
     pairs = float(m1) * float(m2)
@@ -149,9 +185,13 @@ def _announce(method: str, pair: Pair, seconds: float, hint: str = "") -> None:
 
 
 def _network_simplex(
-    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, lazy: bool | None = None, numItermax: int = 10**9
-) -> Coupling:
-    """An optimal coupling (i, j, w) by POT. Raises NotConverged unless POT reports the optimum and the marginals are met."""
+    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, lazy: bool | None = None, numItermax: int = 10**9,
+    cost: np.ndarray | None = None,
+) -> Coupling:  # fmt: skip
+    """An optimal coupling (i, j, w) by POT, for the cost |x_i - y_j|² unless one is given (dense, lazy=False).
+
+    Raises NotConverged unless POT reports the optimum and the marginals are met.
+    """
     ot = _pot()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # POT warns where we raise
@@ -162,7 +202,8 @@ def _network_simplex(
         else:
             from scipy.spatial.distance import cdist
 
-            dense, log = ot.emd(a, b, cdist(x, y, "sqeuclidean"), numItermax=int(numItermax), log=True)
+            cost = cdist(x, y, "sqeuclidean") if cost is None else cost
+            dense, log = ot.emd(a, b, cost, numItermax=int(numItermax), log=True)
             i, j = np.nonzero(dense)
             w = dense[i, j]
     missed = float(np.abs(a - np.bincount(i, w, len(a))).sum() + np.abs(b - np.bincount(j, w, len(b))).sum())

@@ -282,3 +282,86 @@ def _times(H, v):
     H = H[:, :, None, None] if H.ndim == 2 else H
     n, K = v.shape
     return np.array([[sum(H[i, j, c, e] * v[j, e] for j in range(n) for e in range(K)) for c in range(K)] for i in range(n)])
+
+
+def best_assignment(theta, theta2, twin=None):
+    """(assignment, W2) of two clouds of m equal masses by the Hungarian method; a particle of the second is its twin too."""
+    from scipy.optimize import linear_sum_assignment
+
+    cost = np.empty((len(theta), len(theta2)))
+    for i, x in enumerate(theta):
+        for j, y in enumerate(theta2):
+            options = [y] if twin is None else [y, y * twin]
+            cost[i, j] = min(sum((float(u) - float(v)) ** 2 for u, v in zip(x, option, strict=True)) for option in options)
+    rows, columns = linear_sum_assignment(cost)
+    return columns, float(np.sqrt(cost[rows, columns].mean()))
+
+
+def centred_alignment(H, y):
+    """⟨CHC, yyᵀ⟩/(‖CHC‖ ‖yyᵀ‖) of H (n, n) or (n, n, K, K) with y (n, K): C takes the mean over samples out; Frobenius, entry by entry."""
+    n = len(y)
+    H = H[:, :, None, None] if H.ndim == 2 else H
+    shared = H.shape[2] == 1 and y.shape[1] > 1  # one kernel for all outputs
+    centred, target = np.zeros(H.shape), y - y.sum(axis=0) / n
+    for i in range(n):
+        for j in range(n):
+            centred[i, j] = H[i, j] - H[:, j].sum(axis=0) / n - H[i].sum(axis=0) / n + H.sum(axis=(0, 1)) / n**2
+    product = size_H = size_y = 0.0
+    for i in range(n):
+        for j in range(n):
+            for c in range(y.shape[1]):
+                for e in range(y.shape[1]):
+                    if not shared:
+                        product += centred[i, j, c, e] * target[i, c] * target[j, e]
+                        size_H += centred[i, j, c, e] ** 2
+                        size_y += (target[i, c] * target[j, e]) ** 2
+            if shared:
+                inner = sum(target[i, c] * target[j, c] for c in range(y.shape[1]))
+                product, size_H, size_y = (
+                    product + centred[i, j, 0, 0] * inner,
+                    size_H + centred[i, j, 0, 0] ** 2,
+                    size_y + inner**2,
+                )
+    return product / (size_H * size_y) ** 0.5
+
+
+def effective_rank(H):
+    """exp of the entropy of the normalised eigenvalues of the matrix with row (i, c) and column (j, e)."""
+    n, K = len(H), 1 if H.ndim == 2 else H.shape[2]
+    matrix = np.zeros((n * K, n * K))
+    for i in range(n):
+        for j in range(n):
+            for c in range(K):
+                for e in range(K):
+                    matrix[i * K + c, j * K + e] = H[i, j] if H.ndim == 2 else H[i, j, c, e]
+    values = [max(float(value), 0.0) for value in np.linalg.eigvals(matrix).real]
+    total = sum(values)
+    return float(np.exp(-sum(value / total * np.log(value / total) for value in values if value > 0)))
+
+
+def pre_activation(state, k, x_i):
+    """⟨w_k, x_i⟩ + b_k."""
+    return sum(float(w) * float(x) for w, x in zip(state.w[k], x_i, strict=True)) + float(state.b[k])
+
+
+def sign_flips(start, end, x):
+    """The share of (neuron, sample) pairs whose z > 0 has changed, neurons weighted by their masses."""
+    total = 0.0
+    for k in range(end.m):
+        for x_i in x:
+            total += float(end.mass[k]) * ((pre_activation(start, k, x_i) > 0) != (pre_activation(end, k, x_i) > 0)) / len(x)
+    return total
+
+
+def dead_units(state, x, activation):
+    """The mass of the neurons with σ'(z) = 0 on every sample."""
+    return sum(
+        float(state.mass[k]) for k in range(state.m) if all(activation.slope(pre_activation(state, k, x_i)) == 0 for x_i in x)
+    )
+
+
+def margins(f, y):
+    """y f for signs (n, K); for classes (n,) f_y minus the largest other output."""
+    if y.ndim == 2:
+        return [float(y[i, c]) * float(f[i, c]) for i in range(len(y)) for c in range(y.shape[1])]
+    return [float(f[i, y[i]]) - max(float(f[i, c]) for c in range(f.shape[1]) if c != y[i]) for i in range(len(y))]
