@@ -100,8 +100,8 @@ def kernel_ellipse(
     last unless given. K outputs: of (1/K) Σ_c H_cc. The frames are chosen as in `function_evolution`, by the way of H_t.
     """
     run = open_run(run)
-    if frames < 1:
-        raise ValueError(f"kernel_ellipse draws 1 or more frames; got {frames}.")
+    if frames < 2:
+        raise ValueError(f"kernel_ellipse draws 2 or more frames; got {frames}.")
     H, x = pair_kernels(run, pair, np.arange(usable(run)), flow)
     ax = axes_or_new(ax)
     chosen = milestones(H, frames)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 import meanfield as mf
+from meanfield.diagnostics.needs import balanced
 
 from .panels import fit, panel
 from .planes import homogeneous, plane, signs, weights
@@ -68,7 +69,8 @@ def phase_portrait(
     else:
         ax.set_xlim(0.0, 1.05 * float(ways[..., 0].max()) or 1.0)
         ax.set_ylim(0.0, 1.05 * float(ways[..., 1].max()) or 1.0)
-    power = conserves(flow, state) if coordinates == "sizes" else 0.0
+    kept = coordinates == "sizes" and flow.temperature == 0 and balanced(flow, state)
+    power = flow.network.sigma.homogeneity or 0.0 if kept else 0.0
     law = f"|w|²{' + b²' if biased else ''} − {'' if power == 1.0 else f'{power:g}'}|a|²"
     if power:
         _levels(ax, point[:count], power)
@@ -114,17 +116,6 @@ def weight_velocity(state: mf.State, velocity: np.ndarray, scaled: bool) -> np.n
         return inner
     growth = size_velocity(state, velocity)[:, 1:]
     return sizes(state)[:, 1:] * inner + state.theta[:, state.outputs :] * growth
-
-
-def conserves(flow: mf.GradientFlow, state: mf.State) -> float:
-    """p where the flow keeps |w|² + b² - p|a|² of every neuron, else 0.
-
-    σ is p-homogeneous, a, w and b train (or b is 0 and stays so), and there is no regulariser and no noise.
-    """
-    network = flow.network
-    trained = {"a", "w"} <= set(network.trainable) and ("b" in network.trainable or not state.b.any())
-    free = flow.functional.ridge == flow.temperature == 0.0
-    return float(network.sigma.homogeneity or 0.0) if trained and free else 0.0
 
 
 def _arrows(ax: Axes, point: np.ndarray, arrow: np.ndarray, positive: np.ndarray) -> None:

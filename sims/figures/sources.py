@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
+import ntk as ntk  # registers how its flows are made from a file
+from meanfield.diagnostics.registry import FUNCTIONALS
 
 from .style import regime
 
@@ -45,19 +47,31 @@ def scaling_text(run: mf.Trajectory) -> str:
 
 
 def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.GradientFlow:
-    """The run's flow, made from its file, or the one handed in: no file holds functions that a user wrote."""
+    """The run's flow, made from its file, or the one handed in: no file holds functions that a user wrote.
+
+    Drawing needs no GPU: a flow from a file computes on the CPU, wherever the run was made.
+    """
     if flow is not None:
         return flow
-    if not run.config.get("flow"):
+    settings = run.config.get("flow")
+    if not settings:
         raise ValueError(f"{run.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run.")
     try:
-        return mf.GradientFlow.from_dict(run.config["flow"], run.data.x, run.data.y)
+        x, y, kind = run.data.x, run.data.y, settings["functional"]["kind"]
+        settings = {**settings, "backend": "cpu"}
+        if kind not in FUNCTIONALS:
+            return mf.GradientFlow.from_dict(settings, x, y)
+        functional = FUNCTIONALS[kind](settings["functional"], x, y, run.start)
+        return mf.GradientFlow(functional, **{name: value for name, value in settings.items() if name != "functional"})
     except ValueError as error:
         raise ValueError(f"{error} Pass flow=, the mf.GradientFlow of the run.") from error
 
 
 def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Network:
-    """The run's network, or that of the flow handed in."""
+    """The network whose tangent kernel the frames have: the run's, or that of the flow handed in."""
+    settings = run.config.get("flow")
+    if settings and settings["functional"]["kind"] in FUNCTIONALS:
+        raise ValueError(f"{run.path} is a run of a linearised network: its kernel is that of its start in every frame.")
     if flow is not None:
         return flow.network
     try:
@@ -75,15 +89,14 @@ def risk_at(run: mf.Trajectory, t: float) -> float | None:
 
 
 def milestones(values: np.ndarray, count: int) -> list[int]:
-    """At most `count` indices into values (times, …), the first and the last among them, equally far apart along the way.
+    """At most `count` >= 2 indices into values (times, …), the first and the last among them, equally far apart along the way.
 
     The way from one index to the next is the Euclidean length of the difference, so that little is drawn where little happens.
     """
     steps = np.linalg.norm(np.diff(values.reshape(len(values), -1), axis=0), axis=1)
     way = np.concatenate([[0.0], np.cumsum(steps)])
-    wanted = np.linspace(0.0, way[-1], count)
-    chosen = {int(np.abs(way - length).argmin()) for length in wanted}
-    return sorted({*chosen, 0, len(values) - 1})[-count:]
+    between = {int(np.abs(way - length).argmin()) for length in np.linspace(0.0, way[-1], count)[1:-1]}
+    return sorted({0, *between, len(values) - 1})
 
 
 def thinned(count: int, most: int) -> np.ndarray:
