@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
 def adopt(sweep: SweepFolder, digest: str, place: Place) -> int:
     """Go on in `place` from the furthest of the places that others have left; returns what it has `reached`.
 
-    The files are linked, none is moved: checkpoints and segments never change, and an owner who is thought dead and is not
+    The parts are linked, none is moved: checkpoints and segments never change, and an owner who is thought dead and is not
     goes on writing in a place of its own, where it harms nobody.
     """
     others = [Place(folder) for folder in sweep.work.glob(f"{digest}.*") if folder != place.folder]
@@ -198,7 +199,7 @@ def publish(sweep: SweepFolder, digest: str, place: Place) -> bool:
 def clear(folder: Path) -> None:
     """Remove a place; the start of the run first: a place without it counts for nothing, should a kill come in between."""
     parts = folder / "run.h5.parts"
-    for path in (parts / "start.h5", *parts.glob("*"), *parts.glob(".tmp-*"), *folder.glob("run.h5")):
+    for path in (parts / "start.h5", *parts.glob("*"), *parts.glob(".tmp-*"), *folder.glob("*.h5")):
         with suppress(FileNotFoundError):
             path.unlink()
     for each in (parts, folder):
@@ -216,8 +217,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def _link_all(source: Place, target: Place) -> None:
     """Checkpoints first: the segments that one names were there before it."""
     theirs, ours = (place.run.with_name("run.h5.parts") for place in (source, target))
-    if source.run.is_file():
-        os.link(source.run, target.run)
+    if source.run.is_file():  # a copy, for by the file itself `publish` knows who published it
+        copy = target.folder / ".tmp-run.h5"
+        shutil.copyfile(source.run, copy)
+        with open(copy, "rb") as file:
+            fsync(file.fileno())
+        os.replace(copy, target.run)
     if theirs.is_dir():
         ours.mkdir()
         names = sorted(name for name in os.listdir(theirs) if name.startswith("checkpoint-"))

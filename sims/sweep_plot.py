@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -104,11 +105,11 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
             slopes.append(fit_or_refuse(curves[-1].x, curves[-1].values) if scale == "xy" else None)
     if not curves:
         raise BadSettings(f"no run of this selection has a {name} for every seed; collect again when more are finished.")
-    ylabel = QUANTITIES.get(name, name.replace("_", " "))
-    figures.lines(ax, curves, NAMES.get(x, x), ylabel, log=scale, markers=True)
+    title = QUANTITIES.get(name, name.replace("_", " "))
+    figures.lines(ax, curves, NAMES.get(x, x), "", log=scale, markers=True)  # the title says what it is
     if by:
         _legend(ax, len(curves))
-    figures.panel(ax, ylabel, _verdict(curves, slopes, x))
+    figures.panel(ax, title, _verdict(curves, slopes, x))
 
 
 def _legend(ax: Any, lines: int) -> None:
@@ -136,8 +137,10 @@ def _verdict(curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | Non
 def _about(data: Any, where: Mapping[str, Any]) -> str:
     seeds = f"means over {data.sizes[REPEATS]} seeds, ± standard errors" if data.sizes.get(REPEATS, 1) > 1 else "one seed"
     fixed = "".join(f", {SIGNS.get(name, name)} = {value}" for name, value in where.items())
-    done = int((data["status"].values == "finished").sum())
-    return f"Sweep: {done} of {data['status'].size} runs finished\n{seeds}{fixed}"
+    base, done = json.loads(data.attrs["base"]), int((data["status"].values == "finished").sum())
+    about = {"data.name": base["data"]["name"], "activation": base["activation"]}
+    same = "".join(f"{value}, " for name, value in about.items() if name not in data.coords)
+    return f"Sweep: {done} of {data['status'].size} runs finished\n{same}{seeds}{fixed}"
 
 
 def _text(value: Any) -> str:
