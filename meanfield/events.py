@@ -5,7 +5,6 @@ Events (settings, an observer) ──Watch (the last sampling)──▶ rows and
 
 from __future__ import annotations
 
-import math
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from .backends import patterns
 from .event_table import DEAD, KINDS, EventTable, joined
 from .flow import GradientFlow
 from .functionals.risk import check_inputs
-from .layout import EVENT_COLUMNS
 from .pieces import SeriesData
 from .state import State
 from .trajectory import Trajectory
@@ -56,7 +54,7 @@ class Events:
     """
 
     def __init__(
-        self, probe: Any = None, schedule: Any = OFTEN, *, degrees: float = 2.0, tracked: int = 256, limit: int = 1000
+        self, probe: Any = None, schedule: Any = OFTEN, *, degrees: float = 2.0, tracked: int = 128, limit: int = 1000
     ) -> None:
         self.probe = None if probe is None else check_inputs(probe)
         if self.probe is not None and not 1 <= len(self.probe) <= patterns.WORD:
@@ -115,71 +113,34 @@ class Watch:
     """Events of one run: its probe, and the last sampling, which is all that a checkpoint has to keep."""
 
     def __init__(self, events: Events, flow: GradientFlow, state: State) -> None:
-        self.events, self.outputs = events, state.outputs
-        self.x = flow.functional.x[: patterns.WORD] if events.probe is None else check_inputs(events.probe, state.dim)
-        self.mortal = mortal(flow.network.sigma)
-        self.counted = COUNTS if self.mortal else tuple(KINDS[kind] for kind in ("flip", "merge", "split"))
-        self._active: np.ndarray = np.empty((0, 0), np.uint64)
-        self._near = self._active
+        self.events = events
+        x = flow.functional.x[: patterns.WORD] if events.probe is None else check_inputs(events.probe, state.dim)
+        self._mortal = mortal(flow.network.sigma)
+        self._sampler = patterns.Sampler(
+            x, state.outputs, np.dtype(flow.dtype), events.tracked, events.degrees, events.limit, self._mortal
+        )
+        self._counted = [kind for kind in KINDS if self._mortal or kind not in ("death", "revival")]
+        self._last: patterns.Sampling | None = None
 
     def memory(self) -> dict[str, np.ndarray]:
-        return {"active": self._active, "near": self._near}
+        return {} if self._last is None else self._last._asdict()
 
     def restore(self, memory: dict[str, np.ndarray]) -> None:
-        self._active, self._near = memory["active"], memory["near"]
+        self._last = patterns.Sampling(**memory) if memory else None
 
     def sample(self, state: State) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-        """Sample: the rows of what has changed, and the count of each series."""
-        theta = state.theta
-        u = directions(theta[: self.events.tracked, self.outputs :])
-        active = patterns.signs(theta, self.outputs, self.x)[:, None]
-        near = patterns.close(u, 2 * math.sin(math.radians(self.events.degrees) / 2))
-        first = not self._active.size
-        found = {} if first else self._differences(active, near, u)
-        self._active, self._near = active, near
-        counts = {name: 0 for name in self.counted} | {KINDS[kind]: total for kind, (total, *_) in found.items()}
-        if self.mortal:
-            counts[DEAD] = len(active) - int(np.count_nonzero(active))
-        return _rows(state.step, state.t, found), counts
-
-    def _differences(self, active: np.ndarray, near: np.ndarray, u: np.ndarray) -> dict[str, tuple[int, Any, Any, Any]]:
-        """For each kind: how many, and neuron, other, value of the first `limit`."""
-        limit, before = self.events.limit, self._active
-        found: dict[str, tuple[int, Any, Any, Any]] = {}
-        changed = active ^ before
-        if changed.any():
-            total, k, i = patterns.set_bits(changed, limit)
-            found["flip"] = (total, k, i, active[k, 0] >> i.astype(np.uint64) & np.uint64(1))
-            if self.mortal:
-                for kind, one, two in (("death", before, active), ("revival", active, before)):
-                    k = np.flatnonzero((one != 0) & (two == 0))
-                    found[kind] = (k.size, k[:limit], -1, np.bitwise_count(one[k[:limit], 0]))
-        if not np.array_equal(near, self._near):
-            for kind, bits in (("merge", near & ~self._near), ("split", self._near & ~near)):
-                total, k, other = patterns.set_bits(bits, limit)
-                found[kind] = (total, k, other, np.degrees(2 * np.arcsin(np.linalg.norm(u[k] - u[other], axis=1) / 2)))
-        return found
+        """The rows of what has changed since the last sampling, and the count of each series."""
+        now = self._sampler.sample(state.theta)
+        found = self._sampler.differences(now if self._last is None else self._last, now)
+        self._last = now
+        totals = dict(zip(KINDS, found.totals, strict=True))
+        counts = {KINDS[kind]: totals[kind] for kind in self._counted}
+        if self._mortal:
+            counts[DEAD] = found.silent
+        when = {"step": np.full(len(found.kind), state.step, np.int64), "time": np.full(len(found.kind), state.t)}
+        return {**when, "kind": found.kind, "neuron": found.neuron, "other": found.other, "value": found.value}, counts
 
 
 def mortal(sigma: Activation) -> bool:
     """Whether σ = σ' = 0 on z <= 0, so that a neuron inactive on all inputs is dead: relu, not leaky_relu or gelu."""
     return not sigma.smooth and all(sigma.value(z) == sigma.slope(z) == 0 for z in (0.0, -1e-3, -1.0, -1e3))
-
-
-def directions(v: np.ndarray) -> np.ndarray:
-    """v_k/|v_k| of the rows of v (T, D), in float64; NaN where v_k = 0."""
-    v = v.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return v / np.linalg.norm(v, axis=1, keepdims=True)
-
-
-def _rows(step: int, t: float, found: dict[str, tuple[int, Any, Any, Any]]) -> dict[str, np.ndarray]:
-    """The columns of one sampling."""
-    blocks = []
-    for code, kind in enumerate(KINDS):
-        if kind in found:
-            _, neuron, other, value = found[kind]
-            given = {"step": step, "time": t, "kind": code, "neuron": neuron, "other": other, "value": value}
-            blocks.append({name: np.broadcast_to(column, len(neuron)) for name, column in given.items()})
-    rows = joined(blocks) if blocks else {name: np.empty(0) for name in EVENT_COLUMNS}
-    return {name: rows[name].astype(dtype) for name, dtype in EVENT_COLUMNS.items()}
