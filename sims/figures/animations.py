@@ -45,13 +45,12 @@ def animate(
     run, make = scene(run, kind)
     _check(out, fps, most)
     frames = thinned(usable(run, least=2), most)
-    figure = plt.figure(figsize=(6.0, 4.4), dpi=120, layout="constrained")
-    draw = make(run, frames, figure.add_subplot(), flow)
-    draw(len(frames) - 1)
-    figure.canvas.draw()
-    figure.set_layout_engine("none")  # where the last frame put the axes is where they stay
-    temporary = out.with_name(f".tmp-{out.name}")
+    figure, temporary = plt.figure(figsize=(6.0, 4.4), dpi=120, layout="constrained"), out.with_name(f".tmp-{out.name}")
     try:
+        draw = make(run, frames, figure.add_subplot(), flow)
+        draw(len(frames) - 1)
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # where the last frame put the axes is where they stay
         with tqdm(range(len(frames)), unit="frame", disable=None if progress else True, leave=False, file=sys.stderr) as bar:
             write = _write_gif if out.suffix.lower() == ".gif" else _write_mp4
             write(figure, draw, bar, fps, temporary)
