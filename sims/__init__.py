@@ -16,6 +16,7 @@ __all__ = [
     "kernel_limits",
     "lazy_vs_mean_field",
     "random_features",
+    "scaling_exponents",
 ]
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from . import kernel_limits as kernel_limits
     from . import lazy_vs_mean_field as lazy_vs_mean_field
     from . import random_features as random_features
+    from . import scaling_exponents as scaling_exponents
     from .fits import fit_exponent as fit_exponent
     from .sweep_index import Sweep as Sweep
     from .sweep_index import open_sweep as open_sweep

@@ -204,8 +204,7 @@ def table(rows: Sequence[Row]) -> str:
         of_m = [row for row in rows if row.m == m]
         means = [np.mean([getattr(row, name) for row in of_m]) for name in names]
         lines.append(f"{m:>7}  {len(of_m):>4}  " + "  ".join(f"{value:>13.4g}" for value in means))
-    fits = [runs.slopes(rows, name) for name in names]  # type: ignore[arg-type]
-    return "\n".join([*lines, f"{'slope':>7}  {'':>4}  " + "  ".join(f"{f'{a:.3f} ± {b:.3f}':>13}" for a, b in fits)])
+    return "\n".join([*lines, *(f"{name}: {runs.exponent(rows, name)}" for name in names)])
 
 
 def plan(config: Config, out: Path) -> str:

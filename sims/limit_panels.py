@@ -12,6 +12,7 @@ import ntk
 
 from . import figures, runs
 from .figures import Figure
+from .fits import Refused
 
 if TYPE_CHECKING:
     from .kernel_limits import Results
@@ -43,14 +44,18 @@ def _about(results: Results) -> str:
 
 def _draw_width(ax: Any, results: Results, name: str, ylabel: str, title: str) -> None:
     rows: Any = results.rows
-    slope, error = runs.slopes(rows, name)
+    fit = runs.exponent(rows, name)
     widths, values = runs.against_width(rows, name)
-    label = f"slope {slope:.3f} ± {error:.3f}, theory −1/2".replace("-", "−")
+    label = "theory −1/2" if isinstance(fit, Refused) else f"slope {fit.short}, theory −1/2"
     figures.power_laws(ax, [figures.Curve(label, widths, values, 0)], [THEORY], "width m", ylabel)
-    fits = "as" if abs(slope - THEORY) < 0.07 else f"{abs(slope - THEORY):.2f} off what"
+    if isinstance(fit, Refused):
+        falls = fit.reason
+    else:
+        off = abs(fit.slope - THEORY)
+        falls = "falls as theory says" if off < 0.07 else f"falls {off:.2f} off what theory says"
     first, last = values[:, 0].mean(), values[:, -1].mean()
     size = "" if name == "kernel_error" else f", {last / np.mean([row.test_size for row in rows]):.1%} of the prediction's size"
-    verdict = f"{first:.2g} at m = {widths[0]:g}, {last:.2g} at m = {widths[-1]:g}{size}: falls {fits} theory says."
+    verdict = f"{first:.2g} at m = {widths[0]:g}, {last:.2g} at m = {widths[-1]:g}{size}: {falls}."
     figures.panel(ax, title, verdict)
 
 

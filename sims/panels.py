@@ -12,7 +12,8 @@ import meanfield as mf
 
 from . import figures
 from .figures import Figure
-from .runs import Results, Row, against_width, loss_curves, slopes
+from .fits import ExponentFit, Refused
+from .runs import Results, Row, against_width, exponent, loss_curves
 
 
 def page(results: Results) -> Figure:
@@ -83,18 +84,20 @@ def _plane(run: mf.Trajectory) -> tuple[np.ndarray, np.ndarray | None, str]:
 def _draw_displacement(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     curves, misses = [], []
     for number, (gamma, rows) in enumerate(by_gamma.items()):
-        slope, error = slopes(rows, "displacement")
-        label = f"γ = {figures.fraction(gamma)}: slope {_slope(slope, error)}, theory {figures.fraction(gamma - 1)}"
-        curves.append(figures.Curve(label, *against_width(rows, "displacement"), number))
-        misses.append((abs(slope - (gamma - 1)), gamma))
+        fit = exponent(rows, "displacement")
+        curves.append(figures.Curve(_label(gamma, fit, gamma - 1), *against_width(rows, "displacement"), number))
+        misses.append((_miss(fit, gamma - 1), gamma))
     figures.power_laws(ax, curves, [gamma - 1 for gamma in by_gamma], "width m", "RMS displacement")
     worst, gamma = max(misses)
-    fit = f"All slopes are within {math.ceil(1000 * worst) / 1000:.3f} of the theory's γ − 1"
-    if worst > 0.05:
-        fit = f"At γ = {figures.fraction(gamma)} the slope is {worst:.2f} off the theory's γ − 1"
+    if worst == math.inf:
+        text = "The widths are too few or too close for a slope"
+    elif worst <= 0.05:
+        text = f"All slopes are within {math.ceil(1000 * worst) / 1000:.3f} of the theory's γ − 1"
+    else:
+        text = f"At γ = {figures.fraction(gamma)} the slope is {worst:.2f} off the theory's γ − 1"
     share = min(row.w2_lower / row.displacement for rows in by_gamma.values() for row in rows)
     distance = "W2 from start to end is as long" if share > 0.999 else f"W2 from start to end is at least {share:.0%} of it"
-    figures.panel(ax, "RMS displacement of the neurons", f"{fit}; {distance}.")
+    figures.panel(ax, "RMS displacement of the neurons", f"{text}; {distance}.")
 
 
 def _draw_loss(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> None:
@@ -143,22 +146,27 @@ def _draw_drift(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     ±O(1/m), at random: m^(γ/2 - 1), which decays slower for γ < 2/3 and wins in the end."""
     curves, theory, misses = [], [max(2 * (gamma - 1), gamma / 2 - 1) for gamma in by_gamma], []
     for number, (gamma, rows) in enumerate(by_gamma.items()):
-        slope, error = slopes(rows, "kernel_drift")
-        label = f"γ = {figures.fraction(gamma)}: slope {_slope(slope, error)}, theory {figures.fraction(theory[number])}"
-        curves.append(figures.Curve(label, *against_width(rows, "kernel_drift"), number))
-        misses.append((abs(slope - theory[number]), gamma))
+        fit = exponent(rows, "kernel_drift")
+        curves.append(figures.Curve(_label(gamma, fit, theory[number]), *against_width(rows, "kernel_drift"), number))
+        misses.append((_miss(fit, theory[number]), gamma))
     figures.power_laws(ax, curves, theory, "width m", "‖H_T − H_0‖ / ‖H_0‖")
     low, high = (
         float(against_width(by_gamma[gamma], "kernel_drift")[1][:, -1].mean()) for gamma in (min(by_gamma), max(by_gamma))
     )
     changed = f"{low:.1%} at γ = {figures.fraction(min(by_gamma))}, {high:.0%} at γ = {figures.fraction(max(by_gamma))}"
     worst, gamma = max(misses)
-    fit = f"slopes within {worst:.2f} of the theory's"
-    if worst > 0.05:
-        fit = f"at γ = {figures.fraction(gamma)} the slope is still {worst:.2f} off that for m → ∞"
-    figures.panel(ax, "Change of the tangent kernel", f"{changed}; {fit}.")
+    text = f"slopes within {worst:.2f} of the theory's"
+    if worst == math.inf:
+        text = "too few widths for a slope"
+    elif worst > 0.05:
+        text = f"at γ = {figures.fraction(gamma)} the slope is still {worst:.2f} off that for m → ∞"
+    figures.panel(ax, "Change of the tangent kernel", f"{changed}; {text}.")
 
 
-def _slope(slope: float, error: float) -> str:
-    text = f"{slope:.3f}" + ("" if math.isnan(error) else f" ± {error:.3f}")
-    return text.replace("-", "−")
+def _label(gamma: float, fit: ExponentFit | Refused, theory: float) -> str:
+    slope = "no slope" if isinstance(fit, Refused) else f"slope {fit.short}"
+    return f"γ = {figures.fraction(gamma)}: {slope}, theory {figures.fraction(theory)}"
+
+
+def _miss(fit: ExponentFit | Refused, theory: float) -> float:
+    return math.inf if isinstance(fit, Refused) else abs(fit.slope - theory)

@@ -18,6 +18,8 @@ import meanfield as mf
 from meanfield import tangent
 from meanfield.interruption import signals
 
+from .fits import ExponentFit, Refused, fit_or_refuse
+
 W2_SECONDS = 2.0  # for each run: exact up to about m = 2000, beyond that an interval that brackets it
 
 
@@ -109,23 +111,17 @@ def collect(paths: Iterable[Path], progress: bool = False) -> Results:
     return Results(paths[0].parent, tuple(sorted(rows, key=lambda row: (row.task, row.gamma, row.m, row.seed))))
 
 
-def slopes(rows: Sequence[Row], value: str) -> tuple[float, float]:
-    """Exponent of value ~ m^slope: the least-squares line through (log m, log value) of each seed; mean and standard error."""
-    fits = []
-    for seed in sorted({row.seed for row in rows}):
-        points = np.log([(row.m, getattr(row, value)) for row in rows if row.seed == seed])
-        fits.append(np.polyfit(points[:, 0], points[:, 1], 1)[0])
-    return float(np.mean(fits)), float(np.std(fits, ddof=1) / math.sqrt(len(fits))) if len(fits) > 1 else math.nan
+def exponent(rows: Sequence[Any], value: str) -> ExponentFit | Refused:
+    """The exponent of value ~ m^slope over all seeds, or why the widths give none."""
+    return fit_or_refuse(*against_width(rows, value))
 
 
-def against_width(rows: Sequence[Row], value: str) -> tuple[np.ndarray, np.ndarray]:
-    """(widths, values (seeds, widths)) of one task and γ."""
+def against_width(rows: Sequence[Any], value: str) -> tuple[np.ndarray, np.ndarray]:
+    """(widths, values (seeds, widths)) of rows that differ in m and seed alone."""
     widths, seeds = sorted({row.m for row in rows}), sorted({row.seed for row in rows})
     found = {(row.seed, row.m): getattr(row, value) for row in rows}
     if missing := [f"m = {m}, seed {seed}" for seed in seeds for m in widths if (seed, m) not in found]:
-        raise ValueError(
-            f"runs are missing at γ = {rows[0].gamma:g} on {rows[0].task}: {missing[0]} and {len(missing) - 1} more."
-        )
+        raise ValueError(f"runs are missing beside {rows[0].file}: {missing[0]} and {len(missing) - 1} more.")
     return np.array(widths, dtype=float), np.array([[found[seed, m] for m in widths] for seed in seeds])
 
 

@@ -12,10 +12,10 @@ from sims import kernel_limits, runs
 def test_held_out_predictions_approach_those_of_the_limit_kernel_like_one_over_root_m(tmp_path):
     """Issue: slope -.5 ± .07 over m = 2⁸ … 2¹⁴ at λ_median t/n = 1; here 2⁸ … 2¹² with 10 seeds, scatter ± .02."""
     results = kernel_limits.run(kernel_limits.demo(), tmp_path)
-    slope, error = runs.slopes(results.rows, "test_gap")
-    assert slope == pytest.approx(-0.5, abs=0.07) and error < 0.04
+    fit = runs.exponent(results.rows, "test_gap")
+    assert fit.slope == pytest.approx(-0.5, abs=0.07) and fit.error < 0.04
     # the spectral norm scatters more: mean over 10 seeds ± .03
-    assert runs.slopes(results.rows, "kernel_error")[0] == pytest.approx(-0.5, abs=0.12)
+    assert runs.exponent(results.rows, "kernel_error").slope == pytest.approx(-0.5, abs=0.12)
 
 
 def test_the_end_is_where_the_median_mode_has_fallen_to_its_e_th_part():

@@ -63,7 +63,7 @@ def test_help_teaches(sim, capsys):
     text = capsys.readouterr().out
     assert sim.QUESTION[:40] in text and "--dry-run" in text and "Examples:" in text and "75 interrupted" in text
     for name in config.to_dict(sim.tiny()):
-        assert f"--{name}" in text
+        assert f"--{name.replace('_', '-')}" in text
 
 
 @pytest.mark.parametrize("sim", SIMS, indirect=True)
@@ -129,10 +129,13 @@ def test_a_row_holds_what_the_file_says(lazy, tmp_path):
 def test_fitted_slopes_are_those_of_a_power_law():
     """value = c m^(-1/2) with c by seed: slope -1/2 for each, no scatter."""
     rows = [
-        SimpleNamespace(m=m, seed=seed, value=(1 + seed) * m**-0.5) for m in (16, 64, 256) for seed in range(3)
+        SimpleNamespace(m=m, seed=seed, value=(1 + seed) * m**-0.5, file="a.h5") for m in (16, 64, 256) for seed in range(3)
     ]  # fmt: skip
-    assert runs.slopes(rows, "value") == pytest.approx((-0.5, 0.0), abs=1e-12)
-    assert np.isnan(runs.slopes([row for row in rows if row.seed == 0], "value")[1])
+    fit = runs.exponent(rows, "value")
+    assert (fit.slope, fit.error, fit.seeds) == pytest.approx((-0.5, 0.0, 3), abs=1e-12)
+    assert "no exponent from 2 widths" in str(runs.exponent([row for row in rows if row.m < 256], "value"))
+    with pytest.raises(ValueError, match="runs are missing beside a.h5: m = 256, seed 2"):
+        runs.exponent(rows[:-1], "value")
 
 
 def test_runs_that_end_at_different_times_do_not_share_a_figure(lazy, tmp_path):

@@ -1,0 +1,124 @@
+"""Theory's exponents of the width beside measured ones.
+
+f = s ∫φ dμ with s = m^(1-γ); neurons move by ε = 1/s = m^(γ-1) times O(1) at a fixed flow time (THEORY.md, section 1), for
+γ <= 1, where ε <= 1. From there:
+
+- displacement ~ ε. W2(μ_0, μ_T) is the same as long as no exchange of neurons shortens the way, as in the lazy limit, where
+  each moves less than its distance to the others' targets gains.
+- f_0 of m independent neurons with E a = 0 is s times a mean of m: m^(1/2 - γ) (THEORY.md, section 3). Any γ.
+- The kernel, from a symmetric start, σ smooth. P: a ↦ -a turns φ into -φ, hence the velocity v = -ε u∇φ into -P v: the
+  partner of a neuron moves as that neuron would with -ε. ∇φ·∇φ' is even under P, so a pair's share of H_T is even in ε: no
+  first order. ‖H_T - H_0‖ ~ ε² = m^(2(γ-1)).
+- f and f_lin, same start: a pair's share of f = s ∫φ dμ is odd in ε and s = 1/ε, so f is even in ε as well. f at ε = 0 is
+  f_lin, so f - f_lin ~ ε² = m^(2(γ-1)): again the kernel's drift, which drives it, df/dt = -H_t u.
+- ReLU. ε² stands beside the kinks: of the m neurons m·O(ε) cross the kink of a sample, and each changes H by ±O(1/m), the sign
+  at random by symmetry: √(mε)/m = m^(γ/2 - 1), in H and so in f - f_lin. For m → ∞ the larger wins, that of the kinks for
+  γ < 2/3; at finite m the slope of a sum of two powers lies between them, which near γ = 2/3 lasts for all widths there are.
+
+Beyond γ = 1 neurons leave the neighbourhood of their start at a fixed flow time; these exponents do not hold there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .fits import ExponentFit, Refused, fit_or_refuse
+
+QUANTITIES = {
+    "displacement": "RMS displacement",
+    "w2": "W2(start, end)",
+    "kernel_drift": "kernel drift",
+    "linear_gap": "|f − f_lin|, held-out",
+    "f0": "|f_0|, iid start",
+}
+AGREES, BETWEEN, NO_THEORY = "agrees", "between", "no theory"  # verdicts, or how they begin
+KINKED = ("relu", "leaky_relu")
+TOLERANCE = 0.03  # of a slope over a factor 64 in m beginning at some hundreds: what finite widths may be off the limit
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """quantity ~ m^slope, measured, beside theory's exponent; None where there is no theory, or no fit."""
+
+    quantity: str
+    activation: str
+    gamma: float
+    theory: float | None
+    slope: float | None
+    error: float | None  # standard error, from whole seeds
+    low: float | None  # 95 % interval
+    high: float | None
+    bend: float | None  # change of the slope over the range of widths
+    curvature_p: float | None  # p-value of bend = 0
+    m_min: float
+    m_max: float
+    seeds: int
+    verdict: str
+
+    @property
+    def miss(self) -> float | None:
+        """|slope - theory|."""
+        return None if self.slope is None or self.theory is None else abs(self.slope - self.theory)
+
+
+def powers(quantity: str, gamma: float, activation: str) -> tuple[float, ...]:
+    """Theory's powers of m at fixed flow time, whose sum the quantity is; none where this module derives none."""
+    if quantity == "f0":
+        return (0.5 - gamma,)
+    if gamma > 1:
+        return ()
+    if quantity in ("displacement", "w2"):
+        return (gamma - 1,)
+    smooth = 2 * (gamma - 1)
+    return (smooth, gamma / 2 - 1) if activation in KINKED else (smooth,)
+
+
+def theory(quantity: str, gamma: float, activation: str) -> float | None:
+    """The exponent for m → ∞: the largest power."""
+    return max(powers(quantity, gamma, activation), default=None)
+
+
+def measured(quantity: str, activation: str, gamma: float, widths: np.ndarray, values: np.ndarray) -> Exponent:
+    """The Exponent of values (seeds, widths)."""
+    expected, fit = theory(quantity, gamma, activation), fit_or_refuse(widths, values)
+    about = (quantity, activation, gamma, expected)
+    span = float(widths.min()), float(widths.max()), len(values)
+    if isinstance(fit, Refused):
+        return Exponent(*about, None, None, None, None, None, None, *span, str(fit))
+    p = None if np.isnan(fit.curvature_p) else fit.curvature_p
+    bend = fit.bend if np.isfinite(fit.bend) else None
+    verdict = _verdict(fit, powers(quantity, gamma, activation))
+    return Exponent(*about, fit.slope, fit.error, fit.low, fit.high, bend, p, *span, verdict)
+
+
+def _verdict(fit: ExponentFit, expected: Sequence[float]) -> str:
+    if not expected:
+        return NO_THEORY
+    if fit.agrees(max(expected), TOLERANCE):
+        return AGREES
+    if min(expected) < fit.slope < max(expected) or fit.agrees(min(expected), TOLERANCE):
+        return f"{BETWEEN} {_number(min(expected))} and {_number(max(expected))}"
+    return f"{fit.slope - max(expected):+.3f} off".replace("-", "−")
+
+
+def table(exponents: Sequence[Exponent]) -> str:
+    """One line for each quantity, σ and γ."""
+    head = ("quantity", "σ", "γ", "widths", "seeds", "theory", "slope", "95 %", "slope's change", "p", "verdict")
+    lines: list[tuple[str, ...]] = [head]
+    for one in exponents:
+        fitted = ["", "", ""]
+        if one.slope is not None:
+            fitted = [f"{_number(one.slope)} ± {one.error:.3f}", f"{_number(one.low)} … {_number(one.high)}", _number(one.bend)]
+        p = "" if one.curvature_p is None else f"{one.curvature_p:.2g}"
+        widths = f"{one.m_min:g}–{one.m_max:g}"
+        start = (QUANTITIES[one.quantity], one.activation, f"{one.gamma:g}", widths, f"{one.seeds}", _number(one.theory))
+        lines.append((*start, *fitted, p, one.verdict))
+    sizes = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip() for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
