@@ -1,81 +1,20 @@
-"""scripts/inspect: what is in a trajectory file, finished or not, and a series of it as CSV."""
+"""What is in a trajectory file, finished or not, line by line; and a series of it as CSV. scripts/inspect prints it."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from .durable import IncompatibleFile
 from .recording import unfinished
 from .scaling import Scaling
 from .trajectory import Trajectory
 
-USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes
 SHOWN_FRAMES = 12  # of more than these, the first and the last few
-
-HELP = """\
-Shows what is in a trajectory file: how the run was configured, where it comes from, which series and frames it holds, its
-defects. Reads a run that is still going on (run.h5.parts/) just as well, and never writes to it.
-"""
-EXAMPLES = """\
-examples:
-  scripts/inspect kink.h5                          everything but the particles themselves
-  scripts/inspect kink.h5 --hash                   the same, with the hash of the content: equal for equal runs
-  scripts/inspect kink.h5 --csv risk               the series "risk" as step,time,risk
-  scripts/inspect kink.h5 --csv risk --out risk.csv
-  scripts/inspect kink.h5.parts                    a run that is about to replace or extend a finished kink.h5
-
-in Python: run = mf.Trajectory("kink.h5"); run[-1].theta; run.series("risk").values; run.config
-
-exit codes: 0 shown, 2 wrong usage or no such series, 5 the file cannot be read or written, 7 not a run, damaged, or too new
-"""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "inspect", "inspect FILE [--hash] [--csv NAME [--out CSV]]", HELP, EXAMPLES, formatter_class=layout
-    )
-    parser.add_argument("file", metavar="FILE", help="the trajectory, as named in mf.Recorder, or its .parts folder")
-    parser.add_argument("--hash", action="store_true", help="compute the content hash: reads every frame")
-    parser.add_argument("--csv", metavar="NAME", help="write this series as CSV instead, to the screen or to --out")
-    parser.add_argument("--out", metavar="CSV", help="with --csv: the file to make; one that exists is not overwritten")
-    options = parser.parse_args(argv)
-    if options.csv and options.hash:
-        parser.error("--csv and --hash are two questions: ask them one after the other")
-    if options.out and not options.csv:
-        parser.error("--out says where --csv NAME goes; name a series, for example --csv risk")
-    try:
-        with Trajectory(options.file) as run:
-            if options.csv and options.csv not in run.series_names:
-                return _fail(USAGE, f"no series {options.csv!r} in {run.path}; it has: {', '.join(run.series_names) or 'none'}.")
-            if options.csv:
-                export(run, options.csv, options.out)
-            else:
-                print("\n".join(report(run, options.hash)))
-            sys.stdout.flush()
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except IncompatibleFile as error:
-        return _fail(INCOMPATIBLE, str(error))
-    except FileExistsError as error:
-        return _fail(IO, f"{error.filename} exists: choose another name for --out.")
-    except OSError as error:
-        return _fail(IO, str(error))
-    return 0
-
-
-def _fail(code: int, message: str) -> int:
-    print(f"inspect: {message}", file=sys.stderr)
-    return code
 
 
 def export(run: Trajectory, name: str, out: str | None = None) -> None:
@@ -217,7 +156,3 @@ def _text(value: Any) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import inspection
+from sims import inspect_command
 
 ROOT = Path(__file__).resolve().parents[1]
 LAW = mf.InitialLaw(dim=1, b_std=1.0)
@@ -46,7 +46,7 @@ def interrupted(path, step=7, **settings):
 
 def shown(capsys, *arguments):
     """(exit code, lines on stdout, lines on stderr)."""
-    code = inspection.main([str(item) for item in arguments])
+    code = inspect_command.main([str(item) for item in arguments])
     out, err = capsys.readouterr()
     return code, out.splitlines(), err.splitlines()
 
@@ -179,7 +179,7 @@ def test_csv_does_not_overwrite(capsys, h5_path, tmp_path):
 )
 def test_wrong_usage_exits_with_2(capsys, h5_path, arguments, message):
     with pytest.raises(SystemExit) as stop:
-        inspection.main([item.format(run=h5_path) for item in arguments])
+        inspect_command.main([item.format(run=h5_path) for item in arguments])
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
@@ -209,7 +209,7 @@ def test_a_truncated_run_exits_with_7(capsys, h5_path):
 
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit) as stop:
-        inspection.main(["--help"])
+        inspect_command.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
     assert all(word in text for word in ("examples:", "--csv risk --out risk.csv", "exit codes:", "mf.Trajectory"))
@@ -217,8 +217,8 @@ def test_help_teaches(capsys):
 
 def test_the_entry_point_runs_the_module_and_survives_a_closed_pipe(h5_path):
     record(h5_path, mf.Series("risk", mf.every(1)), dt=0.001)
-    assert "-m meanfield.inspection" in (ROOT / "scripts" / "inspect").read_text()
-    command = f"'{sys.executable}' -m meanfield.inspection '{h5_path}' --csv risk | head -n 1; echo ${{PIPESTATUS[0]}}"
+    assert "-m sims.inspect_command" in (ROOT / "scripts" / "inspect").read_text()
+    command = f"'{sys.executable}' -m sims.inspect_command '{h5_path}' --csv risk | head -n 1; echo ${{PIPESTATUS[0]}}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("step,time,risk\n0\n", "")

@@ -1,0 +1,308 @@
+"""scripts/inspect: what is in a trajectory file; its diagnostics, two runs compared, figures and animations of it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import errno
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import meanfield as mf
+from meanfield import inspection
+from meanfield.durable import IncompatibleFile
+
+USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes
+
+HELP = """\
+Shows what is in a trajectory file: how the run was configured, where it comes from, which series and frames it holds, its
+defects. Reads a run that is still going on (run.h5.parts/) just as well, and never writes to it.
+"""
+EXAMPLES = """\
+more than the report, each with a --help of its own:
+  scripts/inspect diagnose kink.h5                 which diagnostics this run allows: displacement, W2, kernel drift, …
+  scripts/inspect diagnose kink.h5 kernel_drift w2 --csv measured.csv
+  scripts/inspect compare lazy.h5 mean_field.h5    two runs in one table, and which is lazier
+  scripts/inspect plot kink.h5 --kind paths        a figure of it as PNG and PDF
+  scripts/inspect animate kink.h5 --kind paths --out kink.gif
+
+examples:
+  scripts/inspect kink.h5                          everything but the particles themselves
+  scripts/inspect kink.h5 --hash                   the same, with the hash of the content: equal for equal runs
+  scripts/inspect kink.h5 --csv risk               the series "risk" as step,time,risk
+  scripts/inspect kink.h5 --csv risk --out risk.csv
+  scripts/inspect kink.h5.parts                    a run that is about to replace or extend a finished kink.h5
+  scripts/inspect ./compare                        a file that has the name of a command
+
+in Python: run = mf.Trajectory("kink.h5"); run[-1].theta; run.series("risk").values; run.config
+
+exit codes: 0 shown, 2 wrong usage or no such series, 5 the file cannot be read or written, 7 not a run, damaged, or too new
+"""
+DIAGNOSE = """\
+Computes diagnostics of the stored frames of a run, finished or not. Without names it lists those that this run allows, with
+units and meaning, and those it does not, and why. Values are kept in RUN.diagnostics/ beside the file and not computed twice.
+"""
+DIAGNOSE_EXAMPLES = """\
+examples:
+  scripts/inspect diagnose kink.h5
+  scripts/inspect diagnose kink.h5 displacement kernel_drift
+  scripts/inspect diagnose kink.h5 displacement kernel_drift --csv measured.csv    one line for each frame
+  scripts/inspect diagnose kink.h5 companion_gap --companion linear.h5
+
+in Python: found = mf.diagnose("kink.h5", ["kernel_drift"]); found["kernel_drift"].values; found.units
+"""
+COMPARE = """\
+Two runs in one table: scaling, law, how far the neurons travelled, how much the kernel drifted, errors; and which is lazier.
+"""
+COMPARE_EXAMPLES = """\
+example:
+  scripts/inspect compare lazy.h5 mean_field.h5
+
+in Python: print(mf.compare("lazy.h5", "mean_field.h5"))
+"""
+KINDS = """\
+kinds:
+  paths      neurons in the plane of |a|(w, b), or that of most movement, with the ways they went
+  function   f over the training data, for scalar inputs
+  kernel     the tangent kernel on the first training samples
+  ellipse    the tangent kernel of two samples, as the ellipse vᵀ H⁻¹ v = 1
+"""
+PLOT_KINDS = f"""{KINDS}\
+  phase      |a| against |(w, b)| with velocities, and what theory conserves
+  risk       the risk against flow time
+"""
+PLOT = "Draws one figure of a run: OUT.png and OUT.pdf.\n"
+PLOT_EXAMPLES = """\
+example:
+  scripts/inspect plot kink.h5 --kind function --out learned
+
+in Python: from sims import figures; ax = figures.paths("kink.h5")
+"""
+ANIMATE = """\
+Animates a run: one picture for each recorded frame, 150 of them, evenly spaced, if there are more. A .gif needs nothing
+else, an .mp4 needs ffmpeg. To see more of the fast beginning, record with mf.log_spaced.
+"""
+ANIMATE_EXAMPLES = """\
+examples:
+  scripts/inspect animate kink.h5 --kind paths --out kink.gif
+  scripts/inspect animate kink.h5 --kind function --out kink.mp4 --fps 24
+
+in Python: from sims import figures; figures.animate("kink.h5", "paths", "kink.gif")
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    try:
+        code = command(arguments[1:]) if command else show(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except IncompatibleFile as error:
+        return _fail(INCOMPATIBLE, error)
+    except FileExistsError as error:
+        return _fail(IO, f"{error.filename} exists: choose another name for --{'out' if not command else _option(arguments)}.")
+    except OSError as error:
+        return _fail(IO, error)
+    return 0
+
+
+def show(arguments: Sequence[str]) -> int:
+    """The report of a file, or a series of it as CSV."""
+    parser = _parser("", HELP, EXAMPLES, usage="inspect FILE [--hash] [--csv NAME [--out CSV]]")
+    parser.add_argument("file", metavar="FILE", help="the trajectory, as named in mf.Recorder, or its .parts folder")
+    parser.add_argument("--hash", action="store_true", help="compute the content hash: reads every frame")
+    parser.add_argument("--csv", metavar="NAME", help="write this series as CSV instead, to the screen or to --out")
+    parser.add_argument("--out", metavar="CSV", help="with --csv: the file to make; one that exists is not overwritten")
+    options = parser.parse_args(arguments)
+    if options.csv and options.hash:
+        parser.error("--csv and --hash are two questions: ask them one after the other")
+    if options.out and not options.csv:
+        parser.error("--out says where --csv NAME goes; name a series, for example --csv risk")
+    with mf.Trajectory(options.file) as run:
+        if options.csv and options.csv not in run.series_names:
+            return _fail(USAGE, f"no series {options.csv!r} in {run.path}; it has: {', '.join(run.series_names) or 'none'}.")
+        if options.csv:
+            inspection.export(run, options.csv, options.out)
+        else:
+            print("\n".join(inspection.report(run, options.hash)))
+    return 0
+
+
+def diagnose(arguments: Sequence[str]) -> int:
+    """Diagnostics of a run: listed, or computed and printed or written as CSV."""
+    parser = _parser("diagnose", DIAGNOSE, DIAGNOSE_EXAMPLES)
+    parser.add_argument("file", metavar="RUN", help="the trajectory")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="what to compute; without names the list of what there is")
+    parser.add_argument("--csv", metavar="CSV", help="write the values here, a line for each frame; no file is overwritten")
+    parser.add_argument("--companion", metavar="RUN", help="another run, for diagnostics that compare two")
+    options = parser.parse_intermixed_args(_named("diagnose", arguments, parser))
+    if options.csv and not options.names:
+        parser.error("--csv needs the names of what to write; `scripts/inspect diagnose RUN` lists them")
+
+    import ntk as ntk  # registers its diagnostics
+
+    def work() -> None:
+        if options.csv:
+            _absent(Path(options.csv))
+        found = mf.diagnose(options.file, options.names or None, companion=options.companion)
+        if options.csv:
+            write_csv(found, Path(options.csv))
+        else:
+            print(found if options.names else "\n".join(listing(found)))
+
+    return _work(work)
+
+
+def listing(found: Any) -> list[str]:
+    """What a run allows, with units and meaning, and what it does not, and why."""
+    from meanfield.diagnostics import registry
+
+    width = max(map(len, (*found.available, *found.unavailable)), default=0)
+    rows = [(name, f"[{registry.get(name).unit}] {registry.get(name).meaning}") for name in found.available]
+    lines = [f"diagnostics of {found.path}, {len(found.times)} frames; unit in brackets", *_columns(rows, width)]
+    if found.unavailable:
+        lines += ["", "not to be had of this run", *_columns(found.unavailable.items(), width)]
+    return lines
+
+
+def _columns(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
+    """Names, and beside them what is said of each, wrapped."""
+    space = " " * (width + 4)
+    return [
+        line
+        for name, text in rows
+        for line in textwrap.wrap(text, 120, initial_indent=f"  {name.ljust(width)}  ", subsequent_indent=space)
+    ]
+
+
+def write_csv(found: Any, path: Path) -> None:
+    """step,time and a column for each diagnostic, two for bounds; a line for each frame, empty where there is no value."""
+    columns: dict[str, dict[int, float]] = {}
+    for name, curve in found.items():
+        parts = {name: curve.values} if hasattr(curve, "values") else {f"{name}_lower": curve.lower, f"{name}_upper": curve.upper}
+        for label, values in parts.items():
+            columns[label] = dict(zip(curve.steps.tolist(), values.tolist(), strict=True))
+    temporary = path.with_name(f".tmp-{path.name}")
+    with open(temporary, "w", newline="", encoding="utf-8") as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(("step", "time", *columns))
+        for step, time in zip(found.steps.tolist(), found.times.tolist(), strict=True):
+            writer.writerow((step, time, *(values.get(step, "") for values in columns.values())))
+    os.replace(temporary, path)
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """mf.compare, printed."""
+    parser = _parser("compare", COMPARE, COMPARE_EXAMPLES)
+    parser.add_argument("a", metavar="A", help="one trajectory")
+    parser.add_argument("b", metavar="B", help="the other")
+    options = parser.parse_args(_named("compare", arguments, parser))
+    return _work(lambda: print(mf.compare(options.a, options.b)))
+
+
+def plot(arguments: Sequence[str]) -> int:
+    """One figure as PNG and PDF."""
+    parser = _parser("plot", PLOT, PLOT_KINDS + "\n" + PLOT_EXAMPLES)
+    parser.add_argument("file", metavar="RUN", help="the trajectory")
+    kinds = ("paths", "function", "kernel", "ellipse", "phase", "risk")
+    parser.add_argument("--kind", choices=kinds, default="paths", help="what to draw: see below; paths unless given")
+    parser.add_argument(
+        "--out", metavar="OUT", help="name of the files without ending; RUN_KIND unless given; none is overwritten"
+    )
+    options = parser.parse_args(_named("plot", arguments, parser))
+    stem = (options.out or f"{Path(options.file).stem}_{options.kind}").removesuffix(".png").removesuffix(".pdf")
+
+    def work() -> None:
+        for ending in (".png", ".pdf"):
+            _absent(Path(stem + ending))
+
+        from . import figures
+
+        draw: dict[str, Callable[[Any], Any]] = {
+            "paths": figures.paths, "function": figures.function_evolution, "kernel": lambda run: figures.kernel_change(run)[0],
+            "ellipse": figures.kernel_ellipse, "phase": figures.phase_portrait, "risk": figures.series,
+        }  # fmt: skip
+        for path in figures.save(draw[options.kind](options.file).figure, Path(f"{stem}.png")):
+            print(path)
+
+    return _work(work)
+
+
+def animate(arguments: Sequence[str]) -> int:
+    """An animation as GIF or MP4."""
+    parser = _parser("animate", ANIMATE, KINDS + "\n" + ANIMATE_EXAMPLES)
+    parser.add_argument("file", metavar="RUN", help="the trajectory")
+    kinds = ("paths", "function", "kernel", "ellipse")
+    parser.add_argument("--kind", choices=kinds, default="paths", help="what to show: see below; paths unless given")
+    parser.add_argument(
+        "--out", metavar="OUT", required=True, help="the .gif or .mp4 to make; one that exists is not overwritten"
+    )
+    parser.add_argument("--fps", type=float, default=12.0, help="frames a second, 12 unless given")
+    options = parser.parse_args(_named("animate", arguments, parser))
+
+    def work() -> None:
+        _absent(Path(options.out))
+
+        from . import figures
+
+        print(figures.animate(options.file, options.kind, options.out, fps=options.fps))
+
+    return _work(work)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "diagnose": diagnose, "compare": compare, "plot": plot, "animate": animate,
+}  # fmt: skip
+
+
+def _parser(command: str, about: str, examples: str, **settings: Any) -> argparse.ArgumentParser:
+    prog = f"inspect {command}".strip()
+    layout = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog, description=about, epilog=examples, formatter_class=layout, **settings)
+
+
+def _named(command: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:
+    """The arguments of a command; without any, a file of that name may have been meant."""
+    if not arguments and os.path.exists(command):
+        parser.error(f"{command} is a command here; the file of that name is ./{command}")
+    return arguments
+
+
+def _absent(path: Path) -> None:
+    """Raise before anything is computed where the file is there, or its folder is not."""
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, "exists", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
+
+
+def _option(arguments: Sequence[str]) -> str:
+    return "csv" if arguments[0] == "diagnose" else "out"
+
+
+def _work(work: Callable[[], None]) -> int:
+    """Do it; what was asked wrongly, or what this machine lacks, becomes one line and the exit code for usage."""
+    try:
+        work()
+    except IncompatibleFile:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        return _fail(USAGE, error)
+    return 0
+
+
+def _fail(code: int, message: Any) -> int:
+    print(f"inspect: {' '.join(str(message).split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
