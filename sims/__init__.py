@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __all__ = [
     "Sweep",
     "open_sweep",
+    "both_limits",
     "config",
     "experiment",
     "figures",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from . import both_limits as both_limits
     from . import config as config
     from . import figures as figures
     from . import fits as fits
