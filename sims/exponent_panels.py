@@ -30,7 +30,8 @@ def page(results: Results) -> Figure:
     with figures.house():
         sheet, axes = figures.sheet(1)
         for ax, quantity in zip(axes[0].flat, QUANTITIES, strict=False):
-            _draw_exponents(ax, quantity, [one for one in results.exponents if one.quantity == quantity])
+            of = [one for one in results.exponents if one.quantity == quantity]
+            _draw_exponents(ax, quantity, of, _share(results) if quantity == "w2" else "")
         _draw_values(axes[0, 1, 2], results)
         figures.heading(sheet, axes[0, 0, 0], _about(results))
     return sheet
@@ -49,7 +50,7 @@ def _about(results: Results) -> str:
     )
 
 
-def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent]) -> None:
+def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent], remark: str = "") -> None:
     """Markers with 95 % intervals, filled where there is theory; theory's lines in grey, one where all σ share it, and a band
     between two powers of which the larger wins for m → ∞."""
     names = sorted({one.activation for one in exponents}, key=lambda name: (name in KINKED, name))
@@ -70,8 +71,15 @@ def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent]) -> No
     ax.set_xticks(gammas, [figures.fraction(gamma) for gamma in gammas])
     ax.set_xlabel("γ of the output scale m^(−γ)")
     ax.set_ylabel(f"exponent of {QUANTITIES[quantity]}")
-    figures.panel(ax, TITLES[quantity], _verdict(exponents))
+    figures.panel(ax, TITLES[quantity], f"{_verdict(exponents)}{remark}")
     ax.legend(loc="lower left" if quantity == "f0" else "lower right")
+
+
+def _share(results: Results) -> str:
+    """How much shorter than the displacement W2 is."""
+    share = min((row.w2 / row.displacement for row in results.rows if row.w2 is not None), default=1.0)
+    least = "the displacement itself" if share > 1 - 1e-6 else f"at least {share:.1%} of the displacement"
+    return f" W2 is {least}."
 
 
 def _draw_theory(ax: Any, quantity: str, names: Sequence[str], gammas: Sequence[float]) -> None:
@@ -103,7 +111,7 @@ def _verdict(exponents: Sequence[Exponent]) -> str:
     text = f"{agree} of {len(tested)} agree within errors + {TOLERANCE:g}"
     text += f", {between} lie{'s' * (between == 1)} between the two powers" if between else ""
     if off or not between:
-        text += f"; farthest {worst.activation}, γ = {figures.fraction(worst.gamma)}: {worst.slope:.3f} for {worst.theory:.3f}"
+        text += f"; farthest {worst.activation} at {figures.fraction(worst.gamma)}, {worst.slope:.3f} for {worst.theory:.3f}"
     return f"{text}{'. Open: no theory' if len(tested) < len(exponents) else ''}.".replace("-", "−")
 
 

@@ -3,8 +3,8 @@
 f = s ∫φ dμ with s = m^(1-γ); neurons move by ε = 1/s = m^(γ-1) times O(1) at a fixed flow time (THEORY.md, section 1), for
 γ <= 1, where ε <= 1. From there:
 
-- displacement ~ ε. W2(μ_0, μ_T) is the same as long as no exchange of neurons shortens the way, as in the lazy limit, where
-  each moves less than its distance to the others' targets gains.
+- displacement ~ ε. W2(μ_0, μ_T) is at most that, and equal to it to first order in ε: the move is -ε∇Ψ with a potential Ψ, and
+  θ - ε∇Ψ is the gradient of a convex function for small ε, hence an optimal map (Brenier, 1991).
 - f_0 of m independent neurons with E a = 0 is s times a mean of m: m^(1/2 - γ) (THEORY.md, section 3). Any γ.
 - The kernel, from a symmetric start, σ smooth. P: a ↦ -a turns φ into -φ, hence the velocity v = -ε u∇φ into -P v: the
   partner of a neuron moves as that neuron would with -ε. ∇φ·∇φ' is even under P, so a pair's share of H_T is even in ε: no

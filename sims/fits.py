@@ -100,7 +100,9 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
     seeds, so it is that of the geometric mean of the values; its error is the scatter of the seeds' slopes / √seeds.
     Networks of one seed share their first neurons, so whole seeds are what is independent and what the bootstrap draws:
     low … high is its percentile interval, widened for few seeds to Student's t (the expanded percentile interval of
-    Hesterberg, 2015). One seed: equal weights, errors from the residuals, interval from t.
+    Hesterberg, 2015); it cannot reach beyond the seeds' own slopes, so that of 3 seeds holds the truth in 75 % of the cases
+    and that of 4 in 88 %: go by `agrees` there, which is a t-test. One seed: equal weights, errors from the residuals,
+    interval from t.
 
     Raises TooShort for fewer than three widths, or a factor below 4 between the ends; ValueError for other bad input.
     """
