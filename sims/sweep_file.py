@@ -23,13 +23,10 @@ import itertools
 import json
 import math
 import tomllib
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import meanfield as mf
 from meanfield.nearest import hint
@@ -37,9 +34,7 @@ from meanfield.nearest import hint
 from . import config as settings
 from .config import BadSettings
 from .experiment import Experiment, initial_law, make
-
-LARGEST = 100_000  # runs: beyond that a count is a slip of the pen
-RANGE = {"from", "to", "count", "log"}
+from .sweep_axes import RANGE, few, values
 
 
 @dataclass(frozen=True)
@@ -101,8 +96,7 @@ def plan(tables: Mapping[str, Any]) -> Plan:
     _distinct([name for axis in axes for name in axis.names])
     if not axes:
         raise BadSettings("there are no axes: name what varies, for example [axes] gamma = [0.5, 1.0].")
-    if (count := math.prod(len(axis.points) for axis in axes)) > LARGEST:
-        raise BadSettings(f"that is {count} runs; at most {LARGEST} go into one sweep. Make several, or fewer points.")
+    few(math.prod(len(axis.points) for axis in axes))
     runs: dict[str, Planned] = {}
     for index in itertools.product(*(range(len(axis.points)) for axis in axes)):
         at = {
@@ -177,7 +171,7 @@ def _axis(items: list[tuple[str, Any]], base: dict[str, Any]) -> Axis:
     """One axis of one name, or of several that step together. Points that are equal as settings (1 and 1.0) are one."""
     if not items:
         raise BadSettings("zipped: an empty group; name at least two settings with lists of equal length.")
-    columns = [_values(name, values, base) for name, values in items]
+    columns = [values(name, given, base) for name, given in items]
     names = tuple(name for name, _ in items)
     if len(lengths := {len(column) for column in columns}) > 1:
         raise BadSettings(
@@ -189,55 +183,6 @@ def _axis(items: list[tuple[str, Any]], base: dict[str, Any]) -> Axis:
         point = tuple(_converted(name, value, base) for name, value in zip(names, row, strict=True))
         points.setdefault(json.dumps([_canonical(value) for value in point]), point)
     return Axis(names, tuple(points.values()))
-
-
-def _values(name: str, given: Any, base: dict[str, Any]) -> list[Any]:
-    if isinstance(given, list):
-        if not given:
-            raise BadSettings(f"axes: {name} is an empty list.")
-        return given
-    if not isinstance(given, Mapping):
-        raise BadSettings(
-            f"axes: {name} must be a list or a range {{from=, to=, count=}}; got {given!r}. One value goes into [base]."
-        )
-    for key in given:
-        if key not in RANGE:
-            raise BadSettings(f"axes: {name} has no {key!r}.{hint(key, RANGE)} A range is {{from=, to=, count=, log=true}}.")
-    return _range(name, given, base)
-
-
-def _range(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[Any]:
-    """Both ends and what lies between, evenly or in equal ratios; whole numbers for settings that are, m even for pairs."""
-    if missing := {"from", "to", "count"} - given.keys():
-        raise BadSettings(f"axes: the range of {name} needs from, to and count; {', '.join(sorted(missing))} is missing.")
-    ends, count, log = [given["from"], given["to"]], given["count"], given.get("log", False)
-    numbers = [
-        value for value in ends if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    ]
-    if len(numbers) < 2 or isinstance(count, bool) or not isinstance(count, int) or count < 2 or not isinstance(log, bool):
-        raise BadSettings(
-            f"axes: the range of {name} needs numbers from and to, a count >= 2, and log = true or none; got {dict(given)}."
-        )
-    if log and min(ends) <= 0:
-        raise BadSettings(f"axes: a log range of {name} needs from > 0 and to > 0; got {ends[0]} and {ends[1]}.")
-    raw = (np.geomspace if log else np.linspace)(float(ends[0]), float(ends[1]), count)
-    values = [float(f"{value:.12g}") for value in raw]  # 0.3, as a list would have it, not 0.30000000000000004
-    if name == "m":
-        step = 2 if base["law"]["symmetric"] else 1
-        return [step * max(1, round(value / step)) for value in values]
-    if _kind(name) is int or (_kind(name) is None and all(value.is_integer() for value in values)):
-        return [round(value) for value in values]
-    return values
-
-
-def _kind(name: str) -> Any:
-    """The type of a setting: int, float, …; None where the schema leaves it open (the options of a data set)."""
-    kind: Any = Experiment
-    for part in name.split("."):
-        if not dataclasses.is_dataclass(kind):
-            return None
-        kind = typing.get_type_hints(kind).get(part)
-    return kind
 
 
 def _converted(name: str, value: Any, base: dict[str, Any]) -> Any:
@@ -277,8 +222,8 @@ def _built(base: dict[str, Any], at: Mapping[str, Any]) -> Experiment:
 
 
 def _canonical(value: Any) -> Any:
-    """Equal for 1 and 1.0, as they are for a setting; true is not 1."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Equal for 1 and 1.0, 0.0 and -0.0, as they are for a setting; true is not 1."""
+    return float(value) + 0.0 if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def _distinct(names: list[str]) -> None:

@@ -23,7 +23,8 @@ from . import leases
 from .config import INTERRUPTED, USAGE, code_of
 from .experiment import perform
 from .leases import Lease, LeaseLost
-from .sweep_folder import Place, SweepFolder, adopt, clear, publish, write_json
+from .sweep_folder import SweepFolder, write_json
+from .sweep_places import Place, adopt, clear, publish
 
 DEATHS = 5  # owners lost in a row without a checkpoint between them: it is the run that kills them
 

@@ -16,10 +16,10 @@ import pytest
 
 import meanfield as mf
 from meanfield.interruption import signals
-from sims import crew, experiment, leases, sweep_file, sweep_folder, sweep_index, workers
+from sims import crew, experiment, leases, sweep_file, sweep_folder, sweep_index, sweep_places, workers
 from sims.config import digest
 from sims.crew import Crew, RunsFailed
-from sims.sweep_folder import Place
+from sims.sweep_places import Place
 from sims.workers import Terms
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,7 +142,7 @@ def test_a_signal_checkpoints_and_another_worker_goes_on_to_the_same_bits(two, t
 
 def test_a_signal_that_comes_too_late_for_one_run_stops_the_worker_before_the_next(two, monkeypatch):
     """While a run is published its loop has ended; the signal is for the loop around it."""
-    real = sweep_folder.publish
+    real = sweep_places.publish
 
     def publish(*arguments):
         signal.raise_signal(signal.SIGINT)
@@ -195,13 +195,13 @@ def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publi
 def test_a_worker_robbed_at_the_last_moment_does_not_publish_a_second_file(two, monkeypatch, capsys):
     """After its last look at the lease it sleeps; another takes over and publishes; the link of the sleeper is refused."""
     first, *_ = two.plan.runs
-    real, inodes = sweep_folder.publish, []
+    real, inodes = sweep_places.publish, []
 
     def publish(sweep, name, place):
         if not inodes:
             thief = robbed(sweep, name)
             theirs = Place(sweep.work / f"{name}.{thief.token}")
-            sweep_folder.adopt(sweep, name, theirs)
+            sweep_places.adopt(sweep, name, theirs)
             experiment.perform(sweep.plan.runs[name].config, theirs.run)
             assert real(sweep, name, theirs)
             inodes.append(sweep.run(name).stat().st_ino)
@@ -225,13 +225,13 @@ def test_a_run_is_continued_from_the_furthest_place_and_the_old_owner_can_go_on_
             with pytest.raises(mf.Interrupted):
                 experiment.perform(planned.config, place.run, checkpoint_seconds=0.0)
     assert 0 < begun.reached() < further.reached()
-    assert sweep_folder.adopt(two, name, mine) == further.reached()
+    assert sweep_places.adopt(two, name, mine) == further.reached()
     experiment.perform(planned.config, further.run)  # it was not dead
     experiment.perform(planned.config, mine.run)
     with mf.Trajectory(mine.run) as ours, mf.Trajectory(further.run) as theirs:
         assert ours.content_hash() == theirs.content_hash()
         assert len(ours.provenance["continued"]) == 1
-    assert sweep_folder.publish(two, name, mine) and not sweep_folder.publish(two, name, further)
+    assert sweep_places.publish(two, name, mine) and not sweep_places.publish(two, name, further)
 
 
 def test_a_run_that_kills_its_workers_is_given_up_after_some(two, monkeypatch, capsys):
