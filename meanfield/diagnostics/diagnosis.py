@@ -35,15 +35,16 @@ class Diagnosis(Mapping[str, Any]):
     """A mapping name -> Curve (steps, times, values) or Bounds (steps, times, lower, upper, lower_method, upper_method).
 
     units, meanings: by name. parameters: what each was computed with. available: names that could be computed of this run, too;
-    unavailable: name -> why not. to_xarray() for labelled arrays. print(diagnosis) shows first and last values.
+    unavailable: name -> why not. device: says it where another was used than during the run, "" else. to_xarray() for labelled
+    arrays; print(diagnosis) shows first and last values.
     """
 
     def __init__(
         self, path: Any, found: dict[str, tuple[Diagnostic, dict[str, Any], Curve | Bounds]], steps: np.ndarray,
-        times: np.ndarray, available: tuple[str, ...], unavailable: dict[str, str],
+        times: np.ndarray, available: tuple[str, ...], unavailable: dict[str, str], device: str = "",
     ) -> None:  # fmt: skip
         self.path, self.steps, self.times = path, steps, times
-        self.available, self.unavailable = available, unavailable
+        self.available, self.unavailable, self.device = available, unavailable, device
         self._curves = {name: curve for name, (_, _, curve) in found.items()}
         self.units = {name: diagnostic.unit for name, (diagnostic, _, _) in found.items()}
         self.meanings = {name: diagnostic.meaning for name, (diagnostic, _, _) in found.items()}
@@ -79,7 +80,7 @@ class Diagnosis(Mapping[str, Any]):
         widths = [max(len(row[column]) for row in table) for column in range(4)] if table else []
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
         span = f", t = {self.times[0]:g} … {self.times[-1]:g}" if len(self.times) else ""
-        head = f"Diagnosis of {self.path}: {len(self.times)} frames{span}"
+        head = f"Diagnosis of {self.path}: {len(self.times)} frames{span}" + f" ({self.device})" * bool(self.device)
         reasons: dict[str, list[str]] = {}
         for name, why in self.unavailable.items():
             reasons.setdefault(why, []).append(name)

@@ -148,9 +148,16 @@ def missing(name: str) -> str:
 
 
 def names() -> list[str]:
-    """All registered names, in the order of their registration."""
+    """All registered names: those of meanfield, of ntk, of the user, each in the order of the source."""
     _load_own()
-    return list(_TABLE)
+    modules = [f"{__package__}.{module}" for module in BUILT_IN]
+
+    def rank(name: str) -> int:
+        diagnostic = _TABLE[name]
+        module = diagnostic.function.__module__
+        return modules.index(module) if module in modules else len(modules) + (not diagnostic.own)
+
+    return sorted(_TABLE, key=rank)
 
 
 def _load_own() -> None:

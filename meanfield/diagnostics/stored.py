@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backends
 from ..backends.formulas import fingerprint
 from ..dataset import Dataset
 from ..durable import canonical_json, feed
@@ -27,7 +28,7 @@ class Stored:
         data, without = _data(run)
         if flow is None:
             flow, without = _flow(run, data, without)
-        elif run.config.get("flow") and flow.to_dict() != run.config["flow"]:
+        elif run.config.get("flow") and flow.to_dict() != {**run.config["flow"], "backend": flow.backend}:
             raise ValueError(f"flow= is not the flow of {run.path}; it needs {run.config['flow']}.")
         beside = companion.at_time if companion else None
         self.problem = Problem(flow, run.start, data, without, run.mass_varies, beside)
@@ -101,7 +102,7 @@ class Stored:
         """The digest of all that this value depends on."""
         parts: list[Any] = [diagnostic.name, diagnostic.version, parameters, self.digest, self.frame_digest(number)]
         if not diagnostic.own:
-            parts.append(fingerprint(diagnostic.function))
+            parts.append(_formula(diagnostic.function))
         if diagnostic.kind == "step":
             parts.append(self.frame_digest(number - 1))
         if "companion" in diagnostic.needs:
@@ -109,6 +110,18 @@ class Stored:
             at = self.companion._number_at(float(self.times[number]))
             parts += [self.companion.digest, self.companion.frame_digest(at)]
         return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def _formula(function: Any) -> str:
+    """Of a user's function: its code, what it calls, and the arrays among its globals and in its closure."""
+    digest = hashlib.sha256(fingerprint(function).encode())
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    around = [function.__globals__.get(name) for name in names] if names else []
+    around += [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    for value in around:
+        if isinstance(value, np.ndarray):
+            feed(digest, "array", value)
+    return digest.hexdigest()
 
 
 def _feed_state(digest: Any, state: State) -> None:
@@ -132,6 +145,10 @@ def _flow(run: Trajectory, data: Dataset | None, without: str) -> tuple[Gradient
     if data is None:
         return None, without
     kind = settings["functional"]["kind"]
+    try:
+        backends.check(settings["backend"], settings["dtype"])
+    except ValueError:  # the run was made on a device that this machine lacks
+        settings = {**settings, "backend": "cpu"}
     try:
         if kind not in FUNCTIONALS:
             return GradientFlow.from_dict(settings, data.x, data.y), ""
