@@ -16,6 +16,7 @@ __all__ = [
     "fits",
     "kernel_limits",
     "lazy_vs_mean_field",
+    "phase_diagram",
     "random_features",
     "scaling_exponents",
 ]
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from . import fits as fits
     from . import kernel_limits as kernel_limits
     from . import lazy_vs_mean_field as lazy_vs_mean_field
+    from . import phase_diagram as phase_diagram
     from . import random_features as random_features
     from . import scaling_exponents as scaling_exponents
     from .fits import fit_exponent as fit_exponent

@@ -54,7 +54,7 @@ def critical_point(gamma: Any, m: Any, values: Any, level: float = 0.95, resampl
     over seeds is collapsed. No exponent ν: a variable m^(γ - γ_c) leaves none to choose. Networks of one seed share their
     first neurons, so the bootstrap draws whole seeds; its percentiles are widened for few seeds to Student's t (Hesterberg
     2015, as in fits.fit_exponent). One seed: no error, no interval (NaN).
-    Raises ValueError for wrong shapes, and where the spread is least at an end of the gammas: γ_c is not between them.
+    Raises ValueError for wrong shapes, and where fewer than two of the gammas lie on each side of γ_c.
     """
     gamma, logs, values = np.asarray(gamma, float), np.log(np.asarray(m, float)), np.asarray(values, float)
     if values.ndim != 3 or values.shape[1:] != (len(logs), len(gamma)) or len(logs) < 2 or len(gamma) < 4:
@@ -66,9 +66,11 @@ def critical_point(gamma: Any, m: Any, values: Any, level: float = 0.95, resampl
         raise ValueError("gamma and m must rise, and values must be finite.")
     seeds, mean = len(values), values.mean(axis=0)
     best, left = _least(gamma, logs, mean)
-    if best in (gamma[0], gamma[-1]):
-        ends = f"{gamma[0]:g} and {gamma[-1]:g}"
-        raise ValueError(f"the curves collapse best with γ_c at the end {best:g} of the gammas: it is not between {ends}.")
+    if not gamma[1] <= best <= gamma[-2]:
+        raise ValueError(
+            f"the curves collapse best with γ_c = {best:g}, at an end of the gammas {gamma[0]:g} … {gamma[-1]:g}: "
+            "two of them must lie on each side of γ_c."
+        )
     local = tuple(_least(gamma, logs[i : i + 2], mean[i : i + 2])[0] for i in range(len(logs) - 1))
     error = low = high = float("nan")
     if seeds > 1:

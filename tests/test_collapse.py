@@ -51,7 +51,7 @@ def test_the_interval_holds_the_true_value_and_has_a_level():
 
 def test_curves_that_do_not_cross_have_no_critical_point():
     """γ_c = 2 lies beyond the gammas."""
-    with pytest.raises(ValueError, match=r"at the end 1\.2 of the gammas: it is not between 0\.8 and 1\.2"):
+    with pytest.raises(ValueError, match=r"γ_c = 1\.2, at an end of the gammas 0\.8 … 1\.2"):
         critical_point(GAMMA, M, curves(2.0))
 
 
