@@ -71,7 +71,7 @@ def kernel_change(
     sort = sort or usual_sort(x)
     order = order_of(before, x, labels, sort)
     if axes is None:
-        axes = plt.figure(figsize=(8.6, 4.6), layout="constrained").subplots(1, 2)
+        axes = plt.figure(figsize=(8.6, 4.8), layout="compressed").subplots(1, 2)
     left, right = axes
     verdicts = (
         f"{scaling_text(run)}; {len(x)} samples{_aligned(before, labels)}.",
