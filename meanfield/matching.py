@@ -43,6 +43,13 @@ class Matching:
         return x, y if self.twin is None else np.where(self.flipped[:, None], y * self.twin, y)
 
     @property
+    def plan(self) -> Any:
+        """The plan as a sparse matrix (m, m'), scipy.sparse.coo_array: entry (i, j) is the mass that goes from i to j."""
+        from scipy.sparse import coo_array
+
+        return coo_array((self.mass, (self.i, self.j)), shape=(self.first.m, self.second.m))
+
+    @property
     def lengths(self) -> np.ndarray:
         """How far apart the two neurons of each pair are, (pairs,)."""
         x, y = self.ends
@@ -231,7 +238,10 @@ def _end(measure: Any, name: str, network: Network | None, stack: ExitStack) -> 
     if not isinstance(measure, Trajectory):
         raise TypeError(f"{name} must be an mf.State, an mf.Trajectory or the path of a run; got {type(measure).__name__}.")
     own = None
-    if measure.config.get("network"):
-        given = network.sigma if network and network.sigma.name == measure.config["network"]["activation"] else None
-        own = Network.from_dict(measure.config["network"], given) if given else measure.network
+    if settings := measure.config.get("network"):
+        if network is not None and network.sigma.name != settings["activation"]:
+            raise ValueError(
+                f"{measure.path} has the activation {settings['activation']!r}; network= has {network.sigma.name!r}."
+            )
+        own = Network.from_dict(settings, network.sigma if network else None)
     return measure[-1] if len(measure) else measure.start, own

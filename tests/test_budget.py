@@ -54,6 +54,14 @@ def test_so_they_do_for_every_loss_method_and_precision(h5_path, activation, set
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_what_slides_along_a_kink_of_the_loss_is_said_to_miss_more_than_predicted(h5_path, activation):
+    """Hinge at yf = 1: ℓ' jumps where f comes to rest. The parts still sum to the change within some errors; the text says so."""
+    found = ntk.budget(trained(h5_path, activation, 0.5, loss="hinge", dt=0.05, t_end=10.0))
+    assert (found.residual <= 10 * found.error).all()
+    assert ("more than the" in str(found)) == (found.residual[-1] > found.error[-1])
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("gamma", [0.5, 1.0])
 def test_each_part_is_within_the_error_of_what_many_frames_find(h5_path, activation, gamma):
     """The same run, dt = 0.02, seen in 151 frames, in 11 evenly spaced ones and in 15 log-spaced ones; the errors of both add."""

@@ -72,6 +72,8 @@ def test_masses_are_split_as_the_hungarian_method_splits_their_units(rng, twin):
     assert len(found.i) <= 12 + 9 - 1
     np.testing.assert_allclose(np.bincount(found.i, found.mass), p.mass, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.bincount(found.j, found.mass), q.mass, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.plan.sum(axis=1), p.mass, rtol=0, atol=1e-12)
+    assert found.plan.shape == (12, 9)
     with pytest.raises(ValueError, match="the plan is no permutation"):
         _ = found.permutation
 
@@ -142,6 +144,16 @@ def test_runs_are_matched_by_their_last_frames_with_the_activation_of_their_file
         assert start.same > 0.9 and start.distance <= mf.displacement(start.first, start.second) * (1 + 1e-12)
 
 
+def test_an_activation_written_by_the_user_is_handed_in(tmp_path):
+    cube = mf.Activation("cube", lambda z: z * z * z, lambda z: 3.0 * z * z, homogeneity=3.0)
+    run(tmp_path / "cube.h5", 1.0, 10, activation=cube)
+    with pytest.raises(ValueError, match="unknown activation 'cube'"):
+        mf.match(tmp_path / "cube.h5", tmp_path / "cube.h5")
+    found = mf.match(tmp_path / "cube.h5", tmp_path / "cube.h5", network=mf.Network(cube))
+    assert found.distance == 0.0 and found.same == 1.0
+    np.testing.assert_allclose((found.first.theta[:, 1:] ** 2).sum(axis=1), 3 * found.first.a[:, 0] ** 2, rtol=1e-12)
+
+
 def test_in_output_units_the_mean_of_the_features_is_f(tmp_path):
     """Weights of γ = 1/2 at two widths differ by what s multiplies; times s they are measures of one function, f = ∫φ dμ."""
     paths = [run(tmp_path / f"{m}.h5", 0.5, m) for m in (20, 30)]
@@ -192,6 +204,8 @@ def test_what_does_not_fit_is_refused_with_what_to_do(rng, tmp_path):
         mf.interpolate(p, q, [1.5])
     with pytest.raises(ValueError, match="apply needs a State of the second network"):
         mf.match(p, q, canonical=False).apply(cloud(rng, 5))
+    with pytest.raises(ValueError, match="has the activation 'relu'; network= has 'tanh'"):
+        mf.match(tmp_path / "a.h5", p, network=mf.Network("tanh"))
     wide = cloud(rng, 5001)
     with pytest.raises(ValueError, match="take narrower networks"):
         mf.match(wide, wide, network=mf.Network("tanh"))
