@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import config as settings
 from . import convergence, experiment, planning, refinement, runs
 from .experiment import Experiment
-from .phase_measures import Row, measure, point, table
+from .phase_measures import Row, expected_slope, measure, point, table
 
 if TYPE_CHECKING:
     from .figures import Figure
@@ -202,8 +202,11 @@ def figure(results: Results) -> Figure:
 
 def plan(config: Config, out: Path) -> str:
     """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
-    grid = itertools.product(config.plane.gammas, config.plane.primes)
-    jobs = [*plane_jobs(config, out, grid), *other_jobs(config, out)]
+    plane = config.plane
+    expected = refinement.refine(
+        lambda at: [expected_slope(*point) for point in at], plane.gammas, plane.primes, plane.levels, plane.jump
+    )
+    jobs = [*plane_jobs(config, out, expected), *other_jobs(config, out)]
     planned = []
     for kind in ("plane", "scan", "scale"):
         chosen = [job for job in jobs if job[0].name.startswith(f"{kind}_")]
@@ -216,7 +219,7 @@ def plan(config: Config, out: Path) -> str:
             t_end=max(ends), steps=math.ceil(np.mean(steps)), frames=4, dtype="float64",
             compiled=narrow[0].flow.on_device(narrow[0].start).backend.compiled(),
         ))  # fmt: skip
-    note = "runs that have not converged by then go on, for twice the time; a refined plane has more points"
+    note = f"runs above {config.tol:g} of their first loss by then go on, for twice the time; the plane refined as theory expects"
     return f"{QUESTION}\n\n{planning.describe(planned, out, 0.0)}\n{note}\nsettings {settings.digest(config)}"
 
 

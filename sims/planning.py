@@ -14,6 +14,7 @@ import meanfield as mf
 from meanfield import tangent
 
 RUN_SECONDS = 0.12  # opening, publishing and measuring a small run
+STEP_SECONDS = 2e-4  # of any step of RK4, however small
 COMPILE_SECONDS = 15.0
 START_BYTES = 4e8  # the process with its libraries
 FILE_BYTES = 6e4  # of a run, besides particles and data
@@ -59,7 +60,7 @@ def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
         n, d = job.data.n, job.data.d
         for m in job.widths:
             flops = (4 * job.steps + 2) * n * m * (4.0 * d + 40.0) + 8.0 * n**2 * m
-            total += flops / rate[job.dtype] + RUN_SECONDS + min(w2_seconds, 1e-8 * m**2.3)
+            total += flops / rate[job.dtype] + job.steps * STEP_SECONDS + RUN_SECONDS + min(w2_seconds, 1e-8 * m**2.3)
     return total
 
 
