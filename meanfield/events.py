@@ -112,7 +112,7 @@ class Events:
 class Watch:
     """Events of one run: its probe, and the last sampling, which is all that a checkpoint has to keep."""
 
-    def __init__(self, events: Events, flow: GradientFlow, state: State) -> None:
+    def __init__(self, events: Events, flow: GradientFlow, state: State, path: Path | None = None) -> None:
         self.events = events
         x = flow.functional.x[: patterns.WORD] if events.probe is None else check_inputs(events.probe, state.dim)
         self._mortal = mortal(flow.network.sigma)
@@ -121,6 +121,7 @@ class Watch:
         )
         self._counted = [kind for kind in KINDS if self._mortal or kind not in ("death", "revival")]
         self._last: patterns.Sampling | None = None
+        events.begin(path)
 
     def memory(self) -> dict[str, np.ndarray]:
         return {} if self._last is None else self._last._asdict()

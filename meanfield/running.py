@@ -50,7 +50,7 @@ class Run:
         for item in series:
             if item.function is None and item.name not in ALONG and (why := needs.reason(recordable(item.name), self.problem)):
                 raise ValueError(f"series {item.name!r} cannot be recorded in this run: {why}.")
-        self.watch = Watch(events, flow, state) if events else None
+        self.watch = Watch(events, flow, state, recorder.path if recorder else None) if events else None
         self.last_frame: tuple[int, float] | None = None
         self._warned: set[str] = set()
         self._plan(self.march.span, {})
@@ -91,8 +91,6 @@ class Run:
     def go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
         """March to the end. memory: that of a checkpoint to go on from."""
         march = self.march
-        if self.watch is not None:
-            self.watch.events.begin(self.recorder.path if self.recorder else None)
         if memory is not None:
             self._restore(memory)
         self._announce()

@@ -298,7 +298,7 @@ def best_assignment(theta, theta2, twin=None):
 
 
 def centred_alignment(H, y):
-    """⟨CHC, yyᵀ⟩/(‖CHC‖ ‖yyᵀ‖) of H (n, n) or (n, n, K, K) with y (n, K): C takes the mean over samples out; Frobenius, entry by entry."""
+    """⟨CHC, yyᵀ⟩/(‖CHC‖ ‖yyᵀ‖), Frobenius, entry by entry: H (n, n) or (n, n, K, K), y (n, K), C takes the means out."""
     n = len(y)
     H = H[:, :, None, None] if H.ndim == 2 else H
     shared = H.shape[2] == 1 and y.shape[1] > 1  # one kernel for all outputs
@@ -365,3 +365,47 @@ def margins(f, y):
     if y.ndim == 2:
         return [float(y[i, c]) * float(f[i, c]) for i in range(len(y)) for c in range(y.shape[1])]
     return [float(f[i, y[i]]) - max(float(f[i, c]) for c in range(f.shape[1]) if c != y[i]) for i in range(len(y))]
+
+
+def active_samples(state, k, x):
+    """The set of samples with z = b + w_0 x_0 + … > 0, summed in this order in the dtype of θ."""
+    T = state.theta.dtype.type
+    found = set()
+    for i, x_i in enumerate(x):
+        z = state.b[k]
+        for w_j, x_j in zip(state.w[k], x_i, strict=True):
+            z = T(z + T(w_j * T(x_j)))
+        if z > 0:
+            found.add(i)
+    return found
+
+
+def angle(state, k, other):
+    """Degrees between (w_k, b_k) and that of another neuron, from the chord of the unit vectors; NaN for a zero vector."""
+    units = []
+    for index in (k, other):
+        v = [float(value) for value in state.theta[index, state.outputs :]]
+        length = sum(value * value for value in v) ** 0.5
+        if length == 0:
+            return float("nan")
+        units.append([value / length for value in v])
+    chord = sum((p - q) ** 2 for p, q in zip(*units, strict=True)) ** 0.5
+    return float(np.degrees(2 * np.arcsin(min(1.0, chord / 2))))
+
+
+def events(states, x, degrees, tracked, mortal):
+    """What mf.Events lists for samplings at these states: (step, time, kind, neuron, other, value), in this order."""
+    rows, before = [], None
+    for state in states:
+        pairs = [(k, j) for k in range(min(tracked, state.m)) for j in range(k + 1, min(tracked, state.m))]
+        angles = {pair: angle(state, *pair) for pair in pairs}
+        now = [active_samples(state, k, x) for k in range(state.m)], {pair for pair in pairs if angles[pair] <= degrees}
+        if before is not None:
+            found = [("flip", k, i, float(i in now[0][k])) for k in range(state.m) for i in sorted(now[0][k] ^ before[0][k])]
+            for kind, then, after in (("death", before[0], now[0]), ("revival", now[0], before[0])):
+                found += [(kind, k, -1, float(len(then[k]))) for k in range(state.m) if mortal and then[k] and not after[k]]
+            found += [("merge", *pair, angles[pair]) for pair in sorted(now[1] - before[1])]
+            found += [("split", *pair, angles[pair]) for pair in sorted(before[1] - now[1])]
+            rows += [(state.step, state.t, *row) for row in found]
+        before = now
+    return rows
