@@ -103,7 +103,8 @@ class Recorder:
 class Series:
     """One scalar on its own schedule, kept in .steps .times .values and in the run's file where there is a Recorder.
 
-    function(flow, state) -> scalar; without it, name is one of MEASURES:
+    function(flow, state) -> scalar; without it, name is one of MEASURES, or a registered diagnostic of one moment, such as
+    kernel_drift, sign_flips or test_error, the same bits as mf.diagnose gives after the run:
     energy F = R/s² + ∫r dμ; risk R; regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length travelled;
     displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and infinite ones;
     energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); balance_defect the largest change of

@@ -404,6 +404,9 @@ def test_a_registration_says_what_is_missing():
     def three(frame, previous, more):
         """Too many."""
 
+    def reserved(frame, *, flow=None):
+        """A name that is taken."""
+
     def required(frame, *, factor):
         """No default."""
 
@@ -417,6 +420,7 @@ def test_a_registration_says_what_is_missing():
         (documented, {"unit": "1", "needs": ("dta",)}, "needs 'dta', which nobody provides. Did you mean 'data'"),
         (documented, {"unit": "1", "version": 0}, "version must be an integer >= 1; got 0"),
         (three, {"unit": "1"}, "diagnostic 'three' must take \\(frame\\) or \\(frame, previous\\)"),
+        (reserved, {"unit": "1"}, "'flow' is an argument of mf.diagnose itself"),
         (required, {"unit": "1"}, "each keyword-only argument needs a default"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
@@ -437,6 +441,13 @@ def test_a_function_that_returns_no_scalar_or_fails_says_where(path, monkeypatch
         """Divides by zero."""
         return 1 / 0
 
+    @mf.register_diagnostic(unit="1", of=("displacement_step",))
+    def short(step):
+        """Too few values."""
+        return step.values[1:]
+
+    with pytest.raises(ValueError, match=r"'short' must return one value for each of the 3 moments of 'displacement_step'"):
+        mf.diagnose(path, ["short"])
     with pytest.raises(ValueError, match=r"diagnostic 'vector' must return a scalar; got shape \(10,\)"):
         mf.diagnose(path, ["vector"])
     with pytest.raises(ZeroDivisionError) as error:

@@ -55,6 +55,21 @@ def test_all_diagnostics_of_one_moment_are_the_same_bits_during_the_run_and_afte
             np.testing.assert_array_equal(recorded.values[at], mf.diagnose(h5_path, [name])[name].values, err_msg=name)
 
 
+def test_recording_diagnostics_leaves_the_particles_as_they_would_be(tmp_path):
+    """They look and change nothing: all particles and the standard series of two runs are the same, with dt="auto" too."""
+    for number, settings in enumerate(({"dt": 0.2}, {"dt": "auto"}, {"method": mf.Adaptive(rtol=1e-4)})):
+        made = problem("real", "tanh", d=12 if number == 1 else 3)
+        plain = record(tmp_path / f"plain{number}.h5", made, **settings)
+        names = ["kernel_drift", "test_risk", "speed", "energy", "sign_flips"]
+        watched = record(
+            tmp_path / f"watched{number}.h5", made, series=[mf.Series(name, mf.every(1)) for name in names], **settings
+        )
+        with mf.Trajectory(plain) as a, mf.Trajectory(watched) as b:
+            assert all(np.array_equal(one.theta, two.theta) for one, two in zip(a, b, strict=True))
+            for name in set(MEASURES) & set(a.series_names) - {"energy"}:
+                assert np.array_equal(a.series(name).values, b.series(name).values), name
+
+
 def test_the_step_dt_auto_leaves_the_same_bits(h5_path):
     """There the energy comes out of the step control and not out of the frame."""
     record(h5_path, problem("real", "tanh", m=70), method=mf.RK4, dt="auto", steps=9, every=3)

@@ -117,9 +117,17 @@ def _curve(name: str, stored: Stored, values: Values) -> Curve | Bounds:
         return Curve(stored.steps, stored.times, stored.at_frames(name.removeprefix(RECORDED)))  # type: ignore[arg-type]
     diagnostic = registry.get(name)
     if diagnostic.kind == "curve":
-        made = diagnostic.function(*(_curve(part, stored, values) for part in diagnostic.of))
-        clock = stored.steps, stored.times
-        return Bounds(*clock, *made) if diagnostic.interval else Curve(*clock, np.asarray(made, dtype=np.float64))
+        parts = [_curve(part, stored, values) for part in diagnostic.of]
+        made, clock = diagnostic.function(*parts), parts[0][:2]
+        if diagnostic.interval:
+            return Bounds(*clock, *made)
+        curve = Curve(*clock, np.asarray(made, dtype=np.float64))
+        if curve.values.shape != curve.steps.shape:
+            raise ValueError(
+                f"diagnostic {name!r} must return one value for each of the {len(curve.steps)} moments of {diagnostic.of[0]!r}; "
+                f"got shape {curve.values.shape}."
+            )
+        return curve
     numbers = sorted(values[name])
     clock = stored.steps[numbers], stored.times[numbers]
     rows = [values[name][number] for number in numbers]

@@ -130,7 +130,7 @@ class Frame:
     def y(self) -> np.ndarray:
         return self.flow.functional.y
 
-    @property
+    @cached_property
     def finite(self) -> bool:
         return bool(np.isfinite(self.state.theta).all())
 

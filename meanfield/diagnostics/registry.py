@@ -7,12 +7,13 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from ..nearest import hint
 
 BUILT_IN = ("measures", "movement", "kernels", "patterns", "directions", "errors")  # modules that register when first asked for
+RESERVED = {"run", "names", "flow", "companion", "workers", "progress"}
 OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
     "neurons", "flow", "network", "kernel", "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
@@ -85,7 +86,9 @@ def register_diagnostic(
     (frames,) from the named tuples (steps, times, values) of other diagnostics, "recorded:name" for a series of the file.
     A frame has .state .start .flow .x .y .predictions .velocity .kernel(samples): see diagnostics/frame.py. Keyword-only
     arguments are parameters, settable in mf.diagnose.
-    unit: "1" for numbers without one. needs: what must be there, else the diagnostic is said to be unavailable: see NEEDS.
+    unit: "1" for numbers without one. needs: what must be there, else the diagnostic is said to be unavailable, with the reason:
+    neurons (outputs K >= 1), flow, network (of neurons, not linearised), kernel, data (training samples), residual, labels (signs
+    or classes), varied labels, test, test labels, homogeneous (σ), balance, kink (σ), equal masses, companion, recorded path.
     version: raise it when the function changes, so that stored values are not used. interval: returns (lower, upper, method
     of the lower, method of the upper). finite=False: call it for θ with NaN too; otherwise the value is NaN there.
     A later function of the same name takes its place; built-in names are taken.
@@ -124,6 +127,8 @@ def add(diagnostic: Diagnostic) -> None:
         raise TypeError(f"diagnostic {name!r} must take (frame) or (frame, previous); parameters are keyword-only arguments.")
     if any(default is inspect.Parameter.empty for default in diagnostic.parameters.values()):
         raise TypeError(f"diagnostic {name!r}: each keyword-only argument needs a default.")
+    if taken := sorted(RESERVED & set(diagnostic.parameters)):
+        raise ValueError(f"diagnostic {name!r}: {taken[0]!r} is an argument of mf.diagnose itself; call the parameter otherwise.")
     if not diagnostic.own:
         _load_own()
         if (name in _TABLE and _TABLE[name].own) or name in OF_NTK:
@@ -160,6 +165,7 @@ def names() -> list[str]:
     return sorted(_TABLE, key=rank)
 
 
+@cache
 def _load_own() -> None:
     for module in BUILT_IN:
         importlib.import_module(f".{module}", __package__)

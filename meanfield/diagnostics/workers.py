@@ -32,7 +32,12 @@ def spread(job: Any, tasks: Sequence[Any], count: int) -> Iterator[Any]:
         "PYTHONPATH": os.pathsep.join(item or os.getcwd() for item in sys.path),
     }
     command = [sys.executable, "-c", PROGRAM]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) for _ in range(count)]
+    processes = [
+        subprocess.Popen(  # in a session of its own: an interruption of this process is not theirs, they are killed by it
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+        )
+        for _ in range(count)
+    ]
     idle: SimpleQueue[subprocess.Popen] = SimpleQueue()
 
     def ask(task: Any) -> Any:
