@@ -104,8 +104,10 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
 
     Quadrature: f between frames by its values and its exact rates there (Hermite, O(h⁴)), H by a cubic through the frames
     around. `error`: the same from every second frame, differences of each part added up in absolute value, and rounding.
-    What happens between frames and leaves no trace in them is not seen: record log_spaced frames, or more of them, until the
-    error is as small as you need. O(frames m n n' K²) time; one kernel of one frame in memory at a time.
+    What happens between frames and leaves no trace in them is not seen: record more of them until the error is as small as
+    you need. ReLU neurons that slide along a kink (⟨w, x_i⟩ + b = 0) chatter across it, and a frame shows one side: where most
+    weight rests on kinks, as at γ = 1 in one dimension after a while, an error of some per cent stays, and is reported.
+    O(frames m n n' K²) time; one kernel of one frame in memory at a time.
     Raises ValueError for other functionals, for noise and reaction, under three frames, and runs that ended in NaN.
     """
     if not isinstance(run, Trajectory):
