@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import tangent
+from .diagnostics.errors import wrong
+from .diagnostics.kernels import SAMPLES as KERNEL_SAMPLES
+from .diagnostics.needs import are_labels
 from .flow import GradientFlow
 from .functionals.risk import EmpiricalRisk
 from .network import Network
@@ -20,7 +23,6 @@ from .trajectory import Trajectory
 from .w2_bounds import Interval
 from .wasserstein import displacement, w2_interval
 
-KERNEL_SAMPLES = 256  # the first samples of x carry the drift of the kernel
 KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
 
 
@@ -132,15 +134,8 @@ def _errors(settings: dict[str, Any], network: Network, data: Any, end: State) -
         risk = EmpiricalRisk(network, x, y, functional["loss"], functional["reduction"])
         backend = "cpu" if settings["backend"] == "cpu" else "auto"  # a file made on a GPU is read anywhere
         f = GradientFlow(risk, backend=backend, dtype=settings["dtype"]).predict(end)
-        found[f"{kind} risk"], found[f"{kind} error"] = risk.value(f), _wrong(risk.y, f)
+        found[f"{kind} risk"], found[f"{kind} error"] = risk.value(f), wrong(risk.y, f) if are_labels(risk.y) else None
     return {name: found[name] for name in ("train risk", "test risk", "train error", "test error")}
-
-
-def _wrong(y: np.ndarray, f: np.ndarray) -> float | None:
-    """Share of wrong classes, or of wrong signs; None for real targets."""
-    if y.dtype.kind == "i":
-        return float(np.mean(f.argmax(axis=1) != y))
-    return float(np.mean(np.where(f >= 0, 1.0, -1.0) != y)) if np.all(np.abs(y) == 1.0) else None
 
 
 def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval | None:

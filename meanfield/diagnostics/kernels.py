@@ -10,7 +10,7 @@ import numpy as np
 from .frame import Frame
 from .registry import register_diagnostic
 
-SAMPLES = 256
+SAMPLES = 256  # the first samples of x carry the kernel unless another number is asked for
 
 
 def drift(H0: np.ndarray, Ht: np.ndarray) -> float:

@@ -73,7 +73,8 @@ def _residual(problem: Problem) -> str:
     return "" if known else f"a {type(problem.flow.functional).__name__} has no residual on samples"
 
 
-def _are_labels(y: np.ndarray | None) -> bool:
+def are_labels(y: np.ndarray | None) -> bool:
+    """Whether y holds integer classes, or signs -1 and +1."""
     return y is not None and (y.dtype.kind == "i" or bool(np.all(np.abs(y) == 1.0)))
 
 
@@ -81,7 +82,7 @@ def _labels(problem: Problem) -> str:
     if found := _data(problem):
         return found
     assert problem.flow is not None
-    return "" if _are_labels(problem.flow.functional.y) else "y holds real targets, neither classes nor signs -1 and +1"
+    return "" if are_labels(problem.flow.functional.y) else "y holds real targets, neither classes nor signs -1 and +1"
 
 
 def _varied(problem: Problem) -> str:
@@ -99,7 +100,7 @@ def _test_labels(problem: Problem) -> str:
     if found := _test(problem) or _labels(problem):
         return found
     assert problem.test is not None
-    return "" if _are_labels(problem.test.y) else "the test set holds real targets, neither classes nor signs -1 and +1"
+    return "" if are_labels(problem.test.y) else "the test set holds real targets, neither classes nor signs -1 and +1"
 
 
 def _homogeneous(problem: Problem) -> str:
