@@ -68,8 +68,8 @@ def tidy(sweep: SweepFolder, lease_seconds: float) -> None:
         if folder.name.split(".")[0] in there:
             clear(folder)
     for path in sweep.leases.iterdir():
-        if path.name in there and (lease := leases.claim(path, lease_seconds)):
-            lease.release()
+        if path.name in there:  # whoever holds it still has nothing to win
+            path.unlink(missing_ok=True)
     leases.remove_remains(sweep.leases, 10 * lease_seconds)
 
 

@@ -41,6 +41,9 @@ HOMES = {
     "sklearn": ("meanfield/bundled.py",),
     "xarray": ("meanfield/labelled.py",),
     "jax": (),
+    "xarray": ("sims/sweep_index.py",),
+    "h5netcdf": ("sims/sweep_index.py",),
+    "submitit": ("sims/submission.py",),
 }
 
 MAY_IMPORT = {"meanfield": {"meanfield"}, "ntk": {"meanfield", "ntk"}, "sims": {"meanfield", "ntk", "sims"}}

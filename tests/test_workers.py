@@ -306,7 +306,7 @@ def until(condition, process=None):
 def under_fire(sweep, kills, chance):
     """Two supervisors of two workers each, as on two machines; `kills` workers are killed (SIGKILL) while they hold a lease.
 
-    Each kill comes at a random instant up to 0.15 s after its victim was seen with a lease: while it computes, publishes,
+    Each kill comes at a random instant up to 0.1 s after its victim was seen with a lease: while it computes, publishes,
     clears up, or has the next run. Returns the inode of each run's file when it was first seen.
     """
     processes, inodes = [command(sweep, "--workers", "2", "--lease-seconds", "1") for _ in range(2)], {}
@@ -323,8 +323,8 @@ def under_fire(sweep, kills, chance):
             holder for path in sweep.leases.glob("[0-9a-f]*") if (holder := leases.look(path)) and holder.pid and not holder.stale
         ]
         alive = [holder.pid for holder in held if os.path.exists(f"/proc/{holder.pid}")] if os.path.exists("/proc") else []
-        if killed < kills and alive and chance.random() < 0.3:
-            time.sleep(chance.uniform(0.0, 0.15))
+        if killed < kills and alive and chance.random() < 0.5:
+            time.sleep(chance.uniform(0.0, 0.1))
             try:
                 os.kill(chance.choice(alive), signal.SIGKILL)
                 killed += 1
