@@ -9,9 +9,8 @@ import numpy as np
 
 import meanfield as mf
 
-from . import collapse, figures, runs
+from . import collapse_panels, figures, runs
 from .figures import Figure
-from .fits import ExponentFit, fit_or_refuse
 from .phase_measures import Point, Row, distance_to_critical_line, expected_slope, points
 from .refinement import zero_line
 
@@ -33,8 +32,8 @@ def page(results: Results) -> Figure:
         _draw_order(axes[0, 0, 1], plane, max(row.m for row in results.of("plane")))
         _draw_widths(axes[0, 0, 2], results.of("plane"))
         _draw_cut(axes[0, 1, 0], plane, results.of("scan"))
-        _draw_scan(axes[0, 1, 1], results.of("scan"))
-        _draw_scale(axes[0, 1, 2], results.of("scale"))
+        collapse_panels.draw_scan(axes[0, 1, 1], results.of("scan"))
+        collapse_panels.draw_scale(axes[0, 1, 2], results.of("scale"))
         figures.heading(sheet, axes[0, 0, 0], _about(results))
     return sheet
 
@@ -100,22 +99,25 @@ def _draw_widths(ax: Any, rows: Sequence[Row]) -> None:
     worst, gamma = max(misses)
     figures.panel(
         ax, f"Relative change against width, γ′ = {figures.fraction(prime)}",
-        f"Slopes within {worst:.3f} of theory's, the worst at γ = {figures.fraction(gamma)}.",
+        f"Slopes within {worst:.3f} of theory's, the worst at γ = {figures.fraction(gamma)}. ‖·‖ over all w and b.",
     )  # fmt: skip
 
 
 def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
     """Slopes with their 95 % intervals along γ' = 0, from the plane and from the scan, over theory's."""
     prime = min({at.gamma_prime for at in plane}, key=abs)
-    sets = [("plane", [at for at in plane if at.gamma_prime == prime])]
-    widths = sorted({row.m for row in scan})
-    if len(widths) > 2 and prime == 0:
-        sets.append((f"scan, m = {widths[0]} … {widths[-1]}", points(scan)))
-    grid = np.linspace(sets[0][1][0].gamma, sets[0][1][-1].gamma, 201)
+    sets = [[at for at in plane if at.gamma_prime == prime]]
+    if prime == 0:
+        sets.append(points(scan))
+    grid = np.linspace(sets[0][0].gamma, sets[0][-1].gamma, 201)
     ax.plot(grid, [expected_slope(gamma, prime) for gamma in grid], color="0.8", linewidth=6, zorder=0, label="theory, m → ∞")
-    worst, inside, total = 0.0, 0, 0
-    for number, (name, chosen) in enumerate(sets):
+    worst, inside, total, critical = 0.0, 0, 0, ""
+    for number, chosen in enumerate(sets):
         fitted: list[Any] = [at for at in chosen if np.isfinite(at.slope)]
+        if not fitted:
+            continue
+        fit = fitted[0].fit
+        name = f"m = {fit.widths[0]:g} … {fit.widths[-1]:g}, seeds: {fit.seeds}"
         x, y = np.array([at.gamma for at in fitted]), np.array([at.slope for at in fitted])
         ends = np.array([(at.slope - at.fit.low, at.fit.high - at.slope) for at in fitted])
         told = all(at.fit.dof > 1 for at in fitted)  # the interval of two seeds is too wide to say anything
@@ -127,76 +129,29 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
         if told:
             inside += sum(at.fit.agrees(expected_slope(at.gamma, prime), 0.05) for at in fitted)
             total += len(fitted)
+            critical = "".join(f"; at γ = 1 it is {at.fit.short}" for at in fitted if at.gamma == 1)
+    if prime == 0:
+        _draw_drift(ax, scan)
     reach = np.array([expected_slope(gamma, prime) for gamma in grid])
-    ax.set_ylim(reach.min() - 0.25, reach.max() + 0.25)
+    ax.set_ylim(reach.min() - 0.15, reach.max() + 0.45)
     ax.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     ax.set_xlabel("γ")
     ax.set_ylabel("slope against log m")
     ax.legend(loc="upper left")
     agree = f"; {inside} of {total} agree within 0.05 plus their 95 % intervals (bars)" if total else ""
     title = f"The exponent across the transition, γ′ = {figures.fraction(prime)}"
-    figures.panel(ax, title, f"At most {worst:.2f} off theory{agree}.")
+    figures.panel(ax, title, f"‖Δw‖/‖w(0)‖: at most {worst:.2f} off theory{agree}{critical}.")
 
 
-def _draw_scan(ax: Any, rows: Sequence[Row]) -> None:
-    gammas, widths, values = _log_changes(rows)
-    try:
-        found: collapse.CriticalPoint | None = collapse.critical_point(gammas, widths, values)
-    except ValueError:  # no crossing between the gammas
-        found = None
-    raw = ax.inset_axes((0.1, 0.62, 0.36, 0.34))
-    centre = found.value if found else 1.0
-    curves = [
-        figures.Curve(f"m = {m:g}", (gammas - centre) * np.log(m), np.exp(values[:, number]), number)
-        for number, m in enumerate(widths)
-    ]
-    figures.lines(ax, curves, "(γ − γ_c) log m", "‖Δw‖ / ‖w(0)‖", log="y", markers=True)
-    _free_ticks(ax)
-    for curve in curves:
-        look = {"color": figures.COLOURS[curve.style % 6], "linestyle": figures.LINES[curve.style % 6]}
-        raw.plot(gammas, curve.values.mean(axis=0), linewidth=1.2, **look)
-    raw.set_yscale("log")
-    raw.tick_params(labelsize=7)
-    raw.set_yticks([])
-    raw.set_yticks([], minor=True)
-    raw.set_xlabel("γ", fontsize=8, labelpad=0)
-    ax.legend(loc="lower right")
-    verdict = "The curves do not cross between these γ."
-    if found:
-        interval = f" ({found.level:.0%}: {found.low:.3f} … {found.high:.3f})" if np.isfinite(found.low) else ""
-        verdict = f"One curve for γ_c = {found.value:.3f}{interval}; theory 1. Spread {found.spread:.3f}, "
-        verdict += f"{found.spread_before:.2f} against γ (inset)."
-    figures.panel(ax, "Finite-size scaling at γ′ = 0", verdict)
-
-
-def _draw_scale(ax: Any, rows: Sequence[Row]) -> None:
-    """Relative change and kernel drift against s, and how much better that is than α; exponents of the ends."""
-    widths, spreads = sorted({row.m for row in rows}), []
-    for style, (name, what) in enumerate((("relative_change", "‖Δw‖/‖w(0)‖"), ("kernel_drift", "‖ΔH‖/‖H_0‖"))):
-        tables = [_against_scale([row for row in rows if row.m == m], name) for m in widths]
-        for number, (m, (s, values)) in enumerate(zip(widths, tables, strict=True)):
-            mean = np.exp(np.log(values).mean(axis=0))
-            ax.plot(
-                s, mean, marker=figures.MARKERS[number % 6], color=figures.COLOURS[style], linestyle=figures.LINES[number % 6],
-                markersize=4.5, linewidth=1.1, markerfacecolor="white" if style else None,
-                label=f"{what}, m = {m}" if number == 0 else f"m = {m}",
-            )  # fmt: skip
-        logs = [(np.log(s), np.log(values).mean(axis=0)) for s, values in tables]
-        by_alpha = [(x - 0.5 * np.log(m), y) for (x, y), m in zip(logs, widths, strict=True)]
-        spreads.append((collapse.spread(logs), _spread_or_nan(by_alpha)))
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlabel("s = α √m   (γ = 1/2)")
-    ax.legend(loc="lower left", ncols=2, columnspacing=0.8)
-    low, high = ax.get_ylim()
-    ax.set_ylim(low * (low / high) ** 0.35, high)
-    s, values = _against_scale([row for row in rows if row.m == widths[-1]], "relative_change")
-    ends = [fit_or_refuse(s[chosen], values[:, chosen]) for chosen in (s >= 4, s <= 0.25) if chosen.any()]
-    slopes = [end.short for end in ends if isinstance(end, ExponentFit)]
-    fits = f" s ≥ 4: exponent {slopes[0]}, theory −1; s ≤ ¼: {slopes[1]}, −½." if len(slopes) == 2 else ""
-    left = " and ".join(f"{after:.3f}" for after, _ in spreads)
-    before = " and ".join(f"{value:.2f}" for _, value in spreads)
-    figures.panel(ax, "α and m act through s = α√m alone", f"Spread {left}; against α {before}.{fits}")
+def _draw_drift(ax: Any, scan: Sequence[Row]) -> None:
+    """Exponents of the kernel drift over theory's: first orders cancel in symmetric pairs, 2(γ - 1); H ~ m^(γ - 1) for γ > 1."""
+    gammas = np.array(sorted({row.gamma for row in scan}))
+    ax.plot(gammas, np.where(gammas < 1, 2, 1) * (gammas - 1), color="0.55", linewidth=1.2, linestyle=figures.LINES[1], zorder=0)
+    fits = [runs.exponent([row for row in scan if row.gamma == gamma], "kernel_drift") for gamma in gammas]
+    y = [getattr(fit, "slope", np.nan) for fit in fits]
+    ax.plot(
+        gammas, y, figures.MARKERS[2], color=figures.COLOURS[2], markersize=4.5, fillstyle="none", label="kernel drift, the same"
+    )
 
 
 def _map(ax: Any, plane: Sequence[Point], values: Sequence[float], levels: np.ndarray) -> None:
@@ -224,30 +179,3 @@ def _critical_line(ax: Any, plane: Sequence[Point]) -> None:
 
 def _columns(plane: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([at.gamma for at in plane]), np.array([at.gamma_prime for at in plane])
-
-
-def _log_changes(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(γ, m, log relative change (seeds, widths, gammas)) of the scan."""
-    gammas = sorted({row.gamma for row in rows})
-    tables = [runs.against_width([row for row in rows if row.gamma == gamma], "relative_change") for gamma in gammas]
-    return np.array(gammas), tables[0][0], np.log(np.stack([values for _, values in tables], axis=2))
-
-
-def _against_scale(rows: Sequence[Row], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(s, values (seeds, scales)) of rows of one m."""
-    found = {(row.seed, round(row.scale, 9)): getattr(row, name) for row in rows}
-    seeds, scales = sorted({seed for seed, _ in found}), sorted({scale for _, scale in found})
-    return np.array(scales), np.array([[found[seed, scale] for scale in scales] for seed in seeds])
-
-
-def _spread_or_nan(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    try:
-        return collapse.spread(curves)
-    except ValueError:  # no overlap
-        return float("nan")
-
-
-def _free_ticks(ax: Any) -> None:
-    """Ticks where matplotlib wants them, not at every x."""
-    ax.xaxis.set_major_locator(figures.plt.AutoLocator())
-    ax.xaxis.set_major_formatter(figures.plt.ScalarFormatter())
