@@ -230,7 +230,7 @@ def plot(arguments: Sequence[str]) -> int:
             "paths": figures.paths, "function": figures.function_evolution, "kernel": lambda run: figures.kernel_change(run)[0],
             "ellipse": figures.kernel_ellipse, "phase": figures.phase_portrait, "risk": figures.series,
         }  # fmt: skip
-        for path in figures.save(draw[options.kind](options.file).figure, Path(f"{stem}.png")):
+        for path in figures.save(draw[options.kind](options.file).figure, stem):
             print(path)
 
     return _work(work)

@@ -134,6 +134,12 @@ def test_saved_files_are_the_same_every_time_and_leave_nothing_behind(tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("name", ["run_0.5", "run_0.5.png", "run_0.5.pdf"])
+def test_a_name_with_a_dot_keeps_it_and_no_ending_is_doubled(tmp_path, name):
+    figure = figures.plt.figure()
+    assert figures.save(figure, str(tmp_path / name)) == (tmp_path / "run_0.5.png", tmp_path / "run_0.5.pdf")
+
+
 def test_figures_are_made_without_a_display():
     """In a fresh process without DISPLAY the Agg backend is in use; `from sims import figures` is enough."""
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")

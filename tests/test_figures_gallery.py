@@ -373,3 +373,22 @@ def test_a_teacher_s_directions_are_drawn_where_the_data_have_one(tmp_path):
     rays = np.array([np.ravel(line.get_xydata()[1]) for line in ax.lines])
     teacher = np.array(data.origin["teacher"]["w"])
     np.testing.assert_allclose(rays / np.linalg.norm(rays, axis=1, keepdims=True), teacher, atol=1e-12)
+
+
+def test_of_very_many_frames_evenly_spaced_ones_are_looked_at(runs, monkeypatch):
+    monkeypatch.setattr(sources, "STILL", 3)
+    with mf.Trajectory(runs["line"]) as run:
+        frames, positive = figures.projected(run, np.eye(2), scaled=True)
+        for drawn, k in zip(frames, (0, 2, 5), strict=True):  # 2.5 rounds to even
+            np.testing.assert_array_equal(drawn, planes.weights(run[k], True))
+        np.testing.assert_array_equal(positive, run[-1].a[:, 0] > 0)
+
+
+def test_whole_rows_of_theta_are_seen_in_the_plane_of_their_movement():
+    """Particles of a pairwise energy, outputs = 0: no a, no b to leave out."""
+    theta = np.random.default_rng(0).normal(size=(20, 3))
+    moved = theta + np.outer(np.linspace(-1, 1, 20), [0.0, 0.0, 2.0]) + np.outer(np.cos(np.arange(20)), [0.1, 0.0, 0.0])
+    first, last = mf.State(theta, outputs=0), mf.State(moved, outputs=0)
+    basis = planes.movement(first, last)
+    assert abs(basis[2, 0]) == pytest.approx(1, abs=1e-2) and basis.shape == (3, 2)
+    assert planes.signs(last).all() and figures.runs.sign_names(last) == ("after", "")

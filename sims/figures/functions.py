@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 import meanfield as mf
 
 from .panels import panel
-from .sources import flow_of, milestones, open_run, scaling_text, usable
+from .sources import flow_of, milestones, open_run, scaling_text, some_frames, usable
 from .style import COLOURS, GREY, LINES, ages, axes_or_new, house
 
 
@@ -39,8 +39,8 @@ def function_evolution(
 ) -> Axes:
     """f_t of a run with scalar inputs at several times, from light to dark, over the training data.
 
-    The frames drawn are those nearest to equal parts of the way that f went, Σ ‖f_{t'} - f_t‖ over the recorded frames: few
-    where little happens. flow: the run's own, for functions that a user wrote.
+    The frames drawn are those nearest to equal parts of the way that f went, Σ ‖f_{t'} - f_t‖ over the recorded frames (400 of
+    them, evenly spaced, if there are more): few where little happens. flow: the run's own, for functions that a user wrote.
     """
     run = open_run(run)
     check_scalar(run, "function_evolution")
@@ -49,11 +49,12 @@ def function_evolution(
     flow, last = flow_of(run, flow), usable(run) - 1
     ax = axes_or_new(ax)
     x = inputs(flow, points)
-    f = predictions(run, flow, x, np.arange(last + 1))
+    seen = some_frames(run)
+    f = predictions(run, flow, x, seen)
     draw_data(ax, flow)
     chosen = milestones(f, frames)
     for k, colour in zip(chosen, ages(len(chosen)), strict=True):
-        ax.plot(x, f[k], color=colour, linewidth=2.2 if k == last else 1.4, label=f"t = {run.times[k]:.3g}")
+        ax.plot(x, f[k], color=colour, linewidth=2.2 if k == chosen[-1] else 1.4, label=f"t = {run.times[seen[k]]:.3g}")
     panel(ax, "How the function came about", _fall(run, flow, last), 70)
     ax.legend()
     return ax

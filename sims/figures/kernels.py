@@ -14,7 +14,7 @@ import meanfield as mf
 import ntk
 
 from .panels import panel
-from .sources import milestones, network_of, number, open_run, scaling_text, usable
+from .sources import milestones, network_of, number, open_run, scaling_text, some_frames
 from .style import GREY, LINES, ages, axes_or_new, house
 
 SAMPLES = 256  # the first samples of x are drawn
@@ -102,11 +102,12 @@ def kernel_ellipse(
     run = open_run(run)
     if frames < 2:
         raise ValueError(f"kernel_ellipse draws 2 or more frames; got {frames}.")
-    H, x = pair_kernels(run, pair, np.arange(usable(run)), flow)
+    seen = some_frames(run)
+    H, x = pair_kernels(run, pair, seen, flow)
     ax = axes_or_new(ax)
     chosen = milestones(H, frames)
     for k, colour in zip(chosen, ages(len(chosen)), strict=True):
-        ax.plot(*ellipse(H[k]), color=colour, linewidth=2.2 if k == chosen[-1] else 1.4, label=f"t = {run.times[k]:.3g}")
+        ax.plot(*ellipse(H[k]), color=colour, linewidth=2.2 if k == chosen[-1] else 1.4, label=f"t = {run.times[seen[k]]:.3g}")
     frame_ellipses(ax, H, x)
     (short, long), (short_end, long_end) = (np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0)) for k in (0, -1))
     verdict = f"Half axes √λ from {long:.3g} and {short:.3g} to {long_end:.3g} and {short_end:.3g}; the kernel drifted by "

@@ -9,7 +9,7 @@ import numpy as np
 import meanfield as mf
 from meanfield import activations
 
-from .sources import open_run, usable
+from .sources import open_run, some_frames, usable
 
 
 def homogeneous(run: Any) -> bool:
@@ -60,15 +60,18 @@ def movement(first: mf.State, last: mf.State, scaled: bool = False) -> np.ndarra
     return basis
 
 
-def projected(run: Any, basis: np.ndarray, count: int = 400, scaled: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count` neurons in every frame.
+def projected(
+    run: Any, basis: np.ndarray, count: int = 400, scaled: bool = False, frames: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count` neurons.
 
-    positive: the sign of a (summed over outputs) in the last frame.
+    frames: their numbers; None for all, or of more than 400 as many, evenly spaced. positive: the sign of a (summed over
+    outputs) in the last finite frame.
     """
     run = open_run(run)
-    finite = usable(run)
-    frames = np.stack([weights(run[k], scaled)[:count] @ basis for k in range(finite)])
-    return frames, signs(run[finite - 1])[:count]
+    frames = some_frames(run) if frames is None else frames
+    places = np.stack([weights(run[int(k)], scaled)[:count] @ basis for k in frames])
+    return places, signs(run[usable(run) - 1])[:count]
 
 
 def signs(state: mf.State) -> np.ndarray:

@@ -14,7 +14,7 @@ from meanfield.diagnostics.needs import balanced
 
 from .panels import fit, panel
 from .planes import homogeneous, plane, signs, weights
-from .sources import flow_of, number, open_run, scaling_text, usable
+from .sources import flow_of, number, open_run, scaling_text, some_frames, usable
 from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, house
 
 ARROW = 0.12  # length of the longest arrow, in parts of what the axes show
@@ -58,7 +58,7 @@ def phase_portrait(
             return weights(state, scaled) @ basis
 
         point, arrow = place(state), weight_velocity(state, velocity, scaled) @ basis
-    ways = np.stack([place(run[k])[:count] for k in range(last + 1)], axis=1)
+    ways = np.stack([place(run[int(k)])[:count] for k in some_frames(run)], axis=1)
     ax.add_collection(LineCollection(list(ways), colors=GREY, linewidths=0.7, zorder=1))
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])

@@ -26,7 +26,7 @@ from .kernels import (
 from .panels import fit, panel, particles
 from .planes import homogeneous, plane, projected
 from .runs import sign_names, teacher
-from .sources import flow_of, network_of, open_run, risk_at, scaling_text
+from .sources import flow_of, network_of, open_run, scaling_text
 from .style import COLOURS, GREY, LINES
 
 Draw = Callable[[int], None]
@@ -38,15 +38,15 @@ def paths_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = No
     """Neurons in the plane of `figures.paths`, each with a tail of its last 12 frames; grey where they started."""
     scaled = homogeneous(run)
     basis, xlabel, ylabel = plane(run, scaled)
-    every, positive = projected(run, basis, count, scaled)
-    places, start = every[frames], run[0]
+    places, positive = projected(run, basis, count, scaled, frames)
+    start, moment = run[0], _moments(run)
     first = np.repeat(places[:1], 2, axis=0)
     names = tuple(name.replace("after, ", "") for name in sign_names(start))
     particles(
         ax,
         first,
         positive,
-        float(np.abs(every).max()) or 1.0,
+        float(np.abs(places).max()) or 1.0,
         teacher(run, basis),
         start.m * start.mass[:count],
         (names[0], names[1]),
@@ -58,7 +58,7 @@ def paths_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = No
     points = [item for item in ax.collections if item.get_gid()]
     groups = [positive, ~positive]
     verdict = panel(ax, f"Neurons at {scaling_text(run)}, m = {start.m}", "", WIDTH)
-    fit(ax, every)
+    fit(ax, places)
 
     def draw(k: int) -> None:
         behind = places[max(0, k - TAIL) : k + 1]
@@ -66,7 +66,7 @@ def paths_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = No
             tail.set_segments(list(behind[:, chosen].transpose(1, 0, 2)) if k else [])
             cloud.set_offsets(places[k, chosen])
         state = run[int(frames[k])]
-        verdict.set_text(f"{_moment(run, state.t)}, RMS displacement {mf.displacement(start, state):.3g}")
+        verdict.set_text(f"{moment(state.t)}, RMS displacement {mf.displacement(start, state):.3g}")
 
     return draw
 
@@ -86,10 +86,11 @@ def function_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any =
     ax.set_ylim(low - margin, high + margin)
     ax.legend(loc="best")
     verdict = panel(ax, f"The function at {scaling_text(run)}, m = {run.start.m}", "", WIDTH)
+    moment = _moments(run)
 
     def draw(k: int) -> None:
         line.set_ydata(f[k])
-        verdict.set_text(_moment(run, run.times[int(frames[k])]))
+        verdict.set_text(moment(run.times[int(frames[k])]))
 
     return draw
 
@@ -104,11 +105,12 @@ def kernel_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = N
     colour_bar(image, [ax], H)
     verdict = panel(ax, f"Tangent kernel at {scaling_text(run)}", "", WIDTH)
     size = float(np.linalg.norm(H[0])) or 1.0
+    moment = _moments(run)
 
     def draw(k: int) -> None:
         image.set_data(H[k])
         drift = float(np.linalg.norm(H[k] - H[0])) / size
-        verdict.set_text(f"{_moment(run, run.times[int(frames[k])])}, drift ‖H_t − H_0‖/‖H_0‖ = {drift:.3g}")
+        verdict.set_text(f"{moment(run.times[int(frames[k])])}, drift ‖H_t − H_0‖/‖H_0‖ = {drift:.3g}")
 
     return draw
 
@@ -121,11 +123,12 @@ def ellipse_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = 
     (line,) = ax.plot(*ellipse(H[0]), color=COLOURS[0], linewidth=2.2, label="now")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     verdict = panel(ax, f"Tangent kernel of two samples at {scaling_text(run)}", "", WIDTH)
+    moment = _moments(run)
 
     def draw(k: int) -> None:
         line.set_data(*ellipse(H[k]))
         long, short = np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0.0))[::-1]
-        verdict.set_text(f"{_moment(run, run.times[int(frames[k])])}, half axes √λ = {long:.3g} and {short:.3g}")
+        verdict.set_text(f"{moment(run.times[int(frames[k])])}, half axes √λ = {long:.3g} and {short:.3g}")
 
     return draw
 
@@ -142,6 +145,9 @@ def scene(run: Any, kind: str) -> tuple[mf.Trajectory, Callable[..., Draw]]:
     return open_run(run), SCENES[kind]
 
 
-def _moment(run: mf.Trajectory, t: float) -> str:
-    risk = risk_at(run, t)
-    return f"t = {t:.3g}" + (f", risk {risk:.3g}" if risk is not None else "")
+def _moments(run: mf.Trajectory) -> Callable[[float], str]:
+    """What is said of a moment: t, and R there, from the run's own series where it has one."""
+    if "risk" not in run.series_names:
+        return lambda t: f"t = {t:.3g}"
+    _, times, values = run.series("risk")
+    return lambda t: f"t = {t:.3g}, risk {np.interp(t, times, values):.3g}"

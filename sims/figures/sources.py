@@ -12,6 +12,8 @@ from meanfield.diagnostics.registry import FUNCTIONALS
 
 from .style import regime
 
+STILL = 400  # frames that a still picture looks at
+
 
 def open_run(run: Any) -> mf.Trajectory:
     """A run, or the one a path names."""
@@ -80,12 +82,9 @@ def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Ne
         raise ValueError(f"{error} Or pass flow=, the mf.GradientFlow of the run.") from error
 
 
-def risk_at(run: mf.Trajectory, t: float) -> float | None:
-    """R at flow time t, from the run's own series; None where it has none."""
-    if "risk" not in run.series_names:
-        return None
-    _, times, values = run.series("risk")
-    return float(np.interp(t, times, values))
+def some_frames(run: mf.Trajectory) -> np.ndarray:
+    """The finite frames that a still picture of the whole way looks at: all, or of more than 400 as many, evenly spaced."""
+    return thinned(usable(run), STILL)
 
 
 def milestones(values: np.ndarray, count: int) -> list[int]:

@@ -59,11 +59,16 @@ def axes_or_new(ax: Axes | None) -> Axes:
     return plt.figure(figsize=(6.0, 4.4), layout="constrained").add_subplot()
 
 
-def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """stem.png (256 colours, for size) and stem.pdf (vector), without dates, each complete or not there at all."""
-    png, pdf = stem.with_suffix(".png"), stem.with_suffix(".pdf")
+@house()
+def save(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
+    """stem.png (256 colours, for size) and stem.pdf (vector), without dates, each complete or not there at all.
+
+    An ending .png or .pdf of `stem` is not doubled.
+    """
+    stem = str(stem).removesuffix(".png").removesuffix(".pdf")
+    png, pdf = Path(f"{stem}.png"), Path(f"{stem}.pdf")
     pixels = io.BytesIO()
-    figure.savefig(pixels, format="png")
+    figure.savefig(pixels, format="png", dpi="figure")
     picture = Image.open(pixels).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     for path in (png, pdf):
         temporary = path.with_name(f".tmp-{path.name}")
