@@ -158,6 +158,7 @@ class CUDA:
         if m < FEW:
             return 1, 4
         most = 1 if self.outputs > 1 or self.dim > 10 else 2 if self.dim > 2 else 4
+        most = max(1, most * 4 // self.dtype.itemsize)  # a float64 takes two registers
         return max(P for P in (1, 2, 4) if P <= most and (P == 1 or m >= P * FEW)), 1
 
     def combine(self, theta: Held, coefficients: Sequence[float], stages: Sequence[Held]) -> Held:

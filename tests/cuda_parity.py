@@ -1,0 +1,282 @@
+"""Every CUDA kernel against the CPU backend, at tiny sizes: in CUDA's simulator (tests/cuda_simulator.py), or on a GPU.
+
+Each check is a function named as a sentence, with its cases in CHECKS; tests/test_cuda.py runs them.
+"""
+
+import numpy as np
+
+import meanfield as mf
+from meanfield import activations, backends, noise, tangent
+from meanfield.backends import cuda, cuda_noise
+
+CHECKS = {}
+
+
+def check(slow=False, **cases):
+    """Registers a function under "name[case]" for every case given as name=arguments."""
+
+    def register(function):
+        for case, arguments in (cases or {"": ()}).items():
+            CHECKS[f"{function.__name__}[{case}]" if case else function.__name__] = (slow, function, arguments)
+        return function
+
+    return register
+
+
+def tolerance(dtype, terms):
+    """Relative to sums of absolute values. float64: 1e-12 is stated, some thousand units. float32: both sides sum at most 1024
+    terms in the dtype and make each from d + 10 operations and two functions of 4 units: half a unit each, twice."""
+    return 1e-12 if dtype == "float64" else 2 * 6e-8 * (min(terms, 1024) + 30)
+
+
+class Pair:
+    """One problem on the CPU and on the device: m particles of unequal masses, n samples, K outputs."""
+
+    def __init__(self, activation, d, K, m=9, n=11, dtype="float64", trainable=("a", "w", "b")):
+        rng = np.random.default_rng([d, K, m, n])
+        network = mf.Network(activation, trainable=trainable)
+        self.dtype, self.m, self.n = dtype, m, n
+        self.sides = backends.make("cpu", network, d, K, dtype), cuda.CUDA(network, d, K, dtype)
+        mass = rng.uniform(0.5, 1.5, m)
+        self.mass = mass / mass.sum()
+        self.theta, self.u = (rng.normal(size=(m, K + d + 1)).astype(dtype) for _ in range(2))
+        self.x, self.r = (rng.normal(size=(n, d)) / np.sqrt(d)).astype(dtype), rng.normal(size=(n, K)).astype(dtype)
+        self.held = [
+            (side, side.upload(self.theta), side.upload(self.u), side.weights(self.mass), side.samples(self.x.astype(float)))
+            for side in self.sides
+        ]
+
+    def both(self, compute):
+        return [np.asarray(compute(*held), dtype=float) for held in self.held]
+
+    def same(self, compute, scale, terms):
+        expected, found = self.both(compute)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=scale * tolerance(self.dtype, terms))
+
+    def all_kernels(self):
+        """Terms are of order 1, |a| |σ| <= 10, times |x| or |u| <= 30: the scales of tests/test_backend_cpu.py."""
+        self.same(lambda b, theta, u, w, x: b.mean_feature(theta, w, x), 30, self.m)
+        self.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, self.r, 0.3)), 30 * self.n, self.n)
+        self.same(lambda b, theta, u, w, x: b.push_forward(theta, w, x, u), 30, self.m)
+
+
+NAMES = list(activations.TABLE)
+EVERY = [*NAMES, "own"]
+
+
+def own():
+    """An activation as a user writes it, with a formula of its own and a closure."""
+    from math import exp
+
+    width = 0.7
+
+    def bump(z):
+        return exp(-width * z * z)
+
+    def value(z):
+        return z * bump(z)
+
+    def slope(z):
+        return (1.0 - 2.0 * width * z * z) * bump(z)
+
+    return mf.Activation("own", value, slope)
+
+
+def activation(name):
+    return own() if name == "own" else name
+
+
+@check(**{name: (name,) for name in EVERY})
+def every_activation_is_that_of_the_cpu(name):
+    Pair(activation(name), d=3, K=1, m=5, n=7).all_kernels()
+
+
+@check(
+    slow=True, **{f"{name}-K{K}-{dtype}": (name, K, dtype) for name in EVERY for K in (1, 2) for dtype in ("float64", "float32")}
+)
+def every_activation_is_that_of_the_cpu_for_more_outputs_and_in_single_precision(name, K, dtype):
+    Pair(activation(name), d=3, K=K, m=5, n=7, dtype=dtype).all_kernels()
+
+
+SHAPES = {f"d{d}-K{K}": (d, K) for d, K in ((1, 1), (2, 1), (6, 1), (3, 2), (3, 3), (3, 5), (20, 1), (20, 3))}
+
+
+@check(**SHAPES)
+def every_shape_of_kernel_is_that_of_the_cpu(d, K):
+    pair = Pair("tanh", d=d, K=K)
+    assert pair.sides[1].fused == (d < 20)
+    pair.all_kernels()
+
+
+@check(**{f"d{d}-K{K}": (d, K) for d, K in ((3, 1), (3, 3), (13, 1), (20, 1))})
+def single_precision_is_that_of_the_cpu_to_its_rounding(d, K):
+    Pair("tanh", d=d, K=K, dtype="float32").all_kernels()
+
+
+@check()
+def several_tiles_of_particles_and_samples_are_put_together():
+    """m = 300 particles are two slabs, n = 140 samples two tiles of every kernel."""
+    pair = Pair("tanh", d=1, K=1, m=300, n=140)
+    assert cuda.slabs(300) == (256, 2)
+    pair.all_kernels()
+
+
+@check()
+def many_samples_are_done_in_several_launches():
+    before, cuda.PARTIAL_BYTES = cuda.PARTIAL_BYTES, 8 * 128
+    try:
+        Pair("relu", d=1, K=1, m=5, n=150).all_kernels()
+    finally:
+        cuda.PARTIAL_BYTES = before
+
+
+@check(**{f"P{P}-{name}": (P, name) for P, name in ((2, "relu"), (2, "tanh"), (4, "relu"), (4, "tanh"))})
+def several_particles_a_thread_are_those_of_one(P, name):
+    before, cuda.FEW = cuda.FEW, 1 if P == 4 else 3
+    try:
+        pair = Pair(name, d=2, K=1, m=9, dtype="float32" if P == 4 else "float64")  # float64 takes twice the registers
+        assert pair.sides[1]._shape(9) == (P, 1)
+        pair.all_kernels()
+    finally:
+        cuda.FEW = before
+
+
+@check(aw=("a", "w"), b=("b",))
+def frozen_columns_do_not_move(*trainable):
+    for d, K in ((3, 1), (3, 3)):
+        pair = Pair("tanh", d=d, K=K, m=5, n=7, trainable=trainable)
+        pair.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, pair.r, 0.3)), 30 * 7, 7)  # noqa: B023
+        columns = mf.Network(trainable=trainable).trainable_columns(d, K)
+        side, theta, _, _, x = pair.held[1]
+        assert np.all(side.download(side.pull_back(theta, x, pair.r, 0.3))[:, ~columns] == 0.0)
+
+
+@check(float64=("float64",), float32=("float32",))
+def stages_are_added_and_arguments_stay(dtype):
+    pair = Pair("relu", d=2, K=1, dtype=dtype)
+    for coefficients in ([0.5], [0.5, 0.0, -2.0], [0.1] * 6, [0.1] * 9):
+        pair.same(lambda b, theta, u, w, x: b.download(b.combine(theta, coefficients, [u] * len(coefficients))), 30, 10)  # noqa: B023
+    side, theta, u, *_ = pair.held[1]
+    assert side.combine(theta, [0.0], [u]) is theta
+    np.testing.assert_array_equal(side.download(theta), pair.theta)
+    np.testing.assert_array_equal(side.download(u), pair.u)
+
+
+@check(m1=(1,), m9=(9,), m300=(300,))
+def norms_are_those_of_the_cpu(m):
+    pair = Pair("relu", d=1, K=1, m=m, n=3, trainable=("w",))
+    for only in (False, True):
+        pair.same(lambda b, theta, u, w, x: b.norm(theta, w, only), 30, m)  # noqa: B023
+
+
+@check()
+def memory_is_handed_on_when_nobody_holds_it():
+    side, theta, u, *_ = Pair("relu", d=2, K=1).held[1]
+    first = side.combine(theta, [1.0], [u])
+    data = first.data
+    assert side.combine(theta, [1.0], [u]).data is not data
+    del first
+    taken = [side.combine(theta, [1.0], [u]) for _ in range(2)]
+    assert any(held.data is data for held in taken)
+
+
+@check()
+def not_a_number_comes_through():
+    pair = Pair("relu", d=2, K=1)
+    theta = pair.theta.copy()
+    theta[3, 1] = np.nan
+    side, _, _, weight, x = pair.held[1]
+    assert np.isnan(side.mean_feature(side.upload(theta), weight, x)).all()
+    assert np.isnan(side.norm(side.upload(theta), weight))
+
+
+LOSSES = {"squared": 1, "huber": 2, "logistic": 1, "hinge": 2, "softmax": 3, "own": 1}
+
+
+def own_loss():
+    """ℓ = log cosh(f - y), as a user writes it."""
+    from math import exp, log1p, tanh
+
+    def value(f, y):
+        r = abs(f - y)
+        return r + log1p(exp(-2.0 * r)) - 0.6931471805599453
+
+    def slope(f, y):
+        return tanh(f - y)
+
+    return mf.Loss("own", value, slope)
+
+
+def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, **simulate):
+    """The same flow on both backends: (CPU's end, device's end)."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(6, d))
+    y = {"logistic": np.sign(rng.normal(size=(6, K))), "hinge": np.sign(rng.normal(size=(6, K)))}.get(
+        loss, rng.normal(size=(6, K))
+    )
+    y = rng.integers(0, K, 6) if loss == "softmax" else y
+    mass = rng.uniform(0.5, 1.5, 7)
+    state = mf.State(rng.normal(size=(7, K + d + 1)), outputs=K, mass=mass / mass.sum())
+    risk = mf.EmpiricalRisk(mf.Network("tanh", mf.Scaling(0.75)), x, y, own_loss() if loss == "own" else loss, ridge=ridge)
+    flows = [mf.GradientFlow(risk, backend=backend, dtype=dtype) for backend in ("cpu", "cuda")]
+    return [mf.simulate(flow, state, integrator, progress=False, **simulate) for flow in flows]
+
+
+def same_end(ends, atol=1e-12):
+    np.testing.assert_allclose(ends[1].theta, ends[0].theta, rtol=0, atol=atol)
+    assert (ends[0].step, ends[0].theta.dtype) == (ends[1].step, ends[1].theta.dtype)
+    assert abs(ends[0].t - ends[1].t) <= atol * ends[0].t
+
+
+@check(**{loss: (loss, K) for loss, K in LOSSES.items()})
+def whole_steps_of_every_loss_are_those_of_the_cpu(loss, K):
+    same_end(run(loss, K, mf.HEUN, dt=0.1, n_steps=2))
+
+
+@check()
+def whole_steps_for_large_d_are_those_of_the_cpu():
+    same_end(run("squared", 1, mf.RK4, d=20, dt=0.1, n_steps=1))
+
+
+@check()
+def whole_steps_in_single_precision_are_those_of_the_cpu_to_its_rounding():
+    """Two steps of sums of at most 7 terms of order one, tens of operations each of half a unit of 6e-8."""
+    same_end(run("squared", 1, mf.HEUN, dtype="float32", dt=0.1, n_steps=2), atol=1e-5)
+
+
+@check()
+def a_step_that_is_found_is_that_of_the_cpu():
+    """dt = "auto" rests on the largest eigenvalue of the tangent kernel, by push_forward and pull_back."""
+    same_end(run("squared", 1, mf.EULER, dt="auto", n_steps=2), atol=1e-10)
+
+
+@check(slow=True)
+def adaptive_steps_are_those_of_the_cpu():
+    same_end(run("squared", 2, mf.Adaptive(1e-5, 1e-7), t_end=0.5), atol=1e-9)
+
+
+@check(slow=True)
+def a_kernel_times_a_vector_is_that_of_the_cpu():
+    pair = Pair("gelu", d=2, K=2)
+
+    def product(b, theta, u, w, x):
+        field = type("Field", (), {"backend": b, "weight": w, "samples": x})()
+        return tangent.product(field, theta, pair.r.astype(float))
+
+    pair.same(product, 300, 11)
+
+
+@check()
+def philox_gives_the_words_of_the_cpu():
+    pool = cuda.Pool()
+    for components, step in ((1, 0), (6, 7), (8, 5 * 2**32 + 7)):
+        for fill, expected in ((cuda_noise.raw, noise.raw), (cuda_noise.uniforms, noise.uniforms)):
+            found = fill(pool, 2**32 - 11, noise.DIFFUSION, 9, components, step).data.copy_to_host()
+            np.testing.assert_array_equal(found.T, expected(2**32 - 11, noise.DIFFUSION, 9, components, step))
+
+
+@check()
+def a_run_says_and_files_what_computes_it():
+    x = np.linspace(-1, 1, 5)[:, None]
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(), x, x[:, 0]), backend="auto")
+    assert flow.backend == "cuda" and flow.to_dict()["backend"] == "cuda"

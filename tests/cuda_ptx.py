@@ -1,0 +1,92 @@
+"""The CUDA kernels compiled without a GPU: to PTX by numba-cuda, and by nvJitLink to machine code with its report."""
+
+import re
+import types
+
+import numba.cuda.dispatcher
+from numba import cuda, float32, float64, int64
+
+from meanfield import activations
+from meanfield.backends import cuda_formulas, cuda_kernels, cuda_vectors
+
+
+def fused(name, activation, dtype, dim, outputs=1, unroll=1, groups=1):
+    """(kernel, signature) of one fused kernel, bound as the backend binds it."""
+    sigma = activations.get(activation)
+    value, slope = sigma.value, sigma.slope
+
+    def both(z):
+        return value(z), slope(z)
+
+    used = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
+    text = cuda_kernels.source(name, dim, outputs, sigma.homogeneity == 1.0, unroll, groups)
+    kernel = getattr(cuda_formulas.load(f"cuda_d{dim}", text, dtype, used), name)
+    T = {"float32": float32, "float64": float64}[dtype]
+    matrix, vector, sums = T[:, ::1], T[::1], float64[:, :, ::1]
+    signatures = {
+        "mean_feature": (matrix, vector, matrix, int64, int64, sums),
+        "push_forward": (matrix, matrix, vector, matrix, int64, int64, sums),
+        "pull_back": (matrix, matrix, matrix, T, vector, matrix),
+    }
+    return kernel, signatures[name]
+
+
+def vectors(dtype):
+    """[(kernel, signature)] of the kernels on whole arrays and of those around the matrix products."""
+    T = {"float32": float32, "float64": float64}[dtype]
+    matrix, sums = T[:, ::1], float64[:, :, ::1]
+    module = cuda_formulas.load("cuda_vectors", cuda_vectors.source(), dtype, {})
+    tanh = activations.get("tanh")
+    used = {"value": tanh.value, "value_and_slope": tanh.value_and_slope}
+    around = cuda_formulas.load("cuda_activate", cuda_vectors.ACTIVATE, dtype, used)
+    return [
+        (module.add_rows, (sums, float64, float64[:, ::1])),
+        (module.squares, (matrix, T[::1], float64[::1], int64, sums)),
+        (module.combine_1, (matrix, T, matrix, matrix)),
+        (module.combine_7, (matrix, *([T, matrix] * 7), matrix)),
+        (around.values, (matrix, int64, int64)),
+        (around.values_and_slopes, (matrix, matrix, int64, int64)),
+    ]
+
+
+def ptx(kernel, signature, monkeypatch, cc=(9, 0)):
+    """PTX text. A device function asks the present GPU for its kind as it is compiled; without one, this answers."""
+    device = types.SimpleNamespace(compute_capability=cc)
+    monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: device)
+    return cuda.compile(kernel.py_func, signature, cc=cc, device=False, abi="numba", output="ptx")[0]
+
+
+def report(text, cc=(9, 0)):
+    """What the assembler says of PTX text: registers, spilled bytes, stack bytes, shared bytes."""
+    from cuda.bindings import nvjitlink
+
+    options = [f"-arch=sm_{cc[0]}{cc[1]}", "-Xptxas=-v", "-verbose"]
+    handle = nvjitlink.create(len(options), options)
+    try:
+        data = text.encode()
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, data, len(data), "kernel")
+        nvjitlink.complete(handle)
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+    finally:
+        nvjitlink.destroy(handle)
+    said = log.decode()
+    return {
+        "registers": int(re.search(r"Used (\d+) registers", said)[1]),
+        "spilled": sum(map(int, re.findall(r"(\d+) bytes spill", said))),
+        "stack": sum(map(int, re.findall(r"(\d+) bytes stack frame", said))),
+        "shared": int(re.search(r"(\d+) bytes smem", said)[1]),
+    }
+
+
+def innermost_loops(text):
+    """The bodies of the loops without a loop inside: lists of instructions."""
+    lines = [line.strip() for line in text.splitlines()]
+    at = {line[:-1]: i for i, line in enumerate(lines) if re.fullmatch(r"\$L__BB\d+_\d+:", line)}
+    found = []
+    for end, line in enumerate(lines):
+        target = re.search(r"bra(?:\.uni)?\s+(\$L__BB\d+_\d+);", line)
+        if target and at.get(target[1], end) < end:
+            found.append((at[target[1]], end))
+    inner = [loop for loop in found if not any(loop != other and loop[0] <= other[0] and other[1] <= loop[1] for other in found)]
+    return [[line for line in lines[start:end] if line.endswith(";")] for start, end in inner]

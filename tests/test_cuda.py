@@ -1,0 +1,271 @@
+"""The CUDA backend: against the CPU in CUDA's simulator, compiled without a GPU, and (marked gpu) on one.
+
+The simulator shows what the kernels compute, the compiler's report what they cost. No GPU has run the gpu tests yet.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+from meanfield import activations, backends
+
+pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Linux only)")
+
+import cuda_parity
+import cuda_ptx
+
+from meanfield.backends import cuda, cuda_kernels
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUPS = {
+    "kernels": ("every_", "single_"),
+    "cases": ("several_", "many_", "frozen_", "stages_", "norms_", "memory_", "not_", "philox_", "a_run_"),
+    "steps": ("whole_", "a_step_"),
+}
+
+
+def simulated(*names):
+    """Run checks in the simulator; {name: error or None}."""
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    command = [sys.executable, "-m", "tests.cuda_simulator", *names]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(map(json.loads, done.stdout.splitlines()))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_in_the_simulator_the_device_computes_what_the_cpu_does(group):
+    expected = {name for name, (slow, *_) in cuda_parity.CHECKS.items() if not slow and name.startswith(GROUPS[group])}
+    found = simulated(*GROUPS[group])
+    assert set(found) == expected
+    failed = {name: error for name, error in found.items() if error}
+    assert not failed, "\n\n".join(f"{name}:\n{error}" for name, error in failed.items())
+
+
+def test_every_check_belongs_to_a_group():
+    assert all(name.startswith(sum(GROUPS.values(), ())) for name, (slow, *_) in cuda_parity.CHECKS.items() if not slow)
+
+
+@pytest.mark.slow
+def test_in_the_simulator_the_device_computes_what_the_cpu_does_for_the_whole_grid():
+    found = simulated("--slow")
+    assert set(found) == {name for name, (slow, *_) in cuda_parity.CHECKS.items() if slow}
+    failed = {name: error for name, error in found.items() if error}
+    assert not failed, "\n\n".join(f"{name}:\n{error}" for name, error in failed.items())
+
+
+# ---- compiled without a GPU
+
+# name, outputs, particles a thread, groups: every form the backend launches
+FORMS = [
+    ("mean_feature", 1, 1, 1),
+    ("mean_feature", 4, 1, 1),
+    ("push_forward", 1, 1, 1),
+    ("push_forward", 4, 1, 1),
+    ("pull_back", 1, 1, 4),
+    ("pull_back", 1, 1, 1),
+    ("pull_back", 1, 2, 1),
+    ("pull_back", 1, 4, 1),
+    ("pull_back", 4, 1, 4),
+]
+
+
+def check_compiled(monkeypatch, form, activation, dtype, dim, cc=(9, 0)):
+    """Compiles; nothing is spilled; four blocks of 128 threads find room on a multiprocessor (65536 registers) where a thread has
+    one particle and output, two in any case; shared memory is below the 48 KB that need no asking; float32 stays float32."""
+    name, outputs, unroll, groups = form
+    kernel, signature = cuda_ptx.fused(name, activation, dtype, dim, outputs, unroll, groups)
+    text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
+    assert f".target sm_{cc[0]}{cc[1]}" in text
+    said = cuda_ptx.report(text, cc)
+    assert said["spilled"] == said["stack"] == 0 and said["shared"] <= 48 * 1024, said
+    assert said["registers"] <= (128 if outputs == unroll == 1 else 255), said
+    loops = [loop for loop in cuda_ptx.innermost_loops(text) if any("fma.rn" in line for line in loop)]
+    if outputs == 1:
+        assert loops
+    if dtype == "float32":
+        assert not [line for loop in loops for line in loop if ".f64" in line]
+    return text, loops
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form[1:3] in ((1, 1), (1, 4))], ids=str)
+def test_a_kernel_compiles_for_hopper_without_spills_and_without_float64_in_single_precision(monkeypatch, form):
+    check_compiled(monkeypatch, form, "relu", "float32", 2)
+
+
+@pytest.mark.parametrize(("dtype", "dim", "cc"), [("float32", 10, (8, 0)), ("float64", 1, (9, 0))])
+def test_a_kernel_with_elementary_functions_compiles_for_ampere_and_hopper(monkeypatch, dtype, dim, cc):
+    check_compiled(monkeypatch, FORMS[4], "gelu", dtype, dim, cc)
+
+
+def launched(form, dtype, dim):
+    """Whether the backend ever launches this form for this dtype and d."""
+    backend = backends_form(dtype, dim, form[1])
+    return form[0] != "pull_back" or (form[2], form[3]) in {backend._shape(m) for m in (1, 2**17, 2**18, 2**20)}
+
+
+def backends_form(dtype, dim, outputs):
+    backend = object.__new__(cuda.CUDA)
+    backend.dim, backend.outputs, backend.dtype = dim, outputs, np.dtype(dtype)
+    return backend
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", [1, 2, 10])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", activations.TABLE)
+def test_every_kernel_of_every_activation_compiles(monkeypatch, activation, dtype, dim):
+    for form in FORMS:
+        if launched(form, dtype, dim):
+            check_compiled(monkeypatch, form, activation, dtype, dim)
+    check_compiled(monkeypatch, FORMS[0], activation, dtype, dim, (8, 0))
+    check_compiled(monkeypatch, FORMS[4], activation, dtype, dim, (8, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_the_largest_fused_dimension_fits(monkeypatch, dtype, outputs):
+    for name in ("mean_feature", "push_forward"):
+        check_compiled(monkeypatch, (name, outputs, 2, 1), "relu", dtype, cuda.FUSED_UP_TO)  # 2: registers up to 255
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_on_whole_arrays_compile(monkeypatch, dtype):
+    for kernel, signature in cuda_ptx.vectors(dtype)[:: 1 if dtype == "float32" else 5]:
+        said = cuda_ptx.report(cuda_ptx.ptx(kernel, signature, monkeypatch))
+        assert said["spilled"] == said["stack"] == 0 and said["registers"] <= 64, said
+
+
+@pytest.mark.parametrize(
+    ("form", "instructions", "multiply_adds"), [(FORMS[0], 5.5, 3), (FORMS[7], 8.5, 4)], ids=["forward", "backward"]
+)
+def test_the_inner_loop_of_relu_is_mostly_arithmetic(monkeypatch, form, instructions, multiply_adds):
+    """d = 2 in float32. Forward, a pair (particle, sample) is z (2 FMA), σ (compare, select), c σ (FMA), and a load for four
+    pairs; backward, z (2), σ' (compare, select), r σ' and its sum (2), times x (2 FMA), and a load for four."""
+    _, loops = check_compiled(monkeypatch, form, "relu", "float32", 2)
+    loop = max(loops, key=len)
+    fused, loads = (sum(line.startswith(word) for line in loop) for word in ("fma.rn.f32", "ld.shared.v4.f32"))
+    pairs = 4 * loads
+    assert fused == multiply_adds * pairs
+    assert len(loop) <= instructions * pairs + 8  # and the loop's own
+
+
+def test_slabs_depend_on_the_width_alone_and_cover_it():
+    for m in (1, 255, 256, 257, 10**4, 10**6, 10**8):
+        length, count = cuda.slabs(m)
+        assert length % cuda_kernels.FORWARD_ROWS == 0 and (count - 1) * length < m <= count * length and count <= cuda.SLABS
+
+
+# ---- without a GPU
+
+no_gpu = pytest.mark.skipif(backends.why_no_cuda() is None, reason="there is a GPU")
+
+
+def toy(**settings):
+    x = np.linspace(-1, 1, 5)[:, None]
+    return mf.GradientFlow(mf.EmpiricalRisk(mf.Network(), x, x[:, 0]), **settings)
+
+
+@no_gpu
+def test_without_a_gpu_the_error_says_what_was_asked_what_is_there_and_what_to_do():
+    with pytest.raises(
+        ValueError, match=r'backend="cuda" was asked for, but no usable NVIDIA GPU.*Install an NVIDIA driver.*"cpu"'
+    ):
+        toy(backend="cuda")
+
+
+def test_without_numba_cuda_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ValueError, match=r'numba-cuda is not installed.*pip install "meanfield\[cuda\]"'):
+        toy(backend="cuda")
+    assert toy(backend="auto").backend == "cpu"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ValueError, match=r"Linux with an NVIDIA GPU only; this is darwin"):
+        toy(backend="cuda")
+
+
+@no_gpu
+def test_auto_is_settled_when_the_flow_is_made_and_goes_into_the_file(tmp_path, capsys):
+    flow = toy(backend="auto")
+    assert flow.backend == "cpu"
+    mf.simulate(flow, mf.InitialLaw(1).sample(6), mf.EULER, dt=0.1, n_steps=1, observers=[mf.Recorder(tmp_path / "run.h5")])
+    assert "; cpu, float64" in capsys.readouterr().err
+    assert mf.Trajectory(tmp_path / "run.h5").config["flow"]["backend"] == "cpu"
+
+
+# ---- on a GPU
+
+gpu = [pytest.mark.gpu, pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=gpu) for name in cuda_parity.CHECKS])
+def test_on_a_gpu_the_device_computes_what_the_cpu_does(name):
+    _, function, arguments = cuda_parity.CHECKS[name]
+    function(*arguments)
+
+
+def large(dtype, m=200_000, n=1000, d=2, **settings):
+    """A flow and a state that fill a GPU."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, d))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), backend="cuda", dtype=dtype, **settings)
+    return flow, mf.InitialLaw(d, b_std=1.0).sample(m)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")
+@pytest.mark.parametrize("d", [2, 10, 40])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_on_a_gpu_two_runs_give_the_same_bits(dtype, d):
+    flow, state = large(dtype, d=d)
+    ends = [mf.simulate(flow, state, mf.RK4, dt=0.1, n_steps=5, progress=False).theta for _ in range(2)]
+    assert np.array_equal(*ends)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")
+@pytest.mark.parametrize("d", [2, 40])
+def test_on_a_gpu_a_large_problem_agrees_with_the_cpu(d):
+    """float64: sums of 2·10⁵ terms of order one over 2·10⁵, relative rounding below 1e-11 of them."""
+    flow, state = large("float64", d=d)
+    on_cpu = mf.GradientFlow(flow.functional)
+    np.testing.assert_allclose(flow.predict(state), on_cpu.predict(state), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(flow.velocity(state), on_cpu.velocity(state), rtol=0, atol=1e-11)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")
+def test_on_a_gpu_memory_is_back_where_it_was_after_a_hundred_runs():
+    import gc
+
+    from numba import cuda as numba_cuda
+
+    flow, state = large("float32", m=100_000, n=64)
+    run = lambda: mf.simulate(flow, state, mf.RK4, dt=0.1, n_steps=2, progress=False)  # noqa: E731
+    run()
+    gc.collect()
+    before = numba_cuda.current_context().get_memory_info().free
+    for _ in range(100):
+        run()
+    gc.collect()
+    numba_cuda.current_context().memory_manager.deallocations.clear()
+    assert numba_cuda.current_context().get_memory_info().free >= before - 2**24
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")
+def test_on_a_gpu_a_hundred_million_neurons_step():
+    """d = 2, n = 256 in float32: θ is 1.6 GB, and no array of m·n = 2.6·10¹⁰ numbers is made."""
+    flow, state = large("float32", m=10**8, n=256)
+    field = flow.on_device(state)
+    theta = field.backend.upload(state.theta)
+    step = mf.RK4.step(field, theta, field.velocity(theta), 0.1)
+    assert field.energy(step.theta) < field.energy(theta)
