@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield import integrators, tangent
+from meanfield import tangent
 from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk, check_inputs
 from meanfield.trajectory import Trajectory
 
 from .frames import Interval, intervals
+from .sightings import Seen, look, rounding
 
 SAFETY = 2.0  # on what is predicted of quadrature and time steps
 CAUTION = 10.0  # where two rules differ by a tenth of the change itself, neither is near the truth: twice as much again
@@ -103,7 +104,9 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
     loss written by the user, which no file holds; the flow that was run.
 
     Quadrature: f between frames by its values and its exact rates there (Hermite, O(h⁴)), H by a cubic through the frames
-    around. `error`: the same from every second frame, differences of each part added up in absolute value, and rounding.
+    around. `error`, made without the residual: twice the differences to the same from every second frame, each part's added up
+    in absolute value, more where they are large; twice what the run's own time steps miss, from a step and two halves of it
+    taken at each frame; and rounding.
     What happens between frames and leaves no trace in them is not seen: record more of them until the error is as small as
     you need. ReLU neurons that slide along a kink (⟨w, x_i⟩ + b = 0) chatter across it, and a frame shows one side: where most
     weight rests on kinks, as at γ = 1 in one dimension after a while, an error of some per cent stays, and is reported.
@@ -118,7 +121,7 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
     assert isinstance(risk, EmpiricalRisk)
     x = risk.x if x is None else check_inputs(x, risk.dim)
     times = run.times - run.times[0]
-    seen = _seen(run, flow, x)
+    seen = look(run, flow, x)
     every = np.arange(len(times))
     second = np.unique([*every[::2], every[-1]])
     fine, coarse = (intervals(times, seen.f, seen.rate, risk.slopes, chosen) for chosen in (every, second))
@@ -126,16 +129,10 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
     decays = [np.stack([-risk.ridge * np.tensordot(part.weights, seen.pulled[part.frames], axes=1) for part in rule])
               for rule in (fine, coarse)]  # fmt: skip
     blocks = {name: Parts(_summed(pair.lazy), _summed(pair.evolution)) for name, pair in pieces.items()}
-    change = np.maximum(_rms(np.diff(seen.at_x[second], axis=0)), 1e-300)
-    error = _rounding(run, flow, x)
-    error[1:] += np.cumsum(SAFETY * np.diff(run.steps) * 0.5 * (seen.missed[:-1] + seen.missed[1:]))
-    for rough, exact in (
-        (sum(pair.lazy for pair in pieces_coarse.values()), sum(pair.lazy for pair in pieces.values())),
-        (sum(pair.evolution for pair in pieces_coarse.values()), sum(pair.evolution for pair in pieces.values())),
-        (decays[1], decays[0]),
-    ):
-        apart = _rms(np.add.reduceat(exact, second[:-1], axis=0) - rough)
-        error[1:] += np.repeat(np.cumsum(SAFETY * apart * (1.0 + CAUTION * apart / change)), np.diff(second))
+    parts = [
+        (sum(getattr(pair, kind) for pair in pieces.values()), sum(getattr(pair, kind) for pair in pieces_coarse.values()))
+        for kind in Parts._fields
+    ]
     return Budget(
         times=run.times,
         lazy=np.sum([parts.lazy for parts in blocks.values()], axis=0),
@@ -143,7 +140,7 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
         decay=_summed(decays[0]) if risk.ridge else None,
         blocks=blocks,
         observed=seen.at_x - seen.at_x[0],
-        error=error,
+        error=rounding(run, flow, x) + _predicted(run, seen, second, [*parts, (decays[0], decays[1])]),
     )
 
 
@@ -172,48 +169,6 @@ def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
         return replace(given, backend="cpu", dtype="float64")
     data = run.data
     return GradientFlow.from_dict({**settings, "backend": "cpu", "dtype": "float64"}, data.x, data.y)
-
-
-class _Seen(NamedTuple):
-    """At each frame: f and df/dt on the training inputs (frames, n, K); on x (frames, n', K) f, s ∫∇φ·θ dμ over the trainable
-    columns (0 without a ridge), and (frames,) the RMS by which one time step of the run misses the flow."""
-
-    f: np.ndarray
-    rate: np.ndarray
-    at_x: np.ndarray
-    pulled: np.ndarray
-    missed: np.ndarray
-
-
-def _seen(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> _Seen:
-    risk = flow.functional
-    dt = np.diff(run.times) / np.diff(run.steps)
-    rows = []
-    for number, state in enumerate(run):
-        field = flow.on_device(state)
-        backend, theta = field.backend, field.backend.upload(state.theta)
-        f, velocity = field.predictions(theta).copy(), field.velocity(theta)
-        rate = field.s * backend.push_forward(theta, field.weight, field.samples, velocity)
-        samples = field.samples if x is risk.x else backend.samples(x)
-        at_x = f if x is risk.x else field.s * backend.mean_feature(theta, field.weight, samples)
-        pulled = np.zeros_like(at_x)
-        if risk.ridge:
-            columns = flow.network.trainable_columns(state.dim, state.outputs)
-            pulled = field.s * backend.push_forward(theta, field.weight, samples, backend.upload(state.theta * columns))
-        missed = _missed(run, field, theta, velocity, samples, float(dt[min(number, len(dt) - 1)]))
-        rows.append((f, rate, at_x, pulled, missed))
-    return _Seen(*(np.stack(column) for column in zip(*rows, strict=True)))
-
-
-def _missed(run: Trajectory, field: Any, theta: Any, velocity: Any, samples: Any, dt: float) -> float:
-    """The error of f in one step of the run's method, from a step and two halves: 2^p/(2^p - 1) times their difference, RMS."""
-    method = integrators.from_dict(run.config["integrator"])
-    method = method.tableau if isinstance(method, integrators.Adaptive) else method
-    whole = method.step(field, theta, velocity, dt).theta
-    half = method.step(field, theta, velocity, 0.5 * dt).theta
-    halves = method.step(field, half, field.velocity(half), 0.5 * dt).theta
-    values = [field.backend.mean_feature(point, field.weight, samples) for point in (whole, halves)]
-    return field.s * float(np.sqrt(np.square(values[0] - values[1]).mean())) * 2**method.order / (2**method.order - 1)
 
 
 def _pieces(run: Trajectory, flow: GradientFlow, x: np.ndarray, rules: Sequence[list[Interval]]) -> list[dict[str, Parts]]:
@@ -248,17 +203,18 @@ def _apply(H: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.einsum("xicd,jid->jxc", H, vectors, optimize=True)
 
 
-def _rounding(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> np.ndarray:
-    """What rounding θ at each step does to f, independent from step to step and neuron to neuron: ε s √(steps/m) |φ|.
+def _predicted(run: Trajectory, seen: Seen, second: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """What quadrature and time steps do to the parts, at most, up to each frame: (frames,), RMS over the inputs.
 
-    |φ| of a neuron is of the size ½|θ|² √(1 + |x|²), as a σ(z) with |σ(z)| <= |z| is; and f itself has rounding ε s |φ|√(1/m).
+    parts: each over the intervals between all frames, and between the frames `second`, (intervals, n', K).
     """
-    first, last = run[0], run[-1]
-    steps = np.asarray(run.steps - run.steps[0], dtype=np.float64)
-    size = max(float(state.mass @ np.square(state.theta.astype(np.float64)).sum(axis=1)) for state in (first, last))
-    reach = float(np.sqrt(1.0 + np.square(x).sum(axis=1).mean()))
-    s = flow.network.scaling.output_scale(first.m)
-    return float(np.finfo(first.theta.dtype).eps) * s * 0.5 * size * reach * np.sqrt((1.0 + steps) / first.m)
+    change = np.maximum(_rms(np.diff(seen.at_x[second], axis=0)), 1e-300)
+    steps = np.diff(run.steps) * 0.5 * (seen.missed[:-1] + seen.missed[1:])
+    error = np.cumsum(steps)
+    for fine, coarse in parts:
+        apart = _rms(np.add.reduceat(fine, second[:-1], axis=0) - coarse)
+        error += np.repeat(np.cumsum(apart * (1.0 + CAUTION * apart / change)), np.diff(second))
+    return SAFETY * np.concatenate([[0.0], error])
 
 
 def _summed(pieces: np.ndarray) -> np.ndarray:
