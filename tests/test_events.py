@@ -12,7 +12,9 @@ import pytest
 
 import meanfield as mf
 from meanfield.events import OFTEN, Watch, mortal
+from meanfield.inspection import report
 from meanfield.layout import EVENT_COLUMNS
+from meanfield.parts import Segment
 from meanfield.recording import Recording, unfinished
 
 RNG = np.random.default_rng(5)
@@ -294,6 +296,9 @@ def test_a_run_without_events_is_written_and_hashed_as_ever(h5_path):
     assert run.content_hash() == "2cae8dbe904f1567b609bb9c6a699759e7504c62b56cd36abbae4e3d022ff69e"
     assert len(run.events) == 0 and not run.events.watched
     assert repr(run.events) == "EventTable(empty: the run was not watched; add mf.Events() to its observers)"
+    assert (
+        Segment(**{"name": "segment-000001.h5", "sha256": "", "size": 1, "frames": 0, "series": {}}).events == 0
+    )  # of old parts
 
 
 def test_the_hash_covers_every_column(tmp_path):
@@ -376,6 +381,12 @@ def test_a_run_refuses_a_probe_of_another_dimension_two_logs_and_series_of_their
         with pytest.raises(ValueError, match=message):
             watched(mf.Recorder(h5_path, mf.evenly(2)), *observers)
     assert not list(h5_path.parent.iterdir())
+
+
+def test_inspection_names_the_schedule(h5_path):
+    watched(mf.Recorder(h5_path, mf.evenly(2)), mf.Events(schedule=mf.every(5)), t_end=0.5)
+    with mf.Trajectory(h5_path) as run:
+        assert any(line.endswith("frames evenly(2); events every(5)") for line in report(run))
 
 
 def test_the_observer_says_what_it_watches():
