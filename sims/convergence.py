@@ -17,14 +17,17 @@ from .experiment import Experiment
 
 
 def first_end(config: Experiment, tol: float) -> float:
-    """The flow time to try first: ln(1/tol)/2 over the larger of λ_min(H_0)/n and 0.1/s.
+    """The flow time to try first: ln(1/tol)/2 over the larger of λ_min(H_0)/n (the squared loss, mean) and 0.1/s.
 
     The linearised loss is down to tol when its slowest mode is, e^(-2 λ_min t/n) = tol. Where H_0 hardly learns (γ > 1, near
     the saddle a = v = 0) pairs (a, v) grow as e^(t·O(1)/s) instead, to a kernel ~ 1/s; 0.1 is about its λ_min/n there.
     """
     made = experiment.make(config)
-    H = tangent.kernel(made.flow.network, made.start, made.data.x)
-    rate = max(float(np.linalg.eigvalsh(H)[0]) / made.data.n, 0.1 / made.flow.network.scaling.output_scale(config.m))
+    network, factor = made.flow.network, 1.0 if config.reduction == "sum" else 1.0 / made.data.n
+    H = tangent.kernel(network, made.start, made.data.x)
+    if H.ndim == 4:  # (n, n, K, K): one row for each sample and output
+        H = H.transpose(0, 2, 1, 3).reshape(len(H) * H.shape[2], -1)
+    rate = max(factor * float(np.linalg.eigvalsh(H)[0]), 0.1 / network.scaling.output_scale(config.m))
     return math.log(1 / tol) / 2 / rate
 
 

@@ -24,6 +24,21 @@ def test_the_first_end_is_that_of_the_slowest_mode_of_the_linearised_loss():
     assert convergence.first_end(dataclasses.replace(RUN, gamma=2.0), 1e-4) == pytest.approx(math.log(1e2) * 10 / 16)
 
 
+@pytest.mark.parametrize(("reduction", "outputs"), [("sum", 1), ("mean", 2), ("sum", 2)])
+def test_the_first_end_of_a_wide_lazy_run_is_enough_whatever_reduction_and_outputs(tmp_path, reduction, outputs):
+    """γ = 0.2, m = 1000: s = 251, the loss decays as linearised to relative O(1/s). At a sixth of that time the slowest mode has
+    tol^(1/6) = .3 of its part left: above tol where it began with a hundredth of the loss."""
+    options = {"n": 3, "dim": 4, "outputs": outputs, "seed": 2}
+    lazy = dataclasses.replace(
+        RUN, gamma=0.2, m=1000, reduction=reduction, data=experiment.Data("teacher_student", options), law=experiment.Law()
+    )
+    path = tmp_path / "run.h5"
+    assert convergence.train(lazy, path, tol=1e-3, doublings=0)
+    with mf.Trajectory(path) as run:
+        risk = run.series("risk")
+    assert np.interp(risk.times[-1] / 6, risk.times, risk.values) > 1e-3 * risk.values[0]
+
+
 def test_the_time_is_doubled_until_the_loss_is_below_the_fraction(tmp_path, monkeypatch):
     """From a first end far too short: ends at first·2^k, above tol at half of it (the run's own series of R says so)."""
     monkeypatch.setattr(convergence, "first_end", lambda config, tol: 0.5)
