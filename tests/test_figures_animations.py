@@ -101,7 +101,7 @@ def test_a_neuron_s_tail_is_where_it_was(run, monkeypatch):
         draw(1)
         np.testing.assert_allclose(np.array(tails[0].get_segments()), frames[:2, positive].transpose(1, 0, 2))
         verdict = ax.texts[-1].get_text()
-        assert f"t = {opened.times[1]:.3g}, risk " in verdict
+        assert f"t = {opened.times[1]:.4g}, risk " in verdict
         assert f"RMS displacement {mf.displacement(opened[0], opened[1]):.3g}" in verdict
     figures.plt.close("all")
 

@@ -33,8 +33,8 @@ def phase_portrait(
 
     coordinates "sizes": |a| against |(w, b)|. Where σ is p-homogeneous, a and w train and nothing else acts, the flow keeps
     |w|² + b² - p|a|² of every neuron (THEORY.md, section 2): its level lines are dashed. "plane": that of `figures.paths`,
-    for example |a|(w, b), whose velocity is |a| dw/dt + w d|a|/dt. The longest arrow is drawn at a fixed length, its speed
-    said in the verdict. The first `count` neurons; flow: the run's own, for functions that a user wrote.
+    for example |a|(w, b), whose velocity is |a| dw/dt + w d|a|/dt. The longest arrow has a fixed length; the verdict gives
+    the largest speed. The first `count` neurons; flow: the run's own, for functions that a user wrote.
     """
     run = open_run(run)
     if coordinates not in ("sizes", "plane"):
@@ -84,7 +84,7 @@ def phase_portrait(
             style |= {"s": 7 if sign else 22, "zorder": 4}
             ax.scatter(*point[chosen].T, label=f"{a} {'>' if sign else '≤'} 0", **style)
     fastest = float(np.linalg.norm(arrow, axis=1).max())
-    verdict = f"The longest arrow is a speed of {fastest:.3g}" if fastest > 0 else "Nothing moves"
+    verdict = f"Arrows: velocities in this plane, at most {fastest:.3g}" if fastest > 0 else "Nothing moves"
     if power:
         verdict += f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = {run.times[last]:g}"
     said.set_text(textwrap.fill(f"{verdict}{gone}.", 70))

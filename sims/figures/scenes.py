@@ -148,6 +148,6 @@ def scene(run: Any, kind: str) -> tuple[mf.Trajectory, Callable[..., Draw]]:
 def _moments(run: mf.Trajectory) -> Callable[[float], str]:
     """What is said of a moment: t, and R there, from the run's own series where it has one."""
     if "risk" not in run.series_names:
-        return lambda t: f"t = {t:.3g}"
+        return lambda t: f"t = {t:.4g}"
     _, times, values = run.series("risk")
-    return lambda t: f"t = {t:.3g}, risk {np.interp(t, times, values):.3g}"
+    return lambda t: f"t = {t:.4g}, risk {np.interp(t, times, values):.3g}"
