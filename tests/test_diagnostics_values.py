@@ -218,3 +218,31 @@ def test_comparisons_of_kernels_have_known_values():
     assert kernels.alignment(np.eye(4), y, centred=True) == pytest.approx(1 / np.sqrt(3), rel=1e-15)
     assert np.isnan(kernels.effective_rank(np.zeros((2, 2)))) and np.isnan(kernels.alignment(np.zeros((4, 4)), y, centred=True))
     assert kernels.cosine_distance(np.eye(3), 5 * np.eye(3)) <= 1e-31 and kernels.drift(np.eye(3), 5 * np.eye(3)) == 4.0
+
+
+def test_where_masses_change_they_count_and_particles_are_not_paired(tmp_path):
+    """A run whose second frame has moved half of its mass: W2 is that of the masses, the risk that of the reweighted network."""
+    from meanfield.recording import Recording
+
+    flow, start, data = problem("real", "tanh")
+    with mf.Trajectory(record(tmp_path / "plain.h5", (flow, start, data), steps=1, every=1, test=False)) as run:
+        config, arrays = run.config, {"x": data.x, "y": data.y}
+    mass = np.linspace(0.01, 0.19, 10)
+    heavy = mf.State(start.theta, mass=mass / mass.sum(), step=1, t=0.2)
+    path = tmp_path / "masses.h5"
+    recording = Recording.create(path, "error", config=config, provenance={}, arrays=arrays, start=start, mass_varies=True)
+    recording.frame(start)
+    recording.frame(heavy)
+    recording.finish({}, {})
+    found = mf.diagnose(path, ["w2", "risk", "sign_flips", "kernel_rank", "energy"])
+    assert found.unavailable["displacement"] == "the masses change, so particles are not paired"
+    assert found["w2"].upper[1] == pytest.approx(mf.w2(start, heavy), rel=1e-9) and found["w2"].upper[1] > 0.1
+    assert found["risk"].values[1] == pytest.approx(naive.risk(flow.network, heavy, data.x, data.y), rel=RTOL)
+    assert found["kernel_rank"].values[1] == pytest.approx(
+        naive.effective_rank(naive.tangent_kernel(flow.network, heavy, data.x)), rel=1e-9
+    )
+    assert not found["sign_flips"].values.any()
+    labelled = found.to_xarray()
+    assert labelled["risk"].sizes == {"frame": 2}
+    with mf.Trajectory(path) as run:
+        np.testing.assert_array_equal(run.to_xarray()["mass"], [start.mass, heavy.mass])

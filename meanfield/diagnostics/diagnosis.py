@@ -100,4 +100,4 @@ def _ends(curve: Curve | Bounds) -> tuple[str, str]:
 
 
 def _bounds(lower: float, upper: float) -> str:
-    return f"{upper:.5g}" if abs(upper - lower) <= 1e-6 * abs(upper) else f"{lower:.4g} … {upper:.4g}"
+    return f"{lower:.4g} … {upper:.4g}" if abs(upper - lower) > 1e-6 * abs(upper) else f"{upper:.5g}"

@@ -48,7 +48,7 @@ def path(speed) -> np.ndarray:
 @register_diagnostic(unit="θ", needs=("flow", "equal masses"), finite=False)
 def displacement(frame: Frame) -> float:
     """(∫|θ_t - θ_0|² dμ)^½, each neuron against itself at the start."""
-    start = frame.problem.keep("theta", lambda: frame.field.backend.upload(frame.start.theta))
+    start = frame.field.backend.upload(frame.start.theta)  # not kept: θ-sized arrays are what a run costs in memory
     return math.sqrt(frame.field.speed2(frame.field.backend.combine(frame.theta, [-1.0], [start])))
 
 
