@@ -52,7 +52,7 @@ def _about(results: Results) -> str:
 
 def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent], remark: str = "") -> None:
     """Markers with 95 % intervals, filled where there is theory; theory's lines in grey, one where all σ share it, and a band
-    between two powers of which the larger wins for m → ∞."""
+    between two powers, of which the larger wins in the end."""
     names = sorted({one.activation for one in exponents}, key=lambda name: (name in KINKED, name))
     gammas = sorted({one.gamma for one in exponents})
     _draw_theory(ax, quantity, names, gammas)
@@ -93,7 +93,7 @@ def _draw_theory(ax: Any, quantity: str, names: Sequence[str], gammas: Sequence[
         two = found.shape[1] > 1
         if two:
             ax.fill_between(fine, found.min(axis=1), found.max(axis=1), color="0.92", linewidth=0, zorder=0)
-        label = "theory, kinked σ (band: finite m)" if two else "theory"
+        label = "theory, kink (band: finite m)" if two else "theory"
         ax.plot(fine, found.max(axis=1), color="0.3" if two else "0.6", linestyle=figures.LINES[int(two)], zorder=1, label=label)
         drawn.append(found)
 

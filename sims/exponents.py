@@ -12,8 +12,11 @@ f = s ∫φ dμ with s = m^(1-γ); neurons move by ε = 1/s = m^(γ-1) times O(1
 - f and f_lin, same start: a pair's share of f = s ∫φ dμ is odd in ε and s = 1/ε, so f is even in ε as well. f at ε = 0 is
   f_lin, so f - f_lin ~ ε² = m^(2(γ-1)): again the kernel's drift, which drives it, df/dt = -H_t u.
 - ReLU. ε² stands beside the kinks: of the m neurons m·O(ε) cross the kink of a sample, and each changes H by ±O(1/m), the sign
-  at random by symmetry: √(mε)/m = m^(γ/2 - 1), in H and so in f - f_lin. For m → ∞ the larger wins, that of the kinks for
-  γ < 2/3; at finite m the slope of a sum of two powers lies between them, which near γ = 2/3 lasts for all widths there are.
+  at random by symmetry: √(mε)/m = m^(γ/2 - 1), in H and so in f - f_lin. The larger of the two is that for γ < 2/3; at finite m
+  the slope of a sum of two powers lies between them, which near γ = 2/3 lasts for all widths there are.
+  This holds for m^γ << n². Beyond, the signs are not quite balanced: a sample's own share of the velocity, O(ε/n), is there
+  on one side of its kink only, so that of a pair the neurons that leave and those that enter are not equally many. That makes a
+  mean change O(ε/n) of H, and γ - 1 the exponent of the drift for m → ∞ at fixed n; with n = 4 it is seen at m = 1000.
 
 Beyond γ = 1 neurons leave the neighbourhood of their start at a fixed flow time; these exponents do not hold there.
 """
@@ -65,7 +68,9 @@ class Exponent:
 
 
 def powers(quantity: str, gamma: float, activation: str) -> tuple[float, ...]:
-    """Theory's powers of m at fixed flow time, whose sum the quantity is; none where this module derives none."""
+    """Theory's powers of m at fixed flow time, whose sum the quantity is; none where this module derives none.
+
+    For kinked σ those that count at m^γ << n²."""
     if quantity == "f0":
         return (0.5 - gamma,)
     if gamma > 1:
@@ -77,7 +82,7 @@ def powers(quantity: str, gamma: float, activation: str) -> tuple[float, ...]:
 
 
 def theory(quantity: str, gamma: float, activation: str) -> float | None:
-    """The exponent for m → ∞: the largest power."""
+    """The exponent for large m (for kinked σ with m^γ << n²): the largest power."""
     return max(powers(quantity, gamma, activation), default=None)
 
 

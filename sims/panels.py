@@ -143,7 +143,7 @@ def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
 
 def _draw_drift(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     """First orders cancel in symmetric pairs: m^(2(γ - 1)). Of the m·O(1/s) ReLU kinks that cross a sample each changes H by
-    ±O(1/m), at random: m^(γ/2 - 1), which decays slower for γ < 2/3 and wins in the end."""
+    ±O(1/m), at random: m^(γ/2 - 1), which decays slower for γ < 2/3 (as long as m^γ << n²: sims/exponents.py)."""
     curves, theory, misses = [], [max(2 * (gamma - 1), gamma / 2 - 1) for gamma in by_gamma], []
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         fit = exponent(rows, "kernel_drift")

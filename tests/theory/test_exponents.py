@@ -18,9 +18,9 @@ def data(n=16, d=3, seed=5):
     return x, np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2]
 
 
-def study(activation, gamma, widths, seeds, kernels=True):
+def study(activation, gamma, widths, seeds, kernels=True, n=16):
     """Displacement, kernel drift and |f - f_lin| on test points of runs from symmetric starts: (seeds, widths) each."""
-    x, y = data()
+    x, y = data(n)
     x_test = data(n=50, seed=6)[0]
     network = mf.Network(activation, scaling=mf.Scaling(gamma))
     risk = mf.EmpiricalRisk(network, x, y)
@@ -62,12 +62,21 @@ def test_kernel_and_linearisation_of_smooth_networks_change_in_second_order(gamm
 @pytest.mark.parametrize("gamma", [1 / 2, 0.55])
 def test_kinks_crossed_at_random_rule_the_kernel_of_lazy_relu_networks(gamma):
     """m^(γ/2 - 1) wins over m^(2(γ - 1)) for γ < 2/3: kernel drift and |f - f_lin| have the slope of the former, within .03 and
-    the fit's own error, and clearly not the latter's; 12 seeds over 256 … 16384."""
-    _, drift, gap = study("relu", gamma, WIDTHS, 12)
+    the fit's own error, and clearly not the latter's; 12 seeds over 256 … 16384, m^γ <= 208 << n² = 4096."""
+    _, drift, gap = study("relu", gamma, WIDTHS, 12, n=64)
     for values in (drift, gap):
         fit = fit_exponent(WIDTHS, values)
         assert fit.agrees(gamma / 2 - 1, tolerance=0.03), str(fit)
         assert not fit.agrees(2 * (gamma - 1), tolerance=0.03), str(fit)
+
+
+@pytest.mark.slow
+def test_few_samples_change_the_kernel_of_a_relu_network_in_first_order():
+    """m^γ >> n²: at γ = 1/2, n = 4 from m = 1024 on, a sample's own share of the velocity biases who crosses its kink, and the
+    drift is O(ε/n): slope γ - 1 = -1/2, where random crossings alone would give -3/4."""
+    widths = (1024, 4096, 16384)
+    fit = fit_exponent(widths, study("relu", 0.5, widths, 16, n=4)[1])
+    assert fit.agrees(-0.5, tolerance=0.03) and fit.slope > -0.65, str(fit)
 
 
 @pytest.mark.parametrize("gamma", [1 / 2, 3 / 4, 1.0])
@@ -87,20 +96,19 @@ def test_the_untrained_prediction_is_m_to_the_one_half_minus_gamma(gamma):
     assert np.mean(f**2, axis=0) / exact == pytest.approx(np.ones(4), abs=4 * np.sqrt((2 + 15 / 64) / N))
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("symmetric", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_mean_field_fluctuations_are_one_over_m_on_test_points(symmetric):
-    """γ = 1: m E|f_m - f_∞|² is constant. The reference is the network of width M = 16384 = 16 m_max with the same first neurons,
+    """γ = 1: m E|f_m - f_∞|² is constant. The reference is the network of width M = 8192 = 16 m_max with the same first neurons,
     so E|f_m - f_M|² = (c/m)(1 - m/M): slope -1 ± .15 after division (TRUTHS.md, section 2; there the trap: on training
-    points the error dies with the loss). 16 seeds; logs of mean squares of few modes
-    scatter by about 1 each, the slope by less than .08."""
-    widths, M, seeds = (64, 128, 256, 512, 1024), 16384, 16
+    points the error dies with the loss). 64 seeds: the slope's own error is a third of that tolerance."""
+    widths, M, seeds = (32, 64, 128, 256, 512), 8192, 64
     x, y = data()
     x_test = data(n=100, seed=6)[0]
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), x, y))
     law = mf.InitialLaw(dim=3, symmetric=symmetric)
 
     def trained(m, seed):
-        return flow.predict(mf.simulate(flow, law.sample(m, seed=seed), mf.HEUN, dt=0.1, t_end=3.0, progress=False), x_test)
+        return flow.predict(mf.simulate(flow, law.sample(m, seed=seed), mf.HEUN, dt=0.2, t_end=3.0, progress=False), x_test)
 
     squares = np.empty((seeds, len(widths)))
     for seed in range(seeds):
@@ -108,6 +116,6 @@ def test_mean_field_fluctuations_are_one_over_m_on_test_points(symmetric):
         for i, m in enumerate(widths):
             squares[seed, i] = np.mean((trained(m, seed) - reference) ** 2) / (1 - m / M)
     fit = fit_exponent(widths, squares)
-    assert fit.slope == pytest.approx(-1.0, abs=0.15), str(fit)
+    assert fit.slope == pytest.approx(-1.0, abs=0.15) and fit.error < 0.07, str(fit)
     constant = np.array(widths) * squares.mean(axis=0)
-    assert constant.max() / constant.min() < 1.8  # each mean of 16 squares of few modes scatters by about a fifth
+    assert constant.max() / constant.min() < 1.6  # means of 64 squares of few modes scatter by an eighth to a fifth
