@@ -129,13 +129,12 @@ def supervise(
             crew.start()
             while crew.busy() and not received:
                 time.sleep(LOOK_SECONDS)
-                bar.update(len(sweep.published()) - bar.n)
-                bar.set_postfix_str(_postfix(sweep, since), refresh=False)
-            bar.update(len(sweep.published()) - bar.n)
+                _show(bar, sweep, since)
         finally:
             crew.stop()
+        _show(bar, sweep, since)
         if received:
-            raise KeyboardInterrupt(f"stopped with {bar.n} of {total} runs finished")
+            raise KeyboardInterrupt(f"stopped with {len(sweep.published())} of {total} runs finished")
     failed = [digest for digest in sweep.failures() if digest in sweep.plan.runs and not sweep.run(digest).exists()]
     if failed:
         first = sweep.failure(failed[0])
@@ -157,6 +156,7 @@ def compile_kernels(sweep: SweepFolder, progress: bool = False) -> None:
         mf.simulate(made.flow, made.start, method(kind), dt=dt, t_end=kind.t_end, progress=False)
 
 
-def _postfix(sweep: SweepFolder, since: int) -> str:
+def _show(bar: Any, sweep: SweepFolder, since: int) -> None:
     failed = sum(when >= since for when in sweep.failures().values())
-    return f"{failed} failed" if failed else ""
+    bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
+    bar.update(len(sweep.published()) - bar.n)
