@@ -14,6 +14,7 @@ from meanfield.functionals.risk import EmpiricalRisk, check_inputs
 from meanfield.trajectory import Trajectory
 
 from .frames import Interval, intervals
+from .matrices import as_matrix
 from .sightings import Seen, look, rounding
 
 SAFETY = 2.0  # on what is predicted of quadrature and time steps
@@ -200,7 +201,8 @@ def _apply(H: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """H·v for each of vectors (J, n, K), H (n', n) or (n', n, K, K) -> (J, n', K)."""
     if H.ndim == 2:
         return np.matmul(H, vectors)
-    return np.einsum("xicd,jid->jxc", H, vectors, optimize=True)
+    moved = as_matrix(H) @ vectors.reshape(len(vectors), -1).T
+    return np.ascontiguousarray(moved.T).reshape(len(vectors), H.shape[0], H.shape[2])
 
 
 def _predicted(run: Trajectory, seen: Seen, second: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
