@@ -16,83 +16,9 @@ import meanfield as mf
 from meanfield import inspection
 from meanfield.durable import IncompatibleFile
 
+from . import inspect_help
+
 USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes
-
-HELP = """\
-Shows what is in a trajectory file: how the run was configured, where it comes from, which series and frames it holds, its
-defects. Reads a run that is still going on (run.h5.parts/) just as well, and never writes to it.
-"""
-EXAMPLES = """\
-more than the report, each with a --help of its own:
-  scripts/inspect diagnose kink.h5                 which diagnostics this run allows: displacement, W2, kernel drift, …
-  scripts/inspect diagnose kink.h5 kernel_drift w2 --csv measured.csv
-  scripts/inspect compare lazy.h5 mean_field.h5    two runs in one table, and which is lazier
-  scripts/inspect plot kink.h5 --kind paths        a figure of it as PNG and PDF
-  scripts/inspect animate kink.h5 --kind paths --out kink.gif
-
-examples:
-  scripts/inspect kink.h5                          everything but the particles themselves
-  scripts/inspect kink.h5 --hash                   the same, with the hash of the content: equal for equal runs
-  scripts/inspect kink.h5 --csv risk               the series "risk" as step,time,risk
-  scripts/inspect kink.h5 --csv risk --out risk.csv
-  scripts/inspect kink.h5.parts                    a run that is about to replace or extend a finished kink.h5
-  scripts/inspect ./compare                        a file that has the name of a command
-
-in Python: run = mf.Trajectory("kink.h5"); run[-1].theta; run.series("risk").values; run.config
-
-exit codes: 0 shown, 2 wrong usage or no such series, 5 the file cannot be read or written, 7 not a run, damaged, or too new
-"""
-DIAGNOSE = """\
-Computes diagnostics of the stored frames of a run, finished or not. Without names it lists those that this run allows, with
-units and meaning, and those it does not, and why. Values are kept in RUN.diagnostics/ beside the file and not computed twice.
-"""
-DIAGNOSE_EXAMPLES = """\
-examples:
-  scripts/inspect diagnose kink.h5
-  scripts/inspect diagnose kink.h5 displacement kernel_drift
-  scripts/inspect diagnose kink.h5 displacement kernel_drift --csv measured.csv    one line for each frame
-  scripts/inspect diagnose kink.h5 companion_gap --companion linear.h5
-
-in Python: found = mf.diagnose("kink.h5", ["kernel_drift"]); found["kernel_drift"].values; found.units
-"""
-COMPARE = """\
-Two runs in one table: scaling, law, how far the neurons travelled, how much the kernel drifted, errors; and which is lazier.
-"""
-COMPARE_EXAMPLES = """\
-example:
-  scripts/inspect compare lazy.h5 mean_field.h5
-
-in Python: print(mf.compare("lazy.h5", "mean_field.h5"))
-"""
-KINDS = """\
-kinds:
-  paths      neurons in the plane of |a|(w, b), or that of most movement, with the ways they went
-  function   f over the training data, for scalar inputs
-  kernel     the tangent kernel on the first training samples
-  ellipse    the tangent kernel of two samples, as the ellipse vᵀ H⁻¹ v = 1
-"""
-PLOT_KINDS = f"""{KINDS}\
-  phase      |a| against |(w, b)| with velocities, and what theory conserves
-  risk       the risk against flow time
-"""
-PLOT = "Draws one figure of a run: OUT.png and OUT.pdf.\n"
-PLOT_EXAMPLES = """\
-example:
-  scripts/inspect plot kink.h5 --kind function --out learned
-
-in Python: from sims import figures; ax = figures.paths("kink.h5")
-"""
-ANIMATE = """\
-Animates a run: one picture for each recorded frame, 150 of them, evenly spaced, if there are more. A .gif needs nothing
-else, an .mp4 needs ffmpeg. To see more of the fast beginning, record with mf.log_spaced.
-"""
-ANIMATE_EXAMPLES = """\
-examples:
-  scripts/inspect animate kink.h5 --kind paths --out kink.gif
-  scripts/inspect animate kink.h5 --kind function --out kink.mp4 --fps 24
-
-in Python: from sims import figures; figures.animate("kink.h5", "paths", "kink.gif")
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show(arguments: Sequence[str]) -> int:
     """The report of a file, or a series of it as CSV."""
-    parser = _parser("", HELP, EXAMPLES, usage="inspect FILE [--hash] [--csv NAME [--out CSV]]")
+    parser = _parser("", inspect_help.HELP, inspect_help.EXAMPLES, usage="inspect FILE [--hash] [--csv NAME [--out CSV]]")
     parser.add_argument("file", metavar="FILE", help="the trajectory, as named in mf.Recorder, or its .parts folder")
     parser.add_argument("--hash", action="store_true", help="compute the content hash: reads every frame")
     parser.add_argument("--csv", metavar="NAME", help="write this series as CSV instead, to the screen or to --out")
@@ -138,7 +64,7 @@ def show(arguments: Sequence[str]) -> int:
 
 def diagnose(arguments: Sequence[str]) -> int:
     """Diagnostics of a run: listed, or computed and printed or written as CSV."""
-    parser = _parser("diagnose", DIAGNOSE, DIAGNOSE_EXAMPLES)
+    parser = _parser("diagnose", inspect_help.DIAGNOSE, inspect_help.DIAGNOSE_EXAMPLES)
     parser.add_argument("file", metavar="RUN", help="the trajectory")
     parser.add_argument("names", metavar="NAME", nargs="*", help="what to compute; without names the list of what there is")
     parser.add_argument("--csv", metavar="CSV", help="write the values here, a line for each frame; no file is overwritten")
@@ -201,7 +127,7 @@ def write_csv(found: Any, path: Path) -> None:
 
 def compare(arguments: Sequence[str]) -> int:
     """mf.compare, printed."""
-    parser = _parser("compare", COMPARE, COMPARE_EXAMPLES)
+    parser = _parser("compare", inspect_help.COMPARE, inspect_help.COMPARE_EXAMPLES)
     parser.add_argument("a", metavar="A", help="one trajectory")
     parser.add_argument("b", metavar="B", help="the other")
     options = parser.parse_args(_named("compare", arguments, parser))
@@ -210,7 +136,7 @@ def compare(arguments: Sequence[str]) -> int:
 
 def plot(arguments: Sequence[str]) -> int:
     """One figure as PNG and PDF."""
-    parser = _parser("plot", PLOT, PLOT_KINDS + "\n" + PLOT_EXAMPLES)
+    parser = _parser("plot", inspect_help.PLOT, inspect_help.PLOT_KINDS + "\n" + inspect_help.PLOT_EXAMPLES)
     parser.add_argument("file", metavar="RUN", help="the trajectory")
     kinds = ("paths", "function", "kernel", "ellipse", "phase", "risk")
     parser.add_argument("--kind", choices=kinds, default="paths", help="what to draw: see below; paths unless given")
@@ -238,7 +164,7 @@ def plot(arguments: Sequence[str]) -> int:
 
 def animate(arguments: Sequence[str]) -> int:
     """An animation as GIF or MP4."""
-    parser = _parser("animate", ANIMATE, KINDS + "\n" + ANIMATE_EXAMPLES)
+    parser = _parser("animate", inspect_help.ANIMATE, inspect_help.KINDS + "\n" + inspect_help.ANIMATE_EXAMPLES)
     parser.add_argument("file", metavar="RUN", help="the trajectory")
     kinds = ("paths", "function", "kernel", "ellipse")
     parser.add_argument("--kind", choices=kinds, default="paths", help="what to show: see below; paths unless given")

@@ -76,13 +76,7 @@ def phase_portrait(
         _levels(ax, point[:count], power)
     point, arrow, positive = point[:count], arrow[:count], signs(state)[:count]
     _arrows(ax, point, arrow, positive)
-    a = "a" if state.outputs == 1 else "Σ a"
-    for sign, colour, marker, inside in ((True, POSITIVE, "^", POSITIVE), (False, NEGATIVE, "o", "none")):
-        chosen = positive == sign
-        if chosen.any():
-            style: dict[str, Any] = {"marker": marker, "edgecolors": colour, "facecolors": inside, "linewidths": 0.7}
-            style |= {"s": 7 if sign else 22, "zorder": 4}
-            ax.scatter(*point[chosen].T, label=f"{a} {'>' if sign else '≤'} 0", **style)
+    _cloud(ax, point, positive, "a" if state.outputs == 1 else "Σ a")
     fastest = float(np.linalg.norm(arrow, axis=1).max())
     verdict = f"Arrows: velocities in this plane, at most {fastest:.3g}" if fastest > 0 else "Nothing moves"
     if power:
@@ -132,6 +126,16 @@ def _arrows(ax: Axes, point: np.ndarray, arrow: np.ndarray, positive: np.ndarray
             "headlength": 5,
         }
         ax.quiver(*point.T, *arrow.T, color=np.where(positive, POSITIVE, NEGATIVE), alpha=0.8, zorder=3, **style)
+
+
+def _cloud(ax: Axes, point: np.ndarray, positive: np.ndarray, a: str) -> None:
+    """Full triangles for a > 0, circles around nothing for a ≤ 0, so that both are seen where two neurons share a place."""
+    for sign, colour, marker, inside in ((True, POSITIVE, "^", POSITIVE), (False, NEGATIVE, "o", "none")):
+        chosen = positive == sign
+        if chosen.any():
+            style: dict[str, Any] = {"marker": marker, "edgecolors": colour, "facecolors": inside, "linewidths": 0.7}
+            style |= {"s": 7 if sign else 22, "zorder": 4}
+            ax.scatter(*point[chosen].T, label=f"{a} {'>' if sign else '≤'} 0", **style)
 
 
 def _levels(ax: Axes, point: np.ndarray, power: float) -> None:
