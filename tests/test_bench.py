@@ -54,6 +54,27 @@ def test_a_million_neurons_on_4096_samples_step_within_one_gigabyte(dtype):
     assert report["peak_bytes"] < 1e9
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--crossover"]])
+def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, options):
+    pytest.importorskip("numba_cuda")
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.bench",
+        "--device",
+        "cuda",
+        "--dry-run",
+        "--json",
+        str(tmp_path / "out.json"),
+        *options,
+    ]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text())
+
+
 def test_blocks_divide_the_width():
     for m, n in ((1000, 100), (10**5, 256), (10**6, 64), (7, 3)):
         assert m % peers.block_size(m, n, 4) == 0

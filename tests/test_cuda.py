@@ -19,6 +19,8 @@ pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Lin
 
 import cuda_parity
 import cuda_ptx
+import numba
+from bench import device
 
 from meanfield.backends import cuda, cuda_kernels
 
@@ -157,6 +159,18 @@ def test_the_inner_loop_of_relu_is_mostly_arithmetic(monkeypatch, form, instruct
     assert len(loop) <= instructions * pairs + 8  # and the loop's own
 
 
+@pytest.mark.parametrize(("dtype", "name"), [("float32", "f32"), ("float64", "f64")])
+def test_the_kernels_that_measure_the_limits_do_nothing_else(monkeypatch, dtype, name):
+    """The bench's FMA peak: a loop of independent multiply-adds and no memory. Its copy: one read, one write."""
+    T = {"float32": numba.float32, "float64": numba.float64}[dtype]
+    text = cuda_ptx.ptx(device.chains(dtype), (T, T, numba.int64, T[::1]), monkeypatch)
+    loop = max(cuda_ptx.innermost_loops(text), key=len)
+    adds = sum(line.startswith(f"fma.rn.{name}") for line in loop)
+    assert adds % device.CHAINS == 0 and adds >= 0.6 * len(loop) and not any("ld." in line or "st." in line for line in loop)
+    text = cuda_ptx.ptx(device.copy, (T[::1], T[::1]), monkeypatch)
+    assert text.count("ld.global") == text.count("st.global") == 1
+
+
 def test_slabs_depend_on_the_width_alone_and_cover_it():
     for m in (1, 255, 256, 257, 10**4, 10**6, 10**8):
         length, count = cuda.slabs(m)
@@ -196,7 +210,9 @@ def test_without_numba_cuda_the_error_names_the_extra(monkeypatch):
 def test_auto_is_settled_when_the_flow_is_made_and_goes_into_the_file(tmp_path, capsys):
     flow = toy(backend="auto")
     assert flow.backend == "cpu"
-    mf.simulate(flow, mf.InitialLaw(1).sample(6), mf.EULER, dt=0.1, n_steps=1, observers=[mf.Recorder(tmp_path / "run.h5")])
+    mf.simulate(
+        flow, mf.InitialLaw(1).sample(6), mf.EULER, dt=0.1, n_steps=1, observers=[mf.Recorder(tmp_path / "run.h5", mf.every(1))]
+    )
     assert "; cpu, float64" in capsys.readouterr().err
     assert mf.Trajectory(tmp_path / "run.h5").config["flow"]["backend"] == "cpu"
 

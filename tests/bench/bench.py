@@ -84,10 +84,10 @@ class Ours:
 
     name, expert = "ours", False
 
-    def __init__(self, theta, x, y, activation, dt):
+    def __init__(self, theta, x, y, activation, dt, backend="cpu"):
         import meanfield as mf
 
-        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, y), dtype=x.dtype.name)
+        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, y), backend=backend, dtype=x.dtype.name)
         self.method, self.field, self.dt = mf.EULER, flow.on_device(mf.State(theta)), dt
         self.position = self.field.backend.upload(theta)
 
@@ -252,7 +252,28 @@ def main() -> None:
     parser.add_argument(
         "--crossover", action="store_true", help="instead: our fused kernels against our blocked ones, d = 8 … 20"
     )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: instead, our CUDA backend and the peers on one GPU"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="with --device cuda: every line of it at toy sizes in CUDA's simulator, without a GPU",
+    )
     options = parser.parse_args()
+    if options.dry_run and options.device != "cuda":
+        parser.error("--dry-run rehearses --device cuda; the CPU's cases have --quick.")
+    if options.device == "cuda":
+        if options.dry_run:
+            os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba is first imported
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the GPU's memory for itself
+        from . import device
+
+        try:
+            device.main(options.quick, options.cases, options.crossover, options.json)
+        except ValueError as error:
+            parser.error(str(error))
+        return
     if options.list:
         print("\n".join(case.name for case in chosen(options.cases, options.quick)))
         return

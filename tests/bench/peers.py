@@ -166,7 +166,7 @@ class TorchEager:
                     a[block].sub_(ga, alpha=self.dt)
 
     def theta(self):
-        return np.column_stack([self.a.numpy(), self.v.numpy()])
+        return np.column_stack([self.a.cpu().numpy(), self.v.cpu().numpy()])
 
 
 class TorchBlocked(TorchEager):
@@ -228,7 +228,7 @@ class TorchCompiled:
                 self.compiled(self.a, self.v, self.X, self.y)
 
     def theta(self):
-        return np.column_stack([self.a.numpy(), self.v.numpy()])
+        return np.column_stack([self.a.cpu().numpy(), self.v.cpu().numpy()])
 
 
 class TorchFused(TorchCompiled):
