@@ -26,21 +26,55 @@ def run(program, folder):
     return result
 
 
+def block(start):
+    """The one example that holds this text."""
+    (found,) = [text for text in BLOCKS if start in text]
+    return found
+
+
+FIRST, LATER, KERNEL, BARE, FIT = map(
+    block, ('kink.h5", mf.evenly', "mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent(")
+)
+
+
+def test_every_example_is_run_here():
+    assert set(BLOCKS) == {FIRST, LATER, KERNEL, BARE, FIT}
+
+
 def test_the_first_example_runs_in_an_empty_folder_and_bare_h5py_reads_its_file(tmp_path):
-    assert len(BLOCKS) == 3
-    result = run(BLOCKS[0] + BLOCKS[2] + "\nassert theta.shape == (100, 1000, 3), theta.shape\n", tmp_path)
+    result = run(FIRST + BARE + "\nassert theta.shape == (100, 1000, 3), theta.shape\n", tmp_path)
     distance, risk = map(float, result.stdout.split()[-2:])
     # The mean-field fit of |x|: the neurons travel a distance of the size of their own spread, and the risk falls below
     # a ten-thousandth of its start, (1/n) Σ ½x² = 0.172.
     assert 0.3 < distance < 3 and risk < 1.7e-5
 
 
+def test_the_example_on_files_runs_after_the_first_and_prints_what_its_comments_say(tmp_path):
+    printed = run(FIRST + LATER, tmp_path).stdout
+    assert "kernel_drift" in printed and "The kernel of the start makes" in printed
+    share = next(float(line) for line in printed.splitlines() if line.startswith("0.9"))
+    assert share > 0.985  # of Δf; the comment says .99
+    assert {"evolution.png", "evolution.pdf", "kink.gif", "kink.h5.diagnostics"} <= {item.name for item in tmp_path.iterdir()}
+
+
+def test_the_fit_prints_what_its_comments_say(tmp_path):
+    printed = run(FIT, tmp_path).stdout
+    assert "curvature" in printed and "agrees with −0.500" in printed
+
+
 def test_the_kernel_example_runs_and_prints_what_its_comments_say(tmp_path):
-    lines = run(BLOCKS[1], tmp_path).stdout.splitlines()
+    lines = run(KERNEL, tmp_path).stdout.splitlines()
     assert "rank 20 of 21" in lines[0]
     floors = [float(number) for number in lines[1].split()]
     assert floors[0] == floors[1] or abs(floors[0] - floors[1]) < 1e-12  # (y1 - y2)²/4 over n: TRUTHS.md, section 4
     assert float(lines[3]) < 0.05 and "Lazy" in lines[-1] + lines[-2]
+
+
+def test_the_sweep_of_the_readme_is_one(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.S)
+    (tmp_path / "widths.toml").write_text(text)
+    program = "from sims.sweep import main; raise SystemExit(main(['create', 'widths.toml', 'out']))"
+    assert "36 runs" in run(program, tmp_path).stdout
 
 
 def test_every_path_the_readme_names_exists():
