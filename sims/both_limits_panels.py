@@ -78,15 +78,14 @@ def _draw_functions(axes: Any, results: Results) -> None:
     for ax, less in zip(axes, (np.zeros(len(x)), found.ntk), strict=True):
         ax.plot(x, fields - less, color="0.8", linewidth=6, solid_capstyle="butt", label="mean-field limit", zorder=1)
         ax.fill_between(x, fields - less - band, fields - less + band, color="0.8", linewidth=0, zorder=1)
-        ax.plot(x, found.ntk - less, color="black", linestyle=figures.LINES[4], linewidth=1.2, label="infinite-width kernel")
+        ax.plot(x, found.ntk - less, color="black", linewidth=0.9, label="infinite-width kernel")
         ax.plot(
             x, found.frozen - less, color="black", linestyle=figures.LINES[3], linewidth=1.2, label="frozen kernel H₀ = f_lin"
         )
         ylabel = "f(x) − infinite-width kernel's" if less.any() else "f(x)"
-        figures.lines(
-            ax, [Curve(figures.regime(gamma), x, (values - less)[None], i) for i, (gamma, values) in enumerate(curves.items())],
-            "x", ylabel,
-        )  # fmt: skip
+        drawn = [Curve(figures.regime(gamma), x, (f - less)[None], gammas.index(gamma)) for gamma, f in curves.items()]
+        figures.lines(ax, drawn, "x", ylabel)
+        ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes[0].plot(data.x[:, 0], data.y, "o", color="black", markersize=3.5, zorder=6, label="data")
     lazy, rich = curves[gammas[0]], curves[gammas[-1]]
     names = [f"γ = {figures.fraction(gamma)}" for gamma in (gammas[0], gammas[-1])]
