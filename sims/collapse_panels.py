@@ -70,11 +70,11 @@ def draw_scale(ax: Any, rows: Sequence[Row]) -> None:
     ax.set_ylim(low * (low / high) ** 0.35, high)
     s, values = against_scale([row for row in rows if row.m == widths[-1]], "relative_change")
     ends = [fit_or_refuse(s[chosen], values[:, chosen]) for chosen in (s >= 4, s <= 0.25) if chosen.any()]
-    slopes = [end.short for end in ends if isinstance(end, ExponentFit)]
-    fits = f" s ≥ 4: exponent {slopes[0]}, theory −1; s ≤ ¼: {slopes[1]}, −½." if len(slopes) == 2 else ""
-    left = " and ".join(f"{after:.3f}" for after, _ in spreads)
-    before = " and ".join(f"{value:.2f}" for _, value in spreads)
-    figures.panel(ax, "α and width as one number, s = α√m", f"Relative spread {left}; against α {before}.{fits}")
+    slopes = [f"{end.slope:.2f}".replace("-", "−") for end in ends if isinstance(end, ExponentFit)]
+    fits = f" Exponent {slopes[0]} at s ≥ 4, {slopes[1]} at s ≤ ¼; theory −1, −½." if len(slopes) == 2 else ""
+    left = ", ".join(f"{after:.3f}" for after, _ in spreads)
+    before = ", ".join(f"{value:.2f}" for _, value in spreads)
+    figures.panel(ax, "α and width as one number, s = α√m", f"Relative spread {left} (against α {before}).{fits}")
 
 
 def _log_changes(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

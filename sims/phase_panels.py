@@ -99,7 +99,7 @@ def _draw_widths(ax: Any, rows: Sequence[Row]) -> None:
     worst, gamma = max(misses)
     figures.panel(
         ax, f"Relative change against width, γ′ = {figures.fraction(prime)}",
-        f"Slopes within {worst:.3f} of theory's, the worst at γ = {figures.fraction(gamma)}. ‖·‖ over all w and b.",
+        f"Slopes within {worst:.3f} of theory's, the worst at γ = {figures.fraction(gamma)}; w: all w and b.",
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
         if told:
             inside += sum(at.fit.agrees(expected_slope(at.gamma, prime), 0.05) for at in fitted)
             total += len(fitted)
-            critical = "".join(f"; at γ = 1 it is {at.fit.short}" for at in fitted if at.gamma == 1)
+            critical = "".join(f"; {at.fit.short} at γ = 1" for at in fitted if at.gamma == 1)
     if prime == 0:
         _draw_drift(ax, scan)
     reach = np.array([expected_slope(gamma, prime) for gamma in grid])
@@ -138,9 +138,9 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
     ax.set_xlabel("γ")
     ax.set_ylabel("slope against log m")
     ax.legend(loc="upper left")
-    agree = f"; {inside} of {total} agree within 0.05 plus their 95 % intervals (bars)" if total else ""
+    agree = f"; {inside} of {total} 95 % intervals hold it within 0.05" if total else ""
     title = f"The exponent across the transition, γ′ = {figures.fraction(prime)}"
-    figures.panel(ax, title, f"‖Δw‖/‖w(0)‖: at most {worst:.2f} off theory{agree}{critical}.")
+    figures.panel(ax, title, f"At most {worst:.2f} off theory{agree}{critical}.")
 
 
 def _draw_drift(ax: Any, scan: Sequence[Row]) -> None:
@@ -149,9 +149,8 @@ def _draw_drift(ax: Any, scan: Sequence[Row]) -> None:
     ax.plot(gammas, np.where(gammas < 1, 2, 1) * (gammas - 1), color="0.55", linewidth=1.2, linestyle=figures.LINES[1], zorder=0)
     fits = [runs.exponent([row for row in scan if row.gamma == gamma], "kernel_drift") for gamma in gammas]
     y = [getattr(fit, "slope", np.nan) for fit in fits]
-    ax.plot(
-        gammas, y, figures.MARKERS[2], color=figures.COLOURS[2], markersize=4.5, fillstyle="none", label="kernel drift, the same"
-    )
+    label = f"kernel drift, m = {min(row.m for row in scan)} … {max(row.m for row in scan)}"
+    ax.plot(gammas, y, figures.MARKERS[2], color=figures.COLOURS[2], markersize=4.5, fillstyle="none", label=label)
 
 
 def _map(ax: Any, plane: Sequence[Point], values: Sequence[float], levels: np.ndarray) -> None:

@@ -63,10 +63,10 @@ def test_the_verdicts_of_exact_rows_are_those_of_theory(folder):
     assert "all 324 runs to R/R(0) ≤ 1e-05" in text[0]
     assert "0.60 in the condensed and 0.10 in the linear" in text[1]
     assert "Slopes within 0.000" in text[2] and "γ = 1/2: slope −0.500" in text[2]
-    assert "at most 0.00 off theory; 9 of 9 agree" in text[3] and "at γ = 1 it is" not in text[3]
+    assert "At most 0.00 off theory; 9 of 9 95 % intervals hold it" in text[3] and "at γ = 1" not in text[3]
     centre = float(re.search(r"γ_c = (\d\.\d+)", text[4])[1])
     assert centre == pytest.approx(1.0, abs=0.03)  # the interpolation rounds the kink at γ = 1 off, between .9 and 1.1
-    assert "Relative spread 0.000 and 0.000" in text[5] and "exponent −1.000" in text[5] and "−0.500" in text[5]
+    assert "Relative spread 0.000, 0.000" in text[5] and "Exponent −1.00 at s ≥ 4, −0.50 at s ≤ ¼" in text[5]
 
 
 def test_runs_that_have_not_converged_are_counted_and_marked(folder):
