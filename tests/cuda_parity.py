@@ -6,6 +6,7 @@ Each check is a function named as a sentence, with its cases in CHECKS; tests/te
 import numpy as np
 
 import meanfield as mf
+import ntk
 from meanfield import activations, backends, noise, tangent
 from meanfield.backends import cuda, cuda_noise
 
@@ -248,6 +249,26 @@ def whole_steps_in_single_precision_are_those_of_the_cpu_to_its_rounding():
 def a_step_that_is_found_is_that_of_the_cpu():
     """dt = "auto" rests on the largest eigenvalue of the tangent kernel, by push_forward and pull_back."""
     same_end(run("squared", 1, mf.EULER, dt="auto", n_steps=2), atol=1e-10)
+
+
+@check(first_variation=("first_variation",), energy=("energy",), velocity=("velocity",))
+def what_a_flow_gives_is_that_of_the_cpu(quantity):
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 1))
+    state = mf.State(rng.normal(size=(7, 5)))
+    risk = mf.EmpiricalRisk(mf.Network("tanh", trainable=("w", "b")), x, y, ridge=0.1)
+    expected, found = (getattr(mf.GradientFlow(risk, backend=name), quantity)(state) for name in ("cpu", "cuda"))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@check()
+def a_linearised_flow_is_that_of_the_cpu():
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 1))
+    state = mf.State(rng.normal(size=(7, 5)))
+    risk = ntk.linearise(mf.Network("tanh"), state).risk(x, y)
+    flows = [mf.GradientFlow(risk, backend=name) for name in ("cpu", "cuda")]
+    same_end([mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False) for flow in flows])
 
 
 @check(slow=True)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ import cuda_ptx
 import numba
 from bench import device
 
-from meanfield.backends import cuda, cuda_kernels
+from meanfield.backends import cuda, cuda_formulas, cuda_kernels, cuda_noise, formulas
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = {
     "kernels": ("every_", "single_"),
     "cases": ("several_", "many_", "frozen_", "stages_", "norms_", "memory_", "not_", "philox_", "a_run_"),
-    "steps": ("whole_", "a_step_"),
+    "steps": ("whole_", "a_step_", "what_", "a_linearised_"),
 }
 
 
@@ -157,6 +158,37 @@ def test_the_inner_loop_of_relu_is_mostly_arithmetic(monkeypatch, form, instruct
     pairs = 4 * loads
     assert fused == multiply_adds * pairs
     assert len(loop) <= instructions * pairs + 8  # and the loop's own
+
+
+def test_philox_compiles_and_its_raw_words_are_integers_throughout(monkeypatch):
+    words = [numba.uint32] * 4
+    for kernel, T in ((cuda_noise.fill_raw, numba.uint32), (cuda_noise.fill_uniforms, numba.float64)):
+        text = cuda_ptx.ptx(kernel, (T[:, ::1], *words), monkeypatch)
+        assert cuda_ptx.report(text)["spilled"] == 0
+        assert (".f64" in text) == (T is numba.float64)
+
+
+def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
+    """As a second process would: the module is loaded anew. Without a driver the code is made and stored, not run."""
+    present = types.SimpleNamespace(compute_capability=(9, 0))
+    monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: present)
+    monkeypatch.setattr(numba.cuda.cudadrv.devices, "get_context", lambda number=None: types.SimpleNamespace(device=present))
+    monkeypatch.setattr(formulas, "folder", lambda: tmp_path)
+    dispatcher = numba.cuda.dispatcher
+
+    def loaded():
+        for name in [name for name in sys.modules if name.startswith("cuda_d3_")]:
+            monkeypatch.delitem(sys.modules, name)
+        return cuda_ptx.fused("mean_feature", "sigmoid", "float32", 3)
+
+    kernel, signature = loaded()
+    assert kernel._cache.load_overload(signature, kernel.targetctx) is None and not cuda_formulas.is_compiled(kernel)
+    compiled = dispatcher._Kernel(kernel.py_func, signature, **kernel.targetoptions)
+    compiled._codelibrary.get_cubin(cc=(9, 0))
+    kernel._cache.save_overload(signature, compiled)
+    again, _ = loaded()
+    assert again is not kernel and cuda_formulas.is_compiled(again)
+    assert again._cache.load_overload(signature, again.targetctx) is not None
 
 
 @pytest.mark.parametrize(("dtype", "name"), [("float32", "f32"), ("float64", "f64")])

@@ -68,8 +68,8 @@ class CUDA:
         return self.dim <= FUSED_UP_TO
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process: they are kept in no file."""
-        return bool((self._wide.kernels.values if self._wide else self.kernel("mean_feature")).overloads)
+        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        return cuda_formulas.is_compiled(self._wide.kernels.values if self._wide else self.kernel("mean_feature"))
 
     def _matrix_products(self) -> Any:
         from .cuda_wide import Wide  # loads torch

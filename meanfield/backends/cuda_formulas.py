@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import cuda
@@ -21,6 +22,7 @@ SIMULATED = bool(
     getattr(config, "ENABLE_CUDASIM", False)
 )  # NUMBA_ENABLE_CUDASIM=1: kernels run as Python threads, for tests without a GPU
 ALIGN = None if SIMULATED else 16  # bytes: rows of a shared tile are then read four numbers at once
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small problem cannot fill a GPU, and a norm ends in one block: no news to the user
 
 
 def bind(function: Callable, dtype: str) -> Any:
@@ -31,3 +33,11 @@ def bind(function: Callable, dtype: str) -> Any:
 def load(name: str, source: str, dtype: str, used: dict[str, Callable]) -> types.ModuleType:
     """The kernels of a source text, with the formulas it uses bound by name (formulas.load); compiled when first called."""
     return formulas.load(name, source, dtype, used, bind)
+
+
+def is_compiled(kernel: Any) -> bool:
+    """Whether a first call of this kernel would find machine code, in this process or in the cache on disk."""
+    if SIMULATED:
+        return True
+    stored = kernel._cache._impl
+    return bool(kernel.overloads) or any(Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi"))

@@ -76,7 +76,7 @@ def forward(dim: int, outputs: int, push: bool) -> str:
     name, moved = ("push_forward", "move, ") if push else ("mean_feature", "")
     text = f"""
 
-@cuda.jit
+@cuda.jit(cache=True)
 def {name}(theta, {moved}weight, x, first, length, partial):
     tile = cuda.shared.array(({G}, {R}, {width}), T, ALIGN)
     sums = cuda.shared.array(({G}, {L}), np.float64)
@@ -127,7 +127,7 @@ def backward(dim: int, outputs: int, homogeneous: bool, unroll: int, groups: int
     amplitudes = [] if free else [f"a{c}_{u}" for u in range(P) for c in range(C)]
     text = f"""
 
-@cuda.jit
+@cuda.jit(cache=True)
 def pull_back(theta, x, slopes, decay, trainable, out):
     tile = cuda.shared.array(({G}, {L}, {width}), T, ALIGN)
 """

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numba.cuda
 import numpy as np
-from numba import cuda
 
 from .. import noise
 from .cuda_memory import Held, Pool
 
+cuda: Any = numba.cuda  # its stubs are typed for callers on the host
 _words = cuda.jit(device=True)(noise.philox_words)
 _uniform = cuda.jit(device=True)(noise.open_uniform)
 
@@ -22,7 +23,7 @@ _uniform = cuda.jit(device=True)(noise.open_uniform)
 @cuda.jit
 def fill_raw(out, low, high, k0, k1):
     """out[c, k] = word c of particle k."""
-    k = cuda.blockIdx.x * 256 + cuda.threadIdx.x
+    k = cuda.grid(1)
     if k < out.shape[1]:
         c = 0
         while c < out.shape[0]:
@@ -40,7 +41,7 @@ def fill_raw(out, low, high, k0, k1):
 @cuda.jit
 def fill_uniforms(out, low, high, k0, k1):
     """out[c, k] = (word + ½) 2⁻³²."""
-    k = cuda.blockIdx.x * 256 + cuda.threadIdx.x
+    k = cuda.grid(1)
     if k < out.shape[1]:
         c = 0
         while c < out.shape[0]:

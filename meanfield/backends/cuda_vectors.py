@@ -13,7 +13,7 @@ import numpy as np
 from numba import cuda
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def add_rows(partial, divisor, total):
     """total[c, i] = Σ_r partial[r, c, i] / divisor; blocks of (32, rows) threads, rows a power of two, grid (⌈n/32⌉, K)."""
     sums = cuda.shared.array((32, 32), np.float64)
@@ -36,7 +36,7 @@ def add_rows(partial, divisor, total):
         total[c, i] = sums[0, lane] / divisor
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def squares(array, weight, columns, length, partial):
     """partial[slab] = Σ_{k in slab} weight_k Σ_j columns_j array_jk²; 128 threads, one block for each slab of `length`."""
     sums = cuda.shared.array(128, np.float64)
@@ -71,7 +71,7 @@ def _combine(count: int) -> str:
     stages = ", ".join(f"c{j}, stage{j}" for j in range(count))
     return f'''
 
-@cuda.jit
+@cuda.jit(cache=True)
 def combine_{count}(base, {stages}, out):
     """out = base + Σ_j c_j stage_j, from left to right."""
     k = cuda.blockIdx.x * 256 + cuda.threadIdx.x
@@ -91,7 +91,7 @@ ACTIVATE = '''"""Written by meanfield/backends/cuda_vectors.py; bound here: T, v
 from numba import cuda
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def values(z, rows, columns):
     """z <- σ(z)."""
     i, k = cuda.blockIdx.x * 256 + cuda.threadIdx.x, cuda.blockIdx.y
@@ -99,7 +99,7 @@ def values(z, rows, columns):
         z[k, i] = value(z[k, i])
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def values_and_slopes(z, factor, rows, columns):
     """z <- σ(z), factor <- factor σ'(z)."""
     i, k = cuda.blockIdx.x * 256 + cuda.threadIdx.x, cuda.blockIdx.y
