@@ -25,7 +25,7 @@ class Clusters(NamedTuple):
 
 
 def relative_change(start: State, end: State) -> float:
-    """‖v(t) - v(0)‖ / ‖v(0)‖ over all input weights as one vector, biases included: RD(θ_w) of Luo et al. (2021), section 4.
+    """‖v(t) - v(0)‖ / ‖v(0)‖ over all input weights as one vector, biases included: RD(θ_w) of Luo et al. (2021).
 
     The norm is that of L2(μ), (Σ_k p_k |v_k|²)^½; for equal masses the ratio is that of the Euclidean norms. Neuron k of one
     state is neuron k of the other: ValueError unless their m and masses are equal, or if all input weights start at 0.
