@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,9 @@ a sweep, widths.toml:
   alpha = [1, 10]
   ridge = [0, 1e-3]
 
-settings: {settings}
+settings, with what they are when nothing is said (sims/experiment.py says what they mean):
+
+{settings}
 
 in Python: data = sims.open_sweep("results/widths"); data.test_risk.mean("seed")      an xarray.Dataset over the axes
            sims.Sweep("results/widths")[0]                                            an mf.Trajectory
@@ -51,6 +55,9 @@ in Python: data = sims.open_sweep("results/widths"); data.test_risk.mean("seed")
 exit codes: 0 done, 2 wrong usage or settings, or runs that failed, 4 bad data, 5 input/output, 7 damaged or too new,
 75 interrupted: the same command goes on. A diverged run is a result, its status says so.
 """
+
+
+UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,8 +150,12 @@ def submit(options: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line."""
     layout: Any = argparse.RawDescriptionHelpFormatter
-    known = ", ".join(_names(settings.to_dict(sweep_file.Experiment())))
-    top = argparse.ArgumentParser("sweep", None, ABOUT, EXAMPLE.replace("{settings}", known), formatter_class=layout)
+    known = textwrap.fill(
+        ", ".join(_defaults(settings.to_dict(sweep_file.Experiment()))), 126, initial_indent="  ", subsequent_indent="  "
+    )
+    top = argparse.ArgumentParser(
+        "scripts/sweep", None, ABOUT, EXAMPLE.replace("{settings}", known.replace(UNBROKEN, " ")), formatter_class=layout
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(function: Any, text: str) -> argparse.ArgumentParser:
@@ -191,13 +202,15 @@ def _terms(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint-seconds", type=float, default=Terms.checkpoint_seconds, help=text)
 
 
-def _names(table: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the settings; the options of the data are the data set's own."""
-    names = []
+def _defaults(table: dict[str, Any], prefix: str = "") -> list[str]:
+    """ "law.b_std = 0.0" and so on; the options of the data are the data set's own."""
+    lines = []
     for key, value in table.items():
         inside = isinstance(value, dict) and key != "options"
-        names += _names(value, f"{prefix}{key}.") if inside else [prefix + key + ".…" * (key == "options")]
-    return names
+        lines += (
+            _defaults(value, f"{prefix}{key}.") if inside else [f"{prefix}{key} = {json.dumps(value)}".replace(" ", UNBROKEN)]
+        )
+    return lines
 
 
 def _counts(sweep: SweepFolder) -> str:

@@ -87,6 +87,26 @@ def _next(sweep: SweepFolder, terms: Terms) -> tuple[str, Lease] | None:
 
 def _attempt(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]) -> bool:
     """Make a claimed run. False when a signal has stopped it, after its checkpoint. received: signals that came before it."""
+    try:
+        with lease.beating():
+            _make(sweep, digest, lease, terms, received)
+    except KeyboardInterrupt:
+        _say("interrupted", digest)
+        return False
+    except LeaseLost:
+        _say("lost", digest)
+    except Exception as error:
+        if sweep.run(digest).exists() or not lease.held():  # the place was cleared under a worker that had lost its run
+            _say("lost", digest, repr(error))
+        else:
+            _fail(sweep, digest, error)
+    finally:
+        lease.release()
+    return True
+
+
+def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]) -> None:
+    """Go on with the run where others have left it, to its end, and publish it."""
     place, begun, checkpoints, stopping = Place(sweep.work / f"{digest}.{lease.token}"), time.monotonic(), 0, False
 
     def guard() -> None:
@@ -100,46 +120,26 @@ def _attempt(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, receiv
             stopping = True
             signal.raise_signal(signal.SIGTERM)  # to the run's own handler, which collects it
 
-    with lease.beating():
-        try:
-            if lease.deaths >= DEATHS:
-                raise RuntimeError(f"{lease.deaths} workers in a row died of this run without getting any further (memory?).")
-            reached = adopt(sweep, digest, place)
-            _say(
-                "claimed",
-                digest,
-                f"from checkpoint {reached}" if reached > 0 else "",
-                f"after {lease.deaths} deaths" * bool(lease.deaths),
-            )
-            status = "finished"
-            try:
-                perform(sweep.plan.runs[digest].config, place.run, checkpoint_seconds=terms.checkpoint_seconds, guard=guard)
-            except mf.Diverged:
-                status = "diverged"  # a result, recorded in the run's file
-            lease.check()
-            _say("publishing", digest)
-            if publish(sweep, digest, place):
-                _say("published", digest, status)
-                note = {"status": status, "seconds": time.monotonic() - begun, "host": socket.gethostname(), "pid": os.getpid()}
-                write_json(sweep.runs / f"{digest}.json", note)
-            else:
-                _say("superseded", digest)
-            (sweep.failed / f"{digest}.json").unlink(missing_ok=True)
-            for folder in sweep.work.glob(f"{digest}.*"):
-                clear(folder)
-        except KeyboardInterrupt:
-            _say("interrupted", digest)
-            return False
-        except LeaseLost:
-            _say("lost", digest)
-        except Exception as error:
-            if sweep.run(digest).exists() or not lease.held():  # the place was cleared under a worker that had lost its run
-                _say("lost", digest, repr(error))
-            else:
-                _fail(sweep, digest, error)
-        finally:
-            lease.release()
-    return True
+    if lease.deaths >= DEATHS:
+        raise RuntimeError(f"{lease.deaths} workers in a row died of this run without getting any further (memory?).")
+    reached = adopt(sweep, digest, place)
+    _say("claimed", digest, f"from checkpoint {reached}" * (reached > 0), f"after {lease.deaths} deaths" * (lease.deaths > 0))
+    status = "finished"
+    try:
+        perform(sweep.plan.runs[digest].config, place.run, checkpoint_seconds=terms.checkpoint_seconds, guard=guard)
+    except mf.Diverged:
+        status = "diverged"  # a result, recorded in the run's file
+    lease.check()
+    _say("publishing", digest)
+    if publish(sweep, digest, place):
+        _say("published", digest, status)
+        note = {"status": status, "seconds": time.monotonic() - begun, "host": socket.gethostname(), "pid": os.getpid()}
+        write_json(sweep.runs / f"{digest}.json", note)
+    else:
+        _say("superseded", digest)
+    (sweep.failed / f"{digest}.json").unlink(missing_ok=True)
+    for folder in sweep.work.glob(f"{digest}.*"):
+        clear(folder)
 
 
 def _fail(sweep: SweepFolder, digest: str, error: Exception) -> None:

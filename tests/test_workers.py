@@ -245,8 +245,14 @@ def test_a_run_that_kills_its_workers_is_given_up_after_some(two, monkeypatch, c
     assert "workers in a row died of this run" in two.failure(first)["message"]
 
 
-def test_threads_are_shared_out():
+def test_the_cores_are_shared_out_as_threads(two, monkeypatch):
+    """Each worker is started with its share, at least one, and in a session of its own: Ctrl-C is for the crew."""
     assert crew.share(1) >= crew.share(2) >= 1 and crew.share(10_000) == 1
+    started = []
+    monkeypatch.setattr(crew.subprocess, "Popen", lambda *arguments, **keywords: started.append(keywords))
+    Crew(two, 3, Terms(), 5).start()
+    assert [each["env"]["NUMBA_NUM_THREADS"] for each in started] == ["5"] * 3
+    assert all(each["start_new_session"] for each in started)
 
 
 def test_a_crew_whose_workers_cannot_start_says_where_to_look(two, monkeypatch):
