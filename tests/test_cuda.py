@@ -238,6 +238,16 @@ def test_without_numba_cuda_the_error_names_the_extra(monkeypatch):
         toy(backend="cuda")
 
 
+def test_a_torch_without_a_gpu_is_named_where_d_is_large(monkeypatch):
+    from meanfield.backends import cuda_wide
+
+    monkeypatch.setattr(cuda_wide.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        ValueError, match=r"d = 20 inputs multiplies matrices by torch.*finds no GPU\. Install a torch built for CUDA"
+    ):
+        cuda_wide.Wide(types.SimpleNamespace(dim=20))
+
+
 @no_gpu
 def test_auto_is_settled_when_the_flow_is_made_and_goes_into_the_file(tmp_path, capsys):
     flow = toy(backend="auto")

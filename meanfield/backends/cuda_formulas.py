@@ -22,7 +22,8 @@ SIMULATED = bool(
     getattr(config, "ENABLE_CUDASIM", False)
 )  # NUMBA_ENABLE_CUDASIM=1: kernels run as Python threads, for tests without a GPU
 ALIGN = None if SIMULATED else 16  # bytes: rows of a shared tile are then read four numbers at once
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small problem cannot fill a GPU, and a norm ends in one block: no news to the user
+# A small problem cannot fill a GPU, and a norm ends in one block: numba need not warn of it.
+vars(config).update(CUDA_LOW_OCCUPANCY_WARNINGS=0)
 
 
 def bind(function: Callable, dtype: str) -> Any:

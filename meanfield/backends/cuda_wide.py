@@ -37,7 +37,7 @@ class Wide:
 
     def __init__(self, backend: CUDA) -> None:
         if not (cuda_formulas.SIMULATED or torch.cuda.is_available()):
-            raise RuntimeError(
+            raise ValueError(
                 f'backend="cuda" with d = {backend.dim} inputs multiplies matrices by torch, and torch {torch.__version__} here '
                 'finds no GPU. Install a torch built for CUDA (pytorch.org/get-started), or use backend="cpu".'
             )
