@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, cached_property
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from .. import tangent
 from ..flow import GradientFlow
 from ..functionals.risk import EmpiricalRisk, RiskField
 from ..network import Network
 from ..state import State
+from ..threads import one_thread
 from .registry import Diagnostic
 
 
@@ -178,26 +178,12 @@ class Frame:
         return self.keep(("kernel", samples), lambda: tangent.kernel(self.network, self.state, self.x[:samples]))
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    import scipy.linalg  # noqa: F401  so that its BLAS is there to be limited
-
-    return ThreadpoolController()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """BLAS on one thread: the bits of a value must not depend on how many there are."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
-
-
 def evaluate(diagnostic: Diagnostic, frame: Frame, previous: Frame | None = None, **parameters: Any) -> Any:
     """The value at a frame: a float, or (lower, upper, method, method); the one way, during a run and after it."""
     frames = (frame,) if diagnostic.kind == "frame" else (frame, previous)
     if diagnostic.finite and not all(item is not None and item.finite for item in frames):
         return (float("nan"), float("nan"), "", "") if diagnostic.interval else float("nan")
-    with one_thread():
+    with one_thread() if diagnostic.blas else nullcontext():
         value = diagnostic.function(*frames, **parameters)
     if diagnostic.interval:
         lower, upper, lower_method, upper_method = value
