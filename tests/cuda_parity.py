@@ -131,13 +131,23 @@ def many_samples_are_done_in_several_launches():
         cuda.PARTIAL_BYTES = before
 
 
-@check(**{f"P{P}-{name}": (P, name) for P, name in ((2, "relu"), (2, "tanh"), (4, "relu"), (4, "tanh"))})
-def several_particles_a_thread_are_those_of_one(P, name):
-    before, cuda.FEW = cuda.FEW, 1 if P == 4 else 3
+@check(**{name: (name,) for name in ("relu", "tanh")})
+def two_particles_a_thread_are_those_of_one(name):
+    before, cuda.FEW = cuda.FEW, 3
     try:
-        pair = Pair(name, d=2, K=1, m=9, dtype="float32" if P == 4 else "float64")  # float64 takes twice the registers
-        assert pair.sides[1]._shape(9) == (P, 1)
+        pair = Pair(name, d=2, K=1, m=9)
+        assert pair.sides[1]._shape(9) == (2, 1) and pair.sides[1]._shape(5) == (1, 1) and pair.sides[1]._shape(2) == (1, 4)
         pair.all_kernels()
+    finally:
+        cuda.FEW = before
+
+
+@check()
+def one_thread_a_particle_is_four():
+    before, cuda.FEW = cuda.FEW, 5
+    try:
+        Pair("tanh", d=2, K=1, m=9).all_kernels()
+        Pair("tanh", d=3, K=3, m=9).all_kernels()
     finally:
         cuda.FEW = before
 

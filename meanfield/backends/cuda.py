@@ -21,7 +21,8 @@ from .cuda_memory import Held, Pool
 
 # Guesses from the arithmetic of the kernels; not yet measured on a GPU (scripts/bench --device cuda measures).
 FUSED_UP_TO = 16  # the largest d at which the fused kernels win over cuBLAS
-FEW = 2**17  # particles a thread is given P of only if there are P times this many; so many threads fill a large GPU
+FEW = 2**17  # particles that fill a large GPU with one thread each: below, four share one; from twice as many, a thread has two
+PAIRS_UP_TO = 4  # the largest d at which a thread has two; beyond, their sums would crowd the registers
 
 SLABS = 1024
 PARTIAL_BYTES = 2**28  # of the partial predictions in work at once
@@ -157,9 +158,7 @@ class CUDA:
         """(particles a thread, threads that share a particle's samples) of the pull-back: by m, d and K alone."""
         if m < FEW:
             return 1, 4
-        most = 1 if self.outputs > 1 or self.dim > 10 else 2 if self.dim > 2 else 4
-        most = max(1, most * 4 // self.dtype.itemsize)  # a float64 takes two registers
-        return max(P for P in (1, 2, 4) if P <= most and (P == 1 or m >= P * FEW)), 1
+        return (2 if m >= 2 * FEW and self.outputs == 1 and self.dim <= PAIRS_UP_TO else 1), 1
 
     def combine(self, theta: Held, coefficients: Sequence[float], stages: Sequence[Held]) -> Held:
         """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
