@@ -13,6 +13,7 @@ from .functionals.risk import RiskField
 from .integrators import Adaptive, RungeKutta
 from .schedules import Span
 from .state import State
+from .threads import one_thread
 
 # Where F no longer falls beyond rounding, a rise of this size (relative to the start) is noise, not instability.
 NOISE = {"float64": 1e-12, "float32": 1e-5}
@@ -30,7 +31,8 @@ def auto_step(field: RiskField, theta: Any, integrator: RungeKutta) -> float:
     risk = field.risk
     if risk.curvature == 0:
         raise ValueError(f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number.")
-    rate = risk.curvature * risk.factor * tangent.largest_eigenvalue(field, theta) + risk.ridge
+    with one_thread():
+        rate = risk.curvature * risk.factor * tangent.largest_eigenvalue(field, theta) + risk.ridge
     if not (math.isfinite(rate) and rate > 0):
         raise ValueError(f'dt="auto": the largest eigenvalue of H_0 is {rate:g}, so no step follows from it. Give dt a number.')
     return 0.1 * integrator.stability / rate

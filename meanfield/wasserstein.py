@@ -30,6 +30,7 @@ from .couplings import (
     two_clouds,
 )
 from .potentials import Coupling
+from .threads import one_thread
 from .w2_bounds import Interval, bures_squared, interval
 
 EXACT_DENSE_LIMIT = 25_000_000  # pairs m1·m2 up to which the cost matrix is held: 39 bytes a pair in all, 1 GB at m = 5000
@@ -71,13 +72,15 @@ def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
         raise TypeError(f"method={method!r} has no keyword {unknown[0]!r}; it takes: {', '.join(allowed) or 'none'}.")
     if method == "coupled":
         return displacement(p, q)
-    pair = centred_pair(p, q)
-    return 0.0 if pair.identical else function(pair, **options)
+    with one_thread():
+        pair = centred_pair(p, q)
+        return 0.0 if pair.identical else function(pair, **options)
 
 
 def displacement(p: Any, q: Any) -> float:
     """RMS displacement (Σ_k p_k |θ_k - θ'_k|²)^½, identities kept, p_k the masses: >= W2. Needs equal m and equal masses."""
-    return rms_displacement(*two_clouds(p, q))
+    with one_thread():
+        return rms_displacement(*two_clouds(p, q))
 
 
 def w2_interval(p: Any, q: Any, seconds: float = 1.0) -> Interval:

@@ -183,6 +183,8 @@ def evaluate(diagnostic: Diagnostic, frame: Frame, previous: Frame | None = None
     frames = (frame,) if diagnostic.kind == "frame" else (frame, previous)
     if diagnostic.finite and not all(item is not None and item.finite for item in frames):
         return (float("nan"), float("nan"), "", "") if diagnostic.interval else float("nan")
+    if diagnostic.blas:
+        import scipy.linalg  # noqa: F401  so that its BLAS is there to be limited
     with one_thread() if diagnostic.blas else nullcontext():
         value = diagnostic.function(*frames, **parameters)
     if diagnostic.interval:
