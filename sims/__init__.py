@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from . import random_features as random_features
     from . import scaling_exponents as scaling_exponents
     from .fits import fit_exponent as fit_exponent
-    from .sweep_index import Sweep as Sweep
-    from .sweep_index import open_sweep as open_sweep
+    from .sweeps.indexing import Sweep as Sweep
+    from .sweeps.indexing import open_sweep as open_sweep
 
-FUNCTIONS = {"fit_exponent": "fits", "Sweep": "sweep_index", "open_sweep": "sweep_index"}  # where they are defined
+FUNCTIONS = {"fit_exponent": "fits", "Sweep": "sweeps.indexing", "open_sweep": "sweeps.indexing"}  # where they are defined
 
 
 def __getattr__(name: str) -> Any:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from . import config as settings
-from . import crew, sweep_file, sweep_folder
 from .config import BadSettings
-from .sweep_folder import STATES, SweepFolder
-from .workers import Terms
+from .sweeps import crew, folders, plans
+from .sweeps.folders import STATES, SweepFolder
+from .sweeps.workers import Terms
 
 ABOUT = """\
 Trains the network of sims.experiment at every point of a grid of settings. A sweep is a folder: a manifest that never changes,
@@ -68,12 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def create(options: argparse.Namespace) -> None:
     """Check a TOML file and write the manifest of its sweep."""
-    plan = sweep_file.load(options.file)
-    sweep_file.check(plan)
+    plan = plans.load(options.file)
+    plans.check(plan)
     if options.dry_run:
         print(f"{plan.describe()}; nothing was written")
         return
-    sweep, new = sweep_folder.create(plan, options.folder)
+    sweep, new = folders.create(plan, options.folder)
     print(f"{plan.describe()}{'' if new else '; it was there already'}\nnext: scripts/sweep work {sweep.path}")
 
 
@@ -105,10 +105,10 @@ def status(options: argparse.Namespace) -> None:
 
 def collect(options: argparse.Namespace) -> None:
     """Write index.csv and index.h5."""
-    from . import sweep_index
+    from .sweeps import indexing
 
     sweep = SweepFolder(options.folder)
-    rows = sweep_index.collect(sweep, progress=True)
+    rows = indexing.collect(sweep, progress=True)
     there = sum(row["content_hash"] != "" for row in rows)
     print(
         f"{there} of {len(rows)} runs in {sweep.path / 'index.csv'} and index.h5\nin Python: sims.open_sweep({str(sweep.path)!r})"
@@ -117,14 +117,14 @@ def collect(options: argparse.Namespace) -> None:
 
 def plot(options: argparse.Namespace) -> None:
     """Draw collected quantities."""
-    from . import sweep_index, sweep_plot
+    from .sweeps import indexing, plotting
 
     pairs = [item.partition("=") for item in options.where]
     if bad := [name for name, equals, _ in pairs if not equals]:
         raise BadSettings(f"--where takes AXIS=VALUE; got {bad[0]!r}.")
-    data = sweep_index.open_sweep(options.folder)
+    data = indexing.open_sweep(options.folder)
     where = {name: value for name, _, value in pairs}
-    figure = sweep_plot.figure(data, options.y, options.x, options.by, where, options.log)
+    figure = plotting.figure(data, options.y, options.x, options.by, where, options.log)
     from . import figures
 
     stem = options.out or options.folder / f"{'_'.join(options.y)}_against_{options.x}"
@@ -135,7 +135,7 @@ def plot(options: argparse.Namespace) -> None:
 
 def submit(options: argparse.Namespace) -> None:
     """Start workers as jobs."""
-    from . import submission
+    from .sweeps import submission
 
     sweep = SweepFolder(options.folder)
     more = dict(item.partition("=")[::2] for item in options.sbatch)
@@ -151,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
     """Of the whole command line."""
     layout: Any = argparse.RawDescriptionHelpFormatter
     known = textwrap.fill(
-        ", ".join(_defaults(settings.to_dict(sweep_file.Experiment()))), 126, initial_indent="  ", subsequent_indent="  "
+        ", ".join(_defaults(settings.to_dict(plans.Experiment()))), 126, initial_indent="  ", subsequent_indent="  "
     )
     top = argparse.ArgumentParser(
         "scripts/sweep", None, ABOUT, EXAMPLE.replace("{settings}", known.replace(UNBROKEN, " ")), formatter_class=layout

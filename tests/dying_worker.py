@@ -13,8 +13,9 @@ import toy_run
 from toy_run import child, die_before
 
 import meanfield as mf
-from sims import experiment, leases, sweep_file, sweep_folder, workers
-from sims.workers import Terms
+from sims import experiment
+from sims.sweeps import folders, leases, plans, workers
+from sims.sweeps.workers import Terms
 
 toy_run.DURABLE = (*toy_run.DURABLE, "link", "rename")
 BASE = {"m": 8, "t_end": 0.4, "dt": 0.1, "frames": 2, "data": {"name": "teacher_student", "options": {"n": 6, "dim": 2}}}
@@ -23,7 +24,7 @@ TERMS = Terms(checkpoint_seconds=0.0)
 
 def sweep(folder):
     """Of one run."""
-    return sweep_folder.create(sweep_file.plan({"base": BASE, "axes": {"seed": [0]}}), folder)[0]
+    return folders.create(plans.plan({"base": BASE, "axes": {"seed": [0]}}), folder)[0]
 
 
 def killed_before(number, folder):

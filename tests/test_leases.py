@@ -6,8 +6,8 @@ import time
 import pytest
 from toy_run import child
 
-from sims import leases
-from sims.leases import LeaseLost, claim, look
+from sims.sweeps import leases
+from sims.sweeps.leases import LeaseLost, claim, look
 
 HOUR = 3600 * 10**9  # in ns
 

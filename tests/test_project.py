@@ -39,11 +39,10 @@ HOMES = {
     "pydantic": ("sims/config.py",),
     "tyro": ("sims/config.py",),
     "sklearn": ("meanfield/bundled.py",),
-    "xarray": ("meanfield/labelled.py",),
     "jax": (),
-    "xarray": ("sims/sweep_index.py",),
-    "h5netcdf": ("sims/sweep_index.py",),
-    "submitit": ("sims/submission.py",),
+    "xarray": ("meanfield/labelled.py", "sims/sweeps/indexing.py"),
+    "h5netcdf": ("sims/sweeps/indexing.py",),
+    "submitit": ("sims/sweeps/submission.py",),
 }
 
 MAY_IMPORT = {"meanfield": {"meanfield"}, "ntk": {"meanfield", "ntk"}, "sims": {"meanfield", "ntk", "sims"}}

@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 import submitit
 
-from sims import leases, submission, sweep, sweep_file, sweep_folder
-from sims.submission import Job, Request
-from sims.workers import Terms
+from sims import sweep
+from sims.sweeps import folders, leases, plans, submission
+from sims.sweeps.submission import Job, Request
+from sims.sweeps.workers import Terms
 
 DATA = {"name": "teacher_student", "options": {"n": 12, "dim": 3}}
 
 
 def made(folder, **base):
     settings = {"m": 8, "t_end": 0.5, "dt": 0.1, "frames": 2, "data": DATA, **base}
-    return sweep_folder.create(sweep_file.plan({"base": settings, "axes": {"gamma": [0.5, 1]}}), folder)[0]
+    return folders.create(plans.plan({"base": settings, "axes": {"gamma": [0.5, 1]}}), folder)[0]
 
 
 @pytest.fixture

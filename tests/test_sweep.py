@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import sims
-from sims import config, crew, experiment, sweep, sweep_folder, workers
+from sims import config, experiment, sweep
+from sims.sweeps import crew, folders, workers
 
 TOML = """
 [base]
@@ -116,12 +117,12 @@ def test_exit_codes_of_work(folder, monkeypatch, capsys, error, code):
 
 def test_status_names_what_runs_and_what_failed_and_says_how_long_it_may_take(folder, capsys):
     """Half of the runs took 60 s each; two are at work, so what is left takes (6 - 2 - 1 failed) · 60 s / 2."""
-    there = sweep_folder.SweepFolder(folder)
+    there = folders.SweepFolder(folder)
     one, two, three, four, five, _ = there.plan.runs
     for name in (one, two):
         experiment.perform(there.plan.runs[name].config, there.run(name))
-        sweep_folder.write_json(there.runs / f"{name}.json", {"status": "finished", "seconds": 60.0})
-    sweep_folder.write_json(there.failed / f"{three}.json", {"message": "boom"})
+        folders.write_json(there.runs / f"{name}.json", {"status": "finished", "seconds": 60.0})
+    folders.write_json(there.failed / f"{three}.json", {"message": "boom"})
     for name in (four, five):
         workers.leases.claim(there.leases / name, 60.0)
     assert run("status", folder) == 0
@@ -152,7 +153,7 @@ def test_help_teaches(capsys):
 def test_the_example_of_the_help_is_a_sweep(tmp_path):
     example = sweep.EXAMPLE.partition("widths.toml:")[2].partition("settings, with")[0]
     (tmp_path / "widths.toml").write_text(example)
-    found = sims.sweep_file.load(tmp_path / "widths.toml")
+    found = sims.sweeps.plans.load(tmp_path / "widths.toml")
     assert found.describe() == "240 runs: gamma 3 × m 5 × seed 4 × law.b_std 2 × alpha+ridge 2"
     assert [point[0] for point in found.axes[1].points] == [64, 128, 256, 512, 1024]
 

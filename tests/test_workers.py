@@ -16,11 +16,12 @@ import pytest
 
 import meanfield as mf
 from meanfield.interruption import signals
-from sims import crew, experiment, leases, sweep_file, sweep_folder, sweep_index, sweep_places, workers
+from sims import experiment
 from sims.config import digest
-from sims.crew import Crew, RunsFailed
-from sims.sweep_places import Place
-from sims.workers import Terms
+from sims.sweeps import crew, folders, indexing, leases, places, plans, workers
+from sims.sweeps.crew import Crew, RunsFailed
+from sims.sweeps.places import Place
+from sims.sweeps.workers import Terms
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = {"name": "teacher_student", "options": {"n": 12, "dim": 3, "n_test": 10}}
@@ -31,7 +32,7 @@ def made(folder, seeds=2, gammas=(0.5, 1.0), **base):
     """A sweep of tiny runs: m = 8, a dozen steps."""
     settings = {"m": 8, "t_end": 1.0, "dt": 0.1, "frames": 3, "data": DATA, **base}
     tables = {"base": settings, "axes": {"gamma": list(gammas), "seed": list(range(seeds))}}
-    return sweep_folder.create(sweep_file.plan(tables), folder)[0]
+    return folders.create(plans.plan(tables), folder)[0]
 
 
 def hashes(sweep):
@@ -50,7 +51,7 @@ def events(sweep):
 
 def index(sweep):
     """The rows but for how long, where and in how many attempts."""
-    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in sweep_index.measure(sweep)]
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in indexing.measure(sweep)]
 
 
 def same(a, b):
@@ -142,7 +143,7 @@ def test_a_signal_checkpoints_and_another_worker_goes_on_to_the_same_bits(two, t
 
 def test_a_signal_that_comes_too_late_for_one_run_stops_the_worker_before_the_next(two, monkeypatch):
     """While a run is published its loop has ended; the signal is for the loop around it."""
-    real = sweep_places.publish
+    real = places.publish
 
     def publish(*arguments):
         signal.raise_signal(signal.SIGINT)
@@ -195,13 +196,13 @@ def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publi
 def test_a_worker_robbed_at_the_last_moment_does_not_publish_a_second_file(two, monkeypatch, capsys):
     """After its last look at the lease it sleeps; another takes over and publishes; the link of the sleeper is refused."""
     first, *_ = two.plan.runs
-    real, inodes = sweep_places.publish, []
+    real, inodes = places.publish, []
 
     def publish(sweep, name, place):
         if not inodes:
             thief = robbed(sweep, name)
             theirs = Place(sweep.work / f"{name}.{thief.token}")
-            sweep_places.adopt(sweep, name, theirs)
+            places.adopt(sweep, name, theirs)
             experiment.perform(sweep.plan.runs[name].config, theirs.run)
             assert real(sweep, name, theirs)
             inodes.append(sweep.run(name).stat().st_ino)
@@ -225,13 +226,13 @@ def test_a_run_is_continued_from_the_furthest_place_and_the_old_owner_can_go_on_
             with pytest.raises(mf.Interrupted):
                 experiment.perform(planned.config, place.run, checkpoint_seconds=0.0)
     assert 0 < begun.reached() < further.reached()
-    assert sweep_places.adopt(two, name, mine) == further.reached()
+    assert places.adopt(two, name, mine) == further.reached()
     experiment.perform(planned.config, further.run)  # it was not dead
     experiment.perform(planned.config, mine.run)
     with mf.Trajectory(mine.run) as ours, mf.Trajectory(further.run) as theirs:
         assert ours.content_hash() == theirs.content_hash()
         assert len(ours.provenance["continued"]) == 1
-    assert sweep_places.publish(two, name, mine) and not sweep_places.publish(two, name, further)
+    assert places.publish(two, name, mine) and not places.publish(two, name, further)
 
 
 def test_a_run_that_kills_its_workers_is_given_up_after_some(two, monkeypatch, capsys):
@@ -265,7 +266,7 @@ def test_a_crew_whose_workers_cannot_start_says_where_to_look(two, monkeypatch):
 
 
 def test_supervise_reports_failed_runs(two, monkeypatch):
-    sweep_folder.write_json(two.failed / f"{next(iter(two.plan.runs))}.json", {"message": "boom", "code": 2})
+    folders.write_json(two.failed / f"{next(iter(two.plan.runs))}.json", {"message": "boom", "code": 2})
     monkeypatch.setattr(Crew, "start", lambda self: None)
     with pytest.raises(RunsFailed, match=r"1 of 2 runs failed, the others are there; .*: boom"):
         crew.supervise(two, 1, Terms(), progress=False)

@@ -1,0 +1,184 @@
+"""The folder of a sweep: an immutable manifest, one file a run, and who is at work on what.
+
+manifest.json          base, axes, and the settings of every run; written once
+runs/<digest>.h5       finished (or diverged) runs, ordinary trajectories; .json beside it: who finished it, and how long it took
+work/<digest>.<token>  where one worker, the owner of that token, is at work on a run
+leases/<digest>        who that is now
+failed/<digest>.json   the message of a run that could not be made
+logs/                  what each worker did
+index.csv, index.h5    collected from the runs, never the truth
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import meanfield as mf
+from meanfield.durable import IncompatibleFile, fsync, sync_folder
+from meanfield.provenance import provenance
+
+from .. import config as settings
+from ..experiment import Experiment
+from . import leases
+from .plans import Axis, Plan, Planned
+
+SCHEMA = 1
+FOLDERS = ("runs", "work", "leases", "failed", "logs")
+STATES = ("finished", "diverged", "failed", "running", "waiting")
+
+
+class SweepFolder:
+    """A sweep on the disk, made by `create`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.runs, self.work, self.leases, self.failed, self.logs = (self.path / name for name in FOLDERS)
+        self.manifest = self.path / "manifest.json"
+        if not self.manifest.is_file():
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "no sweep here: it has no manifest.json; make one with scripts/sweep create FILE.toml FOLDER",
+                str(path),
+            )
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the manifest says; raises IncompatibleFile."""
+        try:
+            content = json.loads(self.manifest.read_text(encoding="utf-8"))
+            if content["schema"] > SCHEMA:
+                raise IncompatibleFile(f"{self.manifest} has schema {content['schema']}; this version reads up to {SCHEMA}.")
+            axes = tuple(Axis(tuple(axis["names"]), tuple(map(tuple, axis["points"]))) for axis in content["axes"])
+            runs = {
+                run["digest"]: Planned(tuple(run["index"]), settings.from_dict(Experiment, run["config"]))
+                for run in content["runs"]
+            }
+            return Plan(settings.from_dict(Experiment, content["base"]), axes, runs)
+        except (KeyError, TypeError, json.JSONDecodeError, settings.BadSettings) as error:
+            raise IncompatibleFile(f"{self.manifest} is damaged, or of another version: {error}.") from None
+
+    def run(self, digest: str) -> Path:
+        """The file of a run, whether it is there or not."""
+        return self.runs / f"{digest}.h5"
+
+    def published(self) -> set[str]:
+        """The digests of the runs that are there."""
+        return {name.removesuffix(".h5") for name in os.listdir(self.runs) if name.endswith(".h5") and not name.startswith(".")}
+
+    def failures(self) -> dict[str, int]:
+        """The digests of the runs that failed, with when (ns, the folder's clock)."""
+        found = {}
+        for entry in os.scandir(self.failed):
+            if entry.name.endswith(".json"):
+                with suppress(FileNotFoundError):
+                    found[entry.name.removesuffix(".json")] = entry.stat().st_mtime_ns
+        return found
+
+    def failure(self, digest: str) -> dict[str, Any]:
+        """Why a run failed: kind, message, code, host, pid; empty where it did not."""
+        return _json(self.failed / f"{digest}.json")
+
+    def note(self, digest: str) -> dict[str, Any]:
+        """Who finished a run: host, pid, seconds, attempts, status; empty where a kill came in between."""
+        return _json(self.runs / f"{digest}.json")
+
+    def status(self, digest: str) -> str:
+        """ "finished" or "diverged" of a run that is there."""
+        with suppress(KeyError):
+            return str(self.note(digest)["status"])
+        with mf.Trajectory(self.run(digest)) as run:
+            return run.status
+
+    def states(self) -> dict[str, tuple[str, leases.Holder | None]]:
+        """One of STATES for every run, with the holder of its lease while it is running or when that holder has gone."""
+        there, failed = self.published(), self.failures()
+        found: dict[str, tuple[str, leases.Holder | None]] = {}
+        for digest in self.plan.runs:
+            holder = None if digest in there else leases.look(self.leases / digest)
+            if digest in there:
+                found[digest] = self.status(digest), None
+            elif holder and not holder.stale:
+                found[digest] = "running", holder
+            else:
+                found[digest] = "failed" if digest in failed else "waiting", holder
+        return found
+
+
+def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
+    """Write the manifest, at once and for ever: (folder, whether it is new). The same sweep again changes nothing.
+
+    Raises FileExistsError for a folder that holds another sweep, or anything else.
+    """
+    path = Path(path)
+    content = _content(plan)
+    if (path / "manifest.json").is_file():
+        return _same(path, content), False
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a sweep needs a folder, and this is a file", str(path))
+    strange = sorted(set(os.listdir(path)) - set(FOLDERS)) if path.exists() else []
+    if strange := [name for name in strange if not name.startswith(".tmp-manifest-")]:
+        raise FileExistsError(errno.EEXIST, f"the folder holds other things ({strange[0]}); name a new one", str(path))
+    for name in FOLDERS:
+        (path / name).mkdir(parents=True, exist_ok=True)
+    temporary = path / f".tmp-manifest-{uuid.uuid4().hex}"
+    _write(temporary, json.dumps(content | {"versions": provenance()["versions"]}, indent=1))
+    try:
+        os.link(temporary, path / "manifest.json")  # unlike a rename, never over one that another process has just made
+    except FileExistsError:
+        return _same(path, content), False
+    except OSError as error:
+        text = f"{error.strerror}; a sweep needs a file system with hard links, by which one worker alone can publish a run"
+        raise OSError(error.errno, text, str(path)) from error
+    finally:
+        temporary.unlink()
+    sync_folder(path)
+    return SweepFolder(path), True
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a small file: the old one or the new one is there, whatever happens."""
+    temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex}")
+    _write(temporary, json.dumps(content, ensure_ascii=False))
+    os.replace(temporary, path)
+
+
+def _content(plan: Plan) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "base": settings.to_dict(plan.base),
+        "axes": [{"names": list(axis.names), "points": [list(point) for point in axis.points]} for axis in plan.axes],
+        "runs": [
+            {"digest": digest, "index": list(run.index), "config": settings.to_dict(run.config)}
+            for digest, run in plan.runs.items()
+        ],
+    }
+
+
+def _same(path: Path, content: dict[str, Any]) -> SweepFolder:
+    """The sweep that is there, if it is this one."""
+    there = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    differing = [name for name in content if there.get(name) != json.loads(json.dumps(content[name]))]
+    if differing:
+        text = f"the folder holds another sweep (its {' and '.join(differing)} differ), which cannot be changed; name a new one"
+        raise FileExistsError(errno.EEXIST, text, str(path))
+    return SweepFolder(path)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def _write(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        fsync(file.fileno())

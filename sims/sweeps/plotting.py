@@ -1,0 +1,156 @@
+"""Figures of a sweep: collected quantities against one axis, a line for each value of another, means over the seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meanfield.nearest import hint
+
+from ..config import BadSettings
+from ..fits import ExponentFit, Refused, fit_or_refuse
+from .indexing import CIRCUMSTANCES, TEXTS
+
+if TYPE_CHECKING:
+    from ..figures import Curve, Figure
+
+REPEATS = "seed"  # the axis over which lines are means, with standard errors
+COLUMNS = 3  # panels side by side
+NAMES = {"m": "neurons m", "gamma": "exponent γ", "alpha": "scale α", "gamma_prime": "exponent γ′", "t_end": "flow time t"}
+SIGNS = {"gamma": "γ", "alpha": "α", "gamma_prime": "γ′"}
+QUANTITIES = {
+    "displacement": "RMS displacement", "path": "path length", "risk": "risk R", "train_risk": "training risk",
+    "test_risk": "test risk", "train_error": "training error", "test_error": "test error",
+}  # fmt: skip
+
+
+def figure(
+    data: Any,
+    quantities: Sequence[str],
+    x: str,
+    by: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    log: str | None = None,
+) -> Figure:
+    """One panel a quantity (of `open_sweep`) against the axis x, a line for each value of `by`.
+
+    where: values of axes to stay at; every axis but x, by and seed must have one value left. log: "", "x", "y" or "xy";
+    None: "xy" where x is m and all values are positive. On log–log axes the verdict gives the slopes of sims.fits.
+    """
+    data = _selected(data, x, by, where or {}, log)
+    for name in quantities:
+        if name not in data or name in TEXTS:
+            known = sorted(name for name in data if name not in (*TEXTS, *CIRCUMSTANCES))
+            raise BadSettings(f"no quantity {name!r} in this sweep.{hint(name, known)} Known: {', '.join(known)}.")
+    from .. import figures
+
+    rows = -(-len(quantities) // COLUMNS)
+    with figures.house():
+        page, axes = figures.sheet(1, rows, min(COLUMNS, len(quantities)))
+        for number, name in enumerate(quantities):
+            _panel(axes[0].flat[number], data, name, x, by, log)
+        for spare in axes[0].flat[len(quantities) :]:
+            spare.remove()
+        figures.heading(page, axes[0, 0, 0], _about(data, where or {}))
+    return page
+
+
+def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: str | None) -> Any:
+    """The data at `where`, with no axis left but x, by and the seeds."""
+    dims = [str(name) for name in data.dims]
+    for name in (x, *([by] if by else []), *where):
+        if name not in dims:
+            raise BadSettings(f"no axis {name!r} in this sweep.{hint(name, dims)} Its axes: {', '.join(dims)}.")
+    if data[x].dtype.kind not in "iuf" or ("x" in (log or "") and data[x].values.min() <= 0):
+        raise BadSettings(f"--x needs an axis of numbers, positive ones for a logarithm; {x} is {data[x].values.tolist()}.")
+    if by == x:
+        raise BadSettings(f"--x and --by are both {x}: choose two axes.")
+    for name, value in where.items():
+        values = data[name].values.tolist()
+        near = [v for v in values if str(v) == str(value) or (isinstance(v, (int, float)) and _number(value) == v)]
+        if not near:
+            raise BadSettings(f"{name} has no value {value}; it has: {', '.join(map(str, values))}.")
+        data = data.sel({name: near[0]})
+    for name in [str(name) for name in data.dims]:
+        if name not in (x, by, REPEATS):
+            if data.sizes[name] > 1:
+                values = ", ".join(map(str, data[name].values.tolist()))
+                raise BadSettings(
+                    f"{name} has the values {values}: choose one with --where {name}=VALUE, or draw lines --by {name}."
+                )
+            data = data.isel({name: 0})
+    return data
+
+
+def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | None) -> None:
+    from .. import figures
+
+    curves: list[Curve] = []
+    slopes: list[ExponentFit | Refused | None] = []
+    choices: list[Any] = data[by].values.tolist() if by else [None]
+    positive = bool((data[name].values[np.isfinite(data[name].values)] > 0).all())
+    scale = ("xy" if x == "m" and positive else "") if log is None else log
+    if "y" in scale and not positive:
+        raise BadSettings(f"{name} has values that are not positive: no logarithm. Leave y out of --log.")
+    for style, choice in enumerate(choices):
+        line = data[name] if by is None else data[name].sel({by: choice})
+        values = line.transpose(REPEATS, x).values if REPEATS in line.dims and x != REPEATS else line.values[None]
+        there = np.isfinite(values).all(axis=0)
+        if there.any():
+            label = f"{SIGNS.get(str(by), by)} = {_text(choice)}" if by else name
+            curves.append(figures.Curve(label, data[x].values[there].astype(float), values[:, there], style))
+            slopes.append(fit_or_refuse(curves[-1].x, curves[-1].values) if scale == "xy" else None)
+    if not curves:
+        raise BadSettings(f"no run of this selection has a {name} for every seed; collect again when more are finished.")
+    title = QUANTITIES.get(name, name.replace("_", " "))
+    figures.lines(ax, curves, NAMES.get(x, x), "", log=scale, markers=True)  # the title says what it is
+    if by:
+        _legend(ax, len(curves))
+    figures.panel(ax, title, _verdict(curves, slopes, x))
+
+
+def _legend(ax: Any, lines: int) -> None:
+    """In a row or more above all data: room is made for it."""
+    columns = 3
+    low, high = ax.get_ylim()
+    room = 0.04 + 0.09 * -(-lines // columns)
+    ax.set_ylim(low, high * (high / low) ** room if ax.get_yscale() == "log" else high + room * (high - low))
+    ax.legend(loc="upper center", ncols=columns, columnspacing=1.2, handlelength=2.4)
+
+
+def _verdict(curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | None], x: str) -> str:
+    found = [
+        f"{fit.slope:.2f} ± {fit.error:.1g}".replace("-", "−") + f" at {curve.label}" * (len(curves) > 1)
+        for curve, fit in zip(curves, fits, strict=True)
+        if isinstance(fit, ExponentFit)
+    ]
+    if found:
+        return f"Fitted slope in {x}: {', '.join(found)}."
+    means = [curve.values.mean(axis=0) for curve in curves]
+    low, high = min(mean.min() for mean in means), max(mean.max() for mean in means)
+    return f"Between {low:.3g} and {high:.3g}."
+
+
+def _about(data: Any, where: Mapping[str, Any]) -> str:
+    seeds = f"means over {data.sizes[REPEATS]} seeds, ± standard errors" if data.sizes.get(REPEATS, 1) > 1 else "one seed"
+    fixed = "".join(f", {SIGNS.get(name, name)} = {value}" for name, value in where.items())
+    base, done = json.loads(data.attrs["base"]), int((data["status"].values == "finished").sum())
+    about = {"data.name": base["data"]["name"], "activation": base["activation"]}
+    same = "".join(f"{value}, " for name, value in about.items() if name not in data.coords)
+    return f"Sweep: {done} of {data['status'].size} runs finished\n{same}{seeds}{fixed}"
+
+
+def _text(value: Any) -> str:
+    from ..figures import fraction
+
+    return fraction(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,180 @@
+"""A worker: claims a run, makes it in a place of its own, publishes it, and looks for the next, until nothing is left to do.
+
+Any number of them, on any number of machines, share one folder. What a killed worker leaves is taken up, from its last
+checkpoint, once its lease is stale. python -m sims.sweeps.workers FOLDER is what `scripts/sweep work` starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import meanfield as mf
+from meanfield.interruption import signals
+
+from ..config import INTERRUPTED, USAGE, code_of
+from ..experiment import perform
+from . import leases
+from .folders import SweepFolder, write_json
+from .leases import Lease, LeaseLost
+from .places import Place, adopt, clear, publish
+
+DEATHS = 5  # owners lost in a row without a checkpoint between them: it is the run that kills them
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a worker works. since: failures before it (ns, the folder's clock) are tried again; parent: whose end is ours."""
+
+    lease_seconds: float = 120.0
+    checkpoint_seconds: float = 30.0
+    since: int = 0
+    parent: int = 0
+
+
+def work(sweep: SweepFolder, terms: Terms) -> int:
+    """Make runs until all are made (0), or until a signal comes (75)."""
+    with signals() as received:
+        while not received and not _orphaned(terms):
+            claimed = _next(sweep, terms)
+            if claimed is None:
+                if not waiting(sweep, terms.since):
+                    tidy(sweep, terms.lease_seconds)
+                    return 0
+                time.sleep(min(1.0, terms.lease_seconds / 10))  # others are at work, and one of them may die
+                continue
+            if not _attempt(sweep, *claimed, terms, received):
+                break
+    return INTERRUPTED
+
+
+def waiting(sweep: SweepFolder, since: int) -> list[str]:
+    """The runs that are neither there nor failed since then, in the manifest's order."""
+    settled = sweep.published() | {digest for digest, when in sweep.failures().items() if when >= since}
+    return [digest for digest in sweep.plan.runs if digest not in settled]
+
+
+def tidy(sweep: SweepFolder, lease_seconds: float) -> None:
+    """Remove what kills have left behind of runs that are published."""
+    there = sweep.published()
+    for folder in sweep.work.iterdir():
+        if folder.name.split(".")[0] in there:
+            clear(folder)
+    for path in sweep.leases.iterdir():
+        if path.name in there:  # whoever holds it still has nothing to win
+            path.unlink(missing_ok=True)
+    leases.remove_remains(sweep.leases, 10 * lease_seconds)
+
+
+def _next(sweep: SweepFolder, terms: Terms) -> tuple[str, Lease] | None:
+    """A run nobody is at work on, claimed."""
+    for digest in waiting(sweep, terms.since):
+        lease = leases.claim(sweep.leases / digest, terms.lease_seconds)
+        if lease is None:
+            continue
+        if not sweep.run(digest).exists():  # it may have been published since we looked
+            return digest, lease
+        lease.release()
+    return None
+
+
+def _attempt(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]) -> bool:
+    """Make a claimed run. False when a signal has stopped it, after its checkpoint. received: signals that came before it."""
+    try:
+        with lease.beating():
+            _make(sweep, digest, lease, terms, received)
+    except KeyboardInterrupt:
+        _say("interrupted", digest)
+        return False
+    except LeaseLost:
+        _say("lost", digest)
+    except Exception as error:
+        if sweep.run(digest).exists() or not lease.held():  # the place was cleared under a worker that had lost its run
+            _say("lost", digest, repr(error))
+        else:
+            _fail(sweep, digest, error)
+    finally:
+        lease.release()
+    return True
+
+
+def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]) -> None:
+    """Go on with the run where others have left it, to its end, and publish it."""
+    place, begun, checkpoints, stopping = Place(sweep.work / f"{digest}.{lease.token}"), time.monotonic(), 0, False
+
+    def guard() -> None:
+        """Before each checkpoint: is the run ours still, and shall it go on? From the second on, one has been published."""
+        nonlocal checkpoints, stopping
+        lease.check()
+        if checkpoints:
+            lease.progressed()
+        checkpoints += 1
+        if not stopping and (received or _orphaned(terms)):
+            stopping = True
+            signal.raise_signal(signal.SIGTERM)  # to the run's own handler, which collects it
+
+    if lease.deaths >= DEATHS:
+        raise RuntimeError(f"{lease.deaths} workers in a row died of this run without getting any further (memory?).")
+    reached = adopt(sweep, digest, place)
+    _say("claimed", digest, f"from checkpoint {reached}" * (reached > 0), f"after {lease.deaths} deaths" * (lease.deaths > 0))
+    status = "finished"
+    try:
+        perform(sweep.plan.runs[digest].config, place.run, checkpoint_seconds=terms.checkpoint_seconds, guard=guard)
+    except mf.Diverged:
+        status = "diverged"  # a result, recorded in the run's file
+    lease.check()
+    _say("publishing", digest)
+    if publish(sweep, digest, place):
+        _say("published", digest, status)
+        note = {"status": status, "seconds": time.monotonic() - begun, "host": socket.gethostname(), "pid": os.getpid()}
+        write_json(sweep.runs / f"{digest}.json", note)
+    else:
+        _say("superseded", digest)
+    (sweep.failed / f"{digest}.json").unlink(missing_ok=True)
+    for folder in sweep.work.glob(f"{digest}.*"):
+        clear(folder)
+
+
+def _fail(sweep: SweepFolder, digest: str, error: Exception) -> None:
+    """Record why; the next `work` tries again, from the start unless the machine is to blame."""
+    message = " ".join(str(error).split())
+    _say("failed", digest, f"{type(error).__name__}: {message}")
+    record = {"kind": type(error).__name__, "message": message, "code": code_of(error) or USAGE, "host": socket.gethostname()}
+    if not isinstance(error, (OSError, MemoryError)):
+        for folder in sweep.work.glob(f"{digest}.*"):
+            clear(folder)
+    write_json(sweep.failed / f"{digest}.json", record)
+
+
+def _orphaned(terms: Terms) -> bool:
+    return bool(terms.parent) and os.getppid() != terms.parent
+
+
+def _say(event: str, digest: str, *more: str) -> None:
+    """A line of this worker's log."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    print(" ".join([now, f"{socket.gethostname()}:{os.getpid()}", event, digest, *filter(None, more)]), flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line of one worker; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m sims.sweeps.workers", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the sweep")
+    for name, kind in (("lease-seconds", float), ("checkpoint-seconds", float), ("since", int), ("parent", int)):
+        parser.add_argument(f"--{name}", type=kind, default=getattr(Terms, name.replace("-", "_")))
+    options = parser.parse_args(argv)
+    for ignored in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):  # warnings of a cluster are for the one who started us
+        signal.signal(ignored, signal.SIG_IGN)
+    terms = Terms(options.lease_seconds, options.checkpoint_seconds, options.since, options.parent)
+    return work(SweepFolder(options.folder), terms)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

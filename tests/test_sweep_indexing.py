@@ -1,0 +1,195 @@
+"""What is collected from a sweep: one row a run, from its file; the same rows over the axes; the figure drawn of them."""
+
+import csv
+import json
+import math
+import os
+import sys
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+import sims
+from sims import figures
+from sims.config import BadSettings
+from sims.sweeps import folders, indexing, plans, plotting, workers
+from sims.sweeps.workers import Terms
+
+DATA = {"name": "teacher_student", "options": {"n": 12, "dim": 3, "n_test": 10}}
+BASE = {"t_end": 0.5, "dt": 0.1, "frames": 2, "data": DATA}
+AXES = {"gamma": [0.5, 1], "m": [8, 16, 32], "seed": [0, 1]}
+
+
+def made(folder, axes, zipped=(), **base):
+    sweep, _ = folders.create(plans.plan({"base": {**BASE, **base}, "axes": axes, "zipped": list(zipped)}), folder)
+    workers.work(sweep, Terms())
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("index") / "sweep", AXES)
+
+
+@pytest.fixture(scope="module")
+def data(sweep):
+    return sims.open_sweep(sweep.path)
+
+
+def test_a_row_holds_what_the_runs_file_says(sweep):
+    rows = indexing.measure(sweep)
+    assert [row["digest"] for row in rows] == list(sweep.plan.runs)
+    for row in rows:
+        with mf.Trajectory(sweep.run(row["digest"])) as run:
+            last, flow = run[-1], mf.GradientFlow.from_dict(run.config["flow"], run.data.x, run.data.y)
+            assert (row["gamma"], row["m"], row["seed"]) == (run.network.scaling.gamma, run.start.m, run.config["seed"])
+            assert row["status"] == "finished" and row["content_hash"] == run.content_hash() and row["attempts"] == 1
+            assert row["displacement"] == run.series("displacement").values[-1]
+            np.testing.assert_allclose(row["displacement"], mf.displacement(run[0], last), rtol=1e-13)  # another order of summing
+            assert row["train_risk"] == flow.risk(last) == row["risk"]
+            f = flow.predict(last, run.data.x_test)[:, 0]
+            np.testing.assert_allclose(row["test_risk"], 0.5 * np.mean((f - run.data.y_test) ** 2), rtol=1e-12)
+            assert row["energy_defect"] == run.summary["energy_defect"] and row["steps"] == run[-1].step
+            assert "test_error" not in row, "real targets have no wrong signs"
+
+
+def test_labels_have_an_error_and_classes_too(tmp_path):
+    """The fraction of wrong signs, and of wrong classes, on both sets."""
+    digits = {"targets": "sign", "classes": [3, 8], "n": 40, "test_fraction": 0.1}
+    signs = made(tmp_path / "signs", {"seed": [0]}, m=8, data={"name": "digits", "options": digits})
+    classes = made(
+        tmp_path / "classes", {"seed": [0]}, m=8, loss="softmax", data={"name": "iris", "options": {"test_fraction": 0.2}}
+    )
+    for sweep in (signs, classes):
+        (row,) = indexing.measure(sweep)
+        with mf.Trajectory(sweep.run(row["digest"])) as run:
+            found = mf.GradientFlow.from_dict(run.config["flow"], run.data.x, run.data.y).predict(run[-1], run.data.x_test)
+            guess = np.sign(found[:, 0]) if sweep is signs else found.argmax(axis=1)
+            assert row["test_error"] == np.mean(guess != run.data.y_test) and 0 <= row["train_error"] <= 1
+
+
+def test_collecting_writes_the_same_bytes_but_for_the_circumstances(sweep):
+    """index.csv: one row a run; the columns of how a run came about stand last. Nothing else lies about afterwards."""
+    rows = indexing.collect(sweep)
+    first = (sweep.path / "index.csv").read_bytes()
+    indexing.collect(sweep)
+    assert (sweep.path / "index.csv").read_bytes() == first
+    with open(sweep.path / "index.csv", newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert [row["digest"] for row in found] == list(sweep.plan.runs)
+    assert list(found[0])[:7] == ["digest", "gamma", "m", "seed", "status", "message", "content_hash"]
+    assert list(found[0])[-3:] == ["seconds", "host", "attempts"]
+    assert [float(row["test_risk"]) for row in found] == [row["test_risk"] for row in rows]
+    assert sorted(name for name in os.listdir(sweep.path) if "index" in name) == ["index.csv", "index.h5"]
+
+
+def test_the_rows_stand_over_the_axes(sweep, data):
+    assert dict(data.sizes) == {"gamma": 2, "m": 3, "seed": 2}
+    for row in indexing.measure(sweep):
+        at = data.sel(gamma=row["gamma"], m=row["m"], seed=row["seed"])
+        for name in ("digest", "status", "content_hash", "test_risk", "displacement", "steps"):
+            assert at[name].item() == row[name]
+    assert json.loads(data.attrs["base"])["t_end"] == 0.5 and "flow time" in data.attrs["time_unit"]
+
+
+def test_the_index_is_read_as_it_was_written_and_made_anew_when_runs_have_come(tmp_path, monkeypatch):
+    sweep = made(tmp_path / "sweep", {"gamma": [0.5, 1]}, m=8)
+    _, second = sweep.plan.runs
+    os.rename(sweep.run(second), tmp_path / "away.h5")
+    indexing.collect(sweep)
+    half = sims.open_sweep(sweep.path)
+    assert half.status.values.tolist() == ["finished", "unfinished"] and half.content_hash.values[1] == ""
+    assert np.isfinite(half.risk.values[0]) and math.isnan(half.risk.values[1]) and math.isnan(half.seconds.values[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "measure", None)
+        assert sims.open_sweep(sweep.path).identical(half), "from index.h5, without a look at the runs"
+    os.rename(tmp_path / "away.h5", sweep.run(second))
+    whole = sims.open_sweep(sweep.path)
+    assert whole.status.values.tolist() == ["finished"] * 2 and np.isfinite(whole.risk.values).all()
+    (sweep.path / "index.h5").write_bytes(b"no index")
+    assert sims.open_sweep(sweep.path).identical(whole)
+
+
+def test_zipped_settings_are_coordinates_of_one_axis_and_lists_are_text(tmp_path):
+    sweep = made(tmp_path / "sweep", {"trainable": [["a"], ["a", "w"]]}, [{"alpha": [1, 2], "law.b_std": [0, 1]}], m=8)
+    indexing.collect(sweep)
+    data = sims.open_sweep(sweep.path)
+    assert dict(data.sizes) == {"trainable": 2, "alpha": 2}
+    assert data["law.b_std"].dims == ("alpha",) and data["law.b_std"].values.tolist() == [0.0, 1.0]
+    assert data.trainable.values.tolist() == ['["a"]', '["a", "w"]']
+    assert np.isfinite(data.risk.values).all()
+
+
+def test_a_sweep_is_a_sequence_of_runs(sweep):
+    found = sims.Sweep(sweep.path)
+    assert len(found) == 12 and [run.content_hash() for run in found] == [row["content_hash"] for row in indexing.measure(sweep)]
+    assert found[-1].start.m == 32
+    assert repr(found) == f"Sweep({str(sweep.path)!r}, 12 runs: gamma 2 × m 3 × seed 2, 12 there)"
+    assert found.to_xarray().identical(sims.open_sweep(sweep.path))
+    with pytest.raises(IndexError):
+        found[12]
+    with pytest.raises(FileNotFoundError, match="no sweep here"):
+        sims.open_sweep(sweep.path / "runs")
+
+
+def test_without_xarray_the_message_says_what_to_install(sweep, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(ImportError, match=r'needs xarray and h5netcdf: pip install "meanfield\[xarray\]"'):
+        sims.open_sweep(sweep.path)
+
+
+def texts(figure):
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def test_the_figure_has_a_panel_for_each_quantity_a_line_for_each_value_and_the_fitted_slopes(data, tmp_path):
+    """Slopes of sims.fits, of the means over seeds that are drawn."""
+    figure = plotting.figure(data, ["displacement", "test_risk"], "m", by="gamma")
+    first = figure.axes[0]
+    assert len(figure.axes) == 2 and first.get_xscale() == first.get_yscale() == "log"
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["γ = 1/2", "γ = 1"]
+    drawn = first.containers[0].lines[0]
+    np.testing.assert_allclose(drawn.get_xdata(), [8, 16, 32])
+    np.testing.assert_allclose(drawn.get_ydata(), data.displacement.sel(gamma=0.5).mean("seed"), rtol=1e-12)
+    slopes = [sims.fit_exponent([8, 16, 32], data.displacement.sel(gamma=gamma).T.values).slope for gamma in (0.5, 1.0)]
+    (verdict,) = [
+        text.replace("\n", " ") for text in texts(figure) if "γ = 1/2," in text and f"{slopes[0]:.2f}".replace("-", "−") in text
+    ]
+    assert f"{slopes[1]:.2f}".replace("-", "−") in verdict
+    png, _ = figures.save(figure, tmp_path / "figure")
+    assert png.stat().st_size > 1000
+
+
+def test_an_axis_that_is_neither_drawn_nor_fixed_is_asked_for(data):
+    with pytest.raises(BadSettings, match=r"gamma has the values 0\.5, 1\.0: choose one with --where gamma=VALUE"):
+        plotting.figure(data, ["risk"], "m")
+    fixed = plotting.figure(data, ["risk"], "m", where={"gamma": "1"})
+    assert any("γ = 1" in text for text in texts(fixed))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"quantities": ["rsik"], "x": "m", "by": "gamma"}, "no quantity 'rsik' in this sweep. Did you mean 'risk'?"),
+        ({"quantities": ["status"], "x": "m", "by": "gamma"}, "no quantity 'status'"),
+        ({"quantities": ["risk"], "x": "gama"}, "no axis 'gama' in this sweep. Did you mean 'gamma'? Its axes: gamma, m, seed."),
+        ({"quantities": ["risk"], "x": "m", "by": "m"}, "--x and --by are both m"),
+        ({"quantities": ["risk"], "x": "m", "where": {"gamma": "0.6"}}, "gamma has no value 0.6; it has: 0.5, 1.0."),
+        ({"quantities": ["nonfinite"], "x": "m", "by": "gamma", "log": "xy"}, "nonfinite has values that are not positive"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(data, arguments, words):
+    with pytest.raises(BadSettings) as refused:
+        plotting.figure(data, **arguments)
+    assert words in str(refused.value)
+
+
+def test_missing_runs_leave_gaps_and_not_wrong_means(data):
+    """A point is drawn where every seed is there."""
+    partial = data.copy(deep=True)
+    partial.risk.loc[{"gamma": 0.5, "m": 16, "seed": 1}] = math.nan
+    figure = plotting.figure(partial, ["risk"], "m", by="gamma")
+    assert figure.axes[0].containers[0].lines[0].get_xdata().tolist() == [8.0, 32.0]
+    with pytest.raises(BadSettings, match="no run of this selection has a risk for every seed"):
+        plotting.figure(data.assign(risk=data.risk * math.nan), ["risk"], "m", by="gamma")
