@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,15 +72,15 @@ def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent], remar
     ax.set_xticks(gammas, [figures.fraction(gamma) for gamma in gammas])
     ax.set_xlabel("γ of the output scale m^(−γ)")
     ax.set_ylabel(f"exponent of {QUANTITIES[quantity]}")
-    figures.panel(ax, TITLES[quantity], f"{_verdict(exponents)}{remark}")
+    figures.panel(ax, TITLES[quantity], _verdict(exponents, remark))
     ax.legend(loc="lower left" if quantity == "f0" else "lower right")
 
 
 def _share(results: Results) -> str:
     """How much shorter than the displacement W2 is."""
     share = min((row.w2 / row.displacement for row in results.rows if row.w2 is not None), default=1.0)
-    least = "the displacement itself" if share > 1 - 1e-6 else f"at least {share:.1%} of the displacement"
-    return f" W2 is {least}."
+    part = f"{math.floor(1e4 * share) / 1e4:.4f} of the displacement or more"
+    return f"W2 is {'the displacement itself' if share > 1 - 1e-6 else part}"
 
 
 def _draw_theory(ax: Any, quantity: str, names: Sequence[str], gammas: Sequence[float]) -> None:
@@ -98,8 +99,8 @@ def _draw_theory(ax: Any, quantity: str, names: Sequence[str], gammas: Sequence[
         drawn.append(found)
 
 
-def _verdict(exponents: Sequence[Exponent]) -> str:
-    """How many exponents agree, how many lie between two powers, and the one that is farthest off."""
+def _verdict(exponents: Sequence[Exponent], remark: str) -> str:
+    """How many exponents agree, how many lie between two powers, and the one that is farthest off; where none is, the remark."""
     tested = [one for one in exponents if one.miss is not None]
     if not tested:
         return f"No exponent to compare with theory: {exponents[0].verdict}."
@@ -110,7 +111,9 @@ def _verdict(exponents: Sequence[Exponent]) -> str:
     assert worst.slope is not None and worst.theory is not None
     text = f"{agree} of {len(tested)} agree within errors + {TOLERANCE:g}"
     text += f", {between} lie{'s' * (between == 1)} between the two powers" if between else ""
-    if off or not between:
+    if remark and not off:
+        text += f"; {remark}"
+    elif off or not between:
         text += f"; farthest {worst.activation} at {figures.fraction(worst.gamma)}, {worst.slope:.3f} for {worst.theory:.3f}"
     return f"{text}{'. Open: no theory' if len(tested) < len(exponents) else ''}.".replace("-", "−")
 
