@@ -12,7 +12,8 @@ from diagnosed import problem, record
 
 import meanfield as mf
 import ntk
-from meanfield.diagnostics import jobs, registry, workers
+from meanfield import workers
+from meanfield.diagnostics import jobs, registry
 from meanfield.diagnostics.cache import Cache
 from meanfield.recording import unfinished
 

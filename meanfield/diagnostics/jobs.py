@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from ..flow import GradientFlow
 from ..trajectory import Trajectory
+from ..workers import NoWorkers, spread
 from . import registry
 from .cache import Cache
 from .frame import evaluate
 from .registry import Diagnostic
 from .stored import Stored
-from .workers import NoWorkers, spread
 
 START_SECONDS = 3.0  # what a worker takes to import and to load its kernels, about
 SAVE_SECONDS = 30.0  # between saves of what was computed so far
