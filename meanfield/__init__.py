@@ -28,6 +28,7 @@ _HOME = {
     "events": ("Events",),
     "simulation": ("simulate", "resume", "Interrupted", "Diverged"),
     "trajectory": ("Trajectory",),
+    "w2_beside": ("W2",),
     "wasserstein": ("w2", "w2_interval", "displacement"),
     "comparison": ("compare",),
     "matching": ("match", "interpolate"),
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .simulation import simulate as simulate
     from .state import State as State
     from .trajectory import Trajectory as Trajectory
+    from .w2_beside import W2 as W2
     from .wasserstein import displacement as displacement
     from .wasserstein import w2 as w2
     from .wasserstein import w2_interval as w2_interval

@@ -93,6 +93,7 @@ def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
         seen = [f"frames {_schedule(watch['recorder'])}"] if watch["recorder"] else []
         seen += [f"{item['name']} {_schedule(item['schedule'])}{' (user-written)' * item['user']}" for item in watch["series"]]
         seen += [f"events {_schedule(watch['events']['schedule'])}"] if "events" in watch else []
+        seen += [f"w2 {_schedule(watch['w2']['schedule'])}"] if "w2" in watch else []
         lines.append(("observers", "; ".join([*seen, *["stops when not finite"] * watch["stop_on_nonfinite"]])))
     for name in ("m", "dim", "outputs"):  # in the first line
         left.pop(name, None)

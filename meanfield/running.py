@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from .observers import ALONG, Moment, Recorder, Series, measures, recordable
 from .recording import Recording
 from .schedules import Due, Span
 from .state import State
+from .w2_beside import W2, WAITING, Beside
 
 SEGMENT_BYTES = 64 * 2**20  # frames waiting in memory are published at this size, whatever the clock says
 
@@ -36,7 +37,8 @@ class Run:
 
     def __init__(
         self, flow: GradientFlow, state: State, integrator: RungeKutta | Adaptive, dt: Any, t_end: float | None,
-        n_steps: int | None, recorder: Recorder | None, series: list[Series], events: Events | None, stop: bool, progress: bool,
+        n_steps: int | None, recorder: Recorder | None, series: list[Series], events: Events | None, w2: W2 | None, stop: bool,
+        progress: bool,
     ) -> None:  # fmt: skip
         self.flow, self.integrator, self.dt_asked = flow, integrator, dt
         self.recorder, self.series, self.stop, self.progress = recorder, series, stop, progress
@@ -51,9 +53,12 @@ class Run:
             if item.function is None and item.name not in ALONG and (why := needs.reason(recordable(item.name), self.problem)):
                 raise ValueError(f"series {item.name!r} cannot be recorded in this run: {why}.")
         self.watch = Watch(events, flow, state, recorder.path if recorder else None) if events else None
+        self.beside = Beside(w2, self.march.start) if w2 else None
         self.last_frame: tuple[int, float] | None = None
         self._warned: set[str] = set()
         self._plan(self.march.span, {})
+        if self.beside is not None:
+            self.beside.announce(self.w2_due.count(getattr(self.march, "leg_count", None)))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -85,11 +90,16 @@ class Run:
                 ],
                 "stop_on_nonfinite": self.stop,
                 **({"events": self.watch.events.to_dict()} if self.watch else {}),
+                **({"w2": self.beside.w2.to_dict()} if self.beside else {}),
             },
         }
 
     def go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
         """March to the end. memory: that of a checkpoint to go on from."""
+        with closing(self.beside) if self.beside else nullcontext():
+            return self._go(recording, memory)
+
+    def _go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
         march = self.march
         if memory is not None:
             self._restore(memory)
@@ -103,11 +113,16 @@ class Run:
                     march.advance(stops)
                     self._check()
                 except Diverged as error:
+                    self._collect(recording, received, 0, checkpoints=False)
+                    if received:  # what is left is done again from the last checkpoint
+                        self._interrupt(recording, checkpoint=False)
                     raise self._divergence(recording, error) from None
                 bar.update(march.t - march.start.t - bar.n)
                 self._observe(recording)
+                self._collect(recording, received, WAITING)
                 if recording is not None and self._checkpoint_due(recording):
                     recording.checkpoint(self._memory())
+            self._collect(recording, received, 0)
             if received:
                 self._interrupt(recording)
         end = march.state()
@@ -126,6 +141,7 @@ class Run:
 
     def _schedules(self) -> list[Any]:
         watched = [self.watch.events.schedule] if self.watch else []
+        watched += [self.beside.w2.schedule] if self.beside else []
         return [*([self.recorder.schedule] if self.recorder else []), *(item.schedule for item in self.series), *watched]
 
     def _plan(self, span: Span, positions: dict[str, int]) -> None:
@@ -133,7 +149,10 @@ class Run:
         self.frames_due = self.recorder.schedule.resolve(span) if self.recorder else Due()
         self.series_due = {item.name: item.schedule.resolve(span) for item in self.series}
         self.events_due = self.watch.events.schedule.resolve(span) if self.watch else Due()
-        for name, due in (("", self.frames_due), ("/events", self.events_due), *self.series_due.items()):
+        self.w2_due = self.beside.w2.schedule.resolve(span) if self.beside else Due()
+        for name, due in (
+            ("", self.frames_due), ("/events", self.events_due), ("/w2", self.w2_due), *self.series_due.items()
+        ):  # fmt: skip
             due.position = positions.get(name, 0)
 
     def _memory(self) -> dict[str, Any]:
@@ -143,6 +162,9 @@ class Run:
         if self.watch is not None:
             positions["/events"] = self.events_due.position
             memory["events"] = self.watch.memory()
+        if self.beside is not None:
+            positions["/w2"] = self.w2_due.position
+            memory["w2"] = self.beside.memory()
         return memory
 
     def _restore(self, memory: dict[str, Any]) -> None:
@@ -151,24 +173,29 @@ class Run:
         self.last_frame = tuple(memory["last_frame"]) or None
         if self.watch is not None:
             self.watch.restore(memory["events"])
+        if self.beside is not None:
+            self.beside.restore(memory["w2"])
         self._plan(Span(*memory["span"]), memory["positions"])
         if t_end > march.t_end:  # an extension: schedules cover the new part, whose first moment is there already
             march.extend(t_end)
             self._plan(Span(march.step, march.t, t_end, march.dt), {})
-            for due in (self.frames_due, self.events_due, *self.series_due.values()):
+            for due in (self.frames_due, self.events_due, self.w2_due, *self.series_due.values()):
                 due(march.step, march.t, march.dt)
 
     def _observe(self, recording: Recording | None) -> None:
-        """Let every observer that is due look at this moment; the Recorder and Events also at the start and at the end."""
+        """Let every observer that is due look at this moment; the Recorder, Events and W2 also at the start and the end."""
         march = self.march
         clock = march.step, march.t, march.dt
         edge = march.done or march.step == march.start.step
         frame = self.frames_due(*clock) or edge
         watch = self.watch if self.events_due(*clock) or edge else None
+        beside = self.beside if self.w2_due(*clock) or edge else None
         due = [item for item in self.series if self.series_due[item.name](*clock)]
-        if not due and watch is None and not (frame and recording):
+        if not due and watch is None and beside is None and not (frame and recording):
             return
         moment = Moment(march, self.problem)
+        if beside is not None:
+            beside.add(moment.state)
         values: dict[str, float] = {item.name: item.observe(moment) for item in due}
         if watch is not None and math.isfinite(march.dissipated):
             rows, counts = watch.sample(moment.state)
@@ -185,6 +212,24 @@ class Run:
             values |= {name: moment.measure(name) for name in self.names if name not in values}
         for name, value in values.items():
             recording.observe(name, march.step, march.t, value)
+
+    def _collect(self, recording: Recording | None, received: list[int], most: int, checkpoints: bool = True) -> None:
+        """Take the distances that mf.W2's processes have found; wait while more than `most` snapshots have none."""
+        beside = self.beside
+        if beside is None:
+            return
+        if not most and beside.waiting and self.progress:
+            tqdm.write(f"meanfield: waiting for the W2 of {beside.waiting} snapshots", file=sys.stderr)
+        while beside.waiting and not received:
+            rows = beside.take(0.2 if beside.waiting > most else 0.0)
+            if rows is None and beside.waiting <= most:
+                return
+            if recording is None:
+                continue
+            for row in rows or ():
+                recording.observe(*row)
+            if checkpoints and self._checkpoint_due(recording):
+                recording.checkpoint(self._memory())
 
     def _check(self) -> None:
         """Say it when θ leaves the numbers, or when nothing moves any more."""
@@ -205,7 +250,7 @@ class Run:
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(message, RuntimeWarning, stacklevel=5)
+            warnings.warn(message, RuntimeWarning, stacklevel=6)
 
     def _what_diverged(self) -> str:
         march = self.march
@@ -231,12 +276,13 @@ class Run:
             recording.finish(self._memory(), summary, status="diverged")
         return Diverged(message)
 
-    def _interrupt(self, recording: Recording | None) -> None:
+    def _interrupt(self, recording: Recording | None, checkpoint: bool = True) -> None:
         march = self.march
         where = f"interrupted at step {march.step}, t = {march.t:g}"
         if recording is None:
             raise Interrupted(f"{where}. Nothing was recorded; the exception's .state goes on with mf.simulate.", march.state())
-        recording.checkpoint(self._memory())
+        if checkpoint:
+            recording.checkpoint(self._memory())
         functions = ", ".join(f"{item.name!r}: …" for item in self.series if item.function is not None)
         needed = ", flow=…" * bool(self.user_written) + f", functions={{{functions}}}" * bool(functions)
         raise Interrupted(f"{where}. Continue with mf.resume({str(recording.path)!r}{needed})", march.state())

@@ -29,6 +29,12 @@ class Due:
         self.period = period
         self.position = 0
 
+    def count(self, steps: int | None) -> int | None:
+        """About how many moments there will be in so many steps; None where that depends on the steps to come."""
+        if self.period:
+            return None if steps is None else steps // self.period
+        return self.steps.size + self.times.size
+
     def __call__(self, step: int, t: float, dt: float) -> bool:
         if self.period:
             return step % self.period == 0

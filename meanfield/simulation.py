@@ -24,6 +24,7 @@ from .recording import Recording, unfinished
 from .running import Run
 from .state import State
 from .trajectory import Trajectory
+from .w2_beside import W2
 
 __all__ = ["Diverged", "Interrupted", "resume", "simulate"]
 
@@ -43,7 +44,7 @@ def simulate(
     dt: a number: n_steps = ⌈(t_end - t)/dt - 1e-9⌉ steps of equal length, the last ends at t_end exactly. "auto":
     0.1·c/(L·λ_max) with λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound; a step
     that raises F is done again with half the dt (recorded in the summary). Adaptive: the first step, or None.
-    observers: mf.Recorder and mf.Events (at most one each), mf.Series, mf.StopOnNonFinite. progress: a bar when stderr is
+    observers: mf.Recorder, mf.Events and mf.W2 (at most one each), mf.Series, mf.StopOnNonFinite. progress: a bar when stderr is
     a terminal, and two lines that say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, …).
 
     Raises ValueError/TypeError before any work or file; mf.Diverged; mf.Interrupted, a KeyboardInterrupt, once the
@@ -129,6 +130,11 @@ def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
             item.clear()
             for row in zip(*stored.series(item.name), strict=True):
                 item.append(*row)
+        if run.beside is not None:
+            run.beside.w2.clear()
+            for name in run.beside.w2.names:
+                for row in zip(*stored.series(name), strict=True):
+                    run.beside.w2.keep(name, *row)
     return last
 
 
@@ -173,7 +179,8 @@ def _rebuilt(
         Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"])) for item in watch["series"]
     ]
     events = [Events.from_dict(watch["events"])] if "events" in watch else []
-    observers = [recorder, *series, *events, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
+    w2 = [W2.from_dict(watch["w2"])] if "w2" in watch else []
+    observers = [recorder, *series, *events, *w2, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
     method = integrators.from_dict(config["integrator"])
     return _checked(flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress)
 
@@ -191,8 +198,8 @@ def _checked(
         raise ValueError("the initial state has NaN or infinite particles.")
     integrator = integrators.check(integrator)
     clock = _clock(state, integrator, dt, t_end, n_steps)
-    recorder, series, events, stop = _sorted(observers)
-    return Run(flow, state, integrator, *clock, recorder, series, events, stop, progress)
+    recorder, series, events, w2, stop = _sorted(observers)
+    return Run(flow, state, integrator, *clock, recorder, series, events, w2, stop, progress)
 
 
 def _clock(state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any) -> tuple[Any, float | None, int | None]:
@@ -223,16 +230,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Events | None, bool]:
-    known = (Recorder, Series, Events, StopOnNonFinite)
+def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Events | None, W2 | None, bool]:
+    known = (Recorder, Series, Events, W2, StopOnNonFinite)
     if isinstance(observers, known):
         raise TypeError("observers is a list: write observers=[…].")
     unknown = [item for item in observers if not isinstance(item, known)]
     if unknown:
-        raise TypeError(f"observers are mf.Recorder, mf.Series, mf.Events and mf.StopOnNonFinite; got {unknown[0]!r}.")
+        raise TypeError(f"observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got {unknown[0]!r}.")
     recorders = [item for item in observers if isinstance(item, Recorder)]
     series = [item for item in observers if isinstance(item, Series)]
     events = [item for item in observers if isinstance(item, Events)]
+    distances = [item for item in observers if isinstance(item, W2)]
+    if len(distances) > 1:
+        raise ValueError("one run has one mf.W2: join the schedules; previous=True adds the distances between its snapshots.")
     if len(events) > 1:
         raise ValueError("one run has one mf.Events: join the probes, and the schedules.")
     if len(recorders) > 1:
@@ -245,10 +255,14 @@ def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Ev
         )
     if events and (counted := sorted(set(names) & set(COUNTS))):
         raise ValueError(f"mf.Events writes series of these names itself: {', '.join(counted)}. Give yours another name.")
+    if distances and (written := sorted(set(names) & set(distances[0].names))):
+        raise ValueError(f"mf.W2 writes series of these names itself: {', '.join(written)}. Give yours another name.")
     for item in series:
         item.clear()
     stop = any(isinstance(item, StopOnNonFinite) for item in observers)
-    return recorders[0] if recorders else None, series, events[0] if events else None, stop
+    return (
+        recorders[0] if recorders else None, series, events[0] if events else None, distances[0] if distances else None, stop
+    )  # fmt: skip
 
 
 def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:

@@ -149,7 +149,7 @@ def test_a_series_names_what_is_wrong_with_it():
     taken = [mf.Series("energy", mf.every(1), lambda flow, state: 0.0)]
     with pytest.raises(ValueError, match="each series needs a name of its own.*energy"):
         mf.simulate(flow, state, mf.EULER, dt=0.1, n_steps=1, observers=taken, progress=False)
-    with pytest.raises(TypeError, match="observers are mf.Recorder, mf.Series, mf.Events and mf.StopOnNonFinite"):
+    with pytest.raises(TypeError, match="observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite"):
         mf.simulate(flow, state, mf.EULER, dt=0.1, n_steps=1, observers=[print], progress=False)
 
 

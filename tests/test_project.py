@@ -25,7 +25,7 @@ LAYERS = """
     integrators schedules
     couplings potentials w2_bounds wasserstein
     durable layout event_table pieces parts memory stored_data provenance labelled trajectory publishing recording
-    interruption marching observers events diagnostics comparison matching inspection running simulation
+    interruption marching observers events w2_beside diagnostics comparison matching inspection running simulation
 """
 
 # Where a dependency may be imported: files, or folders ending in a slash.

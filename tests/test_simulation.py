@@ -204,7 +204,7 @@ def test_the_test_set_travels_in_the_file(h5_path):
     [
         ([mf.Series("risk", mf.every(1)), mf.Series("risk", mf.every(2))], ValueError, "each series needs a name of its own"),
         ([mf.Series("risk", mf.every(1), lambda flow, state: 0.0)], ValueError, "not that of another or of a built-in: risk"),
-        (["run.h5"], TypeError, "observers are mf.Recorder, mf.Series, mf.Events and mf.StopOnNonFinite; got 'run.h5'"),
+        (["run.h5"], TypeError, "observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got 'run.h5'"),
         ([mf.Recorder("a.h5", mf.every(1)), mf.Recorder("b.h5", mf.every(1))], ValueError, "one run has one Recorder"),
         (mf.Series("risk", mf.every(1)), TypeError, "observers is a list"),
     ],
