@@ -261,6 +261,8 @@ def main() -> None:
         help="with --device cuda: every line of it at toy sizes in CUDA's simulator, without a GPU",
     )
     options = parser.parse_args()
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json: the folder {options.json.parent} does not exist.")
     if options.dry_run and options.device != "cuda":
         parser.error("--dry-run rehearses --device cuda; the CPU's cases have --quick.")
     if options.device == "cuda":
@@ -288,8 +290,6 @@ def main() -> None:
         table()
         return
     selected = chosen(options.cases, options.quick)
-    if options.json and not options.json.parent.is_dir():
-        parser.error(f"--json: the folder {options.json.parent} does not exist.")
 
     from .peers import PEERS
 

@@ -214,6 +214,10 @@ def crossover(rounds: int, least: float) -> list[dict]:
 
 def table(rounds: int, least: float, patterns: list[str], to: Path | None) -> None:
     """Print the limits, every case and what is absent; write all of it as JSON where asked."""
+    cases = REHEARSAL if SIMULATED else CASES
+    chosen = [case for case in cases if not patterns or any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns)]
+    if not chosen:
+        raise SystemExit(f"no case matches {' '.join(patterns)}; there are {', '.join(case.name for case in cases)}.")
     peaks = {dtype: multiply_add_peak(dtype, rounds, least) for dtype in ("float32", "float64")}
     bytes_a_second = bandwidth(rounds, least)
     gpu = "simulator" if SIMULATED else cuda.get_current_device().name
@@ -225,9 +229,7 @@ def table(rounds: int, least: float, patterns: list[str], to: Path | None) -> No
         flush=True,
     )
     results, missing = [], {}
-    for case in REHEARSAL if SIMULATED else CASES:
-        if patterns and not any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns):
-            continue
+    for case in chosen:
         ours = parts(case, rounds, least)
         times, absent = peer_times(case, rounds, least)
         missing |= absent
