@@ -1,4 +1,4 @@
-"""The CUDA backend: against the CPU in CUDA's simulator, compiled without a GPU, and (marked gpu) on one.
+"""The CUDA backend: against the CPU in CUDA's simulator, absent, and (marked gpu) on a GPU.
 
 The simulator shows what the kernels compute, the compiler's report what they cost. No GPU has run the gpu tests yet.
 """
@@ -14,16 +14,12 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import activations, backends
+from meanfield import backends
 
 pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Linux only)")
 
 import cuda_parity
-import cuda_ptx
 import numba
-from bench import device
-
-from meanfield.backends import cuda, cuda_formulas, cuda_kernels, cuda_noise, formulas
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = {
@@ -63,153 +59,6 @@ def test_in_the_simulator_the_device_computes_what_the_cpu_does_for_the_whole_gr
     assert not failed, "\n\n".join(f"{name}:\n{error}" for name, error in failed.items())
 
 
-# ---- compiled without a GPU
-
-# name, outputs, particles a thread, groups: every form the backend launches
-FORMS = [
-    ("mean_feature", 1, 1, 1),
-    ("mean_feature", 4, 1, 1),
-    ("push_forward", 1, 1, 1),
-    ("push_forward", 4, 1, 1),
-    ("pull_back", 1, 1, 4),
-    ("pull_back", 1, 1, 1),
-    ("pull_back", 1, 2, 1),
-    ("pull_back", 4, 1, 4),
-    ("pull_back", 4, 1, 1),
-]
-
-
-def check_compiled(monkeypatch, form, activation, dtype, dim, cc=(9, 0)):
-    """Compiles; nothing is spilled; with one particle and output a thread, four blocks of 128 threads (three in float64) find
-    room on a multiprocessor of 65536 registers, two in any case; shared memory is below the 48 KB that need no asking; no float64
-    in a loop of float32."""
-    name, outputs, unroll, groups = form
-    kernel, signature = cuda_ptx.fused(name, activation, dtype, dim, outputs, unroll, groups)
-    text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
-    assert f".target sm_{cc[0]}{cc[1]}" in text
-    said = cuda_ptx.report(text, cc)
-    # libdevice's sin and cos reduce |x| above 10⁵ on a path of their own, with 2/π on the stack and in float64
-    assert said["spilled"] == 0 and said["stack"] <= (80 if activation == "sin" else 0) and said["shared"] <= 48 * 1024, said
-    assert said["registers"] <= ({"float32": 128, "float64": 168}[dtype] if outputs == unroll == 1 else 255), said
-    loops = [loop for loop in cuda_ptx.innermost_loops(text) if any("fma.rn" in line for line in loop)]
-    if outputs == 1:
-        assert loops
-    if dtype == "float32" and activation != "sin":
-        assert not [line for loop in loops for line in loop if ".f64" in line]
-    return text, loops
-
-
-@pytest.mark.parametrize("form", [form for form in FORMS if form[1] == 1], ids=str)
-def test_a_kernel_compiles_for_hopper_without_spills_and_without_float64_in_single_precision(monkeypatch, form):
-    check_compiled(monkeypatch, form, "relu", "float32", 2)
-
-
-@pytest.mark.parametrize(("dtype", "dim", "cc"), [("float32", 10, (8, 0)), ("float64", 1, (9, 0))])
-def test_a_kernel_with_elementary_functions_compiles_for_ampere_and_hopper(monkeypatch, dtype, dim, cc):
-    check_compiled(monkeypatch, FORMS[4], "gelu", dtype, dim, cc)
-
-
-def launched(form, dtype, dim):
-    """Whether the backend ever launches this form for this dtype and d."""
-    backend = backends_form(dtype, dim, form[1])
-    return form[0] != "pull_back" or (form[2], form[3]) in {backend._shape(m) for m in (1, cuda.FEW, 2 * cuda.FEW)}
-
-
-def backends_form(dtype, dim, outputs):
-    backend = object.__new__(cuda.CUDA)
-    backend.dim, backend.outputs, backend.dtype = dim, outputs, np.dtype(dtype)
-    return backend
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dim", [1, 2, 10])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", activations.TABLE)
-def test_every_kernel_of_every_activation_compiles(monkeypatch, activation, dtype, dim):
-    for form in FORMS:
-        if launched(form, dtype, dim):
-            check_compiled(monkeypatch, form, activation, dtype, dim)
-    check_compiled(monkeypatch, FORMS[0], activation, dtype, dim, (8, 0))
-    check_compiled(monkeypatch, FORMS[4], activation, dtype, dim, (8, 0))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("outputs", [1, 4])
-def test_the_largest_fused_dimension_fits(monkeypatch, dtype, outputs):
-    for name in ("mean_feature", "push_forward"):
-        check_compiled(monkeypatch, (name, outputs, 2, 1), "relu", dtype, cuda.FUSED_UP_TO)  # 2: registers up to 255
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_kernels_on_whole_arrays_compile(monkeypatch, dtype):
-    for kernel, signature in cuda_ptx.vectors(dtype)[:: 1 if dtype == "float32" else 5]:
-        said = cuda_ptx.report(cuda_ptx.ptx(kernel, signature, monkeypatch))
-        assert said["spilled"] == said["stack"] == 0 and said["registers"] <= 64, said
-
-
-@pytest.mark.parametrize(
-    ("form", "shared", "instructions", "multiply_adds"), [(FORMS[0], 4, 5.5, 3), (FORMS[6], 2, 9, 4)], ids=["forward", "backward"]
-)
-def test_the_inner_loop_of_relu_is_mostly_arithmetic(monkeypatch, form, shared, instructions, multiply_adds):
-    """d = 2 in float32. Forward, a pair (particle, sample) is z (2 FMA), σ (compare, select) and c σ (FMA), and a load for four
-    pairs; backward, z (2), σ' (compare, select), r σ' and its sum (2), times x (2 FMA), and a load for two."""
-    _, loops = check_compiled(monkeypatch, form, "relu", "float32", 2)
-    loop = max(loops, key=len)
-    fused, loads = (sum(line.startswith(word) for line in loop) for word in ("fma.rn.f32", "ld.shared.v4.f32"))
-    assert fused == multiply_adds * shared * loads
-    assert len(loop) <= instructions * shared * loads + 8  # and the loop's own
-
-
-def test_philox_compiles_and_its_raw_words_are_integers_throughout(monkeypatch):
-    words = [numba.uint32] * 4
-    for kernel, T in ((cuda_noise.fill_raw, numba.uint32), (cuda_noise.fill_uniforms, numba.float64)):
-        text = cuda_ptx.ptx(kernel, (T[:, ::1], *words), monkeypatch)
-        assert cuda_ptx.report(text)["spilled"] == 0
-        assert (".f64" in text) == (T is numba.float64)
-
-
-def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
-    """As a second process would: the module is loaded anew. Without a driver the code is made and stored, not run."""
-    present = types.SimpleNamespace(compute_capability=(9, 0))
-    monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: present)
-    monkeypatch.setattr(numba.cuda.cudadrv.devices, "get_context", lambda number=None: types.SimpleNamespace(device=present))
-    monkeypatch.setattr(formulas, "folder", lambda: tmp_path)
-    dispatcher = numba.cuda.dispatcher
-
-    def loaded():
-        for name in [name for name in sys.modules if name.startswith("cuda_d3_")]:
-            monkeypatch.delitem(sys.modules, name)
-        return cuda_ptx.fused("mean_feature", "sigmoid", "float32", 3)
-
-    kernel, signature = loaded()
-    assert kernel._cache.load_overload(signature, kernel.targetctx) is None and not cuda_formulas.is_compiled(kernel)
-    compiled = dispatcher._Kernel(kernel.py_func, signature, **kernel.targetoptions)
-    compiled._codelibrary.get_cubin(cc=(9, 0))
-    kernel._cache.save_overload(signature, compiled)
-    again, _ = loaded()
-    assert again is not kernel and cuda_formulas.is_compiled(again)
-    assert again._cache.load_overload(signature, again.targetctx) is not None
-
-
-@pytest.mark.parametrize(("dtype", "name"), [("float32", "f32"), ("float64", "f64")])
-def test_the_kernels_that_measure_the_limits_do_nothing_else(monkeypatch, dtype, name):
-    """The bench's FMA peak: a loop of independent multiply-adds and no memory. Its copy: one read, one write."""
-    T = {"float32": numba.float32, "float64": numba.float64}[dtype]
-    text = cuda_ptx.ptx(device.chains(dtype), (T, T, numba.int64, T[::1]), monkeypatch)
-    loop = max(cuda_ptx.innermost_loops(text), key=len)
-    adds = sum(line.startswith(f"fma.rn.{name}") for line in loop)
-    assert adds % device.CHAINS == 0 and adds >= 0.6 * len(loop) and not any("ld." in line or "st." in line for line in loop)
-    text = cuda_ptx.ptx(device.copy, (T[::1], T[::1]), monkeypatch)
-    assert text.count("ld.global") == text.count("st.global") == 1
-
-
-def test_slabs_depend_on_the_width_alone_and_cover_it():
-    for m in (1, 255, 256, 257, 10**4, 10**6, 10**8):
-        length, count = cuda.slabs(m)
-        assert length % cuda_kernels.FORWARD_ROWS == 0 and (count - 1) * length < m <= count * length and count <= cuda.SLABS
-
-
 # ---- without a GPU
 
 no_gpu = pytest.mark.skipif(backends.why_no_cuda() is None, reason="there is a GPU")
@@ -236,6 +85,16 @@ def test_without_numba_cuda_the_error_names_the_extra(monkeypatch):
     assert toy(backend="auto").backend == "cpu"
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ValueError, match=r"Linux with an NVIDIA GPU only; this is darwin"):
+        toy(backend="cuda")
+
+
+def test_a_numba_cuda_that_fails_is_no_gpu(monkeypatch):
+    def fail():
+        raise AttributeError("no NPDatetime")
+
+    monkeypatch.setattr(numba.cuda, "is_available", fail)
+    assert toy(backend="auto").backend == "cpu"
+    with pytest.raises(ValueError, match=r"numba-cuda does not load \(AttributeError: no NPDatetime\).*pip install"):
         toy(backend="cuda")
 
 

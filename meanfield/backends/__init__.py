@@ -39,12 +39,16 @@ def why_no_cuda() -> str | None:
         if sys.platform != "linux":
             return f"it runs on Linux with an NVIDIA GPU only; this is {sys.platform}."
         return 'numba-cuda is not installed. Install it with: pip install "meanfield[cuda]".'
-    from numba import cuda
+    try:
+        from numba import cuda
 
-    if cuda.is_available():
-        return None
-    error = " ".join(str(cuda.cuda_error() or "no NVIDIA GPU, or no NVVM").split()).strip(" :")
-    return f"no usable NVIDIA GPU was found ({error}). Install an NVIDIA driver for CUDA 13; `nvidia-smi` must list a GPU."
+        if cuda.is_available():
+            return None
+    except Exception as error:  # numba-cuda and numba of versions that do not fit fail in many ways
+        found = f"{type(error).__name__}: {error}"
+        return f'numba-cuda does not load ({found}). Install the versions that fit: pip install "meanfield[cuda]".'
+    said = " ".join(str(cuda.cuda_error() or "no NVIDIA GPU, or no NVVM").split()).strip(" :")
+    return f"no usable NVIDIA GPU was found ({said}). Install an NVIDIA driver for CUDA 13; `nvidia-smi` must list a GPU."
 
 
 def make(backend: str, network: Network, dim: int, outputs: int, dtype: str) -> Any:
