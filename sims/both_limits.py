@@ -20,7 +20,7 @@ import meanfield as mf
 import ntk
 
 from . import config as settings
-from . import experiment, planning, runs
+from . import experiment, planning, runs, study
 
 if TYPE_CHECKING:
     from .figures import Figure
@@ -262,16 +262,12 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where results go and how far to go."""
+def report(results: Results, out: Path) -> str:
+    """Writes the table; returns it as text, with the verdict."""
+    from . import both_limits_panels
 
-    out: Path = Path("results") / NAME
-    """Folder of the runs (one .h5 each), the table (.csv) and the figure (.png, .pdf). Runs that are there are not repeated."""
-    dry_run: bool = False
-    """Say what would be done, with estimates, and stop."""
-    redraw: bool = False
-    """Train nothing: make table and figure anew from all runs in --out."""
+    runs.write_csv(results.rows, out / f"{NAME}.csv")
+    return f"{table(results.rows)}\n\n{both_limits_panels.verdict(results.rows)}\n\ntable       {NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}
@@ -284,34 +280,18 @@ Examples:
   python -m sims.{NAME} --demo                              widths up to 1024, half a minute
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --slope 1 --out results/gentle      a target that moves neurons little
-  python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; n = 20
+  python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; n = 20"""
 
-Interrupted runs go on where they stopped: give the same command again.
-Exit codes: 2 usage, 3 diverged, 4 bad data, 5 input/output, 6 in use, 7 incompatible file, 75 interrupted."""
+STUDY = study.Study(
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 128 … 1024, 4 seeds, half a minute.")},
+    plan, run, figure, report,
+    collect=lambda config, out: collect(out.glob("*_*.h5")),
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return settings.exit_code(lambda: _main(argv))
-
-
-def _main(argv: list[str] | None) -> None:
-    presets = {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 128 … 1024, 4 seeds, half a minute.")}
-    config, options = settings.command_line(f"python -m sims.{NAME}", ABOUT, presets, Options, argv)
-    out = options.out
-    if options.redraw:
-        results = collect(out.glob("*_*.h5"))
-    else:
-        print(plan(config, out), flush=True)
-        if options.dry_run:
-            return
-        results = run(config, out, progress=True)
-    from . import both_limits_panels, figures
-
-    runs.write_csv(results.rows, out / f"{NAME}.csv")
-    png, pdf = figures.save(figure(results), out / f"{NAME}.png")
-    summary = both_limits_panels.verdict(results.rows)
-    print(f"\n{table(results.rows)}\n\n{summary}\n\nfigure      {png}, {pdf.name}\ntable       {NAME}.csv")
+    return STUDY.main(argv)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import meanfield as mf
 import ntk
 
 from . import config as settings
-from . import planning, runs
+from . import planning, runs, study
 
 if TYPE_CHECKING:
     from .figures import Figure
@@ -228,16 +228,10 @@ def plan(config: Config, out: Path) -> str:
     return f"{QUESTION}\n\n{planning.describe(jobs, out, 0.0)}\nsettings {settings.digest(config)}"
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where results go and how far to go."""
-
-    out: Path = Path("results") / NAME
-    """Folder of the runs (one .h5 each), the table (.csv) and the figure (.png, .pdf). Runs that are there are not repeated."""
-    dry_run: bool = False
-    """Say what would be done, with estimates, and stop."""
-    redraw: bool = False
-    """Train nothing: make table and figure anew from all runs in --out."""
+def report(results: Results, out: Path) -> str:
+    """Writes the table; returns it as text."""
+    runs.write_csv(results.rows, out / f"{NAME}.csv")
+    return f"{table(results.rows)}\n\ntable       {NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}
@@ -250,33 +244,18 @@ Examples:
   python -m sims.{NAME} --demo                              widths up to 4096, half a minute
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --activation erf --out results/erf
-  python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; n = 50
+  python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; n = 50"""
 
-Interrupted runs go on where they stopped: give the same command again.
-Exit codes: 2 usage, 3 diverged, 4 bad data, 5 input/output, 6 in use, 7 incompatible file, 75 interrupted."""
+STUDY = study.Study(
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 4096, 10 seeds, half a minute.")},
+    plan, run, figure, report,
+    collect=lambda config, out: collect(out.glob("*_*.h5")),
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return settings.exit_code(lambda: _main(argv))
-
-
-def _main(argv: list[str] | None) -> None:
-    presets = {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 4096, 10 seeds, half a minute.")}
-    config, options = settings.command_line(f"python -m sims.{NAME}", ABOUT, presets, Options, argv)
-    out = options.out
-    if options.redraw:
-        results = collect(out.glob("*_*.h5"))
-    else:
-        print(plan(config, out), flush=True)
-        if options.dry_run:
-            return
-        results = run(config, out, progress=True)
-    from . import figures
-
-    runs.write_csv(results.rows, out / f"{NAME}.csv")
-    png, pdf = figures.save(figure(results), out / f"{NAME}.png")
-    print(f"\n{table(results.rows)}\n\nfigure      {png}, {pdf.name}\ntable       {NAME}.csv")
+    return STUDY.main(argv)
 
 
 if __name__ == "__main__":

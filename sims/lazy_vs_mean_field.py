@@ -18,7 +18,7 @@ import numpy as np
 import meanfield as mf
 
 from . import config as settings
-from . import planning, runs
+from . import planning, runs, study
 from .runs import Results
 
 if TYPE_CHECKING:
@@ -236,16 +236,11 @@ def plan(config: Config, out: Path) -> str:
     return f"{QUESTION}\n\n{planning.describe(jobs, out, runs.W2_SECONDS)}{found}\nsettings {settings.digest(config)}"
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where results go and how far to go."""
-
-    out: Path = Path("results") / NAME
-    """Folder of the runs (one .h5 each), the table (.csv) and the figure (.png, .pdf). Runs that are there are not repeated."""
-    dry_run: bool = False
-    """Say what would be done, with estimates, and stop."""
-    redraw: bool = False
-    """Train nothing: make table and figure anew from all runs in --out."""
+def report(results: Results, out: Path) -> str:
+    """Writes the table; returns it as text, with how to open a run."""
+    runs.write_csv(results.rows, out / f"{NAME}.csv")
+    example = f"run = mf.Trajectory('{out / results.rows[-1].file}'); print(run, run[-1], run.series('risk'))"
+    return f'{runs.table(results)}\n\ntable       {NAME}.csv\nopen a run  python -c "import meanfield as mf; {example}"'
 
 
 ABOUT = f"""{QUESTION}
@@ -258,35 +253,18 @@ Examples:
   python -m sims.{NAME} --demo                              the README's figure, one to two minutes
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --tasks teacher --teacher.dim 50 --out results/d50
-  python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; [teacher]; dim = 50
+  python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; [teacher]; dim = 50"""
 
-Interrupted runs go on where they stopped: give the same command again.
-Exit codes: 2 usage, 3 diverged, 4 bad data, 5 input/output, 6 in use, 7 incompatible file, 75 interrupted."""
+STUDY = study.Study(
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 2048, 4 seeds, one to two minutes.")},
+    plan, run, figure, report,
+    collect=lambda config, out: runs.collect(sorted(out.glob("*_gamma*_m*_seed*.h5")), progress=True),
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return settings.exit_code(lambda: _main(argv))
-
-
-def _main(argv: list[str] | None) -> None:
-    presets = {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 2048, 4 seeds, one to two minutes.")}
-    config, options = settings.command_line(f"python -m sims.{NAME}", ABOUT, presets, Options, argv)
-    out = options.out
-    if options.redraw:
-        results = runs.collect(sorted(out.glob("*_gamma*_m*_seed*.h5")), progress=True)
-    else:
-        print(plan(config, out), flush=True)
-        if options.dry_run:
-            return
-        results = run(config, out, progress=True)
-    from . import figures
-
-    runs.write_csv(results.rows, out / f"{NAME}.csv")
-    png, pdf = figures.save(figure(results), out / f"{NAME}.png")
-    print(f"\n{runs.table(results)}\n")
-    example = f"run = mf.Trajectory('{out / results.rows[-1].file}'); print(run, run[-1], run.series('risk'))"
-    print(f'figure      {png}, {pdf.name}\ntable       {NAME}.csv\nopen a run  python -c "import meanfield as mf; {example}"')
+    return STUDY.main(argv)
 
 
 if __name__ == "__main__":

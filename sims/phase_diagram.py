@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import config as settings
-from . import convergence, experiment, planning, refinement, runs
+from . import convergence, experiment, planning, refinement, runs, study
 from .experiment import Experiment
 from .phase_measures import Row, expected_slope, measure, point, table
 
@@ -223,16 +223,10 @@ def plan(config: Config, out: Path) -> str:
     return f"{QUESTION}\n\n{planning.describe(planned, out, 0.0)}\n{note}\nsettings {settings.digest(config)}"
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where results go and how far to go."""
-
-    out: Path = Path("results") / NAME
-    """Folder of the runs (one .h5 each), the table (.csv) and the figure (.png, .pdf). Runs that are there are not repeated."""
-    dry_run: bool = False
-    """Say what would be done, with estimates, and stop."""
-    redraw: bool = False
-    """Train nothing: make table and figure anew from all runs in --out."""
+def report(results: Results, out: Path) -> str:
+    """Writes the table; returns it as text."""
+    runs.write_csv(results.rows, out / f"{NAME}.csv")
+    return f"{table(results.rows, results.tol)}\n\ntable       {NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}
@@ -245,33 +239,18 @@ Examples:
   python -m sims.{NAME} --demo                              widths up to 1024 in the plane, two minutes
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --plane.levels 2 --out results/fine
-  python -m sims.{NAME} --config study.toml                 tol = 1e-6; [scan]; seeds = 10
+  python -m sims.{NAME} --config study.toml                 tol = 1e-6; [scan]; seeds = 10"""
 
-Interrupted runs go on where they stopped: give the same command again.
-Exit codes: 2 usage, 3 diverged, 4 bad data, 5 input/output, 6 in use, 7 incompatible file, 75 interrupted."""
+STUDY = study.Study(
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 1024 in the plane, two minutes.")},
+    plan, run, figure, report,
+    collect=lambda config, out: collect(out.glob("*_*.h5"), config.tol, progress=True),
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return settings.exit_code(lambda: _main(argv))
-
-
-def _main(argv: list[str] | None) -> None:
-    presets = {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 1024 in the plane, two minutes.")}
-    config, options = settings.command_line(f"python -m sims.{NAME}", ABOUT, presets, Options, argv)
-    out = options.out
-    if options.redraw:
-        results = collect(out.glob("*_*.h5"), config.tol, progress=True)
-    else:
-        print(plan(config, out), flush=True)
-        if options.dry_run:
-            return
-        results = run(config, out, progress=True)
-    from . import figures
-
-    runs.write_csv(results.rows, out / f"{NAME}.csv")
-    png, pdf = figures.save(figure(results), out / f"{NAME}.png")
-    print(f"\n{table(results.rows, results.tol)}\n\nfigure      {png}, {pdf.name}\ntable       {NAME}.csv")
+    return STUDY.main(argv)
 
 
 if __name__ == "__main__":

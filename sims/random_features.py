@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from tqdm import tqdm
@@ -20,7 +20,7 @@ import meanfield as mf
 from ntk import bounds, duals
 
 from . import config as settings
-from . import planning
+from . import planning, study
 
 if TYPE_CHECKING:
     from .figures import Figure
@@ -183,14 +183,10 @@ def plan(config: Config, out: Path) -> str:
     return f"{QUESTION}\n\n{planning.describe(jobs, out, 0.0)}\nsettings {settings.digest(config)}"
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where results go and how far to go."""
-
-    out: Path = Path("results") / NAME
-    """Folder of the runs (.h5), the table (.csv) and the figure (.png, .pdf). Runs that are there are not repeated."""
-    dry_run: bool = False
-    """Say what would be done, with estimates, and stop."""
+def report(results: Results, out: Path) -> str:
+    """Writes the table; returns it as text."""
+    write_csv(results, out / f"{NAME}.csv")
+    return f"{table(results)}\n\ntable       {NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}
@@ -203,29 +199,17 @@ Examples:
   python -m sims.{NAME} --demo                              fewer draws, ten seconds
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --dim 100 --m 20 --out results/d100
-  python -m sims.{NAME} --config study.toml                 draws = 100000; shares = [0.5, 1.0]
+  python -m sims.{NAME} --config study.toml                 draws = 100000; shares = [0.5, 1.0]"""
 
-Interrupted runs go on where they stopped: give the same command again.
-Exit codes: 2 usage, 3 diverged, 4 bad data, 5 input/output, 6 in use, 7 incompatible file, 75 interrupted."""
+STUDY = study.Study(
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: 2000 draws, ten seconds.")},
+    plan, run, figure, report,
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return settings.exit_code(lambda: _main(argv))
-
-
-def _main(argv: list[str] | None) -> None:
-    presets: dict[str, Any] = {"full": (Config(), ""), "demo": (demo(), "Small preset: 2000 draws, ten seconds.")}
-    config, options = settings.command_line(f"python -m sims.{NAME}", ABOUT, presets, Options, argv)
-    print(plan(config, options.out), flush=True)
-    if options.dry_run:
-        return
-    results = run(config, options.out, progress=True)
-    from . import figures
-
-    write_csv(results, options.out / f"{NAME}.csv")
-    png, pdf = figures.save(figure(results), options.out / f"{NAME}.png")
-    print(f"\n{table(results)}\n\nfigure      {png}, {pdf.name}\ntable       {NAME}.csv")
+    return STUDY.main(argv)
 
 
 if __name__ == "__main__":

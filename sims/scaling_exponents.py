@@ -23,7 +23,7 @@ import ntk
 from meanfield import tangent
 
 from . import config as settings
-from . import experiment, planning, runs
+from . import experiment, planning, runs, study
 from .exponents import QUANTITIES, Exponent, measured
 
 if TYPE_CHECKING:
@@ -236,16 +236,13 @@ def plan(config: Config, out: Path) -> str:
     return f"{QUESTION}\n\n{planning.describe(work, out, 0.5)}{done}\nsettings {settings.digest(config)}"
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where results go and how far to go."""
+def report(results: Results, out: Path) -> str:
+    """Writes the tables; returns that of the exponents as text."""
+    from .exponents import table
 
-    out: Path = Path("results") / NAME
-    """Folder of the runs (one .h5 each), the tables (.csv) and the figure (.png, .pdf). Runs that are there are not repeated."""
-    dry_run: bool = False
-    """Say what would be done, with estimates, and stop."""
-    redraw: bool = False
-    """Train nothing: make tables and figure anew from all runs in --out."""
+    runs.write_csv(results.exponents, out / f"{NAME}.csv")
+    runs.write_csv(results.rows, out / f"{NAME}_runs.csv")
+    return f"{table(results.exponents)}\n\ntables      {NAME}.csv, {NAME}_runs.csv"
 
 
 ABOUT = f"""{QUESTION}
@@ -259,35 +256,18 @@ Examples:
   python -m sims.{NAME} --demo                              three γ, widths up to 4096, about a minute
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --activations erf leaky_relu --out results/erf
-  python -m sims.{NAME} --config study.toml                 gammas = [0.5, 0.6, 0.7]; seeds = 20
+  python -m sims.{NAME} --config study.toml                 gammas = [0.5, 0.6, 0.7]; seeds = 20"""
 
-Interrupted runs go on where they stopped: give the same command again.
-Exit codes: 2 usage, 3 diverged, 4 bad data, 5 input/output, 6 in use, 7 incompatible file, 75 interrupted."""
+STUDY = study.Study(
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: γ = 1/2, 3/4, 1, widths 256 … 4096, 5 seeds.")},
+    plan, run, figure, report,
+    collect=lambda config, out: collect(out.glob("*_gamma*_m*_seed*.h5"), progress=True),
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return settings.exit_code(lambda: _main(argv))
-
-
-def _main(argv: list[str] | None) -> None:
-    presets = {"full": (Config(), ""), "demo": (demo(), "Small preset: γ = 1/2, 3/4, 1, widths 256 … 4096, 5 seeds.")}
-    config, options = settings.command_line(f"python -m sims.{NAME}", ABOUT, presets, Options, argv)
-    out = options.out
-    if options.redraw:
-        results = collect(out.glob("*_gamma*_m*_seed*.h5"), progress=True)
-    else:
-        print(plan(config, out), flush=True)
-        if options.dry_run:
-            return
-        results = run(config, out, progress=True)
-    from . import figures
-    from .exponents import table
-
-    runs.write_csv(results.exponents, out / f"{NAME}.csv")
-    runs.write_csv(results.rows, out / f"{NAME}_runs.csv")
-    png, pdf = figures.save(figure(results), out / f"{NAME}.png")
-    print(f"\n{table(results.exponents)}\n\nfigure      {png}, {pdf.name}\ntables      {NAME}.csv, {NAME}_runs.csv")
+    return STUDY.main(argv)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 
 import meanfield as mf
 from meanfield.durable import IncompatibleFile, InUse
-from sims import config, figures, runs
+from sims import config, figures, runs, study
 
 ROOT = Path(__file__).resolve().parents[1]
 SIMS = [path.stem for path in sorted((ROOT / "sims").glob("*.py")) if re.search(r"^def tiny\(", path.read_text("utf-8"), re.M)]
@@ -255,7 +255,7 @@ def test_a_toml_file_is_read_over_the_defaults_and_options_over_it(lazy, tmp_pat
     read = config.load(path, lazy.tiny())
     assert read.widths == (8, 16) and read.teacher.dim == 7 and read.teacher.n == lazy.tiny().teacher.n
     presets = {"full": (lazy.Config(), ""), "demo": (lazy.demo(), "small")}
-    found, options = config.command_line("x", "y", presets, lazy.Options, ["--config", str(path), "--demo", "--teacher.dim", "9"])
+    found, options = config.command_line("x", "y", presets, study.Options, ["--config", str(path), "--demo", "--teacher.dim", "9"])
     assert found.widths == (8, 16) and found.teacher.dim == 9 and found.seeds == lazy.demo().seeds and not options.dry_run
 
 

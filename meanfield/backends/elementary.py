@@ -3,10 +3,10 @@ so that LLVM vectorises the loop around it.
 
     elementary.get("tanh", "float32")  ->  a numba dispatcher, inlined into whatever kernel calls it
 
-Largest errors against exact values: 3 units in the last place in float32 (4 is promised), 2 in float64, on the whole
-line and for results below the normal range (mills: 4 and 5); NaN gives NaN, ±inf the limit (sin, cos: NaN). sin and cos
-keep this for |x| <= 1e5 (float32) and 1e12 (float64); the absolute error stays below 0.1 up to 3e6 (1e15), and beyond that they are
-numbers in [-1, 1] without meaning. exp, expm1, log1p and sin do not keep the sign of a zero.
+Largest errors against exact values: 3 units in the last place in float32 (4 is promised), 2 in float64, on the whole line
+and for results below the normal range (mills: 4 and 5); NaN gives NaN, ±inf the limit (sin, cos: NaN). sin and cos keep
+this for |x| <= 1e5 (float32) and 1e12 (float64); the absolute error stays below 0.1 up to 3e6 (1e15), and beyond that they
+are numbers in [-1, 1] without meaning. exp, expm1, log1p and sin do not keep the sign of a zero.
 
 Every dispatcher says fastmath=False and means it: numba lets a function that is silent inherit the flags of the first
 kernel that calls it, and reassociation undoes the tricks below (cos(0) = 0, exp(88.6) = inf). Set once, the flags stay
