@@ -20,7 +20,7 @@ import numpy as np
 from .durable import IncompatibleFile, InUse, Scratch, canonical_json
 from .state import State, column_names
 
-File, Group = h5py.File, h5py.Group  # for the modules that pass these on
+Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 
 SCHEMA_VERSION = 1
 LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory

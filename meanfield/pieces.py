@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import layout
-from .layout import File
+from .layout import Dataset, File
 
 CACHED_POINTS = 4 * 10**6  # of all series (100 MB): up to that they are read in one pass over the segments and kept
 
@@ -44,13 +44,14 @@ class Pieces:
             for name, count in piece.series.items():
                 self.counts[name] = self.counts.get(name, 0) + count
         self._open: tuple[int, File] | None = None
+        self._dataset: tuple[int, str, Dataset] | None = None  # the one that frames were last read from
         self._clock: tuple[np.ndarray, np.ndarray] | None = None
         self._series: dict[str, SeriesData] = {}
 
     def close(self) -> None:
         if self._open is not None:
             self._open[1].close()
-            self._open = None
+            self._open = self._dataset = None
 
     def clock(self) -> tuple[np.ndarray, np.ndarray]:
         """(steps, times) of all frames."""
@@ -66,14 +67,16 @@ class Pieces:
         i = int(np.searchsorted(self._first, number, side="right")) - 1
         file = self._file(i)
         with layout.reading(self._pieces[i].path):
-            return file[dataset][number - int(self._first[i])]
+            if self._dataset is None or self._dataset[:2] != (i, dataset):
+                self._dataset = i, dataset, file[dataset]
+            return self._dataset[2][number - int(self._first[i])]
 
     def series(self, name: str) -> SeriesData:
         if name in self._series:
             return self._series[name]
-        if len(self._pieces) == 1 or sum(self.counts.values()) > CACHED_POINTS:
+        if sum(self.counts.values()) > CACHED_POINTS:
             return self._join([name])[name]
-        self._series = self._join(list(self.counts))
+        self._series |= self._join([name] if len(self._pieces) == 1 else list(self.counts))
         return self._series[name]
 
     def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:

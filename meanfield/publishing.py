@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,19 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
 
 
 def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict[str, Any], final: dict[str, Any],
-            checkpoint: str) -> None:  # fmt: skip
+            checkpoint: str, recent: Sequence[State] = ()) -> None:  # fmt: skip
     """Merge into a temporary file, compare content hashes, rename. One frame is in memory at a time.
 
     final: {"status", "summary"}; checkpoint: the name of the last one, by which the parts of a file can be recognised
-    when the process is killed between the renaming and the removal of the parts.
+    when the process is killed between the renaming and the removal of the parts. recent: the last frames, where they are still
+    in memory, so that they need not be read twice from the segment that was just written.
     """
     with Trajectory(parts.folder) as run, layout.open_hdf5(parts.start) as head:
         _check_space((len(run) + 2) * start.theta.nbytes + layout.EVENT_BYTES * run.event_count, parts.folder)
+
+        def frames() -> Iterator[State]:
+            return chain((run[number] for number in range(len(run) - len(recent))), recent)
+
         merged = parts.folder / ".tmp-merged.h5"
         with layout.new_hdf5(merged) as (file, scratch):
             parameters = layout.write_head(file, run.config, provenance, start, run.mass_varies)
@@ -49,7 +56,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
             layout.set_text(parameters.attrs, "checkpoint", checkpoint)
             layout.write_text(parameters, "summary", canonical_json(final["summary"]))
             write_memory(parameters.create_group("checkpoint"), memory)
-            layout.write_frames(file, run, len(run), start, run.mass_varies, scratch.check)
+            layout.write_frames(file, frames(), len(run), start, run.mass_varies, scratch.check)
             file.create_group("series")
             for name in run.series_names:
                 layout.write_series(file, name, *run.series(name))
@@ -57,7 +64,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
                 layout.write_events(file, run.event_count, run.event_blocks())
             layout.write_views(file, run.config, start, run.aligned(), run.mass_varies)
         with Trajectory(merged) as copy:
-            if copy.content_hash() != run.content_hash():
+            if copy.content_hash() != run.content_hash(frames()):
                 raise IncompatibleFile(f"the merged file differs from the parts in {parts.folder}, which are kept.")
     move(merged, parts.final)
 

@@ -187,11 +187,12 @@ class Recording:
         """
         final = {"status": status, "summary": summary}
         canonical_json(final)
+        recent = self._frames
         checkpoint = self._publish(memory, final)
         if self.guard is not None:
             self.guard()
         with self._says_what_is_safe():
-            publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name)
+            publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name, recent)
         self._parts.remove()
         self.close()
         return self.path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -188,10 +188,11 @@ class Trajectory:
 
         return run_to_xarray(self)
 
-    def content_hash(self) -> str:
+    def content_hash(self, frames: Iterable[State] | None = None) -> str:
         """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series and events, in this order.
 
         The same for the parts and for the file made of them; blind to provenance, wall times, checkpoints and layout.
+        frames: those of this run, for a caller that has them in memory.
         """
         digest = hashlib.sha256(f"meanfield {layout.SCHEMA_VERSION}\n{canonical_json(self.config)}\n".encode())
         for name, checksum in checksums(self._head["parameters"]).items():
@@ -201,7 +202,7 @@ class Trajectory:
         feed(digest, "time", self.times)
         if not self.mass_varies:
             feed(digest, "mass", self._mass)
-        for frame in self:
+        for frame in self if frames is None else frames:
             feed(digest, "position", frame.theta)
             if self.mass_varies:
                 feed(digest, "mass", frame.mass)

@@ -233,7 +233,7 @@ def test_a_merge_that_differs_from_the_parts_is_not_published(h5_path, monkeypat
         memory = toy_run.record(recording, None, 20, 7)
         real = publishing.layout.write_frames
         with monkeypatch.context() as patch:
-            wrong = lambda file, frames, *rest: real(file, [frames[0]] * len(frames), *rest)  # noqa: E731
+            wrong = lambda file, frames, count, *rest: real(file, [next(iter(frames))] * count, count, *rest)  # noqa: E731
             patch.setattr(publishing.layout, "write_frames", wrong)
             recording.checkpoint(memory | {"step": 20})
             with pytest.raises(IncompatibleFile, match="differs from the parts"):

@@ -75,20 +75,25 @@ def energy_defect(energy, speed2) -> np.ndarray:
     return np.divide(gap, scale, out=np.zeros_like(gap), where=scale != 0)
 
 
-@register_diagnostic(unit="1", needs=("balance",), finite=False, blas=False)
+@register_diagnostic(unit="1", needs=("balance",), version=2, finite=False, blas=False)
 def balance_defect(frame: Frame) -> float:
     """The largest change of |w_k|² + b_k² - p|a_k|² since the start, relative to the largest |θ_k(0)|²; σ is p-homogeneous."""
     p = frame.network.sigma.homogeneity
     assert p is not None
-    scale = np.square(frame.start.theta.astype(np.float64)).sum(axis=1).max()
-    change = np.abs(_invariants(frame.state, p) - _invariants(frame.start, p)).max()
+    before, scale = frame.problem.keep("balance", lambda: (_invariants(frame.start, p), _squares(frame.start.theta).max()))
+    change = np.abs(_invariants(frame.state, p) - before).max()
     return float(change / scale) if scale > 0 else 0.0
 
 
 def _invariants(state: State, p: float) -> np.ndarray:
     """|w_k|² + b_k² - p|a_k|² of each neuron, (m,)."""
-    theta, K = state.theta.astype(np.float64), state.outputs
-    return (theta[:, K:] ** 2).sum(axis=1) - p * (theta[:, :K] ** 2).sum(axis=1)
+    return _squares(state.theta[:, state.outputs :]) - p * _squares(state.theta[:, : state.outputs])
+
+
+def _squares(columns: np.ndarray) -> np.ndarray:
+    """Σ_j θ_kj² of each row in float64; einsum of two operands calls no BLAS."""
+    columns = columns.astype(np.float64, copy=False)
+    return np.einsum("kj,kj->k", columns, columns)
 
 
 def _trapezoid(times: np.ndarray, values: np.ndarray) -> np.ndarray:
