@@ -10,6 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.core.extending import intrinsic
 
@@ -28,6 +29,39 @@ def fma(_, x, y, z):
     if not x == y == z:
         raise TypingError(f"an elementary function is called with a number of its own dtype; found {x}, {y} and {z} together.")
     return x(x, x, x), lambda context, builder, signature, arguments: _call(builder, "llvm.fma", arguments)
+
+
+def stack_array(count: int) -> Any:
+    """zero -> an array of `count` numbers of its type on the stack, not initialised.
+
+    No other pointer reaches it, so where all indices are constants after unrolling, LLVM keeps its vectors in registers.
+    """
+
+    @_intrinsic
+    def make(_, zero):
+        array = types.Array(zero, 1, "C")
+
+        def codegen(context, builder, signature, arguments):
+            real = context.get_value_type(zero)
+            with builder.goto_entry_block():
+                place = builder.alloca(ir.ArrayType(real, count))
+                place.align = 64
+            size = context.get_abi_sizeof(context.get_data_type(zero))
+            shape, strides = ([context.get_constant(types.intp, value)] for value in (count, size))
+            made = context.make_array(array)(context, builder)
+            context.populate_array(
+                made,
+                data=builder.bitcast(place, real.as_pointer()),
+                shape=cgutils.pack_array(builder, shape),
+                strides=cgutils.pack_array(builder, strides),
+                itemsize=strides[0],
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return array(zero), codegen
+
+    return make
 
 
 @_intrinsic
