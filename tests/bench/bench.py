@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument(
         "--crossover", action="store_true", help="instead: our fused kernels against our blocked ones, d = 8 … 20"
     )
+    parser.add_argument("--run", action="store_true", help="instead: whole runs, plain, with progress, series and recording")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: instead, our CUDA backend and the peers on one GPU"
     )
@@ -288,6 +289,11 @@ def main() -> None:
         from .crossover import table
 
         table()
+        return
+    if options.run:
+        from . import whole_run
+
+        whole_run.table(options.quick, options.rounds)
         return
     selected = chosen(options.cases, options.quick)
 
