@@ -122,7 +122,7 @@ class Beside:
         self._workers: Workers | None = None
         self._pending: deque[list[_Solve]] = deque()
         self._known: State | None = None  # the last snapshot whose distances are known
-        self._left = w2.workers  # processes, when last a warning told
+        self._left: int | None = None  # how many processes were left when a warning last told
         w2.clear()
 
     def announce(self, moments: int | None) -> None:

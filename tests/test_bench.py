@@ -92,8 +92,8 @@ def test_cases_are_chosen_by_name():
 
 
 def test_watching_a_run_costs_little(monkeypatch):
-    """Processor time, the best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s for
-    recording 100 frames, which the run of every day, of ten seconds and more, does not see. Generous: 4 times as much."""
+    """Processor time, the best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s
+    for recording 100 small frames. Generous: 4 times as much."""
     names = ("plain", "series of every step", "recorded")
     monkeypatch.setattr(whole_run, "WATCHES", {name: whole_run.WATCHES[name] for name in names})
     times = whole_run.seconds(64, 32, "float64", 1000, rounds=3)

@@ -18,8 +18,14 @@ import numpy as np
 
 import meanfield as mf
 
-SIZES = [(256, 64, "float64", 1000), (256, 64, "float64", 30_000), (10_000, 256, "float32", 1000), (10_000, 256, "float32", 10_000),
-         (10_000, 256, "float64", 1000), (10_000, 256, "float64", 10_000)]  # fmt: skip
+SIZES = [
+    (256, 64, "float64", 1000),
+    (256, 64, "float64", 30_000),
+    (10_000, 256, "float32", 1000),
+    (10_000, 256, "float32", 10_000),
+    (10_000, 256, "float64", 1000),
+    (10_000, 256, "float64", 10_000),
+]
 QUICK = [(256, 64, "float64", 1000), (10_000, 256, "float32", 1000)]
 Watch = Callable[[Path], list]
 WATCHES: dict[str, tuple[Watch, bool]] = {
