@@ -85,3 +85,9 @@ def test_moments_that_are_none_raise():
             mf.at_times(times)
     with pytest.raises(TypeError, match=r"a schedule is one of mf.every\(…\), .*; got 10"):
         mf.Series("energy", 10)
+
+
+def test_the_number_of_moments_is_known_unless_the_steps_are_not():
+    span = Span(0, 0.0, 10.0, 0.1)
+    assert [schedule.resolve(span).count(100) for schedule in (mf.every(10), mf.evenly(7), mf.at_steps([3, 5]))] == [10, 7, 2]
+    assert mf.every(10).resolve(span).count(None) is None and mf.at_times([1.0]).resolve(span).count(None) == 1
