@@ -5,6 +5,9 @@ vector holds samples, and P particles are unrolled so that one load of x serves 
 holds particles, whose gradients stay in registers while the samples pass: no sum runs across a vector. The text is written out
 for one d: a run-time loop over the inputs would run at half the speed.
 
+The pull-back's sums keep their order as written: a shard kernel is compiled twice, alone and into its caller, only the second is
+in the cache on disk, and sums that the compiler may reorder need not come out alike in both.
+
 Sums run in the kernel's dtype T within one tile (at most 1024 samples) and blocks of at most 1024 particles, and in
 float64 across them. A shard is worked by one thread from its first particle to its last: bits do not depend on threads.
 """
@@ -29,6 +32,7 @@ from numba import njit, prange
 from meanfield.backends.intrinsics import stack_array
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+ordered_kernel = njit(error_model="numpy", fastmath=FASTMATH - {"reassoc"}, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
 '''
 
@@ -94,7 +98,7 @@ lanes = stack_array({vectors} * 64 // T().itemsize)
 LANES = {vectors} * 64 // T().itemsize
 
 
-@shard_kernel
+@ordered_kernel
 def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
 {lines(4, *(f"{name} = lanes(T(0))" for name in ["b", *weights, *gradients]))}\
 {lines(4, *(f"{name}_ = np.empty(LANES)" for name in gradients))}\
