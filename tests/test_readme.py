@@ -54,7 +54,7 @@ def test_the_example_on_files_runs_after_the_first_and_prints_what_its_comments_
     assert "kernel_drift" in printed and "The kernel of the start makes" in printed
     share = next(float(line) for line in printed.splitlines() if line.startswith("0.9"))
     assert share > 0.985  # of Δf; the comment says .99
-    assert {"evolution.png", "evolution.pdf", "kink.gif", "kink.h5.diagnostics"} <= {item.name for item in tmp_path.iterdir()}
+    assert {"evolution.png", "evolution.pdf", "rich.gif", "rich.h5.diagnostics"} <= {item.name for item in tmp_path.iterdir()}
 
 
 def test_the_fit_prints_what_its_comments_say(tmp_path):
