@@ -1,5 +1,8 @@
 """Times one gradient-descent step, both layers and biases, ours and the peers' in one run.
 
+The share is that of the processor's multiply-adds, measured on the spot; operations are the kernels' own, elementary functions
+not counted. Memory is what one of our steps adds at its peak to what the flow holds.
+
 Absolute times are not stable from run to run; ratios within one are, to about 1.3×. So contenders take turns, round after round,
 and the medians are compared: once with the best plain peer, once with the best of those written in blocks or fused by an expert.
 """
@@ -15,10 +18,12 @@ import platform
 import statistics
 import sys
 import time
+import tracemalloc
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SLOWS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where preset, NumPy's matrix product runs at half speed and flatters us
+KEPT_FROM = 10  # inputs: beyond, z of the forward pass is kept for the pull-back where it fits
 QUICK = 3e6  # m·n of the largest case of --quick
 SIZES = [
     (1e3, 100, 2),
@@ -45,6 +50,12 @@ class Case:
     @property
     def name(self) -> str:
         return f"{self.activation}-d{self.d}-n{self.n}-m{self.m:.0e}-{self.dtype}".replace("e+0", "e")
+
+    @property
+    def operations(self) -> float:
+        """Of one step: for a pair (neuron, sample) 2 (d + 1) forward; backward z again where it is not kept, and the sums."""
+        again = 2 * (self.d + 1) if self.d <= KEPT_FROM else 0
+        return float(self.m) * self.n * (2 * (self.d + 1) + again + 2 * self.d + (0 if self.activation == "relu" else 2))
 
     @property
     def goals(self) -> tuple[float | None, float | None]:
@@ -163,8 +174,21 @@ def measure(present: dict, rounds: int, seconds: float) -> dict[str, list[float]
     return times
 
 
-def run(case: Case, rounds: int, seconds: float) -> dict:
-    """One case: the medians in milliseconds, their spread, and our ratios to the best peers."""
+def step_bytes(ours: Ours) -> int:
+    """What one step allocates at its peak; θ, the samples and what is kept between steps are there before."""
+    tracemalloc.start()
+    try:
+        ours.step(1)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        ours.step(1)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def run(case: Case, rounds: int, seconds: float, peak: float) -> dict:
+    """One case: the medians in milliseconds, their spread, our ratios to the best peers, our share of `peak` GFLOP/s."""
     from .peers import PEERS, forget_compiled
 
     present, absent = contenders(case, dt=0.01)
@@ -178,6 +202,8 @@ def run(case: Case, rounds: int, seconds: float) -> dict:
         "spread": {name: max(values) / min(values) for name, values in times.items()},
         "absent": absent,
         "goals": case.goals,
+        "share_of_peak": 1e-6 * case.operations / median["ours"] / peak,
+        "step_bytes": step_bytes(present["ours"]),
     }
     for kind, names in (("plain", set(median) - expert - {"ours"}), ("expert", set(median) & expert)):
         best = min(names, key=median.__getitem__, default=None)
@@ -216,7 +242,7 @@ def header(names: list[str]) -> str:
     return (
         f"{'case, times in ms':34}"
         + "".join(f"{name:>{width(name)}}" for name in names)
-        + f"{'plain':>8}{'goal':>6}{'expert':>8}{'goal':>6}"
+        + f"{'plain':>8}{'goal':>6}{'expert':>8}{'goal':>6}{'share':>7}{'MB':>7}"
     )
 
 
@@ -225,8 +251,9 @@ def row(result: dict, names: list[str]) -> str:
         value = result[f"ratio_{kind}"]
         return f"{'' if value is None else f'{value:.2f}×':>8}{'' if goal is None else f'{goal:g}×':>6}"
 
+    more = f"{result['share_of_peak']:7.0%}{result['step_bytes'] / 1e6:7.1f}"
     times = "".join(f"{format(result['ms'][name], '.4g') if name in result['ms'] else 'absent':>{width(name)}}" for name in names)
-    return f"{result['case']:34}{times}{ratio('plain', result['goals'][0])}{ratio('expert', result['goals'][1])}"
+    return f"{result['case']:34}{times}{ratio('plain', result['goals'][0])}{ratio('expert', result['goals'][1])}{more}"
 
 
 def main() -> None:
@@ -234,7 +261,7 @@ def main() -> None:
         prog="scripts/bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="The last four columns are best peer / ours and the ratio asked for, for plain peers and for experts' peers.",
+        epilog="Then best peer / ours and the ratio asked for, for plain peers and for experts'; our share of the peak; memory.",
     )
     parser.add_argument(
         "--quick", action="store_true", help="the cases with m·n up to 3e6, three short rounds: a minute or two, rough"
@@ -297,20 +324,24 @@ def main() -> None:
         return
     selected = chosen(options.cases, options.quick)
 
+    from . import limits
     from .peers import PEERS
 
     names = ["ours", *(peer.name for peer in PEERS)]
     rounds, seconds = options.rounds or (3 if options.quick else 7), options.seconds or (0.05 if options.quick else 0.2)
     print(header(names), flush=True)
     results = []
+    peaks = {dtype: limits.gigaflops(dtype) for dtype in sorted({case.dtype for case in selected})}
     for case in selected:
-        results.append(run(case, rounds, seconds))
+        results.append(run(case, rounds, seconds, peaks[case.dtype]))
         print(row(results[-1], names), flush=True)
     for name, why in {name: why for result in results for name, why in result["absent"].items()}.items():
         print(f"{name} absent: {why}", file=sys.stderr)
     if options.json:
         options.json.write_text(
-            json.dumps({"machine": machine(), "rounds": rounds, "seconds": seconds, "results": results}, indent=1)
+            json.dumps(
+                {"machine": machine(), "gigaflops": peaks, "rounds": rounds, "seconds": seconds, "results": results}, indent=1
+            )
         )
 
 
