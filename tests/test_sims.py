@@ -255,7 +255,8 @@ def test_a_toml_file_is_read_over_the_defaults_and_options_over_it(lazy, tmp_pat
     read = config.load(path, lazy.tiny())
     assert read.widths == (8, 16) and read.teacher.dim == 7 and read.teacher.n == lazy.tiny().teacher.n
     presets = {"full": (lazy.Config(), ""), "demo": (lazy.demo(), "small")}
-    found, options = config.command_line("x", "y", presets, study.Options, ["--config", str(path), "--demo", "--teacher.dim", "9"])
+    given = ["--config", str(path), "--demo", "--teacher.dim", "9"]
+    found, options = config.command_line("x", "y", presets, study.Options, given)
     assert found.widths == (8, 16) and found.teacher.dim == 9 and found.seeds == lazy.demo().seeds and not options.dry_run
 
 
