@@ -7,8 +7,7 @@ import csv
 import errno
 import os
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,31 +81,9 @@ def diagnose(arguments: Sequence[str]) -> int:
         if options.csv:
             write_csv(found, Path(options.csv))
         else:
-            print(found if options.names else "\n".join(listing(found)))
+            print(found)
 
     return _work(work)
-
-
-def listing(found: Any) -> list[str]:
-    """What a run allows, with units and meaning, and what it does not, and why."""
-    from meanfield.diagnostics import registry
-
-    width = max(map(len, (*found.available, *found.unavailable)), default=0)
-    rows = [(name, f"[{registry.get(name).unit}] {registry.get(name).meaning}") for name in found.available]
-    lines = [f"diagnostics of {found.path}, {len(found.times)} frames; unit in brackets", *_columns(rows, width)]
-    if found.unavailable:
-        lines += ["", "not to be had of this run", *_columns(found.unavailable.items(), width)]
-    return lines
-
-
-def _columns(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
-    """Names, and beside them what is said of each, wrapped."""
-    space = " " * (width + 4)
-    return [
-        line
-        for name, text in rows
-        for line in textwrap.wrap(text, 120, initial_indent=f"  {name.ljust(width)}  ", subsequent_indent=space)
-    ]
 
 
 def write_csv(found: Any, path: Path) -> None:

@@ -70,6 +70,8 @@ def test_a_diagnosis_is_a_mapping_with_units_and_a_table(path):
     assert lines[1].split() == ["diagnostic", "first", "last", "unit"]
     assert lines[2].split() == ["kernel_drift", "0", f"{values[-1]:.5g}", "1"]
     assert any(line.startswith("also energy, risk") for line in lines)
+    assert found.recorded == ("energy_defect",)
+    assert "note energy_defect: from the run's own series, which count every step" in lines
     assert max(map(len, lines)) <= 120
     assert everything_but(path) == before  # the run is not touched
     with pytest.raises(KeyError, match="'risk' was not computed; there is: kernel_drift.*mf.diagnose"):
@@ -84,6 +86,11 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
     assert "counted" in found.available and "kernel_drift" in found.available
     assert found.unavailable == {"companion_gap": "it needs companion=, the path of another run on the same data"}
     assert set(found.available) | set(found.unavailable) == set(registry.names())
+    lines = repr(found).split("\n")
+    assert lines[0] == f"Diagnosis of {path}: 4 frames, t = 0 … 1.8" and lines[1].startswith("nothing computed yet; ask by name")
+    rows = {line.split()[0]: line for line in lines[2:] if line.startswith("  ") and line[2] != " "}
+    assert set(rows) == set(registry.names()) and "[θ] (∫|θ_t - θ_0|² dμ)^½, each neuron" in rows["displacement"]
+    assert "it needs companion=" in rows["companion_gap"] and max(map(len, lines)) <= 120
 
 
 def test_what_cannot_be_had_is_listed_with_its_reason_and_refused_when_asked_for(tmp_path):
@@ -97,12 +104,14 @@ def test_what_cannot_be_had_is_listed_with_its_reason_and_refused_when_asked_for
     recording.frame(theta)
     recording.finish({}, {})
     why = mf.diagnose(one).unavailable
-    assert why["test_risk"] == "no test set was saved with the run"
+    assert why["test_risk"].startswith("no test set was saved with the run: mf.Recorder(…, data=dataset)")
     assert why["w2_step"] == "it compares consecutive frames, and there is one"
     assert why["balance_defect"] == "σ = tanh is not homogeneous"
     assert why["dead_units"] == "σ = tanh is smooth: it has no inactive side"
     assert why["margin_min"] == "y holds real targets, neither classes nor signs -1 and +1"
-    assert why["geodesic_efficiency"] == "the file has no series path with a value at each frame"
+    for name, series in (("geodesic_efficiency", "path"), ("path", "path"), ("energy_defect", "energy_defect")):
+        expected = f"the file has no series {series} with a value at each frame; {series}_frames gives bounds from the frames"
+        assert why[name] == expected
     with pytest.raises(ValueError, match="'test_risk' cannot be computed for .*one.h5: no test set was saved with the run"):
         mf.diagnose(one, ["test_risk"])
     assert mf.diagnose(one, ["kernel_rank"])["kernel_rank"].values.shape == (1,)

@@ -13,9 +13,8 @@ from ..trajectory import Trajectory
 from . import needs, registry
 from .diagnosis import Bounds, Curve, Diagnosis
 from .jobs import Values, frame_values, opened_run
+from .registry import RECORDED
 from .stored import Stored
-
-RECORDED = "recorded:"
 
 
 def diagnose(
@@ -31,9 +30,11 @@ def diagnose(
     """Diagnostics of a stored run, finished or not: mf.diagnose("run.h5", ["kernel_drift", "w2"]) -> a mapping by name.
 
     d["kernel_drift"] -> (steps, times, values); d.units; d.to_xarray(); print(d) lists values, what else could be computed
-    and what could not and why. names=None computes nothing and lists. The run is never touched; values are kept in
-    run.h5.diagnostics/ beside it, keyed by all they depend on (name, version, parameters, settings, data, start, frame): an
+    and what could not and why. names=None computes nothing and lists, with meanings. The run is never touched; values are kept
+    in run.h5.diagnostics/ beside it, keyed by all they depend on (name, version, parameters, settings, data, start, frame): an
     extended run keeps its old values, a replaced one none. A folder that cannot be written is said, once, in a warning.
+    Sums over every step, path and energy_defect, are those the run recorded, and d.recorded names them; from the frames alone
+    they can only be bracketed: path_frames, energy_defect_frames.
 
     flow: for user-written formulas, which no file can hold. companion: another run, for diagnostics that compare two.
     workers: processes, as many as there are CPUs by default; they start only where the first frames show that it pays, and the

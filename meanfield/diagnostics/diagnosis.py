@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..labelled import frames_to_xarray
-from .registry import Diagnostic
+from . import registry
+from .registry import RECORDED, Diagnostic
 
 
 class Curve(NamedTuple):
@@ -34,9 +35,10 @@ class Bounds(NamedTuple):
 class Diagnosis(Mapping[str, Any]):
     """A mapping name -> Curve (steps, times, values) or Bounds (steps, times, lower, upper, lower_method, upper_method).
 
-    units, meanings: by name. parameters: what each was computed with. available: names that could be computed of this run, too;
-    unavailable: name -> why not. device: says it where another was used than during the run, "" else. to_xarray() for labelled
-    arrays; print(diagnosis) shows first and last values.
+    units, meanings: by name. parameters: what each was computed with. recorded: names whose values are the run's own series.
+    available: names that could be computed of this run, too; unavailable: name -> why not. device: says it where another was used
+    than during the run, "" else. to_xarray() for labelled arrays; print(diagnosis) shows first and last values, or, where nothing
+    was asked for, what each name means.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Diagnosis(Mapping[str, Any]):
         self.units = {name: diagnostic.unit for name, (diagnostic, _, _) in found.items()}
         self.meanings = {name: diagnostic.meaning for name, (diagnostic, _, _) in found.items()}
         self.parameters = {name: parameters for name, (_, parameters, _) in found.items()}
+        series = {name for name, (item, _, _) in found.items() if item.of and all(part.startswith(RECORDED) for part in item.of)}
+        self.recorded = tuple(name for name in found if name in series)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._curves:
@@ -75,19 +79,44 @@ class Diagnosis(Mapping[str, Any]):
         return frames_to_xarray(curves, self.steps, self.times, str(self.path))
 
     def __repr__(self) -> str:
-        rows = [(name, *_ends(curve), self.units[name]) for name, curve in self.items()]
-        table = [("diagnostic", "first", "last", "unit"), *rows] if rows else []
-        widths = [max(len(row[column]) for row in table) for column in range(4)] if table else []
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
         span = f", t = {self.times[0]:g} … {self.times[-1]:g}" if len(self.times) else ""
         head = f"Diagnosis of {self.path}: {len(self.times)} frames{span}" + f" ({self.device})" * bool(self.device)
+        return "\n".join([head, *(self._values() if self._curves else self._listing())])
+
+    def _values(self) -> list[str]:
+        """First and last values, where they come from, and what else there is."""
+        rows = [(name, *_ends(curve), self.units[name]) for name, curve in self.items()]
+        table = [("diagnostic", "first", "last", "unit"), *rows]
+        widths = [max(len(row[column]) for row in table) for column in range(4)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
         reasons: dict[str, list[str]] = {}
         for name, why in self.unavailable.items():
             reasons.setdefault(why, []).append(name)
-        more = [("also", ", ".join(self.available))] if self.available else []
+        more = [("note", f"{', '.join(self.recorded)}: from the run's own series, which count every step")] if self.recorded else []
+        more += [("also", ", ".join(self.available))] if self.available else []
         more += [("not", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
-        wrapped = [textwrap.fill(text, 118, initial_indent=f"{kind:5}", subsequent_indent=" " * 5) for kind, text in more]
-        return "\n".join([head, *lines, *wrapped])
+        return [
+            *lines,
+            *(textwrap.fill(text, 118, initial_indent=f"{kind:5}", subsequent_indent=" " * 5) for kind, text in more),
+        ]
+
+    def _listing(self) -> list[str]:
+        """What the run allows, with unit and meaning, and what it does not, and why."""
+        width = max(map(len, (*self.available, *self.unavailable)), default=0)
+        known = [registry.get(name) for name in self.available]
+        lines = ["nothing computed yet; ask by name for what there is, unit in brackets"]
+        lines += _columns({item.name: f"[{item.unit}] {item.meaning}" for item in known}, width)
+        return lines + (["", "not to be had of this run", *_columns(self.unavailable, width)] if self.unavailable else [])
+
+
+def _columns(rows: Mapping[str, str], width: int) -> list[str]:
+    """Names, and beside them what is said of each, wrapped."""
+    space = " " * (width + 4)
+    return [
+        line
+        for name, text in rows.items()
+        for line in textwrap.wrap(text, 120, initial_indent=f"  {name.ljust(width)}  ", subsequent_indent=space)
+    ]
 
 
 def _ends(curve: Curve | Bounds) -> tuple[str, str]:

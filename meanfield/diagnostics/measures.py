@@ -39,11 +39,18 @@ def speed2(frame: Frame) -> float:
     return frame.field.speed2(frame.velocity)
 
 
-@register_diagnostic(unit="θ", of=("speed",))
-def path(speed) -> np.ndarray:
-    """∫_0^t |v|_{L2(μ)} dt, the length travelled, by the trapezoid over the frames; what the run recorded has the
-    weights of its method."""
-    return _trapezoid(speed.times, speed.values)
+@register_diagnostic(unit="θ", of=("recorded:path",), needs=("recorded path",))
+def path(recorded) -> np.ndarray:
+    """∫_0^t |v|_{L2(μ)} dt, the length travelled, as the run recorded it: every step counted, with the weights of its method."""
+    return recorded.values
+
+
+@register_diagnostic(unit="θ", of=("speed",), interval=True)
+def path_frames(speed) -> tuple:
+    """Bounds of ∫|v|_{L2(μ)} dt since the first frame, where the speed is monotone between frames; their middle is the
+    trapezoid."""
+    lower, upper = _riemann(speed.times, speed.values)
+    return lower, upper, *_methods(len(lower))
 
 
 @register_diagnostic(unit="θ", needs=("flow", "equal masses"), finite=False, blas=False)
@@ -65,14 +72,23 @@ def nonfinite(frame: Frame) -> float:
     return float(np.count_nonzero(~np.isfinite(frame.state.theta)))
 
 
-@register_diagnostic(unit="1", of=("energy", "speed2"))
-def energy_defect(energy, speed2) -> np.ndarray:
-    """|F(0) - F(t) - ∫_0^t ∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), by the trapezoid over the frames and right up to
-    its error; what the run recorded has the weights of its method."""
+@register_diagnostic(unit="1", of=("recorded:energy_defect",), needs=("recorded energy_defect",))
+def energy_defect(recorded) -> np.ndarray:
+    """|F(0) - F(t) - ∫_0^t ∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), as the run recorded it: every step counted, with
+    the weights of its method."""
+    return recorded.values
+
+
+@register_diagnostic(unit="1", of=("energy", "speed2"), interval=True)
+def energy_defect_frames(energy, speed2) -> tuple:
+    """Bounds of the energy_defect since the first frame, where ∫|v|² dμ is monotone between frames; wide where frames are too
+    few to tell."""
     fall = energy.values[0] - energy.values
     scale = np.maximum(np.abs(fall), 1e-12 * abs(energy.values[0]))
-    gap = np.abs(fall - _trapezoid(speed2.times, speed2.values))
-    return np.divide(gap, scale, out=np.zeros_like(gap), where=scale != 0)
+    least, most = _riemann(speed2.times, speed2.values)
+    gaps = np.maximum(np.maximum(least - fall, fall - most), 0.0), np.maximum(np.abs(fall - least), np.abs(fall - most))
+    lower, upper = (np.divide(gap, scale, out=np.zeros_like(gap), where=scale != 0) for gap in gaps)
+    return lower, upper, *_methods(len(lower))
 
 
 @register_diagnostic(unit="1", needs=("balance",), version=2, finite=False, blas=False)
@@ -96,6 +112,13 @@ def _squares(columns: np.ndarray) -> np.ndarray:
     return np.einsum("kj,kj->k", columns, columns)
 
 
-def _trapezoid(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """∫ from the first time to each of them, (frames,)."""
-    return np.concatenate([[0.0], np.cumsum(0.5 * np.diff(times) * (values[1:] + values[:-1]))])
+def _riemann(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper sums of ∫ from the first time to each of them, (frames,): they hold what is monotone between frames."""
+    ends = np.minimum(values[1:], values[:-1]), np.maximum(values[1:], values[:-1])
+    lower, upper = (np.concatenate([[0.0], np.cumsum(np.diff(times) * end)]) for end in ends)
+    return lower, upper
+
+
+def _methods(count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of these bounds at each frame."""
+    return ("lower sum",) * count, ("upper sum",) * count

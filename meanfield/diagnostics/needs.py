@@ -16,8 +16,10 @@ from .registry import Diagnostic
 def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] = ()) -> str:
     """Why this diagnostic cannot be computed, or "". recorded: the series that have a value at every frame."""
     for need in diagnostic.needs:
-        if need == "recorded path":
-            found = "" if "path" in recorded else "the file has no series path with a value at each frame"
+        if need.startswith("recorded "):
+            name = need.removeprefix("recorded ")
+            missing = f"the file has no series {name} with a value at each frame; {name}_frames gives bounds from the frames"
+            found = "" if name in recorded else missing
         else:
             found = _CHECKS[need](problem)
         if found:
@@ -92,8 +94,11 @@ def _varied(problem: Problem) -> str:
     return "y is constant on the training samples" if np.all(problem.flow.functional.y == problem.flow.functional.y[0]) else ""
 
 
+_WITHOUT_TEST = "no test set was saved with the run: mf.Recorder(…, data=dataset) saves the one of an mf.data.Dataset"
+
+
 def _test(problem: Problem) -> str:
-    return _flow(problem) or ("" if problem.test is not None else "no test set was saved with the run")
+    return _flow(problem) or ("" if problem.test is not None else _WITHOUT_TEST)
 
 
 def _test_labels(problem: Problem) -> str:
