@@ -24,6 +24,7 @@ from .w2_bounds import Interval
 from .wasserstein import displacement, w2_interval
 
 KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
+LAZY, RICH = 0.1, 0.5  # kernel drifts up to the first are called lazy, from the second on far from it
 
 
 @dataclass(frozen=True)
@@ -154,16 +155,33 @@ def _verdict(names: tuple[str, str], rows: dict[str, tuple[Any, Any]]) -> str:
         return "Which run is lazier cannot be said: neither drift nor displacement is known for both."
     what, pair = measured[0]
     less, more = sorted(pair)
-    times = rows["flow time"]
-    unequal = f" They ran to different flow times, {times[0]:g} and {times[1]:g}." if not np.isclose(*times) else ""
     if more <= 1.1 * less:
-        return f"Equally lazy: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{unequal}"
+        return f"{_alike(what, more)}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{_unlike(rows)}"
     first = 0 if pair[0] < pair[1] else 1
     numbers = [
         f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} ({_factor(values[first], values[1 - first])})"
         for kind, values in measured
     ]
-    return f"{names[first]} is lazier than {names[1 - first]}: {', '.join(numbers)}.{unequal}"
+    far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
+    return f"{names[first]} is lazier than {names[1 - first]}: {', '.join(numbers)}.{far}{_unlike(rows)}"
+
+
+def _alike(what: str, value: float) -> str:
+    """What two runs of about the same drift are; a displacement alone, in the units of θ, does not say it."""
+    if value == 0:
+        return "Equally lazy"
+    if what != "kernel drift" or LAZY < value < RICH:
+        return "Neither is lazier"
+    return "Equally lazy" if value <= LAZY else "Equally far from lazy"
+
+
+def _unlike(rows: dict[str, tuple[Any, Any]]) -> str:
+    """What else differs between the runs, for a verdict to be taken with it."""
+    found = [f"{what} ({pair[0]} against {pair[1]})" for what in ("m", "d", "K") if (pair := rows[what])[0] != pair[1]]
+    found += ["initial law"] if rows["initial law"][0] != rows["initial law"][1] else []
+    if not np.isclose(*(times := rows["flow time"])):
+        found.append(f"flow time ({times[0]:g} against {times[1]:g})")
+    return f" They differ in {', '.join(found)}, too." if found else ""
 
 
 def _factor(own: float, other: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -17,6 +17,7 @@ KINDS = {"flip": "flips", "death": "deaths", "revival": "revivals", "merge": "me
 DEAD = "dead"  # the series with the number of dead neurons
 NAMES = np.array(list(KINDS))
 PAIRS = ("merge", "split")
+SHOWN = 10  # rows that print(table) shows
 NOTHING = SeriesData(np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
@@ -35,11 +36,13 @@ class EventTable:
     """The events of a run, ordered by step, kind, neuron, other: `run.events`, or `.table` of an mf.Events without a file.
 
     Columns, all (r,): steps int64, times float64 (flow time), kinds (names), neurons and others int32, values float64;
-    what they mean for each kind is in the docstring of mf.Events. len(table), iteration and table[i] give rows.
+    what they mean for each kind is in the docstring of mf.Events. len(table), iteration and table[i] give rows, table[i:j] a
+    table; print(table) shows the first of them.
 
-    kind(*names), neuron(k), between(t0, t1) select rows and can be chained. over_time(kind) counts at every sampling.
-    unlisted: how many events happened that are not among the rows, for there were more than `limit` of their kind in one
-    sampling; None for the events of one neuron, of which that is not known. watched: False for a run without mf.Events.
+    kind(*names), neuron(k), between(t0, t1) select rows and can be chained. counts() says how many events there were of each
+    kind, over_time(kind) at every sampling: all of them, also those not among the rows. unlisted: how many these are, for there
+    were more than `limit` of their kind in one sampling; None for the events of one neuron and for a slice, of which that is
+    not known: there the rows are counted. watched: False for a run without mf.Events.
     """
 
     def __init__(
@@ -118,9 +121,10 @@ class EventTable:
         return SeriesData(self._clock.steps, self._clock.times, found)
 
     def counts(self) -> dict[str, int]:
-        """How many rows there are of each kind."""
+        """How many events there were of each kind, listed or not; of one neuron, and of a slice: how many of the rows."""
         found = np.bincount(self._columns["kind"], minlength=len(KINDS))
-        return {name: int(count) for name, count in zip(KINDS, found, strict=True)}
+        rows = {name: int(count) for name, count in zip(KINDS, found, strict=True)}
+        return rows | {name: int(item.values.sum()) for name, item in (self._counts or {}).items()}
 
     def to_dict(self) -> dict[str, np.ndarray]:
         """The columns by name: step, time, kind (names), neuron, other, value."""
@@ -140,7 +144,20 @@ class EventTable:
     def __iter__(self) -> Iterator[Event]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, i: int) -> Event:
+    @overload
+    def __getitem__(self, i: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> EventTable: ...
+
+    def __getitem__(self, i: int | slice) -> Event | EventTable:
+        if isinstance(i, slice):
+            return self._selected(i, None, self._clock)
+        if isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)):
+            raise TypeError(
+                f"a row is asked for by an integer, rows by a slice; got {type(i).__name__}. "
+                "kind(name), neuron(k) and between(t0, t1) select; to_array() gives an array to index."
+            )
         row = [column[i].item() for column in self._columns.values()]
         return Event(row[0], row[1], str(NAMES[row[2]]), *row[3:])
 
@@ -148,12 +165,20 @@ class EventTable:
         if self._clock is None:
             return "EventTable(empty: the run was not watched; add mf.Events() to its observers)"
         listed = ", ".join(f"{count} {name if count == 1 else KINDS[name]}" for name, count in self.counts().items() if count)
-        more = f", {self.unlisted} more not listed" if self.unlisted else ""
+        more = f"; {len(self)} of them listed" if self.unlisted else ""
         times = self._clock.times
         span = f", t = {times[0]:g} … {times[-1]:g}" if len(times) else ""
         return f"EventTable({listed or 'no events'}{more}; {len(times)} samplings{span})"
 
-    def _selected(self, rows: np.ndarray, counts: dict[str, SeriesData] | None, clock: SeriesData | None) -> EventTable:
+    def __str__(self) -> str:
+        cells = [tuple(f"{item:.6g}" if isinstance(item, float) else str(item) for item in event) for event in self[:SHOWN]]
+        table = [Event._fields, *cells] if cells else []
+        widths = [max(len(row[column]) for row in table) for column in range(len(Event._fields))] if table else []
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+        rest = len(self) - len(cells)
+        return "\n".join([repr(self), *lines, *([f"… {rest} more rows"] if rest else [])])
+
+    def _selected(self, rows: np.ndarray | slice, counts: dict[str, SeriesData] | None, clock: SeriesData | None) -> EventTable:
         return EventTable({name: column[rows] for name, column in self._columns.items()}, counts, clock)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import tangent
+from meanfield import comparison, tangent
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +98,31 @@ def test_bounds_say_that_they_are_bounds(runs):
 def test_a_run_compared_with_itself_is_equally_lazy(runs):
     folder, _ = runs
     found = mf.compare(folder / "rich.h5", folder / "rich.h5")
-    assert found.verdict.startswith("Equally lazy: kernel drift") and found.between.upper == 0.0
+    drift = found.rows["kernel drift"][0]
+    assert drift < 0.1 and found.between.upper == 0.0
+    assert found.verdict == f"Equally lazy: kernel drift {drift:.3g} and {drift:.3g}, within 10 %."
     assert found.names == ("rich.h5 (a)", "rich.h5 (b)")
+
+
+@pytest.mark.parametrize(
+    ("drift", "moved", "expected"),
+    [
+        ((2.28, 2.13), (1.0, 1.0), "Equally far from lazy: kernel drift 2.28 and 2.13, within 10 %."),
+        ((0.03, 0.03), (1.0, 1.0), "Equally lazy: kernel drift 0.03 and 0.03, within 10 %."),
+        ((0.3, 0.3), (1.0, 1.0), "Neither is lazier: kernel drift 0.3 and 0.3, within 10 %."),
+        ((0.0, 0.0), (0.0, 0.0), "Equally lazy: kernel drift 0 and 0, within 10 %."),
+        ((None, 0.3), (2.0, 2.0), "Neither is lazier: RMS displacement 2 and 2, within 10 %."),
+        ((2.0, 1.0), (3.0, 1.5), "b is lazier than a: kernel drift 1 against 2 (2 times less), RMS displacement 1.5 against 3 "
+         "(2 times less). Both are far from lazy."),
+    ],
+)  # fmt: skip
+def test_the_verdict_says_what_both_runs_are(drift, moved, expected):
+    same = {"m": (4, 4), "d": (1, 1), "K": (1, 1), "initial law": ("normal", "normal"), "flow time": (1.0, 1.0)}
+    rows = {"kernel drift": drift, "RMS displacement": moved, **same}
+    assert comparison._verdict(("a", "b"), rows) == expected
+    other = rows | {"m": (4, 8), "initial law": ("normal", "sphere"), "flow time": (1.0, 2.0)}
+    differ = " They differ in m (4 against 8), initial law, flow time (1 against 2), too."
+    assert comparison._verdict(("a", "b"), other) == expected + differ
 
 
 def test_labels_give_classification_errors(tmp_path):
@@ -122,7 +145,7 @@ def test_runs_of_unequal_length_widths_and_dtypes(tmp_path):
     record(tmp_path / "long.h5", mf.MEAN_FIELD, m=20, dtype="float32")
     record(tmp_path / "short.h5", mf.MEAN_FIELD, m=40, t_end=1.0, given=False)
     found = mf.compare(tmp_path / "long.h5", tmp_path / "short.h5")
-    assert "different flow times, 4 and 1." in found.verdict
+    assert found.verdict.endswith(" They differ in m (20 against 40), flow time (4 against 1), too.")
     assert found.rows["m"] == (20, 40) and found.between.upper > 0
     assert found.rows["test risk"][0] is not None and found.rows["test risk"][1] is None
 
@@ -169,7 +192,7 @@ def test_an_unfinished_run_is_compared_as_far_as_it_went(tmp_path, runs):
         mf.simulate(flow, LAW.sample(40), mf.RK4, dt=0.1, t_end=4.0, observers=watch, progress=False)
     found = mf.compare(tmp_path / "cut.h5", folder / "rich.h5")
     assert found.rows["status"] == ("unfinished", "finished") and found.rows["flow time"][0] == pytest.approx(0.4)
-    assert "different flow times" in found.verdict
+    assert "They differ in flow time (0.4 against 4), too." in found.verdict
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, runs):

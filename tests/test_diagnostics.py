@@ -71,7 +71,7 @@ def test_a_diagnosis_is_a_mapping_with_units_and_a_table(path):
     assert lines[2].split() == ["kernel_drift", "0", f"{values[-1]:.5g}", "1"]
     assert any(line.startswith("also energy, risk") for line in lines)
     assert found.recorded == ("energy_defect",)
-    assert "note energy_defect: from the run's own series, which count every step" in lines
+    assert "note energy_defect: the run's own series, which count every step" in lines
     assert max(map(len, lines)) <= 120
     assert everything_but(path) == before  # the run is not touched
     with pytest.raises(KeyError, match="'risk' was not computed; there is: kernel_drift.*mf.diagnose"):

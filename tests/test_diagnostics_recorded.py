@@ -108,7 +108,7 @@ def test_sums_along_the_way_are_those_recorded_and_lie_within_what_the_frames_al
 
 
 def test_a_defect_that_frames_cannot_tell_from_none_has_the_lower_bound_zero():
-    """Two frames, by hand: F falls by 1 while ∫∫|v|² dμ dt is between 0.5 and 1.5: up to half of it may be missing; then 3 … 4."""
+    """Two frames, by hand: F falls by 1 while ∫∫|v|² dμ dt is between 0.5 and 1.5: up to half of it may be gone; then 3 … 4."""
     function = registry.get("energy_defect_frames").function
     times = np.array([0.0, 1.0])
     for rates, expected in (((1.5, 0.5), (0.0, 0.5)), ((4.0, 3.0), (2.0, 3.0)), ((0.25, 0.75), (0.25, 0.75))):

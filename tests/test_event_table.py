@@ -54,18 +54,41 @@ def test_a_neuron_is_on_either_side_of_a_merge_but_is_not_a_sample(table):
 
 def test_counts_over_time_are_those_of_all_events_listed_or_not(table):
     assert table.over_time("flip").values.tolist() == [0, 2, 4, 0] and table.unlisted == 3
-    assert table.counts() == {"flip": 3, "death": 1, "revival": 0, "merge": 1, "split": 1}
+    assert table.counts() == {"flip": 6, "death": 1, "revival": 0, "merge": 1, "split": 1}
+    assert table.kind("flip", "death").counts() == {"flip": 6, "death": 1, "revival": 0, "merge": 0, "split": 0}
     assert table.kind("flip").unlisted == 3 and table.kind("death").unlisted == 0
     cut = table.between(1.0, 1.5)
     assert cut.over_time("flip").steps.tolist() == [10, 15] and cut.unlisted == 3 and cut.kind("merge").unlisted == 0
     assert table.between(0.0, 0.9).unlisted == 0
     one = table.neuron(4)
     assert one.over_time("flip").values.tolist() == [0, 1, 0, 0] and one.over_time("flip").times.tolist() == TIMES.tolist()
-    assert one.unlisted is None
+    assert one.unlisted is None and one.counts() == {"flip": 1, "death": 1, "revival": 0, "merge": 1, "split": 1}
+    assert all(cut.counts()[kind] == cut.over_time(kind).values.sum() for kind in COUNTS)
+
+
+def test_a_slice_is_a_table_of_its_rows(table):
+    first = table[:3]
+    assert isinstance(first, EventTable) and list(first) == [table[0], table[1], table[2]]
+    assert first.counts() == {"flip": 2, "death": 1, "revival": 0, "merge": 0, "split": 0} and first.unlisted is None
+    assert [event.kind for event in table[::-5]] == ["split", "flip"] and len(table[9:]) == 0
+    assert table[np.int64(1)] == table[1]
+    for wrong in ("flip", [0, 1], np.array([True] * 6), True, 1.0):
+        with pytest.raises(TypeError, match="a row is asked for by an integer, rows by a slice; got .*to_array"):
+            table[wrong]
+
+
+def test_a_printed_table_shows_its_first_rows(table):
+    lines = str(table.neuron(4)).split("\n")
+    assert lines[0] == repr(table.neuron(4)) and lines[1].split() == ["step", "time", "kind", "neuron", "other", "value"]
+    assert [line.split() for line in lines[2:4]] == [["5", "0.5", "flip", "4", "0", "0"], ["5", "0.5", "death", "4", "-1", "1"]]
+    assert len(lines) == 6 and len({len(line) for line in lines[1:]}) == 1
+    assert str(table.neuron(77)) == repr(table.neuron(77))
+    many = EventTable({name: np.tile(column, 4) for name, column in table._columns.items()}, None)
+    assert str(many).split("\n")[-1] == "… 14 more rows" and len(str(many).split("\n")) == 13
 
 
 def test_a_table_says_what_it_holds_in_one_line(table):
-    assert repr(table) == "EventTable(3 flips, 1 death, 1 merge, 1 split, 3 more not listed; 4 samplings, t = 0 … 1.5)"
+    assert repr(table) == "EventTable(6 flips, 1 death, 1 merge, 1 split; 6 of them listed; 4 samplings, t = 0 … 1.5)"
     assert repr(table.neuron(77)) == "EventTable(no events; 4 samplings, t = 0 … 1.5)"
     empty = EventTable(joined([]), None)
     assert "the run was not watched; add mf.Events()" in repr(empty) and len(empty.kind("flip")) == empty.unlisted == 0

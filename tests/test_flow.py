@@ -76,6 +76,9 @@ def test_what_does_not_fit_is_named_with_what_would(rng):
     network = mf.Network()
     with pytest.raises(ValueError, match=r"x must be \(n, d\).*x\[:, None\]"):
         mf.EmpiricalRisk(network, x[:, 0], y)
+    for arguments in ((x,), (mf.data.Dataset(x, y),), (mf.data.Dataset(x, y), "logistic")):
+        with pytest.raises(TypeError, match=r"mf\.EmpiricalRisk\(network, .*data\.x, data\.y\)"):
+            mf.EmpiricalRisk(network, *arguments)
     with pytest.raises(ValueError, match=r"first at row 2, column 1"):
         mf.EmpiricalRisk(network, np.where(np.arange(18).reshape(6, 3) == 7, np.nan, x), y)
     with pytest.raises(ValueError, match="d = 3 input dimensions"):

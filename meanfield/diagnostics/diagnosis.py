@@ -92,7 +92,7 @@ class Diagnosis(Mapping[str, Any]):
         reasons: dict[str, list[str]] = {}
         for name, why in self.unavailable.items():
             reasons.setdefault(why, []).append(name)
-        more = [("note", f"{', '.join(self.recorded)}: from the run's own series, which count every step")] if self.recorded else []
+        more = [("note", f"{', '.join(self.recorded)}: the run's own series, which count every step")] if self.recorded else []
         more += [("also", ", ".join(self.available))] if self.available else []
         more += [("not", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
         return [

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import losses
 from ..backends import loss_kernels
+from ..dataset import Dataset
 from ..losses import Loss
 from ..network import PARAMETERS, Network
 from ..state import State
@@ -29,7 +30,7 @@ class EmpiricalRisk:
 
     network: Network
     x: np.ndarray
-    y: np.ndarray
+    y: np.ndarray = None  # type: ignore[assignment]  # not optional: its absence is explained below
     loss: str | Loss = "squared"
     reduction: str = "mean"
     ridge: float = 0.0
@@ -37,6 +38,12 @@ class EmpiricalRisk:
     def __post_init__(self) -> None:
         if not isinstance(self.network, Network):
             raise TypeError(f"network must be an mf.Network; got {type(self.network).__name__}.")
+        if isinstance(self.x, Dataset):
+            raise TypeError("x is a whole data set: write mf.EmpiricalRisk(network, data.x, data.y).")
+        if self.y is None:
+            raise TypeError(
+                "y is missing: write mf.EmpiricalRisk(network, x, y); of a data set, mf.EmpiricalRisk(network, data.x, data.y)."
+            )
         loss = losses.get(self.loss)
         x = check_inputs(self.x)
         if x.shape[0] == 0:
