@@ -11,7 +11,7 @@ import numpy as np
 import meanfield as mf
 
 from . import figures, runs
-from .exponents import AGREES, BETWEEN, KINKED, QUANTITIES, TOLERANCE, Exponent, powers
+from .exponents import AGREES, BETWEEN, KINKED, NEAR, QUANTITIES, TOLERANCE, Exponent, powers
 from .figures import Figure
 
 if TYPE_CHECKING:
@@ -100,20 +100,23 @@ def _draw_theory(ax: Any, quantity: str, names: Sequence[str], gammas: Sequence[
 
 
 def _verdict(exponents: Sequence[Exponent], remark: str) -> str:
-    """How many exponents agree, how many lie between two powers, and the one that is farthest off; where none is, the remark."""
+    """How many exponents agree, how many only to the tolerance, how many lie between two powers, and the one that is farthest
+    off; where none is, the remark."""
     tested = [one for one in exponents if one.miss is not None]
     if not tested:
         return f"No exponent to compare with theory: {exponents[0].verdict}."
-    agree = sum(one.verdict == AGREES for one in tested)
-    between = sum(one.verdict.startswith(BETWEEN) for one in tested)
-    off = [one for one in tested if one.verdict != AGREES and not one.verdict.startswith(BETWEEN)]
+    agree, near, between = (sum(one.verdict.startswith(word) for one in tested) for word in (AGREES, NEAR, BETWEEN))
+    curved = sum(one.verdict.startswith(AGREES) and one.verdict != AGREES for one in tested)
+    off = [one for one in tested if not one.verdict.startswith((AGREES, NEAR, BETWEEN))]
     worst = max(off or tested, key=lambda one: one.miss or 0.0)
     assert worst.slope is not None and worst.theory is not None
-    text = f"{agree} of {len(tested)} agree within errors + {TOLERANCE:g}"
+    text = f"{agree} of {len(tested)} agree within errors"
+    text += f" ({curved} curved)" if curved else ""
+    text += f", {near} only to within {TOLERANCE:g}" if near else ""
     text += f", {between} lie{'s' * (between == 1)} between the two powers" if between else ""
     if remark and not off:
         text += f"; {remark}"
-    elif off or not between:
+    elif off or not (near or between):
         text += f"; farthest {worst.activation} at {figures.fraction(worst.gamma)}, {worst.slope:.3f} for {worst.theory:.3f}"
     return f"{text}{'. Open: no theory' if len(tested) < len(exponents) else ''}.".replace("-", "−")
 

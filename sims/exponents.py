@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fits import ExponentFit, Refused, fit_or_refuse
+from .fits import ExponentFit, Refused, decimals, fit_or_refuse
 
 QUANTITIES = {
     "displacement": "RMS displacement",
@@ -37,9 +37,14 @@ QUANTITIES = {
     "linear_gap": "|f − f_lin|, held-out",
     "f0": "|f_0|, iid start",
 }
-AGREES, BETWEEN, NO_THEORY = "agrees", "between", "no theory"  # verdicts, or how they begin
 KINKED = ("relu", "leaky_relu")
 TOLERANCE = 0.03  # of a slope over a factor 64 in m beginning at some hundreds: what finite widths may be off the limit
+AGREES, BETWEEN, NO_THEORY = "agrees", "between", "no theory"  # verdicts, or how they begin
+FOOTNOTE = f"""agrees: the 95 % interval (Student's t over seeds) holds theory's exponent.
+within {TOLERANCE:g}: it does not, but the slope is off by {TOLERANCE:g} at most, the tolerance for finite widths.
+between: kinked σ, the slope lies between theory's two powers, within errors, of which the larger wins in the end.
+curved: p, that of no curvature, is below 0.05: a single exponent does not describe the values."""
+NEAR = f"within {TOLERANCE:g} of theory, but not within errors"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Exponent:
     theory: float | None
     slope: float | None
     error: float | None  # standard error, from whole seeds
-    low: float | None  # 95 % interval
+    low: float | None  # 95 % interval, Student's t
     high: float | None
     bend: float | None  # change of the slope over the range of widths
     curvature_p: float | None  # p-value of bend = 0
@@ -60,6 +65,7 @@ class Exponent:
     m_max: float
     seeds: int
     verdict: str
+    tolerance: float = TOLERANCE  # what "within … of theory" means in the verdict; "agrees" goes by low … high alone
 
     @property
     def miss(self) -> float | None:
@@ -100,30 +106,41 @@ def measured(quantity: str, activation: str, gamma: float, widths: np.ndarray, v
 
 
 def _verdict(fit: ExponentFit, expected: Sequence[float]) -> str:
+    """One of AGREES, NEAR, BETWEEN …, the miss, NO_THEORY; where curvature is significant that is added."""
     if not expected:
         return NO_THEORY
-    if fit.agrees(max(expected), TOLERANCE):
-        return AGREES
-    if min(expected) < fit.slope < max(expected) or fit.agrees(min(expected), TOLERANCE):
-        return f"{BETWEEN} {_number(min(expected))} and {_number(max(expected))}"
-    return f"{fit.slope - max(expected):+.3f} off".replace("-", "−")
+    last, first = max(expected), min(expected)
+    curved = ", but curved" if fit.curved else ""
+    if fit.agrees(last):
+        return AGREES + curved
+    if abs(fit.slope - last) <= TOLERANCE:
+        return NEAR + curved
+    powers = f"{BETWEEN} {_number(first)} and {_number(last)}"
+    if first < fit.slope < last or fit.agrees(first):
+        return powers + curved
+    if abs(fit.slope - first) <= TOLERANCE:
+        return f"{powers} to within {TOLERANCE:g}{curved}"
+    return f"{fit.slope - last:+.3f} off{curved}".replace("-", "−")
 
 
 def table(exponents: Sequence[Exponent]) -> str:
-    """One line for each quantity, σ and γ."""
+    """One line for each quantity, σ and γ, and below them what the verdicts mean."""
     head = ("quantity", "σ", "γ", "widths", "seeds", "theory", "slope", "95 %", "slope's change", "p", "verdict")
     lines: list[tuple[str, ...]] = [head]
     for one in exponents:
         fitted = ["", "", ""]
-        if one.slope is not None:
-            fitted = [f"{_number(one.slope)} ± {one.error:.3f}", f"{_number(one.low)} … {_number(one.high)}", _number(one.bend)]
+        if one.slope is not None and one.low is not None and one.high is not None:
+            digits = decimals([(end, one.theory) for end in (one.low, one.high) if one.theory is not None], 3)
+            interval = f"{_number(one.low, digits)} … {_number(one.high, digits)}"
+            fitted = [f"{_number(one.slope)} ± {one.error:.3f}", interval, _number(one.bend)]
         p = "" if one.curvature_p is None else f"{one.curvature_p:.2g}"
         widths = f"{one.m_min:g}–{one.m_max:g}"
         start = (QUANTITIES[one.quantity], one.activation, f"{one.gamma:g}", widths, f"{one.seeds}", _number(one.theory))
         lines.append((*start, *fitted, p, one.verdict))
     sizes = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip() for line in lines)
+    rows = ["  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip() for line in lines]
+    return "\n".join([*rows, "", FOOTNOTE])
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
+def _number(value: float | None, digits: int = 3) -> str:
+    return "none" if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")

@@ -25,6 +25,7 @@ from meanfield import tangent
 from . import config as settings
 from . import experiment, planning, runs, study
 from .exponents import QUANTITIES, Exponent, measured
+from .fits import FACTOR, WIDTHS
 
 if TYPE_CHECKING:
     from .figures import Figure
@@ -65,6 +66,11 @@ class Config:
                 raise ValueError(f"{name} must be a list without repetition, and not empty; got {list(values)}.")
         if odd := [m for m in self.widths if m % 2]:
             raise ValueError(f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}.")
+        if len(self.widths) < WIDTHS or max(self.widths) < FACTOR * min(self.widths):
+            raise ValueError(
+                f"an exponent needs {WIDTHS} widths or more, the largest {FACTOR:g} times the smallest or more; "
+                f"got {list(self.widths)}. Use {min(self.widths)} {2 * min(self.widths)} {4 * min(self.widths)}, say."
+            )
 
 
 def tiny() -> Config:
@@ -250,7 +256,7 @@ ABOUT = f"""{QUESTION}
 Trains a two-layer network on a teacher at each activation, γ, width m and seed, all to one flow time, and fits the
 exponent of m of: RMS displacement, W2(μ_0, μ_T), kernel drift, |f - f_lin| on held-out inputs (f_lin: the network
 linearised at its own start), and |f_0| of independent neurons. Each stands beside theory's with errors from whole
-seeds, an interval from their bootstrap and a test of curvature; where theory has no exponent the table says so.
+seeds, Student's t interval and a test of curvature; where theory has no exponent the table says so.
 
 Examples:
   python -m sims.{NAME} --demo                              three γ, widths up to 4096, about a minute
