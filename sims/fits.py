@@ -196,16 +196,17 @@ def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]
 def _width_last(m: np.ndarray, values: Any) -> Any:
     """An xarray.DataArray with the width as its last dimension, known by its coordinate or its name."""
     names, coordinates = tuple(values.dims), getattr(values, "coords", {})
-    along = {name: np.asarray(coordinates[name]) for name in names if name in coordinates}
-    same = [name for name in names if name in along and name != "seed" and np.array_equal(along[name], m)]
+    at_m = [at.dims[0] for at in coordinates.values() if len(at.dims) == 1 and np.array_equal(np.asarray(at), m)]
+    same = [name for name in names if name in at_m and name != "seed"]
     width = "m" if "m" in names else next(iter(same), None)
     if width is None:
         raise ValueError(
             f"the dimension of the widths must be called m, or have m = {m.tolist()} as its coordinate; got {names}. "
             "Rename it, say values.rename(width='m')."
         )
-    if width in along and width not in same:
-        raise ValueError(f"m must be the coordinate {width} of values, {along[width].tolist()}; got {m.tolist()}.")
+    if width in coordinates and width not in same:
+        found = np.asarray(coordinates[width]).tolist()
+        raise ValueError(f"m must be the coordinate {width} of values, {found}; got {m.tolist()}.")
     if further := [name for name in names if name not in (width, "seed")]:
         rename = "" if "seed" in names else f", or rename what counts seeds: values.rename({further[0]}='seed')"
         raise ValueError(

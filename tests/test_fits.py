@@ -136,6 +136,8 @@ def test_named_dimensions_say_which_is_the_width_in_any_order_also_of_a_square()
     assert known == fit_exponent(m, named) == fit_exponent(m, named.T) == fit_exponent(named.m, named)
     assert known == fit_exponent(m, named.rename(m="width")) == fit_exponent(m, array(values.T, "m", "seed"))
     assert known == fit_exponent(m, array(values.T, "m", "seed", seed=m))  # seeds that are called 256, 512, …
+    zipped = array(values.T, "dt", "seed", dt=list("abcd")).assign_coords(m=("dt", m))  # as a sweep has m zipped to another axis
+    assert known == fit_exponent(m, zipped)
     assert fit_exponent(m, named.isel(seed=0)) == fit_exponent(m, values[0])
     assert fits.fit_or_refuse(m[:2], named[:2]).reason == "no exponent from 2 widths, give 3 at least"
 
