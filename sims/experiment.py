@@ -5,6 +5,14 @@ Experiment ──make──▶ (flow, neurons, data) ──perform──▶ run.
 
 from __future__ import annotations
 
+import ast
+import difflib
+import functools
+import inspect
+import itertools
+import json
+import operator
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,14 +56,17 @@ class Law:
 
 @settings.settings
 class Experiment:
-    """One run: a network f(x) = α m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k), its data, its start, and how long to train it."""
+    """One run: a network f(x) = α m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k), its data, its start, and how long to train it.
+
+    At the start a has the scale a_std·m^(-γ'/2), and (w, b) the scales (w_std, b_std)·m^(γ'/2).
+    """
 
     gamma: float = 1.0
     """Exponent γ of the output scale α m^(-γ): 1/2 is lazy (NTK), 1 mean-field."""
     alpha: Annotated[float, settings.above(0)] = 1.0
     """Scale α of the output."""
     gamma_prime: float = 0.0
-    """Exponent γ' of Luo et al. (2021): scales of a and of (w, b) at the start in the ratio m^(-γ'), their product kept."""
+    """Exponent γ' of Luo et al. (2021): a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2) at the start, so that products are kept."""
     m: Annotated[int, settings.at_least(1)] = 1024
     """Number of neurons."""
     seed: Annotated[int, settings.at_least(0)] = 0
@@ -97,6 +108,35 @@ class Experiment:
         mf.Network(self.activation)
 
 
+@functools.cache
+def meanings(kind: type = Experiment, prefix: str = "") -> dict[str, str]:
+    """What each setting means, by its dotted name: the text below its line in this file."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
+    found: dict[str, str] = {}
+    for line, text in itertools.pairwise(body):
+        if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            name = ast.unparse(line.target)
+            tables = {"law": Law, "data": Data}
+            found |= meanings(tables[name], f"{name}.") if name in tables else {f"{prefix}{name}": str(text.value.value)}
+    return found
+
+
+def defaults() -> dict[str, str]:
+    """What each setting is when nothing is said, by its dotted name, as JSON."""
+    values = settings.to_dict(Experiment())
+    return {name: json.dumps(functools.reduce(operator.getitem, name.split("."), values)) for name in meanings()}
+
+
+def table() -> str:
+    """Every setting with its default and its meaning, a line each."""
+    given = {name: f"{name} = {value}" for name, value in defaults().items()}
+    width = max(map(len, given.values()))
+    return "\n".join(f"{given[name]:{width}}  {text}" for name, text in meanings().items())
+
+
+Experiment.__doc__ = f"{inspect.getdoc(Experiment)}\n\nSettings, with their defaults:\n\n{table()}\n"
+
+
 @dataclass(frozen=True)
 class Made:
     """What an Experiment stands for."""
@@ -122,10 +162,20 @@ def make(config: Experiment) -> Made:
 
 def dataset(config: Experiment) -> mf.data.Dataset:
     """The samples."""
+    name = config.data.name
     try:
-        return mf.data.get(config.data.name, **config.data.options)
+        return mf.data.get(name, **config.data.options)
     except (TypeError, ValueError) as error:
-        raise settings.BadData(f"data.options: {error}") from error
+        if Path(name).suffix.lower() in mf.data.EXTENSIONS or name in (*mf.data.names(), "load"):
+            raise settings.BadData(f"data.options: {error}") from error
+        raise settings.BadData(f"data.name: {_nearest(str(error), name)}") from error
+
+
+def _nearest(message: str, name: str) -> str:
+    """The message about an unknown data set, with the one that has a word near to its name: "techer", teacher_student."""
+    words = {word: known for known in mf.data.names() for word in known.split("_")}
+    near = difflib.get_close_matches(name, words, n=1)
+    return message if "Did you mean" in message or not near else message.replace(".", f". Did you mean {words[near[0]]!r}?", 1)
 
 
 def initial_law(config: Experiment, dim: int, outputs: int = 1) -> mf.InitialLaw:

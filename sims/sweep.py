@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from . import config as settings
+from . import experiment
 from .config import BadSettings
-from .sweeps import crew, folders, plans
-from .sweeps.folders import STATES, SweepFolder
+from .sweeps import crew, folders, leases, plans, workers
+from .sweeps.folders import DEFECT, STATES, SweepFolder, badly_integrated
 from .sweeps.workers import Terms
 
 ABOUT = """\
@@ -24,7 +26,7 @@ that is killed loses at most the time since its last checkpoint, and another goe
   scripts/sweep create widths.toml results/widths       check everything, write the manifest; trains nothing
   scripts/sweep work results/widths --workers 4         make the runs; on other machines too, at the same time
   scripts/sweep status results/widths                   what is done, who is at work, how long it may take
-  scripts/sweep collect results/widths                  index.csv and index.h5 from the runs
+  scripts/sweep collect results/widths                  index.csv and index.h5 from the runs; --diagnose kernel_drift w2: more
   scripts/sweep plot results/widths --x m --by gamma --y displacement test_risk
   scripts/sweep submit results/widths --engine slurm --workers 20 --time 240 --partition cpu
 """
@@ -45,7 +47,7 @@ a sweep, widths.toml:
   alpha = [1, 10]
   ridge = [0, 1e-3]
 
-settings, with what they are when nothing is said (sims/experiment.py says what they mean):
+settings, with what they are when nothing is said (scripts/sweep create --settings says what they mean):
 
 {settings}
 
@@ -57,24 +59,46 @@ exit codes: 0 done, 2 wrong usage or settings, or runs that failed, 4 bad data, 
 """
 
 
+WORST = 5  # badly integrated runs that `status` names
 UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = parser().parse_args(argv)
-    return settings.exit_code(lambda: options.command(options))
+
+    def command() -> None:
+        try:
+            options.command(options)
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            raise _plain(error) from error
+
+    return settings.exit_code(command)
+
+
+def _plain(error: OSError) -> OSError:
+    """The same error without "[Errno 17]"."""
+    text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    try:
+        return type(error)(text)
+    except TypeError:
+        return OSError(text)
 
 
 def create(options: argparse.Namespace) -> None:
     """Check a TOML file and write the manifest of its sweep."""
     plan = plans.load(options.file)
     plans.check(plan)
+    if without := plans.without_gpu(plan):
+        print(f"warning: {without}", file=sys.stderr)
     if options.dry_run:
-        print(f"{plan.describe()}; nothing was written")
+        print(f"{plan.describe()}; nothing was written\n{plan.values()}")
         return
     sweep, new = folders.create(plan, options.folder)
-    print(f"{plan.describe()}{'' if new else '; it was there already'}\nnext: scripts/sweep work {sweep.path}")
+    found = "" if new else "; it was there already"
+    print(f"{plan.describe()}{found}\n{plan.values()}\nnext: scripts/sweep work {sweep.path}")
 
 
 def work(options: argparse.Namespace) -> None:
@@ -82,7 +106,15 @@ def work(options: argparse.Namespace) -> None:
     sweep = SweepFolder(options.folder)
     if options.workers < 1 or options.lease_seconds <= 0 or options.checkpoint_seconds < 0:
         raise BadSettings("--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds at least 0.")
-    crew.supervise(sweep, options.workers, Terms(options.lease_seconds, options.checkpoint_seconds))
+    left = len(workers.waiting(sweep, leases.now_ns(sweep.leases)))
+    there = len(sweep.plan.runs) - left
+    if left:
+        runs, hands = "run" + "s" * (left != 1), "worker" + "s" * (options.workers != 1)
+        print(f"{left} {runs} to do, {there} there already; {options.workers} {hands}", flush=True)
+        crew.supervise(sweep, options.workers, Terms(options.lease_seconds, options.checkpoint_seconds))
+    else:
+        print(f"nothing to do: {'all ' * (there > 1)}{there} run{'s are' if there != 1 else ' is'} there")
+        workers.tidy(sweep, options.lease_seconds)
     print(f"{_counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
 
 
@@ -94,12 +126,23 @@ def status(options: argparse.Namespace) -> None:
     print(f"{sweep.path}: {sweep.plan.describe()}\n")
     for name in STATES:
         count = sum(state == name for state, _ in states.values())
-        print(f"{name:>9} {count:7d} {count / total:7.1%}")
+        print(f"{name:>11} {count:7d} {count / total:7.1%}")
+    defects = {digest: sweep.energy_defect(digest) for digest, (state, _) in states.items() if state == "finished"}
+    worst = sorted((name for name in defects if defects[name] > DEFECT), key=defects.__getitem__, reverse=True)[:WORST]
     for digest, (state, holder) in states.items():
+        said = ""
         if holder and state == "running":
-            print(f"running   {digest} {_point(sweep, digest)}: {holder.host} pid {holder.pid}, heartbeat {holder.age:.0f} s ago")
+            said = f"{holder.host} pid {holder.pid}, heartbeat {holder.age:.0f} s ago"
+        elif holder and state == "interrupted":
+            said = f"{holder.host} pid {holder.pid} is gone, no heartbeat for {holder.age:.0f} s; the next worker goes on with it"
         elif state == "failed":
-            print(f"failed    {digest} {_point(sweep, digest)}: {sweep.failure(digest).get('message')}")
+            said = str(sweep.failure(digest).get("message"))
+        elif digest in worst:
+            said = f"energy_defect {defects[digest]:.3g}"
+        if said:
+            print(f"{state:<11} {digest} {_point(sweep, digest)}: {said}")
+    if mark := _mark(list(defects.values())):
+        print(mark)
     print(_remaining(sweep, states))
 
 
@@ -108,11 +151,12 @@ def collect(options: argparse.Namespace) -> None:
     from .sweeps import indexing
 
     sweep = SweepFolder(options.folder)
-    rows = indexing.collect(sweep, progress=True)
+    rows = indexing.collect(sweep, progress=True, diagnose=options.diagnose)
     there = sum(row["content_hash"] != "" for row in rows)
-    print(
-        f"{there} of {len(rows)} runs in {sweep.path / 'index.csv'} and index.h5\nin Python: sims.open_sweep({str(sweep.path)!r})"
-    )
+    print(f"{there} of {len(rows)} runs in {sweep.path / 'index.csv'} and index.h5")
+    if mark := _mark([row.get("energy_defect", math.nan) for row in rows if row["status"] == "finished"]):
+        print(mark)
+    print(f"in Python: sims.open_sweep({str(sweep.path)!r})")
 
 
 def plot(options: argparse.Namespace) -> None:
@@ -127,10 +171,18 @@ def plot(options: argparse.Namespace) -> None:
     figure = plotting.figure(data, options.y, options.x, options.by, where, options.log)
     from . import figures
 
-    stem = options.out or options.folder / f"{'_'.join(options.y)}_against_{options.x}"
+    stem = options.out or options.folder / _stem(options, where)
     if not stem.parent.is_dir():
         raise FileNotFoundError(f"the folder of --out does not exist; make it first: {stem.parent}")
     print(*figures.save(figure, stem))
+
+
+def _stem(options: argparse.Namespace, where: dict[str, str]) -> str:
+    """The name of a figure, of all that it shows: displacement_against_m_by_gamma_seed=0."""
+    parts = [*options.y, "against", options.x, *(["by", options.by] if options.by else [])]
+    parts += [f"{name}={value}" for name, value in where.items()]
+    parts += [] if options.log is None else [f"log={options.log or 'none'}"]
+    return re.sub(r"[^\w.=+-]+", "-", "_".join(parts))
 
 
 def submit(options: argparse.Namespace) -> None:
@@ -150,9 +202,8 @@ def submit(options: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line."""
     layout: Any = argparse.RawDescriptionHelpFormatter
-    known = textwrap.fill(
-        ", ".join(_defaults(settings.to_dict(plans.Experiment()))), 126, initial_indent="  ", subsequent_indent="  "
-    )
+    known = ", ".join(" = ".join(pair).replace(" ", UNBROKEN) for pair in experiment.defaults().items())
+    known = textwrap.fill(known, 126, initial_indent="  ", subsequent_indent="  ")
     top = argparse.ArgumentParser(
         "scripts/sweep", None, ABOUT, EXAMPLE.replace("{settings}", known.replace(UNBROKEN, " ")), formatter_class=layout
     )
@@ -167,13 +218,18 @@ def parser() -> argparse.ArgumentParser:
         return found
 
     made = command(create, "Check a TOML file, every run and its data, and write the manifest. Trains nothing.")
+    made.add_argument("--settings", action=Settings, help="print every setting with its default and its meaning, and end")
     made.add_argument("--dry-run", action="store_true", help="check, say how many runs it would be, write nothing")
 
     _terms(worked := command(work, "Make the runs that are missing, and try again those that failed. Ctrl-C loses nothing."))
     worked.add_argument("--workers", type=int, default=1, help="processes on this machine; its cores are shared out (default 1)")
 
     command(status, "What is done, who is at work on what, and how long the rest may take.")
-    command(collect, "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.")
+    collected = command(collect, "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.")
+    text = (
+        "diagnostics of mf.diagnose and ntk at the last frame, as columns: kernel_drift kernel_alignment w2; kept beside the runs"
+    )
+    collected.add_argument("--diagnose", nargs="+", default=[], metavar="NAME", help=text)
 
     drawn = command(plot, "Draw quantities of the index: means over the axis seed, ± standard errors; slopes on log-log axes.")
     drawn.add_argument("--x", default="m", metavar="AXIS", help="the axis to draw against (default m)")
@@ -202,15 +258,21 @@ def _terms(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint-seconds", type=float, default=Terms.checkpoint_seconds, help=text)
 
 
-def _defaults(table: dict[str, Any], prefix: str = "") -> list[str]:
-    """ "law.b_std = 0.0" and so on; the options of the data are the data set's own."""
-    lines = []
-    for key, value in table.items():
-        inside = isinstance(value, dict) and key != "options"
-        lines += (
-            _defaults(value, f"{prefix}{key}.") if inside else [f"{prefix}{key} = {json.dumps(value)}".replace(" ", UNBROKEN)]
-        )
-    return lines
+class Settings(argparse.Action):
+    """--settings: as --help does, it prints and ends, whatever else is missing."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **about: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **about)
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
+        print(experiment.Experiment.__doc__)
+        parser.exit()
+
+
+def _mark(defects: Sequence[float]) -> str:
+    """What is to be said of finished runs with these values of energy_defect."""
+    above = [value for value in defects if value > DEFECT]
+    return badly_integrated(len(above), max(above, default=0.0))
 
 
 def _counts(sweep: SweepFolder) -> str:
@@ -229,7 +291,7 @@ def _point(sweep: SweepFolder, digest: str) -> str:
 
 def _remaining(sweep: SweepFolder, states: dict[str, Any]) -> str:
     """What is left, from the mean time of the runs that are there and the workers that are at it."""
-    left = sum(state in ("running", "waiting") for state, _ in states.values())
+    left = sum(state in ("running", "interrupted", "waiting") for state, _ in states.values())
     seconds = [float(note["seconds"]) for digest in states if "seconds" in (note := sweep.note(digest))]
     workers = sum(state == "running" for state, _ in states.values())
     if not left:

@@ -45,13 +45,18 @@ def run(*words):
 def test_from_a_file_to_a_figure(file, tmp_path, capsys):
     path = tmp_path / "sweep"
     assert run("create", file, path) == 0
-    assert "6 runs: gamma 2 × m 3\nnext: scripts/sweep work" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(
+        "6 runs: gamma 2 × m 3\n  gamma = 0.5, 1\n  m = 8, 16, 32\nnext: scripts/sweep work"
+    )
     assert run("create", file, path) == 0
     assert "it was there already" in capsys.readouterr().out
     assert run("status", path) == 0
     assert re.search(r"waiting +6 +100\.0%", capsys.readouterr().out)
     assert run("work", path, "--workers", 2) == 0
-    assert "6 finished\nnext: scripts/sweep collect" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("6 runs to do, 0 there already; 2 workers\n") and "6 finished\nnext: scripts/sweep collect" in out
+    assert run("work", path) == 0
+    assert capsys.readouterr().out.startswith("nothing to do: all 6 runs are there\n6 finished\n")
     assert run("status", path) == 0
     text = capsys.readouterr().out
     assert re.search(r"finished +6 +100\.0%", text) and "nothing is left to do" in text
@@ -60,7 +65,10 @@ def test_from_a_file_to_a_figure(file, tmp_path, capsys):
     with open(path / "index.csv", newline="", encoding="utf-8") as table:
         assert [(row["gamma"], row["m"]) for row in csv.DictReader(table)][:3] == [("0.5", "8"), ("0.5", "16"), ("0.5", "32")]
     assert run("plot", path, "--by", "gamma", "--y", "displacement", "test_risk") == 0
-    assert (path / "displacement_test_risk_against_m.png").is_file() and (path / "displacement_test_risk_against_m.pdf").is_file()
+    for ending in ("png", "pdf"):
+        assert (path / f"displacement_test_risk_against_m_by_gamma.{ending}").is_file()
+    assert run("plot", path, "--where", "gamma=1", "--log", "y") == 0
+    assert (path / "displacement_against_m_gamma=1_log=y.png").is_file(), "another figure, another name"
     assert run("plot", path, "--where", "gamma=1", "--out", tmp_path / "mine") == 0
     assert (tmp_path / "mine.png").is_file()
     assert len(sims.Sweep(path)) == 6
@@ -68,7 +76,7 @@ def test_from_a_file_to_a_figure(file, tmp_path, capsys):
 
 def test_a_dry_run_checks_and_writes_nothing(file, tmp_path, capsys):
     assert run("create", file, tmp_path / "sweep", "--dry-run") == 0
-    assert capsys.readouterr().out == "6 runs: gamma 2 × m 3; nothing was written\n"
+    assert capsys.readouterr().out == "6 runs: gamma 2 × m 3; nothing was written\n  gamma = 0.5, 1\n  m = 8, 16, 32\n"
     assert not (tmp_path / "sweep").exists()
 
 
@@ -92,7 +100,9 @@ def test_nothing_is_made_of_a_file_with_a_mistake(file, tmp_path, capsys, old, n
 def test_exit_codes_of_input_and_output(file, folder, tmp_path, capsys):
     assert run("create", tmp_path / "none.toml", folder) == 5
     assert run("work", tmp_path) == 5
-    assert "no sweep here: it has no manifest.json" in capsys.readouterr().err
+    found = capsys.readouterr().err
+    assert f"error: {tmp_path}: no sweep here: it has no manifest.json" in found and "[Errno" not in found
+    assert f"error: {tmp_path / 'none.toml'}: No such file or directory\n" in found
     file.write_text(TOML.replace("0.5, 1]", "0.5, 0.75]"))
     assert run("create", file, folder) == 5
     assert "the folder holds another sweep" in capsys.readouterr().err
@@ -127,11 +137,71 @@ def test_status_names_what_runs_and_what_failed_and_says_how_long_it_may_take(fo
         workers.leases.claim(there.leases / name, 60.0)
     assert run("status", folder) == 0
     text = capsys.readouterr().out
-    for state, count in (("finished", 2), ("failed", 1), ("running", 2), ("waiting", 1), ("diverged", 0)):
+    for state, count in (("finished", 2), ("failed", 1), ("running", 2), ("interrupted", 0), ("waiting", 1), ("diverged", 0)):
         assert re.search(rf"{state} +{count} ", text)
-    assert f"failed    {three} gamma 0.5, m 32: boom" in text
-    assert re.search(rf"running   {four} gamma 1\.0, m 8: \S+ pid {os.getpid()}, heartbeat 0 s ago", text)
+    assert f"failed      {three} gamma 0.5, m 32: boom" in text
+    assert re.search(rf"running     {four} gamma 1\.0, m 8: \S+ pid {os.getpid()}, heartbeat 0 s ago", text)
     assert "3 left, 60 s each so far: about 90 s with 2 at work" in text
+
+
+def test_status_does_not_count_a_killed_worker_as_one_at_work(folder, capsys):
+    there = folders.SweepFolder(folder)
+    one, two, *_ = there.plan.runs
+    for name in (one, two):
+        workers.leases.claim(there.leases / name, 60.0)
+    then = workers.leases.now_ns(there.leases) - int(40e9)
+    os.utime(there.leases / one, ns=(then, then))
+    folders.write_json(there.runs / f"{two}.json", {"seconds": 60.0})
+    assert run("status", folder) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"running +1 ", text) and re.search(r"interrupted +1 ", text)
+    assert re.search(rf"interrupted {one} gamma 0\.5, m 8: \S+ pid {os.getpid()} is gone, no heartbeat for 40 s", text)
+    assert "6 left, 60 s each so far: about 6.0 min with 1 at work" in text
+
+
+def test_a_badly_integrated_run_is_said_to_be_one(file, tmp_path, capsys):
+    """Euler's steps at the edge of stability: the runs are finished, their energy is not accounted for."""
+    file.write_text(TOML.replace("dt = 0.1", 'dt = 1.0\nintegrator = "euler"').replace("t_end = 0.5", "t_end = 3"))
+    path, mark = (
+        tmp_path / "sweep",
+        r"6 finished runs lost or gained energy that they did not dissipate \(energy_defect > 0\.1, up to \S+\)",
+    )
+    there, _ = folders.create(sweep.plans.load(file), path)
+    workers.work(there, workers.Terms())
+    assert all("energy_defect" in there.note(name) for name in there.plan.runs)
+    for command in ("status", "collect"):
+        assert run(command, path) == 0
+        text = capsys.readouterr().out
+        assert re.search(mark, text) and len(re.findall(r"energy_defect \d", text)) == (5 if command == "status" else 0)
+
+
+def test_diagnostics_become_columns(folder, capsys):
+    """Unknown names before any work; what a run does not allow is NaN, with the reason once."""
+    there = folders.SweepFolder(folder)
+    assert run("collect", folder, "--diagnose", "kernel_drft") == 2
+    assert "unknown diagnostic 'kernel_drft'. Did you mean 'kernel_drift'?" in capsys.readouterr().err
+    assert not (folder / "index.csv").exists()
+    workers.work(there, workers.Terms())
+    assert run("collect", folder, "--diagnose", "kernel_drift", "companion_gap", "information") == 0
+    assert "companion_gap is NaN for 6 of 6 runs: it needs companion=" in capsys.readouterr().err
+    with open(folder / "index.csv", newline="", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert all(float(row["kernel_drift"]) > 0 and row["companion_gap"] == "nan" and row["information"] for row in rows)
+    assert run("plot", folder, "--by", "gamma", "--y", "kernel_drift") == 0
+    assert run("plot", folder, "--by", "gamma", "--y", "speed") == 2
+    assert "It is a diagnostic: scripts/sweep collect FOLDER --diagnose speed" in capsys.readouterr().err
+
+
+def test_every_setting_is_explained(capsys):
+    """By help() of the class and by create --settings: the default, the meaning, and the formulas of γ and γ'."""
+    with pytest.raises(SystemExit) as stop:
+        run("create", "--settings")
+    text = capsys.readouterr().out
+    assert stop.value.code == 0 and text.strip() == experiment.Experiment.__doc__.strip()
+    for name, meaning in experiment.meanings().items():
+        assert re.search(rf"^{re.escape(name)} = .*  {re.escape(meaning)}$", text, re.M)
+    assert set(experiment.meanings()) == set(experiment.defaults()) and len(experiment.meanings()) >= 25
+    assert "α m^(-γ)" in text and "a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2)" in text
 
 
 def test_help_teaches(capsys):

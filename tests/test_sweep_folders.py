@@ -1,11 +1,16 @@
 """The folder of a sweep: an immutable manifest, and the states of its runs."""
 
 import json
+import math
 import os
+import subprocess
+import sys
 
 import pytest
 
+import meanfield as mf
 from meanfield.durable import IncompatibleFile
+from sims import experiment
 from sims.sweeps import folders, leases, plans
 from sims.sweeps.folders import SweepFolder, create
 
@@ -102,5 +107,44 @@ def test_states_say_who_is_at_work_and_whose_worker_has_gone(sweep):
     os.utime(sweep.leases / second, ns=(then, then))
     folders.write_json(sweep.failed / f"{third}.json", {"message": "boom"})
     states = sweep.states()
-    assert [states[name][0] for name in (first, second, third, fourth)] == ["running", "waiting", "failed", "waiting"]
+    assert [states[name][0] for name in (first, second, third, fourth)] == ["running", "interrupted", "failed", "waiting"]
     assert states[first][1].pid == os.getpid() and sweep.failure(third) == {"message": "boom"} and sweep.failure(first) == {}
+
+
+def test_a_worker_that_was_killed_is_not_at_work(sweep, monkeypatch):
+    """Its lease is not stale for a while yet: but its process is gone, or, on another machine, its heart has missed two beats."""
+    killed, silent, alive, elsewhere = sweep.plan.runs
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for name, pid in ((killed, process.pid), (silent, os.getpid()), (alive, os.getpid()), (elsewhere, process.pid)):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda pid=pid: pid)
+            if name == elsewhere:
+                patch.setattr(leases.socket, "gethostname", lambda: "another")
+            leases.claim(sweep.leases / name, 60.0)
+    then = leases.now_ns(sweep.leases) - int(31e9)
+    os.utime(sweep.leases / silent, ns=(then, then))
+    states = sweep.states()
+    assert [states[name][0] for name in (killed, silent, alive, elsewhere)] == ["interrupted"] * 2 + ["running"] * 2
+    assert not any(states[name][1].stale for name in states), "the lease of a process that sleeps is not taken over so soon"
+
+
+def test_an_energy_defect_comes_from_the_note_or_from_the_run(sweep, monkeypatch):
+    (first, *_) = sweep.plan.runs
+    experiment.perform(sweep.plan.runs[first].config, sweep.run(first))
+    found = sweep.energy_defect(first)
+    with mf.Trajectory(sweep.run(first)) as run:
+        assert found == run.summary["energy_defect"]
+    for value, expected in ((0.25, 0.25), (None, math.nan)):
+        folders.write_json(sweep.runs / f"{first}.json", {"energy_defect": value})
+        assert repr(sweep.energy_defect(first)) == repr(expected)
+
+
+def test_what_is_said_of_badly_integrated_runs():
+    assert folders.badly_integrated(0, 0.0) == ""
+    assert folders.badly_integrated(1, 0.26).startswith(
+        "1 finished run lost or gained energy that it did not dissipate (energy_defect > 0.1"
+    )
+    two = folders.badly_integrated(2, 0.26)
+    assert "2 finished runs lost or gained energy that they did not dissipate (energy_defect > 0.1, up to 0.26)" in two
+    assert 'use a smaller dt or integrator = "adaptive"' in two

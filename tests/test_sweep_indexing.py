@@ -127,6 +127,11 @@ def test_a_sweep_is_a_sequence_of_runs(sweep):
     assert found[-1].start.m == 32
     assert repr(found) == f"Sweep({str(sweep.path)!r}, 12 runs: gamma 2 × m 3 × seed 2, 12 there)"
     assert found.to_xarray().identical(sims.open_sweep(sweep.path))
+    assert [found.point(i) for i in (0, 1, 2)] == [
+        {"gamma": 0.5, "m": 8, "seed": 0}, {"gamma": 0.5, "m": 8, "seed": 1}, {"gamma": 0.5, "m": 16, "seed": 0}
+    ], "the last axis runs fastest"  # fmt: skip
+    for i, run in enumerate(found):
+        assert found.settings(i).m == found.point(i)["m"] == run.start.m and found.settings(i).gamma == found.point(i)["gamma"]
     with pytest.raises(IndexError):
         found[12]
     with pytest.raises(FileNotFoundError, match="no sweep here"):
@@ -137,6 +142,13 @@ def test_without_xarray_the_message_says_what_to_install(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(ImportError, match=r'needs xarray and h5netcdf: pip install "meanfield\[xarray\]"'):
         sims.open_sweep(sweep.path)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """Figures are closed after each test."""
+    yield
+    figures.plt.close("all")
 
 
 def texts(figure):
@@ -165,7 +177,7 @@ def test_an_axis_that_is_neither_drawn_nor_fixed_is_asked_for(data):
     with pytest.raises(BadSettings, match=r"gamma has the values 0\.5, 1\.0: choose one with --where gamma=VALUE"):
         plotting.figure(data, ["risk"], "m")
     fixed = plotting.figure(data, ["risk"], "m", where={"gamma": "1"})
-    assert any("γ = 1" in text for text in texts(fixed))
+    assert "γ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1" in fixed.texts[1].get_text()
 
 
 @pytest.mark.parametrize(
@@ -193,3 +205,105 @@ def test_missing_runs_leave_gaps_and_not_wrong_means(data):
     assert figure.axes[0].containers[0].lines[0].get_xdata().tolist() == [8.0, 32.0]
     with pytest.raises(BadSettings, match="no run of this selection has a risk for every seed"):
         plotting.figure(data.assign(risk=data.risk * math.nan), ["risk"], "m", by="gamma")
+
+
+def test_every_variable_says_what_it_is(data):
+    for name in [*data, *data.coords]:
+        assert data[name].attrs["units"] and data[name].attrs["long_name"], name
+    units = {name: data[name].attrs["units"] for name in data}
+    assert (units["risk"], units["displacement"], units["path"], units["t"], units["seconds"]) == ("R", "θ", "θ", "t", "s")
+    assert data.displacement.attrs["long_name"].startswith("(∫|θ_t - θ_0|² dμ)^½") and units["status"] == "text"
+
+
+def test_diagnostics_of_the_last_frame_are_variables(tmp_path, capsys):
+    """Those of mf.diagnose at the last frame, intervals as two; kept in the index, which they do not make out of date."""
+    sweep, names = made(tmp_path / "sweep", {"gamma": [0.5, 1]}, m=8), ["kernel_drift", "w2", "information", "displacement"]
+    indexing.collect(sweep, diagnose=names)
+    found = sims.open_sweep(sweep.path)
+    for digest, gamma in zip(sweep.plan.runs, (0.5, 1.0), strict=True):
+        diagnosis, at = mf.diagnose(sweep.run(digest), names[:3]), found.sel(gamma=gamma)
+        assert at.kernel_drift == diagnosis["kernel_drift"].values[-1] and at.information == diagnosis["information"].values[-1]
+        assert (at.w2_lower, at.w2_upper) == (diagnosis["w2"].lower[-1], diagnosis["w2"].upper[-1]) and "w2" not in found
+    assert found.w2_lower.attrs["units"] == "θ" and found.w2_lower.attrs["long_name"].startswith("lower bound of:")
+    assert found.information.attrs == {**found.information.attrs, "units": "f²"}
+    again = sims.open_sweep(sweep.path, diagnose=["dead_units"])
+    assert "dead_units" in again and "w2_lower" in again, "and what the index has"
+    assert "dead_units" not in sims.open_sweep(sweep.path)
+    with pytest.raises(ValueError, match="unknown diagnostic 'kernel_drft'"):
+        indexing.collect(sweep, diagnose=["kernel_drft"])
+    with pytest.raises(TypeError, match=r"a list: write \['w2'\]"):
+        sims.open_sweep(sweep.path, diagnose="w2")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(BadSettings, match="no quantity 'w2' in this sweep. It is an interval: w2_lower and w2_upper"):
+        plotting.figure(found, ["w2"], "gamma")
+
+
+def test_a_diagnostic_that_fails_for_one_run_is_nan_there_and_says_why(tmp_path, monkeypatch, capsys):
+    sweep, real = made(tmp_path / "sweep", {"gamma": [0.5, 1]}, m=8), mf.diagnose
+    bad, good = (sweep.run(name) for name in sweep.plan.runs)
+
+    def diagnose(path, names=None, **options):
+        if names and path == bad:
+            raise ValueError("it has\nnone")
+        return real(path, names, **options)
+
+    monkeypatch.setattr(mf, "diagnose", diagnose)
+    first, second = indexing.measure(sweep, diagnose=("kernel_drift",))
+    assert math.isnan(first["kernel_drift"]) and second["kernel_drift"] == real(good, ["kernel_drift"])["kernel_drift"].values[-1]
+    assert capsys.readouterr().err == "sweep: kernel_drift is NaN for 1 of 2 runs: it has none\n"
+
+
+def test_a_run_that_comes_is_diagnosed_as_the_others_were(tmp_path):
+    sweep = made(tmp_path / "sweep", {"gamma": [0.5, 1]}, m=8)
+    _, second = sweep.plan.runs
+    os.rename(sweep.run(second), tmp_path / "away.h5")
+    indexing.collect(sweep, diagnose=["kernel_drift"])
+    os.rename(tmp_path / "away.h5", sweep.run(second))
+    assert np.isfinite(sims.open_sweep(sweep.path).kernel_drift.values).all()
+
+
+def test_the_verdict_names_badly_integrated_runs(data):
+    bad = data.copy(deep=True)
+    bad.energy_defect.loc[{"gamma": 0.5, "m": 16, "seed": 1}] = 0.26
+    (verdict,) = [text for text in texts(plotting.figure(bad, ["risk"], "m", by="gamma")) if "Steps too long" in text]
+    assert "Steps too long in 1 of 12 runs: energy_defect > 0.1, up to 0.26." in verdict.replace("\n", " ")
+    assert not any("Steps too long" in text for text in texts(plotting.figure(data, ["risk"], "m", by="gamma")))
+
+
+def overlaps(figure):
+    """Pairs of texts above the panels that touch, and texts that leave the page."""
+    figure.draw_without_rendering()
+    found = [text for text in (*figure.texts, *(text for ax in figure.axes for text in ax.texts)) if text.get_text()]
+    boxes = [text.get_window_extent() for text in found]
+    pairs = [
+        (a.get_text(), b.get_text()) for i, a in enumerate(found) for j, b in enumerate(found[:i]) if boxes[i].overlaps(boxes[j])
+    ]
+    page = figure.bbox
+    out = [text.get_text() for text, box in zip(found, boxes, strict=True) if box.x0 < 0 or box.x1 > page.x1 or box.y1 > page.y1]
+    return pairs, out
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_heading_and_long_verdicts_have_room(data, count):
+    bad = data.copy(deep=True)
+    bad.energy_defect[:] = 0.26
+    figure = plotting.figure(bad, ["risk", "displacement", "path", "test_risk"][:count], "m", "gamma", {"seed": 1})
+    assert overlaps(figure) == ([], [])
+    heading = [text.get_text() for text in figure.texts]
+    assert heading[0] == "Sweep: 6 of 6 runs finished" and "seed\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1" in heading[1]
+
+
+def test_runs_drawn_against_the_seed_are_no_means(data):
+    figure = plotting.figure(data, ["risk"], "seed", by="gamma", where={"m": 8})
+    assert "each point one run" in (text := " ".join(figure.texts[1].get_text().split())) and "means" not in text
+
+
+@pytest.mark.parametrize("factor", [1.05, 1.5, 3.0, 20.0, 1e4, 1e12])
+def test_a_logarithmic_axis_has_labels_at_three_values_or_more(data, factor):
+    spread = data.copy(deep=True)
+    spread.risk[:] = np.geomspace(1.0, factor, 3)[None, :, None]
+    (ax,) = plotting.figure(spread, ["risk"], "m", by="gamma").axes
+    low, high = ax.get_ylim()
+    assert sum(low <= tick <= high for tick in ax.get_yticks()) >= 3
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(set(labels)) == len(labels) >= 3

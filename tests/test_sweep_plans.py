@@ -1,5 +1,7 @@
 """The TOML file of a sweep: axes, ranges, zipped groups, duplicates; what is refused, and with what words; data checked once."""
 
+import dataclasses
+
 import pytest
 
 import meanfield as mf
@@ -134,6 +136,12 @@ def test_the_message_names_the_file(tmp_path):
     ("base", "axes", "kind", "words"),
     [
         ({"data": {"name": "digitz"}}, {"seed": [0]}, BadData, "unknown data set 'digitz'. Did you mean 'digits'?"),
+        (
+            {"data": {"name": "techer"}},
+            {"seed": [0]},
+            BadData,
+            "unknown data set 'techer'. Did you mean 'teacher_student'? Known",
+        ),
         (SMALL, {"data.options.slope": [1]}, BadData, "teacher_student has no option 'slope'"),
         (SMALL, {"loss": ["squared", "hinge"]}, BadData, "loss 'hinge' wants labels -1 and +1"),
         (SMALL, {"activation": ["relu", "rela"]}, BadSettings, "Did you mean 'relu'?"),
@@ -159,3 +167,53 @@ def test_every_setting_can_be_an_axis():
     values = config.to_dict(plans.Experiment())
     for name, value in values.items():
         assert len(plan({"axes": {name: [value]}}).runs) == 1
+
+
+def test_what_was_made_of_the_file_is_said():
+    """Values that are repeated, odd widths made even, and every axis with its values; notes are no part of the sweep."""
+    tables = {"axes": {"gamma": [0.5, 0.5], "m": {"from": 31, "to": 93, "count": 3}}}
+    found = plan(tables)
+    assert found.values().splitlines() == [
+        "  gamma = 0.5",
+        "  m = 32, 62, 92",
+        "  note: gamma: 1 of 2 values are repeated; each is made once",
+        "  note: m: 31 became 32, 93 became 92: even, for a symmetric start pairs neurons",
+    ]
+    assert found == dataclasses.replace(found, notes=())
+    odd = plan({**tables, "base": {"law": {"symmetric": False}}})
+    assert "  m = 31, 62, 93" in odd.values() and len(odd.notes) == 1
+    many = plan({"axes": {"seed": list(range(30))}, "zipped": [{"alpha": [1, 10], "ridge": [0, 1e-3]}]})
+    assert many.values() == "  seed = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, … 29\n  alpha+ridge = (1, 0), (10, 0.001)"
+
+
+def test_runs_that_differ_in_words_alone_are_counted(tmp_path, monkeypatch):
+    (tmp_path / "mine.csv").write_text("a,b,y\n1,2,3\n4,5,6\n7,8,10\n")
+    monkeypatch.chdir(tmp_path)
+    found = plan({"base": {"data": {"options": {}}}, "axes": {"data.name": ["mine.csv", "./mine.csv"]}})
+    assert len(found.runs) * (1 + len(found.notes)) == 2, "one run with a note, or one point"
+
+
+def test_the_options_of_the_default_data_go_with_its_name_alone():
+    for tables in (
+        {"axes": {"data.name": ["teacher_student", "digits"]}},
+        {"base": {"data": {"name": "digits"}}, "axes": {"data.name": ["teacher_student", "digits"]}},
+        {"axes": {"data": [{"name": "teacher_student"}, {"name": "digits"}]}},
+    ):
+        found = [run.config.data.options for run in plan(tables).runs.values()]
+        assert found == [{"n": 100, "dim": 5}, {}]
+    with pytest.raises(BadData, match="digits has no option 'n_test'"):
+        plans.check(plan({"axes": {"data.name": ["teacher_student", "digits"], "data.options.n_test": [10]}}))
+    given = plan({"base": {"data": {"options": {"n": 9}}}, "axes": {"data.name": ["kink", "parity"]}})
+    assert [run.config.data.options for run in given.runs.values()] == [{"n": 9}] * 2
+
+
+def test_a_sweep_for_gpus_is_made_on_a_machine_without_one_and_says_so(monkeypatch):
+    def check(backend, dtype):
+        raise ValueError('backend="cuda" was asked for, but no usable NVIDIA GPU was found. Or use backend="cpu".')
+
+    found = plan({"base": SMALL, "axes": {"backend": ["cpu", "cuda"]}})
+    monkeypatch.setattr(plans.backends, "check", check)
+    assert plans.without_gpu(found).startswith('backend="cuda" was asked for, but no usable NVIDIA GPU was found. The workers of')
+    assert plans.without_gpu(plan({"base": SMALL, "axes": {"backend": ["cpu", "auto"]}})) == ""
+    monkeypatch.setattr(plans.backends, "check", lambda *arguments: "cuda")
+    assert plans.without_gpu(found) == ""

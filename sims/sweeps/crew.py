@@ -92,7 +92,7 @@ class Crew:
         terms |= {"since": self.terms.since, "parent": os.getpid()}
         options = [word for name, value in terms.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, "-m", "sims.sweeps.workers", str(self.sweep.path), *options]
-        root = str(Path(__file__).resolve().parents[1])
+        root = str(Path(__file__).resolve().parents[2])
         paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = os.environ | {"NUMBA_NUM_THREADS": str(self.threads), "PYTHONPATH": paths}
         with open(self._log(number), "ab") as log:

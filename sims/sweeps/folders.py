@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import uuid
 from contextlib import suppress
@@ -31,7 +32,8 @@ from .plans import Axis, Plan, Planned
 
 SCHEMA = 1
 FOLDERS = ("runs", "work", "leases", "failed", "logs")
-STATES = ("finished", "diverged", "failed", "running", "waiting")
+STATES = ("finished", "diverged", "failed", "running", "interrupted", "waiting")
+DEFECT = 0.1  # of energy_defect: a finished run beyond it has not followed the flow
 
 
 class SweepFolder:
@@ -96,19 +98,41 @@ class SweepFolder:
         with mf.Trajectory(self.run(digest)) as run:
             return run.status
 
+    def energy_defect(self, digest: str) -> float:
+        """Of a run that is there; NaN where its flow has none."""
+        value = self.note(digest).get("energy_defect", "unknown")
+        if value == "unknown":
+            with mf.Trajectory(self.run(digest)) as run:
+                value = run.summary.get("energy_defect")
+        return math.nan if value is None else float(value)
+
     def states(self) -> dict[str, tuple[str, leases.Holder | None]]:
-        """One of STATES for every run, with the holder of its lease while it is running or when that holder has gone."""
+        """One of STATES for every run, with the holder of its lease while it is running or when that holder has gone.
+
+        "interrupted": whoever was at work on it was killed, or cannot be heard; the next worker goes on from its checkpoint.
+        """
         there, failed = self.published(), self.failures()
         found: dict[str, tuple[str, leases.Holder | None]] = {}
         for digest in self.plan.runs:
             holder = None if digest in there else leases.look(self.leases / digest)
             if digest in there:
                 found[digest] = self.status(digest), None
-            elif holder and not holder.stale:
-                found[digest] = "running", holder
+            elif holder:
+                found[digest] = "interrupted" if holder.gone else "running", holder
             else:
                 found[digest] = "failed" if digest in failed else "waiting", holder
         return found
+
+
+def badly_integrated(count: int, worst: float) -> str:
+    """What is said of finished runs whose energy_defect is above DEFECT; "" of none."""
+    if not count:
+        return ""
+    runs, they = ("runs", "they") if count != 1 else ("run", "it")
+    return (
+        f"{count} finished {runs} lost or gained energy that {they} did not dissipate (energy_defect > {DEFECT:g}, "
+        f'up to {worst:.3g}): steps too long; use a smaller dt or integrator = "adaptive"'
+    )
 
 
 def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:

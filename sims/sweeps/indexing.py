@@ -6,12 +6,15 @@ The index is made anew from the runs whenever they have changed; the runs are th
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
 import os
+import sys
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,12 @@ import numpy as np
 from tqdm import tqdm
 
 import meanfield as mf
+from meanfield.diagnostics import registry
 
 from .. import config as settings
+from ..experiment import Experiment
 from .folders import SweepFolder
+from .quantities import about, columns, diagnosed, known
 
 CIRCUMSTANCES = ("seconds", "host", "attempts")  # of how a run was made: all else is a function of its settings
 TEXTS = ("digest", "status", "content_hash", "message", "host")
@@ -32,7 +38,9 @@ FILL: dict[str, Any] = dict.fromkeys(TEXTS, "")
 class Sweep:
     """A sweep's runs, in the manifest's order: len(sweep), sweep[i] -> mf.Trajectory, sweep.to_xarray(); sweep.plan, sweep.path.
 
-    Raises FileNotFoundError where there is no sweep, and for a run that is not there yet.
+    The last axis runs fastest, [[zipped]] axes after those of [axes]: sweep.point(i) -> {"gamma": 0.5, "m": 64, "seed": 0},
+    the settings on the axes of run i; sweep.settings(i) -> all its settings, an Experiment; sweep.digests[i] its name, which
+    is `digest` in open_sweep. Raises FileNotFoundError where there is no sweep, and for a run that is not there yet.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -46,41 +54,57 @@ class Sweep:
     def __getitem__(self, number: int) -> mf.Trajectory:
         return mf.Trajectory(self.folder.run(self.digests[number]))
 
+    def point(self, number: int) -> dict[str, Any]:
+        """The settings on the axes of run `number`, by name."""
+        return self.plan.at(self.digests[number])
+
+    def settings(self, number: int) -> Experiment:
+        """All settings of run `number`."""
+        return self.plan.runs[self.digests[number]].config
+
     def __iter__(self) -> Iterator[mf.Trajectory]:
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.path)!r}, {self.plan.describe()}, {len(self.folder.published())} there)"
 
-    def to_xarray(self) -> Any:
+    def to_xarray(self, diagnose: Iterable[str] = ()) -> Any:
         """The xarray.Dataset of `open_sweep`."""
-        return open_sweep(self.path)
+        return open_sweep(self.path, diagnose)
 
 
-def open_sweep(path: str | Path) -> Any:
+def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
     """An xarray.Dataset over the axes of a sweep, NaN (or "") where a run is missing; measured anew if runs have come since.
 
     Variables: status ("finished", "diverged", "failed", "unfinished"), digest, content_hash; the last value of every series
     of the runs (risk, energy, displacement, path, energy_defect, …); steps, t, last_dt; train_ and test_ risk and error; and
-    how it came about: seconds, host, attempts. Settings of a zipped axis are coordinates along its first.
+    how it came about: seconds, host, attempts. Settings of a zipped axis are coordinates along its first. Every variable has
+    .attrs["units"] ("θ", "R", "t" for flow time, "s", …; "1" for plain numbers) and .attrs["long_name"], what it means.
+
+    diagnose: names of diagnostics (mf.diagnose; those of ntk too) at the last frame of each run, as further variables; an
+    interval (w2) is two, name_lower and name_upper. Left out, those of the last `collect`. Raises ValueError for unknown names.
     """
-    folder = SweepFolder(path)
+    folder, names = SweepFolder(path), known(diagnose)
     xarray = _xarray()
-    index = folder.path / "index.h5"
+    index, as_of = folder.path / "index.h5", _as_of(folder)
     with suppress(OSError):  # not there, or not an index: it is made anew
-        with xarray.open_dataset(index, engine="h5netcdf") as found:
-            if found.attrs.get("as_of") == _as_of(folder):
+        with xarray.open_dataset(index, engine="h5netcdf", decode_times=False) as found:
+            there = found.attrs.get("diagnosed", "").split()
+            if found.attrs.get("as_of") == as_of and set(names) <= set(there):
                 return found.load()
-    as_of = _as_of(folder)
-    return _dataset(folder, measure(folder), as_of)
+            names = (*names, *(name for name in there if name in registry.names() and name not in names))
+    return _dataset(folder, measure(folder, diagnose=names), as_of, names)
 
 
-def collect(folder: SweepFolder, progress: bool = False) -> list[dict[str, Any]]:
-    """Measure all runs and write index.csv and index.h5, each complete or not at all; returns the rows."""
-    as_of = _as_of(folder)
-    rows = measure(folder, progress)
+def collect(folder: SweepFolder, progress: bool = False, diagnose: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Measure all runs and write index.csv and index.h5, each complete or not at all; returns the rows.
+
+    diagnose: as in `open_sweep`; raises ValueError for unknown names, before anything else.
+    """
+    names, as_of = known(diagnose), _as_of(folder)
+    rows = measure(folder, progress, names)
     _replace(folder.path / "index.csv", _csv(rows))
-    dataset = _dataset(folder, rows, as_of)
+    dataset = _dataset(folder, rows, as_of, names)
     temporary = folder.path / f".tmp-index-{uuid.uuid4().hex}.h5"
     try:
         dataset.to_netcdf(temporary, engine="h5netcdf")
@@ -90,8 +114,12 @@ def collect(folder: SweepFolder, progress: bool = False) -> list[dict[str, Any]]
     return rows
 
 
-def measure(folder: SweepFolder, progress: bool = False) -> list[dict[str, Any]]:
-    """One row for each run of the manifest, in its order: digest, axes, status, what was measured, and the circumstances."""
+def measure(folder: SweepFolder, progress: bool = False, diagnose: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """One row for each run of the manifest, in its order: digest, axes, status, what was measured, and the circumstances.
+
+    Diagnostics that a run does not allow are NaN; a line on stderr says which, of how many runs, and why.
+    """
+    why: Counter[tuple[str, str]] = Counter()
     there, failed = folder.published(), folder.failures()
     names = [name for axis in folder.plan.axes for name in axis.names]
     rows = []
@@ -99,6 +127,9 @@ def measure(folder: SweepFolder, progress: bool = False) -> list[dict[str, Any]]
         row: dict[str, Any] = {"digest": digest, **{name: _label(value) for name, value in folder.plan.at(digest).items()}}
         if digest in there:
             row |= _measured(folder.run(digest))
+            found, reasons = diagnosed(folder.run(digest), diagnose)
+            row |= {name: value for name, value in found.items() if name not in row}  # the row has what the run recorded
+            why.update(reasons.items())
             note = folder.note(digest)
             row |= {"seconds": note.get("seconds", math.nan), "host": note.get("host", "")}
         elif digest in failed:
@@ -106,8 +137,10 @@ def measure(folder: SweepFolder, progress: bool = False) -> list[dict[str, Any]]
         else:
             row["status"] = "unfinished"
         rows.append(row)
-    columns = _columns(names, rows)
-    return [{name: row.get(name, FILL.get(name, math.nan)) for name in columns} for row in rows]
+    for (name, reason), count in why.items():
+        print(f"sweep: {name} is NaN for {count} of {len(there)} runs: {reason}", file=sys.stderr)
+    wanted = _columns(names, rows, {column for name in diagnose for column in columns(name)})
+    return [{name: row.get(name, FILL.get(name, math.nan)) for name in wanted} for row in rows]
 
 
 def _measured(path: Path) -> dict[str, Any]:
@@ -137,19 +170,19 @@ def _performance(name: str, state: mf.State, config: dict[str, Any], x: np.ndarr
     return found
 
 
-def _columns(axes: list[str], rows: list[dict[str, Any]]) -> list[str]:
-    """digest, axes, status; what was measured, by name; the circumstances last."""
+def _columns(axes: list[str], rows: list[dict[str, Any]], more: set[str]) -> list[str]:
+    """digest, axes, status; what was measured, and more, by name; the circumstances last."""
     first = ["digest", *axes, "status", "message", "content_hash"]
-    found = {name for row in rows for name in row} | set(CIRCUMSTANCES)
+    found = {name for row in rows for name in row} | set(CIRCUMSTANCES) | more
     return [*first, *sorted(found - {*first, *CIRCUMSTANCES}), *CIRCUMSTANCES]
 
 
-def _dataset(folder: SweepFolder, rows: list[dict[str, Any]], as_of: str) -> Any:
+def _dataset(folder: SweepFolder, rows: list[dict[str, Any]], as_of: str, diagnose: tuple[str, ...]) -> Any:
     xarray = _xarray()
     axes, plan = folder.plan.axes, folder.plan
     dims, shape = [axis.names[0] for axis in axes], tuple(len(axis.points) for axis in axes)
     coordinates = {
-        name: (axis.names[0], np.array([_label(point[i]) for point in axis.points]))
+        name: (axis.names[0], np.array([_label(point[i]) for point in axis.points]), about(name))
         for axis in axes
         for i, name in enumerate(axis.names)
     }
@@ -160,11 +193,12 @@ def _dataset(folder: SweepFolder, rows: list[dict[str, Any]], as_of: str) -> Any
             continue
         values = np.full(shape, FILL.get(name, math.nan), dtype=object if name in TEXTS else float)
         values[places] = [row[name] for row in rows]
-        variables[name] = dims, values
+        variables[name] = dims, values, about(name)
     attributes = {
         "base": json.dumps(settings.to_dict(plan.base), ensure_ascii=False),
         "time_unit": "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)",
         "as_of": as_of,
+        "diagnosed": " ".join(diagnose),
     }
     return xarray.Dataset(variables, coords=coordinates, attrs=attributes)
 
@@ -175,9 +209,13 @@ def _label(value: Any) -> Any:
 
 
 def _as_of(folder: SweepFolder) -> str:
-    """Changes whenever a run or a failure comes or goes."""
-    times = (str(os.stat(path).st_mtime_ns) for path in (folder.runs, folder.failed))
-    return f"{len(folder.published())} runs; {' '.join(times)}"
+    """Changes whenever a run, its note or a failure comes or goes; what is kept beside the runs does not count."""
+    found = []
+    for entry in (entry for place in (folder.runs, folder.failed) for entry in os.scandir(place)):
+        if entry.name.endswith((".h5", ".json")) and not entry.name.startswith("."):
+            with suppress(FileNotFoundError):
+                found.append(f"{entry.name} {entry.stat().st_mtime_ns}")
+    return f"{len(folder.published())} runs; {hashlib.sha256(' '.join(sorted(found)).encode()).hexdigest()}"
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -49,6 +49,21 @@ class Holder:
         """Not touched within its timeout; a time in the future is that of a file server whose clock was set back."""
         return abs(self.age) > self.timeout
 
+    @property
+    def gone(self) -> bool:
+        """Stale; or its heart has missed two beats; or it was a process of this machine, which is there no more."""
+        if self.stale or self.age > 2.5 * self.timeout / BEATS:
+            return True
+        if self.host != socket.gethostname() or self.pid <= 0:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # somebody else's process
+            return False
+        return False
+
 
 class Lease:
     """A lease that this process has claimed; `deaths` owners before it, one after the other, died without getting anywhere."""

@@ -24,17 +24,21 @@ import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import meanfield as mf
+from meanfield import backends
 from meanfield.nearest import hint
 
 from .. import config as settings
 from ..config import BadSettings
-from ..experiment import Experiment, initial_law, make
+from ..experiment import Data, Experiment, initial_law, make
 from .axes import RANGE, few, values
+
+SHOWN = 12  # values of an axis
+DEFAULT_DATA = settings.to_dict(Data())
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep: the base settings, the axes, and the runs by the digest of their settings, in the order of the axes."""
+    """A sweep: the base settings, the axes, and the runs by the digest of their settings, in the order of the axes.
+
+    notes: what was made of the file otherwise than it says, for who writes it.
+    """
 
     base: Experiment
     axes: tuple[Axis, ...]
     runs: dict[str, Planned]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def at(self, digest: str) -> dict[str, Any]:
         """The settings on the axes of one run."""
@@ -70,6 +78,16 @@ class Plan:
         """For example "60 runs: gamma 3 × m 5 × seed 4"."""
         axes = " × ".join(f"{'+'.join(axis.names)} {len(axis.points)}" for axis in self.axes)
         return f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}: {axes}"
+
+    def values(self) -> str:
+        """A line for each axis, with its values: "  m = 64, 128, 256"; then the notes."""
+        lines = []
+        for axis in self.axes:
+            points = [", ".join(map(_shown, point)) for point in axis.points]
+            points = [f"({point})" for point in points] if len(axis.names) > 1 else points
+            more = [f"… {points[-1]}"] if len(points) > SHOWN else []
+            lines.append(f"  {'+'.join(axis.names)} = {', '.join(points[: SHOWN - 1] + more if more else points)}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def load(path: str | Path) -> Plan:
@@ -90,13 +108,13 @@ def plan(tables: Mapping[str, Any]) -> Plan:
     for name in tables:
         if name not in known:
             raise BadSettings(f"no table {name!r}.{hint(name, known)} A sweep has: {', '.join(known)}.")
-    base = _base(tables.get("base", {}))
-    axes = [_axis([item], base) for item in _flat(tables.get("axes", {}))]
-    axes += [_axis(list(_flat(group)), base) for group in _groups(tables.get("zipped", []))]
+    base, notes = _base(tables.get("base", {})), list[str]()
+    axes = [_axis([item], base, notes) for item in _flat(tables.get("axes", {}))]
+    axes += [_axis(list(_flat(group)), base, notes) for group in _groups(tables.get("zipped", []))]
     _distinct([name for axis in axes for name in axis.names])
     if not axes:
         raise BadSettings("there are no axes: name what varies, for example [axes] gamma = [0.5, 1.0].")
-    few(math.prod(len(axis.points) for axis in axes))
+    few(count := math.prod(len(axis.points) for axis in axes))
     runs: dict[str, Planned] = {}
     for index in itertools.product(*(range(len(axis.points)) for axis in axes)):
         at = {
@@ -106,7 +124,9 @@ def plan(tables: Mapping[str, Any]) -> Plan:
         }
         config = _built(base, at)
         runs.setdefault(settings.digest(config), Planned(index, config))
-    return Plan(settings.from_dict(Experiment, base), tuple(axes), runs)
+    if len(runs) < count:
+        notes.append(f"{count - len(runs)} of {count} combinations are repeated: the same settings by other words")
+    return Plan(_built(base, {}), tuple(axes), runs, tuple(notes))
 
 
 def kinds(plan: Plan) -> list[Experiment]:
@@ -127,6 +147,17 @@ def check(plan: Plan) -> None:
         initial_law(kind, made.data.d).sample(2, seed=seed)
 
 
+def without_gpu(plan: Plan) -> str:
+    """Why this machine cannot make the runs that ask for CUDA; "" where none does, or it can."""
+    if all(run.config.backend != "cuda" for run in plan.runs.values()):
+        return ""
+    try:
+        backends.check("cuda", "float64")
+    except ValueError as error:
+        return f"{str(error).partition(' Or use ')[0]} The workers of this sweep must run where there is one; or change backend."
+    return ""
+
+
 def setting(config: Experiment, name: str) -> Any:
     """The value of a dotted name."""
     value: Any = settings.to_dict(config)
@@ -136,18 +167,20 @@ def setting(config: Experiment, name: str) -> Any:
 
 
 def _base(given: Any) -> dict[str, Any]:
-    """The base settings as a dictionary; a data set of another name starts without the options of the default one."""
+    """The base settings as a dictionary. Options of the data that it does not give are None: `_built` knows the data's name."""
     if not isinstance(given, Mapping):
         raise BadSettings(f"base must be a table of settings; got {given!r}.")
     values = settings.to_dict(Experiment())
+    values["data"].pop("options")
     for key, value in given.items():
         both = isinstance(value, Mapping) and isinstance(values.get(key), dict)
-        other = key == "data" and both and value.get("name", values["data"]["name"]) != values["data"]["name"]
-        values[key] = {**values[key], **({"options": {}} if other else {}), **value} if both else value
+        values[key] = {**values[key], **value} if both else value
+    own = isinstance(values["data"], Mapping) and "options" in values["data"]
     try:
-        return settings.to_dict(settings.from_dict(Experiment, values))
+        base = settings.to_dict(settings.from_dict(Experiment, values))
     except BadSettings as error:
         raise BadSettings(f"base: {error}") from None
+    return base if own else {**base, "data": {**base["data"], "options": None}}
 
 
 def _flat(table: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -167,8 +200,11 @@ def _groups(zipped: Any) -> list[Any]:
     return zipped
 
 
-def _axis(items: list[tuple[str, Any]], base: dict[str, Any]) -> Axis:
-    """One axis of one name, or of several that step together. Points that are equal as settings (1 and 1.0) are one."""
+def _axis(items: list[tuple[str, Any]], base: dict[str, Any], notes: list[str]) -> Axis:
+    """One axis of one name, or of several that step together. Points that are equal as settings (1 and 1.0) are one.
+
+    notes: gets what was changed.
+    """
     if not items:
         raise BadSettings("zipped: an empty group; name at least two settings with lists of equal length.")
     columns = [values(name, given, base) for name, given in items]
@@ -182,6 +218,12 @@ def _axis(items: list[tuple[str, Any]], base: dict[str, Any]) -> Axis:
         # an axis alone may be at odds with the base (an odd m, symmetric switched off by another axis): the product decides
         point = tuple(_converted(name, value, base) for name, value in zip(names, row, strict=True))
         points.setdefault(json.dumps([_canonical(value) for value in point]), point)
+    if dropped := len(columns[0]) - len(points):
+        notes.append(f"{'+'.join(names)}: {dropped} of {len(columns[0])} values are repeated; each is made once")
+    for (name, given), column in zip(items, columns, strict=True):
+        plain = values(name, given, {**base, "law": {**base["law"], "symmetric": False}})
+        if changed := [f"{a} became {b}" for a, b in zip(plain, column, strict=True) if a != b]:
+            notes.append(f"{name}: {', '.join(changed)}: even, for a symmetric start pairs neurons")
     return Axis(names, tuple(points.values()))
 
 
@@ -198,6 +240,9 @@ def _converted(name: str, value: Any, base: dict[str, Any]) -> Any:
 def _built(base: dict[str, Any], at: Mapping[str, Any]) -> Experiment:
     """The settings at one point of the axes."""
     values = copy.deepcopy(base)
+    if isinstance(values["data"], dict) and values["data"].get("options", {}) is None:
+        name = at.get("data.name", values["data"]["name"])
+        values["data"]["options"] = dict(DEFAULT_DATA["options"]) if name == DEFAULT_DATA["name"] else {}
     for name, value in at.items():
         *path, last = name.split(".")
         table = values
@@ -207,6 +252,8 @@ def _built(base: dict[str, Any], at: Mapping[str, Any]) -> Experiment:
                 raise BadSettings(f"axes: no setting {name!r}: {part!r} is a value, not a table.")
         table[last] = value
     data = values.get("data")
+    if isinstance(data, dict) and data.get("name", DEFAULT_DATA["name"]) != DEFAULT_DATA["name"]:
+        data.setdefault("options", {})
     if (
         isinstance(data, dict)
         and isinstance(data.get("name"), str)
@@ -219,6 +266,10 @@ def _built(base: dict[str, Any], at: Mapping[str, Any]) -> Experiment:
     except BadSettings as error:
         where = ", ".join(f"{name} = {value!r}" for name, value in at.items())
         raise BadSettings(f"{error} (axes: {where})") from None
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _canonical(value: Any) -> Any:

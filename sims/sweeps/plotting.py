@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield.diagnostics import registry
 from meanfield.nearest import hint
 
 from ..config import BadSettings
 from ..fits import ExponentFit, Refused, fit_or_refuse
+from .folders import DEFECT
 from .indexing import CIRCUMSTANCES, TEXTS
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 REPEATS = "seed"  # the axis over which lines are means, with standard errors
 COLUMNS = 3  # panels side by side
+LETTERS = 13.6  # of the heading's smaller text on one inch
+LINE = 12.2  # points, of a verdict and of the heading's smaller text
 NAMES = {"m": "neurons m", "gamma": "exponent γ", "alpha": "scale α", "gamma_prime": "exponent γ′", "t_end": "flow time t"}
 SIGNS = {"gamma": "γ", "alpha": "α", "gamma_prime": "γ′"}
 QUANTITIES = {
@@ -44,18 +49,43 @@ def figure(
     for name in quantities:
         if name not in data or name in TEXTS:
             known = sorted(name for name in data if name not in (*TEXTS, *CIRCUMSTANCES))
-            raise BadSettings(f"no quantity {name!r} in this sweep.{hint(name, known)} Known: {', '.join(known)}.")
+            raise BadSettings(f"no quantity {name!r} in this sweep.{_advice(name, known)} Known: {', '.join(known)}.")
     from .. import figures
 
     rows = -(-len(quantities) // COLUMNS)
     with figures.house():
         page, axes = figures.sheet(1, rows, min(COLUMNS, len(quantities)))
-        for number, name in enumerate(quantities):
-            _panel(axes[0].flat[number], data, name, x, by, log)
+        texts = [_panel(axes[0].flat[number], data, name, x, by, log) for number, name in enumerate(quantities)]
         for spare in axes[0].flat[len(quantities) :]:
             spare.remove()
-        figures.heading(page, axes[0, 0, 0], _about(data, where or {}))
+        title, about = _about(data, x, by, where or {})
+        about = textwrap.fill(about, int(LETTERS * (page.get_figwidth() - 0.2)))
+        most = [max(text.count("\n") for text in texts[row * COLUMNS : (row + 1) * COLUMNS]) - 1 for row in range(rows)]
+        _make_room(page, axes[0], [LINE * max(0, lines) for lines in most], LINE * about.count("\n"))
+        above = page.get_figheight() - 0.06  # inches; the heading stands at the top, however many lines there are
+        left, size = 0.14 / page.get_figwidth(), page.get_figheight()
+        page.text(left, above / size, title, fontsize=14, fontweight="bold", va="top")
+        page.text(left, (above - 0.26) / size, about, fontsize=10, color="0.25", va="top")
     return page
+
+
+def _make_room(page: Figure, axes: Any, rows: Sequence[float], top: float) -> None:
+    """Make the page higher by `top` points above all panels, and by rows[r] above the panels of row r."""
+    (width, height), more = page.get_size_inches(), (top + sum(rows)) / 72
+    page.set_size_inches(width, height + more)
+    for row, column in np.ndindex(axes.shape):
+        x, y, wide, high = axes[row, column].get_position(original=True).bounds
+        y = (y * height + more - (top + sum(rows[: row + 1])) / 72) / (height + more)
+        axes[row, column].set_position((x, y, wide, high * height / (height + more)))
+
+
+def _advice(name: str, known: Sequence[str]) -> str:
+    """The nearest name; for a diagnostic that is not collected yet, how it is."""
+    if near := [other for other in known if other.removesuffix("_lower").removesuffix("_upper") == name]:
+        return f" It is an interval: {' and '.join(near)}."
+    if name in registry.names():
+        return f" It is a diagnostic: scripts/sweep collect FOLDER --diagnose {name}"
+    return hint(name, known)
 
 
 def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: str | None) -> Any:
@@ -85,7 +115,8 @@ def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: 
     return data
 
 
-def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | None) -> None:
+def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | None) -> str:
+    """Draw one quantity; returns the verdict as it stands there."""
     from .. import figures
 
     curves: list[Curve] = []
@@ -105,11 +136,40 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
             slopes.append(fit_or_refuse(curves[-1].x, curves[-1].values) if scale == "xy" else None)
     if not curves:
         raise BadSettings(f"no run of this selection has a {name} for every seed; collect again when more are finished.")
-    title = QUANTITIES.get(name, name.replace("_", " "))
+    units = data[name].attrs.get("units", "1")
+    title = QUANTITIES.get(name, name.replace("_", " ")) + f" [{units}]" * (units not in ("1", "R", name))
     figures.lines(ax, curves, NAMES.get(x, x), "", log=scale, markers=True)  # the title says what it is
     if by:
         _legend(ax, len(curves))
-    figures.panel(ax, title, _verdict(curves, slopes, x))
+    if "y" in scale:
+        _ticks(ax)
+    return figures.panel(ax, title, " ".join(filter(None, (_verdict(curves, slopes, x), _mark(data))))).get_text()
+
+
+def _ticks(ax: Any) -> None:
+    """A logarithmic axis of less than a decade needs other labels than powers of ten: at least three."""
+    from ..figures import matplotlib
+
+    low, high = ax.get_ylim()
+    for subs in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(range(1, 10))):
+        ticks = [value for value in matplotlib.ticker.LogLocator(subs=subs).tick_values(low, high) if low <= value <= high]
+        if len(ticks) >= 3:
+            break
+    else:
+        ticks = [value for value in matplotlib.ticker.MaxNLocator(4).tick_values(low, high) if low <= value <= high]
+    ax.yaxis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
+    ax.yaxis.set_minor_locator(matplotlib.ticker.NullLocator() if high / low < 10 else ax.yaxis.get_minor_locator())
+
+
+def _mark(data: Any) -> str:
+    """What is to be said of finished runs that have not followed the flow."""
+    if "energy_defect" not in data:
+        return ""
+    finished = data["status"].values == "finished"
+    found = data["energy_defect"].values[finished & (data["energy_defect"].values > DEFECT)]
+    if not found.size:
+        return ""
+    return f"Steps too long in {found.size} of {int(finished.sum())} runs: energy_defect > {DEFECT:g}, up to {found.max():.3g}."
 
 
 def _legend(ax: Any, lines: int) -> None:
@@ -134,13 +194,16 @@ def _verdict(curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | Non
     return f"Between {low:.3g} and {high:.3g}."
 
 
-def _about(data: Any, where: Mapping[str, Any]) -> str:
+def _about(data: Any, x: str, by: str | None, where: Mapping[str, Any]) -> tuple[str, str]:
+    """(heading, what all panels share)."""
     seeds = f"means over {data.sizes[REPEATS]} seeds, ± standard errors" if data.sizes.get(REPEATS, 1) > 1 else "one seed"
-    fixed = "".join(f", {SIGNS.get(name, name)} = {value}" for name, value in where.items())
+    if REPEATS in (x, by):
+        seeds = "each point one run"
+    fixed = "".join(f", {SIGNS.get(name, name)}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value}" for name, value in where.items())
     base, done = json.loads(data.attrs["base"]), int((data["status"].values == "finished").sum())
     about = {"data.name": base["data"]["name"], "activation": base["activation"]}
     same = "".join(f"{value}, " for name, value in about.items() if name not in data.coords)
-    return f"Sweep: {done} of {data['status'].size} runs finished\n{same}{seeds}{fixed}"
+    return f"Sweep: {done} of {data['status'].size} runs finished", f"{same}{seeds}{fixed}"
 
 
 def _text(value: Any) -> str:

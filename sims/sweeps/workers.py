@@ -123,7 +123,7 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
     if lease.deaths >= DEATHS:
         raise RuntimeError(f"{lease.deaths} workers in a row died of this run without getting any further (memory?).")
     reached = adopt(sweep, digest, place)
-    _say("claimed", digest, f"from checkpoint {reached}" * (reached > 0), f"after {lease.deaths} deaths" * (lease.deaths > 0))
+    _say("claimed", digest, f"from checkpoint {reached}" * (reached > 0), _after(lease.deaths))
     status = "finished"
     try:
         perform(sweep.plan.runs[digest].config, place.run, checkpoint_seconds=terms.checkpoint_seconds, guard=guard)
@@ -134,12 +134,18 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
     if publish(sweep, digest, place):
         _say("published", digest, status)
         note = {"status": status, "seconds": time.monotonic() - begun, "host": socket.gethostname(), "pid": os.getpid()}
+        with mf.Trajectory(sweep.run(digest)) as run:
+            note["energy_defect"] = run.summary.get("energy_defect")
         write_json(sweep.runs / f"{digest}.json", note)
     else:
         _say("superseded", digest)
     (sweep.failed / f"{digest}.json").unlink(missing_ok=True)
     for folder in sweep.work.glob(f"{digest}.*"):
         clear(folder)
+
+
+def _after(deaths: int) -> str:
+    return f"after {deaths} death{'s' * (deaths != 1)}" if deaths else ""
 
 
 def _fail(sweep: SweepFolder, digest: str, error: Exception) -> None:
