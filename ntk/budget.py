@@ -13,11 +13,12 @@ from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk, check_inputs
 from meanfield.trajectory import Trajectory
 
-from .frames import Interval, intervals
+from .frames import Interval, denser, intervals
 from .matrices import as_matrix
 from .sightings import Seen, look, rounding
 
 SAFETY = 2.0  # on what is predicted of quadrature and time steps
+HINT, REFUSE = 0.1, 0.5  # shares this uncertain come with advice; more uncertain ones are not told
 CAUTION = 10.0  # where two rules differ by a tenth of the change itself, neither is near the truth: twice as much again
 
 
@@ -69,17 +70,25 @@ class Budget:
 
     @property
     def verdict(self) -> str:
-        """One sentence with numbers, about the last frame."""
+        """One sentence with numbers, about the last frame. share_error above 0.1: with advice; above 0.5: no shares, why not."""
         span = f"t = {self.times[0]:g} … {self.times[-1]:g}"
         if not np.isfinite(self.share[-1]):
             return f"f has not changed on these inputs ({span}): there is nothing to account for."
+        change, error = f"RMS change {_rms(self.observed)[-1]:.3g}, {span}", self.share_error[-1]
+        remedy = denser(self.times)
+        if not error <= REFUSE:
+            by = f"{100 * error:.2g} %" if error <= 1 else "more than the change itself"
+            return (
+                f"The {len(self.times)} frames do not resolve where the change of f came from: shares would be uncertain by {by} "
+                f"({change}). To tell them, {remedy}."
+            )
         shares = {name: self.share_of(parts.evolution)[-1] for name, parts in self.blocks.items()}
         blocks = ", ".join(f"{name} {_percent(value)}" for name, value in shares.items())
         decay = "" if self.decay is None else f", the ridge's decay {_percent(self.share_of(self.decay)[-1])}"
         return (
             f"The kernel of the start makes {_percent(self.share[-1])} of the change of f, the kernel's evolution "
-            f"{_percent(self.share_of(self.evolution)[-1])} ({blocks}){decay}; ± {100 * self.share_error[-1]:.2g} % "
-            f"(RMS change {_rms(self.observed)[-1]:.3g}, {span})."
+            f"{_percent(self.share_of(self.evolution)[-1])} ({blocks}){decay}; ± {100 * error:.2g} % ({change})."
+            + (f" To tell them better, {remedy}." if error > HINT else "")
         )
 
     def __str__(self) -> str:

@@ -48,6 +48,13 @@ def intervals(
     return found
 
 
+def denser(times: np.ndarray) -> str:
+    """What to record where the frames at `times` do not resolve a run: as many log-spaced ones, or twice as many of those."""
+    evenly = times[1] - times[0] > 0.5 * (times[-1] - times[0]) / (len(times) - 1)
+    count = max(50, len(times) if evenly else 2 * len(times))
+    return f"record mf.log_spaced({count}) frames, with a smaller dt if these are every step already"
+
+
 def hermite(u: np.ndarray, h: float, f0: np.ndarray, f1: np.ndarray, d0: np.ndarray, d1: np.ndarray) -> np.ndarray:
     """The cubic with values f0, f1 and derivatives d0, d1 at the ends of an interval of length h, at 0 <= u <= 1."""
     v = 1.0 - u

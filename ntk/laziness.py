@@ -17,9 +17,14 @@ from meanfield.trajectory import Trajectory
 from .curvature import hessian_norm
 from .dynamics import KernelFlow
 from .empirical import drift, empirical
+from .frames import denser
 from .matrices import Modes, as_matrix
+from .sightings import look, rounding
 
 LAZY, RICH = 0.1, 0.5  # below the first in gap and drift a run is called lazy, above the second in one of them rich
+RESOLVED = 0.5  # what the frames miss over the integral that they show: above it they are too few for a bound
+CONSTANT = 1e-12  # a drift that is rounding: the kernel of a network that is linear in what it trains
+SAFETY = 2.0  # on what the run's own steps and rounding do to the gap, which is not the frames' fault
 
 
 class RelativeScale(NamedTuple):
@@ -68,9 +73,11 @@ def scale(residual: float, jacobian: float, hessian: float) -> float:
 class Laziness:
     """What ntk.laziness found. One value for each of `times`; f is on the n training inputs, |·| its root mean square.
 
-    gap |f_t - f_t^lin| as measured; bound >= gap, computed, and resolution, its part for what happens between frames;
-    start |f_0 - y|, the yardstick of both; drift ‖H_t - H_0‖/‖H_0‖ (Frobenius); kappa at the start, None where it has none
-    (the note says why). verdict: one sentence with numbers.
+    gap |f_t - f_t^lin| as measured; bound, the integral of ntk.laziness by quadrature on the frames, plus resolution, what the
+    quadrature misses, as measured: bound >= gap at every frame, by construction. resolved: the frames miss at most half of
+    the integral (what the run's own steps and rounding explain is not counted); otherwise bound says nothing about the time
+    between frames, and certifies nothing. start |f_0 - y|, the yardstick of both; drift ‖H_t - H_0‖/‖H_0‖ (Frobenius); kappa
+    at the start, None where it has none (the note says why). verdict: one sentence with numbers.
     """
 
     times: np.ndarray
@@ -78,9 +85,15 @@ class Laziness:
     bound: np.ndarray
     resolution: np.ndarray
     drift: np.ndarray
+    resolved: bool
     start: float
     kappa: RelativeScale | None
     note: str
+
+    @property
+    def certified(self) -> bool:
+        """lazy, resolved, and bound/start below 0.1 at all times."""
+        return self.regime == "lazy" and self.resolved and bool(self.bound.max() < LAZY * self.start)
 
     @property
     def regime(self) -> str:
@@ -91,15 +104,31 @@ class Laziness:
     @property
     def verdict(self) -> str:
         gap, bound = (float(values.max()) / self.start for values in (self.gap, self.bound))
-        found = f"sup |f - f_lin| is {gap:.2g} of |f_0 - y| (bound {bound:.2g}), kernel drift {self.drift.max():.2g}"
+        known = f"(bound {bound:.2g})" if self.resolved else f"at its {len(self.times)} frames"
+        head = f"{self.regime.capitalize()}{', certified by the bound' if self.certified else ''}"
         kappa = f", kappa = {self.kappa.kappa:.2g}" if self.kappa else ""
-        certain = ", certified by the bound" if bound < LAZY and self.regime == "lazy" else ""
-        said = {
-            "lazy": f"Lazy{certain}: training is that of the linearised network",
-            "intermediate": "Intermediate: the linearised network describes the training roughly",
-            "rich": "Rich: features move, and the linearised network does not describe the training",
-        }[self.regime]
-        return f"{said} ({found}{kappa}, t = {self.times[0]:g} … {self.times[-1]:g})."
+        found = (
+            f"{head}: sup |f - f_lin| is {gap:.2g} of |f_0 - y| {known}, kernel drift {self.drift.max():.2g}; {self._reason}"
+            f" (t = {self.times[0]:g} … {self.times[-1]:g}{kappa})."
+        )
+        if self.resolved:
+            return found
+        return f"{found} No bound: the frames are too few for one; {denser(self.times)}."
+
+    @property
+    def _reason(self) -> str:
+        """Which of gap and drift made the regime, and what the gap says of the linearised network."""
+        gap, drift = float(self.gap.max()) / self.start, float(self.drift.max())
+        where = "" if self.resolved else " at these frames"
+        describes = "describes f closely" if gap < LAZY else "describes f roughly" if gap <= RICH else "does not describe f"
+        says = f"the linearised network {describes}{where}"
+        if self.regime == "lazy":
+            return f"both are below {LAZY:g}: {says}"
+        rich = self.regime == "rich"
+        level, limit = ("above", RICH) if rich else ("not below", LAZY)
+        over = [name for name, value in (("gap", gap), ("drift", drift)) if (value > limit if rich else value >= limit)]
+        made = f"both, {level} {limit:g}, make" if len(over) == 2 else f"the {over[0]} alone, {level} {limit:g}, makes"
+        return f"{made} it {self.regime}: {'features move, and ' if drift > RICH else ''}{says}"
 
     def __str__(self) -> str:
         return self.verdict + (f" {self.note}" if self.note else "")
@@ -115,9 +144,16 @@ def laziness(run: Any) -> Laziness:
 
     Grönwall's inequality mode by mode: no constant but those of the run, and modes that H_0 damps forget early changes of the
     kernel. H_τ and u_τ are those of the stored frames; between them the integrand is linear, the exponential exact. What
-    that can miss, `resolution`, is the difference to the same from every second frame, and is part of the bound: record
-    evenly spaced frames for long runs, log_spaced ones to resolve the start. f_lin is exact (KernelFlow with H_0), so the
-    gap holds the run's own time-stepping error too.
+    that misses is measured. Without the |·| the formula is an equality for Δ_t itself, and Δ_t is known at the frames
+    (f_lin is exact: KernelFlow with H_0), so that ‖Δ_t - its quadrature‖ is the quadrature's error and the run's own
+    time-stepping error. `resolution` is the largest of it up to t, plus the largest difference of the integral to the same
+    from every second frame; it is part of the bound, which therefore is at least the gap. Where the frames' part of it (the
+    rest is twice what a step and two halves of it at each frame, and rounding, explain) exceeds half of the integral, the
+    frames are too few and nothing is certified: most of the change comes early, so record mf.log_spaced frames.
+
+    The regime is a convention. lazy: sup |f - f_lin|/|f_0 - y| < 0.1 and sup ‖H_t - H_0‖/‖H_0‖ < 0.1 over the frames; rich:
+    one of them > 0.5, the other may be small; intermediate: all else. The verdict says which. certified: lazy, and the bound is
+    resolved and below 0.1 too; it is about f on the training inputs, and a numerical bound, not an interval-arithmetic proof.
 
     Gradient flows of the squared loss without ridge, three frames at least; others raise ValueError.
     O(frames m n² K²) for the kernels and O((nK)³) for the modes.
@@ -131,24 +167,34 @@ def laziness(run: Any) -> Laziness:
     first = run[0]
     H0 = empirical(network, first, risk.x)
     modes, c, n = Modes(H0, name="H_0"), risk.factor, risk.n
+    seen = look(run, flow, risk.x)
     f0 = flow.predict(first)
     if not np.any(f0 - risk.y):
         raise ValueError(f"{run.path} starts with f_0 = y: nothing is trained, and nothing is lazy or rich.")
     times = run.times - run.times[0]
     linear = KernelFlow(H0, risk.y, f0=f0, reduction=risk.reduction).at(times).train
-    forcing, gap, drifts = [], [], []
+    forcing, apart, drifts = [], [], []
     for state, f_linear in zip(run, linear, strict=True):
         H = empirical(network, state, risk.x)
         f = flow.predict(state)
         change = as_matrix(H) - as_matrix(H0)
-        residual = (f - risk.y).reshape(len(change), -1) if H.ndim == 4 else f - risk.y
-        forcing.append(np.linalg.norm(modes.vectors.T @ (change @ residual), axis=1))
-        gap.append(float(np.linalg.norm(f - f_linear)))
+        unfolded = (len(change), -1)  # (n K, 1) for a kernel over outputs, (n, K) for one kernel of all of them
+        forcing.append(modes.vectors.T @ (change @ (f - risk.y).reshape(unfolded)))
+        apart.append(modes.vectors.T @ (f - f_linear).reshape(unfolded))
         drifts.append(drift(H0, H))
-    fine = _duhamel(times, np.array(forcing), c, modes.values)
-    every_second = np.unique([*range(0, len(times), 2), len(times) - 1])
-    coarse = _duhamel(times[every_second], np.array(forcing)[every_second], c, modes.values)
-    resolution = np.maximum.accumulate(np.abs(fine - np.interp(times, times[every_second], coarse)))
+    signed, delta = np.array(forcing), np.array(apart)
+    size = np.linalg.norm(signed, axis=2)
+    gap = np.linalg.norm(delta, axis=(1, 2))
+    missed = np.linalg.norm(delta + _duhamel(times, signed, c, modes.values), axis=(1, 2))
+    integral = np.linalg.norm(_duhamel(times, size, c, modes.values), axis=1)
+    second = np.unique([*range(0, len(times), 2), len(times) - 1])
+    coarse = np.linalg.norm(_duhamel(times[second], size[second], c, modes.values), axis=1)
+    coarser = np.abs(integral - np.interp(times, times[second], coarse))
+    resolution = np.maximum.accumulate(missed) + np.maximum.accumulate(coarser)
+    steps = np.diff(run.steps) * np.minimum(seen.missed[:-1], seen.missed[1:])  # the smaller one: it must not hide sparse frames
+    explained = SAFETY * np.sqrt(signed[0].size) * (np.concatenate([[0.0], np.cumsum(steps)]) + rounding(run, flow, risk.x))
+    unseen = np.maximum.accumulate(np.maximum(missed - explained, 0.0)) + np.maximum.accumulate(coarser)
+    resolved = max(drifts) < CONSTANT or bool(unseen[-1] <= RESOLVED * integral.max())
     kappa, note = None, ""
     try:
         kappa = relative_scale(network, first, risk.x, risk.y)
@@ -156,7 +202,7 @@ def laziness(run: Any) -> Laziness:
         note = f"No kappa: {error}"
     root = np.sqrt(n)
     return Laziness(
-        run.times, np.array(gap) / root, (fine + resolution) / root, resolution / root, np.array(drifts),
+        run.times, gap / root, (integral + resolution) / root, resolution / root, np.array(drifts), resolved,
         float(np.linalg.norm(f0 - risk.y)) / float(root), kappa, note,
     )  # fmt: skip
 
@@ -175,7 +221,7 @@ def _flow(run: Trajectory) -> GradientFlow:
     elif config["flow"]["temperature"] or config["flow"]["reaction"]:
         wrong = "is noisy or changes its masses"
     elif len(run) < 3:
-        wrong = f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, mf.evenly(50))"
+        wrong = f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, mf.log_spaced(50))"
     elif not np.isfinite(run[-1].theta).all():
         wrong = "ends in NaN"
     if wrong:
@@ -185,15 +231,14 @@ def _flow(run: Trajectory) -> GradientFlow:
 
 
 def _duhamel(times: np.ndarray, g: np.ndarray, c: float, rates: np.ndarray) -> np.ndarray:
-    """(Σ_j b_j(t)²)^½ at each time, b_j(t) = c ∫_0^t e^{-cλ_j (t-τ)} g_j(τ) dτ, g (times, N) linear between the times."""
-    b = np.zeros(g.shape[1])
-    found = [0.0]
-    for step, before, after in zip(np.diff(times), g[:-1], g[1:], strict=True):
-        E = c * rates * step
+    """b_j(t) = c ∫_0^t e^{-cλ_j (t-τ)} g_j(τ) dτ at each time, g (times, N, …) linear between the times; of g's shape."""
+    b = np.zeros_like(g)
+    trailing = (-1,) + (1,) * (g.ndim - 2)
+    for i, step in enumerate(np.diff(times)):
+        E = (c * rates * step).reshape(trailing)
         phi1, phi2 = _phi(E)
-        b = np.exp(-E) * b + c * step * ((phi1 - phi2) * before + phi2 * after)
-        found.append(float(np.linalg.norm(b)))
-    return np.array(found)
+        b[i + 1] = np.exp(-E) * b[i] + c * step * ((phi1 - phi2) * g[i] + phi2 * g[i + 1])
+    return b
 
 
 def _phi(E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

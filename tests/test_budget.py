@@ -1,5 +1,7 @@
 """ntk.budget: the parts against a slow twin, their sum against the observed change, and the error it reports against both."""
 
+from dataclasses import replace
+
 import naive
 import numpy as np
 import pytest
@@ -136,9 +138,44 @@ def test_the_ridge_alone_shrinks_f_by_its_own_part(h5_path):
 
 
 def test_the_verdict_has_the_numbers(h5_path):
-    found = ntk.budget(trained(h5_path))
+    found = ntk.budget(trained(h5_path, dt=0.02))
     text = str(found)
+    assert found.share_error[-1] < 0.1 and "record mf." not in text
     assert f"{100 * found.share[-1]:.1f} %" in text and "(a " in text and "t = 0 … 5" in text and "RMS change" in text
+
+
+@pytest.mark.parametrize(("schedule", "advice"), [(mf.evenly(4), 50), (mf.evenly(100), 100), (mf.log_spaced(100), None)], ids=str)
+def test_shares_that_the_frames_do_not_resolve_are_not_told(h5_path, schedule, advice):
+    """The README's first example, γ = 1 to t = 200: 46 ± 93 % from evenly(100), 47.2 ± 1.9 % from log_spaced(100)."""
+    x = np.linspace(-1, 1, 64)[:, None]
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", scaling=mf.MEAN_FIELD), x, np.abs(x[:, 0])))
+    start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(1000, seed=0)
+    mf.simulate(flow, start, mf.RK4, dt="auto", t_end=200, observers=[mf.Recorder(h5_path, schedule)], progress=False)
+    text = str(ntk.budget(h5_path))
+    if advice is None:
+        assert text.startswith("The kernel of the start makes 47.") and "record mf." not in text
+        return
+    assert text.startswith(f"The {schedule.count} frames do not resolve where the change of f came from: ")
+    assert f"To tell them, record mf.log_spaced({advice}) frames" in text and "kernel of the start" not in text
+    assert ("more than the change itself" in text) == (schedule.count == 4) and "e+" not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "hint"), [(0.09, True, False), (0.11, True, True), (0.49, True, True), (0.51, False, True)]
+)
+def test_advice_starts_at_ten_per_cent_and_shares_end_at_fifty(h5_path, error, told, hint):
+    found = ntk.budget(trained(h5_path, dt=0.02))
+    size = np.sqrt(np.square(found.observed[-1]).mean())
+    found = replace(found, error=np.full_like(found.error, error * size))
+    text = str(found)
+    assert ("The kernel of the start makes" in text) == told and (f"± {100 * error:.2g} %" in text) == told
+    assert ("record mf.log_spaced(" in text) == hint and ("To tell them better" in text) == (hint and told)
+
+
+def test_the_frames_to_record_are_as_many_log_spaced_ones_or_twice_as_many_of_those():
+    assert "mf.log_spaced(50) frames, with a smaller dt if these are every step" in frames.denser(np.linspace(0, 1, 8))
+    assert "mf.log_spaced(400)" in frames.denser(np.linspace(0, 1, 400))
+    assert "mf.log_spaced(200)" in frames.denser(np.array([0.0, *np.geomspace(1e-3, 1, 99)]))
 
 
 def test_a_run_that_changes_nothing_has_no_share(h5_path):
