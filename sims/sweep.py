@@ -14,8 +14,8 @@ from typing import Any
 from . import config as settings
 from . import experiment
 from .config import BadSettings
-from .sweeps import crew, folders, leases, plans, workers
-from .sweeps.folders import DEFECT, STATES, SweepFolder, badly_integrated
+from .sweeps import crew, folders, leases, plans, reporting, workers
+from .sweeps.folders import SweepFolder
 from .sweeps.workers import Terms
 
 ABOUT = """\
@@ -59,7 +59,6 @@ exit codes: 0 done, 2 wrong usage or settings, or runs that failed, 4 bad data, 
 """
 
 
-WORST = 5  # badly integrated runs that `status` names
 UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
@@ -115,35 +114,12 @@ def work(options: argparse.Namespace) -> None:
     else:
         print(f"nothing to do: {'all ' * (there > 1)}{there} run{'s are' if there != 1 else ' is'} there")
         workers.tidy(sweep, options.lease_seconds)
-    print(f"{_counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
+    print(f"{reporting.counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
 
 
 def status(options: argparse.Namespace) -> None:
     """Print one table."""
-    sweep = SweepFolder(options.folder)
-    states = sweep.states()
-    total = len(states)
-    print(f"{sweep.path}: {sweep.plan.describe()}\n")
-    for name in STATES:
-        count = sum(state == name for state, _ in states.values())
-        print(f"{name:>11} {count:7d} {count / total:7.1%}")
-    defects = {digest: sweep.energy_defect(digest) for digest, (state, _) in states.items() if state == "finished"}
-    worst = sorted((name for name in defects if defects[name] > DEFECT), key=defects.__getitem__, reverse=True)[:WORST]
-    for digest, (state, holder) in states.items():
-        said = ""
-        if holder and state == "running":
-            said = f"{holder.host} pid {holder.pid}, heartbeat {holder.age:.0f} s ago"
-        elif holder and state == "interrupted":
-            said = f"{holder.host} pid {holder.pid} is gone, no heartbeat for {holder.age:.0f} s; the next worker goes on with it"
-        elif state == "failed":
-            said = str(sweep.failure(digest).get("message"))
-        elif digest in worst:
-            said = f"energy_defect {defects[digest]:.3g}"
-        if said:
-            print(f"{state:<11} {digest} {_point(sweep, digest)}: {said}")
-    if mark := _mark(list(defects.values())):
-        print(mark)
-    print(_remaining(sweep, states))
+    print(reporting.status(SweepFolder(options.folder)))
 
 
 def collect(options: argparse.Namespace) -> None:
@@ -154,7 +130,7 @@ def collect(options: argparse.Namespace) -> None:
     rows = indexing.collect(sweep, progress=True, diagnose=options.diagnose)
     there = sum(row["content_hash"] != "" for row in rows)
     print(f"{there} of {len(rows)} runs in {sweep.path / 'index.csv'} and index.h5")
-    if mark := _mark([row.get("energy_defect", math.nan) for row in rows if row["status"] == "finished"]):
+    if mark := reporting.mark([row.get("energy_defect", math.nan) for row in rows if row["status"] == "finished"]):
         print(mark)
     print(f"in Python: sims.open_sweep({str(sweep.path)!r})")
 
@@ -267,47 +243,6 @@ class Settings(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> None:
         print(experiment.Experiment.__doc__)
         parser.exit()
-
-
-def _mark(defects: Sequence[float]) -> str:
-    """What is to be said of finished runs with these values of energy_defect."""
-    above = [value for value in defects if value > DEFECT]
-    return badly_integrated(len(above), max(above, default=0.0))
-
-
-def _counts(sweep: SweepFolder) -> str:
-    states = [state for state, _ in sweep.states().values()]
-    return ", ".join(f"{states.count(name)} {name}" for name in STATES if name in states)
-
-
-def _point(sweep: SweepFolder, digest: str) -> str:
-    """For example "gamma 0.5, m 64"."""
-    index = sweep.plan.runs[digest].index
-    pairs = [
-        pair for axis, i in zip(sweep.plan.axes, index, strict=True) for pair in zip(axis.names, axis.points[i], strict=True)
-    ]
-    return ", ".join(f"{name} {value}" for name, value in pairs)
-
-
-def _remaining(sweep: SweepFolder, states: dict[str, Any]) -> str:
-    """What is left, from the mean time of the runs that are there and the workers that are at it."""
-    left = sum(state in ("running", "interrupted", "waiting") for state, _ in states.values())
-    seconds = [float(note["seconds"]) for digest in states if "seconds" in (note := sweep.note(digest))]
-    workers = sum(state == "running" for state, _ in states.values())
-    if not left:
-        return "nothing is left to do"
-    if not seconds:
-        return f"{left} left; nothing is finished yet to tell how long they take"
-    mean = sum(seconds) / len(seconds)
-    rate = f"{workers} at work" if workers else "one worker; nobody is at work"
-    return f"{left} left, {mean:.3g} s each so far: about {_duration(left * mean / max(1, workers))} with {rate}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 if __name__ == "__main__":

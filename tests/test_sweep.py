@@ -9,7 +9,7 @@ import pytest
 
 import sims
 from sims import config, experiment, sweep
-from sims.sweeps import crew, folders, workers
+from sims.sweeps import crew, folders, reporting, workers
 
 TOML = """
 [base]
@@ -173,6 +173,16 @@ def test_a_badly_integrated_run_is_said_to_be_one(file, tmp_path, capsys):
         assert run(command, path) == 0
         text = capsys.readouterr().out
         assert re.search(mark, text) and len(re.findall(r"energy_defect \d", text)) == (5 if command == "status" else 0)
+
+
+def test_what_is_said_of_badly_integrated_runs():
+    assert reporting.mark([]) == reporting.mark([0.0, 0.1, float("nan")]) == ""
+    assert reporting.mark([0.26]).startswith(
+        "1 finished run lost or gained energy that it did not dissipate (energy_defect > 0.1"
+    )
+    two = reporting.mark([0.26, 0.01, 1.0])
+    assert "2 finished runs lost or gained energy that they did not dissipate (energy_defect > 0.1, up to 1)" in two
+    assert 'use a smaller dt or integrator = "adaptive"' in two
 
 
 def test_diagnostics_become_columns(folder, capsys):

@@ -138,13 +138,3 @@ def test_an_energy_defect_comes_from_the_note_or_from_the_run(sweep, monkeypatch
     for value, expected in ((0.25, 0.25), (None, math.nan)):
         folders.write_json(sweep.runs / f"{first}.json", {"energy_defect": value})
         assert repr(sweep.energy_defect(first)) == repr(expected)
-
-
-def test_what_is_said_of_badly_integrated_runs():
-    assert folders.badly_integrated(0, 0.0) == ""
-    assert folders.badly_integrated(1, 0.26).startswith(
-        "1 finished run lost or gained energy that it did not dissipate (energy_defect > 0.1"
-    )
-    two = folders.badly_integrated(2, 0.26)
-    assert "2 finished runs lost or gained energy that they did not dissipate (energy_defect > 0.1, up to 0.26)" in two
-    assert 'use a smaller dt or integrator = "adaptive"' in two

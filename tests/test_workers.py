@@ -376,3 +376,7 @@ def test_a_sweep_whose_workers_are_killed_at_random_ends_as_an_undisturbed_one(t
     assert not any(sweep.work.iterdir()) and not sweep.failures()
     assert [name for name in os.listdir(sweep.leases) if not name.startswith(".aside-")] == [".clock"]
     assert np.isfinite([row["test_risk"] for row in index(sweep)]).all()
+
+
+def test_one_death_is_not_deaths():
+    assert [workers._after(count) for count in (0, 1, 2)] == ["", "after 1 death", "after 2 deaths"]

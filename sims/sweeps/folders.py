@@ -124,17 +124,6 @@ class SweepFolder:
         return found
 
 
-def badly_integrated(count: int, worst: float) -> str:
-    """What is said of finished runs whose energy_defect is above DEFECT; "" of none."""
-    if not count:
-        return ""
-    runs, they = ("runs", "they") if count != 1 else ("run", "it")
-    return (
-        f"{count} finished {runs} lost or gained energy that {they} did not dissipate (energy_defect > {DEFECT:g}, "
-        f'up to {worst:.3g}): steps too long; use a smaller dt or integrator = "adaptive"'
-    )
-
-
 def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
     """Write the manifest, at once and for ever: (folder, whether it is new). The same sweep again changes nothing.
 
