@@ -1,5 +1,6 @@
 """Every public figure on every kind of run: an Axes with title, verdict and labels, drawn from the file; PNG and PDF of each."""
 
+import pydoc
 import signal
 from dataclasses import dataclass
 
@@ -97,10 +98,14 @@ def words(ax):
     return [text.get_text() for text in ax.texts]
 
 
+def said(ax):
+    return " ".join(" ".join(words(ax)).split())
+
+
 def test_every_public_figure_is_in_the_gallery():
     """What is exported and no tool of the house style, nor an animation."""
     tools = {"fraction", "heading", "house", "lines", "movement", "panel", "particles", "plane", "power_laws", "projected"}
-    tools |= {"regime", "save", "sheet", "animate", "plt", "matplotlib"}
+    tools |= {"regime", "save", "sheet", "animate"}
     shown = {name.split(",")[0] for name in GALLERY}
     assert shown == {name for name in figures.__all__ if name.islower()} - tools
 
@@ -133,6 +138,39 @@ def test_figures_draw_on_the_axes_they_are_given(runs):
         assert getattr(figures, name)(runs["line"], ax=ax) is ax
     assert figures.kernel_change(runs["line"], axes=axes[1, 1:])[0] is axes[1, 1]
     assert figures.plt.get_fignums() == [sheet.number]
+
+
+def boxes(ax):
+    """Where the title and the verdict are, in pixels, once the figure is drawn."""
+    return [text.get_window_extent() for text in ax.texts if text.get_gid() in ("title", "verdict")]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_in_a_grid_of_subplots_no_words_overlap_or_leave_the_figure(runs, layout):
+    """Seven inches for two columns: what stands over one panel ends before the next begins, and below what is above it."""
+    sheet, axes = figures.plt.subplots(2, 2, figsize=(7, 7), layout=layout)
+    for ax, name in zip(axes.flat, ("paths", "function_evolution", "phase_portrait", "kernel_image"), strict=True):
+        getattr(figures, name)(runs["line"], ax=ax)
+    sheet.draw_without_rendering()
+    for row, column in np.ndindex(2, 2):
+        found = boxes(axes[row, column])
+        assert len(found) == 2 and found[1].y1 <= found[0].y0 and found[1].y0 >= axes[row, column].get_window_extent().y1
+        assert found[0].y1 <= (sheet.bbox.y1 if row == 0 else axes[0, column].xaxis.label.get_window_extent().y0)
+        edge = sheet.bbox.x1 if column else min(box.x0 for box in boxes(axes[row, 1]))
+        assert max(box.x1 for box in found) <= edge
+
+
+def test_a_panel_written_again_takes_the_place_of_the_first():
+    ax = figures.plt.figure().add_axes((0.2, 0.2, 0.5, 0.5))
+    for verdict in ("One.", "Two."):
+        figures.panel(ax, "Title", verdict)
+    assert words(ax) == ["Title", "Two."] and ax.get_position().y1 == pytest.approx(0.7)  # placed by hand: it stays there
+
+
+def test_help_lists_the_figures_and_not_matplotlib_s_classes():
+    text = pydoc.plain(pydoc.render_doc(figures))
+    assert text.count("\n") < 400 and "class Axes" not in text
+    assert all(f"    {name.split(',')[0]} " in figures.__doc__ for name in GALLERY)
 
 
 def test_neurons_are_seen_scaled_by_a_only_where_sigma_is_homogeneous(runs):
@@ -206,7 +244,7 @@ def test_kernel_images_show_the_kernel_in_the_order_they_state(runs):
 
 def test_a_kernel_may_be_given_as_an_array(runs):
     H = np.diag([1.0, 3.0, 2.0])
-    assert "the largest eigenvalue 3 is 50% of the trace" in " ".join(words(figures.kernel_image(H)))
+    assert "the largest eigenvalue 3 is 50% of the trace" in said(figures.kernel_image(H))
     with pytest.raises(ValueError, match="an array has no labels"):
         figures.kernel_image(H, sort="label")
     with pytest.raises(ValueError, match=r"finite array \(n, n\); got \(3, 2\)"):
@@ -221,7 +259,17 @@ def test_two_kernels_share_scale_and_order(runs):
         H = [ntk.empirical(run.network, run[k], run.data.x) for k in (0, -1)]
     for ax, matrix in zip((left, right), H, strict=True):
         np.testing.assert_allclose(ax.images[0].get_array(), matrix[np.ix_(order, order)], rtol=1e-12)
-    assert f"= {ntk.drift(*H):.3g}" in " ".join(words(right))
+    assert f"= {ntk.drift(*H):.3g}" in said(right)
+
+
+@pytest.mark.parametrize("kind", ["plane", "two outputs", "line"])
+def test_the_kernels_verdicts_are_the_diagnostics_of_that_name(runs, kind):
+    found = mf.diagnose(runs[kind], ["kernel_drift", "kernel_alignment"])
+    left, right = axes = figures.kernel_change(runs[kind])
+    assert isinstance(axes, tuple) and left.figure is right.figure
+    first, last = found["kernel_alignment"].values[[0, -1]]
+    assert f"; kernel alignment {first:.3f}." in said(left) and f"; kernel alignment {last:.3f}." in said(right)
+    assert f"‖H_t − H_0‖/‖H_0‖ = {found['kernel_drift'].values[-1]:.3g};" in said(right)
 
 
 def test_a_scale_leaves_out_single_entries_that_are_far_larger():

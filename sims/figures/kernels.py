@@ -12,6 +12,7 @@ from matplotlib.image import AxesImage
 
 import meanfield as mf
 import ntk
+from meanfield.diagnostics.kernels import alignment
 
 from .panels import panel
 from .sources import milestones, network_of, number, open_run, scaling_text, some_frames
@@ -45,10 +46,13 @@ def kernel_image(
         H = scalar_kernel(network_of(run, flow), run[k], x)
         order, title = order_of(H, x, labels, sort), f"Tangent kernel at {scaling_text(run)}, t = {run.times[k]:.3g}"
     ax = axes_or_new(ax)
-    colour_bar(draw_kernel(ax, H[np.ix_(order, order)], sort), [ax], H)
     values = np.linalg.eigvalsh(H)
     share = values[-1] / np.trace(H) if np.trace(H) > 0 else 0.0
-    panel(ax, title, f"{len(H)} samples; the largest eigenvalue {values[-1]:.3g} is {share:.0%} of the trace.", 62)
+    verdict = f"{len(H)} samples; the largest eigenvalue {values[-1]:.3g} is {share:.0%} of the trace."
+    image = draw_kernel(ax, H[np.ix_(order, order)], sort)
+    panel(ax, title, verdict, 62)  # so that the bar is as high as the axes are then, which it makes narrower
+    colour_bar(image, [ax], H)
+    panel(ax, title, verdict, 62)
     return ax
 
 
@@ -59,30 +63,33 @@ def kernel_change(
     sort: str | None = None,
     axes: Sequence[Axes] | None = None,
     flow: mf.GradientFlow | None = None,
-) -> np.ndarray:
-    """Two `kernel_image`s side by side, in one order (that of the first) and one scale: an array of two Axes.
+) -> tuple[Axes, Axes]:
+    """Two `kernel_image`s side by side; returns (left, right), two Axes of one figure: save(axes[0].figure, "name").
 
-    The verdict gives the drift ‖H_t - H_0‖/‖H_0‖ and the alignment with the labels, ⟨H, yyᵀ⟩/(‖H‖ ‖yyᵀ‖), before and after.
+    In one order (that of the first) and one scale. The verdicts give kernel drift and kernel alignment (centred, with the
+    labels), before and after, of these samples and of all outputs: what mf.diagnose calls kernel_drift and kernel_alignment.
+    axes: two Axes of one figure to draw on.
     """
     run = open_run(run)
     first, second = (number(run, frame) for frame in frames)
     network, (x, labels) = network_of(run, flow), samples_of(run)
-    before, after = (scalar_kernel(network, run[k], x) for k in (first, second))
+    whole = [ntk.empirical(network, run[k], x) for k in (first, second)]
+    before, after = map(mean_over_outputs, whole)
     sort = sort or usual_sort(x)
     order = order_of(before, x, labels, sort)
     if axes is None:
         axes = plt.figure(figsize=(8.6, 4.8), layout="compressed").subplots(1, 2)
     left, right = axes
     verdicts = (
-        f"{scaling_text(run)}; {len(x)} samples{_aligned(before, labels)}.",
-        f"Drift ‖H_t − H_0‖/‖H_0‖ = {ntk.drift(before, after):.3g}{_aligned(after, labels)}.",
+        f"{scaling_text(run)}; {len(x)} samples{_aligned(whole[0], labels)}.",
+        f"Kernel drift ‖H_t − H_0‖/‖H_0‖ = {ntk.drift(*whole):.3g}{_aligned(whole[1], labels)}.",
     )
     for ax, k, H, verdict in zip((left, right), (first, second), (before, after), verdicts, strict=True):
         image = draw_kernel(ax, H[np.ix_(order, order)], sort)
         panel(ax, f"Tangent kernel, t = {run.times[k]:.3g}", verdict, 46)
     right.set_ylabel("")
     colour_bar(image, [left, right], np.array([before, after]))
-    return np.array([left, right], dtype=object)
+    return left, right
 
 
 @house()
@@ -104,6 +111,7 @@ def kernel_ellipse(
         raise ValueError(f"kernel_ellipse draws 2 or more frames; got {frames}.")
     seen = some_frames(run)
     H, x = pair_kernels(run, pair, seen, flow)
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if ax is None else {"loc": "best"}
     ax = axes_or_new(ax)
     chosen = milestones(H, frames)
     for k, colour in zip(chosen, ages(len(chosen)), strict=True):
@@ -113,7 +121,7 @@ def kernel_ellipse(
     verdict = f"Half axes √λ from {long:.3g} and {short:.3g} to {long_end:.3g} and {short_end:.3g}; the kernel drifted by "
     verdict += f"{ntk.drift(H[0], H[-1]):.3g} on these two."
     panel(ax, f"Tangent kernel of two samples at {scaling_text(run)}", verdict, 70)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.legend(**beside)
     return ax
 
 
@@ -126,8 +134,12 @@ def samples_of(run: mf.Trajectory) -> tuple[np.ndarray, np.ndarray]:
 
 def scalar_kernel(network: mf.Network, state: mf.State, x: np.ndarray) -> np.ndarray:
     """H_t (n, n), for K outputs the mean (1/K) Σ_c H_cc: H itself where the limit is I_K ⊗ H."""
-    H = ntk.empirical(network, state, x)
-    return H if H.ndim == 2 else np.trace(H, axis1=2, axis2=3) / state.outputs
+    return mean_over_outputs(ntk.empirical(network, state, x))
+
+
+def mean_over_outputs(H: np.ndarray) -> np.ndarray:
+    """(n, n): a kernel (n, n, K, K) as (1/K) Σ_c H_cc."""
+    return H if H.ndim == 2 else np.trace(H, axis1=2, axis2=3) / H.shape[2]
 
 
 def usual_sort(x: np.ndarray) -> str:
@@ -221,6 +233,7 @@ def _square(H: np.ndarray) -> np.ndarray:
 
 
 def _aligned(H: np.ndarray, labels: np.ndarray) -> str:
-    """The alignment with the labels, classes as one column each; nothing where the labels or the kernel vanish."""
-    y = np.eye(int(labels.max()) + 1)[labels] if labels.dtype.kind in "iu" else labels
-    return f"; alignment with the labels {ntk.alignment(H, y):.3f}" if y.any() and H.any() else ""
+    """The diagnostic kernel_alignment of a kernel (n, n) or (n, n, K, K); nothing where labels or kernel vanish, centred."""
+    y = np.eye(H.shape[2])[labels] if H.ndim == 4 and labels.ndim == 1 else labels
+    value = alignment(H, y, centred=True)
+    return f"; kernel alignment {value:.3f}" if np.isfinite(value) else ""

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,9 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from .style import COLOURS, GREY, INKS, LINES, MARKERS, NEGATIVE, POSITIVE
+
+TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
+_WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()  # verdict on an Axes -> what `panel` was given
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,71 @@ def heading(figure: Figure, ax: Axes, text: str) -> None:
 def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> Annotation:
     """Title and, below it, the verdict over the axes: left-aligned, wrapped at `width` characters to two lines as a rule.
 
-    Returns the verdict, whose text an animation changes.
+    In a grid of subplots both are wrapped to the width of the axes, and, where no layout engine does it, these are lowered
+    to make room. Called again it takes the place of what it wrote. Returns the verdict, whose text an animation changes.
     """
-    text = textwrap.fill(verdict, width)
-    above = 8 + 12.2 * max(2, text.count("\n") + 1)
+    if _engine(ax) is None:
+        return _write(ax, title, verdict, width)
+    figure, words = ax.figure.get_figure(root=True), {ax: (title, verdict, width)}
+    words |= {item: _WORDS[text] for item in figure.axes if item is not ax for text in item.texts if text in _WORDS}
+    for _ in range(2):  # what is drawn and said here may narrow the panels beside it: all are wrapped to where they come to be
+        written = [_write(item, *said) for item, said in words.items()]
+        figure.draw_without_rendering()
+    return written[0]
+
+
+def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
+    """Title and verdict over the axes, in the place of what was there, wrapped to where these are now."""
+    for old in [text for text in ax.texts if text.get_gid() in ("title", "verdict", "room")]:
+        old.remove()
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left"}
-    ax.annotate(title, (0, 1), (0, above + 3), va="bottom", fontsize=10.5, fontweight="bold", **style)
-    return ax.annotate(
-        text, (0, 1), (0, above - 2), va="top", fontsize=8.8, style="italic", color="0.2", linespacing=1.15, **style
-    )
+    looks: dict[str, Any] = {"fontsize": 8.8, "style": "italic", "color": "0.2", "linespacing": 1.15, "gid": "verdict"}
+    above = ax.annotate("", (0, 1), (0, 0), va="bottom", fontsize=10.5, fontweight="bold", gid="title", **style)
+    below = ax.annotate("", (0, 1), (0, 0), va="top", **looks, **style)
+    _wrap(ax, below, verdict, width)
+    height = 8 + 12.2 * max(2, below.get_text().count("\n") + 1)
+    below.set_position((0, height - 2))
+    above.set_position((0, height + 3))
+    _wrap(ax, above, title)
+    top = height + 3 + 14.5 * (above.get_text().count("\n") + 1)
+    _make_room(ax, top)
+    if _engine(ax) is not None:  # it shall make room above, by a blank, and not narrow the axes, to which the words are cut
+        above.set_in_layout(False)
+        below.set_in_layout(False)
+        ax.annotate(" ", (0, 1), (0, top), va="top", fontsize=10.5, gid="room", **style)
+    _WORDS[below] = title, verdict, width
+    return below
+
+
+def _engine(ax: Axes) -> Any:
+    """The layout engine that places these axes, or None."""
+    return ax.figure.get_figure(root=True).get_layout_engine()
+
+
+def _wrap(ax: Axes, text: Annotation, words: str, width: int | None = None) -> None:
+    """Write words in lines of at most `width` characters; in a grid of subplots, in lines no longer than the axes are wide."""
+    text.set_text(textwrap.fill(words, width) if width else words)
+    if ax.get_subplotspec() is None:
+        return
+    ax.apply_aspect()
+    limit = ax.get_window_extent().width * (1.0 if _engine(ax) else 1.08)  # a plain grid has a gap before the next axes
+    together = words.replace(" = ", "\u00a0=\u00a0")
+    for fewer in range(width or len(words), 12, -1):
+        text.set_text(textwrap.fill(together, fewer, break_on_hyphens=False).replace("\u00a0", " "))
+        if text.get_window_extent().width <= limit:
+            break
+
+
+def _make_room(ax: Axes, points: float) -> None:
+    """Lower the top of subplots that no layout engine places, so that the words above need no more than a plain title's room."""
+    cell, figure = ax.get_subplotspec(), ax.figure.get_figure(root=True)
+    if cell is None or ax.figure is not figure or _engine(ax) is not None:
+        return
+    box, spare = ax.get_position(original=True), 0.0 if cell.rowspan.start else TOP_MARGIN
+    top = cell.get_position(figure).y1 - (points - spare) / 72 / figure.get_figheight()
+    if box.y0 < top < box.y1:
+        ax.set_position((box.x0, box.y0, box.width, top - box.y0))
+        ax.set_in_layout(True)  # set_position took it out of any layout that may be asked for later
 
 
 def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str = "", markers: bool = False) -> None:

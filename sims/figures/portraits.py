@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,8 @@ def phase_portrait(
     ax.add_collection(LineCollection(list(ways), colors=GREY, linewidths=0.7, zorder=1))
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])
-    said = panel(ax, f"Phase portrait at {scaling_text(run)}, t = {state.t:.3g}", "", 70)
+    title = f"Phase portrait at {scaling_text(run)}, t = {state.t:.3g}"
+    panel(ax, title, "", 70)  # first, for `fit` looks at where the words leave the axes
     gone = ""
     if coordinates == "plane":
         gone = fit(ax, ways.transpose(1, 0, 2))
@@ -81,7 +81,7 @@ def phase_portrait(
     verdict = f"Arrows: velocities in this plane, at most {fastest:.3g}" if fastest > 0 else "Nothing moves"
     if power:
         verdict += f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = {run.times[last]:g}"
-    said.set_text(textwrap.fill(f"{verdict}{gone}.", 70))
+    panel(ax, title, f"{verdict}{gone}.", 70)
     ax.legend(loc="best", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="none")
     return ax
 

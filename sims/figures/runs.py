@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,11 +58,11 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     particles(ax, frames, positive, rays=teacher(run, basis), area=end.m * end.mass[:count], names=sign_names(start))
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    verdict = panel(ax, f"Neurons at {scaling_text(run)}, m = {start.m}", "", 70)
-    gone = fit(ax, frames)
     moved, size = mf.displacement(start, end), float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1)))
     share = f", {moved / size:.1%} of the neurons' size," if size else ""
-    verdict.set_text(textwrap.fill(f"RMS displacement {moved:.3g}{share} by t = {end.t:g}{gone}.", 70))
+    title, verdict = f"Neurons at {scaling_text(run)}, m = {start.m}", f"RMS displacement {moved:.3g}{share} by t = {end.t:g}"
+    panel(ax, title, f"{verdict}.", 70)  # first, for `fit` looks at where the words leave the axes
+    panel(ax, title, f"{verdict}{fit(ax, frames)}.", 70)
     ax.legend(loc="best")
     return ax
 
