@@ -79,7 +79,7 @@ def _write_gif(figure: Figure, draw: Draw, frames: Any, fps: float, path: Path) 
     """Pillow; the palette is that of the last frame, so that colours do not flicker."""
     palette = _pixels(figure).quantize(256, dither=Image.Dither.NONE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.min(axis=1) > 247] = 255  # Pillow looks colours up in steps of 4: else paper may come out grey
+    colours[colours.min(axis=1) > 246] = 255  # Pillow looks colours up in steps of 4: else paper may come out grey
     palette.putpalette(colours.ravel().tolist())
     pictures = []
     for k in frames:
