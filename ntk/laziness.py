@@ -148,8 +148,9 @@ def laziness(run: Any) -> Laziness:
     (f_lin is exact: KernelFlow with H_0), so that ‖Δ_t - its quadrature‖ is the quadrature's error and the run's own
     time-stepping error. `resolution` is the largest of it up to t, plus the largest difference of the integral to the same
     from every second frame; it is part of the bound, which therefore is at least the gap. Where the frames' part of it (the
-    rest is twice what a step and two halves of it at each frame, and rounding, explain) exceeds half of the integral, the
-    frames are too few and nothing is certified: most of the change comes early, so record mf.log_spaced frames.
+    rest is twice what a step and two halves of it at each frame, and rounding, explain) exceeds half of the integral, or where
+    a step's error falls so far from frame to frame that its sum is open by more than the bound and a factor of two, the frames
+    are too few and nothing is certified: most of the change comes early, so record mf.log_spaced frames.
 
     The regime is a convention. lazy: sup |f - f_lin|/|f_0 - y| < 0.1 and sup ‖H_t - H_0‖/‖H_0‖ < 0.1 over the frames; rich:
     one of them > 0.5, the other may be small; intermediate: all else. The verdict says which. certified: lazy, and the bound is
@@ -191,10 +192,12 @@ def laziness(run: Any) -> Laziness:
     coarse = np.linalg.norm(_duhamel(times[second], size[second], c, modes.values), axis=1)
     coarser = np.abs(integral - np.interp(times, times[second], coarse))
     resolution = np.maximum.accumulate(missed) + np.maximum.accumulate(coarser)
-    steps = np.diff(run.steps) * np.minimum(seen.missed[:-1], seen.missed[1:])  # the smaller one: it must not hide sparse frames
-    explained = SAFETY * np.sqrt(signed[0].size) * (np.concatenate([[0.0], np.cumsum(steps)]) + rounding(run, flow, risk.x))
+    scale_up, bound = np.sqrt(signed[0].size), integral + resolution
+    least, most = (np.diff(run.steps) * pick(seen.missed[:-1], seen.missed[1:]) * scale_up for pick in (np.minimum, np.maximum))
+    explained = SAFETY * (np.concatenate([[0.0], np.cumsum(least)]) + scale_up * rounding(run, flow, risk.x))
     unseen = np.maximum.accumulate(np.maximum(missed - explained, 0.0)) + np.maximum.accumulate(coarser)
-    resolved = max(drifts) < CONSTANT or bool(unseen[-1] <= RESOLVED * integral.max())
+    moves_as_seen = max(drifts) < CONSTANT or unseen[-1] <= RESOLVED * integral.max()
+    steps_as_seen = most.sum() <= SAFETY * least.sum() or most.sum() - least.sum() <= bound.max()
     kappa, note = None, ""
     try:
         kappa = relative_scale(network, first, risk.x, risk.y)
@@ -202,7 +205,7 @@ def laziness(run: Any) -> Laziness:
         note = f"No kappa: {error}"
     root = np.sqrt(n)
     return Laziness(
-        run.times, gap / root, (integral + resolution) / root, resolution / root, np.array(drifts), resolved,
+        run.times, gap / root, bound / root, resolution / root, np.array(drifts), bool(moves_as_seen and steps_as_seen),
         float(np.linalg.norm(f0 - risk.y)) / float(root), kappa, note,
     )  # fmt: skip
 

@@ -230,6 +230,14 @@ def test_an_unfinished_run_is_not_certified_either(h5_path):
     assert not found.resolved and "too few for one; record mf.log_spaced(50)" in found.verdict
 
 
+@pytest.mark.parametrize("count", [8, 20, 100])
+def test_even_frames_that_miss_what_the_steps_do_at_the_start_certify_nothing(h5_path, count):
+    """Euler's steps make a gap of .027 of |f_0 - y| at t < 2, and forget it; the kernel hardly moves."""
+    found = ntk.laziness(student(h5_path, 0.5, mf.evenly(count), "tanh", m=4000, dt="auto", method=mf.EULER))
+    assert np.all(found.gap <= found.bound + 1e-12 * found.start)
+    assert not found.certified and "too few for one; record mf.log_spaced(" in found.verdict
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"method": mf.EULER, "dt": "auto"}, {"trainable": ("a",)}, {"dtype": "float32"}, {"method": mf.Adaptive(), "dt": None}],
