@@ -165,7 +165,7 @@ class EventTable:
         if self._clock is None:
             return "EventTable(empty: the run was not watched; add mf.Events() to its observers)"
         listed = ", ".join(f"{count} {name if count == 1 else KINDS[name]}" for name, count in self.counts().items() if count)
-        more = f"; {len(self)} of them listed" if self.unlisted else ""
+        more = f"; {len(self)} of them listed" if self.unlisted else " among the listed" if self.unlisted is None else ""
         times = self._clock.times
         span = f", t = {times[0]:g} … {times[-1]:g}" if len(times) else ""
         return f"EventTable({listed or 'no events'}{more}; {len(times)} samplings{span})"

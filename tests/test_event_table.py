@@ -89,7 +89,7 @@ def test_a_printed_table_shows_its_first_rows(table):
 
 def test_a_table_says_what_it_holds_in_one_line(table):
     assert repr(table) == "EventTable(6 flips, 1 death, 1 merge, 1 split; 6 of them listed; 4 samplings, t = 0 … 1.5)"
-    assert repr(table.neuron(77)) == "EventTable(no events; 4 samplings, t = 0 … 1.5)"
+    assert repr(table.neuron(77)) == "EventTable(no events among the listed; 4 samplings, t = 0 … 1.5)"
     empty = EventTable(joined([]), None)
     assert "the run was not watched; add mf.Events()" in repr(empty) and len(empty.kind("flip")) == empty.unlisted == 0
     with pytest.raises(ValueError, match="was not watched by mf.Events: there are no samplings"):
