@@ -20,7 +20,7 @@ EVERY = [(name, dtype) for name in NAMES for dtype in DTYPES]
 ULPS = {"float32": 4, "float64": 2}  # what the module promises …
 MILLS_ULPS = 5  # … and of this one
 SINE_RANGE = {"float32": 1e5, "float64": 1e12}
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # the flags of the engine's kernels
+FAST = {"reassoc", "contract", "nsz", "arcp"}  # all that a caller may have; the engine's kernels go without reassoc
 
 
 def compiled(function, fastmath):

@@ -10,6 +10,7 @@ Blocks never straddle a shard, and a shard is worked by one thread: bits do not 
 from __future__ import annotations
 
 from . import products
+from .intrinsics import SUMS
 
 SOURCE = (
     '''"""Written by meanfield/backends/blocked.py; bound here: T, FASTMATH, value, value_and_slope. Products: '''
@@ -18,6 +19,7 @@ SOURCE = (
 import numpy as np
 from numba import njit, prange
 
+from meanfield.backends.intrinsics import stack_array
 from meanfield.backends.products import multiplier
 
 multiply = multiplier(np.dtype(T).name)
@@ -25,6 +27,9 @@ multiply = multiplier(np.dtype(T).name)
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
 BLOCK = 96
+'''
+    + SUMS
+    + '''
 
 
 @shard_kernel
@@ -94,16 +99,13 @@ def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, traina
                 inputs(theta[first:last, K:], weights[:last - first], forward[tile], z)
             for k in range(last - first):
                 row, q_row, b = z[k], q[k], theta[first + k, K + d]
-                gb = T(0)
                 if K == 1:
-                    a, r, ga = theta[first + k, 0], slopes[tile, 0], T(0)
+                    a, r = theta[first + k, 0], slopes[tile, 0]
                     for i in range(size):
                         v, s = value_and_slope(row[i] + b)
-                        ga += r[i] * T(v)
-                        g = a * r[i] * T(s)
-                        gb += g
-                        q_row[i] = g
-                    total[k, 0] += ga
+                        values[i] = v
+                        q_row[i] = a * r[i] * T(s)
+                    total[k, 0] += dot(r, values)
                 else:
                     for i in range(size):
                         v, s = value_and_slope(row[i] + b)
@@ -111,15 +113,13 @@ def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, traina
                         q_row[i] = s
                         common[i] = T(0)
                     for o in range(K):
-                        a, r, ga = theta[first + k, o], slopes[tile, o], T(0)
+                        a, r = theta[first + k, o], slopes[tile, o]
+                        total[k, o] += dot(r, values)
                         for i in range(size):
-                            ga += r[i] * values[i]
                             common[i] += a * r[i]
-                        total[k, o] += ga
                     for i in range(size):
                         q_row[i] *= common[i]
-                        gb += q_row[i]
-                total[k, p - 1] += gb
+                total[k, p - 1] += summed(q_row)
             g_w = product[:last - first]
             multiply(q, backward[tile], g_w)
             for k in range(last - first):

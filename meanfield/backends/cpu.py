@@ -42,14 +42,15 @@ def _add_scaled(base, coefficient, stage, out):
 def _squares(array, weight, columns, partial):
     m, shards = array.shape[0], partial.shape[0]
     for shard in numba.prange(shards):
-        total = 0.0
-        for k in range(shard * m // shards, (shard + 1) * m // shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        total = np.zeros(4)  # in turns: the next sum need not wait for the last
+        for k in range(start, stop):
             row = 0.0
             for j in range(array.shape[1]):
                 value = np.float64(array[k, j])
                 row += columns[j] * value * value
-            total += weight[k] * row
-        partial[shard] = total
+            total[(k - start) % 4] += weight[k] * row
+        partial[shard] = (total[0] + total[1]) + (total[2] + total[3])
 
 
 def tree_sum(partial: np.ndarray) -> np.ndarray:

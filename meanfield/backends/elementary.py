@@ -10,7 +10,7 @@ are numbers in [-1, 1] without meaning. exp, expm1, log1p and sin do not keep th
 
 Every dispatcher says fastmath=False and means it: numba lets a function that is silent inherit the flags of the first
 kernel that calls it, and reassociation undoes the tricks below (cos(0) = 0, exp(88.6) = inf). Set once, the flags stay
-with the instructions, so kernels with reassoc, contract, nsz, arcp may inline these functions: LLVM leaves them alone.
+with the instructions, so kernels with other flags may inline these functions: LLVM leaves them alone.
 fma is asked for by name, not hoped for. (A machine without one computes the same bits, slowly.)
 """
 

@@ -29,8 +29,10 @@ import numpy as np
 from .. import special
 from . import elementary
 
-# Sums may be reordered and fused, but NaN and infinity keep their meaning: guards look for them.
-FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+# NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function that a parallel kernel calls
+# is compiled twice, alone and into its caller, and only the second is in the cache on disk; with sums that the compiler may
+# reorder ("reassoc") a fresh process and a later one had different bits.
+FASTMATH = {"contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
 formula = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
 ELEMENTARY: dict[Callable, str] = {getattr(math, name): name for name in ("exp", "log1p", "tanh", "erf", "sin", "cos")}
