@@ -53,7 +53,7 @@ def critical_point(gamma: Any, m: Any, values: Any, level: float = 0.95, resampl
     gamma (g,) and m (w,) in rising order; values (seeds, w, g): log of a quantity that goes with m^(γ - γ_c), say; their mean
     over seeds is collapsed. No exponent ν: a variable m^(γ - γ_c) leaves none to choose. Networks of one seed share their
     first neurons, so the bootstrap draws whole seeds; its percentiles are widened for few seeds to Student's t (Hesterberg
-    2015, as in fits.fit_exponent). One seed: no error, no interval (NaN).
+    2015). One seed: no error, no interval (NaN).
     Raises ValueError for wrong shapes, and where fewer than two of the gammas lie on each side of γ_c.
     """
     gamma, logs, values = np.asarray(gamma, float), np.log(np.asarray(m, float)), np.asarray(values, float)
