@@ -75,6 +75,34 @@ def test_kernels_of_several_outputs_and_of_many_dimensions_are_found_too(tmp_pat
     assert first["misses"] > 0 and again["misses"] == 0 and again["results"] == first["results"]
 
 
+BITS = """
+import numpy as np
+import meanfield as mf
+
+for d, K in ((2, 2), (13, 1)):
+    rng = np.random.default_rng(d)
+    state = mf.State(rng.normal(size=(300, K + d + 1)), outputs=K)
+    risk = mf.EmpiricalRisk(mf.Network("relu", scaling=mf.NTK), rng.normal(size=(50, d)), rng.normal(size=(50, K)))
+    field = mf.GradientFlow(risk).on_device(state)
+    theta = field.backend.upload(state.theta)
+    made = (
+        field.backend.mean_feature(theta, field.weight, field.samples),
+        field.backend.pull_back(theta, field.samples, rng.normal(size=(50, K))),
+        field.backend.push_forward(theta, field.weight, field.samples, field.backend.upload(state.theta[::-1])),
+    )
+    print([array.tobytes().hex() for array in made])
+"""
+
+
+def test_the_process_that_compiles_a_kernel_and_a_later_one_have_the_same_bits(tmp_path):
+    """What a parallel kernel calls is compiled twice, and only the second copy is on disk: sums that the compiler were free
+    to reorder ("reassoc") would differ between the two, and a resumed run from one that was never interrupted."""
+    environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", BITS]
+    fresh, cached = (subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2))
+    assert fresh.stdout == cached.stdout and len(fresh.stdout) > 1e5
+
+
 def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path):
     """The reader chose it, so nothing else is used in its place."""
     blocked = tmp_path / "file"
