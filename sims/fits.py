@@ -12,6 +12,7 @@ from scipy import stats
 WIDTHS = 3  # fewer points have no curvature to test
 FACTOR = 4.0  # of the largest over the smallest m, below which a slope says little about the limit
 ROUNDING = 1e-9  # of slopes of logarithms
+RESAMPLES = 10_000  # of whole seeds
 
 
 class TooShort(ValueError):
@@ -46,6 +47,7 @@ class ExponentFit:
     bend: float  # change of the slope from the smallest to the largest width, from a quadratic in log m
     bend_error: float
     curvature_p: float  # p-value of bend = 0 (Student's t); nan where nothing is left to test it with
+    bootstrap: tuple[float, float] | None  # interval of the slope at `level` from whole seeds drawn again; None for one seed
 
     def __str__(self) -> str:
         local = ", ".join(
@@ -130,6 +132,9 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
     interval with seeds - 1 degrees of freedom. The weights come from the same seeds, which costs a little of it: at level .95,
     with 3 to 7 widths, that of 2 seeds holds the truth in 87 to 95 % of the cases, of 3 in 91 to 95 %, of 4 in 92 to 95 % and
     of 8 in 93 to 96 %. One seed: equal weights, errors from the residuals, which hold none of the scatter over seeds.
+    `bootstrap` assumes no normal law: the percentile interval of the mean over whole seeds drawn with replacement, widened for
+    few seeds to Student's t (the expanded interval of Hesterberg, 2015). It cannot reach beyond the seeds' own slopes, so that
+    of 3 seeds holds the truth in 75 % of the cases, of 4 in 88 %, of 8 in 94 %: with few, go by low … high.
 
     Raises TooShort for fewer than three widths, or a factor below 4 between the ends; ValueError for other bad input.
     """
@@ -149,13 +154,14 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
         error = _error_of_residuals(x, logs[0], 1)
         bend_error = 2 * span * _error_of_residuals(x, logs[0], 2) if bend_dof else np.nan
         local_errors = [np.nan] * (len(m) - 1)
-    reach = float(stats.t.ppf(0.5 + level / 2, dof)) * error
+    reach = _quantile(level, dof) * error
     bend = float(2 * span * parabolas[:, 0].mean())
     return ExponentFit(
         slope=float(slope), error=float(error), low=float(slope - reach), high=float(slope + reach), level=level,
         prefactor=float(np.exp(middle - slope * x.mean())), widths=tuple(m.tolist()), seeds=seeds, dof=dof,
         local=tuple(steps.mean(axis=0).tolist()), local_errors=tuple(float(e) for e in local_errors),
         bend=bend, bend_error=float(bend_error), curvature_p=_p_value(bend, float(bend_error), bend_dof),
+        bootstrap=_bootstrap(lines[:, 0], level),
     )  # fmt: skip
 
 
@@ -243,6 +249,21 @@ def _error_of_residuals(x: np.ndarray, log: np.ndarray, degree: int) -> float:
     left = log - design @ np.linalg.lstsq(design, log, rcond=None)[0]
     variance = left @ left / (len(x) - degree - 1)
     return float(np.sqrt(variance * np.linalg.inv(design.T @ design)[0, 0]))
+
+
+def _bootstrap(slopes: np.ndarray, level: float) -> tuple[float, float] | None:
+    """Expanded percentile interval of the mean: tails Φ(-t √(S/(S-1))) rather than (1 - level)/2, S the number of seeds."""
+    count = len(slopes)
+    if count < 2:
+        return None
+    draws = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+    tail = stats.norm.cdf(-_quantile(level, count - 1) * np.sqrt(count / (count - 1)))
+    low, high = np.quantile(slopes[draws].mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _quantile(level: float, dof: int) -> float:
+    return float(stats.t.ppf(0.5 + level / 2, dof))
 
 
 def _p_value(value: float, error: float, dof: int) -> float:

@@ -158,6 +158,23 @@ def test_named_dimensions_that_do_not_fit_are_refused_with_their_names(change, s
         fit_exponent(M[:4], change(named))
 
 
+def test_the_bootstrap_draws_whole_seeds_and_covers_what_it_is_said_to():
+    """Of 4 seeds the truth is beyond all four slopes in 2/16 of the cases: 87.5 %, ± 3·.014 over 600 repeats; of 8 the expanded
+    interval holds it in 94.5 % (4000 repeats), ± 4·.0093 over 600. It lies within the seeds' own slopes."""
+    rng = np.random.default_rng(6)
+    for seeds, check in (
+        (4, lambda share: share == pytest.approx(0.875, abs=0.042)),
+        (8, lambda share: share == pytest.approx(0.945, abs=0.037)),
+    ):
+        found = [fit_exponent(M, noisy(rng, -0.5, seeds)).bootstrap for _ in range(600)]
+        assert check(np.mean([low <= -0.5 <= high for low, high in found]))
+    values = np.array([3.0 * M**slope for slope in (-0.6, -0.5, -0.45)])  # each seed an exact law: nothing within a seed scatters
+    fit = fit_exponent(M, values)
+    assert -0.6 - 1e-9 <= fit.bootstrap[0] < fit.slope < fit.bootstrap[1] <= -0.45 + 1e-9
+    assert fit.bootstrap == fit_exponent(M, values).bootstrap  # the draws are the same every time
+    assert fit_exponent(M, values[:1]).bootstrap is None
+
+
 def test_weights_make_use_of_what_scatters_less():
     """Independent scatter from .5 to .5/64: the weighted slope is more than twice as sharp as the unweighted one."""
     rng = np.random.default_rng(2)
