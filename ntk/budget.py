@@ -15,7 +15,7 @@ from meanfield.trajectory import Trajectory
 
 from .frames import Interval, denser, intervals
 from .matrices import as_matrix
-from .sightings import Seen, look, rounding
+from .sightings import Seen, check_frames, look, rounding, stored_flow
 
 SAFETY = 2.0  # on what is predicted of quadrature and time steps
 HINT, REFUSE = 0.1, 0.5  # shares this uncertain come with advice; more uncertain ones are not told
@@ -167,18 +167,12 @@ def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
         wrong = "has momentum: then f does not follow its tangent kernel alone"
     elif not run.network.trainable if given is None else not given.network.trainable:
         wrong = "trains nothing: there is no change to account for"
-    elif len(run) < 3:
-        wrong = f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, mf.log_spaced(50))"
-    elif not np.isfinite(run[-1].theta).all():
-        wrong = "ends in NaN"
-    if wrong:
-        raise ValueError(f"{run.path} {wrong}.")
+    check_frames(run, wrong)
     if given is not None:
         if given.to_dict()["functional"] != settings["functional"]:
             raise ValueError(f"flow= is not the flow of {run.path}; it needs {settings['functional']}.")
         return replace(given, backend="cpu", dtype="float64")
-    data = run.data
-    return GradientFlow.from_dict({**settings, "backend": "cpu", "dtype": "float64"}, data.x, data.y)
+    return stored_flow(run)
 
 
 def _pieces(run: Trajectory, flow: GradientFlow, x: np.ndarray, rules: Sequence[list[Interval]]) -> list[dict[str, Parts]]:

@@ -19,7 +19,7 @@ from .dynamics import KernelFlow
 from .empirical import drift, empirical
 from .frames import denser
 from .matrices import Modes, as_matrix
-from .sightings import look, rounding
+from .sightings import check_frames, look, rounding, stored_flow
 
 LAZY, RICH = 0.1, 0.5  # below the first in gap and drift a run is called lazy, above the second in one of them rich
 RESOLVED = 0.5  # what the frames miss over the integral that they show: above it they are too few for a bound
@@ -223,14 +223,8 @@ def _flow(run: Trajectory) -> GradientFlow:
         )
     elif config["flow"]["temperature"] or config["flow"]["reaction"]:
         wrong = "is noisy or changes its masses"
-    elif len(run) < 3:
-        wrong = f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, mf.log_spaced(50))"
-    elif not np.isfinite(run[-1].theta).all():
-        wrong = "ends in NaN"
-    if wrong:
-        raise ValueError(f"{run.path} {wrong}.")
-    data = run.data
-    return GradientFlow.from_dict({**config["flow"], "backend": "cpu", "dtype": "float64"}, data.x, data.y)
+    check_frames(run, wrong)
+    return stored_flow(run)
 
 
 def _duhamel(times: np.ndarray, g: np.ndarray, c: float, rates: np.ndarray) -> np.ndarray:

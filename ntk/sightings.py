@@ -22,6 +22,22 @@ class Seen(NamedTuple):
     missed: np.ndarray
 
 
+def check_frames(run: Trajectory, wrong: str) -> None:
+    """Raises ValueError with what is `wrong` with the run, if anything, or for under three frames, or a last one with NaN."""
+    if not wrong and len(run) < 3:
+        wrong = f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, mf.log_spaced(50))"
+    elif not wrong and not np.isfinite(run[-1].theta).all():
+        wrong = "ends in NaN"
+    if wrong:
+        raise ValueError(f"{run.path} {wrong}.")
+
+
+def stored_flow(run: Trajectory) -> GradientFlow:
+    """The run's flow, in float64 on this machine's CPU."""
+    data = run.data
+    return GradientFlow.from_dict({**run.config["flow"], "backend": "cpu", "dtype": "float64"}, data.x, data.y)
+
+
 def look(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> Seen:
     """Everything that needs the states, frame by frame; no kernel is formed."""
     risk = flow.functional

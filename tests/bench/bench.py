@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SLOWS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where preset, NumPy's matrix product runs at half speed and flatters us
-KEPT_FROM = 10  # inputs: beyond, z of the forward pass is kept for the pull-back where it fits
 QUICK = 3e6  # m·n of the largest case of --quick
 SIZES = [
     (1e3, 100, 2),
@@ -52,9 +51,16 @@ class Case:
         return f"{self.activation}-d{self.d}-n{self.n}-m{self.m:.0e}-{self.dtype}".replace("e+0", "e")
 
     @property
+    def keeps_z(self) -> bool:
+        """Whether z of the forward pass is kept for the pull-back: by the blocked kernels, where it fits."""
+        from meanfield.backends.cpu import FUSED_UP_TO
+
+        return self.d > FUSED_UP_TO
+
+    @property
     def operations(self) -> float:
         """Of one step: for a pair (neuron, sample) 2 (d + 1) forward; backward z again where it is not kept, and the sums."""
-        again = 2 * (self.d + 1) if self.d <= KEPT_FROM else 0
+        again = 0 if self.keeps_z else 2 * (self.d + 1)
         return float(self.m) * self.n * (2 * (self.d + 1) + again + 2 * self.d + (0 if self.activation == "relu" else 2))
 
     @property
