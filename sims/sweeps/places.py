@@ -68,9 +68,10 @@ def publish(sweep: SweepFolder, digest: str, place: Place) -> bool:
 def clear(folder: Path) -> None:
     """Remove a place; the start of the run first: a place without it counts for nothing, should a kill come in between."""
     parts = folder / "run.h5.parts"
-    for path in (parts / "start.h5", *parts.glob("*"), *folder.glob("*.h5")):
-        with suppress(FileNotFoundError):
-            path.unlink()
+    for place, pattern in ((parts, "start.h5"), (parts, "*"), (folder, "*.h5")):
+        with suppress(FileNotFoundError):  # of the folder: another worker has just removed it
+            for path in list(place.glob(pattern)):
+                path.unlink(missing_ok=True)
     for each in (parts, folder):
         with suppress(OSError):  # cleared by another, or its owner, thought dead, has just written there
             each.rmdir()
