@@ -1,16 +1,20 @@
-"""Every contender of the benchmark computes the same step, and ours does it in little memory."""
+"""Every contender of the benchmark computes the same; the sections fit one table, one JSON and the README."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import ANY
 
 import naive
 import numpy as np
 import pytest
-from bench import bench, peers, whole_run
+from bench import bench, kernels, memory, peers, readme, runs, sections, steps
 
 import meanfield as mf
+
+QUICK = sections.Effort(rounds=1, seconds=0.0, quick=True)
 
 
 def starting_point(dtype, m=6, n=5, d=3):
@@ -22,7 +26,7 @@ def starting_point(dtype, m=6, n=5, d=3):
 @pytest.mark.parametrize("activation", peers.ACTIVATIONS)
 @pytest.mark.parametrize(
     "peer",
-    [bench.Ours, *(pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in peers.PEERS)],
+    [steps.Ours, *(pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in peers.PEERS)],
     ids=lambda peer: peer.name,
 )
 def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activation, dtype):
@@ -45,17 +49,14 @@ def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_million_neurons_on_4096_samples_step_within_one_gigabyte(dtype):
+@pytest.mark.parametrize("case", memory.cases()[:2], ids=lambda case: case.name)
+def test_a_million_neurons_on_4096_samples_step_within_one_gigabyte(case):
     """An (n, m) array of float32 would be 16 GB; the issue is O(m p + n (d + chunks)), beside 0.2 GB of libraries."""
-    command = [sys.executable, "-m", "tests.bench.bench", "--memory", dtype]
-    root = Path(__file__).resolve().parents[1]
-    report = json.loads(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
-    assert report["peak_bytes"] < 1e9
+    assert memory.run(case, QUICK)["peak_gb"] < 1.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--crossover"]])
+@pytest.mark.parametrize("options", [[], ["--only", "crossover"]])
 def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, options):
     pytest.importorskip("numba_cuda")
     command = [
@@ -81,24 +82,103 @@ def test_blocks_divide_the_width():
 
 
 def test_cases_are_chosen_by_name():
-    assert [case.name for case in bench.chosen(["relu-d784*"], quick=False)] == [
+    assert [case.name for _, case in bench.chosen(["steps"], ["relu-d784*"], quick=False)] == [
         "relu-d784-n1000-m1e4-float32",
         "relu-d784-n1000-m1e4-float64",
     ]
-    assert {case.activation for case in bench.chosen(["tanh-*"], quick=True)} == {"tanh"}
-    assert len(bench.chosen([], quick=True)) < len(bench.chosen([], quick=False))
+    assert {case.activation for _, case in bench.chosen(["steps"], ["tanh-*"], quick=True)} == {"tanh"}
+    assert len(bench.chosen(["steps"], [], quick=True)) < len(bench.chosen(["steps"], [], quick=False))
+    names = [case.name for _, case in bench.chosen(bench.SECTIONS, [], quick=False)]
+    assert len(set(names)) == len(names)
     with pytest.raises(SystemExit):
-        bench.chosen(["no-such-case"], quick=False)
+        bench.chosen(bench.SECTIONS, ["no-such-case"], quick=False)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", ["empirical", "analytic"])
+def test_contenders_for_a_kernel_compute_the_same_matrix(kind, dtype):
+    """On 7 samples; `run` itself refuses a contender that differs."""
+    if kind == "empirical":
+        pytest.importorskip("jax")
+    case = kernels.Case(kind, 3, 7, 5, dtype)
+    result = kernels.run(case, QUICK)
+    assert set(result["ms"]) == {"ours", "numpy"} | ({"torch.func", "jax"} if kind == "empirical" else set())
+    assert [goal.found for goal in result["goals"]] == [result["plain_ratio"] if kind == "analytic" else ANY]
+
+
+def test_a_contender_that_computes_another_kernel_is_refused(monkeypatch):
+    monkeypatch.setattr(kernels, "numpy_deep", lambda depth, dtype: lambda x: 2 * np.eye(len(x)))
+    with pytest.raises(ArithmeticError, match="numpy computes another kernel"):
+        kernels.run(kernels.Case("analytic", 2, 5, 3, "float64"), QUICK)
+
+
+def test_goals_say_what_was_asked_and_found():
+    reached, missed = sections.Goal("plain peer", 5.0, 5.0), sections.Goal("plain peer", 5.0, 4.4)
+    below = sections.Goal("cost", 0.03, 0.012, ".1%", "", most=True)
+    absent = sections.Goal("torch.func", 10.0, None)
+    assert [goal.reached for goal in (reached, missed, below, absent)] == [True, False, True, False]
+    assert [str(goal) for goal in (missed, below, absent)] == [
+        "plain peer ≥ 5×: 4.4×", "cost ≤ 3.0%: 1.2%", "torch.func ≥ 10×: not measured",
+    ]  # fmt: skip
+
+
+def toy_section(value):
+    """A section whose one case measures `value`, at most 2 s asked."""
+    goal = sections.Goal("time", 2.0, value, ".1f", " s", most=True)
+    return SimpleNamespace(
+        TITLE="toys",
+        COLUMNS=(sections.Column("seconds", "s", ".1f"), sections.Column("peer", "peer", "")),
+        cases=lambda quick=False: [sections.Named("toy")],
+        run=lambda case, effort: {"seconds": value, "peer": None, "goals": [goal]},
+    )
+
+
+def test_the_exit_code_the_closing_lines_and_the_json_say_which_goals_were_missed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "SECTIONS", ("toys",))
+    for value, code, said in ((1.0, 0, "goals reached: 1, missed: 0"), (3.0, 1, "missed  toy: time ≤ 2.0 s: 3.0 s")):
+        monkeypatch.setattr(bench, "section", lambda name, value=value: toy_section(value))
+        assert bench.main(["--json", str(tmp_path / "out.json")]) == code
+        assert said in capsys.readouterr().out
+    (result,) = json.loads((tmp_path / "out.json").read_text())["results"]  # the later one of the two
+    assert result["seconds"] == 3.0 and {"date", "commit"} <= result.keys() and not result["goals"][0]["reached"]
+
+
+def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
+    path = tmp_path / "out.json"
+    path.write_text(json.dumps({"machine": {"cpu": "another"}, "gigaflops": {}, "results": [{"section": "w2", "case": "old"}]}))
+    bench.Report(path).add({"section": "w2", "case": "new"}, {"float32": 1.0})
+    assert [item["case"] for item in json.loads(path.read_text())["results"]] == ["new"]
+    assert json.loads((tmp_path / "out.other.json").read_text())["machine"] == {"cpu": "another"}
+    bench.Report(path).add({"section": "w2", "case": "newer"}, {})
+    assert [item["case"] for item in json.loads(path.read_text())["results"]] == ["new", "newer"]
+
+
+def test_a_readme_is_filled_from_the_json_alone():
+    result = {
+        "section": "w2", "case": "w2-exact-m500-p4", "date": "2026-01-02", "ours_ms": 22.11, "plain": "scipy", "plain_ms": 8.2,
+        "plain_ratio": 0.37, "goals": [],
+    }  # fmt: skip
+    machine = {"cpu": "a processor", "cores": 2, "memory_gb": 24.0, "versions": {"numpy": "2.1", "jax": None}}
+    report = {"machine": machine, "gigaflops": {"float32": 470.4}, "results": [result]}
+    text = readme.filled("before\n<!-- bench:begin, filled -->\nold\n<!-- bench:end -->\nafter", report)
+    assert text.startswith("before") and text.endswith("after") and "old" not in text
+    assert (
+        "a processor, 2 cores, 24 GB; multiply-adds measured on the spot, 470 (float32) GFLOP/s; NumPy 2.1; 2026-01-02." in text
+    )
+    assert "| w2-exact-m500-p4 | 22.11 | scipy | 8.2 | 0.4 |  |" in text
+    assert readme.filled(text, report) == text
+    with pytest.raises(ValueError, match="has no <!-- bench:begin"):
+        readme.filled("no block", report)
 
 
 def test_watching_a_run_costs_little(monkeypatch):
     """Processor time, the best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s
     for recording 100 small frames. Generous: 4 times as much."""
-    names = ("plain", "series of every step", "recorded")
-    monkeypatch.setattr(whole_run, "WATCHES", {name: whole_run.WATCHES[name] for name in names})
-    times = whole_run.seconds(64, 32, "float64", 1000, rounds=3)
+    names = ("plain", "every step", "recorded")
+    monkeypatch.setattr(runs, "WATCHES", {name: runs.WATCHES[name] for name in names})
+    times = runs.seconds(runs.Case(64, 32, "float64", 1000), rounds=3)
     best = {name: min(processor for processor, _ in rows) for name, rows in times.items()}
-    assert best["series of every step"] - best["plain"] < 1000 * 28e-6
+    assert best["every step"] - best["plain"] < 1000 * 28e-6
     assert best["recorded"] - best["plain"] < 0.2
-    shares = whole_run.shares({"plain": [(2.0, 4.0), (1.0, 1.0), (3.0, 2.0)], "recorded": [(2.2, 3.0)]})
+    shares = runs.shares({"plain": [(2.0, 4.0), (1.0, 1.0), (3.0, 2.0)], "recorded": [(2.2, 3.0)]})
     assert shares["plain"] == (0.0, 0.0) and shares["recorded"] == pytest.approx((0.1, 0.5))

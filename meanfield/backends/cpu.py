@@ -24,7 +24,7 @@ import numpy as np
 from ..network import Network
 from . import blocked, formulas, fused, products
 
-FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --crossover)
+FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
 SMALL = 10**6  # operations that one thread does in about ten microseconds
 

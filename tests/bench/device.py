@@ -25,13 +25,15 @@ import meanfield as mf
 from meanfield.backends import cuda as backend
 from meanfield.backends.cuda_formulas import SIMULATED
 
-from . import bench, peers
-from .bench import Ours, machine, start
+from . import peers
+from .machine import machine
+from .steps import Case as OnProcessor
+from .steps import Ours, start
 
 CHAINS = 8  # independent sums a thread: more than the latency of a multiply-add
 
 
-class Case(bench.Case):
+class Case(OnProcessor):
     """One of m neurons, n samples, d inputs, with what a step costs."""
 
     keeps_z = False

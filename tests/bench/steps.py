@@ -1,0 +1,171 @@
+"""One gradient-descent step, both layers and biases: ours against NumPy, torch, torch.compile and JAX, plain and by experts.
+
+The ratios are those to the fastest peer written as one would, and to the fastest written in blocks or fused by hand. The share is
+that of the processor's multiply-adds, measured on the spot; operations are the kernels' own, elementary functions not counted.
+Memory is what one of our steps adds at its peak to what the flow holds.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import meanfield as mf
+from meanfield.backends.cpu import FUSED_UP_TO
+
+from .peers import PEERS, forget_compiled
+from .sections import Column, Effort, Goal, best, measure, milliseconds, spread
+
+TITLE = "one step"
+COLUMNS = (
+    Column("ours_ms", "here ms"),
+    Column("plain", "plain peer", ""),
+    Column("plain_ms", "ms"),
+    Column("plain_ratio", "ratio", ".1f"),
+    Column("expert", "expert peer", ""),
+    Column("expert_ms", "ms"),
+    Column("expert_ratio", "ratio", ".1f"),
+    Column("share_of_peak", "of FMA peak", ".0%"),
+    Column("step_mb", "step MB", ".1f"),
+)
+QUICK = 3e6  # m·n of the largest case of --quick
+SIZES = [
+    (1e3, 100, 2),
+    (1e4, 100, 2),
+    (1e5, 256, 2),
+    (1e6, 64, 2),
+    (1e4, 1000, 10),
+    (1e5, 1000, 10),
+    (1e4, 1000, 64),
+    (1e4, 1000, 784),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """m neurons, n samples, d inputs."""
+
+    activation: str
+    m: int
+    n: int
+    d: int
+    dtype: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.activation}-d{self.d}-n{self.n}-m{self.m:.0e}-{self.dtype}".replace("e+0", "e")
+
+    @property
+    def keeps_z(self) -> bool:
+        """Whether z of the forward pass is kept for the pull-back: by the blocked kernels, where it fits."""
+        return self.d > FUSED_UP_TO
+
+    @property
+    def operations(self) -> float:
+        """Of one step: for a pair (neuron, sample) 2 (d + 1) forward; backward z again where it is not kept, and the sums."""
+        again = 0 if self.keeps_z else 2 * (self.d + 1)
+        return float(self.m) * self.n * (2 * (self.d + 1) + again + 2 * self.d + (0 if self.activation == "relu" else 2))
+
+    @property
+    def goals(self) -> tuple[float | None, float | None]:
+        """The ratios asked for against the best plain and the best expert peer."""
+        relu = self.activation == "relu"
+        if self.dtype == "float64":
+            return ((8.0 if relu else 1.3) if self.d == 2 and self.activation in ("relu", "tanh") else None), None
+        if self.d == 2:
+            return (None, None) if self.m < 1e5 else (20.0, 10.0) if relu else (5.0, None)
+        return {10: 4.0 if relu else 2.0, 64: 1.4, 784: 1.1}[self.d], None
+
+
+def cases(quick: bool = False) -> list[Case]:
+    return [
+        Case(activation, int(m), n, d, dtype)
+        for m, n, d in SIZES
+        for activation in (("relu", "tanh", "erf", "gelu", "sigmoid") if d == 2 and m == 1e5 else ("relu", "tanh"))
+        for dtype in ("float32", "float64")
+        if not (dtype == "float64" and (m * n > 5e7 or activation not in ("relu", "tanh"))) and not (quick and m * n > QUICK)
+    ]
+
+
+class Ours:
+    """meanfield: explicit Euler steps of the flow, θ staying on its device."""
+
+    name, expert = "ours", False
+
+    def __init__(self, theta, x, y, activation, dt, backend="cpu"):
+        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, y), backend=backend, dtype=x.dtype.name)
+        self.method, self.field, self.dt = mf.EULER, flow.on_device(mf.State(theta)), dt
+        self.position = self.field.backend.upload(theta)
+
+    def step(self, count=1):
+        for _ in range(count):
+            self.position = self.method.step(self.field, self.position, self.field.velocity(self.position), self.dt).theta
+
+    def theta(self):
+        return self.field.backend.download(self.position)
+
+
+def start(m: int, n: int, d: int, dtype: str) -> tuple:
+    """(theta, x, y) at random, ⟨w, x⟩ of order one."""
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(m, d + 2)).astype(dtype)
+    theta[:, 1:-1] /= d**0.5
+    x = rng.normal(size=(n, d)).astype(dtype)
+    return theta, x, np.sin(x[:, 0])
+
+
+def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
+    """({name: contender}, {name: why it is absent}), all from the same start."""
+    theta, x, y = start(case.m, case.n, case.d, case.dtype)
+    present, absent = {}, {}
+    for contender in (Ours, *PEERS):
+        name = contender.name
+        try:
+            present[name] = contender(theta, x, y, case.activation, dt)
+            present[name].step(1)
+        except (ImportError, NotImplementedError) as error:
+            present.pop(name, None)
+            absent[name] = str(error)
+    return present, absent
+
+
+def step_bytes(ours: Ours) -> int:
+    """What one step allocates at its peak; θ, the samples and what is kept between steps are there before."""
+    tracemalloc.start()
+    try:
+        ours.step(1)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        ours.step(1)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def run(case: Case, effort: Effort) -> dict[str, Any]:
+    """The medians in milliseconds, their spread, our ratios to the best peers, our share of the peak."""
+    present, absent = contenders(case, dt=0.01)
+    times = measure({name: contender.step for name, contender in present.items()}, effort)
+    median = milliseconds(times)
+    result = {
+        **asdict(case),
+        "ms": median,
+        "spread": spread(times),
+        "absent": absent,
+        "ours_ms": median["ours"],
+        "share_of_peak": 1e-6 * case.operations / median["ours"] / effort.peak(case.dtype),
+        "step_mb": 1e-6 * step_bytes(present["ours"]),
+    }
+    for kind in ("plain", "expert"):
+        names = [peer.name for peer in PEERS if peer.expert == (kind == "expert")]
+        result[kind], result[f"{kind}_ms"], result[f"{kind}_ratio"] = best(median, names)
+    asked = zip(("plain", "expert"), case.goals, strict=True)
+    goals = [Goal(f"{kind} peer", ratio, result[f"{kind}_ratio"]) for kind, ratio in asked if ratio]
+    present.clear()
+    forget_compiled()
+    gc.collect()
+    return {**result, "goals": goals}
