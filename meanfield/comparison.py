@@ -102,8 +102,8 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
         "W2(start, end)": attempt("W2", lambda: w2_interval(start, end, seconds)) if finite else None,
         "path length": last("path"),
     }
-    network = attempt("network", lambda: run.network)
-    data = attempt("data", lambda: run.data)
+    network: Any = attempt("network", lambda: run.network) if scaling else None
+    data: Any = attempt("data", lambda: run.data) if config.get("data", True) else None
     known = finite and network is not None and data is not None
     samples = _kernel_samples(start, len(data.x)) if known else None
     drift = attempt("kernel drift", lambda: tangent.drift(network, start, end, data.x[:samples])) if known else None
@@ -149,21 +149,28 @@ def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval |
 
 
 def _verdict(names: tuple[str, str], rows: dict[str, tuple[Any, Any]]) -> str:
-    """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons moved less."""
+    """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons moved less. Particles that are
+    no neurons have moved more or less, no more is said of them."""
     measured = [(what, rows[what]) for what in ("kernel drift", "RMS displacement") if None not in rows[what]]
     if not measured:
         return "Which run is lazier cannot be said: neither drift nor displacement is known for both."
     what, pair = measured[0]
     less, more = sorted(pair)
     if more <= 1.1 * less:
-        return f"{_alike(what, more)}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{_unlike(rows)}"
+        alike = _alike(what, more) if _of_networks(rows) else "Neither moved more"
+        return f"{alike}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{_unlike(rows)}"
     first = 0 if pair[0] < pair[1] else 1
     numbers = [
         f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} ({_factor(values[first], values[1 - first])})"
         for kind, values in measured
     ]
     far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
-    return f"{names[first]} is lazier than {names[1 - first]}: {', '.join(numbers)}.{far}{_unlike(rows)}"
+    lazier = "is lazier" if _of_networks(rows) else "moved less"
+    return f"{names[first]} {lazier} than {names[1 - first]}: {', '.join(numbers)}.{far}{_unlike(rows)}"
+
+
+def _of_networks(rows: dict[str, tuple[Any, Any]]) -> bool:
+    return None not in rows.get("gamma", ())
 
 
 def _alike(what: str, value: float) -> str:

@@ -115,7 +115,15 @@ class Watch:
 
     def __init__(self, events: Events, flow: GradientFlow, state: State, path: Path | None = None) -> None:
         self.events = events
-        x = flow.functional.x[: patterns.WORD] if events.probe is None else check_inputs(events.probe, state.dim)
+        if flow.network is None:
+            raise ValueError(f"mf.Events watches the neurons of a network; a {type(flow.functional).__name__} has none.")
+        samples = flow.functional.arrays.get("x")
+        if events.probe is None and samples is None:
+            kind = type(flow.functional).__name__
+            raise ValueError(
+                f"a {kind} has no training inputs to probe: write mf.Events(probe=x) with some inputs x (n, {state.dim})."
+            )
+        x = samples[: patterns.WORD] if events.probe is None else check_inputs(events.probe, state.dim)
         self._mortal = mortal(flow.network.sigma)
         self._sampler = patterns.Sampler(
             x, state.outputs, np.dtype(flow.dtype), events.tracked, events.degrees, events.limit, self._mortal

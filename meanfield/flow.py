@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from . import backends
-from .functionals.risk import EmpiricalRisk, RiskField, check_inputs
-from .network import Network
+from .functionals import table
+from .functionals.risk import check_inputs
 from .state import State
-
-
-class Functional(Protocol):
-    """What a flow descends: mf.EmpiricalRisk, and whatever else binds itself to a device."""
-
-    @property
-    def network(self) -> Network: ...
-
-    @property
-    def x(self) -> np.ndarray: ...
-
-    @property
-    def y(self) -> np.ndarray: ...
-
-    @property
-    def loss(self) -> Any: ...
-
-    @property
-    def ridge(self) -> float: ...
-
-    def check_state(self, state: State) -> None:
-        """Raise where the state's d or K does not fit the data."""
-
-    def on(self, backend: Any, state: State) -> RiskField:
-        """Predictions, energy and velocity of device particles with the state's masses."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Settings with a "kind"; the arrays x and y travel beside it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +19,11 @@ class GradientFlow:
     """The flow of F_s = R/s² + ∫ r dμ on particles: mathematics only; `simulate` marches and watches.
 
     functional: mf.EmpiricalRisk, or another Functional such as ntk.linearise(…).risk(…). backend "cpu", "cuda" or "auto", which
-    becomes "cuda" where a GPU can be used and "cpu" elsewhere; dtype "float64" or "float32".
+    becomes "cuda" where a GPU and the functional's kernels for it can be used and "cpu" elsewhere; dtype "float64" or "float32".
     What these methods take and give is NumPy on the host. THEORY.md, section 1.
     """
 
-    functional: Functional
+    functional: Any  # a table.Functional
     temperature: float = 0.0
     reaction: float = 0.0
     backend: str = "cpu"
@@ -64,13 +37,20 @@ class GradientFlow:
             if getattr(self, name) != 0:
                 found = getattr(self, name)
                 raise ValueError(f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {found!r}.")
-        object.__setattr__(self, "backend", backends.check(self.backend, self.dtype))
+        object.__setattr__(self, "backend", backends.check(self.backend, self.dtype, self._devices()))
+
+    def _devices(self) -> tuple[str, ...]:
+        if self.backend == "cuda" and "cuda" not in self.functional.devices:
+            kind = type(self.functional).__name__
+            raise ValueError(f'backend="cuda" was asked for, but {kind} has kernels for the CPU only: use backend="cpu".')
+        return self.functional.devices
 
     @property
     def network(self) -> Any:
+        """The network of the functional; None for an energy of whole rows of θ."""
         return self.functional.network
 
-    def on_device(self, state: State) -> RiskField:
+    def on_device(self, state: State) -> Any:
         """The flow bound to its device and to the state's masses: what an integrator steps."""
         self.functional.check_state(state)
         backend = backends.make(self.backend, self.network, state.dim, state.outputs, self.dtype)
@@ -78,13 +58,18 @@ class GradientFlow:
 
     def predict(self, state: State, x: Any = None) -> np.ndarray:
         """f(x) = s ∫ φ(θ; x) dμ: (n, K), at the training inputs or at x (n, d)."""
+        self._needs_network("predicts nothing")
+        if x is None and "x" not in self.functional.arrays:
+            raise ValueError(f"a {type(self.functional).__name__} has no training inputs: write flow.predict(state, x).")
         field = self.on_device(state)
-        if x is not None:
-            field.samples = field.backend.samples(check_inputs(x, state.dim))
-        return field.predictions(field.backend.upload(state.theta)).copy()
+        theta = field.backend.upload(state.theta)
+        if x is None:
+            return field.predictions(theta).copy()
+        return field.s * field.backend.mean_feature(theta, field.weight, field.backend.samples(check_inputs(x, state.dim)))
 
     def risk(self, state: State) -> float:
         """R(f_μ)."""
+        self._needs_network("has no risk")
         field = self.on_device(state)
         return field.value(field.backend.upload(state.theta))
 
@@ -103,6 +88,11 @@ class GradientFlow:
         field = self.on_device(state)
         return field.backend.download(field.velocity(field.backend.upload(state.theta)))
 
+    def _needs_network(self, lacks: str) -> None:
+        if self.network is None:
+            kind = type(self.functional).__name__
+            raise ValueError(f"a {kind} has no network, so it {lacks}. What it minimises is flow.energy(state).")
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "functional": self.functional.to_dict(), "temperature": self.temperature, "reaction": self.reaction,
@@ -110,9 +100,10 @@ class GradientFlow:
         }  # fmt: skip
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], x: np.ndarray, y: np.ndarray) -> GradientFlow:
-        kind = data["functional"]["kind"]
-        if kind != "EmpiricalRisk":
-            raise ValueError(f"a flow of {kind} is not made from settings alone.")
+    def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State | None = None) -> GradientFlow:
+        """The inverse of to_dict: arrays and start as of the run, `run.arrays` and `run.start` of an mf.Trajectory.
+
+        ValueError where they are not enough: for functions that a user wrote, and for kinds of a package not imported.
+        """
         settings = {key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")}
-        return cls(EmpiricalRisk.from_dict(data["functional"], x, y), **settings)
+        return cls(table.from_dict(data["functional"], arrays, start), **settings)

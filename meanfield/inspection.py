@@ -14,6 +14,7 @@ from .recording import unfinished
 from .scaling import Scaling
 from .trajectory import Trajectory
 
+SETTINGS = ("loss", "reduction", "ridge", "potential", "interaction", "self_pairs")  # of a functional, shown in words
 SHOWN_FRAMES = 12  # of more than these, the first and the last few
 
 
@@ -73,7 +74,7 @@ def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
     lines.append(("initial law", f"{law.describe()}; seed {seed}" if law else "particles given as an array"))
     if flow:
         functional = flow["functional"]
-        settings = ", ".join(f"{name} = {functional[name]}" for name in ("loss", "reduction", "ridge") if name in functional)
+        settings = ", ".join(f"{name} = {functional[name]}" for name in SETTINGS if name in functional)
         lines += [("functional", f"{functional['kind']}: {settings}"), ("backend", f"{flow['backend']}, {flow['dtype']}")]
     data = left.pop("data", None)
     if data:

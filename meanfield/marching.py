@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import tangent
 from .flow import GradientFlow
-from .functionals.risk import RiskField
+from .functionals.table import Field
 from .integrators import Adaptive, RungeKutta
 from .schedules import Span
 from .state import State
@@ -26,15 +25,12 @@ class Diverged(ArithmeticError):
     """θ left the numbers; the message names step, time, particle and the last good frame."""
 
 
-def auto_step(field: RiskField, theta: Any, integrator: RungeKutta) -> float:
-    """dt = 0.1·c/(L·λ_max + λ): λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound."""
-    risk = field.risk
-    if risk.curvature == 0:
-        raise ValueError(f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number.")
+def auto_step(field: Field, theta: Any, integrator: RungeKutta) -> float:
+    """dt = 0.1·c/rate: c the method's stability bound; of a risk, rate = L·λ_max(H_0) + λ (functionals/risk.py)."""
     with one_thread():
-        rate = risk.curvature * risk.factor * tangent.largest_eigenvalue(field, theta) + risk.ridge
+        rate = field.rate(theta)
     if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f'dt="auto": the largest eigenvalue of H_0 is {rate:g}, so no step follows from it. Give dt a number.')
+        raise ValueError(f'dt="auto": the fastest rate at the start is {rate:g}, so no step follows from it. Give dt a number.')
     return 0.1 * integrator.stability / rate
 
 
@@ -112,7 +108,7 @@ class March:
         if self.automatic:
             self.energy_least = min(self.energy_least, self.energy)
             allowed = self.energy + NOISE[self.flow.dtype] * self.energy_start
-            if not self.flow.network.sigma.smooth:
+            if self.flow.network is not None and not self.flow.network.sigma.smooth:
                 allowed = max(allowed, (1 + CHATTER) * self.energy_least)
             while not (energy := self.field.energy(step.theta)) <= allowed - 0.5 * step.dissipated:
                 if self.dt < 1e-12 * max(abs(self.t_end), self.t_end - self.start.t):

@@ -10,9 +10,8 @@ import numpy as np
 
 from . import schedules
 from .dataset import Dataset
-from .diagnostics import registry
+from .diagnostics import needs, registry
 from .diagnostics.frame import Frame, Problem, evaluate
-from .diagnostics.needs import balanced
 from .flow import GradientFlow
 from .marching import March
 from .state import State
@@ -57,7 +56,8 @@ ALONG: dict[str, Callable[[March], float]] = {"path": lambda march: march.path, 
 
 def measures(flow: GradientFlow, start: State) -> list[str]:
     """The MEASURES that make sense for this flow and start."""
-    return [name for name in MEASURES if name != "balance_defect" or balanced(flow, start)]
+    problem = Problem(flow, start)
+    return [name for name in MEASURES if name in ALONG or not needs.reason(registry.get(name), problem)]
 
 
 def recordable(name: str) -> registry.Diagnostic:
@@ -105,7 +105,8 @@ class Series:
 
     function(flow, state) -> scalar; without it, name is one of MEASURES, or a registered diagnostic of one moment, such as
     kernel_drift, sign_flips or test_error, the same bits as mf.diagnose gives after the run:
-    energy F = R/s² + ∫r dμ; risk R; regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length travelled;
+    energy F = R/s² + ∫r dμ; of a network, risk R and regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length
+    travelled;
     displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and infinite ones;
     energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); balance_defect the largest change of
     |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it.

@@ -19,7 +19,7 @@ from .diagnostics import needs
 from .diagnostics.frame import Problem
 from .events import Events, Watch
 from .flow import GradientFlow
-from .functionals.risk import EmpiricalRisk
+from .functionals import table
 from .integrators import Adaptive, RungeKutta
 from .interruption import Interrupted, signals
 from .marching import Diverged, March
@@ -29,6 +29,7 @@ from .schedules import Due, Span
 from .state import State
 from .w2_beside import W2, WAITING, Beside
 
+TIME_UNIT = "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)"
 SEGMENT_BYTES = 64 * 2**20  # frames waiting in memory are published at this size, whatever the clock says
 
 
@@ -43,8 +44,8 @@ class Run:
         self.flow, self.integrator, self.dt_asked = flow, integrator, dt
         self.recorder, self.series, self.stop, self.progress = recorder, series, stop, progress
         self.user_written = user_written(flow) if recorder else []
-        if progress and not flow.on_device(state).backend.compiled():
-            name = flow.network.sigma.name
+        if progress and not flow.on_device(state).compiled():
+            name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
             _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
         self.march = March(flow, state, integrator, dt, t_end, n_steps)
         self.names = measures(flow, state)
@@ -66,9 +67,10 @@ class Run:
         march, recorder = self.march, self.recorder
         start = march.start
         law, seed = start.origin or (None, None)
-        data = recorder.data if recorder else None
+        network, data = self.flow.network, recorder.data if recorder else None
+        sampled = "x" in self.flow.functional.arrays
         return {
-            "network": self.flow.network.to_dict(),
+            "network": network.to_dict() if network else None,
             "flow": self.flow.to_dict(),
             "law": law.to_dict() if law else None,
             "seed": seed,
@@ -80,8 +82,8 @@ class Run:
             "t_start": start.t,
             "step_start": start.step,
             "t_end": march.t_end,
-            "time_unit": "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)",
-            "data": {"name": data.name, "origin": data.origin} if data else {"name": "data", "origin": {}},
+            "time_unit": TIME_UNIT if network else "flow time t",
+            "data": {"name": data.name, "origin": data.origin} if data else {"name": "data", "origin": {}} if sampled else None,
             "observers": {
                 "recorder": schedules.to_dict(recorder.schedule) if recorder else None,
                 "series": [
@@ -239,7 +241,7 @@ class Run:
             raise Diverged(self._what_diverged())
         if not sound:
             self._warn("diverged", f"the run diverged: {self._what_diverged()} Add mf.StopOnNonFinite() to stop there.")
-        elif march.still and self.flow.network.trainable and "still" not in self._warned:
+        elif march.still and self.flow.network is not None and self.flow.network.trainable and "still" not in self._warned:
             if (risk := march.field.value(march.theta)) > 0:
                 self._warn(
                     "still",
@@ -298,12 +300,13 @@ class Run:
         if self.progress:
             march = self.march
             law = march.start.origin[0].describe() if march.start.origin else "initial state given"
-            _say(self.flow.network.scaling.describe(march.start.m, march.dt))
+            network, m = self.flow.network, march.start.m
+            _say(network.scaling.describe(m, march.dt) if network else f"{self.flow.functional}, m = {m}, dt = {march.dt:g}")
             _say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}; {self.flow.backend}, {self.flow.dtype}")
 
     def _conclude(self, summary: dict[str, Any]) -> None:
         if self.progress:
-            shown = ("risk", "energy_defect", "balance_defect", "displacement", "path")
+            shown = ("risk" if self.flow.network else "energy", "energy_defect", "balance_defect", "displacement", "path")
             values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
             halved = f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}" if self.march.halvings else ""
             _say(f"t = {self.march.t:g} after {summary['steps']} steps: {values}{halved}")
@@ -311,8 +314,11 @@ class Run:
 
 def user_written(flow: GradientFlow) -> list[str]:
     """The formulas of a flow that no file can hold; ValueError for one that goes by the name of another, a built-in."""
-    names = [] if isinstance(flow.functional, EmpiricalRisk) else [type(flow.functional).__name__]
-    formulas: list[Any] = [(flow.network.sigma, activations.get), (flow.functional.loss, losses.get)]
+    functional: Any = flow.functional
+    kind = type(functional).__name__
+    names = [] if kind in table.OWN else [kind]
+    formulas: list[Any] = [(flow.network.sigma, activations.get)] if flow.network else []
+    formulas += [(functional.loss, losses.get)] if hasattr(functional, "loss") else []
     for given, get in formulas:
         try:
             known = get(given.name)

@@ -154,14 +154,14 @@ def _rebuilt(
     place = f"{recording.path}.parts"
     watch = config["observers"]
     diagnosed = [item["name"] for item in watch["series"] if not item["user"] and item["name"] not in MEASURES]
-    data = None
+    data, arrays = None, {}
     if flow is None or diagnosed:
         with Trajectory(place) as stored:
-            data = stored.data
+            arrays = stored.arrays
+            data = stored.data if "x" in arrays else None
     if flow is None:
-        assert data is not None
         try:
-            flow = GradientFlow.from_dict(config["flow"], data.x, data.y)
+            flow = GradientFlow.from_dict(config["flow"], arrays, recording.start)
         except ValueError as error:
             raise ValueError(f"{error} Pass flow= with the user-written function of this run.") from error
     elif flow.to_dict() != config["flow"]:
@@ -267,11 +267,11 @@ def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Ev
 
 def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:
     """The data that go into the file: what the flow was given, and the test set beside it."""
-    risk, data = flow.functional, recorder.data
-    y = risk.y[:, 0] if risk.y.ndim == 2 and risk.y.shape[1] == 1 else risk.y
-    arrays = {"x": risk.x, "y": y}
+    arrays, data = dict(flow.functional.arrays), recorder.data
     if data is not None:
-        if not np.array_equal(data.x, risk.x):
+        if "x" not in arrays:
+            raise ValueError(f"Recorder(data=…) is for training samples, and a {type(flow.functional).__name__} has none.")
+        if not np.array_equal(data.x, arrays["x"]):
             raise ValueError("Recorder(data=…) is not the data set whose x the flow was given.")
         if data.x_test is not None and data.y_test is not None:
             arrays |= {"x_test": data.x_test, "y_test": data.y_test}

@@ -15,9 +15,9 @@ STORED = 64 * 10**6  # bytes of arrays kept in the file itself
 
 
 def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
-    """/parameters/data/<name> with sha256 and shape; beyond 64 MB in all, these attributes of an empty dataset only."""
+    """/parameters/data/<name> with sha256 and shape; samples beyond 64 MB in all: these attributes of an empty dataset only."""
     group = parameters.create_group("data")
-    stored = sum(array.nbytes for array in arrays.values()) <= STORED
+    stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
         dataset = layout.write_array(group, name, array) if stored else layout.write_absent(group, name, array.dtype)
         layout.set_text(dataset.attrs, "sha256", array_sha256(array))
@@ -29,12 +29,21 @@ def checksums(parameters: Group) -> dict[str, str]:
     return {name: layout.get_text(item.attrs, "sha256") for name, item in sorted(parameters["data"].items())}
 
 
+def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[str, np.ndarray]:
+    """The arrays of the functional: x and y of the data set, or whatever else it had written."""
+    if "x" in (stored := parameters["data"]):
+        data = read_data(parameters, config, path)
+        return {"x": data.x, "y": data.y}
+    with layout.reading(path):
+        return {name: item[()] for name, item in stored.items()}
+
+
 def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     """The Dataset, named and described by config["data"]; one that is not in the file is made again and compared."""
     about = config.get("data") or {}
     name, origin = about.get("name") or "data", about.get("origin") or {}
     stored = parameters["data"]
-    if not len(stored):
+    if "x" not in stored:
         raise ValueError(f"{path} has no data set: its functional needs none.")
     if all(item.shape is not None for item in stored.values()):
         with layout.reading(path):

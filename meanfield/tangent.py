@@ -122,36 +122,10 @@ def _features(network: Network, state: State, block: slice, x: np.ndarray) -> tu
 
 
 def product(field: Any, theta: Any, v: np.ndarray) -> np.ndarray:
-    """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no kernel is formed."""
-    backend = field.backend
-    return backend.push_forward(theta, field.weight, field.samples, backend.pull_back(theta, field.samples, v))
+    """H·v on the training inputs, v (n, K) -> (n, K): no kernel is formed."""
+    return field.tangent_product(theta, v)
 
 
 def largest_eigenvalue(field: Any, theta: Any, rtol: float = 1e-3, steps: int = 200) -> float:
-    """λ_max(H) by Lanczos iteration from a fixed start, every vector kept orthogonal to all before; a lower estimate.
-
-    T = QᵀHQ is tridiagonal; its largest eigenvalue τ with eigenvector s has the residual β|s_last| in H, so an eigenvalue
-    lies within that of τ: it stops at rtol·τ, or when the Krylov space is exhausted. Parlett (1998), sections 13.2 and 13.8.
-    Powers of H would rest on a plateau where two eigenvalues are close. 0 for a kernel that vanishes.
-    """
-    shape = (field.samples.n, field.backend.outputs)
-    # Half constant, as leading eigenvectors of kernels tend to be, half without any symmetry; the same on every machine.
-    v = 1.0 + np.sqrt(2.0) * np.cos(np.arange(1, np.prod(shape) + 1, dtype=float) ** 2)
-    basis: list[np.ndarray] = [v / np.linalg.norm(v)]
-    diagonal: list[float] = []
-    beside: list[float] = []
-    while True:
-        Hv = product(field, theta, basis[-1].reshape(shape)).ravel()
-        if not np.isfinite(Hv).all():
-            return float("nan")
-        diagonal.append(float(basis[-1] @ Hv))
-        for _ in range(2):  # once is not enough: rounding grows along converged eigenvectors
-            for q in basis:
-                Hv -= (q @ Hv) * q
-        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
-        beta, largest = float(np.linalg.norm(Hv)), max(0.0, float(values[-1]))
-        converged = len(basis) > 2 and beta * abs(vectors[-1, -1]) <= rtol * largest
-        if converged or len(basis) == min(steps, v.size) or beta <= 1e-14 * largest:
-            return largest
-        basis.append(Hv / beta)
-        beside.append(beta)
+    """λ_max(H) on the training inputs by Lanczos iteration, a lower estimate to rtol; 0 for a kernel that vanishes."""
+    return field.tangent_eigenvalue(theta, rtol, steps)

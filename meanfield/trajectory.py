@@ -20,7 +20,7 @@ from .network import Network
 from .parts import Parts
 from .pieces import Piece, Pieces, SeriesData
 from .state import State
-from .stored_data import checksums, read_data
+from .stored_data import checksums, read_arrays, read_data
 
 __all__ = ["InUse", "IncompatibleFile", "SeriesData", "Trajectory"]
 
@@ -46,6 +46,7 @@ class Trajectory:
     | /observables/<name>                        | links to the series whose steps are the frames' steps                       |
     | /parameters/config, provenance, summary    | JSON; attributes schema_version, status, mass_varies, checkpoint            |
     | /parameters/data/<name>                    | x, y, x_test, y_test with sha256; beyond 64 MB only sha256 and shape        |
+    |                                            | without training samples: the functional's own arrays, or none              |
     | /parameters/start, checkpoint              | the initial State; what the loop needs to go on                             |
     """
 
@@ -180,6 +181,11 @@ class Trajectory:
     def data(self) -> Dataset:
         """The Dataset of the run: its arrays from the file, or, if they were too large for it, made again and compared."""
         return read_data(self._head["parameters"], self.config, self.path)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the functional needs beside its settings: x and y of the training samples, a teacher's particles, or nothing."""
+        return read_arrays(self._head["parameters"], self.config, self.path)
 
     def to_xarray(self) -> Any:
         """An xarray.Dataset: theta (frame, neuron, column) with coordinates t, step and the columns' names, mass, and each series

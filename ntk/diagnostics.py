@@ -5,11 +5,13 @@ What they compute with is imported when they are first called, so that `import n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.diagnostics.registry import FUNCTIONALS, register_diagnostic
+from meanfield.diagnostics.registry import register_diagnostic
+from meanfield.functionals.table import OTHERS
 
 if TYPE_CHECKING:
     from meanfield.diagnostics.frame import Frame
@@ -79,10 +81,10 @@ def companion_gap(frame: Frame) -> float:
     return float(np.sqrt(np.square(frame.predictions - frame.companion.predictions).sum(axis=1).mean()))
 
 
-def _linearised(settings: dict[str, Any], x: np.ndarray, y: np.ndarray, start: Any) -> Any:
+def _linearised(settings: dict[str, Any], arrays: Mapping[str, np.ndarray], start: Any) -> Any:
     from .linearised import LinearisedRisk
 
-    return LinearisedRisk.from_dict(settings, x, y, start)
+    return LinearisedRisk.from_dict(settings, arrays, start)
 
 
-FUNCTIONALS["LinearisedRisk"] = _linearised
+OTHERS["LinearisedRisk"] = _linearised

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -76,11 +76,13 @@ class LinearisedRisk:
     """R(f_lin)/s² + (λ/2)∫|θ|² dμ as a functional of the particles θ_k, whose features stay those of θ_0.
 
     risk: what is minimised; start: θ_0. A flow of it moves the particles that θ_0 names: the same m and masses.
-    A file holds its settings and not how to make it: mf.resume(path, flow=…).
+    A file makes it again where `ntk` is imported and θ_0 is the start of the run; otherwise pass flow=.
     """
 
     risk: EmpiricalRisk
     start: State
+
+    devices: ClassVar[tuple[str, ...]] = EmpiricalRisk.devices
 
     def __post_init__(self) -> None:
         self.risk.check_state(self.start)
@@ -96,6 +98,14 @@ class LinearisedRisk:
     @property
     def y(self) -> np.ndarray:
         return self.risk.y
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return self.risk.arrays
+
+    @property
+    def formulas(self) -> tuple[Callable, ...]:
+        return self.risk.formulas
 
     @property
     def loss(self) -> Any:
@@ -129,9 +139,9 @@ class LinearisedRisk:
         return {"kind": "LinearisedRisk", "risk": self.risk.to_dict(), "start": {"m": self.start.m, "sha256": digest}}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], x: np.ndarray, y: np.ndarray, start: State) -> LinearisedRisk:
+    def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State) -> LinearisedRisk:
         """The inverse of to_dict; θ_0 must be handed in again."""
-        made = cls(EmpiricalRisk.from_dict(data["risk"], x, y), start)
+        made = cls(EmpiricalRisk.from_dict(data["risk"], arrays), start)
         if made.to_dict()["start"] != data["start"]:
             raise ValueError("this risk was linearised at another state than `start`.")
         return made

@@ -34,8 +34,7 @@ def check_frames(run: Trajectory, wrong: str) -> None:
 
 def stored_flow(run: Trajectory) -> GradientFlow:
     """The run's flow, in float64 on this machine's CPU."""
-    data = run.data
-    return GradientFlow.from_dict({**run.config["flow"], "backend": "cpu", "dtype": "float64"}, data.x, data.y)
+    return GradientFlow.from_dict({**run.config["flow"], "backend": "cpu", "dtype": "float64"}, run.arrays)
 
 
 def look(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> Seen:

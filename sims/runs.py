@@ -63,7 +63,7 @@ def measure(path: Path) -> Row:
         first, last, data, network = run[0], run[-1], run.data, run.network
         if data.x_test is None or data.y_test is None:
             raise ValueError(f"{path} has no test set, so it has no test error.")
-        flow = mf.GradientFlow.from_dict(run.config["flow"], data.x, data.y)
+        flow = mf.GradientFlow.from_dict(run.config["flow"], run.arrays)
         start, f = (flow.predict(state, data.x_test)[:, 0] for state in (first, last))
         test_start, test_loss = (0.5 * float(np.mean((values - data.y_test) ** 2)) for values in (start, f))
         signs = bool(np.isin(data.y, (-1.0, 1.0)).all())

@@ -167,7 +167,7 @@ def measure(path: Path) -> Row:
     """The Row of a finished run."""
     with mf.Trajectory(path) as run:
         first, last, data, network = run[0], run[-1], run.data, run.network
-        flow = mf.GradientFlow.from_dict(run.config["flow"], data.x, data.y)
+        flow = mf.GradientFlow.from_dict(run.config["flow"], run.arrays)
         seed = int(run.config["seed"])
     assert isinstance(flow.functional, mf.EmpiricalRisk) and data.x_test is not None
     return Row(

@@ -153,29 +153,31 @@ def test_dt_auto_and_the_adaptive_method_agree(rng, task):
     np.testing.assert_allclose(flow.predict(ends[0]), flow.predict(ends[1]), atol=1e-4)
 
 
-def test_a_recorded_run_resumes_with_its_flow_and_says_so_without(rng, task, h5_path):
+def test_a_recorded_run_resumes_from_its_file_where_it_starts_at_its_linearisation_and_else_says_so(rng, task, h5_path):
     x, y, _ = task
     network, start = mf.Network("tanh", scaling=mf.NTK), some_state(rng, m=20)
     flow = mf.GradientFlow(ntk.linearise(network, start).risk(x, y))
     mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=1.0, observers=[mf.Recorder(h5_path, mf.every(5))], progress=False)
-    with pytest.raises(ValueError, match="LinearisedRisk is not made from settings alone. Pass flow="):
-        mf.resume(h5_path, t_end=2.0, progress=False)
+    mf.resume(h5_path, t_end=1.5, progress=False)
     end = mf.resume(h5_path, t_end=2.0, flow=flow, progress=False)
     straight = mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=2.0, progress=False)
     np.testing.assert_array_equal(end.theta, straight.theta)
     other = mf.GradientFlow(ntk.linearise(network, end).risk(x, y))
     with pytest.raises(ValueError, match="is not the flow of"):
         mf.resume(h5_path, t_end=3.0, flow=other, progress=False)
+    mf.simulate(flow, end, mf.RK4, dt=0.1, t_end=3.0, observers=[mf.Recorder(h5_path, mf.every(5), "replace")], progress=False)
+    with pytest.raises(ValueError, match="linearised at another state than `start`. Pass flow="):
+        mf.resume(h5_path, t_end=4.0, progress=False)
 
 
 def test_settings_go_there_and_back_and_another_start_is_noticed(rng, task):
     x, y, _ = task
     network, start = mf.Network("tanh"), some_state(rng)
     risk = ntk.linearise(network, start).risk(x, y, ridge=0.1)
-    again = LinearisedRisk.from_dict(risk.to_dict(), x, y, start)
+    again = LinearisedRisk.from_dict(risk.to_dict(), risk.arrays, start)
     assert again.to_dict() == risk.to_dict() and again.ridge == 0.1
     with pytest.raises(ValueError, match="linearised at another state"):
-        LinearisedRisk.from_dict(risk.to_dict(), x, y, some_state(rng))
+        LinearisedRisk.from_dict(risk.to_dict(), risk.arrays, some_state(rng))
 
 
 def test_wrong_states_and_risks_are_refused(rng, task):

@@ -42,7 +42,7 @@ def test_a_row_holds_what_the_runs_file_says(sweep):
     assert [row["digest"] for row in rows] == list(sweep.plan.runs)
     for row in rows:
         with mf.Trajectory(sweep.run(row["digest"])) as run:
-            last, flow = run[-1], mf.GradientFlow.from_dict(run.config["flow"], run.data.x, run.data.y)
+            last, flow = run[-1], mf.GradientFlow.from_dict(run.config["flow"], run.arrays)
             assert (row["gamma"], row["m"], row["seed"]) == (run.network.scaling.gamma, run.start.m, run.config["seed"])
             assert row["status"] == "finished" and row["content_hash"] == run.content_hash() and row["attempts"] == 1
             assert row["displacement"] == run.series("displacement").values[-1]
@@ -64,7 +64,7 @@ def test_labels_have_an_error_and_classes_too(tmp_path):
     for sweep in (signs, classes):
         (row,) = indexing.measure(sweep)
         with mf.Trajectory(sweep.run(row["digest"])) as run:
-            found = mf.GradientFlow.from_dict(run.config["flow"], run.data.x, run.data.y).predict(run[-1], run.data.x_test)
+            found = mf.GradientFlow.from_dict(run.config["flow"], run.arrays).predict(run[-1], run.data.x_test)
             guess = np.sign(found[:, 0]) if sweep is signs else found.argmax(axis=1)
             assert row["test_error"] == np.mean(guess != run.data.y_test) and 0 <= row["train_error"] <= 1
 

@@ -16,18 +16,18 @@ NAMES = ("cpu", "cuda", "auto")
 DTYPES = ("float64", "float32")
 
 
-def check(backend: str, dtype: str) -> str:
+def check(backend: str, dtype: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
     """The backend that "cpu", "cuda" or "auto" means here; raises, before any work, for one or a dtype that is not there.
 
     "auto" is "cuda" where a GPU can be used and "cpu" elsewhere. It is decided once, when a flow is made: what the flow, its
-    run and its file name is the backend that computes.
+    run and its file name is the backend that computes. devices: those that have the kernels needed.
     """
     if backend not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {backend!r}.")
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     if backend == "auto":
-        return "cpu" if why_no_cuda() else "cuda"
+        return "cpu" if "cuda" not in devices or why_no_cuda() else "cuda"
     if backend == "cuda" and (missing := why_no_cuda()):
         raise ValueError(f'backend="cuda" was asked for, but {missing} Or use backend="cpu" ("auto" takes what is there).')
     return backend
@@ -51,11 +51,12 @@ def why_no_cuda() -> str | None:
     return f"no usable NVIDIA GPU was found ({said}). Install an NVIDIA driver for CUDA 13; `nvidia-smi` must list a GPU."
 
 
-def make(backend: str, network: Network, dim: int, outputs: int, dtype: str) -> Any:
-    """The backend of that name for one network, input dimension and dtype."""
+def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: str) -> Any:
+    """The backend of that name for one network, input dimension and dtype; network None: for whole rows of θ (outputs = 0)."""
     if check(backend, dtype) == "cuda":
         from .cuda import CUDA
 
+        assert network is not None  # functionals without one say that they have no kernels there
         return CUDA(network, dim, outputs, dtype)
     from .cpu import CPU
 

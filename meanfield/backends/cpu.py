@@ -91,22 +91,23 @@ class Samples:
 
 
 class CPU:
-    """Kernels for one network, input dimension d, K outputs and dtype.
+    """Kernels for one network, input dimension d, K outputs and dtype; without a network, what any particles need.
 
     θ (m, p) row-major [a | w | b]; `weight` is m·p_k in the kernel's dtype (1 for uniform masses, exactly).
     """
 
     name = "cpu"
 
-    def __init__(self, network: Network, dim: int, outputs: int, dtype: str) -> None:
+    def __init__(self, network: Network | None, dim: int, outputs: int, dtype: str) -> None:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
-        self.trainable = network.trainable_columns(dim, outputs).astype(self.dtype)
-        self._everything = np.ones(dim + outputs + 1, self.dtype)
+        self._everything = np.ones(dim + outputs + 1 if outputs else dim, self.dtype)
+        self.trainable = network.trainable_columns(dim, outputs).astype(self.dtype) if network else self._everything
         self._kept: tuple[np.ndarray, Samples, np.ndarray] | None = None
 
     @cached_property
     def kernels(self) -> Any:
         """The module of compiled kernels for (activation, d, dtype)."""
+        assert self.network is not None
         sigma = self.network.sigma
         value, slope = sigma.value, sigma.slope
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import tangent
 from ..flow import GradientFlow
-from ..functionals.risk import EmpiricalRisk, RiskField
+from ..functionals.risk import EmpiricalRisk
 from ..network import Network
 from ..state import State
 from ..threads import one_thread
@@ -45,7 +45,7 @@ class Problem:
         return Frame(self, lambda: self.start)
 
     @cached_property
-    def field(self) -> RiskField:
+    def field(self) -> Any:
         """The flow on its device, with the masses of the start."""
         assert self.flow is not None
         return self.flow.on_device(self.start)
@@ -59,7 +59,7 @@ class Problem:
         return EmpiricalRisk(risk.network, self.data.x_test, self.data.y_test, risk.loss, risk.reduction)
 
     @cached_property
-    def test_field(self) -> RiskField:
+    def test_field(self) -> Any:
         assert self.flow is not None and self.test is not None
         return GradientFlow(self.test, backend=self.flow.backend, dtype=self.flow.dtype).on_device(self.start)
 
@@ -67,7 +67,7 @@ class Problem:
 class OnDevice:
     """θ on its device, with what costs a pass over the data: computed when first asked for."""
 
-    def __init__(self, field: RiskField, theta: Any) -> None:
+    def __init__(self, field: Any, theta: Any) -> None:
         self.field, self.theta = field, theta
 
     @cached_property
@@ -135,7 +135,7 @@ class Frame:
         return bool(np.isfinite(self.state.theta).all())
 
     @property
-    def field(self) -> RiskField:
+    def field(self) -> Any:
         """The flow bound to its device and to the masses."""
         return self.device.field
 

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..flow import GradientFlow
+from ..functionals import table
 from ..trajectory import Trajectory
 from ..workers import NoWorkers, spread
 from . import registry
@@ -62,7 +63,7 @@ def frame_values(
 
     job = Job(
         stored.run.path, stored.companion.run.path if stored.companion else None, stored.given,
-        diagnostics, settings, stored.digest, dict(registry.FUNCTIONALS),
+        diagnostics, settings, stored.digest, dict(table.OTHERS),
     )  # fmt: skip
     with tqdm(total=len(missing), desc="diagnose", disable=None if progress else True, leave=False, file=sys.stderr) as bar:
         try:
@@ -191,5 +192,6 @@ def _check_companion(stored: Stored, beside: Stored) -> None:
     ours, theirs = stored.problem, beside.problem
     if theirs.flow is None:
         raise ValueError(f"the companion {beside.run.path} cannot be evaluated: {theirs.without}.")
-    if ours.flow is not None and not np.array_equal(ours.flow.functional.x, theirs.flow.functional.x):
+    x, their_x = (item.flow.functional.arrays.get("x") if item.flow else None for item in (ours, theirs))
+    if ours.flow is not None and not np.array_equal(x, their_x):  # type: ignore[arg-type]
         raise ValueError(f"the companion {beside.run.path} has other training inputs than {stored.run.path}.")

@@ -21,13 +21,13 @@ def energy(frame: Frame) -> float:
     return frame.energy
 
 
-@register_diagnostic(unit="R", needs=("flow",), finite=False, blas=False)
+@register_diagnostic(unit="R", needs=("risk",), finite=False, blas=False)
 def risk(frame: Frame) -> float:
     """R(f_t) on the training samples."""
     return frame.field.value(frame.theta)
 
 
-@register_diagnostic(unit="F", needs=("flow",), finite=False, blas=False)
+@register_diagnostic(unit="F", needs=("risk",), finite=False, blas=False)
 def regulariser(frame: Frame) -> float:
     """∫r dμ_t."""
     return frame.field.regulariser(frame.theta)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ..flow import GradientFlow
-from ..functionals.risk import EmpiricalRisk
 from ..state import State
 from .frame import Problem
 from .registry import Diagnostic
@@ -29,11 +29,16 @@ def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] =
 
 def balanced(flow: GradientFlow, start: State) -> bool:
     """Whether |w|² + b² - p|a|² is conserved for each neuron: σ p-homogeneous, a and w trained, b trained or zero, no ridge."""
-    if not isinstance(flow.functional, EmpiricalRisk) or flow.network.sigma.homogeneity is None:
+    network, functional = flow.network, flow.functional
+    if network is None or linearised(functional) or network.sigma.homogeneity is None:
         return False
-    trained = flow.network.trainable
-    bias_is_fine = "b" in trained or not start.b.any()
-    return {"a", "w"} <= set(trained) and bias_is_fine and flow.functional.ridge == 0
+    bias_is_fine = "b" in network.trainable or not start.b.any()
+    return {"a", "w"} <= set(network.trainable) and bias_is_fine and getattr(functional, "ridge", 0.0) == 0
+
+
+def linearised(functional: Any) -> bool:
+    """Whether its features stay those of a `start` that it keeps."""
+    return hasattr(functional, "start")
 
 
 def _neurons(problem: Problem) -> str:
@@ -49,9 +54,17 @@ def _network(problem: Problem) -> str:
         return problem.without
     if found := _neurons(problem):
         return found
-    if not isinstance(problem.flow.functional, EmpiricalRisk) and hasattr(problem.flow.functional, "start"):
+    if problem.flow.network is None:
+        return _risk(problem)
+    if linearised(problem.flow.functional):
         return "the network is linearised: its features and its kernel are those of the start"
     return ""
+
+
+def _risk(problem: Problem) -> str:
+    if problem.flow is None:
+        return problem.without
+    return "" if problem.flow.network is not None else f"a {type(problem.flow.functional).__name__} has no network"
 
 
 def _kernel(problem: Problem) -> str:
@@ -142,7 +155,8 @@ def _companion(problem: Problem) -> str:
 
 
 _CHECKS: dict[str, Callable[[Problem], str]] = {
-    "neurons": _neurons, "flow": _flow, "network": _network, "kernel": _kernel, "data": _data, "residual": _residual,
+    "neurons": _neurons, "flow": _flow, "network": _network, "risk": _risk,
+    "kernel": _kernel, "data": _data, "residual": _residual,
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
     "equal masses": _equal_masses, "companion": _companion,

@@ -16,7 +16,7 @@ from ..flow import GradientFlow
 from ..state import State
 from ..trajectory import Trajectory
 from .frame import Frame, Problem
-from .registry import FUNCTIONALS, Diagnostic
+from .registry import Diagnostic
 
 
 class Stored:
@@ -27,7 +27,7 @@ class Stored:
         self.steps, self.times = run.steps, run.times
         data, without = _data(run)
         if flow is None:
-            flow, without = _flow(run, data, without)
+            flow, without = _flow(run)
         elif run.config.get("flow") and flow.to_dict() != {**run.config["flow"], "backend": flow.backend}:
             raise ValueError(f"flow= is not the flow of {run.path}; it needs {run.config['flow']}.")
         beside = companion.at_time if companion else None
@@ -79,8 +79,8 @@ class Stored:
         settings = {"network": config.get("network"), "flow": flow.to_dict() if flow else config.get("flow")}
         digest = hashlib.sha256(canonical_json(settings).encode())
         if flow is not None:
-            for formula in (flow.network.sigma if flow.network else None, getattr(flow.functional, "loss", None)):
-                digest.update("".join(fingerprint(f) for f in (formula.value, formula.slope)).encode() if formula else b"none")
+            activation = (flow.network.sigma.value, flow.network.sigma.slope) if flow.network else ()
+            digest.update("".join(map(fingerprint, (*activation, *flow.functional.formulas))).encode())
         data = self.problem.data
         digest.update((data.sha256() if data is not None else "no data").encode())
         _feed_state(digest, self.problem.start)
@@ -137,22 +137,16 @@ def _data(run: Trajectory) -> tuple[Dataset | None, str]:
         return None, f"the data are not to be had ({error})"
 
 
-def _flow(run: Trajectory, data: Dataset | None, without: str) -> tuple[GradientFlow | None, str]:
+def _flow(run: Trajectory) -> tuple[GradientFlow | None, str]:
     """The flow that the file describes, or the reason why there is none."""
     settings = run.config.get("flow")
     if not settings:
         return None, "the run's configuration names no flow"
-    if data is None:
-        return None, without
-    kind = settings["functional"]["kind"]
     try:
         backends.check(settings["backend"], settings["dtype"])
     except ValueError:  # the run was made on a device that this machine lacks
         settings = {**settings, "backend": "cpu"}
     try:
-        if kind not in FUNCTIONALS:
-            return GradientFlow.from_dict(settings, data.x, data.y), ""
-        rest = {name: settings[name] for name in ("temperature", "reaction", "backend", "dtype", "seed")}
-        return GradientFlow(FUNCTIONALS[kind](settings["functional"], data.x, data.y, run.start), **rest), ""
+        return GradientFlow.from_dict(settings, run.arrays, run.start), ""
     except (ValueError, TypeError) as error:
         return None, f"the file alone does not make its flow: {error} Pass flow=."

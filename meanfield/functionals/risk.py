@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import losses
 from ..backends import loss_kernels
 from ..dataset import Dataset
+from ..lanczos import largest_eigenvalue
 from ..losses import Loss
 from ..network import PARAMETERS, Network
 from ..state import State
@@ -34,6 +36,8 @@ class EmpiricalRisk:
     loss: str | Loss = "squared"
     reduction: str = "mean"
     ridge: float = 0.0
+
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, Network):
@@ -75,6 +79,15 @@ class EmpiricalRisk:
     def curvature(self) -> float:
         """sup ℓ'' of the loss, which bounds the step of an explicit method."""
         return self._loss.curvature
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """x (n, d) and y, of one output as (n,)."""
+        return {"x": self.x, "y": self.y[:, 0] if self.y.ndim == 2 and self.y.shape[1] == 1 else self.y}
+
+    @property
+    def formulas(self) -> tuple[Callable, ...]:
+        return self._loss.value, self._loss.slope
 
     @property
     def _loss(self) -> Loss:
@@ -120,8 +133,8 @@ class EmpiricalRisk:
         }  # fmt: skip
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], x: np.ndarray, y: np.ndarray) -> EmpiricalRisk:
-        return cls(Network.from_dict(data["network"]), x, y, data["loss"], data["reduction"], data["ridge"])
+    def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> EmpiricalRisk:
+        return cls(Network.from_dict(data["network"]), arrays["x"], arrays["y"], data["loss"], data["reduction"], data["ridge"])
 
 
 def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
@@ -192,3 +205,27 @@ class RiskField:
     def speed2(self, velocity: Any) -> float:
         """∫ |v|² dμ."""
         return self.backend.norm(velocity, self.weight)
+
+    def tangent_product(self, theta: Any, v: np.ndarray) -> np.ndarray:
+        """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no kernel is formed."""
+        return self.backend.push_forward(theta, self.weight, self.samples, self.backend.pull_back(theta, self.samples, v))
+
+    def tangent_eigenvalue(self, theta: Any, rtol: float = 1e-3, steps: int = 200) -> float:
+        """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes."""
+        shape = self.samples.n, self.backend.outputs
+        return largest_eigenvalue(
+            lambda v: self.tangent_product(theta, v.reshape(shape)).ravel(), shape[0] * shape[1], rtol, steps
+        )
+
+    def rate(self, theta: Any) -> float:
+        """L·λ_max + λ: λ_max that of H/n (mean) or H (sum), L = sup ℓ'', λ the ridge."""
+        risk = self.risk
+        if risk.curvature == 0:
+            raise ValueError(
+                f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number."
+            )
+        return risk.curvature * risk.factor * self.tangent_eigenvalue(theta) + risk.ridge
+
+    def compiled(self) -> bool:
+        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        return self.backend.compiled()

@@ -8,7 +8,6 @@ import numpy as np
 
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
-from meanfield.diagnostics.registry import FUNCTIONALS
 
 from .style import regime
 
@@ -59,12 +58,7 @@ def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Gradi
     if not settings:
         raise ValueError(f"{run.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run.")
     try:
-        x, y, kind = run.data.x, run.data.y, settings["functional"]["kind"]
-        settings = {**settings, "backend": "cpu"}
-        if kind not in FUNCTIONALS:
-            return mf.GradientFlow.from_dict(settings, x, y)
-        functional = FUNCTIONALS[kind](settings["functional"], x, y, run.start)
-        return mf.GradientFlow(functional, **{name: value for name, value in settings.items() if name != "functional"})
+        return mf.GradientFlow.from_dict({**settings, "backend": "cpu"}, run.arrays, run.start)
     except ValueError as error:
         raise ValueError(f"{error} Pass flow=, the mf.GradientFlow of the run.") from error
 
@@ -72,7 +66,7 @@ def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Gradi
 def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Network:
     """The network whose tangent kernel the frames have: the run's, or that of the flow handed in."""
     settings = run.config.get("flow")
-    if settings and settings["functional"]["kind"] in FUNCTIONALS:
+    if settings and settings["functional"]["kind"] == "LinearisedRisk":
         raise ValueError(f"{run.path} is a run of a linearised network: its kernel is that of its start in every frame.")
     if flow is not None:
         return flow.network

@@ -160,7 +160,7 @@ def _measured(path: Path) -> dict[str, Any]:
 
 def _performance(name: str, state: mf.State, config: dict[str, Any], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """R and, for labels ±1 and for classes, the fraction that is wrong, on one set of samples."""
-    flow = mf.GradientFlow.from_dict({**config, "backend": "cpu"}, x, y)
+    flow = mf.GradientFlow.from_dict({**config, "backend": "cpu"}, {"x": x, "y": y})
     f = flow.predict(state, x)
     found = {f"{name}_risk": flow.risk(state)}
     if y.ndim == 1 and y.dtype.kind == "i" and f.shape[1] > 1:
