@@ -64,8 +64,9 @@ class GradientFlow:
         field = self.on_device(state)
         theta = field.backend.upload(state.theta)
         if x is None:
-            return field.predictions(theta).copy()
-        return field.s * field.backend.mean_feature(theta, field.weight, field.backend.samples(check_inputs(x, state.dim)))
+            return field.predictions(theta)
+        samples = field.backend.samples(check_inputs(x, state.dim))
+        return field.s * field.backend.download(field.backend.mean_feature(theta, field.weight, samples))
 
     def risk(self, state: State) -> float:
         """R(f_μ)."""

@@ -9,14 +9,32 @@ from typing import Any, NamedTuple
 
 
 class Step(NamedTuple):
-    """What one step made: the new θ, ∫∫|v|² dμ dt and ∫|v|_{L2(μ)} dt over it with the method's own weights,
-    for an embedded pair the local error ‖θ - θ̂‖_{L2(μ)}, and v(new θ) where the last stage was taken there."""
+    """What one step made: the new θ, ∫|k_i|² dμ of its stages, v(new θ) where the last stage was taken there, and for an
+    embedded pair ∫|e|² dμ with the factor that makes |e| the local error. The integrals are numbers of the backend: a step
+    waits for none of them; the first that is looked at brings them all."""
 
     theta: Any
-    dissipated: float
-    length: float
-    error: float = 0.0
+    dt: float
+    b: tuple[float, ...]
+    speeds: list[Any]
     velocity: Any = None
+    error2: Any = 0.0
+    error_factor: float = 0.0
+
+    @property
+    def dissipated(self) -> float:
+        """∫∫|v|² dμ dt over the step, with the method's own weights."""
+        return self.dt * sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
+
+    @property
+    def length(self) -> float:
+        """∫|v|_{L2(μ)} dt over the step, likewise."""
+        return self.dt * sum(c * math.sqrt(q) for c, q in zip(self.b, self.speeds, strict=True))
+
+    @property
+    def error(self) -> float:
+        """The local error ‖θ - θ̂‖_{L2(μ)} of an embedded pair."""
+        return self.error_factor * math.sqrt(self.error2)
 
 
 @dataclass(frozen=True)
@@ -58,17 +76,15 @@ class RungeKutta:
             speeds.append(field.speed2(stages[-1]))
             new = combine(new, [dt * self.b[i]], stages[-1:])
         new = point if last_is_new else new
-        dissipated = dt * sum(c * q for c, q in zip(self.b, speeds, strict=True))
-        length = dt * sum(c * math.sqrt(q) for c, q in zip(self.b, speeds, strict=True))
         if self.b_embedded is None:
-            return Step(new, dissipated, length)
+            return Step(new, dt, self.b, speeds)
         # θ - θ̂ from the stages themselves: subtracting the two results would lose the digits it is made of.
         gaps = [dt * (c - e) for c, e in zip(self.b, self.b_embedded, strict=True)]
         first = next(i for i, gap in enumerate(gaps) if gap)
         ratios = [gap / gaps[first] for gap in gaps]
         error = combine(stages[first], ratios[first + 1 :], stages[first + 1 :])
-        size = abs(gaps[first]) * math.sqrt(field.speed2(error))
-        return Step(new, dissipated, length, size, stages[-1] if last_is_new else None)
+        known = stages[-1] if last_is_new else None
+        return Step(new, dt, self.b, speeds, known, field.speed2(error), abs(gaps[first]))
 
 
 def _order_defect(a: tuple[tuple[float, ...], ...], b: tuple[float, ...], order: int) -> float:

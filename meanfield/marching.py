@@ -9,7 +9,7 @@ import numpy as np
 
 from .flow import GradientFlow
 from .functionals.table import Field
-from .integrators import Adaptive, RungeKutta
+from .integrators import Adaptive, RungeKutta, Step
 from .schedules import Span
 from .state import State
 from .threads import one_thread
@@ -41,6 +41,8 @@ class March:
     raises F, or lowers it by less than half of what it dissipated, is done again in a new leg of half the dt (where σ'
     jumps, F is allowed to lie a hundredth above the lowest so far).
     Adaptive: t accumulates its own steps and lands on `stops`.
+    What a step must know of the device (∫|v|² dμ of the stages, F, the error) is read at its end, all in one; watches_size:
+    ∫|θ|² dμ too.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class March:
         dt: Any,
         t_end: float | None,
         n_steps: int | None,
+        watches_size: bool = False,
     ) -> None:
         self.flow, self.integrator = flow, integrator
         self.field = flow.on_device(state)
@@ -64,8 +67,10 @@ class March:
         self.path = self.dissipated = 0.0
         self.still = False  # whether the last step moved nothing at all
         self.halvings: list[dict[str, float]] = []
+        self.watches_size = watches_size
         self._velocity: Any = None
         self._energy: float | None = None
+        self._size2: Any = None
         self.energy_start = self.energy_least = self.energy
         if isinstance(integrator, Adaptive):
             assert t_end is not None
@@ -99,6 +104,13 @@ class March:
             self._energy = self.field.energy(self.theta)
         return self._energy
 
+    @property
+    def size2(self) -> Any:
+        """∫|θ|² dμ, a number of the backend, computed once for each θ."""
+        if self._size2 is None:
+            self._size2 = self.field.speed2(self.theta)
+        return self._size2
+
     def advance(self, stops: np.ndarray | None = None) -> None:
         """One accepted step."""
         if isinstance(self.integrator, Adaptive):
@@ -131,7 +143,7 @@ class March:
         for name in self._SCALARS:
             if name in memory:
                 setattr(self, name, memory[name])
-        self._velocity = self._energy = None
+        self._velocity = self._energy = self._size2 = None
 
     def extend(self, t_end: float) -> None:
         """A later end for a march that had reached its own."""
@@ -162,11 +174,12 @@ class March:
             left = target - self.t
             dt = left if left <= 1.01 * self.dt else min(self.dt, left / 2)
             step = method.tableau.step(self.field, self.theta, self.velocity, dt)
-            size = math.sqrt(max(self.field.speed2(self.theta), self.field.speed2(step.theta)))
+            old, new = self.size2, self.field.speed2(step.theta)
+            size = math.sqrt(max(float(old), float(new)))
             factor = method.factor(step.error, method.atol + method.rtol * size)
             if step.error <= method.atol + method.rtol * size:
                 self.dt = max(self.dt, dt * factor) if dt < self.dt and factor >= 1 else dt * factor
-                self._accept(step, target if dt == left else self.t + dt)
+                self._accept(step, target if dt == left else self.t + dt, size2=new)
                 return
             self.dt = dt * factor
             if self.dt < 1e-14 * max(abs(self.t), self.t_end - self.start.t):
@@ -175,14 +188,17 @@ class March:
                     f"{where}: the tolerance asks for dt = {self.dt:.3g}: θ diverges, or rtol and atol are below rounding."
                 )
 
-    def _accept(self, step: Any, t: float, energy: float | None = None) -> None:
-        self.theta, self._velocity, self._energy = step.theta, step.velocity, energy
+    def _accept(self, step: Step, t: float, energy: float | None = None, size2: Any = None) -> None:
+        self.theta, self._velocity, self._energy, self._size2 = step.theta, step.velocity, energy, size2
+        if self.watches_size:
+            self._size2 = self.size2  # under way before the step's own numbers are waited for
         self.step, self.t = self.step + 1, t
-        self.dissipated += step.dissipated
-        self.still = step.dissipated == 0.0
+        dissipated = step.dissipated
+        self.dissipated += dissipated
+        self.still = dissipated == 0.0
         self.path += step.length
 
     def _first_step(self, method: Adaptive, t_end: float) -> float:
         # Hairer, Nørsett, Wanner, II.4: an Euler step that moves θ by a hundredth of its size, and not beyond the end.
-        speed, size = math.sqrt(self.field.speed2(self.velocity)), math.sqrt(self.field.speed2(self.theta))
+        speed, size = math.sqrt(self.field.speed2(self.velocity)), math.sqrt(self.size2)
         return min(t_end - self.t, 0.01 * (size + method.atol) / speed) if speed > 0 else t_end - self.t

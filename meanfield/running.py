@@ -47,7 +47,7 @@ class Run:
         if progress and not flow.on_device(state).compiled():
             name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
             _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
-        self.march = March(flow, state, integrator, dt, t_end, n_steps)
+        self.march = March(flow, state, integrator, dt, t_end, n_steps, watches_size=stop)
         self.names = measures(flow, state)
         self.problem = Problem(flow, self.march.start, recorder.data if recorder else None)
         for item in series:
@@ -236,7 +236,7 @@ class Run:
     def _check(self) -> None:
         """Say it when θ leaves the numbers, or when nothing moves any more."""
         march = self.march
-        sound = math.isfinite(march.dissipated) and (not self.stop or math.isfinite(march.field.speed2(march.theta)))
+        sound = math.isfinite(march.dissipated) and (not self.stop or math.isfinite(march.size2))
         if not sound and self.stop:
             raise Diverged(self._what_diverged())
         if not sound:

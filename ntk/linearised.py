@@ -155,25 +155,26 @@ class FrozenFeatures:
 
     def __init__(self, backend: Any, start: State) -> None:
         self.backend, self.theta0, self.weight0 = backend, backend.upload(start.theta), backend.weights(start.mass)
-        self._f0: tuple[Any, np.ndarray] | None = None
+        self._f0: tuple[Any, Any] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
 
-    def mean_feature(self, theta: Any, weight: Any, samples: Any, keep: bool = False) -> np.ndarray:
+    def mean_feature(self, theta: Any, weight: Any, samples: Any, keep: bool = False) -> Any:
         """∫ φ(θ_0; x) + ∇φ(θ_0; x)·(θ - θ_0) dμ, (n, K); the first part is computed once for a set of samples."""
         if self._f0 is None or self._f0[0] is not samples:
             self._f0 = samples, self.backend.mean_feature(self.theta0, self.weight0, samples, keep)
-        return self._f0[1] + self.backend.push_forward(self.theta0, weight, samples, self.moved(theta))
+        moved = self.backend.push_forward(self.theta0, weight, samples, self.moved(theta))
+        return self.backend.combine(self._f0[1], [1.0], [moved])
 
     def moved(self, theta: Any) -> Any:
         """θ - θ_0."""
         return self.backend.combine(theta, [-1.0], [self.theta0])
 
-    def push_forward(self, theta: Any, weight: Any, samples: Any, move: Any) -> np.ndarray:
+    def push_forward(self, theta: Any, weight: Any, samples: Any, move: Any) -> Any:
         return self.backend.push_forward(self.theta0, weight, samples, move)
 
-    def pull_back(self, theta: Any, samples: Any, slopes: np.ndarray, decay: float = 0.0) -> Any:
+    def pull_back(self, theta: Any, samples: Any, slopes: Any, decay: float = 0.0) -> Any:
         """Σ_i slopes_i · ∇φ(θ_0k; x_i) - decay·θ_k."""
         g = self.backend.pull_back(self.theta0, samples, slopes, decay)
         return self.backend.combine(g, [-decay], [self.moved(theta)]) if decay else g
@@ -186,10 +187,9 @@ class LinearisedField(RiskField):
         """s⁻¹ Σ_i ∂R/∂f(x_i) [φ(θ_0k; x_i) + ∇φ(θ_0k; x_i)·(θ_k - θ_0k)] + (λ/2)|θ_k|²: (m,) on the host."""
         frozen, K = self.backend, self.backend.outputs
         everything = type(frozen.backend)(replace(self.risk.network, trainable=PARAMETERS), frozen.dim, K, frozen.dtype.name)
-        slopes = self.risk.slopes(self.predictions(theta))
         g, theta0, now = (
             frozen.download(array).astype(np.float64)
-            for array in (everything.pull_back(frozen.theta0, self.samples, slopes / self.s), frozen.theta0, theta)
+            for array in (everything.pull_back(frozen.theta0, self.samples, self.slopes(theta)), frozen.theta0, theta)
         )
         columns = self.risk.network.trainable_columns(frozen.dim, K)
         share = (g[:, :K] * theta0[:, :K]).sum(axis=1) + (g * (now - theta0)).sum(axis=1)

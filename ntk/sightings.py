@@ -45,14 +45,15 @@ def look(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> Seen:
     for number, state in enumerate(run):
         field = flow.on_device(state)
         backend, theta = field.backend, field.backend.upload(state.theta)
-        f, velocity = field.predictions(theta).copy(), field.velocity(theta)
-        rate = field.s * backend.push_forward(theta, field.weight, field.samples, velocity)
+        f, velocity = field.predictions(theta), field.velocity(theta)
+        rate = field.s * backend.download(backend.push_forward(theta, field.weight, field.samples, velocity))
         samples = field.samples if x is risk.x else backend.samples(x)
-        at_x = f if x is risk.x else field.s * backend.mean_feature(theta, field.weight, samples)
+        at_x = f if x is risk.x else field.s * backend.download(backend.mean_feature(theta, field.weight, samples))
         pulled = np.zeros_like(at_x)
         if risk.ridge:
             columns = flow.network.trainable_columns(state.dim, state.outputs)
-            pulled = field.s * backend.push_forward(theta, field.weight, samples, backend.upload(state.theta * columns))
+            moved = backend.push_forward(theta, field.weight, samples, backend.upload(state.theta * columns))
+            pulled = field.s * backend.download(moved)
         missed = _missed(run, field, theta, velocity, samples, float(dt[min(number, len(dt) - 1)]))
         rows.append((f, rate, at_x, pulled, missed))
     return Seen(*(np.stack(column) for column in zip(*rows, strict=True)))
@@ -65,7 +66,8 @@ def _missed(run: Trajectory, field: Any, theta: Any, velocity: Any, samples: Any
     whole = method.step(field, theta, velocity, dt).theta
     half = method.step(field, theta, velocity, 0.5 * dt).theta
     halves = method.step(field, half, field.velocity(half), 0.5 * dt).theta
-    values = [field.backend.mean_feature(point, field.weight, samples) for point in (whole, halves)]
+    backend = field.backend
+    values = [backend.download(backend.mean_feature(point, field.weight, samples)) for point in (whole, halves)]
     return field.s * float(np.sqrt(np.square(values[0] - values[1]).mean())) * 2**method.order / (2**method.order - 1)
 
 

@@ -3,12 +3,17 @@
 Each check is a function named as a sentence, with its cases in CHECKS; tests/test_cuda.py runs them.
 """
 
+from contextlib import contextmanager
+from unittest import mock
+
 import numpy as np
 
 import meanfield as mf
 import ntk
-from meanfield import activations, backends, noise, tangent
-from meanfield.backends import cuda, cuda_noise
+from meanfield import activations, backends, losses, noise
+from meanfield.backends import cuda, cuda_formulas, cuda_memory, cuda_noise
+from meanfield.functionals.risk import RiskField
+from meanfield.marching import March
 
 CHECKS = {}
 
@@ -56,9 +61,9 @@ class Pair:
 
     def all_kernels(self):
         """Terms are of order 1, |a| |σ| <= 10, times |x| or |u| <= 30: the scales of tests/test_backend_cpu.py."""
-        self.same(lambda b, theta, u, w, x: b.mean_feature(theta, w, x), 30, self.m)
-        self.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, self.r, 0.3)), 30 * self.n, self.n)
-        self.same(lambda b, theta, u, w, x: b.push_forward(theta, w, x, u), 30, self.m)
+        self.same(lambda b, theta, u, w, x: b.download(b.mean_feature(theta, w, x)), 30, self.m)
+        self.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, b.upload(self.r), 0.3)), 30 * self.n, self.n)
+        self.same(lambda b, theta, u, w, x: b.download(b.push_forward(theta, w, x, u)), 30, self.m)
 
 
 NAMES = list(activations.TABLE)
@@ -156,10 +161,10 @@ def one_thread_a_particle_is_four():
 def frozen_columns_do_not_move(*trainable):
     for d, K in ((3, 1), (3, 3)):
         pair = Pair("tanh", d=d, K=K, m=5, n=7, trainable=trainable)
-        pair.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, pair.r, 0.3)), 30 * 7, 7)  # noqa: B023
+        pair.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, b.upload(pair.r), 0.3)), 30 * 7, 7)  # noqa: B023
         columns = mf.Network(trainable=trainable).trainable_columns(d, K)
         side, theta, _, _, x = pair.held[1]
-        assert np.all(side.download(side.pull_back(theta, x, pair.r, 0.3))[:, ~columns] == 0.0)
+        assert np.all(side.download(side.pull_back(theta, x, side.upload(pair.r), 0.3))[:, ~columns] == 0.0)
 
 
 @check(float64=("float64",), float32=("float32",))
@@ -177,7 +182,7 @@ def stages_are_added_and_arguments_stay(dtype):
 def norms_are_those_of_the_cpu(m):
     pair = Pair("relu", d=1, K=1, m=m, n=3, trainable=("w",))
     for only in (False, True):
-        pair.same(lambda b, theta, u, w, x: b.norm(theta, w, only), 30, m)  # noqa: B023
+        pair.same(lambda b, theta, u, w, x: float(b.norm(theta, w, only)), 30, m)  # noqa: B023
 
 
 @check()
@@ -197,8 +202,8 @@ def not_a_number_comes_through():
     theta = pair.theta.copy()
     theta[3, 1] = np.nan
     side, _, _, weight, x = pair.held[1]
-    assert np.isnan(side.mean_feature(side.upload(theta), weight, x)).all()
-    assert np.isnan(side.norm(side.upload(theta), weight))
+    assert np.isnan(side.download(side.mean_feature(side.upload(theta), weight, x))).all()
+    assert np.isnan(float(side.norm(side.upload(theta), weight)))
 
 
 LOSSES = {"squared": 1, "huber": 2, "logistic": 1, "hinge": 2, "softmax": 3, "own": 1}
@@ -218,14 +223,33 @@ def own_loss():
     return mf.Loss("own", value, slope)
 
 
+def labels(loss, n, K, rng):
+    """What a loss wants to see: numbers, signs or classes."""
+    if loss == "softmax":
+        return rng.integers(0, K, n)
+    y = rng.normal(size=(n, K))
+    return np.sign(y) if loss in ("logistic", "hinge") else y
+
+
+@check(**{f"{loss}-K{K}-{dtype}": (loss, K, dtype) for loss, K in LOSSES.items() for dtype in ("float64", "float32")})
+def every_loss_is_that_of_the_cpu(loss, K, dtype):
+    """n = 300 samples are two slabs. Features and totals are float64 in any dtype; slopes are rounded to it once."""
+    pair, rng = Pair("relu", d=1, K=K, m=1, n=1, dtype=dtype), np.random.default_rng([8, K])
+    given = own_loss() if loss == "own" else losses.get(loss)
+    F, y = 3 * rng.normal(size=(300, K)), labels(loss, 300, K, rng)
+    held = [(side, side.labels(losses.check_labels(given, y, 300))) for side in pair.sides]
+    features = [F, pair.sides[1].pool.fill(np.ascontiguousarray(F.T))]
+    totals = [float(side.total(given, f, target, 2.5)) for (side, target), f in zip(held, features, strict=True)]
+    np.testing.assert_allclose(totals[1], totals[0], rtol=1e-13)
+    found = [side.download(side.slopes(given, f, target, 2.5, 0.1)) for (side, target), f in zip(held, features, strict=True)]
+    assert found[1].dtype == dtype
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-13 if dtype == "float64" else 6e-8, atol=1e-16)
+
+
 def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, **simulate):
     """The same flow on both backends: (CPU's end, device's end)."""
     rng = np.random.default_rng(5)
-    x = rng.normal(size=(6, d))
-    y = {"logistic": np.sign(rng.normal(size=(6, K))), "hinge": np.sign(rng.normal(size=(6, K)))}.get(
-        loss, rng.normal(size=(6, K))
-    )
-    y = rng.integers(0, K, 6) if loss == "softmax" else y
+    x, y = rng.normal(size=(6, d)), labels(loss, 6, K, rng)
     mass = rng.uniform(0.5, 1.5, 7)
     state = mf.State(rng.normal(size=(7, K + d + 1)), outputs=K, mass=mass / mass.sum())
     risk = mf.EmpiricalRisk(mf.Network("tanh", mf.Scaling(0.75)), x, y, own_loss() if loss == "own" else loss, ridge=ridge)
@@ -261,6 +285,82 @@ def a_step_that_is_found_is_that_of_the_cpu():
     same_end(run("squared", 1, mf.EULER, dt="auto", n_steps=2), atol=1e-10)
 
 
+@contextmanager
+def counted(held):
+    """{"launches": kernels launched, "to_host", "to_device": bytes of each copy} within the block."""
+    seen = {"launches": 0, "to_host": [], "to_device": []}
+    array = type(held.data)
+    if cuda_formulas.SIMULATED:
+        from numba.cuda.simulator import kernel
+
+        launcher, inside = kernel.FakeCUDAKernel, lambda launched: launched._device or kernel._get_kernel_context() is not None
+    else:
+        from numba.cuda.dispatcher import _LaunchConfiguration as launcher
+
+        inside = lambda launched: False  # noqa: E731
+    launch, to_host, to_device = launcher.__call__, array.copy_to_host, array.copy_to_device
+
+    def count_launch(self, *arguments):
+        seen["launches"] += not inside(self)
+        return launch(self, *arguments)
+
+    def count_to_host(self, *arguments, **named):
+        seen["to_host"].append(self.nbytes)
+        return to_host(self, *arguments, **named)
+
+    def count_to_device(self, *arguments, **named):
+        seen["to_device"].append(self.nbytes)
+        return to_device(self, *arguments, **named)
+
+    with (
+        mock.patch.object(launcher, "__call__", count_launch),
+        mock.patch.object(array, "copy_to_host", count_to_host),
+        mock.patch.object(array, "copy_to_device", count_to_device),
+    ):
+        yield seen
+
+
+STEPS = {
+    "euler": (mf.EULER, 0.01, 7, {}),
+    "rk4": (mf.RK4, 0.01, 31, {}),
+    "watched": (mf.EULER, 0.01, 9, {"watches_size": True}),
+    "auto": (mf.EULER, "auto", 11, {}),
+    "softmax": (mf.EULER, 0.01, 7, {"loss": "softmax", "K": 3}),
+    "wide": (mf.EULER, 0.01, None, {"d": 20}),
+}
+
+
+@check(**STEPS)
+@check(slow=True, adaptive=(mf.Adaptive(1e-2, 1e-2), 1e-6, None, {}))
+def a_step_is_launched_whole_and_reads_its_numbers_in_one_copy(integrator, dt, launches, settings):
+    """Euler: the feature map and its sum, ℓ', the pull-back, a combination, ∫|v|² and its sum: 7. RK4: four times that and three
+    points. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the device; 2 KB come back, for any m, n."""
+    settings = dict(settings)
+    loss, K, d = settings.pop("loss", "squared"), settings.pop("K", 1), settings.pop("d", 2)
+    rng = np.random.default_rng(9)
+    risk = mf.EmpiricalRisk(mf.Network("tanh"), rng.normal(size=(7, d)), labels(loss, 7, K, rng), loss, ridge=0.1)
+    flow, state = mf.GradientFlow(risk, backend="cuda"), mf.State(rng.normal(size=(9, K + d + 1)), outputs=K)
+    march = March(flow, state, integrator, dt, 1.0, None, **settings)
+    march.advance()
+    with counted(march.theta) as seen:
+        march.advance()
+        assert np.isfinite(march.dissipated + march.path + float(march.size2 if march.watches_size else 0))
+    assert not march.halvings and seen["to_device"] == [] and seen["to_host"] == [2048]
+    assert launches is None or seen["launches"] == launches
+
+
+@check()
+def a_number_is_read_with_all_that_are_under_way():
+    side, theta, u, weight, _ = Pair("relu", d=2, K=1).held[1]
+    side._numbers = cuda_memory.Numbers(4)
+    with counted(theta) as seen:
+        early = [side.norm(array, weight) for array in (theta, u, theta)]
+        assert seen["to_host"] == [] and float(early[1]) != float(early[0]) == float(early[2]) and len(seen["to_host"]) == 1
+        many = [side.norm(array, weight) for array in (u, theta, u, theta, theta, u)]  # more than there are places
+        assert len(seen["to_host"]) == 2
+        assert [float(number) for number in many] == [float(early[i]) for i in (1, 0, 1, 0, 0, 1)]
+
+
 @check(first_variation=("first_variation",), energy=("energy",), velocity=("velocity",))
 def what_a_flow_gives_is_that_of_the_cpu(quantity):
     rng = np.random.default_rng(6)
@@ -292,7 +392,7 @@ def a_kernel_times_a_vector_is_that_of_the_cpu():
 
     def product(b, theta, u, w, x):
         field = type("Field", (), {"backend": b, "weight": w, "samples": x})()
-        return tangent.product(field, theta, pair.r.astype(float))
+        return RiskField.tangent_product(field, theta, pair.r.astype(float))
 
     pair.same(product, 300, 11)
 

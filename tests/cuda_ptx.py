@@ -6,8 +6,8 @@ import types
 import numba.cuda.dispatcher
 from numba import cuda, float32, float64, int64
 
-from meanfield import activations
-from meanfield.backends import cuda_formulas, cuda_kernels, cuda_vectors
+from meanfield import activations, losses
+from meanfield.backends import cuda_formulas, cuda_kernels, cuda_losses, cuda_vectors
 
 
 def fused(name, activation, dtype, dim, outputs=1, unroll=1, groups=1):
@@ -40,13 +40,26 @@ def vectors(dtype):
     used = {"value": tanh.value, "value_and_slope": tanh.value_and_slope}
     around = cuda_formulas.load("cuda_activate", cuda_vectors.ACTIVATE, dtype, used)
     return [
-        (module.add_rows, (sums, float64, float64[:, ::1])),
+        (module.add_rows, (sums, float64, int64, float64[:, ::1])),
         (module.squares, (matrix, T[::1], float64[::1], int64, sums)),
         (module.combine_1, (matrix, T, matrix, matrix)),
         (module.combine_7, (matrix, *([T, matrix] * 7), matrix)),
         (around.values, (matrix, int64, int64)),
         (around.values_and_slopes, (matrix, matrix, int64, int64)),
     ]
+
+
+def loss_kernels(name, dtype):
+    """[(kernel, signature)] of ℓ and ℓ' of a loss; the slopes are of the dtype, all else is float64."""
+    loss = losses.get(name)
+    module = cuda_losses.kernels(loss)
+    F, sums, out = float64[:, ::1], float64[:, :, ::1], {"float32": float32, "float64": float64}[dtype][:, ::1]
+    if loss.coupled:
+        return [
+            (module.total_coupled, (F, int64[::1], float64, int64, F, sums)),
+            (module.slopes_coupled, (F, int64[::1], float64, float64, F, F, out)),
+        ]
+    return [(module.total, (F, F, float64, int64, sums)), (module.slopes, (F, F, float64, float64, out))]
 
 
 def ptx(kernel, signature, monkeypatch, cc=(9, 0)):

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GROUPS = {
     "kernels": ("every_", "single_"),
     "cases": ("several_", "two_", "one_", "many_", "frozen_", "stages_", "norms_", "memory_", "not_", "philox_", "a_run_"),
-    "steps": ("whole_", "a_step_", "what_", "a_linearised_"),
+    "steps": ("whole_", "a_step_", "what_", "a_linearised_", "a_number_"),
 }
 
 

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from meanfield import activations
+from meanfield import activations, losses
 
 pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Linux only)")
 
@@ -97,6 +97,19 @@ def test_kernels_on_whole_arrays_compile(monkeypatch, dtype):
     for kernel, signature in cuda_ptx.vectors(dtype)[:: 1 if dtype == "float32" else 5]:
         said = cuda_ptx.report(cuda_ptx.ptx(kernel, signature, monkeypatch))
         assert said["spilled"] == said["stack"] == 0 and said["registers"] <= 64, said
+
+
+@pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=str)
+@pytest.mark.parametrize("loss", losses.TABLE)
+def test_losses_compile_for_ampere_and_hopper_in_few_registers(monkeypatch, loss, cc):
+    """80 registers leave room for six blocks of 128 threads. Shared memory is the tree of 128 float64 (and 1 KB of Hopper's)."""
+    total, slopes = (
+        cuda_ptx.report(cuda_ptx.ptx(kernel, signature, monkeypatch, cc), cc)
+        for kernel, signature in cuda_ptx.loss_kernels(loss, "float32")
+    )
+    for said in (total, slopes):
+        assert said["spilled"] == said["stack"] == 0 and said["registers"] <= 80, said
+    assert total["shared"] == {(8, 0): 1024, (9, 0): 2048}[cc] and slopes["shared"] == 0
 
 
 @pytest.mark.parametrize(

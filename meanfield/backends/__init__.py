@@ -1,7 +1,15 @@
 """Devices: the only place that knows one from another.
 
-A backend holds θ on its device and offers upload, download, samples, mean_feature, pull_back, push_forward,
-combine and norm. Nothing above this package names a device.
+A backend holds θ on its device, and of n samples inputs, labels, mean features and slopes. It offers
+
+    upload, download     an array of rows to the device and back: (m, p) particles, (n, K) values at samples
+    weights, samples, labels                    what a functional reads there at every step: masses, x and y
+    mean_feature, push_forward, pull_back       the feature map, its derivative, its adjoint
+    total, slopes                               a loss on mean features, and its slopes
+    combine, norm                               linear combinations, the squared L2(μ) norm
+
+Numbers (total, norm) may still be under way when they are returned: float() waits for them, for all of them at once.
+Nothing above this package names a device.
 """
 
 from __future__ import annotations

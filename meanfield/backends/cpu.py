@@ -21,8 +21,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import numba
 import numpy as np
 
+from ..losses import Loss
 from ..network import Network
-from . import blocked, formulas, fused, products
+from . import blocked, formulas, fused, loss_kernels, products
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
@@ -155,6 +156,9 @@ class CPU:
             return Samples(n, size, columns)
         return Samples(n, size, np.stack([*map(products.pack, columns)]), np.stack([*map(products.pack, rows)]))
 
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        return y
+
     def mean_feature(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False) -> np.ndarray:
         """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
         partial = self._partial(theta, samples)
@@ -190,13 +194,21 @@ class CPU:
         _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.x, move, partial)
         return self._total(partial, samples, theta)
 
+    def total(self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float) -> float:
+        """Σ_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K)."""
+        return loss_kernels.total(loss, features, labels, s)
+
+    def slopes(self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, factor: float) -> np.ndarray:
+        """factor · ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
+        return loss_kernels.slopes(loss, features, labels, s, factor)
+
     def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
         """θ + Σ_j coefficients_j · stages_j, a new array."""
         out = theta
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
                 target = np.empty_like(theta) if out is theta else out
-                _run(_add_scaled, theta.size, out, self.dtype.type(coefficient), stage, target)
+                _run(_add_scaled, theta.size, out, theta.dtype.type(coefficient), stage, target)
                 out = target
         return out
 

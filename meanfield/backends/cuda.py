@@ -1,8 +1,13 @@
-"""The CUDA backend: the formulas of the CPU backend in kernels that keep θ, and all that is of its size, on one GPU.
+"""The CUDA backend: the formulas of the CPU backend in kernels that keep θ, and all that a step makes, on one GPU.
 
-θ lies as (p, m), neighbouring particles side by side. Particles are cut into at most 1024 slabs whose length depends on m
-alone; a slab's partial prediction is made in one fixed order and the partials meet in a fixed tree: the same bits run after
-run, on one kind of GPU. Predictions and residuals, n-vectors, travel.
+θ lies as (p, m), neighbouring particles side by side, what belongs to samples as (K, n). Particles are cut into at most 1024
+slabs whose length depends on m alone; a slab's partial prediction is made in one fixed order and the partials meet in a fixed
+tree: the same bits run after run, on one kind of GPU.
+
+A step is launched whole, 7 kernels for Euler and 31 for RK4 while n fits one launch, and nothing travels but its numbers, which
+are read at its end in one copy of 2 KB. It is no CUDA graph: a graph fixes the addresses of all arrays, and here a stage's
+memory is handed on as it falls free. cuda.core's GraphBuilder can capture launches of numba-cuda 0.30, so one can be built
+where a GPU is there to show what it gains.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from ..losses import Loss
 from ..network import Network
-from . import cuda_formulas, cuda_kernels, cuda_vectors
+from . import cuda_formulas, cuda_kernels, cuda_losses, cuda_vectors
 from .cuda_kernels import FORWARD_ROWS, THREADS
-from .cuda_memory import Held, Pool
+from .cuda_memory import Held, Number, Numbers, Pool
 
 # Guesses from the arithmetic of the kernels; not yet measured on a GPU (scripts/bench --device cuda measures).
 FUSED_UP_TO = 16  # the largest d at which the fused kernels win over cuBLAS
@@ -43,7 +49,7 @@ def slabs(m: int) -> tuple[int, int]:
 
 
 class CUDA:
-    """Kernels for one network, input dimension d, K outputs and dtype. A device array is a Held (p, m) or (m,)."""
+    """Kernels for one network, input dimension d, K outputs and dtype. A device array is a Held (p, m), (K, n) or (m,)."""
 
     name = "cuda"
 
@@ -57,7 +63,7 @@ class CUDA:
 
         self._formulas = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
         self._kernels: dict[tuple, Any] = {}
-        self.pool = Pool()
+        self.pool, self._numbers = Pool(), Numbers()
         columns = network.trainable_columns(dim, outputs)
         self.trainable = self.pool.fill(columns.astype(self.dtype))
         self._columns = {True: self.pool.fill(columns.astype(float)), False: self.pool.fill(np.ones(columns.size))}
@@ -104,53 +110,58 @@ class CUDA:
         padded[d:, :n] = 1
         return Samples(n, self.pool.fill(padded))
 
-    def mean_feature(self, theta: Held, weight: Held, samples: Samples, keep: bool = False) -> np.ndarray:
-        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep` is for backends that remember z."""
+    def labels(self, y: np.ndarray) -> Held:
+        return self.pool.fill(np.ascontiguousarray(y.T))
+
+    def mean_feature(self, theta: Held, weight: Held, samples: Samples, keep: bool = False) -> Held:
+        """Σ_k p_k φ(θ_k; x_i): (K, n) float64. `keep` is for backends that remember z."""
         if self._wide:
             return self._wide.mean_feature(theta, weight, samples)
         return self._forward(self.kernel("mean_feature"), (theta.data, weight.data), samples)
 
-    def push_forward(self, theta: Held, weight: Held, samples: Samples, move: Held) -> np.ndarray:
-        """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
+    def push_forward(self, theta: Held, weight: Held, samples: Samples, move: Held) -> Held:
+        """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (K, n) float64, the adjoint of pull_back."""
         if self._wide:
             return self._wide.mean_feature(theta, weight, samples, move)
         return self._forward(self.kernel("push_forward"), (theta.data, move.data, weight.data), samples)
 
-    def _forward(self, kernel: Any, arrays: tuple, samples: Samples) -> np.ndarray:
+    def _forward(self, kernel: Any, arrays: tuple, samples: Samples) -> Held:
         m, K = arrays[0].shape[1], self.outputs
         length, count = slabs(m)
         block = THREADS // cuda_kernels.FORWARD_GROUPS * cuda_kernels.samples_a_thread(self.dim)
         chunk = max(THREADS, PARTIAL_BYTES // (8 * count * K) // THREADS * THREADS)
-        out = np.empty((samples.n, K))
+        out = self.pool.take((K, samples.n), float)
         for first in range(0, samples.n, chunk):
             size = min(chunk, samples.n - first)
             partial = self.pool.take((count, K, size), float)
             grid = math.ceil(size / block), count, math.ceil(K / min(K, 4))
             kernel[grid, THREADS](*arrays, samples.x.data, first, length, partial.data)
-            out[first : first + size] = self._total(partial, m).T
+            self._add(partial, m, first, out.data)
         return out
 
-    def _total(self, partial: Held, divisor: float) -> np.ndarray:
-        """Σ over the first axis by the fixed tree, divided, on the host."""
+    def _add(self, partial: Held, divisor: float, first: int, total: Any) -> None:
+        """total[:, first + i] = Σ over the first axis by the fixed tree, divided."""
         count, K, n = partial.data.shape
         rows = min(32, 2 ** (count.bit_length() - 1))
-        total = self.pool.take((K, n), float)
-        self._vectors.add_rows[(math.ceil(n / 32), K), (32, rows)](partial.data, float(divisor), total.data)
-        return total.data.copy_to_host()
+        self._vectors.add_rows[(math.ceil(n / 32), K), (32, rows)](partial.data, float(divisor), first, total)
 
-    def pull_back(self, theta: Held, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> Held:
-        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (p, m) on the device."""
-        padded = np.zeros((self.outputs, samples.x.data.shape[1]), self.dtype)
-        padded[:, : samples.n] = slopes.T
-        on_device, decay = self.pool.fill(padded), self.dtype.type(decay)
+    def _number(self, partial: Held, divisor: float) -> Number:
+        """Σ of (count, 1, 1), divided."""
+        number = self._numbers.next()
+        self._add(partial, divisor, 0, number.data)
+        return number
+
+    def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: float = 0.0) -> Held:
+        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (p, m), of slopes (K, n)."""
+        decay = self.dtype.type(decay)
         if self._wide:
-            return self._wide.pull_back(theta, samples, on_device, decay)
+            return self._wide.pull_back(theta, samples, slopes, decay)
         m = theta.data.shape[1]
         unroll, groups = self._shape(m)
         out = self.pool.take(theta.data.shape, self.dtype)
         grid = math.ceil(m / (THREADS // groups * unroll))
         self.kernel("pull_back", unroll, groups)[grid, THREADS](
-            theta.data, samples.x.data, on_device.data, decay, self.trainable.data, out.data
+            theta.data, samples.x.data, slopes.data, decay, self.trainable.data, out.data
         )
         return out
 
@@ -160,23 +171,47 @@ class CUDA:
             return 1, 4
         return (2 if m >= 2 * FEW and self.outputs == 1 and self.dim <= PAIRS_UP_TO else 1), 1
 
+    def total(self, loss: Loss, features: Held, labels: Held, s: float) -> Number:
+        """Σ_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n)."""
+        F, kernels = features.data, cuda_losses.kernels(loss)
+        length, count = slabs(F.shape[1])
+        partial = self.pool.take((count, 1, 1), float)
+        if loss.coupled:
+            f = self.pool.take(F.shape, float)
+            kernels.total_coupled[count, 128](F, labels.data, float(s), length, f.data, partial.data)
+        else:
+            kernels.total[count, 128](F, labels.data, float(s), length, partial.data)
+        return self._number(partial, 1.0)
+
+    def slopes(self, loss: Loss, features: Held, labels: Held, s: float, factor: float) -> Held:
+        """factor · ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
+        F, kernels = features.data, cuda_losses.kernels(loss)
+        K, n = F.shape
+        out, blocks = self.pool.take((K, n), self.dtype), math.ceil(n / 128)
+        if loss.coupled:
+            f, r = self.pool.take((K, n), float), self.pool.take((K, n), float)
+            kernels.slopes_coupled[blocks, 128](F, labels.data, float(s), float(factor), f.data, r.data, out.data)
+        else:
+            kernels.slopes[(blocks, K), 128](F, labels.data, float(s), float(factor), out.data)
+        return out
+
     def combine(self, theta: Held, coefficients: Sequence[float], stages: Sequence[Held]) -> Held:
         """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
-        terms = [(self.dtype.type(c), stage.data) for c, stage in zip(coefficients, stages, strict=True) if c]
+        terms = [(theta.data.dtype.type(c), stage.data) for c, stage in zip(coefficients, stages, strict=True) if c]
         p, m = theta.data.shape
         for first in range(0, len(terms), cuda_vectors.STAGES):
             some = terms[first : first + cuda_vectors.STAGES]
-            out = self.pool.take((p, m), self.dtype)
+            out = self.pool.take((p, m), theta.data.dtype)
             kernel = getattr(self._vectors, f"combine_{len(some)}")
             kernel[(math.ceil(m / 256), p), 256](theta.data, *(item for term in some for item in term), out.data)
             theta = out
         return theta
 
-    def norm(self, array: Held, weight: Held, trainable_only: bool = False) -> float:
+    def norm(self, array: Held, weight: Held, trainable_only: bool = False) -> Number:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
         m = array.data.shape[1]
         length, count = slabs(m)
         partial = self.pool.take((count, 1, 1), float)
         columns = self._columns[trainable_only]
         self._vectors.squares[count, 128](array.data, weight.data, columns.data, length, partial.data)
-        return float(self._total(partial, m)[0, 0])
+        return self._number(partial, m)

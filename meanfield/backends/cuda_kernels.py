@@ -134,7 +134,7 @@ def pull_back(theta, x, slopes, decay, trainable, out):
     if G > 1:
         text += f"    sums = cuda.shared.array(({G}, {L}), np.float64)\n"
     text += f"""    lane, group = cuda.threadIdx.x % {L}, cuda.threadIdx.x // {L}
-    K, m, n = slopes.shape[0], theta.shape[1], x.shape[1]
+    K, m, n, samples = slopes.shape[0], theta.shape[1], x.shape[1], slopes.shape[1]
     k0 = cuda.blockIdx.x * {L * P} + lane
 """
     for u in range(P):
@@ -149,7 +149,9 @@ def pull_back(theta, x, slopes, decay, trainable, out):
     text += _lines(12, [f"s{name} = T(0)" for name in [*amplitudes, *gradients]])
     text += _lines(12, [f"end = min(n, block + {TERMS})", "while block < end:", "    i = block + cuda.threadIdx.x"])
     text += _lines(16, [f"tile[group, lane, {j}] = x[{j}, i]" for j in range(dim)])
-    text += _lines(16, [f"tile[group, lane, {dim + c}] = slopes[c0 + {c}, i] if c0 + {c} < K else T(0)" for c in range(C)])
+    text += _lines(
+        16, [f"tile[group, lane, {dim + c}] = slopes[c0 + {c}, i] if c0 + {c} < K and i < samples else T(0)" for c in range(C)]
+    )
     text += _lines(16, ["cuda.syncthreads()", "q = 0", f"while q < {L}:"])
     for u in range(P):
         z = f"b{u} + " + " + ".join(f"w{j}_{u} * {row}{j}]" for j in range(dim))

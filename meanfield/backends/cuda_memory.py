@@ -1,4 +1,4 @@
-"""Device memory kept from one step to the next: a stage's array is handed on when nobody holds it any more.
+"""Device memory kept from one step to the next: a stage's array is handed on when nobody holds it any more. Numbers likewise.
 
 An allocation on a GPU waits for all work before it; a step would make a dozen. Work is done in one order (one stream), so memory
 given back while a kernel still reads it is written only after that kernel. All goes back to the device with the pool.
@@ -40,3 +40,42 @@ class Pool:
         held = self.take(host.shape, host.dtype)
         held.data.copy_to_device(host)
         return held
+
+
+class Number:
+    """A float64 on the device. float() waits for it, and for every other number that is under way."""
+
+    __slots__ = ("data", "numbers", "value")
+
+    def __init__(self, numbers: Numbers, data: Any) -> None:
+        self.numbers, self.data = numbers, data
+        self.value: float | None = None
+
+    def __float__(self) -> float:
+        if self.value is None:
+            self.numbers.read()
+        assert self.value is not None
+        return self.value
+
+
+class Numbers:
+    """A row of numbers on the device, written one after the other by kernels and read together, in one copy."""
+
+    def __init__(self, count: int = 256) -> None:
+        self._device, self._host = cuda.device_array((count, 1, 1), float), cuda.pinned_array((count, 1, 1), float)
+        self._places = [self._device[i] for i in range(count)]
+        self._waiting: list[Number] = []
+
+    def next(self) -> Number:
+        """One to be written: its .data is (1, 1). All are read first where none is left."""
+        if len(self._waiting) == len(self._places):
+            self.read()
+        number = Number(self, self._places[len(self._waiting)])
+        self._waiting.append(number)
+        return number
+
+    def read(self) -> None:
+        self._device.copy_to_host(self._host)
+        for number, value in zip(self._waiting, self._host[:, 0, 0].tolist(), strict=False):
+            number.value = value
+        self._waiting.clear()

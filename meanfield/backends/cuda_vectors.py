@@ -8,14 +8,27 @@ from __future__ import annotations
 
 STAGES = 7  # of the longest tableau, Dormand and Prince's
 
-SOURCE = '''"""Written by meanfield/backends/cuda_vectors.py; bound here: T."""
+# The sums `mine` of 128 threads of one block, added in a tree.
+MEET = """    sums[thread] = mine
+    cuda.syncthreads()
+    half = 64
+    while half > 0:
+        if thread < half:
+            sums[thread] += sums[thread + half]
+        cuda.syncthreads()
+        half //= 2
+    if thread == 0:
+        partial[slab, 0, 0] = sums[0]
+"""
+
+SOURCE = f'''"""Written by meanfield/backends/cuda_vectors.py; bound here: T."""
 import numpy as np
 from numba import cuda
 
 
 @cuda.jit(cache=True)
-def add_rows(partial, divisor, total):
-    """total[c, i] = Σ_r partial[r, c, i] / divisor; blocks of (32, rows) threads, rows a power of two, grid (⌈n/32⌉, K)."""
+def add_rows(partial, divisor, first, total):
+    """total[c, first + i] = Σ_r partial[r, c, i] / divisor; blocks of (32, rows) threads, rows 2^j, grid (⌈n/32⌉, K)."""
     sums = cuda.shared.array((32, 32), np.float64)
     lane, row, rows = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockDim.y
     i, c = cuda.blockIdx.x * 32 + lane, cuda.blockIdx.y
@@ -33,17 +46,17 @@ def add_rows(partial, divisor, total):
             sums[row, lane] += sums[row + rows, lane]
         cuda.syncthreads()
     if row == 0 and i < partial.shape[2]:
-        total[c, i] = sums[0, lane] / divisor
+        total[c, first + i] = sums[0, lane] / divisor
 
 
 @cuda.jit(cache=True)
 def squares(array, weight, columns, length, partial):
-    """partial[slab] = Σ_{k in slab} weight_k Σ_j columns_j array_jk²; 128 threads, one block for each slab of `length`."""
+    """partial[slab] = Σ_{{k in slab}} weight_k Σ_j columns_j array_jk²; 128 threads, one block for each slab of `length`."""
     sums = cuda.shared.array(128, np.float64)
     thread, slab = cuda.threadIdx.x, cuda.blockIdx.x
     start = slab * length
     stop = min(array.shape[1], start + length)
-    value = 0.0
+    mine = 0.0
     k = start + thread
     while k < stop:
         row = 0.0
@@ -52,19 +65,9 @@ def squares(array, weight, columns, length, partial):
             entry = np.float64(array[j, k])
             row += columns[j] * entry * entry
             j += 1
-        value += weight[k] * row
+        mine += weight[k] * row
         k += 128
-    sums[thread] = value
-    cuda.syncthreads()
-    half = 64
-    while half > 0:
-        if thread < half:
-            sums[thread] += sums[thread + half]
-        cuda.syncthreads()
-        half //= 2
-    if thread == 0:
-        partial[slab, 0, 0] = sums[0]
-'''
+{MEET}'''
 
 
 def _combine(count: int) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from . import cuda_formulas, cuda_vectors
@@ -47,14 +46,15 @@ class Wide:
         self.z, self.q = (backend.pool.take((BLOCK, TERMS), backend.dtype) for _ in range(2))
         torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are not float32
 
-    def mean_feature(self, theta: Held, weight: Held, samples: Samples, move: Held | None = None) -> np.ndarray:
-        """Σ_k p_k φ(θ_k; x_i), or with `move` its derivative in that direction: (n, K) float64."""
+    def mean_feature(self, theta: Held, weight: Held, samples: Samples, move: Held | None = None) -> Held:
+        """Σ_k p_k φ(θ_k; x_i), or with `move` its derivative in that direction: (K, n) float64."""
         K, points, X = self.backend.outputs, tensor(theta.data), tensor(samples.x.data)
         masses, moves = tensor(weight.data), None if move is None else tensor(move.data)
-        total = torch.zeros((K, X.shape[1]), dtype=torch.float64, device=X.device)
+        out = self.backend.pool.take((K, samples.n), float)
+        total = tensor(out.data).zero_()
         for block in _ranges(points.shape[1], BLOCK):
             a, V = points[:K, block] * masses[block], points[K:, block]
-            for tile in _ranges(X.shape[1], TERMS):
+            for tile in _ranges(samples.n, TERMS):
                 z, q = self._room(block, tile)
                 torch.mm(V.T, X[:, tile], out=z)
                 if moves is not None:
@@ -66,7 +66,8 @@ class Wide:
                     else:
                         total[:, tile] += (moves[:K, block] * masses[block])[:, part] @ z[part]
                         total[:, tile] += a[:, part] @ q[part]
-        return total[:, : samples.n].T.cpu().numpy() / points.shape[1]
+        total /= points.shape[1]
+        return out
 
     def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: Any) -> Held:
         """Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns: (p, m)."""
@@ -76,7 +77,7 @@ class Wide:
         for block in _ranges(points.shape[1], BLOCK):
             a, V = points[:K, block], points[K:, block]
             g = torch.zeros((points.shape[0], V.shape[1]), dtype=torch.float64, device=X.device)
-            for tile in _ranges(X.shape[1], TERMS):
+            for tile in _ranges(samples.n, TERMS):
                 z, q = self._room(block, tile)
                 torch.mm(V.T, X[:, tile], out=z)
                 torch.mm(a.T, R[:, tile], out=q)

@@ -1,4 +1,4 @@
-"""Compiled losses on predictions: n-vectors on the host, always float64."""
+"""Compiled losses on predictions f = s F: n-vectors on the host, always float64."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ kernel = njit(error_model="numpy", cache=True, nogil=True)
 
 
 @kernel
-def total(f, y):
+def total(F, y, s):
     result = 0.0
-    for i in range(f.shape[0]):
-        for c in range(f.shape[1]):
-            result += value(f[i, c], y[i, c])
+    for i in range(F.shape[0]):
+        for c in range(F.shape[1]):
+            result += value(s * F[i, c], y[i, c])
     return result
 
 
 @kernel
-def slopes(f, y, out):
-    for i in range(f.shape[0]):
-        for c in range(f.shape[1]):
-            out[i, c] = slope(f[i, c], y[i, c])
+def slopes(F, y, s, factor, out):
+    for i in range(F.shape[0]):
+        for c in range(F.shape[1]):
+            out[i, c] = factor * slope(s * F[i, c], y[i, c]) / s
 
 
 @kernel
@@ -52,13 +52,18 @@ def _kernels(loss: Loss) -> Any:
     return formulas.load("loss", SOURCE, "float64", {"value": loss.value, "slope": loss.slope})
 
 
-def total(loss: Loss, f: np.ndarray, y: np.ndarray) -> float:
-    """Σ_i ℓ(f_i, y_i), summed over outputs: f (n, K), y (n, K) or classes (n,)."""
-    return float((_kernels(loss).total_coupled if loss.coupled else _kernels(loss).total)(f, y))
+def total(loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0) -> float:
+    """Σ_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,)."""
+    if loss.coupled:
+        return float(_kernels(loss).total_coupled(s * F, y))
+    return float(_kernels(loss).total(F, y, s))
 
 
-def slopes(loss: Loss, f: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """ℓ'(f_i, y_i): (n, K)."""
-    out = np.empty_like(f)
-    (_kernels(loss).slopes_coupled if loss.coupled else _kernels(loss).slopes)(f, y, out)
+def slopes(loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, factor: float = 1.0) -> np.ndarray:
+    """factor · ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
+    out = np.empty_like(F)
+    if loss.coupled:
+        _kernels(loss).slopes_coupled(s * F, y, out)
+        return factor * out / s
+    _kernels(loss).slopes(F, y, s, factor, out)
     return out

@@ -154,7 +154,7 @@ class Frame:
         """F_s."""
         return self.device.energy
 
-    @property
+    @cached_property
     def predictions(self) -> np.ndarray:
         """f(x_i) on the training inputs, (n, K)."""
         return self.field.predictions(self.theta)

@@ -36,7 +36,7 @@ def regulariser(frame: Frame) -> float:
 @register_diagnostic(unit="θ²/t²", needs=("flow",), finite=False, blas=False)
 def speed2(frame: Frame) -> float:
     """∫|v_t|² dμ_t, the rate at which F_s falls."""
-    return frame.field.speed2(frame.velocity)
+    return float(frame.field.speed2(frame.velocity))
 
 
 @register_diagnostic(unit="θ", of=("recorded:path",), needs=("recorded path",))

@@ -157,58 +157,73 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
 class RiskField:
     """The risk bound to a device and to masses: predictions, energy and velocity of device particles θ.
 
-    Device arrays are never written to, so predictions are remembered for the last θ seen by identity:
-    the energy after a step and the first stage of the next step share one forward pass.
+    Mean features F = ∫ φ dμ, losses and slopes stay on the device; `predictions` are what the host sees of them.
+    Device arrays are never written to, so F is remembered for the last θ seen by identity: the energy after a step and the
+    first stage of the next step share one forward pass.
     """
 
     def __init__(self, risk: EmpiricalRisk, backend: Any, state: State) -> None:
         self.risk, self.backend = risk, backend
         self.s = risk.network.scaling.output_scale(state.m)
         self.weight = backend.weights(state.mass)
-        self.samples = backend.samples(risk.x)
-        self._last: tuple[Any, np.ndarray] | None = None
+        self.samples, self.labels = backend.samples(risk.x), backend.labels(risk.y)
+        self._last: tuple[Any, Any] | None = None
+
+    def features(self, theta: Any) -> Any:
+        """F(x_i) = Σ_k p_k φ(θ_k; x_i), (n, K) on the device."""
+        if self._last is None or self._last[0] is not theta:
+            self._last = theta, self.backend.mean_feature(theta, self.weight, self.samples, keep=True)
+        return self._last[1]
 
     def predictions(self, theta: Any) -> np.ndarray:
-        """f(x_i) = s Σ_k p_k φ(θ_k; x_i): (n, K)."""
-        if self._last is None or self._last[0] is not theta:
-            self._last = theta, self.s * self.backend.mean_feature(theta, self.weight, self.samples, keep=True)
-        return self._last[1]
+        """f(x_i) = s F(x_i): (n, K) on the host."""
+        return self.s * self.backend.download(self.features(theta))
 
     def value(self, theta: Any) -> float:
         """R(f)."""
-        return self.risk.value(self.predictions(theta))
+        return self.risk.factor * float(self._total(theta))
 
     def regulariser(self, theta: Any) -> float:
         """(λ/2) ∫ |θ|² dμ over trainable columns."""
-        return 0.5 * self.risk.ridge * self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+        return 0.5 * self.risk.ridge * float(self._size2(theta))
 
     def energy(self, theta: Any) -> float:
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
-        return self.value(theta) / self.s**2 + self.regulariser(theta)
+        total, size2 = self._total(theta), self._size2(theta)  # both under way before the first is waited for
+        return self.risk.factor * float(total) / self.s**2 + 0.5 * self.risk.ridge * float(size2)
+
+    def _total(self, theta: Any) -> Any:
+        return self.backend.total(self.risk._loss, self.features(theta), self.labels, self.s)
+
+    def _size2(self, theta: Any) -> Any:
+        return self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+
+    def slopes(self, theta: Any, sign: float = 1.0) -> Any:
+        """± s⁻¹ ∂R/∂f(x_i), (n, K) on the device."""
+        return self.backend.slopes(self.risk._loss, self.features(theta), self.labels, self.s, sign * self.risk.factor)
 
     def velocity(self, theta: Any) -> Any:
         """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array (m, p)."""
-        slopes = self.risk.slopes(self.predictions(theta))
-        return self.backend.pull_back(theta, self.samples, -slopes / self.s, decay=self.risk.ridge)
+        return self.backend.pull_back(theta, self.samples, self.slopes(theta, -1.0), decay=self.risk.ridge)
 
     def first_variation(self, theta: Any) -> np.ndarray:
         """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host."""
         everything = type(self.backend)(
             replace(self.risk.network, trainable=PARAMETERS), self.backend.dim, self.backend.outputs, self.backend.dtype.name
         )
-        slopes = self.risk.slopes(self.predictions(theta))
-        g = everything.download(everything.pull_back(theta, self.samples, slopes / self.s)).astype(np.float64)
+        g = everything.download(everything.pull_back(theta, self.samples, self.slopes(theta))).astype(np.float64)
         host, K = self.backend.download(theta).astype(np.float64), self.backend.outputs
         columns = self.risk.network.trainable_columns(self.backend.dim, K)
         return (g[:, :K] * host[:, :K]).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
 
-    def speed2(self, velocity: Any) -> float:
-        """∫ |v|² dμ."""
+    def speed2(self, velocity: Any) -> Any:
+        """∫ |v|² dμ: a number of the backend, which float() waits for."""
         return self.backend.norm(velocity, self.weight)
 
     def tangent_product(self, theta: Any, v: np.ndarray) -> np.ndarray:
         """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no kernel is formed."""
-        return self.backend.push_forward(theta, self.weight, self.samples, self.backend.pull_back(theta, self.samples, v))
+        pulled = self.backend.pull_back(theta, self.samples, self.backend.upload(v))
+        return self.backend.download(self.backend.push_forward(theta, self.weight, self.samples, pulled))
 
     def tangent_eigenvalue(self, theta: Any, rtol: float = 1e-3, steps: int = 200) -> float:
         """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes."""

@@ -62,8 +62,8 @@ class Field(Protocol):
     def first_variation(self, theta: Any) -> np.ndarray:
         """δF/δμ(θ_k): (m,) on the host."""
 
-    def speed2(self, velocity: Any) -> float:
-        """∫ |v|² dμ."""
+    def speed2(self, velocity: Any) -> Any:
+        """∫ |v|² dμ: a number of the backend, which float() waits for."""
 
     def rate(self, theta: Any) -> float:
         """A bound of how fast the flow relaxes near θ, for dt="auto"; ValueError where none is known."""
