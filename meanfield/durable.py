@@ -13,6 +13,8 @@ import json
 import os
 import socket
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 LARGEST_WRITE = 1 << 30  # one system call moves less than 2 GB on Linux and macOS
+COMPARED_AT_ONCE = 1 << 22  # bytes
 UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -66,6 +69,15 @@ def feed(digest: Any, name: str, array: np.ndarray) -> None:
     digest.update(little.reshape(-1).view(np.uint8).data)
 
 
+def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether dtype, shape and every byte are the same (a NaN is itself, and -0 is not 0)."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    left, right = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
+    blocks = (slice(start, start + COMPARED_AT_ONCE) for start in range(0, left.size, COMPARED_AT_ONCE))
+    return all(np.array_equal(left[block], right[block]) for block in blocks)
+
+
 def fsync(descriptor: int) -> None:
     """To the platter: on macOS plain fsync stops at the drive's cache."""
     full = getattr(fcntl, "F_FULLFSYNC", None)
@@ -108,10 +120,16 @@ class Scratch(io.RawIOBase):
         if self.error is not None:
             raise self.error
 
-    def complete(self) -> None:
-        """Everything is on the disk, or the error that prevented it is raised."""
+    def complete(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Everything is on the disk, or the error that prevented it is raised. meanwhile: called while the disk is at work."""
         self.check()
-        fsync(self._file)
+        if meanwhile is None:
+            fsync(self._file)
+            return
+        with ThreadPoolExecutor(1) as disk:
+            synced = disk.submit(fsync, self._file)
+            meanwhile()
+            synced.result()
 
     def close(self) -> None:
         if not self.closed:

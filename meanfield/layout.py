@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .durable import IncompatibleFile, InUse, Scratch, canonical_json
+from .durable import IncompatibleFile, InUse, Scratch, canonical_json, same_bits
 from .state import State, column_names
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
@@ -34,8 +34,11 @@ TIME_UNIT = "flow time t: a step dt is gradient descent with learning rate dt m 
 
 
 @contextmanager
-def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Scratch]]:
-    """A new file, complete and fsynced when the block ends; removed when anything fails. For temporary names only."""
+def new_hdf5(path: Path, verify: Callable[[], None] | None = None) -> Iterator[tuple[h5py.File, Scratch]]:
+    """A new file, complete and fsynced when the block ends; removed when anything fails. For temporary names only.
+
+    verify: called when all is written, while the disk syncs it, to read it back; what it raises is a failure too.
+    """
     scratch = Scratch(path)
     try:
         try:
@@ -43,7 +46,7 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, Scratch]]:
                 yield file, scratch
         finally:
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        scratch.complete()
+        scratch.complete(verify)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)
@@ -191,11 +194,17 @@ def _share_clock(group: h5py.Group, clock: h5py.Group) -> None:
     group["step"], group["time"] = clock["step"], clock["time"]
 
 
-def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray) -> None:
+def write_series(
+    file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray, clock: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """clock: (steps, times) of the frames, written before; a series that has the same is linked to it, as H5MD advises."""
     group = file.create_group(f"series/{name}")
-    write_array(group, "step", np.asarray(steps, dtype=np.int64))
-    write_array(group, "time", np.asarray(times, dtype=np.float64))
-    write_array(group, "value", np.asarray(values, dtype=np.float64))
+    if len(clock[0]) and same_bits(steps, clock[0]) and same_bits(times, clock[1]):
+        _share_clock(group, file[POSITION])
+    else:
+        write_array(group, "step", steps)
+        write_array(group, "time", times)
+    write_array(group, "value", values)
 
 
 def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndarray]]) -> None:

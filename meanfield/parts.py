@@ -26,6 +26,7 @@ from .memory import write_memory
 
 FINISHED = "finished"
 DIGITS = 32  # of a sha256, in the name of a checkpoint
+MARK = "start-"
 _CHECKPOINT = re.compile(rf"checkpoint-(\d{{6,}})-([0-9a-f]{{{DIGITS}}})\.h5")
 _SEGMENT = re.compile(r"segment-(\d{6,})\.h5")
 
@@ -106,8 +107,12 @@ class Parts:
         with suppress(IncompatibleFile), layout.open_hdf5(self.final) as file:
             layout.check_schema(file, self.final)
             name = layout.get_text(file["parameters"].attrs, "checkpoint")
-            return (self.folder / name).is_file()
+            return name == self.mark() if name.startswith(MARK) else (self.folder / name).is_file()
         return False
+
+    def mark(self) -> str:
+        """What a file names that was made from start.h5 and memory alone: the run was over before its first checkpoint."""
+        return MARK + file_sha256(self.start)[:DIGITS]
 
     def tidy(self, checkpoint: Checkpoint | None) -> None:
         """Remove what no future reader needs: temporary files, newer torn checkpoints, segments that no checkpoint names."""

@@ -1,4 +1,7 @@
-"""Pieces: the files of a run, the finished one or its segments, read as one sequence of frames and one set of series."""
+"""Pieces: the files of a run, the finished one or its segments, read as one sequence of frames and one set of series.
+
+Its writer has the last piece in memory still.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import layout
+from .buffer import Buffer
 from .layout import Dataset, File
 
 CACHED_POINTS = 4 * 10**6  # of all series (100 MB): up to that they are read in one pass over the segments and kept
@@ -23,9 +27,9 @@ class SeriesData(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One file: how many frames it holds, how many values of each series, and how many events."""
+    """One file, or what its writer holds: how many frames, how many values of each series, and how many events."""
 
-    path: Path
+    source: Path | Buffer
     frames: int
     series: dict[str, int]
     events: int
@@ -48,6 +52,12 @@ class Pieces:
         self._clock: tuple[np.ndarray, np.ndarray] | None = None
         self._series: dict[str, SeriesData] = {}
 
+    def held_last(self, buffer: Buffer) -> Pieces:
+        """These with the last one, or, where there is none yet, a first one, read from memory; closes these."""
+        self.close()
+        last = Piece(buffer, len(buffer.frames), {name: len(rows) for name, rows in buffer.series.items()}, buffer.event_count)
+        return Pieces([*self._pieces[:-1], last])
+
     def close(self) -> None:
         if self._open is not None:
             self._open[1].close()
@@ -65,8 +75,11 @@ class Pieces:
     def frame(self, number: int, dataset: str) -> np.ndarray:
         """One frame of a dataset whose leading axis is the frames."""
         i = int(np.searchsorted(self._first, number, side="right")) - 1
-        file = self._file(i)
-        with layout.reading(self._pieces[i].path):
+        source = self._pieces[i].source
+        if isinstance(source, Buffer):
+            return source.frame(number - int(self._first[i]), dataset)
+        file = self._file(i, source)
+        with layout.reading(source):
             if self._dataset is None or self._dataset[:2] != (i, dataset):
                 self._dataset = i, dataset, file[dataset]
             return self._dataset[2][number - int(self._first[i])]
@@ -99,13 +112,15 @@ class Pieces:
         return {name: SeriesData(*map(_joined, zip(*rows, strict=True))) for name, rows in found.items()}
 
     def _read(self, i: int, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-        file = self._file(i)
-        with layout.reading(self._pieces[i].path):
+        source = self._pieces[i].source
+        if isinstance(source, Buffer):
+            return source.columns(group, names)
+        file = self._file(i, source)
+        with layout.reading(source):
             return tuple(file[group][name][()] for name in names)
 
-    def _file(self, i: int) -> File:
+    def _file(self, i: int, path: Path) -> File:
         if self._open is None or self._open[0] != i:
-            path = self._pieces[i].path
             try:
                 opened = layout.open_hdf5(path)
             except FileNotFoundError:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import layout
+from .buffer import Buffer
 from .durable import IncompatibleFile, canonical_json, move
 from .layout import File
 from .memory import write_memory
@@ -35,38 +35,45 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
 
 
 def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict[str, Any], final: dict[str, Any],
-            checkpoint: str, recent: Sequence[State] = ()) -> None:  # fmt: skip
-    """Merge into a temporary file, compare content hashes, rename. One frame is in memory at a time.
+            checkpoint: str, held: Buffer, guard: Callable[[], None] | None = None) -> None:  # fmt: skip
+    """Merge into a temporary file, read it back and compare it to the bit, rename. A frame and its copy are in memory at a time.
 
-    final: {"status", "summary"}; checkpoint: the name of the last one, by which the parts of a file can be recognised
-    when the process is killed between the renaming and the removal of the parts. recent: the last frames, where they are still
-    in memory, so that they need not be read twice from the segment that was just written.
+    final: {"status", "summary"}; checkpoint: the name of the last one, or the mark of start.h5, by which the parts of a file
+    can be recognised when the process is killed between the renaming and the removal of the parts. held: what is still in
+    memory, of the last segment, or of a run that has none. guard: called before the renaming, which what it raises prevents.
     """
     with Trajectory(parts.folder) as run, layout.open_hdf5(parts.start) as head:
+        if held:
+            run.hold(held)
         _check_space((len(run) + 2) * start.theta.nbytes + layout.EVENT_BYTES * run.event_count, parts.folder)
-
-        def frames() -> Iterator[State]:
-            return chain((run[number] for number in range(len(run) - len(recent))), recent)
-
         merged = parts.folder / ".tmp-merged.h5"
-        with layout.new_hdf5(merged) as (file, scratch):
+
+        def verify() -> None:
+            with Trajectory(merged) as copy:
+                if not copy.has_content_of(run):
+                    raise IncompatibleFile(f"the merged file differs from the parts in {parts.folder}, which are kept.")
+
+        with layout.new_hdf5(merged, verify) as (file, scratch):
             parameters = layout.write_head(file, run.config, provenance, start, run.mass_varies)
             head.copy("parameters/data", parameters)
             layout.set_text(parameters.attrs, "status", final["status"])
             layout.set_text(parameters.attrs, "checkpoint", checkpoint)
             layout.write_text(parameters, "summary", canonical_json(final["summary"]))
             write_memory(parameters.create_group("checkpoint"), memory)
-            layout.write_frames(file, frames(), len(run), start, run.mass_varies, scratch.check)
+            layout.write_frames(file, run, len(run), start, run.mass_varies, scratch.check)
             file.create_group("series")
             for name in run.series_names:
-                layout.write_series(file, name, *run.series(name))
+                layout.write_series(file, name, *run.series(name), (run.steps, run.times))
             if run.event_count:
                 layout.write_events(file, run.event_count, run.event_blocks())
             layout.write_views(file, run.config, start, run.aligned(), run.mass_varies)
-        with Trajectory(merged) as copy:
-            if copy.content_hash() != run.content_hash(frames()):
-                raise IncompatibleFile(f"the merged file differs from the parts in {parts.folder}, which are kept.")
-    move(merged, parts.final)
+    try:
+        if guard is not None:
+            guard()
+        move(merged, parts.final)
+    except BaseException:
+        merged.unlink(missing_ok=True)
+        raise
 
 
 def _check_space(needed: int, folder: Path) -> None:

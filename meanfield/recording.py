@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from . import layout
+from .buffer import Buffer
 from .durable import canonical_json, file_sha256, move
 from .memory import read_memory
 from .parts import FINISHED, Checkpoint, Parts, Segment, check_place, hold, write_checkpoint
@@ -49,10 +50,7 @@ class Recording:
         self._last_steps = dict(checkpoint.last_steps) if checkpoint else {}
         self._continued = [*(checkpoint.continued if checkpoint else []), *([] if continued is None else [continued])]
         self.final = checkpoint.final if checkpoint else None
-        self._frames: list[State] = []
-        self._series: dict[str, list[tuple[int, float, float]]] = {}
-        self._events: list[dict[str, np.ndarray]] = []
-        self.pending_bytes = 0
+        self._buffer = Buffer()
         self.last_checkpoint_time = time.monotonic()
 
     @classmethod
@@ -144,8 +142,12 @@ class Recording:
             return cls(parts, held, parts.newest(thorough=False), provenance), memory
 
     @property
+    def pending_bytes(self) -> int:
+        return self._buffer.bytes
+
+    @property
     def frame_count(self) -> int:
-        return sum(segment.frames for segment in self._segments) + len(self._frames)
+        return sum(segment.frames for segment in self._segments) + len(self._buffer.frames)
 
     def frame(self, state: State) -> None:
         """Buffer one frame: step, t, θ, and the masses where they vary. The arrays must not change afterwards."""
@@ -154,22 +156,19 @@ class Recording:
             expected, found = (f"theta {item.theta.shape} {item.theta.dtype}" for item in (start, state))
             raise ValueError(f"a frame of {self.path} is {expected}; got {found}.")
         self._forward("frames", state.step)
-        self._frames.append(state)
-        self.pending_bytes += state.theta.nbytes + (state.mass.nbytes if self.mass_varies else 0)
+        self._buffer.add_frame(state, self.mass_varies)
 
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         """Buffer one scalar of the dense series `name`."""
-        if name not in self._series and (not name or "/" in name or name == "."):
+        if name not in self._buffer.series and (not name or "/" in name or name == "."):
             raise ValueError(f"the name of a series is that of an HDF5 group: not empty, without a slash; got {name!r}.")
         self._forward(f"series/{name}", step)
-        self._series.setdefault(name, []).append((int(step), float(t), float(value)))
-        self.pending_bytes += 24
+        self._buffer.add_value(name, step, t, value)
 
     def log(self, rows: dict[str, np.ndarray]) -> None:
         """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those before."""
         if len(rows["step"]):
-            self._events.append(rows)
-            self.pending_bytes += sum(column.nbytes for column in rows.values())
+            self._buffer.add_events(rows)
 
     def checkpoint(self, memory: dict[str, Any]) -> None:
         """Publish what is buffered as one segment, then the memory: the loop's whole future, current θ included.
@@ -180,22 +179,36 @@ class Recording:
         self._publish(memory, None)
 
     def finish(self, memory: dict[str, Any], summary: dict[str, Any], status: str = "finished") -> Path:
-        """Merge the parts into the final file, verify its content hash, rename it into place, remove the parts.
+        """Merge the parts into the final file, verify it, rename it into place, remove the parts.
 
-        status: "finished" or "diverged". One frame is in memory at a time. Killed anywhere in here, the run is continued
-        by `reopen`, whose `final` then says that only this is left.
+        status: "finished" or "diverged". Frames are in memory one by one. A run that is over before its first checkpoint
+        goes from memory into its file; killed there, it begins again, and whatever else goes wrong there, what is in memory
+        is published in parts after all. Otherwise a last segment and checkpoint come first, and after a kill `reopen`
+        continues the run, whose `final` then says that only this is left.
         """
         final = {"status": status, "summary": summary}
         canonical_json(final)
-        recent = self._frames
-        checkpoint = self._publish(memory, final)
-        if self.guard is not None:
-            self.guard()
-        with self._says_what_is_safe():
-            publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name, recent)
+        self._check_open()
+        if self._parts.checkpoints() or not self._published_at_once(memory, final):
+            held = self._buffer
+            checkpoint = self._publish(memory, final)
+            with self._says_what_is_safe():
+                publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name, held, self.guard)
         self._parts.remove()
         self.close()
         return self.path
+
+    def _published_at_once(self, memory: dict[str, Any], final: dict[str, Any]) -> bool:
+        """Whether the file could be made without parts; where the disk refuses, the parts say what is safe."""
+        self._ask_guard()
+        try:
+            publish(self._parts, self.provenance, self.start, memory, final, self._parts.mark(), self._buffer, self.guard)
+        except OSError:
+            return False
+        except BaseException:
+            self._publish(memory, final)
+            raise
+        return True
 
     def close(self) -> None:
         """Release the lock. What is buffered and not published is dropped; `reopen` continues from the last checkpoint."""
@@ -213,16 +226,22 @@ class Recording:
             raise ValueError(f"{what} of {self.path} are at step {last} already; got step {step} after it.")
         self._last_steps[what] = int(step)
 
-    def _publish(self, memory: dict[str, Any], final: dict[str, Any] | None) -> Path:
+    def _check_open(self) -> None:
         if self._lock.closed:
             raise ValueError(f"the recording of {self.path} is closed; continue it with Recording.reopen.")
+
+    def _ask_guard(self) -> None:
         if self.guard is not None:
             self.guard()
+
+    def _publish(self, memory: dict[str, Any], final: dict[str, Any] | None) -> Path:
+        self._check_open()
+        self._ask_guard()
         number = self._parts.next_number()
         with self._says_what_is_safe():
-            if self._frames or self._series or self._events:
+            if self._buffer:
                 self._segments.append(self._write_segment(number))
-                self._frames, self._series, self._events, self.pending_bytes = [], {}, [], 0
+                self._buffer = Buffer()
             path = write_checkpoint(
                 self._parts, number, memory, self._segments, last_steps=self._last_steps, continued=self._continued, final=final
             )
@@ -230,17 +249,19 @@ class Recording:
         return path
 
     def _write_segment(self, number: int) -> Segment:
-        name = f"segment-{number:06d}.h5"
+        name, held = f"segment-{number:06d}.h5", self._buffer
         temporary = self._parts.folder / f".tmp-{name}"
+        frame_steps, frame_times = held.columns(layout.POSITION, ("step", "time"))
         with layout.new_hdf5(temporary) as (file, scratch):
-            layout.write_frames(file, self._frames, len(self._frames), self.start, self.mass_varies, scratch.check)
-            for series, rows in self._series.items():
-                steps, times, values = zip(*rows, strict=True)
-                layout.write_series(file, series, np.array(steps), np.array(times), np.array(values))
-            if events := sum(len(rows["step"]) for rows in self._events):
-                layout.write_events(file, events, self._events)
-        counts = {series: len(rows) for series, rows in self._series.items()}
-        segment = Segment(name, file_sha256(temporary), temporary.stat().st_size, len(self._frames), counts, events)
+            layout.write_frames(file, held.frames, len(held.frames), self.start, self.mass_varies, scratch.check)
+            for series in held.series:
+                steps, times, values = held.columns(f"series/{series}", ("step", "time", "value"))
+                layout.write_series(file, series, steps, times, values, (frame_steps, frame_times))
+            if held.event_count:
+                layout.write_events(file, held.event_count, held.events)
+        counts = {series: len(rows) for series, rows in held.series.items()}
+        size = temporary.stat().st_size
+        segment = Segment(name, file_sha256(temporary), size, len(held.frames), counts, held.event_count)
         move(temporary, self._parts.folder / name)
         return segment
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from . import layout
+from .buffer import Buffer
 from .dataset import Dataset
-from .durable import IncompatibleFile, InUse, canonical_json, feed
+from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
 from .event_table import KINDS, EventTable
 from .initial import InitialLaw
 from .layout import File, Group
@@ -113,7 +116,7 @@ class Trajectory:
             raise ValueError(f"{self.path} was closed; open it again with mf.Trajectory.")
         theta = self._pieces.frame(number, f"{layout.POSITION}/value")
         mass = self._pieces.frame(number, "particles/units/mass/value") if self.mass_varies else self._mass
-        return State.trusted(theta, self._outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin())
+        return State.trusted(theta, self._outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin)
 
     @property
     def steps(self) -> np.ndarray:
@@ -129,7 +132,7 @@ class Trajectory:
     def start(self) -> State:
         """The initial State, whether or not it is a frame."""
         with layout.reading(self.path):
-            return layout.read_start(self._start, self._origin())
+            return layout.read_start(self._start, self._origin)
 
     @property
     def series_names(self) -> list[str]:
@@ -194,37 +197,58 @@ class Trajectory:
 
         return run_to_xarray(self)
 
-    def content_hash(self, frames: Iterable[State] | None = None) -> str:
+    def content_hash(self) -> str:
         """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series and events, in this order.
 
         The same for the parts and for the file made of them; blind to provenance, wall times, checkpoints and layout.
-        frames: those of this run, for a caller that has them in memory.
         """
-        digest = hashlib.sha256(f"meanfield {layout.SCHEMA_VERSION}\n{canonical_json(self.config)}\n".encode())
+        digest = hashlib.sha256()
+        for name, item in self._content():
+            if isinstance(item, str):
+                digest.update(f"{name} {item}\n".encode())
+            else:
+                feed(digest, name, item)
+        return digest.hexdigest()
+
+    def has_content_of(self, other: Trajectory) -> bool:
+        """Whether both have the same content, to the bit: all that the content hash is made of. A frame of each is in memory."""
+        pairs = zip_longest(self._content(), other._content(), fillvalue=("", ""))
+        return all(
+            name == theirs and (item == value if isinstance(item, str) or isinstance(value, str) else same_bits(item, value))
+            for (name, item), (theirs, value) in pairs
+        )
+
+    def _content(self) -> Iterator[tuple[str, str | np.ndarray]]:
+        """(name, text or array) of all that belongs to the run itself, in a fixed order."""
+        yield "meanfield", f"{layout.SCHEMA_VERSION}\n{canonical_json(self.config)}"
         for name, checksum in checksums(self._head["parameters"]).items():
-            digest.update(f"data {name} {checksum}\n".encode())
-        feed(digest, "id", np.arange(self._m))
-        feed(digest, "step", self.steps)
-        feed(digest, "time", self.times)
+            yield f"data {name}", checksum
+        yield "id", np.arange(self._m)
+        yield "step", self.steps
+        yield "time", self.times
         if not self.mass_varies:
-            feed(digest, "mass", self._mass)
-        for frame in self if frames is None else frames:
-            feed(digest, "position", frame.theta)
+            yield "mass", self._mass
+        for frame in self:
+            yield "position", frame.theta
             if self.mass_varies:
-                feed(digest, "mass", frame.mass)
-        digest.update(f"observables {' '.join(self.aligned())}\n".encode())
+                yield "mass", frame.mass
+        yield "observables", " ".join(self.aligned())
         for name in self.series_names:
             for kind, column in zip(SeriesData._fields, self.series(name), strict=True):
-                feed(digest, f"{name} {kind}", column)
+                yield f"{name} {kind}", column
         for name in layout.EVENT_COLUMNS if self.event_count else ():  # runs of before events keep their hash
-            feed(digest, f"events {name}", self._pieces.event_column(name))
-        return digest.hexdigest()
+            yield f"events {name}", self._pieces.event_column(name)
+
+    def hold(self, buffer: Buffer) -> None:
+        """For the run's writer: what the last segment holds, or would, is read from memory."""
+        self._pieces = self._pieces.held_last(buffer)
 
     def aligned(self) -> list[str]:
         """Names of the series with one value for each frame: H5MD's observables."""
         candidates = [name for name in self.series_names if self._pieces.counts[name] == len(self) > 0]
         return [name for name in candidates if np.array_equal(self.series(name).steps, self.steps)]
 
+    @cached_property
     def _origin(self) -> tuple[InitialLaw, int] | None:
         law = self.config.get("law")
         return (InitialLaw.from_dict(law), int(self.config["seed"])) if law and self.config.get("seed") is not None else None

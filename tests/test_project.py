@@ -24,7 +24,7 @@ LAYERS = """
     tangent condensation
     integrators schedules
     couplings potentials w2_bounds wasserstein
-    durable layout event_table pieces parts memory stored_data provenance labelled trajectory publishing recording
+    durable layout event_table buffer pieces parts memory stored_data provenance labelled trajectory publishing recording
     interruption marching observers events w2_beside diagnostics comparison matching inspection running simulation
 """
 

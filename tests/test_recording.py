@@ -12,7 +12,7 @@ import pytest
 import toy_run
 
 import meanfield as mf
-from meanfield import parts, publishing
+from meanfield import durable, parts, publishing
 from meanfield.durable import IncompatibleFile, InUse
 from meanfield.recording import Recording, unfinished
 from meanfield.trajectory import Trajectory
@@ -55,12 +55,12 @@ def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tm
     assert found and set(found) == {expected}
 
 
-@pytest.mark.parametrize("what", ["every", "extension"])
-def test_a_kill_before_any_durable_call_leaves_the_uninterrupted_content_hash(tmp_path, what):
-    """Between creation and the removal of the parts, in a run and in the extension of a finished one."""
+@pytest.mark.parametrize(("what", "least"), [("every", 30), ("at_once", 10), ("extension", 30)])
+def test_a_kill_before_any_durable_call_leaves_the_uninterrupted_content_hash(tmp_path, what, least):
+    """Between creation and the removal of the parts: in a run, in one without checkpoints, in the extension of a finished one."""
     expected = Trajectory(toy_run.whole(tmp_path / "whole.h5")).content_hash()
     found = hashes(tmp_path, what)
-    assert len(found) > 30 and set(found) == {expected}
+    assert len(found) > least and set(found) == {expected}
 
 
 def test_the_content_hash_does_not_depend_on_the_cadence_of_checkpoints(tmp_path):
@@ -68,9 +68,10 @@ def test_the_content_hash_does_not_depend_on_the_cadence_of_checkpoints(tmp_path
     assert len({Trajectory(run).content_hash() for run in runs}) == 1
 
 
-def test_a_run_killed_while_its_parts_are_removed_is_finished(h5_path, monkeypatch):
+@pytest.mark.parametrize("checkpoint_every", [7, 100])
+def test_a_run_killed_while_its_parts_are_removed_is_finished(h5_path, monkeypatch, checkpoint_every):
     recording = toy_run.create(h5_path)
-    memory = toy_run.record(recording, None, 20, 7)
+    memory = toy_run.record(recording, None, 20, checkpoint_every)
     with monkeypatch.context() as patch:
         patch.setattr(parts.Parts, "remove", lambda self: None)
         recording.finish(memory, {})
@@ -109,6 +110,75 @@ def test_a_run_killed_before_its_start_was_written_never_began(h5_path):
     with pytest.raises(ValueError, match="killed before it began"):
         Recording.reopen(h5_path)
     assert names(h5_path.parent) == []
+
+
+# ---- runs that are over before their first checkpoint: from memory into the file
+
+
+def over_at_once(path):
+    """(recording, memory) of a run of 20 steps of which nothing is in parts yet."""
+    recording = toy_run.create(path)
+    return recording, toy_run.record(recording, None, 20, 100)
+
+
+def test_a_run_over_before_its_first_checkpoint_is_written_once(h5_path, monkeypatch):
+    expected = Trajectory(toy_run.whole(h5_path.with_name("whole.h5"))).content_hash()
+    made = []
+    real = durable.os.replace
+    monkeypatch.setattr(durable.os, "replace", lambda source, target: (made.append(Path(target).name), real(source, target)))
+    recording, memory = over_at_once(h5_path)
+    recording.finish(memory, {})
+    assert made == ["start.h5", "run.h5"] and Trajectory(h5_path).content_hash() == expected
+
+
+def test_another_run_that_is_to_replace_it_is_not_taken_for_what_it_was_made_of(h5_path):
+    """Killed between the renaming and the removal of its parts a run is finished; a begun one beside it is not."""
+    recording, memory = over_at_once(h5_path)
+    recording.finish(memory, {})
+    toy_run.create(h5_path, exists="replace", provenance={"author": "else"}).close()
+    assert unfinished(h5_path)
+    assert Recording.reopen(h5_path)[1] is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_interrupts_it_finds_everything_in_parts(h5_path, monkeypatch, error):
+    recording, memory = over_at_once(h5_path)
+    with monkeypatch.context() as patch, recording:
+        patch.setattr(publishing, "move", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises(error):
+            recording.finish(memory, {"energy_defect": 2.0})
+    assert not h5_path.exists() and len(Trajectory(h5_path)) == 5
+    recording, memory = Recording.reopen(h5_path)
+    assert recording.final == {"status": "finished", "summary": {"energy_defect": 2.0}}
+    recording.finish(memory, **recording.final)
+    assert len(Trajectory(h5_path)) == 5
+
+
+def test_a_file_that_differs_from_what_is_in_memory_is_not_published(h5_path, monkeypatch):
+    recording, memory = over_at_once(h5_path)
+    real = publishing.layout.write_series
+    with monkeypatch.context() as patch, recording:
+        patch.setattr(publishing.layout, "write_series", lambda f, name, s, t, values, c: real(f, name, s, t, -values, c))
+        with pytest.raises(IncompatibleFile, match="differs from the parts"):
+            recording.finish(memory, {})
+    assert not h5_path.exists() and len(Trajectory(h5_path)) == 5
+
+
+@pytest.mark.parametrize("written", [0, 30, 90])
+def test_where_the_disk_refuses_the_file_the_parts_are_tried(h5_path, monkeypatch, written):
+    """One write fails (the file has about 100); then there is space again: nobody notices."""
+    recording, memory = over_at_once(h5_path)
+    real, left, failed = os.pwrite, iter(range(written)), []
+
+    def full(*arguments):
+        if next(left, None) is None and not failed:
+            failed.append(True)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    recording.finish(memory, {})
+    assert failed and len(Trajectory(h5_path)) == 5 and not parts_of(h5_path).exists()
 
 
 # ---- checkpoints

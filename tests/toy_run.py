@@ -169,8 +169,9 @@ if __name__ == "__main__":
     start()
     if sys.argv[2] == "random":
         killed_at_random(place, int(sys.argv[3]))
-    elif sys.argv[2] == "every":
-        killed_everywhere(place, lambda path: None, lambda path: advance(path, 20, 8))
+    elif sys.argv[2] in ("every", "at_once"):  # at_once: over before its first checkpoint
+        cadence = 8 if sys.argv[2] == "every" else 100
+        killed_everywhere(place, lambda path: None, lambda path: advance(path, 20, cadence))
     else:
         short = whole(place / "short.h5", steps=10)
         killed_everywhere(place, lambda path: shutil.copy(short, path), lambda path: extend(path, 20))
