@@ -56,8 +56,9 @@ def test_a_million_neurons_on_4096_samples_step_within_one_gigabyte(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--only", "crossover"]])
-def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, options):
+@pytest.mark.parametrize("section", bench.ON_GPU)
+def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, section):
+    """Every goal set for a GPU is there and says whether it was reached."""
     pytest.importorskip("numba_cuda")
     command = [
         sys.executable,
@@ -68,12 +69,25 @@ def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, options):
         "--dry-run",
         "--json",
         str(tmp_path / "out.json"),
-        *options,
+        "--only",
+        section,
     ]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "out.json").read_text())
+    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    said = {goal["text"].split(" ≥ ")[0].split(" ≤ ")[0] for result in results for goal in result["goals"]}
+    goals = {"torch eager", "the better of torch.compile and JAX", "of the FMA peak", "over cuBLAS alone", "GPU memory"}
+    assert said == (goals if section == "gpu_steps" else set())
+    assert all(
+        text in done.stdout for result in results for text in (result["case"], *(goal["text"] for goal in result["goals"]))
+    )
+
+
+def test_a_section_of_the_other_device_is_named(capsys):
+    with pytest.raises(SystemExit):
+        bench.options_of(["--device", "cuda", "--only", "steps"])
+    assert "--only steps: --device cuda has gpu_steps" in capsys.readouterr().err
 
 
 def test_blocks_divide_the_width():

@@ -12,7 +12,7 @@ pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Lin
 
 import cuda_ptx
 import numba
-from bench import device
+from bench import gpu_limits
 
 from meanfield.backends import cuda, cuda_formulas, cuda_kernels, cuda_noise, formulas
 
@@ -160,11 +160,11 @@ def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
 def test_the_kernels_that_measure_the_limits_do_nothing_else(monkeypatch, dtype, name):
     """The bench's FMA peak: a loop of independent multiply-adds and no memory. Its copy: one read, one write."""
     T = {"float32": numba.float32, "float64": numba.float64}[dtype]
-    text = cuda_ptx.ptx(device.chains(dtype), (T, T, numba.int64, T[::1]), monkeypatch)
+    text = cuda_ptx.ptx(gpu_limits.chains(dtype), (T, T, numba.int64, T[::1]), monkeypatch)
     loop = max(cuda_ptx.innermost_loops(text), key=len)
     adds = sum(line.startswith(f"fma.rn.{name}") for line in loop)
-    assert adds % device.CHAINS == 0 and adds >= 0.6 * len(loop) and not any("ld." in line or "st." in line for line in loop)
-    text = cuda_ptx.ptx(device.copy, (T[::1], T[::1]), monkeypatch)
+    assert adds % gpu_limits.CHAINS == 0 and adds >= 0.6 * len(loop) and not any("ld." in line or "st." in line for line in loop)
+    text = cuda_ptx.ptx(gpu_limits.copy, (T[::1], T[::1]), monkeypatch)
     assert text.count("ld.global") == text.count("st.global") == 1
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SECTIONS = ("steps", "kernels", "w2", "runs", "memory", "start", "crossover")  # modules of this folder: see sections.py
+ON_GPU = ("gpu_steps", "gpu_crossover")  # those of --device cuda
 SLOWS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where preset, NumPy's matrix product runs at half speed and flatters us
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,10 +55,10 @@ def measured(name: str, case: Any, effort: Any) -> dict[str, Any]:
 class Report:
     """The JSON: {"machine": …, "gigaflops": …, "results": […]}, written anew after every case."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **of_machine: str) -> None:
         from .machine import machine
 
-        self.path, self.content = path, {"machine": machine(), "gigaflops": {}, "results": []}
+        self.path, self.content = path, {"machine": {**machine(), **of_machine}, "gigaflops": {}, "results": []}
         if path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
             if before["machine"] == self.content["machine"]:
@@ -88,7 +89,8 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", default=SECTIONS, choices=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
+    sections = f"{', '.join(SECTIONS)}; of --device cuda: {', '.join(ON_GPU)}"
+    parser.add_argument("--only", nargs="+", choices=(*SECTIONS, *ON_GPU), metavar="SECTION", help=sections)
     parser.add_argument(
         "--cases", nargs="+", default=[], metavar="PATTERN", help='names with wildcards, for example "relu-d2-*" (see --list)'
     )
@@ -107,6 +109,10 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         help="with --device cuda: every line of it at toy sizes in CUDA's simulator, without a GPU",
     )
     options = parser.parse_args(argv)
+    there = ON_GPU if options.device == "cuda" else SECTIONS
+    options.only = options.only or there
+    if strange := sorted(set(options.only) - set(there)):
+        parser.error(f"--only {' '.join(strange)}: --device {options.device} has {', '.join(there)}.")
     if options.json is None:
         options.json = ROOT / "results" / ("bench-cuda.json" if options.device == "cuda" else "bench.json")
         options.json.parent.mkdir(exist_ok=True)
@@ -129,7 +135,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return fill(options.json, ROOT)
     if options.device == "cuda":
-        return on_gpu(options)
+        if options.dry_run:
+            os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba is first imported
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the GPU's memory for itself
+        from meanfield import backends
+
+        try:
+            backends.check("cuda", "float32")
+        except ValueError as error:
+            print(f"scripts/bench: {error}", file=sys.stderr)
+            return 2
     selected = chosen(options.only, options.cases, options.quick)
     if options.list:
         print("\n".join(f"{name:10} {case.name}" for name, case in selected))
@@ -137,10 +152,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .sections import Effort, header, row
 
-    effort = Effort(
-        options.rounds or (3 if options.quick else 7), options.seconds or (0.05 if options.quick else 0.2), options.quick
-    )
-    report, results, last = Report(options.json), [], None
+    of_machine, length = {}, (1, 1e-9) if options.dry_run else (3, 0.05) if options.quick else (7, 0.2)
+    if options.device == "cuda":
+        from .gpu_limits import Effort, gpu
+
+        of_machine = {"gpu": gpu()}
+    effort = Effort(options.rounds or length[0], options.seconds or length[1], options.quick)
+    report, results, last = Report(options.json, **of_machine), [], None
     for name, case in selected:
         if name != last:
             print(header(section(name)), flush=True)
@@ -151,23 +169,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, why in {name: why for result in results for name, why in result.get("absent", {}).items()}.items():
         print(f"{name} absent: {why}", file=sys.stderr)
     reached, missed = goals(results)
+    if options.device == "cuda":
+        units = {"copy": "GB/s of a copy"}
+        limits = ", ".join(f"{value:.0f} {units.get(name, f'GFLOP/s of {name}')}" for name, value in effort.peaks.items())
+        print(f"\n{of_machine['gpu']}: {limits}{' (a rehearsal)' * options.dry_run}")
     print(f"\ngoals reached: {len(reached)}, missed: {len(missed)}; all numbers in {options.json}")
     print("".join(f"    missed  {line}\n" for line in missed), end="")
-    return 1 if missed else 0
-
-
-def on_gpu(options: argparse.Namespace) -> int:
-    if options.dry_run:
-        os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba is first imported
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the GPU's memory for itself
-    from . import device
-
-    try:
-        device.main(options.quick, options.cases, options.only == ["crossover"], options.json)
-    except ValueError as error:
-        print(f"scripts/bench: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return 1 if missed and not options.dry_run else 0
 
 
 if __name__ == "__main__":

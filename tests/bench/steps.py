@@ -103,7 +103,8 @@ class Ours:
 
     def step(self, count=1):
         for _ in range(count):
-            self.position = self.method.step(self.field, self.position, self.field.velocity(self.position), self.dt).theta
+            taken = self.method.step(self.field, self.position, self.field.velocity(self.position), self.dt)
+            self.position, self.dissipated = taken.theta, taken.dissipated  # which every step of a run looks at
 
     def theta(self):
         return self.field.backend.download(self.position)
