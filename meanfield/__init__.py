@@ -21,6 +21,7 @@ _HOME = {
     "state": ("State",),
     "initial": ("InitialLaw",),
     "functionals.risk": ("EmpiricalRisk",),
+    "functionals.pairwise": ("PairwiseEnergy",),
     "flow": ("GradientFlow",),
     "integrators": ("EULER", "HEUN", "RK4", "RungeKutta", "Adaptive"),
     "schedules": ("every", "evenly", "at_steps", "at_times", "log_spaced"),
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .diagnostics.registry import register_diagnostic as register_diagnostic
     from .events import Events as Events
     from .flow import GradientFlow as GradientFlow
+    from .functionals.pairwise import PairwiseEnergy as PairwiseEnergy
     from .functionals.risk import EmpiricalRisk as EmpiricalRisk
     from .initial import InitialLaw as InitialLaw
     from .integrators import EULER as EULER

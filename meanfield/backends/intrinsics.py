@@ -11,8 +11,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.datamodel import models
 from numba.core.errors import TypingError
-from numba.core.extending import intrinsic
+from numba.core.extending import intrinsic, overload, overload_attribute, register_model
 
 _intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
 
@@ -31,15 +32,50 @@ def fma(_, x, y, z):
     return x(x, x, x), lambda context, builder, signature, arguments: _call(builder, "llvm.fma", arguments)
 
 
-def stack_array(count: int) -> Any:
-    """zero -> an array of `count` numbers of its type on the stack, not initialised.
+class Row(types.Array):
+    """A C-contiguous array whose size is part of its type: a loop over its size has a constant count when LLVM first sees it."""
+
+    def __init__(self, dtype: Any, count: int) -> None:
+        self.count = count
+        super().__init__(dtype, 1, "C", name=f"row({dtype}, {count})")
+
+    @property
+    def key(self) -> Any:
+        return *super().key, self.count
+
+
+register_model(Row)(models.ArrayModel)
+
+
+@overload_attribute(Row, "size")
+def _row_size(row):
+    count = row.count
+    return lambda row: count
+
+
+@overload_attribute(Row, "shape")
+def _row_shape(row):
+    shape = (row.count,)
+    return lambda row: shape
+
+
+@overload(len)
+def _row_len(row):
+    if isinstance(row, Row):
+        count = row.count
+        return lambda row: count
+    return None
+
+
+def stack_array(count: int, fixed: bool = False) -> Any:
+    """zero -> an array of `count` numbers of its type on the stack, not initialised; fixed: a Row, for formulas that ask its size.
 
     No other pointer reaches it, so where all indices are constants after unrolling, LLVM keeps its vectors in registers.
     """
 
     @_intrinsic
     def make(_, zero):
-        array = types.Array(zero, 1, "C")
+        array = Row(zero, count) if fixed else types.Array(zero, 1, "C")
 
         def codegen(context, builder, signature, arguments):
             real = context.get_value_type(zero)
