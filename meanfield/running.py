@@ -171,6 +171,7 @@ class Run:
 
     def _restore(self, memory: dict[str, Any]) -> None:
         march, t_end = self.march, self.march.t_end
+        self._check_start(memory["march"]["energy_start"])
         march.restore(memory["march"])
         self.last_frame = tuple(memory["last_frame"]) or None
         if self.watch is not None:
@@ -183,6 +184,15 @@ class Run:
             self._plan(Span(march.step, march.t, t_end, march.dt), {})
             for due in (self.frames_due, self.events_due, self.w2_due, *self.series_due.values()):
                 due(march.step, march.t, march.dt)
+
+    def _check_start(self, kept: float) -> None:
+        """Raise where F of the start is not what it was: formulas go by their names alone, and others may have these names."""
+        found, tolerance = self.march.energy_start, 1e-6 if self.flow.dtype == "float64" else 1e-3
+        if math.isfinite(kept) and not math.isclose(found, kept, rel_tol=tolerance, abs_tol=1e-6 * tolerance):
+            raise ValueError(
+                f"flow= is not the flow of this run: it gives F = {found:.9g} at the start, which had F = {kept:.9g}. "
+                "Its functions have the same names, but are others."
+            )
 
     def _observe(self, recording: Recording | None) -> None:
         """Let every observer that is due look at this moment; the Recorder, Events and W2 also at the start and the end."""

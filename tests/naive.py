@@ -409,3 +409,37 @@ def events(states, x, degrees, tracked, mortal):
             rows += [(state.step, state.t, *row) for row in found]
         before = now
     return rows
+
+
+def pair_energy(energy, state):
+    """Σ_k p_k V(x_k) + ½ Σ_k Σ_l p_k p_l U(x_k, x_l), without l = k for self_pairs = False."""
+    variation, alone = pair_first_variation(energy, state), np.zeros(state.m)
+    for k in range(state.m):
+        alone[k] = energy.potential[0](state.theta[k]) if energy.potential else 0.0
+    return float(sum(p * (v + w) for p, v, w in zip(state.mass, alone, variation, strict=True))) / 2
+
+
+def pair_first_variation(energy, state):
+    """V(x_k) + Σ_l p_l U(x_k, x_l), (m,)."""
+    total = np.zeros(state.m)
+    for k in range(state.m):
+        if energy.potential:
+            total[k] += energy.potential[0](state.theta[k])
+        for l in range(state.m):  # noqa: E741
+            if energy.interaction and (energy.self_pairs or l != k):
+                total[k] += float(state.mass[l]) * energy.interaction[0](state.theta[k], state.theta[l])
+    return total
+
+
+def pair_velocity(energy, state):
+    """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l), (m, p)."""
+    total, out = np.zeros(state.theta.shape), np.zeros(state.theta.shape[1])
+    for k in range(state.m):
+        if energy.potential:
+            energy.potential[1](state.theta[k], out)
+            total[k] -= out
+        for l in range(state.m):  # noqa: E741
+            if energy.interaction and (energy.self_pairs or l != k):
+                energy.interaction[1](state.theta[k], state.theta[l], out)
+                total[k] -= float(state.mass[l]) * out
+    return total

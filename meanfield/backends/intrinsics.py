@@ -68,7 +68,7 @@ def _row_len(row):
 
 
 def stack_array(count: int, fixed: bool = False) -> Any:
-    """zero -> an array of `count` numbers of its type on the stack, not initialised; fixed: a Row, for formulas that ask its size.
+    """zero -> an array of `count` numbers of its type on the stack, not initialised; fixed: a Row, whose size a formula may ask.
 
     No other pointer reaches it, so where all indices are constants after unrolling, LLVM keeps its vectors in registers.
     """

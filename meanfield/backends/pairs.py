@@ -193,7 +193,7 @@ class Pairs:
     @cached_property
     def kernels(self) -> Any:
         """The module of compiled kernels for these formulas."""
-        bound = dict(zip(("V", "grad_V"), self.potential or (nowhere, nowhere_gradient), strict=True))
+        bound: dict[str, Callable] = dict(zip(("V", "grad_V"), self.potential or (nowhere, nowhere_gradient), strict=True))
         if self.interaction:
             bound |= dict(zip(("U", "grad_U"), self.interaction, strict=True))
         dim, dtype = self.backend.dim, self.backend.dtype.name
@@ -225,6 +225,6 @@ class Pairs:
             names = ", ".join(f.__name__ for f in (*(self.potential or ()), *(self.interaction or ())))
             reason = " ".join(str(error).split())[:600]
             raise TypeError(
-                f"the formulas {names} do not compile for {theta.dtype}: they are scalar Python on the numbers of a row, x[0], x[1], … "
-                f"or a loop over range(x.size), with constants written as floats (2.0, not 2). The compiler says: {reason}"
+                f"the formulas {names} do not compile for {theta.dtype}: they are plain Python on the numbers of a row, x[0], "
+                f"x[1], … or a loop over range(x.size), with constants written as floats (2.0, not 2). The compiler says: {reason}"
             ) from error

@@ -16,8 +16,8 @@ def check_symmetry(U: Callable[..., float], x: np.ndarray, y: np.ndarray) -> Non
     there, back = _value(U, x, y), _value(U, y, x)
     if not math.isclose(there, back, rel_tol=1e-9, abs_tol=1e-12) and math.isfinite(there):
         raise ValueError(
-            f"the interaction {U.__name__} is not symmetric: {there:g} at x = {_text(x)}, y = {_text(y)}, and {back:g} with x and y "
-            "exchanged. ½ ∬ U dμ dμ sees ½ (U(x, y) + U(y, x)) alone: pass that."
+            f"the interaction {U.__name__} is not symmetric: {there:g} at x = {_text(x)}, y = {_text(y)}, and {back:g} with "
+            "x and y exchanged. ½ ∬ U dμ dμ sees ½ (U(x, y) + U(y, x)) alone: pass that."
         )
 
 
@@ -34,12 +34,14 @@ def check_gradient(f: Callable[..., float], gradient: Callable[..., None], point
         if not math.isfinite(found) or not math.isfinite(value):
             continue
         if math.isnan(out[j]):
-            raise ValueError(f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}; each component must be assigned.")
+            raise ValueError(
+                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}; each component must be assigned."
+            )
         size = max(abs(found), abs(out[j]))
         if abs(found - out[j]) > 1e-4 * size + 1e-9 * (1 + abs(value)) and abs(bend) < 0.1 * size:
             raise ValueError(
-                f"{gradient.__name__} is not the gradient of {f.__name__}: out[{j}] = {out[j]:.6g} at {_where(point)}, where differences "
-                f"of {f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the first argument."
+                f"{gradient.__name__} is not the gradient of {f.__name__}: out[{j}] = {out[j]:.6g} at {_where(point)}, where "
+                f"differences of {f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the first argument."
             )
 
 

@@ -44,7 +44,9 @@ class PairwiseEnergy:
 
     def __post_init__(self) -> None:
         if self.potential is None and self.interaction is None:
-            raise ValueError("PairwiseEnergy has neither potential nor interaction: give potential=(V, grad_V), interaction=(U, grad_U).")
+            raise ValueError(
+                "PairwiseEnergy has neither potential nor interaction: give potential=(V, grad_V), interaction=(U, grad_U)."
+            )
         if not isinstance(self.self_pairs, bool):
             raise TypeError(f"self_pairs must be True or False; got {self.self_pairs!r}.")
         for name, arguments in (("potential", "x"), ("interaction", "x, y")):
@@ -137,8 +139,8 @@ class PairField:
     def rate(self, theta: Any) -> float:
         """Not known: the formulas are the user's."""
         raise ValueError(
-            'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give dt a number, well below 2 over the largest '
-            "curvature of V + ∫U dμ, or let mf.Adaptive(rtol=1e-6) choose."
+            'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give dt a number, well below 2 over the '
+            "largest curvature of V + ∫U dμ, or let mf.Adaptive(rtol=1e-6) choose."
         )
 
     def compiled(self) -> bool:

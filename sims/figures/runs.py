@@ -59,8 +59,9 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     moved, size = mf.displacement(start, end), float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1)))
-    share = f", {moved / size:.1%} of the neurons' size," if size else ""
-    title, verdict = f"Neurons at {scaling_text(run)}, m = {start.m}", f"RMS displacement {moved:.3g}{share} by t = {end.t:g}"
+    share = f", {moved / size:.1%} of the {'neurons' if start.outputs else 'particles'}' size," if size else ""
+    what = f"Neurons at {scaling_text(run)}" if start.outputs else "Particles of a flow without a network"
+    title, verdict = f"{what}, m = {start.m}", f"RMS displacement {moved:.3g}{share} by t = {end.t:g}"
     panel(ax, title, f"{verdict}.", 70)  # first, for `fit` looks at where the words leave the axes
     panel(ax, title, f"{verdict}{fit(ax, frames)}.", 70)
     ax.legend(loc="best")
