@@ -226,5 +226,5 @@ class Pairs:
             reason = " ".join(str(error).split())[:600]
             raise TypeError(
                 f"the formulas {names} do not compile for {theta.dtype}: they are plain Python on the numbers of a row, x[0], "
-                f"x[1], … or a loop over range(x.size), with constants written as floats (2.0, not 2). The compiler says: {reason}"
+                f"x[1], … or a loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {reason}"
             ) from error
