@@ -199,6 +199,17 @@ def displacement(theta, theta2, mass):
     return total**0.5
 
 
+def balance_defect(start, end, p):
+    """max_k |I_k(t) - I_k(0)| / max_k |θ_k(0)|² with I_k = |w_k|² + b_k² - p|a_k|², in float64."""
+
+    def invariant(state, k):
+        rest = list(state.w[k]) + [state.b[k]]
+        return sum(float(v) ** 2 for v in rest) - p * sum(float(v) ** 2 for v in state.a[k])
+
+    change = max(abs(invariant(end, k) - invariant(start, k)) for k in range(start.m))
+    return change / max(sum(float(v) ** 2 for v in row) for row in start.theta)
+
+
 def w2(theta, theta2):
     """Exact W2 of two clouds of m equal masses: the best of all m! matchings (m up to 7)."""
     m = len(theta)

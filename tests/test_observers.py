@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from meanfield.backends import balance
 from meanfield.observers import MEASURES
 
 
@@ -133,6 +134,31 @@ def test_the_balance_defect_is_reported_where_the_theory_conserves_it(h5_path, a
     state = mf.InitialLaw(dim=3, **law).sample(6)
     mf.simulate(flow, state, mf.EULER, dt=0.01, n_steps=2, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
     assert ("balance_defect" in mf.Trajectory(h5_path).series_names) == reported
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("activation", "p", "m", "outputs"), [("relu", 1, 5, 1), ("square", 2, 200, 2)])
+def test_the_balance_defect_is_that_of_the_slow_twin(activation, p, m, outputs, dtype):
+    """One shard of 5 neurons and four of 50: sums of at most 6 squares in another order, some units in the last place."""
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=(6, outputs))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), rng.normal(size=(6, 3)), y), dtype=dtype)
+    start = mf.InitialLaw(dim=3, outputs=outputs, b_std=1.0).sample(m, seed=2)
+    series = mf.Series("balance_defect", mf.every(4))
+    end = mf.simulate(flow, start, mf.EULER, dt=0.02, n_steps=4, observers=[series], progress=False)
+    start = mf.State(start.theta.astype(dtype), outputs=outputs)
+    assert series.values[0] == 0.0
+    assert series.values[-1] == pytest.approx(naive.balance_defect(start, end, p), rel=1e-10, abs=1e-15)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", [0, 3, 4])
+def test_the_balance_of_particles_that_are_no_numbers_is_none(bad, where):
+    """As the largest of all changes is: whatever comes after it, a NaN stays, and ∞ - p·∞ is one."""
+    theta = np.ones((5, 4))
+    before = balance.invariants(theta, 1, 1.0)
+    theta[where, :2] = bad
+    assert np.isnan(balance.largest_change(theta, 1, 1.0, before))
 
 
 def test_a_series_names_what_is_wrong_with_it():

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..state import State
+from ..backends import balance
 from .frame import Frame
 from .registry import register_diagnostic
 
@@ -91,25 +91,18 @@ def energy_defect_frames(energy, speed2) -> tuple:
     return lower, upper, *_methods(len(lower))
 
 
-@register_diagnostic(unit="1", needs=("balance",), version=2, finite=False, blas=False)
+@register_diagnostic(unit="1", needs=("balance",), version=3, finite=False, blas=False)
 def balance_defect(frame: Frame) -> float:
     """The largest change of |w_k|² + b_k² - p|a_k|² since the start, relative to the largest |θ_k(0)|²; σ is p-homogeneous."""
-    p = frame.network.sigma.homogeneity
+    p, start = frame.network.sigma.homogeneity, frame.start
     assert p is not None
-    before, scale = frame.problem.keep("balance", lambda: (_invariants(frame.start, p), _squares(frame.start.theta).max()))
-    change = np.abs(_invariants(frame.state, p) - before).max()
+
+    def at_start() -> tuple[np.ndarray, float]:
+        return balance.invariants(start.theta, start.outputs, p), balance.invariants(start.theta, 0, p).max()
+
+    before, scale = frame.problem.keep("balance", at_start)
+    change = balance.largest_change(frame.state.theta, start.outputs, p, before)
     return float(change / scale) if scale > 0 else 0.0
-
-
-def _invariants(state: State, p: float) -> np.ndarray:
-    """|w_k|² + b_k² - p|a_k|² of each neuron, (m,)."""
-    return _squares(state.theta[:, state.outputs :]) - p * _squares(state.theta[:, : state.outputs])
-
-
-def _squares(columns: np.ndarray) -> np.ndarray:
-    """Σ_j θ_kj² of each row in float64; einsum of two operands calls no BLAS."""
-    columns = columns.astype(np.float64, copy=False)
-    return np.einsum("kj,kj->k", columns, columns)
 
 
 def _riemann(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

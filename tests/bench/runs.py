@@ -91,10 +91,11 @@ def seconds(case: Case, rounds: int) -> dict[str, list[tuple[float, float]]]:
 
 def shares(times: Mapping[str, list[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
     """By name, the medians over rounds of the extra processor and wall time over those of the plain run of the round."""
-    plain = times["plain"]
-    pairs = {
-        name: [tuple(s / t - 1 for s, t in zip(*row, strict=True)) for row in zip(rows, plain)] for name, rows in times.items()
-    }
+
+    def extra(row: tuple[float, float], plain: tuple[float, float]) -> list[float]:
+        return [seconds / without - 1 for seconds, without in zip(row, plain, strict=True)]
+
+    pairs = {name: [extra(*both) for both in zip(rows, times["plain"], strict=True)] for name, rows in times.items()}
     return {name: (statistics.median(p for p, _ in rows), statistics.median(w for _, w in rows)) for name, rows in pairs.items()}
 
 

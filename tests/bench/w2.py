@@ -1,7 +1,8 @@
 """Exact W2 of two clouds of equal masses: ours, against SciPy's assignment solver, and sorting where p = 1.
 
-Our times at p = 4 are those of POT's network simplex, on costs that we compute. Clouds "moved": normal particles, and each moved by
-a third of its spread, as in a run; "shifted": two draws, one of them shifted by twice the spread, where assignment solvers suffer.
+Our times at p = 4 are those of POT's network simplex, on costs that we compute. Clouds "moved": normal particles, and each of
+them moved by a third of its spread, as in a run; "shifted": two draws, one shifted by twice the spread, where assignment
+solvers suffer.
 """
 
 from __future__ import annotations
@@ -63,6 +64,6 @@ def run(case: Named, effort: Effort) -> dict[str, Any]:
     median = milliseconds(times)
     name, ms, ratio = best(median, set(works) - {"ours"})
     return {
-        "kind": kind, "m": m, "p": p, "ms": median, "spread": spread(times), "ours_ms": median["ours"], "plain": name, "plain_ms": ms,
-        "plain_ratio": ratio, "goals": [],
+        "kind": kind, "m": m, "p": p, "ms": median, "spread": spread(times), "ours_ms": median["ours"],
+        "plain": name, "plain_ms": ms, "plain_ratio": ratio, "goals": [],
     }  # fmt: skip
