@@ -174,15 +174,21 @@ def test_a_readme_is_filled_from_the_json_alone():
     }  # fmt: skip
     machine = {"cpu": "a processor", "cores": 2, "memory_gb": 24.0, "versions": {"numpy": "2.1", "jax": None}}
     report = {"machine": machine, "gigaflops": {"float32": 470.4}, "results": [result]}
-    text = readme.filled("before\n<!-- bench:begin, filled -->\nold\n<!-- bench:end -->\nafter", report)
-    assert text.startswith("before") and text.endswith("after") and "old" not in text
-    assert (
-        "a processor, 2 cores, 24 GB; multiply-adds measured on the spot, 470 (float32) GFLOP/s; NumPy 2.1; 2026-01-02." in text
-    )
+    blocks = [f"<!-- bench {name}: filled -->\nold {name}\n<!-- bench end -->\n" for name in ("machine", "w2", "steps")]
+    text = readme.filled("before\n" + "between\n".join(blocks) + "after", report)
+    assert text.startswith("before") and text.count("between") == 2 and text.endswith("after")
+    assert "a processor, 2 cores, 24 GB, 470 (float32) GFLOP/s of multiply-adds; NumPy 2.1; 2026-01-02." in text
     assert "| w2-moved-m500-p4 | 22.11 | scipy | 8.2 | 0.4 |  |" in text
+    assert "old steps" in text and "old w2" not in text and "old machine" not in text  # steps were not measured
     assert readme.filled(text, report) == text
-    with pytest.raises(ValueError, match="has no <!-- bench:begin"):
+    with pytest.raises(ValueError, match="has no <!-- bench SECTION"):
         readme.filled("no block", report)
+
+
+def test_the_readme_holds_the_numbers_of_the_stored_measurement():
+    """README.md is what `scripts/bench --readme` makes of tests/bench/measured.json: no number of its tables is typed by hand."""
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    assert readme.filled(text, json.loads(readme.STORED.read_text(encoding="utf-8"))) == text
 
 
 def test_watching_a_run_costs_little(monkeypatch):

@@ -12,37 +12,43 @@ from typing import Any
 
 from .sections import markdown
 
-SHOWN = ("steps", "kernels", "w2", "runs", "memory", "start")
-BLOCK = re.compile(r"(<!-- bench:begin[^>]*-->\n).*?(<!-- bench:end -->)", re.S)
+BLOCK = re.compile(r"(<!-- bench (\w+): [^>]*-->\n).*?(<!-- bench end -->)", re.S)
 STORED = Path(__file__).with_name("measured.json")
+NAMES = {"numpy": "NumPy", "numba": "numba", "torch": "torch", "jax": "JAX"}
 
 
-def tables(report: dict[str, Any]) -> str:
-    """Markdown: what was measured on, and a table for each section."""
-    machine, results = report["machine"], report["results"]
-    names = {"numpy": "NumPy", "numba": "numba", "torch": "torch", "jax": "JAX"}
-    versions = ", ".join(f"{names[name]} {machine['versions'][name]}" for name in names if machine["versions"].get(name))
-    dates = sorted({result["date"] for result in results})
+def conditions(report: dict[str, Any]) -> str:
+    """One sentence: what was measured on."""
+    machine = report["machine"]
+    versions = ", ".join(f"{name} {machine['versions'][key]}" for key, name in NAMES.items() if machine["versions"].get(key))
     peaks = " and ".join(f"{value:.0f} ({dtype})" for dtype, value in sorted(report["gigaflops"].items()))
-    peak = f"; multiply-adds measured on the spot, {peaks} GFLOP/s" if peaks else ""
-    where = f"{machine['cpu'] or machine['architecture']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB{peak}"
-    lines = [f"{where}; {versions}; {dates[0]}{f' … {dates[-1]}' if len(dates) > 1 else ''}."]
-    for name in SHOWN:
-        section = importlib.import_module(f".{name}", __package__)
-        order = {case.name: place for place, case in enumerate(section.cases())}
-        rows = sorted(
-            (item for item in results if item["section"] == name and item["case"] in order), key=lambda item: order[item["case"]]
-        )
-        if rows:
-            lines += ["", markdown(section, rows)]
-    return "\n".join(lines)
+    peak = f", {peaks} GFLOP/s of multiply-adds" if peaks else ""
+    dates = sorted({result["date"] for result in report["results"]})
+    when = f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}"
+    return f"{machine['cpu'] or machine['architecture']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB{peak}; {versions}; {when}."
+
+
+def table(report: dict[str, Any], name: str) -> str:
+    """Markdown of one section, in the order of its cases."""
+    section = importlib.import_module(f".{name}", __package__)
+    order = {case.name: place for place, case in enumerate(section.cases())}
+    rows = [result for result in report["results"] if result["section"] == name and result["case"] in order]
+    return markdown(section, sorted(rows, key=lambda result: order[result["case"]]))
 
 
 def filled(text: str, report: dict[str, Any]) -> str:
-    """The README with its block made anew; ValueError where it has none."""
-    text, found = BLOCK.subn(lambda match: f"{match[1]}\n{tables(report)}\n\n{match[2]}", text)
+    """The README with its blocks made anew; one of a section that was not measured stays as it is. ValueError without any block."""
+    measured = {result["section"] for result in report["results"]}
+
+    def block(match: re.Match[str]) -> str:
+        begin, name, end = match.groups()
+        if name == "machine":
+            return f"{begin}\n{conditions(report)}\n\n{end}"
+        return f"{begin}\n{table(report, name)}\n\n{end}" if name in measured else match[0]
+
+    text, found = BLOCK.subn(block, text)
     if not found:
-        raise ValueError("the README has no <!-- bench:begin … --> … <!-- bench:end --> to fill.")
+        raise ValueError("the README has no <!-- bench SECTION: … --> … <!-- bench end --> to fill.")
     return text
 
 

@@ -29,7 +29,6 @@ Watch = Callable[[Path], list]
 WATCHES: dict[str, tuple[Watch, bool]] = {
     "plain": (lambda path: [], False),
     "progress": (lambda path: [], True),
-    "series": (lambda path: [mf.Series("risk", mf.evenly(100))], False),
     "every step": (lambda path: [mf.Series("risk", mf.every(1))], False),
     "recorded": (lambda path: [mf.Recorder(path, mf.evenly(100), exists="replace")], False),
     "all": (lambda path: [mf.Recorder(path, mf.evenly(100), exists="replace"), mf.Series("risk", mf.evenly(100))], True),
@@ -59,12 +58,7 @@ class Case:
 
 def cases(quick: bool = False) -> list[Case]:
     sizes = [(256, 64, "float64", 1000), (10_000, 256, "float32", 1000)]
-    more = [
-        (256, 64, "float64", 20_000),
-        (10_000, 256, "float32", 5000),
-        (10_000, 256, "float64", 1000),
-        (10_000, 256, "float64", 5000),
-    ]
+    more = [(256, 64, "float64", 10_000), *((10_000, 256, dtype, 3000) for dtype in ("float32", "float64"))]
     return [Case(*size) for size in sizes + ([] if quick else more)]
 
 
