@@ -25,7 +25,8 @@ def conditions(report: dict[str, Any]) -> str:
     peak = f", {peaks} GFLOP/s of multiply-adds" if peaks else ""
     dates = sorted({result["date"] for result in report["results"]})
     when = f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}"
-    return f"{machine['cpu'] or machine['architecture']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB{peak}; {versions}; {when}."
+    where = f"{machine['cpu'] or machine['architecture']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB{peak}"
+    return f"{where}; {versions}; {when}."
 
 
 def table(report: dict[str, Any], name: str) -> str:
@@ -37,7 +38,7 @@ def table(report: dict[str, Any], name: str) -> str:
 
 
 def filled(text: str, report: dict[str, Any]) -> str:
-    """The README with its blocks made anew; one of a section that was not measured stays as it is. ValueError without any block."""
+    """The README with its blocks made anew; that of a section which was not measured stays as it is. ValueError without any."""
     measured = {result["section"] for result in report["results"]}
 
     def block(match: re.Match[str]) -> str:
