@@ -23,7 +23,7 @@ import numpy as np
 
 from ..losses import Loss
 from ..network import Network
-from . import blocked, formulas, fused, loss_kernels, products
+from . import blocked, formulas, fused, kinked, loss_kernels, products
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
@@ -34,24 +34,37 @@ compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=f
 
 @compiled
 def _add_scaled(base, coefficient, stage, out):
-    for k in numba.prange(base.shape[0]):
-        for j in range(base.shape[1]):
-            out[k, j] = base[k, j] + coefficient * stage[k, j]
+    for e in numba.prange(base.size):
+        out[e] = base[e] + coefficient * stage[e]
 
 
 @compiled
 def _squares(array, weight, columns, partial):
-    m, shards = array.shape[0], partial.shape[0]
+    m, p = array.shape
+    shards, height = partial.shape[0], 8 + 256 // p
     for shard in numba.prange(shards):
         start, stop = shard * m // shards, (shard + 1) * m // shards
-        total = np.zeros(4)  # in turns: the next sum need not wait for the last
-        for k in range(start, stop):
-            row = 0.0
-            for j in range(array.shape[1]):
-                value = np.float64(array[k, j])
-                row += columns[j] * value * value
-            total[(k - start) % 4] += weight[k] * row
-        partial[shard] = (total[0] + total[1]) + (total[2] + total[3])
+        total = np.zeros(height * p)  # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
+        for first in range(start, stop, height):
+            rows = weight[first : min(stop, first + height)]
+            block = array[first : first + rows.size].reshape(rows.size * p)
+            unequal = 0
+            for k in range(rows.size):
+                unequal += rows[k] != rows[0]
+            if unequal:
+                for k in range(rows.size):
+                    for e in range(k * p, (k + 1) * p):
+                        total[e] += rows[k] * (np.float64(block[e]) * np.float64(block[e]))
+            else:
+                for e in range(block.size):
+                    total[e] += rows[0] * (np.float64(block[e]) * np.float64(block[e]))
+        sums = np.zeros(p)
+        for k in range(min(height, stop - start)):
+            for j in range(p):
+                sums[j] += total[k * p + j]
+        partial[shard] = 0.0
+        for j in range(p):
+            partial[shard] += columns[j] * sums[j]
 
 
 def tree_sum(partial: np.ndarray) -> np.ndarray:
@@ -116,7 +129,7 @@ class CPU:
             return value(z), slope(z)
 
         bound = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
-        text = fused.source(self.dim, sigma.homogeneity == 1.0) if self.fused else blocked.SOURCE
+        text = fused.source(self.dim, kinked.slopes(sigma)) if self.fused else blocked.SOURCE
         return formulas.load(f"fused_d{self.dim}" if self.fused else "blocked", text, self.dtype.name, bound)
 
     def compiled(self) -> bool:
@@ -213,8 +226,8 @@ class CPU:
         out = theta
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
-                target = np.empty_like(theta) if out is theta else out
-                _run(_add_scaled, theta.size, out, theta.dtype.type(coefficient), stage, target)
+                target = np.empty(theta.shape, theta.dtype) if out is theta else out
+                _run(_add_scaled, theta.size, out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel())
                 out = target
         return out
 

@@ -11,17 +11,19 @@ float64 across them. A shard is worked by one thread from its first particle to 
 
 from __future__ import annotations
 
+from . import kinked
 from .intrinsics import SUMS
 
 
-def source(dim: int, homogeneous: bool) -> str:
+def source(dim: int, slopes: tuple[float, float] | None) -> str:
     """Kernels mean_feature, pull_back (one output), mean_feature_k, pull_back_k, push_forward (any K) for this d.
 
-    homogeneous: σ(z) = z σ'(z), so the gradient in a follows from those in w and b for free.
+    slopes: those of a σ that is linear on either side of 0, whose pull_back is kinked.py's.
     """
     particles = 4 if dim <= 2 else 2 if dim <= 5 else 1
     vectors = 2 if dim <= 4 else 1  # of 32 registers 2 dim + 3 a vector, and some for σ
-    return _HEAD + _mean_feature(dim, particles) + _pull_back(dim, homogeneous, vectors) + _any_outputs(dim)
+    pull_back = kinked.pull_back(dim, *slopes) if slopes else _pull_back(dim, vectors)
+    return _HEAD + _mean_feature(dim, particles) + pull_back + _any_outputs(dim)
 
 
 _HEAD = (
@@ -29,6 +31,7 @@ _HEAD = (
 import numpy as np
 from numba import njit, prange
 
+from meanfield.backends import half_spaces
 from meanfield.backends.intrinsics import stack_array
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
@@ -81,14 +84,11 @@ def mean_feature(theta, weight, x, partial):
 """
 
 
-def _pull_back(dim: int, homogeneous: bool, vectors: int) -> str:
-    gradients = [*([] if homogeneous else ["ga"]), "gb", *(f"g{j}" for j in range(dim))]
+def _pull_back(dim: int, vectors: int) -> str:
+    gradients = ["ga", "gb", *(f"g{j}" for j in range(dim))]
     weights = [f"w{j}" for j in range(dim)]
     z = "b[l] + " + " + ".join(f"w{j}[l] * x{j}" for j in range(dim))
-    ga = "gb_[l] * b[l] + " + " + ".join(f"g{j}_[l] * w{j}[l]" for j in range(dim)) if homogeneous else "ga_[l]"
-
-    both = [f"v, d = value_and_slope({z})", "ga[l] += r * T(v)", "q = r * T(d)"]
-    rates = [f"q = r * T(slope({z}))"] if homogeneous else both
+    rates = [f"v, d = value_and_slope({z})", "ga[l] += r * T(v)", "q = r * T(d)"]
 
     def lines(indent: int, *texts: str) -> str:
         return "".join(" " * indent + text + "\n" for text in texts)
@@ -126,7 +126,7 @@ def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
         for l in range(count):
             k = first + l
             a = theta[k, 0]
-            out[k, 0] = T(({ga}) - decay * a) * trainable[0]
+            out[k, 0] = T(ga_[l] - decay * a) * trainable[0]
 {lines(12, *(f"out[k, {1 + j}] = T(a * g{j}_[l] - decay * w{j}[l]) * trainable[{1 + j}]" for j in range(dim)))}\
             out[k, {dim + 1}] = T(a * gb_[l] - decay * b[l]) * trainable[{dim + 1}]
 

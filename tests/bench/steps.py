@@ -66,9 +66,12 @@ class Case:
 
     @property
     def operations(self) -> float:
-        """Of one step: for a pair (neuron, sample) 2 (d + 1) forward; backward z again where it is not kept, and the sums."""
-        again = 0 if self.keeps_z else 2 * (self.d + 1)
-        return float(self.m) * self.n * (2 * (self.d + 1) + again + 2 * self.d + (0 if self.activation == "relu" else 2))
+        """Of one step: for a pair (neuron, sample) 2 (d + 1) forward; backward z again where it is not kept, and the sums,
+        which for ReLU in the fused kernels are additions alone."""
+        pairs, forward = float(self.m) * self.n, 2 * (self.d + 1)
+        if self.activation == "relu":
+            return pairs * (forward + (2 * self.d if self.keeps_z else 2 * self.d + self.d + 1))
+        return pairs * (forward + (0 if self.keeps_z else 2 * (self.d + 1)) + 2 * self.d + 2)
 
     @property
     def goals(self) -> tuple[float | None, float | None]:
