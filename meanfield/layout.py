@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .state import State, column_names
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 
 SCHEMA_VERSION = 1
+AT_ONCE = 1 << 18  # bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms
 LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 POSITION = "particles/units/position"
 EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
@@ -173,21 +175,29 @@ def read_start(group: h5py.Group, origin: Any) -> State:
 
 def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: State, mass_varies: bool,
                  check: Callable[[], None]) -> None:  # fmt: skip
-    """/particles/units/position, and mass where it varies: explicit step and time, one frame in memory at a time."""
+    """/particles/units/position, and mass where it varies: explicit step and time; one frame, or some small ones, at a time."""
     position = file.create_group(POSITION)
     value = new_array(position, "value", (count, *start.theta.shape), start.theta.dtype)
     mass = new_array(file.create_group("particles/units/mass"), "value", (count, start.m), np.float64) if mass_varies else None
     steps, times = np.empty(count, dtype=np.int64), np.empty(count)
-    for number, state in enumerate(frames):
-        value[number] = state.theta
-        steps[number], times[number] = state.step, state.t
+    coming, together, first = iter(frames), at_once(start.theta.nbytes), 0
+    while block := list(islice(coming, together)):
+        last = first + len(block)
+        value[first:last] = block[0].theta[None] if len(block) == 1 else np.stack([state.theta for state in block])
+        steps[first:last], times[first:last] = [state.step for state in block], [state.t for state in block]
         if mass is not None:
-            mass[number] = state.mass
+            mass[first:last] = np.stack([state.mass for state in block])
+        first = last
         check()
     write_array(position, "step", steps)
     write_array(position, "time", times)
     if mass is not None:
         _share_clock(file["particles/units/mass"], position)
+
+
+def at_once(size: int) -> int:
+    """How many frames of this size in bytes are moved in one call: one unless they are small."""
+    return max(1, AT_ONCE // max(1, size))
 
 
 def _share_clock(group: h5py.Group, clock: h5py.Group) -> None:

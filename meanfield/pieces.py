@@ -35,6 +35,26 @@ class Piece(NamedTuple):
     events: int
 
 
+class Block:
+    """A dataset of frames in piece number `piece`, read by `together` of them: one, or some small ones, kept for the next."""
+
+    def __init__(self, piece: int, whole: Dataset, together: int) -> None:
+        self.piece, self._whole, self._together = piece, whole, together
+        self._first, self._frames = 0, np.empty(0)
+
+    def frame(self, number: int) -> np.ndarray:
+        if self._together == 1:
+            return self._whole[number]
+        if not self._first <= number < self._first + len(self._frames):
+            first = number - number % self._together
+            try:
+                self._first, self._frames = first, self._whole[first : first + self._together]
+            except OSError:  # one of them is damaged: it alone shall be lost
+                self._together = 1
+                return self._whole[number]
+        return self._frames[number - self._first].copy()
+
+
 class Pieces:
     """Reads across files. One is open at a time: a long run has more segments than a process may have open files."""
 
@@ -48,7 +68,7 @@ class Pieces:
             for name, count in piece.series.items():
                 self.counts[name] = self.counts.get(name, 0) + count
         self._open: tuple[int, File] | None = None
-        self._dataset: tuple[int, str, Dataset] | None = None  # the one that frames were last read from
+        self._blocks: dict[str, Block] = {}  # of the datasets that frames were last read from
         self._clock: tuple[np.ndarray, np.ndarray] | None = None
         self._series: dict[str, SeriesData] = {}
 
@@ -61,7 +81,8 @@ class Pieces:
     def close(self) -> None:
         if self._open is not None:
             self._open[1].close()
-            self._open = self._dataset = None
+            self._open = None
+            self._blocks.clear()
 
     def clock(self) -> tuple[np.ndarray, np.ndarray]:
         """(steps, times) of all frames."""
@@ -80,9 +101,11 @@ class Pieces:
             return source.frame(number - int(self._first[i]), dataset)
         file = self._file(i, source)
         with layout.reading(source):
-            if self._dataset is None or self._dataset[:2] != (i, dataset):
-                self._dataset = i, dataset, file[dataset]
-            return self._dataset[2][number - int(self._first[i])]
+            kept = self._blocks.get(dataset)
+            if kept is None or kept.piece != i:
+                whole = file[dataset]
+                kept = self._blocks[dataset] = Block(i, whole, layout.at_once(whole.nbytes // len(whole)))
+            return kept.frame(number - int(self._first[i]))
 
     def series(self, name: str) -> SeriesData:
         if name in self._series:
