@@ -10,7 +10,7 @@ from unittest.mock import ANY
 import naive
 import numpy as np
 import pytest
-from bench import bench, kernels, memory, peers, readme, runs, sections, steps
+from bench import bench, interactions, kernels, memory, peers, readme, runs, sections, steps
 
 import meanfield as mf
 
@@ -118,6 +118,14 @@ def test_contenders_for_a_kernel_compute_the_same_matrix(kind, dtype):
     result = kernels.run(case, QUICK)
     assert set(result["ms"]) == {"ours", "numpy"} | ({"torch.func", "jax"} if kind == "empirical" else set())
     assert [goal.found for goal in result["goals"]] == [result["plain_ratio"] if kind == "analytic" else ANY]
+
+
+@pytest.mark.parametrize("interaction", interactions.INTERACTIONS)
+def test_contenders_for_all_pairs_compute_the_same_velocity(interaction):
+    """`run` itself refuses a contender that differs."""
+    pytest.importorskip("jax")
+    result = interactions.run(interactions.Case(interaction, 100, 2, "float64"), QUICK)
+    assert set(result["ms"]) == {"ours", "torch", "jax"} | ({"torch products"} if interaction == "gaussian" else set())
 
 
 def test_a_contender_that_computes_another_kernel_is_refused(monkeypatch):

@@ -1,5 +1,10 @@
 """mf.PairwiseEnergy: the kernels against their slow twin, what they leave invariant, the run of one, and what is refused."""
 
+import os
+import subprocess
+import sys
+from math import exp
+
 import numpy as np
 import pytest
 from naive import pair_energy, pair_first_variation, pair_velocity
@@ -107,6 +112,36 @@ def test_particles_in_one_place_meet_others_and_not_themselves():
     theta[7] = theta[3]
     velocity = mf.GradientFlow(KINDS["no self pairs"]).velocity(mf.State(theta, 0, state.mass))
     assert list(np.flatnonzero(~np.isfinite(velocity).all(axis=1))) == [3, 7]
+
+
+def test_a_second_process_compiles_nothing_and_has_the_same_bits(tmp_path):
+    """Formulas with a constant in a closure, from a script: their cache is keyed by what they compute."""
+    program = """
+import numpy as np, meanfield as mf
+def spring(k):
+    def U(x, y):
+        return k * ((x[0] - y[0]) ** 2 + (x[1] - y[1]) ** 2) / 2.0
+    def grad_U(x, y, out):
+        out[0] = k * (x[0] - y[0])
+        out[1] = k * (x[1] - y[1])
+    return U, grad_U
+state = mf.State(np.random.default_rng(0).normal(size=(100, 2)), 0)
+flow = mf.GradientFlow(mf.PairwiseEnergy(interaction=spring({k})), dtype="float32")
+before = flow.on_device(state).compiled()
+print(before, flow.velocity(state).tobytes().hex(), flow.energy(state).hex())
+"""
+    environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def words(k):
+        run = subprocess.run(
+            [sys.executable, "-c", program.format(k=k)], env=environment, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        return run.stdout.split()
+
+    first, second, other = words(1.5), words(1.5), words(2.5)
+    assert (first[0], second[0], other[0]) == ("False", "True", "False")
+    assert first[1:] == second[1:] != other[1:]
 
 
 # A run of one.
@@ -301,6 +336,20 @@ def test_a_formula_beyond_the_compiler_says_how_to_write_it():
 
     with pytest.raises(TypeError, match="the formulas sorted_sum, ones do not compile for float64: they are plain Python"):
         mf.GradientFlow(mf.PairwiseEnergy((sorted_sum, ones))).energy(particles())
+
+
+def test_integers_that_widen_float32_numbers_are_explained():
+    def half(x):
+        return exp(-x[0] / 2)
+
+    def grad_half(x, out):
+        out[0] = -0.5 * exp(-x[0] / 2)
+        out[1] = 0.0
+
+    energy = mf.PairwiseEnergy((half, grad_half))
+    assert np.isfinite(mf.GradientFlow(energy).energy(particles()))
+    with pytest.raises(TypeError, match=r"half, grad_half do not compile for float32.* constants written as floats \(2.0"):
+        mf.GradientFlow(energy, dtype="float32").energy(particles())
 
 
 def test_kinks_where_a_particle_stands_are_let_pass():

@@ -32,13 +32,13 @@ def block(start):
     return found
 
 
-FIRST, LATER, KERNEL, BARE, FIT = map(
-    block, ('kink.h5", mf.evenly', "mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent(")
+FIRST, LATER, KERNEL, BARE, FIT, GAS = map(
+    block, ('kink.h5", mf.evenly', "mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent(", "mf.PairwiseEnergy(")
 )
 
 
 def test_every_example_is_run_here():
-    assert set(BLOCKS) == {FIRST, LATER, KERNEL, BARE, FIT}
+    assert set(BLOCKS) == {FIRST, LATER, KERNEL, BARE, FIT, GAS}
 
 
 def test_the_first_example_runs_in_an_empty_folder_and_bare_h5py_reads_its_file(tmp_path):
@@ -68,6 +68,11 @@ def test_the_kernel_example_runs_and_prints_what_its_comments_say(tmp_path):
     floors = [float(number) for number in lines[1].split()]
     assert floors[0] == floors[1] or abs(floors[0] - floors[1]) < 1e-12  # (y1 - y2)²/4 over n: TRUTHS.md, section 4
     assert float(lines[3]) < 0.05 and "Lazy" in lines[-1] + lines[-2]
+
+
+def test_the_gas_comes_to_rest_where_its_comment_says(tmp_path):
+    """TRUTHS.md, 3.5: the slowest mode has e^{-25} = 1e-11 left, of a start at most 1 away."""
+    assert float(run(GAS, tmp_path).stdout) < 5e-11
 
 
 def test_the_sweep_of_the_readme_is_one(tmp_path):

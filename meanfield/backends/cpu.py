@@ -215,11 +215,11 @@ class CPU:
         """factor · ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
         return loss_kernels.slopes(loss, features, labels, s, factor)
 
-    def pairs(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
+    def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
         """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight), .compiled()."""
-        from .pairs import Pairs
+        from .pair_energy import PairEnergy
 
-        return Pairs(self, potential, interaction, self_pairs)
+        return PairEnergy(self, potential, interaction, self_pairs)
 
     def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
         """θ + Σ_j coefficients_j · stages_j, a new array."""

@@ -116,20 +116,20 @@ class PairField:
     def __init__(self, energy: PairwiseEnergy, backend: Any, state: State) -> None:
         self.backend, self.mass = backend, state.mass
         self.weight = backend.weights(state.mass)
-        self.pairs = backend.pairs(energy.potential, energy.interaction, energy.self_pairs)
+        self.kernels = backend.pair_energy(energy.potential, energy.interaction, energy.self_pairs)
 
     def energy(self, theta: Any) -> float:
         """F = Σ_k p_k [V(x_k) + ½ Σ_l p_l U(x_k, x_l)]."""
-        alone, paired = self.pairs.values(theta, self.weight)
+        alone, paired = self.kernels.values(theta, self.weight)
         return float((self.mass * (alone + 0.5 * paired)).sum())
 
     def velocity(self, theta: Any) -> Any:
         """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l): a device array (m, p)."""
-        return self.pairs.velocity(theta, self.weight)
+        return self.kernels.velocity(theta, self.weight)
 
     def first_variation(self, theta: Any) -> np.ndarray:
         """δF/δμ(x_k) = V(x_k) + Σ_l p_l U(x_k, x_l): (m,) on the host."""
-        alone, paired = self.pairs.values(theta, self.weight)
+        alone, paired = self.kernels.values(theta, self.weight)
         return alone + paired
 
     def speed2(self, velocity: Any) -> float:
@@ -145,4 +145,4 @@ class PairField:
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
-        return self.pairs.compiled()
+        return self.kernels.compiled()
