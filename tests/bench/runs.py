@@ -37,7 +37,7 @@ COLUMNS = (
     Column("plain_s", "plain s"),
     *(Column(f"{name} wall", name, "+.1%") for name in WATCHES if name != "plain"),
     Column("all processor", "all, cpu", "+.1%"),
-    Column("cost_ms", "all, ms", ".0f"),
+    Column("cost_ms", "most, ms", ".0f"),
     Column("enough_s", f"{LIMIT:.0%} from s", ".1f"),
 )
 
@@ -72,7 +72,9 @@ def seconds(case: Case, rounds: int) -> dict[str, list[tuple[float, float]]]:
     names = list(WATCHES)
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "lines", "w") as lines, redirect_stderr(lines):
         for turn in range(-1, rounds):  # the first one compiles
-            for name in names[max(turn, 0) % len(names) :] + names[: max(turn, 0) % len(names)]:
+            first = max(turn, 0) % len(names)
+            order = names[first:] + names[:first]
+            for name in order[:: 1 if turn % 2 else -1]:  # memory and disk are as the contender before has left them
                 watch, progress = WATCHES[name]
                 observers = watch(Path(folder) / "run.h5")
                 length = case.steps if turn >= 0 else 100
@@ -94,9 +96,13 @@ def shares(times: Mapping[str, list[tuple[float, float]]]) -> dict[str, tuple[fl
 
 
 def run(case: Case, effort: Effort) -> dict[str, Any]:
-    times = seconds(case, effort.rounds)
+    return summary(case, seconds(case, effort.rounds))
+
+
+def summary(case: Case, times: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    """The result: the dearer of the two recorded contenders counts."""
     found, plain = shares(times), statistics.median(wall for _, wall in times["plain"])
-    cost = found["all"][1] * plain
+    share = max(found["recorded"][1], found["all"][1])
     return {
         "m": case.m,
         "n": case.n,
@@ -105,9 +111,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
         "folder": tempfile.gettempdir(),
         "seconds": times,
         "plain_s": plain,
-        "cost_ms": 1e3 * cost,
-        "enough_s": cost / LIMIT,
+        "cost_ms": 1e3 * share * plain,
+        "enough_s": share * plain / LIMIT,
         **{f"{name} processor": processor for name, (processor, _) in found.items()},
         **{f"{name} wall": wall for name, (_, wall) in found.items()},
-        "goals": [Goal("all", LIMIT, found["all"][1], "+.1%", "", most=True)],
+        "goals": [Goal("recorded", LIMIT, share, "+.1%", "", most=True)],
     }
