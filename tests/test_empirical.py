@@ -72,6 +72,18 @@ def test_tiles_change_nothing_beyond_rounding_and_symmetry_is_exact(rng, monkeyp
     np.testing.assert_array_equal(tiled, tiled.swapaxes(0, 1) if outputs == 1 else tiled.transpose(1, 0, 3, 2))
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_in_float32_an_entry_is_off_by_the_rounding_of_a_thousand_terms_at_most(rng, outputs):
+    """A sum of N <= 1024 terms is off by at most N u Σ|terms|, u = 2⁻²⁴, and Σ|σσ'| <= max H_ii by Cauchy and Schwarz; z of d = 3
+    inputs and σ add a few u, which 16 more terms cover. Across blocks float64 adds nothing."""
+    network, state, x = mf.Network("tanh"), some_state(rng, 5000, 3, outputs), rng.normal(size=(9, 3))
+    for x2 in (None, x[:5]):
+        exact, single = (ntk.empirical(network, state, x, x2, dtype=dtype) for dtype in ("float64", "float32"))
+        assert single.dtype == np.float64 and not np.array_equal(exact, single)
+        largest = ntk.empirical(network, state, x).max()
+        np.testing.assert_allclose(single, exact, rtol=0, atol=(1024 + 16) * 2.0**-24 * largest)
+
+
 def test_no_array_of_neurons_times_samples_is_formed(rng, monkeypatch):
     """20 000 neurons on 200 samples: one (m, n) array would be 32 MB, a Jacobian 160 MB; blocks of 2^15 entries are 0.25 MB."""
     network, state, x = mf.Network("relu"), some_state(rng, 20_000, 3), rng.normal(size=(200, 3))
@@ -178,6 +190,8 @@ def test_wrong_input_is_refused_with_what_to_do(rng):
         ntk.empirical(network, state, x, x[:, :2])
     with pytest.raises(ValueError, match="outputs = 0"):
         ntk.empirical(network, mf.State(np.zeros((3, 2)), outputs=0), x)
+    with pytest.raises(ValueError, match="dtype must be one of float64, float32; got 'float16'"):
+        ntk.empirical(network, state, x, dtype="float16")
     with pytest.raises(ValueError, match="nothing to train"):
         ntk.empirical(mf.Network("relu", trainable=()), state, x)
     with pytest.raises(ValueError, match="NaN"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..activations import Activation
@@ -10,20 +12,49 @@ from . import formulas
 SOURCE = '''"""Written by meanfield/backends/elementwise.py; bound here: T, FASTMATH, value, slope."""
 from numba import njit, prange
 
+kernel = njit(error_model="numpy", parallel=True, cache=True)
 
-@njit(error_model="numpy", parallel=True, cache=True)
+
+@kernel
 def evaluate(z, values, slopes):
     for k in prange(z.shape[0]):
         for i in range(z.shape[1]):
             values[k, i] = value(z[k, i])
             slopes[k, i] = slope(z[k, i])
+
+
+@kernel
+def features(z, b, root, rates, values, slopes):
+    for k in prange(z.shape[0]):
+        if values.size:
+            for i in range(z.shape[1]):
+                values[k, i] = root[k] * T(value(z[k, i] + b[k]))
+        if slopes.size:
+            for i in range(z.shape[1]):
+                z[k, i] = slope(z[k, i] + b[k])
+            for c in range(rates.shape[1]):
+                for i in range(z.shape[1]):
+                    slopes[c, k, i] = rates[k, c] * z[k, i]
 '''
+
+
+def _kernels(sigma: Activation, dtype: str) -> Any:
+    return formulas.load("elementwise", SOURCE, dtype, {"value": sigma.value, "slope": sigma.slope})
 
 
 def values_and_slopes(sigma: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(σ(z), σ'(z)) of an array z (m, n), both (m, n) float64, by the formulas that the engine steps with."""
     z = np.ascontiguousarray(z, dtype=np.float64)
     values, slopes = np.empty_like(z), np.empty_like(z)
-    kernels = formulas.load("elementwise", SOURCE, "float64", {"value": sigma.value, "slope": sigma.slope})
-    kernels.evaluate(z, values, slopes)
+    _kernels(sigma, "float64").evaluate(z, values, slopes)
     return values, slopes
+
+
+def features(
+    sigma: Activation, z: np.ndarray, b: np.ndarray, root: np.ndarray, rates: np.ndarray, values: np.ndarray, slopes: np.ndarray
+) -> None:
+    """values (m, n) = root_k σ(z + b_k) and slopes (K, m, n) = rates_kc σ'(z + b_k) in place, either of size 0 where not wanted.
+
+    z (m, n) is overwritten; b, root (m,), rates (m, K); all of one dtype.
+    """
+    _kernels(sigma, z.dtype.name).features(z, b, root, rates, values, slopes)

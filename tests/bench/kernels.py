@@ -1,6 +1,6 @@
 """Tangent kernels: of a finite network against torch.func, JAX and two matrix products of NumPy; of infinite ones against NumPy.
 
-Ours sums in float64 whatever the state's dtype; peers compute in the case's. All contenders are first held to the same matrix.
+All compute in the dtype of the case, and are first held to the same matrix.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def contenders(case: Case) -> tuple[dict[str, Work], dict[str, str]]:
     state, network = mf.InitialLaw(case.d, b_std=1.0).sample(case.size, seed=0), mf.Network("relu")
     theta = state.theta.astype(case.dtype)
     state = mf.State(theta)
-    present, absent = {"ours": lambda x: ntk.empirical(network, state, x)}, {}
+    present, absent = {"ours": lambda x: ntk.empirical(network, state, x, dtype=case.dtype)}, {}
     for name, make in (("torch.func", torch_func), ("jax", jax_jacobian), ("numpy", numpy_products)):
         try:
             present[name] = make(theta, case.dtype)
