@@ -22,6 +22,7 @@ _HOME = {
     "initial": ("InitialLaw",),
     "functionals.risk": ("EmpiricalRisk",),
     "functionals.pairwise": ("PairwiseEnergy",),
+    "functionals.population": ("PopulationRisk",),
     "flow": ("GradientFlow",),
     "integrators": ("EULER", "HEUN", "RK4", "RungeKutta", "Adaptive"),
     "schedules": ("every", "evenly", "at_steps", "at_times", "log_spaced"),
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .events import Events as Events
     from .flow import GradientFlow as GradientFlow
     from .functionals.pairwise import PairwiseEnergy as PairwiseEnergy
+    from .functionals.population import PopulationRisk as PopulationRisk
     from .functionals.risk import EmpiricalRisk as EmpiricalRisk
     from .initial import InitialLaw as InitialLaw
     from .integrators import EULER as EULER

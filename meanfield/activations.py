@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, erf, exp, log1p, sin, tanh
 
+from . import gaussian_pairs
+from .gaussian_pairs import GaussianPair
 from .nearest import hint
 from .special import gaussian, mills
 
@@ -26,6 +28,7 @@ class Activation:
     value_and_slope z -> (σ(z), σ'(z)) is optional and saves work where the two share a term.
     homogeneity p means σ(cz) = c^p σ(z) for c > 0: then |w|² + b² - p|a|² is conserved by the flow
     (THEORY.md, section 2). smooth = False says that σ' jumps, so integrators lose order there.
+    pair holds E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form where one is known (gaussian_pairs.py): mf.PopulationRisk needs it.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Activation:
     value_and_slope: Callable[[float], tuple[float, float]] | None = None
     homogeneity: float | None = None
     smooth: bool = True
+    pair: GaussianPair | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -156,22 +160,22 @@ def leaky_relu(slope: float = 0.01) -> Activation:
         return 1.0 if z > 0.0 else r
 
     name = "leaky_relu" if r == 0.01 else f"leaky_relu({r!r})"
-    return Activation(name, leaky, leaky_slope, homogeneity=1.0, smooth=False)
+    return Activation(name, leaky, leaky_slope, homogeneity=1.0, smooth=False, pair=gaussian_pairs.leaky_relu(r))
 
 
 TABLE: dict[str, Activation] = {
     activation.name: activation
     for activation in (
-        Activation("relu", relu, relu_slope, homogeneity=1.0, smooth=False),
+        Activation("relu", relu, relu_slope, homogeneity=1.0, smooth=False, pair=gaussian_pairs.RELU),
         leaky_relu(),
         Activation("tanh", tanh_value, tanh_slope, tanh_both),
-        Activation("erf", erf_value, erf_slope),
+        Activation("erf", erf_value, erf_slope, pair=gaussian_pairs.ERF),
         Activation("sigmoid", sigmoid, sigmoid_slope, sigmoid_both),
         Activation("softplus", softplus, sigmoid, softplus_both),
-        Activation("gelu", gelu, gelu_slope, gelu_both),
-        Activation("sin", sin_value, sin_slope),
-        Activation("square", square, square_slope, homogeneity=2.0),
-        Activation("linear", linear, linear_slope, homogeneity=1.0),
+        Activation("gelu", gelu, gelu_slope, gelu_both, pair=gaussian_pairs.GELU),
+        Activation("sin", sin_value, sin_slope, pair=gaussian_pairs.SIN),
+        Activation("square", square, square_slope, homogeneity=2.0, pair=gaussian_pairs.SQUARE),
+        Activation("linear", linear, linear_slope, homogeneity=1.0, pair=gaussian_pairs.LINEAR),
     )
 }
 

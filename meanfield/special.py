@@ -1,8 +1,8 @@
-"""Two functions that activations share, as they are defined; the backends have fast and accurate versions of them."""
+"""Functions that formulas share, as they are defined; the backends have fast and accurate versions of them."""
 
 from __future__ import annotations
 
-from math import erfc, exp, sqrt
+from math import atan2, erfc, exp, sqrt
 
 
 def gaussian(z):
@@ -17,3 +17,13 @@ def mills(t):
     """
     t = 13.0 if t > 13.0 else t
     return 0.5 * exp(0.5 * t * t) * erfc(t / sqrt(2.0))
+
+
+def angle(sine, cosine):
+    """The angle in [-π/2, π/2] of that sine and cosine >= 0, of square sum 1: asin(sine), to the last digits however small."""
+    return atan2(sine, cosine)
+
+
+def angle_absolute(sine, cosine):
+    """The same with an absolute error of the order of rounding, for less work."""
+    return atan2(sine, cosine)

@@ -147,6 +147,62 @@ def velocity(network, state, x, y, loss="squared", reduction="mean", ridge=0.0):
     return v
 
 
+def _in_the_plane(w, v, angles, radii):
+    """Points and weights (x, weight) of a rule for E over x ~ N(0, I) of functions of ⟨w, x⟩ and ⟨v, x⟩ with kinks at 0.
+
+    Polar coordinates in the plane of w and v: Gauss–Legendre in r on [0, 9.5] for r e^{-r²/2} dr, and in the angle between the
+    four directions in which one of the two changes sign, so many nodes each. The part of x outside of the plane is 0 on average.
+    """
+    w, v = np.asarray(w, dtype=float), np.asarray(v, dtype=float)
+    first = w / np.linalg.norm(w) if w.any() else np.eye(len(w))[0]
+    rest = v - (v @ first) * first
+    if np.linalg.norm(rest) < 1e-14 * np.linalg.norm(v) or not rest.any():
+        rest = np.eye(len(w))[np.argmin(abs(first))]
+        rest -= (rest @ first) * first
+    second = rest / np.linalg.norm(rest) if len(w) > 1 else 0 * first
+    across = np.arctan2(v @ second, v @ first) if len(w) > 1 else 0.0
+    kinks = sorted({float(np.mod(angle, 2 * np.pi)) for angle in (np.pi / 2, -np.pi / 2, across + np.pi / 2, across - np.pi / 2)})
+    nodes, weights = np.polynomial.legendre.leggauss(angles)
+    radial, radial_weights = np.polynomial.legendre.leggauss(radii)
+    r, r_weight = 4.75 * (radial + 1), 4.75 * radial_weights
+    for start, stop in zip(kinks, [*kinks[1:], kinks[0] + 2 * np.pi], strict=True):
+        for node, weight in zip(nodes, weights, strict=True):
+            angle = start + 0.5 * (stop - start) * (node + 1)
+            direction = np.cos(angle) * first + np.sin(angle) * second
+            for r_i, weight_i in zip(r, r_weight, strict=True):
+                yield r_i * direction, 0.5 * (stop - start) * weight * weight_i * r_i * np.exp(-0.5 * r_i**2) / (2 * np.pi)
+
+
+def pair_kernel(sigma, w, v, angles=24, radii=48):
+    """(K, ∇_w K): E[σ(⟨w,x⟩)σ(⟨v,x⟩)] and E[σ'(⟨w,x⟩)σ(⟨v,x⟩) x], x ~ N(0, I_d), d >= 2, by a rule in the plane of w and v."""
+    K, gradient = 0.0, np.zeros(len(w))
+    for x, weight in _in_the_plane(w, v, angles, radii):
+        z, y = float(x @ w), float(x @ v)
+        K += weight * sigma.value(z) * sigma.value(y)
+        gradient += weight * sigma.slope(z) * sigma.value(y) * x
+    return K, gradient
+
+
+def population(network, state, teacher, ridge=0.0, angles=12, radii=20):
+    """(R, F_s, δF/δμ (m,), v (m, p)) of R = ½ E|f - f*|²: sums over all pairs, one by one. THEORY.md, section 4."""
+    s, K, m = network.scaling.output_scale(state.m), state.outputs, state.m
+    w = [*state.w.astype(float), *teacher.w.astype(float)]
+    A = [*(state.mass[:, None] * state.a), *(-teacher.mass[:, None] * teacher.a / s)]
+    R, variation, v = 0.0, regulariser(network, state, ridge), np.zeros(state.theta.shape)
+    for k in range(len(w)):
+        for other in range(len(w)):
+            kernel, gradient = pair_kernel(network.sigma, w[k], w[other], angles, radii)
+            R += 0.5 * s**2 * float(A[k] @ A[other]) * kernel
+            if k < m:
+                variation[k] += float(state.a[k] @ A[other]) * kernel
+                v[k, :K] -= A[other] * kernel
+                v[k, K:-1] -= float(state.a[k] @ A[other]) * gradient
+    v -= ridge * state.theta
+    v[:, ~network.trainable_columns(state.dim, K)] = 0.0
+    regular = sum(float(p) * float(r) for p, r in zip(state.mass, regulariser(network, state, ridge), strict=True))
+    return R, R / s**2 + regular, variation, v
+
+
 def tangent_kernel(network, state, x1, x2=None, columns=None):
     """H_cc'(x, x') = Σ_k p_k Σ_j ∂_j φ_c(θ_k; x) ∂_j φ_c'(θ_k; x') over the trainable columns j, or those of `columns`.
 

@@ -10,7 +10,7 @@ from unittest.mock import ANY
 import naive
 import numpy as np
 import pytest
-from bench import bench, interactions, kernels, memory, peers, readme, runs, sections, steps
+from bench import bench, interactions, kernels, memory, peers, population, readme, runs, sections, steps
 
 import meanfield as mf
 
@@ -45,6 +45,27 @@ def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activat
         dtype
     ]  # three steps of sums of 30 terms of order one, some units in the last place
     np.testing.assert_allclose(contender.theta(), expected, rtol=tolerance, atol=tolerance)
+    assert contender.theta().dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "peer",
+    [pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in population.PEERS],
+    ids=lambda peer: peer.name,
+)
+def test_a_contender_of_the_pairs_takes_our_steps(monkeypatch, peer, dtype):
+    """Sums of 40 terms of order one; ours is held to the slow twin in test_population.py."""
+    if peer is population.JaxJit:
+        pytest.importorskip("jax")
+    monkeypatch.setattr(population, "BLOCK_BYTES", 2000)  # several blocks
+    theta, teacher = population.start(40, 3, dtype)
+    ours, contender = (kind(theta, teacher, 0.05) for kind in (population.Ours, peer))
+    for one in (ours, contender):
+        one.step(1)
+        one.step(2)
+    tolerance = {"float64": 1e-13, "float32": 2e-5}[dtype]
+    np.testing.assert_allclose(contender.theta(), ours.theta(), rtol=tolerance, atol=tolerance)
     assert contender.theta().dtype == dtype
 
 

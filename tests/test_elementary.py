@@ -19,6 +19,7 @@ DTYPES = ["float32", "float64"]
 EVERY = [(name, dtype) for name in NAMES for dtype in DTYPES]
 ULPS = {"float32": 4, "float64": 2}  # what the module promises …
 MILLS_ULPS = 5  # … and of this one
+ANGLES = ["angle", "angle_absolute"]  # of two arguments
 SINE_RANGE = {"float32": 1e5, "float64": 1e12}
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # all that a caller may have; the engine's kernels go without reassoc
 
@@ -151,6 +152,36 @@ def test_the_error_is_within_the_promised_units_of_the_last_place(kernel, name, 
     )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ANGLES)
+def test_an_angle_from_its_sine_and_cosine_is_as_accurate_as_promised(name, dtype):
+    """The angle of the two rounded numbers given: to 3 units of its last place, angle_absolute to 3 ε; both odd in the sine."""
+    rng, function = np.random.default_rng(5), elementary.get(name, dtype)
+
+    @njit(error_model="numpy", fastmath=FAST)
+    def loop(sine, cosine, out):
+        for i in range(sine.size):
+            out[i] = function(sine[i], cosine[i])
+
+    true = np.concatenate(
+        [rng.uniform(-1.5708, 1.5708, 3000), 10 ** rng.uniform(-12, 0, 1000), np.pi / 2 - 10 ** rng.uniform(-9, -1, 500)]
+    )
+    sine, cosine = np.sin(true).astype(dtype), np.cos(true).astype(dtype)
+    found, mirrored = np.empty_like(sine), np.empty_like(sine)
+    loop(sine, cosine, found)
+    loop(-sine, cosine, mirrored)
+    np.testing.assert_array_equal(mirrored, -found)
+    with mpmath.workprec(130):
+        exact_angle = [mpmath.atan2(mpmath.mpf(float(y)), mpmath.mpf(float(x))) for y, x in zip(sine, cosine, strict=True)]
+        error = np.array([abs(float(mpmath.mpf(float(f)) - e)) for f, e in zip(found, exact_angle, strict=True)])
+    eps = float(np.finfo(dtype).eps)
+    unit = np.spacing(abs(found)).astype(float) if name == "angle" else eps
+    # The sine and cosine given have a rounding of their own, ½ε each, and the formulas take their square sum for 1.
+    assert (error / unit).max() <= 3, (error / unit).max()
+    loop(np.array([np.nan, 0, 1, -1], dtype), np.array([1, 1, 0, 0], dtype), found)
+    assert np.isnan(found[0]) and abs(found[1]) <= eps and np.allclose(found[2:4], [np.pi / 2, -np.pi / 2], atol=3 * eps, rtol=0)
+
+
 @pytest.mark.parametrize("name, dtype", EVERY)
 def test_fast_math_flags_of_the_caller_change_no_bit(name, dtype):
     # fresh dispatchers each: a function compiled for one kernel would be reused by the other
@@ -267,7 +298,7 @@ def test_an_unknown_function_raises_with_the_known_ones():
 
 def test_the_version_is_a_hash_and_the_table_covers_every_function_and_dtype():
     assert re.fullmatch("[0-9a-f]{64}", elementary.version())
-    assert set(elementary.TABLE) == set(EVERY)
+    assert set(elementary.TABLE) == {*EVERY, *((name, dtype) for name in ANGLES for dtype in DTYPES)}
 
 
 @pytest.mark.slow

@@ -32,13 +32,12 @@ def block(start):
     return found
 
 
-FIRST, LATER, KERNEL, BARE, FIT, GAS = map(
-    block, ('kink.h5", mf.evenly', "mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent(", "mf.PairwiseEnergy(")
-)
+EXAMPLES = ("mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent(", "mf.PairwiseEnergy(", "mf.PopulationRisk(")
+FIRST, LATER, KERNEL, BARE, FIT, GAS, TEACHER = map(block, ('kink.h5", mf.evenly', *EXAMPLES))
 
 
 def test_every_example_is_run_here():
-    assert set(BLOCKS) == {FIRST, LATER, KERNEL, BARE, FIT, GAS}
+    assert set(BLOCKS) == {FIRST, LATER, KERNEL, BARE, FIT, GAS, TEACHER}
 
 
 def test_the_first_example_runs_in_an_empty_folder_and_bare_h5py_reads_its_file(tmp_path):
@@ -55,6 +54,12 @@ def test_the_example_on_files_runs_after_the_first_and_prints_what_its_comments_
     share = next(float(line) for line in printed.splitlines() if line.startswith("0.9"))
     assert share > 0.985  # of Δf; the comment says .99
     assert {"evolution.png", "evolution.pdf", "rich.gif", "rich.h5.diagnostics"} <= {item.name for item in tmp_path.iterdir()}
+
+
+def test_the_teacher_is_learned_as_the_comment_says(tmp_path):
+    printed = run(TEACHER, tmp_path).stdout.splitlines()
+    found = [[float(word) for word in line.split()] for line in printed if line.startswith(("1.0 ", "0.5 "))]
+    assert [f"{risk:.1e}, {distance:.2g}" for _, risk, distance in found] == ["8.5e-05, 0.79", "5.1e-04, 0.048"]
 
 
 def test_the_fit_prints_what_its_comments_say(tmp_path):

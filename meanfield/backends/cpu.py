@@ -132,6 +132,13 @@ class CPU:
         text = fused.source(self.dim, kinked.slopes(sigma)) if self.fused else blocked.SOURCE
         return formulas.load(f"fused_d{self.dim}" if self.fused else "blocked", text, self.dtype.name, bound)
 
+    @cached_property
+    def gaussian_pairs(self) -> Any:
+        """The sums over pairs of neurons of a population risk, made when first asked for: pair_sums.py."""
+        from .pair_sums import PairSums
+
+        return PairSums(self)
+
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
         names = ("mean_feature_k", "pull_back_k") if self.fused and self.outputs > 1 else ("mean_feature", "pull_back")

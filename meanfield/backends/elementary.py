@@ -1,12 +1,13 @@
-"""exp, expm1, log1p, tanh, erf, sin, cos, and special.py's gaussian and mills, as scalar code without branches and calls,
-so that LLVM vectorises the loop around it.
+"""exp, expm1, log1p, tanh, erf, sin, cos, and special.py's gaussian, mills, angle and angle_absolute, as scalar code without
+branches and calls, so that LLVM vectorises the loop around it.
 
     elementary.get("tanh", "float32")  ->  a numba dispatcher, inlined into whatever kernel calls it
 
 Largest errors against exact values: 3 units in the last place in float32 (4 is promised), 2 in float64, on the whole line
-and for results below the normal range (mills: 4 and 5); NaN gives NaN, ±inf the limit (sin, cos: NaN). sin and cos keep
-this for |x| <= 1e5 (float32) and 1e12 (float64); the absolute error stays below 0.1 up to 3e6 (1e15), and beyond that they
-are numbers in [-1, 1] without meaning. exp, expm1, log1p and sin do not keep the sign of a zero.
+and for results below the normal range (mills: 4 and 5; angle: 3; angle_absolute: 3 units of the last place of 1); NaN gives
+NaN, ±inf the limit (sin, cos: NaN). sin and cos keep this for |x| <= 1e5 (float32) and 1e12 (float64); the absolute error
+stays below 0.1 up to 3e6 (1e15), and beyond that they are numbers in [-1, 1] without meaning. exp, expm1, log1p and sin do
+not keep the sign of a zero.
 
 Every dispatcher says fastmath=False and means it: numba lets a function that is silent inherit the flags of the first
 kernel that calls it, and reassociation undoes the tricks below (cos(0) = 0, exp(88.6) = inf). Set once, the flags stay
@@ -95,6 +96,26 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
             -0.0013888888888873025, 0.041666666666666595,
         ),
     },
+    "angle": {  # atan(h) = h + h³ P(h²), |h| <= 1  [-29, -58]
+        "float32": (
+            -0.001793623, 0.010914612, -0.031177856, 0.057957605, -0.08403451, 0.10952186, -0.14264242, 0.19998549, -0.333333,
+        ),
+        "float64": (
+            1.3225091287776703e-05, -0.00015216100429936842, 0.0008313224035553237, -0.00288491978648609, 0.007196505307900893,
+            -0.01390056245769812, 0.021984855239480912, -0.029903859558788715, 0.03664191130197088, -0.04219178960658029,
+            0.047223222133859086, -0.052535185504068244, 0.05880527813789362, -0.06666404057407956, 0.0769227983926991,
+            -0.09090907002989175, 0.11111111007025994, -0.14285714282575102, 0.1999999999995146, -0.3333333333333307,
+        ),
+    },
+    "angle_absolute": {  # asin t = π/4 + u P(u²), u = t - √(1-t²), 0 <= t <= 1  [-24, -54, absolute]
+        "float32": (0.0013058606, -0.0018334651, 0.0034608745, 0.0029726604, 0.013481457, 0.058903314, 0.7071074),
+        "float64": (
+            4.633258612240879e-06, -3.334591784142964e-05, 0.00011432894379561908, -0.0002408803617738804, 0.00034895483063156256,
+            -0.0003622503002971441, 0.0002837555725999129, -0.00015810981969220135, 8.576419803827076e-05, 7.856533362204768e-06,
+            8.312131839447854e-05, 0.0001906345431855763, 0.0004945006437392563, 0.0013426924646688235, 0.0039459090796544844,
+            0.013258252124602318, 0.0589255650992222, 0.707106781186546,
+        ),
+    },
 }
 # fmt: on
 
@@ -109,7 +130,7 @@ PARTS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 
 
-def _family(dtype: str) -> dict[str, Callable[[Any], Any]]:
+def _family(dtype: str) -> dict[str, Callable[..., Any]]:
     """The functions of one dtype. Constants are cast once: a Python float in float32 code would make it float64."""
     single = dtype == "float32"
     real = np.float32 if single else np.float64
@@ -119,14 +140,16 @@ def _family(dtype: str) -> dict[str, Callable[[Any], Any]]:
         return tuple(real(value) for value in values)
 
     minus_zero, quarter, half, one, two, inf, nan = cast(-0.0, 0.25, 0.5, 1, 2, math.inf, math.nan)
-    log2e, two_over_pi = cast(1 / math.log(2), 2 / math.pi)
+    log2e, two_over_pi, quarter_pi = cast(1 / math.log(2), 2 / math.pi, math.pi / 4)
     magic = 1.5 * 2.0**mantissa
     round_, round_exponent, round_lower, four_over = cast(magic, magic + bias, magic + bias - 1, magic + bias + 2)
     unit = real(2.0**mantissa + bias)
     ln2_0, ln2_1 = cast(*PARTS["ln2"][dtype])
     angle_0, angle_1, angle_2 = cast(*PARTS["half_pi"][dtype])
     slope_0, slope_1 = cast(*PARTS["two_over_sqrt_pi"][dtype])
-    expm1_p, log1p_p, erfc_p, above_p, below_p, sin_p, cos_p = (cast(*table[dtype]) for table in COEFFICIENTS.values())
+    expm1_p, log1p_p, erfc_p, above_p, below_p, sin_p, cos_p, angle_p, arc_p = (
+        cast(*table[dtype]) for table in COEFFICIENTS.values()
+    )
     # Beyond these the rounded result no longer changes: exp is 0 or inf, expm1 -1, tanh and erf 1.
     exp_low, exp_high, expm1_low, tanh_high, erf_high = cast(*((-105, 89, -20, 10, 4) if single else (-746, 710, -40, 20, 6)))
     gaussian_high, mills_high = cast(*((15, 10) if single else (39, 13)))
@@ -211,6 +234,16 @@ def _family(dtype: str) -> dict[str, Callable[[Any], Any]]:
         t = mills_high if t > mills_high else t
         return polynomial(t, above_p) / polynomial(t, below_p)
 
+    def angle(sine, cosine):
+        """2 atan(sine/(1 + cosine)): the half angle's tangent is at most 1."""
+        h = sine / (one + cosine)
+        return two * fma(h * (h * h), polynomial(h * h, angle_p), h)
+
+    def angle_absolute(sine, cosine):
+        """±(π/4 + asin(u/√2)) with u = |sine| - cosine, which is in [-1, 1]."""
+        u = abs(sine) - cosine
+        return copysign(fma(u, polynomial(u * u, arc_p), quarter_pi), sine)
+
     @_compile
     def rotated(x, turns):
         """sin(x + turns·π/2): x = n π/2 + r, then ±sin(r) or ±cos(r) by the last two bits of n + turns."""
@@ -231,10 +264,11 @@ def _family(dtype: str) -> dict[str, Callable[[Any], Any]]:
     def cos(x):
         return rotated(x, one)
 
-    return {function.__name__: function for function in (exp, expm1, log1p, tanh, erf, gaussian, mills, sin, cos)}
+    functions = (exp, expm1, log1p, tanh, erf, gaussian, mills, sin, cos, angle, angle_absolute)
+    return {function.__name__: function for function in functions}
 
 
-TABLE: dict[tuple[str, str], Callable[[Any], Any]] = {
+TABLE: dict[tuple[str, str], Callable[..., Any]] = {
     (name, dtype): function for dtype in ("float32", "float64") for name, function in _family(dtype).items()
 }
 

@@ -141,12 +141,12 @@ def copysign(_, x, y):
 
 @_intrinsic
 def polynomial(_, x, coefficients):
-    """c_0 xⁿ + … + c_n, unrolled: Estrin's scheme down to 6 terms (in a longer chain the units wait), then Horner's."""
+    """c_0 xⁿ + … + c_n, unrolled: Estrin's scheme down to 7 terms (in a longer chain the units wait), then Horner's."""
 
     def codegen(context, builder, signature, arguments):
         power, packed = arguments
         c = [builder.extract_value(packed, i) for i in range(len(signature.args[1]))]
-        while len(c) > 6:
+        while len(c) > 7:
             lone, paired = c[: len(c) % 2], c[len(c) % 2 :]
             pairs = zip(paired[::2], paired[1::2], strict=True)
             c = lone + [_call(builder, "llvm.fma", (high, power, low)) for high, low in pairs]

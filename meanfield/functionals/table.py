@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..state import State
 
 # kind -> the module here that defines the class of that name, whose from_dict(settings, arrays) a file is enough for.
-OWN = {"EmpiricalRisk": "risk"}
+OWN = {"EmpiricalRisk": "risk", "PopulationRisk": "population"}
 # Of another package: kind -> f(settings, arrays, start), start the initial State of the run.
 OTHERS: dict[str, Callable[[dict[str, Any], Mapping[str, np.ndarray], Any], Any]] = {}
 

@@ -1,0 +1,208 @@
+"""PopulationRisk: R = ½ E|f(x) - f*(x)|², x ~ N(0, I), in closed form: no samples, no noise. THEORY.md, section 4."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import activations, noise
+from ..network import Network
+from ..state import State
+from .risk import EmpiricalRisk
+
+SAMPLES = 1024  # Gaussian inputs, and four times d, on which dt="auto" looks at the tangent kernel
+
+
+@dataclass(frozen=True, eq=False)
+class PopulationRisk:
+    """R = ½ E|f - f*|² over x ~ N(0, I_d), summed over outputs, for the teacher f*(x) = Σ_j p*_j a*_j σ(⟨w*_j, x⟩).
+
+    network: activation relu, leaky_relu, erf, gelu, sin, square or linear, or an mf.Activation with a `pair`; trainable without
+    "b", for there are no biases. teacher_state: an mf.State with b = 0, its masses the p*_j (so 1/m* unless given; no factor s).
+    ridge λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns.
+
+    With the signed measure ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} and K_σ(w, v) = E[σ(⟨w,x⟩)σ(⟨v,x⟩)],
+
+        R/s² = ½ ∬ K_σ dν dν,   δF/δμ(θ) = a·∫ K_σ(w, v) dν(v) + r(θ),   v_k = -∇_θ of that at θ_k.
+
+    One velocity is a sum over m (m + m*) pairs in O(m + m*) memory. Errors are relative to ∬|K dν dν|, not to R: in float64
+    about 1e-16, so R is resolved down to 1e-16 (E f² + E f*²) times the square of a large α. In float32 θ moves by float32
+    kernels, but R and F are computed in float64 from it.
+
+    dt="auto" takes λ_max of the tangent kernel's operator on 1024 + 4d fixed Gaussian samples (noise.normals, seed 0): within
+    a few per cent of, or above, that under N(0, I). Deterministic, and a step that raises F is done again at half dt anyway.
+    Raises ValueError or TypeError for activations without a closed form, biases and wrong shapes, before any work.
+    """
+
+    network: Network
+    teacher_state: State
+    ridge: float = 0.0
+
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    arrays_of_teacher: ClassVar[tuple[str, str]] = ("teacher", "teacher_mass")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network, Network):
+            raise TypeError(f"network must be an mf.Network; got {type(self.network).__name__}.")
+        if not isinstance(self.teacher_state, State):
+            raise TypeError(
+                f"teacher_state must be an mf.State, its rows [a* | w* | 0]; got {type(self.teacher_state).__name__}. "
+                "For a target that is no such network, draw samples and use mf.EmpiricalRisk(network, x, y)."
+            )
+        if self.network.sigma.pair is None:
+            known = ", ".join(name for name, sigma in activations.TABLE.items() if sigma.pair)
+            raise ValueError(
+                f"PopulationRisk needs E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form, which {self.network.sigma.name!r} does not have here. "
+                f"Use one of {known}; or draw x ~ N(0, I) and minimise mf.EmpiricalRisk(network, x, f*(x))."
+            )
+        if "b" in self.network.trainable:
+            raise ValueError(
+                'PopulationRisk has no biases, and the network trains "b": '
+                f"make it with trainable={tuple(name for name in self.network.trainable if name != 'b')}."
+            )
+        if self.teacher_state.outputs == 0:
+            raise ValueError("the teacher has outputs = 0 (whole rows of a pairwise energy): it is no network.")
+        self._refuse_biases("teacher", self.teacher_state)
+        if not isinstance(self.ridge, (int, float)) or not 0 <= self.ridge < np.inf:
+            raise ValueError(f"ridge must be a finite number >= 0; got {self.ridge!r}.")
+        object.__setattr__(self, "ridge", float(self.ridge))
+
+    @staticmethod
+    def _refuse_biases(who: str, state: State) -> None:
+        if state.b.any():
+            k = int(np.flatnonzero(state.b)[0])
+            raise ValueError(
+                f"PopulationRisk has no biases, but the {who}'s neuron {k} has b = {state.b[k]:g}. "
+                "Sample it with b_std = 0, or put the bias into w and draw samples with a constant input for mf.EmpiricalRisk."
+            )
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The teacher: θ* (m*, p) and its masses."""
+        return dict(zip(self.arrays_of_teacher, (self.teacher_state.theta, self.teacher_state.mass), strict=True))
+
+    @property
+    def formulas(self) -> tuple[Callable, ...]:
+        pair = self.network.sigma.pair
+        assert pair is not None
+        return pair.prepare, pair.pair, pair.finish, pair.linear
+
+    def check_state(self, state: State) -> None:
+        """Raise where the state's d or K is not the teacher's, or where it has biases."""
+        if (state.dim, state.outputs) != (self.teacher_state.dim, self.teacher_state.outputs):
+            raise ValueError(
+                f"the particles have d = {state.dim} inputs and K = {state.outputs} outputs but the teacher has "
+                f"d = {self.teacher_state.dim} and K = {self.teacher_state.outputs}."
+            )
+        self._refuse_biases("state", state)
+
+    def on(self, backend: Any, state: State) -> PopulationField:
+        """This risk on a device, for particles of the state's masses."""
+        self.check_state(state)
+        return PopulationField(self, backend, state)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings and the teacher's shape and hash; its arrays travel beside it."""
+        digest = hashlib.sha256(self.teacher_state.theta.tobytes() + self.teacher_state.mass.tobytes()).hexdigest()
+        teacher = {"theta": list(self.teacher_state.theta.shape), "outputs": self.teacher_state.outputs, "sha256": digest}
+        return {"kind": "PopulationRisk", "network": self.network.to_dict(), "ridge": self.ridge, "teacher": teacher}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> PopulationRisk:
+        theta, mass = (arrays[name] for name in cls.arrays_of_teacher)
+        return cls(Network.from_dict(data["network"]), State(theta, data["teacher"]["outputs"], mass), data["ridge"])
+
+
+class PopulationField:
+    """The risk bound to a device and to masses.
+
+    Device arrays are never written to, so what the last θ seen comes to is remembered by identity: in float64 the energy
+    after a step and the first stage of the next step share one sum over pairs.
+    """
+
+    def __init__(self, risk: PopulationRisk, backend: Any, state: State) -> None:
+        self.risk, self.backend, self.state = risk, backend, state
+        self.s = risk.network.scaling.output_scale(state.m)
+        self.weight = backend.weights(state.mass)
+        self._sums = _SignedMeasure(risk, backend, state.mass, self.s)
+
+    @cached_property
+    def _exact(self) -> _SignedMeasure:
+        """The same sums in float64: R is a small difference of large ones."""
+        backend = self.backend
+        if backend.dtype == np.float64:
+            return self._sums
+        double = type(backend)(backend.network, backend.dim, backend.outputs, "float64")
+        return _SignedMeasure(self.risk, double, self.state.mass, self.s)
+
+    def value(self, theta: Any) -> float:
+        """R(f)."""
+        return self.s**2 * self._exact.energy(theta)
+
+    def regulariser(self, theta: Any) -> float:
+        """(λ/2) ∫ |θ|² dμ over trainable columns."""
+        return 0.5 * self.risk.ridge * self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+
+    def energy(self, theta: Any) -> float:
+        """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
+        return self._exact.energy(theta) + self.regulariser(theta)
+
+    def velocity(self, theta: Any) -> Any:
+        """v_k = -∇_θ (a_k·∫ K_σ(w_k, v) dν(v)) - λ θ_k on trainable columns: a device array (m, p)."""
+        return self._sums.at(theta)[1]
+
+    def first_variation(self, theta: Any) -> np.ndarray:
+        """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host."""
+        host, K = self.backend.download(theta).astype(np.float64), self.backend.outputs
+        columns = self.risk.network.trainable_columns(self.backend.dim, K)
+        potential = self._exact.at(theta)[0]
+        return (host[:, :K] * potential).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
+
+    def speed2(self, velocity: Any) -> float:
+        """∫ |v|² dμ."""
+        return self.backend.norm(velocity, self.weight)
+
+    def rate(self, theta: Any) -> float:
+        """λ_max + λ: λ_max of the tangent kernel's operator on fixed samples of N(0, I), λ the ridge."""
+        d = self.backend.dim
+        x = noise.normals(0, noise.DATA, SAMPLES + 4 * d, d)
+        sampled = EmpiricalRisk(self.risk.network, x, np.zeros((len(x), self.backend.outputs)), ridge=self.risk.ridge)
+        return sampled.on(self.backend, self.state).rate(theta)
+
+    def compiled(self) -> bool:
+        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        return self.backend.gaussian_pairs.compiled()
+
+
+class _SignedMeasure:
+    """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype."""
+
+    def __init__(self, risk: PopulationRisk, backend: Any, mass: np.ndarray, s: float) -> None:
+        self.backend, self.mass, self.ridge, self.pairs = backend, mass, risk.ridge, backend.gaussian_pairs
+        self.factor, teacher = -risk.teacher_state.mass / s, risk.teacher_state
+        self.a_teacher = teacher.a.astype(np.float64)
+        self.teacher = self.pairs.cloud(teacher.theta, self.factor)
+        self._last: tuple[Any, Any, tuple[np.ndarray, Any]] | None = None
+
+    def at(self, theta: Any) -> tuple[np.ndarray, Any]:
+        """(∫ K_σ(w_k, v) dν(v) (m, K) float64 on the host, the velocity on the device)."""
+        return self._at(theta)[2]
+
+    def energy(self, theta: Any) -> float:
+        """½ ∬ K_σ dν dν."""
+        _, cloud, (potential, _) = self._at(theta)
+        a = self.backend.download(theta)[:, : self.backend.outputs].astype(np.float64)
+        of_teacher, _ = self.pairs.act(self.teacher, (self.teacher, cloud))
+        student = (self.mass * (a * potential).sum(axis=1)).sum()
+        return 0.5 * float(student + (self.factor * (self.a_teacher * of_teacher).sum(axis=1)).sum())
+
+    def _at(self, theta: Any) -> tuple[Any, Any, tuple[np.ndarray, Any]]:
+        if self._last is None or self._last[0] is not theta:
+            cloud = self.pairs.cloud(theta, self.mass)
+            self._last = theta, cloud, self.pairs.act(cloud, (self.teacher, cloud), self.ridge)
+        return self._last
