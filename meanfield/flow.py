@@ -16,10 +16,11 @@ from .state import State
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
-    """The flow of F_s = R/s² + ∫ r dμ on particles: mathematics only; `simulate` marches and watches.
+    """The flow of F_s = R/s² + ∫ r dμ, or of ∫V dμ + ½∬U dμdμ, on particles: mathematics only; `simulate` marches and watches.
 
-    functional: mf.EmpiricalRisk, or another Functional such as ntk.linearise(…).risk(…). backend "cpu", "cuda" or "auto", which
-    becomes "cuda" where a GPU and the functional's kernels for it can be used and "cpu" elsewhere; dtype "float64" or "float32".
+    functional: mf.EmpiricalRisk, mf.PairwiseEnergy, or another Functional such as ntk.linearise(…).risk(…). backend "cpu", "cuda"
+    or "auto", which becomes "cuda" where a GPU and the functional's kernels for it can be used and "cpu" elsewhere; dtype
+    "float64" or "float32".
     What these methods take and give is NumPy on the host. THEORY.md, section 1.
     """
 
@@ -32,7 +33,9 @@ class GradientFlow:
 
     def __post_init__(self) -> None:
         if not all(callable(getattr(self.functional, name, None)) for name in ("check_state", "on", "to_dict")):
-            raise TypeError(f"functional must be an mf.EmpiricalRisk; got {type(self.functional).__name__}.")
+            raise TypeError(
+                f"functional must be an mf.EmpiricalRisk or an mf.PairwiseEnergy; got {type(self.functional).__name__}."
+            )
         for name in ("temperature", "reaction"):
             if getattr(self, name) != 0:
                 found = getattr(self, name)

@@ -226,6 +226,7 @@ def test_two_runs_are_compared_and_their_paths_drawn(tmp_path):
     ax = figures.paths(tmp_path / "long.h5")
     assert ax.get_xlabel() == "θ₁" and "Particles" in ax.texts[0].get_text() + ax.get_title()
     assert figures.series(tmp_path / "long.h5", "energy").get_ylabel() == "energy"
+    assert figures.compare([tmp_path / "short.h5", tmp_path / "long.h5"]).get_ylabel() == "energy F"
     for draw in (figures.kernel_image, figures.phase_portrait, figures.function_evolution):
         with pytest.raises(ValueError):
             draw(tmp_path / "long.h5")

@@ -17,7 +17,7 @@ from .registry import register_diagnostic
 
 @register_diagnostic(unit="F", needs=("flow",), finite=False, blas=False)
 def energy(frame: Frame) -> float:
-    """F_s(μ_t) = R/s² + ∫r dμ_t."""
+    """F_s(μ_t) = R/s² + ∫r dμ_t; of a pairwise energy ∫V dμ_t + ½ ∬U dμ_t dμ_t."""
     return frame.energy
 
 

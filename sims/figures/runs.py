@@ -20,24 +20,29 @@ DECADES = 1.5  # a positive quantity that spans more of them is drawn on a logar
 
 @house()
 def compare(runs: Sequence[Any], ax: Axes | None = None) -> Axes:
-    """The risk of runs (mf.Trajectory or paths) against flow time on one Axes, with how far the neurons of each travelled."""
+    """The risk of runs (mf.Trajectory or paths) against flow time on one Axes, with how far the neurons of each travelled.
+
+    Where one of them has no network, hence no risk, the energy F of all.
+    """
     opened = [open_run(run) for run in runs]
     if not opened:
         raise ValueError("compare needs at least one run: figures.compare([run_a, run_b]).")
     ax = axes_or_new(ax)
+    risky = all(run.config.get("network") for run in opened)
+    name, symbol, log = ("risk", "R", "y") if risky else ("energy", "F", "")
     moved, left = [], []
     for number, run in enumerate(opened):
-        _, times, risk = run.series("risk")
+        _, times, risk = run.series(name)
         moved.append(mf.displacement(run[0], run[usable(run) - 1]))
         left.append(risk[-1])
         label = f"{scaling_text(run)}, m = {run.start.m}: moved {moved[-1]:.3g}"
-        lines(ax, [Curve(label, times, risk[None], number)], "flow time t", "risk R", log="y")
+        lines(ax, [Curve(label, times, risk[None], number)], "flow time t", f"{name} {symbol}", log=log)
     first, last = np.argmin(moved), np.argmax(moved)
     names = [scaling_text(run) for run in opened]
-    verdict = f"{names[last]} ends at R = {left[last]:.3g} after an RMS displacement of {moved[last]:.3g}"
+    verdict = f"{names[last]} ends at {symbol} = {left[last]:.3g} after an RMS displacement of {moved[last]:.3g}"
     if first != last:
-        verdict += f"; {names[first]} at R = {left[first]:.3g} after {moved[first]:.3g}"
-    panel(ax, "Risk along the flow", verdict + ".", 70)
+        verdict += f"; {names[first]} at {symbol} = {left[first]:.3g} after {moved[first]:.3g}"
+    panel(ax, f"{name.capitalize()} along the flow", verdict + ".", 70)
     ax.legend()
     return ax
 
