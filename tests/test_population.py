@@ -145,6 +145,23 @@ def test_bits_do_not_depend_on_threads(rng, activation, d, K):
     assert ends[0] == ends[1]
 
 
+def test_a_fresh_kernel_and_one_from_the_cache_have_the_same_bits(tmp_path):
+    """Two processes, the second of which compiles nothing: products that are contracted one way or the other would show."""
+    program = """if True:
+        import hashlib, numpy as np, test_population as t
+        digest = hashlib.sha256()
+        for activation, K in (("relu", 1), ("gelu", 1), ("relu", 2)):
+            rng = np.random.default_rng(0)
+            digest.update(t.flow(rng, activation, K=K, dtype="float32").velocity(t.particles(rng, 300, 3, K)).tobytes())
+        print(digest.hexdigest())
+    """
+    path = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    environment = {**os.environ, "PYTHONPATH": path, "MEANFIELD_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    fresh, cached = (subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2))
+    assert len(fresh.stdout) == 65 and fresh.stdout == cached.stdout
+
+
 def test_permuting_the_particles_or_splitting_them_at_fixed_s_changes_nothing(rng):
     """THEORY.md, section 2, to the rounding of sums: see test_backend_bits.py for 1e-13."""
     state, of = particles(rng, 300, 3, masses=True), flow(rng)
