@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
+import pair_formulas
 
 import meanfield as mf
 import ntk
@@ -206,6 +207,53 @@ def not_a_number_comes_through():
     assert np.isnan(float(side.norm(side.upload(theta), weight)))
 
 
+ENERGIES = {
+    "both": ((pair_formulas.WELL, pair_formulas.GAUSSIAN), True),
+    "no-self-pairs": ((pair_formulas.WELL, pair_formulas.COULOMB), False),
+    "potential": ((pair_formulas.WELL, None), True),
+    "interaction": ((None, pair_formulas.GAUSSIAN), True),
+}
+PAIR_CASES = {f"{kind}-p{p}": (kind, p, 70, "float64") for kind, p in (("both", 2), ("both", 5), ("no-self-pairs", 2))}
+PAIR_CASES |= {kind: (kind, 1, 40, "float64") for kind in ("potential", "interaction")}
+PAIR_CASES |= {"both-float32": ("both", 3, 40, "float32"), "both-p40": ("both", 40, 33, "float64")}
+
+
+@check(**PAIR_CASES)
+def pairs_of_particles_are_those_of_the_cpu(kind, p, m, dtype):
+    """m = 70 are three blocks of 32 targets; terms of the size of |x|⁴. float32: as in `tolerance`."""
+    formulas, self_pairs = ENERGIES[kind]
+    rng = np.random.default_rng([p, m])
+    mass = rng.uniform(0.5, 1.5, m)
+    state = mf.State(rng.normal(size=(m, p)).astype(dtype), outputs=0, mass=mass / mass.sum())
+    energy = mf.PairwiseEnergy(*formulas, self_pairs=self_pairs)
+    flows = [mf.GradientFlow(energy, backend=backend, dtype=dtype) for backend in ("cpu", "cuda")]
+    for name in ("velocity", "first_variation", "energy"):
+        expected, found = (getattr(flow, name)(state) for flow in flows)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance(dtype, m) * np.abs(expected).max())
+
+
+@check()
+def pairs_by_one_thread_a_target_are_those_of_four():
+    """And over two tiles of sources. The order of the sums differs: 150 terms of order one."""
+    before, found = cuda.FEW, []
+    try:
+        state = mf.State(np.random.default_rng(4).normal(size=(150, 1)), outputs=0)
+        flow = mf.GradientFlow(mf.PairwiseEnergy(None, pair_formulas.GAUSSIAN), backend="cuda")
+        for cuda.FEW in (151, 150):
+            found.append(flow.velocity(state))
+    finally:
+        cuda.FEW = before
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-13)
+
+
+@check()
+def pairs_step_as_those_of_the_cpu():
+    state = mf.State(np.random.default_rng(3).normal(size=(9, 2)), outputs=0)
+    energy = mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.GAUSSIAN)
+    flows = [mf.GradientFlow(energy, backend=name) for name in ("cpu", "cuda")]
+    same_end([mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False) for flow in flows])
+
+
 LOSSES = {"squared": 1, "huber": 2, "logistic": 1, "hinge": 2, "softmax": 3, "own": 1}
 
 
@@ -327,6 +375,7 @@ STEPS = {
     "auto": (mf.EULER, "auto", 11, {}),
     "softmax": (mf.EULER, 0.01, 7, {"loss": "softmax", "K": 3}),
     "wide": (mf.EULER, 0.01, None, {"d": 20}),
+    "pairs": (mf.RK4, 0.01, 19, {"energy": mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.SPRING), "K": 0}),
 }
 
 
@@ -334,12 +383,13 @@ STEPS = {
 @check(slow=True, adaptive=(mf.Adaptive(1e-2, 1e-2), 1e-6, None, {}))
 def a_step_is_launched_whole_and_reads_its_numbers_in_one_copy(integrator, dt, launches, settings):
     """Euler: the feature map and its sum, ℓ', the pull-back, a combination, ∫|v|² and its sum: 7. RK4: four times that and three
-    points. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the device; 2 KB come back, for any m, n."""
-    settings = dict(settings)
-    loss, K, d = settings.pop("loss", "squared"), settings.pop("K", 1), settings.pop("d", 2)
+    points; of pairs the stages are one launch each. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the device; 2 KB come back, for any m, n."""
+    settings = {"loss": "squared", "K": 1, "d": 2, "energy": None} | settings
+    loss, K, d, energy = (settings.pop(name) for name in ("loss", "K", "d", "energy"))
     rng = np.random.default_rng(9)
-    risk = mf.EmpiricalRisk(mf.Network("tanh"), rng.normal(size=(7, d)), labels(loss, 7, K, rng), loss, ridge=0.1)
-    flow, state = mf.GradientFlow(risk, backend="cuda"), mf.State(rng.normal(size=(9, K + d + 1)), outputs=K)
+    x, y = rng.normal(size=(7, d)), labels(loss, 7, max(K, 1), rng)
+    functional = energy or mf.EmpiricalRisk(mf.Network("tanh"), x, y, loss, ridge=0.1)
+    flow, state = mf.GradientFlow(functional, backend="cuda"), mf.State(rng.normal(size=(9, d + (K + 1 if K else 0))), outputs=K)
     march = March(flow, state, integrator, dt, 1.0, None, **settings)
     march.advance()
     with counted(march.theta) as seen:

@@ -4,10 +4,12 @@ import re
 import types
 
 import numba.cuda.dispatcher
+import numpy as np
+import pair_formulas
 from numba import cuda, float32, float64, int64
 
 from meanfield import activations, losses
-from meanfield.backends import cuda_formulas, cuda_kernels, cuda_losses, cuda_vectors
+from meanfield.backends import cuda_formulas, cuda_kernels, cuda_losses, cuda_pair_energy, cuda_vectors, pair_energy
 
 
 def fused(name, activation, dtype, dim, outputs=1, unroll=1, groups=1):
@@ -60,6 +62,15 @@ def loss_kernels(name, dtype):
             (module.slopes_coupled, (F, int64[::1], float64, float64, F, F, out)),
         ]
     return [(module.total, (F, F, float64, int64, sums)), (module.slopes, (F, F, float64, float64, out))]
+
+
+def pair_kernels(interaction, dtype, dim, groups, self_pairs=True):
+    """[(kernel, signature)] of a pairwise energy: velocity and values."""
+    T = {"float32": float32, "float64": float64}[dtype]
+    text = cuda_pair_energy.source(dim, np.dtype(dtype).itemsize, True, self_pairs, groups)
+    module = cuda_formulas.load(f"cuda_pair_energy_d{dim}", text, dtype, pair_energy.named(pair_formulas.WELL, interaction))
+    arrays = T[:, ::1], T[::1]
+    return [(module.velocity, (*arrays, T[:, ::1])), (module.values, (*arrays, float64[:, ::1]))]
 
 
 def ptx(kernel, signature, monkeypatch, cc=(9, 0)):

@@ -12,10 +12,12 @@ pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Lin
 
 import cuda_ptx
 import numba
+import pair_formulas
 from bench import gpu_limits
 
 from meanfield.backends import cuda, cuda_formulas, cuda_kernels, cuda_noise, formulas
 
+INTERACTIONS = {"gaussian": pair_formulas.GAUSSIAN, "coulomb": pair_formulas.COULOMB}
 # name, outputs, particles a thread, groups: every form the backend launches
 FORMS = [
     ("mean_feature", 1, 1, 1),
@@ -110,6 +112,28 @@ def test_losses_compile_for_ampere_and_hopper_in_few_registers(monkeypatch, loss
     for said in (total, slopes):
         assert said["spilled"] == said["stack"] == 0 and said["registers"] <= 80, said
     assert total["shared"] == {(8, 0): 1024, (9, 0): 2048}[cc] and slopes["shared"] == 0
+
+
+PAIRS = [(interaction, dtype, groups) for interaction in INTERACTIONS for dtype in ("float32", "float64") for groups in (4, 1)]
+
+
+@pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=str)
+@pytest.mark.parametrize(
+    ("interaction", "dtype", "groups", "dim"),
+    [("gaussian", "float32", 4, 2), ("coulomb", "float64", 1, 3)]
+    + [pytest.param(*case, dim, marks=pytest.mark.slow) for case in PAIRS for dim in (1, 2, 3, 10)]
+    + [pytest.param("gaussian", "float64", 4, 40, marks=pytest.mark.slow)],
+)
+def test_pairs_compile_for_ampere_and_hopper_with_all_rows_in_registers(monkeypatch, interaction, dtype, groups, dim, cc):
+    """Up to ten coordinates nothing is spilled, and the rows that a formula sees are registers, their loops unrolled: nothing
+    is on the stack. At forty a thread's sums and rows no longer fit 255 registers. A tile is below the 48 KB that need no asking."""
+    for kernel, signature in cuda_ptx.pair_kernels(INTERACTIONS[interaction], dtype, dim, groups, interaction == "gaussian"):
+        text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
+        said = cuda_ptx.report(text, cc)
+        assert said["shared"] <= 48 * 1024, said
+        assert dim > 10 or (said["spilled"] == said["stack"] == 0 and said["registers"] <= (96 if dim <= 3 else 168)), said
+        if dtype == "float32":
+            assert not [line for loop in cuda_ptx.innermost_loops(text) for line in loop if ".f64" in line]
 
 
 @pytest.mark.parametrize(

@@ -254,8 +254,6 @@ def test_what_it_lacks_is_said():
         ValueError, match=r'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give dt a number'
     ):
         mf.simulate(flow, state, mf.RK4, dt="auto", t_end=1.0, progress=False)
-    with pytest.raises(ValueError, match="PairwiseEnergy has kernels for the CPU only"):
-        mf.GradientFlow(ATTRACTED, backend="cuda")
     with pytest.raises(
         ValueError, match=r"acts on whole rows of θ; the state has K = 1 outputs. Write mf.State\(theta, outputs=0\)"
     ):

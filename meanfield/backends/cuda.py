@@ -13,8 +13,9 @@ where a GPU is there to show what it gains.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,22 +54,28 @@ class CUDA:
 
     name = "cuda"
 
-    def __init__(self, network: Network, dim: int, outputs: int, dtype: str) -> None:
+    def __init__(self, network: Network | None, dim: int, outputs: int, dtype: str) -> None:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
-        sigma = network.sigma
+        self._kernels: dict[tuple, Any] = {}
+        self.pool, self._numbers = Pool(), Numbers()
+        everything = np.ones(dim + outputs + 1 if outputs else dim)
+        columns = network.trainable_columns(dim, outputs) if network else everything
+        self.trainable = self.pool.fill(columns.astype(self.dtype))
+        self._columns = {True: self.pool.fill(columns.astype(float)), False: self.pool.fill(everything)}
+        self._vectors = cuda_formulas.load("cuda_vectors", cuda_vectors.source(), dtype, {})
+        self._wide = self._matrix_products() if network and not self.fused else None
+
+    @cached_property
+    def formulas(self) -> dict[str, Callable]:
+        """The activation's, as kernels call them."""
+        assert self.network is not None
+        sigma = self.network.sigma
         value, slope = sigma.value, sigma.slope
 
         def both(z):
             return value(z), slope(z)
 
-        self._formulas = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
-        self._kernels: dict[tuple, Any] = {}
-        self.pool, self._numbers = Pool(), Numbers()
-        columns = network.trainable_columns(dim, outputs)
-        self.trainable = self.pool.fill(columns.astype(self.dtype))
-        self._columns = {True: self.pool.fill(columns.astype(float)), False: self.pool.fill(np.ones(columns.size))}
-        self._vectors = cuda_formulas.load("cuda_vectors", cuda_vectors.source(), dtype, {})
-        self._wide = None if self.fused else self._matrix_products()
+        return {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
 
     @property
     def fused(self) -> bool:
@@ -87,9 +94,10 @@ class CUDA:
         """One fused kernel for (activation, d, K, dtype): "mean_feature", "push_forward" or "pull_back"."""
         key = name, unroll, groups
         if key not in self._kernels:
+            assert self.network is not None
             homogeneous = self.network.sigma.homogeneity == 1.0
             text = cuda_kernels.source(name, self.dim, min(self.outputs, 4), homogeneous, unroll, groups)
-            module = cuda_formulas.load(f"cuda_d{self.dim}", text, self.dtype.name, self._formulas)
+            module = cuda_formulas.load(f"cuda_d{self.dim}", text, self.dtype.name, self.formulas)
             self._kernels[key] = getattr(module, name)
         return self._kernels[key]
 
@@ -165,11 +173,21 @@ class CUDA:
         )
         return out
 
+    @staticmethod
+    def groups(m: int) -> int:
+        """Threads that share a particle's sum, each with its part of the terms."""
+        return 4 if m < FEW else 1
+
     def _shape(self, m: int) -> tuple[int, int]:
         """(particles a thread, threads that share a particle's samples) of the pull-back: by m, d and K alone."""
-        if m < FEW:
-            return 1, 4
-        return (2 if m >= 2 * FEW and self.outputs == 1 and self.dim <= PAIRS_UP_TO else 1), 1
+        twice = m >= 2 * FEW and self.outputs == 1 and self.dim <= PAIRS_UP_TO
+        return (2 if twice else 1), self.groups(m)
+
+    def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
+        """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight), .compiled()."""
+        from .cuda_pair_energy import PairEnergy
+
+        return PairEnergy(self, potential, interaction, self_pairs)
 
     def total(self, loss: Loss, features: Held, labels: Held, s: float) -> Number:
         """Σ_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n)."""

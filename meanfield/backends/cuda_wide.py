@@ -41,7 +41,7 @@ class Wide:
                 'finds no GPU. Install a torch built for CUDA (pytorch.org/get-started), or use backend="cpu".'
             )
         self.backend = backend
-        used = {name: backend._formulas[name] for name in ("value", "value_and_slope")}
+        used = {name: backend.formulas[name] for name in ("value", "value_and_slope")}
         self.kernels = cuda_formulas.load("cuda_activate", cuda_vectors.ACTIVATE, backend.dtype.name, used)
         self.z, self.q = (backend.pool.take((BLOCK, TERMS), backend.dtype) for _ in range(2))
         torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are not float32

@@ -13,7 +13,8 @@ fma(a, a, b²) or fma(b, b, a²) as it comes, and a kernel from the cache had ot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -194,6 +195,26 @@ formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 Formulas = tuple[Callable[..., float], Callable[..., None]]  # value and gradient
 
 
+def named(potential: Formulas | None, interaction: Formulas | None) -> dict[str, Callable]:
+    """What a kernel's text calls by name."""
+    used = dict(zip(("V", "grad_V"), potential or (nowhere, nowhere_gradient), strict=True))
+    return used | dict(zip(("U", "grad_U"), interaction, strict=True)) if interaction else used
+
+
+@contextmanager
+def explained(potential: Formulas | None, interaction: Formulas | None, dtype: Any) -> Iterator[None]:
+    """Say of formulas that do not compile what they must be."""
+    try:
+        yield
+    except NumbaError as error:
+        names = ", ".join(f.__name__ for f in (*(potential or ()), *(interaction or ())))
+        reason = " ".join(str(error).split())[:600]
+        raise TypeError(
+            f"the formulas {names} do not compile for {dtype}: they are plain Python on the numbers of a row, x[0], x[1], … or a "
+            f"loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {reason}"
+        ) from error
+
+
 class PairEnergy:
     """The kernels of one potential (V, grad_V) or None, one interaction (U, grad_U) or None, p and dtype, on a CPU backend."""
 
@@ -203,12 +224,9 @@ class PairEnergy:
     @cached_property
     def kernels(self) -> Any:
         """The module of compiled kernels for these formulas."""
-        names: dict[str, Callable] = dict(zip(("V", "grad_V"), self.potential or (nowhere, nowhere_gradient), strict=True))
-        if self.interaction:
-            names |= dict(zip(("U", "grad_U"), self.interaction, strict=True))
         dim, dtype = self.backend.dim, self.backend.dtype.name
         text = source(dim, self.interaction is not None, self.self_pairs)
-        return formulas.load(f"pair_energy_d{dim}", text, dtype, names, bound)
+        return formulas.load(f"pair_energy_d{dim}", text, dtype, named(self.potential, self.interaction), bound)
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
@@ -229,12 +247,5 @@ class PairEnergy:
     def _call(self, name: str, theta: np.ndarray, *arguments: np.ndarray) -> None:
         m, shards = theta.shape[0], self.backend.shards(theta.shape[0])
         work = m * theta.size if shards > 1 else 0
-        try:
+        with explained(self.potential, self.interaction, theta.dtype):
             _run(getattr(self.kernels, name), work, theta, *arguments, shards)
-        except NumbaError as error:
-            names = ", ".join(f.__name__ for f in (*(self.potential or ()), *(self.interaction or ())))
-            reason = " ".join(str(error).split())[:600]
-            raise TypeError(
-                f"the formulas {names} do not compile for {theta.dtype}: they are plain Python on the numbers of a row, x[0], "
-                f"x[1], … or a loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {reason}"
-            ) from error

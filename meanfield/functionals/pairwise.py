@@ -40,7 +40,7 @@ class PairwiseEnergy:
     _checked: set[int] = field(default_factory=set, init=False, repr=False)
 
     network: ClassVar[None] = None
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     def __post_init__(self) -> None:
         if self.potential is None and self.interaction is None:
@@ -132,8 +132,8 @@ class PairField:
         alone, paired = self.kernels.values(theta, self.weight)
         return alone + paired
 
-    def speed2(self, velocity: Any) -> float:
-        """∫ |v|² dμ."""
+    def speed2(self, velocity: Any) -> Any:
+        """∫ |v|² dμ: a number of the backend, which float() waits for."""
         return self.backend.norm(velocity, self.weight)
 
     def rate(self, theta: Any) -> float:
