@@ -383,7 +383,8 @@ STEPS = {
 @check(slow=True, adaptive=(mf.Adaptive(1e-2, 1e-2), 1e-6, None, {}))
 def a_step_is_launched_whole_and_reads_its_numbers_in_one_copy(integrator, dt, launches, settings):
     """Euler: the feature map and its sum, ℓ', the pull-back, a combination, ∫|v|² and its sum: 7. RK4: four times that and three
-    points; of pairs the stages are one launch each. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the device; 2 KB come back, for any m, n."""
+    points; of pairs a velocity is one launch. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the device,
+    2 KB come back, for any m and n."""
     settings = {"loss": "squared", "K": 1, "d": 2, "energy": None} | settings
     loss, K, d, energy = (settings.pop(name) for name in ("loss", "K", "d", "energy"))
     rng = np.random.default_rng(9)

@@ -125,8 +125,8 @@ PAIRS = [(interaction, dtype, groups) for interaction in INTERACTIONS for dtype 
     + [pytest.param("gaussian", "float64", 4, 40, marks=pytest.mark.slow)],
 )
 def test_pairs_compile_for_ampere_and_hopper_with_all_rows_in_registers(monkeypatch, interaction, dtype, groups, dim, cc):
-    """Up to ten coordinates nothing is spilled, and the rows that a formula sees are registers, their loops unrolled: nothing
-    is on the stack. At forty a thread's sums and rows no longer fit 255 registers. A tile is below the 48 KB that need no asking."""
+    """Up to ten coordinates nothing is spilled, and the rows that a formula sees are registers, their loops unrolled: there is no
+    stack. At forty a thread's sums and rows no longer fit 255 registers. A tile is below the 48 KB that need no asking."""
     for kernel, signature in cuda_ptx.pair_kernels(INTERACTIONS[interaction], dtype, dim, groups, interaction == "gaussian"):
         text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
         said = cuda_ptx.report(text, cc)

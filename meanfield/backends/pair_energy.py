@@ -197,7 +197,7 @@ Formulas = tuple[Callable[..., float], Callable[..., None]]  # value and gradien
 
 def named(potential: Formulas | None, interaction: Formulas | None) -> dict[str, Callable]:
     """What a kernel's text calls by name."""
-    used = dict(zip(("V", "grad_V"), potential or (nowhere, nowhere_gradient), strict=True))
+    used: dict[str, Callable] = dict(zip(("V", "grad_V"), potential or (nowhere, nowhere_gradient), strict=True))
     return used | dict(zip(("U", "grad_U"), interaction, strict=True)) if interaction else used
 
 

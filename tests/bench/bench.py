@@ -19,7 +19,7 @@ from typing import Any
 
 # Modules of this folder: see sections.py.
 SECTIONS = ("steps", "population", "interactions", "kernels", "w2", "runs", "memory", "start", "crossover")
-ON_GPU = ("gpu_steps", "gpu_crossover")  # those of --device cuda
+ON_GPU = ("gpu_steps", "gpu_pairs", "gpu_crossover")  # those of --device cuda
 SLOWS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where preset, NumPy's matrix product runs at half speed and flatters us
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -159,7 +159,7 @@ def peer_ratios(case: Case, problem: tuple, effort: Effort) -> tuple[dict[str, f
             continue
         try:
             if not SIMULATED:
-                _wants_gpu(peer.name)
+                wants_gpu(peer.name)
             torch.set_default_device("cpu" if SIMULATED else "cuda")
             pair = {"ours": Ours(*problem, case.activation, 0.01, "cuda"), "peer": peer(*problem, case.activation, 0.01)}
             for contender in pair.values():
@@ -182,7 +182,7 @@ def peer_ratios(case: Case, problem: tuple, effort: Effort) -> tuple[dict[str, f
     return ratios, absent
 
 
-def _wants_gpu(name: str) -> None:
+def wants_gpu(name: str) -> None:
     """RuntimeError where the peer's library would compute elsewhere."""
     if name.startswith("torch"):
         found = torch.cuda.is_available()
