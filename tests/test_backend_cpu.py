@@ -1,5 +1,7 @@
 """The CPU kernels against their slow twins: fused and blocked, one output and several, both dtypes, masses, tiles and shards."""
 
+import tracemalloc
+
 import naive
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import meanfield as mf
 from meanfield import activations, backends
 from meanfield.backends.cpu import FUSED_UP_TO, tree_sum
+from meanfield.backends.cpu_memory import Pool
 
 DIMS = (1, 2, 3, 5, 6, 12, 13, 20)  # fused with 4, 2 and 1 particles at once, and blocked
 
@@ -136,6 +139,41 @@ def test_norm_is_the_mean_square_over_the_measure(rng, m, dtype):
 def test_the_tree_adds_every_partial_sum_once():
     for count in (1, 2, 3, 5, 24, 63, 64):
         assert tree_sum(2.0 ** np.arange(count)[:, None] % 1024)[0] == sum(2.0**i % 1024 for i in range(count))
+
+
+@pytest.mark.parametrize("d", [2, 13])
+def test_a_step_allocates_nothing_of_the_size_of_theta(d):
+    """Once a first step has been made. What is left: some vectors of the n = 32 samples in float64, and a buffer of 8192
+    numbers in which NumPy copies between layouts; neither grows with m."""
+    m, n = 20_000, 32
+    rng = np.random.default_rng(0)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), rng.normal(size=(n, d)), rng.normal(size=n)))
+    state = mf.InitialLaw(d).sample(m, seed=0)
+    field = flow.on_device(state)
+    theta = field.backend.upload(state.theta)
+    for count in range(4):
+        if count == 2:
+            tracemalloc.start()
+        step = mf.RK4.step(field, theta, field.velocity(theta), 0.01)
+        theta = step.theta
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 8 * n + 8 * 8192 < theta.nbytes / 5
+
+
+def test_an_array_is_handed_out_again_only_when_nobody_looks_at_it():
+    pool = Pool()
+    first = pool.take((4, 2), float)
+    other = pool.take((4, 2), float)
+    view = other[1:]
+    assert other is not first
+    first_id, other_id = id(first), id(other)
+    del first, other  # a view of the second one is still held
+    again, fresh = pool.take((4, 2), float), pool.take((4, 2), float)
+    assert id(again) == first_id and id(fresh) != other_id
+    del view, again
+    assert {id(pool.take((4, 2), float)), id(fresh)} <= {first_id, other_id, id(fresh)}
+    assert pool.take((4, 2), np.float32).dtype == np.float32
 
 
 def test_uploads_and_downloads_are_copies():

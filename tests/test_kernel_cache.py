@@ -76,18 +76,21 @@ def test_kernels_of_several_outputs_and_of_many_dimensions_are_found_too(tmp_pat
 
 
 BITS = """
+import math
 import numpy as np
 import meanfield as mf
 
-for d, K in ((2, 2), (13, 1)):
+mine = mf.Activation("mine", lambda z: 0.3 * z * z + z * math.tanh(z), lambda z: z * z + 0.6 * math.sin(z) * z)
+cases = ("relu", 2, 2, "float64"), ("leaky_relu", 2, 1, "float32"), (mine, 2, 1, "float32"), ("relu", 13, 1, "float64")
+for sigma, d, K, dtype in cases:
     rng = np.random.default_rng(d)
     state = mf.State(rng.normal(size=(300, K + d + 1)), outputs=K)
-    risk = mf.EmpiricalRisk(mf.Network("relu", scaling=mf.NTK), rng.normal(size=(50, d)), rng.normal(size=(50, K)))
-    field = mf.GradientFlow(risk).on_device(state)
+    risk = mf.EmpiricalRisk(mf.Network(sigma, scaling=mf.NTK), rng.normal(size=(50, d)), rng.normal(size=(50, K)))
+    field = mf.GradientFlow(risk, dtype=dtype).on_device(state)
     theta = field.backend.upload(state.theta)
     made = (
         field.backend.mean_feature(theta, field.weight, field.samples),
-        field.backend.pull_back(theta, field.samples, rng.normal(size=(50, K))),
+        field.backend.pull_back(theta, field.samples, rng.normal(size=(50, K)), decay=0.3),
         field.backend.push_forward(theta, field.weight, field.samples, field.backend.upload(state.theta[::-1])),
     )
     print([array.tobytes().hex() for array in made])
@@ -96,7 +99,8 @@ for d, K in ((2, 2), (13, 1)):
 
 def test_the_process_that_compiles_a_kernel_and_a_later_one_have_the_same_bits(tmp_path):
     """What a parallel kernel calls is compiled twice, and only the second copy is on disk: sums that the compiler were free
-    to reorder ("reassoc") would differ between the two, and a resumed run from one that was never interrupted."""
+    to reorder ("reassoc"), and a b + c d, of which it may fuse either product ("contract"), would differ between the two, and a
+    resumed run from one that was never interrupted."""
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", BITS]
     fresh, cached = (subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2))

@@ -161,7 +161,7 @@ def push_forward_shard(start, stop, theta, weight, x, move, partial):
                 for o in range(K):
                     c, dc, out = theta[first + k, o] * weight[first + k], move[first + k, o] * weight[first + k], local[o]
                     for i in range(size):
-                        out[i] += dc * values[i] + c * d_row[i]
+                        out[i] = out[i] + dc * values[i] + c * d_row[i]
             for o in range(K):
                 total, out = partial[tile, o], local[o]
                 for i in range(size):

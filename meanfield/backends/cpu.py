@@ -2,7 +2,7 @@
 
 Particles are cut into min(64, ⌈m/64⌉) contiguous shards; each shard's partial sum is made in one fixed order and the
 partials are added by a fixed pairwise tree. Device arrays are C-contiguous NumPy arrays and
-are never written to once made.
+are never written to while anybody holds them; what falls free is used again, so a step allocates nothing of θ's size.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from ..losses import Loss
 from ..network import Network
 from . import blocked, formulas, fused, kinked, loss_kernels, products
+from .cpu_memory import Pool
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
@@ -114,6 +115,7 @@ class CPU:
 
     def __init__(self, network: Network | None, dim: int, outputs: int, dtype: str) -> None:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
+        self.pool = Pool()
         self._everything = np.ones(dim + outputs + 1 if outputs else dim, self.dtype)
         self.trainable = network.trainable_columns(dim, outputs).astype(self.dtype) if network else self._everything
         self._kept: tuple[np.ndarray, Samples, np.ndarray] | None = None
@@ -196,7 +198,7 @@ class CPU:
         padded = np.zeros((tiles * samples.size, self.outputs), self.dtype)
         padded[: samples.n] = slopes
         slopes = np.ascontiguousarray(padded.reshape(tiles, samples.size, self.outputs).transpose(0, 2, 1))
-        out = np.empty_like(theta)
+        out = self.pool.take(theta.shape, theta.dtype)
         work, shards = self._work(theta, samples), self.shards(theta.shape[0])
         arguments = slopes, self.dtype.type(decay), self.trainable, out
         if self.fused:
@@ -233,7 +235,7 @@ class CPU:
         out = theta
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
-                target = np.empty(theta.shape, theta.dtype) if out is theta else out
+                target = self.pool.take(theta.shape, theta.dtype) if out is theta else out
                 _run(_add_scaled, theta.size, out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel())
                 out = target
         return out
@@ -241,7 +243,7 @@ class CPU:
     def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
         m = array.shape[0]
-        partial = np.empty(self.shards(m))
+        partial = self.pool.take((self.shards(m),), float)
         _run(_squares, array.size, array, weight, self.trainable if trainable_only else self._everything, partial)
         return float(tree_sum(partial)) / m
 
@@ -262,7 +264,7 @@ class CPU:
         return theta.size * samples.n if self.shards(theta.shape[0]) > 1 else 0
 
     def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
-        return np.empty((self.shards(theta.shape[0]), samples.x.shape[0], self.outputs, samples.size))
+        return self.pool.take((self.shards(theta.shape[0]), samples.x.shape[0], self.outputs, samples.size), float)
 
     def _total(self, partial: np.ndarray, samples: Samples, theta: np.ndarray) -> np.ndarray:
         total = tree_sum(partial).transpose(0, 2, 1).reshape(-1, self.outputs)[: samples.n]

@@ -31,10 +31,11 @@ from . import elementary
 
 # NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function that a parallel kernel calls
 # is compiled twice, alone and into its caller, and only the second is in the cache on disk; with sums that the compiler may
-# reorder ("reassoc") a fresh process and a later one had different bits.
+# reorder ("reassoc") a fresh process and a later one had different bits. "contract" leaves a choice only where two products are
+# added, a b + c d: kernels write fma there, or add one after the other; formulas, which anybody may write, go without it.
 FASTMATH = {"contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
-formula = numba.njit(error_model="numpy", fastmath={"contract"}, forceinline=True)
+formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 ELEMENTARY: dict[Callable, str] = {getattr(math, name): name for name in ("exp", "expm1", "log1p", "tanh", "erf", "sin", "cos")}
 ELEMENTARY |= {getattr(special, name): name for name in ("gaussian", "mills", "angle", "angle_absolute")}
 

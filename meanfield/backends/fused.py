@@ -32,7 +32,7 @@ import numpy as np
 from numba import njit, prange
 
 from meanfield.backends import half_spaces
-from meanfield.backends.intrinsics import stack_array
+from meanfield.backends.intrinsics import fma, stack_array
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
@@ -52,10 +52,10 @@ def _mean_feature(dim: int, P: int) -> str:
             + "".join(f"                w{j}_{u} = theta[k + {u}, {1 + j}]\n" for j in range(dim))
             for u in range(count)
         )
-        total = " + ".join(f"c{u} * T(value({_z(dim, u)}))" for u in range(count))
+        terms = "".join(f" + c{u} * T(value({_z(dim, u)}))" for u in range(count))
         samples = "; ".join(f"x{j} = t{j}[i]" for j in range(dim))
         loop = f"                for i in range(local.shape[0]):\n                    {samples}\n"
-        return f"{load}{loop}                    local[i] += {total}\n"
+        return f"{load}{loop}                    local[i] = local[i]{terms}\n"
 
     tiles = "; ".join(f"t{j} = x[tile, {j}]" for j in range(dim))
     return f"""
@@ -93,6 +93,9 @@ def _pull_back(dim: int, vectors: int) -> str:
     def lines(indent: int, *texts: str) -> str:
         return "".join(" " * indent + text + "\n" for text in texts)
 
+    def moved(column: int, gradient: str, value: str) -> str:
+        return f"out[k, {column}] = T(fma(np.float64(a), {gradient}, -np.float64(decay * {value}))) * trainable[{column}]"
+
     return f"""
 
 COUNT = {vectors} * LANES
@@ -127,8 +130,7 @@ def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
             k = first + l
             a = theta[k, 0]
             out[k, 0] = T(ga_[l] - decay * a) * trainable[0]
-{lines(12, *(f"out[k, {1 + j}] = T(a * g{j}_[l] - decay * w{j}[l]) * trainable[{1 + j}]" for j in range(dim)))}\
-            out[k, {dim + 1}] = T(a * gb_[l] - decay * b[l]) * trainable[{dim + 1}]
+{lines(12, *(moved(1 + j, f"g{j}_[l]", f"w{j}[l]") for j in range(dim)), moved(dim + 1, "gb_[l]", "b[l]"))}\
 
 
 @kernel
@@ -234,7 +236,7 @@ def push_forward_shard(start, stop, theta, weight, x, move, partial):
                 for c in range(K):
                     a, ua, row = theta[k, c] * weight[k], move[k, c] * weight[k], local[c]
                     for i in range(size):
-                        row[i] += ua * values[i] + a * changes[i]
+                        row[i] = row[i] + ua * values[i] + a * changes[i]
             for c in range(K):
                 row, total = local[c], partial[tile, c]
                 for i in range(size):

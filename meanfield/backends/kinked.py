@@ -28,9 +28,11 @@ def pull_back(dim: int, below: float, above: float) -> str:
     def lines(indent: int, texts: list[str]) -> str:
         return "".join(" " * indent + text + "\n" for text in texts)
 
-    totals = [f"G{c} = T({above - below!r} * g{c}[l] + {below!r} * whole{c})" for c, _ in terms]
-    rates = [f"v{j}[l] = (a * G{c} - decay * t{j}[l]) * trainable{j}" for c, j in terms]
-    g_a = " + ".join(f"G{c} * t{j}[l]" for c, j in terms)
+    totals = [f"G{c} = T(fma({above - below!r}, g{c}[l], {below!r} * whole{c}))" for c, _ in terms]
+    rates = [f"v{j}[l] = fma(a, G{c}, -(decay * t{j}[l])) * trainable{j}" for c, j in terms]
+    v_a = "-(decay * a)"
+    for c, j in terms:
+        v_a = f"fma(G{c}, t{j}[l], {v_a})"
     return f"""
 
 BLOCK = 64  # half_spaces.py {half_spaces.version()}
@@ -61,7 +63,7 @@ def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
         for l in range(BLOCK):
             a = t0[l]
 {lines(12, totals)}\
-            v0[l] = ({g_a} - decay * a) * trainable0
+            v0[l] = {v_a} * trainable0
 {lines(12, rates)}\
         for l in range(0, BLOCK, lanes):
             rows = (made if full else spare_made)[{p} * l:]

@@ -234,7 +234,7 @@ class PairEnergy:
 
     def velocity(self, theta: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l): (m, p)."""
-        out = np.empty_like(theta)
+        out = self.backend.pool.take(theta.shape, theta.dtype)
         self._call("velocity", theta, weight, out)
         return out
 

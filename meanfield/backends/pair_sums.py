@@ -107,7 +107,7 @@ class PairSums:
             target = sums if self.few else sums[:m]
             _run(self.kernels.pair_sums, work, *self._targets(cloud), *self._sources(source), target)
         total = sum(source.total for source in sources)
-        potential, velocity = np.empty((m, K)), np.empty(cloud.theta.shape, self.dtype)
+        potential, velocity = np.empty((m, K)), self.backend.pool.take(cloud.theta.shape, self.dtype)
         trainable = self.backend.trainable.astype(np.float64)
         arguments = cloud.theta, K, S, cloud.squares, sums, total, decay, trainable, potential, velocity
         _run(self.particles.finish_sums, m * d, *arguments)
