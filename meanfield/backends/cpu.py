@@ -125,14 +125,9 @@ class CPU:
         """The module of compiled kernels for (activation, d, dtype)."""
         assert self.network is not None
         sigma = self.network.sigma
-        value, slope = sigma.value, sigma.slope
-
-        def both(z):
-            return value(z), slope(z)
-
-        bound = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
         text = fused.source(self.dim, kinked.slopes(sigma)) if self.fused else blocked.SOURCE
-        return formulas.load(f"fused_d{self.dim}" if self.fused else "blocked", text, self.dtype.name, bound)
+        name = f"fused_d{self.dim}" if self.fused else "blocked"
+        return formulas.load(name, text, self.dtype.name, formulas.of_activation(sigma))
 
     @cached_property
     def gaussian_pairs(self) -> Any:

@@ -25,6 +25,7 @@ from ..network import Network
 from . import cuda_formulas, cuda_kernels, cuda_losses, cuda_vectors
 from .cuda_kernels import FORWARD_ROWS, THREADS
 from .cuda_memory import Held, Number, Numbers, Pool
+from .formulas import of_activation
 
 # Guesses from the arithmetic of the kernels; not yet measured on a GPU (scripts/bench --device cuda measures).
 FUSED_UP_TO = 16  # the largest d at which the fused kernels win over cuBLAS
@@ -69,13 +70,7 @@ class CUDA:
     def formulas(self) -> dict[str, Callable]:
         """The activation's, as kernels call them."""
         assert self.network is not None
-        sigma = self.network.sigma
-        value, slope = sigma.value, sigma.slope
-
-        def both(z):
-            return value(z), slope(z)
-
-        return {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
+        return of_activation(self.network.sigma)
 
     @property
     def fused(self) -> bool:

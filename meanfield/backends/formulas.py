@@ -27,6 +27,7 @@ import numba
 import numpy as np
 
 from .. import special
+from ..activations import Activation
 from . import elementary
 
 # NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function that a parallel kernel calls
@@ -69,6 +70,16 @@ def _rebuild(
     names = {name: convert(value) for name, value in function.__globals__.items() if name in code.co_names}
     cells = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
     return types.FunctionType(code, {"__builtins__": __builtins__, **names}, function.__name__, function.__defaults__, cells)
+
+
+def of_activation(sigma: Activation) -> dict[str, Callable]:
+    """σ, σ' and both at once by the names that kernels call them."""
+    value, slope = sigma.value, sigma.slope
+
+    def both(z):
+        return value(z), slope(z)
+
+    return {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
 
 
 def fingerprint(function: Callable) -> str:
