@@ -10,9 +10,10 @@ from unittest.mock import ANY
 import naive
 import numpy as np
 import pytest
-from bench import bench, interactions, kernels, memory, peers, population, readme, runs, sections, steps
+from bench import bench, interactions, kernels, limits, memory, peers, population, readme, runs, sections, steps
 
 import meanfield as mf
+from meanfield import activations
 
 QUICK = sections.Effort(rounds=1, seconds=0.0, quick=True)
 
@@ -109,6 +110,38 @@ def test_a_section_of_the_other_device_is_named(capsys):
     with pytest.raises(SystemExit):
         bench.options_of(["--device", "cuda", "--only", "steps"])
     assert "--only steps: --device cuda has gpu_steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("activation, dtype", [("tanh", "float32"), ("erf", "float64")])  # erf has no formula of its own for both
+def test_a_ceiling_is_that_of_every_value_and_slope_of_the_activation(activation, dtype):
+    """None is left out: the sums over all rounds are those of the scalar functions. Sums of 15 terms of at most 1.2."""
+    module, sigma, rounds = limits.sums(activation, dtype, 2), activations.get(activation), 3
+    b, x = np.linspace(-1, 1, module.COUNT).astype(dtype), np.linspace(-3, 3, 5).astype(dtype)
+    z = b.astype(np.float64) + x[:, None]
+    values, slopes = (rounds * np.vectorize(function)(z).sum(axis=0) for function in (sigma.value, sigma.slope))
+    tolerance = 15 * 15 * 1.2 * np.finfo(dtype).eps  # each term some ε, each of 15 partial sums of at most 15 · 1.2 half an ε
+    for kernel, expected in ((module.values, [values]), (module.both, [values, slopes])):
+        out = np.full((3, len(expected), module.COUNT), np.nan, dtype)
+        kernel(b, x, rounds, out)
+        np.testing.assert_allclose(out, np.broadcast_to(expected, out.shape), rtol=0, atol=tolerance)
+
+
+def test_a_step_is_held_against_its_multiply_adds_and_its_activation(monkeypatch):
+    """d = 2: 6 operations a pair forward, 6 again and 6 for the sums backward; at 18 GFLOP/s those of 10³ pairs take 10⁻³ ms,
+    10³ evaluations at 0.5 and at 0.25 · 10⁹ a second 2 and 4 · 10⁻³ ms."""
+    monkeypatch.setattr(steps, "PEERS", ())
+    effort = sections.Effort(1, 0.0, peaks={"float32": 18.0})
+    effort.ceilings["tanh", "float32"] = {"value": 0.5, "value_and_slope": 0.25}
+    tanh = steps.run(steps.Case("tanh", 100, 10, 2, "float32"), effort)
+    assert tanh["share_of_peak"] * tanh["ours_ms"] == pytest.approx(1e-3)
+    assert tanh["share_of_limit"] * tanh["ours_ms"] == pytest.approx(7e-3)
+    assert tanh["ceilings"] == {"value": 0.5, "value_and_slope": 0.25}
+    relu = steps.run(steps.Case("relu", 100, 10, 2, "float32"), effort)
+    assert relu["ceilings"] is None and relu["share_of_limit"] is None
+    headings = [column.heading for column in steps.COLUMNS]
+    table = sections.markdown(steps, [{"case": "", **result} for result in (tanh, relu)])
+    cells = [line.split(" | ")[headings.index("of limit") + 1] for line in table.splitlines() if "---" not in line]
+    assert cells[0] == "of limit" and cells[1:] == [f"{tanh['share_of_limit']:.0%}", ""]
 
 
 def test_blocks_divide_the_width():

@@ -69,6 +69,7 @@ class Effort:
     seconds: float
     quick: bool = False
     peaks: dict[str, float] = field(default_factory=dict)
+    ceilings: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
 
     def peak(self, dtype: str) -> float:
         """Multiply-adds, two operations each, of all threads: GFLOP/s."""
@@ -77,6 +78,14 @@ class Effort:
 
             self.peaks[dtype] = limits.gigaflops(dtype)
         return self.peaks[dtype]
+
+    def ceiling(self, activation: str, dtype: str) -> dict[str, float]:
+        """10⁹ evaluations a second of σ, and of σ with σ', of all threads: {"value": …, "value_and_slope": …}."""
+        if (activation, dtype) not in self.ceilings:
+            from . import limits
+
+            self.ceilings[activation, dtype] = limits.evaluations(activation, dtype)
+        return self.ceilings[activation, dtype]
 
 
 def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[str, list[float]]:

@@ -2,7 +2,8 @@
 
 The ratios are those to the fastest peer written as one would, and to the fastest written in blocks or fused by hand. The share is
 that of the processor's multiply-adds, measured on the spot; operations are the kernels' own, elementary functions not counted.
-Memory is what one of our steps adds at its peak to what the flow holds.
+"of limit" counts them: of a step's time, the share that these operations take at that peak, and after them, for each pair, σ once
+and σ with σ' once at their own ceilings. Memory is what one of our steps adds at its peak to what the flow holds.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ COLUMNS = (
     Column("expert_ms", "ms"),
     Column("expert_ratio", "ratio", ".1f"),
     Column("share_of_peak", "of FMA peak", ".0%"),
+    Column("share_of_limit", "of limit", ".0%"),
     Column("step_mb", "step MB", ".1f"),
 )
 QUICK = 3e6  # m·n of the largest case of --quick
@@ -72,6 +74,10 @@ class Case:
         if self.activation == "relu":
             return pairs * (forward + (2 * self.d if self.keeps_z else 2 * self.d + self.d + 1))
         return pairs * (forward + (0 if self.keeps_z else 2 * (self.d + 1)) + 2 * self.d + 2)
+
+    def limit_ms(self, peak: float, ceiling: dict[str, float]) -> float:
+        """Of one step: its operations at `peak` GFLOP/s; σ forward, (σ, σ') backward of each pair at 10⁹ `ceiling` a second."""
+        return 1e-6 * (self.operations / peak + sum(self.m * self.n / rate for rate in ceiling.values()))
 
     @property
     def goals(self) -> tuple[float | None, float | None]:
@@ -154,14 +160,17 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     """The medians in milliseconds, their spread, our ratios to the best peers, our share of the peak."""
     present, absent = contenders(case, dt=0.01)
     times = measure({name: contender.step for name, contender in present.items()}, effort)
-    median = milliseconds(times)
+    median, peak = milliseconds(times), effort.peak(case.dtype)
+    ceiling = None if case.activation == "relu" else effort.ceiling(case.activation, case.dtype)  # relu's is the peak
     result = {
         **asdict(case),
         "ms": median,
         "spread": spread(times),
         "absent": absent,
         "ours_ms": median["ours"],
-        "share_of_peak": 1e-6 * case.operations / median["ours"] / effort.peak(case.dtype),
+        "share_of_peak": 1e-6 * case.operations / median["ours"] / peak,
+        "ceilings": ceiling,  # 10⁹ evaluations a second
+        "share_of_limit": ceiling and case.limit_ms(peak, ceiling) / median["ours"],
         "step_mb": 1e-6 * step_bytes(present["ours"]),
     }
     for kind in ("plain", "expert"):
