@@ -18,9 +18,9 @@ from .state import State
 class GradientFlow:
     """The flow of F_s = R/s² + ∫ r dμ, or of ∫V dμ + ½∬U dμdμ, on particles: mathematics only; `simulate` marches and watches.
 
-    functional: mf.EmpiricalRisk, mf.PairwiseEnergy, or another Functional such as ntk.linearise(…).risk(…). backend "cpu", "cuda"
-    or "auto", which becomes "cuda" where a GPU and the functional's kernels for it can be used and "cpu" elsewhere; dtype
-    "float64" or "float32".
+    functional: mf.EmpiricalRisk, mf.PopulationRisk, mf.PairwiseEnergy, or another such as ntk.linearise(…).risk(…). dtype
+    "float64" or "float32"; backend "cpu", "cuda" or "auto", which becomes "cuda" where a GPU and the functional's kernels for it
+    can be used and "cpu" elsewhere.
     What these methods take and give is NumPy on the host. THEORY.md, section 1.
     """
 

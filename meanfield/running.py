@@ -48,6 +48,11 @@ class Run:
             name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
             _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
         self.march = March(flow, state, integrator, dt, t_end, n_steps, watches_size=stop)
+        if flow.network is None and not math.isfinite(float(self.march.field.speed2(self.march.velocity))):
+            raise ValueError(
+                "the velocity at the start is not finite. An interaction that is singular at x = y needs self_pairs=False, and "
+                "particles that do not coincide."
+            )
         self.names = measures(flow, state)
         self.problem = Problem(flow, self.march.start, recorder.data if recorder else None)
         for item in series:
@@ -128,6 +133,7 @@ class Run:
             if received:
                 self._interrupt(recording)
         end = march.state()
+        self._check_descent()
         summary = self.summary() if recording is not None or self.progress else {}
         if recording is not None:
             diverged = {} if np.isfinite(end.theta).all() else {"message": self._what_diverged()}
@@ -268,7 +274,19 @@ class Run:
         march = self.march
         bad = np.flatnonzero(~np.isfinite(march.field.backend.download(march.theta)).all(axis=1))
         which = f"particle {bad[0]} (of {bad.size} in {march.start.m})" if bad.size else "the velocity"
-        return f'{which} is not finite at step {march.step}, t = {march.t:g}. Use a smaller dt, or dt="auto".'
+        return f"{which} is not finite at step {march.step}, t = {march.t:g}. {self._shorter()}"
+
+    def _check_descent(self) -> None:
+        """Say it when F has risen, beyond the rounding of one that has nowhere to fall: no gradient flow does that."""
+        march = self.march
+        first, last = march.energy_start, march.energy
+        size = abs(first) + abs(last)
+        if last - first > 1e-3 * size and march.dissipated > 1e-12 * size:
+            self._warn("rose", f"F rose from {first:.3g} to {last:.3g}, so the steps were too long. {self._shorter()}")
+
+    def _shorter(self) -> str:
+        other = 'dt="auto"' if self.flow.network is not None else "mf.Adaptive(rtol=1e-6)"
+        return f"Use a smaller dt, or {other}."
 
     def _checkpoint_due(self, recording: Recording) -> bool:
         assert self.recorder is not None

@@ -88,11 +88,12 @@ def resume(
     memory: dict[str, Any] | None
     if not unfinished(path):
         with Trajectory(path) as run:
-            config, status, summary, last = run.config, run.status, run.summary, run[-1]
-        if status == "diverged":
-            raise Diverged(f"{path} ended there: {summary['message']}")
-        if t_end is None or t_end <= config["t_end"]:
-            return last
+            config, last = run.config, run[-1]
+            if run.status == "diverged":
+                raise Diverged(f"{path} ended there: {run.summary['message']}")
+            if t_end is None or t_end <= config["t_end"]:
+                return last
+            _flow_of(run, path, flow, functions or {})  # what is missing is said before there is a file
         recording, memory = Recording.extend(path, config={**config, "t_end": float(t_end)}, provenance=provenance())
     else:
         recording, memory = Recording.reopen(path, provenance=provenance())
@@ -154,22 +155,9 @@ def _rebuilt(
     place = f"{recording.path}.parts"
     watch = config["observers"]
     diagnosed = [item["name"] for item in watch["series"] if not item["user"] and item["name"] not in MEASURES]
-    data, arrays = None, {}
-    if flow is None or diagnosed:
-        with Trajectory(place) as stored:
-            arrays = stored.arrays
-            data = stored.data if "x" in arrays else None
-    if flow is None:
-        try:
-            flow = GradientFlow.from_dict(config["flow"], arrays, recording.start)
-        except ValueError as error:
-            raise ValueError(f"{error} Pass flow= with the user-written function of this run.") from error
-    elif flow.to_dict() != config["flow"]:
-        raise ValueError(f"flow= is not the flow of {recording.path}; it needs {config['flow']}.")
-    missing = [item["name"] for item in watch["series"] if item["user"] and item["name"] not in functions]
-    if missing:
-        needed = ", ".join(f"{name!r}: …" for name in missing)
-        raise ValueError(f"{recording.path} has user-written series: pass functions={{{needed}}}.")
+    with Trajectory(place) as stored:
+        data = stored.data if (flow is None or diagnosed) and "x" in stored.arrays else None
+        flow = _flow_of(stored, recording.path, flow, functions)
     if unknown := [name for name in diagnosed if name not in registry.names()]:
         more = registry.missing(unknown[0]) or " Import the module that registers it, then resume."
         raise ValueError(f"{recording.path} records the diagnostic {unknown[0]!r}, which is not registered here.{more}")
@@ -183,6 +171,23 @@ def _rebuilt(
     observers = [recorder, *series, *events, *w2, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
     method = integrators.from_dict(config["integrator"])
     return _checked(flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress)
+
+
+def _flow_of(run: Trajectory, path: Path, flow: GradientFlow | None, functions: dict[str, Callable]) -> GradientFlow:
+    """The flow of a file's run: the one given, else made again from the file; ValueError for what no file holds."""
+    config = run.config
+    if flow is None:
+        try:
+            flow = GradientFlow.from_dict(config["flow"], run.arrays, run.start)
+        except ValueError as error:
+            raise ValueError(f"{error} Pass flow= with the user-written function of this run.") from error
+    elif flow.to_dict() != config["flow"]:
+        raise ValueError(f"flow= is not the flow of {path}; it needs {config['flow']}.")
+    missing = [item["name"] for item in config["observers"]["series"] if item["user"] and item["name"] not in functions]
+    if missing:
+        needed = ", ".join(f"{name!r}: …" for name in missing)
+        raise ValueError(f"{path} has user-written series: pass functions={{{needed}}}.")
+    return flow
 
 
 def _checked(

@@ -244,6 +244,30 @@ def test_a_run_without_equilibrium_warnings_ends_where_nothing_moves(recwarn):
 # What is refused, before any work.
 
 
+def test_steps_that_are_too_long_are_said_though_nothing_overflows():
+    """F = ½x² and Euler with dt = 3: x <- -2 x, so F grows fourfold a step and stays finite."""
+    flow = mf.GradientFlow(mf.PairwiseEnergy(QUADRATIC))
+    with pytest.warns(RuntimeWarning, match=r"F rose from .* so the steps were too long. Use a smaller dt, or mf.Adaptive"):
+        mf.simulate(flow, particles(), mf.EULER, dt=3.0, n_steps=4, progress=False)
+
+
+def test_a_start_where_particles_meet_a_singular_interaction_is_refused_before_any_file(h5_path):
+    state = mf.State(np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), outputs=0)
+    flow = mf.GradientFlow(mf.PairwiseEnergy(interaction=COULOMB, self_pairs=False))
+    with pytest.raises(ValueError, match="the start is not finite.*self_pairs=False, and particles that do"):
+        mf.simulate(flow, state, mf.RK4, dt=0.1, n_steps=2, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
+    assert not list(h5_path.parent.iterdir())
+
+
+def test_an_extension_without_its_flow_is_refused_and_leaves_no_trace(h5_path):
+    flow = mf.GradientFlow(mf.PairwiseEnergy(QUADRATIC))
+    mf.simulate(flow, particles(), mf.RK4, dt=0.1, n_steps=3, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
+    with pytest.raises(ValueError, match="Pass flow="):
+        mf.resume(h5_path, t_end=1.0, progress=False)
+    assert [path.name for path in h5_path.parent.iterdir()] == [h5_path.name]
+    assert mf.resume(h5_path, t_end=1.0, flow=flow, progress=False).t == 1.0
+
+
 def test_what_it_lacks_is_said():
     flow, state = mf.GradientFlow(ATTRACTED), particles()
     with pytest.raises(ValueError, match="a PairwiseEnergy has no network, so it predicts nothing. What it minimises is"):

@@ -50,10 +50,10 @@ def _flow(problem: Problem) -> str:
 
 
 def _network(problem: Problem) -> str:
-    if problem.flow is None:
-        return problem.without
     if found := _neurons(problem):
         return found
+    if problem.flow is None:
+        return problem.without
     if problem.flow.network is None:
         return _risk(problem)
     if linearised(problem.flow.functional):

@@ -149,4 +149,4 @@ def _flow(run: Trajectory) -> tuple[GradientFlow | None, str]:
     try:
         return GradientFlow.from_dict(settings, run.arrays, run.start), ""
     except (ValueError, TypeError) as error:
-        return None, f"the file alone does not make its flow: {error} Pass flow=."
+        return None, f"the file alone does not make its flow: {error} Pass flow="
