@@ -13,6 +13,7 @@ import meanfield as mf
 import ntk
 from meanfield import activations, backends, losses, noise
 from meanfield.backends import cuda, cuda_formulas, cuda_memory, cuda_noise
+from meanfield.functionals import population as functionals_population
 from meanfield.functionals.risk import RiskField
 from meanfield.marching import March
 
@@ -254,6 +255,102 @@ def pairs_step_as_those_of_the_cpu():
     same_end([mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False) for flow in flows])
 
 
+def population(activation, d=2, K=1, m=5, teachers=3, trainable=("a", "w"), ridge=0.1, dtype="float64"):
+    """(risk, state) of unequal masses on both sides."""
+    rng = np.random.default_rng([d, K, m, 1])
+
+    def particles(count):
+        theta = np.column_stack([rng.normal(size=(count, K)), rng.normal(size=(count, d)) / np.sqrt(d), np.zeros(count)])
+        mass = rng.uniform(0.5, 1.5, count)
+        return mf.State(theta.astype(dtype), K, mass / mass.sum())
+
+    network = mf.Network(activation, mf.Scaling(0.75), trainable)
+    return mf.PopulationRisk(network, particles(teachers), ridge), particles(m)
+
+
+def neurons_as_on_the_cpu(risk, state, dtype="float64"):
+    """Terms |A||v||w| of order one, but for s⁻¹ before the teacher's: the sum of its absolute values is that of ν. float32: the
+    pair's formula has 20 operations and the vectors are rounded to begin with, as in `tolerance`; R and F are float64 anyway."""
+    fields = [mf.GradientFlow(risk, backend=backend, dtype=dtype).on_device(state) for backend in ("cpu", "cuda")]
+    thetas = [field.backend.upload(state.theta) for field in fields]  # so that all that is asked shares its sums
+    teacher, s = risk.teacher_state, risk.network.scaling.output_scale(state.m)
+    size = (np.abs(state.a).max(axis=1) * state.mass).sum() + (np.abs(teacher.a).max(axis=1) * teacher.mass).sum() / s
+    longest = max(1.0, *(np.linalg.norm(one.w, axis=1).max() for one in (state, teacher)), np.abs(state.a).max())
+    scale = max(1.0, size) * longest**4  # of square: K = q q' + 2c², ∇K a power less, times |a|
+    for name in ("velocity", "first_variation", "energy", "value"):
+        expected, found = (getattr(field, name)(theta) for field, theta in zip(fields, thetas, strict=True))
+        if name == "velocity":
+            expected, found = (field.backend.download(v) for field, v in zip(fields, (expected, found), strict=True))
+        exact = dtype == "float64" or name != "velocity"
+        atol = scale * (1e-12 if exact else tolerance(dtype, state.m))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
+
+
+WITH_PAIRS = [name for name, sigma in activations.TABLE.items() if sigma.pair]
+
+
+@check(**{name: (name,) for name in WITH_PAIRS if name != "leaky_relu"})
+@check(slow=True, leaky_relu=("leaky_relu",))
+def neurons_of_every_activation_are_those_of_the_cpu(name):
+    neurons_as_on_the_cpu(*population(name))
+
+
+@check(gelu=("gelu",))
+@check(slow=True, relu=("relu",), linear=("linear",))
+def neurons_of_two_outputs_are_those_of_the_cpu(name):
+    neurons_as_on_the_cpu(*population(name, d=3, K=2))
+
+
+@check(w=("w",))
+@check(slow=True, a=("a",))
+def neurons_keep_their_frozen_columns(*trainable):
+    risk, state = population("relu", trainable=trainable)
+    neurons_as_on_the_cpu(risk, state)
+    columns = risk.network.trainable_columns(2, 1)
+    assert not mf.GradientFlow(risk, backend="cuda").velocity(state)[:, ~columns].any()
+
+
+@check(d17=(17, 1))
+@check(slow=True, d1=(1, 1), d17K2=(17, 2))
+def neurons_of_any_dimension_are_those_of_the_cpu(d, K):
+    """d = 17 are loops, d = 1 is written out."""
+    neurons_as_on_the_cpu(*population("gelu", d=d, K=K, m=5))
+
+
+@check(relu=("relu",))
+@check(slow=True, gelu=("gelu",), sin=("sin",))
+def neurons_in_single_precision_are_those_of_the_cpu_to_its_rounding(name):
+    risk, state = population(name, d=3, dtype="float32")
+    neurons_as_on_the_cpu(risk, state, "float32")
+
+
+@check()
+def neurons_of_several_tiles_and_blocks_are_put_together():
+    """m = 150 are two tiles of 128 sources and five blocks of 32 targets; by one thread a target, two blocks."""
+    risk, state = population("relu", d=1, m=150)
+    neurons_as_on_the_cpu(risk, state)
+    before, cuda.FEW = cuda.FEW, 100
+    try:
+        neurons_as_on_the_cpu(risk, state)
+    finally:
+        cuda.FEW = before
+
+
+@check(relu=("relu", "float64", 0.1))
+@check(slow=True, auto=("gelu", "float64", "auto"), float32=("erf", "float32", 0.1))
+def neurons_step_as_those_of_the_cpu(name, dtype, dt):
+    """float32: two steps of sums of ten terms of order one. "auto": through the largest eigenvalue of the tangent kernel."""
+    risk, state = population(name, d=2, dtype=dtype)
+    if dt == "auto":
+        with mock.patch.object(functionals_population, "SAMPLES", 8):
+            flows = [mf.GradientFlow(risk, backend=side, dtype=dtype) for side in ("cpu", "cuda")]
+            ends = [mf.simulate(flow, state, mf.EULER, dt=dt, n_steps=2, progress=False) for flow in flows]
+    else:
+        flows = [mf.GradientFlow(risk, backend=side, dtype=dtype) for side in ("cpu", "cuda")]
+        ends = [mf.simulate(flow, state, mf.HEUN, dt=dt, n_steps=2, progress=False) for flow in flows]
+    same_end(ends, atol=1e-5 if dtype == "float32" else 1e-10 if dt == "auto" else 1e-12)
+
+
 LOSSES = {"squared": 1, "huber": 2, "logistic": 1, "hinge": 2, "softmax": 3, "own": 1}
 
 
@@ -376,6 +473,7 @@ STEPS = {
     "softmax": (mf.EULER, 0.01, 7, {"loss": "softmax", "K": 3}),
     "wide": (mf.EULER, 0.01, None, {"d": 20}),
     "pairs": (mf.RK4, 0.01, 19, {"energy": mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.SPRING), "K": 0}),
+    "neurons": (mf.EULER, 0.01, 9, {"energy": population("gelu")[0]}),
 }
 
 
@@ -383,14 +481,18 @@ STEPS = {
 @check(slow=True, adaptive=(mf.Adaptive(1e-2, 1e-2), 1e-6, None, {}))
 def a_step_is_launched_whole_and_reads_its_numbers_in_one_copy(integrator, dt, launches, settings):
     """Euler: the feature map and its sum, ℓ', the pull-back, a combination, ∫|v|² and its sum: 7. RK4: four times that and three
-    points; of pairs a velocity is one launch. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the device,
-    2 KB come back, for any m and n."""
-    settings = {"loss": "squared", "K": 1, "d": 2, "energy": None} | settings
-    loss, K, d, energy = (settings.pop(name) for name in ("loss", "K", "d", "energy"))
+    points; of pairs a velocity is one launch, of neurons that meet a teacher six: their sources and Σ A w in three, the sums over
+    the teacher and themselves, what these come to. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the
+    device, 2 KB come back, for any m and n."""
+    settings = {"loss": "squared", "K": 1, "d": 2, "energy": None, "dtype": "float64"} | settings
+    loss, K, d, energy, dtype = (settings.pop(name) for name in ("loss", "K", "d", "energy", "dtype"))
     rng = np.random.default_rng(9)
     x, y = rng.normal(size=(7, d)), labels(loss, 7, max(K, 1), rng)
     functional = energy or mf.EmpiricalRisk(mf.Network("tanh"), x, y, loss, ridge=0.1)
-    flow, state = mf.GradientFlow(functional, backend="cuda"), mf.State(rng.normal(size=(9, d + (K + 1 if K else 0))), outputs=K)
+    theta = rng.normal(size=(9, d + (K + 1 if K else 0)))
+    if isinstance(functional, mf.PopulationRisk):
+        theta[:, -1] = 0.0  # there are no biases
+    flow, state = mf.GradientFlow(functional, backend="cuda", dtype=dtype), mf.State(theta, outputs=K)
     march = March(flow, state, integrator, dt, 1.0, None, **settings)
     march.advance()
     with counted(march.theta) as seen:

@@ -9,7 +9,15 @@ import pair_formulas
 from numba import cuda, float32, float64, int64
 
 from meanfield import activations, losses
-from meanfield.backends import cuda_formulas, cuda_kernels, cuda_losses, cuda_pair_energy, cuda_vectors, pair_energy
+from meanfield.backends import (
+    cuda_formulas,
+    cuda_gaussian_pairs,
+    cuda_kernels,
+    cuda_losses,
+    cuda_pair_energy,
+    cuda_vectors,
+    pair_energy,
+)  # fmt: skip
 
 
 def fused(name, activation, dtype, dim, outputs=1, unroll=1, groups=1):
@@ -71,6 +79,32 @@ def pair_kernels(interaction, dtype, dim, groups, self_pairs=True):
     module = cuda_formulas.load(f"cuda_pair_energy_d{dim}", text, dtype, pair_energy.named(pair_formulas.WELL, interaction))
     arrays = T[:, ::1], T[::1]
     return [(module.velocity, (*arrays, T[:, ::1])), (module.values, (*arrays, float64[:, ::1]))]
+
+
+def neuron_sums(activation, dtype, dim, outputs, groups, theta="same"):
+    """(kernel, signature) of the sums over pairs of neurons, of which θ may be of another dtype."""
+    T = {"float32": float32, "float64": float64}
+    formula = activations.get(activation).pair
+    text = cuda_gaussian_pairs.source(dim, outputs, formula.sums, np.dtype(dtype).itemsize, groups)
+    used = {"pair": formula.pair, "finish": formula.finish}
+    kernel = cuda_formulas.load(f"cuda_gaussian_pairs_d{dim}", text, dtype, used).pair_sums
+    rows, sums = T[dtype][:, ::1], float64[:, ::1]
+    return kernel, (T[dtype if theta == "same" else theta][:, ::1], rows, float64[::1], rows, sums, int64, sums, sums)
+
+
+def neuron_particles(activation, dtype):
+    """[(kernel, signature)] of what is prepared of each neuron and what its sums come to."""
+    formula = activations.get(activation).pair
+    used = {"prepare": formula.prepare, "finish": formula.finish, "linear": formula.linear}
+    module = cuda_formulas.load("cuda_pair_particles", cuda_gaussian_pairs.PARTICLES, "float64", used)
+    theta = {"float32": float32, "float64": float64}[dtype][:, ::1]
+    vector, matrix, partial = float64[::1], float64[:, ::1], float64[:, :, ::1]
+    return [
+        (module.prepare_cloud, (theta, vector, int64, vector, theta)),
+        (module.moments, (theta, vector, int64, int64, partial)),
+        (module.pairing, (theta, vector, matrix, int64, partial)),
+        (module.finish_sums, (theta, int64, vector, matrix, matrix, float64, vector, matrix, theta)),
+    ]
 
 
 def ptx(kernel, signature, monkeypatch, cc=(9, 0)):

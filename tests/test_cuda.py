@@ -28,6 +28,7 @@ GROUPS = {
     "cases": ("several_", "two_", "one_", "many_", "frozen_", "stages_", "norms_", "memory_", "not_", "philox_", "a_run_"),
     "steps": ("whole_", "a_step_", "what_", "a_linearised_", "a_number_"),
     "pairs": ("pairs_",),
+    "neurons": ("neurons_",),
 }
 
 
@@ -189,6 +190,35 @@ def test_on_a_gpu_a_large_pairwise_energy_agrees_with_the_cpu():
         np.testing.assert_allclose(getattr(flow, name)(state), expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
+def students(dtype, m, d=2):
+    """A population risk and students of it."""
+    law = mf.InitialLaw(d, b_std=0.0)
+    risk = mf.PopulationRisk(mf.Network("gelu", trainable=("a", "w")), law.sample(3, seed=1), ridge=0.1)
+    return mf.GradientFlow(risk, backend="cuda", dtype=dtype), law.sample(m)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")
+@pytest.mark.parametrize("m", [50_000, 2 * 10**5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_on_a_gpu_two_runs_of_a_population_risk_give_the_same_bits(dtype, m):
+    flow, state = students(dtype, m)
+    ends = [mf.simulate(flow, state, mf.HEUN, dt=0.01, n_steps=2, progress=False).theta for _ in range(2)]
+    assert np.array_equal(*ends)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")
+@pytest.mark.parametrize(("m", "d"), [(50_000, 2), (5_000, 20)])
+def test_on_a_gpu_a_large_population_risk_agrees_with_the_cpu(m, d):
+    """float64: means of terms of order one, relative rounding below 1e-11 of the largest."""
+    flow, state = students("float64", m, d)
+    on_cpu = mf.GradientFlow(flow.functional)
+    for name in ("velocity", "first_variation", "risk"):
+        expected = getattr(on_cpu, name)(state)
+        np.testing.assert_allclose(getattr(flow, name)(state), expected, rtol=0, atol=1e-11 * max(1.0, np.abs(expected).max()))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(backends.why_no_cuda() is not None, reason="no GPU")
 def test_on_a_gpu_memory_is_back_where_it_was_after_a_hundred_runs():
@@ -196,7 +226,7 @@ def test_on_a_gpu_memory_is_back_where_it_was_after_a_hundred_runs():
 
     from numba import cuda as numba_cuda
 
-    problems = large("float32", m=100_000, n=64), cloud("float32", m=10_000)
+    problems = large("float32", m=100_000, n=64), cloud("float32", m=10_000), students("float32", m=10_000)
 
     def run():
         for flow, state in problems:

@@ -136,6 +136,43 @@ def test_pairs_compile_for_ampere_and_hopper_with_all_rows_in_registers(monkeypa
             assert not [line for loop in cuda_ptx.innermost_loops(text) for line in loop if ".f64" in line]
 
 
+SUMS = [
+    (name, dtype, dim, outputs, groups)
+    for name in (name for name, sigma in activations.TABLE.items() if sigma.pair)
+    for dtype in ("float32", "float64")
+    for dim, outputs in ((1, 1), (2, 1), (10, 1), (3, 2))
+    for groups in (4, 1)
+]
+
+
+@pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=str)
+@pytest.mark.parametrize(
+    ("activation", "dtype", "dim", "outputs", "groups"),
+    [("relu", "float32", 2, 1, 4), ("gelu", "float64", 3, 2, 1)] + [pytest.param(*case, marks=pytest.mark.slow) for case in SUMS],
+)
+def test_sums_over_neurons_compile_for_ampere_and_hopper_in_registers(monkeypatch, activation, dtype, dim, outputs, groups, cc):
+    """Targets and their sums are registers: nothing is spilled and there is no stack. A tile is below the 48 KB that
+    need no asking."""
+    kernel, signature = cuda_ptx.neuron_sums(activation, dtype, dim, outputs, groups)
+    text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
+    said = cuda_ptx.report(text, cc)
+    assert said["spilled"] == said["stack"] == 0 and said["shared"] <= 48 * 1024, said
+    assert said["registers"] <= (128 if dim <= 3 and outputs == 1 else 200), said
+    if dtype == "float32":
+        inner = [loop for loop in cuda_ptx.innermost_loops(text) if any("fma.rn" in line for line in loop)]
+        assert not [line for loop in inner for line in loop if ".f64" in line]
+
+
+@pytest.mark.parametrize(
+    "activation", ["relu", pytest.param("gelu", marks=pytest.mark.slow), pytest.param("erf", marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_surrounds_the_sums_over_neurons_compiles(monkeypatch, activation, dtype):
+    for kernel, signature in cuda_ptx.neuron_particles(activation, dtype):
+        said = cuda_ptx.report(cuda_ptx.ptx(kernel, signature, monkeypatch))
+        assert said["spilled"] == said["stack"] == 0 and said["registers"] <= 80, said
+
+
 @pytest.mark.parametrize(
     ("form", "shared", "instructions", "multiply_adds"), [(FORMS[0], 4, 5.5, 3), (FORMS[6], 2, 9, 4)], ids=["forward", "backward"]
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import activations, backends
+from meanfield import activations
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [name for name, sigma in activations.TABLE.items() if sigma.pair]
@@ -292,10 +292,3 @@ def test_bad_input_is_refused_with_the_reason(make, error, words):
 
 def velocity(state):
     return mf.GradientFlow(mf.PopulationRisk(network(), TEACHER)).velocity(state)
-
-
-def test_a_gpu_is_refused_before_any_work_while_there_are_no_kernels_for_it(monkeypatch):
-    monkeypatch.setattr(backends, "why_no_cuda", lambda: None)  # as where there is one
-    with pytest.raises(ValueError, match="PopulationRisk has kernels for the CPU only"):
-        mf.GradientFlow(mf.PopulationRisk(network(), TEACHER), backend="cuda")
-    assert mf.GradientFlow(mf.PopulationRisk(network(), TEACHER), backend="auto").backend == "cpu"

@@ -136,6 +136,13 @@ class CPU:
 
         return PairSums(self)
 
+    @cached_property
+    def exact_gaussian_pairs(self) -> Any:
+        """The same in float64, of the same θ."""
+        if self.dtype == np.float64:
+            return self.gaussian_pairs
+        return CPU(self.network, self.dim, self.outputs, "float64").gaussian_pairs
+
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
         names = ("mean_feature_k", "pull_back_k") if self.fused and self.outputs > 1 else ("mean_feature", "pull_back")

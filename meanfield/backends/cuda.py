@@ -139,19 +139,19 @@ class CUDA:
             partial = self.pool.take((count, K, size), float)
             grid = math.ceil(size / block), count, math.ceil(K / min(K, 4))
             kernel[grid, THREADS](*arrays, samples.x.data, first, length, partial.data)
-            self._add(partial, m, first, out.data)
+            self.add(partial, m, first, out.data)
         return out
 
-    def _add(self, partial: Held, divisor: float, first: int, total: Any) -> None:
+    def add(self, partial: Held, divisor: float, first: int, total: Any) -> None:
         """total[:, first + i] = Σ over the first axis by the fixed tree, divided."""
         count, K, n = partial.data.shape
         rows = min(32, 2 ** (count.bit_length() - 1))
         self._vectors.add_rows[(math.ceil(n / 32), K), (32, rows)](partial.data, float(divisor), first, total)
 
-    def _number(self, partial: Held, divisor: float) -> Number:
+    def number(self, partial: Held, divisor: float) -> Number:
         """Σ of (count, 1, 1), divided."""
         number = self._numbers.next()
-        self._add(partial, divisor, 0, number.data)
+        self.add(partial, divisor, 0, number.data)
         return number
 
     def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: float = 0.0) -> Held:
@@ -184,6 +184,20 @@ class CUDA:
 
         return PairEnergy(self, potential, interaction, self_pairs)
 
+    @property
+    def gaussian_pairs(self) -> Any:
+        """The sums over pairs of neurons of a population risk: cuda_gaussian_pairs.py."""
+        from .cuda_gaussian_pairs import PairSums
+
+        return PairSums(self, self.dtype)
+
+    @property
+    def exact_gaussian_pairs(self) -> Any:
+        """The same in float64, of the same θ."""
+        from .cuda_gaussian_pairs import PairSums
+
+        return PairSums(self, np.dtype(float))
+
     def total(self, loss: Loss, features: Held, labels: Held, s: float) -> Number:
         """Σ_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n)."""
         F, kernels = features.data, cuda_losses.kernels(loss)
@@ -194,7 +208,7 @@ class CUDA:
             kernels.total_coupled[count, 128](F, labels.data, float(s), length, f.data, partial.data)
         else:
             kernels.total[count, 128](F, labels.data, float(s), length, partial.data)
-        return self._number(partial, 1.0)
+        return self.number(partial, 1.0)
 
     def slopes(self, loss: Loss, features: Held, labels: Held, s: float, factor: float) -> Held:
         """factor · ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
@@ -227,4 +241,4 @@ class CUDA:
         partial = self.pool.take((count, 1, 1), float)
         columns = self._columns[trainable_only]
         self._vectors.squares[count, 128](array.data, weight.data, columns.data, length, partial.data)
-        return self._number(partial, m)
+        return self.number(partial, m)

@@ -30,6 +30,7 @@ class Cloud:
     """
 
     theta: np.ndarray
+    factor: np.ndarray
     squares: np.ndarray
     directions: np.ndarray
     amplitudes: np.ndarray
@@ -74,6 +75,14 @@ class PairSums:
         pairs = [self.kernels.pair_sums] if self.formula.sums else []
         return all(map(formulas.is_compiled, [self.particles.prepare_cloud, self.particles.finish_sums, *pairs]))
 
+    def hold(self, array: np.ndarray) -> np.ndarray:
+        """Particles (m, p) or factors (m,) of the host, as `cloud` takes them."""
+        return array
+
+    def potentials(self, potential: np.ndarray) -> np.ndarray:
+        """What `act` says of the potential, on the host: (m, K)."""
+        return potential
+
     def cloud(self, theta: np.ndarray, factor: np.ndarray) -> Cloud:
         """Particles [a | w | b] of any float dtype and factor (m,) -> what the kernels read."""
         m, d, K = theta.shape[0], self.dim, self.outputs
@@ -90,7 +99,7 @@ class PairSums:
         squares, total = np.zeros(tiles * size), np.empty((self.backend.shards(m), K, d))
         arguments = theta, factor, K, directions, amplitudes, parameters, squares, total
         _run(self.particles.prepare_cloud, theta.size, *arguments)
-        parts = (theta, squares, directions, amplitudes, parameters, tree_sum(total))
+        parts = (theta, factor, squares, directions, amplitudes, parameters, tree_sum(total))
         if rows is None:
             return Cloud(*parts)
         forward = np.stack([products.pack(np.ascontiguousarray(tile.T[:d])) for tile in rows])
@@ -112,6 +121,11 @@ class PairSums:
         arguments = cloud.theta, K, S, cloud.squares, sums, total, decay, trainable, potential, velocity
         _run(self.particles.finish_sums, m * d, *arguments)
         return potential, velocity
+
+    def pairing(self, cloud: Cloud, potential: np.ndarray) -> float:
+        """Σ_k factor_k ⟨a_k, potential_k⟩."""
+        a = cloud.theta[:, : self.outputs].astype(np.float64)
+        return float((cloud.factor * (a * potential).sum(axis=1)).sum())
 
     def _targets(self, cloud: Cloud) -> tuple[np.ndarray, ...]:
         if self.few:

@@ -43,7 +43,7 @@ class PopulationRisk:
     teacher_state: State
     ridge: float = 0.0
 
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     arrays_of_teacher: ClassVar[tuple[str, str]] = ("teacher", "teacher_mass")
 
     def __post_init__(self) -> None:
@@ -129,16 +129,14 @@ class PopulationField:
         self.risk, self.backend, self.state = risk, backend, state
         self.s = risk.network.scaling.output_scale(state.m)
         self.weight = backend.weights(state.mass)
-        self._sums = _SignedMeasure(risk, backend, state.mass, self.s)
+        self._sums = _SignedMeasure(risk, backend.gaussian_pairs, state.mass, self.s)
 
     @cached_property
     def _exact(self) -> _SignedMeasure:
         """The same sums in float64: R is a small difference of large ones."""
-        backend = self.backend
-        if backend.dtype == np.float64:
+        if self.backend.dtype == np.float64:
             return self._sums
-        double = type(backend)(backend.network, backend.dim, backend.outputs, "float64")
-        return _SignedMeasure(self.risk, double, self.state.mass, self.s)
+        return _SignedMeasure(self.risk, self.backend.exact_gaussian_pairs, self.state.mass, self.s)
 
     def value(self, theta: Any) -> float:
         """R(f)."""
@@ -146,11 +144,16 @@ class PopulationField:
 
     def regulariser(self, theta: Any) -> float:
         """(λ/2) ∫ |θ|² dμ over trainable columns."""
-        return 0.5 * self.risk.ridge * self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+        return 0.5 * self.risk.ridge * float(self._size2(theta))
 
     def energy(self, theta: Any) -> float:
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
-        return self._exact.energy(theta) + self.regulariser(theta)
+        size2, energy = self._size2(theta), self._exact.energy(theta)  # a number under way is read with the others
+        return energy + 0.5 * self.risk.ridge * float(size2)
+
+    def _size2(self, theta: Any) -> Any:
+        """∫ |θ|² dμ over trainable columns where there is a ridge: a number of the backend, which float() waits for."""
+        return self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
 
     def velocity(self, theta: Any) -> Any:
         """v_k = -∇_θ (a_k·∫ K_σ(w_k, v) dν(v)) - λ θ_k on trainable columns: a device array (m, p)."""
@@ -160,11 +163,11 @@ class PopulationField:
         """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host."""
         host, K = self.backend.download(theta).astype(np.float64), self.backend.outputs
         columns = self.risk.network.trainable_columns(self.backend.dim, K)
-        potential = self._exact.at(theta)[0]
+        potential = self._exact.pairs.potentials(self._exact.at(theta)[0])
         return (host[:, :K] * potential).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
 
-    def speed2(self, velocity: Any) -> float:
-        """∫ |v|² dμ."""
+    def speed2(self, velocity: Any) -> Any:
+        """∫ |v|² dμ: a number of the backend, which float() waits for."""
         return self.backend.norm(velocity, self.weight)
 
     def rate(self, theta: Any) -> float:
@@ -176,32 +179,31 @@ class PopulationField:
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
-        return self.backend.gaussian_pairs.compiled()
+        return self._sums.pairs.compiled()
 
 
 class _SignedMeasure:
-    """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype."""
+    """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype, by the backend's sums over pairs."""
 
-    def __init__(self, risk: PopulationRisk, backend: Any, mass: np.ndarray, s: float) -> None:
-        self.backend, self.mass, self.ridge, self.pairs = backend, mass, risk.ridge, backend.gaussian_pairs
-        self.factor, teacher = -risk.teacher_state.mass / s, risk.teacher_state
-        self.a_teacher = teacher.a.astype(np.float64)
-        self.teacher = self.pairs.cloud(teacher.theta, self.factor)
-        self._last: tuple[Any, Any, tuple[np.ndarray, Any]] | None = None
+    def __init__(self, risk: PopulationRisk, pairs: Any, mass: np.ndarray, s: float) -> None:
+        self.pairs, self.mass, self.ridge = pairs, pairs.hold(mass), risk.ridge
+        teacher = risk.teacher_state
+        self.teacher = pairs.cloud(pairs.hold(teacher.theta), pairs.hold(-teacher.mass / s))
+        self._last: tuple[Any, Any, tuple[Any, Any]] | None = None
 
-    def at(self, theta: Any) -> tuple[np.ndarray, Any]:
-        """(∫ K_σ(w_k, v) dν(v) (m, K) float64 on the host, the velocity on the device)."""
+    def at(self, theta: Any) -> tuple[Any, Any]:
+        """(∫ K_σ(w_k, v) dν(v) in float64, the velocity), both on the device."""
         return self._at(theta)[2]
 
     def energy(self, theta: Any) -> float:
         """½ ∬ K_σ dν dν."""
         _, cloud, (potential, _) = self._at(theta)
-        a = self.backend.download(theta)[:, : self.backend.outputs].astype(np.float64)
         of_teacher, _ = self.pairs.act(self.teacher, (self.teacher, cloud))
-        student = (self.mass * (a * potential).sum(axis=1)).sum()
-        return 0.5 * float(student + (self.factor * (self.a_teacher * of_teacher).sum(axis=1)).sum())
+        student = self.pairs.pairing(cloud, potential)
+        teacher = self.pairs.pairing(self.teacher, of_teacher)  # numbers under way are read together
+        return 0.5 * (float(student) + float(teacher))
 
-    def _at(self, theta: Any) -> tuple[Any, Any, tuple[np.ndarray, Any]]:
+    def _at(self, theta: Any) -> tuple[Any, Any, tuple[Any, Any]]:
         if self._last is None or self._last[0] is not theta:
             cloud = self.pairs.cloud(theta, self.mass)
             self._last = theta, cloud, self.pairs.act(cloud, (self.teacher, cloud), self.ridge)

@@ -1,13 +1,17 @@
-"""One step of a pairwise energy on one GPU: m² pairs of a Gaussian interaction, against torch eager and torch.compile.
+"""One step over all pairs on one GPU: m² pairs of a Gaussian interaction, or of ReLU neurons in a population risk.
+
+Against torch eager and torch.compile.
 
 A step is an explicit Euler step x ← x - dt Σ_l p_l ∇U(x - x_l), U = e^{-|x - y|²/2}, θ staying on the device, and its ∫|v|² read.
 Peers write v = K x - (Σ_l K_kl) x_k on whole (m, m) matrices, the distances by a matrix product. The share is that of the GPU's
 multiply-adds, 6 p + 1 operations a pair (p differences, p squares, their sum, the weight, p sums), the exponential not counted.
+Of neurons, with whole(…) of population.py as peer, 4 d + 7 a pair: ρ, V, and 1 - ρ², F and the weight, no root or angle.
 """
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import exp
 from typing import Any
@@ -17,12 +21,12 @@ import torch
 
 import meanfield as mf
 
-from . import peers
+from . import peers, population
 from .gpu_limits import SIMULATED, Effort, measure
 from .gpu_steps import wants_gpu
 from .sections import Column, milliseconds, spread
 
-TITLE = "one step of a pairwise energy on the GPU"
+TITLE = "one step over all pairs on the GPU"
 COLUMNS = (
     Column("ours_ms", "step ms"),
     Column("tflops", "TFLOP/s", ".2f"),
@@ -51,26 +55,42 @@ def grad_attraction(x, y, out):
 
 @dataclass(frozen=True)
 class Case:
-    """m points of p coordinates."""
+    """m points of p coordinates, or m neurons of p inputs that meet a teacher of three."""
 
     m: int
     p: int
     dtype: str
+    kind: str = "pairs"  # or "neurons"
 
     @property
     def name(self) -> str:
-        return f"pairs-p{self.p}-m{self.m:.0e}-{self.dtype}".replace("e+0", "e")
+        return f"{self.kind}-p{self.p}-m{self.m:.0e}-{self.dtype}".replace("e+0", "e")
 
     @property
     def operations(self) -> float:
+        if self.kind == "neurons":
+            return float(self.m) * (self.m + population.TEACHER) * (4 * self.p + 7)
         return float(self.m) ** 2 * (6 * self.p + 1)
+
+    def contenders(self) -> tuple[Callable[[], Ours | Neurons], Callable[[bool], Torch | TorchNeurons]]:
+        """(what makes ours, what makes the torch peer, compiled or not)."""
+        if self.kind == "neurons":
+            theta, teacher = population.start(self.m, self.p, self.dtype)
+            return lambda: Neurons(theta, teacher), lambda compiled: TorchNeurons(theta, teacher, compiled)
+        points = np.random.default_rng(0).normal(size=(self.m, self.p)).astype(self.dtype)
+        return lambda: Ours(points), lambda compiled: Torch(points, compiled)
 
 
 def cases(quick: bool = False) -> list[Case]:
     if SIMULATED:
-        return [Case(9, 2, "float32"), Case(9, 3, "float64")]
+        return [Case(9, 2, "float32"), Case(9, 3, "float64"), Case(9, 2, "float32", "neurons")]
     found = [(10**4, 2), (10**4, 10), (3 * 10**4, 2), (10**5, 2)]
-    return [Case(m, p, "float32") for m, p in found if not (quick and m > 10**4)] + [Case(10**4, 2, "float64")]
+    return [
+        case
+        for kind in ("pairs", "neurons")
+        for case in (*(Case(m, p, "float32", kind) for m, p in found), Case(10**4, 2, "float64", kind))
+        if not (quick and case.m > 10**4)
+    ]
 
 
 class Ours:
@@ -87,6 +107,19 @@ class Ours:
 
     def theta(self) -> np.ndarray:
         return self.field.backend.download(self.position)
+
+
+class Neurons(Ours):
+    """The flow of a population risk, its θ without the column of biases for the comparison."""
+
+    def __init__(self, theta: np.ndarray, teacher: np.ndarray) -> None:
+        own, taught = (np.column_stack([rows, np.zeros(len(rows), rows.dtype)]) for rows in (theta, teacher))
+        risk = mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), mf.State(taught))
+        self.field = mf.GradientFlow(risk, backend="cuda", dtype=theta.dtype.name).on_device(mf.State(own))
+        self.position = self.field.backend.upload(own)
+
+    def theta(self) -> np.ndarray:
+        return super().theta()[:, :-1]
 
 
 class Torch:
@@ -110,10 +143,21 @@ class Torch:
         return self.x.cpu().numpy()
 
 
+class TorchNeurons(Torch):
+    """The formulas of population.py on whole (m, m + 3) matrices."""
+
+    def __init__(self, theta: np.ndarray, teacher: np.ndarray, compiled: bool) -> None:
+        self.teacher, self.c = torch.tensor(teacher), population.polynomial(theta.dtype.name)
+        super().__init__(theta, compiled)
+
+    def _advance(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return population.whole(torch, x, self.teacher, DT, self.c)
+
+
 def run(case: Case, effort: Effort) -> dict[str, Any]:
     """Milliseconds of a step, and the peers' times over ours, each of which takes turns with ours."""
-    theta = np.random.default_rng(0).normal(size=(case.m, case.p)).astype(case.dtype)
-    times = measure({"ours": Ours(theta).step}, effort)
+    ours, peer = case.contenders()
+    times = measure({"ours": ours().step}, effort)
     median, ratios, absent = milliseconds(times), {}, {}
     for name in ("torch", "torch.compile"):
         if SIMULATED and "compile" in name:
@@ -123,7 +167,7 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
             if not SIMULATED:
                 wants_gpu(name)
             torch.set_default_device("cpu" if SIMULATED else "cuda")
-            pair = {"ours": Ours(theta), "peer": Torch(theta, "compile" in name)}
+            pair = {"ours": ours(), "peer": peer("compile" in name)}
             for contender in pair.values():
                 contender.step(2)
             gap = np.abs(pair["peer"].theta() - pair["ours"].theta()).max()
