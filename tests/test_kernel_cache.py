@@ -107,6 +107,33 @@ def test_the_process_that_compiles_a_kernel_and_a_later_one_have_the_same_bits(t
     assert fresh.stdout == cached.stdout and len(fresh.stdout) > 1e5
 
 
+BROUGHT_TOGETHER = """
+import sys
+import numba
+import numpy as np
+import meanfield as mf
+
+for _ in range(int(sys.argv[1])):
+    numba.njit(lambda: 0)()  # takes a number of those by which numba tells functions of one name apart
+for sigma in sys.argv[2:]:
+    rng = np.random.default_rng(0)
+    risk = mf.EmpiricalRisk(mf.Network(sigma), rng.normal(size=(56, 17)), rng.normal(size=56))
+    print(mf.GradientFlow(risk).velocity(mf.State(rng.normal(size=(90, 19)))).tobytes().hex())
+"""
+
+
+def test_kernels_that_several_processes_have_cached_work_together_in_one(tmp_path):
+    """Of matrix products for one vector of columns and for several, each process compiles both, under numbers of its own."""
+    environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def velocities(*words):
+        command = [sys.executable, "-c", BROUGHT_TOGETHER, *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+    alone = velocities("0", "relu") + velocities("1", "square") + velocities("2", "linear")
+    assert velocities("0", "relu", "square", "linear") == alone
+
+
 def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path):
     """The reader chose it, so nothing else is used in its place."""
     blocked = tmp_path / "file"

@@ -70,7 +70,6 @@ def _panel(vectors: int, dtype: str) -> Any:
     T = np.dtype(dtype).type
     several, one = _tile(ROWS, vectors, LANES[dtype]), _tile(1, vectors, LANES[dtype])
 
-    @njit(error_model="numpy", fastmath=False)
     def panel_product(rows, panel, out):
         count, length = rows.shape
         whole = count // ROWS * ROWS
@@ -80,7 +79,11 @@ def _panel(vectors: int, dtype: str) -> Any:
         for k in range(whole, count):
             one(rows[k].ctypes.data, rows.strides[0], b, out[k].ctypes.data, out.strides[0], length, T(0))
 
-    return panel_product
+    # Compiled code goes by this name and a number that counts functions from the start of a process. Were the name the same for all
+    # widths, two cached kernels of different processes could each bring another product of one name and number, and a process that
+    # loads both would call the wrong one.
+    panel_product.__name__ = panel_product.__qualname__ = f"panel_product_{vectors}_{dtype}"
+    return njit(error_model="numpy", fastmath=False)(panel_product)
 
 
 def _tile(rows: int, vectors: int, lanes: int) -> Any:
