@@ -79,9 +79,9 @@ def _panel(vectors: int, dtype: str) -> Any:
         for k in range(whole, count):
             one(rows[k].ctypes.data, rows.strides[0], b, out[k].ctypes.data, out.strides[0], length, T(0))
 
-    # Compiled code goes by this name and a number that counts functions from the start of a process. Were the name the same for all
-    # widths, two cached kernels of different processes could each bring another product of one name and number, and a process that
-    # loads both would call the wrong one.
+    # In compiled code a function has its name and a number that counts functions from the start of a process. If all widths had
+    # one name, two kernels cached by different processes could each bring another product of the same name and number, and a
+    # process that loads both would call the wrong one.
     panel_product.__name__ = panel_product.__qualname__ = f"panel_product_{vectors}_{dtype}"
     return njit(error_model="numpy", fastmath=False)(panel_product)
 
