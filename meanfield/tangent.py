@@ -13,7 +13,7 @@ from .functionals.risk import check_inputs
 from .network import Network
 from .state import State
 
-BLOCK_ENTRIES = 2**18  # neurons times samples in work at once: 2 MB for each array of them
+BLOCK_ENTRIES = 2**20  # neurons times samples in work at once: 8 MB for each array of them
 TERMS = 1024  # and the most neurons of a sum in float32; across them sums are float64
 TILE = 2048  # samples times outputs on a side of H in work at once
 

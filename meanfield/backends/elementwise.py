@@ -12,10 +12,8 @@ from . import formulas
 SOURCE = '''"""Written by meanfield/backends/elementwise.py; bound here: T, FASTMATH, value, slope."""
 from numba import njit, prange
 
-kernel = njit(error_model="numpy", parallel=True, cache=True)
 
-
-@kernel
+@njit(error_model="numpy", parallel=True, cache=True)
 def evaluate(z, values, slopes):
     for k in prange(z.shape[0]):
         for i in range(z.shape[1]):
@@ -23,9 +21,9 @@ def evaluate(z, values, slopes):
             slopes[k, i] = slope(z[k, i])
 
 
-@kernel
+@njit(error_model="numpy", cache=True)
 def features(z, b, root, rates, values, slopes):
-    for k in prange(z.shape[0]):
+    for k in range(z.shape[0]):
         if values.size:
             for i in range(z.shape[1]):
                 values[k, i] = root[k] * T(value(z[k, i] + b[k]))
@@ -55,6 +53,7 @@ def features(
 ) -> None:
     """values (m, n) = root_k σ(z + b_k) and slopes (K, m, n) = rates_kc σ'(z + b_k) in place, either of size 0 where not wanted.
 
-    z (m, n) is overwritten; b, root (m,), rates (m, K); all of one dtype.
+    z (m, n) is overwritten; b, root (m,), rates (m, K); all of one dtype. On one thread: those of a BLAS spin for a while after
+    each product, and where there are as many as cores, a second crowd would wait for them.
     """
     _kernels(sigma, z.dtype.name).features(z, b, root, rates, values, slopes)
