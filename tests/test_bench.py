@@ -253,6 +253,7 @@ def test_the_readme_holds_the_numbers_of_the_stored_measurement():
     assert readme.filled(text, json.loads(readme.STORED.read_text(encoding="utf-8"))) == text
 
 
+@pytest.mark.slow  # a time: beside other work it says nothing
 def test_watching_a_run_costs_little(monkeypatch):
     """Processor time, the best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s
     for recording 100 small frames. Generous: 4 times as much."""
@@ -262,5 +263,8 @@ def test_watching_a_run_costs_little(monkeypatch):
     best = {name: min(processor for processor, _ in rows) for name, rows in times.items()}
     assert best["every step"] - best["plain"] < 1000 * 28e-6
     assert best["recorded"] - best["plain"] < 0.2
+
+
+def test_the_share_of_a_watch_is_the_median_over_rounds():
     shares = runs.shares({"plain": [(2.0, 4.0), (1.0, 1.0), (3.0, 2.0)], "recorded": [(2.2, 6.0), (1.2, 1.1), (3.3, 3.0)]})
     assert shares["plain"] == (0.0, 0.0) and shares["recorded"] == pytest.approx((0.1, 0.5))
