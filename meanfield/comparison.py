@@ -112,6 +112,7 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
         **column,
         "kernel drift": drift,
         "kernel samples": samples,
+        "energy F": last("energy"),
         **(errors or dict.fromkeys(("train risk", "test risk", "train error", "test error"))),
         "energy_defect": last("energy_defect"),
     }

@@ -40,7 +40,8 @@ class GradientFlow:
             if getattr(self, name) != 0:
                 found = getattr(self, name)
                 raise ValueError(f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {found!r}.")
-        object.__setattr__(self, "backend", backends.check(self.backend, self.dtype, self._devices()))
+        object.__setattr__(self, "dtype", backends.dtype_name(self.dtype))
+        object.__setattr__(self, "backend", backends.check(self.backend, self._devices()))
 
     def _devices(self) -> tuple[str, ...]:
         if self.backend == "cuda" and "cuda" not in self.functional.devices:

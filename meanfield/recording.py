@@ -55,11 +55,12 @@ class Recording:
 
     @classmethod
     def create(cls, path: Any, exists: str, *, config: dict[str, Any], provenance: dict[str, Any], arrays: dict[str, np.ndarray],
-               start: State, mass_varies: bool = False) -> Recording:  # fmt: skip
+               start: State, mass_varies: bool = False, needed: str = "") -> Recording:  # fmt: skip
         """A new run. Everything is checked before anything is created.
 
         exists: what to do about a finished file of that name, "error" or "replace" (it stays until the new one is
-        complete); "resume" is as "error" here, for there is `reopen`. arrays: the data sets by name.
+        complete); "resume" is as "error" here, for there is `reopen`. arrays: the data sets by name. needed: what mf.resume has
+        to be given besides the path, ", flow=…".
         """
         if exists not in EXISTS:
             raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
@@ -71,14 +72,14 @@ class Recording:
         check_place(parts.final)
         if parts.final.exists() and exists != "replace":
             raise FileExistsError(
-                f'{parts.final} exists. Continue it with mf.resume({str(path)!r}, t_end=...) or exists="resume", replace it '
-                'with exists="replace", or choose another name.'
+                f'{parts.final} exists. Continue it with mf.resume({str(path)!r}, t_end=…{needed}) or exists="resume", replace '
+                'it with exists="replace", or choose another name.'
             )
         with hold(parts) as held:
             if parts.begun() and exists != "replace" and not parts.published():
                 raise FileExistsError(
-                    f'{parts.folder} holds an unfinished run. Continue it with mf.resume({str(path)!r}) or exists="resume", '
-                    'or give it up with exists="replace".'
+                    f"{parts.folder} holds an unfinished run. Continue it with mf.resume({str(path)!r}{needed}) or "
+                    'exists="resume", or give it up with exists="replace".'
                 )
             parts.empty()  # what a run that never began, or is given up, has left
             write_start(parts, config, provenance, start, mass_varies, arrays)

@@ -313,9 +313,13 @@ class Run:
             raise Interrupted(f"{where}. Nothing was recorded; the exception's .state goes on with mf.simulate.", march.state())
         if checkpoint:
             recording.checkpoint(self._memory())
+        raise Interrupted(f"{where}. Continue with mf.resume({str(recording.path)!r}{self.needed})", march.state())
+
+    @property
+    def needed(self) -> str:
+        """What mf.resume has to be given of this run besides its path: what no file can hold."""
         functions = ", ".join(f"{item.name!r}: …" for item in self.series if item.function is not None)
-        needed = ", flow=…" * bool(self.user_written) + f", functions={{{functions}}}" * bool(functions)
-        raise Interrupted(f"{where}. Continue with mf.resume({str(recording.path)!r}{needed})", march.state())
+        return ", flow=…" * bool(self.user_written) + f", functions={{{functions}}}" * bool(functions)
 
     @contextmanager
     def _bar(self) -> Iterator[tqdm]:

@@ -59,8 +59,9 @@ def simulate(
         return _resume_same(run, config, recorder)
     arrays = _arrays(flow, recorder)
     recording = Recording.create(
-        recorder.path, recorder.exists, config=config, provenance=provenance(), arrays=arrays, start=run.march.state()
-    )
+        recorder.path, recorder.exists, config=config, provenance=provenance(), arrays=arrays, start=run.march.state(),
+        needed=run.needed,
+    )  # fmt: skip
     recording.guard = recorder.guard
     with recording:
         return run.go(recording, None)

@@ -45,7 +45,8 @@ class State:
         if self.outputs and p < self.outputs + 2:
             least = self.outputs + 2
             raise ValueError(
-                f"theta (m, p) needs p = K + d + 1 >= {least} columns [a | w | b] for K = {self.outputs}; got p = {p}."
+                f"theta (m, p) needs p = K + d + 1 >= {least} columns [a | w | b] for K = {self.outputs}; got p = {p}. "
+                "Particles of a pairwise energy, whole rows, take outputs=0."
             )
         theta = np.array(theta, dtype=theta.dtype if theta.dtype in (np.float32, np.float64) else np.float64, order="C")
         bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .backends import DTYPES, elementwise
+from .backends import dtype_name, elementwise
 from .functionals.risk import check_inputs
 from .network import Network
 from .state import State
@@ -30,7 +30,7 @@ def kernel_parts(network: Network, state: State, x1: Any, x2: Any = None, dtype:
     x1, x2 = _inputs(state, x1, x2)
     K = state.outputs
     parts = {name: np.empty((len(x1), len(x2), K, K)) for name in network.trainable}
-    for rows, columns, tile in _tiles(network, state, x1, x2, _known(dtype)):
+    for rows, columns, tile in _tiles(network, state, x1, x2, np.dtype(dtype_name(dtype))):
         for name, part in parts.items():
             _place(part, rows, columns, tile[name], x1 is x2)
     return {name: part[:, :, 0, 0] if K == 1 else part for name, part in parts.items()}
@@ -43,7 +43,7 @@ def kernel(network: Network, state: State, x1: Any, x2: Any = None, dtype: str =
     x1, x2 = _inputs(state, x1, x2)
     K = state.outputs
     H = np.empty((len(x1), len(x2), K, K))
-    for rows, columns, tile in _tiles(network, state, x1, x2, _known(dtype)):
+    for rows, columns, tile in _tiles(network, state, x1, x2, np.dtype(dtype_name(dtype))):
         _place(H, rows, columns, reduce(np.add, tile.values()), x1 is x2)
     return H[:, :, 0, 0] if K == 1 else H
 
@@ -59,12 +59,6 @@ def _inputs(state: State, x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("this State has outputs = 0 (whole rows of a pairwise energy): it is no network and has no kernel.")
     x1 = check_inputs(x1, state.dim)
     return x1, x1 if x2 is None else check_inputs(x2, state.dim)
-
-
-def _known(dtype: Any) -> np.dtype:
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
-    return np.dtype(dtype)
 
 
 def _place(H: np.ndarray, rows: slice, columns: slice, tile: np.ndarray, mirrored: bool) -> None:

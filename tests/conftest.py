@@ -1,6 +1,11 @@
 """Shared fixtures. Bits must not depend on the number of threads, so every machine has two of them for the tests."""
 
 import os
+import signal
+
+# A suite that a shell starts with & inherits an ignored SIGINT, and so would the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # read when numba is first imported
 

@@ -51,6 +51,7 @@ def test_every_row_is_what_it_says(runs):
         assert row["W2(start, end)"].lower_method == "exact"
         assert row["W2(start, end)"].upper == pytest.approx(mf.w2(start, end), rel=1e-9)
         assert row["path length"] == run.series("path").values[-1]
+        assert row["energy F"] == run.series("energy").values[-1]
         assert row["energy_defect"] == run.series("energy_defect").values[-1]
         H = [tangent.kernel(flow.network, state, DATA.x) for state in (start, end)]
         assert row["kernel drift"] == pytest.approx(np.linalg.norm(H[1] - H[0]) / np.linalg.norm(H[0]), rel=1e-12)

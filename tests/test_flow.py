@@ -61,6 +61,7 @@ def test_float32_is_the_same_flow_to_its_rounding(rng):
     [
         ({"backend": "gpu"}, "backend must be one of cpu, cuda, auto"),
         ({"dtype": "float16"}, "dtype must be one of float64, float32"),
+        ({"dtype": None}, "dtype must be one of float64, float32; got None"),
         ({"temperature": 0.1}, "temperature must be 0"),
         ({"reaction": 1.0}, "reaction must be 0"),
     ],
@@ -69,6 +70,12 @@ def test_a_flow_that_is_not_there_says_so(rng, settings, words):
     _, x, y = problem(rng, "squared", 1)
     with pytest.raises(ValueError, match=words):
         mf.GradientFlow(mf.EmpiricalRisk(mf.Network(), x, y), **settings)
+
+
+def test_a_dtype_may_be_numpys(rng):
+    _, x, y = problem(rng, "squared", 1)
+    risk = mf.EmpiricalRisk(mf.Network(), x, y)
+    assert [mf.GradientFlow(risk, dtype=dtype).dtype for dtype in (np.float32, np.dtype("float64"))] == ["float32", "float64"]
 
 
 def test_what_does_not_fit_is_named_with_what_would(rng):

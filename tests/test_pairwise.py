@@ -333,6 +333,18 @@ def test_wrong_formulas_are_found_at_the_first_particles(potential, interaction,
     assert not h5_path.parent.joinpath("run.h5.parts").exists()
 
 
+def test_a_file_that_is_in_the_way_says_what_it_needs_to_go_on(h5_path):
+    flow = mf.GradientFlow(mf.PairwiseEnergy(WELL, SPRING))
+
+    def run():
+        recorder = mf.Recorder(h5_path, mf.every(1))
+        mf.simulate(flow, particles(), mf.RK4, dt=0.1, t_end=1.0, observers=[recorder], progress=False)
+
+    run()
+    with pytest.raises(FileExistsError, match=r"mf\.resume\(.*run\.h5', t_end=…, flow=…\)"):
+        run()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

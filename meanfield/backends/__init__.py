@@ -24,16 +24,22 @@ NAMES = ("cpu", "cuda", "auto")
 DTYPES = ("float64", "float32")
 
 
-def check(backend: str, dtype: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
-    """The backend that "cpu", "cuda" or "auto" means here; raises, before any work, for one or a dtype that is not there.
+def dtype_name(dtype: Any) -> str:
+    """ "float64" or "float32", from such a name or what else NumPy takes for one; ValueError for others."""
+    name = getattr(dtype, "__name__", getattr(dtype, "name", dtype))  # of np.float32, of a np.dtype, a string
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
+    return str(name)
+
+
+def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
+    """The backend that "cpu", "cuda" or "auto" means here; raises, before any work, for one that is not there.
 
     "auto" is "cuda" where a GPU can be used and "cpu" elsewhere. It is decided once, when a flow is made: what the flow, its
     run and its file name is the backend that computes. devices: those that have the kernels needed.
     """
     if backend not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {backend!r}.")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     if backend == "auto":
         return "cpu" if "cuda" not in devices or why_no_cuda() else "cuda"
     if backend == "cuda" and (missing := why_no_cuda()):
@@ -61,7 +67,7 @@ def why_no_cuda() -> str | None:
 
 def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: str) -> Any:
     """The backend of that name for one network, input dimension and dtype; network None: for whole rows of θ (outputs = 0)."""
-    if check(backend, dtype) == "cuda":
+    if check(backend) == "cuda":
         from .cuda import CUDA
 
         return CUDA(network, dim, outputs, dtype)

@@ -143,7 +143,7 @@ def _flow(run: Trajectory) -> tuple[GradientFlow | None, str]:
     if not settings:
         return None, "the run's configuration names no flow"
     try:
-        backends.check(settings["backend"], settings["dtype"])
+        backends.check(settings["backend"])
     except ValueError:  # the run was made on a device that this machine lacks
         settings = {**settings, "backend": "cpu"}
     try:

@@ -152,7 +152,7 @@ def without_gpu(plan: Plan) -> str:
     if all(run.config.backend != "cuda" for run in plan.runs.values()):
         return ""
     try:
-        backends.check("cuda", "float64")
+        backends.check("cuda")
     except ValueError as error:
         return f"{str(error).partition(' Or use ')[0]} The workers of this sweep must run where there is one; or change backend."
     return ""
