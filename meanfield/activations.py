@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, erf, exp, log1p, sin, tanh
+from math import cos, erf, log1p, sin, tanh
 
 from . import gaussian_pairs
 from .gaussian_pairs import GaussianPair
 from .nearest import hint
-from .special import gaussian, mills
+from .special import decay, gaussian, mills
 
 TWO_OVER_SQRT_PI = 1.1283791670955126
 INV_SQRT_2PI = 0.3989422804014327
@@ -76,31 +76,32 @@ def erf_value(z):
 
 
 def erf_slope(z):
-    return TWO_OVER_SQRT_PI * exp(-z * z)
+    return TWO_OVER_SQRT_PI * decay(z * z)
 
 
 def sigmoid(z):
-    e = exp(-abs(z))  # never overflows; keeps relative accuracy in the left tail
+    e = decay(abs(z))  # never overflows; keeps relative accuracy in the left tail
     return (e if z < 0.0 else 1.0) / (1.0 + e)
 
 
 def sigmoid_slope(z):
-    e = exp(-abs(z))
+    e = decay(abs(z))
     return e / ((1.0 + e) * (1.0 + e))
 
 
 def sigmoid_both(z):
-    e = exp(-abs(z))
-    r = 1.0 / (1.0 + e)
-    return (e if z < 0.0 else 1.0) * r, e * r * r
+    e = decay(abs(z))
+    above = 1.0 / (1.0 + e)  # σ(|z|)
+    below = e * above
+    return (below if z < 0.0 else above), below - below * below
 
 
 def softplus(z):
-    return (0.0 if z < 0.0 else z) + log1p(exp(-abs(z)))
+    return (0.0 if z < 0.0 else z) + log1p(decay(abs(z)))
 
 
 def softplus_both(z):
-    e = exp(-abs(z))
+    e = decay(abs(z))
     return (0.0 if z < 0.0 else z) + log1p(e), (e if z < 0.0 else 1.0) / (1.0 + e)
 
 

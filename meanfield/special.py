@@ -5,6 +5,11 @@ from __future__ import annotations
 from math import atan2, erfc, exp, sqrt
 
 
+def decay(t):
+    """e^(-t) for t >= 0."""
+    return exp(-t)
+
+
 def gaussian(z):
     """e^(-z²/2)."""
     return exp(-0.5 * z * z)

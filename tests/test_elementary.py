@@ -14,7 +14,7 @@ from scipy import special
 from meanfield import activations
 from meanfield.backends import elementary, formulas
 
-NAMES = ["exp", "expm1", "log1p", "tanh", "erf", "gaussian", "mills", "sin", "cos"]
+NAMES = ["exp", "decay", "expm1", "log1p", "tanh", "erf", "gaussian", "mills", "sin", "cos"]
 DTYPES = ["float32", "float64"]
 EVERY = [(name, dtype) for name in NAMES for dtype in DTYPES]
 ULPS = {"float32": 4, "float64": 2}  # what the module promises …
@@ -66,6 +66,7 @@ def seams(name, dtype):
     half_steps = (2 * k + 1) * np.log(2) / 2
     own = {
         "exp": [*half_steps, -np.log(float(info.tiny)), np.log(float(info.max)), 87.3, 103.97, 708.3, 745.1],
+        "decay": [*half_steps, -np.log(float(info.tiny)), 87.3, 103.97, 708.3, 745.1],
         "expm1": [*half_steps, 17.3, 20, 37.4, 40, np.log(float(info.max))],
         "log1p": [*(np.sqrt(2) * 2.0**k - 1), *(1 - np.sqrt(0.5) * 2.0**-k), 1, info.max],
         "tanh": [*(half_steps / 2), 9.01, 10, 19.06, 20],
@@ -87,6 +88,8 @@ def points(name, dtype, count):
     x = [magnitudes * signs.astype(dtype), rng.uniform(-4, 4, part), 10 ** rng.uniform(-6, 1, part) * signs, seams(name, dtype)]
     if name in ("exp", "expm1"):
         x.append(rng.uniform(*{"float32": (-104, 89), "float64": (-746, 710)}[dtype], part))
+    elif name == "decay":
+        x.append(rng.uniform(0, {"float32": 104, "float64": 746}[dtype], part))
     elif name == "log1p":
         x.append(10 ** rng.uniform(np.log10(float(info.eps)), 0, part) - 1)
     elif name in ("gaussian", "mills"):
@@ -101,6 +104,8 @@ def points(name, dtype, count):
     x = x[np.isfinite(x)]
     if name in ("sin", "cos"):
         x = x[abs(x) <= SINE_RANGE[dtype]]
+    if name == "decay":
+        x = abs(x)
     if name == "mills":
         x = abs(x)[abs(x) <= {"float32": 10, "float64": 13}[dtype]]
     if name in ("exp", "expm1"):
@@ -110,12 +115,18 @@ def points(name, dtype, count):
 
 def saturated(name, x):
     """Arguments whose exact value differs from the limit by less than 1e-30: mpmath need not spell it out."""
-    return {"tanh": abs(x) > 40, "erf": abs(x) > 10, "exp": x < -800, "expm1": x < -80, "gaussian": abs(x) > 45}.get(
-        name, np.zeros(x.shape, bool)
-    )
+    return {
+        "tanh": abs(x) > 40,
+        "erf": abs(x) > 10,
+        "exp": x < -800,
+        "decay": x > 800,
+        "expm1": x < -80,
+        "gaussian": abs(x) > 45,
+    }.get(name, np.zeros(x.shape, bool))
 
 
 EXACT = {
+    "decay": lambda t: mpmath.exp(-t),
     "gaussian": lambda z: mpmath.exp(-z * z / 2),
     "mills": lambda t: mpmath.exp(t * t / 2) * mpmath.erfc(t / mpmath.sqrt(2)) / 2,
 }
@@ -123,9 +134,9 @@ EXACT = {
 
 def exact(name, x):
     """(n,) -> two float64 arrays whose sum is the value to 100 bits."""
-    limit = {"tanh": np.sign(x), "erf": np.sign(x), "exp": 0 * x, "expm1": 0 * x - 1, "gaussian": 0 * x}.get(name, x).astype(
-        np.float64
-    )
+    limit = {"tanh": np.sign(x), "erf": np.sign(x), "exp": 0 * x, "decay": 0 * x, "expm1": 0 * x - 1, "gaussian": 0 * x}.get(
+        name, x
+    ).astype(np.float64)
     high, low = limit, np.zeros(x.shape)
     function = EXACT.get(name) or getattr(mpmath, name)
     with mpmath.workprec(130):
@@ -245,6 +256,13 @@ def test_exp_overflows_and_underflows_where_it_should(kernel, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_decay_goes_from_one_to_zero_and_lets_nan_through(kernel, dtype):
+    info = np.finfo(dtype)
+    t = np.array([0.0, -0.0, info.smallest_subnormal, 800, info.max, np.inf, np.nan], dtype)
+    np.testing.assert_array_equal(kernel("decay", dtype)(t), np.array([1, 1, 1, 0, 0, 0, np.nan], dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_log1p_has_its_pole_at_minus_one_and_no_value_below(kernel, dtype):
     y = kernel("log1p", dtype)(np.array([-1, np.nextafter(-1, -2, dtype=dtype), -5, np.finfo(dtype).min], dtype))
     np.testing.assert_array_equal(y, np.array([-np.inf, np.nan, np.nan, np.nan], dtype))
@@ -290,7 +308,7 @@ def test_a_float64_that_slips_into_float32_code_is_an_error():
 
 
 def test_an_unknown_function_raises_with_the_known_ones():
-    with pytest.raises(ValueError, match="Did you mean 'tanh'.*exp, expm1"):
+    with pytest.raises(ValueError, match="Did you mean 'tanh'.*exp, decay, expm1"):
         elementary.get("tahn", "float32")
     with pytest.raises(ValueError, match="float32 and float64"):
         elementary.get("tanh", "float16")
@@ -310,6 +328,6 @@ def test_the_error_stays_within_the_promise_on_a_million_points(kernel, name, dt
     if name in ("gaussian", "mills") or (name, dtype) == ("erf", "float64"):
         pytest.skip("no such function in long double; the mpmath test covers it")
     x = points(name, dtype, 1_000_000)
-    reference = (special.erf if name == "erf" else getattr(np, name))(x.astype(wide))
+    reference = {"erf": special.erf, "decay": lambda t: np.exp(-t)}.get(name, getattr(np, name, None))(x.astype(wide))
     error = units(kernel(name, dtype)(x), reference, 0)
     assert np.max(error) <= ULPS[dtype] + 2.0**-8  # the reference is off by up to an ulp of its own, 2⁻¹¹ or less of ours

@@ -19,7 +19,7 @@ SOURCE = (
 import numpy as np
 from numba import njit, prange
 
-from meanfield.backends.intrinsics import stack_array
+from meanfield.backends.intrinsics import stack_array, widest_vectors
 from meanfield.backends.products import multiplier
 
 multiply = multiplier(np.dtype(T).name)
@@ -43,6 +43,7 @@ def inputs(rows, weights, x, z):
 
 @shard_kernel
 def mean_feature_shard(start, stop, theta, weight, x, partial, keep):
+    widest_vectors()
     tiles, K, size = partial.shape
     d = theta.shape[1] - K - 1
     weights, scratch = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T)
@@ -82,6 +83,7 @@ def mean_feature(theta, weight, x, partial, keep):
 
 @shard_kernel
 def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, trainable, out, keep):
+    widest_vectors()
     tiles, K, size = slopes.shape
     p = theta.shape[1]
     d, d_padded = p - K - 1, backward.shape[1] // size
@@ -140,6 +142,7 @@ def pull_back(theta, forward, backward, slopes, decay, trainable, out, keep, sha
 
 @shard_kernel
 def push_forward_shard(start, stop, theta, weight, x, move, partial):
+    widest_vectors()
     tiles, K, size = partial.shape
     d = theta.shape[1] - K - 1
     weights, scratch, change = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T), np.empty((BLOCK, size), T)

@@ -38,7 +38,7 @@ FASTMATH = {"contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
 formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 ELEMENTARY: dict[Callable, str] = {getattr(math, name): name for name in ("exp", "expm1", "log1p", "tanh", "erf", "sin", "cos")}
-ELEMENTARY |= {getattr(special, name): name for name in ("gaussian", "mills", "angle", "angle_absolute")}
+ELEMENTARY |= {getattr(special, name): name for name in ("decay", "gaussian", "mills", "angle", "angle_absolute")}
 
 
 def bind(function: Callable, dtype: str, compile: Any = formula, elementary: Callable[[str, str], Any] = elementary.get) -> Any:

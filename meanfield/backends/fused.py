@@ -32,7 +32,7 @@ import numpy as np
 from numba import njit, prange
 
 from meanfield.backends import half_spaces
-from meanfield.backends.intrinsics import fma, stack_array
+from meanfield.backends.intrinsics import fma, stack_array, widest_vectors
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
@@ -61,6 +61,7 @@ def _mean_feature(dim: int, P: int) -> str:
     return f"""
 @shard_kernel
 def mean_feature_shard(start, stop, theta, weight, x, partial):
+    widest_vectors()
     local = np.empty(x.shape[2], T)
     for tile in range(x.shape[0]):
         {tiles}
@@ -104,6 +105,7 @@ particles = stack_array(COUNT)
 
 @shard_kernel
 def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
+    widest_vectors()
 {lines(4, *(f"{name} = particles(T(0))" for name in ["b", *weights, *gradients]))}\
 {lines(4, *(f"{name}_ = np.empty(COUNT)" for name in gradients))}\
     for first in range(start, stop, COUNT):
@@ -152,6 +154,7 @@ def _any_outputs(dim: int) -> str:
 
 @shard_kernel
 def mean_feature_k_shard(start, stop, theta, weight, x, partial):
+    widest_vectors()
     K, size = partial.shape[1], x.shape[2]
     local, values = np.empty((K, size), T), np.empty(size, T)
     for tile in range(x.shape[0]):
@@ -183,6 +186,7 @@ def mean_feature_k(theta, weight, x, partial):
 
 @shard_kernel
 def pull_back_k_shard(start, stop, theta, x, slopes, decay, trainable, out):
+    widest_vectors()
     K, size, p = slopes.shape[1], x.shape[2], theta.shape[1]
     values, rates, common, total = np.empty(size, T), np.empty(size, T), np.empty(size, T), np.empty(p, np.float64)
     for k in range(start, stop):
@@ -218,6 +222,7 @@ def pull_back_k(theta, x, slopes, decay, trainable, out, shards):
 
 @shard_kernel
 def push_forward_shard(start, stop, theta, weight, x, move, partial):
+    widest_vectors()
     K, size = partial.shape[1], x.shape[2]
     local, values, changes = np.empty((K, size), T), np.empty(size, T), np.empty(size, T)
     for tile in range(x.shape[0]):

@@ -53,6 +53,7 @@ def _sums(name: str, formula: str, results: str) -> str:
     return f"""
 @shard_kernel
 def {name}_chunk(b, x, rounds, out):
+    widest_vectors()
     z = stack(T(0))
     {"; ".join(f"s_{name} = stack(T(0))" for name in names)}
     for l in range(COUNT):
@@ -79,7 +80,7 @@ def {name}(b, x, rounds, out):
 _SUMS = f'''"""Written by tests/bench/limits.py; bound here: T, FASTMATH, value, value_and_slope."""
 from numba import njit, prange
 
-from meanfield.backends.intrinsics import stack_array
+from meanfield.backends.intrinsics import stack_array, widest_vectors
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
