@@ -83,7 +83,7 @@ _HEAD = (
 import numpy as np
 from numba import njit, prange
 
-from meanfield.backends.intrinsics import fma, stack_array
+from meanfield.backends.intrinsics import fma, stack_array, widest_vectors
 
 shard_kernel = njit(error_model="numpy", fastmath=False, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
@@ -111,6 +111,7 @@ lanes = stack_array(COUNT)
 
 @shard_kernel
 def pair_sums_block(w, x_w, directions, amplitudes, parameters, sums):
+    widest_vectors()
 {lines(4, *(f"{name} = lanes(T(0))" for name in ["x", *weights, *totals]))}\
 {lines(4, *(f"{name}_ = lanes(0.0)" for name in totals))}\
     for l in range(COUNT):
@@ -161,6 +162,7 @@ BLOCK, S = 96, {sums}
 
 @shard_kernel
 def pair_sums_block(w, x_w, a_w, q_w, forward, backward, amplitudes, parameters, sums):
+    widest_vectors()
     count, d = w.shape
     tiles, K, size = amplitudes.shape
     d_padded = backward.shape[1] // size
