@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import reduce
 from typing import Any
 
+import numba
 import numpy as np
 
 from .backends import dtype_name, elementwise
 from .functionals.risk import check_inputs
 from .network import Network
 from .state import State
+from .threads import one_thread
 
 BLOCK_ENTRIES = 2**20  # neurons times samples in work at once: 8 MB for each array of them
 TERMS = 1024  # and the most neurons of a sum in float32; across them sums are float64
+SMALL = 2**26  # neurons times entries of H up to which one thread is done before a second one has begun
 TILE = 2048  # samples times outputs on a side of H in work at once
 
 
@@ -44,7 +48,7 @@ def kernel(network: Network, state: State, x1: Any, x2: Any = None, dtype: str =
     K = state.outputs
     H = np.empty((len(x1), len(x2), K, K))
     for rows, columns, tile in _tiles(network, state, x1, x2, np.dtype(dtype_name(dtype))):
-        _place(H, rows, columns, reduce(np.add, tile.values()), x1 is x2)
+        _place(H, rows, columns, reduce(np.ndarray.__iadd__, tile.values()), x1 is x2)
     return H[:, :, 0, 0] if K == 1 else H
 
 
@@ -78,39 +82,67 @@ def _tiles(
             rows, columns = slice(i, i + side), slice(j, j + side)
             left = x1[rows]
             right = left if x1 is x2 and i == j else x2[columns]
-            values, slopes = _products(network, state, left, right, dtype)
-            parts = {
-                "a": values[:, :, None, None] * np.eye(K),
-                "w": (left @ right.T)[:, :, None, None] * slopes,
-                "b": slopes,
-            }
+            with one_thread():
+                values, slopes = _products(network, state, left, right, dtype)
+                inner = left @ right.T
+            parts = {"a": values[:, :, None, None] * np.eye(K), "w": inner[:, :, None, None] * slopes, "b": slopes}
             yield rows, columns, {name: parts[name] for name in network.trainable}
 
 
 def _products(network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Σ_k p_k σσ' (n1, n2) and Σ_k p_k a_kc a_ke σ'σ'' (n1, n2, K, K), zero where not needed.
 
-    The factors √p_k and a_kc go into the features; a feature times its own transpose is one symmetric product.
+    The factors √p_k and a_kc go into the features; a feature times its own transpose is one symmetric product. Each thread
+    multiplies blocks of its own, with a BLAS on one: that splits a small symmetric product badly, and what comes before and
+    after it would wait. Blocks are added one after the other: bits do not depend on threads.
     """
     n1, n2, K = len(x1), len(x2), state.outputs
     values, slopes = np.zeros((n1, n2)), np.zeros((K, K, n1, n2))
     size = min(max(1, BLOCK_ENTRIES // max(n1, n2)), TERMS, state.m)
-    first = _Features(network, state, x1, size, dtype)
-    second = first if x2 is x1 else _Features(network, state, x2, size, dtype)
-    for start in range(0, state.m, size):
-        value1, slopes1 = first.of(slice(start, start + size))
-        value2, slopes2 = (value1, slopes1) if second is first else second.of(slice(start, start + size))
-        if value1.size:
-            values += value1.T @ value2
-        for c, slope1 in enumerate(slopes1):
-            for e in range(c, K):
-                slopes[c, e] += slope1.T @ slopes2[e]
+    blocks = [slice(start, start + size) for start in range(0, state.m, size)]
+    threads = min(numba.get_num_threads(), len(blocks)) if state.m * n1 * n2 > SMALL else 1
+
+    def features() -> tuple[_Features, _Features]:
+        first = _Features(network, state, x1, size, dtype)
+        return first, first if x2 is x1 else _Features(network, state, x2, size, dtype)
+
+    free = [features() for _ in range(threads)]
+
+    def add(block: slice, before: Future | None) -> None:
+        first, second = free.pop()
+        value1, slopes1 = first.of(block)
+        value2, slopes2 = (value1, slopes1) if second is first else second.of(block)
+        products = [(values, value1.T @ value2)] if value1.size else []
+        products += [(slopes[c, e], slope1.T @ slopes2[e]) for c, slope1 in enumerate(slopes1) for e in range(c, K)]
+        free.append((first, second))
+        if before:
+            before.result()
+        for total, product in products:
+            total += product
+
+    if threads == 1:
+        for block in blocks:
+            add(block, None)
+    else:
+        _in_turn(add, blocks, threads)
     for c in range(K):
         for e in range(c):
             if x2 is x1:  # symmetric but for rounding
                 slopes[e, c] = 0.5 * (slopes[e, c] + slopes[e, c].T)
             slopes[c, e] = slopes[e, c]
     return values, slopes.transpose(2, 3, 0, 1)
+
+
+def _in_turn(work: Callable[[slice, Future | None], None], blocks: list[slice], threads: int) -> None:
+    """work(block, the one before) of all blocks on so many threads, begun in their order."""
+    pool, begun = ThreadPoolExecutor(threads), list[Future]()
+    try:
+        for block in blocks:
+            begun.append(pool.submit(work, block, begun[-1] if begun else None))
+        for future in begun:
+            future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class _Features:
@@ -120,7 +152,7 @@ class _Features:
     """
 
     def __init__(self, network: Network, state: State, x: np.ndarray, size: int, dtype: np.dtype) -> None:
-        self.sigma, self.state, self.x = network.sigma, state, x.T.astype(dtype)
+        self.kernel, self.state, self.x = elementwise.features(network.sigma, dtype.name), state, x.T.astype(dtype)
         n, K, trained = len(x), state.outputs, set(network.trainable)
         self.z = np.empty((size, n), dtype)
         self.values = np.empty((size if "a" in trained else 0, n), dtype)
@@ -132,7 +164,7 @@ class _Features:
         z, values, slopes = self.z[:count], self.values[:count], self.slopes[:, :count]
         np.matmul(theta[:, K:-1].astype(dtype), self.x, out=z)
         b, rates = theta[:, -1].astype(dtype), (root[:, None] * theta[:, :K]).astype(dtype)
-        elementwise.features(self.sigma, z, b, root.astype(dtype), rates, values, slopes)
+        self.kernel(z, b, root.astype(dtype), rates, values, slopes)
         return values, slopes
 
 

@@ -1,6 +1,7 @@
 """The tangent kernel in closed form against loops over neurons, and against the products that never form it."""
 
 import naive
+import numba
 import numpy as np
 import pytest
 
@@ -47,6 +48,23 @@ def test_blocks_of_neurons_change_nothing_beyond_rounding(rng, monkeypatch):
     whole = tangent.kernel(network, state, x)
     monkeypatch.setattr(tangent, "BLOCK_ENTRIES", 4 * 7)
     np.testing.assert_allclose(tangent.kernel(network, state, x), whole, rtol=1e-13)
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_the_kernel_has_the_same_bits_with_one_thread_and_two(rng, monkeypatch, outputs):
+    """Blocks of neurons are multiplied by any thread, and added one after the other."""
+    network, state, x1, x2 = mf.Network("tanh"), state_of(rng, 200, 3, outputs), rng.normal(size=(9, 3)), rng.normal(size=(7, 3))
+    monkeypatch.setattr(tangent, "BLOCK_ENTRIES", 9 * 8)
+    monkeypatch.setattr(tangent, "SMALL", 0)
+    before, found = numba.get_num_threads(), []
+    for threads in (1, 2):
+        numba.set_num_threads(threads)
+        try:
+            found.append([tangent.kernel(network, state, x1, other).tobytes() for other in (None, x2)])
+        finally:
+            numba.set_num_threads(before)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("outputs", [1, 2])

@@ -28,6 +28,7 @@ from .cpu_memory import Pool
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
+TILE_BYTES = 24 * 2**10  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
 SMALL = 10**6  # operations that one thread does in about ten microseconds
 
 compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=formulas.FASTMATH)
@@ -167,10 +168,11 @@ class CPU:
         return (mass * mass.size).astype(self.dtype)
 
     def samples(self, x: np.ndarray) -> Samples:
-        """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each."""
+        """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each; fused, of at most TILE_BYTES."""
         n, d = x.shape
         lanes = products.LANES[self.dtype.name]
-        tiles = max(1, math.ceil(n / 1024))
+        largest = min(1024, TILE_BYTES // ((d + 1) * self.dtype.itemsize)) if self.fused else 1024
+        tiles = max(1, math.ceil(n / largest))
         size = math.ceil(math.ceil(n / tiles) / lanes) * lanes
         padded = np.zeros((tiles * size, d if self.fused else math.ceil(d / lanes) * lanes), self.dtype)
         padded[:n, :d] = x

@@ -21,7 +21,7 @@ def evaluate(z, values, slopes):
             slopes[k, i] = slope(z[k, i])
 
 
-@njit(error_model="numpy", cache=True)
+@njit(error_model="numpy", cache=True, nogil=True)
 def features(z, b, root, rates, values, slopes):
     for k in range(z.shape[0]):
         if values.size:
@@ -48,12 +48,10 @@ def values_and_slopes(sigma: Activation, z: np.ndarray) -> tuple[np.ndarray, np.
     return values, slopes
 
 
-def features(
-    sigma: Activation, z: np.ndarray, b: np.ndarray, root: np.ndarray, rates: np.ndarray, values: np.ndarray, slopes: np.ndarray
-) -> None:
-    """values (m, n) = root_k σ(z + b_k) and slopes (K, m, n) = rates_kc σ'(z + b_k) in place, either of size 0 where not wanted.
+def features(sigma: Activation, dtype: str) -> Any:
+    """The kernel (z, b, root, rates, values, slopes): values (m, n) = root_k σ(z + b_k), slopes (K, m, n) = rates_kc σ'(z + b_k),
+    either of size 0 where not wanted.
 
-    z (m, n) is overwritten; b, root (m,), rates (m, K); all of one dtype. On one thread: those of a BLAS spin for a while after
-    each product, and where there are as many as cores, a second crowd would wait for them.
+    z (m, n) is overwritten; b, root (m,), rates (m, K); all of that dtype. On the thread that calls it.
     """
-    _kernels(sigma, z.dtype.name).features(z, b, root, rates, values, slopes)
+    return _kernels(sigma, dtype).features
