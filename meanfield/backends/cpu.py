@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-# GNU OpenMP, when it is loaded, reads how long its threads spin at a barrier: by default for milliseconds, which on a machine
-# with other work makes a step five times slower (measured: 100 RK4 steps, 5.2 s against 1.0 s, and 1.0 against 0.9 when idle).
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# GNU OpenMP, when it is loaded, reads how many turns its threads spin at a barrier: by default 300 000, milliseconds, and beside
+# two busy processes a run takes ten times as long (300 RK4 steps of m = 10⁴: 15.8 s against 1.5 s). 10 000 outlast what lies
+# between the kernels of a step: 0.67 s on a quiet machine, where 1000 took 0.85 s (and 1.2 s beside two busy processes).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numba
 import numpy as np
@@ -25,11 +26,13 @@ from ..losses import Loss
 from ..network import Network
 from . import blocked, formulas, fused, kinked, loss_kernels, products
 from .cpu_memory import Pool
+from .intrinsics import widest_vectors
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
 TILE_BYTES = 24 * 2**10  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
 SMALL = 10**6  # operations that one thread does in about ten microseconds
+ELEMENT = 10  # operations that reading and writing an element takes the time of
 
 compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=formulas.FASTMATH)
 
@@ -45,6 +48,7 @@ def _squares(array, weight, columns, partial):
     m, p = array.shape
     shards, height = partial.shape[0], 8 + 256 // p
     for shard in numba.prange(shards):
+        widest_vectors()
         start, stop = shard * m // shards, (shard + 1) * m // shards
         total = np.zeros(height * p)  # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
         for first in range(start, stop, height):
@@ -240,7 +244,7 @@ class CPU:
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
                 target = self.pool.take(theta.shape, theta.dtype) if out is theta else out
-                _run(_add_scaled, theta.size, out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel())
+                _run(_add_scaled, ELEMENT * theta.size, out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel())
                 out = target
         return out
 
@@ -248,7 +252,7 @@ class CPU:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
         m = array.shape[0]
         partial = self.pool.take((self.shards(m),), float)
-        _run(_squares, array.size, array, weight, self.trainable if trainable_only else self._everything, partial)
+        _run(_squares, ELEMENT * array.size, array, weight, self.trainable if trainable_only else self._everything, partial)
         return float(tree_sum(partial)) / m
 
     @cached_property

@@ -12,10 +12,13 @@ from . import formulas
 SOURCE = '''"""Written by meanfield/backends/elementwise.py; bound here: T, FASTMATH, value, slope."""
 from numba import njit, prange
 
+from meanfield.backends.intrinsics import widest_vectors
+
 
 @njit(error_model="numpy", parallel=True, cache=True)
 def evaluate(z, values, slopes):
     for k in prange(z.shape[0]):
+        widest_vectors()
         for i in range(z.shape[1]):
             values[k, i] = value(z[k, i])
             slopes[k, i] = slope(z[k, i])
@@ -23,6 +26,7 @@ def evaluate(z, values, slopes):
 
 @njit(error_model="numpy", cache=True, nogil=True)
 def features(z, b, root, rates, values, slopes):
+    widest_vectors()
     for k in range(z.shape[0]):
         if values.size:
             for i in range(z.shape[1]):

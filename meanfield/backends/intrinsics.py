@@ -207,8 +207,8 @@ exponent = _on_bits(_exponent_bits)  # u >= 0 -> k + bias + 2^mantissa, with 2‚Å
 def widest_vectors(_):
     """Lets LLVM use 64-byte vectors in the function that calls this; by itself it stops at 32 on processors that have them.
 
-    Measured on an Intel Xeon of 2 units for 64 bytes: the steps of tanh, erf and gelu take 0.8, 0.65 and 0.63 of the time. Where a
-    processor has no such vectors it changes nothing.
+    Measured on an Intel Xeon with two units for 64 bytes: the steps of tanh, erf and gelu take 0.8, 0.65 and 0.63 of the time.
+    Where a processor has no such vectors it changes nothing.
     """
 
     def codegen(context, builder, signature, arguments):
