@@ -36,15 +36,12 @@ ARCSIN = {
 SOURCE = '''"""Written by ntk/kernels.py; bound here: T, FASTMATH, dual."""
 from numba import njit, prange
 
-from meanfield.backends.intrinsics import widest_vectors
-
 kernel = njit(error_model="numpy", fastmath=FASTMATH, parallel=True, cache=True)
 
 
 @kernel
 def one_layer(c, p1, g1, p2, g2, values, slopes):
     for i in prange(c.shape[0]):
-        widest_vectors()
         for j in range(c.shape[1]):
             value, slope = dual(c[i, j], p1[i], g1[i], p2[j], g2[j])
             values[i, j] = value
@@ -55,7 +52,6 @@ def one_layer(c, p1, g1, p2, g2, values, slopes):
 def all_layers(sigma, theta, triangle, scale, shift, p1, g1, p2, g2):
     n = sigma.shape[0]
     for k in prange(n):
-        widest_vectors()
         i = n - 1 - k // 2 if k % 2 else k // 2  # long and short rows in turn
         first = i if triangle else 0
         s, t = sigma[i, first:], theta[i, first:]
