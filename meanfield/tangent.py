@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import reduce
 from typing import Any
 
-import numba
 import numpy as np
 
 from .backends import dtype_name, elementwise
@@ -100,7 +99,7 @@ def _products(network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dt
     values, slopes = np.zeros((n1, n2)), np.zeros((K, K, n1, n2))
     size = min(max(1, BLOCK_ENTRIES // max(n1, n2)), TERMS, state.m)
     blocks = [slice(start, start + size) for start in range(0, state.m, size)]
-    threads = min(numba.get_num_threads(), len(blocks)) if state.m * n1 * n2 > SMALL else 1
+    threads = min(elementwise.threads(), len(blocks)) if state.m * n1 * n2 > SMALL else 1
 
     def features() -> tuple[_Features, _Features]:
         first = _Features(network, state, x1, size, dtype)

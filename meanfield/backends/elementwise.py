@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 
 from ..activations import Activation
@@ -42,6 +43,11 @@ def features(z, b, root, rates, values, slopes):
 
 def _kernels(sigma: Activation, dtype: str) -> Any:
     return formulas.load("elementwise", SOURCE, dtype, {"value": sigma.value, "slope": sigma.slope})
+
+
+def threads() -> int:
+    """How many threads kernels may use now."""
+    return int(numba.get_num_threads())
 
 
 def values_and_slopes(sigma: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
