@@ -8,6 +8,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # read when numba is first imported
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # several tests at once want the cores that waiting threads would hold
 
 import numpy as np
 import pytest

@@ -111,7 +111,7 @@ def naive_target(sigma, teacher, x):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", NAMES)
 def test_a_student_that_starts_at_the_teacher_stays(rng, activation, dtype):
     """ν = 0: what is left of each sum are the roundings of terms that cancel, here to ε Σ|A| K <= 30 ε; R = 0 likewise."""

@@ -208,7 +208,7 @@ def test_the_options_of_the_default_data_go_with_its_name_alone():
 
 
 def test_a_sweep_for_gpus_is_made_on_a_machine_without_one_and_says_so(monkeypatch):
-    def check(backend, dtype):
+    def check(backend):
         raise ValueError('backend="cuda" was asked for, but no usable NVIDIA GPU was found. Or use backend="cpu".')
 
     found = plan({"base": SMALL, "axes": {"backend": ["cpu", "cuda"]}})
