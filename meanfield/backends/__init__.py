@@ -25,7 +25,7 @@ DTYPES = ("float64", "float32")
 
 
 def dtype_name(dtype: Any) -> str:
-    """ "float64" or "float32", from such a name or what else NumPy takes for one; ValueError for others."""
+    """The name "float64" or "float32" of such a name, a NumPy type or a np.dtype; ValueError for others."""
     name = getattr(dtype, "__name__", getattr(dtype, "name", dtype))  # of np.float32, of a np.dtype, a string
     if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")

@@ -44,8 +44,8 @@ kernel = njit(error_model="numpy", parallel=True, cache=True)
 )
 
 
-def _z(dim: int, u: int | str = "") -> str:
-    return f"b{u} + " + " + ".join(f"w{j}{'_' if u != '' else ''}{u} * x{j}" for j in range(dim))
+def _z(dim: int) -> str:
+    return "b + " + " + ".join(f"w{j} * x{j}" for j in range(dim))
 
 
 def _mean_feature(dim: int) -> str:
@@ -70,7 +70,7 @@ sums_of_tile = stack_array(1024)  # no other pointer reaches them, and the stack
 @shard_kernel
 def mean_feature_shard(start, stop, theta, weight, x, partial):
     widest_vectors()
-    local, size = sums_of_tile(T(0)), x.shape[2] // LANES * LANES
+    local, size = sums_of_tile(T(0)), x.shape[2] // LANES * LANES  # all of them: whole vectors, and so said
     for tile in range(x.shape[0]):
         {tiles}
         total = partial[tile, 0]

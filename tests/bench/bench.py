@@ -96,7 +96,9 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         "--cases", nargs="+", default=[], metavar="PATTERN", help='names with wildcards, for example "relu-d2-*" (see --list)'
     )
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
-    parser.add_argument("--quick", action="store_true", help="small cases and three short rounds: some minutes, rough")
+    parser.add_argument(
+        "--quick", action="store_true", help="small cases and three short rounds: some minutes, rough, no goals judged"
+    )
     parser.add_argument("--rounds", type=int, help="turns of every contender in a case (7; 3 for --quick)")
     parser.add_argument("--seconds", type=float, help="length of one turn (0.2; 0.05 for --quick)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="results/bench.json (of --device cuda: bench-cuda.json)")

@@ -91,7 +91,8 @@ class Effort:
 def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[str, list[float]]:
     """Seconds of one piece of work of each contender, once a round, each round in another order.
 
-    work(count) does it count times; a turn lasts about effort.seconds. What has to compile has been called before.
+    work(count) does it count times; a turn lasts about effort.seconds, after half a turn that is not counted, in which the
+    threads of the contender before go to sleep (those of a BLAS take 0.1 s). What has to compile has been called before.
     """
     counts = {}
     for name, work in works.items():
@@ -102,7 +103,7 @@ def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[s
     order = list(works)
     for turn in range(effort.rounds):
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
-            works[name](max(1, counts[name] // 2))  # until the threads of the one before have gone to sleep: BLAS's take 0.1 s
+            works[name](max(1, counts[name] // 2))
             begin = time.perf_counter()
             works[name](counts[name])
             times[name].append((time.perf_counter() - begin) / counts[name])
