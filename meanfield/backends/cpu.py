@@ -31,8 +31,9 @@ from .intrinsics import widest_vectors
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
 TILE_BYTES = 24 * 2**10  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
-SMALL = 10**6  # operations that one thread does in about ten microseconds
+SMALL = 10**6  # operations in float32 that one thread does in about ten microseconds
 ELEMENT = 10  # operations that reading and writing an element takes the time of
+SIGMA = 20  # … and evaluating a σ that is not linear on either side of 0
 
 compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=formulas.FASTMATH)
 
@@ -256,6 +257,13 @@ class CPU:
         return float(tree_sum(partial)) / m
 
     @cached_property
+    def _operations(self) -> int:
+        """Of a neuron and a sample, in those of float32."""
+        assert self.network is not None
+        evaluation = 0 if kinked.slopes(self.network.sigma) else SIGMA
+        return (self.dim + self.outputs + 1 + evaluation) * self.dtype.itemsize // 4
+
+    @cached_property
     def _nothing(self) -> np.ndarray:
         return np.empty((0, 0, 0), self.dtype)
 
@@ -269,7 +277,8 @@ class CPU:
 
     def _work(self, theta: np.ndarray, samples: Samples) -> int:
         """Operations to share out; none for a single shard, which one thread works anyway."""
-        return theta.size * samples.n if self.shards(theta.shape[0]) > 1 else 0
+        m = theta.shape[0]
+        return m * samples.n * self._operations if self.shards(m) > 1 else 0
 
     def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
         return self.pool.take((self.shards(theta.shape[0]), samples.x.shape[0], self.outputs, samples.size), float)
