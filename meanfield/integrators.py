@@ -63,18 +63,18 @@ class RungeKutta:
 
     def step(self, field: Any, theta: Any, velocity: Any, dt: float) -> Step:
         """One step from θ with v(θ) = `velocity` in hand."""
-        combine = field.backend.combine
+        combine, advance = field.backend.combine, field.backend.advance
         last_is_new = len(self.b) > 1 and self.b == (*self.a[-1], 0.0)
         stages: list[Any] = [velocity]
-        speeds = [field.speed2(velocity)]
-        point, new = theta, combine(theta, [dt * self.b[0]], [velocity])
+        new, speed = advance(theta, dt * self.b[0], velocity, field.weight)
+        point, speeds = theta, [speed]
         for i, row in enumerate(self.a[1:], start=1):
             point = combine(theta, [dt * c for c in row], stages)
             if self.b_embedded is None:  # let go of what no later stage reads: θ-sized arrays are what a step costs in memory
                 stages = [k if any(later[j] for later in self.a[i + 1 :]) else None for j, k in enumerate(stages)]
             stages.append(field.velocity(point))
-            speeds.append(field.speed2(stages[-1]))
-            new = combine(new, [dt * self.b[i]], stages[-1:])
+            new, speed = advance(new, dt * self.b[i], stages[-1], field.weight)
+            speeds.append(speed)
         new = point if last_is_new else new
         if self.b_embedded is None:
             return Step(new, dt, self.b, speeds)

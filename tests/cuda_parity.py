@@ -185,6 +185,8 @@ def norms_are_those_of_the_cpu(m):
     pair = Pair("relu", d=1, K=1, m=m, n=3, trainable=("w",))
     for only in (False, True):
         pair.same(lambda b, theta, u, w, x: float(b.norm(theta, w, only)), 30, m)  # noqa: B023
+    pair.same(lambda b, theta, u, w, x: float(b.advance(theta, 0.5, u, w)[1]), 30, m)
+    pair.same(lambda b, theta, u, w, x: b.download(b.advance(theta, 0.5, u, w)[0]), 30, 10)
 
 
 @check()

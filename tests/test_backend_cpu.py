@@ -137,6 +137,19 @@ def test_norm_is_the_mean_square_over_the_measure(rng, m, dtype):
     assert p.cpu.norm(p.on_device, p.weight, trainable_only=True) == pytest.approx(expected, rel=rtol)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("m", [1, 65, 5000])
+@pytest.mark.parametrize("equal", [True, False])
+def test_an_advance_is_combine_and_norm_to_the_bit(rng, m, equal, dtype):
+    p = Problem(rng, m=m, dtype=dtype)
+    weight = np.ones_like(p.weight) if equal else p.weight
+    theta, stage = p.on_device, p.cpu.upload(rng.normal(size=p.theta.shape))
+    moved, norm = p.cpu.advance(theta, 0.3, stage, weight)
+    assert moved.tobytes() == p.cpu.combine(theta, [0.3], [stage]).tobytes() and norm == p.cpu.norm(stage, weight)
+    same, norm_alone = p.cpu.advance(theta, 0.0, stage, weight)
+    assert same is theta and norm_alone == norm  # nothing to add: θ itself
+
+
 def test_the_tree_adds_every_partial_sum_once():
     for count in (1, 2, 3, 5, 24, 63, 64):
         assert tree_sum(2.0 ** np.arange(count)[:, None] % 1024)[0] == sum(2.0**i % 1024 for i in range(count))

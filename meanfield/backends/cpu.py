@@ -45,26 +45,28 @@ def _add_scaled(base, coefficient, stage, out):
 
 
 @compiled
-def _squares(array, weight, columns, partial):
-    m, p = array.shape
-    shards, height = partial.shape[0], 8 + 256 // p
+def _advance(base, coefficient, stage, out, weight, columns, partial):
+    """out = base + coefficient · stage where there is an out, and Σ_k weight_k Σ_j columns_j stage_kj² of each shard."""
+    m, p, shards = weight.size, columns.size, partial.shape[0]
+    height, write = 8 + 256 // p, out.size > 0
     for shard in numba.prange(shards):
         widest_vectors()
         start, stop = shard * m // shards, (shard + 1) * m // shards
         total = np.zeros(height * p)  # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
         for first in range(start, stop, height):
-            rows = weight[first : min(stop, first + height)]
-            block = array[first : first + rows.size].reshape(rows.size * p)
-            unequal = 0
-            for k in range(rows.size):
-                unequal += rows[k] != rows[0]
-            if unequal:
-                for k in range(rows.size):
-                    for e in range(k * p, (k + 1) * p):
-                        total[e] += rows[k] * (np.float64(block[e]) * np.float64(block[e]))
-            else:
-                for e in range(block.size):
-                    total[e] += rows[0] * (np.float64(block[e]) * np.float64(block[e]))
+            rows = min(height, stop - first)
+            row, at, size = np.uint64(first), np.uint64(first * p), np.uint64(rows * p)  # without a sign no index wraps around
+            common, equal = weight[row], 0
+            for k in range(np.uint64(rows)):
+                equal += weight[row + k] == common
+            runs, length = (1, size) if equal == rows else (rows, np.uint64(p))  # of one weight: vectors want long ones
+            for r in range(np.uint64(runs)):
+                scale, begin = weight[row + r], r * length
+                for e in range(begin, begin + length):
+                    v = stage[at + e]
+                    total[e] += scale * (np.float64(v) * np.float64(v))
+                    if write:
+                        out[at + e] = base[at + e] + coefficient * v
         sums = np.zeros(p)
         for k in range(min(height, stop - start)):
             for j in range(p):
@@ -251,9 +253,19 @@ class CPU:
 
     def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
-        m = array.shape[0]
+        return self._advance(array, 0.0, array, array[:0], weight, self.trainable if trainable_only else self._everything)
+
+    def advance(self, theta: np.ndarray, coefficient: float, stage: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+        """(θ + coefficient · stage, ∫|stage|² dμ): `combine` and `norm` in one pass over the memory."""
+        out = self.pool.take(theta.shape, theta.dtype) if coefficient else theta[:0]
+        norm = self._advance(theta, coefficient, stage, out, weight, self._everything)
+        return (out if coefficient else theta), norm
+
+    def _advance(self, theta: Any, coefficient: float, stage: Any, out: Any, weight: Any, columns: Any) -> float:
+        m = stage.shape[0]
         partial = self.pool.take((self.shards(m),), float)
-        _run(_squares, ELEMENT * array.size, array, weight, self.trainable if trainable_only else self._everything, partial)
+        base, stage, out = theta.ravel(), stage.ravel(), out.ravel()
+        _run(_advance, ELEMENT * stage.size, base, stage.dtype.type(coefficient), stage, out, weight, columns, partial)
         return float(tree_sum(partial)) / m
 
     @cached_property

@@ -234,6 +234,10 @@ class CUDA:
             theta = out
         return theta
 
+    def advance(self, theta: Held, coefficient: float, stage: Held, weight: Held) -> tuple[Held, Number]:
+        """(θ + coefficient · stage, ∫|stage|² dμ)."""
+        return self.combine(theta, [coefficient], [stage]), self.norm(stage, weight)
+
     def norm(self, array: Held, weight: Held, trainable_only: bool = False) -> Number:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
         m = array.data.shape[1]
