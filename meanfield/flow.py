@@ -34,7 +34,8 @@ class GradientFlow:
     def __post_init__(self) -> None:
         if not all(callable(getattr(self.functional, name, None)) for name in ("check_state", "on", "to_dict")):
             raise TypeError(
-                f"functional must be an mf.EmpiricalRisk or an mf.PairwiseEnergy; got {type(self.functional).__name__}."
+                "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an mf.PairwiseEnergy; got "
+                f"{type(self.functional).__name__}."
             )
         for name in ("temperature", "reaction"):
             if getattr(self, name) != 0:

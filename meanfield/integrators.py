@@ -65,15 +65,16 @@ class RungeKutta:
         """One step from θ with v(θ) = `velocity` in hand."""
         combine, advance = field.backend.combine, field.backend.advance
         last_is_new = len(self.b) > 1 and self.b == (*self.a[-1], 0.0)
+        weights = [0.0 if last_is_new else dt * c for c in self.b]  # of the sum that is the new θ
         stages: list[Any] = [velocity]
-        new, speed = advance(theta, dt * self.b[0], velocity, field.weight)
+        new, speed = advance(theta, weights[0], velocity, field.weight)
         point, speeds = theta, [speed]
         for i, row in enumerate(self.a[1:], start=1):
             point = combine(theta, [dt * c for c in row], stages)
             if self.b_embedded is None:  # let go of what no later stage reads: θ-sized arrays are what a step costs in memory
                 stages = [k if any(later[j] for later in self.a[i + 1 :]) else None for j, k in enumerate(stages)]
             stages.append(field.velocity(point))
-            new, speed = advance(new, dt * self.b[i], stages[-1], field.weight)
+            new, speed = advance(new, weights[i], stages[-1], field.weight)
             speeds.append(speed)
         new = point if last_is_new else new
         if self.b_embedded is None:

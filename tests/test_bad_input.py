@@ -68,6 +68,7 @@ BAD = [
     # ---- data and losses
     (lambda: risk(x=X[:, 0]), ValueError, r"x must be \(n, d\), one row a sample; got \(6,\). For scalar inputs use"),
     (lambda: risk(x=X[:0]), ValueError, "x has no rows"),
+    (lambda: mf.GradientFlow(risk()).predict(mf.InitialLaw(2).sample(4), X[:0]), ValueError, "x has no rows"),
     (lambda: risk(x=X[:, :0]), ValueError, "x has no columns"),
     (lambda: risk(x=NAN), ValueError, "x has 1 NaN or infinite values, first at row 3, column 1"),
     (lambda: risk(x=X.astype(str)), TypeError, "x must be real numbers; got dtype <U"),

@@ -110,6 +110,9 @@ def test_a_section_of_the_other_device_is_named(capsys):
     with pytest.raises(SystemExit):
         bench.options_of(["--device", "cuda", "--only", "steps"])
     assert "--only steps: --device cuda has gpu_steps" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        bench.options_of(["--device", "cuda", "--readme"])
+    assert "no table of the README is the GPU's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("activation, dtype", [("tanh", "float32"), ("erf", "float64")])  # erf has no formula of its own for both

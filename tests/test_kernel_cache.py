@@ -4,9 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
+
+import meanfield as mf
+from meanfield.backends import formulas
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -142,3 +148,50 @@ def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path):
     code = "from meanfield.backends import formulas; formulas.folder()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert f"MEANFIELD_CACHE={blocked} is not a writable folder" in done.stderr
+
+
+def test_an_activation_computes_with_the_default_it_was_made_with():
+    """Two formulas of one text that differ in a default, an array or another module's number are two kernels."""
+    rng = np.random.default_rng(0)
+    state, x = mf.State(rng.normal(size=(5, 3))), rng.normal(size=(6, 1))
+    parameters = types.ModuleType("parameters")
+    for dtype in ("float64", "float32"):
+        for scale in (1.0, 3.0):
+            parameters.scale, table = scale, np.full(2000, 1.0)
+            table[1000] = scale
+
+            def by_default(z, scale=scale):
+                return scale * z
+
+            def by_array(z, table=table):
+                return float(table[1000]) * z
+
+            by_module = types.FunctionType((lambda z: parameters.scale * z).__code__, {"parameters": parameters})
+            for value in (by_default, by_module, *([by_array] if dtype == "float64" else [])):
+                network = mf.Network(mf.Activation("own", value, value))
+                found = mf.GradientFlow(mf.EmpiricalRisk(network, x, x[:, 0]), dtype=dtype).predict(state)[:, 0]
+                a, w, b = state.theta.T
+                expected = (a * scale * (x * w + b)).mean(axis=1)
+                np.testing.assert_allclose(found, expected, rtol=0, atol=30 * np.finfo(dtype).eps * scale)
+
+
+def test_the_fingerprint_sees_what_a_compiler_takes_as_a_constant():
+    def made(table, compiled_value):
+        helper = numba.njit(eval(f"lambda z: {compiled_value} * z"))  # noqa: S307
+
+        def formula(z):
+            return helper(z) + table[1000]
+
+        return formulas.fingerprint(formula)
+
+    one, other = np.zeros(2000), np.zeros(2000)
+    other[1000] = 1.0  # in the middle, which repr leaves out
+    assert made(one, 2.0) == made(one.copy(), 2.0)
+    assert len({made(one, 2.0), made(other, 2.0), made(one, 3.0)}) == 3
+
+
+def test_kernels_whose_text_does_not_run_to_its_end_are_not_kept():
+    """As when Ctrl-C comes while they are loaded: the next call tries again, and does not find half of them."""
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            formulas.load("interrupted", "first = 1\nraise KeyboardInterrupt\n", "float64", {})

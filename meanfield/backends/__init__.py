@@ -6,7 +6,9 @@ A backend holds θ on its device, and of n samples inputs, labels, mean features
     weights, samples, labels                    what a functional reads there at every step: masses, x and y
     mean_feature, push_forward, pull_back       the feature map, its derivative, its adjoint
     total, slopes                               a loss on mean features, and its slopes
-    combine, norm                               linear combinations, the squared L2(μ) norm
+    combine, norm, advance                      linear combinations, the squared L2(μ) norm, both in one
+    pair_energy, (exact_)gaussian_pairs         the sums over pairs of a pairwise energy and of a population risk
+    compiled                                    whether the kernels of a step are there already
 
 Numbers (total, norm) may still be under way when they are returned: float() waits for them, for all of them at once.
 Nothing above this package names a device.
@@ -35,8 +37,9 @@ def dtype_name(dtype: Any) -> str:
 def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
     """The backend that "cpu", "cuda" or "auto" means here; raises, before any work, for one that is not there.
 
-    "auto" is "cuda" where a GPU can be used and "cpu" elsewhere. It is decided once, when a flow is made: what the flow, its
-    run and its file name is the backend that computes. devices: those that have the kernels needed.
+    "auto" is "cuda" where a GPU can be used and "cpu" elsewhere; it does not ask whether torch, needed there for d > 16, can use
+    the GPU too. It is decided once, when a flow is made: what the flow, its run and its file name is the backend that computes.
+    devices: those that have the kernels needed.
     """
     if backend not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {backend!r}.")

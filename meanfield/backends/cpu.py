@@ -137,14 +137,14 @@ class CPU:
         name = f"fused_d{self.dim}" if self.fused else "blocked"
         return formulas.load(name, text, self.dtype.name, formulas.of_activation(sigma))
 
-    @cached_property
+    @property
     def gaussian_pairs(self) -> Any:
-        """The sums over pairs of neurons of a population risk, made when first asked for: pair_sums.py."""
+        """The sums over pairs of neurons of a population risk: pair_sums.py."""
         from .pair_sums import PairSums
 
         return PairSums(self)
 
-    @cached_property
+    @property
     def exact_gaussian_pairs(self) -> Any:
         """The same in float64, of the same θ."""
         if self.dtype == np.float64:
@@ -242,7 +242,7 @@ class CPU:
         return PairEnergy(self, potential, interaction, self_pairs)
 
     def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
-        """θ + Σ_j coefficients_j · stages_j, a new array."""
+        """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
         out = theta
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:

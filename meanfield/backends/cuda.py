@@ -33,7 +33,7 @@ FEW = 2**17  # particles that fill a large GPU with one thread each: below, four
 PAIRS_UP_TO = 4  # the largest d at which a thread has two; beyond, their sums would crowd the registers
 
 SLABS = 1024
-PARTIAL_BYTES = 2**28  # of the partial predictions in work at once
+PARTIAL_BYTES = 2**28  # of the partial predictions in work at once; those of THREADS samples may take more
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,6 @@ class CUDA:
         self.trainable = self.pool.fill(columns.astype(self.dtype))
         self._columns = {True: self.pool.fill(columns.astype(float)), False: self.pool.fill(everything)}
         self._vectors = cuda_formulas.load("cuda_vectors", cuda_vectors.source(), dtype, {})
-        self._wide = self._matrix_products() if network and not self.fused else None
 
     @cached_property
     def formulas(self) -> dict[str, Callable]:
@@ -80,7 +79,11 @@ class CUDA:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
         return cuda_formulas.is_compiled(self._wide.kernels.values if self._wide else self.kernel("mean_feature"))
 
-    def _matrix_products(self) -> Any:
+    @cached_property
+    def _wide(self) -> Any:
+        """The matrix products of a large d; None where the fused kernels serve."""
+        if self.network is None or self.fused:
+            return None
         from .cuda_wide import Wide  # loads torch
 
         return Wide(self)
@@ -108,7 +111,7 @@ class CUDA:
 
     def samples(self, x: np.ndarray) -> Samples:
         n, d = x.shape
-        padded = np.zeros((d if self.fused else d + 1, math.ceil(n / THREADS) * THREADS), self.dtype)
+        padded = np.zeros((d + 1 if self._wide else d, math.ceil(n / THREADS) * THREADS), self.dtype)
         padded[:d, :n] = x.T
         padded[d:, :n] = 1
         return Samples(n, self.pool.fill(padded))
@@ -230,7 +233,7 @@ class CUDA:
             some = terms[first : first + cuda_vectors.STAGES]
             out = self.pool.take((p, m), theta.data.dtype)
             kernel = getattr(self._vectors, f"combine_{len(some)}")
-            kernel[(math.ceil(m / 256), p), 256](theta.data, *(item for term in some for item in term), out.data)
+            kernel[(math.ceil(m / 256), min(p, 65535)), 256](theta.data, *(item for term in some for item in term), out.data)
             theta = out
         return theta
 

@@ -78,9 +78,10 @@ def _combine(count: int) -> str:
 def combine_{count}(base, {stages}, out):
     """out = base + Σ_j c_j stage_j, from left to right."""
     k = cuda.blockIdx.x * 256 + cuda.threadIdx.x
-    if k < base.shape[1]:
-        j = cuda.blockIdx.y
+    j = cuda.blockIdx.y
+    while k < base.shape[1] and j < base.shape[0]:
         out[j, k] = base[j, k] + {" + ".join(f"c{j} * stage{j}[j, k]" for j in range(count))}
+        j += cuda.gridDim.y
 '''
 
 

@@ -4,12 +4,13 @@ With V = [w | b] (a block of particles) and X = [x | 1] (a tile of samples), row
 
     Z = Vᵀ X,  S = σ(Z),  Q = σ'(Z) ∘ (Aᵀ R);   f += (m p ∘ A) S,   g_a += R Sᵀ,   g_V += X Qᵀ
 
-A tile has 1024 samples and a product adds at most 1024 terms in the dtype; across them sums are float64.
+A tile has 1024 samples, and a sum over samples or particles adds at most 1024 terms in the dtype; across them it is float64.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,7 +41,7 @@ class Wide:
                 f'backend="cuda" with d = {backend.dim} inputs multiplies matrices by torch, and torch {torch.__version__} here '
                 'finds no GPU. Install a torch built for CUDA (pytorch.org/get-started), or use backend="cpu".'
             )
-        self.backend = backend
+        self.backend: CUDA = weakref.proxy(backend)  # in a cycle its memory would wait for the garbage collector
         used = {name: backend.formulas[name] for name in ("value", "value_and_slope")}
         self.kernels = cuda_formulas.load("cuda_activate", cuda_vectors.ACTIVATE, backend.dtype.name, used)
         self.z, self.q = (backend.pool.take((BLOCK, TERMS), backend.dtype) for _ in range(2))

@@ -17,6 +17,7 @@ import math
 import os
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Callable
 from functools import cache
@@ -25,6 +26,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 
 from .. import special
 from ..activations import Activation
@@ -37,6 +39,8 @@ from . import elementary
 FASTMATH = {"contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
 formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
+FROZEN = (bool, int, float, complex, str, tuple, np.ndarray, Dispatcher)  # kinds of globals that a compiler takes as constants
+LOADING = threading.RLock()
 ELEMENTARY: dict[Callable, str] = {getattr(math, name): name for name in ("exp", "expm1", "log1p", "tanh", "erf", "sin", "cos")}
 ELEMENTARY |= {getattr(special, name): name for name in ("decay", "gaussian", "mills", "angle", "angle_absolute")}
 
@@ -69,7 +73,9 @@ def _rebuild(
     code = function.__code__.replace(co_consts=tuple(map(convert, function.__code__.co_consts)))
     names = {name: convert(value) for name, value in function.__globals__.items() if name in code.co_names}
     cells = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
-    return types.FunctionType(code, {"__builtins__": __builtins__, **names}, function.__name__, function.__defaults__, cells)
+    rebuilt = types.FunctionType(code, {"__builtins__": __builtins__, **names}, function.__name__, None, cells)
+    rebuilt.__defaults__ = convert(function.__defaults__)
+    return rebuilt
 
 
 def of_activation(sigma: Activation) -> dict[str, Callable]:
@@ -83,7 +89,7 @@ def of_activation(sigma: Activation) -> dict[str, Callable]:
 
 
 def fingerprint(function: Callable) -> str:
-    """Hash of what a formula computes: its bytecode, constants, and the formulas it calls."""
+    """Hash of what a formula computes: its bytecode, constants, defaults, the numbers and arrays around it, what it calls."""
     digest = hashlib.sha256()
     seen: set[Callable] = set()
 
@@ -94,11 +100,15 @@ def fingerprint(function: Callable) -> str:
             seen.add(value)
             code = value.__code__
             digest.update(code.co_code)
-            feed(code.co_consts)
-            feed(code.co_names)
+            for part in (code.co_consts, code.co_names, value.__defaults__):
+                feed(part)
             for name in code.co_names:
                 if name in value.__globals__:
-                    feed(value.__globals__[name])
+                    found = value.__globals__[name]
+                    feed(found)
+                    if isinstance(found, types.ModuleType):  # numbers of another module are compiled in, too
+                        around = [getattr(found, name) for name in code.co_names if name in vars(found)]
+                        feed(tuple(item for item in around if isinstance(item, FROZEN)))
             for cell in value.__closure__ or ():
                 feed(cell.cell_contents)
         elif isinstance(value, tuple):
@@ -109,6 +119,10 @@ def fingerprint(function: Callable) -> str:
             feed(value.co_consts)
         elif isinstance(value, types.ModuleType):
             digest.update(value.__name__.encode())
+        elif isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+        elif isinstance(value, Dispatcher):
+            feed(value.py_func)
         else:
             digest.update(repr(value).encode())
         digest.update(b"|")
@@ -142,23 +156,28 @@ def load(
     used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
     key = hashlib.sha256("\n".join([source, dtype, str(sorted(FASTMATH)), elementary.version(), *used]).encode()).hexdigest()
     module_name = f"{name}_{key[:20]}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    path = folder() / f"{module_name}.py"
-    if not path.exists():
-        _write_once(path, source)
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    vars(module).update(T=np.dtype(dtype).type, FASTMATH=FASTMATH, **{k: bind(f, dtype) for k, f in formulas.items()})
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
-    return module
+    with LOADING:
+        if module_name in sys.modules:
+            return sys.modules[module_name]
+        path = folder() / f"{module_name}.py"
+        if not path.exists():
+            _write_once(path, source)
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        vars(module).update(T=np.dtype(dtype).type, FASTMATH=FASTMATH, **{k: bind(f, dtype) for k, f in formulas.items()})
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:  # half of a module is none
+            del sys.modules[module_name]
+            raise
+        return module
 
 
 def _write_once(path: Path, text: str) -> None:
     # The first writer wins: numba's cache looks at the file's time, so a second process must not renew it.
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as temporary:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as temporary:
         temporary.write(text)
     try:
         os.link(temporary.name, path)

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core.errors import NumbaError
 
@@ -187,12 +186,6 @@ def nowhere_gradient(x, out):
         out[j] = 0.0
 
 
-def bound(function: Callable, dtype: str) -> Any:
-    """The formula compiled to be inlined, without fast-math flags."""
-    return formulas.bind(function, dtype, formula)
-
-
-formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 Formulas = tuple[Callable[..., float], Callable[..., None]]  # value and gradient
 
 
@@ -227,7 +220,7 @@ class PairEnergy:
         """The module of compiled kernels for these formulas."""
         dim, dtype = self.backend.dim, self.backend.dtype.name
         text = source(dim, self.interaction is not None, self.self_pairs)
-        return formulas.load(f"pair_energy_d{dim}", text, dtype, named(self.potential, self.interaction), bound)
+        return formulas.load(f"pair_energy_d{dim}", text, dtype, named(self.potential, self.interaction))
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""

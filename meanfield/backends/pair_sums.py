@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numba
 import numpy as np
 
 from . import formulas, pair_kernels, products
 from .cpu import CPU, _run, tree_sum
 
-_exact = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 FEW_UP_TO = 10  # the largest d at which the kernel `few` wins
-
-
-def _bind(function: Callable, dtype: str) -> Any:
-    """A formula whose products are not contracted: see pair_kernels.py."""
-    return formulas.bind(function, dtype, _exact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +54,14 @@ class PairSums:
             "finish": self.formula.finish,
             "linear": self.formula.linear,
         }
-        return formulas.load("pair_particles", pair_kernels.PARTICLES, "float64", bound, _bind)
+        return formulas.load("pair_particles", pair_kernels.PARTICLES, "float64", bound)
 
     @cached_property
     def kernels(self) -> Any:
         bound: dict[str, Callable] = {"pair": self.formula.pair, "finish": self.formula.finish}
         sums = self.formula.sums
         text = pair_kernels.few(self.dim, sums) if self.few else pair_kernels.many(sums)
-        return formulas.load(f"pairs_d{self.dim}" if self.few else "pairs", text, self.dtype.name, bound, _bind)
+        return formulas.load(f"pairs_d{self.dim}" if self.few else "pairs", text, self.dtype.name, bound)
 
     def compiled(self) -> bool:
         """Whether the kernels are compiled already, in this process or in the cache on disk."""

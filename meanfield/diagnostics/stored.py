@@ -102,7 +102,7 @@ class Stored:
         """The digest of all that this value depends on."""
         parts: list[Any] = [diagnostic.name, diagnostic.version, parameters, self.digest, self.frame_digest(number)]
         if not diagnostic.own:
-            parts.append(_formula(diagnostic.function))
+            parts.append(fingerprint(diagnostic.function))
         if diagnostic.kind == "step":
             parts.append(self.frame_digest(number - 1))
         if "companion" in diagnostic.needs:
@@ -110,18 +110,6 @@ class Stored:
             at = self.companion._number_at(float(self.times[number]))
             parts += [self.companion.digest, self.companion.frame_digest(at)]
         return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
-
-
-def _formula(function: Any) -> str:
-    """Of a user's function: its code, what it calls, and the arrays among its globals and in its closure."""
-    digest = hashlib.sha256(fingerprint(function).encode())
-    names = getattr(getattr(function, "__code__", None), "co_names", ())
-    around = [function.__globals__.get(name) for name in names] if names else []
-    around += [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    for value in around:
-        if isinstance(value, np.ndarray):
-            feed(digest, "array", value)
-    return digest.hexdigest()
 
 
 def _feed_state(digest: Any, state: State) -> None:

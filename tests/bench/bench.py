@@ -121,6 +121,8 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         options.json.parent.mkdir(exist_ok=True)
     if not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist.")
+    if options.readme and options.device == "cuda":
+        parser.error("--readme fills the tables of the CPU; no table of the README is the GPU's.")
     if options.dry_run and options.device != "cuda":
         parser.error("--dry-run rehearses --device cuda; the CPU's cases have --quick.")
     for name in ("rounds", "seconds"):

@@ -51,6 +51,11 @@ class Case(OnProcessor):
         return False
 
     @property
+    def operations(self) -> float:
+        """Of one step: the pull-back multiplies for ReLU, too."""
+        return float(self.m) * self.n * (2 * (self.d + 1) + 4 * self.d + (2 if self.activation == "relu" else 4))
+
+    @property
     def bytes(self) -> float:
         """Read or written by one step in arrays of θ's size."""
         return 6.0 * self.m * (self.d + 2) * np.dtype(self.dtype).itemsize
