@@ -177,7 +177,7 @@ def test_an_activation_computes_with_the_default_it_was_made_with():
 
 def test_the_fingerprint_sees_what_a_compiler_takes_as_a_constant():
     def made(table, compiled_value):
-        helper = numba.njit(eval(f"lambda z: {compiled_value} * z"))  # noqa: S307
+        helper = numba.njit(eval(f"lambda z: {compiled_value} * z"))
 
         def formula(z):
             return helper(z) + table[1000]
