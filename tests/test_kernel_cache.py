@@ -15,6 +15,7 @@ import meanfield as mf
 from meanfield.backends import formulas
 
 ROOT = Path(__file__).resolve().parents[1]
+PARAMETERS = types.ModuleType("parameters")  # of a user, whose numbers a formula reads
 
 # A user's activation, so that its constant can be edited, through every kernel of one d. Prints what numba's cache did.
 SCRIPT = """
@@ -154,19 +155,20 @@ def test_an_activation_computes_with_the_default_it_was_made_with():
     """Two formulas of one text that differ in a default, an array or another module's number are two kernels."""
     rng = np.random.default_rng(0)
     state, x = mf.State(rng.normal(size=(5, 3))), rng.normal(size=(6, 1))
-    parameters = types.ModuleType("parameters")
     for dtype in ("float64", "float32"):
         for scale in (1.0, 3.0):
-            parameters.scale, table = scale, np.full(2000, 1.0)
+            PARAMETERS.scale, table = scale, np.full(2000, 1.0)
             table[1000] = scale
 
             def by_default(z, scale=scale):
                 return scale * z
 
-            def by_array(z, table=table):
-                return float(table[1000]) * z
+            def by_array(z):
+                return table[1000] * z  # noqa: B023
 
-            by_module = types.FunctionType((lambda z: parameters.scale * z).__code__, {"parameters": parameters})
+            def by_module(z):
+                return PARAMETERS.scale * z
+
             for value in (by_default, by_module, *([by_array] if dtype == "float64" else [])):
                 network = mf.Network(mf.Activation("own", value, value))
                 found = mf.GradientFlow(mf.EmpiricalRisk(network, x, x[:, 0]), dtype=dtype).predict(state)[:, 0]

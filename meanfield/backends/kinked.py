@@ -51,7 +51,8 @@ def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
         block, made = theta[first:last], out[first:last]
         full = block.size == spare.size
         if not full:
-            spare[:block.size] = block
+            for e in range(block.size):  # an assignment of slices would take seconds to compile
+                spare[e] = block[e]
         for l in range(0, BLOCK, lanes):
             rows = (block if full else spare)[{p} * l:]
             split(rows.ctypes.data, columns[:, l:].ctypes.data, columns.strides[0], T(0))
@@ -69,7 +70,8 @@ def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
             rows = (made if full else spare_made)[{p} * l:]
             join(rows.ctypes.data, rates[:, l:].ctypes.data, rates.strides[0], T(0))
         if not full:
-            made[:] = spare_made[:made.size]
+            for e in range(made.size):
+                made[e] = spare_made[e]
 
 
 @kernel
