@@ -70,7 +70,10 @@ class GradientFlow:
         theta = field.backend.upload(state.theta)
         if x is None:
             return field.predictions(theta)
-        samples = field.backend.samples(check_inputs(x, state.dim))
+        x = check_inputs(x, state.dim)
+        if x.shape[0] == 0:
+            raise ValueError("x has no rows: there is nothing to predict.")
+        samples = field.backend.samples(x)
         return field.s * field.backend.download(field.backend.mean_feature(theta, field.weight, samples))
 
     def risk(self, state: State) -> float:

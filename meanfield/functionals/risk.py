@@ -50,6 +50,8 @@ class EmpiricalRisk:
             )
         loss = losses.get(self.loss)
         x = check_inputs(self.x)
+        if x.shape[0] == 0:
+            raise ValueError("x has no rows: the data set is empty.")
         if self.reduction not in REDUCTIONS:
             raise ValueError(f'reduction must be "mean" or "sum"; got {self.reduction!r}.')
         if not isinstance(self.ridge, (int, float)) or not 0 <= self.ridge < np.inf:
@@ -141,8 +143,6 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     wanted = "(n, d)" if dim is None else f"(n, {dim})"
     if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
         raise ValueError(f"x must be {wanted}, one row a sample; got {x.shape}. For scalar inputs use x[:, None].")
-    if x.shape[0] == 0:
-        raise ValueError("x has no rows: it holds no sample.")
     if x.shape[1] == 0:
         raise ValueError("x has no columns: d must be at least 1.")
     if x.dtype.kind not in "fiub":
