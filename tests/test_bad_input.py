@@ -88,7 +88,11 @@ BAD = [
     (lambda: risk(ridge="0.1"), ValueError, "ridge must be a finite number >= 0; got '0.1'"),
     (lambda: mf.EmpiricalRisk("tanh", X, Y), TypeError, "network must be an mf.Network; got str"),
     # ---- flows, and what does not fit together
-    (lambda: mf.GradientFlow(NETWORK), TypeError, "functional must be an mf.EmpiricalRisk, .* mf.PairwiseEnergy; got Network"),
+    (
+        lambda: mf.GradientFlow(NETWORK),
+        TypeError,
+        "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an mf.PairwiseEnergy; got Network",
+    ),
     (lambda: flow(backend="gpu"), ValueError, "backend must be one of cpu, cuda, auto; got 'gpu'"),
     (lambda: flow(dtype="float16"), ValueError, "dtype must be one of float64, float32; got 'float16'"),
     (lambda: flow(temperature=1.0), ValueError, "temperature must be 0"),

@@ -258,13 +258,13 @@ def test_the_readme_holds_the_numbers_of_the_stored_measurement():
 
 @pytest.mark.slow  # a time: beside other work it says nothing
 def test_watching_a_run_costs_little(monkeypatch):
-    """The best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.06 s for recording 100
+    """The best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s for recording 100
     small frames. Generous: 4 times as much."""
     names = ("plain", "every step", "recorded")
     monkeypatch.setattr(runs, "WATCHES", {name: runs.WATCHES[name] for name in names})
     best = {name: min(row) for name, row in runs.seconds(runs.Case(64, 32, "float64", 1000), rounds=3).items()}
     assert best["every step"] - best["plain"] < 1000 * 28e-6
-    assert best["recorded"] - best["plain"] < 0.24
+    assert best["recorded"] - best["plain"] < 0.2
 
 
 def test_the_cost_of_a_watch_is_the_median_of_the_differences_within_a_round():

@@ -47,10 +47,6 @@ class Case(OnProcessor):
     asked: tuple[str, ...] = ()
 
     @property
-    def keeps_z(self) -> bool:
-        return False
-
-    @property
     def operations(self) -> float:
         """Of one step: the pull-back multiplies for ReLU, too."""
         return float(self.m) * self.n * (2 * (self.d + 1) + 4 * self.d + (2 if self.activation == "relu" else 4))
