@@ -1,4 +1,4 @@
-"""Fills the README's table of displacement and W2 from the table of the demo: python -m sims.readme RESULTS.csv README.md"""
+"""Fills the table of displacement and W2 in sims/README.md from that of the demo: python -m sims.readme RESULTS.csv PAGE"""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_a_section_of_the_other_device_is_named(capsys):
     assert "--only steps: --device cuda has gpu_steps" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         bench.options_of(["--device", "cuda", "--readme"])
-    assert "no table of the README is the GPU's" in capsys.readouterr().err
+    assert "no table of tests/bench/README.md is the GPU's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("activation, dtype", [("tanh", "float32"), ("erf", "float64")])  # erf has no formula of its own for both
@@ -251,8 +251,8 @@ def test_a_readme_is_filled_from_the_json_alone():
 
 
 def test_the_readme_holds_the_numbers_of_the_stored_measurement():
-    """README.md is what `scripts/bench --readme` makes of tests/bench/measured.json: no number of its tables is typed by hand."""
-    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    """`scripts/bench --readme` makes tests/bench/README.md of measured.json: no number is typed by hand."""
+    text = readme.PAGE.read_text(encoding="utf-8")
     assert readme.filled(text, json.loads(readme.STORED.read_text(encoding="utf-8"))) == text
 
 

@@ -1,4 +1,4 @@
-"""The README's code runs as it stands, and its commands exist."""
+"""The code of the README and of the rooms' pages runs as it stands, and what they name exists."""
 
 import os
 import re
@@ -6,11 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-
-
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+ROOMS = ("meanfield", "ntk", "sims", "scripts", "tests", "tests/bench")
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / room / "README.md" for room in ROOMS),
+    ROOT / ".github" / "CONTRIBUTING.md",
+]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
 def run(program, folder):
@@ -36,8 +42,12 @@ EXAMPLES = ("mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent(", "mf
 FIRST, LATER, KERNEL, BARE, FIT, GAS, TEACHER = map(block, ('kink.h5", mf.evenly', *EXAMPLES))
 
 
-def test_every_example_is_run_here():
-    assert set(BLOCKS) == {FIRST, LATER, KERNEL, BARE, FIT, GAS, TEACHER}
+OTHERS = [text for text in BLOCKS if text not in (FIRST, LATER, KERNEL, BARE, FIT, GAS, TEACHER)]
+
+
+@pytest.mark.parametrize("example", OTHERS, ids=lambda text: text.strip().splitlines()[-1][:40])
+def test_every_other_example_runs_by_itself(example, tmp_path):
+    run(example, tmp_path)
 
 
 def test_the_first_example_runs_in_an_empty_folder_and_bare_h5py_reads_its_file(tmp_path):
@@ -81,17 +91,23 @@ def test_the_gas_comes_to_rest_where_its_comment_says(tmp_path):
 
 
 def test_the_sweep_of_the_readme_is_one(tmp_path):
-    (text,) = re.findall(r"```toml\n(.*?)```", README, re.S)
+    (text,) = re.findall(r"```toml\n(.*?)```", TEXT, re.S)
     (tmp_path / "widths.toml").write_text(text)
     program = "from sims.sweep import main; raise SystemExit(main(['create', 'widths.toml', 'out']))"
     assert "36 runs" in run(program, tmp_path).stdout
 
 
-def test_every_path_the_readme_names_exists():
-    named = re.findall(r"\]\((?!http)([^)#]+)\)", README) + re.findall(r"^(scripts/\w+)", README, re.M)
-    assert named
-    for path in named:
-        assert (ROOT / path).exists(), f"the README names {path}"
+def test_the_readme_fits_a_screen_or_two():
+    assert (ROOT / "README.md").stat().st_size <= 8 * 1024
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_that_a_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    linked = [page.parent / path for path in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
+    called = [ROOT / path for path in re.findall(r"(?:^|`)(scripts/\w+)", text, re.M)]
+    missing = [str(path) for path in linked + called if not path.exists()]
+    assert not missing
 
 
 def test_the_table_is_filled_between_its_marks_and_nowhere_else(tmp_path):

@@ -102,7 +102,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of every contender in a case (7; 3 for --quick)")
     parser.add_argument("--seconds", type=float, help="length of one turn (0.2; 0.05 for --quick)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="results/bench.json (of --device cuda: bench-cuda.json)")
-    parser.add_argument("--readme", action="store_true", help="measure nothing: fill the README's tables from FILE")
+    parser.add_argument("--readme", action="store_true", help="measure nothing: fill tests/bench/README.md from FILE")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: instead, our CUDA backend and the peers on one GPU"
     )
@@ -122,7 +122,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     if not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist.")
     if options.readme and options.device == "cuda":
-        parser.error("--readme fills the tables of the CPU; no table of the README is the GPU's.")
+        parser.error("--readme fills the tables of the CPU; no table of tests/bench/README.md is the GPU's.")
     if options.dry_run and options.device != "cuda":
         parser.error("--dry-run rehearses --device cuda; the CPU's cases have --quick.")
     for name in ("rounds", "seconds"):
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.readme:
         from .readme import fill
 
-        return fill(options.json, ROOT)
+        return fill(options.json)
     if options.device == "cuda":
         if options.dry_run:
             os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba is first imported

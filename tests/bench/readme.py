@@ -1,4 +1,4 @@
-"""Fills the README's performance tables from the bench's JSON, which it copies beside this file: no number is typed by hand."""
+"""Fills tests/bench/README.md from the bench's JSON, which it copies next to this file: no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .sections import markdown
 
 BLOCK = re.compile(r"(<!-- bench (\w+): [^>]*-->\n).*?(<!-- bench end -->)", re.S)
 STORED = Path(__file__).with_name("measured.json")
+PAGE = Path(__file__).with_name("README.md")
 NAMES = {"numpy": "NumPy", "numba": "numba", "torch": "torch", "jax": "JAX"}
 
 
@@ -38,7 +39,7 @@ def table(report: dict[str, Any], name: str) -> str:
 
 
 def filled(text: str, report: dict[str, Any]) -> str:
-    """The README with its blocks made anew; that of a section which was not measured stays as it is. ValueError without any."""
+    """The page with its blocks made anew; that of a section which was not measured stays as it is. ValueError without any."""
     measured = {result["section"] for result in report["results"]}
 
     def block(match: re.Match[str]) -> str:
@@ -49,16 +50,16 @@ def filled(text: str, report: dict[str, Any]) -> str:
 
     text, found = BLOCK.subn(block, text)
     if not found:
-        raise ValueError("the README has no <!-- bench SECTION: … --> … <!-- bench end --> to fill.")
+        raise ValueError("the page has no <!-- bench SECTION: … --> … <!-- bench end --> to fill.")
     return text
 
 
-def fill(path: Path, root: Path) -> int:
+def fill(path: Path) -> int:
     if not path.is_file():
         print(f"{path} is not there: run scripts/bench first.", file=sys.stderr)
         return 4
-    readme = root / "README.md"
-    readme.write_text(filled(readme.read_text(encoding="utf-8"), json.loads(path.read_text(encoding="utf-8"))), encoding="utf-8")
+    report = json.loads(path.read_text(encoding="utf-8"))
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
     if path.resolve() != STORED:
         shutil.copyfile(path, STORED)
     return 0

@@ -157,7 +157,7 @@ def row(section: Any, result: Mapping[str, Any]) -> str:
 
 
 def markdown(section: Any, results: Iterable[Mapping[str, Any]]) -> str:
-    """The same table for a README."""
+    """The same table in Markdown."""
     headings = [section.TITLE, *(column.heading for column in section.COLUMNS), "goal"]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for result in results:
