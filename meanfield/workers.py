@@ -11,13 +11,13 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
 from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-PROGRAM = "from meanfield.workers import serve; serve()"
+PROGRAM = "import os; from meanfield.workers import serve; serve(gone=lambda: os._exit(0))"
 
 
 class NoWorkers(RuntimeError):
@@ -136,8 +136,11 @@ class _Worker:
         return pickle.load(self.process.stdout)
 
 
-def serve() -> None:
-    """The worker: a job on standard input, then tasks; answers on standard output; the end when the input is closed."""
+def serve(gone: Callable[[], object]) -> None:
+    """The worker: a job on standard input, then tasks; answers on standard output; calls gone() when the input is closed.
+
+    gone: ends the process, whatever is being computed; the program that the process runs passes it.
+    """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed goes to stderr
     received: SimpleQueue[bytes] = SimpleQueue()
@@ -145,7 +148,7 @@ def serve() -> None:
     def receive() -> None:
         while len(head := sys.stdin.buffer.read(8)) == 8:
             received.put(sys.stdin.buffer.read(int.from_bytes(head, "little")))
-        os._exit(0)  # nobody is there to hear the answer: not even the one that is being computed
+        gone()  # nobody is there to hear the answer: not even the one that is being computed
 
     def reply(answer: Any) -> None:
         pickle.dump(answer, answers)

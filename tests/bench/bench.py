@@ -133,8 +133,8 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = options_of(sys.argv[1:] if argv is None else argv)
-    if any(name in os.environ for name in SLOWS_BLAS):  # read when NumPy is loaded, so begin again without them
-        os.execve(sys.executable, sys.orig_argv, {name: value for name, value in os.environ.items() if name not in SLOWS_BLAS})
+    if preset := [name for name in SLOWS_BLAS if name in os.environ]:  # read when NumPy is loaded: too late to change here
+        print(f"{' and '.join(preset)} set: NumPy's matrix product may be slow; scripts/bench unsets them.", file=sys.stderr)
     if options.readme:
         from .readme import fill
 
