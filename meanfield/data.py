@@ -1,19 +1,19 @@
-"""Data sets: from files (.npz, .csv, .h5), by name (`get`), synthetic with a known target, or bundled real ones.
+"""Data sets: from files (.npz, .csv, .tsv, .h5), by name (`get`), synthetic with a known target, or bundled real ones.
 
 Every maker returns a Dataset: x, y, x_test, y_test, checked, and an origin that says how to make it again.
 """
 
 from __future__ import annotations
 
-import csv
 import inspect
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import tables
 from .bundled import breast_cancer, diabetes, digits, iris, wine
 from .dataset import Dataset
 from .nearest import hint
@@ -25,7 +25,7 @@ __all__ = [
     "names", "parity", "prepare", "single_index", "split", "teacher_student", "transform", "two_points", "wine",
 ]  # fmt: skip
 
-EXTENSIONS = (".npz", ".csv", ".h5", ".hdf5")
+EXTENSIONS = (".npz", ".csv", ".h5", ".hdf5", ".tsv")
 MAKERS: dict[str, Callable[..., Dataset]] = {
     maker.__name__: maker
     for maker in (
@@ -33,7 +33,7 @@ MAKERS: dict[str, Callable[..., Dataset]] = {
         diabetes,
     )
 }  # fmt: skip
-Columns = str | int | Sequence[str | int]
+Columns = tables.Columns
 
 
 def names() -> list[str]:
@@ -80,16 +80,19 @@ def load(
     x_test: str | None = None,
     y_test: str | None = None,
     header: bool | None = None,
-    delimiter: str = ",",
+    delimiter: str | None = None,
     **preparation: Any,
 ) -> Dataset:
     """A user's file, by its extension; nothing in it is executed.
 
     .npz, .h5, .hdf5: x, y, x_test, y_test are names of arrays (for HDF5 paths of datasets); x = "x", y = "y" unless given; a
         test set of the names x_test and y_test is taken along, unless test_fraction asks for another.
-    .csv: y is the target's column by name or number (from 0, negative from the end; default the last), x the input columns
-        (default all others), lists of them for several. The first row is a header if none of its cells is a number;
-        header=True or False says so.
+    .csv, .tsv: y is the target's column by name or number (from 0, negative from the end; default the last), x the input
+        columns (default all others), lists of them for several. delimiter: "," unless given, a tab for .tsv.
+        The first row is a header if none of its cells is a number, if x or y name columns that stand in it, if a word of it
+        stands over numbers (u, 2019, y), or if it counts 0, 1, …, k-1, as pandas names the columns of an array. Where that row
+        may as well be a sample, ValueError asks; header=True or False says so.
+        A first column without a name, as pandas and R write row numbers, is left out with a warning.
     preparation: the options of `prepare`: test_fraction, seed, n, standardise, standardise_y, constant, normalise.
     Integer targets of .npz and HDF5 are classes; CSV targets are real numbers.
     """
@@ -104,12 +107,15 @@ def load(
     given = {"x": x, "y": y, "x_test": x_test, "y_test": y_test, "header": header}
     arguments = {"path": str(path)} | {key: value for key, value in given.items() if value is not None} | preparation
     origin: dict[str, Any] = {"maker": "load", "arguments": arguments}
-    if extension == ".csv":
+    if header is not None and not isinstance(header, bool):
+        raise TypeError(f"header must be True, False or None; got {header!r}.")
+    if extension in tables.DELIMITERS:
         if x_test is not None or y_test is not None:
-            raise ValueError("x_test and y_test name arrays of .npz and HDF5 files; for a .csv file use test_fraction.")
-        if delimiter != ",":
+            raise ValueError(f"x_test and y_test name arrays of .npz and HDF5 files; for a {extension} file use test_fraction.")
+        usual = tables.DELIMITERS[extension]
+        if delimiter not in (None, usual):
             arguments["delimiter"] = delimiter
-        arrays, origin["columns"] = _read_csv(path, x, y, header, delimiter)
+        arrays, origin["columns"] = tables.read(path, x, y, header, usual if delimiter is None else delimiter)
     else:
         wanted = {"x": "x" if x is None else x, "y": "y" if y is None else y, "x_test": x_test, "y_test": y_test}
         for name, key in wanted.items():
@@ -169,72 +175,3 @@ def _found_keys(path: Path, keys: dict[str, Any], optional: dict[str, Any], foun
                 f"{path.name} has no array {key!r} for {name}; it has: {', '.join(found) or 'none'}. Name it by {name}=…."
             )
     return keys | (optional if set(optional.values()) <= set(found) else {})
-
-
-def _read_csv(
-    path: Path, x: Columns | None, y: Columns | None, header: bool | None, delimiter: str
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """({"x": (n, d), "y": (n,) or (n, K)}, names of the input columns). Rows are named by their line in the file."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets write a byte order mark
-            reader = csv.reader(file, delimiter=delimiter)
-            lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path.name} is not a text file of comma-separated values: {error}.") from None
-    if not lines:
-        raise ValueError(f"{path.name} is empty.")
-    width = len(lines[0][1])
-    if header is None:
-        header = not any(_is_number(cell) for cell in lines[0][1])
-    columns = [cell.strip() for cell in lines.pop(0)[1]] if header else [str(j) for j in range(width)]
-    if not lines:
-        raise ValueError(f"{path.name} has a header but no rows.")
-    if width < 2:
-        raise ValueError(
-            f"{path.name} has one column; inputs and a target need two. Is the delimiter not {delimiter!r}? Use delimiter=…."
-        )
-    targets = _positions(path, "y", -1 if y is None else y, columns, width, bool(header))
-    inputs = (
-        [j for j in range(width) if j not in targets] if x is None else _positions(path, "x", x, columns, width, bool(header))
-    )
-    if both := set(inputs) & set(targets):
-        raise ValueError(f"{path.name}: column {columns[min(both)]!r} is both an input and a target.")
-    table = np.empty((len(lines), width))
-    used = sorted({*inputs, *targets})
-    for i, (line, row) in enumerate(lines):
-        if len(row) != width:
-            raise ValueError(f"{path.name}, line {line}: {len(row)} cells, where the first line has {width}.")
-        for j in used:
-            try:
-                table[i, j] = float(row[j])
-            except ValueError:
-                cell = f"{row[j]!r} is not a number (text classes: number them first)" if row[j].strip() else "the cell is empty"
-                raise ValueError(f"{path.name}, line {line}, column {j} ({columns[j]}): {cell}.") from None
-            if not np.isfinite(table[i, j]):
-                raise ValueError(f"{path.name}, line {line}, column {j} ({columns[j]}): {row[j]!r} is NaN or infinite.")
-    y_values = table[:, targets] if isinstance(y, (list, tuple)) else table[:, targets[0]]
-    return {"x": table[:, inputs], "y": y_values}, [columns[j] for j in inputs]
-
-
-def _positions(path: Path, argument: str, wanted: Any, columns: list[str], width: int, header: bool) -> list[int]:
-    """Columns given by name or number -> their numbers."""
-    found = []
-    for column in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
-        if isinstance(column, str) and header and columns.count(column) == 1:
-            found.append(columns.index(column))
-        elif isinstance(column, (int, np.integer)) and not isinstance(column, bool) and -width <= column < width:
-            found.append(int(column) % width)
-        else:
-            listed = f"the columns {', '.join(columns)}" if header else f"no header, and columns 0 … {width - 1}"
-            raise ValueError(f"{path.name} has no single column {column!r} for {argument}; it has {listed}.")
-    if not found or len(set(found)) != len(found):
-        raise ValueError(f"{path.name}: {argument} must name at least one column, none twice; got {wanted!r}.")
-    return found
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
