@@ -10,6 +10,7 @@ import csv
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,7 +129,7 @@ def _has_header(path: Path, rows: list[Row], wanted: set[str]) -> bool:
             return True
         raise _ask(path, first)
     counts = all(_WHOLE.fullmatch(cell) for cell in count) and len(count) >= 3
-    if counts and all(int(right) == int(left) + 1 for left, right in zip(count, count[1:], strict=False)):
+    if counts and all(int(right) == int(left) + 1 for left, right in pairwise(count)):
         if all("." in cell for row in others for cell in row.cells):
             raise _ask(path, first)
     return False
@@ -169,7 +170,7 @@ def _left_out(path: Path, inputs: list[int]) -> list[int]:
     """The inputs without column 0."""
     if len(inputs) < 2:
         raise ValueError(
-            f"{path.name}: beside the target there is only a first column without a name, which pandas and R write for row numbers. "
+            f"{path.name}: beside the target there is only a first column without a name, as pandas and R write row numbers. "
             "Take it as the input by x=0."
         )
     warnings.warn(

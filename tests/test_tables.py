@@ -65,7 +65,7 @@ def test_a_column_asked_for_by_a_name_that_is_a_number_makes_the_first_row_names
     "text",
     [
         "0,1,2\n3,4,5\n6,7,9\n",  # numpy.arange, row by row
-        "0,1\n1,0\n1,1\n",  # a truth table, or pandas' names of two columns
+        "0,1\n1,0\n2,1\n",  # a truth table, or pandas' names of two columns
         "0,1\n0.1,1.2\n0.2,1.5\n",  # a function on a grid from 0
         "2018,2019,2020\n0.5,0.25,-1.5\n0.125,-0.5,2.5\n",
         "1,2,3\n0.5,0.25,-1.5\n0.125,-0.5,2.5\n",
