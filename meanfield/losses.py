@@ -12,6 +12,7 @@ from math import exp, log, log1p
 
 import numpy as np
 
+from .loss_names import advice
 from .nearest import hint
 
 
@@ -103,14 +104,15 @@ TABLE: dict[str, Loss] = {
 
 
 def get(loss: str | Loss) -> Loss:
-    """The Loss of that name (see TABLE), or the one given. Unknown names raise with the nearest."""
+    """The Loss of that name (see TABLE), or the one given. Others raise, with what other packages mean by them or the nearest."""
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
-        raise TypeError(f"loss must be a name or an mf.Loss; got {loss!r}.")
+        raise TypeError(f"loss must be a name or an mf.Loss; got {loss!r}. {advice(loss)}".rstrip())
     if loss in TABLE:
         return TABLE[loss]
-    raise ValueError(f"unknown loss {loss!r}.{hint(loss, TABLE)} Known: {', '.join(TABLE)}.")
+    what = advice(loss)
+    raise ValueError(f"unknown loss {loss!r}.{f' {what}' if what else hint(loss, TABLE)} Known: {', '.join(TABLE)}.")
 
 
 def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:

@@ -25,7 +25,8 @@ class Matching:
 
     first, second: the States that were compared (balanced, in output units, as asked), in their own order. The plan: mass[l]
     of neuron i[l] of `first` goes to neuron j[l] of `second`, (pairs,) each; flipped[l]: to its twin under the activation's
-    sign symmetry. twin: ±1 for each column, what flipping does, or None.
+    sign symmetry. twin: ±1 for each column, what flipping does, or None. units: what the distances are in, in words: the
+    symmetries that were divided out and the unit of a; empty for θ as it is, where `distance` is mf.w2 of the two.
     """
 
     first: State
@@ -35,6 +36,7 @@ class Matching:
     mass: np.ndarray
     flipped: np.ndarray
     twin: np.ndarray | None
+    units: str = ""
 
     @property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +59,11 @@ class Matching:
 
     @property
     def distance(self) -> float:
-        """(Σ_l mass_l length_l²)^½: W2 of the two networks, in the quotient by the sign symmetry."""
+        """(Σ_l mass_l length_l²)^½: W2 of `first` and `second`, in the quotient by the sign symmetry.
+
+        Of a canonical match it is no more mf.w2 of the two networks, nor what mf.compare shows: balanced weights that compute
+        the same functions are compared, not the weights as the flow moves them. `units` says which.
+        """
         return float(np.sqrt(self.mass @ np.square(self.lengths)))
 
     @property
@@ -115,7 +121,8 @@ class Matching:
         flips = f", {self.mass[self.flipped].sum():.1%} of it with the sign turned" if self.flipped.any() else ""
         return (
             f"{self.same:.1%} of the mass has a partner of the same index{flips}; half of it lies within {median:.3g} of its "
-            f"partner, 90 % within {most:.3g}, all within {farthest:.3g}; W2 = {self.distance:.4g} "
+            f"partner, 90 % within {most:.3g}, all within {farthest:.3g}; "
+            f"W2{self.units and f' {self.units}'} = {self.distance:.4g} "
             f"({len(self.i)} pairs, m = {self.first.m} and {self.second.m})."
         )
 
@@ -164,12 +171,13 @@ def match(
             first, second = balanced(first, own[0].sigma), balanced(second, own[0].sigma)
             twin = _twin(own[0].sigma, first)
     i, j, mass = optimal_plan(first, second, twin)
-    plain = Matching(first, second, i, j, mass, np.zeros(len(i), bool), twin)
+    units = _units(own[0].sigma if canonical else None, output_units) if canonical or output_units else ""
+    plain = Matching(first, second, i, j, mass, np.zeros(len(i), bool), twin, units)
     if twin is None:
         return plain
     x, y = plain.ends
     flipped = np.square(x - y * twin).sum(axis=1) < np.square(x - y).sum(axis=1)
-    return Matching(first, second, i, j, mass, flipped, twin)
+    return Matching(first, second, i, j, mass, flipped, twin, units)
 
 
 def interpolate(
@@ -221,6 +229,17 @@ def _twin(sigma: Activation, state: State) -> np.ndarray | None:
     twin = np.full(state.theta.shape[1], -1.0)
     twin[: state.outputs] = sign
     return twin
+
+
+def _units(sigma: Activation | None, output_units: bool) -> str:
+    """In words, what the distances of a match are up to, and in which unit a is."""
+    symmetries = []
+    if sigma is not None and sigma.homogeneity is not None and sigma.homogeneity > 0:
+        symmetries.append("rescaling")
+    if sigma is not None and parity(sigma):
+        symmetries.append("sign")
+    upto = f"up to {' and '.join(symmetries)}" if symmetries else ""
+    return ", ".join(part for part in (upto, "in output units" if output_units else "") if part)
 
 
 def _in_output_units(state: State, network: Network) -> State:

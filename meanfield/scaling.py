@@ -16,7 +16,7 @@ class Scaling:
     """f(x) = α m^(-γ) Σ_k φ(θ_k; x) = s ∫ φ dμ with s = α m^(1-γ).
 
     gamma any finite real, alpha > 0. Time is the flow time t, comparable for every γ, α and m:
-    one explicit Euler step dt is gradient descent on R with learning rate η = dt·m/s².
+    one explicit Euler step dt is gradient descent on R with learning rate η = dt·m/s² = dt·m^(2γ-1)/α².
     """
 
     gamma: float = 1.0
@@ -38,7 +38,10 @@ class Scaling:
         return self.alpha * float(m) ** (1.0 - self.gamma)
 
     def learning_rate(self, dt: float, m: int) -> float:
-        """η = dt·m/s²: the gradient-descent rate on R of one Euler step dt (uniform masses)."""
+        """η = dt·m/s² = dt·m^(2γ-1)/α²: the gradient-descent rate on R of one Euler step dt (uniform masses).
+
+        dt·m/α² at γ = 1, dt/α² at γ = 1/2. R is this package's: its squared loss has a ½, PyTorch's nn.MSELoss none.
+        """
         return dt * m / self.output_scale(m) ** 2
 
     def flow_time(self, learning_rate: float, steps: int, m: int) -> float:

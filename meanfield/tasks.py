@@ -159,7 +159,7 @@ def gaussian_mixture(n: int, dim: int, *, delta: float = 0.4, kind: str = "varia
 
 
 def two_points() -> Dataset:
-    """x = {-3, ½}, y = {2, -1}: two samples in one dimension, the smallest set on which lazy and rich training differ."""
+    """x = {-3, ½}, y = {2, -1}: two samples in one dimension, whose 2 × 2 tangent kernel can be drawn."""
     return Dataset(np.array([[-3.0], [0.5]]), np.array([2.0, -1.0]), name="two_points", origin=_origin("two_points", {}))
 
 

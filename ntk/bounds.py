@@ -102,15 +102,17 @@ def _largest_move(start: State, state: State) -> float:
 
 
 def fine_grained(
-    K: Any, y: Any, network: Network | None = None, start: State | None = None, end: State | None = None
+    K: Any, y: Any, network: Network | None = None, start: State | None = None, end: State | None = None, x: Any = None
 ) -> Statement:
     """Arora, Du, Hu, Li and Wang (2019), theorem 5.1: the complexity √(2 yᵀK^{-1}y/n), K = H∞, of labels for a kernel.
 
-    For f_0 → 0 and any 1-Lipschitz loss in [0, 1] that vanishes at f = y, the expected loss of the trained network is at
+    For f_0 = 0 and any 1-Lipschitz loss in [0, 1] that vanishes at f = y, the expected loss of the trained network is at
     most the complexity + O(√(log(n/(λ_0 δ))/n)), with probability 1 - δ. The same number measures the way: the lazy limit
     trained to t = ∞ moves by s (∫|θ_∞ - θ_0|² dμ)^½ = √(yᵀK^{-1}y) (in their parametrisation ‖W_∞ - W_0‖_F, lemma 5.3).
     K (n, n); y (n,). Labels with a part in the null space of K have complexity ∞. Measured with network, start and end:
-    s times the RMS displacement. Claims: "complexity", the root alone, and "movement".
+    s times the RMS displacement. x (n, d), the inputs of K: f_0 is measured on them; without x it is judged by the law that
+    the start remembers. A start with f_0 ≠ 0 has to go another way, that of y - f_0: neither claim is about it.
+    Claims: "complexity", the root alone, and "movement".
     """
     modes = Modes(K)
     n = len(modes.kernel)
@@ -126,12 +128,29 @@ def fine_grained(
     return Statement(
         "Arora, Du, Hu, Li, Wang (2019): labels along the large eigenvalues of the kernel are learnt from few samples",
         (
+            _starts_at_zero(network, start, x, y),
             Hypothesis("the kernel is positive definite", verdict.positive_definite, f"lambda_min = {verdict.lambda_min:.3g}"),
             Hypothesis("|y| <= 1", bool(np.abs(y).max() <= 1), f"max |y| = {np.abs(y).max():.3g}"),
             Hypothesis("no label lies in the null space", fits, f"norm of that part {lost:.3g}"),
         ),
         (Claim("complexity", math.sqrt(2 * cost / n)), Claim("movement", math.sqrt(cost), moved)),
     )
+
+
+def _starts_at_zero(network: Network | None, start: State | None, x: Any, y: np.ndarray) -> Hypothesis:
+    """f_0 = 0: measured on x to rounding, else from the law of the start, else not known."""
+    name = "f_0 = 0"
+    if start is None:
+        return Hypothesis(name, None, "no start given")
+    if network is not None and x is not None:
+        found = float(np.abs(GradientFlow(EmpiricalRisk(network, x, y)).predict(start)).max())
+        rounding = 1e-12 * network.scaling.output_scale(start.m)  # THEORY.md, section 2: 1e-14 s for weights of size 1
+        return Hypothesis(name, found <= rounding, f"max |f_0| = {found:.3g}")
+    if start.origin is None:
+        return Hypothesis(name, None, "not measured: pass network= and x=, the inputs of K")
+    law = start.origin[0]
+    zero = bool(law.symmetric or law.a == "zero" or law.a_std == 0)
+    return Hypothesis(name, zero, "by the law of the start" if zero else "the neurons of the start are independent")
 
 
 def information(

@@ -13,7 +13,7 @@ from meanfield import losses
 from meanfield.backends import loss_kernels
 from meanfield.losses import Loss
 
-from .matrices import Modes, as_matrix, columns, factor
+from .matrices import Modes, as_matrix, columns, factor, one_kernel
 
 RTOL, ATOL = 1e-8, 1e-10  # of the ODE solver; ATOL in units of f
 
@@ -195,7 +195,7 @@ class KernelFlow:
             if f0_test is not None:
                 raise ValueError("f0_test needs K_test, the kernel between the test and the training inputs.")
             return
-        K_test = np.asarray(K_test, dtype=np.float64)
+        K_test = np.asarray(one_kernel(K_test, "K_test"), dtype=np.float64)
         if K_test.ndim != self.kernel.ndim or K_test.shape[1:] != self.kernel.shape[1:]:
             wanted = "(n_test, " + ", ".join(map(str, self.kernel.shape[1:])) + ")"
             turned = " Transpose it." if K_test.ndim == 2 and K_test.shape[0] == len(self.kernel) else ""

@@ -14,7 +14,7 @@ from meanfield.functionals.risk import EmpiricalRisk, check_inputs
 from meanfield.network import Network
 from meanfield.state import State
 
-from .matrices import checked
+from .matrices import checked, one_kernel
 
 
 def empirical(network: Network, state: State, x1: Any, x2: Any = None, parts: bool = False, dtype: str = "float64") -> Any:
@@ -100,7 +100,7 @@ def _check(network: Any, state: Any) -> None:
 
 
 def _pair(H0: Any, Ht: Any) -> tuple[np.ndarray, np.ndarray]:
-    H0, Ht = np.asarray(H0, dtype=np.float64), np.asarray(Ht, dtype=np.float64)
+    H0, Ht = (np.asarray(one_kernel(H, name), dtype=np.float64) for name, H in (("H0", H0), ("Ht", Ht)))
     if H0.shape != Ht.shape or H0.ndim not in (2, 4):
         raise ValueError(f"the two kernels must have one shape, (n1, n2) or (n1, n2, K, K); got {H0.shape} and {Ht.shape}.")
     for name, H in (("first", H0), ("second", Ht)):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
-from .matrices import Modes, as_matrix, checked, columns, factor
+from .matrices import Modes, as_matrix, checked, columns, factor, one_kernel
 
 
 class Posterior(NamedTuple):
@@ -104,7 +104,7 @@ def cholesky(K: Any, ridge: float = 0.0, jitter: float = 0.0) -> np.ndarray:
 
 def _covariance(own: Any, A: np.ndarray, cross: np.ndarray, noisy: np.ndarray) -> np.ndarray:
     """𝒦_** - A h_𝒦ᵀ - h_𝒦 Aᵀ + A (𝒦 + λ) Aᵀ, or its diagonal; variances negative by rounding are 0, others raise."""
-    own = np.asarray(own, dtype=np.float64)
+    own = np.asarray(one_kernel(own, "K_test_test"), dtype=np.float64)
     if own.shape not in ((len(A),), (len(A), len(A))) or not np.isfinite(own).all():
         raise ValueError(f"the kernel of the test inputs must be ({len(A)}, {len(A)}) or its diagonal, finite; got {own.shape}.")
     variance = own if own.ndim == 1 else np.diag(own)
@@ -131,7 +131,7 @@ def _prior(K: Any, n: int) -> np.ndarray:
 
 
 def _cross(K: Any, n: int, name: str) -> np.ndarray:
-    K = np.asarray(K, dtype=np.float64)
+    K = np.asarray(one_kernel(K, name), dtype=np.float64)
     if K.ndim != 2 or K.shape[1] != n:
         raise ValueError(f"{name} must be (n_test, {n}), test inputs by training inputs; got {K.shape}.")
     if not np.isfinite(K).all():

@@ -17,7 +17,7 @@ def checked(K: Any, name: str = "K") -> np.ndarray:
     Raises ValueError for another shape, NaN, an asymmetry beyond √ε max|K| (ε that of K's dtype: what rounding does to a
     kernel computed in two orders lies far below), TypeError for other than real numbers.
     """
-    K = np.asarray(K)
+    K = np.asarray(one_kernel(K, name))
     square = K.ndim in (2, 4) and K.shape[0] == K.shape[1] and K.shape[-1] == K.shape[-2] and K.size > 0
     if not square:
         raise ValueError(f"{name} must be a square kernel (n, n), or (n, n, C, C) for C outputs, n >= 1; got {K.shape}.")
@@ -38,9 +38,24 @@ def checked(K: Any, name: str = "K") -> np.ndarray:
     return K
 
 
+def one_kernel(K: Any, name: str = "K") -> Any:
+    """K itself; TypeError with the one to take for the pair that ntk.deep returns and for parts=True."""
+    if isinstance(K, dict):
+        raise TypeError(
+            f"{name} must be one kernel; got a dict of {', '.join(map(str, K))}. Parts sum to it: sum({name}.values())."
+        )
+    if not isinstance(K, (tuple, list)) or not any(np.ndim(part) in (2, 4) for part in K):
+        return K
+    found = " and ".join(f"an array {np.shape(part)}" for part in K)
+    raise TypeError(
+        f"{name} must be one kernel; got a {type(K).__name__} of {found}. ntk.deep returns (nngp, ntk): write "
+        "nngp, H = ntk.deep(…), and pass H, or nngp where the readout alone is trained."
+    )
+
+
 def precision(K: Any) -> float:
     """ε of the dtype that K was handed over in."""
-    dtype = np.asarray(K).dtype
+    dtype = np.asarray(one_kernel(K)).dtype
     return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 

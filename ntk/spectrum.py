@@ -22,7 +22,8 @@ class Certificate:
 
     eigenvalues (n,) ascending; rank counts those beyond tolerance in size, null_space (n, n - rank) spans the others.
     positive_definite: True iff lambda_min - error_bound > tolerance; False iff lambda_min + error_bound < -tolerance, or K
-    is singular for certain (two equal rows, or repeated inputs); else None, undecided. causes: sentences that name inputs.
+    is singular for certain (two equal rows, or repeated inputs); else None: not proved either way. causes: sentences that
+    name inputs; where there are some, the verdict of None is "Singular as far as rounding shows", else "Undecided".
     """
 
     eigenvalues: np.ndarray
@@ -48,6 +49,9 @@ class Certificate:
         rank = f"rank {self.rank} of {len(self.eigenvalues)}"
         if self.positive_definite:
             said = "Positive definite: any labels can be fitted"
+        elif self.positive_definite is None and self.causes:
+            zero = "λ_min is zero within the tolerance and its error"
+            said = f"Singular as far as rounding shows: {zero}, and the inputs explain it"
         elif self.positive_definite is None:
             said = "Undecided: λ_min is zero within the tolerance and its error, so some labels may never be learnt"
         elif self.lambda_min + self.error_bound < -self.tolerance:

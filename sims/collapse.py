@@ -10,6 +10,8 @@ import numpy as np
 from scipy import optimize, stats
 from scipy.interpolate import PchipInterpolator
 
+from .fits import with_error
+
 Function = Callable[[np.ndarray], np.ndarray]
 
 
@@ -39,10 +41,11 @@ class CriticalPoint:
     seeds: int
 
     def __str__(self) -> str:
-        interval = f"{self.level:.0%}: {self.low:.3f} … {self.high:.3f}".replace("%", " %")
+        interval = f" ({self.level:.0%}: {self.low:.3f} … {self.high:.3f})".replace("%", " %")
         local = ", ".join(f"{value:.3f}" for value in self.local)
+        found = f"{with_error(self.value, self.error, 3)}{interval if self.seeds > 1 else ' (one seed: no error)'}"
         return (
-            f"γ_c = {self.value:.3f} ± {self.error:.3f} ({interval}), from pairs of widths {local}; "
+            f"γ_c = {found}, from pairs of widths {local}; "
             f"spread {self.spread:.3f}, against γ itself {self.spread_before:.3f}"
         )
 

@@ -13,6 +13,7 @@ import meanfield as mf
 from . import figures, runs
 from .exponents import AGREES, BETWEEN, KINKED, NEAR, QUANTITIES, TOLERANCE, Exponent, powers
 from .figures import Figure
+from .fits import with_error
 
 if TYPE_CHECKING:
     from .scaling_exponents import Results
@@ -129,7 +130,7 @@ def _draw_values(ax: Any, results: Results) -> None:
     for number, one in enumerate(sorted(of_gamma, key=lambda one: (one.activation in KINKED, one.activation))):
         rows = [row for row in results.rows if (row.activation, row.gamma) == (one.activation, gamma)]
         widths, values = runs.against_width(rows, "linear_gap")
-        fitted = "no slope" if one.slope is None else f"slope {one.slope:.3f} ± {one.error:.3f}"
+        fitted = "no slope" if one.slope is None else f"slope {with_error(one.slope, one.error, 3)}"
         label = f"{one.activation}: {fitted}, theory {figures.fraction(one.theory or 0.0)}".replace("-", "−")
         curves.append(figures.Curve(label, widths, values, number))
         slopes.append(one.theory or 0.0)

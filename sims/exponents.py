@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fits import ExponentFit, Refused, decimals, fit_or_refuse
+from .fits import ExponentFit, Refused, decimals, fit_or_refuse, with_error
 
 QUANTITIES = {
     "displacement": "RMS displacement",
@@ -132,7 +132,7 @@ def table(exponents: Sequence[Exponent]) -> str:
         if one.slope is not None and one.low is not None and one.high is not None:
             digits = decimals([(end, one.theory) for end in (one.low, one.high) if one.theory is not None], 3)
             interval = f"{_number(one.low, digits)} … {_number(one.high, digits)}"
-            fitted = [f"{_number(one.slope)} ± {one.error:.3f}", interval, _number(one.bend)]
+            fitted = [with_error(one.slope, one.error, 3), interval, _number(one.bend)]
         p = "" if one.curvature_p is None else f"{one.curvature_p:.2g}"
         widths = f"{one.m_min:g}–{one.m_max:g}"
         start = (QUANTITIES[one.quantity], one.activation, f"{one.gamma:g}", widths, f"{one.seeds}", _number(one.theory))

@@ -66,12 +66,12 @@ class ExponentFit:
 
     @property
     def short(self) -> str:
-        """slope ± error, with three decimals, or as many as the error needs."""
-        return f"{_number(self.slope, digits=self._digits)} ± {self.error:.{self._digits}f}"
+        """slope ± error, with three decimals, or as many as the error needs; the slope alone where it has no error."""
+        return with_error(self.slope, self.error)
 
     @property
     def _digits(self) -> int:
-        return 3 if self.error < ROUNDING else min(6, max(3, math.ceil(-math.log10(self.error))))
+        return _digits(self.error)
 
     @property
     def curved(self) -> bool:
@@ -83,11 +83,15 @@ class ExponentFit:
         return self.prefactor * np.asarray(m, dtype=float) ** self.slope
 
     def standard_errors(self, expected: float) -> float:
-        """(slope - expected) / error."""
+        """(slope - expected) / error. Their number alone says little with few seeds: see `p_value`."""
         miss = self.slope - expected
         if abs(miss) < ROUNDING:
             return 0.0
         return miss / self.error if self.error > ROUNDING else float(np.copysign(np.inf, miss))
+
+    def p_value(self, expected: float) -> float:
+        """Two-sided p of slope = expected, Student's t with `dof` degrees of freedom; below 1 - level iff not in low … high."""
+        return float(2 * stats.t.sf(abs(self.standard_errors(expected)), self.dof))
 
     def agrees(self, expected: float, tolerance: float = 0.0) -> bool:
         """low - tolerance <= expected <= high + tolerance: the interval holds it, or reaches that near.
@@ -98,10 +102,11 @@ class ExponentFit:
         return self.low - reach <= expected <= self.high + reach
 
     def verdict(self, expected: float, tolerance: float = 0.0) -> str:
-        """Slope beside theory in words: "agrees with −0.500 (1.2 standard errors off; 95 %: −0.522 … −0.473)".
+        """Slope beside theory in words: "agrees with −0.500 (1.2 standard errors off, p = 0.45; 95 %: −0.522 … −0.473)".
 
-        "agrees": expected is in low … high, both shown with the decimals that tell them apart. Where it is not, but the slope
-        is within `tolerance` of it, that is said in place of "differs". Significant curvature is said behind either.
+        "agrees": expected is in low … high, both shown with the decimals that tell them apart, that is p >= 1 - level. With two
+        seeds 3.2 standard errors are p = 0.19, no contradiction: the scatter of two says little. Where expected is outside,
+        but the slope is within `tolerance` of it, that is said in place of "differs". Significant curvature is said behind.
         """
         if self.agrees(expected):
             word = "agrees with"
@@ -110,12 +115,13 @@ class ExponentFit:
             word = f"is within {tolerance:g}, but not within errors, of" if near else "differs from"
         digits = decimals([(self.low, expected), (self.high, expected)], self._digits)
         theory, low, high = (_number(value, digits=digits) for value in (expected, self.low, self.high))
-        off = f"{abs(self.standard_errors(expected)):.1f} standard errors off; {_percent(self.level)}: {low} … {high}"
+        off = f"{abs(self.standard_errors(expected)):.1f} standard errors off, p = {self.p_value(expected):.2g}"
+        interval = f"{_percent(self.level)}: {low} … {high}"
         curved = (
             f"; a single exponent does not describe these data: curvature p = {self.curvature_p:.2g}, "
             f"the slope changes by {_number(self.bend, '+')} over the range of widths"
         )
-        return f"{word} {theory} ({off}){curved if self.curved else ''}"
+        return f"{word} {theory} ({off}; {interval}){curved if self.curved else ''}"
 
 
 def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
@@ -171,6 +177,19 @@ def fit_or_refuse(m: Any, values: Any, level: float = 0.95) -> ExponentFit | Ref
         return fit_exponent(m, values, level)
     except TooShort as error:
         return Refused(str(error))
+
+
+def different(first: Any, second: Any) -> float | None:
+    """p of equal means over seeds, two samples of unequal variance (Welch's t test); None where a sample is one seed.
+
+    Two standard errors would call every fifth pair of two equal settings with two seeds each different.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if min(len(first), len(second)) < 2:
+        return None
+    if np.ptp(first) == np.ptp(second) == 0:
+        return float(first[0] == second[0])
+    return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
 
 
 def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -278,6 +297,19 @@ def _p_value(value: float, error: float, dof: int) -> float:
 def _number(value: float, sign: str = "", digits: int = 3) -> str:
     """Decimals with a true minus sign, no −0.000."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
+
+
+def with_error(value: float, error: float | None, digits: int | None = None) -> str:
+    """value ± error, with three decimals, as many as the error needs, or `digits`; without an error (None, NaN, or 0: nothing
+    scattered, or one value) no ± stands there."""
+    if error is None or not np.isfinite(error) or error < ROUNDING:
+        return _number(value, digits=digits or 3)
+    digits = digits or _digits(error)
+    return f"{_number(value, digits=digits)} ± {error:.{digits}f}"
+
+
+def _digits(error: float) -> int:
+    return 3 if not error >= ROUNDING else min(6, max(3, math.ceil(-math.log10(error))))
 
 
 def _percent(level: float) -> str:

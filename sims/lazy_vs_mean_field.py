@@ -246,8 +246,9 @@ def report(results: Results, out: Path) -> str:
 ABOUT = f"""{QUESTION}
 
 Trains the two-layer network f(x) = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩) at each γ, width m and seed to the same flow time
-(dt steps of gradient descent with learning rate dt·m^(2γ-1)), one HDF5 file a run, and draws what became of the
-neurons: how far they travelled, what the tangent kernel did, training loss and test error.
+(a step dt is gradient descent with learning rate dt·m/s² = dt·m^(2γ-1)/α², here α = 1), one HDF5
+file a run, and draws what became of the neurons: how far they travelled, what the tangent kernel
+did, training loss and test error.
 
 Examples:
   python -m sims.{NAME} --demo                              the README's figure, one to two minutes

@@ -12,7 +12,7 @@ import meanfield as mf
 
 from . import figures
 from .figures import Figure
-from .fits import ExponentFit, Refused
+from .fits import ExponentFit, Refused, different
 from .runs import Results, Row, against_width, exponent, loss_curves
 
 
@@ -127,14 +127,13 @@ def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
         )
     (low, lazy), (high, rich) = min(last.items()), max(last.items())
     gain = float(lazy.mean() - rich.mean())
-    error = math.hypot(
-        *(float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0 for values in (lazy, rich))
-    )
-    meaning = "no difference beyond the seeds"
-    if abs(gain) > 2 * error:
-        meaning = (
-            "lower where neurons travel, at this flow time" if gain > 0 else "lower where neurons stay put, at this flow time"
-        )
+    p = different(lazy, rich)
+    if p is None:
+        meaning = "one seed does not tell"
+    elif p >= 0.05:
+        meaning = f"no difference beyond the seeds (p = {p:.2g})"
+    else:
+        meaning = f"lower where neurons {'travel' if gain > 0 else 'stay put'}, at this flow time (p = {p:.2g})"
     numbers = f"{rich.mean():.1f}% at γ = {figures.fraction(high)}, {lazy.mean():.1f}% at γ = {figures.fraction(low)}"
     figures.panel(ax, "Test error" if signs else "Test loss", f"{numbers}: {meaning}.")
     ax.set_ylim(0, 1.45 * max(ax.get_ylim()))

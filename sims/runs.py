@@ -138,7 +138,7 @@ def loss_curves(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, np.n
 
 
 def table(results: Results) -> str:
-    """One line for each task, γ and m: means over seeds, ± standard errors."""
+    """One line for each task, γ and m: means over seeds, ± standard errors; of one seed there is none."""
     head = ("task", "γ", "m", "runs", "displacement", "W2 (bounds)", "kernel drift", "train loss", "test loss", "test error")
     lines: list[tuple[str, ...]] = [head]
     for task, gamma, m in sorted({(row.task, row.gamma, row.m) for row in results.rows}):
@@ -179,5 +179,6 @@ def write_csv(rows: Sequence[Any], path: Path) -> None:
 
 def _mean(rows: Sequence[Row], name: str) -> str:
     values = [getattr(row, name) for row in rows]
-    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.4g} ± {error:.1g}"
+    if len(values) == 1:
+        return f"{values[0]:.4g}"
+    return f"{np.mean(values):.4g} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.1g}"

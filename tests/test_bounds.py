@@ -107,6 +107,21 @@ def test_the_complexity_is_the_way_of_the_lazy_network():
     assert found.applies
 
 
+def test_a_start_that_is_not_zero_is_no_case_of_the_fine_grained_theorem():
+    """An independent start has f_0 of size 1 at γ = 1/2: the hypothesis f_0 = 0 fails, so a longer way refutes nothing."""
+    H = ntk.kernel(NETWORK, LAW, PENTAGON)
+    start = LAW.sample(100, seed=0)
+    by_law = bounds.fine_grained(H, SIGNS, NETWORK, start, start)
+    measured = bounds.fine_grained(H, SIGNS, NETWORK, start, start, x=PENTAGON)
+    assert by_law.applies is False and measured.applies is False
+    assert "NO  f_0 = 0 (max |f_0| = " in str(measured) and "NO  f_0 = 0 (the neurons" in str(by_law)
+    symmetric = mf.InitialLaw(dim=2, symmetric=True).sample(100, seed=0)
+    assert bounds.fine_grained(H, SIGNS, NETWORK, symmetric, symmetric, x=PENTAGON).applies is True
+    unknown = bounds.fine_grained(H, SIGNS, NETWORK, mf.State(start.theta), start)
+    assert unknown.applies is None and "pass network= and x=" in str(unknown)
+    assert bounds.fine_grained(H, SIGNS).applies is None  # no start, nothing known of f_0
+
+
 def test_labels_in_the_null_space_have_infinite_complexity():
     K = np.array([[1.0, 1.0], [1.0, 1.0]])
     assert bounds.fine_grained(K, [1.0, -1.0])["complexity"].bound == math.inf

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+import ntk
 from sims import figures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,10 +43,23 @@ def test_compare_draws_the_risk_of_every_run(tmp_path):
         np.testing.assert_array_equal(line.get_xdata(), times)
         np.testing.assert_array_equal(line.get_ydata(), risk)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert "γ = 1/2 (lazy), m = 8" in labels[0] and "γ = 1 (mean-field), m = 8" in labels[1]
-    assert "RMS displacement" in texts(ax)
+    assert "γ = 1/2 (NTK scaling), m = 8" in labels[0] and "γ = 1 (mean-field scaling), m = 8" in labels[1]
+    assert "RMS displacement" in " ".join(texts(ax).split())
     with pytest.raises(ValueError, match="at least one run"):
         figures.compare([])
+
+
+def test_no_title_calls_a_run_lazy_by_its_gamma(tmp_path):
+    """γ = 1/2, α = .1, two points, labels ±1: rich, the kernel drifts by more than .5; the title states the scaling and α."""
+    x = np.array([[-1.0], [0.5]])
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", mf.Scaling(0.5, 0.1)), x, np.array([1.0, -1.0])))
+    start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(20, seed=0)
+    watch = [mf.Recorder(tmp_path / "small_alpha.h5", mf.log_spaced(20))]
+    mf.simulate(flow, start, mf.RK4, dt=0.05, t_end=20.0, observers=watch, progress=False)
+    assert ntk.laziness(tmp_path / "small_alpha.h5").drift.max() > 0.5
+    title = texts(ax := figures.kernel_ellipse(tmp_path / "small_alpha.h5")) + ax.get_title()
+    assert "γ = 1/2, α = 0.1 (NTK scaling)" in title and "lazy" not in title.lower()
+    assert figures.regime(1.0) == "γ = 1 (mean-field scaling)" and figures.regime(0.75, 2.0) == "γ = 3/4, α = 2"
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])

@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from sims import fit_exponent, fits
+from sims import collapse, fit_exponent, fits, runs
 
 M = 2.0 ** np.arange(8, 15)  # 256 … 16384
 
@@ -249,3 +250,36 @@ def test_values_without_an_exponent_are_an_error_not_a_refusal(m, values, said):
         assert not isinstance(error.value, fits.TooShort)
     with pytest.raises(ValueError, match="level must lie between 0 and 1"):
         fit_exponent(M, M, level=95)
+
+
+def test_two_seeds_that_are_some_standard_errors_off_agree_with_their_p_value_said():
+    """Seeds with the slopes -.468 ± .01: with one degree of freedom t = 3.2 has p = 1 - (2/π) atan 3.2 = .193 (Cauchy)."""
+    error, off = 0.01, 3.2
+    slopes = np.array([-0.5 + off * error - error, -0.5 + off * error + error])  # mean -.468, scatter of the mean .01
+    fit = fit_exponent(M, M ** slopes[:, None])
+    assert fit.standard_errors(-0.5) == pytest.approx(off, rel=1e-6)
+    assert fit.p_value(-0.5) == pytest.approx(1 - 2 / np.pi * np.arctan(off), rel=1e-6)
+    assert fit.verdict(-0.5).startswith("agrees with −0.500 (3.2 standard errors off, p = 0.19; 95 %: ")
+
+
+def test_the_p_value_and_the_interval_tell_the_same():
+    fit = fit_exponent(M, noisy(np.random.default_rng(5), -0.5, 4, size=0.02))
+    for end in (fit.low, fit.high):
+        assert fit.p_value(end) == pytest.approx(0.05, rel=1e-6)
+
+
+def test_one_seed_has_no_plus_minus():
+    """Of one run there is no scatter: no ± stands there, above all no "± 0"; an exact power law has none either."""
+    assert "±" not in fit_exponent(M, M**-0.5).short
+    assert fits.with_error(0.25, None) == fits.with_error(0.25, np.nan) == "0.250"
+    one = [SimpleNamespace(displacement=0.5)]
+    assert runs._mean(one, "displacement") == "0.5" and runs._mean([*one, *one], "displacement").startswith("0.5 ± ")
+    point = collapse.CriticalPoint(1.0, np.nan, np.nan, np.nan, 0.95, 0.1, 1.0, (1.0,), 1)
+    assert str(point).startswith("γ_c = 1.000 (one seed: no error), from") and "nan" not in str(point)
+
+
+def test_two_settings_differ_only_where_welch_says_so():
+    """(0, 2) against (5, 7): t = 5/√2 with 2 degrees of freedom, p = 1 - t/√(t² + 2) = .0715; one seed: not testable."""
+    t = 5 / np.sqrt(2)
+    assert fits.different([0, 2], [5, 7]) == pytest.approx(1 - t / np.sqrt(t * t + 2), rel=1e-9)
+    assert fits.different([1.0], [2.0, 3.0]) is None and fits.different([1.0, 1.0], [1.0, 1.0]) == 1.0

@@ -96,3 +96,31 @@ def test_an_unknown_loss_is_answered_with_the_nearest():
         losses.get("square")
     with pytest.raises(TypeError, match="loss must be a name or an mf.Loss; got None"):
         losses.get(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mse", r'"squared": ½\(f-y\)².*no ½.*dt = 2·lr·s²/\(m K\)'),
+        ("nn.MSELoss", '"squared"'),
+        (torch.nn.MSELoss(), '"squared"'),
+        (torch.nn.functional.mse_loss, '"squared"'),
+        ("mean_squared_error", '"squared"'),
+        ("cross_entropy", '"softmax".*integers 0 … K-1'),
+        ("CrossEntropyLoss", '"softmax"'),
+        (torch.nn.CrossEntropyLoss(), '"softmax"'),
+        ("sparse_categorical_crossentropy", '"softmax"'),
+        ("nll_loss", '"softmax"'),
+        ("bce", r'"logistic".*2\*y - 1'),
+        ("binary_cross_entropy_with_logits", '"logistic"'),
+        ("BCEWithLogitsLoss", '"logistic"'),
+        ("log_loss", '"logistic"'),
+        ("mae", '"huber".*mf.Loss'),
+        ("smooth_l1", '"huber"'),
+        ("HingeEmbeddingLoss", '"hinge"'),
+        ("sqared", "Did you mean 'squared'"),
+    ],
+)
+def test_the_names_of_other_packages_are_answered_with_what_to_write(name, said):
+    with pytest.raises((ValueError, TypeError), match=said):
+        losses.get(name)

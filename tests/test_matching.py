@@ -51,6 +51,25 @@ def test_a_network_in_disguise_is_matched_at_distance_zero(rng, name, outputs):
         np.testing.assert_allclose(again.theta, p.theta, rtol=0, atol=ROUNDING)
 
 
+def test_the_verdict_says_up_to_what_and_in_which_units_its_distance_is():
+    """(a, w, b) = (2, 1, 0) and (1, 2, 0) are one ReLU neuron: W2 up to rescaling 0, mf.w2 of the weights √2."""
+    p, q = mf.State(np.array([[2.0, 1.0, 0.0]])), mf.State(np.array([[1.0, 2.0, 0.0]]))
+    relu = mf.Network("relu", mf.NTK)
+    assert mf.w2(p, q) == pytest.approx(np.sqrt(2.0), abs=ROUNDING)
+    assert mf.match(p, q, network=relu).distance == pytest.approx(0.0, abs=ROUNDING)
+    said = {
+        "W2 up to rescaling = ": mf.match(p, q, network=relu),
+        "W2 up to rescaling, in output units = ": mf.match(p, q, network=relu, output_units=True),
+        "W2 in output units = ": mf.match(p, q, canonical=False, network=relu, output_units=True),
+        "; W2 = 1.414 (": mf.match(p, q, canonical=False),
+        "W2 up to sign = ": mf.match(p, q, network=mf.Network("tanh")),
+        "W2 up to rescaling and sign = ": mf.match(p, q, network=mf.Network("square")),
+        "; W2 = 1.414 (1 ": mf.match(p, q, network=mf.Network("gelu")),  # no symmetry: nothing is divided out
+    }
+    for words, found in said.items():
+        assert words in str(found)
+
+
 @pytest.mark.parametrize(("name", "twin"), [("gelu", None), ("tanh", [-1] * 5), ("square", [1, -1, -1, -1, -1])])
 def test_plan_and_distance_are_those_of_the_hungarian_method(rng, name, twin):
     p, q = cloud(rng, 30), cloud(rng, 30)

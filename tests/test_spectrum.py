@@ -90,7 +90,7 @@ def test_distinct_inputs_are_no_proof_of_anything(rng):
         warnings.simplefilter("error")
         found = ntk.certificate(K, x)
     assert found.positive_definite is None and found.rank == 2 and found.causes == ()
-    assert "Undecided" in found.verdict
+    assert "Undecided" in found.verdict and "ingular" not in found.verdict
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,7 @@ def test_inputs_that_a_network_without_bias_cannot_tell_apart_are_named(activati
     with pytest.warns(RuntimeWarning, match=message):
         found = ntk.certificate(network_kernel(x, activation), x)
     assert found.positive_definite is None and found.rank == len(x) - 1
+    assert "Singular as far as rounding shows" in found.verdict and "ndecided" not in found.verdict
 
 
 @pytest.mark.parametrize("x", [[[1.0, 2.0], [0.0, 1.0], [2.0, 4.0]], [[1.0, 2.0], [0.0, 1.0], [-1.0, -2.0]]])
@@ -122,6 +123,24 @@ def test_with_a_bias_parallel_and_antipodal_inputs_are_innocent(x):
         warnings.simplefilter("error")
         found = ntk.certificate(network_kernel(x, trainable=("a", "w", "b"), b_std=1.0), x)
     assert found.positive_definite is True and found.causes == ()
+
+
+def test_the_pair_that_deep_returns_and_the_parts_of_a_kernel_are_named_where_one_kernel_is_asked(rng):
+    both = ntk.deep(rng.normal(size=(3, 2)), depth=2)
+    for work in (
+        lambda: ntk.certificate(both),
+        lambda: ntk.loss_floor(both, np.ones(3)),
+        lambda: ntk.KernelFlow(both, np.ones(3)),
+        lambda: ntk.KernelFlow(both[1], np.ones(3), K_test=both),
+        lambda: ntk.regression(both[1], np.ones(3), both),
+        lambda: ntk.drift(both, both),
+        lambda: ntk.alignment(both, np.ones(3)),
+    ):
+        with pytest.raises(TypeError, match=r"must be one kernel; got a tuple .*ntk.deep returns \(nngp, ntk\): write nngp, H ="):
+            work()
+    with pytest.raises(TypeError, match=r"got a dict of a, w, b. Parts sum to it: sum\(K.values\(\)\)"):
+        ntk.certificate({"a": both[0], "w": both[1], "b": both[1]})
+    assert ntk.certificate([[2.0, 1.0], [1.0, 2.0]]).positive_definite is True  # nested lists stay a kernel
 
 
 def test_an_indefinite_matrix_is_refused_by_all_but_the_certificate():

@@ -56,6 +56,7 @@ class EmpiricalRisk:
             raise ValueError(f'reduction must be "mean" or "sum"; got {self.reduction!r}.')
         if not isinstance(self.ridge, (int, float)) or not 0 <= self.ridge < np.inf:
             raise ValueError(f"ridge must be a finite number >= 0; got {self.ridge!r}.")
+        _check_orientation(x, self.y)
         y = losses.check_labels(loss, self.y, x.shape[0])
         for array in (x, y):
             array.flags.writeable = False
@@ -108,12 +109,16 @@ class EmpiricalRisk:
             raise ValueError(
                 f"the particles live in d = {state.dim} input dimensions (theta {state.theta.shape}, K = {state.outputs}) but "
                 f"x is (n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, outputs=…) or pass the matching x."
+                + (f" Or is x {self.x.shape} one column a sample, (d, n)? Then pass x.T." if state.dim == self.n else "")
             )
         if self._loss.labels == "class":
             if state.outputs < 2 or self.y.max() >= state.outputs:
+                least, most = int(self.y.min()), int(self.y.max())
+                counted = least > 0 and most - least < state.outputs
                 raise ValueError(
-                    f"loss {self._loss.name!r} with classes 0 … {self.y.max()} needs outputs K >= {max(2, self.y.max() + 1)}; "
+                    f"loss {self._loss.name!r} with classes 0 … {most} needs outputs K >= {max(2, most + 1)}; "
                     f"the state has K = {state.outputs}."
+                    + (f" The labels run from {least} to {most}: counted from 0 they are y - {least}." if counted else "")
                 )
         elif self.y.shape[1] != state.outputs:
             raise ValueError(f"y has {self.y.shape[1]} output(s) a sample but the state has K = {state.outputs}.")
@@ -137,12 +142,25 @@ class EmpiricalRisk:
         return cls(Network.from_dict(data["network"]), arrays["x"], arrays["y"], data["loss"], data["reduction"], data["ridge"])
 
 
+def _check_orientation(x: np.ndarray, y: Any) -> None:
+    """Raise where the labels count the columns of x: (d, n), one column a sample."""
+    labels = np.shape(y)
+    if labels and labels[0] != x.shape[0] and x.shape[1] in (labels[0], labels[-1]):
+        turned = " and y.T" if labels[0] != x.shape[1] else ""
+        raise ValueError(
+            f"x must be (n, d), one row a sample, with a row of y for each; got x {x.shape} and y {labels}. "
+            f"That looks like one column a sample, (d, n): pass x.T{turned}."
+        )
+
+
 def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     """x as (n, d) float64, finite; raises naming the first bad row and column."""
     x = np.asarray(x)
     wanted = "(n, d)" if dim is None else f"(n, {dim})"
     if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
-        raise ValueError(f"x must be {wanted}, one row a sample; got {x.shape}. For scalar inputs use x[:, None].")
+        turned = dim is not None and x.ndim == 2 and x.shape[0] == dim
+        advice = "That looks like (d, n), one column a sample: pass x.T." if turned else "For scalar inputs use x[:, None]."
+        raise ValueError(f"x must be {wanted}, one row a sample; got {x.shape}. {advice}")
     if x.shape[1] == 0:
         raise ValueError("x has no columns: d must be at least 1.")
     if x.dtype.kind not in "fiub":

@@ -102,9 +102,11 @@ def kernel_ellipse(
 ) -> Axes:
     """The ellipses {v : vᵀ H_t^{-1} v = 1} of the 2 × 2 tangent kernel on two training samples, from light to dark in time.
 
-    Half axes √λ_i along the eigenvectors of H_t: the longer, the faster that combination of the two residuals decays, at
-    rate λ_i/n. In the lazy limit all are one ellipse. A singular kernel gives a line. pair: which samples, the first and the
-    last unless given. K outputs: of (1/K) Σ_c H_cc. The frames are chosen as in `function_evolution`, by the way of H_t.
+    Half axes √λ_i along the eigenvectors v_i of H_t. With the squared loss, and if the two samples are the whole training set,
+    ⟨v_i, f - y⟩ decays at the rate λ_i/n, n = 2 ("sum": λ_i), at that time: the longer the axis, the faster. In a larger set
+    the other samples drive these two as well, and the ellipse says how strongly the two drive each other, no more. In the lazy
+    limit all are one ellipse. A singular kernel gives a line. pair: which samples, the first and the last unless given.
+    K outputs: of (1/K) Σ_c H_cc. The frames are chosen as in `function_evolution`, by the way of H_t.
     """
     run = open_run(run)
     if frames < 2:

@@ -42,9 +42,9 @@ def number(run: mf.Trajectory, frame: int) -> int:
 
 
 def scaling_text(run: mf.Trajectory) -> str:
-    """γ with the name of its limit; for flows without a network what they are."""
+    """γ and α with the name of the scaling; for flows without a network what they are."""
     settings = run.config.get("network")
-    return regime(settings["scaling"]["gamma"]) if settings else "a flow without a network"
+    return regime(**settings["scaling"]) if settings else "a flow without a network"
 
 
 def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.GradientFlow:

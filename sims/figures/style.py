@@ -35,10 +35,14 @@ HOUSE: Any = {
 }  # fmt: skip
 
 
-def regime(gamma: float) -> str:
-    """γ as a fraction, with the name of its limit."""
-    name = {0.5: " (lazy)", 1.0: " (mean-field)"}.get(gamma, "")
-    return f"γ = {fraction(gamma)}{name}"
+def regime(gamma: float, alpha: float = 1.0) -> str:
+    """γ as a fraction, α unless it is 1, and the name of the scaling.
+
+    Whether a run is lazy is not said: a small α at γ = 1/2 is rich, a large one at γ = 1 lazy. ntk.laziness measures it.
+    """
+    name = {0.5: " (NTK scaling)", 1.0: " (mean-field scaling)"}.get(gamma, "")
+    scale = "" if alpha == 1 else f", α = {alpha:g}"
+    return f"γ = {fraction(gamma)}{scale}{name}"
 
 
 def fraction(value: float) -> str:

@@ -183,7 +183,7 @@ def _legend(ax: Any, lines: int) -> None:
 
 def _verdict(curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | None], x: str) -> str:
     found = [
-        f"{fit.slope:.2f} ± {fit.error:.1g}".replace("-", "−") + f" at {curve.label}" * (len(curves) > 1)
+        fit.short + f" at {curve.label}" * (len(curves) > 1)
         for curve, fit in zip(curves, fits, strict=True)
         if isinstance(fit, ExponentFit)
     ]
