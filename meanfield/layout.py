@@ -18,12 +18,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .durable import IncompatibleFile, InUse, Scratch, canonical_json, same_bits
+from .durable import IncompatibleFile, InUse, Scratch, canonical_json
 from .state import State, column_names
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 
 SCHEMA_VERSION = 1
+SCHEMA_MINOR = 1  # readers of any minor version read all of them; what each added is in the docstring of Trajectory
+LARGEST_ATTRIBUTE = 1 << 12  # bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
 AT_ONCE = 1 << 18  # bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms
 LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 POSITION = "particles/units/position"
@@ -101,10 +103,20 @@ def _short(error: BaseException) -> str:
     return str(error).split("\n")[0].strip("'\". ")
 
 
-def write_text(group: h5py.Group, name: str, text: str) -> None:
-    """A scalar fixed-length string (an attribute could not hold more than 64 KB)."""
-    data = text.encode()
-    group.create_dataset(name, data=np.array(data, dtype=h5py.string_dtype("utf-8", max(len(data), 1))), track_times=False)
+def ascii_text(text: str) -> bytes:
+    """With JSON's escapes for what is not ASCII: Octave stops at the first text in UTF-8, and loses all that follows."""
+    return (text if text.isascii() else json.dumps(text)[1:-1]).encode("ascii")
+
+
+def _fixed_length(text: str | list[str]) -> np.ndarray:
+    encoded = ascii_text(text) if isinstance(text, str) else [ascii_text(item) for item in text]
+    width = max(map(len, [encoded] if isinstance(encoded, bytes) else encoded))
+    return np.array(encoded, dtype=h5py.string_dtype("ascii", max(width, 1)))
+
+
+def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
+    """A scalar fixed-length string, or an array of them (an attribute could not hold more than 64 KB)."""
+    group.create_dataset(name, data=_fixed_length(text), track_times=False)
 
 
 def read_json(group: h5py.Group, name: str) -> Any:
@@ -112,9 +124,15 @@ def read_json(group: h5py.Group, name: str) -> Any:
 
 
 def set_text(attributes: h5py.AttributeManager, name: str, text: str | list[str]) -> None:
-    width = max(len(item.encode()) for item in ([text] if isinstance(text, str) else text))
-    encoded = text.encode() if isinstance(text, str) else [item.encode() for item in text]
-    attributes.create(name, np.array(encoded, dtype=h5py.string_dtype("utf-8", max(width, 1))))
+    attributes.create(name, _fixed_length(text))
+
+
+def set_text_of_any_length(group: h5py.Group, name: str, text: str | list[str]) -> None:
+    """An attribute where it is short, else a dataset of that name."""
+    if _fixed_length(text).nbytes <= LARGEST_ATTRIBUTE:
+        set_text(group.attrs, name, text)
+    else:
+        write_text(group, name, text)
 
 
 def get_text(attributes: h5py.AttributeManager, name: str) -> str:
@@ -157,8 +175,8 @@ def write_head(
     set_text(creator, "name", "meanfield")
     set_text(creator, "version", str(provenance.get("versions", {}).get("meanfield", "unknown")))
     parameters = file.create_group("parameters")
-    parameters.attrs["schema_version"] = SCHEMA_VERSION
-    parameters.attrs["mass_varies"] = bool(mass_varies)
+    parameters.attrs.update({"schema_version": SCHEMA_VERSION, "schema_minor": SCHEMA_MINOR})
+    parameters.attrs["mass_varies"] = int(mass_varies)  # h5py makes a bool an enumeration, which netCDF4 leaves out
     write_text(parameters, "config", canonical_json(config))
     write_text(parameters, "provenance", canonical_json(provenance))
     group = parameters.create_group("start")
@@ -189,10 +207,8 @@ def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: St
             mass[first:last] = np.stack([state.mass for state in block])
         first = last
         check()
-    write_array(position, "step", steps)
-    write_array(position, "time", times)
-    if mass is not None:
-        _share_clock(file["particles/units/mass"], position)
+    for group in (position, *([file["particles/units/mass"]] if mass is not None else [])):
+        _write_clock(group, steps, times)
 
 
 def at_once(size: int) -> int:
@@ -200,20 +216,15 @@ def at_once(size: int) -> int:
     return max(1, AT_ONCE // max(1, size))
 
 
-def _share_clock(group: h5py.Group, clock: h5py.Group) -> None:
-    group["step"], group["time"] = clock["step"], clock["time"]
+def _write_clock(group: h5py.Group, steps: np.ndarray, times: np.ndarray) -> None:
+    """Of its own: H5MD advises to link equal clocks, and readers that follow no links then find a value without its time."""
+    write_array(group, "step", steps)
+    write_array(group, "time", times)
 
 
-def write_series(
-    file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray, clock: tuple[np.ndarray, np.ndarray]
-) -> None:
-    """clock: (steps, times) of the frames, written before; a series that has the same is linked to it, as H5MD advises."""
+def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray) -> None:
     group = file.create_group(f"series/{name}")
-    if len(clock[0]) and same_bits(steps, clock[0]) and same_bits(times, clock[1]):
-        _share_clock(group, file[POSITION])
-    else:
-        write_array(group, "step", steps)
-        write_array(group, "time", times)
+    _write_clock(group, steps, times)
     write_array(group, "value", values)
 
 
@@ -233,7 +244,9 @@ def write_views(file: h5py.File, config: dict[str, Any], start: State, aligned: 
     units = file["particles/units"]
     m, p = start.theta.shape
     names = column_names(start.dim, start.outputs) if start.outputs else [f"x{j}" for j in range(p)]
-    set_text(units.attrs, "columns", " ".join(names))
+    write_text(units, "columns", names)
+    if len(text := " ".join(names)) <= LARGEST_ATTRIBUTE:
+        set_text(units.attrs, "columns", text)
     units.attrs["outputs"] = start.outputs
     scaling = (config.get("network") or {}).get("scaling")
     if scaling is not None:
@@ -254,7 +267,7 @@ def write_views(file: h5py.File, config: dict[str, Any], start: State, aligned: 
 def _write_box(group: h5py.Group, dimension: int) -> None:
     box = group.create_group("box")
     box.attrs["dimension"] = dimension
-    set_text(box.attrs, "boundary", ["none"] * dimension)
+    set_text_of_any_length(box, "boundary", ["none"] * dimension)
 
 
 def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
@@ -267,6 +280,7 @@ def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
     position = group.create_group("position")
     options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     options.set_obj_track_times(False)  # the reason for not using h5py.VirtualLayout, which dates what it makes
+    options.set_fill_value(np.array(np.nan, source.dtype))  # what is seen by readers that do not follow the source: never zeros
     space = h5py.h5s.create_simple((frames, m, 3))
     for j, column in enumerate(chosen if frames else []):
         here, there = h5py.h5s.create_simple((frames, m, 3)), h5py.h5s.create_simple((frames, m, p))
@@ -274,4 +288,4 @@ def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
         there.select_hyperslab((0, 0, column), (frames, m, 1))
         options.set_virtual(here, b".", f"/{POSITION}/value".encode(), there)
     h5py.h5d.create(position.id, b"value", source.id.get_type(), space, dcpl=options)
-    _share_clock(position, file[POSITION])
+    _write_clock(position, file[POSITION]["step"][()], file[POSITION]["time"][()])

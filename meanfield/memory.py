@@ -16,7 +16,10 @@ def write_memory(group: Group, memory: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
 
     def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        if isinstance(value, np.ndarray) and value.dtype.kind == "b":  # h5py would make an enumeration of it
+            arrays.append(value.astype(np.uint8))
+            return {"__flags__": len(arrays) - 1}
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iufc":
             arrays.append(value)
             return {"__array__": len(arrays) - 1}
         if isinstance(value, dict):
@@ -38,6 +41,8 @@ def read_memory(group: Group) -> dict[str, Any]:
     def fill(value: Any) -> Any:
         if isinstance(value, dict) and value.keys() == {"__array__"}:
             return group[f"array{value['__array__']}"][()]
+        if isinstance(value, dict) and value.keys() == {"__flags__"}:
+            return group[f"array{value['__flags__']}"][()].astype(bool)
         if isinstance(value, dict):
             return {key: fill(item) for key, item in value.items()}
         return [fill(item) for item in value] if isinstance(value, list) else value

@@ -63,7 +63,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
             layout.write_frames(file, run, len(run), start, run.mass_varies, scratch.check)
             file.create_group("series")
             for name in run.series_names:
-                layout.write_series(file, name, *run.series(name), (run.steps, run.times))
+                layout.write_series(file, name, *run.series(name))
             if run.event_count:
                 layout.write_events(file, run.event_count, run.event_blocks())
             layout.write_views(file, run.config, start, run.aligned(), run.mass_varies)

@@ -67,7 +67,7 @@ class Recording:
         parts = Parts(Path(path))
         canonical_json([config, provenance])
         for name, array in arrays.items():
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
                 raise TypeError(f"the data set {name!r} must be a numeric array; got {getattr(array, 'dtype', type(array))}.")
         check_place(parts.final)
         if parts.final.exists() and exists != "replace":
@@ -252,12 +252,10 @@ class Recording:
     def _write_segment(self, number: int) -> Segment:
         name, held = f"segment-{number:06d}.h5", self._buffer
         temporary = self._parts.folder / f".tmp-{name}"
-        frame_steps, frame_times = held.columns(layout.POSITION, ("step", "time"))
         with layout.new_hdf5(temporary) as (file, scratch):
             layout.write_frames(file, held.frames, len(held.frames), self.start, self.mass_varies, scratch.check)
             for series in held.series:
-                steps, times, values = held.columns(f"series/{series}", ("step", "time", "value"))
-                layout.write_series(file, series, steps, times, values, (frame_steps, frame_times))
+                layout.write_series(file, series, *held.columns(f"series/{series}", ("step", "time", "value")))
             if held.event_count:
                 layout.write_events(file, held.event_count, held.events)
         counts = {series: len(rows) for series, rows in held.series.items()}

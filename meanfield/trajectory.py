@@ -42,15 +42,22 @@ class Trajectory:
     | /particles/units/position/step, time       | (frames,) int64, flow time float64                                          |
     | /particles/units/mass                      | p_k (m,), or step, time, value (frames, m) where masses change              |
     | /particles/units/id, box                   | 0 … m-1; dimension p, boundary "none"                                       |
-    | /particles/units attributes                | columns "a0 w0 w1 b", outputs, gamma, alpha, time_unit                      |
-    | /particles/trajectory                      | three columns of the same as a virtual (frames, m, 3), for 3-D viewers      |
+    | /particles/units/columns                   | (p,) texts "a0", "w0", "w1", "b"                               (minor 1)    |
+    | /particles/units attributes                | columns "a0 w0 w1 b" (up to 4096 bytes), outputs, gamma, alpha, time_unit   |
+    | /particles/trajectory                      | three columns of the same as a virtual (frames, m, 3), for 3-D viewers;     |
+    |                                            | NaN in readers that do not follow it to its source             (minor 1)    |
     | /series/<name>/step, time, value           | dense scalars, each with its own clock                                      |
     | /events/step, time, kind, neuron, …        | the log of mf.Events: other, value; kind is a code (event_table.KINDS)      |
     | /observables/<name>                        | links to the series whose steps are the frames' steps                       |
-    | /parameters/config, provenance, summary    | JSON; attributes schema_version, status, mass_varies, checkpoint            |
+    | /parameters/config, provenance, summary    | JSON; attributes schema_version 1, schema_minor, status, mass_varies 0 or 1,|
+    |                                            | checkpoint                                                                  |
     | /parameters/data/<name>                    | x, y, x_test, y_test with sha256; beyond 64 MB only sha256 and shape        |
     |                                            | without training samples: the functional's own arrays, or none              |
     | /parameters/start, checkpoint              | the initial State; what the loop needs to go on                             |
+
+    All versions read one another's files. Since minor 1 texts are ASCII with JSON's escapes, flags whole numbers, no clock is a
+    link to another's, and what would be an attribute beyond 4096 bytes (box/boundary from p = 1025 on) is a data set of that name.
+    Before: UTF-8, an enumeration, links (H5MD's advice), columns an attribute only. Which program reads what: meanfield/README.md.
     """
 
     def __init__(self, path: Any) -> None:

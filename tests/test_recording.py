@@ -158,7 +158,7 @@ def test_a_file_that_differs_from_what_is_in_memory_is_not_published(h5_path, mo
     recording, memory = over_at_once(h5_path)
     real = publishing.layout.write_series
     with monkeypatch.context() as patch, recording:
-        patch.setattr(publishing.layout, "write_series", lambda f, name, s, t, values, c: real(f, name, s, t, -values, c))
+        patch.setattr(publishing.layout, "write_series", lambda f, name, s, t, values: real(f, name, s, t, -values))
         with pytest.raises(IncompatibleFile, match="differs from the parts"):
             recording.finish(memory, {})
     assert not h5_path.exists() and len(Trajectory(h5_path)) == 5
