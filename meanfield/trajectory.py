@@ -55,9 +55,10 @@ class Trajectory:
     |                                            | without training samples: the functional's own arrays, or none              |
     | /parameters/start, checkpoint              | the initial State; what the loop needs to go on                             |
 
-    All versions read one another's files. Since minor 1 texts are ASCII with JSON's escapes, flags whole numbers, no clock is a
-    link to another's, and what would be an attribute beyond 4096 bytes (box/boundary from p = 1025 on) is a data set of that name.
-    Before: UTF-8, an enumeration, links (H5MD's advice), columns an attribute only. Which program reads what: meanfield/README.md.
+    All versions read one another's files. Since minor 1 texts are ASCII with JSON's escapes, flags are whole numbers, no
+    clock is a link to another's, and what would be an attribute beyond 4096 bytes (box/boundary from p = 1025 on) is a data
+    set of that name. Before: UTF-8, an enumeration, links, columns as an attribute only. meanfield/README.md says which
+    programs read what.
     """
 
     def __init__(self, path: Any) -> None:

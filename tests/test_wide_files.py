@@ -79,5 +79,6 @@ def test_the_columns_are_an_attribute_where_they_are_short_and_a_data_set_in_eve
     mf.simulate(flow, start, mf.EULER, dt=0.1, n_steps=1, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
     with h5py.File(h5_path) as file:
         units = file["particles/units"]
-        assert units.attrs["columns"] == b"a0 a1 w0 w1 b" and units["columns"].asstr()[()].tolist() == ["a0", "a1", "w0", "w1", "b"]
+        assert units.attrs["columns"] == b"a0 a1 w0 w1 b"
+        assert units["columns"].asstr()[()].tolist() == ["a0", "a1", "w0", "w1", "b"]
         assert units["box"].attrs["boundary"].tolist() == [b"none"] * 5
