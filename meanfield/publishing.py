@@ -13,24 +13,27 @@ import numpy as np
 from . import layout
 from .buffer import Buffer
 from .durable import IncompatibleFile, canonical_json, move
-from .layout import File
+from .layout import File, Group
 from .memory import write_memory
 from .parts import Parts
 from .state import State
 from .stored_data import write_data
-from .trajectory import Trajectory
+from .trajectory import IDENTITY, Trajectory
 
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
-                data: dict[str, np.ndarray] | File) -> None:  # fmt: skip
-    """start.h5: from now on the run exists. data: the arrays, or the file of a run that has them."""
+                data: dict[str, np.ndarray] | File, identity: dict[str, Any] | None = None) -> None:  # fmt: skip
+    """start.h5: from now on the run exists. data: the arrays, or the file of a run that has them and its identity."""
     temporary = parts.folder / ".tmp-start.h5"
     with layout.new_hdf5(temporary) as (file, _):
         parameters = layout.write_head(file, config, provenance, start, mass_varies)
         if isinstance(data, dict):
             write_data(parameters, data)
+            if identity:
+                layout.write_text(parameters, IDENTITY, canonical_json(identity))
         else:
             data.copy("parameters/data", parameters)
+            _copy_identity(data, parameters)
     move(temporary, parts.start)
 
 
@@ -56,6 +59,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
         with layout.new_hdf5(merged, verify) as (file, scratch):
             parameters = layout.write_head(file, run.config, provenance, start, run.mass_varies)
             head.copy("parameters/data", parameters)
+            _copy_identity(head, parameters)
             layout.set_text(parameters.attrs, "status", final["status"])
             layout.set_text(parameters.attrs, "checkpoint", checkpoint)
             layout.write_text(parameters, "summary", canonical_json(final["summary"]))
@@ -74,6 +78,11 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
     except BaseException:
         merged.unlink(missing_ok=True)
         raise
+
+
+def _copy_identity(source: File, parameters: Group) -> None:
+    if IDENTITY in source["parameters"]:
+        source.copy(f"parameters/{IDENTITY}", parameters)
 
 
 def _check_space(needed: int, folder: Path) -> None:

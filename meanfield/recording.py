@@ -55,17 +55,18 @@ class Recording:
 
     @classmethod
     def create(cls, path: Any, exists: str, *, config: dict[str, Any], provenance: dict[str, Any], arrays: dict[str, np.ndarray],
-               start: State, mass_varies: bool = False, needed: str = "") -> Recording:  # fmt: skip
+               start: State, mass_varies: bool = False, needed: str = "",
+               identity: dict[str, Any] | None = None) -> Recording:  # fmt: skip
         """A new run. Everything is checked before anything is created.
 
         exists: what to do about a finished file of that name, "error" or "replace" (it stays until the new one is
         complete); "resume" is as "error" here, for there is `reopen`. arrays: the data sets by name. needed: what mf.resume has
-        to be given besides the path, ", flow=…".
+        to be given besides the path, ", flow=…". identity: what tells user-written formulas of one name apart, as JSON.
         """
         if exists not in EXISTS:
             raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
         parts = Parts(Path(path))
-        canonical_json([config, provenance])
+        canonical_json([config, provenance, identity])
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
                 raise TypeError(f"the data set {name!r} must be a numeric array; got {getattr(array, 'dtype', type(array))}.")
@@ -82,7 +83,7 @@ class Recording:
                     'exists="resume", or give it up with exists="replace".'
                 )
             parts.empty()  # what a run that never began, or is given up, has left
-            write_start(parts, config, provenance, start, mass_varies, arrays)
+            write_start(parts, config, provenance, start, mass_varies, arrays, identity)
             return cls(parts, held, None)
 
     @classmethod
@@ -271,6 +272,18 @@ class Recording:
         except OSError as error:
             safe = f"what was published before is safe in {self._parts.folder}: mf.resume({str(self.path)!r}) goes on from there"
             raise OSError(error.errno, f"{error.strerror or error}; {safe}", error.filename or str(self.path)) from error
+
+
+def last_memory(path: Any) -> dict[str, Any]:
+    """The memory of a run's newest checkpoint, finished or not; {} before the first."""
+    if not unfinished(path):
+        with layout.open_hdf5(Path(path)) as file:
+            return read_memory(file["parameters/checkpoint"])
+    checkpoint = Parts(Path(path)).newest(thorough=False)
+    if checkpoint is None:
+        return {}
+    with layout.open_hdf5(checkpoint.path) as file:
+        return read_memory(file["checkpoint"])
 
 
 def unfinished(path: Any) -> bool:

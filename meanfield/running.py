@@ -62,6 +62,7 @@ class Run:
         self.beside = Beside(w2, self.march.start) if w2 else None
         self.last_frame: tuple[int, float] | None = None
         self._warned: set[str] = set()
+        self.mended: list[str] = []  # series whose function raised: whoever goes on may hand in another
         self._plan(self.march.span, {})
         if self.beside is not None:
             self.beside.announce(self.w2_due.count(getattr(self.march, "leg_count", None)))
@@ -113,7 +114,7 @@ class Run:
         self._announce()
         stops = np.array(sorted({t for s in self._schedules() if isinstance(s, schedules.at_times) for t in s.times}))
         with signals() as received, self._bar() as bar:
-            if memory is None:
+            if memory is None or memory.get("observe"):
                 self._observe(recording)
             while not (received or march.done):
                 try:
@@ -163,10 +164,16 @@ class Run:
         ):  # fmt: skip
             due.position = positions.get(name, 0)
 
-    def _memory(self) -> dict[str, Any]:
+    def _memory(self, observed: bool = True) -> dict[str, Any]:
+        """All that the loop needs to go on. observed: whether the observers have seen this moment."""
         positions = {"": self.frames_due.position, **{name: due.position for name, due in self.series_due.items()}}
         last = list(self.last_frame) if self.last_frame else []
-        memory = {"march": self.march.memory(), "span": list(self.span), "positions": positions, "last_frame": last}
+        memory: dict[str, Any] = {"march": self.march.memory(), "positions": positions, "last_frame": last}
+        memory["span"] = list(self.span)
+        if self.mended:
+            memory["mended"] = self.mended
+        if not observed:
+            memory["observe"] = True
         if self.watch is not None:
             positions["/events"] = self.events_due.position
             memory["events"] = self.watch.memory()
@@ -180,6 +187,7 @@ class Run:
         self._check_start(memory["march"]["energy_start"])
         march.restore(memory["march"])
         self.last_frame = tuple(memory["last_frame"]) or None
+        self.mended = list(memory.get("mended", ()))
         if self.watch is not None:
             self.watch.restore(memory["events"])
         if self.beside is not None:
@@ -188,8 +196,9 @@ class Run:
         if t_end > march.t_end:  # an extension: schedules cover the new part, whose first moment is there already
             march.extend(t_end)
             self._plan(Span(march.step, march.t, t_end, march.dt), {})
-            for due in (self.frames_due, self.events_due, self.w2_due, *self.series_due.values()):
-                due(march.step, march.t, march.dt)
+            if not memory.get("observe"):
+                for due in (self.frames_due, self.events_due, self.w2_due, *self.series_due.values()):
+                    due(march.step, march.t, march.dt)
 
     def _check_start(self, kept: float) -> None:
         """Raise where F of the start is not what it was: formulas go by their names alone, and others may have these names."""
@@ -212,9 +221,15 @@ class Run:
         if not due and watch is None and beside is None and not (frame and recording):
             return
         moment = Moment(march, self.problem)
+        values: dict[str, float] = {}
+        for item in due:
+            try:
+                values[item.name] = item.observe(moment)
+            except Exception as error:
+                self._say_which_raised(item, error, recording)
+                raise
         if beside is not None:
             beside.add(moment.state)
-        values: dict[str, float] = {item.name: item.observe(moment) for item in due}
         if watch is not None and math.isfinite(march.dissipated):
             rows, counts = watch.sample(moment.state)
             if recording is None:
@@ -230,6 +245,25 @@ class Run:
             values |= {name: moment.measure(name) for name in self.names if name not in values}
         for name, value in values.items():
             recording.observe(name, march.step, march.t, value)
+
+    def _say_which_raised(self, item: Series, error: Exception, recording: Recording | None) -> None:
+        """Publish a checkpoint that looks at this moment once more; the error says which series it was, and how to go on."""
+        march = self.march
+        where = f"The series {item.name!r} raised this at step {march.step}, t = {march.t:g}."
+        if recording is None:
+            error.add_note(f"{where} Nothing was recorded: with an mf.Recorder the run could go on from here.")
+            return
+        if item.function is not None and item.name not in self.mended:
+            self.mended.append(item.name)
+        for due in (self.frames_due, self.events_due, self.w2_due, *self.series_due.values()):
+            due.position = due.before
+        try:
+            recording.checkpoint(self._memory(observed=False))
+        except Exception as failed:  # a full disk, or a lease that was lost: the user's error comes first
+            error.add_note(f"{where} No checkpoint could be published: {failed}.")
+            return
+        error.add_note(f"{where} A checkpoint of this step is published: mend the function and go on with "
+                       f"mf.resume({str(recording.path)!r}{self.needed}).")  # fmt: skip
 
     def _collect(self, recording: Recording | None, received: list[int], most: int, checkpoints: bool = True) -> None:
         """Take the distances that mf.W2's processes have found; wait while more than `most` snapshots have none."""

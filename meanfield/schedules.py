@@ -27,7 +27,7 @@ class Due:
         self.steps = np.unique(np.asarray(steps, dtype=np.int64))
         self.times = np.unique(np.asarray(times, dtype=np.float64))
         self.period = period
-        self.position = 0
+        self.position = self.before = 0  # before: the position ahead of the last question
 
     def count(self, steps: int | None) -> int | None:
         """About how many moments there will be in so many steps; None where that depends on the steps to come."""
@@ -38,11 +38,11 @@ class Due:
     def __call__(self, step: int, t: float, dt: float) -> bool:
         if self.period:
             return step % self.period == 0
+        self.before = self.position
         wanted, now = (self.steps, step) if self.steps.size else (self.times, t + 1e-9 * dt)
-        start = self.position
         while self.position < wanted.size and wanted[self.position] <= now:
             self.position += 1
-        return self.position > start
+        return self.position > self.before
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from . import integrators, schedules
+from . import identity, integrators, schedules
 from .diagnostics import registry
-from .durable import canonical_json
+from .durable import array_sha256, canonical_json
 from .events import COUNTS, Events
 from .flow import GradientFlow
 from .integrators import Adaptive, RungeKutta
@@ -20,8 +20,9 @@ from .interruption import Interrupted
 from .marching import Diverged
 from .observers import MEASURES, Recorder, Series, StopOnNonFinite
 from .provenance import provenance
-from .recording import Recording, unfinished
+from .recording import Recording, last_memory, unfinished
 from .running import Run
+from .settings import settings_that_differ
 from .state import State
 from .trajectory import Trajectory
 from .w2_beside import W2
@@ -60,7 +61,7 @@ def simulate(
     arrays = _arrays(flow, recorder)
     recording = Recording.create(
         recorder.path, recorder.exists, config=config, provenance=provenance(), arrays=arrays, start=run.march.state(),
-        needed=run.needed,
+        needed=run.needed, identity=identity.of(flow, {item.name: item.function for item in run.series}, run.march.start),
     )  # fmt: skip
     recording.guard = recorder.guard
     with recording:
@@ -81,8 +82,17 @@ def resume(
     t_end beyond the run's own extends it once finished, into a new file that takes the old one's place at the end;
     otherwise a finished run is left as it is. Schedules that divide the time, such as evenly, do so anew for the part
     added. flow=, functions={series: function}: only for user-written ones, which
-    no file can hold. checkpoint_seconds, guard: as in mf.Recorder.
+    no file can hold; the file keeps values and code of them, and ValueError says what differs where others of the same
+    names are given. A series whose function raised may be mended. checkpoint_seconds, guard: as in mf.Recorder.
     """
+    return _resume(path, t_end, flow, functions or {}, progress, checkpoint_seconds, guard, compare=True)
+
+
+def _resume(
+    path: Any, t_end: float | None, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool,
+    checkpoint_seconds: float, guard: Callable[[], None] | None, compare: bool,
+) -> State:  # fmt: skip
+    """resume. compare: hold what is user-written against what the file keeps of it; done once, for it may take some time."""
     path = Path(path)
     if t_end is not None and not _is_number(t_end):
         raise ValueError(f"t_end must be a finite flow time, or None for the run's own; got {t_end!r}.")
@@ -93,8 +103,11 @@ def resume(
             if run.status == "diverged":
                 raise Diverged(f"{path} ended there: {run.summary['message']}")
             if t_end is None or t_end <= config["t_end"]:
+                if flow is not None and compare:
+                    _flow_of(run, path, flow, functions, compare)
                 return last
-            _flow_of(run, path, flow, functions or {})  # what is missing is said before there is a file
+            _flow_of(run, path, flow, functions, compare)  # what is missing is said before there is a file
+            compare = False
         recording, memory = Recording.extend(path, config={**config, "t_end": float(t_end)}, provenance=provenance())
     else:
         recording, memory = Recording.reopen(path, provenance=provenance())
@@ -106,27 +119,37 @@ def resume(
         if recording.final:
             recording.finish(memory or {}, **recording.final)
         else:
-            _rebuilt(recording, flow, functions or {}, progress, checkpoint_seconds).go(recording, memory)
-    return resume(path, t_end, flow, functions, progress, checkpoint_seconds, guard)
+            _rebuilt(recording, flow, functions, progress, checkpoint_seconds, compare).go(recording, memory)
+    with Trajectory(path) as run:
+        if run.status != "diverged" and (t_end is None or t_end <= run.config["t_end"]):
+            return run[-1]
+    return _resume(path, t_end, flow, functions, progress, checkpoint_seconds, guard, compare=False)
 
 
 def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
     """exists="resume": continue, extend or return the run at this path, provided it is the same run."""
     with Trajectory(f"{recorder.path}.parts" if unfinished(recorder.path) else recorder.path) as stored:
         theirs, start = stored.config, stored.start
-    differing = [key for key in _differing(json.loads(canonical_json(config)), theirs) if key != "t_end"]
-    ours = run.march.start
-    if not (np.array_equal(ours.theta, start.theta) and np.array_equal(ours.mass, start.mass)):
+        test_set = {name: sha for name, sha in stored.data_sha256.items() if name.endswith("_test")}
+        written = _written_differently(stored, recorder.path, run.flow, {item.name: item.function for item in run.series})
+    ours, state = json.loads(canonical_json(config)), run.march.start
+    differing = settings_that_differ({**ours, "t_end": None}, {**theirs, "t_end": None})
+    if not (np.array_equal(state.theta, start.theta) and np.array_equal(state.mass, start.mass)):
         differing.append("the initial state")
+    if test_set != {name: array_sha256(a) for name, a in _arrays(run.flow, recorder).items() if name.endswith("_test")}:
+        differing.append("the test set")
     if config["t_end"] < theirs["t_end"]:
-        differing.append("t_end, which is earlier")
-    if differing:
+        differing.append(f"t_end, which is earlier ({config['t_end']:g}, in the file {theirs['t_end']:g})")
+    if differing := [*differing, *written]:
         raise ValueError(
-            f"{recorder.path} holds another run, so it cannot be resumed; different here: {', '.join(differing)}. "
-            'Choose another name, or exists="replace".'
+            f"{recorder.path} holds another run, so it cannot be resumed; different here: {'; '.join(differing)}. "
+            'Choose another name, or exists="replace"; mf.Trajectory reads the run that is there.'
         )
     functions = {item.name: item.function for item in run.series if item.function is not None}
-    last = resume(recorder.path, config["t_end"], run.flow, functions, run.progress, recorder.checkpoint_seconds, recorder.guard)
+    last = _resume(
+        recorder.path, config["t_end"], run.flow, functions, run.progress, recorder.checkpoint_seconds, recorder.guard,
+        compare=False,
+    )  # fmt: skip
     with Trajectory(recorder.path) as stored:
         for item in run.series:
             item.clear()
@@ -140,17 +163,20 @@ def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
     return last
 
 
-def _differing(ours: Any, theirs: Any, name: str = "") -> list[str]:
-    """Dotted names of the settings in which two configurations differ."""
-    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-        return [] if ours == theirs else [name]
-    keys = sorted(ours.keys() | theirs.keys())
-    return [found for key in keys for found in _differing(ours.get(key), theirs.get(key), f"{name}.{key}".lstrip("."))]
+def _written_differently(
+    stored: Trajectory, path: Path, flow: GradientFlow, functions: dict[str, Callable | None]
+) -> list[str]:
+    """Of user-written formulas and series, given as series -> function: what differs from those of the file."""
+    if not stored.identity:
+        return []
+    mended = last_memory(path).get("mended", ())  # series whose functions have raised
+    return identity.differing(identity.of(flow, functions, stored.start), stored, flow, functions, mended)
 
 
 def _rebuilt(
-    recording: Recording, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool, checkpoint_seconds: float
-) -> Run:
+    recording: Recording, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool, checkpoint_seconds: float,
+    compare: bool,
+) -> Run:  # fmt: skip
     """The run that this file describes."""
     config = recording.config
     place = f"{recording.path}.parts"
@@ -158,7 +184,7 @@ def _rebuilt(
     diagnosed = [item["name"] for item in watch["series"] if not item["user"] and item["name"] not in MEASURES]
     with Trajectory(place) as stored:
         data = stored.data if (flow is None or diagnosed) and "x" in stored.arrays else None
-        flow = _flow_of(stored, recording.path, flow, functions)
+        flow = _flow_of(stored, recording.path, flow, functions, compare)
     if unknown := [name for name in diagnosed if name not in registry.names()]:
         more = registry.missing(unknown[0]) or " Import the module that registers it, then resume."
         raise ValueError(f"{recording.path} records the diagnostic {unknown[0]!r}, which is not registered here.{more}")
@@ -174,7 +200,9 @@ def _rebuilt(
     return _checked(flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress)
 
 
-def _flow_of(run: Trajectory, path: Path, flow: GradientFlow | None, functions: dict[str, Callable]) -> GradientFlow:
+def _flow_of(
+    run: Trajectory, path: Path, flow: GradientFlow | None, functions: dict[str, Callable], compare: bool
+) -> GradientFlow:
     """The flow of a file's run: the one given, else made again from the file; ValueError for what no file holds."""
     config = run.config
     if flow is None:
@@ -182,12 +210,18 @@ def _flow_of(run: Trajectory, path: Path, flow: GradientFlow | None, functions: 
             flow = GradientFlow.from_dict(config["flow"], run.arrays, run.start)
         except ValueError as error:
             raise ValueError(f"{error} Pass flow= with the user-written function of this run.") from error
-    elif flow.to_dict() != config["flow"]:
-        raise ValueError(f"flow= is not the flow of {path}; it needs {config['flow']}.")
+    elif differing := settings_that_differ(json.loads(canonical_json(flow.to_dict())), config["flow"]):
+        raise ValueError(f"flow= is not the flow of {path}; different here: {'; '.join(differing)}.")
     missing = [item["name"] for item in config["observers"]["series"] if item["user"] and item["name"] not in functions]
     if missing:
         needed = ", ".join(f"{name!r}: …" for name in missing)
         raise ValueError(f"{path} has user-written series: pass functions={{{needed}}}.")
+    series = {item["name"]: functions[item["name"]] if item["user"] else None for item in config["observers"]["series"]}
+    if compare and (differing := _written_differently(run, path, flow, series)):
+        raise ValueError(
+            f"flow= or functions= are not those of {path}; different here: {'; '.join(differing)}. Pass what the run began with; "
+            "to change it, start a run of another name."
+        )
     return flow
 
 

@@ -25,6 +25,8 @@ from .pieces import Piece, Pieces, SeriesData
 from .state import State
 from .stored_data import checksums, read_arrays, read_data
 
+IDENTITY = "identity"  # of /parameters: what tells user-written formulas of one name apart (identity.py)
+
 __all__ = ["InUse", "IncompatibleFile", "SeriesData", "Trajectory"]
 
 
@@ -51,6 +53,7 @@ class Trajectory:
     | /observables/<name>                        | links to the series whose steps are the frames' steps                       |
     | /parameters/config, provenance, summary    | JSON; attributes schema_version 1, schema_minor, status, mass_varies 0 or 1,|
     |                                            | checkpoint                                                                  |
+    | /parameters/identity                       | JSON, where formulas or series are user-written: values and code of them    |
     | /parameters/data/<name>                    | x, y, x_test, y_test with sha256; beyond 64 MB only sha256 and shape        |
     |                                            | without training samples: the functional's own arrays, or none              |
     | /parameters/start, checkpoint              | the initial State; what the loop needs to go on                             |
@@ -187,6 +190,19 @@ class Trajectory:
     def law(self) -> InitialLaw | None:
         """The law the initial particles were drawn from, with the seed config["seed"]; None for particles from an array."""
         return InitialLaw.from_dict(self.config["law"]) if self.config.get("law") else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Values and code of the formulas and series that the run's user wrote, by which a resume knows them; {} without any."""
+        with layout.reading(self.path):
+            parameters = self._head["parameters"]
+            return layout.read_json(parameters, IDENTITY) if IDENTITY in parameters else {}
+
+    @property
+    def data_sha256(self) -> dict[str, str]:
+        """sha256 of each array of the data set, by name."""
+        with layout.reading(self.path):
+            return checksums(self._head["parameters"])
 
     @property
     def data(self) -> Dataset:

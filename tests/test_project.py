@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module of meanfield imports only from its own line and the lines above. A sub-package is one entry. New modules go here.
 LAYERS = """
-    nearest special gaussian_pairs threads workers lanczos
+    nearest special settings gaussian_pairs threads workers lanczos
     activations losses scaling noise
     network state initial dataset preparation tasks bundled data
     backends
@@ -24,8 +24,10 @@ LAYERS = """
     tangent condensation
     integrators schedules
     couplings potentials w2_bounds wasserstein
-    durable layout event_table buffer pieces parts memory stored_data provenance labelled trajectory publishing recording
-    interruption marching observers events w2_beside diagnostics comparison matching inspection running simulation
+    durable function_code
+    layout event_table buffer pieces parts memory stored_data provenance labelled trajectory publishing recording
+    interruption marching observers events w2_beside diagnostics comparison matching inspection
+    identity running simulation
 """
 
 # Where a dependency may be imported: files, or folders ending in a slash.

@@ -228,7 +228,7 @@ def test_the_old_file_can_be_read_all_along_an_extension_and_after_its_interrupt
 
     with pytest.raises(mf.Interrupted):
         mf.resume(h5_path, t_end=3.0, functions={"user": look}, progress=False)
-    assert seen == [before] * 5
+    assert set(seen) == {before} and len(seen) >= 5  # and at the stored frames, where it is held against what was recorded
     assert content(h5_path) == before and mf.Trajectory(h5_path).status == "finished" and unfinished(h5_path)
     mf.resume(h5_path, functions={"user": lambda flow, state: float(state.step)}, progress=False)
     at_once = h5_path.with_name("at_once.h5")
@@ -307,7 +307,7 @@ def test_exists_resume_starts_extends_or_returns_the_run(h5_path):
         ({"t_end": 1.0}, "t_end, which is earlier"),
         ({"method": mf.HEUN}, "integrator.name"),
         ({"schedule": mf.every(4)}, "observers.recorder.k"),
-        ({"state": mf.InitialLaw(dim=1, b_std=1.0).sample(20, seed=1)}, "seed, the initial state"),
+        ({"state": mf.InitialLaw(dim=1, b_std=1.0).sample(20, seed=1)}, "seed 1, in the file 0; the initial state"),
         ({"of": flow(ridge=0.1)}, "flow.functional.ridge"),
         ({"of": flow(activation="erf")}, "flow.functional.network.activation"),
         ({"of": flow(dtype="float32")}, "flow.dtype"),
