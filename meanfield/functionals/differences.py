@@ -1,72 +1,166 @@
-"""Whether a user's gradient is that of the user's function: central differences at a point, in plain Python."""
+"""Whether a slope or a gradient that a user wrote is that of the user's function: differences at several steps, in plain Python.
+
+A function has no scale that is known beforehand, so no single step is right: too long, it leaves the curvature of f behind; too
+short, the rounding of f is all it sees. Central differences C(h) are taken on a ladder of steps, each four times the one before.
+Four of them in a row that agree decide, the shortest first, for a derivative is a limit; where none agree nothing is said.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-STEP = 1e-5  # of the larger of 1 and |x_j|: the truncation h² f'''/6 and the rounding ε f/h are then both near 1e-11
+EPS = float(np.finfo(float).eps)
+FACTOR, ROW = 4.0, 4  # of the ladder; steps that must agree
+SHORTEST = 1e-8  # step, of the shortest scale
+AGREE = 1e-4  # of the slope: what four differences may lie apart
+TOLERANCE = 1e-4  # of the slope: what a slope may be off, beside ten times what the differences lie apart
+UNABLE = (ArithmeticError, ValueError)  # of a formula outside its domain, where compiled code has NaN or infinity
+MANY = 16  # coordinates up to which each is looked at
+
+
+def number(value: Any) -> float:
+    """A real number that a formula returned, NaN for a complex one; TypeError for what is no number."""
+    kind = np.asarray(value).dtype.kind
+    if np.size(value) != 1 or kind not in "fiubc":
+        raise TypeError(f"must return one real number; got {value!r}")
+    return math.nan if kind == "c" else float(value)
+
+
+def plain(f: Callable[..., Any], *arguments: Any) -> float:
+    """f(*arguments) in plain Python: NaN outside its domain, where Python raises and compiled code does not."""
+    try:
+        with np.errstate(all="ignore"):
+            return number(f(*arguments))
+    except UNABLE:
+        return math.nan
+
+
+def slope_at(f: Callable[[float], float], at: float, given: float, scales: Sequence[float]) -> tuple[bool, float | None]:
+    """(whether differences of f could tell, what they give where `given` is not the slope of f at that point, else None).
+
+    scales: lengths over which f may vary. At a kink of f any slope between those of its two sides is right.
+    """
+    here, constant, change = f(at), 0.0, 0.0
+    if not math.isfinite(here):
+        return False, None
+    step = max(SHORTEST * min(scales), 1e3 * EPS * abs(at))
+    row: list[tuple[float, float, float, float, float]] = []  # h, C, the slopes ahead and behind, the size of f
+    while step <= max(scales):
+        above, below = at + step, at - step
+        ahead, behind = f(above), f(below)
+        step *= FACTOR
+        if not (math.isfinite(ahead) and math.isfinite(behind)):
+            row = []
+            continue
+        size = max(abs(here), abs(ahead), abs(behind))
+        change = max(change, abs(ahead - here), abs(behind - here))
+        slopes = (ahead - here) / (above - at), (here - behind) / (at - below)
+        row = [*row[1 - ROW :], (above - at, (ahead - behind) / (above - below), *slopes, size)]
+        if len(row) < ROW:
+            continue
+        central = [entry[1] for entry in row]
+        longest, found, _, _, size = row[-1]
+        spread, rounding = max(central) - min(central), 16 * EPS * size / longest
+        largest = max(*map(abs, central), 0.0 if math.isnan(given) else abs(given))
+        if all(entry[2] == entry[3] == 0.0 for entry in row):
+            constant = longest
+            if abs(given) <= rounding:
+                return True, None
+        elif spread <= AGREE * largest and rounding <= AGREE * largest:
+            allowed = TOLERANCE * largest + 10 * spread + rounding
+            if abs(given - found) <= allowed or _between_sides(row, given, largest, allowed):
+                return True, None
+            return True, found
+    flat = constant > 0 and not abs(given) * constant <= 1e-3 * change  # by less than that f may be rounded, and look flat
+    return (True, 0.0) if flat else (False, None)
+
+
+def _between_sides(row: Sequence[tuple[float, ...]], given: float, largest: float, allowed: float) -> bool:
+    """Whether f has a kink here, its slopes ahead and behind apart at the shortest step as at the longest, and given is between."""
+    (_, _, ahead, behind, _), (_, _, far_ahead, far_behind, _) = row[0], row[-1]
+    kink = abs(ahead - behind) > max(0.5 * abs(far_ahead - far_behind), 1e-3 * largest)
+    return kink and min(ahead, behind) - allowed <= given <= max(ahead, behind) + allowed
 
 
 def check_symmetry(U: Callable[..., float], x: np.ndarray, y: np.ndarray) -> None:
-    """Raise where U(x, y) is not U(y, x), to 1e-9."""
+    """Raise where U(x, y) is not U(y, x), to 1e-9 of it and to its own rounding: how it changes from x to the next number."""
     there, back = _value(U, x, y), _value(U, y, x)
-    if not math.isclose(there, back, rel_tol=1e-9, abs_tol=1e-12) and math.isfinite(there):
-        raise ValueError(
-            f"the interaction {U.__name__} is not symmetric: {there:g} at x = {_text(x)}, y = {_text(y)}, and {back:g} with "
-            "x and y exchanged. ½ ∬ U dμ dμ sees ½ (U(x, y) + U(y, x)) alone: pass that."
-        )
+    rounding = abs(_value(U, np.nextafter(x, np.inf), y) - there)
+    if not abs(there - back) > 1e-9 * max(abs(there), abs(back)) + 16 * rounding or not math.isfinite(there + rounding):
+        return
+    raise ValueError(
+        f"the interaction {U.__name__} is not symmetric: {there:g} at x = {_text(x)}, y = {_text(y)}, and {back:g} with "
+        "x and y exchanged. ½ ∬ U dμ dμ sees ½ (U(x, y) + U(y, x)) alone: pass that."
+    )
 
 
-def check_gradient(f: Callable[..., float], gradient: Callable[..., None], point: tuple[np.ndarray, ...]) -> None:
-    """Raise where gradient(*point, out) is not ∂f/∂x_j at `point`, x its first entry; components at a kink of f are let pass."""
+def check_gradient(
+    f: Callable[..., float], gradient: Callable[..., None], point: tuple[np.ndarray, ...], scales: Sequence[float]
+) -> bool:
+    """Raise where gradient(*point, out) is not ∂f/∂x_j at `point`, x its first entry; whether differences could tell anywhere.
+
+    `out` is 0 before the call, as in the kernels. Of more than MANY coordinates some are looked at.
+    """
     x = point[0]
-    out = np.full(x.size, np.nan)
+    out = np.zeros(x.size)
     _call(gradient, point, out)
-    value = _value(f, *point)
-    for j in range(x.size):
-        h = STEP * max(1.0, abs(x[j]))
-        ahead, behind = (_value(f, _moved(x, j, step), *point[1:]) for step in (h, -h))
-        found, bend = (ahead - behind) / (2 * h), (ahead - 2 * value + behind) / h
-        if not math.isfinite(found) or not math.isfinite(value):
+    decided = False
+    for j in np.unique(np.linspace(0, x.size - 1, min(x.size, MANY)).astype(int)):
+
+        def along(at: float, j: int = j) -> float:
+            moved = x.copy()
+            moved[j] = at
+            return _value(f, moved, *point[1:])
+
+        told, found = slope_at(along, float(x[j]), float(out[j]), scales)
+        decided |= told
+        if found is None:
             continue
-        if math.isnan(out[j]):
+        if _unset(gradient, point, j):
             raise ValueError(
-                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}; each component must be assigned."
+                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}, and what is unset is 0: differences of "
+                f"{f.__name__} give {found:.6g}. Assign each component."
             )
-        size = max(abs(found), abs(out[j]))
-        if abs(found - out[j]) > 1e-4 * size + 1e-9 * (1 + abs(value)) and abs(bend) < 0.1 * size:
-            raise ValueError(
-                f"{gradient.__name__} is not the gradient of {f.__name__}: out[{j}] = {out[j]:.6g} at {_where(point)}, where "
-                f"differences of {f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the first argument."
-            )
+        raise ValueError(
+            f"{gradient.__name__} is not the gradient of {f.__name__}: out[{j}] = {out[j]:.6g} at {_where(point)}, where "
+            f"differences of {f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the first argument. "
+            "(PairwiseEnergy(…, check=False) takes it as it is.)"
+        )
+    return decided
+
+
+def _unset(gradient: Callable[..., None], point: tuple[np.ndarray, ...], j: int) -> bool:
+    out = np.full(point[0].size, np.nan)
+    _call(gradient, point, out)
+    return math.isnan(out[j])
 
 
 def _call(function: Callable[..., Any], rows: tuple[np.ndarray, ...], *out: np.ndarray) -> Any:
-    """function(*rows, *out), the rows read-only; whatever it raises becomes a ValueError that says where."""
+    """function(*rows, *out), the rows read-only; NaN outside its domain; what else it raises becomes an error that says where."""
     given = [row.copy() for row in rows]
     for row in given:
         row.flags.writeable = False
     try:
-        return function(*given, *out)
-    except (ArithmeticError, IndexError, TypeError, ValueError, AttributeError, NameError) as error:
+        with np.errstate(all="ignore"):
+            return function(*given, *out)
+    except ArithmeticError:
+        return math.nan
+    except (IndexError, TypeError, ValueError, AttributeError, NameError) as error:
+        if isinstance(error, ValueError) and "math domain" in str(error):
+            return math.nan
         raise ValueError(f"{function.__name__} fails at {_where(rows)}: {type(error).__name__}: {error}.") from error
 
 
 def _value(f: Callable[..., float], *rows: np.ndarray) -> float:
     value = _call(f, rows)
-    if np.size(value) != 1 or np.asarray(value).dtype.kind not in "fiu":
-        raise TypeError(f"{f.__name__} must return one real number; got {value!r} at {_where(rows)}.")
-    return float(value)
-
-
-def _moved(x: np.ndarray, j: int, step: float) -> np.ndarray:
-    x = x.copy()
-    x[j] += step
-    return x
+    try:
+        return number(value)
+    except TypeError as error:
+        raise TypeError(f"{f.__name__} {error} at {_where(rows)}.") from None
 
 
 def _where(point: tuple[np.ndarray, ...]) -> str:

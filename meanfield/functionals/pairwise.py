@@ -12,6 +12,9 @@ import numpy as np
 from ..state import State
 from .differences import check_gradient, check_symmetry
 
+SAMPLE = 24  # particles of a start that the gradients are checked at
+POINTS, COUPLES = 4, 8  # of them, and of their pairs
+
 Formulas = tuple[Callable[..., float], Callable[..., None]]
 
 
@@ -29,14 +32,18 @@ class PairwiseEnergy:
     self_pairs=False leaves out l = k (and the diagonal of ∬): for U that are singular there, such as -log|x - y|.
     Particles are mf.State(theta, outputs=0); masses p_k are honoured. O(m²) time and O(m) memory a step.
 
-    Raises for functions of other arguments at once; at the first state of a dimension also for a U that is not symmetric and for
-    gradients that are not those of V and U, by finite differences at a few of its particles. No file holds the functions:
-    mf.resume(path, flow=…). THEORY.md, section 4.
+    `out` is 0 before each call, so a gradient may assign it only where it is not 0 (within a cut-off, say).
+
+    Raises for functions of other arguments at once; at the first states of a dimension, until their particles have told, also for
+    a U that is not symmetric and for gradients that are not those of V and U, by differences at several steps at a few of the
+    particles and of their pairs, near and far; check=False leaves that out. No file holds the functions: mf.resume(path, flow=…).
+    THEORY.md, section 4.
     """
 
     potential: Formulas | None = None
     interaction: Formulas | None = None
     self_pairs: bool = True
+    check: bool = field(default=True, repr=False)
     _checked: set[int] = field(default_factory=set, init=False, repr=False)
 
     network: ClassVar[None] = None
@@ -47,8 +54,10 @@ class PairwiseEnergy:
             raise ValueError(
                 "PairwiseEnergy has neither potential nor interaction: give potential=(V, grad_V), interaction=(U, grad_U)."
             )
-        if not isinstance(self.self_pairs, bool):
-            raise TypeError(f"self_pairs must be True or False; got {self.self_pairs!r}.")
+        for name in ("self_pairs", "check"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}.")
+            object.__setattr__(self, name, bool(getattr(self, name)))
         for name, arguments in (("potential", "x"), ("interaction", "x, y")):
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _formulas(name, given, arguments))
@@ -70,16 +79,26 @@ class PairwiseEnergy:
             )
         if state.dim in self._checked:
             return
-        points = state.theta[np.unique(np.linspace(0, state.m - 1, 4).astype(int))].astype(np.float64)
+        if self.check and self._gradients_are_right(state.theta.astype(np.float64)):
+            self._checked.add(state.dim)
+
+    def _gradients_are_right(self, theta: np.ndarray) -> bool:
+        """Raise where they are not; False where these particles do not tell: all in one place, or where V and U are flat."""
+        rows = theta[np.unique(np.linspace(0, len(theta) - 1, SAMPLE).astype(int))]
+        rows = rows[np.isfinite(rows).all(axis=1)]
+        spread = float(np.sqrt(rows.var(axis=0).sum())) if len(rows) else 0.0
+        told = [True, True]
         if self.potential:
-            for x in points:
-                check_gradient(*self.potential, (x,))
+            scales = [spread or float(np.abs(rows).max(initial=0.0)) or 1.0]
+            found = [check_gradient(*self.potential, (x,), scales) for x in rows[_spaced(len(rows), POINTS)]]
+            told[0] = any(found)
         if self.interaction:
-            for x, y in zip(points, np.roll(points, 1, axis=0), strict=True):
-                if not np.array_equal(x, y):
-                    check_symmetry(self.interaction[0], x, y)
-                    check_gradient(*self.interaction, (x, y))
-        self._checked.add(state.dim)
+            found = []
+            for x, y, distance in _couples(rows):
+                check_symmetry(self.interaction[0], x, y)
+                found.append(check_gradient(*self.interaction, (x, y), [distance, spread]))
+            told[1] = any(found)
+        return all(told)
 
     def on(self, backend: Any, state: State) -> PairField:
         """This energy on a device, for particles of the state's masses."""
@@ -94,6 +113,21 @@ class PairwiseEnergy:
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.to_dict().items() if name != "kind")
         return f"PairwiseEnergy({settings})"
+
+
+def _spaced(n: int, count: int) -> np.ndarray:
+    """Up to `count` of n indices at equal distances."""
+    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(int))
+
+
+def _couples(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Pairs (x, y, |x - y|) of rows that are not the same, from the nearest two to the farthest: a cut-off may lie between."""
+    first, second = np.triu_indices(len(rows), 1)
+    distances = np.sqrt(np.square(rows[first] - rows[second]).sum(axis=1))
+    order = np.argsort(distances, kind="stable")
+    order = order[distances[order] > 0]
+    chosen = order[_spaced(len(order), COUPLES)] if len(order) else order
+    return [(rows[first[c]], rows[second[c]], float(distances[c])) for c in chosen]
 
 
 def _formulas(name: str, given: Any, arguments: str) -> Formulas:

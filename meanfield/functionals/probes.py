@@ -1,0 +1,117 @@
+"""What a functional's formulas give at some points, in plain Python: by this two flows of the same names are told apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..gaussian_pairs import GaussianPair
+from ..losses import Loss
+from ..state import State
+from .differences import plain
+
+# Where σ is looked at: on both sides of 0, small, of order 1 and large; short in binary, so that float32 holds them exactly, and
+# no round numbers, which are where formulas have their kinks.
+POINTS = (-9.28125, -3.15625, -1.53125, -0.71875, -0.21875, -0.0390625, 0.0546875, 0.28125, 0.78125, 1.34375, 2.90625, 10.15625)
+SAME, SAME_OF_LARGEST = 1e-9, 1e-12  # what two machines' exp, tanh, … and their rounding may make different
+
+
+def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]:
+    """{name: values} of σ, σ', K_σ, ℓ, ℓ', V, ∇V, U, ∇U (those there are) at fixed points or the start's particles, plain Python.
+
+    Of a gradient one number a point, its product with a fixed vector: what is kept does not grow with p. None where a formula has no finite value. For json; `changed(before, now)` says what is not the same.
+    """
+    found: dict[str, list[float]] = {}
+    network, loss = getattr(functional, "network", None), getattr(functional, "loss", None)
+    if network is not None:
+        found["σ"] = [plain(network.sigma.value, z) for z in POINTS]
+        found["σ'"] = [plain(network.sigma.slope, z) for z in POINTS]
+    if network is not None and hasattr(functional, "teacher_state"):
+        found["K_σ"] = [plain(_kernel, network.sigma.pair, abs(q), abs(r)) for q, r in zip(POINTS, POINTS[1:], strict=False)]
+    if isinstance(loss, Loss):
+        found |= _of_loss(loss, functional.y, start.outputs)
+    rows = _some(start.theta)
+    if pair := getattr(functional, "potential", None):
+        found["V"] = [plain(pair[0], x) for x in rows]
+        found["∇V"] = [_along(pair[1], x) for x in rows]
+    if pair := getattr(functional, "interaction", None):
+        couples = [(x, y) for x in rows for y in rows if not np.array_equal(x, y)]
+        found["U"] = [plain(pair[0], x, y) for x, y in couples]
+        found["∇U"] = [_along(pair[1], x, y) for x, y in couples]
+    return {name: [value if math.isfinite(value) else None for value in values] for name, values in found.items()}
+
+
+def changed(before: Mapping[str, Sequence[float | None]], now: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """A phrase for each formula of both that is another now: "σ: -0.3 before, -0.5 now, and so at 5 of 12 points"."""
+    phrases = []
+    for name in before:
+        if name not in now:
+            continue
+        pairs = list(zip(before[name], now[name], strict=False))
+        largest = max((abs(value) for value in (*before[name], *now[name]) if value is not None), default=0.0)
+        off = [(a, b) for a, b in pairs if not _same(a, b, SAME_OF_LARGEST * largest)]
+        if len(before[name]) != len(now[name]):
+            phrases.append(f"{name}: {len(before[name])} values before, {len(now[name])} now")
+        elif off:
+            a, b = off[0]
+            phrases.append(f"{name}: {_text(a)} before, {_text(b)} now, and another at {len(off)} of {len(pairs)} points")
+    return phrases
+
+
+def label_points(loss: Loss, y: np.ndarray, outputs: int) -> list[tuple[Any, Any]]:
+    """About ten pairs (prediction, label) as the loss takes them, the labels some of the data's own."""
+    if loss.coupled:
+        rows = [np.array([POINTS[(3 * c + 5 * k) % len(POINTS)] / 4 for c in range(outputs)]) for k in range(4)]
+        classes = y if loss.labels == "class" else [*range(min(outputs, 3))]
+        return [(row, int(c)) for row in rows for c in _some(np.unique(classes)[:, None], 3)[:, 0]]
+    labels = _some(np.unique(y)[:, None], 3)[:, 0]
+    size = max(1.0, float(np.abs(labels).max()))
+    return [(float(label) + size * z, float(label)) for label in labels for z in POINTS[1:11:3]] + [(0.0, float(labels[0]))]
+
+
+def _of_loss(loss: Loss, y: np.ndarray, outputs: int) -> dict[str, list[float]]:
+    points = label_points(loss, y, outputs)
+    values = [plain(loss.value, f, label) for f, label in points]
+    if loss.coupled:
+        slopes = [_along(loss.slope, f, label) for f, label in points]
+    else:
+        slopes = [plain(loss.slope, f, label) for f, label in points]
+    return {"ℓ": values, "ℓ'": slopes}
+
+
+def _kernel(pair: GaussianPair, q: float, r: float) -> float:
+    """K_σ(w, v) for |w|² = q, |v|² = r, ⟨w, v⟩ = √(qr)/3, by the formulas of gaussian_pairs.py."""
+    along_both = math.sqrt(q * r) / 3
+    (mu, _, x), (nu, weight, y) = pair.prepare(q), pair.prepare(r)
+    rho = mu * nu * along_both
+    along, first, second = pair.pair(rho, x, y)
+    return pair.finish(q, weight * along * rho, weight * first, weight * second)[0] + pair.linear(q) * along_both
+
+
+def _along(gradient: Any, x: np.ndarray, *more: Any) -> float:
+    """Σ_j out_j cos(j + 1) of what gradient(x, …, out) puts into an `out` of zeros; NaN outside its domain."""
+    out = np.zeros(len(x))
+
+    def filled() -> float:
+        gradient(x, *more, out)
+        return float(out @ np.cos(np.arange(1.0, out.size + 1)))
+
+    return plain(filled)
+
+
+def _some(rows: np.ndarray, count: int = 4) -> np.ndarray:
+    """`count` rows at equal distances, the first and the last among them, in float64."""
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))].astype(np.float64)
+    chosen.flags.writeable = False
+    return chosen
+
+
+def _same(a: float | None, b: float | None, allowed: float) -> bool:
+    return a == b if a is None or b is None else math.isclose(a, b, rel_tol=SAME, abs_tol=allowed)
+
+
+def _text(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.6g}"
