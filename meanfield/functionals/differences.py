@@ -48,6 +48,9 @@ def slope_at(f: Callable[[float], float], at: float, given: float, scales: Seque
     if not math.isfinite(here):
         return False, None
     step = max(SHORTEST * min(scales), 1e3 * EPS * abs(at))
+    # Of a formula that cancels, what neighbouring numbers show is rounding alone, and much of it.
+    noise = max(abs(f(at + k * float(np.spacing(at))) - here) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
+    noise = max(noise, abs(f(at + step) - 2 * here + f(at - step)))
     row: list[tuple[float, float, float, float, float]] = []  # h, C, the slopes ahead and behind, the size of f
     while step <= max(scales):
         above, below = at + step, at - step
@@ -64,7 +67,7 @@ def slope_at(f: Callable[[float], float], at: float, given: float, scales: Seque
             continue
         central = [entry[1] for entry in row]
         longest, found, _, _, size = row[-1]
-        spread, rounding = max(central) - min(central), 16 * EPS * size / longest
+        spread, rounding = max(central) - min(central), 16 * max(EPS * size, noise) / longest
         largest = max(*map(abs, central), 0.0 if math.isnan(given) else abs(given))
         if all(entry[2] == entry[3] == 0.0 for entry in row):
             constant = longest
@@ -75,12 +78,13 @@ def slope_at(f: Callable[[float], float], at: float, given: float, scales: Seque
             if abs(given - found) <= allowed or _between_sides(row, given, largest, allowed):
                 return True, None
             return True, found
-    flat = constant > 0 and not abs(given) * constant <= 1e-3 * change  # by less than that f may be rounded, and look flat
+    # What `given` would change f by must be more than what rounding may hide: a formula that cancels looks flat.
+    flat = constant > 0 and not abs(given) * constant <= 1e-3 * change
     return (True, 0.0) if flat else (False, None)
 
 
 def _between_sides(row: Sequence[tuple[float, ...]], given: float, largest: float, allowed: float) -> bool:
-    """Whether f has a kink here, its slopes ahead and behind apart at the shortest step as at the longest, and given is between."""
+    """Whether f has a kink here, its two slopes as far apart at the shortest step as at the longest, and given is between."""
     (_, _, ahead, behind, _), (_, _, far_ahead, far_behind, _) = row[0], row[-1]
     kink = abs(ahead - behind) > max(0.5 * abs(far_ahead - far_behind), 1e-3 * largest)
     return kink and min(ahead, behind) - allowed <= given <= max(ahead, behind) + allowed
@@ -122,13 +126,13 @@ def check_gradient(
             continue
         if _unset(gradient, point, j):
             raise ValueError(
-                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}, and what is unset is 0: differences of "
-                f"{f.__name__} give {found:.6g}. Assign each component."
+                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}, and what is unset is 0: "
+                f"differences of {f.__name__} give {found:.6g}. Assign each component."
             )
         raise ValueError(
             f"{gradient.__name__} is not the gradient of {f.__name__}: out[{j}] = {out[j]:.6g} at {_where(point)}, where "
             f"differences of {f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the first argument. "
-            "(PairwiseEnergy(…, check=False) takes it as it is.)"
+            "(PairwiseEnergy(…, check=False) takes it so.)"
         )
     return decided
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ SAME, SAME_OF_LARGEST = 1e-9, 1e-12  # what two machines' exp, tanh, … and the
 
 
 def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]:
-    """{name: values} of σ, σ', K_σ, ℓ, ℓ', V, ∇V, U, ∇U (those there are) at fixed points or the start's particles, plain Python.
+    """{name: values} of σ, σ', K_σ, ℓ, ℓ', V, ∇V, U, ∇U (those there are), at fixed points or the start's particles.
 
-    Of a gradient one number a point, its product with a fixed vector: what is kept does not grow with p. None where a formula has no finite value. For json; `changed(before, now)` says what is not the same.
+    Of a gradient one number a point, its product with a fixed vector: what is kept does not grow with p.
+    In plain Python; None where a formula has no finite value. For json; `changed(before, now)` says what is not the same.
     """
     found: dict[str, list[float]] = {}
     network, loss = getattr(functional, "network", None), getattr(functional, "loss", None)
@@ -30,7 +32,7 @@ def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]
         found["σ"] = [plain(network.sigma.value, z) for z in POINTS]
         found["σ'"] = [plain(network.sigma.slope, z) for z in POINTS]
     if network is not None and hasattr(functional, "teacher_state"):
-        found["K_σ"] = [plain(_kernel, network.sigma.pair, abs(q), abs(r)) for q, r in zip(POINTS, POINTS[1:], strict=False)]
+        found["K_σ"] = [plain(_kernel, network.sigma.pair, abs(q), abs(r)) for q, r in pairwise(POINTS)]
     if isinstance(loss, Loss):
         found |= _of_loss(loss, functional.y, start.outputs)
     rows = _some(start.theta)
