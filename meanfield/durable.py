@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import socket
 import warnings
 from collections.abc import Callable
@@ -101,6 +102,13 @@ def move(source: Path, target: Path) -> None:
     """Atomic: under the name `target` is the old file or the complete new one, whenever the power goes."""
     os.replace(source, target)
     sync_folder(target.parent)
+
+
+def check_space(needed: int, folder: Path, what: str) -> None:
+    """Raise where `what` needs more bytes than the disk of the folder has free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{what} takes {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free", str(folder))
 
 
 class Scratch(io.RawIOBase):

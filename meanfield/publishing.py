@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import layout
 from .buffer import Buffer
-from .durable import IncompatibleFile, canonical_json, move
+from .durable import IncompatibleFile, canonical_json, check_space, move
 from .layout import File, Group
 from .memory import write_memory
 from .parts import Parts
@@ -48,7 +45,8 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
     with Trajectory(parts.folder) as run, layout.open_hdf5(parts.start) as head:
         if held:
             run.hold(held)
-        _check_space((len(run) + 2) * start.theta.nbytes + layout.EVENT_BYTES * run.event_count, parts.folder)
+        needed = (len(run) + 2) * start.theta.nbytes + layout.EVENT_BYTES * run.event_count
+        check_space(needed, parts.folder, "merging the parts")
         merged = parts.folder / ".tmp-merged.h5"
 
         def verify() -> None:
@@ -83,11 +81,3 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
 def _copy_identity(source: File, parameters: Group) -> None:
     if IDENTITY in source["parameters"]:
         source.copy(f"parameters/{IDENTITY}", parameters)
-
-
-def _check_space(needed: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            errno.ENOSPC, f"merging the parts takes {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free", str(folder)
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -129,6 +129,33 @@ class Trajectory:
         mass = self._pieces.frame(number, "particles/units/mass/value") if self.mass_varies else self._mass
         return State.trusted(theta, self._outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin)
 
+    @overload
+    def at(self, t: float) -> State: ...
+    @overload
+    def at(self, t: Sequence[float] | np.ndarray) -> list[State]: ...
+    def at(self, t: Any) -> Any:
+        """The frame nearest to flow time t: a State that was recorded, nothing between two; of two as near the earlier one.
+
+        Its .t says when it was. t: a number, or several in one dimension, for which a list comes back. Raises ValueError
+        outside the times of the frames (beyond rounding, 1e-9 of the largest), and for NaN.
+        """
+        asked = np.asarray(t)
+        if asked.dtype.kind not in "iuf" or asked.ndim > 1:
+            raise TypeError(f"t must be a flow time, or several of them in one dimension; got {t!r}.")
+        if not len(self):
+            raise ValueError(f"{self.path} has no frames{', yet' * (self.status == 'unfinished')}.")
+        first, last = float(self.times[0]), float(self.times[-1])
+        rounding = 1e-9 * max(abs(first), abs(last))
+        outside = ~((asked >= first - rounding) & (asked <= last + rounding))
+        if outside.any():
+            wrong = float(asked[outside][0] if asked.ndim else asked)
+            so_far = " so far" * (self.status == "unfinished")
+            raise ValueError(
+                f"t = {wrong:g} was asked for; the frames of {self.path}{so_far} are from t = {first:g} to {last:g}."
+            )
+        found = [self[int(np.abs(self.times - moment).argmin())] for moment in np.atleast_1d(asked)]
+        return found if asked.ndim else found[0]
+
     @property
     def steps(self) -> np.ndarray:
         """Step of each frame, (frames,) int64."""
@@ -215,11 +242,37 @@ class Trajectory:
         return read_arrays(self._head["parameters"], self.config, self.path)
 
     def to_xarray(self) -> Any:
-        """An xarray.Dataset: theta (frame, neuron, column) with coordinates t, step and the columns' names, mass, and each series
-        over times of its own, <name>_t; attributes gamma, alpha, law, time_unit. All frames in memory at once. Needs xarray."""
+        """An xarray.Dataset: theta (frame, neuron, column) with t, step and the columns' names, mass, and each series.
+
+        A series of the frames' steps and times is over `frame` too, so that run.to_xarray().risk / .displacement has one value
+        a frame; any other is over <name>_t, its own times, with <name>_step; series that share a clock share the first one's.
+        A series whose name is taken (mass, or risk_t where there is risk) is series_<name>. Variables have long_name, and units
+        ("θ", "R", "F", "t" for flow time, "1" …) but for a user's series; attributes gamma, alpha, law, time_unit, run, status.
+        All frames in memory at once. Needs xarray.
+        """
         from .labelled import run_to_xarray
 
         return run_to_xarray(self)
+
+    def to_netcdf(self, path: Any, exists: str = "error") -> Path:
+        """Write to_xarray() as one netCDF-4 file (dimension scales, units, attributes); returns its path. Needs h5netcdf.
+
+        xarray.open_dataset(path) reads the same bits without this package. exists: "error", or "replace" for a file of that
+        name, which stays until the new one is complete; a recorded run is never replaced. Raises FileExistsError, ValueError,
+        and OSError where the disk is full, before anything is written.
+        """
+        from .exporting import to_netcdf
+
+        return to_netcdf(self, path, exists)
+
+    def to_zarr(self, path: Any, exists: str = "error") -> Path:
+        """Write to_xarray() as a Zarr store (format 2, a folder), read back by xarray.open_zarr(path) to the same bits.
+
+        As `to_netcdf`; only a Zarr store is ever replaced. Needs xarray and zarr: pip install -e ".[zarr]".
+        """
+        from .exporting import to_zarr
+
+        return to_zarr(self, path, exists)
 
     def content_hash(self) -> str:
         """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series and events, in this order.

@@ -373,7 +373,7 @@ def test_a_file_size_limit_ends_in_an_error_and_not_in_a_crash(tmp_path):
 def test_a_merge_that_cannot_fit_is_not_begun(h5_path, monkeypatch):
     with toy_run.create(h5_path) as recording:
         memory = toy_run.record(recording, None, 20, 7)
-        monkeypatch.setattr(publishing.shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
+        monkeypatch.setattr(durable.shutil, "disk_usage", lambda _: type("usage", (), {"free": 10}))
         with pytest.raises(OSError, match="are free") as raised:
             recording.finish(memory, {})
     assert raised.value.errno == errno.ENOSPC and unfinished(h5_path)

@@ -127,6 +127,27 @@ def test_a_run_without_frames_is_a_file_too(h5_path):
         assert "0 frames" in repr(run)
 
 
+def test_a_frame_is_found_by_its_flow_time(run):
+    """Frames at t = 0, .5, 1, 1.5, 2: the nearest one, of two as near the earlier; within rounding of the ends, not beyond."""
+    assert run.at(1.0).step == 10 and run.at(1).step == 10 and run.at(np.float32(1.1)).step == 10
+    assert run.at(1.3).step == 15 and run.at(1.25).step == 10 and run.at(run.times[3]).theta.tobytes() == run[3].theta.tobytes()
+    assert run.at(2 + 1e-10).step == 20 and run.at(-1e-10).step == 0
+    assert [state.step for state in run.at([2.0, 0.4, 0.4])] == [20, 5, 5] and run.at(np.empty(0)) == []
+    for wrong in (2.1, -0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"was asked for; the frames of .*run\.h5 are from t = 0 to 2\."):
+            run.at([0.0, wrong])
+    with pytest.raises(TypeError, match="t must be a flow time"):
+        run.at("end")
+
+
+def test_the_times_of_an_unfinished_run_are_those_so_far(half_way, tmp_path):
+    assert half_way.at(1.0).step == 10
+    with pytest.raises(ValueError, match="so far are from t = 0 to 1"):
+        half_way.at(2.0)
+    with toy_run.create(tmp_path / "new.h5"), Trajectory(tmp_path / "new.h5") as empty, pytest.raises(ValueError, match="yet"):
+        empty.at(0.0)
+
+
 # ---- series
 
 
