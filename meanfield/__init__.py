@@ -31,7 +31,8 @@ _HOME = {
     "simulation": ("simulate", "resume", "Interrupted", "Diverged"),
     "trajectory": ("Trajectory",),
     "w2_beside": ("W2",),
-    "wasserstein": ("w2", "w2_interval", "displacement"),
+    "couplings": ("NotConverged",),
+    "wasserstein": ("w2", "w2_interval", "displacement", "SlowSolve"),
     "comparison": ("compare",),
     "matching": ("match", "interpolate"),
     "diagnostics.computing": ("diagnose",),
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .activations import Activation as Activation
     from .activations import leaky_relu as leaky_relu
     from .comparison import compare as compare
+    from .couplings import NotConverged as NotConverged
     from .diagnostics.computing import diagnose as diagnose
     from .diagnostics.registry import register_diagnostic as register_diagnostic
     from .events import Events as Events
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from .state import State as State
     from .trajectory import Trajectory as Trajectory
     from .w2_beside import W2 as W2
+    from .wasserstein import SlowSolve as SlowSolve
     from .wasserstein import displacement as displacement
     from .wasserstein import w2 as w2
     from .wasserstein import w2_interval as w2_interval

@@ -106,7 +106,7 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
     data: Any = attempt("data", lambda: run.data) if config.get("data", True) else None
     known = finite and network is not None and data is not None
     samples = _kernel_samples(start, len(data.x)) if known else None
-    drift = attempt("kernel drift", lambda: tangent.drift(network, start, end, data.x[:samples])) if known else None
+    drift = attempt("kernel drift", lambda: _drift(network, start, end, data.x[:samples])) if known else None
     errors = attempt("errors", lambda: _errors(config["flow"], network, data, end)) if known and config.get("flow") else None
     return {
         **column,
@@ -116,6 +116,13 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
         **(errors or dict.fromkeys(("train risk", "test risk", "train error", "test error"))),
         "energy_defect": last("energy_defect"),
     }
+
+
+def _drift(network: Network, start: State, end: State, x: np.ndarray) -> float:
+    found = tangent.drift(network, start, end, x)
+    if np.isnan(found):
+        raise ValueError("its kernel at the start is 0 on the data, where all units are dead.")
+    return found
 
 
 def _kernel_samples(state: State, n: int) -> int:

@@ -160,13 +160,14 @@ def _recorded_again(
         else frames
     )
     for frame in frames.tolist():
-        state = run[frame]
-        recorded, found = (
-            float(values[np.searchsorted(steps, state.step)]),
-            float(np.asarray(function(flow, state)).item()),
-        )
-        if not (math.isclose(found, recorded, rel_tol=CLOSE, abs_tol=SMALL * abs(values).max()) or found == recorded
-                or (math.isnan(found) and math.isnan(recorded))):  # fmt: skip
+        state, recorded = run[frame], float(values[np.searchsorted(steps, run.steps[frame])])
+        try:
+            found = float(np.asarray(function(flow, state)).item())
+        except Exception as error:  # the user's own, of a function that did give a value here
+            return len(frames), f"it raises {error!r} at t = {state.t:g}, in the file {recorded:.6g}"
+        least = SMALL * float(np.abs(values).max())
+        same = math.isclose(found, recorded, rel_tol=CLOSE, abs_tol=least) or found == recorded
+        if not (same or (math.isnan(found) and math.isnan(recorded))):
             return len(frames), f"{found:.6g} at t = {state.t:g}, in the file {recorded:.6g}"
     return len(frames), ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -220,6 +221,20 @@ def _write_clock(group: h5py.Group, steps: np.ndarray, times: np.ndarray) -> Non
     """Of its own: H5MD advises to link equal clocks, and readers that follow no links then find a value without its time."""
     write_array(group, "step", steps)
     write_array(group, "time", times)
+
+
+def check_series_name(name: Any) -> None:
+    """Raise for what cannot be the name of an HDF5 group and of a column: ".", "a/b", "", NUL."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a series must be a string; got {name!r}.")
+    printable = all(unicodedata.category(character)[0] != "C" for character in name)
+    if "/" in name:
+        raise ValueError(f"a series needs a name without a slash; got {name!r}.")
+    if name in ("", ".", "..") or name != name.strip() or not printable:
+        raise ValueError(
+            'a series is a group of the HDF5 file and needs a name: not empty, not "." or "..", '
+            f"without spaces at its ends and control characters; got {name!r}."
+        )
 
 
 def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray) -> None:

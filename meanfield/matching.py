@@ -155,6 +155,8 @@ def match(
     twin: np.ndarray | None = None
     first, second = ends
     if canonical or output_units:
+        if 0 in (first.outputs, second.outputs):
+            raise ValueError("particles with outputs = 0, whole rows of θ, have no a, w, b: pass canonical=False.")
         if not known:
             raise ValueError("States do not say what σ and s are: pass network=mf.Network(…), or canonical=False.")
         if canonical and len({found.sigma.name for found in known}) > 1:
@@ -162,8 +164,6 @@ def match(
             raise ValueError(
                 f"the networks have the activations {names}: their neurons are different functions. canonical=False."
             )
-        if 0 in (first.outputs, second.outputs):
-            raise ValueError("a State with outputs = 0 has no a, w, b: pass canonical=False.")
         own = [found or known[0] for found in networks]
         if output_units:
             first, second = _in_output_units(first, own[0]), _in_output_units(second, own[1])

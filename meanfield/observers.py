@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from .dataset import Dataset
 from .diagnostics import needs, registry
 from .diagnostics.frame import Frame, Problem, evaluate
 from .flow import GradientFlow
+from .layout import check_series_name
 from .marching import March
 from .state import State
 
@@ -73,6 +74,15 @@ def recordable(name: str) -> registry.Diagnostic:
     return diagnostic
 
 
+def series_of_clock(name: str, names: Sequence[str]) -> str:
+    """The one of `names` whose times or steps are called `name` in an xarray.Dataset; "" where there is none."""
+    for suffix in ("_t", "_step"):
+        other = name.removesuffix(suffix)
+        if other != name and other in names:
+            return other
+    return ""
+
+
 class Recorder:
     """Records the run to an HDF5 file: frames, and the series of MEASURES, at its schedule, at the start and at the end.
 
@@ -113,8 +123,12 @@ class Series:
     """
 
     def __init__(self, name: str, schedule: Any, function: Callable[[GradientFlow, State], float] | None = None) -> None:
-        if not isinstance(name, str) or not name or "/" in name:
-            raise ValueError(f"a series needs a name without a slash; got {name!r}.")
+        check_series_name(name)
+        if name not in (known := registry.names()) and (other := series_of_clock(name, [*MEASURES, *known])):
+            raise ValueError(
+                f"{name!r} is a clock of the series {other!r} in an xarray.Dataset (<series>_t, <series>_step): "
+                "choose another name."
+            )
         if function is None and name not in ALONG:
             recordable(name)
         if function is not None and not callable(function):

@@ -59,6 +59,8 @@ class Parts:
     """The parts folder that belongs to a final name."""
 
     def __init__(self, final: Path) -> None:
+        if not final.name:  # "." or "/": with_name knows no name beside it
+            raise IsADirectoryError(errno.EISDIR, "the name of a run's file is that of a folder; add a file name", str(final))
         self.final = final
         self.folder = final.with_name(final.name + ".parts")
         self.start = self.folder / "start.h5"

@@ -162,8 +162,8 @@ class Recording:
 
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         """Buffer one scalar of the dense series `name`."""
-        if name not in self._buffer.series and (not name or "/" in name or name == "."):
-            raise ValueError(f"the name of a series is that of an HDF5 group: not empty, without a slash; got {name!r}.")
+        if name not in self._buffer.series:
+            layout.check_series_name(name)
         self._forward(f"series/{name}", step)
         self._buffer.add_value(name, step, t, value)
 

@@ -102,6 +102,23 @@ class Run:
             },
         }
 
+    def check_times(self) -> None:
+        """Say which times of mf.at_times the run does not reach; ValueError where it reaches none of a schedule."""
+        first, last = self.march.start.t, self.march.t_end
+        for schedule in self._schedules():
+            if not isinstance(schedule, schedules.at_times):
+                continue
+            missed = [t for t in schedule.times if not first <= t <= last * (1 + 1e-9)]
+            if not missed:
+                continue
+            shown = ", ".join(f"{t:g}" for t in missed[:3]) + ", …" * (len(missed) > 3)
+            what = f"mf.at_times has {shown}, but the run goes from t = {first:g} to t_end = {last:g}"
+            steps = " If steps were meant, write mf.at_steps." if all(t == int(t) for t in missed) else ""
+            advice = f"Times are flow times, in the unit of t_end.{steps}"
+            if len(missed) == len(schedule.times):
+                raise ValueError(f"{what}: nothing would be seen. {advice}")
+            warnings.warn(f"{what}: those moments are seen only if it is extended. {advice}", RuntimeWarning, stacklevel=4)
+
     def go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
         """March to the end. memory: that of a checkpoint to go on from."""
         with closing(self.beside) if self.beside else nullcontext():

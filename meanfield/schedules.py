@@ -73,7 +73,10 @@ class evenly:
 
 @dataclass(frozen=True)
 class log_spaced:
-    """The start and count - 1 moments in geometric progression, from one step dt after it to the end."""
+    """The start and count - 1 moments in geometric progression, from one step dt after it to the end.
+
+    log_spaced(2) is the start and the end, log_spaced(1) the end.
+    """
 
     count: int
 
@@ -82,7 +85,7 @@ class log_spaced:
 
     def resolve(self, span: Span) -> Due:
         length = span.t_end - span.t
-        later = np.geomspace(min(span.dt, length), length, self.count - 1) if self.count > 1 else [length]
+        later = np.geomspace(min(span.dt, length), length, self.count - 1) if self.count > 2 else [length]
         return Due(times=span.t + np.array([*([0.0] if self.count > 1 else []), *later]))
 
 

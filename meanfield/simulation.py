@@ -18,7 +18,7 @@ from .flow import GradientFlow
 from .integrators import Adaptive, RungeKutta
 from .interruption import Interrupted
 from .marching import Diverged
-from .observers import MEASURES, Recorder, Series, StopOnNonFinite
+from .observers import MEASURES, Recorder, Series, StopOnNonFinite, series_of_clock
 from .provenance import provenance
 from .recording import Recording, last_memory, unfinished
 from .running import Run
@@ -54,10 +54,12 @@ def simulate(
     run = _checked(flow, state, integrator, dt, t_end, n_steps, observers, progress)
     recorder = run.recorder
     if recorder is None:
+        run.check_times()
         return run.go(None, None)
     config = run.config
     if recorder.exists == "resume" and (recorder.path.is_file() or unfinished(recorder.path)):
         return _resume_same(run, config, recorder)
+    run.check_times()
     arrays = _arrays(flow, recorder)
     recording = Recording.create(
         recorder.path, recorder.exists, config=config, provenance=provenance(), arrays=arrays, start=run.march.state(),
@@ -293,6 +295,8 @@ def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Ev
         raise ValueError(
             f"each series needs a name of its own, not that of another or of a built-in: {', '.join(sorted(taken))}."
         )
+    if clocks := [(name, other) for name in names if (other := series_of_clock(name, names))]:
+        raise ValueError("{!r} is a clock of the series {!r} in an xarray.Dataset: rename one of them.".format(*clocks[0]))
     if events and (counted := sorted(set(names) & set(COUNTS))):
         raise ValueError(f"mf.Events writes series of these names itself: {', '.join(counted)}. Give yours another name.")
     if distances and (written := sorted(set(names) & set(distances[0].names))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import reduce
@@ -52,9 +53,13 @@ def kernel(network: Network, state: State, x1: Any, x2: Any = None, dtype: str =
 
 
 def drift(network: Network, start: State, end: State, x: Any) -> float:
-    """‖H_t - H_0‖ / ‖H_0‖, Frobenius norms of the kernels of two states on x (n, d)."""
+    """‖H_t - H_0‖ / ‖H_0‖, Frobenius norms of the kernels of two states on x (n, d).
+
+    NaN where H_0 = 0, with all units dead at the start: there is nothing the drift could be relative to.
+    """
     H0 = kernel(network, start, x)
-    return float(np.linalg.norm(kernel(network, end, x) - H0) / np.linalg.norm(H0))
+    size = float(np.linalg.norm(H0))
+    return float(np.linalg.norm(kernel(network, end, x) - H0)) / size if size else math.nan
 
 
 def _inputs(state: State, x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -342,6 +342,8 @@ class _Opened(NamedTuple):
 def _open(path: Path) -> _Opened:
     if path.is_file():
         return _open_file(path)
+    if not path.name:  # "." or "/"
+        raise IncompatibleFile(f"{path} is a folder, not a run.")
     is_parts = path.is_dir() and path.name.endswith(".parts")
     parts = Parts(path.with_name(path.name.removesuffix(".parts")) if is_parts else path)
     if parts.begun():

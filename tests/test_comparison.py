@@ -206,3 +206,17 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, runs):
 def test_a_path_without_a_run_raises(tmp_path, runs):
     with pytest.raises(FileNotFoundError, match="no run at"):
         mf.compare(runs[0] / "rich.h5", tmp_path / "nothing.h5")
+
+
+@pytest.mark.filterwarnings("ignore:no particle moves")
+def test_runs_of_dead_neurons_have_no_drift_and_say_so_instead_of_dividing_by_zero(tmp_path, recwarn):
+    x = np.ones((3, 1))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.ones(3)))
+    dead = mf.State(np.c_[np.ones(4), -np.ones(4), -np.ones(4)])
+    path = tmp_path / "dead.h5"
+    mf.simulate(flow, dead, mf.EULER, dt=0.1, n_steps=2, observers=[mf.Recorder(path, mf.evenly(2))], progress=False)
+    recwarn.clear()
+    found = mf.compare(path, path)
+    assert not [item for item in recwarn if "divide" in str(item.message)]
+    assert found.rows["kernel drift"] == (None, None)
+    assert "no kernel drift: its kernel at the start is 0 on the data" in found.notes[0]

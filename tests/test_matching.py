@@ -228,3 +228,18 @@ def test_what_does_not_fit_is_refused_with_what_to_do(rng, tmp_path):
     wide = cloud(rng, 5001)
     with pytest.raises(ValueError, match="take narrower networks"):
         mf.match(wide, wide, network=mf.Network("tanh"))
+
+
+def test_runs_of_whole_rows_are_matched_as_they_are_and_the_error_says_so(tmp_path):
+    def V(x):
+        return 0.5 * x[0] ** 2
+
+    def grad_V(x, out):
+        out[0] = x[0]
+
+    path = tmp_path / "pair.h5"
+    flow, start = mf.GradientFlow(mf.PairwiseEnergy(potential=(V, grad_V))), mf.State(np.ones((3, 1)), outputs=0)
+    mf.simulate(flow, start, mf.EULER, dt=0.1, n_steps=2, observers=[mf.Recorder(path, mf.evenly(2))], progress=False)
+    with pytest.raises(ValueError, match="outputs = 0, whole rows of θ, have no a, w, b: pass canonical=False"):
+        mf.match(path, path)
+    assert mf.match(path, path, canonical=False).distance == 0

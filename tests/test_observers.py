@@ -182,3 +182,17 @@ def test_a_series_names_what_is_wrong_with_it():
 def test_the_contract_names_every_series():
     contract = {"energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite"}
     assert set(MEASURES) == contract | {"energy_defect", "balance_defect"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "a\nb", " a", "\ud800", "risk_t", "risk_step", "kernel_drift_t"])
+def test_a_name_that_no_group_or_column_can_have_is_refused_when_the_series_is_made(name):
+    with pytest.raises(ValueError, match="a series needs a name|needs a name|is a clock of the series"):
+        mf.Series(name, mf.every(1), lambda flow, state: 1.0)
+
+
+def test_two_series_of_a_run_whose_columns_would_clash_are_refused():
+    flow, state = problem()
+    pair = [mf.Series(name, mf.every(1), lambda flow, state: 0.0) for name in ("mine", "mine_t")]
+    with pytest.raises(ValueError, match="'mine_t' is a clock of the series 'mine' in an xarray.Dataset: rename one of them"):
+        mf.simulate(flow, state, mf.EULER, dt=0.1, n_steps=1, observers=pair, progress=False)
+    mf.simulate(flow, state, mf.EULER, dt=0.1, n_steps=1, observers=pair[1:], progress=False)

@@ -42,6 +42,8 @@ def test_log_spaced_begins_with_the_start_and_one_step_and_ends_at_the_end():
     assert due_steps(mf.log_spaced(4), Span(0, 50.0, 150.0, 1.0), 100) == [0, 1, 10, 100]
     assert due_steps(mf.log_spaced(1), SPAN, 100) == [100]
     assert due_steps(mf.log_spaced(2), SPAN, 1) == [0, 1]
+    assert due_steps(mf.log_spaced(2), SPAN, 100) == [0, 100]
+    assert due_steps(mf.log_spaced(3), SPAN, 100) == [0, 1, 100]
 
 
 def test_at_steps_are_absolute_steps_and_those_before_the_start_do_not_come_back():

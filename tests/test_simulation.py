@@ -332,3 +332,42 @@ def test_a_bar_is_drawn_on_a_terminal_only(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     go(progress=True)
     assert "%|" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("exists", ["error", "resume"])
+def test_times_that_the_run_never_reaches_are_named_with_the_likely_slip(exists, h5_path):
+    def recorded(times):
+        return mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=2.0, progress=False,
+                           observers=[mf.Recorder(h5_path, mf.at_times(times), exists)])  # fmt: skip
+
+    with pytest.raises(ValueError, match=r"mf.at_times has 10, 20, but .* t_end = 2: nothing would be seen.*mf.at_steps"):
+        recorded([10, 20])
+    assert not h5_path.exists()
+    with pytest.warns(RuntimeWarning, match=r"mf.at_times has 2.5, but the run goes from t = 0 to t_end = 2"):
+        recorded([1.0, 2.5])
+
+
+def test_a_series_that_raises_is_named_with_its_step_and_goes_on_once_mended_to_the_same_bits(h5_path):
+    def fragile(flow, state):
+        if state.step == 12:
+            raise ZeroDivisionError("user code")
+        return float(state.step)
+
+    def watch(path, function):
+        return mf.Recorder(path, mf.every(5)), mf.Series("risk", mf.every(2)), mf.Series("mine", mf.every(3), function)
+
+    with pytest.raises(ZeroDivisionError, match="user code") as caught:
+        go(*watch(h5_path, fragile))
+    note = "The series 'mine' raised this at step 12, t = 1.2. A checkpoint of this step is published: .*mf.resume"
+    assert re.search(note, caught.value.__notes__[0]) and "functions={'mine': …}" in caught.value.__notes__[0]
+    mf.resume(h5_path, functions={"mine": lambda flow, state: float(state.step)}, progress=False)
+    whole = h5_path.with_name("whole.h5")
+    go(*watch(whole, lambda flow, state: float(state.step)))
+    assert mf.Trajectory(h5_path).content_hash() == mf.Trajectory(whole).content_hash()
+    with pytest.raises(ValueError) as caught:
+        go(mf.Series("mine", mf.every(3), lambda flow, state: state.theta))
+    assert "The series 'mine' raised this at step 0, t = 0. Nothing was recorded" in caught.value.__notes__[0]
+
+
+def test_the_warnings_and_errors_that_the_solvers_raise_are_names_of_the_package():
+    assert issubclass(mf.NotConverged, RuntimeError) and issubclass(mf.SlowSolve, UserWarning)

@@ -447,3 +447,11 @@ def test_a_closed_run_says_so(h5_path):
     run.close()
     with pytest.raises(ValueError, match="was closed; open it again"):
         run[0]
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_folder_without_a_name_is_a_folder_and_not_a_run(name):
+    with pytest.raises(IncompatibleFile, match="is a folder, not a run"):
+        Trajectory(name)
+    with pytest.raises(IsADirectoryError, match="is that of a folder; add a file name"):
+        toy_run.create(name)
