@@ -123,26 +123,20 @@ def differing(
             continue
         same = function_code.same_shape(mine["code"], other["code"])
         constants = function_code.constants_that_differ(mine["code"], other["code"])
-        values = _difference(mine, other) if ours["scheme"] == theirs.get("scheme") else ""
-        if values or (constants and same is not False):
-            found.append(f"{what}: {', '.join(constants) or values}")
-            continue
-        if same is not False:
+        if same is not False and not constants and "values" not in mine:
             continue
         points = len(mine.get("values", []))
+        values = _difference(mine, other) if ours["scheme"] == theirs.get("scheme") else ""
         if (name := mine.get("series")) is not None:
             points, values = _recorded_again(run, flow, name, functions[name])
-        elif not points:
+        elif not points and same is False:
             values = "its code is another"
-        if values:
-            found.append(f"{what}: {', '.join([values, *constants])}")
-        else:
-            seen = (
-                f"its values at the {points} points compared are the same"
-                if points
-                else "none of its values can be compared"
-            )
-            warnings.warn(written_differently.format(what, seen), RuntimeWarning, stacklevel=5)
+        if values or (constants and same is not False and (name is None or not points)):
+            found.append(f"{what}: {', '.join(constants) or values}")
+        elif same is False or constants:
+            seen = f"its values at the {points} points compared are the same"
+            how = written_differently.format(what, seen if points else "no value of it can be compared")
+            warnings.warn(f"{how} {'; '.join(constants)}".strip(), RuntimeWarning, stacklevel=5)
     return found
 
 

@@ -9,11 +9,12 @@ MOST_TEXT = 60
 
 
 def settings_that_differ(ours: Any, theirs: Any) -> list[str]:
-    """ "gamma 0.5, in the file 1 (network.scaling.gamma)" for each setting that differs; equal ones of several places once."""
+    """`gamma 0.5, in the file 1 (network.scaling.gamma)` for each setting that differs."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for path, here, there in _differences(ours, theirs, ()):
-        name, shown = path[-1], (_text(here), _text(there))
-        if name == "sha256":
+        name = path[-1] if "network" in path else ".".join(path)  # a network stands in two places
+        shown = (_text(here), _text(there))
+        if path[-1] == "sha256":
             name, shown = (
                 f"the {path[-2] if len(path) > 1 else 'data'}",
                 (f"of hash {here!s:.8}", f"of hash {there!s:.8}"),

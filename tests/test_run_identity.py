@@ -274,7 +274,7 @@ def test_another_gamma_is_named_with_both_values(tmp_path):
     ):
         with pytest.raises(ValueError, match="different here: gamma 0.5, in the file 1"):
             again()
-    with pytest.raises(ValueError, match=r"different here: risk .*, in the file absent"):
+    with pytest.raises(ValueError, match=r"different here: observers.series.risk .*, in the file absent"):
         go(path, risk(), mf.Series("risk", mf.every(1)))
 
 
