@@ -186,7 +186,7 @@ def _marginal_error(pair: Pair, coupling: Coupling) -> float:
     """Σ_i |a_i - Σ_j π_ij| + Σ_j |b_j - Σ_i π_ij|, and the rounding of these sums; a one-to-one coupling has none to sum."""
     i, j, w = coupling
     m1, m2 = len(pair.a), len(pair.b)
-    one_to_one = np.bincount(i, minlength=m1).max() == 1 and np.bincount(j, minlength=m2).max() == 1
+    one_to_one = np.max(np.bincount(i, minlength=m1)) == 1 and np.max(np.bincount(j, minlength=m2)) == 1
     error = np.abs(pair.a - np.bincount(i, w, m1)).sum() + np.abs(pair.b - np.bincount(j, w, m2)).sum()
     return float(error) + (0.0 if one_to_one else 4.0 * EPS * (m1 + m2))
 

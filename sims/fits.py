@@ -246,7 +246,7 @@ def _weights(x: np.ndarray, logs: np.ndarray) -> np.ndarray:
     if len(logs) < 2:
         return np.ones(len(x))
     scatter = logs.var(axis=0, ddof=1)
-    if scatter.min() < 1e-24:  # rounding: logs are of order 1 to 10
+    if np.min(scatter) < 1e-24:  # rounding: logs are of order 1 to 10
         return np.ones(len(x))
     line = np.polyfit(x, np.log(scatter), 1)
     return np.exp(-line[0] * (x - x.mean()))

@@ -49,4 +49,4 @@ def largest_change(theta: np.ndarray, outputs: int, p: float, before: np.ndarray
     """max_k |invariant of θ_k - before_k|, NaN where one is; before (m,)."""
     largest = np.empty(CPU.shards(theta.shape[0]))
     _run(_largest_changes, theta.size, theta, outputs, float(p), before, largest)
-    return float(largest.max())
+    return float(np.max(largest))

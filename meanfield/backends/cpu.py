@@ -61,7 +61,7 @@ def _advance(base, coefficient, stage, out, weight, columns, partial):
                 equal += weight[row + k] == common
             runs, length = (1, size) if equal == rows else (rows, np.uint64(p))  # of one weight: vectors want long ones
             for r in range(np.uint64(runs)):
-                scale, begin = weight[row + r], r * length
+                scale, begin = weight[row + r], np.uint64(r) * length
                 for e in range(begin, begin + length):
                     v = stage[at + e]
                     total[e] += scale * (np.float64(v) * np.float64(v))

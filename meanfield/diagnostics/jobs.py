@@ -193,5 +193,5 @@ def _check_companion(stored: Stored, beside: Stored) -> None:
     if theirs.flow is None:
         raise ValueError(f"the companion {beside.run.path} cannot be evaluated: {theirs.without}.")
     x, their_x = (item.flow.functional.arrays.get("x") if item.flow else None for item in (ours, theirs))
-    if ours.flow is not None and not np.array_equal(x, their_x):  # type: ignore[arg-type]
+    if ours.flow is not None and not np.array_equal(np.asarray(x), np.asarray(their_x)):
         raise ValueError(f"the companion {beside.run.path} has other training inputs than {stored.run.path}.")

@@ -68,7 +68,7 @@ class Stored:
         """The recorded values of a series at the frames' steps, or None where one is missing."""
         series = self.run.series(name)
         found = np.searchsorted(series.steps, self.steps)
-        if len(self) == 0 or found.max() >= len(series.steps) or not np.array_equal(series.steps[found], self.steps):
+        if len(self) == 0 or np.max(found) >= len(series.steps) or not np.array_equal(series.steps[found], self.steps):
             return None
         return series.values[found]
 

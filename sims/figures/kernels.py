@@ -216,7 +216,7 @@ def ellipse(H: np.ndarray, points: int = 200) -> np.ndarray:
 def frame_ellipses(ax: Axes, H: np.ndarray, x: np.ndarray) -> None:
     """Axes for the ellipses of all of H (frames, 2, 2): |v_i| <= √H_ii on them; one unit as long in both directions."""
     limit = 1.1 * np.sqrt(H[:, [0, 1], [0, 1]].max(axis=0))
-    limit = np.maximum(limit, 0.4 * limit.max() or 1.0)
+    limit = np.maximum(limit, 0.4 * np.max(limit) or 1.0)
     ax.axhline(0, color=GREY, linewidth=0.7, linestyle=LINES[3], zorder=0)
     ax.axvline(0, color=GREY, linewidth=0.7, linestyle=LINES[3], zorder=0)
     ax.set_xlim(-limit[0], limit[0])

@@ -190,7 +190,7 @@ def _verdict(curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | Non
     if found:
         return f"Fitted slope in {x}: {', '.join(found)}."
     means = [curve.values.mean(axis=0) for curve in curves]
-    low, high = min(mean.min() for mean in means), max(mean.max() for mean in means)
+    low, high = min(np.min(mean) for mean in means), max(np.max(mean) for mean in means)
     return f"Between {low:.3g} and {high:.3g}."
 
 
