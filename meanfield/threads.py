@@ -1,7 +1,8 @@
-"""BLAS on one thread, where the bits of a result must not depend on how many there are."""
+"""Threads of BLAS and of OpenMP: BLAS on one where bits must not depend on how many there are, OpenMP's number as others set it."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,4 +29,22 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         for library, count in several:
+            library.set_num_threads(count)
+
+
+def openmp_threads() -> int | None:
+    """What OMP_NUM_THREADS asks for, of a list the first; None where it is not set, or no positive whole number."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
+
+
+@contextmanager
+def openmp_untouched() -> Iterator[None]:
+    """Where OpenMP is loaded, its number of threads after the block is that before it: torch's, for one."""
+    libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "openmp"]
+    counts = [library.get_num_threads() for library in libraries]
+    try:
+        yield
+    finally:
+        for library, count in zip(libraries, counts, strict=True):
             library.set_num_threads(count)

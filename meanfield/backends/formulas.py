@@ -30,7 +30,7 @@ from numba.core.dispatcher import Dispatcher
 
 from .. import special
 from ..activations import Activation
-from . import elementary
+from . import elementary, launch  # noqa: F401  launch: before any parallel kernel
 
 # NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function that a parallel kernel calls
 # is compiled twice, alone and into its caller, and only the second is in the cache on disk; with sums that the compiler may
