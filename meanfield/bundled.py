@@ -100,7 +100,7 @@ def _read(name: str, **options: Any) -> Any:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError(f'the data set {name!r} comes with scikit-learn: pip install "meanfield[data]" ({error}).') from error
+        raise ImportError(f'the data set {name!r} comes with scikit-learn: pip install -e ".[data]" ({error}).') from error
     return getattr(datasets, f"load_{name}")(**options)
 
 

@@ -106,5 +106,5 @@ def _xarray() -> Any:
     try:
         import xarray
     except ImportError as error:
-        raise ImportError('labelled arrays need xarray: pip install "meanfield[xarray]".') from error
+        raise ImportError('labelled arrays need xarray: pip install -e ".[xarray]".') from error
     return xarray

@@ -1,4 +1,4 @@
-"""Threads of BLAS and of OpenMP: BLAS on one where bits must not depend on how many there are, OpenMP's number as others set it."""
+"""Threads of BLAS and OpenMP: BLAS on one where bits must not depend on their number, OpenMP's number as others set it."""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ import pydantic
 import tyro
 from pydantic.dataclasses import dataclass as checked
 
+from . import terminal
+
 T = TypeVar("T")
 
 USAGE, DIVERGED, BAD_DATA, IO, IN_USE, INCOMPATIBLE, INTERRUPTED = 2, 3, 4, 5, 6, 7, 75
@@ -170,6 +172,7 @@ def code_of(error: BaseException) -> int | None:
 
 def exit_code(work: Callable[[], Any]) -> int:
     """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its traceback."""
+    terminal.accept_all()
     try:
         work()
     except (Exception, KeyboardInterrupt) as error:

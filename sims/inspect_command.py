@@ -15,13 +15,14 @@ import meanfield as mf
 from meanfield import inspection
 from meanfield.durable import IncompatibleFile
 
-from . import inspect_help
+from . import inspect_help, terminal
 
 USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    terminal.accept_all()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = COMMANDS.get(arguments[0]) if arguments else None
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import config as settings
-from . import experiment
+from . import experiment, terminal
 from .config import BadSettings
 from .sweeps import crew, folders, leases, plans, reporting, workers
 from .sweeps.folders import SweepFolder
@@ -64,6 +64,7 @@ UNBROKEN = "\N{NO-BREAK SPACE}"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
+    terminal.accept_all()
     options = parser().parse_args(argv)
 
     def command() -> None:

@@ -1,17 +1,34 @@
 """Shared fixtures. Bits must not depend on the number of threads, so every machine has two of them for the tests."""
 
+import importlib.metadata
 import os
+import platform
 import signal
 
 # A suite that a shell starts with & inherits an ignored SIGINT, and so would the processes that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # read when numba is first imported
+# Read when numba is first imported; one where two are asked for by name.
+os.environ["NUMBA_NUM_THREADS"] = str(max(2, int(os.environ.get("NUMBA_NUM_THREADS", "2"))))
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # several tests at once want the cores that waiting threads would hold
 
 import numpy as np
 import pytest
+
+
+def pytest_terminal_summary(terminalreporter):
+    """With which versions the tests ran: the lanes differ by them."""
+    names = ("numpy", "numba", "scipy", "torch", "POT", "h5py", "pydantic", "tyro", "xarray", "matplotlib", "pandas")
+    found = ", ".join(f"{name} {version(name) or 'absent'}" for name in names)
+    terminalreporter.write_line(f"Python {platform.python_version()}, {found}")
+
+
+def version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def pytest_configure(config):

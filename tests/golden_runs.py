@@ -136,7 +136,7 @@ def write(folder, version):
                     "events": made.event_count,
                 }
     file = folder / "expected.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     file.write_text(json.dumps(known | expected, indent=1, sort_keys=True) + "\n")
 
 

@@ -5,6 +5,9 @@ import warnings
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="ours is held against torch")
+
 import torch
 from torch_twin import ACTIVATIONS
 

@@ -172,7 +172,7 @@ def test_a_place_that_cannot_hold_a_run_is_refused(where, error, message, exists
             progress=False,
         )
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
-    assert (tmp_path / "file").read_text() == "precious"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "precious"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")

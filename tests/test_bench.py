@@ -97,7 +97,7 @@ def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, section):
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    results = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]
     said = {goal["text"].split(" ≥ ")[0].split(" ≤ ")[0] for result in results for goal in result["goals"]}
     goals = {"torch eager", "the better of torch.compile and JAX", "of the FMA peak", "over cuBLAS alone", "GPU memory"}
     assert said == (goals if section == "gpu_steps" else set())
@@ -218,7 +218,7 @@ def test_the_exit_code_the_closing_lines_and_the_json_say_which_goals_were_misse
         monkeypatch.setattr(bench, "section", lambda name, value=value: toy_section(value))
         assert bench.main(["--json", str(tmp_path / "out.json")]) == code
         assert said in capsys.readouterr().out
-    (result,) = json.loads((tmp_path / "out.json").read_text())["results"]  # the later one of the two
+    (result,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]  # the later one of the two
     assert result["seconds"] == 3.0 and {"date", "commit"} <= result.keys() and not result["goals"][0]["reached"]
 
 
@@ -226,10 +226,10 @@ def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
     path = tmp_path / "out.json"
     path.write_text(json.dumps({"machine": {"cpu": "another"}, "gigaflops": {}, "results": [{"section": "w2", "case": "old"}]}))
     bench.Report(path).add({"section": "w2", "case": "new"}, {"float32": 1.0})
-    assert [item["case"] for item in json.loads(path.read_text())["results"]] == ["new"]
-    assert json.loads((tmp_path / "out.other.json").read_text())["machine"] == {"cpu": "another"}
+    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == ["new"]
+    assert json.loads((tmp_path / "out.other.json").read_text(encoding="utf-8"))["machine"] == {"cpu": "another"}
     bench.Report(path).add({"section": "w2", "case": "newer"}, {})
-    assert [item["case"] for item in json.loads(path.read_text())["results"]] == ["new", "newer"]
+    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == ["new", "newer"]
 
 
 def test_a_readme_is_filled_from_the_json_alone():

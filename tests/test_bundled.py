@@ -83,5 +83,5 @@ def test_wrong_classes_are_named(options, error, message):
 @pytest.mark.parametrize("name", BUNDLED)
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r'pip install "meanfield\[data\]"'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[data\]"'):
         data.get(name)

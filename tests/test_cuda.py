@@ -83,7 +83,7 @@ def test_without_a_gpu_the_error_says_what_was_asked_what_is_there_and_what_to_d
 def test_without_numba_cuda_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(ValueError, match=r'numba-cuda is not installed.*pip install "meanfield\[cuda\]"'):
+    with pytest.raises(ValueError, match=r'numba-cuda is not installed.*pip install -e "\.\[cuda\]"'):
         toy(backend="cuda")
     assert toy(backend="auto").backend == "cpu"
     monkeypatch.setattr(sys, "platform", "darwin")

@@ -156,7 +156,7 @@ def test_values_are_kept_and_not_computed_twice(path, calls):
     again = mf.diagnose(path, ["counted"])
     assert calls == [0, 3, 6, 9] and np.array_equal(again["counted"].values, first["counted"].values)
     folder = path.with_name("run.h5.diagnostics")
-    content = json.loads((folder / "counted.json").read_text())
+    content = json.loads((folder / "counted.json").read_text(encoding="utf-8"))
     assert (content["name"], content["unit"], content["meaning"]) == ("counted", "steps", "The step.")
     assert sorted(content["values"].values()) == [0.0, 3.0, 6.0, 9.0]
     assert [item.name for item in folder.iterdir()] == ["counted.json"]  # nothing temporary is left

@@ -6,6 +6,9 @@ import tracemalloc
 import numba
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="ours is held against torch")
+
 import torch
 from scipy.sparse.linalg import eigsh
 from threadpoolctl import threadpool_limits

@@ -10,6 +10,9 @@ from itertools import combinations, product
 import numba
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="ours is held against torch")
+
 from torch_twin import torch_gradient_step
 
 import meanfield as mf

@@ -10,7 +10,7 @@ import pytest
 
 import meanfield as mf
 
-EXPECTED = json.loads((golden_runs.GOLDEN / "expected.json").read_text())
+EXPECTED = json.loads((golden_runs.GOLDEN / "expected.json").read_text(encoding="utf-8"))
 FLOWS = {"relu": None, "softmax": None, "single": None, "pairwise": golden_runs.pairwise_flow, "population": None}
 
 

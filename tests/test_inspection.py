@@ -149,7 +149,7 @@ def test_csv_reads_back_exactly(capsys, h5_path, tmp_path, to_file):
     out = tmp_path / "risk.csv"
     code, lines, _ = shown(capsys, h5_path, "--csv", "risk", *(["--out", out] if to_file else []))
     assert code == 0 and (not to_file or lines == [])
-    lines = out.read_text().splitlines() if to_file else lines
+    lines = out.read_text(encoding="utf-8").splitlines() if to_file else lines
     assert lines[0] == "step,time,risk" and len(lines) == 22
     series = mf.Trajectory(h5_path).series("risk")
     for column, expected in zip(zip(*(line.split(",") for line in lines[1:]), strict=True), series, strict=True):
@@ -163,7 +163,7 @@ def test_csv_does_not_overwrite(capsys, h5_path, tmp_path):
     assert shown(capsys, h5_path, "--csv", "risk", "--out", out) == (
         5, [], [f"inspect: {out} exists: choose another name for --out."],
     )  # fmt: skip
-    assert out.read_text() == "precious"
+    assert out.read_text(encoding="utf-8") == "precious"
     code, _, err = shown(capsys, h5_path, "--csv", "risk", "--out", tmp_path / "absent" / "risk.csv")
     assert code == 5 and len(err) == 1 and "absent" in err[0]
 
@@ -217,7 +217,7 @@ def test_help_teaches(capsys):
 
 def test_the_entry_point_runs_the_module_and_survives_a_closed_pipe(h5_path):
     record(h5_path, mf.Series("risk", mf.every(1)), dt=0.001)
-    assert "-m sims.inspect_command" in (ROOT / "scripts" / "inspect").read_text()
+    assert "-m sims.inspect_command" in (ROOT / "scripts" / "inspect").read_text(encoding="utf-8")
     command = f"'{sys.executable}' -m sims.inspect_command '{h5_path}' --csv risk | head -n 1; echo ${{PIPESTATUS[0]}}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True, timeout=60)

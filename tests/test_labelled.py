@@ -213,4 +213,4 @@ except ImportError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == 'labelled arrays need xarray: pip install "meanfield[xarray]".'
+    assert said.strip() == 'labelled arrays need xarray: pip install -e ".[xarray]".'

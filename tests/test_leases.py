@@ -214,7 +214,7 @@ def test_of_many_processes_that_want_the_same_leases_each_goes_to_one(tmp_path, 
 
     for pid in [child(lambda number=number: race(number)) for number in range(6)]:
         assert os.waitpid(pid, 0)[1] == 0
-    won = [eval(path.read_text()) for path in results.iterdir()]
+    won = [eval(path.read_text(encoding="utf-8")) for path in results.iterdir()]
     claims = [(name, token) for one in won for name, token in one.items()]
     held = [name for name, token in claims if look(tmp_path / name).token == token]
     assert sorted(held) == sorted(names)

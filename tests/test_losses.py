@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="ours is held against torch")
+
 import torch
 from torch_twin import LOSSES
 

@@ -5,6 +5,9 @@ from itertools import product
 import naive
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="ours is held against torch")
+
 from torch_twin import ACTIVATIONS, LOSSES, torch_gradient, torch_gradient_step
 
 import meanfield as mf

@@ -20,8 +20,10 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
 def run(program, folder):
+    script = folder / "example.py"  # as a user has it: processes that it starts import it
+    script.write_text(program, encoding="utf-8")
     result = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, script],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -45,7 +47,7 @@ FIRST, LATER, KERNEL, BARE, FIT, GAS, TEACHER = map(block, ('kink.h5", mf.evenly
 OTHERS = [text for text in BLOCKS if text not in (FIRST, LATER, KERNEL, BARE, FIT, GAS, TEACHER)]
 
 
-@pytest.mark.parametrize("example", OTHERS, ids=lambda text: text.strip().splitlines()[-1][:40])
+@pytest.mark.parametrize("example", OTHERS, ids=[text.strip().splitlines()[-1][:40] for text in OTHERS])
 def test_every_other_example_runs_by_itself(example, tmp_path):
     run(example, tmp_path)
 
@@ -120,7 +122,7 @@ def test_the_table_is_filled_between_its_marks_and_nowhere_else(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- table:begin -->\nold\n<!-- table:end -->\nafter\n")
     assert readme.main([str(tmp_path / "t.csv"), str(page)]) == 0
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "| RMS displacement at γ = 0.5 | 0.1, W2 0.1 | 0.05, W2 0.05 | -0.50 | -0.5 |" in text
     assert "| 0.00 | 0 |" in text

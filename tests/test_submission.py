@@ -31,7 +31,7 @@ def slurm(tmp_path, monkeypatch):
     """A PATH on which srun is found, and an sbatch that prints what sbatch prints and keeps the script."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, text in (("srun", "exit 1"), ("sbatch", f'cp "$1" {tmp_path}/script.sh\necho "Submitted batch job 4711"')):
+    for name, text in (("srun", "exit 1"), ("sbatch", f'cp "$1" "{tmp_path}/script.sh"\necho "Submitted batch job 4711"')):
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
@@ -56,7 +56,7 @@ def test_the_warning_before_the_end_checkpoints_and_the_job_goes_on_in_a_new_one
     try:
         worker = until(lambda: next((h.pid for p in made_sweep.leases.glob("[0-9a-f]*") if (h := leases.look(p))), None))
         until(lambda: any(made_sweep.work.glob("*/run.h5.parts/checkpoint-*")))
-        fields = Path(f"/proc/{worker}/status").read_text().splitlines()
+        fields = Path(f"/proc/{worker}/status").read_text(encoding="utf-8").splitlines()
         parent = next(int(line.split()[1]) for line in fields if line.startswith("PPid:"))
         os.kill(parent, signal.SIGUSR2)
         log = until(lambda: text if "from checkpoint" in (text := logs(made_sweep)) else None)
@@ -70,7 +70,8 @@ def test_the_warning_before_the_end_checkpoints_and_the_job_goes_on_in_a_new_one
 
 def logs(made_sweep):
     """Of the workers, in the order in which they were started."""
-    return "".join(path.read_text() for path in sorted(made_sweep.logs.glob("*.log"), key=lambda path: path.stat().st_ctime_ns))
+    files = sorted(made_sweep.logs.glob("*.log"), key=lambda path: path.stat().st_ctime_ns)
+    return "".join(path.read_text(encoding="utf-8") for path in files)
 
 
 def until(condition):
@@ -99,7 +100,7 @@ def test_the_slurm_script_asks_for_what_was_asked(tmp_path, slurm, capsys):
     words = ["submit", str(folder), "--engine", "slurm", "--workers", "3", "--time", "240", *options]
     assert sweep.main(words) == 0
     assert "started 3 jobs (4711_0, 4711_1, 4711_2)" in capsys.readouterr().out
-    script = slurm.read_text()
+    script = slurm.read_text(encoding="utf-8")
     asked = ("job-name=sweep", "time=240", "signal=USR2@120", "partition=cpu", "account=theory", "cpus-per-task=4", "mem=2560MB",
              "gres=gpu:1", "qos=long", "array=0-2%3", "open-mode=append")  # fmt: skip
     for line in asked:
@@ -141,5 +142,5 @@ def test_a_request_that_makes_no_sense_is_refused(request_, words):
 
 def test_without_submitit_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(ImportError, match=r'jobs of a cluster need submitit: pip install "meanfield\[cluster\]"'):
+    with pytest.raises(ImportError, match=r'jobs of a cluster need submitit: pip install -e "\.\[cluster\]"'):
         submission.executor(made(tmp_path / "sweep"), Request("local", 1, 60))

@@ -28,7 +28,7 @@ def sweep(tmp_path):
 
 def test_the_manifest_gives_the_plan_back(sweep):
     assert SweepFolder(sweep.path).plan == plan()
-    content = json.loads(sweep.manifest.read_text())
+    content = json.loads(sweep.manifest.read_text(encoding="utf-8"))
     assert {"schema", "base", "axes", "runs", "versions"} == content.keys() and content["versions"]["numpy"]
     assert [run["digest"] for run in content["runs"]] == list(plan().runs)
 
@@ -88,7 +88,7 @@ def test_a_file_system_without_hard_links_is_said_to_be_unfit(tmp_path, monkeypa
 def test_no_sweep_a_damaged_and_a_newer_one_are_told_apart(sweep, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no sweep here: it has no manifest\.json; make one with scripts/sweep create"):
         SweepFolder(tmp_path)
-    content = json.loads(sweep.manifest.read_text())
+    content = json.loads(sweep.manifest.read_text(encoding="utf-8"))
     for text, words in (
         ("{", "is damaged, or of another version"),
         (json.dumps({**content, "base": {"gama": 1}}), "no setting 'gama'"),

@@ -140,7 +140,7 @@ def test_a_sweep_is_a_sequence_of_runs(sweep):
 
 def test_without_xarray_the_message_says_what_to_install(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "xarray", None)
-    with pytest.raises(ImportError, match=r'needs xarray and h5netcdf: pip install "meanfield\[xarray\]"'):
+    with pytest.raises(ImportError, match=r'needs xarray and h5netcdf: pip install -e "\.\[xarray\]"'):
         sims.open_sweep(sweep.path)
 
 

@@ -45,7 +45,7 @@ def hashes(sweep):
 
 def events(sweep):
     """(event, digest) of all workers' logs."""
-    lines = [line.split() for path in sweep.logs.glob("*.log") for line in path.read_text().splitlines()]
+    lines = [line.split() for path in sweep.logs.glob("*.log") for line in path.read_text(encoding="utf-8").splitlines()]
     return [(words[2], words[3]) for words in lines if len(words) > 3 and re.match(r"\d{4}-", words[0])]
 
 

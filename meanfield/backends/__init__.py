@@ -55,7 +55,7 @@ def why_no_cuda() -> str | None:
     if importlib.util.find_spec("numba_cuda") is None:
         if sys.platform != "linux":
             return f"it runs on Linux with an NVIDIA GPU only; this is {sys.platform}."
-        return 'numba-cuda is not installed. Install it with: pip install "meanfield[cuda]".'
+        return 'numba-cuda is not installed. Install it with: pip install -e ".[cuda]".'
     try:
         from numba import cuda
 
@@ -63,7 +63,7 @@ def why_no_cuda() -> str | None:
             return None
     except Exception as error:  # numba-cuda and numba of versions that do not fit fail in many ways
         found = f"{type(error).__name__}: {error}"
-        return f'numba-cuda does not load ({found}). Install the versions that fit: pip install "meanfield[cuda]".'
+        return f'numba-cuda does not load ({found}). Install the versions that fit: pip install -e ".[cuda]".'
     said = " ".join(str(cuda.cuda_error() or "no NVIDIA GPU, or no NVVM").split()).strip(" :")
     return f"no usable NVIDIA GPU was found ({said}). Install an NVIDIA driver for CUDA 13; `nvidia-smi` must list a GPU."
 

@@ -1,7 +1,8 @@
 """numba's threads: how many, started without a change to anybody else's, and what a fork leaves of them.
 
-numba starts its threads at the first parallel kernel. Its OpenMP layer then sets OpenMP's number of threads for the whole process,
-torch's with it, and ends every child of a later fork at its first parallel kernel; multiprocessing waits for such a child for ever.
+numba starts its threads at the first parallel kernel. Its OpenMP layer then sets OpenMP's number of threads for the whole
+process, torch's with it, and ends every child of a later fork at its first parallel kernel; multiprocessing waits for such a
+child for ever.
 """
 
 from __future__ import annotations

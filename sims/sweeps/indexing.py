@@ -238,6 +238,6 @@ def _xarray() -> Any:
         import xarray
     except ImportError as error:
         raise ImportError(
-            f'a sweep over its axes needs xarray and h5netcdf: pip install "meanfield[xarray]" ({error}).'
+            f'a sweep over its axes needs xarray and h5netcdf: pip install -e ".[xarray]" ({error}).'
         ) from error
     return xarray

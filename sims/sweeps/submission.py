@@ -114,5 +114,5 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ImportError(f'jobs of a cluster need submitit: pip install "meanfield[cluster]" ({error}).') from error
+        raise ImportError(f'jobs of a cluster need submitit: pip install -e ".[cluster]" ({error}).') from error
     return submitit

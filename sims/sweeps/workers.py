@@ -19,6 +19,7 @@ from pathlib import Path
 import meanfield as mf
 from meanfield.interruption import signals
 
+from .. import terminal
 from ..config import INTERRUPTED, USAGE, code_of
 from ..experiment import perform
 from . import leases
@@ -171,6 +172,7 @@ def _say(event: str, digest: str, *more: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line of one worker; returns the exit code."""
+    terminal.accept_all()
     parser = argparse.ArgumentParser("python -m sims.sweeps.workers", description=__doc__)
     parser.add_argument("folder", type=Path, help="the sweep")
     for name, kind in (("lease-seconds", float), ("checkpoint-seconds", float), ("since", int), ("parent", int)):

@@ -51,7 +51,8 @@ def report(case: Case) -> dict[str, Any]:
 def peak_bytes() -> int:
     status = Path("/proc/self/status")  # on Linux ru_maxrss would count what the parent process held before exec
     if status.exists():
-        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
