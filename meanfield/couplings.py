@@ -124,10 +124,10 @@ def rms_displacement(x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray)
             f"pairing particle k with particle k needs equal masses; particle {k} has {a[k]:.6g} and {b[k]:.6g}. "
             "Use method='exact', which moves mass between particles."
         )
-    return _root_mean_square(x - y, a / a.sum())
+    return root_mean_square(x - y, a / a.sum())
 
 
-def _root_mean_square(difference: np.ndarray, w: np.ndarray) -> float:
+def root_mean_square(difference: np.ndarray, w: np.ndarray) -> float:
     """(Σ_k w_k |difference_k|²)^½, free of overflow and underflow."""
     largest = float(np.abs(difference).max())
     if largest == 0.0:
@@ -192,7 +192,7 @@ def coupling_cost(x: np.ndarray, y: np.ndarray, coupling: tuple[np.ndarray, np.n
 def coupling_distance(pair: Pair, coupling: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
     """(Σ w |x_i - y_j|²)^½ of the positions as given: an upper bound of W2, and W2 itself for an optimal coupling."""
     i, j, w = coupling
-    return _root_mean_square(pair.given_x[i] - pair.given_y[j], w)
+    return root_mean_square(pair.given_x[i] - pair.given_y[j], w)
 
 
 def projected(pair: Pair, directions: np.ndarray) -> np.ndarray:

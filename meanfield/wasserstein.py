@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from . import optimality
 from .couplings import (
     NotConverged,
     Pair,
@@ -26,6 +27,7 @@ from .couplings import (
     coupling_distance,
     monotone_coupling,
     rms_displacement,
+    root_mean_square,
     sliced_distance,
     two_clouds,
 )
@@ -35,6 +37,7 @@ from .w2_bounds import Interval, bures_squared, interval
 
 EXACT_DENSE_LIMIT = 25_000_000  # pairs m1·m2 up to which the cost matrix is held: 39 bytes a pair in all, 1 GB at m = 5000
 SINKHORN_SECONDS = 5e-7  # per pair at reg = 0.05, 1.5 to 2.5 s for m = 1000; iterations go as 1/reg
+_TINY = float(np.finfo(np.float64).tiny)  # below it squares have lost their digits
 ANNOUNCE_SECONDS = 10.0  # a solve expected to take longer says so before it starts
 
 
@@ -52,7 +55,9 @@ def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
     bures     Gelbrich: |Δmean|² + tr A + tr B - 2 tr(A^½BA^½)^½, a lower bound        none
     coupled   (Σ_k p_k |θ_k - θ'_k|²)^½, an upper bound; equal m and masses             none
 
-    exact holds the (m1, m2) cost up to EXACT_DENSE_LIMIT pairs; above (or with lazy=True) POT computes costs as it goes: O(m)
+    exact: the gap of the solver's dual potentials proves W2² right to 1e-9 of itself; where one far particle or a far cluster
+    hides the costs of the others, the plan is refined with reduced costs, else NotConverged.
+    It holds the (m1, m2) cost up to EXACT_DENSE_LIMIT pairs; above (or with lazy=True) POT computes costs as it goes: O(m)
     memory, 2 to 12 times the time (p = 2 to 64).
     sliced takes the directions in orthonormal frames and its mean part |Δmean|²/p in closed form.
     sinkhorn is debiased with the entropy included (Feydy et al. 2019), hence >= 0; its unit is the mean squared distance of the
@@ -115,13 +120,12 @@ def optimal_plan(p: Any, q: Any, twin: np.ndarray | None = None) -> Coupling:
                 f"{EXACT_DENSE_LIMIT:.2g}: take narrower networks, or plain weights without symmetries."
             )
         _announce("exact", pair, expected_seconds(m1, m2, dim))
-        cost = _quotient_cost(pair.given_x, pair.given_y, twin)
-        i, j, w = _network_simplex(pair.x, pair.a, pair.y, pair.b, lazy=False, cost=cost / (cost.max() or 1.0))
+        i, j, w = _optimal_coupling(pair, lazy=False, twin=twin)
     elif dim == 1:
         i, j, w = monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b)
     else:
         _announce("exact", pair, expected_seconds(m1, m2, dim))
-        i, j, w = _network_simplex(pair.x, pair.a, pair.y, pair.b)
+        i, j, w = _optimal_coupling(pair)
     order = np.lexsort((j, i))
     heavy_i, heavy_j = (np.flatnonzero(cloud(measure, "p")[1]) for measure in (p, q))
     return heavy_i[i[order]], heavy_j[j[order]], w[order] / w.sum()
@@ -129,9 +133,7 @@ def optimal_plan(p: Any, q: Any, twin: np.ndarray | None = None) -> Coupling:
 
 def _quotient_cost(x: np.ndarray, y: np.ndarray, twin: np.ndarray) -> np.ndarray:
     """min(|x_i - y_j|², |x_i - twin·y_j|²), (m1, m2)."""
-    from scipy.spatial.distance import cdist
-
-    return np.minimum(cdist(x, y, "sqeuclidean"), cdist(x, y * twin, "sqeuclidean"))
+    return np.minimum(_squared_distances(x, y), _squared_distances(x, y * twin))
 
 
 def expected_seconds(m1: int, m2: int, dim: int, lazy: bool | None = None) -> float:
@@ -173,7 +175,7 @@ def _exact(pair: Pair, lazy: bool | None = None, numItermax: int = 10**9) -> flo
     if lazy is None and _is_lazy(m1, m2, lazy):
         hint = f" lazy=False would take {dense:.0f} s and {39e-9 * m1 * m2:.1f} GB of memory."
     _announce("exact", pair, expected_seconds(m1, m2, dim, lazy), hint)
-    return coupling_distance(pair, _network_simplex(pair.x, pair.a, pair.y, pair.b, lazy, numItermax))
+    return coupling_distance(pair, _optimal_coupling(pair, lazy, numItermax))
 
 
 def _announce(method: str, pair: Pair, seconds: float, hint: str = "") -> None:
@@ -191,21 +193,110 @@ def _network_simplex(
     x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, lazy: bool | None = None, numItermax: int = 10**9,
     cost: np.ndarray | None = None,
 ) -> Coupling:  # fmt: skip
-    """An optimal coupling (i, j, w) by POT, for the cost |x_i - y_j|² unless one is given (dense, lazy=False).
+    """The coupling (i, j, w) that POT takes for optimal, for the cost |x_i - y_j|² unless one is given (dense, lazy=False).
 
     Raises NotConverged unless POT reports the optimum and the marginals are met.
     """
+    return _solved(x, a, y, b, lazy, numItermax, cost)[0]
+
+
+def _optimal_coupling(pair: Pair, lazy: bool | None = None, numItermax: int = 10**9, twin: np.ndarray | None = None) -> Coupling:
+    """An optimal coupling: that of the network simplex where the gap of its potentials proves it, else a refined one.
+
+    Raises NotConverged where neither has a gap of at most optimality.GAP·W2².
+    """
+    cost, unit = None, 1.0
+    if twin is not None:
+        cost = _quotient_cost(pair.given_x, pair.given_y, twin)
+        unit = float(cost.max()) or 1.0
+        cost /= unit
+    elif not _is_lazy(len(pair.a), len(pair.b), lazy):
+        cost = _squared_distances(pair.x, pair.y)
+    coupling, u, v = _solved(pair.x, pair.a, pair.y, pair.b, lazy, numItermax, cost)
+    distance = _distance(pair, coupling, twin)
+    if distance == 0.0:
+        return coupling
+    scale = pair.scale if twin is None else math.sqrt(unit)
+    enough = optimality.GAP * (distance / scale) ** 2
+    found = _lazy_gap(pair, u, v, coupling) if cost is None else optimality.gap(cost, u, v, coupling)
+    if found <= enough and enough >= _TINY:
+        return coupling
+    if cost is None:
+        raise NotConverged(_not_proved(pair, found / enough * optimality.GAP, "lazy=False refines it, or take "))
+    del cost
+    return _refined_coupling(pair, coupling, numItermax, twin)
+
+
+def _refined_coupling(pair: Pair, first: Coupling, numItermax: int, twin: np.ndarray | None) -> Coupling:
+    """The coupling `first` or a cheaper one, of the positions as given, whose gap is small; NotConverged where none is found."""
+    unit = 2.0 ** math.floor(math.log2(pair.scale))  # a power of 2: dividing by it loses nothing
+    x, y = pair.given_x / unit, pair.given_y / unit
+    shift = np.zeros(x.shape[1]) if twin is not None else np.median(x, axis=0) - np.median(y, axis=0)
+    distance = _distance(pair, first, twin)
+
+    def solve(reduced: np.ndarray) -> tuple[Coupling, np.ndarray, np.ndarray]:
+        return _solved(x, pair.a, y, pair.b, False, numItermax, reduced)
+
+    cost = optimality.accurate_costs(x, y, shift, twin)
+    if not cost.any():
+        return first
+    mass = float(min(pair.a.min(), pair.b.min()))
+    coupling, found = optimality.refined(cost, mass, optimality.GAP * (distance / unit) ** 2, solve)
+    refined = _distance(pair, coupling, twin)
+    least = optimality.GAP * (refined / unit) ** 2
+    if refined > 0.0 and (found > least or least < _TINY):
+        raise NotConverged(_not_proved(pair, found / max(least, _TINY) * optimality.GAP, "Take "))
+    return coupling if refined < distance else first
+
+
+def _lazy_gap(pair: Pair, u: np.ndarray, v: np.ndarray, coupling: Coupling) -> float:
+    """optimality.gap without the cost matrix."""
+    i, j, w = coupling
+    least = np.empty(len(u))
+    for rows in optimality.blocks(len(u), len(v)):
+        least[rows] = (_squared_distances(pair.x[rows], pair.y) - (u[rows, None] + v)).min(axis=1)
+    cost = np.square(pair.x[i] - pair.y[j]).sum(axis=1)
+    return float(w @ (cost - (u[i] + v[j]) - least[i]))
+
+
+def _distance(pair: Pair, coupling: Coupling, twin: np.ndarray | None) -> float:
+    """(Σ w |x_i - y_j|²)^½ of the positions as given; with a twin, to the nearer of the two."""
+    if twin is None:
+        return coupling_distance(pair, coupling)
+    i, j, w = coupling
+    y = pair.given_y[j]
+    nearer = np.square(pair.given_x[i] - y * twin).sum(axis=1) < np.square(pair.given_x[i] - y).sum(axis=1)
+    return root_mean_square(pair.given_x[i] - np.where(nearer[:, None], y * twin, y), w)
+
+
+def _not_proved(pair: Pair, relative: float, instead: str) -> str:
+    return (
+        f"the network simplex's plan for {len(pair.a)} and {len(pair.b)} particles is not proved optimal: W2² may be less by "
+        f"{relative:.1e} of itself, for the costs of near and of far particles differ by more digits than a number has. {instead}"
+        "mf.w2_interval(p, q), which brackets it; or measure the far particles by themselves."
+    )
+
+
+def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|x_i - y_j|², from differences."""
+    from scipy.spatial.distance import cdist
+
+    return cdist(x, y, "sqeuclidean")
+
+
+def _solved(
+    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, lazy: bool | None, numItermax: int, cost: np.ndarray | None
+) -> tuple[Coupling, np.ndarray, np.ndarray]:
+    """A coupling and its potentials u (m1,), v (m2,) by POT."""
     ot = _pot()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # POT warns where we raise
-        if _is_lazy(len(a), len(b), lazy):
+        if cost is None and _is_lazy(len(a), len(b), lazy):
             _, log = ot.emd2_lazy(x, y, a, b, numItermax=int(numItermax), log=True, return_matrix=True)
             plan = log["G"].tocoo()
             i, j, w = plan.row, plan.col, plan.data
         else:
-            from scipy.spatial.distance import cdist
-
-            cost = cdist(x, y, "sqeuclidean") if cost is None else cost
+            cost = _squared_distances(x, y) if cost is None else cost
             dense, log = ot.emd(a, b, cost, numItermax=int(numItermax), log=True)
             i, j = np.nonzero(dense)
             w = dense[i, j]
@@ -217,7 +308,7 @@ def _network_simplex(
             f"numItermax = {numItermax} pivots: {why} Raise numItermax, or take mf.w2_interval(p, q)."
         )
     keep = w > np.finfo(np.float64).eps  # slivers that the rounding of the masses alone makes
-    return i[keep], j[keep], w[keep]
+    return (i[keep], j[keep], w[keep]), log["u"], log["v"]
 
 
 def _listed_simplex(

@@ -54,11 +54,11 @@ def test_a_long_solve_says_so_before_it_starts(monkeypatch):
     """PERFORMANCE.md: 35–51 s for 10 000 particles; 2000 take about a second and say nothing."""
     started = []
 
-    def solve(x, a, y, b, lazy, numItermax):
-        started.append(len(a))
-        return np.arange(len(a)), np.arange(len(a)), a
+    def solve(pair, lazy, numItermax):
+        started.append(len(pair.a))
+        return np.arange(len(pair.a)), np.arange(len(pair.a)), pair.a
 
-    monkeypatch.setattr(wasserstein, "_network_simplex", solve)
+    monkeypatch.setattr(wasserstein, "_optimal_coupling", solve)
     x = rng(23).normal(size=(10_000, 2))
     with pytest.warns(wasserstein.SlowSolve, match=r"10000 .* s \(within a factor of 2\); mf\.w2_interval"):
         mf.w2(x, x + x**3)
