@@ -156,6 +156,15 @@ def centred_pair(p: Any, q: Any) -> Pair:
     return Pair(x / scale, a, y / scale, b, given_x, given_y, shift, scale, paired, rounding)
 
 
+def same_measure(pair: Pair) -> bool:
+    """Whether both hold the same positions with the same masses, to their rounding, in whatever order and number of pieces."""
+    (x, at_x), (y, at_y) = (np.unique(z, axis=0, return_inverse=True) for z in (pair.given_x, pair.given_y))
+    if x.shape != y.shape or not np.array_equal(x, y):
+        return False
+    a, b = np.bincount(at_x.ravel(), pair.a), np.bincount(at_y.ravel(), pair.b)
+    return bool(np.abs(a - b).max() <= EPS * (len(pair.a) + len(pair.b)) * max(a.max(), b.max()))
+
+
 def _centre(x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x minus its mean, and the mean; twice, because the first mean of a far-away cloud is a rounded one."""
     mean = a @ x
