@@ -10,6 +10,7 @@ import numpy as np
 from .flow import GradientFlow
 from .functionals.table import Field
 from .integrators import Adaptive, RungeKutta, Step
+from .motion import Motion, may_slide
 from .schedules import Span
 from .state import State
 from .threads import one_thread
@@ -65,6 +66,7 @@ class March:
         self.step, self.t = state.step, state.t
         self.automatic = dt == "auto"
         self.path = self.dissipated = 0.0
+        self.motion = Motion(self.theta, self.t) if may_slide(flow) else None
         self.still = False  # whether the last step moved nothing at all
         self.halvings: list[dict[str, float]] = []
         self.watches_size = watches_size
@@ -105,6 +107,11 @@ class March:
         return self._energy
 
     @property
+    def moved(self) -> float | None:
+        """∫∫|u|² dμ dt of the motion that took place; None where it is not measured."""
+        return None if self.motion is None else self.motion.dissipated(self.field, self.theta, self.t, self.path)
+
+    @property
     def size2(self) -> Any:
         """∫|θ|² dμ, a number of the backend, computed once for each θ."""
         if self._size2 is None:
@@ -134,7 +141,8 @@ class March:
     def memory(self) -> dict[str, Any]:
         """All that the future depends on, for a checkpoint."""
         scalars = {name: getattr(self, name) for name in self._SCALARS if hasattr(self, name)}
-        return {"theta": self.field.backend.download(self.theta), "halvings": list(self.halvings), **scalars}
+        motion = {} if self.motion is None else {"motion": self.motion.memory(self.field)}
+        return {"theta": self.field.backend.download(self.theta), "halvings": list(self.halvings), **scalars, **motion}
 
     def restore(self, memory: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same march."""
@@ -143,6 +151,10 @@ class March:
         for name in self._SCALARS:
             if name in memory:
                 setattr(self, name, memory[name])
+        if self.motion is not None and "motion" in memory:
+            self.motion.restore(self.field, memory["motion"])
+        else:  # of a version that did not measure it: the rest of the run does without, as its beginning did
+            self.motion = None
         self._velocity = self._energy = self._size2 = None
 
     def extend(self, t_end: float) -> None:
@@ -197,6 +209,8 @@ class March:
         self.dissipated += dissipated
         self.still = dissipated == 0.0
         self.path += step.length
+        if self.motion is not None:
+            self.motion.after(self.field, self.theta, self.t, self.path)
 
     def _first_step(self, method: Adaptive, t_end: float) -> float:
         # Hairer, Nørsett, Wanner, II.4: an Euler step that moves θ by a hundredth of its size, and not beyond the end.

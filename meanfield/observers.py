@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from . import schedules
 from .dataset import Dataset
+from .defects import energy_defect
 from .diagnostics import needs, registry
 from .diagnostics.frame import Frame, Problem, evaluate
 from .flow import GradientFlow
@@ -23,7 +25,7 @@ class Moment:
 
     def __init__(self, march: March, problem: Problem) -> None:
         self.march, self.step, self.t, self.dt = march, march.step, march.t, march.dt
-        self.frame = Frame(problem, march.state, lambda: march)
+        self.frame = Frame(problem, march.state, lambda: march, march.dt)
 
     @property
     def flow(self) -> GradientFlow:
@@ -41,24 +43,27 @@ class Moment:
         return float(evaluate(diagnostic, self.frame, **diagnostic.parameters))
 
 
-def _energy_defect(march: March) -> float:
-    fall = march.energy_start - march.energy
-    scale = max(abs(fall), 1e-12 * abs(march.energy_start))
-    return abs(fall - march.dissipated) / scale if scale != 0 else 0.0
+def _energy_defect_motion(march: March) -> float:
+    moved = march.moved
+    return math.nan if moved is None else energy_defect(march, moved)
 
 
-# What every run can carry, by name: diagnostics of one frame (diagnostics/measures.py), and two sums along the way.
+# What every run can carry, by name: diagnostics of one frame (diagnostics/measures.py), and three sums along the way.
 MEASURES = (
     "energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect",
-    "balance_defect",
+    "energy_defect_motion", "balance_defect",
 )  # fmt: skip
-ALONG: dict[str, Callable[[March], float]] = {"path": lambda march: march.path, "energy_defect": _energy_defect}
+ALONG: dict[str, Callable[[March], float]] = {
+    "path": lambda march: march.path, "energy_defect": lambda march: energy_defect(march, march.dissipated),
+    "energy_defect_motion": _energy_defect_motion,
+}  # fmt: skip
 
 
-def measures(flow: GradientFlow, start: State) -> list[str]:
+def measures(march: March) -> list[str]:
     """The MEASURES that make sense for this flow and start."""
-    problem = Problem(flow, start)
-    return [name for name in MEASURES if name in ALONG or not needs.reason(registry.get(name), problem)]
+    problem = Problem(march.flow, march.start)
+    found = [name for name in MEASURES if name in ALONG or not needs.reason(registry.get(name), problem)]
+    return [name for name in found if name != "energy_defect_motion" or march.motion is not None]
 
 
 def recordable(name: str) -> registry.Diagnostic:
@@ -118,7 +123,8 @@ class Series:
     energy F = R/s² + ∫r dμ; of a network, risk R and regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length
     travelled;
     displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and infinite ones;
-    energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); balance_defect the largest change of
+    energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), and energy_defect_motion, where the velocity may
+    jump, the same with |Δθ|²/Δt over windows of steps in place of the integral (motion.py); balance_defect the largest change of
     |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it.
     """
 

@@ -8,12 +8,13 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from . import activations, integrators, losses, schedules
+from . import activations, defects, integrators, losses, schedules
 from .backends.formulas import fingerprint
 from .diagnostics import needs
 from .diagnostics.frame import Problem
@@ -53,9 +54,14 @@ class Run:
                 "the velocity at the start is not finite. An interaction that is singular at x = y needs self_pairs=False, and "
                 "particles that do not coincide."
             )
-        self.names = measures(flow, state)
+        self.names = measures(self.march)
         self.problem = Problem(flow, self.march.start, recorder.data if recorder else None)
         for item in series:
+            if item.function is None and item.name == "energy_defect_motion" and self.march.motion is None:
+                raise ValueError(
+                    f"series {item.name!r} cannot be recorded in this run: nothing in this flow has a kink along which neurons could "
+                    "slide. Record energy_defect."
+                )
             if item.function is None and item.name not in ALONG and (why := needs.reason(recordable(item.name), self.problem)):
                 raise ValueError(f"series {item.name!r} cannot be recorded in this run: {why}.")
         self.watch = Watch(events, flow, state, recorder.path if recorder else None) if events else None
@@ -151,19 +157,24 @@ class Run:
             if received:
                 self._interrupt(recording)
         end = march.state()
-        self._check_descent()
-        summary = self.summary() if recording is not None or self.progress else {}
+        finding = self._check_flow()
+        summary = self.summary(finding) if recording is not None or self.progress else {}
         if recording is not None:
             diverged = {} if np.isfinite(end.theta).all() else {"message": self._what_diverged()}
             recording.finish(self._memory(), {**summary, **diverged}, status="diverged" if diverged else "finished")
-        self._conclude(summary)
+        self._conclude(summary, finding)
         return end
 
-    def summary(self) -> dict[str, Any]:
-        """The last value of every measure, and what happened on the way."""
+    def summary(self, finding: defects.Finding | None) -> dict[str, Any]:
+        """The last value of every measure, what happened on the way, and what a large energy_defect means."""
         moment = Moment(self.march, self.problem)
         march, values = self.march, {name: moment.measure(name) for name in self.names}
-        return {"steps": march.step - march.start.step, "t": march.t, **values, "dt": march.dt, "halvings": march.halvings}
+        known = {"steps": march.step - march.start.step, "t": march.t, **values, "dt": march.dt, "halvings": march.halvings}
+        if finding is not None:
+            known["defect"] = finding.kind
+            if finding.kind == "sliding" and not needs.reason(recordable("sliding_neurons"), self.problem):
+                known["sliding_neurons"] = moment.measure("sliding_neurons")
+        return known
 
     def _schedules(self) -> list[Any]:
         watched = [self.watch.events.schedule] if self.watch else []
@@ -203,6 +214,7 @@ class Run:
         march, t_end = self.march, self.march.t_end
         self._check_start(memory["march"]["energy_start"])
         march.restore(memory["march"])
+        self.names = measures(march)
         self.last_frame = tuple(memory["last_frame"]) or None
         self.mended = list(memory.get("mended", ()))
         if self.watch is not None:
@@ -319,7 +331,7 @@ class Run:
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            warnings.warn(message, RuntimeWarning, stacklevel=6)
+            warnings.warn(message, RuntimeWarning, stacklevel=_callers())
 
     def _what_diverged(self) -> str:
         march = self.march
@@ -327,17 +339,22 @@ class Run:
         which = f"particle {bad[0]} (of {bad.size} in {march.start.m})" if bad.size else "the velocity"
         return f"{which} is not finite at step {march.step}, t = {march.t:g}. {self._shorter()}"
 
-    def _check_descent(self) -> None:
-        """Say it when F has risen, beyond the rounding of one that has nowhere to fall: no gradient flow does that."""
+    def _check_flow(self) -> defects.Finding | None:
+        """Say it when the run was not the flow: F has risen, beyond the rounding of one that has nowhere to fall, which no gradient
+        flow does, or it lost another energy than it dissipated."""
         march = self.march
         first, last = march.energy_start, march.energy
         size = abs(first) + abs(last)
+        finding = defects.at_end(march)
         if last - first > 1e-3 * size and march.dissipated > 1e-12 * size:
             self._warn("rose", f"F rose from {first:.3g} to {last:.3g}, so the steps were too long. {self._shorter()}")
+        elif finding is not None and finding.kind != "sliding":
+            self._warn("defect", finding.text)
+        return finding
 
     def _shorter(self) -> str:
-        other = 'dt="auto"' if self.flow.network is not None else "mf.Adaptive(rtol=1e-6)"
-        return f"Use a smaller dt, or {other}."
+        method = "adaptive" if isinstance(self.integrator, Adaptive) else self.integrator.name
+        return defects.shorter_steps(method, self.dt_asked, self.flow.network is not None)
 
     def _checkpoint_due(self, recording: Recording) -> bool:
         assert self.recorder is not None
@@ -387,12 +404,15 @@ class Run:
             _say(network.scaling.describe(m, march.dt) if network else f"{self.flow.functional}, m = {m}, dt = {march.dt:g}")
             _say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}; {self.flow.backend}, {self.flow.dtype}")
 
-    def _conclude(self, summary: dict[str, Any]) -> None:
+    def _conclude(self, summary: dict[str, Any], finding: defects.Finding | None) -> None:
         if self.progress:
             shown = ("risk" if self.flow.network else "energy", "energy_defect", "balance_defect", "displacement", "path")
             values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
             halved = f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}" if self.march.halvings else ""
             _say(f"t = {self.march.t:g} after {summary['steps']} steps: {values}{halved}")
+            if finding is not None and finding.kind == "sliding":
+                share = f" At the end {summary['sliding_neurons']:.0%} slide." if "sliding_neurons" in summary else ""
+                _say(f"{finding.text}{share}")
 
 
 def user_written(flow: GradientFlow) -> list[str]:
@@ -411,6 +431,14 @@ def user_written(flow: GradientFlow) -> list[str]:
         if any(fingerprint(getattr(given, part)) != fingerprint(getattr(known, part)) for part in ("value", "slope")):
             raise ValueError(f"{given.name!r} is a built-in, and this is another formula: give it a name of its own.")
     return names
+
+
+def _callers() -> int:
+    """The stacklevel of warnings.warn, for its caller's caller, that names the first line outside this package."""
+    level, frame = 1, sys._getframe(2)
+    while frame.f_back is not None and Path(frame.f_code.co_filename).parent == Path(__file__).parent:
+        level, frame = level + 1, frame.f_back
+    return level + 1
 
 
 def _say(text: str) -> None:

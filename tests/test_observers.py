@@ -181,7 +181,7 @@ def test_a_series_names_what_is_wrong_with_it():
 
 def test_the_contract_names_every_series():
     contract = {"energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite"}
-    assert set(MEASURES) == contract | {"energy_defect", "balance_defect"}
+    assert set(MEASURES) == contract | {"energy_defect", "energy_defect_motion", "balance_defect"}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "a\nb", " a", "\ud800", "risk_t", "risk_step", "kernel_drift_t"])

@@ -171,7 +171,7 @@ def test_every_run_carries_its_measures(h5_path):
     end = go(mf.Recorder(h5_path, mf.evenly(3)), of=flow("relu", mf.Scaling(0.75, 2.0)))
     run = mf.Trajectory(h5_path)
     names = {"energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect"}
-    assert set(run.series_names) == names | {"balance_defect"}
+    assert set(run.series_names) == names | {"energy_defect_motion", "balance_defect"}
     last = {name: run.series(name).values[-1] for name in run.series_names}
     of = flow("relu", mf.Scaling(0.75, 2.0))
     assert last["risk"] == pytest.approx(of.risk(end), rel=1e-14)

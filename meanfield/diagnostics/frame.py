@@ -84,10 +84,14 @@ class Frame:
 
     θ is on the device of the flow, in its dtype; everything else is NumPy on the host. Each is made when first asked for.
     device: () -> what holds field, theta, velocity and energy: the march of a run, or by default the state uploaded.
+    dt: the length of the run's steps around this moment; NaN where it is not known.
     """
 
-    def __init__(self, problem: Problem, state: Callable[[], State], device: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self, problem: Problem, state: Callable[[], State], device: Callable[[], Any] | None = None, dt: float = float("nan")
+    ) -> None:
         self.problem, self._state, self._device = problem, state, device or self._uploaded
+        self.dt = dt
         self.kept: dict[Any, Any] = {}
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:

@@ -79,6 +79,13 @@ def energy_defect(recorded) -> np.ndarray:
     return recorded.values
 
 
+@register_diagnostic(unit="1", of=("recorded:energy_defect_motion",), needs=("recorded energy_defect_motion",))
+def energy_defect_motion(recorded) -> np.ndarray:
+    """The energy_defect with the dissipation of the motion that took place, |Δθ|²/Δt over windows of ten steps and more, as the
+    run recorded it: where particles slide along kinks it tends to 0 with dt, and energy_defect does not (motion.py)."""
+    return recorded.values
+
+
 @register_diagnostic(unit="1", of=("energy", "speed2"), interval=True)
 def energy_defect_frames(energy, speed2) -> tuple:
     """Bounds of the energy_defect since the first frame, where ∫|v|² dμ is monotone between frames; wide where frames are too

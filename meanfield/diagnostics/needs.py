@@ -18,8 +18,7 @@ def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] =
     for need in diagnostic.needs:
         if need.startswith("recorded "):
             name = need.removeprefix("recorded ")
-            missing = f"the file has no series {name} with a value at each frame; {name}_frames gives bounds from the frames"
-            found = "" if name in recorded else missing
+            found = "" if name in recorded else _MISSING.get(name, f"{_NO_SERIES.format(name)}; {name}_frames gives bounds from the frames")
         else:
             found = _CHECKS[need](problem)
         if found:
@@ -107,6 +106,10 @@ def _varied(problem: Problem) -> str:
     return "y is constant on the training samples" if np.all(problem.flow.functional.y == problem.flow.functional.y[0]) else ""
 
 
+_NO_SERIES = "the file has no series {} with a value at each frame"
+_MISSING = {
+    "energy_defect_motion": f"{_NO_SERIES.format('energy_defect_motion')}: it is recorded where σ, ℓ or a user's energy may have kinks"
+}
 _WITHOUT_TEST = "no test set was saved with the run: mf.Recorder(…, data=dataset) saves the one of an mf.data.Dataset"
 
 
@@ -159,5 +162,5 @@ _CHECKS: dict[str, Callable[[Problem], str]] = {
     "kernel": _kernel, "data": _data, "residual": _residual,
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
-    "equal masses": _equal_masses, "companion": _companion,
+    "equal masses": _equal_masses, "companion": _companion, "steps": lambda problem: "",
 }  # fmt: skip

@@ -43,3 +43,31 @@ def dead_units(frame: Frame) -> float:
         ~elementwise.values_and_slopes(frame.network.sigma, z)[1].any(axis=1) for _, z in pre_activations(frame.state, frame.x)
     ]
     return float(frame.state.mass[np.concatenate(dead)].sum())
+
+
+@register_diagnostic(unit="1", needs=("network", "data", "residual", "kink", "homogeneous", "kernel", "steps"))
+def sliding_neurons(frame: Frame) -> float:
+    """The share of neurons (by mass) that slide along a kink of σ: for a sample i, z = ⟨w, x_i⟩ + b is pushed back to 0 from
+    both sides, ż(0+) < 0 < ż(0-), and is less than a step away, |z| <= dt max |ż(0±)|. Kinks are taken one at a time.
+
+    ż = ⟨v_w, x_i⟩ + v_b; across the kink it jumps by J = -s⁻¹ ∂R/∂f(x_i)·a (σ'(0+) - σ'(0-)) (|x_i|² + 1), the squares those of
+    what trains. A homogeneous σ has its only kink at 0. Filippov (1988), section 4. dt: that of the run; in a stored run of
+    changing steps the mean between frames.
+    """
+    flow, K = frame.flow, frame.start.outputs
+    trainable, sigma = frame.network.trainable, frame.network.sigma
+    tiny = 1e-200
+    jump = sigma.slope(tiny) - sigma.slope(-tiny)
+    size2 = np.square(frame.x).sum(axis=1) * ("w" in trainable) + 1.0 * ("b" in trainable)
+    force = -flow.functional.slopes(frame.predictions) / frame.network.scaling.output_scale(frame.start.m)
+    velocity = frame.field.backend.download(frame.velocity).astype(np.float64)
+    sliding = np.zeros(frame.state.m, dtype=bool)
+    for which, z in pre_activations(frame.state, frame.x):
+        v = velocity[which]
+        rate = v[:, K:-1] @ frame.x.T + v[:, -1:]
+        across = frame.state.theta[which, :K].astype(np.float64) @ force.T * (jump * size2)
+        above = np.where(z > 0, rate, rate + across)
+        below = np.where(z > 0, rate - across, rate)
+        near = np.abs(z) <= frame.dt * np.maximum(np.abs(above), np.abs(below))
+        sliding[which] = ((above < 0) & (below > 0) & near).any(axis=1)
+    return float(frame.state.mass[sliding].sum())

@@ -42,9 +42,16 @@ class Stored:
         for kept, frame in self._last:
             if kept == number:
                 return frame
-        frame = Frame(self.problem, lambda: self.run[number])
+        frame = Frame(self.problem, lambda: self.run[number], dt=self.step_length(number))
         self._last = [*self._last[-1:], (number, frame)]
         return frame
+
+    def step_length(self, number: int) -> float:
+        """dt around frame `number`: the mean since the frame before it (of the first, to the next); NaN for a frame alone."""
+        last = max(number, 1)
+        if last >= len(self):
+            return float(self.run.summary.get("dt", float("nan")))
+        return float((self.times[last] - self.times[last - 1]) / (self.steps[last] - self.steps[last - 1]))
 
     def at_time(self, t: float) -> Frame:
         """The frame at this time, to 1e-9 of the run's length; ValueError where there is none."""
@@ -103,6 +110,8 @@ class Stored:
         parts: list[Any] = [diagnostic.name, diagnostic.version, parameters, self.digest, self.frame_digest(number)]
         if not diagnostic.own:
             parts.append(fingerprint(diagnostic.function))
+        if "steps" in diagnostic.needs:
+            parts.append(self.step_length(number))
         if diagnostic.kind == "step":
             parts.append(self.frame_digest(number - 1))
         if "companion" in diagnostic.needs:
