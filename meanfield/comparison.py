@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import tangent
+from . import defects, tangent
 from .diagnostics.errors import wrong
 from .diagnostics.kernels import SAMPLES as KERNEL_SAMPLES
 from .diagnostics.needs import are_labels
@@ -85,6 +85,8 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
         return float(run.series(series).values[-1]) if series in run.series_names else None
 
     scaling = Scaling(**config["network"]["scaling"]) if config.get("network") else None
+    if (finding := defects.of_run(run)) is not None:
+        notes.append(f"{name}: {finding.text}")
     finite = bool(np.isfinite(end.theta).all())
     if not finite:
         notes.append(f"{name} has no distances and no errors: its last frame is not finite.")

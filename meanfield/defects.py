@@ -9,7 +9,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import activations
+from .functionals.risk import EmpiricalRisk
 from .integrators import Adaptive
 from .marching import NOISE, March
 from .scaling import Scaling
@@ -38,8 +41,7 @@ def at_end(march: March) -> Finding | None:
     """What is to be said of a march that has ended, or None."""
     flow, start = march.flow, march.start
     own = energy_defect(march, march.dissipated)
-    gap = abs(march.energy_start - march.energy - march.dissipated)
-    if not own > LIMIT or not gap > NOISE[flow.dtype] * (abs(march.energy_start) + abs(march.energy)):
+    if not own > LIMIT or not abs(march.energy_start - march.energy - march.dissipated) > _rounding(march):
         return None
     moved = march.moved
     motion = None if moved is None else energy_defect(march, moved)
@@ -62,7 +64,9 @@ def of_run(run: Any) -> Finding | None:
     first, last = _ends(run)
     descent = method.get("name") == "euler" and network and isinstance(dt, float) and last < first
     rate = Scaling(**network["scaling"]).learning_rate(dt, run.start.m) if descent and network else None
-    kind = summary.get("defect") or ("steps" if motion is None and _smooth(config) else "unclear")
+    if (kind := summary.get("defect")) == "none":
+        return None
+    kind = kind or ("steps" if motion is None and _smooth(config) else "unclear")
     advice = shorter_steps(method.get("name", ""), config.get("dt"), bool(network))
     return _finding(kind, own, motion, rate, advice, bool(network))
 
@@ -92,6 +96,17 @@ def _kind(march: March, motion: float | None) -> str:
         return "unclear"
     times = march.dt * rate / march.integrator.stability
     return "sliding" if times <= 0.8 else "unclear" if times <= 0.95 else "steps"
+
+
+def _rounding(march: March) -> float:
+    """What rounding does to F(0) - F(t): that of F itself, and, where f is close to y, that of f - y."""
+    flow, size = march.flow, abs(march.energy_start) + abs(march.energy)
+    risk = flow.functional
+    if not isinstance(risk, EmpiricalRisk):
+        return NOISE[flow.dtype] * size
+    alone = risk.value(np.zeros((risk.n, march.start.outputs))) / march.field.s**2  # R/s² at f = 0: the size of y
+    eps = float(np.finfo(flow.dtype).eps)
+    return NOISE[flow.dtype] * size + 16 * eps * (math.sqrt(size * alone) + eps * alone)
 
 
 def _is_descent(march: March) -> bool:

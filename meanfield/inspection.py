@@ -10,6 +10,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from . import defects
 from .recording import unfinished
 from .scaling import Scaling
 from .trajectory import Trajectory
@@ -43,6 +44,9 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
     yield from _section("configuration", _configuration(run, start.m))
     yield from _section("provenance", _provenance(run.provenance))
     yield from _section("summary", [(name, _text(value)) for name, value in run.summary.items() if name != "message"])
+    if (finding := defects.of_run(run)) is not None:
+        yield ""
+        yield f"note: {finding.text}"
     rows: list[tuple[str, ...]] = [("series", "values", "first", "last", "from t", "to t")]
     for name in run.series_names:
         _, times, values = run.series(name)

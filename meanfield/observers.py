@@ -123,8 +123,8 @@ class Series:
     energy F = R/s² + ∫r dμ; of a network, risk R and regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length
     travelled;
     displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and infinite ones;
-    energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), and energy_defect_motion, where the velocity may
-    jump, the same with |Δθ|²/Δt over windows of steps in place of the integral (motion.py); balance_defect the largest change of
+    energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); energy_defect_motion, where σ or ℓ has kinks,
+    the same with |Δθ|²/Δt over windows of steps in place of the integral (motion.py); balance_defect the largest change of
     |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it.
     """
 

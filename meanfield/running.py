@@ -59,8 +59,8 @@ class Run:
         for item in series:
             if item.function is None and item.name == "energy_defect_motion" and self.march.motion is None:
                 raise ValueError(
-                    f"series {item.name!r} cannot be recorded in this run: nothing in this flow has a kink along which neurons could "
-                    "slide. Record energy_defect."
+                    f"series {item.name!r} cannot be recorded in this run: no kink here along which neurons could slide. "
+                    "Record energy_defect."
                 )
             if item.function is None and item.name not in ALONG and (why := needs.reason(recordable(item.name), self.problem)):
                 raise ValueError(f"series {item.name!r} cannot be recorded in this run: {why}.")
@@ -170,10 +170,9 @@ class Run:
         moment = Moment(self.march, self.problem)
         march, values = self.march, {name: moment.measure(name) for name in self.names}
         known = {"steps": march.step - march.start.step, "t": march.t, **values, "dt": march.dt, "halvings": march.halvings}
-        if finding is not None:
-            known["defect"] = finding.kind
-            if finding.kind == "sliding" and not needs.reason(recordable("sliding_neurons"), self.problem):
-                known["sliding_neurons"] = moment.measure("sliding_neurons")
+        known["defect"] = finding.kind if finding is not None else "none"
+        if known["defect"] == "sliding" and not needs.reason(recordable("sliding_neurons"), self.problem):
+            known["sliding_neurons"] = moment.measure("sliding_neurons")
         return known
 
     def _schedules(self) -> list[Any]:
@@ -340,8 +339,8 @@ class Run:
         return f"{which} is not finite at step {march.step}, t = {march.t:g}. {self._shorter()}"
 
     def _check_flow(self) -> defects.Finding | None:
-        """Say it when the run was not the flow: F has risen, beyond the rounding of one that has nowhere to fall, which no gradient
-        flow does, or it lost another energy than it dissipated."""
+        """Say it when the run was not the flow: F has risen, beyond the rounding of one that has nowhere to fall, or has lost
+        another energy than was dissipated."""
         march = self.march
         first, last = march.energy_start, march.energy
         size = abs(first) + abs(last)

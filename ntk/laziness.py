@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield import tangent
+from meanfield import defects, tangent
 from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk
 from meanfield.network import Network
@@ -203,6 +203,8 @@ def laziness(run: Any) -> Laziness:
         kappa = relative_scale(network, first, risk.x, risk.y)
     except ValueError as error:
         note = f"No kappa: {error}"
+    if (finding := defects.of_run(run)) is not None:
+        note = " ".join(filter(None, (note, f"Note: {finding.text}")))
     root = np.sqrt(n)
     return Laziness(
         run.times, gap / root, bound / root, resolution / root, np.array(drifts), bool(moves_as_seen and steps_as_seen),

@@ -131,7 +131,8 @@ def collect(options: argparse.Namespace) -> None:
     rows = indexing.collect(sweep, progress=True, diagnose=options.diagnose)
     there = sum(row["content_hash"] != "" for row in rows)
     print(f"{there} of {len(rows)} runs in {sweep.path / 'index.csv'} and index.h5")
-    if mark := reporting.mark([row.get("energy_defect", math.nan) for row in rows if row["status"] == "finished"]):
+    judged = [row for row in rows if row["status"] == "finished" and row.get("sliding") != 1]
+    if mark := reporting.mark([row.get("energy_defect", math.nan) for row in judged]):
         print(mark)
     print(f"in Python: sims.open_sweep({str(sweep.path)!r})")
 

@@ -18,7 +18,8 @@ def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] =
     for need in diagnostic.needs:
         if need.startswith("recorded "):
             name = need.removeprefix("recorded ")
-            found = "" if name in recorded else _MISSING.get(name, f"{_NO_SERIES.format(name)}; {name}_frames gives bounds from the frames")
+            missing = f"the file has no series {name} with a value at each frame"
+            found = "" if name in recorded else f"{missing}{_INSTEAD.get(name, f'; {name}_frames gives bounds from the frames')}"
         else:
             found = _CHECKS[need](problem)
         if found:
@@ -106,10 +107,7 @@ def _varied(problem: Problem) -> str:
     return "y is constant on the training samples" if np.all(problem.flow.functional.y == problem.flow.functional.y[0]) else ""
 
 
-_NO_SERIES = "the file has no series {} with a value at each frame"
-_MISSING = {
-    "energy_defect_motion": f"{_NO_SERIES.format('energy_defect_motion')}: it is recorded where σ, ℓ or a user's energy may have kinks"
-}
+_INSTEAD = {"energy_defect_motion": ": it is recorded where σ or ℓ has kinks"}
 _WITHOUT_TEST = "no test set was saved with the run: mf.Recorder(…, data=dataset) saves the one of an mf.data.Dataset"
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 import meanfield as mf
 
 from .panels import panel
-from .sources import flow_of, milestones, open_run, scaling_text, some_frames, usable
+from .sources import caveat, flow_of, milestones, open_run, scaling_text, some_frames, usable
 from .style import COLOURS, GREY, LINES, ages, axes_or_new, house
 
 
@@ -90,4 +90,4 @@ def draw_data(ax: Axes, flow: mf.GradientFlow) -> None:
 def _fall(run: mf.Trajectory, flow: mf.GradientFlow, last: int) -> str:
     before, after = flow.risk(run[0]), flow.risk(run[last])
     went = "fell" if after < before else "rose" if after > before else "stayed"
-    return f"{scaling_text(run)}: the risk {went} from {before:.3g} to {after:.3g} by t = {run.times[last]:g}."
+    return f"{scaling_text(run)}: the risk {went} from {before:.3g} to {after:.3g} by t = {run.times[last]:g}.{caveat(run)}"

@@ -15,7 +15,7 @@ import ntk
 from meanfield.diagnostics.kernels import alignment
 
 from .panels import panel
-from .sources import milestones, network_of, number, open_run, scaling_text, some_frames
+from .sources import caveat, milestones, network_of, number, open_run, scaling_text, some_frames
 from .style import GREY, LINES, ages, axes_or_new, house
 
 SAMPLES = 256  # the first samples of x are drawn
@@ -82,7 +82,7 @@ def kernel_change(
     left, right = axes
     verdicts = (
         f"{scaling_text(run)}; {len(x)} samples{_aligned(whole[0], labels)}.",
-        f"Kernel drift ‖H_t − H_0‖/‖H_0‖ = {ntk.drift(*whole):.3g}{_aligned(whole[1], labels)}.",
+        f"Kernel drift ‖H_t − H_0‖/‖H_0‖ = {ntk.drift(*whole):.3g}{_aligned(whole[1], labels)}.{caveat(run)}",
     )
     for ax, k, H, verdict in zip((left, right), (first, second), (before, after), verdicts, strict=True):
         image = draw_kernel(ax, H[np.ix_(order, order)], sort)
@@ -121,7 +121,7 @@ def kernel_ellipse(
     frame_ellipses(ax, H, x)
     (short, long), (short_end, long_end) = (np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0)) for k in (0, -1))
     verdict = f"Half axes √λ from {long:.3g} and {short:.3g} to {long_end:.3g} and {short_end:.3g}; the kernel drifted by "
-    verdict += f"{ntk.drift(H[0], H[-1]):.3g} on these two."
+    verdict += f"{ntk.drift(H[0], H[-1]):.3g} on these two.{caveat(run)}"
     panel(ax, f"Tangent kernel of two samples at {scaling_text(run)}", verdict, 70)
     ax.legend(**beside)
     return ax

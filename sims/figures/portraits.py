@@ -13,7 +13,7 @@ from meanfield.diagnostics.needs import balanced
 
 from .panels import fit, panel
 from .planes import homogeneous, plane, signs, weights
-from .sources import flow_of, number, open_run, scaling_text, some_frames, usable
+from .sources import caveat, flow_of, number, open_run, scaling_text, some_frames, usable
 from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, house
 
 ARROW = 0.12  # length of the longest arrow, in parts of what the axes show
@@ -81,7 +81,7 @@ def phase_portrait(
     verdict = f"Arrows: velocities in this plane, at most {fastest:.3g}" if fastest > 0 else "Nothing moves"
     if power:
         verdict += f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = {run.times[last]:g}"
-    panel(ax, title, f"{verdict}{gone}.", 70)
+    panel(ax, title, f"{verdict}{gone}.{caveat(run)}", 70)
     ax.legend(loc="best", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="none")
     return ax
 

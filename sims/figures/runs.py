@@ -12,7 +12,7 @@ import meanfield as mf
 
 from .panels import Curve, fit, lines, panel, particles
 from .planes import homogeneous, plane, projected
-from .sources import open_run, scaling_text, usable
+from .sources import caveat, open_run, scaling_text, usable
 from .style import axes_or_new, house
 
 DECADES = 1.5  # a positive quantity that spans more of them is drawn on a logarithmic axis
@@ -39,10 +39,11 @@ def compare(runs: Sequence[Any], ax: Axes | None = None) -> Axes:
         lines(ax, [Curve(label, times, risk[None], number)], "flow time t", f"{name} {symbol}", log=log)
     first, last = np.argmin(moved), np.argmax(moved)
     names = [scaling_text(run) for run in opened]
+    caveats = [f" {name}:{text}" for name, run in zip(names, opened, strict=True) if (text := caveat(run))]
     verdict = f"{names[last]} ends at {symbol} = {left[last]:.3g} after an RMS displacement of {moved[last]:.3g}"
     if first != last:
         verdict += f"; {names[first]} at {symbol} = {left[first]:.3g} after {moved[first]:.3g}"
-    panel(ax, f"{name.capitalize()} along the flow", verdict + ".", 70)
+    panel(ax, f"{name.capitalize()} along the flow", verdict + "." + "".join(caveats), 70)
     ax.legend()
     return ax
 
@@ -67,8 +68,8 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     share = f", {moved / size:.1%} of the {'neurons' if start.outputs else 'particles'}' size," if size else ""
     what = f"Neurons at {scaling_text(run)}" if start.outputs else "Particles of a flow without a network"
     title, verdict = f"{what}, m = {start.m}", f"RMS displacement {moved:.3g}{share} by t = {end.t:g}"
-    panel(ax, title, f"{verdict}.", 70)  # first, for `fit` looks at where the words leave the axes
-    panel(ax, title, f"{verdict}{fit(ax, frames)}.", 70)
+    panel(ax, title, f"{verdict}.{caveat(run)}", 70)  # first, for `fit` looks at where the words leave the axes
+    panel(ax, title, f"{verdict}{fit(ax, frames)}.{caveat(run)}", 70)
     ax.legend(loc="best")
     return ax
 
@@ -104,7 +105,7 @@ def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = N
     ax.set_ylabel(names[0].replace("_", " ") if len(names) == 1 else "value")
     changes = [f"{name.replace('_', ' ')} from {item.values[0]:.3g} to {item.values[-1]:.3g}" for name, item in found.items()]
     last = max(item.times[-1] for item in found.values())
-    panel(ax, f"Along the run at {scaling_text(run)}", f"{'; '.join(changes)} by t = {last:g}.", 70)
+    panel(ax, f"Along the run at {scaling_text(run)}", f"{'; '.join(changes)} by t = {last:g}.{caveat(run)}", 70)
     if len(names) > 1:
         ax.legend()
     return ax

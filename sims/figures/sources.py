@@ -8,6 +8,7 @@ import numpy as np
 
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
+from meanfield import defects
 
 from .style import regime
 
@@ -45,6 +46,12 @@ def scaling_text(run: mf.Trajectory) -> str:
     """γ and α with the name of the scaling; for flows without a network what they are."""
     settings = run.config.get("network")
     return regime(**settings["scaling"]) if settings else "a flow without a network"
+
+
+def caveat(run: mf.Trajectory) -> str:
+    """What a verdict has to add about a run that is not the flow, or whose neurons slide: a sentence after a blank, or ""."""
+    finding = defects.of_run(run)
+    return f" {finding.short}" if finding is not None else ""
 
 
 def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.GradientFlow:

@@ -33,7 +33,6 @@ from .plans import Axis, Plan, Planned
 SCHEMA = 1
 FOLDERS = ("runs", "work", "leases", "failed", "logs")
 STATES = ("finished", "diverged", "failed", "running", "interrupted", "waiting")
-DEFECT = 0.1  # of energy_defect: a finished run beyond it has not followed the flow
 
 
 class SweepFolder:
@@ -105,6 +104,10 @@ class SweepFolder:
             with mf.Trajectory(self.run(digest)) as run:
                 value = run.summary.get("energy_defect")
         return math.nan if value is None else float(value)
+
+    def sliding(self, digest: str) -> bool:
+        """Whether a large energy_defect of this run is that of neurons which slide along kinks, and no fault of its steps."""
+        return self.note(digest).get("defect") == "sliding"
 
     def states(self) -> dict[str, tuple[str, leases.Holder | None]]:
         """One of STATES for every run, with the holder of its lease while it is running or when that holder has gone.

@@ -149,6 +149,7 @@ def _measured(path: Path) -> dict[str, Any]:
         last, summary = run[-1], run.summary
         row: dict[str, Any] = {"status": run.status, "message": summary.get("message", ""), "content_hash": run.content_hash()}
         row |= {"steps": summary["steps"], "t": summary["t"], "last_dt": summary.get("dt", math.nan)}
+        row["sliding"] = float(summary.get("defect") == "sliding")
         row |= {name: float(run.series(name).values[-1]) for name in run.series_names}
         data, flow = run.data, run.config["flow"]
         row |= _performance("train", last, flow, data.x, data.y)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield.defects import LIMIT
 from meanfield.diagnostics import registry
 from meanfield.nearest import hint
 
 from ..config import BadSettings
 from ..fits import ExponentFit, Refused, fit_or_refuse
-from .folders import DEFECT
 from .indexing import CIRCUMSTANCES, TEXTS
 
 if TYPE_CHECKING:
@@ -166,10 +166,12 @@ def _mark(data: Any) -> str:
     if "energy_defect" not in data:
         return ""
     finished = data["status"].values == "finished"
-    found = data["energy_defect"].values[finished & (data["energy_defect"].values > DEFECT)]
+    if "sliding" in data:  # of these the steps are no fault
+        finished &= data["sliding"].values != 1
+    found = data["energy_defect"].values[finished & (data["energy_defect"].values > LIMIT)]
     if not found.size:
         return ""
-    return f"Steps too long in {found.size} of {int(finished.sum())} runs: energy_defect > {DEFECT:g}, up to {found.max():.3g}."
+    return f"Steps too long in {found.size} of {int(finished.sum())} runs: energy_defect > {LIMIT:g}, up to {found.max():.3g}."
 
 
 def _legend(ax: Any, lines: int) -> None:

@@ -21,6 +21,7 @@ OWN = {
     "steps": ("steps", "time steps made"),
     "t": ("t", "flow time reached"),
     "last_dt": ("t", "last time step"),
+    "sliding": ("1", "1 where a large energy_defect is that of neurons sliding along kinks, and no fault of the steps"),
     "train_risk": ("R", "R(f_t) on the training samples, at the last frame"),
     "test_risk": ("R", "R(f_t) on the test samples, at the last frame"),
     "train_error": ("1", "share of training samples with a wrong class or sign, at the last frame"),

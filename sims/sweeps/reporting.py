@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .folders import DEFECT, STATES, SweepFolder
+from meanfield.defects import LIMIT
+
+from .folders import STATES, SweepFolder
 
 WORST = 5  # badly integrated runs that `status` names
 
@@ -18,8 +20,9 @@ def status(sweep: SweepFolder) -> str:
     for name in STATES:
         count = sum(state == name for state, _ in states.values())
         lines.append(f"{name:>11} {count:7d} {count / total:7.1%}")
-    defects = {digest: sweep.energy_defect(digest) for digest, (state, _) in states.items() if state == "finished"}
-    worst = sorted((name for name in defects if defects[name] > DEFECT), key=defects.__getitem__, reverse=True)[:WORST]
+    judged = [digest for digest, (state, _) in states.items() if state == "finished" and not sweep.sliding(digest)]
+    defects = {digest: sweep.energy_defect(digest) for digest in judged}
+    worst = sorted((name for name in defects if defects[name] > LIMIT), key=defects.__getitem__, reverse=True)[:WORST]
     for digest, (state, holder) in states.items():
         said = ""
         if holder and state == "running":
@@ -36,13 +39,13 @@ def status(sweep: SweepFolder) -> str:
 
 
 def mark(defects: Sequence[float]) -> str:
-    """What is said of finished runs whose energy_defect is above DEFECT; "" where there is none."""
-    above = [value for value in defects if value > DEFECT]
+    """What is said of finished runs whose energy_defect is above LIMIT; "" where there is none."""
+    above = [value for value in defects if value > LIMIT]
     if not above:
         return ""
     runs, they = ("runs", "they") if len(above) != 1 else ("run", "it")
     return (
-        f"{len(above)} finished {runs} lost or gained energy that {they} did not dissipate (energy_defect > {DEFECT:g}, "
+        f"{len(above)} finished {runs} lost or gained energy that {they} did not dissipate (energy_defect > {LIMIT:g}, "
         f'up to {max(above):.3g}): steps too long; use a smaller dt or integrator = "adaptive"'
     )
 

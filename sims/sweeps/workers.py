@@ -136,7 +136,7 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
         _say("published", digest, status)
         note = {"status": status, "seconds": time.monotonic() - begun, "host": socket.gethostname(), "pid": os.getpid()}
         with mf.Trajectory(sweep.run(digest)) as run:
-            note["energy_defect"] = run.summary.get("energy_defect")
+            note |= {name: run.summary.get(name) for name in ("energy_defect", "defect")}
         write_json(sweep.runs / f"{digest}.json", note)
     else:
         _say("superseded", digest)
