@@ -159,8 +159,8 @@ def _last(run: Any, name: str) -> float | None:
 
 def _ends(run: Any) -> tuple[float, float]:
     """F at the first and the last moment that the file has; NaN where it has none."""
-    values = run.series("energy").values if "energy" in run.series_names else ()
-    return (float(values[0]), float(values[-1])) if len(values) else (math.nan, math.nan)
+    values = run.series("energy").values if "energy" in run.series_names else np.empty(0)
+    return (float(values[0]), float(values[-1])) if values.size else (math.nan, math.nan)
 
 
 def _above_noise(run: Any, own: float) -> bool:
