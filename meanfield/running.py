@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from .integrators import Adaptive, RungeKutta
 from .interruption import Interrupted, signals
 from .marching import Diverged, March
 from .observers import ALONG, Moment, Recorder, Series, measures, recordable
+from .progress import Progress, say
 from .recording import Recording
+from .saturation import saturation
 from .schedules import Due, Span
 from .state import State
 from .w2_beside import W2, WAITING, Beside
@@ -47,7 +49,7 @@ class Run:
         self.user_written = user_written(flow) if recorder else []
         if progress and not flow.on_device(state).compiled():
             name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
-            _say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
+            say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
         self.march = March(flow, state, integrator, dt, t_end, n_steps, watches_size=stop)
         if flow.network is None and not math.isfinite(float(self.march.field.speed2(self.march.velocity))):
             raise ValueError(
@@ -135,8 +137,11 @@ class Run:
         if memory is not None:
             self._restore(memory)
         self._announce()
+        if memory is None and (said := saturation(self.flow, march.start)):
+            self._warn("saturated", said)
         stops = np.array(sorted({t for s in self._schedules() if isinstance(s, schedules.at_times) for t in s.times}))
-        with signals() as received, self._bar() as bar:
+        watched = Progress(march, self.progress, self._warn)
+        with signals() as received, watched.watching():
             if memory is None or memory.get("observe"):
                 self._observe(recording)
             while not (received or march.done):
@@ -148,7 +153,7 @@ class Run:
                     if received:  # what is left is done again from the last checkpoint
                         self._interrupt(recording, checkpoint=False)
                     raise self._divergence(recording, error) from None
-                bar.update(march.t - march.start.t - bar.n)
+                watched.step()
                 self._observe(recording)
                 self._collect(recording, received, WAITING)
                 if recording is not None and self._checkpoint_due(recording):
@@ -388,30 +393,23 @@ class Run:
         functions = ", ".join(f"{item.name!r}: …" for item in self.series if item.function is not None)
         return ", flow=…" * bool(self.user_written) + f", functions={{{functions}}}" * bool(functions)
 
-    @contextmanager
-    def _bar(self) -> Iterator[tqdm]:
-        total = self.march.t_end - self.march.start.t
-        layout = "{desc}{percentage:3.0f}%|{bar}| t = {n:.4g} of {total:.4g} [{elapsed}<{remaining}]"
-        with tqdm(total=total, disable=None if self.progress else True, bar_format=layout, leave=False, file=sys.stderr) as bar:
-            yield bar
-
     def _announce(self) -> None:
         if self.progress:
             march = self.march
             law = march.start.origin[0].describe() if march.start.origin else "initial state given"
             network, m = self.flow.network, march.start.m
-            _say(network.scaling.describe(m, march.dt) if network else f"{self.flow.functional}, m = {m}, dt = {march.dt:g}")
-            _say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}; {self.flow.backend}, {self.flow.dtype}")
+            say(network.scaling.describe(m, march.dt) if network else f"{self.flow.functional}, m = {m}, dt = {march.dt:g}")
+            say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}; {self.flow.backend}, {self.flow.dtype}")
 
     def _conclude(self, summary: dict[str, Any], finding: defects.Finding | None) -> None:
         if self.progress:
             shown = ("risk" if self.flow.network else "energy", "energy_defect", "balance_defect", "displacement", "path")
             values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
             halved = f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}" if self.march.halvings else ""
-            _say(f"t = {self.march.t:g} after {summary['steps']} steps: {values}{halved}")
+            say(f"t = {self.march.t:g} after {summary['steps']} steps: {values}{halved}")
             if finding is not None and finding.kind == "sliding":
                 share = f" At the end {summary['sliding_neurons']:.0%} slide." if "sliding_neurons" in summary else ""
-                _say(f"{finding.text}{share}")
+                say(f"{finding.text}{share}")
 
 
 def user_written(flow: GradientFlow) -> list[str]:
@@ -435,10 +433,7 @@ def user_written(flow: GradientFlow) -> list[str]:
 def _callers() -> int:
     """The stacklevel of warnings.warn, for its caller's caller, that names the first line outside this package."""
     level, frame = 1, sys._getframe(2)
-    while frame.f_back is not None and Path(frame.f_code.co_filename).parent == Path(__file__).parent:
+    own = {str(path) for path in Path(__file__).parent.glob("*.py")} | {contextlib.__file__}
+    while frame.f_back is not None and frame.f_code.co_filename in own:
         level, frame = level + 1, frame.f_back
     return level + 1
-
-
-def _say(text: str) -> None:
-    print(f"meanfield: {text}", file=sys.stderr)
