@@ -27,7 +27,7 @@ LAYERS = """
     durable function_code
     layout event_table buffer pieces parts memory stored_data provenance labelled exporting
     trajectory publishing recording
-    interruption marching observers events w2_beside diagnostics comparison matching inspection
+    interruption motion marching defects observers events w2_beside diagnostics progress saturation comparison matching inspection
     identity running simulation
 """
 
