@@ -4,6 +4,7 @@ No SLURM cluster is at hand: that its own signal reaches the job, and its own qu
 """
 
 import os
+import re
 import signal
 import stat
 import sys
@@ -14,7 +15,7 @@ import pytest
 import submitit
 
 from sims import sweep
-from sims.sweeps import folders, leases, plans, submission
+from sims.sweeps import folders, leases, plans, reporting, submission
 from sims.sweeps.submission import Job, Request
 from sims.sweeps.workers import Terms
 
@@ -131,13 +132,61 @@ def test_without_slurm_the_message_names_the_other_engine(tmp_path, monkeypatch)
     [
         (("pbs", 1, 60), "--engine must be one of slurm, local; got 'pbs'."),
         (("local", 0, 60), "--workers must be at least 1; got 0."),
-        (("local", 1, 2), "--time must be longer than the 120 s that are kept for the last checkpoint; got 2 minutes."),
+        (
+            ("local", 1, 2.01),
+            "--time is in minutes and must leave a job 60 s of work before the 120 s that are kept for its last checkpoint: "
+            "at least 3; got 2.01.",
+        ),
+        (
+            ("slurm", 1, 3),
+            "--time is in minutes and must leave a job 60 s of work before the 120 s that are kept for its last checkpoint, "
+            "for which slurm may send its signal 60 s early: at least 4; got 3.",
+        ),
+        (
+            ("local", 1, float("inf")),
+            "--time is in minutes and must leave a job 60 s of work before the 120 s that are kept for its last checkpoint: "
+            "at least 3; got inf.",
+        ),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(request_, words):
     with pytest.raises(ValueError) as refused:
         Request(*request_)
     assert str(refused.value) == words
+
+
+@pytest.mark.parametrize(
+    ("engine", "minutes", "seconds"),
+    [("local", 3, 60), ("local", 3.999, 119), ("slurm", 4, 60), ("slurm", 3.01, 60), ("slurm", 240, 14220)],
+)
+def test_the_work_of_a_job_is_counted_as_submitit_and_slurm_round_its_time(engine, minutes, seconds):
+    """Local jobs of submitit: whole seconds, int(60 · 3.999) = 239. SLURM: the next whole minute, 240 - 120 - 60 s."""
+    assert Request(engine, 1, minutes).work_seconds == seconds
+
+
+@pytest.mark.parametrize("minutes", ["1e-9", "2.01", "2.9", "-5", "nan"])
+def test_a_time_that_leaves_no_work_is_refused_before_any_job(tmp_path, capsys, minutes):
+    folder = made(tmp_path / "sweep").path
+    assert sweep.main(["submit", str(folder), "--engine", "local", "--workers", "1", f"--time={minutes}"]) == 2
+    assert "--time is in minutes and must leave a job 60 s of work" in capsys.readouterr().err
+    assert not (folder / "logs" / "jobs").exists()
+
+
+def test_status_goes_by_the_runs_and_not_by_what_submitit_says_of_its_jobs(tmp_path):
+    """submitit calls a local job FINISHED whether it did its work, raised, or ran out of time."""
+    made_sweep = made(tmp_path / "sweep")
+    engine = submission.executor(made_sweep, Request("local", 1, 60))
+    job = engine.submit(_raise)
+    with pytest.raises(submitit.core.utils.FailedJobError):
+        job.result()
+    assert job.state == "FINISHED"
+    assert "finished       0" in reporting.status(made_sweep)
+    sources = [path.read_text(encoding="utf-8") for path in Path(submission.__file__).parent.glob("*.py")]
+    assert not [text for text in sources if re.search(r"job\w*\.(state|done|get_info)", text)]
+
+
+def _raise():
+    raise ValueError("it went wrong")
 
 
 def test_without_submitit_the_message_says_what_to_install(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ child for ever.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -20,7 +21,7 @@ from ..threads import openmp_threads, openmp_untouched
 if "NUMBA_NUM_THREADS" not in os.environ and (wanted := openmp_threads()) is not None:
     os.environ["NUMBA_NUM_THREADS"] = str(wanted)  # for numba, should it be imported again in a process started from here
     if not parallel._is_initialized:
-        parallel.NUM_THREADS = numba.config.NUMBA_NUM_THREADS = wanted
+        vars(numba.config)["NUMBA_NUM_THREADS"] = parallel.NUM_THREADS = wanted
 
 _launch_threads = parallel._launch_threads
 
@@ -30,7 +31,7 @@ def _launch() -> None:
     if parallel._is_initialized:
         return
     try:
-        from numba.np.ufunc import omppool  # noqa: F401  loads OpenMP, so that its number of threads can be looked up
+        importlib.import_module("numba.np.ufunc.omppool")  # loads OpenMP, so that its number of threads can be looked up
     except ImportError:
         pass
     with openmp_untouched():

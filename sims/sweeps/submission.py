@@ -12,6 +12,8 @@ from .folders import SweepFolder
 from .workers import Terms
 
 WARNING_SECONDS = 120  # from the signal to the end of the job: a step in hand, and a checkpoint, must fit
+EARLY_SECONDS = {"slurm": 60, "local": 0}  # by how much a signal may come before that; SLURM looks once a minute
+LEAST_SECONDS = 60  # of work in a job, from its start to the signal
 REQUEUES = 100
 ENGINES = ("slurm", "local")
 
@@ -29,6 +31,7 @@ class Job:
     def __call__(self) -> str:
         """Runs on the node."""
         sweep = SweepFolder(self.folder)
+        print(f"starts a worker on {sweep.path}", flush=True)
         supervise(sweep, 1, self.terms, progress=False, threads=self.threads, hired=self._hired)
         return f"{len(sweep.published())} of {len(sweep.plan.runs)} runs are there"
 
@@ -36,7 +39,10 @@ class Job:
         """Called by submitit when its signal comes: the worker publishes a checkpoint and ends. Returns the job to queue."""
         from submitit.helpers import DelayedSubmission
 
-        if self.crew is not None:
+        if self.crew is None:
+            print("the warning came before a worker was started: nothing to checkpoint", flush=True)
+        else:
+            print("the time is nearly up: the worker is asked for a checkpoint", flush=True)
             self.crew.stop(self.patience)
         return DelayedSubmission(Job(self.folder, self.terms, self.patience, self.threads))
 
@@ -64,9 +70,20 @@ class Request:
             raise ValueError(f"--engine must be one of {', '.join(ENGINES)}; got {self.engine!r}.")
         if self.workers < 1:
             raise ValueError(f"--workers must be at least 1; got {self.workers}.")
-        if not self.minutes * 60 > self.warning_seconds:
-            limit = f"the {self.warning_seconds} s that are kept for the last checkpoint"
-            raise ValueError(f"--time must be longer than {limit}; got {self.minutes:g} minutes.")
+        if not math.isfinite(self.minutes) or self.work_seconds < LEAST_SECONDS:
+            early = EARLY_SECONDS[self.engine]
+            least = math.ceil((LEAST_SECONDS + self.warning_seconds + early) / 60)
+            sent = f", for which {self.engine} may send its signal {early} s early" * bool(early)
+            raise ValueError(
+                f"--time is in minutes and must leave a job {LEAST_SECONDS} s of work before the {self.warning_seconds} s "
+                f"that are kept for its last checkpoint{sent}: at least {least}; got {self.minutes:g}."
+            )
+
+    @property
+    def work_seconds(self) -> int:
+        """From the start of a job to the warning, at the earliest; with minutes as submitit and SLURM round them."""
+        seconds = 60 * math.ceil(self.minutes) if self.engine == "slurm" else int(60 * self.minutes)
+        return seconds - self.warning_seconds - EARLY_SECONDS[self.engine]
 
 
 def submit(sweep: SweepFolder, request: Request, terms: Terms) -> list[Any]:
