@@ -2,6 +2,9 @@
 
 TABLE holds closed forms by the activation's name; where it has none, ntk/quadrature.py integrates. A new activation needs
 no line here; one with a closed form adds `TABLE[name] = function of (q1, q2, c) -> (E[σσ], E[σ'σ'])`.
+
+Variances may be as large as float64 holds. With q → ∞ tanh and erf become sign: E[σσ] → (2/π) asin ρ, q E[σ'σ'] → 2/(π √(1-ρ²))
+times (∫σ'/2)². The correlation ρ is known to rounding alone, so above q = LARGE directions closer than about 1e-7 count as one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from meanfield import activations
 from meanfield.activations import Activation
 
 ClosedForm = Callable[[Any, Any, Any], tuple[Any, Any]]
+LARGE = 1e8  # variances above which closed forms are taken in normalised arguments: no product of two variances is formed
 ULPS = 16  # |c| may exceed √(q1 q2) by so many units of the last place: rounding. Beyond, the matrix is no covariance.
 
 
@@ -30,6 +34,7 @@ def pair(activation: str | Activation, q1: Any, q2: Any, c: Any) -> Pair:
 
     1e-10 relative to √(E[σ(u)²] E[σ(v)²]), where 1 - |ρ| < 1e-8 the slope 1e-7 (ψ = arccos ρ then holds half the digits of ρ);
     float32 arguments give float32. |c| above √(q1 q2) by rounding is taken as equal to it; further above raises.
+    Raises ValueError too where an expectation overflows or cannot be found for variances so large.
     """
     sigma = activations.get(activation)
     q1, q2, c = (np.asarray(value) for value in (q1, q2, c))
@@ -48,7 +53,11 @@ def pair(activation: str | Activation, q1: Any, q2: Any, c: Any) -> Pair:
             f"dual of {sigma.name}: |c| must not exceed √(q1 q2), or [[q1, c], [c, q2]] is no covariance; "
             f"it exceeds it by {excess:g} at most. Is c the inner product that belongs to q1 and q2?"
         )
-    return unchecked(sigma, q1, q2, np.clip(c, -largest, largest))
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = unchecked(sigma, q1, q2, np.clip(c, -largest, largest))
+    if not all(np.isfinite(part).all() for part in found):
+        raise ValueError(f"dual of {sigma.name}: E[σσ] or E[σ'σ'] overflows for variances up to {max(q1.max(), q2.max()):.3g}.")
+    return found
 
 
 def value(activation: str | Activation, q1: Any, q2: Any, c: Any) -> np.ndarray:
@@ -111,8 +120,27 @@ def _leaky(r: float) -> ClosedForm:
     return form
 
 
+def _shares(q1: Any, q2: Any, c: Any, unit: float) -> tuple[Any, ...]:
+    """a_i = 1/(1 + u q_i), b_i = 1 - a_i, g_i = √a_i; ĉ = u c g1 g2, Ŝ = 1 - ĉ² = a1a2 + a1b2 + b1a2 + b1b2(1 - ρ²); b1b2."""
+    a1, a2 = 1 / (1 + unit * q1), 1 / (1 + unit * q2)
+    b1, b2 = unit * q1 * a1, unit * q2 * a2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = np.where((np.abs(c) == q1) & (q1 == q2), np.sign(c), c / np.sqrt(q1) / np.sqrt(q2))
+    rho = np.where((q1 > 0) & (q2 > 0), rho, 0.0)
+    rho = np.where(1 - np.abs(rho) <= ULPS * np.finfo(np.asarray(c).dtype).eps, np.sign(rho), rho)
+    sine2 = np.maximum((1 - rho) * (1 + rho), 0.0)
+    return a1, a2, np.sqrt(a1), np.sqrt(a2), rho * np.sqrt(b1 * b2), a1 * a2 + a1 * b2 + b1 * a2 + b1 * b2 * sine2, b1 * b2
+
+
+def _large(q1: Any, q2: Any) -> bool:
+    return max(np.max(q1, initial=0.0), np.max(q2, initial=0.0)) > LARGE
+
+
 def _erf(q1, q2, c):
     """(2/π) asin(2c/√((1+2q1)(1+2q2)));  (4/π)/√D, D = (1+2q1)(1+2q2) - 4c²; asin(x) = atan2(x, √(1-x²)) keeps its digits."""
+    if _large(q1, q2):
+        _, _, g1, g2, sine, rest, _ = _shares(q1, q2, c, 2.0)
+        return 2 / np.pi * np.arctan2(sine, np.sqrt(rest)), 4 / np.pi * g1 / np.sqrt(rest) * g2
     root = np.sqrt(1 + 2 * (q1 + q2) + 4 * np.maximum(q1 * q2 - c * c, 0.0))
     return 2 / np.pi * np.arctan2(2 * c, root), 4 / np.pi / root
 
@@ -120,6 +148,13 @@ def _erf(q1, q2, c):
 def _gelu(q1, q2, c):
     """c/4 + [c asin(c/√P) + (c² + q1q2 S)/(P√S)]/2π;  ¼ + asin(c/√P)/2π + c/(2π√S)·(1/S + (1 - q1q2)/P + 1);
     P = (1+q1)(1+q2), S = P - c²."""
+    if _large(q1, q2):
+        a1, a2, g1, g2, sine, rest, both = _shares(q1, q2, c, 1.0)
+        root = np.sqrt(rest)
+        angle = np.arctan2(sine, root)
+        size = (sine * g1) * (sine * g2) / root + both * root / g1 / g2
+        ratio = sine / root
+        return c / 4 + (c * angle + size) / (2 * np.pi), 0.25 + (angle + ratio * (a1 * a2 / rest + a1 + a2)) / (2 * np.pi)
     product = (1 + q1) * (1 + q2)
     rest = 1 + q1 + q2 + np.maximum(q1 * q2 - c * c, 0.0)
     root = np.sqrt(rest)
@@ -129,9 +164,18 @@ def _gelu(q1, q2, c):
 
 
 def _waves(q1, q2, c):
-    """e^{-(q1+q2)/2} (sinh c, cosh c), without overflow."""
-    size = np.abs(c)
-    half, ratio = 0.5 * np.exp(size - (q1 + q2) / 2), np.expm1(-2 * size)
+    """e^{-(q1+q2)/2} (sinh c, cosh c), without overflow. It is a function of q1 + q2 - 2|c|, which must have its digits."""
+    size, mean = np.abs(c), 0.5 * q1 + 0.5 * q2
+    apart = np.where((size == q1) & (q1 == q2), 0.0, mean - size)
+    if _large(q1, q2):
+        unknown = ULPS * np.finfo(np.asarray(c).dtype).eps * mean
+        lost = (apart != 0.0) & (apart < 40.0 + unknown)
+        if lost.any():
+            raise ValueError(
+                f"dual of sin or cos: variances up to {np.max(mean):.3g} leave no digits of E[(u - v)²] = q1 + q2 - 2|c| for "
+                f"{int(lost.sum())} pairs that are nearly parallel, of which it is a function; scale the inputs down."
+            )
+    half, ratio = 0.5 * np.exp(-apart), np.expm1(-2 * size)
     return -half * ratio * np.sign(c), half * (2 + ratio)
 
 

@@ -26,7 +26,15 @@ def empirical(network: Network, state: State, x1: Any, x2: Any = None, parts: bo
     Raises ValueError or TypeError for wrong inputs, a state without outputs, a network with nothing to train.
     """
     _check(network, state)
-    return (tangent.kernel_parts if parts else tangent.kernel)(network, state, x1, x2, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = (tangent.kernel_parts if parts else tangent.kernel)(network, state, x1, x2, dtype)
+    if not all(np.isfinite(part).all() for part in (found.values() if parts else (found,))):
+        largest = max(float(np.abs(np.asarray(x)).max(initial=0.0)) for x in (x1, x2) if x is not None)
+        raise ValueError(
+            f"the kernel overflows, or the state is not finite: inputs up to {largest:.3g}, weights up to "
+            f"{np.abs(state.theta).max(initial=0.0):.3g} in {dtype}; scale the inputs down to order 1 (standardise them)."
+        )
+    return found
 
 
 def operator(network: Network, state: State, x: Any, backend: str = "cpu", dtype: str = "float64") -> LinearOperator:

@@ -129,9 +129,14 @@ def _erf(dtype: str) -> Callable:
 FORMULAS = {"relu": _relu, "erf": _erf}
 
 
-def covers(sigma: Activation, entries: int) -> bool:
-    """Whether there is a fused pass for this activation, and enough to do for it."""
-    return sigma.name in FORMULAS and entries >= SMALL and duals.closed_form(sigma) is duals.TABLE[sigma.name]
+def covers(sigma: Activation, entries: int, *variances: np.ndarray) -> bool:
+    """Whether there is a fused pass for this activation and these variances, and enough to do for it.
+
+    That of erf forms the product of two variances: it is not for large ones.
+    """
+    if sigma.name not in FORMULAS or entries < SMALL or duals.closed_form(sigma) is not duals.TABLE[sigma.name]:
+        return False
+    return sigma.name == "relu" or all(q.max(initial=0.0) <= duals.LARGE for q in variances)
 
 
 def compiled(sigma: Activation, dtype: np.dtype) -> Any:
@@ -149,7 +154,7 @@ def factors(sigma: Activation, q: np.ndarray, dtype: np.dtype) -> tuple[np.ndarr
 
 def one_layer(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -> duals.Pair:
     """The duals for variances q1 (n1,), q2 (n2,) and covariances c (n1, n2)."""
-    if not covers(sigma, c.size):
+    if not covers(sigma, c.size, q1, q2):
         return duals.unchecked(sigma, q1[:, None], q2[None, :], c)
     values, slopes = np.empty_like(c), np.empty_like(c)
     compiled(sigma, c.dtype).one_layer(c, *factors(sigma, q1, c.dtype), *factors(sigma, q2, c.dtype), values, slopes)
@@ -172,7 +177,7 @@ def all_layers(
     """
     dtype = covariance.dtype
     theta = covariance.copy()
-    if covers(sigma, covariance.size):
+    if covers(sigma, covariance.size, q1, q2):
         fixed = (triangle, scale.astype(dtype), shift.astype(dtype))
         compiled(sigma, dtype).all_layers(covariance, theta, *fixed, *factors(sigma, q1, dtype), *factors(sigma, q2, dtype))
         return covariance, theta

@@ -18,7 +18,7 @@ import numpy as np
 
 from meanfield.activations import Activation
 
-from . import biases
+from . import biases, wide
 from .biases import legendre
 
 ACCEPT = 1e-11  # a change by so much of √(Eσ(u)² Eσ(v)²) ends the refinement; the result is far better than the change
@@ -26,6 +26,7 @@ REFUSE = 1e-9  # the largest change that passes when the finest rule is used up
 ORDERS = (12, 24, 48, 96, 192, 384)
 WORK = 2**25  # function values for one pair (x, x'): no finer rule is tried
 ENTRIES = 2**20  # function values held at once
+UNSEEN = 1e5  # widths above which what σ does near 0 may fall between the nodes of all rules
 RADIUS = 12.0  # of the Gaussian plane: r e^{-r²/2} = 6e-31 there, and σσ' may grow as e^{4r}
 
 Radii = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -71,6 +72,7 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
 
     Raises where an error stays above REFUSE of √(Eσ(u)² Eσ(v)²).
     """
+    _check_widths(sigma, p1, p2, rule)
     result, error, scale, tail = np.empty((4, 2, len(psi)))
     previous = np.full((2, len(psi)), np.nan)
     todo = np.arange(len(psi))
@@ -82,16 +84,39 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
         error[:, todo] = np.abs(result[:, todo] - previous[:, todo]) + tail[:, todo]
         previous[:, todo] = result[:, todo]
         todo = todo[~(error[:, todo] <= ACCEPT * scale[:, todo]).all(axis=0)]
-    bad = todo[~(error[:, todo] <= REFUSE * scale[:, todo]).all(axis=0)]
+    bad = np.union1d(todo[~(error[:, todo] <= REFUSE * scale[:, todo]).all(axis=0)], _unseen(sigma, p1, p2, scale, rule))
     if bad.size:
         k = bad[0]
         raise ValueError(
             f"the dual of {sigma.name} is not found by quadrature for {bad.size} pairs of inputs: with widths {p1[k]:g} and "
             f"{p2[k]:g} at angle {psi[k]:g} E[σσ] and E[σ'σ'] still change by {error[0, k]:g} and {error[1, k]:g} at last. "
             "Kinks must lie at 0 (with smooth=False) and σ must not oscillate or bend on a scale far below the widths; "
-            "smaller inputs or weights help, or a closed form in ntk.duals.TABLE."
+            "smaller inputs or weights (mf.data has standardise) help, or a closed form in ntk.duals.TABLE."
         )
     return result, error + 4e-15 * scale
+
+
+def _check_widths(sigma: Activation, p1: np.ndarray, p2: np.ndarray, rule: Rule) -> None:
+    """On a sphere of two dimensions or more: raise for widths at which no node need meet what σ does near 0."""
+    widest = max(p1.max(initial=0.0), p2.max(initial=0.0))
+    if not rule.line and rule.tail == np.inf and sigma.homogeneity is None and widest > UNSEEN * max(1.0, rule.b_std):
+        raise ValueError(
+            f"the dual of {sigma.name} for w on a sphere is not found for |x| w_std = {widest:.3g}, above {UNSEEN:g}: scale the "
+            'inputs down, to numbers of order 1 (standardise them), or take w="normal", whose limit is found at any size.'
+        )
+
+
+def _unseen(sigma: Activation, p1: np.ndarray, p2: np.ndarray, scale: np.ndarray, rule: Rule) -> np.ndarray:
+    """The Gaussian pairs so wide that no node may have met what σ does near 0: two rules then agree on nothing.
+
+    √(Eσ(u)² Eσ(v)²) is held against the same by a one-dimensional rule that resolves any width.
+    """
+    wide_ones = np.flatnonzero(np.maximum(p1, p2) > UNSEEN)
+    if rule.tail == np.inf or not wide_ones.size:
+        return wide_ones[:0]
+    sizes = [wide.roots(sigma, p[wide_ones]) for p in (p1, p2)]
+    expected = sizes[0] * sizes[1]
+    return wide_ones[~(np.abs(scale[:, wide_ones] - expected) <= 1e-8 * expected).all(axis=0)]
 
 
 def check_finite(sigma: Activation, values: np.ndarray) -> None:

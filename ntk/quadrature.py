@@ -14,7 +14,7 @@ import numpy as np
 from meanfield.activations import Activation
 from meanfield.backends.elementwise import values_and_slopes
 
-from . import polar
+from . import polar, wide
 
 TERMS = (32, 128, 512)
 FEW = 200  # pairs that are left to polar coordinates sooner than take the longest series
@@ -50,6 +50,15 @@ def gaussian(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -
     with np.errstate(invalid="ignore", divide="ignore"):
         rho = np.where((np.abs(c) == q1) & (q1 == q2), np.sign(c), c / (s1 * s2))
     rho = np.broadcast_to(np.where(s1 * s2 > 0, np.clip(rho, -1.0, 1.0), 0.0), shape)
+    far = np.broadcast_to(np.maximum(s1, s2) > wide.WIDE, shape)
+    if far.any() and sigma.smooth and (lines := wide.tails(sigma)) is not None:
+        found = np.empty((4, *shape))
+        found[:2, far], found[2:, far] = wide.gaussian(
+            sigma, lines, *(np.broadcast_to(s, shape)[far] for s in (s1, s2)), rho[far]
+        )
+        if not far.all():
+            found[:, ~far] = gaussian(sigma, *(np.broadcast_to(array, shape)[~far] for array in (q1, q2, c)))
+        return Estimate(*found)
     if sigma.smooth:
         result, error, scale = mehler(sigma, s1, s2, rho)
         settled = (error <= polar.ACCEPT * scale).all(axis=0)

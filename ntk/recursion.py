@@ -13,6 +13,8 @@ from meanfield.functionals.risk import check_inputs
 
 from . import duals, kernels
 
+OVERFLOW = "the kernel overflows: the inputs or the scales w_std, readout_w_std are too large for this depth."
+
 
 def deep(
     x1: Any,
@@ -54,21 +56,34 @@ def deep(
     x1 = check_inputs(x1)
     x2 = x1 if symmetric else check_inputs(x2, x1.shape[1])
 
+    with np.errstate(over="ignore"):
+        power, offset, last_power, last_offset = np.square([float(value) for value in scales.values()])
+        squares = [power * np.square(x).sum(axis=1) + offset for x in ((x1,) if symmetric else (x1, x2))]
+    if not all(np.isfinite(q).all() for q in squares):
+        raise ValueError(
+            f"|x|² overflows, or w_std²|x|² + b_std² does: the largest input is {max(np.abs(x1).max(), np.abs(x2).max()):.3g}, "
+            f"w_std = {w_std:g}; scale the inputs down, to numbers of order 1 (standardise them)."
+        )
+    if dtype == np.float32 and max(q.max(initial=0.0) for q in squares) > np.finfo(np.float32).max:
+        raise ValueError("|x|² overflows in float32: scale the inputs down, or pass them as float64.")
     unit = np.ones(1)
     c = 1.0 / float(duals.unchecked(sigma, unit, unit, unit).value[0]) if normalise else 1.0
-    scale = c * np.array([w_std**2] * (depth - 1) + [readout_w_std**2], dtype=np.float64)
-    shift = np.array([b_std**2] * (depth - 1) + [readout_b_std**2], dtype=np.float64)
-    q1, nngp_diagonal, ntk_diagonal = _diagonal(sigma, w_std**2 * np.square(x1).sum(axis=1) + b_std**2, scale, shift)
-    q2 = q1 if symmetric else _diagonal(sigma, w_std**2 * np.square(x2).sum(axis=1) + b_std**2, scale, shift)[0]
+    scale = c * np.array([power] * (depth - 1) + [last_power])
+    shift = np.array([offset] * (depth - 1) + [last_offset])
+    q1, nngp_diagonal, ntk_diagonal = _diagonal(sigma, squares[0], scale, shift)
+    q2 = q1 if symmetric else _diagonal(sigma, squares[1], scale, shift)[0]
 
     rows = (w_std * x1).astype(dtype, copy=False)
     covariance = rows @ (rows if symmetric else (w_std * x2).astype(dtype, copy=False)).T
-    covariance += dtype.type(b_std**2)
-    nngp, ntk = kernels.all_layers(sigma, covariance, q1, q2, scale, shift, triangle=symmetric)
+    covariance += dtype.type(offset)
+    with np.errstate(over="ignore", invalid="ignore"):
+        nngp, ntk = kernels.all_layers(sigma, covariance, q1, q2, scale, shift, triangle=symmetric)
     if symmetric:
         for matrix, diagonal in ((nngp, nngp_diagonal), (ntk, ntk_diagonal)):
             np.fill_diagonal(matrix, diagonal)
             mirror(matrix)
+    if not (np.isfinite(nngp).all() and np.isfinite(ntk).all()):
+        raise ValueError(OVERFLOW)
     return nngp, ntk
 
 
@@ -84,7 +99,7 @@ def _diagonal(
             q = factor * value + offset
             theta = q + factor * slope * theta
     if not np.isfinite(theta).all():
-        raise ValueError("the kernel overflows: the inputs or the scales w_std, readout_w_std are too large for this depth.")
+        raise ValueError(OVERFLOW)
     return np.array(entering), q, theta
 
 

@@ -240,3 +240,67 @@ def test_bad_input_is_refused_with_what_to_do(change, error, message):
 def test_blocks_need_a_size():
     with pytest.raises(ValueError, match="block, the number of rows at a time, must be an integer >= 1; got 0"):
         ntk.kernel_blocks(mf.Network("relu"), mf.InitialLaw(dim=2), np.ones((2, 2)), block=0)
+
+
+HUGE = [1e4, 1e8, 1e16, 1e77, 1e100, 1e150]
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf"])
+@pytest.mark.parametrize("scale", HUGE)
+def test_huge_inputs_have_the_kernel_of_a_sign(name, scale):
+    """NNGP (2/π) asin ρ; ⟨x, x'⟩ E[σ̇σ̇'] → (2/π) ρ/√(1 - ρ²), without a bias: independent of the scale, to 10/scale."""
+    x = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]])
+    rho = np.array([0.6, 0.0, 0.8])
+    network, law = mf.Network(name, trainable=("a", "w")), mf.InitialLaw(dim=2)
+    i, j = [0, 0, 1], [1, 2, 2]
+    sign = 2 / np.pi * np.arcsin(rho)
+    np.testing.assert_allclose(ntk.nngp(network, law, scale * x)[i, j], sign, rtol=0, atol=10 / scale + 1e-14)
+    expected = sign + 2 / np.pi * rho / np.sqrt(1 - rho**2)
+    np.testing.assert_allclose(ntk.kernel(network, law, scale * x)[i, j], expected, rtol=0, atol=10 / scale + 1e-13)
+    deep = ntk.deep(scale * x, depth=1, activation=name, normalise=False)
+    np.testing.assert_allclose(deep[1][i, j], expected, rtol=0, atol=10 / scale + 1e-13)
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "linear"])
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**-480, 2.0**300, 2.0**500])
+def test_homogeneous_kernels_keep_their_angles_at_every_scale(name, scale):
+    """Without a bias E[σ̇σ̇'] does not depend on |x|, however small |x|² is; E[σσ'] goes as |x||x'|. To rounding."""
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    network, law = mf.Network(name, trainable=("a", "w", "b")), mf.InitialLaw(dim=3)
+    one, other = (ntk.kernel(network, law, factor * x, parts=True) for factor in (1.0, scale))
+    np.testing.assert_allclose(other["b"], one["b"], rtol=1e-15)
+    np.testing.assert_allclose(other["a"], one["a"] * scale * scale, rtol=1e-15)
+
+
+def test_huge_inputs_that_repeat_are_one_and_the_same():
+    """x, x and -x at 1e50: rounding of ⟨x, x'⟩ beside |x|² must not part them."""
+    x = 1e50 * np.random.default_rng(1).normal(size=(3, 7))
+    x[1], x[2] = x[0], -x[0]
+    for name in ("tanh", "erf", "sin", "gelu"):
+        H = ntk.kernel(mf.Network(name), mf.InitialLaw(dim=7), x)
+        np.testing.assert_allclose(H[0, 1], H[0, 0], rtol=1e-12)
+    H = ntk.kernel(mf.Network("tanh"), mf.InitialLaw(dim=7), x, parts=True)
+    assert H["a"][0, 2] == pytest.approx(-H["a"][0, 0], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "erf", "gelu", "square", "sin"])
+def test_squares_that_overflow_are_refused_with_what_to_do(name):
+    x = np.array([[1e155, 0.0], [0.0, 1e300]])
+    network, law = mf.Network(name), mf.InitialLaw(dim=2)
+    state = law.sample(8, seed=0)
+    for work in (
+        lambda: ntk.kernel(network, law, x), lambda: ntk.nngp(network, law, x), lambda: ntk.deep(x, depth=2, activation=name),
+        lambda: next(ntk.kernel_blocks(network, law, x)),
+        lambda: ntk.kernel(network, mf.InitialLaw(dim=2, w_std=1e200), x / 1e150),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="overflow.*scale the inputs down|overflow"):
+            work()
+    try:
+        assert np.isfinite(ntk.empirical(network, state, x)).all()
+    except ValueError as error:
+        assert "overflows" in str(error) and "standardise" in str(error)
+
+
+def test_on_a_sphere_widths_that_no_rule_resolves_are_refused():
+    with pytest.raises(ValueError, match=r'the dual of tanh for w on a sphere.*standardise them\), or take w="normal"'):
+        ntk.kernel(mf.Network("tanh"), mf.InitialLaw(dim=3, w="sphere"), 1e16 * np.eye(3))

@@ -8,7 +8,7 @@ from scipy import integrate
 
 import meanfield as mf
 from meanfield import activations
-from ntk import duals, polar, quadrature
+from ntk import duals, polar, quadrature, wide
 
 # TRUTHS.md, section 1, at (q1, q2, c) = (1, .64, .3), 12 digits
 PUBLISHED = {
@@ -216,3 +216,78 @@ def test_pairs_with_variances_of_their_own_are_taken_in_pieces(rng, monkeypatch)
     whole = duals.pair("tanh", q1, q2, c)
     monkeypatch.setattr(quadrature, "ENTRYWISE", 7)
     np.testing.assert_allclose(duals.pair("tanh", q1, q2, c), whole, atol=1e-11)  # the series may end at another term
+
+
+def limits(sigma, q, rho):
+    """E[σσ], E[σ'σ'] for q → ∞ at fixed |ρ| < 1, relative error O(1/√q): a step of height 2h (and mean g) has
+    g² + h²(2/π) asin ρ; σ' is 2h δ(z), so E[σ'σ'] → (2h)²/(2π q √(1 - ρ²)). A ramp is a ReLU."""
+    relu = duals.pair("relu", 1.0, 1.0, rho)
+    if sigma.name in ("softplus", "gelu"):
+        return float(relu.value) * q, float(relu.slope)
+    g, h = (0.5, 0.5) if sigma.name == "sigmoid" else (0.0, 1.0)
+    return g * g + h * h * 2 / math.pi * math.asin(rho), (2 * h) ** 2 / (2 * math.pi * q * math.sqrt(1 - rho * rho))
+
+
+@pytest.mark.parametrize("name", ["tanh", "erf", "sigmoid", "softplus", "gelu"])
+@pytest.mark.parametrize("scale", [1e4, 1e8, 1e16, 1e77, 1e100, 1e153])
+def test_wide_arguments_have_the_values_of_a_step_or_a_ramp(name, scale):
+    """E[σσ] → (2/π) asin ρ for tanh and erf, q E[σ'σ'] → 2/(π √(1 - ρ²)): off by less than 10/scale, the width of the bend."""
+    sigma, q = activations.get(name), scale**2
+    for rho in (0.5, -0.3, 0.95):
+        if q > 1e300 and name == "softplus":
+            continue  # E σ(u)² itself ends near there
+        np.testing.assert_allclose(np.array(duals.pair(sigma, q, q, rho * q)), limits(sigma, q, rho), rtol=10 / scale + 1e-12)
+
+
+def test_where_two_methods_reach_they_agree():
+    """erf at deviations 300 … 1e5: the panels of ntk/wide.py against the closed form to 1e-12, near ρ = ±1 too."""
+    erf = activations.get("erf")
+    cosines = [0.5, -0.9, 0.0, 0.999, 1 - 1e-6, 1.0, -1.0]
+    p1, p2, rho = (a.ravel() for a in np.meshgrid([300.0, 2e3, 1e5], [1e-3, 1.0, 3e4], cosines))
+    found, error = wide.gaussian(erf, wide.tails(erf), p1, p2, rho)
+    a, b = 1 / (1 + 2 * p1**2), 1 / (1 + 2 * p2**2)  # and 1 - sine² as a sum of positive terms
+    over_a, over_b = 2 * p1**2 * a, 2 * p2**2 * b
+    rest = a * b + a * over_b + over_a * b + over_a * over_b * (1 - rho) * (1 + rho)
+    value = 2 / np.pi * np.arctan2(rho * np.sqrt(over_a * over_b), np.sqrt(rest))
+    np.testing.assert_allclose(found[0], value, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(found[1], 4 / np.pi * np.sqrt(a) * np.sqrt(b) / np.sqrt(rest), rtol=1e-12)
+    assert (np.abs(found[0] - value) <= error[0] + 1e-300).all()
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus"])
+def test_the_wide_method_takes_over_without_a_jump(name):
+    """At deviations (900, 700), where the series and polar coordinates still reach: the same to 1e-10 of √(Eσ²Eσ²)."""
+    sigma = activations.get(name)
+    p1, p2 = np.array([900.0, 900.0]), np.array([700.0, 700.0])
+    rho = np.array([0.4, -0.8])
+    found, error = wide.gaussian(sigma, wide.tails(sigma), p1, p2, rho)
+    other = quadrature.gaussian(sigma, p1**2, p2**2, rho * p1 * p2)
+    for k in (0, 1):
+        assert (np.abs(found[k] - other[k]) <= 1e-10 * error[k] / wide.ERROR).all()
+
+
+def test_an_own_step_is_found_as_well_and_what_decays_slowly_is_refused_not_guessed():
+    """z/(1 + |z|) has no tail that is a line to rounding: from a deviation of 1e8 on it is refused; an own tanh is not."""
+    own = mf.Activation("own_tanh", lambda z: math.tanh(z), lambda z: 1.0 - math.tanh(z) * math.tanh(z))
+    np.testing.assert_allclose(duals.pair(own, 1e16, 1e16, 0.5e16), duals.pair("tanh", 1e16, 1e16, 0.5e16), rtol=1e-9)
+    slow = mf.Activation("slow", lambda z: z / (1.0 + abs(z)), lambda z: 1.0 / (1.0 + abs(z)) ** 2)
+    for q in (1e16, 1e32, 1e200):
+        with pytest.raises(ValueError, match="dual of slow is not found"):
+            duals.pair(slow, q, q, 0.5 * q)
+
+
+@pytest.mark.parametrize("name", ["gelu", "softplus", "square", "relu", "linear"])
+def test_an_expectation_that_overflows_is_refused(name):
+    q = 1.7e308
+    if name in ("relu", "linear", "gelu", "softplus"):
+        assert np.isfinite(duals.pair(name, 1e300, 1e300, 0.5e300)).all()
+    else:
+        with pytest.raises(ValueError, match="overflows for variances up to 1.7e"):
+            duals.pair(name, q, q, q)
+
+
+def test_sin_at_wide_arguments_is_right_or_refused():
+    """½ for u = v, 0 for u and v far apart; between, q1 + q2 - 2c has no digits left and nothing is guessed."""
+    assert float(duals.value("sin", 1e20, 1e20, 1e20)) == 0.5 and float(duals.value("sin", 1e20, 1e20, 0.5e20)) == 0.0
+    with pytest.raises(ValueError, match="nearly parallel"):
+        duals.pair("sin", 1e20, 1e20, np.nextafter(1e20, 0.0))
