@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .checks import is_integer
 from .dataset import Dataset
 from .preparation import prepare
 
@@ -110,7 +111,7 @@ def _indices(name: str, argument: str, wanted: Any, labels: list[str]) -> list[i
         raise TypeError(f"{name}: {argument} must be a collection of classes such as (0, 1); got {wanted!r}.")
     found = []
     for label in wanted:
-        number = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+        number = is_integer(label)
         if number and 0 <= label < len(labels):
             found.append(int(label))
         elif not number and str(label) in labels:

@@ -8,11 +8,11 @@ diverges and the v_k gather on a few directions.
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
+from .checks import is_number
 from .state import State
 
 
@@ -90,7 +90,7 @@ def clusters(state: State, degrees: float = 10.0, share: float = 0.99) -> Cluste
     len(clusters(state).mass) is their number, participation(….mass) an effective one. None where no neuron has an amplitude.
     """
     for name, value, most in (("degrees", degrees, 90.0), ("share", share, 1.0)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= most:
+        if not is_number(value) or not 0 < value <= most:
             raise ValueError(f"{name} must be a number in (0, {most:g}]; got {value!r}.")
     rho, u = _directions(state)
     order = np.argsort(-rho, kind="stable")

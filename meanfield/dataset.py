@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import is_integer
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
@@ -78,7 +80,7 @@ class Dataset:
 
     def subset(self, n: int) -> Dataset:
         """The first n training samples and all test samples; origin notes it. Nothing is standardised anew."""
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= self.n:
+        if not is_integer(n) or not 1 <= n <= self.n:
             raise ValueError(f"subset: n must be an integer from 1 to {self.n}; got {n!r}.")
         return Dataset(self.x[:n], self.y[:n], self.x_test, self.y_test, self.name, {**self.origin, "subset": int(n)})
 
@@ -156,7 +158,7 @@ def targets(name: str, value: Any, n: int, rows_of: str) -> np.ndarray:
 
 def _plain(value: Any) -> Any:
     """NumPy scalars as Python's, for JSON."""
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
     raise TypeError(f"{type(value).__name__} is not JSON-able")
 

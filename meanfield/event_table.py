@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from .checks import is_integer
 from .layout import EVENT_COLUMNS
 from .nearest import hint
 from .pieces import SeriesData
@@ -153,7 +154,7 @@ class EventTable:
     def __getitem__(self, i: int | slice) -> Event | EventTable:
         if isinstance(i, slice):
             return self._selected(i, None, self._clock)
-        if isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)):
+        if not is_integer(i):
             raise TypeError(
                 f"a row is asked for by an integer, rows by a slice; got {type(i).__name__}. "
                 "kind(name), neuron(k) and between(t0, t1) select; to_array() gives an array to index."

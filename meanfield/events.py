@@ -5,7 +5,6 @@ Events (settings, an observer) ──Watch (the last sampling)──▶ rows and
 
 from __future__ import annotations
 
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from . import schedules
 from .activations import Activation
 from .backends import patterns
+from .checks import is_integer, is_number
 from .event_table import DEAD, KINDS, EventTable, joined
 from .flow import GradientFlow
 from .functionals.risk import check_inputs
@@ -62,10 +62,10 @@ class Events:
             raise ValueError(
                 f"probe must hold 1 … {patterns.WORD} samples, one bit each; got {len(self.probe)}. Choose some of them: x[:64]."
             )
-        if isinstance(degrees, bool) or not isinstance(degrees, Real) or not 0 < degrees <= 90:
+        if not is_number(degrees) or not 0 < degrees <= 90:
             raise ValueError(f"degrees must be a number in (0, 90]; got {degrees!r}.")
         for name, value in (("tracked", tracked), ("limit", limit)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            if not is_integer(value) or value < 1:
                 raise ValueError(f"{name} must be an integer >= 1; got {value!r}.")
         self.schedule: Any = schedules.check(schedule)
         self.degrees: float = float(degrees)

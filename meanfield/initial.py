@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import noise
+from .checks import is_integer, is_number
 from .state import State
 
 CHOICES = {"a": ("rademacher", "normal", "zero"), "w": ("normal", "sphere")}
@@ -36,7 +37,7 @@ class InitialLaw:
     def __post_init__(self) -> None:
         for name in ("dim", "outputs"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            if not is_integer(value) or value < 1:
                 raise ValueError(f"InitialLaw: {name} must be an integer >= 1; got {value!r}.")
             object.__setattr__(self, name, int(value))
         for name, choices in CHOICES.items():
@@ -44,7 +45,7 @@ class InitialLaw:
                 raise ValueError(f"InitialLaw: {name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}.")
         for name in ("a_std", "w_std", "b_std"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value >= 0):
+            if not is_number(value) or not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"InitialLaw: {name} must be a finite number >= 0; got {value!r}.")
             object.__setattr__(self, name, float(value))
         if not isinstance(self.symmetric, (bool, np.bool_)):
@@ -53,7 +54,7 @@ class InitialLaw:
 
     def sample(self, m: int, seed: int = 0) -> State:
         """m neurons; State.origin records (law, seed). Odd m raises for a symmetric law."""
-        if isinstance(m, bool) or not isinstance(m, (int, np.integer)) or m < 1:
+        if not is_integer(m) or m < 1:
             raise ValueError(f"the width m must be an integer >= 1; got {m!r}.")
         if self.symmetric and m % 2:
             raise ValueError(f"a symmetric start pairs neighbours (a, w, b), (-a, w, b): m must be even; got {m}. Use {m + 1}.")

@@ -7,6 +7,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from .checks import is_number
+
 
 class Step(NamedTuple):
     """What one step made: the new θ, ∫|k_i|² dμ of its stages, v(new θ) where the last stage was taken there, and for an
@@ -131,8 +133,9 @@ class Adaptive:
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            if not is_number(value) or not 0 <= value < 1:
                 raise ValueError(f"Adaptive: {name} must be a number in [0, 1); got {value!r}.")
+            object.__setattr__(self, name, float(value))
         if self.rtol == self.atol == 0:
             raise ValueError("Adaptive: rtol and atol are both 0: no step could pass.")
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import schedules
+from .checks import is_number
 from .dataset import Dataset
 from .defects import energy_defect
 from .diagnostics import needs, registry
@@ -106,7 +107,7 @@ class Recorder:
             raise ValueError(f'exists must be "error", "resume" or "replace"; got {exists!r}.')
         if data is not None and not isinstance(data, Dataset):
             raise TypeError(f"data must be an mf.data.Dataset; got {type(data).__name__}.")
-        if not isinstance(checkpoint_seconds, (int, float)) or not checkpoint_seconds >= 0:
+        if not is_number(checkpoint_seconds) or not checkpoint_seconds >= 0:
             raise ValueError(f"checkpoint_seconds must be a number >= 0; got {checkpoint_seconds!r}.")
         self.path, self.schedule, self.exists = Path(path), schedules.check(schedule), exists
         self.data, self.checkpoint_seconds, self.guard = data, float(checkpoint_seconds), guard

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import noise
+from .checks import is_integer, is_number
 from .dataset import Dataset, inputs
 
 SPLIT = 3  # the `step` of the split's random numbers; tasks.py uses 0, 1 and 2
@@ -46,7 +47,7 @@ def prepare(
         train, test = split(data.n, test_fraction, seed)
         x, y, x_test, y_test = x[train], y[train], x[test], y[test]
     if n is not None:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= len(x):
+        if not is_integer(n) or not 1 <= n <= len(x):
             raise ValueError(f"n must be an integer from 1 to {len(x)}, the number of training rows; got {n!r}.")
         x, y = x[:n], y[:n]
 
@@ -93,7 +94,7 @@ def split(n: int, test_fraction: float, seed: int = 0) -> tuple[np.ndarray, np.n
 
 
 def _check_options(test_fraction: Any, standardise: Any, standardise_y: Any, constant: Any, normalise: Any) -> None:
-    number = isinstance(test_fraction, (int, float, np.integer, np.floating)) and not isinstance(test_fraction, bool)
+    number = is_number(test_fraction)
     if not number or not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction must be a number in [0, 1); got {test_fraction!r}.")
     for name, flag in (("standardise", standardise), ("standardise_y", standardise_y)):

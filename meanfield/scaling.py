@@ -10,6 +10,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .checks import is_number
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -25,7 +27,7 @@ class Scaling:
     def __post_init__(self) -> None:
         for name in ("gamma", "alpha"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not is_number(value) or not math.isfinite(value):
                 raise TypeError(f"Scaling: {name} must be a finite number; got {value!r}.")
             object.__setattr__(self, name, float(value))
         if self.alpha <= 0:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import checks
+
 
 class Span(NamedTuple):
     """What a run is about to cover: from (step, t) to t_end with steps of about dt."""
@@ -52,7 +54,7 @@ class every:
     k: int
 
     def __post_init__(self) -> None:
-        _positive("every", "k", self.k)
+        object.__setattr__(self, "k", checks.integer("every: k", self.k))
 
     def resolve(self, span: Span) -> Due:
         return Due(period=self.k)
@@ -65,7 +67,7 @@ class evenly:
     count: int
 
     def __post_init__(self) -> None:
-        _positive("evenly", "count", self.count)
+        object.__setattr__(self, "count", checks.integer("evenly: count", self.count))
 
     def resolve(self, span: Span) -> Due:
         return Due(times=np.linspace(span.t, span.t_end, self.count) if self.count > 1 else [span.t_end])
@@ -81,7 +83,7 @@ class log_spaced:
     count: int
 
     def __post_init__(self) -> None:
-        _positive("log_spaced", "count", self.count)
+        object.__setattr__(self, "count", checks.integer("log_spaced: count", self.count))
 
     def resolve(self, span: Span) -> Due:
         length = span.t_end - span.t
@@ -97,7 +99,7 @@ class at_steps:
 
     def __post_init__(self) -> None:
         steps = tuple(self.steps)
-        if not steps or any(isinstance(s, bool) or not isinstance(s, (int, np.integer)) or s < 0 for s in steps):
+        if not steps or any(not checks.is_integer(s) or s < 0 for s in steps):
             raise ValueError(f"at_steps: a non-empty list of integers >= 0; got {self.steps!r}.")
         object.__setattr__(self, "steps", tuple(sorted({int(s) for s in steps})))
 
@@ -139,8 +141,3 @@ def to_dict(schedule: Any) -> dict[str, Any]:
 def from_dict(data: dict[str, Any]) -> Any:
     settings: Any = [tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "kind"]
     return TABLE[data["kind"]](*settings)
-
-
-def _positive(kind: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{kind}: {name} must be an integer >= 1; got {value!r}.")

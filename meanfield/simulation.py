@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import identity, integrators, schedules
+from .checks import is_integer, is_number
 from .diagnostics import registry
 from .durable import array_sha256, canonical_json
 from .events import COUNTS, Events
@@ -255,7 +256,7 @@ def _clock(state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any) -> 
         t_end = float(t_end)
     elif adaptive:
         raise ValueError("Adaptive chooses its own steps: give t_end, not n_steps.")
-    elif isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 1:
+    elif not is_integer(n_steps) or n_steps < 1:
         raise ValueError(f"n_steps must be an integer >= 1; got {n_steps!r}.")
     if adaptive and dt in (None, "auto"):
         return None, t_end, None
@@ -269,7 +270,7 @@ def _clock(state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any) -> 
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)
 
 
 def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Events | None, W2 | None, bool]:

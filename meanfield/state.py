@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import is_integer, masses
+
 
 def column_names(dim: int, outputs: int) -> list[str]:
     """Names of the columns of θ: a0 … w0 … b."""
@@ -17,7 +19,8 @@ def column_names(dim: int, outputs: int) -> list[str]:
 class State:
     """μ = Σ_k p_k δ_{θ_k}: theta (m, p) with columns [a | w | b], p = K + d + 1, and masses p_k (m,).
 
-    mass defaults to 1/m and sums to 1. step and t say when; origin = (law, seed) says from where, or None.
+    mass defaults to 1/m and sums to 1, in float32 to its rounding (it is then divided by its sum). step and t
+    say when; origin = (law, seed) says from where, or None.
     The arrays are read-only copies in float64 or float32. outputs = 0 is for pairwise energies on whole rows:
     then p = d and the views a, w, b are absent.
     """
@@ -37,7 +40,7 @@ class State:
             )
         if theta.dtype.kind not in "fiu":
             raise TypeError(f"theta must be real numbers; got dtype {theta.dtype}.")
-        if not isinstance(self.outputs, (int, np.integer)) or self.outputs < 0:
+        if not is_integer(self.outputs) or self.outputs < 0:
             raise ValueError(f"outputs must be an integer K >= 1 (0 for pairwise energies); got {self.outputs!r}.")
         m, p = theta.shape
         if m < 1:
@@ -104,16 +107,7 @@ class State:
         return f"State(m={self.m}, d={self.dim}, K={self.outputs}, step={self.step}, t={self.t:g}, {self.theta.dtype})"
 
 
-def _masses(mass: Any, m: int) -> np.ndarray:
-    if mass is None:
-        mass = np.full(m, 1.0 / m)
-    mass = np.array(mass, dtype=np.float64)
-    if mass.shape != (m,):
-        raise ValueError(f"mass must be ({m},), one for each particle; got {mass.shape}.")
-    if not np.all(np.isfinite(mass)) or mass.min() < 0:
-        raise ValueError("masses must be finite and non-negative.")
-    total = mass.sum()
-    if abs(total - 1.0) > 1e-9:
-        raise ValueError(f"masses must sum to 1; got {total:.12g}. Divide by mass.sum().")
+def _masses(given: Any, m: int) -> np.ndarray:
+    mass = masses("mass", np.full(m, 1.0 / m) if given is None else given, m)
     mass.flags.writeable = False
     return mass

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .checks import is_integer
+
 Columns = str | int | Sequence[str | int]
 DELIMITERS = {".csv": ",", ".tsv": "\t"}  # by the file's extension
 MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "?", "-", ".", ""}
@@ -238,7 +240,7 @@ def _positions(path: Path, argument: str, wanted: Any, columns: list[str], width
     for column in _listed(wanted):
         if isinstance(column, str) and header and columns.count(column) == 1:
             found.append(columns.index(column))
-        elif isinstance(column, (int, np.integer)) and not isinstance(column, bool) and -width <= column < width:
+        elif is_integer(column) and -width <= column < width:
             found.append(int(column) % width)
         else:
             same = [str(j) for j, name in enumerate(columns) if name == column] if header else []

@@ -17,6 +17,7 @@ from numpy.polynomial.hermite_e import hermeval
 
 from . import activations
 from .activations import Activation
+from .checks import is_integer, is_number
 from .dataset import Dataset
 from .nearest import hint
 from .noise import DATA, normals
@@ -233,16 +234,16 @@ def _link(link: Any) -> tuple[Target, str]:
 
 def _positive(**values: Any) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if not is_integer(value) or value < 1:
             raise ValueError(f"{name} must be an integer >= 1; got {value!r}.")
 
 
 def _count(n_test: Any) -> None:
-    if isinstance(n_test, bool) or not isinstance(n_test, (int, np.integer)) or n_test < 0:
+    if not is_integer(n_test) or n_test < 0:
         raise ValueError(f"n_test must be an integer >= 0; got {n_test!r}.")
 
 
 def _real(**values: Any) -> None:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not math.isfinite(value):
+        if not is_number(value) or not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number; got {value!r}.")

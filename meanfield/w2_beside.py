@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import schedules
+from .checks import is_integer
 from .couplings import NotConverged
 from .state import State
 from .wasserstein import ANNOUNCE_SECONDS, EXACT_DENSE_LIMIT, SlowSolve, expected_seconds, w2
@@ -38,7 +39,7 @@ class W2:
     def __init__(self, schedule: Any, *, previous: bool = False, workers: int = 1) -> None:
         if not isinstance(previous, (bool, np.bool_)):
             raise TypeError(f"previous must be True or False; got {previous!r}.")
-        if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
+        if not is_integer(workers) or workers < 1:
             raise ValueError(f"workers must be an integer >= 1; got {workers!r}.")
         self.schedule, self.previous, self.workers = schedules.check(schedule), bool(previous), int(workers)
         self.clear()

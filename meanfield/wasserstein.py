@@ -13,12 +13,12 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from . import entropic, optimality
+from .checks import is_integer, is_number
 from .couplings import (
     NotConverged,
     Pair,
@@ -72,7 +72,7 @@ def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
     function = _METHODS[method]
     allowed = list(inspect.signature(function).parameters)[2 if method == "coupled" else 1 :]
     for name in {"n_projections", "numItermax"} & set(options):
-        if not isinstance(options[name], (int, np.integer)) or options[name] < 1:
+        if not is_integer(options[name]) or options[name] < 1:
             raise ValueError(f"{name} must be an integer >= 1; got {options[name]!r}.")
     unknown = sorted(set(options) - set(allowed))
     if unknown:
@@ -97,7 +97,7 @@ def w2_interval(p: Any, q: Any, seconds: float = 1.0) -> Interval:
     Kantorovich potentials below; identity, independent, sorted, listed and block-wise refined couplings above. See w2_bounds.py.
     How tight it is depends on the machine's speed; that it holds does not.
     """
-    if not isinstance(seconds, Real) or not (math.isfinite(seconds) and seconds >= 0):
+    if not is_number(seconds) or not (math.isfinite(seconds) and seconds >= 0):
         raise ValueError(f"seconds must be a finite number >= 0; got {seconds!r}.")
     pair = centred_pair(p, q)
     if pair.x.shape[1] > 1 and not pair.identical:
@@ -331,7 +331,7 @@ def _listed_simplex(
 
 
 def _sinkhorn(pair: Pair, reg: float = 0.05, numItermax: int = 10_000, tolerance: float = 1e-5) -> float:
-    if not (isinstance(reg, Real) and math.isfinite(reg) and reg > 0):
+    if not (is_number(reg) and math.isfinite(reg) and reg > 0):
         raise ValueError(f"reg must be a number > 0, in units of the centred clouds' mean squared distance; got {reg!r}.")
     unit = float(pair.a @ np.square(pair.x).sum(axis=1) + pair.b @ np.square(pair.y).sum(axis=1))
     if unit == 0.0 or same_measure(pair):

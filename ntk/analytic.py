@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanfield.checks import is_integer
 from meanfield.functionals.risk import check_inputs
 from meanfield.initial import InitialLaw
 from meanfield.network import Network
@@ -67,7 +68,7 @@ def kernel_blocks(
     Memory O(block·(n2 + block)). With x2 = None the whole is exactly symmetric, as from `kernel`.
     """
     _check(network, law)
-    if isinstance(block, bool) or not isinstance(block, (int, np.integer)) or block < 1:
+    if not is_integer(block) or block < 1:
         raise ValueError(f"block, the number of rows at a time, must be an integer >= 1; got {block!r}.")
     if not network.trainable:
         raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")

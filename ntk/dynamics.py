@@ -11,6 +11,7 @@ from scipy.integrate import solve_ivp
 
 from meanfield import losses
 from meanfield.backends import loss_kernels
+from meanfield.checks import is_number
 from meanfield.losses import Loss
 
 from .matrices import Modes, as_matrix, columns, factor, one_kernel
@@ -88,8 +89,9 @@ class KernelFlow:
         counts = np.asarray(steps)
         if counts.ndim > 1 or counts.dtype.kind not in "iu" or (counts.size and counts.min() < 0):
             raise ValueError(f"steps must be an integer >= 0, or a one-dimensional array of them; got {steps!r}.")
-        if not isinstance(learning_rate, (int, float, np.number)) or not 0 < learning_rate < math.inf:
+        if not is_number(learning_rate) or not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a positive number; got {learning_rate!r}.")
+        learning_rate = float(learning_rate)
         if not self._modal:
             return self._by_slopes(self._descents(counts.ravel(), learning_rate), counts.shape)
         x, power = learning_rate * self.factor * self.modes.values, counts.reshape(-1, 1).astype(np.float64)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
+from meanfield.checks import is_number
+
 from .matrices import Modes, as_matrix, checked, columns, factor, one_kernel
 
 
@@ -39,7 +41,7 @@ def regression(
     if modes.kernel.ndim != 2:
         raise ValueError(f"K must be (n, n): one Gaussian process, shared by independent outputs; got {modes.kernel.shape}.")
     labels, ridge = columns(y, modes.kernel, "y"), _ridge(ridge)
-    if not isinstance(t, (int, float, np.number)) or not t >= 0:
+    if not is_number(t) or not t >= 0:
         raise ValueError(f"t must be a flow time >= 0, np.inf allowed; got {t!r}.")
     h = _cross(K_test, n, "K_test")
     rates = modes.values + ridge
@@ -83,7 +85,7 @@ def cholesky(K: Any, ridge: float = 0.0, jitter: float = 0.0) -> np.ndarray:
     succeeds with the digits gone, the ValueError has λ_min and the ridge that would do.
     """
     K = as_matrix(checked(K))
-    if not isinstance(jitter, (int, float, np.number)) or not 0 <= jitter < math.inf:
+    if not is_number(jitter) or not 0 <= jitter < math.inf:
         raise ValueError(f"jitter must be a finite number >= 0, in units of the mean diagonal; got {jitter!r}.")
     n = len(K)
     shift = _ridge(ridge) + float(jitter) * float(np.trace(K)) / n
@@ -140,6 +142,6 @@ def _cross(K: Any, n: int, name: str) -> np.ndarray:
 
 
 def _ridge(ridge: Any) -> float:
-    if not isinstance(ridge, (int, float, np.number)) or not 0 <= ridge < math.inf:
+    if not is_number(ridge) or not 0 <= ridge < math.inf:
         raise ValueError(f"ridge must be a finite variance >= 0; got {ridge!r}.")
     return float(ridge)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
+from meanfield.checks import is_number
 from meanfield.functionals.risk import REDUCTIONS
 
 
@@ -117,6 +118,6 @@ def null_tolerance(values: np.ndarray, epsilon: float, given: float | None) -> f
     """What counts as zero among eigenvalues: n ε max|λ|, or a number >= 0 that was given."""
     if given is None:
         return float(len(values) * epsilon * np.abs(values).max())
-    if not isinstance(given, (int, float, np.number)) or not 0 <= given < math.inf:
+    if not is_number(given) or not 0 <= given < math.inf:
         raise ValueError(f"tolerance must be a finite number >= 0, or None for n·eps·lambda_max; got {given!r}.")
     return float(given)

@@ -9,6 +9,7 @@ import numpy as np
 
 from meanfield import activations
 from meanfield.activations import Activation
+from meanfield.checks import is_integer, is_number
 from meanfield.functionals.risk import check_inputs
 
 from . import duals, kernels
@@ -43,13 +44,14 @@ def deep(
     to 1e-6. For x2 = None the diagonal is computed in float64 from ρ = 1, and both results are exactly symmetric.
     """
     sigma = activations.get(activation)
-    if isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 1:
+    if not is_integer(depth) or depth < 1:
         raise ValueError(f"depth is the number of hidden layers, an integer >= 1; got {depth!r}.")
     scales = {"w_std": w_std, "b_std": b_std, "readout_w_std": readout_w_std, "readout_b_std": readout_b_std}
     for name, value in scales.items():
-        number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        number = is_number(value)
         if not number or not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number >= 0; got {value!r}.")
+    w_std, b_std, readout_w_std, readout_b_std = (float(value) for value in scales.values())
     single = all(getattr(x, "dtype", None) == np.float32 for x in ((x1,) if x2 is None else (x1, x2)))
     dtype = np.dtype(np.float32 if single else np.float64)
     symmetric = x2 is None

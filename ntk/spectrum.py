@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.linalg
 
+from meanfield.checks import is_number
 from meanfield.functionals.risk import check_inputs
 
 from . import coincidences
@@ -123,7 +124,7 @@ def mode_times(K: Any, epsilon: float, reduction: str = "mean", tolerance: float
 
     (n,), in the order of certificate(K).eigenvalues, ascending: the slowest first.
     """
-    if not isinstance(epsilon, (int, float, np.number)) or not 0 < epsilon < 1:
+    if not is_number(epsilon) or not 0 < epsilon < 1:
         raise ValueError(f"epsilon must be the share of a mode that may be left, in (0, 1); got {epsilon!r}.")
     modes = Modes(K, tolerance=tolerance)
     rates = factor(reduction, len(modes.kernel)) * modes.values
@@ -154,9 +155,9 @@ def split(K: Any, residual: Any, cutoff: float, reduction: str = "mean", left: f
     has been fitted by more than the share 1 - left^(λ/λ_I). Oymak, Fabian, Li and Soltanolkotabi (2019).
     residual (n,) or (n, C); cutoff > 0. No eigenvalue above it: stop at 0.
     """
-    if not isinstance(cutoff, (int, float, np.number)) or not 0 < cutoff < math.inf:
+    if not is_number(cutoff) or not 0 < cutoff < math.inf:
         raise ValueError(f"cutoff must be an eigenvalue > 0 that separates information from nuisance; got {cutoff!r}.")
-    if not isinstance(left, (int, float, np.number)) or not 0 < left < 1:
+    if not is_number(left) or not 0 < left < 1:
         raise ValueError(f"left must be the share of the information that may be left, in (0, 1); got {left!r}.")
     modes = Modes(K)
     r, chosen = columns(residual, modes.kernel, "residual"), modes.values >= cutoff

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_integer
 from ..flow import GradientFlow
 from ..nearest import hint
 from ..trajectory import Trajectory
@@ -45,7 +46,7 @@ def diagnose(
     """
     if isinstance(names, str):
         raise TypeError(f"names is a list: write [{names!r}].")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1):
+    if workers is not None and (not is_integer(workers) or workers < 1):
         raise ValueError(f"workers must be an integer >= 1; got {workers!r}.")
     asked = list(dict.fromkeys(names or ()))
     settings = _settings(asked, parameters)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from ..checks import is_integer
 from ..nearest import hint
 
 BUILT_IN = ("measures", "movement", "kernels", "patterns", "directions", "errors")  # modules that register when first asked for
@@ -128,7 +129,7 @@ def add(diagnostic: Diagnostic) -> None:
             f"diagnostic {name!r} needs {unknown[0]!r}, which nobody provides.{hint(unknown[0], NEEDS)} "
             f"Known: {', '.join(NEEDS)}."
         )
-    if isinstance(diagnostic.version, bool) or not isinstance(diagnostic.version, int) or diagnostic.version < 1:
+    if not is_integer(diagnostic.version) or diagnostic.version < 1:
         raise ValueError(f"diagnostic {name!r}: version must be an integer >= 1; got {diagnostic.version!r}.")
     if not diagnostic.kind:
         raise TypeError(f"diagnostic {name!r} must take (frame) or (frame, previous); parameters are keyword-only arguments.")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import activations, noise
+from ..checks import is_number
 from ..network import Network
 from ..state import State
 from .risk import EmpiricalRisk
@@ -68,7 +69,7 @@ class PopulationRisk:
         if self.teacher_state.outputs == 0:
             raise ValueError("the teacher has outputs = 0 (whole rows of a pairwise energy): it is no network.")
         self._refuse_biases("teacher", self.teacher_state)
-        if not isinstance(self.ridge, (int, float)) or not 0 <= self.ridge < np.inf:
+        if not is_number(self.ridge) or not 0 <= self.ridge < np.inf:
             raise ValueError(f"ridge must be a finite number >= 0; got {self.ridge!r}.")
         object.__setattr__(self, "ridge", float(self.ridge))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import losses
 from ..backends import loss_kernels
+from ..checks import is_number
 from ..dataset import Dataset
 from ..lanczos import largest_eigenvalue
 from ..losses import Loss
@@ -54,7 +55,7 @@ class EmpiricalRisk:
             raise ValueError("x has no rows: the data set is empty.")
         if self.reduction not in REDUCTIONS:
             raise ValueError(f'reduction must be "mean" or "sum"; got {self.reduction!r}.')
-        if not isinstance(self.ridge, (int, float)) or not 0 <= self.ridge < np.inf:
+        if not is_number(self.ridge) or not 0 <= self.ridge < np.inf:
             raise ValueError(f"ridge must be a finite number >= 0; got {self.ridge!r}.")
         _check_orientation(x, self.y)
         y = losses.check_labels(loss, self.y, x.shape[0])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfield.checks import is_integer
 from meanfield.nearest import hint
 
 from ..config import BadSettings
@@ -43,7 +44,7 @@ def _spaced(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[A
     numbers = [
         value for value in ends if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     ]
-    if len(numbers) < 2 or isinstance(count, bool) or not isinstance(count, int) or count < 2 or not isinstance(log, bool):
+    if len(numbers) < 2 or not is_integer(count) or count < 2 or not isinstance(log, bool):
         raise BadSettings(
             f"axes: the range of {name} needs numbers from and to, a count >= 2, and log = true or none; got {dict(given)}."
         )

@@ -1,0 +1,63 @@
+"""What counts as a number at every door: Python's own, NumPy scalars of any width, arrays of no dimension. True and False do not.
+
+The predicates are for conditions with a message of their own; they promise that int(value) or float(value) is the value.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+
+def is_integer(value: Any) -> bool:
+    """A whole number by its type: int, np.int64, np.array(3); not 3.0, True or "3"."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 and value.dtype.kind in "iu"
+    return isinstance(value, (Integral, np.integer)) and not isinstance(value, (bool, np.bool_))
+
+
+def is_number(value: Any) -> bool:
+    """A real number by its type, NaN and ∞ among them: float, np.float32, np.array(0.5), and every integer."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 and value.dtype.kind in "iuf"
+    return isinstance(value, (Real, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+
+
+def integer(name: str, value: Any, minimum: int = 1) -> int:
+    """value as an int >= minimum, or ValueError."""
+    if not is_integer(value) or value < minimum:
+        raise ValueError(f"{name} must be an integer >= {minimum}; got {value!r}.")
+    return int(value)
+
+
+def number(name: str, value: Any, minimum: float = 0.0) -> float:
+    """value as a finite float >= minimum, or ValueError."""
+    if not is_number(value) or not (math.isfinite(value) and value >= minimum):
+        raise ValueError(f"{name} must be a finite number >= {minimum:g}; got {value!r}.")
+    return float(value)
+
+
+def masses(name: str, value: Any, m: int) -> np.ndarray:
+    """Masses (m,) >= 0 that sum to 1, in float64.
+
+    Those of float32, or of float64 that float32 holds as they are, may miss 1 by m rounding errors of float32 and are divided
+    by their sum; others by 1e-9, and stay as they are.
+    """
+    given = np.asarray(value)
+    if given.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be real numbers; got dtype {given.dtype}.")
+    mass = np.array(given, dtype=np.float64)
+    if mass.shape != (m,):
+        raise ValueError(f"{name} must be ({m},), one for each particle; got {mass.shape}.")
+    if not np.all(np.isfinite(mass)) or mass.min() < 0:
+        raise ValueError("masses must be finite and non-negative.")
+    total = float(mass.sum())
+    if abs(total - 1.0) <= 1e-9:
+        return mass
+    narrow = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else np.dtype(np.float32)
+    if np.array_equal(mass, mass.astype(narrow)) and abs(total - 1.0) <= m * float(np.finfo(narrow).eps):
+        return np.asarray(mass / total)
+    raise ValueError(f"masses must sum to 1; got {total:.12g}. Divide by mass.sum().")
