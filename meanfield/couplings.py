@@ -162,7 +162,7 @@ def same_measure(pair: Pair) -> bool:
     if x.shape != y.shape or not np.array_equal(x, y):
         return False
     a, b = np.bincount(at_x.ravel(), pair.a), np.bincount(at_y.ravel(), pair.b)
-    return bool(np.abs(a - b).max() <= EPS * (len(pair.a) + len(pair.b)) * max(a.max(), b.max()))
+    return bool(np.max(np.abs(a - b)) <= EPS * (len(pair.a) + len(pair.b)) * max(a.max(), b.max()))
 
 
 def _centre(x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
