@@ -49,6 +49,9 @@ class Activation:
                     f"Activation {self.name!r}: {field} must be a scalar function of z; got {getattr(self, field)!r}."
                 )
 
+    def __repr__(self) -> str:
+        return f"Activation({self.name!r})"
+
 
 def relu(z):
     return 0.0 if z < 0.0 else z

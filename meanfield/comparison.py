@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import defects, tangent
+from . import defects, html, tangent
 from .diagnostics.errors import wrong
 from .diagnostics.kernels import SAMPLES as KERNEL_SAMPLES
 from .diagnostics.needs import are_labels
@@ -51,6 +51,14 @@ class Comparison:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.verdict])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        rows = [(name, *map(_text, pair)) for name, pair in self.rows.items()]
+        if self.between is not None:
+            rows.append(("W2 between the two ends", _text(self.between), ""))
+        notes = "".join(html.paragraph(f"note: {note}") for note in self.notes)
+        return html.table(rows, ("", *self.names)) + notes + html.paragraph(self.verdict)
 
 
 def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:

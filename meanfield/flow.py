@@ -50,6 +50,9 @@ class GradientFlow:
             raise ValueError(f'backend="cuda" was asked for, but {kind} has kernels for the CPU only: use backend="cpu".')
         return self.functional.devices
 
+    def __repr__(self) -> str:
+        return f"GradientFlow({self.functional}, {self.backend}, {self.dtype})"
+
     @property
     def network(self) -> Any:
         """The network of the functional; None for an energy of whole rows of θ."""

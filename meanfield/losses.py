@@ -27,6 +27,9 @@ class Loss:
     curvature: float = 1.0
     coupled: bool = False
 
+    def __repr__(self) -> str:
+        return f"Loss({self.name!r})"
+
 
 def squared(f, y):
     return 0.5 * (f - y) * (f - y)

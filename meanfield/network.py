@@ -42,6 +42,10 @@ class Network:
             raise ValueError(f'trainable must be a subset of ("a", "w", "b") without repetition; got {names}.')
         object.__setattr__(self, "trainable", tuple(name for name in PARAMETERS if name in names))
 
+    def __repr__(self) -> str:
+        scaling = f"gamma={self.scaling.gamma:g}, alpha={self.scaling.alpha:g}"
+        return f"Network({self.sigma.name!r}, {scaling}, trains {', '.join(self.trainable) or 'nothing'})"
+
     @property
     def sigma(self) -> Activation:
         """The Activation (the field `activation` after look-up)."""

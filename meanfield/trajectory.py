@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from . import layout
+from . import html, layout
 from .buffer import Buffer
 from .dataset import Dataset
 from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
@@ -103,6 +103,19 @@ class Trajectory:
         span = f", t={self.times[0]:g} … {self.times[-1]:g}" if len(self) else ""
         size = f"{len(self)} frames, m={self._m}, d={self._dim}, K={self._outputs}"
         return f"Trajectory({str(self.path)!r}: {size}{scale}{span}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: size, scaling, law, times and the last values."""
+        scaling = (self.config.get("network") or {}).get("scaling")
+        rows: list[tuple[str, Any]] = [("status", self.status), ("frames", len(self))]
+        rows += [("neurons m, inputs d, outputs K", f"{self._m}, {self._dim}, {self._outputs}")]
+        rows += [(name, f"{scaling[name]:g}") for name in ("gamma", "alpha")] if scaling else []
+        rows += [("initial law", self.law.describe() if self.law else "given as an array")]
+        rows += [("flow time", f"{self.times[0]:g} … {self.times[-1]:g}")] if len(self) else []
+        for name in ("risk", "energy", "displacement", "energy_defect"):
+            if name in self.series_names and len(values := self.series(name).values):
+                rows.append((f"{name}, first and last", f"{values[0]:.5g}, {values[-1]:.5g}"))
+        return html.table(rows, caption=str(self.path))
 
     def __len__(self) -> int:
         return self._pieces.frames

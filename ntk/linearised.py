@@ -128,6 +128,9 @@ class LinearisedRisk:
                 "Linearise at the state the run starts from."
             )
 
+    def __repr__(self) -> str:
+        return f"LinearisedRisk({self.risk}, at {self.start})"
+
     def on(self, backend: Any, state: State) -> LinearisedField:
         """This risk on a device."""
         self.check_state(state)

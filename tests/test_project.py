@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module of meanfield imports only from its own line and the lines above. A sub-package is one entry. New modules go here.
 LAYERS = """
-    nearest special settings gaussian_pairs threads workers lanczos
+    nearest special settings html gaussian_pairs threads workers lanczos
     activations losses scaling noise
     network state initial dataset preparation tasks bundled data
     backends
@@ -28,7 +28,7 @@ LAYERS = """
     layout event_table buffer pieces parts memory stored_data provenance labelled exporting
     trajectory publishing recording
     interruption motion marching defects observers events w2_beside diagnostics progress saturation comparison matching inspection
-    identity running simulation
+    identity running simulation __main__
 """
 
 # Where a dependency may be imported: files, or folders ending in a slash.

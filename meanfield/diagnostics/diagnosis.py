@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import html
 from ..labelled import frames_to_xarray
 from . import registry
 from .registry import RECORDED, Diagnostic
@@ -82,6 +83,17 @@ class Diagnosis(Mapping[str, Any]):
         span = f", t = {self.times[0]:g} … {self.times[-1]:g}" if len(self.times) else ""
         head = f"Diagnosis of {self.path}: {len(self.times)} frames{span}" + f" ({self.device})" * bool(self.device)
         return "\n".join([head, *(self._values() if self._curves else self._listing())])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook: a table of values, or the list of what could be asked for."""
+        caption = str(self).splitlines()[0]
+        if self._curves:
+            values = [(name, *_ends(curve), self.units[name], self.meanings[name]) for name, curve in self.items()]
+            return html.table(values, ("diagnostic", "first", "last", "unit", "meaning"), caption)
+        known = [registry.get(name) for name in self.available]
+        rows = [(item.name, item.unit, item.meaning) for item in known]
+        rows += [(name, "-", f"not available: {why}") for name, why in self.unavailable.items()]
+        return html.table(rows, ("diagnostic", "unit", "meaning"), caption)
 
     def _values(self) -> list[str]:
         """First and last values, where they come from, and what else there is."""

@@ -102,6 +102,10 @@ class PopulationRisk:
             )
         self._refuse_biases("state", state)
 
+    def __repr__(self) -> str:
+        ridge = f", ridge={self.ridge:g}" if self.ridge else ""
+        return f"PopulationRisk({self.network}, teacher {self.teacher_state}{ridge})"
+
     def on(self, backend: Any, state: State) -> PopulationField:
         """This risk on a device, for particles of the state's masses."""
         self.check_state(state)

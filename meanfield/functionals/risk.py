@@ -124,6 +124,11 @@ class EmpiricalRisk:
         elif self.y.shape[1] != state.outputs:
             raise ValueError(f"y has {self.y.shape[1]} output(s) a sample but the state has K = {state.outputs}.")
 
+    def __repr__(self) -> str:
+        ridge = f", ridge={self.ridge:g}" if self.ridge else ""
+        size = f"n={self.n}, d={self.dim}, {self._loss.name}, {self.reduction}{ridge}"
+        return f"EmpiricalRisk({self.network}, {size})"
+
     def on(self, backend: Any, state: State) -> RiskField:
         """This risk on a device, for particles of the state's masses."""
         self.check_state(state)
