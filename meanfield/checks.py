@@ -46,9 +46,9 @@ def masses(name: str, value: Any, m: int) -> np.ndarray:
     Those of float32, or of float64 that float32 holds as they are, may miss 1 by m rounding errors of float32 and are divided
     by their sum; others by 1e-9, and stay as they are.
     """
-    given = np.asarray(value)
+    given = as_array(name, value)
     if given.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be real numbers; got dtype {given.dtype}.")
+        raise TypeError(f"{name} must be real numbers; got dtype {given.dtype}.{conversion(given.dtype)}")
     mass = np.array(given, dtype=np.float64)
     if mass.shape != (m,):
         raise ValueError(f"{name} must be ({m},), one for each particle; got {mass.shape}.")
@@ -61,3 +61,30 @@ def masses(name: str, value: Any, m: int) -> np.ndarray:
     if np.array_equal(mass, mass.astype(narrow)) and abs(total - 1.0) <= m * float(np.finfo(narrow).eps):
         return np.asarray(mass / total)
     raise ValueError(f"masses must sum to 1; got {total:.12g}. Divide by mass.sum().")
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """value as NumPy sees it: lists, pandas frames and series, torch tensors with a gradient or on a GPU too.
+
+    Nothing is imported for them: a tensor says detach() and cpu() itself.
+    """
+    if callable(getattr(value, "detach", None)) and callable(getattr(value, "cpu", None)):
+        value = value.detach().cpu()
+    try:
+        return np.asarray(value)
+    except (TypeError, RuntimeError) as error:
+        kind = f"{type(value).__module__}.{type(value).__name__}"
+        raise TypeError(
+            f"{name} must be an array of real numbers; a {kind} with dtype {getattr(value, 'dtype', 'unknown')} does not become "
+            f"one ({error}). Convert it first, a torch tensor by .to(torch.float64).numpy()."
+        ) from None
+
+
+def conversion(dtype: np.dtype) -> str:
+    """What to do about an array that holds no real numbers; "" where nothing is known."""
+    if dtype.kind == "O":
+        return (
+            " Text, None, mixed columns or nullable integers? Convert to numbers: a pandas frame by "
+            "frame.to_numpy(dtype=float) of its numeric columns."
+        )
+    return ""

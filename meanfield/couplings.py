@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .checks import as_array
 from .state import State
 
 EPS = float(np.finfo(np.float64).eps)
@@ -62,7 +63,7 @@ class Pair:
 def cloud(measure: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """theta (m, p) in float64 and masses (m,) summing to 1, of a State or of an array (equal masses). Raises what is wrong."""
     given = measure.theta if isinstance(measure, State) else measure
-    theta = np.asarray(given)
+    theta = as_array(name, given)
     if theta.dtype.kind not in "fiu":
         raise TypeError(
             f"{name} must be a State or an array of real numbers; got {type(measure).__name__} with dtype {theta.dtype}."

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import is_integer
+from .checks import as_array, is_integer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,13 +117,14 @@ def real(name: str, value: Any) -> np.ndarray:
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: fill or remove them first.")
     try:
-        array = np.asarray(value)
+        array = as_array(name, value)
     except ValueError:
         raise ValueError(f"{name} must be a rectangular array: its rows have different lengths.") from None
     if array.dtype.kind not in "fiub":
         hint = {
             "c": "Use the real and imaginary parts as two columns.",
-            "O": "Rows of different lengths, text, None or a sparse matrix? Convert to a dense array of numbers.",
+            "O": "Rows of different lengths, text, None or a sparse matrix? Convert to a dense array of numbers, a pandas "
+            "frame by frame.to_numpy(dtype=float) of its numeric columns.",
         }.get(array.dtype.kind, "Convert it to numbers, text classes for instance by np.unique(..., return_inverse=True)[1].")
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}. {hint}")
     return array

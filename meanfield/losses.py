@@ -12,6 +12,7 @@ from math import exp, log, log1p
 
 import numpy as np
 
+from .checks import as_array, conversion
 from .loss_names import advice
 from .nearest import hint
 
@@ -120,11 +121,11 @@ def get(loss: str | Loss) -> Loss:
 
 def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:
     """y as the loss wants it: (n, K) float64, or (n,) int64 classes. Raises with the conversion to make."""
-    y = np.asarray(y)
+    y = as_array("y", y)
     if y.ndim not in (1, 2) or y.shape[0] != n:
         raise ValueError(f"y must be ({n},) or ({n}, K), one row for each row of x; got {y.shape}.")
     if y.dtype.kind not in "fiub":
-        raise TypeError(f"y must be real numbers; got dtype {y.dtype}.")
+        raise TypeError(f"y must be real numbers; got dtype {y.dtype}.{conversion(y.dtype)}")
     bad = np.flatnonzero(~np.isfinite(y.astype(np.float64)).reshape(n, -1).all(axis=1))
     if bad.size:
         raise ValueError(f"y has NaN or infinite values, first in row {bad[0]}.")

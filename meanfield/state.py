@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import is_integer, masses
+from .checks import as_array, conversion, is_integer, masses
 
 
 def column_names(dim: int, outputs: int) -> list[str]:
@@ -33,13 +33,13 @@ class State:
     origin: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        theta = np.asarray(self.theta)
+        theta = as_array("theta", self.theta)
         if theta.ndim != 2:
             raise ValueError(
                 f"theta must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use theta[:, None]."
             )
         if theta.dtype.kind not in "fiu":
-            raise TypeError(f"theta must be real numbers; got dtype {theta.dtype}.")
+            raise TypeError(f"theta must be real numbers; got dtype {theta.dtype}.{conversion(theta.dtype)}")
         if not is_integer(self.outputs) or self.outputs < 0:
             raise ValueError(f"outputs must be an integer K >= 1 (0 for pairwise energies); got {self.outputs!r}.")
         m, p = theta.shape

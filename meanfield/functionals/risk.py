@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import losses
 from ..backends import loss_kernels
-from ..checks import is_number
+from ..checks import as_array, conversion, is_number
 from ..dataset import Dataset
 from ..lanczos import largest_eigenvalue
 from ..losses import Loss
@@ -161,7 +161,7 @@ def _check_orientation(x: np.ndarray, y: Any) -> None:
 
 def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     """x as (n, d) float64, finite; raises naming the first bad row and column."""
-    x = np.asarray(x)
+    x = as_array("x", x)
     wanted = "(n, d)" if dim is None else f"(n, {dim})"
     if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
         turned = dim is not None and x.ndim == 2 and x.shape[0] == dim
@@ -170,7 +170,7 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     if x.shape[1] == 0:
         raise ValueError("x has no columns: d must be at least 1.")
     if x.dtype.kind not in "fiub":
-        raise TypeError(f"x must be real numbers; got dtype {x.dtype}.")
+        raise TypeError(f"x must be real numbers; got dtype {x.dtype}.{conversion(x.dtype)}")
     x = np.array(x, dtype=np.float64, order="C")
     bad = np.argwhere(~np.isfinite(x))
     if bad.size:
