@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import defects, html, tangent
+from . import defects, html, seed_scatter
 from .diagnostics.errors import wrong
 from .diagnostics.kernels import SAMPLES as KERNEL_SAMPLES
 from .diagnostics.needs import are_labels
@@ -31,8 +32,9 @@ LAZY, RICH = 0.1, 0.5  # kernel drifts up to the first are called lazy, from the
 class Comparison:
     """What mf.compare found. rows: name -> (value of a, value of b), None where it is not to be had; notes say why.
 
-    names: of the two runs. between: W2 of the two end states as (lower, upper, lower_method, upper_method), or None.
-    verdict: one sentence with numbers. print(comparison) shows all of it.
+    names: of the two runs. between, starts: W2 of the two end states, and of the two starts, as (lower, upper, lower_method,
+    upper_method), or None. Two starts drawn from one law are some way apart (mf.w2 says how far), and so are the ends then,
+    before anything is learnt. verdict: one sentence with numbers. print(comparison) shows all of it.
     """
 
     names: tuple[str, str]
@@ -40,14 +42,16 @@ class Comparison:
     between: Interval | None
     notes: tuple[str, ...]
     verdict: str
+    starts: Interval | None = None
 
     def __str__(self) -> str:
         table = [("", *self.names), *((name, *map(_text, pair)) for name, pair in self.rows.items())]
         widths = [max(len(row[column]) for row in table) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
         lines.insert(1, "  ".join("-" * width for width in widths))
-        if self.between is not None:
-            lines.append(f"W2 between the two ends: {_text(self.between)}")
+        for which, distance in (("starts", self.starts), ("ends", self.between)):
+            if distance is not None:
+                lines.append(f"W2 between the two {which}: {_text(distance)}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.verdict])
 
     __repr__ = __str__
@@ -66,20 +70,36 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
 
     run_a, run_b: paths or Trajectory, finished or not. seconds: for each W2; where the exact solve does not fit,
     bounds with the methods that gave them. The drift ‖H_T - H_0‖/‖H_0‖ is on the first samples of the run's own x.
+
+    One run is called lazier where its drift (or, where that tells nothing, its displacement) is smaller by more than 10 % and,
+    from two different starts, by more than two seeds of one setting differ: the factor exp(2.5 √(r_a² + r_b²)), r the relative
+    standard error of each over seeds, about m^(-1/2), as meanfield/seed_scatter.py finds it in each file. Two runs that differ
+    in nothing but the seed are said to be that.
     """
     notes: list[str] = []
     with ExitStack() as stack:
         runs = [run if isinstance(run, Trajectory) else stack.enter_context(Trajectory(run)) for run in (run_a, run_b)]
         names = _names(runs[0].path, runs[1].path)
         ends = [run[-1] if len(run) else run.start for run in runs]
-        columns = [_column(*item, seconds, notes) for item in zip(runs, names, ends, strict=True)]
+        (first, errors_a), (second, errors_b) = (
+            _column(*item, seconds, notes) for item in zip(runs, names, ends, strict=True)
+        )
         between = _between(ends[0], ends[1], seconds, notes)
-    rows = {name: (columns[0][name], columns[1][name]) for name in columns[0]}
-    return Comparison(names, rows, between, tuple(notes), _verdict(names, rows))
+        a, b = runs[0].start, runs[1].start
+        starts = None if between is None else _between(a, b, seconds, notes)
+        settings = [run.config.get("flow") for run in runs]
+        one_start = a.theta.shape == b.theta.shape and np.array_equal(a.theta, b.theta)
+    rows = {name: (first[name], second[name]) for name in first}
+    reaches = {} if one_start else {what: seed_scatter.reach(errors_a[what], errors_b[what]) for what in errors_a}
+    seeds_alone = not one_start and settings[0] == settings[1] and rows["initial law"][0] is not None and not _unlike(rows)
+    verdict = _verdict(names, rows, reaches, seeds_alone)
+    return Comparison(names, rows, between, tuple(notes), verdict, starts)
 
 
-def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[str]) -> dict[str, Any]:
-    """All values of one run."""
+def _column(
+    run: Trajectory, name: str, end: State, seconds: float, notes: list[str]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """All values of one run, and the relative errors over seeds of those that a verdict is made of."""
     start, config = run.start, run.config
 
     def attempt(what: str, measure: Callable[[], Any]) -> Any:
@@ -107,6 +127,7 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
         "d": start.dim,
         "K": start.outputs,
         "initial law": run.law.describe() if run.law else "given as an array",
+        "seed": config.get("seed"),
         "flow time": end.t,
         "RMS displacement": attempt("displacement", lambda: displacement(start, end)) if finite else None,
         "W2(start, end)": attempt("W2", lambda: w2_interval(start, end, seconds)) if finite else None,
@@ -116,9 +137,16 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
     data: Any = attempt("data", lambda: run.data) if config.get("data", True) else None
     known = finite and network is not None and data is not None
     samples = _kernel_samples(start, len(data.x)) if known else None
-    drift = attempt("kernel drift", lambda: _drift(network, start, end, data.x[:samples])) if known else None
+    found = attempt("kernel drift", lambda: _drift(network, start, end, data.x[:samples])) if known else None
+    drift, drift_error = found or (None, 0.0)
     errors = attempt("errors", lambda: _errors(config["flow"], network, data, end)) if known and config.get("flow") else None
-    return {
+    scatter = {"kernel drift": drift_error, "RMS displacement": seed_scatter.of_displacement(start, end) if finite else 0.0}
+    own = attempt("f_0", lambda: _own_output(config["flow"], network, data, start)) if errors else None
+    symmetric = bool(run.law and run.law.symmetric)
+    scatter = {
+        what: math.hypot(max(error, seed_scatter.floor(what, start.m, symmetric)), own or 0.0) for what, error in scatter.items()
+    }
+    values = {
         **column,
         "kernel drift": drift,
         "kernel samples": samples,
@@ -126,13 +154,20 @@ def _column(run: Trajectory, name: str, end: State, seconds: float, notes: list[
         **(errors or dict.fromkeys(("train risk", "test risk", "train error", "test error"))),
         "energy_defect": last("energy_defect"),
     }
+    return values, scatter
 
 
-def _drift(network: Network, start: State, end: State, x: np.ndarray) -> float:
-    found = tangent.drift(network, start, end, x)
-    if np.isnan(found):
+def _drift(network: Network, start: State, end: State, x: np.ndarray) -> tuple[float, float]:
+    found = seed_scatter.of_drift(network, start, end, x)
+    if np.isnan(found[0]):
         raise ValueError("its kernel at the start is 0 on the data, where all units are dead.")
     return found
+
+
+def _own_output(settings: dict[str, Any], network: Network, data: Any, start: State) -> float:
+    functional = settings["functional"]
+    risk = EmpiricalRisk(network, data.x, data.y, functional["loss"], functional["reduction"])
+    return seed_scatter.of_output(risk, GradientFlow(risk).predict(start))
 
 
 def _kernel_samples(state: State, n: int) -> int:
@@ -166,17 +201,33 @@ def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval |
     return w2_interval(p, q, seconds)
 
 
-def _verdict(names: tuple[str, str], rows: dict[str, tuple[Any, Any]]) -> str:
+def _verdict(
+    names: tuple[str, str], rows: dict[str, tuple[Any, Any]], reaches: dict[str, float] | None = None, seeds_alone: bool = False
+) -> str:
     """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons moved less. Particles that are
-    no neurons have moved more or less, no more is said of them."""
+    no neurons have moved more or less, no more is said of them. reaches: the factors by which two seeds of one setting differ,
+    empty for two runs from one start; seeds_alone: the two runs are two such seeds."""
     measured = [(what, rows[what]) for what in ("kernel drift", "RMS displacement") if None not in rows[what]]
     if not measured:
         return "Which run is lazier cannot be said: neither drift nor displacement is known for both."
+    if seeds_alone:
+        found = ", ".join(f"{what} {pair[0]:.3g} and {pair[1]:.3g}" for what, pair in measured)
+        return f"Two seeds of one setting: {found}. So much do seeds differ; of laziness this says nothing."
+    reaches = reaches or {}
     what, pair = measured[0]
     less, more = sorted(pair)
     if more <= 1.1 * less:
         alike = _alike(what, more) if _of_networks(rows) else "Neither moved more"
         return f"{alike}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{_unlike(rows)}"
+    beyond = [(kind, values) for kind, values in measured if max(values) > reaches.get(kind, 1.1) * min(values)]
+    if not beyond:
+        found = ", ".join(
+            f"{kind} {values[0]:.3g} and {values[1]:.3g} (two seeds of one setting: up to a factor {reaches[kind]:.3g})"
+            for kind, values in measured
+        )
+        return f"No difference beyond what two seeds differ by: {found}.{_unlike(rows)}"
+    measured, (what, pair) = beyond, beyond[0]
+    less = min(pair)
     first = 0 if pair[0] < pair[1] else 1
     numbers = [
         f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} ({_factor(values[first], values[1 - first])})"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import comparison, tangent
+from meanfield import comparison, seed_scatter, tangent
 
 
 @pytest.fixture(autouse=True)
@@ -220,3 +220,51 @@ def test_runs_of_dead_neurons_have_no_drift_and_say_so_instead_of_dividing_by_ze
     assert not [item for item in recwarn if "divide" in str(item.message)]
     assert found.rows["kernel drift"] == (None, None)
     assert "no kernel drift: its kernel at the start is 0 on the data" in found.notes[0]
+
+
+def of_seed(path, seed, gamma=1.0, m=40, symmetric=True, activation="relu"):
+    law = mf.InitialLaw(dim=1, b_std=1.0, symmetric=symmetric)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation, mf.Scaling(gamma)), DATA.x, DATA.y))
+    watch = [mf.Recorder(path, mf.evenly(3), data=DATA)]
+    mf.simulate(flow, law.sample(m, seed=seed), mf.RK4, dt=0.2, t_end=10.0, observers=watch, progress=False)
+    return path
+
+
+def test_two_seeds_of_one_setting_are_said_to_be_that_and_neither_is_lazier(tmp_path):
+    """ReLU, γ = 1, m = 40: the drifts of two seeds differ by half or more; seeds and the distance of the starts are shown."""
+    paths = [of_seed(tmp_path / f"{seed}.h5", seed) for seed in (0, 5)]
+    found = mf.compare(*paths)
+    assert found.rows["seed"] == (0, 5)
+    assert found.verdict.startswith("Two seeds of one setting: kernel drift ") and "lazier" not in found.verdict
+    starts = [mf.Trajectory(path)[0] for path in paths]
+    assert found.starts.upper == pytest.approx(mf.w2(*starts), rel=1e-9) and found.starts.upper > 0.1
+    assert "W2 between the two starts: " in str(found)
+
+
+def test_another_setting_from_another_seed_is_lazier_only_beyond_what_seeds_differ_by(tmp_path):
+    """γ = 1/2 against 1 is told from any seeds; γ = 1 against .97, a factor 1.1 of 1/s, is not, from different seeds."""
+    rich, near, lazy = (of_seed(tmp_path / f"{g}.h5", seed, g) for g, seed in ((1.0, 0), (0.97, 5), (0.5, 6)))
+    assert mf.compare(rich, lazy).verdict.startswith("0.5.h5 is lazier than 1.0.h5")
+    found = mf.compare(rich, near).verdict
+    assert found.startswith(("No difference beyond what two seeds differ by", "Equally", "Neither")) and "is lazier" not in found[:40]
+
+
+def test_from_one_start_a_small_difference_is_the_settings_own(tmp_path):
+    """The same neurons at γ = 1 and .9: nothing but γ differs, and 10 % is enough."""
+    one, other = (of_seed(tmp_path / f"{g}.h5", 3, g, activation="tanh") for g in (1.0, 0.9))
+    found = mf.compare(one, other)
+    assert found.starts.upper == 0.0 and found.verdict.startswith("0.9.h5 is lazier than 1.0.h5")
+
+
+def test_the_error_over_seeds_is_that_of_a_mean():
+    """m neurons that moved independently by d_k: RMS displacement has the relative error ½ std(d²)/(mean(d²) √m); 16 blocks know
+    it to √(2/15) = .37 of itself, 2 of 3 standard errors are taken: factors .4 … 2."""
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(4000, 3))
+    moved = rng.exponential(size=(4000, 1))
+    start, end = mf.State(theta), mf.State(theta + moved * [[1.0, 0.0, 0.0]])
+    d2 = moved[:, 0] ** 2
+    expected = 0.5 * d2.std() / d2.mean() / np.sqrt(4000)
+    assert 0.4 < seed_scatter.of_displacement(start, end) / expected < 2.0
+    assert [b.stop - b.start for b in seed_scatter.blocks(7)] == [2, 2, 3] and len(seed_scatter.blocks(1000)) == 16
+    assert all(b.start % 2 == 0 for b in seed_scatter.blocks(1000))
