@@ -6,7 +6,7 @@ scatters by m^(-1/2) times what a jackknife finds: the measure without one of GR
     r² = (G - 1)/G Σ_g (log M_(g) - mean)²,            M_(g): without block g     (Efron and Stein, 1981)
 
 The jackknife holds the flow fixed, so r is at least FLOOR/√(independent neurons): so much scattered over 8 seeds of ReLU and tanh
-at γ = 1/2 and 1, m = 40 and 200, where the flow itself varies (2.0 to 2.6 for the drift with ReLU, whose neurons slide along kinks).
+at γ = 1/2 and 1, m = 40 and 200, where the flow itself varies (2.0 to 2.6 for the drift with ReLU, whose kinks are crossed).
 Another seed has another f_0, too: |slopes at f_0 - slopes at 0|/|slopes at f_0| of what drives the flow is this seed's own, and
 OWN of it was found in the measures. It is 0 for a symmetric start, m^(-1/2) at γ = 1, of order 1 at γ = 1/2.
 """
@@ -14,6 +14,7 @@ OWN of it was found in the measures. It is 0 for a symmetric start, m^(-1/2) at 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def reach(first: float, second: float) -> float:
 
 
 def floor(measure: str, m: int, symmetric: bool) -> float:
-    """What the relative error of a measure is at least, for m neurons, pairs of which were drawn together in a symmetric start."""
+    """What the relative error of a measure is at least, for m neurons; a symmetric start drew pairs of them together."""
     return FLOOR[measure] / math.sqrt(max(1.0, m / 2 if symmetric else m))
 
 
@@ -43,7 +44,7 @@ def blocks(m: int) -> list[slice]:
     """Neighbours, in pairs: symmetric starts draw two neurons at once."""
     count = min(GROUPS, m // 2)
     edges = [2 * round(m // 2 * g / count) for g in range(count)] + [m] if count else [0, m]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def _jackknife(logs: Any) -> float:

@@ -56,6 +56,8 @@ def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
     bures     Gelbrich: |Δmean|² + tr A + tr B - 2 tr(A^½BA^½)^½, a lower bound        none
     coupled   (Σ_k p_k |θ_k - θ'_k|²)^½, an upper bound; equal m and masses             none
 
+    Two independent samples of one law are not at distance 0: W2 over rms|θ| is .35 and .23 for m = 500 and 2000 standard normal
+    points in p = 4 dimensions, .91 and .83 in 20. Hold the ends of two runs against their starts, as mf.compare does.
     exact: the gap of the solver's dual potentials proves W2² right to 1e-9 of itself; where one far particle or a far cluster
     hides the costs of the others, the plan is refined with reduced costs, else NotConverged.
     It holds the (m1, m2) cost up to EXACT_DENSE_LIMIT pairs; above (or with lazy=True) POT computes costs as it goes: O(m)

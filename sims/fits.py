@@ -102,7 +102,7 @@ class ExponentFit:
         return self.low - reach <= expected <= self.high + reach
 
     def verdict(self, expected: float, tolerance: float = 0.0) -> str:
-        """Slope beside theory in words: "agrees with −0.500 (1.2 standard errors off, p = 0.45; 95 %: −0.522 … −0.473)".
+        """Slope beside theory in words: "agrees with −0.500 (1.2 standard errors off, p = 0.44; 95 %: −0.522 … −0.473)".
 
         "agrees": expected is in low … high, both shown with the decimals that tell them apart, that is p >= 1 - level. With two
         seeds 3.2 standard errors are p = 0.19, no contradiction: the scatter of two says little. Where expected is outside,

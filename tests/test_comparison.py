@@ -246,7 +246,7 @@ def test_another_setting_from_another_seed_is_lazier_only_beyond_what_seeds_diff
     rich, near, lazy = (of_seed(tmp_path / f"{g}.h5", seed, g) for g, seed in ((1.0, 0), (0.97, 5), (0.5, 6)))
     assert mf.compare(rich, lazy).verdict.startswith("0.5.h5 is lazier than 1.0.h5")
     found = mf.compare(rich, near).verdict
-    assert found.startswith(("No difference beyond what two seeds differ by", "Equally", "Neither")) and "is lazier" not in found[:40]
+    assert found.startswith(("No difference beyond what two seeds differ by", "Equally", "Neither is")), found
 
 
 def test_from_one_start_a_small_difference_is_the_settings_own(tmp_path):

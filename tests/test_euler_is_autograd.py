@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("torch", reason="ours is held against torch")
 
+import torch
 from torch_twin import torch_gradient_step
 
 import meanfield as mf
@@ -100,3 +101,29 @@ def test_many_steps_are_many_steps_of_gradient_descent():
         expected = torch_gradient_step(expected, x, y, "tanh", "squared", mf.NTK, ("a", "w", "b"), 0.0, "mean", 0.05)
     assert np.linalg.norm(end.theta - expected) <= 20 * 1e-12 * np.linalg.norm(theta)
     assert end.t == pytest.approx(1.0) and end.step == 20
+
+
+@pytest.mark.parametrize(("outputs", "decay"), [(1, 0.0), (3, 0.0), (1, 0.02)])
+def test_a_hundred_steps_of_torch_sgd_on_mse_are_euler_with_dt_two_lr_s2_over_m(outputs, decay):
+    """nn.MSELoss has no ½ and averages over K outputs: dt = 2·lr·s²/(m K); weight_decay w is ridge w·lr/dt. θ = [a | w | b].
+
+    100 steps of a contraction add 100 roundings of sums of 200 terms: 1e-13 of f of size 1."""
+    torch.manual_seed(0)
+    m, d, lr = 200, 3, 1e-3
+    layer, readout = torch.nn.Linear(d, m).double(), torch.nn.Linear(m, outputs, bias=False).double()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, d)), rng.normal(size=(40, outputs))
+    theta = torch.cat([readout.weight.T, layer.weight, layer.bias[:, None]], dim=1).detach().numpy().copy()
+    scaling = mf.Scaling(gamma=0)
+    dt = scaling.flow_time(2 * lr / outputs, 1, m)
+    risk = mf.EmpiricalRisk(mf.Network("tanh", scaling), x, y, ridge=decay * lr / dt)
+    flow = mf.GradientFlow(risk)
+    end = mf.simulate(flow, mf.State(theta, outputs), mf.EULER, dt=dt, n_steps=100, progress=False)
+    model = torch.nn.Sequential(layer, torch.nn.Tanh(), readout)
+    sgd = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=decay)
+    for _ in range(100):
+        sgd.zero_grad()
+        torch.nn.MSELoss()(model(torch.tensor(x)), torch.tensor(y)).backward()
+        sgd.step()
+    np.testing.assert_allclose(flow.predict(end, x), model(torch.tensor(x)).detach().numpy(), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(end.b, layer.bias.detach().numpy(), rtol=0, atol=1e-13)
