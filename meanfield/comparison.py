@@ -59,8 +59,9 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The same for a notebook."""
         rows = [(name, *map(_text, pair)) for name, pair in self.rows.items()]
-        if self.between is not None:
-            rows.append(("W2 between the two ends", _text(self.between), ""))
+        for which, distance in (("starts", self.starts), ("ends", self.between)):
+            if distance is not None:
+                rows.append((f"W2 between the two {which}", _text(distance), ""))
         notes = "".join(html.paragraph(f"note: {note}") for note in self.notes)
         return html.table(rows, ("", *self.names)) + notes + html.paragraph(self.verdict)
 

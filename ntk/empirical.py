@@ -27,14 +27,15 @@ def empirical(network: Network, state: State, x1: Any, x2: Any = None, parts: bo
     """
     _check(network, state)
     with np.errstate(over="ignore", invalid="ignore"):
-        found = (tangent.kernel_parts if parts else tangent.kernel)(network, state, x1, x2, dtype)
-    if not all(np.isfinite(part).all() for part in (found.values() if parts else (found,))):
+        pieces = tangent.kernel_parts(network, state, x1, x2, dtype) if parts else {}
+        whole = np.zeros(()) if parts else tangent.kernel(network, state, x1, x2, dtype)
+    if not all(np.isfinite(part).all() for part in (whole, *pieces.values())):
         largest = max(float(np.abs(np.asarray(x)).max(initial=0.0)) for x in (x1, x2) if x is not None)
         raise ValueError(
             f"the kernel overflows, or the state is not finite: inputs up to {largest:.3g}, weights up to "
             f"{np.abs(state.theta).max(initial=0.0):.3g} in {dtype}; scale the inputs down to order 1 (standardise them)."
         )
-    return found
+    return pieces if parts else whole
 
 
 def operator(network: Network, state: State, x: Any, backend: str = "cpu", dtype: str = "float64") -> LinearOperator:

@@ -53,9 +53,8 @@ def gaussian(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -
     far = np.broadcast_to(np.maximum(s1, s2) > wide.WIDE, shape)
     if far.any() and sigma.smooth and (lines := wide.tails(sigma)) is not None:
         found = np.empty((4, *shape))
-        found[:2, far], found[2:, far] = wide.gaussian(
-            sigma, lines, *(np.broadcast_to(s, shape)[far] for s in (s1, s2)), rho[far]
-        )
+        p1, p2 = (np.broadcast_to(s, shape)[far] for s in (s1, s2))
+        found[:2, far], found[2:, far] = wide.gaussian(sigma, lines, p1, p2, rho[far])
         if not far.all():
             found[:, ~far] = gaussian(sigma, *(np.broadcast_to(array, shape)[~far] for array in (q1, q2, c)))
         return Estimate(*found)
