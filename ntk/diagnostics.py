@@ -1,4 +1,4 @@
-"""Diagnostics of stored runs that `import ntk` adds to the registry: what the kernel can learn of the residual, and |f - f_lin|.
+"""Diagnostics of stored runs that `import ntk` adds to the registry: what the kernel can learn, |f - f_lin|, and laziness.
 
 What they compute with is imported when they are first called, so that `import ntk` stays cheap.
 """
@@ -79,6 +79,37 @@ def companion_gap(frame: Frame) -> float:
     """((1/n) Σ_i |f_t(x_i) - g_t(x_i)|²)^½ on the training inputs, g that of the run companion=: the network of ntk.linearise,
     for |f - f_lin|, or any run on the same inputs with frames at the same times."""
     return float(np.sqrt(np.square(frame.predictions - frame.companion.predictions).sum(axis=1).mean()))
+
+
+@register_diagnostic(unit="1", needs=("linear twin",))
+def departure(frame: Frame) -> float:
+    """max(|f_t - f_lin,t|/|f_0 - y|, ‖H_t - H_0‖/‖H_0‖) on all training inputs, f_lin the linearised network trained from the
+    same start (exact: ntk.KernelFlow with H_0), for the gradient flow of the squared loss without ridge; NaN where f_0 = y.
+    """
+    from meanfield.flow import GradientFlow
+
+    from .dynamics import KernelFlow
+    from .empirical import drift
+
+    problem = frame.problem
+    H0 = problem.keep(("kernel", None), lambda: problem.origin.kernel(None))
+    flow = problem.keep("float64", lambda: GradientFlow(frame.flow.functional))  # as ntk.laziness: what is measured may be small
+    f0 = problem.keep("f0", lambda: flow.predict(frame.start))
+    y = flow.functional.y
+    start = float(np.linalg.norm(f0 - y))
+    if start == 0 or not H0.any():
+        return float("nan")
+
+    linear = problem.keep("f_lin", lambda: KernelFlow(H0, y, f0=f0, reduction=flow.functional.reduction))
+    f_lin = linear.at(frame.state.t - frame.start.t).train
+    gap = float(np.linalg.norm(flow.predict(frame.state) - f_lin)) / start
+    return max(gap, drift(H0, frame.kernel(None)))
+
+
+@register_diagnostic(unit="1", of=("departure",))
+def laziness(departure: Any) -> np.ndarray:
+    """The largest `departure` so far. What ntk.laziness goes by: a run is lazy where this ends below 0.1, rich above 0.5."""
+    return np.maximum.accumulate(departure.values)
 
 
 def _linearised(settings: dict[str, Any], arrays: Mapping[str, np.ndarray], start: Any) -> Any:

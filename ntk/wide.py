@@ -63,9 +63,7 @@ def tails(sigma: Activation) -> Tails | None:
     return Tails((a0, b0, a1, b1), (0.0, a1, 0.0, a0))
 
 
-def gaussian(
-    sigma: Activation, lines: Tails, p1: np.ndarray, p2: np.ndarray, rho: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def gaussian(sigma: Activation, lines: Tails, p1: np.ndarray, p2: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(E[σσ], E[σ'σ']) (2, n) and bounds of their errors (2, n) for deviations p1, p2 and correlations ρ, (n,); smooth σ."""
     p1, p2 = np.maximum(p1, p2), np.minimum(p1, p2)
     rho = np.where(1.0 - np.abs(rho) <= PARALLEL, np.sign(rho), rho)
@@ -149,9 +147,7 @@ def _given(
     if not rows.size:
         return found[0], found[1]
     y, dy = _bend()
-    bends = [
-        (f - _line(form, y)) * dy for f, form in zip(_both(sigma, y), (lines.value, lines.slope), strict=True)
-    ]
+    bends = [(f - _line(form, y)) * dy for f, form in zip(_both(sigma, y), (lines.value, lines.slope), strict=True)]
     width = tau[rows, None]
     at = (rho[rows] / sine[rows])[:, None] * z  # m/τ
     bell, sign = np.exp(-0.5 * at * at), erf(at / np.sqrt(2.0))

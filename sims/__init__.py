@@ -12,6 +12,7 @@ __all__ = [
     "config",
     "experiment",
     "figures",
+    "find_crossing",
     "fit_exponent",
     "fits",
     "kernel_limits",
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
     from . import phase_diagram as phase_diagram
     from . import random_features as random_features
     from . import scaling_exponents as scaling_exponents
+    from .crossings import find_crossing as find_crossing
     from .fits import fit_exponent as fit_exponent
     from .sweeps.indexing import Sweep as Sweep
     from .sweeps.indexing import open_sweep as open_sweep
 
-FUNCTIONS = {"fit_exponent": "fits", "Sweep": "sweeps.indexing", "open_sweep": "sweeps.indexing"}  # where they are defined
+FUNCTIONS = {  # where they are defined
+    "fit_exponent": "fits", "find_crossing": "crossings", "Sweep": "sweeps.indexing", "open_sweep": "sweeps.indexing",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

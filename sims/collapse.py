@@ -44,10 +44,7 @@ class CriticalPoint:
         interval = f" ({self.level:.0%}: {self.low:.3f} … {self.high:.3f})".replace("%", " %")
         local = ", ".join(f"{value:.3f}" for value in self.local)
         found = f"{with_error(self.value, self.error, 3)}{interval if self.seeds > 1 else ' (one seed: no error)'}"
-        return (
-            f"γ_c = {found}, from pairs of widths {local}; "
-            f"spread {self.spread:.3f}, against γ itself {self.spread_before:.3f}"
-        )
+        return f"γ_c = {found}, from pairs of widths {local}; spread {self.spread:.3f}, against γ itself {self.spread_before:.3f}"
 
 
 def critical_point(gamma: Any, m: Any, values: Any, level: float = 0.95, resamples: int = 200) -> CriticalPoint:

@@ -121,6 +121,7 @@ def plot(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--out", metavar="OUT", help="name of the files without ending; RUN_KIND unless given; none is overwritten"
     )
+    _look(parser)
     options = parser.parse_args(_named("plot", arguments, parser))
     stem = (options.out or f"{Path(options.file).stem}_{options.kind}").removesuffix(".png").removesuffix(".pdf")
 
@@ -134,8 +135,12 @@ def plot(arguments: Sequence[str]) -> int:
             "paths": figures.paths, "function": figures.function_evolution, "kernel": lambda run: figures.kernel_change(run)[0],
             "ellipse": figures.kernel_ellipse, "phase": figures.phase_portrait, "risk": figures.series,
         }  # fmt: skip
-        for path in figures.save(draw[options.kind](options.file).figure, stem):
+        with figures.house(options.style, options.bare):
+            figure = draw[options.kind](options.file).figure
+        for path in figures.save(figure, stem):
             print(path)
+        for title, verdict in figures.said(figure) if options.bare or options.style == "paper" else ():
+            print(f"{title}: {verdict}")
 
     return _work(work)
 
@@ -150,6 +155,7 @@ def animate(arguments: Sequence[str]) -> int:
         "--out", metavar="OUT", required=True, help="the .gif or .mp4 to make; one that exists is not overwritten"
     )
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second, 12 unless given")
+    _look(parser)
     options = parser.parse_args(_named("animate", arguments, parser))
 
     def work() -> None:
@@ -157,7 +163,8 @@ def animate(arguments: Sequence[str]) -> int:
 
         from . import figures
 
-        print(figures.animate(options.file, options.kind, options.out, fps=options.fps))
+        look = {"style": options.style, "bare": options.bare}
+        print(figures.animate(options.file, options.kind, options.out, fps=options.fps, **look))
 
     return _work(work)
 
@@ -171,6 +178,13 @@ def _parser(command: str, about: str, examples: str, **settings: Any) -> argpars
     prog = f"inspect {command}".strip()
     layout = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(prog, description=about, epilog=examples, formatter_class=layout, **settings)
+
+
+def _look(parser: argparse.ArgumentParser) -> None:
+    """The options of a picture's look."""
+    parser.add_argument("--bare", action="store_true", help="without title and verdict, which are printed here only")
+    text = "paper, for print: bare, letters of 7 points, 300 dpi, 3.4 inches wide; house unless given"
+    parser.add_argument("--style", choices=("house", "paper"), default="house", help=text)
 
 
 def _named(command: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:

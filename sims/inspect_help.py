@@ -61,8 +61,9 @@ PLOT_KINDS = f"""{KINDS}\
 """
 PLOT = "Draws one figure of a run: OUT.png and OUT.pdf.\n"
 PLOT_EXAMPLES = """\
-example:
+examples:
   scripts/inspect plot kink.h5 --kind function --out learned
+  scripts/inspect plot kink.h5 --kind phase --style paper      for print, one column wide; what it says is printed here
 
 in Python: from sims import figures; ax = figures.paths("kink.h5")
 """

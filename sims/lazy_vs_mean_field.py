@@ -62,12 +62,14 @@ class Teacher:
 
 @settings.settings
 class File:
-    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, |x| = 1."""
+    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, see file.normalise."""
 
     path: str = ""
     """The file. Its targets: two classes, or real numbers, which are standardised."""
     test_fraction: Annotated[float, settings.above(0), settings.below(1)] = 0.3
     """Part of the samples kept for the test, where the file has no x_test and y_test of its own."""
+    normalise: Literal["sqrt_d", "rows", "none"] = "sqrt_d"
+    """What is done to the standardised inputs: sqrt_d x/√d, so that |x|² is 1 on average; rows x/|x|; none."""
     n: Annotated[int | None, settings.at_least(2)] = None
     """Training samples; None: all."""
     t_end: Annotated[float, settings.above(0)] = 50.0
@@ -78,12 +80,14 @@ class File:
 
 @settings.settings
 class Config:
-    """Runs: every task × γ × m × seed, from symmetric starts a = ±1 (f = 0), ReLU, a and w trained, squared loss."""
+    """Runs: every task × γ × m × seed, from symmetric starts a = ±1 (f = 0), a and w trained, squared loss."""
 
     tasks: tuple[Literal["digits", "teacher", "file"], ...] = ("digits", "teacher")
     """Data sets to train on."""
     gammas: tuple[float, ...] = (0.5, 0.75, 1.0)
     """Exponents γ of f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩): 0.5 is lazy (NTK), 1 mean-field."""
+    activation: str = "relu"
+    """σ: relu, leaky_relu, tanh, erf, sigmoid, softplus, gelu, sin, square or linear."""
     widths: tuple[Annotated[int, settings.at_least(2)], ...] = (256, 512, 1024, 2048, 4096, 8192, 16384)
     """Numbers of neurons m, even."""
     seeds: Annotated[int, settings.at_least(1)] = 5
@@ -97,9 +101,10 @@ class Config:
     teacher: Teacher = Teacher()
     """Teacher–student: y = Σ_j ±σ(⟨w_j, x⟩) with unit vectors w_j, x ~ N(0, I)."""
     file: File = File()
-    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, |x| = 1."""
+    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, see file.normalise."""
 
     def __post_init__(self) -> None:
+        mf.Network(self.activation)
         for name in ("tasks", "gammas", "widths"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
@@ -166,7 +171,8 @@ def _from_file(file: File) -> mf.data.Dataset:
         if raw.y.dtype.kind == "i" and len(classes) != 2:
             raise ValueError(f"{file.path}: integer targets must be two classes; found {len(classes)}. Make them real numbers.")
         fraction = file.test_fraction if raw.x_test is None else 0.0
-        common: Any = {"test_fraction": fraction, "n": file.n, "standardise": True, "constant": "drop", "normalise": "rows"}
+        normalise = None if file.normalise == "none" else file.normalise
+        common: Any = {"test_fraction": fraction, "n": file.n, "standardise": True, "constant": "drop", "normalise": normalise}
         if len(classes) > 2:
             return mf.data.load(file.path, standardise_y=True, **common)
         y = np.where(raw.y == classes[1], 1.0, -1.0)
@@ -185,7 +191,7 @@ def start(config: Config, spec: Spec, data: mf.data.Dataset) -> mf.State:
 
 def gradient_flow(config: Config, gamma: float, data: mf.data.Dataset) -> mf.GradientFlow:
     """The flow of the squared loss at this γ."""
-    network = mf.Network("relu", scaling=mf.Scaling(gamma), trainable=("a", "w"))
+    network = mf.Network(config.activation, scaling=mf.Scaling(gamma), trainable=("a", "w"))
     return mf.GradientFlow(mf.EmpiricalRisk(network, data.x, data.y), dtype=config.dtype)
 
 
@@ -248,12 +254,15 @@ ABOUT = f"""{QUESTION}
 Trains the two-layer network f(x) = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩) at each γ, width m and seed to the same flow time
 (a step dt is gradient descent with learning rate dt·m/s² = dt·m^(2γ-1)/α², here α = 1), one HDF5
 file a run, and draws what became of the neurons: how far they travelled, what the tangent kernel
-did, training loss and test error.
+did, at which γ it left the lazy regime, training loss, and test error for classes or test loss for
+real targets.
 
 Examples:
   python -m sims.{NAME} --demo                              the README's figure, one to two minutes
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --tasks teacher --teacher.dim 50 --out results/d50
+  python -m sims.{NAME} --activation tanh --out results/tanh
+  python -m sims.{NAME} --tasks file --file.path my_data.csv --out results/mine
   python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; [teacher]; dim = 50"""
 
 STUDY = study.Study(

@@ -9,15 +9,20 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
+from ntk.laziness import LAZY
 
-from . import figures
+from . import exponents, figures
+from .crossings import find_crossing
 from .figures import Figure
 from .fits import ExponentFit, Refused, different
 from .runs import Results, Row, against_width, exponent, loss_curves
 
+SIGMAS = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "gelu": "GELU"}
+
 
 def page(results: Results) -> Figure:
-    """A block for each task: neurons at the smallest and largest γ, displacement and kernel drift against m, loss, test error."""
+    """A block for each task: neurons at the smallest and largest γ, displacement and kernel drift against m, the training loss,
+    and the test error, or for real targets the test loss."""
     tasks = sorted({row.task for row in results.rows})
     with figures.house():
         sheet, axes = figures.sheet(len(tasks))
@@ -28,7 +33,7 @@ def page(results: Results) -> Figure:
             _draw_displacement(block[0, 2], by_gamma)
             _draw_loss(block[1, 0], results, by_gamma)
             _draw_test_error(block[1, 1], by_gamma)
-            _draw_drift(block[1, 2], by_gamma)
+            _draw_drift(block[1, 2], results, by_gamma)
             figures.heading(sheet, block[0, 0], _about(results, rows[0]))
     return sheet
 
@@ -36,16 +41,26 @@ def page(results: Results) -> Figure:
 def _about(results: Results, row: Row) -> str:
     """Data, initial law and time of one task, from one of its files."""
     with mf.Trajectory(results.folder / row.file) as run:
-        law, data = run.law, run.data
+        law, data, sigma = run.law, run.data, run.network.sigma.name
     assert law is not None
     what = {"digits": "Real images: handwritten digits, odd against even"}.get(row.task, f"Data: {row.task}")
     if "teacher" in data.origin:
         what = f"Teacher–student: a teacher of {len(data.origin['teacher']['w'])} neurons"
     w = f"I/{data.d}" if math.isclose(law.w_std**2 * data.d, 1.0) else "I" if law.w_std == 1 else f"{law.w_std**2:.3g} I"
     return (
-        f"{what}\nn = {data.n} training and {data.n_test} test samples, d = {data.d}; ReLU, squared loss; symmetric start "
-        f"a = ±{law.a_std:g}, w ~ N(0, {w}), b = 0; α = 1; flow time t = 0 … {row.t_end:g} for every γ and m"
+        f"{what}\nn = {data.n} training and {data.n_test} test samples, d = {data.d}{_prepared(data)}; "
+        f"{SIGMAS.get(sigma, sigma)}, squared loss; symmetric start a = ±{law.a_std:g}, w ~ N(0, {w}), b = 0; α = 1; "
+        f"t = 0 … {row.t_end:g} for every γ and m"
     )
+
+
+def _prepared(data: mf.data.Dataset) -> str:
+    """What was done to the inputs and targets, for it is another problem without."""
+    record = data.origin.get("preparation", {})
+    did = ["standardised"] * ("mean" in record)
+    did += {"rows": ["|x| = 1"], "sqrt_d": ["x/√d"]}.get(str(record.get("normalise")), [])
+    did += ["y standardised"] * ("y_mean" in record)
+    return f" ({', '.join(did)})" if did else ""
 
 
 def _draw_particles(axes: Sequence[Any], results: Results, by_gamma: dict[float, list[Row]]) -> None:
@@ -140,32 +155,41 @@ def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     ax.legend(loc="upper right", ncols=2)
 
 
-def _draw_drift(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
-    """First orders cancel in symmetric pairs: m^(2(γ - 1)). Of the m·O(1/s) ReLU kinks that cross a sample each changes H by
-    ±O(1/m), at random: m^(γ/2 - 1), which decays slower for γ < 2/3 (as long as m^γ << n²: sims/exponents.py)."""
-    curves, theory, misses = [], [max(2 * (gamma - 1), gamma / 2 - 1) for gamma in by_gamma], []
+def _draw_drift(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> None:
+    """First orders cancel in symmetric pairs: m^(2(γ - 1)). Of the m·O(1/s) kinks of a ReLU that cross a sample each changes H
+    by ±O(1/m), at random: m^(γ/2 - 1), which decays slower for γ < 2/3 (as long as m^γ << n²: sims/exponents.py).
+
+    The widest networks leave the lazy regime at the γ where the drift passes LAZY, by interpolation between the γ there are."""
+    with mf.Trajectory(results.folder / next(iter(by_gamma.values()))[0].file) as run:
+        sigma = run.network.sigma.name
+    theory = [exponents.theory("kernel_drift", gamma, sigma) for gamma in by_gamma]
+    curves, misses = [], []
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         fit = exponent(rows, "kernel_drift")
         curves.append(figures.Curve(_label(gamma, fit, theory[number]), *against_width(rows, "kernel_drift"), number))
         misses.append((_miss(fit, theory[number]), gamma))
+    figures.threshold(ax, LAZY)
     figures.power_laws(ax, curves, theory, "width m", "‖H_T − H_0‖ / ‖H_0‖")
-    low, high = (
-        float(against_width(by_gamma[gamma], "kernel_drift")[1][:, -1].mean()) for gamma in (min(by_gamma), max(by_gamma))
-    )
-    changed = f"{low:.1%} at γ = {figures.fraction(min(by_gamma))}, {high:.0%} at γ = {figures.fraction(max(by_gamma))}"
+    figures.name_threshold(ax, LAZY, f"lazy below {LAZY:g}")
     worst, gamma = max(misses)
     text = f"slopes within {worst:.2f} of the theory's"
     if worst == math.inf:
-        text = "too few widths for a slope"
+        text = "too few widths for a slope" if len(curves[0].x) < 3 else "no theory for the slope at each γ"
     elif worst > 0.05:
-        text = f"at γ = {figures.fraction(gamma)} the slope is still {worst:.2f} off that for m → ∞"
-    figures.panel(ax, "Change of the tangent kernel", f"{changed}; {text}.")
+        text = f"at γ = {figures.fraction(gamma)} the slope is {worst:.2f} off theory"
+    drifts = np.column_stack([curve.values[:, -1] for curve in curves])
+    crossing = find_crossing(list(by_gamma), drifts, LAZY)
+    left = f"drift passes {LAZY:g} at γ = {crossing.brief}"
+    if crossing.at is None:
+        side = "below" if drifts.mean() < LAZY else "above"
+        left = f"where drift passes {LAZY:g} is not bracketed ({side} at all γ)"
+    figures.panel(ax, "Change of the tangent kernel", f"At m = {curves[0].x[-1]:g} {left}; {text}.")
 
 
-def _label(gamma: float, fit: ExponentFit | Refused, theory: float) -> str:
+def _label(gamma: float, fit: ExponentFit | Refused, theory: float | None) -> str:
     slope = "no slope" if isinstance(fit, Refused) else f"slope {fit.short}"
-    return f"γ = {figures.fraction(gamma)}: {slope}, theory {figures.fraction(theory)}"
+    return f"γ = {figures.fraction(gamma)}: {slope}, {'no theory' if theory is None else f'theory {figures.fraction(theory)}'}"
 
 
-def _miss(fit: ExponentFit | Refused, theory: float) -> float:
-    return math.inf if isinstance(fit, Refused) else abs(fit.slope - theory)
+def _miss(fit: ExponentFit | Refused, theory: float | None) -> float:
+    return math.inf if theory is None or isinstance(fit, Refused) else abs(fit.slope - theory)

@@ -138,14 +138,21 @@ def loss_curves(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, np.n
 
 
 def table(results: Results) -> str:
-    """One line for each task, γ and m: means over seeds, ± standard errors; of one seed there is none."""
-    head = ("task", "γ", "m", "runs", "displacement", "W2 (bounds)", "kernel drift", "train loss", "test loss", "test error")
+    """One line for each task, γ and m: means over seeds, ± standard errors; the test error of labels ±1, else the loss left.
+
+    Of one seed there is no error.
+    """
+    signs = {row.error_kind == "wrong signs" for row in results.rows}
+    last = [*["test error"] * (True in signs), *["test loss/start's"] * (False in signs)]
+    head = ("task", "γ", "m", "runs", "displacement", "W2 (bounds)", "kernel drift", "train loss", "test loss", *last)
     lines: list[tuple[str, ...]] = [head]
     for task, gamma, m in sorted({(row.task, row.gamma, row.m) for row in results.rows}):
         rows = [row for row in results.rows if (row.task, row.gamma, row.m) == (task, gamma, m)]
         low, high = (np.mean([getattr(row, f"w2_{end}") for row in rows]) for end in ("lower", "upper"))
         distance = f"{high:.4g}" if high - low < 1e-3 * high else f"{low:.4g} … {high:.4g}"
-        cells = [_mean(rows, name) for name in ("kernel_drift", "train_loss", "test_loss", "test_error")]
+        cells = [_mean(rows, name) for name in ("kernel_drift", "train_loss", "test_loss")]
+        own = "test error" if rows[0].error_kind == "wrong signs" else "test loss/start's"
+        cells += [_mean(rows, "test_error") if name == own else "–" for name in last]
         lines.append((task, f"{gamma:g}", f"{m}", f"{len(rows)}", _mean(rows, "displacement"), distance, *cells))
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)

@@ -28,6 +28,8 @@ that is killed loses at most the time since its last checkpoint, and another goe
   scripts/sweep status results/widths                   what is done, who is at work, how long it may take
   scripts/sweep collect results/widths                  index.csv and index.h5 from the runs; --diagnose kernel_drift w2: more
   scripts/sweep plot results/widths --x m --by gamma --y displacement test_risk
+  scripts/sweep collect results/widths --diagnose laziness
+  scripts/sweep plot results/widths --x gamma --by m --y laziness kernel_drift     at which γ it leaves the lazy regime
   scripts/sweep submit results/widths --engine slurm --workers 20 --time 240 --partition cpu
 """
 EXAMPLE = """\
@@ -146,13 +148,16 @@ def plot(options: argparse.Namespace) -> None:
         raise BadSettings(f"--where takes AXIS=VALUE; got {bad[0]!r}.")
     data = indexing.open_sweep(options.folder)
     where = {name: value for name, _, value in pairs}
-    figure = plotting.figure(data, options.y, options.x, options.by, where, options.log)
     from . import figures
 
+    with figures.house(options.style, options.bare):
+        figure = plotting.figure(data, options.y, options.x, options.by, where, options.log)
     stem = options.out or options.folder / _stem(options, where)
     if not stem.parent.is_dir():
         raise FileNotFoundError(f"the folder of --out does not exist; make it first: {stem.parent}")
     print(*figures.save(figure, stem))
+    for title, verdict in figures.said(figure):
+        print(f"{title}: {verdict}")
 
 
 def _stem(options: argparse.Namespace, where: dict[str, str]) -> str:
@@ -205,7 +210,8 @@ def parser() -> argparse.ArgumentParser:
     command(status, "What is done, who is at work on what, and how long the rest may take.")
     collected = command(collect, "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.")
     text = (
-        "diagnostics of mf.diagnose and ntk at the last frame, as columns: kernel_drift kernel_alignment w2; kept beside the runs"
+        "diagnostics of mf.diagnose and ntk at the last frame, as columns: laziness w2 kernel_alignment; kept beside the runs. "
+        "laziness: the larger of the gap to the linearised network and the kernel drift, so far; lazy below 0.1 (ntk.laziness)"
     )
     collected.add_argument("--diagnose", nargs="+", default=[], metavar="NAME", help=text)
 
@@ -214,7 +220,16 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("--by", metavar="AXIS", help="a line for each of its values")
     drawn.add_argument("--y", nargs="+", default=["displacement"], metavar="NAME", help="columns of the index, one panel each")
     drawn.add_argument("--where", nargs="+", default=[], metavar="AXIS=VALUE", help="where to stay on the other axes")
-    drawn.add_argument("--log", choices=("", "x", "y", "xy"), help="logarithmic axes (default: xy against m)")
+    drawn.add_argument(
+        "--log", choices=("", "x", "y", "xy"), help="logarithmic axes (default: xy against m, y for laziness and drift)"
+    )
+    drawn.add_argument("--bare", action="store_true", help="without heading, titles and verdicts, which are printed here only")
+    drawn.add_argument(
+        "--style",
+        choices=("house", "paper"),
+        default="house",
+        help="paper: bare, letters of 7 points, 300 dpi, one or two columns",
+    )
     drawn.add_argument("--out", type=Path, help="the figure's name, without .png (default: in the sweep's folder)")
 
     _terms(jobs := command(submit, "Start workers as jobs of a cluster, by submitit; needs the extra cluster."))

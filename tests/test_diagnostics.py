@@ -84,7 +84,12 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
     found = mf.diagnose(path)
     assert len(found) == 0 and not calls and not path.with_name("run.h5.diagnostics").exists()
     assert "counted" in found.available and "kernel_drift" in found.available
-    assert found.unavailable == {"companion_gap": "it needs companion=, the path of another run on the same data"}
+    other_loss = "f_lin is known in closed form for the squared loss without ridge; the run has loss 'logistic' and ridge 0"
+    assert found.unavailable == {
+        "companion_gap": "it needs companion=, the path of another run on the same data",
+        "departure": other_loss,
+        "laziness": other_loss,
+    }
     assert set(found.available) | set(found.unavailable) == set(registry.names())
     lines = repr(found).split("\n")
     assert lines[0] == f"Diagnosis of {path}: 4 frames, t = 0 … 1.8" and lines[1].startswith("nothing computed yet; ask by name")

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from diagnosed import problem, record
 
 import meanfield as mf
 import ntk
@@ -329,3 +330,20 @@ def test_a_run_that_starts_at_its_labels_is_refused(h5_path):
     mf.simulate(flow, state, mf.RK4, dt=0.1, t_end=1.0, observers=[mf.Recorder(h5_path, mf.evenly(5))], progress=False)
     with pytest.raises(ValueError, match="starts with f_0 = y"):
         ntk.laziness(h5_path)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_the_diagnostic_laziness_ends_at_the_larger_of_gap_and_drift_that_ntk_laziness_goes_by(tmp_path, gamma):
+    """sup max(|f - f_lin|/|f_0 - y|, ‖H_t - H_0‖/‖H_0‖) over the frames. The same float64 formulas: to 1e-12."""
+    path = record(tmp_path / "run.h5", problem("real", "tanh", gamma=gamma))
+    found, known = mf.diagnose(path, ["laziness", "departure"], progress=False), ntk.laziness(path)
+    largest = np.maximum(known.gap / known.start, known.drift)
+    np.testing.assert_allclose(found["departure"].values, largest, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(found["laziness"].values, np.maximum.accumulate(largest), rtol=1e-12, atol=1e-15)
+    assert found["laziness"].values[-1] == pytest.approx(max(known.gap.max() / known.start, known.drift.max()), rel=1e-12)
+
+
+def test_laziness_is_not_measured_where_f_lin_has_no_closed_form(tmp_path):
+    path = record(tmp_path / "run.h5", problem("signs"))
+    with pytest.raises(ValueError, match="squared loss without ridge; the run has loss 'logistic' and ridge 0"):
+        mf.diagnose(path, ["laziness"], progress=False)

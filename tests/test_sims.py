@@ -1,6 +1,7 @@
 """Every sim of sims/: found by itself, run at tiny size, drawn, and held to what a command line promises."""
 
 import csv
+import dataclasses
 import importlib
 import os
 import re
@@ -276,3 +277,76 @@ def test_a_wrong_toml_file_is_named_with_what_is_wrong(lazy, tmp_path, text, sai
     with pytest.raises(config.BadSettings, match=r"study\.toml") as error:
         config.load(path, lazy.Config())
     assert said in str(error.value)
+
+
+def test_another_activation_is_trained_named_in_the_heading_and_held_to_its_own_exponents(lazy, tmp_path, capsys):
+    """σ smooth: kernel drift m^(2(γ - 1)), so -1 at γ = 1/2, where ReLU has -3/4."""
+    options = ["--activation", "tanh", *SMALL, "--widths", "8", "16", "32", "--out", str(tmp_path)]
+    assert lazy.main(options) == 0
+    with mf.Trajectory(next(iter(tmp_path.glob("*.h5")))) as run:
+        assert run.network.sigma.name == "tanh"
+    sheet = lazy.figure(runs.collect(sorted(tmp_path.glob("*.h5"))))
+    words = " ".join(text.get_text().replace("\n", " ") for ax in sheet.axes for text in ax.texts)
+    assert "tanh, squared loss" in words and "ReLU" not in words
+    labels = [text.get_text() for ax in sheet.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
+    drift = [text for text in [*labels, *words.split("γ")] if "theory −1" in text and "theory −1/2" not in text]
+    assert drift, "of the kernel's drift at γ = 1/2"
+    figures.plt.close("all")
+    capsys.readouterr()
+    assert lazy.main(["--activation", "tahn", "--dry-run"]) == 2 and "Did you mean 'tanh'" in capsys.readouterr().err
+
+
+def test_ones_own_inputs_keep_their_lengths_unless_asked_and_the_heading_says_what_was_done(lazy, tmp_path, rng):
+    """sqrt_d: |x|² is 1 on average over the training rows, exactly, as columns have mean 0 and variance 1; rows: 1 for each."""
+    x = rng.normal(size=(40, 4)) * np.linspace(1, 9, 40)[:, None]
+    np.savez(tmp_path / "mine.npz", x=x, y=x[:, 0] ** 2)
+    lengths, said = {}, {}
+    for normalise in ("sqrt_d", "rows", "none"):
+        settings = lazy.Config(
+            tasks=("file",), gammas=(0.5, 1.0), widths=(8, 16), seeds=1, frames=2,
+            file=lazy.File(path=str(tmp_path / "mine.npz"), normalise=normalise, t_end=0.2),
+        )  # fmt: skip
+        lengths[normalise] = np.linalg.norm(lazy.dataset(settings, "file").x, axis=1)
+        sheet = lazy.figure(lazy.run(settings, tmp_path / normalise))
+        said[normalise] = " ".join(text.get_text() for text in sheet.axes[0].texts)
+        figures.plt.close("all")
+    assert np.ptp(lengths["sqrt_d"]) > 0.5 and np.square(lengths["sqrt_d"]).mean() == pytest.approx(1, rel=1e-12)
+    np.testing.assert_allclose(lengths["rows"], 1, rtol=1e-12)
+    assert np.square(lengths["none"]).mean() == pytest.approx(4, rel=1e-12)
+    assert lazy.File().normalise == "sqrt_d", "no row is rescaled by itself unless asked"
+    assert "d = 4 (standardised, x/√d, y standardised)" in said["sqrt_d"] and "|x| = 1" not in said["sqrt_d"]
+    assert "d = 4 (standardised, |x| = 1, y standardised)" in said["rows"]
+
+
+def test_real_targets_have_a_test_loss_and_no_test_error(lazy, tmp_path, capsys):
+    assert lazy.main([*SMALL, "--out", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "test loss/start's" in table and "test error" not in table.split("settings")[1]
+    results = runs.collect(sorted(tmp_path.glob("*.h5")))
+    sheet = lazy.figure(results)
+    words = [text.get_text() for ax in sheet.axes for text in (*ax.texts, ax.xaxis.label, ax.yaxis.label)]
+    assert "Test loss" in words and not any("error" in text.lower() for text in words)
+    figures.plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(2.0, "At m = 64 drift passes 0.1 at γ = 0.639 (95 %: 0.63"), (1e-3, "drift passes 0.1 is not bracketed (below at all γ)")],
+)
+def test_the_verdict_says_at_which_gamma_the_kernel_leaves_the_lazy_regime(lazy, tmp_path, factor, said):
+    """Drifts set to c m^(2(γ - 1)), which are .1 at γ = 1 + log(.1/c)/(2 log m) = .6392 on average, c = 2 and 2.02, m = 64."""
+    config = lazy.Config(
+        tasks=("teacher",), gammas=(0.5, 0.75, 1.0), widths=(16, 32, 64), seeds=2, frames=2,
+        teacher=lazy.Teacher(n=10, dim=3, n_test=5, t_end=0.1),
+    )  # fmt: skip
+    results = lazy.run(config, tmp_path)
+    rows = tuple(
+        dataclasses.replace(row, kernel_drift=factor * (1 + 0.01 * row.seed) * row.m ** (2 * (row.gamma - 1)))
+        for row in results.rows
+    )
+    sheet = lazy.figure(dataclasses.replace(results, rows=rows))
+    verdicts = [verdict for title, verdict in figures.said(sheet) if title == "Change of the tangent kernel"]
+    assert said in verdicts[0]
+    lines = [line for ax in sheet.axes for line in ax.lines if line.get_gid() == "threshold"]
+    assert [line.get_ydata()[0] for line in lines] == [0.1]
+    figures.plt.close("all")

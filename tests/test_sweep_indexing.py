@@ -307,3 +307,92 @@ def test_a_logarithmic_axis_has_labels_at_three_values_or_more(data, factor):
     assert sum(low <= tick <= high for tick in ax.get_yticks()) >= 3
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert len(set(labels)) == len(labels) >= 3
+
+
+@pytest.fixture(scope="module")
+def lazy_sweep(tmp_path_factory):
+    """A sweep over γ, m and seeds on a file of data, collected with laziness."""
+    folder = tmp_path_factory.mktemp("lazy")
+    x = np.cos(np.arange(60.0)).reshape(20, 3)
+    np.savez(folder / "mine.npz", x=x, y=np.sin(x[:, 0]) + x[:, 1] * x[:, 2])
+    axes = {"gamma": [0.5, 0.75, 1.0], "m": [8, 16, 32], "seed": [0, 1]}
+    where = {"name": str(folder / "mine.npz"), "options": {}}
+    sweep = made(folder / "sweep", axes, activation="tanh", t_end=2.0, dt=0.1, data=where)
+    indexing.collect(sweep, diagnose=["laziness"])
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def lazy(lazy_sweep):
+    return sims.open_sweep(lazy_sweep.path)
+
+
+def test_laziness_is_a_column_and_brings_the_kernel_drift(lazy_sweep, lazy):
+    """n = 20 < 256 samples, so that both drifts are of all; laziness is ntk.laziness's measure, the larger of gap and drift."""
+    runs = sims.Sweep(lazy_sweep.path)
+    for number in (0, 7, 17):
+        last, point = mf.diagnose(runs[number], ["departure"], progress=False), lazy.sel(runs.point(number))
+        assert point.laziness == last["departure"].values.max()
+        assert point.kernel_drift == mf.diagnose(runs[number], ["kernel_drift"], progress=False)["kernel_drift"].values[-1]
+    assert lazy.laziness.attrs["units"] == "1" and "ntk.laziness" in lazy.laziness.attrs["long_name"]
+
+
+def test_the_figure_answers_at_which_gamma_a_network_leaves_the_lazy_regime(lazy):
+    """The crossing of sims.crossings, per line; a line at the threshold; a logarithmic axis, unless another is asked for."""
+    known = sims.find_crossing(lazy.gamma, lazy.laziness.sel(m=32).transpose("seed", "gamma"), 0.1)
+    figure = plotting.figure(lazy, ["laziness"], "gamma", where={"m": "32"})
+    ((title, verdict),) = figures.said(figure)
+    assert title == "laziness" and verdict == f"Leaves the lazy regime (laziness 0.1) at γ = {known}."
+    (ax,) = figure.axes
+    assert ax.get_yscale() == "log" and ax.get_xscale() == "linear"
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_gid() == "threshold"] == [0.1]
+    assert "lazy below 0.1" in texts(figure)
+    every = figures.said(plotting.figure(lazy, ["laziness"], "gamma", by="m"))[0][1]
+    assert all(f"for m = {m}" in every for m in (8, 16, 32))
+    low = lazy.assign(laziness=lazy.laziness * 1e-3)
+    never = figures.said(plotting.figure(low, ["laziness"], "gamma", where={"m": "32"}))[0][1]
+    assert "does not pass 0.1 (not bracketed: below 0.1 over the whole range, nearest" in never
+
+
+@pytest.mark.parametrize(
+    ("name", "activation", "expected"),
+    [
+        ("displacement", "tanh", {0.5: "−1/2", 0.75: "−1/4", 1.0: "0"}),
+        ("laziness", "tanh", {0.5: "−1", 0.75: "−1/2", 1.0: "0"}),
+        ("kernel_drift", "relu", {0.5: "−3/4", 0.75: "−1/2", 1.0: "0"}),
+        ("risk", "tanh", {}),
+    ],
+)
+def test_theorys_slopes_stand_beside_the_fitted_ones_where_they_are_known(lazy, name, activation, expected):
+    """sims.exponents: γ - 1 for the displacement, 2(γ - 1) for the kernel, with kinks γ/2 - 1 where that is larger."""
+    base = {**json.loads(lazy.attrs["base"]), "activation": activation}
+    figure = plotting.figure(lazy.assign_attrs(base=json.dumps(base)), [name], "m", by="gamma")
+    verdict = figures.said(figure)[0][1]
+    assert [part.split(")")[0] for part in verdict.split("(theory ")[1:]] == list(expected.values())
+    bands = [line for line in figure.axes[0].lines if line.get_color() == "0.85"]
+    assert len(bands) == len(expected)
+
+
+@pytest.mark.parametrize("change", [{"ridge": 0.1}, {"gamma_prime": 1.0}, {"law": {"symmetric": False, "a": "normal"}}])
+def test_where_theory_does_not_hold_no_slope_of_it_is_shown(lazy, change):
+    base = json.loads(lazy.attrs["base"])
+    base |= {key: {**base[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
+    figure = plotting.figure(lazy.assign_attrs(base=json.dumps(base)), ["kernel_drift"], "m", by="gamma")
+    assert "theory" not in figures.said(figure)[0][1]
+
+
+def test_axes_have_labels_with_units_and_no_path_of_this_machine_is_shown(lazy):
+    figure = plotting.figure(lazy, ["displacement", "risk"], "m", by="gamma")
+    assert figure.axes[0].get_ylabel() == "RMS displacement [θ]" and figure.axes[1].get_ylabel() == "risk R"
+    words = " ".join([text.get_text() for text in figure.texts] + texts(figure))
+    assert "mine.npz, tanh" in words and os.sep not in words.replace("1/2", "").replace("3/4", "").replace("1/4", "")
+
+
+def test_a_sweep_is_drawn_for_paper_too(lazy, tmp_path):
+    """Three panels on two columns: 7 inches at most; letters of 7 points; no heading."""
+    with figures.house("paper"):
+        figure = plotting.figure(lazy, ["displacement", "laziness", "risk"], "m", by="gamma")
+    figure.draw_without_rendering()
+    seen = figure.findobj(lambda item: isinstance(item, figures.matplotlib.text.Text))
+    sizes = {text.get_fontsize() for text in seen if text.get_visible() and text.get_text().strip()}
+    assert sizes == {7.0} and not figure.texts and 6 < figure.get_figwidth() <= 7

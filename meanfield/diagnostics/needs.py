@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..flow import GradientFlow
+from ..functionals.risk import EmpiricalRisk
 from ..state import State
 from .frame import Problem
 from .registry import Diagnostic
@@ -155,10 +156,25 @@ def _companion(problem: Problem) -> str:
     return "" if problem.companion is not None else "it needs companion=, the path of another run on the same data"
 
 
+def _linear_twin(problem: Problem) -> str:
+    """f_lin is known in closed form for the gradient flow of the squared loss without ridge."""
+    if found := _kernel(problem):
+        return found
+    flow = problem.flow
+    assert flow is not None
+    if not isinstance(flow.functional, EmpiricalRisk):
+        return f"it is about mf.EmpiricalRisk; the run descends a {type(flow.functional).__name__}"
+    if flow.functional.loss.name != "squared" or flow.functional.ridge != 0:
+        found = f"loss {flow.functional.loss.name!r} and ridge {flow.functional.ridge:g}"
+        return f"f_lin is known in closed form for the squared loss without ridge; the run has {found}"
+    return "f_lin is that of a flow without noise and reaction" if flow.temperature or flow.reaction else ""
+
+
 _CHECKS: dict[str, Callable[[Problem], str]] = {
     "neurons": _neurons, "flow": _flow, "network": _network, "risk": _risk,
     "kernel": _kernel, "data": _data, "residual": _residual,
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
     "equal masses": _equal_masses, "companion": _companion, "steps": lambda problem: "",
+    "linear twin": _linear_twin,
 }  # fmt: skip

@@ -19,11 +19,11 @@ RECORDED = "recorded:"  # in `of`: the series of that name in the run's file
 OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
     "neurons", "flow", "network", "risk", "kernel", "data", "residual", "labels", "varied labels", "test", "test labels",
-    "homogeneous", "balance", "kink", "equal masses", "companion", "steps", "recorded path", "recorded energy_defect",
-    "recorded energy_defect_motion",
+    "homogeneous", "balance", "kink", "equal masses", "companion", "linear twin", "steps",
+    "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
 )  # fmt: skip
 # What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never imports ntk.
-OF_NTK = ("information", "nuisance", "information_h0", "nuisance_h0", "companion_gap")
+OF_NTK = ("information", "nuisance", "information_h0", "nuisance_h0", "companion_gap", "departure", "laziness")
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def register_diagnostic(
     unit: "1" for numbers without one. needs: what must be there, else the diagnostic is said to be unavailable, with the reason:
     neurons (outputs K >= 1), flow, network (of neurons, not linearised), risk (of any network), kernel, data (training samples),
     residual, labels (signs or classes), varied labels, test, test labels, homogeneous (σ), balance, kink (σ), equal masses,
-    companion, steps (frame.dt, the length of the run's steps), recorded path, recorded energy_defect, recorded
-    energy_defect_motion.
+    companion, linear twin (gradient flow of the squared loss without ridge), steps (frame.dt, the length of the run's steps),
+    recorded path, recorded energy_defect, recorded energy_defect_motion.
     version: raise it when the function changes, so that stored values are not used. interval: returns (lower, upper, method
     of the lower, method of the upper). finite=False: call it for θ with NaN too; otherwise the value is NaN there.
     blas=False: it makes no matrix product and no linear algebra, whose bits would depend on the number of threads: the 5 µs

@@ -1,4 +1,4 @@
-"""Where matplotlib lives: functions that draw a run, or what they are given, on an Axes, in one house style.
+"""Where matplotlib lives: functions that draw a run, or what they are given, on an Axes, in a house style or for print.
 
 Each takes a run or its path, and `ax=` to draw on an Axes of yours; it returns the Axes, whose `.figure` it is on:
 
@@ -7,7 +7,7 @@ Each takes a run or its path, and `ax=` to draw on an Axes of yours; it returns 
     function_1d         f before and after, for scalar inputs
     function_evolution  f at several times
     series              what was recorded along the run: the risk unless named
-    compare             the risk of several runs: compare([run_a, run_b])
+    compare             one quantity of several runs: the risk, or compare([run_a, run_b], "test_error")
     kernel_image        the tangent kernel of a frame as an image, or a kernel given as an array
     kernel_ellipse      the tangent kernel of two samples at several times
     kernel_change       two kernel_images side by side: `axes=` takes two Axes, and two are returned, axes[0].figure
@@ -17,6 +17,10 @@ Each takes a run or its path, and `ax=` to draw on an Axes of yours; it returns 
 
 On a grid of yours, `figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.4), layout="constrained")`, with that layout or
 without, titles and verdicts are wrapped to the width of their Axes and room is made for them. `sheet` gives a page of panels.
+
+Every one of them, and `animate`, takes bare=True, which leaves title and verdict out, and style="paper", for print: bare, letters
+of 7 points, 300 dpi, 3.4 inches wide; `with figures.house("paper"):` for all that is drawn inside. `said(figure)` has titles and
+verdicts all the same, for a caption.
 
 Every panel has a verdict line. Nothing is trained or fitted here; functions and kernels of stored states are computed. The rest
 are tools of the house style.
@@ -31,14 +35,21 @@ from .animations import animate
 from .functions import function_1d, function_evolution
 from .kernels import kernel_change, kernel_ellipse, kernel_image
 from .panels import Curve, heading, lines, panel, particles, power_laws, sheet
+from .panels import expected_slope as expected_slope
+from .panels import legend_above as legend_above
+from .panels import legend_below as legend_below
+from .panels import name_threshold as name_threshold
+from .panels import said as said
+from .panels import threshold as threshold
 from .planes import movement, plane, projected
 from .portraits import phase_portrait
 from .runs import compare, paths, series
 from .style import COLOURS, GREY, HOUSE, INKS, LINES, MARKERS, NEGATIVE, POSITIVE, fraction, house, regime, save
+from .style import bare as bare
 
 __all__ = [  # what help(figures) shows, so no Axes, Figure and plt, which are matplotlib's
-    "COLOURS", "GREY", "HOUSE", "INKS", "LINES", "MARKERS", "NEGATIVE", "POSITIVE", "Curve", "animate", "compare", "fraction",
-    "function_1d", "function_evolution", "heading", "house", "kernel_change", "kernel_ellipse", "kernel_image", "lines",
-    "movement", "panel", "particles", "paths", "phase_portrait", "plane", "power_laws", "projected", "regime", "save",
-    "series", "sheet",
+    "COLOURS", "GREY", "HOUSE", "INKS", "LINES", "MARKERS", "NEGATIVE", "POSITIVE", "Curve", "animate", "compare",
+    "fraction", "function_1d", "function_evolution", "heading", "house", "kernel_change", "kernel_ellipse",
+    "kernel_image", "lines", "movement", "panel", "particles", "paths", "phase_portrait", "plane", "power_laws",
+    "projected", "regime", "save", "series", "sheet",
 ]  # fmt: skip

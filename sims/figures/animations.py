@@ -20,14 +20,14 @@ import meanfield as mf
 
 from .scenes import Draw, scene
 from .sources import thinned, usable
-from .style import house
+from .style import canvas, drawn
 
 FORMATS = (".gif", ".mp4")
 MOST = 150  # frames of an animation
 LAST = 2.0  # seconds that a GIF rests on its last frame before it starts anew
 
 
-@house()
+@drawn
 def animate(
     run: Any, kind: str, out: Any, fps: float = 12.0, most: int = MOST, progress: bool = True, flow: mf.GradientFlow | None = None
 ) -> Path:
@@ -45,7 +45,8 @@ def animate(
     run, make = scene(run, kind)
     _check(out, fps, most)
     frames = thinned(usable(run, least=2), most)
-    figure, temporary = plt.figure(figsize=(6.0, 4.4), dpi=120, layout="constrained"), out.with_name(f".tmp-{out.name}")
+    figure, temporary = canvas(6.0, 4.4), out.with_name(f".tmp-{out.name}")
+    figure.set_dpi(max(120, figure.dpi))
     try:
         draw = make(run, frames, figure.add_subplot(), flow)
         draw(len(frames) - 1)

@@ -11,10 +11,10 @@ import meanfield as mf
 
 from .panels import panel
 from .sources import caveat, flow_of, milestones, open_run, scaling_text, some_frames, usable
-from .style import COLOURS, GREY, LINES, ages, axes_or_new, house
+from .style import COLOURS, GREY, LINES, ages, axes_or_new, drawn, resized
 
 
-@house()
+@drawn
 def function_1d(run: Any, ax: Axes | None = None, points: int = 400, flow: mf.GradientFlow | None = None) -> Axes:
     """What a run with scalar inputs has learned: f before and after, and the training data.
 
@@ -33,7 +33,7 @@ def function_1d(run: Any, ax: Axes | None = None, points: int = 400, flow: mf.Gr
     return ax
 
 
-@house()
+@drawn
 def function_evolution(
     run: Any, ax: Axes | None = None, frames: int = 7, points: int = 400, flow: mf.GradientFlow | None = None
 ) -> Axes:
@@ -54,7 +54,7 @@ def function_evolution(
     draw_data(ax, flow)
     chosen = milestones(f, frames)
     for k, colour in zip(chosen, ages(len(chosen)), strict=True):
-        ax.plot(x, f[k], color=colour, linewidth=2.2 if k == chosen[-1] else 1.4, label=f"t = {run.times[seen[k]]:.3g}")
+        ax.plot(x, f[k], color=colour, linewidth=resized(2.2 if k == chosen[-1] else 1.4), label=f"t = {run.times[seen[k]]:.3g}")
     panel(ax, "How the function came about", _fall(run, flow, last), 70)
     ax.legend()
     return ax
@@ -82,7 +82,7 @@ def predictions(run: mf.Trajectory, flow: mf.GradientFlow, x: np.ndarray, frames
 def draw_data(ax: Axes, flow: mf.GradientFlow) -> None:
     """The training data, and what the axes are called."""
     y = np.ravel(flow.functional.y)
-    ax.plot(flow.functional.x[:, 0], y, "o", color="black", markersize=3.5, label="data", zorder=1)
+    ax.plot(flow.functional.x[:, 0], y, "o", color="black", markersize=resized(3.5), label="data", zorder=1)
     ax.set_xlabel("x")
     ax.set_ylabel("f(x)")
 

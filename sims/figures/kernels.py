@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
@@ -16,14 +15,14 @@ from meanfield.diagnostics.kernels import alignment
 
 from .panels import panel
 from .sources import caveat, milestones, network_of, number, open_run, scaling_text, some_frames
-from .style import GREY, LINES, ages, axes_or_new, house
+from .style import GREY, LINES, ages, axes_or_new, bare, canvas, drawn, resized
 
 SAMPLES = 256  # the first samples of x are drawn
 PRODUCTS = 4e9  # m n² K² multiplications at most, some seconds: fewer samples for very wide networks
 COLOURS_OF_ENTRIES = "cividis"  # its luminance grows with the value
 
 
-@house()
+@drawn
 def kernel_image(
     run: Any, frame: int = -1, sort: str | None = None, ax: Axes | None = None, flow: mf.GradientFlow | None = None
 ) -> Axes:
@@ -56,7 +55,7 @@ def kernel_image(
     return ax
 
 
-@house()
+@drawn
 def kernel_change(
     run: Any,
     frames: tuple[int, int] = (0, -1),
@@ -78,7 +77,7 @@ def kernel_change(
     sort = sort or usual_sort(x)
     order = order_of(before, x, labels, sort)
     if axes is None:
-        axes = plt.figure(figsize=(8.6, 4.8), layout="compressed").subplots(1, 2)
+        axes = canvas(8.6, 4.8, "compressed").subplots(1, 2)
     left, right = axes
     verdicts = (
         f"{scaling_text(run)}; {len(x)} samples{_aligned(whole[0], labels)}.",
@@ -87,12 +86,14 @@ def kernel_change(
     for ax, k, H, verdict in zip((left, right), (first, second), (before, after), verdicts, strict=True):
         image = draw_kernel(ax, H[np.ix_(order, order)], sort)
         panel(ax, f"Tangent kernel, t = {run.times[k]:.3g}", verdict, 46)
+        if bare():  # no title says when
+            ax.set_xlabel(f"{ax.get_xlabel().removeprefix('samples, ')}, t = {run.times[k]:.3g}")
     right.set_ylabel("")
     colour_bar(image, [left, right], np.array([before, after]))
     return left, right
 
 
-@house()
+@drawn
 def kernel_ellipse(
     run: Any,
     pair: tuple[int, int] = (0, -1),
@@ -117,7 +118,8 @@ def kernel_ellipse(
     ax = axes_or_new(ax)
     chosen = milestones(H, frames)
     for k, colour in zip(chosen, ages(len(chosen)), strict=True):
-        ax.plot(*ellipse(H[k]), color=colour, linewidth=2.2 if k == chosen[-1] else 1.4, label=f"t = {run.times[seen[k]]:.3g}")
+        width = resized(2.2 if k == chosen[-1] else 1.4)
+        ax.plot(*ellipse(H[k]), color=colour, linewidth=width, label=f"t = {run.times[seen[k]]:.3g}")
     frame_ellipses(ax, H, x)
     (short, long), (short_end, long_end) = (np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0)) for k in (0, -1))
     verdict = f"Half axes √λ from {long:.3g} and {short:.3g} to {long_end:.3g} and {short_end:.3g}; the kernel drifted by "

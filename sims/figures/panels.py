@@ -1,7 +1,7 @@
 """Panels and what stands in them: a sheet, headings and verdicts, curves, power laws, neurons as points of a plane.
 
-Every panel has a verdict line: what a reader should see in it, with numbers taken from the data by the caller. Nothing is
-trained or fitted here.
+Every panel has a verdict line: what a reader should see in it, with numbers taken from the data by the caller; a bare one keeps
+it for `said`. Nothing is trained or fitted here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.path import Path
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from .style import COLOURS, GREY, INKS, LINES, MARKERS, NEGATIVE, POSITIVE
+from .style import COLOURS, GREY, INKS, LINES, MARKERS, NEGATIVE, POSITIVE, bare, in_paper, letters, resized
 
 TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
 _WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()  # verdict on an Axes -> what `panel` was given
@@ -39,6 +41,10 @@ class Curve:
 def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndarray]:
     """A page of `blocks` with a heading each over rows × columns panels: (figure, axes (blocks, rows, columns))."""
     wide, high, left, gap, title, label, top = 3.55, 2.75, 0.72, 0.66, 0.72, 0.52, 0.62
+    if in_paper():  # a panel alone is one column wide, three are two columns
+        wide, high, left, gap, title, label, top = (2.8 if columns == 1 else 1.72), 1.6, 0.48, 0.5, 0.06, 0.36, 0.08
+    elif bare():
+        title = top = 0.2
     block = top + rows * (title + high + label)
     size = left + columns * (wide + gap) - gap + 0.15, blocks * block
     figure = plt.figure(figsize=size)
@@ -51,7 +57,9 @@ def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndar
 
 
 def heading(figure: Figure, ax: Axes, text: str) -> None:
-    """The heading of a block of panels, over the first of them: a bold line and smaller ones."""
+    """The heading of a block of panels, over the first of them: a bold line and smaller ones; none on a bare figure."""
+    if bare():
+        return
     first, _, rest = text.partition("\n")
     style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "baseline"}
     ax.annotate(first, (0, 1), (-42, 76), fontsize=14, fontweight="bold", **style)
@@ -63,7 +71,10 @@ def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> Annotation:
 
     In a grid of subplots both are wrapped to the width of the axes, and, where no layout engine does it, these are lowered
     to make room. Called again it takes the place of what it wrote. Returns the verdict, whose text an animation changes.
+    On a bare figure (style "paper", or bare=True) nothing of it is seen; `said` tells it all the same.
     """
+    if bare():
+        return _unseen(ax, title, verdict, width)
     if _engine(ax) is None:
         return _write(ax, title, verdict, width)
     figure, words = ax.figure.get_figure(root=True), {ax: (title, verdict, width)}
@@ -97,6 +108,21 @@ def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
     return below
 
 
+def _unseen(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
+    """The verdict of a bare panel: there to be asked for, and to be changed by an animation, but not drawn."""
+    for old in [text for text in ax.texts if text.get_gid() in ("title", "verdict", "room")]:
+        old.remove()
+    below = ax.annotate("", (0, 1), gid="verdict", visible=False)
+    below.set_in_layout(False)
+    _WORDS[below] = title, verdict, width
+    return below
+
+
+def said(figure: Figure) -> list[tuple[str, str]]:
+    """(title, verdict) of each panel of a figure, shown or not: for a caption, or the terminal."""
+    return [_WORDS[text][:2] for ax in figure.axes for text in ax.texts if text in _WORDS]
+
+
 def _engine(ax: Axes) -> Any:
     """The layout engine that places these axes, or None."""
     return ax.figure.get_figure(root=True).get_layout_engine()
@@ -104,12 +130,12 @@ def _engine(ax: Axes) -> Any:
 
 def _wrap(ax: Axes, text: Annotation, words: str, width: int | None = None) -> None:
     """Write words in lines of at most `width` characters; in a grid of subplots, in lines no longer than the axes are wide."""
-    text.set_text(textwrap.fill(words, width) if width else words)
+    together = words.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
+    text.set_text(textwrap.fill(together, width).replace("\u00a0", " ") if width else words)
     if ax.get_subplotspec() is None:
         return
     ax.apply_aspect()
     limit = ax.get_window_extent().width * (1.0 if _engine(ax) else 1.08)  # a plain grid has a gap before the next axes
-    together = words.replace(" = ", "\u00a0=\u00a0")
     for fewer in range(width or len(words), 12, -1):
         text.set_text(textwrap.fill(together, fewer, break_on_hyphens=False).replace("\u00a0", " "))
         if text.get_window_extent().width <= limit:
@@ -144,7 +170,7 @@ def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str 
                 marker=MARKERS[curve.style % 6],
                 markeredgecolor="white",
                 markeredgewidth=0.4,
-                capsize=2,
+                capsize=resized(2),
                 **look,
             )
         else:
@@ -167,20 +193,105 @@ def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str 
     ax.set_ylabel(ylabel)
 
 
-def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float], xlabel: str, ylabel: str) -> None:
-    """Markers with error bars on log–log axes over a grey band of the expected slope; labels stand beside the data."""
+def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float | None], xlabel: str, ylabel: str) -> None:
+    """Markers with error bars on log–log axes over a grey band of the expected slope, where one is known (None: no band).
+
+    Labels stand beside the data, or, where one would cover another or a curve, in a legend above all data.
+    """
     lines(ax, curves, xlabel, ylabel, log="xy", markers=True)
-    for curve, slope in zip(curves, slopes, strict=True):
-        x, y = np.log(curve.x), np.log(curve.values.mean(axis=0))
-        expected = np.exp(y.mean() + slope * (x - x.mean()))
-        (band,) = ax.plot(curve.x, expected, color="0.85", linewidth=7, solid_capstyle="butt", zorder=1)
+    pairs = zip(curves, slopes, strict=True)
+    bands = [expected_slope(ax, curve, slope) for curve, slope in pairs if slope is not None]
+    named = ["theory's slope"] * bool(bands)
+    labels = [
         ax.annotate(
-            curve.label, (curve.x[0], np.exp(y[0])), (1, 7), textcoords="offset points", va="bottom", fontsize=8.8,
-            color=INKS[curve.style % 6], fontweight="bold",
-        )  # fmt: skip
+            curve.label, (curve.x[0], curve.values[:, 0].mean()), (1, 7), textcoords="offset points", va="bottom",
+            fontsize=letters(8.8), color=INKS[curve.style % 6], fontweight="bold", gid="slope",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.4},
+        )
+        for curve in curves
+    ]  # fmt: skip
     low, high = ax.get_ylim()
     ax.set_ylim(low, high * (high / low) ** 0.12)
-    ax.legend([band], ["theory's slope"], loc="lower left")
+    if not _crowded(ax, labels, curves):
+        if bands:
+            ax.legend(bands[-1:], named, loc="lower left")
+        return
+    for label in labels:
+        label.remove()
+    handles, _ = ax.get_legend_handles_labels()
+    legend_above(ax, [*handles, *bands[-1:]], [*(curve.label for curve in curves), *named], columns=1)
+
+
+def expected_slope(ax: Axes, curve: Curve, slope: float) -> Any:
+    """A grey band of this slope on log–log axes, through the middle of the curve; returns it, for a legend."""
+    x, y = np.log(curve.x), np.log(curve.values.mean(axis=0))
+    expected = np.exp(y.mean() + slope * (x - x.mean()))
+    return ax.plot(curve.x, expected, color="0.85", linewidth=resized(7), solid_capstyle="butt", zorder=1)[0]
+
+
+def threshold(ax: Axes, value: float) -> None:
+    """A dashed line across the axes at this value, which the vertical axis then holds."""
+    ax.axhline(value, color="0.35", linewidth=resized(1.1), linestyle=(0, (4, 3)), zorder=0.5, gid="threshold")
+
+
+def name_threshold(ax: Axes, value: float, label: str) -> None:
+    """What a threshold means, above or below one end of its line, where it covers least of curves and words."""
+    ax.figure.get_figure(root=True).draw_without_rendering()
+    curves = [line for line in ax.lines if line.get_gid() != "threshold" and len(line.get_xdata()) > 1]
+    curves = [Path(ax.transData.transform(line.get_xydata())) for line in curves]
+    legends = [item for item in ax.get_children() if isinstance(item, Legend)]
+    words = [item.get_window_extent() for item in (*ax.texts, *legends) if item.get_visible()]
+    text = ax.annotate(
+        label, (0, value), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=letters(8.0), color="0.35",
+        gid="threshold",
+    )  # fmt: skip
+
+    def covered(place: tuple[str, str]) -> int:
+        _put(text, value, *place)
+        box = text.get_window_extent()
+        return sum(path.intersects_bbox(box, filled=False) for path in curves) + sum(box.overlaps(other) for other in words)
+
+    _put(text, value, *min(((side, edge) for edge in ("bottom", "top") for side in ("right", "left")), key=covered))
+
+
+def _put(text: Annotation, value: float, side: str, edge: str) -> None:
+    text.xy = (0.0 if side == "left" else 1.0, value)
+    text.set_position((2 if side == "left" else -2, 2 if edge == "bottom" else -2))
+    text.set(ha=side, va=edge)
+
+
+def legend_above(ax: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 3) -> None:
+    """A legend above all data in `columns`, or as many as fit; the vertical axis is extended for it."""
+    look: dict[str, Any] = {"columnspacing": 0.8 if in_paper() else 1.2, "handlelength": 1.8 if in_paper() else 2.2}
+    for fewer in range(columns, 0, -1):
+        legend = ax.legend(handles, labels, loc="upper left", ncols=fewer, borderaxespad=0.2, **look)
+        ax.figure.get_figure(root=True).draw_without_rendering()
+        if legend.get_window_extent().width <= ax.get_window_extent().width:
+            break
+    share = legend.get_window_extent().height / ax.get_window_extent().height + 0.03
+    low, high = ax.get_ylim()
+    grown = 1 / max(1 - share, 0.2)
+    ax.set_ylim(low, low * (high / low) ** grown if ax.get_yscale() == "log" else low + grown * (high - low))
+
+
+def legend_below(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A second legend, in the lower left corner, beside that of the curves."""
+    ax.add_artist(Legend(ax, list(handles), list(labels), loc="lower left", borderaxespad=0.2))
+
+
+def _crowded(ax: Axes, labels: Sequence[Annotation], curves: Sequence[Curve]) -> bool:
+    """Whether a label covers another one, leaves the axes, or is crossed by the line of another curve."""
+    ax.figure.get_figure(root=True).draw_without_rendering()
+    boxes = [label.get_window_extent() for label in labels]
+    if any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number]):
+        return True
+    if any(box.x1 > ax.get_window_extent().x1 for box in boxes):
+        return True
+    places = [Path(ax.transData.transform(np.column_stack([curve.x, curve.values.mean(axis=0)]))) for curve in curves]
+    return any(
+        path.intersects_bbox(box, filled=False)
+        for number, box in enumerate(boxes) for other, path in enumerate(places) if other != number
+    )  # fmt: skip
 
 
 def particles(
@@ -202,20 +313,20 @@ def particles(
         limit = 1.05 * float(np.abs(frames).max()) or 1.0
     for ray in rays if rays is not None else ():
         end = 3 * limit * ray / np.linalg.norm(ray)
-        ax.plot(
-            [0, end[0]], [0, end[1]], color="0.35", linewidth=1.0, linestyle=(0, (4, 3)), zorder=0, scalex=False, scaley=False
-        )
+        look: dict[str, Any] = {"color": "0.35", "linewidth": resized(1.0), "linestyle": (0, (4, 3)), "zorder": 0}
+        ax.plot([0, end[0]], [0, end[1]], scalex=False, scaley=False, **look)
     for sign, colour, marker in ((True, POSITIVE, "^"), (False, NEGATIVE, "o")):
         chosen = positive == sign
         tails = LineCollection(list(frames[:, chosen].transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.45, zorder=2)
         ax.add_collection(tails)
         end = frames[-1, chosen]
-        size = (13 if sign else 11) * (1.0 if area is None else np.clip(area[chosen], 0.1, 20.0))
+        size = resized(13 if sign else 11) * (1.0 if area is None else np.clip(area[chosen], 0.1, 20.0))
         ax.scatter(
             end[:, 0], end[:, 1], s=size, marker=marker, color=colour, edgecolors="white", linewidths=0.3, zorder=4,
             label=names[0 if sign else 1] if chosen.any() else None, gid=f"sign{'+' if sign else '−'}",
         )  # fmt: skip
-    ax.scatter(frames[0, :, 0], frames[0, :, 1], s=5, color=GREY, linewidths=0, label="before", zorder=3 if _still(frames) else 1)
+    above = 3 if _still(frames) else 1
+    ax.scatter(*frames[0].T, s=resized(5), color=GREY, linewidths=0, label="before", zorder=above)
     box = ax.get_window_extent()
     ax.set_xlim(*(np.array([-1, 1]) * limit * box.width / box.height))
     ax.set_ylim(-limit, limit)

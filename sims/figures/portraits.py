@@ -14,12 +14,12 @@ from meanfield.diagnostics.needs import balanced
 from .panels import fit, panel
 from .planes import homogeneous, plane, signs, weights
 from .sources import caveat, flow_of, number, open_run, scaling_text, some_frames, usable
-from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, house
+from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, drawn, resized
 
 ARROW = 0.12  # length of the longest arrow, in parts of what the axes show
 
 
-@house()
+@drawn
 def phase_portrait(
     run: Any,
     coordinates: str = "sizes",
@@ -28,7 +28,10 @@ def phase_portrait(
     count: int = 200,
     flow: mf.GradientFlow | None = None,
 ) -> Axes:
-    """The neurons of a frame and, as arrows, their velocities -∇ δF/δμ there, over the ways they go in the whole run (grey).
+    """The neurons of a frame and, as arrows, their velocities -∇ δF/δμ there, over the ways they go in the whole run.
+
+    Grey: one thin line for each neuron drawn, through all frames of the run; where there are many they make a grey region, which
+    is where neurons pass, and has no other meaning. The legend names it.
 
     coordinates "sizes": |a| against |(w, b)|. Where σ is p-homogeneous, a and w train and nothing else acts, the flow keeps
     |w|² + b² - p|a|² of every neuron (THEORY.md, section 2): its level lines are dashed. "plane": that of `figures.paths`,
@@ -58,7 +61,8 @@ def phase_portrait(
 
         point, arrow = place(state), weight_velocity(state, velocity, scaled) @ basis
     ways = np.stack([place(run[int(k)])[:count] for k in some_frames(run)], axis=1)
-    ax.add_collection(LineCollection(list(ways), colors=GREY, linewidths=0.7, zorder=1))
+    name = f"ways of the neurons, t = {run.times[0]:g} … {run.times[last]:g}"
+    ax.add_collection(LineCollection(list(ways), colors=GREY, linewidths=resized(0.7), zorder=1, label=name))
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])
     title = f"Phase portrait at {scaling_text(run)}, t = {state.t:.3g}"
@@ -133,8 +137,8 @@ def _cloud(ax: Axes, point: np.ndarray, positive: np.ndarray, a: str) -> None:
     for sign, colour, marker, inside in ((True, POSITIVE, "^", POSITIVE), (False, NEGATIVE, "o", "none")):
         chosen = positive == sign
         if chosen.any():
-            style: dict[str, Any] = {"marker": marker, "edgecolors": colour, "facecolors": inside, "linewidths": 0.7}
-            style |= {"s": 7 if sign else 22, "zorder": 4}
+            style: dict[str, Any] = {"marker": marker, "edgecolors": colour, "facecolors": inside, "linewidths": resized(0.7)}
+            style |= {"s": resized(7 if sign else 22), "zorder": 4}
             ax.scatter(*point[chosen].T, label=f"{a} {'>' if sign else '≤'} 0", **style)
 
 
@@ -144,7 +148,7 @@ def _levels(ax: Axes, point: np.ndarray, power: float) -> None:
     levels = np.unique((start**2 - power * np.median(point[:, 1]) ** 2).round(12))
     X, Y = np.meshgrid(np.linspace(*ax.get_xlim(), 200), np.linspace(*ax.get_ylim(), 200))
     shown = np.where((X >= 0) & (Y >= 0), X**2 - power * Y**2, np.nan)
-    ax.contour(X, Y, shown, levels=levels, colors="0.35", linewidths=0.8, linestyles=[(0, (4, 3))], zorder=2)
+    ax.contour(X, Y, shown, levels=levels, colors="0.35", linewidths=resized(0.8), linestyles=[(0, (4, 3))], zorder=2)
 
 
 def _kept(run: mf.Trajectory, power: float) -> float:

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
 import meanfield as mf
+from meanfield.diagnostics import registry
+from meanfield.nearest import hint
 
-from .panels import Curve, fit, lines, panel, particles
+from .panels import Curve, fit, legend_above, lines, panel, particles
 from .planes import homogeneous, plane, projected
 from .sources import caveat, open_run, scaling_text, usable
-from .style import axes_or_new, house
+from .style import COLOURS, axes_or_new, drawn
 
+NAMES = {"w2": "W2 from the start", "displacement": "RMS displacement", "energy": "energy F", "speed2": "∫|v|² dμ"}
 DECADES = 1.5  # a positive quantity that spans more of them is drawn on a logarithmic axis
 
 
-@house()
-def compare(runs: Sequence[Any], ax: Axes | None = None) -> Axes:
-    """The risk of runs (mf.Trajectory or paths) against flow time on one Axes, with how far the neurons of each travelled.
+@drawn
+def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None) -> Axes:
+    """One quantity of several runs (mf.Trajectory or paths) against flow time on one Axes: compare(runs, "test_error").
 
-    Where one of them has no network, hence no risk, the energy F of all.
+    name: a series that all of them recorded, else a diagnostic of their frames, as mf.diagnose computes it (test_error, w2,
+    kernel_drift, …; an interval as a band up to its upper bound). None: the risk, with how far the neurons of each travelled;
+    the energy F where a run has no network, hence no risk. The vertical axis is logarithmic for the risk, and for others where
+    `series` has it so. Raises ValueError where a run has no such quantity, with the reason.
     """
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"compare(runs, name) takes the name of a quantity; got {type(name).__name__}. Axes are given as ax=.")
     opened = [open_run(run) for run in runs]
     if not opened:
         raise ValueError("compare needs at least one run: figures.compare([run_a, run_b]).")
+    if name is not None:
+        return _compared(opened, name, axes_or_new(ax))
     ax = axes_or_new(ax)
     risky = all(run.config.get("network") for run in opened)
     name, symbol, log = ("risk", "R", "y") if risky else ("energy", "F", "")
@@ -48,7 +58,67 @@ def compare(runs: Sequence[Any], ax: Axes | None = None) -> Axes:
     return ax
 
 
-@house()
+def _compared(runs: Sequence[mf.Trajectory], name: str, ax: Axes) -> Axes:
+    """A recorded series or a diagnostic of several runs, and where each ends."""
+    curves = [_quantity(run, name) for run in runs]
+    found = np.concatenate([curve.values for curve in curves])
+    found = found[np.isfinite(found)]
+    spans = found.size and found.min() > 0 and np.log10(found.max() / found.min()) > DECADES
+    what, unit = NAMES.get(name, name.replace("_", " ")), curves[0].unit
+    ylabel = f"{what} [{unit}]" if unit not in ("1", "R", "F", "") else what
+    labels = _labels(runs)
+    for number, (curve, label) in enumerate(zip(curves, labels, strict=True)):
+        lines(ax, [Curve(label, curve.times, curve.values[None], number)], "flow time t", ylabel, log="y" if spans else "")
+        if curve.lower is not None:
+            ax.fill_between(curve.times, curve.lower, curve.values, color=COLOURS[number % 6], alpha=0.25, linewidth=0)
+    ends = [f"{_end(curve)} for {label}" for curve, label in zip(curves, labels, strict=True)]
+    panel(ax, f"{what[:1].upper()}{what[1:]} along the flow", f"Ends at {'; '.join(ends)}.", 70)
+    legend_above(ax, *ax.get_legend_handles_labels(), columns=1)
+    return ax
+
+
+class _Quantity(NamedTuple):
+    """Values at times; of an interval the upper bounds, and the lower ones."""
+
+    times: np.ndarray
+    values: np.ndarray
+    unit: str
+    lower: np.ndarray | None = None
+
+
+def _quantity(run: mf.Trajectory, name: str) -> _Quantity:
+    """A series that the run recorded, or a diagnostic of its frames."""
+    units = {item: registry.get(item).unit for item in registry.names()}
+    if name in run.series_names:
+        series = run.series(name)
+        return _Quantity(series.times, series.values, units.get(name, "1"))
+    if name not in units:
+        known = [*run.series_names, *units]
+        raise ValueError(f"{run.path} has no series {name!r}, and there is no diagnostic of that name.{hint(name, known)}")
+    curve = mf.diagnose(run, [name], progress=False)[name]
+    if registry.get(name).interval:
+        return _Quantity(curve.times, curve.upper, units[name], curve.lower)
+    return _Quantity(curve.times, curve.values, units[name])
+
+
+def _labels(runs: Sequence[mf.Trajectory]) -> list[str]:
+    """What tells the runs apart: γ and m, with the seed, and at last the name of the file, where others have the same."""
+    seeds = [run.config.get("seed") for run in runs]
+    levels = [
+        [f"{scaling_text(run)}, m = {run.start.m}" for run in runs],
+        [f"{scaling_text(run)}, m = {run.start.m}, seed {seed}" for run, seed in zip(runs, seeds, strict=True)],
+        [f"{scaling_text(run)}, m = {run.start.m}, {run.path.name}" for run in runs],
+    ]
+    return next((labels for labels in levels if len(set(labels)) == len(labels)), levels[-1])
+
+
+def _end(curve: _Quantity) -> str:
+    """The last value, or both bounds of it."""
+    value = f"{curve.values[-1]:.3g}"
+    return value if curve.lower is None or f"{curve.lower[-1]:.3g}" == value else f"{curve.lower[-1]:.3g} … {value}"
+
+
+@drawn
 def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     """The paths of a run's neurons in the plane of |a|(w, b), or of (w, b) where σ is not homogeneous: see `plane`.
 
@@ -74,7 +144,7 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     return ax
 
 
-@house()
+@drawn
 def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = None) -> Axes:
     """Series of a run against flow time: everything `run.series_names` lists.
 

@@ -28,7 +28,7 @@ from .panels import fit, panel, particles
 from .planes import homogeneous, plane, projected
 from .runs import sign_names, teacher
 from .sources import flow_of, network_of, open_run, scaling_text
-from .style import COLOURS, GREY, LINES
+from .style import COLOURS, GREY, LINES, resized
 
 Draw = Callable[[int], None]
 TAIL = 12  # frames that a neuron's tail is long
@@ -125,7 +125,7 @@ def ellipse_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = 
     H, x = pair_kernels(run, pair, frames, flow)
     frame_ellipses(ax, H, x)
     ax.plot(*ellipse(H[0]), color="0.45", linestyle=LINES[1], label="at the start")
-    (line,) = ax.plot(*ellipse(H[0]), color=COLOURS[0], linewidth=2.2, label="now")
+    (line,) = ax.plot(*ellipse(H[0]), color=COLOURS[0], linewidth=resized(2.2), label="now")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     verdict = panel(ax, f"Tangent kernel of two samples at {scaling_text(run)}", "", WIDTH)
     moment = _moments(run)

@@ -238,7 +238,5 @@ def _xarray() -> Any:
         import h5netcdf  # noqa: F401  the engine of index.h5
         import xarray
     except ImportError as error:
-        raise ImportError(
-            f'a sweep over its axes needs xarray and h5netcdf: pip install -e ".[xarray]" ({error}).'
-        ) from error
+        raise ImportError(f'a sweep over its axes needs xarray and h5netcdf: pip install -e ".[xarray]" ({error}).') from error
     return xarray

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from meanfield.diagnostics import registry
 from meanfield.nearest import hint
 
 from ..config import BadSettings
+from ..crossings import SIGNS, Crossing, find_crossing
 from ..fits import ExponentFit, Refused, fit_or_refuse
+from . import theory
 from .indexing import CIRCUMSTANCES, TEXTS
 
 if TYPE_CHECKING:
@@ -25,11 +28,13 @@ COLUMNS = 3  # panels side by side
 LETTERS = 13.6  # of the heading's smaller text on one inch
 LINE = 12.2  # points, of a verdict and of the heading's smaller text
 NAMES = {"m": "neurons m", "gamma": "exponent γ", "alpha": "scale α", "gamma_prime": "exponent γ′", "t_end": "flow time t"}
-SIGNS = {"gamma": "γ", "alpha": "α", "gamma_prime": "γ′"}
 QUANTITIES = {
     "displacement": "RMS displacement", "path": "path length", "risk": "risk R", "train_risk": "training risk",
-    "test_risk": "test risk", "train_error": "training error", "test_error": "test error",
+    "test_risk": "test risk", "train_error": "training error", "test_error": "test error", "kernel_drift": "kernel drift",
+    "w2_lower": "W2(start, end), lower bound", "w2_upper": "W2(start, end), upper bound", "speed2": "∫|v|² dμ",
+    "energy": "energy F",
 }  # fmt: skip
+LAZY = ("laziness", "departure", "kernel_drift")  # quantities below whose threshold a network is called lazy
 
 
 def figure(
@@ -43,7 +48,9 @@ def figure(
     """One panel a quantity (of `open_sweep`) against the axis x, a line for each value of `by`.
 
     where: values of axes to stay at; every axis but x, by and seed must have one value left. log: "", "x", "y" or "xy";
-    None: "xy" where x is m and all values are positive. On log–log axes the verdict gives the slopes of sims.fits.
+    None: "xy" where x is m and all values are positive, "y" for what has a threshold. On log–log axes the verdict gives the
+    slopes of sims.fits, and theory's where it is known (grey bands). Laziness and kernel drift have a line at 0.1, below which
+    a network is called lazy, and the verdict says where they pass it (sims.crossings).
     """
     data = _selected(data, x, by, where or {}, log)
     for name in quantities:
@@ -61,11 +68,13 @@ def figure(
         title, about = _about(data, x, by, where or {})
         about = textwrap.fill(about, int(LETTERS * (page.get_figwidth() - 0.2)))
         most = [max(text.count("\n") for text in texts[row * COLUMNS : (row + 1) * COLUMNS]) - 1 for row in range(rows)]
-        _make_room(page, axes[0], [LINE * max(0, lines) for lines in most], LINE * about.count("\n"))
+        if not figures.bare():
+            _make_room(page, axes[0], [LINE * max(0, lines) for lines in most], LINE * about.count("\n"))
         above = page.get_figheight() - 0.06  # inches; the heading stands at the top, however many lines there are
         left, size = 0.14 / page.get_figwidth(), page.get_figheight()
-        page.text(left, above / size, title, fontsize=14, fontweight="bold", va="top")
-        page.text(left, (above - 0.26) / size, about, fontsize=10, color="0.25", va="top")
+        if not figures.bare():
+            page.text(left, above / size, title, fontsize=14, fontweight="bold", va="top")
+            page.text(left, (above - 0.26) / size, about, fontsize=10, color="0.25", va="top")
     return page
 
 
@@ -117,13 +126,17 @@ def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: 
 
 def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | None) -> str:
     """Draw one quantity; returns the verdict as it stands there."""
+    from ntk.laziness import LAZY as limit
+
     from .. import figures
 
+    base = json.loads(data.attrs["base"])
     curves: list[Curve] = []
     slopes: list[ExponentFit | Refused | None] = []
+    expected: list[float | None] = []
     choices: list[Any] = data[by].values.tolist() if by else [None]
     positive = bool((data[name].values[np.isfinite(data[name].values)] > 0).all())
-    scale = ("xy" if x == "m" and positive else "") if log is None else log
+    scale = ("xy" if x == "m" else "y" if name in LAZY else "") * positive if log is None else log
     if "y" in scale and not positive:
         raise BadSettings(f"{name} has values that are not positive: no logarithm. Leave y out of --log.")
     for style, choice in enumerate(choices):
@@ -131,19 +144,56 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
         values = line.transpose(REPEATS, x).values if REPEATS in line.dims and x != REPEATS else line.values[None]
         there = np.isfinite(values).all(axis=0)
         if there.any():
-            label = f"{SIGNS.get(str(by), by)} = {_text(choice)}" if by else name
+            label = f"{SIGNS.get(str(by), by)} = {_text(_base_name(str(by), choice))}" if by else name
             curves.append(figures.Curve(label, data[x].values[there].astype(float), values[:, there], style))
             slopes.append(fit_or_refuse(curves[-1].x, curves[-1].values) if scale == "xy" else None)
+            expected.append(theory.slope(line.assign_attrs(base=base), name, x) if scale == "xy" else None)
     if not curves:
         raise BadSettings(f"no run of this selection has a {name} for every seed; collect again when more are finished.")
+
     units = data[name].attrs.get("units", "1")
-    title = QUANTITIES.get(name, name.replace("_", " ")) + f" [{units}]" * (units not in ("1", "R", name))
-    figures.lines(ax, curves, NAMES.get(x, x), "", log=scale, markers=True)  # the title says what it is
+    title = QUANTITIES.get(name, name.replace("_", " ")) + f" [{units}]" * (units not in ("1", "R", "F", name))
+    if name in LAZY:
+        figures.threshold(ax, limit)
+    figures.lines(ax, curves, NAMES.get(x, x), title, log=scale, markers=True)
+    bands = [figures.expected_slope(ax, *pair) for pair in zip(curves, expected, strict=True) if pair[1] is not None]
     if by:
-        _legend(ax, len(curves))
+        figures.legend_above(ax, *ax.get_legend_handles_labels())
+    if bands:
+        figures.legend_below(ax, bands[:1], ["theory's slope"])
     if "y" in scale:
         _ticks(ax)
-    return figures.panel(ax, title, " ".join(filter(None, (_verdict(curves, slopes, x), _mark(data))))).get_text()
+    if name in LAZY:
+        figures.name_threshold(ax, limit, f"lazy below {limit:g}")
+    crossings = _crossings(curves, x, limit) if name in LAZY and x != REPEATS and positive else []
+    left = _leaves(curves, crossings, name, x)
+    said = [_verdict(curves, slopes, expected, x, not left), left, _mark(data)]
+    return figures.panel(ax, title, " ".join(filter(None, said))).get_text()
+
+
+def _crossings(curves: Sequence[Curve], x: str, limit: float) -> list[Crossing | None]:
+    """Where each curve passes the limit; None for a curve of one point."""
+    log_x = x in ("m", "alpha")
+    return [find_crossing(curve.x, curve.values, limit, log_x=log_x) if len(curve.x) > 1 else None for curve in curves]
+
+
+def _leaves(curves: Sequence[Curve], crossings: Sequence[Crossing | None], name: str, x: str) -> str:
+    """Where each curve passes the limit, and which never do; against m, where most never do, only the former."""
+    what, several = QUANTITIES.get(name, name), len(curves) > 1
+    found: dict[bool, str] = {}
+    never = []
+    for curve, crossing in zip(curves, crossings, strict=False):
+        whose = f" for {curve.label}" * several
+        if crossing is None or (crossing.at is None and x == "m"):
+            continue
+        if crossing.at is None:
+            never.append(f"{crossing.sentence(x, what)}{whose}.")
+        elif crossing.rises in found:
+            found[crossing.rises] += f"; at {crossing}{whose}"
+        else:
+            found[crossing.rises] = f"{crossing.sentence(x, what)}{whose}"
+    sentences = [*(f"{text}." for text in found.values()), *never]
+    return " ".join(text[:1].upper() + text[1:] for text in sentences)
 
 
 def _ticks(ax: Any) -> None:
@@ -174,23 +224,21 @@ def _mark(data: Any) -> str:
     return f"Steps too long in {found.size} of {int(finished.sum())} runs: energy_defect > {LIMIT:g}, up to {found.max():.3g}."
 
 
-def _legend(ax: Any, lines: int) -> None:
-    """In a row or more above all data: room is made for it."""
-    columns = 3
-    low, high = ax.get_ylim()
-    room = 0.04 + 0.09 * -(-lines // columns)
-    ax.set_ylim(low, high * (high / low) ** room if ax.get_yscale() == "log" else high + room * (high - low))
-    ax.legend(loc="upper center", ncols=columns, columnspacing=1.2, handlelength=2.4)
+def _verdict(
+    curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | None], expected: Sequence[float | None], x: str, ends: bool
+) -> str:
+    """The slopes, or, if `ends`, between which values the curves lie."""
+    from ..figures import fraction
 
-
-def _verdict(curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | None], x: str) -> str:
-    found = [
-        fit.short + f" at {curve.label}" * (len(curves) > 1)
-        for curve, fit in zip(curves, fits, strict=True)
-        if isinstance(fit, ExponentFit)
-    ]
+    found = []
+    for curve, fit, known in zip(curves, fits, expected, strict=True):
+        if isinstance(fit, ExponentFit):
+            beside = "" if known is None else f" (theory {fraction(known)})"
+            found.append(fit.short + beside + f" at {curve.label}" * (len(curves) > 1))
     if found:
         return f"Fitted slope in {x}: {', '.join(found)}."
+    if not ends:
+        return ""
     means = [curve.values.mean(axis=0) for curve in curves]
     low, high = min(np.min(mean) for mean in means), max(np.max(mean) for mean in means)
     return f"Between {low:.3g} and {high:.3g}."
@@ -201,11 +249,19 @@ def _about(data: Any, x: str, by: str | None, where: Mapping[str, Any]) -> tuple
     seeds = f"means over {data.sizes[REPEATS]} seeds, ± standard errors" if data.sizes.get(REPEATS, 1) > 1 else "one seed"
     if REPEATS in (x, by):
         seeds = "each point one run"
-    fixed = "".join(f", {SIGNS.get(name, name)}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value}" for name, value in where.items())
+    fixed = "".join(
+        f", {SIGNS.get(name, name)}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{_base_name(name, value)}"
+        for name, value in where.items()
+    )
     base, done = json.loads(data.attrs["base"]), int((data["status"].values == "finished").sum())
-    about = {"data.name": base["data"]["name"], "activation": base["activation"]}
+    about = {"data.name": Path(base["data"]["name"]).name, "activation": base["activation"]}
     same = "".join(f"{value}, " for name, value in about.items() if name not in data.coords)
     return f"Sweep: {done} of {data['status'].size} runs finished", f"{same}{seeds}{fixed}"
+
+
+def _base_name(name: str, value: Any) -> Any:
+    """A file of data by its own name, wherever it lies."""
+    return Path(str(value)).name if name == "data.name" else value
 
 
 def _text(value: Any) -> str:

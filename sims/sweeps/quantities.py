@@ -30,6 +30,7 @@ OWN = {
     "host": (TEXT, "machine on which the run was finished"),
     "attempts": ("1", "workers that were at work on the run, one after the other"),
 }
+WITH = {"laziness": ("kernel_drift",)}  # what is measured along with a diagnostic, for it is the other half of the answer
 UNITS = {"t_end": "t", "dt": "t", "m": "neurons"}  # of settings; of the others 1
 
 
@@ -51,10 +52,14 @@ def about(name: str) -> dict[str, str]:
 
 
 def known(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of diagnostics, each once, those of ntk included; raises ValueError for an unknown one, with the nearest."""
+    """The names of diagnostics, each once, those of ntk included, laziness with kernel_drift.
+
+    Raises ValueError for an unknown one, with the nearest.
+    """
     if isinstance(names, str):
         raise TypeError(f"the names of diagnostics are a list: write [{names!r}].")
-    return tuple(registry.get(name).name for name in dict.fromkeys(names))
+    every = [item for name in names for item in (name, *WITH.get(name, ()))]
+    return tuple(registry.get(name).name for name in dict.fromkeys(every))
 
 
 def columns(name: str) -> list[str]:
