@@ -102,12 +102,12 @@ def find_crossing(x: Any, values: Any, threshold: float, level: float = 0.95, lo
         reach = float(stats.t.ppf(0.5 + level / 2, seeds - 1)) * error
         low, high = at - reach, at + reach
     right = min(max(int(np.searchsorted(place, at)), 1), len(x) - 1)
-    back = [None if value is None else float(np.exp(value) if log_x else value) for value in (at, low, high)]
-    around = float(x[right - 1]), float(x[right])
     bend = _bend(place, middle, right, at)
-    if log_x and bend is not None:
-        bend *= float(np.exp(at))
-    return Crossing(threshold, *back, around, rises, level, seeds, len(crossed), bend, note)
+    if log_x:
+        bend = bend and bend * math.exp(at)
+        at, low, high = math.exp(at), low and math.exp(low), high and math.exp(high)
+    around = float(x[right - 1]), float(x[right])
+    return Crossing(threshold, at, low, high, around, rises, level, seeds, len(crossed), bend, note)
 
 
 def _checked(x: Any, values: Any, threshold: float, level: float, log_x: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -164,8 +164,9 @@ def _linear_twin(problem: Problem) -> str:
     assert flow is not None
     if not isinstance(flow.functional, EmpiricalRisk):
         return f"it is about mf.EmpiricalRisk; the run descends a {type(flow.functional).__name__}"
-    if flow.functional.loss.name != "squared" or flow.functional.ridge != 0:
-        found = f"loss {flow.functional.loss.name!r} and ridge {flow.functional.ridge:g}"
+    loss: Any = flow.functional.loss
+    if loss.name != "squared" or flow.functional.ridge != 0:
+        found = f"loss {loss.name!r} and ridge {flow.functional.ridge:g}"
         return f"f_lin is known in closed form for the squared loss without ridge; the run has {found}"
     return "f_lin is that of a flow without noise and reaction" if flow.temperature or flow.reaction else ""
 

@@ -237,12 +237,12 @@ def threshold(ax: Axes, value: float) -> None:
 def name_threshold(ax: Axes, value: float, label: str) -> None:
     """What a threshold means, above or below one end of its line, where it covers least of curves and words."""
     ax.figure.get_figure(root=True).draw_without_rendering()
-    curves = [line for line in ax.lines if line.get_gid() != "threshold" and len(line.get_xdata()) > 1]
-    curves = [Path(ax.transData.transform(line.get_xydata())) for line in curves]
+    drawn = [np.column_stack(line.get_data()) for line in ax.lines if line.get_gid() != "threshold"]
+    curves = [Path(ax.transData.transform(points)) for points in drawn if len(points) > 1]
     legends = [item for item in ax.get_children() if isinstance(item, Legend)]
     words = [item.get_window_extent() for item in (*ax.texts, *legends) if item.get_visible()]
     text = ax.annotate(
-        label, (0, value), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=letters(8.0), color="0.35",
+        label, (0, value), (0, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=letters(8.0), color="0.35",
         gid="threshold",
     )  # fmt: skip
 
@@ -326,7 +326,7 @@ def particles(
             label=names[0 if sign else 1] if chosen.any() else None, gid=f"sign{'+' if sign else '−'}",
         )  # fmt: skip
     above = 3 if _still(frames) else 1
-    ax.scatter(*frames[0].T, s=resized(5), color=GREY, linewidths=0, label="before", zorder=above)
+    ax.scatter(frames[0, :, 0], frames[0, :, 1], s=resized(5), color=GREY, linewidths=0, label="before", zorder=above)
     box = ax.get_window_extent()
     ax.set_xlim(*(np.array([-1, 1]) * limit * box.width / box.height))
     ax.set_ylim(-limit, limit)

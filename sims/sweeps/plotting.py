@@ -156,7 +156,8 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
     if name in LAZY:
         figures.threshold(ax, limit)
     figures.lines(ax, curves, NAMES.get(x, x), title, log=scale, markers=True)
-    bands = [figures.expected_slope(ax, *pair) for pair in zip(curves, expected, strict=True) if pair[1] is not None]
+    pairs = zip(curves, expected, strict=True)
+    bands = [figures.expected_slope(ax, curve, known) for curve, known in pairs if known is not None]
     if by:
         figures.legend_above(ax, *ax.get_legend_handles_labels())
     if bands:
