@@ -104,8 +104,9 @@ def find_crossing(x: Any, values: Any, threshold: float, level: float = 0.95, lo
     right = min(max(int(np.searchsorted(place, at)), 1), len(x) - 1)
     bend = _bend(place, middle, right, at)
     if log_x:
-        bend = bend and bend * math.exp(at)
-        at, low, high = math.exp(at), low and math.exp(low), high and math.exp(high)
+        bend = None if bend is None else bend * math.exp(at)
+        low, high = (None if end is None else math.exp(end) for end in (low, high))
+        at = math.exp(at)
     around = float(x[right - 1]), float(x[right])
     return Crossing(threshold, at, low, high, around, rises, level, seeds, len(crossed), bend, note)
 

@@ -241,10 +241,8 @@ def name_threshold(ax: Axes, value: float, label: str) -> None:
     curves = [Path(ax.transData.transform(points)) for points in drawn if len(points) > 1]
     legends = [item for item in ax.get_children() if isinstance(item, Legend)]
     words = [item.get_window_extent() for item in (*ax.texts, *legends) if item.get_visible()]
-    text = ax.annotate(
-        label, (0, value), (0, 0), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=letters(8.0), color="0.35",
-        gid="threshold",
-    )  # fmt: skip
+    look: dict[str, Any] = {"fontsize": letters(8.0), "color": "0.35", "gid": "threshold"}
+    text = ax.annotate(label, (0, value), (0, 0), xycoords=("axes fraction", "data"), textcoords="offset points", **look)
 
     def covered(place: tuple[str, str]) -> int:
         _put(text, value, *place)

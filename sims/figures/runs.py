@@ -72,7 +72,8 @@ def _compared(runs: Sequence[mf.Trajectory], name: str, ax: Axes) -> Axes:
         if curve.lower is not None:
             ax.fill_between(curve.times, curve.lower, curve.values, color=COLOURS[number % 6], alpha=0.25, linewidth=0)
     ends = [f"{_end(curve)} for {label}" for curve, label in zip(curves, labels, strict=True)]
-    panel(ax, f"{what[:1].upper()}{what[1:]} along the flow", f"Ends at {'; '.join(ends)}.", 70)
+    caveats = [f" {label}:{text}" for label, run in zip(labels, runs, strict=True) if (text := caveat(run))]
+    panel(ax, f"{what[:1].upper()}{what[1:]} along the flow", f"Ends at {'; '.join(ends)}.{''.join(caveats)}", 70)
     legend_above(ax, *ax.get_legend_handles_labels(), columns=1)
     return ax
 
