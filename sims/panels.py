@@ -81,7 +81,7 @@ def _draw_particles(axes: Sequence[Any], results: Results, by_gamma: dict[float,
         does = "stay put" if part < 0.1 else "travel" if part > 0.25 else "move a little"
         verdict = f"RMS displacement {row.displacement:.2g}, {part:.0%} of their length: they {does}. "
         verdict += f"{frames.shape[1]} of {row.m} are shown."
-        figures.panel(ax, f"Neurons at {figures.regime(row.gamma)}, m = {row.m}", verdict)
+        figures.panel(ax, f"{figures.regime(row.gamma)}, m = {row.m}", verdict)
     axes[0].legend(loc="lower left", handletextpad=0.1, borderpad=0.2, markerscale=1.6)
 
 
@@ -136,7 +136,7 @@ def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         widths, values = against_width(rows, "test_error")
         last[gamma] = 100 * values[:, -1]
-        curve = figures.Curve(figures.regime(gamma), widths, 100 * values, number)
+        curve = figures.Curve(f"γ = {figures.fraction(gamma)}", widths, 100 * values, number)
         figures.lines(
             ax, [curve], "width m", "test error, % wrong" if signs else "test loss, % of the start's", "x", markers=True
         )
