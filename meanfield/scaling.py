@@ -1,6 +1,6 @@
 """The output scale s = α m^(1-γ): the one number between the mean-field and the lazy limit.
 
-γ = 1 is the mean-field scaling (neurons travel), γ = 1/2 the NTK scaling (neurons stay put).
+γ = 1 is the mean-field scaling (neurons travel), γ = 1/2 the NTK scaling (neurons stay put as m grows, α fixed).
 THEORY.md, section 1; α is the scale of Chizat, Oyallon and Bach (2019).
 """
 
