@@ -1,7 +1,7 @@
 """The runs of tests/golden: small files of each kind, written once by the version that their names say and never again.
 
-`python golden_runs.py FOLDER` writes such files with the code of today: do so when the layout of files has changed, under a new
-name, and add it to VERSIONS. What must be known of them without reading them stands in expected.json.
+`python golden_runs.py golden VERSION [NAME …]` adds such files, all or some, with the code of today: do so when the layout of files
+has changed. What must be known of them without reading them stands in expected.json.
 """
 
 import json
@@ -116,12 +116,12 @@ def unfinished(path):
 RUNS = {run.__name__: run for run in (relu, softmax, pairwise, population, single, masses, unfinished)}
 
 
-def write(folder, version):
+def write(folder, version, names):
     expected = {}
     with mock.patch("meanfield.simulation.provenance", lambda: PROVENANCE):
-        for name, run in RUNS.items():
+        for name in names or RUNS:
             path = folder / f"{name}-{version}.h5"
-            run(path)
+            RUNS[name](path)
             with mf.Trajectory(path) as made:
                 last = made[-1]
                 expected[path.name] = {
@@ -141,4 +141,4 @@ def write(folder, version):
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), sys.argv[2])
+    write(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
