@@ -30,9 +30,7 @@ def export(run: Trajectory, name: str, out: str | None = None) -> None:
 
 def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
     """Line by line what the file holds."""
-    start = run.start
-    frames = f"{len(run)} frames of {start.m} particles, d = {start.dim}, K = {start.outputs}, {start.theta.dtype}"
-    yield f"{run.path}: {run.status}, {frames}, {_bytes(_size(run.path))}"
+    yield headline(run)
     if "message" in run.summary:
         yield run.summary["message"]
     if run.status == "unfinished":
@@ -41,16 +39,12 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
         yield f"Another run is about to replace or extend it: inspect {run.path}.parts."
     if content_hash:
         yield f"content hash {run.content_hash()}"
-    yield from _section("configuration", _configuration(run, start.m))
-    yield from _section("provenance", _provenance(run.provenance))
-    yield from _section("summary", [(name, _text(value)) for name, value in run.summary.items() if name != "message"])
+    for title, lines in sections(run).items():
+        yield from _section(title, lines)
     if (finding := defects.of_run(run)) is not None:
         yield ""
         yield f"note: {finding.text}"
-    rows: list[tuple[str, ...]] = [("series", "values", "first", "last", "from t", "to t")]
-    for name in run.series_names:
-        _, times, values = run.series(name)
-        rows.append((name, str(len(values)), *map(_text, (values[0], values[-1], times[0], times[-1]))))
+    rows: list[tuple[str, ...]] = [("series", "values", "first", "last", "from t", "to t"), *series_rows(run)]
     yield from _table(rows if len(rows) > 1 else [("series: none",)])
     rows = [("frame", "step", "t")]
     rows += [(str(k), str(step), _text(t)) for k, (step, t) in enumerate(zip(run.steps, run.times, strict=True))]
@@ -58,6 +52,31 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
         half = SHOWN_FRAMES // 2
         rows = [*rows[: half + 1], ("…", "…", "…"), *rows[-half:]]
     yield from _table(rows if len(rows) > 1 else [("frames: none before the first checkpoint",)])
+
+
+def headline(run: Trajectory) -> str:
+    """Which file it is, its status and its size, in one line."""
+    start = run.start
+    frames = f"{len(run)} frames of {start.m} particles, d = {start.dim}, K = {start.outputs}, {start.theta.dtype}"
+    return f"{run.path}: {run.status}, {frames}, {_bytes(_size(run.path))}"
+
+
+def sections(run: Trajectory) -> dict[str, list[tuple[str, str]]]:
+    """Configuration, provenance and summary in words: title -> (name, text)."""
+    return {
+        "configuration": _configuration(run, run.start.m),
+        "provenance": _provenance(run.provenance),
+        "summary": [(name, _text(value)) for name, value in run.summary.items() if name != "message"],
+    }
+
+
+def series_rows(run: Trajectory) -> list[tuple[str, ...]]:
+    """(name, number of values, first, last, from t, to t) of each series."""
+    rows: list[tuple[str, ...]] = []
+    for name in run.series_names:
+        _, times, values = run.series(name)
+        rows.append((name, str(len(values)), *map(_text, (values[0], values[-1], times[0], times[-1]))))
+    return rows
 
 
 def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:

@@ -169,8 +169,30 @@ def animate(arguments: Sequence[str]) -> int:
     return _work(work)
 
 
+def report(arguments: Sequence[str]) -> int:
+    """One HTML page of a run or a sweep."""
+    parser = _parser("report", inspect_help.REPORT, inspect_help.REPORT_EXAMPLES)
+    parser.add_argument("path", metavar="PATH", help="the trajectory, or the folder of a sweep")
+    parser.add_argument("--out", metavar="HTML", help="the page to make; PATH.html unless given; none is overwritten")
+    options = parser.parse_args(_named("report", arguments, parser))
+    path = Path(options.path)
+    out = Path(options.out or f"{path.name.removesuffix('.h5')}.html")
+    if out.suffix.lower() not in (".html", ".htm"):
+        parser.error(f"--out is a page, so it must end in .html; got {out}")
+
+    def work() -> None:
+        _absent(out)
+
+        from . import report as pages
+
+        print(pages.write(path, out))
+
+    return _work(work)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "diagnose": diagnose, "compare": compare, "plot": plot, "animate": animate,
+    "report": report,
 }  # fmt: skip
 
 
@@ -212,7 +234,7 @@ def _work(work: Callable[[], None]) -> int:
         work()
     except IncompatibleFile:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:
         return _fail(USAGE, error)
     return 0
 

@@ -13,6 +13,7 @@ more than the report, each with a --help of its own:
   scripts/inspect compare lazy.h5 mean_field.h5    two runs in one table, and which is lazier
   scripts/inspect plot kink.h5 --kind paths        a figure of it as PNG and PDF
   scripts/inspect animate kink.h5 --kind paths --out kink.gif
+  scripts/inspect report kink.h5 --out kink.html   all of it as one page that any browser opens
 
 examples:
   scripts/inspect kink.h5                          everything but the particles themselves
@@ -77,4 +78,15 @@ examples:
   scripts/inspect animate kink.h5 --kind function --out kink.mp4 --fps 24
 
 in Python: from sims import figures; figures.animate("kink.h5", "paths", "kink.gif")
+"""
+REPORT = """\
+Makes one HTML page of a run, or of a sweep: verdicts, figures, an animation, configuration and provenance. Pictures are inside
+the page, so it opens from a disk without a network and can be sent as it is.
+"""
+REPORT_EXAMPLES = """\
+examples:
+  scripts/inspect report kink.h5                           kink.html
+  scripts/inspect report results/widths --out widths.html  the page of a sweep, with a table of its runs
+
+in Python: from sims import report; report.write("kink.h5", "kink.html")
 """
