@@ -3,7 +3,6 @@
 import base64
 import html.parser
 import io
-import re
 import shutil
 import subprocess
 
