@@ -18,6 +18,7 @@ from .marching import NOISE, March
 from .scaling import Scaling
 from .threads import one_thread
 
+EXPLAINED = 0.25  # of energy_defect may be left in that of the motion: its windows are short where there were few steps
 LIMIT = 0.1  # of energy_defect, the energy lost and not dissipated (or the reverse) over the energy lost
 
 
@@ -48,7 +49,7 @@ def at_end(march: March) -> Finding | None:
     rate = flow.network.scaling.learning_rate(march.dt, start.m) if _is_descent(march) else None
     method = "adaptive" if isinstance(march.integrator, Adaptive) else march.integrator.name
     advice = shorter_steps(method, "auto" if march.automatic else march.dt, flow.network is not None)
-    return _finding(_kind(march, motion), own, motion, rate, advice, flow.network is not None)
+    return _finding(_kind(march, own, motion), own, motion, rate, advice, flow.network is not None)
 
 
 def of_run(run: Any) -> Finding | None:
@@ -78,14 +79,14 @@ def energy_defect(march: March, dissipated: float) -> float:
     return abs(fall - dissipated) / scale if scale != 0 else 0.0
 
 
-def _kind(march: March, motion: float | None) -> str:
+def _kind(march: March, own: float, motion: float | None) -> str:
     """Steps at the stability limit of the method make θ bounce between the sides of a valley, and the mean motion follows the
     valley: that looks as sliding does. λ_max of the tangent kernel tells them apart: training grows it until dt λ_max is at the
     limit, and keeps it there (Cohen et al. 2021, "Gradient descent on neural networks typically occurs at the edge of
     stability"; here 0.92 … 1.0 of the limit in every case tried)."""
     if march.flow.network is None:  # V and U are the user's: they may have kinks
         return "unclear"
-    if motion is None or motion > LIMIT:
+    if motion is None or motion > max(LIMIT, EXPLAINED * own):
         return "steps"
     if isinstance(march.integrator, Adaptive):
         return "sliding"

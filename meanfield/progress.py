@@ -17,6 +17,7 @@ from .marching import March
 SECONDS = 10.0  # between two lines
 MANY = 10**7  # steps of a very long run
 LONG = 3600.0  # seconds of one that nobody watches
+WORTH = 1000  # steps; of fewer the time is not measured before the first, which would cost as much as some of them
 SETTLED = 100  # steps after which Adaptive has found its dt
 LAYOUT = "{desc}{percentage:3.0f}%|{bar}| t = {n:.4g} of {total:.4g} [{elapsed}<{remaining}]"
 
@@ -32,10 +33,10 @@ class Progress:
 
     @contextmanager
     def watching(self) -> Iterator[Progress]:
-        """The bar, where there is somebody to look at one; a run of very many steps is warned of before the first."""
-        if not isinstance(self.march.integrator, Adaptive) and steps_left(self.march) > MANY:
-            self._warn_of_many(_seconds_a_step(self.march))
+        """The bar, where there is somebody to look at one; a run that will be very long is warned of before its first step."""
         with _bar(self.march.t_end - self.march.start.t, self.shown) as self.bar:
+            if not isinstance(self.march.integrator, Adaptive) and steps_left(self.march) >= WORTH:
+                self._foretell(_seconds_a_step(self.march))
             self.begun = self.last = time.monotonic()
             yield self
 
@@ -45,29 +46,28 @@ class Progress:
         self.bar.update(march.t - march.start.t - self.bar.n)
         if march.dt != self.dt and (march.step - self.first >= SETTLED or not isinstance(march.integrator, Adaptive)):
             self.dt = march.dt
-            if steps_left(march) > MANY:
-                self._warn_of_many((now - self.begun) / (march.step - self.first))
+            self._foretell((now - self.begun) / (march.step - self.first))
         if now - self.last >= SECONDS:
             self.last = now
             self._tick(now)
 
     def _tick(self, now: float) -> None:
         """What is said now and then where there is no bar."""
-        march = self.march
-        left = steps_left(march) * (now - self.begun) / (march.step - self.first)
-        if not self.bar.disable:
-            return
-        if left > LONG:
-            self.warn("long", f"this run takes about {duration(left)} more: {_steps(march)}. {_advice(march)}")
-        if self.shown:
+        march, seconds = self.march, (now - self.begun) / (self.march.step - self.first)
+        self._foretell(seconds)
+        if self.bar.disable and self.shown:
+            left = steps_left(march) * seconds
             network = march.flow.network is not None
             value = f"risk {march.field.value(march.theta):.3g}" if network else f"energy {march.energy:.3g}"
             share = (march.t - march.start.t) / (march.t_end - march.start.t)
             say(f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}), {value}, about {duration(left)} left")
 
-    def _warn_of_many(self, seconds: float) -> None:
-        about = f", about {duration(steps_left(self.march) * seconds)}"
-        self.warn("many", f"this run takes {_steps(self.march)}{about}. {_advice(self.march)}")
+    def _foretell(self, seconds: float) -> None:
+        """Warn of very many steps, and of long ones that nobody watches. seconds: of one step."""
+        left = steps_left(self.march)
+        if left > MANY or (self.bar.disable and left * seconds > LONG):
+            steps = f"{left:.2g} steps of dt = {self.march.dt:.2g} to t = {self.march.t_end:g}"
+            self.warn("long", f"this run takes {steps}, about {duration(left * seconds)}. {_advice(self.march)}")
 
 
 def steps_left(march: March) -> float:
@@ -104,10 +104,6 @@ def unscaled(flow: Any) -> str:
 def say(text: str) -> None:
     """A line of the run for its user."""
     print(f"meanfield: {text}", file=sys.stderr)
-
-
-def _steps(march: March) -> str:
-    return f"{steps_left(march):.2g} steps of dt = {march.dt:.2g} to t = {march.t_end:g}"
 
 
 def _advice(march: March) -> str:

@@ -47,7 +47,11 @@ def simulate(
     0.1·c/(L·λ_max) with λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound; a step
     that raises F is done again with half the dt (recorded in the summary). Adaptive: the first step, or None.
     observers: mf.Recorder, mf.Events and mf.W2 (at most one each), mf.Series, mf.StopOnNonFinite. progress: a bar when stderr is
-    a terminal, and two lines that say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, …).
+    a terminal and in notebooks, elsewhere a line every ten seconds (t, share done, risk or energy, time left), and lines that
+    say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, …).
+
+    Warns (RuntimeWarning, with progress=False too) of more than 10⁷ steps or an hour that no bar shows, before the first step; of
+    nearly all units saturated at the start; and at the end of an energy_defect above 0.1 (defects.py).
 
     Raises ValueError/TypeError before any work or file; mf.Diverged; mf.Interrupted, a KeyboardInterrupt, once the
     step in hand is finished and its checkpoint published. THEORY.md, sections 1 and 2.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from . import config as settings
 from . import convergence, experiment, planning, refinement, runs, study

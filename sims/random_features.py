@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 import meanfield as mf
 from ntk import bounds, duals

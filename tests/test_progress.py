@@ -167,12 +167,23 @@ def test_progress_false_draws_and_says_nothing_on_the_way(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_run_of_more_than_an_hour_that_nobody_watches_warns_once(monkeypatch, capsys):
+def test_a_run_of_more_than_an_hour_that_nobody_watches_warns_once_before_its_first_step(monkeypatch):
+    """2000 steps of 4 stages, of which each velocity takes 11 s by this clock: 88 000 s."""
     clock(monkeypatch, 11.0)
     with pytest.warns(RuntimeWarning) as caught:
-        go(x=RAW / [300.0, 1e5, 6.0], dt=1e-3, t_end=2.0, after=20)
+        go(x=RAW / [300.0, 1e5, 6.0], dt=1e-3, t_end=2.0, after=0)
     (said,) = messages(caught)
-    assert said.startswith("this run takes about 6 hours more: 2e+03 steps of dt = 0.001 to t = 2. Use a larger dt if the flow")
+    assert said.startswith("this run takes 2e+03 steps of dt = 0.001 to t = 2, about 24 hours. Use a larger dt if the flow")
+    with pytest.warns(RuntimeWarning, match="standardise=True"):
+        go(dt=1e-3, t_end=2.0)
+
+
+def test_adaptive_whose_steps_turn_out_to_take_an_hour_warns_once_under_way(monkeypatch):
+    clock(monkeypatch, 2000.0)
+    with pytest.warns(RuntimeWarning) as caught:
+        go(x=RAW / [300.0, 1e5, 6.0], method=mf.Adaptive(1e-8), dt=1e-3, t_end=20.0, after=20)
+    (said,) = messages(caught)
+    assert re.match(r"this run takes \S+ steps of dt = \S+ to t = 20, about \d+ (min|hours|days)", said)
 
 
 def test_on_a_terminal_the_bar_says_it_and_no_line_or_warning_does(monkeypatch, capsys):

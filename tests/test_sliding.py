@@ -50,6 +50,19 @@ def test_one_sliding_neuron_has_the_defect_of_its_closed_form_and_none_from_its_
     assert moved[0] < 0.1 and moved[1] < 0.04 and moved[2] < 0.012
 
 
+@pytest.mark.parametrize("e0", [0.05, 0.25, 1.0])
+@pytest.mark.parametrize(("method", "dt"), [(mf.EULER, 0.02), (mf.HEUN, 0.1), (mf.RK4, "auto"), (mf.Adaptive(1e-4), None)])
+def test_no_size_of_chatter_method_or_step_is_blamed_on_the_steps(e0, method, dt):
+    """Periods from one step to some 1/e0 = 150; the defect 2/(e0(1 + e^(-t/2))) - 1 is 0.8 … 34 at t = 4."""
+    flow, _ = one_neuron()
+    own = mf.Series("energy_defect", mf.at_times([4.0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state = mf.State(np.array([[1.0, 0.0, 3.0 - e0, 0.0]]))
+        mf.simulate(flow, state, method, dt=dt, t_end=4.0, observers=[own], progress=False)
+    assert own.values[-1] == pytest.approx(2 / (e0 * (1 + np.exp(-2.0))) - 1, rel=0.25)
+
+
 def test_a_sliding_run_says_so_and_does_not_blame_the_steps(capsys, h5_path):
     flow, state = one_neuron()
     with warnings.catch_warnings():

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.animation import FFMpegWriter
 from matplotlib.figure import Figure
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 import meanfield as mf
 
