@@ -270,6 +270,14 @@ def test_the_verdict_names_badly_integrated_runs(data):
     assert not any("Steps too long" in text for text in texts(plotting.figure(data, ["risk"], "m", by="gamma")))
 
 
+def test_runs_whose_neurons_slide_are_not_called_badly_integrated(data):
+    """Their energy_defect counts chatter at every dt (THEORY.md, section 2)."""
+    sliding = data.copy(deep=True)
+    assert (sliding.sliding.values == 0).all()
+    sliding.energy_defect[:], sliding.sliding[:] = 2.0, 1.0
+    assert not any("Steps too long" in text for text in texts(plotting.figure(sliding, ["risk"], "m", by="gamma")))
+
+
 def overlaps(figure):
     """Pairs of texts above the panels that touch, and texts that leave the page."""
     figure.draw_without_rendering()
