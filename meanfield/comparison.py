@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +140,8 @@ def _column(
     samples = _kernel_samples(start, len(data.x)) if known else None
     found = attempt("kernel drift", lambda: _drift(network, start, end, data.x[:samples])) if known else None
     drift, drift_error = found or (None, 0.0)
-    errors = attempt("errors", lambda: _errors(config["flow"], network, data, end)) if known and config.get("flow") else None
+    measured = known and config.get("flow")
+    errors = attempt("errors", lambda: _errors(config["flow"], network, data, end, run.arrays)) if measured else None
     scatter = {"kernel drift": drift_error, "RMS displacement": seed_scatter.of_displacement(start, end) if finite else 0.0}
     own = attempt("f_0", lambda: _own_output(config["flow"], network, data, start)) if errors else None
     symmetric = bool(run.law and run.law.symmetric)
@@ -176,8 +177,10 @@ def _kernel_samples(state: State, n: int) -> int:
     return max(2, min(n, KERNEL_SAMPLES, affordable))
 
 
-def _errors(settings: dict[str, Any], network: Network, data: Any, end: State) -> dict[str, float | None]:
-    """R and, for labels, the share of wrong ones, on the training and on the test set."""
+def _errors(
+    settings: dict[str, Any], network: Network, data: Any, end: State, arrays: Mapping[str, np.ndarray]
+) -> dict[str, float | None]:
+    """R and, for labels, the share of wrong ones, on the training and on the test set; weights are those of training samples."""
     found: dict[str, float | None] = {}
     functional = settings["functional"]
     if functional["kind"] != "EmpiricalRisk":
@@ -186,7 +189,8 @@ def _errors(settings: dict[str, Any], network: Network, data: Any, end: State) -
         if x is None:
             found[f"{kind} risk"] = found[f"{kind} error"] = None
             continue
-        risk = EmpiricalRisk(network, x, y, functional["loss"], functional["reduction"])
+        weights = arrays.get("weights") if kind == "train" else None
+        risk = EmpiricalRisk(network, x, y, functional["loss"], functional["reduction"], weights=weights)
         backend = "cpu" if settings["backend"] == "cpu" else "auto"  # a file made on a GPU is read anywhere
         f = GradientFlow(risk, backend=backend, dtype=settings["dtype"]).predict(end)
         found[f"{kind} risk"], found[f"{kind} error"] = risk.value(f), wrong(risk.y, f) if are_labels(risk.y) else None

@@ -19,7 +19,8 @@ def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     group = parameters.create_group("data")
     stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
-        dataset = layout.write_array(group, name, array) if stored else layout.write_absent(group, name, array.dtype)
+        kept = stored or name == "weights"  # no maker of a data set makes these again
+        dataset = layout.write_array(group, name, array) if kept else layout.write_absent(group, name, array.dtype)
         layout.set_text(dataset.attrs, "sha256", array_sha256(array))
         dataset.attrs["shape"] = np.array(array.shape, dtype=np.int64)
 
@@ -33,7 +34,8 @@ def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[st
     """The arrays of the functional: x and y of the data set, or whatever else it had written."""
     if "x" in (stored := parameters["data"]):
         data = read_data(parameters, config, path)
-        return {"x": data.x, "y": data.y}
+        with layout.reading(path):
+            return {"x": data.x, "y": data.y} | ({"weights": stored["weights"][()]} if "weights" in stored else {})
     with layout.reading(path):
         return {name: item[()] for name, item in stored.items()}
 
@@ -42,13 +44,13 @@ def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     """The Dataset, named and described by config["data"]; one that is not in the file is made again and compared."""
     about = config.get("data") or {}
     name, origin = about.get("name") or "data", about.get("origin") or {}
-    stored = parameters["data"]
+    stored = {name: item for name, item in parameters["data"].items() if name != "weights"}  # the risk's, not the data set's
     if "x" not in stored:
         raise ValueError(f"{path} has no data set: its functional needs none.")
     if all(item.shape is not None for item in stored.values()):
         with layout.reading(path):
             return Dataset(**{key: item[()] for key, item in stored.items()}, name=name, origin=origin)
-    expected = checksums(parameters)
+    expected = {name: digest for name, digest in checksums(parameters).items() if name in stored}
     shapes = {key: tuple(int(size) for size in item.attrs["shape"]) for key, item in stored.items()}
     wanted = ", ".join(f"{key} {shapes[key]} with sha256 {digest[:12]}…" for key, digest in expected.items())
     if "maker" not in origin:

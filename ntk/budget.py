@@ -129,6 +129,7 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
     flow = _flow(run, flow)
     risk = flow.functional
     assert isinstance(risk, EmpiricalRisk)
+    risk.refuse_weights("a budget")
     x = risk.x if x is None else check_inputs(x, risk.dim)
     times = run.times - run.times[0]
     seen = look(run, flow, x)

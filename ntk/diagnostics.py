@@ -25,6 +25,10 @@ SHARE = 0.01  # of the largest eigenvalue of H_0: the cutoff unless one is given
 def residual(frame: Frame, samples: int | None) -> np.ndarray:
     """ℓ'(f_t(x_i), y_i), which is f - y for the squared loss, on the first training inputs: (n, K)."""
     risk = frame.flow.functional
+    if getattr(risk, "weights", None) is not None:
+        from meanfield.backends import loss_kernels
+
+        return loss_kernels.slopes(risk.loss, frame.predictions, risk.y)[:samples]
     return (risk.slopes(frame.predictions) / risk.factor)[:samples]
 
 

@@ -166,6 +166,7 @@ def laziness(run: Any) -> Laziness:
     risk, network = flow.functional, flow.network
     assert isinstance(risk, EmpiricalRisk)
     first = run[0]
+    risk.refuse_weights("laziness")
     H0 = empirical(network, first, risk.x)
     modes, c, n = Modes(H0, name="H_0"), risk.factor, risk.n
     seen = look(run, flow, risk.x)

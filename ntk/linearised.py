@@ -26,9 +26,11 @@ class Linearised:
     network: Network
     start: State
 
-    def risk(self, x: Any, y: Any, loss: str | Loss = "squared", reduction: str = "mean", ridge: float = 0.0) -> LinearisedRisk:
+    def risk(
+        self, x: Any, y: Any, loss: str | Loss = "squared", reduction: str = "mean", ridge: float = 0.0, weights: Any = None
+    ) -> LinearisedRisk:
         """The empirical risk of f_lin: hand it to mf.GradientFlow. Arguments as for mf.EmpiricalRisk."""
-        return LinearisedRisk(EmpiricalRisk(self.network, x, y, loss, reduction, ridge), self.start)
+        return LinearisedRisk(EmpiricalRisk(self.network, x, y, loss, reduction, ridge, weights), self.start)
 
     def predict(self, state: State, x: Any) -> np.ndarray:
         """f_lin(x; θ) of a state of the same particles, (n, K)."""
@@ -43,6 +45,7 @@ class Linearised:
         """
         if risk.ridge:
             raise ValueError(f"the gap needs a risk without ridge, which H_0 alone cannot carry; got ridge = {risk.ridge:g}.")
+        getattr(risk, "risk", risk).refuse_weights("the gap to the linearised network")
         x = risk.x if x is None else check_inputs(x, self.start.dim)
         H, h = tangent.kernel(self.network, self.start, risk.x), tangent.kernel(self.network, self.start, x, risk.x)
         whole = GradientFlow(EmpiricalRisk(self.network, risk.x, risk.y, risk.loss, risk.reduction))

@@ -393,6 +393,21 @@ def every_loss_is_that_of_the_cpu(loss, K, dtype):
     np.testing.assert_allclose(found[1], found[0], rtol=1e-13 if dtype == "float64" else 6e-8, atol=1e-16)
 
 
+@check(**{f"{loss}-{dtype}": (loss, LOSSES[loss], dtype) for loss in ("squared", "softmax") for dtype in ("float64", "float32")})
+def every_weight_of_a_sample_counts_as_on_the_cpu(loss, K, dtype):
+    """As above; a slope is rounded to the dtype before and after its weight."""
+    pair, rng = Pair("relu", d=1, K=K, m=1, n=1, dtype=dtype), np.random.default_rng([9, K])
+    given, weights = losses.get(loss), rng.random(150)
+    F, y = 3 * rng.normal(size=(150, K)), losses.check_labels(losses.get(loss), labels(loss, 150, K, rng), 150)
+    held = [(side, side.labels(y), side.labels(weights)) for side in pair.sides]
+    features = [F, pair.sides[1].pool.fill(np.ascontiguousarray(F.T))]
+    totals = [float(side.total(given, f, target, 2.5, w)) for (side, target, w), f in zip(held, features, strict=True)]
+    np.testing.assert_allclose(totals[1], totals[0], rtol=1e-13)
+    pairs = zip(held, features, strict=True)
+    found = [side.download(side.slopes(given, f, target, 2.5, 0.1, w)) for (side, target, w), f in pairs]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-13 if dtype == "float64" else 1.8e-7, atol=1e-16)
+
+
 def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, **simulate):
     """The same flow on both backends: (CPU's end, device's end)."""
     rng = np.random.default_rng(5)

@@ -227,13 +227,17 @@ class CPU:
         _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.x, move, partial)
         return self._total(partial, samples, theta)
 
-    def total(self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float) -> float:
-        """Σ_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K)."""
-        return loss_kernels.total(loss, features, labels, s)
+    def total(
+        self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, weights: np.ndarray | None = None
+    ) -> float:
+        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless given."""
+        return loss_kernels.total(loss, features, labels, s, weights)
 
-    def slopes(self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, factor: float) -> np.ndarray:
-        """factor · ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
-        return loss_kernels.slopes(loss, features, labels, s, factor)
+    def slopes(
+        self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, factor: float, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+        return loss_kernels.slopes(loss, features, labels, s, factor, weights)
 
     def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
         """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight), .compiled()."""

@@ -201,20 +201,28 @@ class CUDA:
 
         return PairSums(self, np.dtype(float))
 
-    def total(self, loss: Loss, features: Held, labels: Held, s: float) -> Number:
-        """Σ_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n)."""
+    def total(self, loss: Loss, features: Held, labels: Held, s: float, weights: Held | None = None) -> Number:
+        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n); w = 1 unless given."""
         F, kernels = features.data, cuda_losses.kernels(loss)
         length, count = slabs(F.shape[1])
         partial = self.pool.take((count, 1, 1), float)
         if loss.coupled:
             f = self.pool.take(F.shape, float)
-            kernels.total_coupled[count, 128](F, labels.data, float(s), length, f.data, partial.data)
+            if weights is not None:
+                kernel, given = kernels.total_coupled_weighted, (labels.data, weights.data)
+            else:
+                kernel, given = kernels.total_coupled, (labels.data,)
+            kernel[count, 128](F, *given, float(s), length, f.data, partial.data)
+        elif weights is not None:
+            kernels.total_weighted[count, 128](F, labels.data, weights.data, float(s), length, partial.data)
         else:
             kernels.total[count, 128](F, labels.data, float(s), length, partial.data)
         return self.number(partial, 1.0)
 
-    def slopes(self, loss: Loss, features: Held, labels: Held, s: float, factor: float) -> Held:
-        """factor · ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
+    def slopes(
+        self, loss: Loss, features: Held, labels: Held, s: float, factor: float, weights: Held | None = None
+    ) -> Held:
+        """factor · w_i ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
         F, kernels = features.data, cuda_losses.kernels(loss)
         K, n = F.shape
         out, blocks = self.pool.take((K, n), self.dtype), math.ceil(n / 128)
@@ -223,6 +231,8 @@ class CUDA:
             kernels.slopes_coupled[blocks, 128](F, labels.data, float(s), float(factor), f.data, r.data, out.data)
         else:
             kernels.slopes[(blocks, K), 128](F, labels.data, float(s), float(factor), out.data)
+        if weights is not None:
+            kernels.weigh[(blocks, K), 128](weights.data, out.data)
         return out
 
     def combine(self, theta: Held, coefficients: Sequence[float], stages: Sequence[Held]) -> Held:

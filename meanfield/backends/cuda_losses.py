@@ -76,6 +76,49 @@ def slopes_coupled(features, y, s, factor, f, r, out):
         while c < features.shape[0]:
             out[c, i] = factor * r[c, i] / s
             c += 1
+
+
+@cuda.jit(cache=True)
+def total_weighted(features, y, weights, s, length, partial):
+    """partial[slab] = Σ_{{i in slab}} Σ_c w_i ℓ(s F_ci, y_ci), as total."""
+    sums = cuda.shared.array(128, np.float64)
+    thread, slab = cuda.threadIdx.x, cuda.blockIdx.x
+    start = slab * length
+    stop = min(features.shape[1], start + length)
+    mine = 0.0
+    i = start + thread
+    while i < stop:
+        c = 0
+        while c < features.shape[0]:
+            mine += weights[i] * value(s * features[c, i], y[c, i])
+            c += 1
+        i += 128
+{MEET}
+
+@cuda.jit(cache=True)
+def total_coupled_weighted(features, y, weights, s, length, f, partial):
+    """As total_weighted, of a loss that couples the outputs of a sample; f is overwritten with s F."""
+    sums = cuda.shared.array(128, np.float64)
+    thread, slab = cuda.threadIdx.x, cuda.blockIdx.x
+    start = slab * length
+    stop = min(features.shape[1], start + length)
+    mine = 0.0
+    i = start + thread
+    while i < stop:
+        c = 0
+        while c < features.shape[0]:
+            f[c, i] = s * features[c, i]
+            c += 1
+        mine += weights[i] * value(f[:, i], y[i])
+        i += 128
+{MEET}
+
+@cuda.jit(cache=True)
+def weigh(weights, out):
+    """out_ci *= w_i; the grid of slopes."""
+    i, c = cuda.blockIdx.x * 128 + cuda.threadIdx.x, cuda.blockIdx.y
+    if i < out.shape[1]:
+        out[c, i] *= weights[i]
 '''
 
 

@@ -44,6 +44,23 @@ def total_coupled(f, y):
 def slopes_coupled(f, y, out):
     for i in range(f.shape[0]):
         slope(f[i], y[i], out[i])
+
+
+@kernel
+def total_weighted(F, y, s, weights):
+    result = 0.0
+    for i in range(F.shape[0]):
+        for c in range(F.shape[1]):
+            result += weights[i] * value(s * F[i, c], y[i, c])
+    return result
+
+
+@kernel
+def total_coupled_weighted(f, y, weights):
+    result = 0.0
+    for i in range(f.shape[0]):
+        result += weights[i] * value(f[i], y[i])
+    return result
 '''
 
 
@@ -52,15 +69,24 @@ def _kernels(loss: Loss) -> Any:
     return formulas.load("loss", SOURCE, "float64", {"value": loss.value, "slope": loss.slope})
 
 
-def total(loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0) -> float:
-    """Σ_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,)."""
+def total(loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None) -> float:
+    """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
+    if weights is not None:
+        kernels = _kernels(loss)
+        return float(
+            kernels.total_coupled_weighted(s * F, y, weights) if loss.coupled else kernels.total_weighted(F, y, s, weights)
+        )
     if loss.coupled:
         return float(_kernels(loss).total_coupled(s * F, y))
     return float(_kernels(loss).total(F, y, s))
 
 
-def slopes(loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, factor: float = 1.0) -> np.ndarray:
-    """factor · ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i ℓ(s F_i, y_i)/s² in F."""
+def slopes(
+    loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, factor: float = 1.0, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+    if weights is not None:
+        return weights[:, None] * slopes(loss, F, y, s, factor)
     out = np.empty_like(F)
     if loss.coupled:
         _kernels(loss).slopes_coupled(s * F, y, out)

@@ -25,6 +25,9 @@ REDUCTIONS = ("mean", "sum")
 class EmpiricalRisk:
     """R(f) = (1/n) Σ_i ℓ(f(x_i), y_i) ("sum" drops the 1/n), summed over outputs; plus a ridge.
 
+    weights w_i >= 0 (n,): R = Σ_i w_i ℓ_i / Σ_i w_i, without the division for "sum": whole numbers are repetitions of rows.
+    "balanced": n/(C n_c) for each label c of C, n_c times there; or {label: weight}. Kept as the array, or None.
+
     network; x (n, d); y (n,) or (n, K), integer classes 0 … K-1 (n,) for softmax; loss a name or an mf.Loss:
     squared ½(f-y)², huber (δ = 1), logistic log(1+e^{-yf}) and hinge max(0, 1-yf) with y = ±1, softmax -log p_y.
     ridge λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns. THEORY.md, section 1.
@@ -37,6 +40,7 @@ class EmpiricalRisk:
     loss: str | Loss = "squared"
     reduction: str = "mean"
     ridge: float = 0.0
+    weights: Any = None
 
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
@@ -59,9 +63,10 @@ class EmpiricalRisk:
             raise ValueError(f"ridge must be a finite number >= 0; got {self.ridge!r}.")
         _check_orientation(x, self.y)
         y = losses.check_labels(loss, self.y, x.shape[0])
-        for array in (x, y):
+        weights = None if self.weights is None else sample_weights(self.weights, y)
+        for array in (x, y) if weights is None else (x, y, weights):
             array.flags.writeable = False
-        for name, value in (("loss", loss), ("x", x), ("y", y), ("ridge", float(self.ridge))):
+        for name, value in (("loss", loss), ("x", x), ("y", y), ("ridge", float(self.ridge)), ("weights", weights)):
             object.__setattr__(self, name, value)
 
     @property
@@ -74,8 +79,10 @@ class EmpiricalRisk:
 
     @property
     def factor(self) -> float:
-        """1/n for the mean, 1 for the sum."""
-        return 1.0 / self.n if self.reduction == "mean" else 1.0
+        """1/n (1/Σw with weights) for the mean, 1 for the sum."""
+        if self.reduction == "sum":
+            return 1.0
+        return 1.0 / self.n if self.weights is None else 1.0 / float(self.weights.sum())
 
     @property
     def curvature(self) -> float:
@@ -84,8 +91,9 @@ class EmpiricalRisk:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """x (n, d) and y, of one output as (n,)."""
-        return {"x": self.x, "y": self.y[:, 0] if self.y.ndim == 2 and self.y.shape[1] == 1 else self.y}
+        """x (n, d) and y, of one output as (n,); weights (n,) where there are any."""
+        arrays = {"x": self.x, "y": self.y[:, 0] if self.y.ndim == 2 and self.y.shape[1] == 1 else self.y}
+        return arrays if self.weights is None else arrays | {"weights": self.weights}
 
     @property
     def formulas(self) -> tuple[Callable, ...]:
@@ -98,11 +106,19 @@ class EmpiricalRisk:
 
     def value(self, predictions: np.ndarray) -> float:
         """R at predictions (n, K)."""
-        return self.factor * loss_kernels.total(self._loss, predictions, self.y)
+        return self.factor * loss_kernels.total(self._loss, predictions, self.y, weights=self.weights)
 
     def slopes(self, predictions: np.ndarray) -> np.ndarray:
         """∂R/∂f(x_i): (n, K)."""
-        return self.factor * loss_kernels.slopes(self._loss, predictions, self.y)
+        return self.factor * loss_kernels.slopes(self._loss, predictions, self.y, weights=self.weights)
+
+    def refuse_weights(self, what: str) -> None:
+        """Raise where there are weights, for what is about the kernel H and not W^½HW^½."""
+        if self.weights is not None:
+            raise ValueError(
+                f"{what} takes the tangent kernel H for what drives the flow; with sample weights W that is W^½HW^½, which it "
+                "does not know. Train without weights=, or repeat rows of x and y where the weights are whole numbers."
+            )
 
     def check_state(self, state: State) -> None:
         """Raise where the state's d or K does not fit the data."""
@@ -137,15 +153,19 @@ class EmpiricalRisk:
     def to_dict(self) -> dict[str, Any]:
         """Settings and the data's shape and hash; the arrays themselves travel beside it."""
         digest = hashlib.sha256(self.x.tobytes() + self.y.tobytes()).hexdigest()
+        kept = self.weights
+        weights = {} if kept is None else {"weights": {"sha256": hashlib.sha256(kept.tobytes()).hexdigest()}}
         data = {"x": list(self.x.shape), "y": list(self.y.shape), "y_dtype": str(self.y.dtype), "sha256": digest}
         return {
             "kind": "EmpiricalRisk", "network": self.network.to_dict(), "loss": self._loss.name,
             "reduction": self.reduction, "ridge": self.ridge, "data": data,
-        }  # fmt: skip
+        } | weights  # fmt: skip
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> EmpiricalRisk:
-        return cls(Network.from_dict(data["network"]), arrays["x"], arrays["y"], data["loss"], data["reduction"], data["ridge"])
+        settings = data["loss"], data["reduction"], data["ridge"]
+        weights = arrays["weights"] if "weights" in data else None
+        return cls(Network.from_dict(data["network"]), arrays["x"], arrays["y"], *settings, weights)
 
 
 def _check_orientation(x: np.ndarray, y: Any) -> None:
@@ -157,6 +177,35 @@ def _check_orientation(x: np.ndarray, y: Any) -> None:
             f"x must be (n, d), one row a sample, with a row of y for each; got x {x.shape} and y {labels}. "
             f"That looks like one column a sample, (d, n): pass x.T{turned}."
         )
+
+
+def sample_weights(given: Any, y: np.ndarray) -> np.ndarray:
+    """Weights (n,) of samples: as they are, or from their labels y by "balanced" or {label: weight}."""
+    n = len(y)
+    if isinstance(given, (str, Mapping)):
+        labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        if labels.ndim != 1 or not np.array_equal(labels, np.floor(labels)):
+            raise ValueError(
+                f"weights by labels need one whole number a sample as its label; y is {y.dtype} {y.shape}. Give weights ({n},)."
+            )
+        classes, at, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        if isinstance(given, str):
+            if given != "balanced":
+                raise ValueError(f'weights must be an array ({n},), "balanced" or {{label: weight}}; got {given!r}.')
+            return np.asarray(n / (len(classes) * counts))[at]
+        found = {int(label) for label in classes}
+        if set(given) != found:
+            raise ValueError(f"weights need one entry for each label of y, {sorted(found)}; got {sorted(given, key=str)}.")
+        return sample_weights(np.array([float(given[int(label)]) for label in classes])[at], y)
+    weights = as_array("weights", given)
+    if weights.dtype.kind not in "fiu":
+        raise TypeError(f"weights must be real numbers; got dtype {weights.dtype}.{conversion(weights.dtype)}")
+    if weights.shape != (n,):
+        raise ValueError(f"weights must be ({n},), one for each row of x; got {weights.shape}.")
+    weights = np.array(weights, dtype=np.float64)
+    if not np.isfinite(weights).all() or weights.min() < 0 or not np.isfinite(weights.sum()) or weights.sum() == 0:
+        raise ValueError("weights must be finite and >= 0, and not all 0.")
+    return weights
 
 
 def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
@@ -191,6 +240,7 @@ class RiskField:
         self.s = risk.network.scaling.output_scale(state.m)
         self.weight = backend.weights(state.mass)
         self.samples, self.labels = backend.samples(risk.x), backend.labels(risk.y)
+        self._weights = {} if risk.weights is None else {"weights": backend.labels(risk.weights)}
         self._last: tuple[Any, Any] | None = None
 
     def features(self, theta: Any) -> Any:
@@ -217,14 +267,15 @@ class RiskField:
         return self.risk.factor * float(total) / self.s**2 + 0.5 * self.risk.ridge * float(size2)
 
     def _total(self, theta: Any) -> Any:
-        return self.backend.total(self.risk._loss, self.features(theta), self.labels, self.s)
+        return self.backend.total(self.risk._loss, self.features(theta), self.labels, self.s, **self._weights)
 
     def _size2(self, theta: Any) -> Any:
         return self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
 
     def slopes(self, theta: Any, sign: float = 1.0) -> Any:
         """± s⁻¹ ∂R/∂f(x_i), (n, K) on the device."""
-        return self.backend.slopes(self.risk._loss, self.features(theta), self.labels, self.s, sign * self.risk.factor)
+        factor = sign * self.risk.factor
+        return self.backend.slopes(self.risk._loss, self.features(theta), self.labels, self.s, factor, **self._weights)
 
     def velocity(self, theta: Any) -> Any:
         """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array (m, p)."""
@@ -249,21 +300,26 @@ class RiskField:
         pulled = self.backend.pull_back(theta, self.samples, self.backend.upload(v))
         return self.backend.download(self.backend.push_forward(theta, self.weight, self.samples, pulled))
 
-    def tangent_eigenvalue(self, theta: Any, rtol: float = 1e-3, steps: int = 200) -> float:
-        """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes."""
+    def tangent_eigenvalue(self, theta: Any, rtol: float = 1e-3, steps: int = 200, weighted: bool = False) -> float:
+        """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes. weighted: λ_max(W^½HW^½)."""
         shape = self.samples.n, self.backend.outputs
-        return largest_eigenvalue(
-            lambda v: self.tangent_product(theta, v.reshape(shape)).ravel(), shape[0] * shape[1], rtol, steps
-        )
+        root = np.sqrt(self.risk.weights)[:, None] if weighted and self.risk.weights is not None else None
+
+        def product(v: np.ndarray) -> np.ndarray:
+            v = v.reshape(shape)
+            found = self.tangent_product(theta, v) if root is None else root * self.tangent_product(theta, root * v)
+            return found.ravel()
+
+        return largest_eigenvalue(product, shape[0] * shape[1], rtol, steps)
 
     def rate(self, theta: Any) -> float:
-        """L·λ_max + λ: λ_max that of H/n (mean) or H (sum), L = sup ℓ'', λ the ridge."""
+        """L·λ_max + λ: λ_max that of H/n (mean) or H (sum), W^½HW^½ with weights; L = sup ℓ'', λ the ridge."""
         risk = self.risk
         if risk.curvature == 0:
             raise ValueError(
                 f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number."
             )
-        return risk.curvature * risk.factor * self.tangent_eigenvalue(theta) + risk.ridge
+        return risk.curvature * risk.factor * self.tangent_eigenvalue(theta, weighted=True) + risk.ridge
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
