@@ -45,7 +45,7 @@ class Linearised:
         """
         if risk.ridge:
             raise ValueError(f"the gap needs a risk without ridge, which H_0 alone cannot carry; got ridge = {risk.ridge:g}.")
-        getattr(risk, "risk", risk).refuse_weights("the gap to the linearised network")
+        (risk.risk if isinstance(risk, LinearisedRisk) else risk).refuse_weights("the gap to the linearised network")
         x = risk.x if x is None else check_inputs(x, self.start.dim)
         H, h = tangent.kernel(self.network, self.start, risk.x), tangent.kernel(self.network, self.start, x, risk.x)
         whole = GradientFlow(EmpiricalRisk(self.network, risk.x, risk.y, risk.loss, risk.reduction))

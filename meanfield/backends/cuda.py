@@ -209,10 +209,11 @@ class CUDA:
         if loss.coupled:
             f = self.pool.take(F.shape, float)
             if weights is not None:
-                kernel, given = kernels.total_coupled_weighted, (labels.data, weights.data)
+                kernels.total_coupled_weighted[count, 128](
+                    F, labels.data, weights.data, float(s), length, f.data, partial.data
+                )
             else:
-                kernel, given = kernels.total_coupled, (labels.data,)
-            kernel[count, 128](F, *given, float(s), length, f.data, partial.data)
+                kernels.total_coupled[count, 128](F, labels.data, float(s), length, f.data, partial.data)
         elif weights is not None:
             kernels.total_weighted[count, 128](F, labels.data, weights.data, float(s), length, partial.data)
         else:
