@@ -219,7 +219,10 @@ class _Reader:
         ):
             known = getattr(value, "__dict__", None) or {}
             called = _names(vars(kind).get("__call__"))
-            for attribute in sorted((attributes | called) & known.keys()):
+            wanted = (attributes | called) & known.keys()
+            if kind.__module__.split(".")[0] in OURS and _is_frozen(kind):  # a State: it is its fields
+                wanted = frozenset(item for item in known if not item.startswith("_"))
+            for attribute in sorted(wanted):
                 self.anything(f"{name}.{attribute}", known[attribute], attributes)
 
     def _say(self, text: str) -> None:
@@ -340,6 +343,11 @@ def _is_library(thing: Any) -> bool:
 def _is_installed(file: str) -> bool:
     folders = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib", "platstdlib")}
     return any(folder and Path(file).is_relative_to(folder) for folder in folders)
+
+
+def _is_frozen(kind: type) -> bool:
+    settings = getattr(kind, "__dataclass_params__", None)
+    return settings is not None and bool(settings.frozen)
 
 
 def arguments(function: Any) -> int:

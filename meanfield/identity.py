@@ -17,38 +17,13 @@ import numpy as np
 from . import activations, function_code, losses
 from .diagnostics import registry
 from .flow import GradientFlow
-from .functionals import table
+from .functionals import probes, table
 from .state import State
 from .trajectory import Trajectory
 
-SCHEME = 1  # of the points below: values at other points are not compared
+SCHEME = 1  # of the points of probes.py and below: values at other points are not compared
 CLOSE = 1e-9  # relative: another machine's exp has other last bits, and formulas may cancel digits
 SMALL = 1e-12  # of the formula's typical value: below it a difference is rounding
-_MAGNITUDES = (0.001, 0.01, 0.03, 0.1, 0.2, 0.37, 0.5, 0.7, 1.0, 1.3, 1.618, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 15.0, 20.0,
-               50.0, 100.0, 1000.0)  # fmt: skip
-POINTS = (0.0, *_MAGNITUDES, *(-z for z in _MAGNITUDES))  # of σ
-PREDICTIONS = (
-    0.0,
-    0.013,
-    0.2,
-    0.5,
-    0.9,
-    1.1,
-    1.7,
-    3.3,
-    11.0,
-    70.0,
-    -0.013,
-    -0.2,
-    -0.5,
-    -0.9,
-    -1.1,
-    -1.7,
-    -3.3,
-    -11.0,
-    -70.0,
-)
-LABELS = {"real": (0.0, 1.0, -0.7, 4.5), "sign": (-1.0, 1.0)}
 DISTANCES = (
     1e-3,
     0.01,
@@ -64,7 +39,7 @@ DISTANCES = (
     5.0,
     10.0,
     30.0,
-)  # in sizes of the cloud
+)  # in cloud sizes
 COORDINATES = 200_000  # of all points of V or U together: plain Python reads some millions a second
 COMPONENTS = 8  # of a gradient that are kept
 
@@ -79,12 +54,16 @@ def of(flow: GradientFlow, series: Mapping[str, Callable | None], start: State) 
     series: name -> function, None for a diagnostic; of these, those that the user registered count.
     """
     written: dict[str, dict[str, Any]] = {}
-    for what, function, points in _formulas(flow, start):
-        values = [[_text(point), _kept(function, point)] for point in points]
-        written[what] = {
-            "code": function_code.describe(function),
-            **({"values": values} if values else {}),
-        }
+    formulas = _formulas(flow, start)
+    measured = (
+        probes.probe_values(flow.functional, start) if any(name for *_, name, _ in formulas) else {}
+    )
+    for what, function, name, points in formulas:
+        written[what] = {"code": function_code.describe(function)}
+        if name in measured:
+            written[what]["probes"] = measured[name]
+        if points:
+            written[what]["values"] = [[_text(point), _kept(function, point)] for point in points]
     for what, settings in _settings(flow):
         constants = [[name, repr(value)] for name, value in settings.items()]
         written[what] = {
@@ -123,9 +102,9 @@ def differing(
             continue
         same = function_code.same_shape(mine["code"], other["code"])
         constants = function_code.constants_that_differ(mine["code"], other["code"])
-        if same is not False and not constants and "values" not in mine:
+        if same is not False and not constants and "probes" not in mine:
             continue
-        points = len(mine.get("values", []))
+        points = len(mine.get("values", [])) + len(mine.get("probes", []))
         values = _difference(mine, other) if ours["scheme"] == theirs.get("scheme") else ""
         if (name := mine.get("series")) is not None:
             points, values = _recorded_again(run, flow, name, functions[name])
@@ -135,7 +114,9 @@ def differing(
             found.append(f"{what}: {', '.join(constants) or values}")
         elif same is False or constants:
             seen = f"its values at the {points} points compared are the same"
-            how = written_differently.format(what, seen if points else "no value of it can be compared")
+            how = written_differently.format(
+                what, seen if points else "no value of it can be compared"
+            )
             warnings.warn(f"{how} {'; '.join(constants)}".strip(), RuntimeWarning, stacklevel=5)
     return found
 
@@ -158,7 +139,9 @@ def _recorded_again(
         try:
             found = float(np.asarray(function(flow, state)).item())
         except Exception as error:  # the user's own, of a function that did give a value here
-            return len(frames), f"it raises {error!r} at t = {state.t:g}, in the file {recorded:.6g}"
+            return len(
+                frames
+            ), f"it raises {error!r} at t = {state.t:g}, in the file {recorded:.6g}"
         least = SMALL * float(np.abs(values).max())
         same = math.isclose(found, recorded, rel_tol=CLOSE, abs_tol=least) or found == recorded
         if not (same or (math.isnan(found) and math.isnan(recorded))):
@@ -166,39 +149,32 @@ def _recorded_again(
     return len(frames), ""
 
 
-def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, list[Point]]]:
-    """(what it is, the function, the points where its values are kept) of each user-written formula."""
+def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, str, list[Point]]]:
+    """(what it is, the function, its name in probes.py, more points) of each user-written formula."""
     functional: Any = flow.functional
     kind = type(functional).__name__
-    found: list[tuple[str, Callable, list[Point]]] = []
+    found: list[tuple[str, Callable, str, list[Point]]] = []
     if flow.network is not None and not _built_in(sigma := flow.network.sigma, activations.get):
-        points: list[Point] = [(z,) for z in POINTS]
-        found += [
-            (f"the activation {sigma.name!r}", sigma.value, points),
-            (f"the slope of {sigma.name!r}", sigma.slope, points),
-        ]
+        found.append((f"the activation {sigma.name!r}", sigma.value, "σ", []))
+        found.append((f"the slope of {sigma.name!r}", sigma.slope, "σ'", []))
         if sigma.value_and_slope is not None:
-            found.append((f"value_and_slope of {sigma.name!r}", sigma.value_and_slope, points))
-        if sigma.pair is not None:
-            parts = ("prepare", "pair", "finish", "linear")
-            found += [(f"the pair of {sigma.name!r}: {part}", function, []) for part in parts
-                      if callable(function := getattr(sigma.pair, part, None))]  # fmt: skip
+            found.append((f"value_and_slope of {sigma.name!r}", sigma.value_and_slope, "", []))
+        parts = ("prepare", "pair", "finish", "linear") if sigma.pair is not None else ()
+        for part in parts:
+            if callable(function := getattr(sigma.pair, part, None)):
+                found.append((f"the pair of {sigma.name!r}: {part}", function, "K_σ", []))
     loss = getattr(functional, "loss", None)
     if isinstance(loss, losses.Loss) and not _built_in(loss, losses.get):
-        points = _loss_points(loss, start.outputs)
-        found += [
-            (f"the loss {loss.name!r}", loss.value, points),
-            (f"the slope of the loss {loss.name!r}", loss.slope, points),
-        ]
+        found.append((f"the loss {loss.name!r}", loss.value, "ℓ", []))
+        found.append((f"the slope of the loss {loss.name!r}", loss.slope, "ℓ'", []))
     for name, letter, paired in (("potential", "V", False), ("interaction", "U", True)):
         if formulas := getattr(functional, name, None):
             points = _particles(start, paired)
-            found += [
-                (f"the {name} {letter}", formulas[0], points),
-                (f"the gradient of {letter}", formulas[1], points),
-            ]
+            found.append((f"the {name} {letter}", formulas[0], letter, points))
+            found.append((f"the gradient of {letter}", formulas[1], f"∇{letter}", points))
     if kind not in table.OWN and kind not in table.OTHERS and kind != "PairwiseEnergy":
-        found.append((f"the functional {kind}", type(functional), []))
+        found = [(what, function, "", []) for what, function, *_ in found]
+        found.append((f"the functional {kind}", type(functional), "", []))
     return found
 
 
@@ -229,14 +205,6 @@ def _built_in(formula: Any, get: Callable[[str], Any]) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _loss_points(loss: losses.Loss, outputs: int) -> list[Point]:
-    if not loss.coupled:
-        return [(f, y) for f in PREDICTIONS for y in LABELS.get(loss.labels, (0.0, 1.0))]
-    rows = [np.array([f * math.cos(1.0 + 2.4 * c) for c in range(outputs)]) for f in PREDICTIONS]
-    labels: Any = (0, outputs - 1) if loss.labels == "class" else LABELS[loss.labels]
-    return [(row, y) for row in rows for y in labels]
 
 
 def _particles(start: State, paired: bool) -> list[Point]:
@@ -290,6 +258,9 @@ def _kept(function: Callable, point: Point) -> list[float] | None:
 
 def _difference(mine: dict[str, Any], other: dict[str, Any]) -> str:
     """Where the values differ, in words; "" where they do not."""
+    before, now = ({"": item["probes"]} if "probes" in item else {} for item in (other, mine))
+    if phrases := probes.changed(before, now):
+        return phrases[0].removeprefix(": ")
     pairs = zip(mine.get("values", []), other.get("values", []), strict=False)
     known = [
         (where, *both)
