@@ -25,8 +25,8 @@ LAYERS = """
     integrators schedules
     couplings potentials w2_bounds wasserstein
     durable function_code
-    layout event_table buffer pieces parts memory stored_data provenance labelled exporting
-    trajectory publishing recording
+    layout event_table buffer pieces parts memory stored_data provenance
+    labelled exporting trajectory publishing recording
     interruption motion marching defects observers events w2_beside diagnostics progress saturation comparison matching inspection
     identity running simulation __main__
 """
