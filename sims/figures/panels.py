@@ -196,7 +196,7 @@ def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str 
 def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float | None], xlabel: str, ylabel: str) -> None:
     """Markers with error bars on log–log axes over a grey band of the expected slope, where one is known (None: no band).
 
-    Labels stand beside the data, or, where one would cover another or a curve, in a legend above all data.
+    Labels stand beside the data, or, where one would cover another, in a legend above all data.
     """
     lines(ax, curves, xlabel, ylabel, log="xy", markers=True)
     pairs = zip(curves, slopes, strict=True)
@@ -212,7 +212,7 @@ def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float | None]
     ]  # fmt: skip
     low, high = ax.get_ylim()
     ax.set_ylim(low, high * (high / low) ** 0.12)
-    if not _crowded(ax, labels, curves):
+    if not _crowded(ax, labels):
         if bands:
             ax.legend(bands[-1:], named, loc="lower left")
         return
@@ -277,19 +277,11 @@ def legend_below(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> Non
     ax.add_artist(Legend(ax, list(handles), list(labels), loc="lower left", borderaxespad=0.2))
 
 
-def _crowded(ax: Axes, labels: Sequence[Annotation], curves: Sequence[Curve]) -> bool:
-    """Whether a label covers another one, leaves the axes, or is crossed by the line of another curve."""
+def _crowded(ax: Axes, labels: Sequence[Annotation]) -> bool:
+    """Whether a label covers another one."""
     ax.figure.get_figure(root=True).draw_without_rendering()
     boxes = [label.get_window_extent() for label in labels]
-    if any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number]):
-        return True
-    if any(box.x1 > ax.get_window_extent().x1 for box in boxes):
-        return True
-    places = [Path(ax.transData.transform(np.column_stack([curve.x, curve.values.mean(axis=0)]))) for curve in curves]
-    return any(
-        path.intersects_bbox(box, filled=False)
-        for number, box in enumerate(boxes) for other, path in enumerate(places) if other != number
-    )  # fmt: skip
+    return any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
 
 
 def particles(
