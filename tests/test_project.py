@@ -15,15 +15,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module of meanfield imports only from its own line and the lines above. A sub-package is one entry. New modules go here.
 LAYERS = """
-    nearest loss_names special settings html gaussian_pairs threads workers lanczos
+    nearest checks loss_names special settings html gaussian_pairs threads workers lanczos
     activations losses scaling noise
-    network state initial dataset preparation tasks bundled data
+    network state initial dataset preparation tasks bundled tables data
     backends
     functionals
     flow
     tangent condensation seed_scatter
     integrators schedules
-    couplings potentials w2_bounds wasserstein
+    couplings potentials optimality entropic w2_bounds wasserstein
     durable function_code
     layout event_table buffer pieces parts memory stored_data provenance
     labelled exporting trajectory publishing recording
