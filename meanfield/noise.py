@@ -13,9 +13,14 @@ import math
 import operator
 from typing import Any
 
+import numba
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from .caches import for_numba
+
+for_numba(numba.config)
 
 # The second word of the key: independent streams for independent uses of one seed.
 INITIAL = 0

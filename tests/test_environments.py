@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,9 +47,9 @@ def environment(changes, folder):
     return found
 
 
-def start(program, changes, folder, *arguments):
+def start(program, changes, folder, *arguments, **more):
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    around = environment(changes, folder)
+    around = environment(changes, folder) | more
     return subprocess.Popen(command, env=around, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
 
 
@@ -66,6 +67,26 @@ def test_a_run_has_the_same_bits_in_every_environment_and_two_at_once(tmp_path):
             assert (process.returncode, error) == (0, ""), f"{name}: {error}"
             said[name] = out
     assert set(said.values()) == {said["as it is"]}, said
+
+
+@pytest.mark.parametrize("home", [UNWRITABLE, None], ids=["a home that cannot be written", "no home"])
+def test_where_neither_the_package_nor_a_home_can_be_written_kernels_are_kept_for_the_process(tmp_path, home):
+    """As in a container with a user id of its own; numba raises there by itself. A file for __pycache__ stops root too."""
+    shutil.copytree(ROOT / "meanfield", tmp_path / "meanfield", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (tmp_path / "meanfield", tmp_path / "meanfield" / "backends"):
+        (folder / "__pycache__").touch()
+    program = """
+import pathlib
+if not {home!r}:
+    def unknown(*_): raise RuntimeError("Could not determine home directory.")
+    pathlib.Path.home = unknown
+import meanfield as mf, meanfield.backends.cpu, numba
+print(mf.__file__, mf.InitialLaw(dim=1).sample(2, seed=0).m, numba.config.CACHE_DIR)
+"""
+    changes = {"HOME": home or UNWRITABLE, "XDG_CACHE_HOME": None, "NUMBA_CACHE_DIR": None, "MEANFIELD_CACHE": None}
+    process = start(program.format(home=home), changes, tmp_path, PYTHONPATH=str(tmp_path), TMPDIR=str(tmp_path))
+    out, error = process.communicate(timeout=300)
+    assert error == "" and out.startswith(f"{tmp_path}/meanfield/__init__.py 2 {tmp_path}/meanfield-"), (out, error)
 
 
 def test_the_command_line_reaches_a_terminal_that_knows_ascii_alone(tmp_path):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module of meanfield imports only from its own line and the lines above. A sub-package is one entry. New modules go here.
 LAYERS = """
-    nearest checks loss_names special settings html gaussian_pairs threads workers lanczos
+    nearest checks loss_names special settings html gaussian_pairs caches threads workers lanczos
     activations losses scaling noise
     network state initial dataset preparation tasks bundled tables data
     backends

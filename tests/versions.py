@@ -62,7 +62,7 @@ def main(lane, options):
         "NUMBA_CACHE_DIR": str(venv / "cache" / "numba"),
     }
     (venv / "cache").mkdir(exist_ok=True)
-    named = any(not option.startswith("-") for option in options)
+    named = any((ROOT / option.partition("::")[0]).exists() for option in options)
     files = [] if named else [f"tests/test_{name}.py" for name in SAMPLE]
     workers = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
     # types: the stubs of NumPy 2.1 are those of older tools; newest checks with the newest

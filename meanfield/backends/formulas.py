@@ -20,7 +20,6 @@ import tempfile
 import threading
 import types
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from numba.core.dispatcher import Dispatcher
 
 from .. import special
 from ..activations import Activation
+from ..caches import folder
 from . import elementary, launch  # noqa: F401  launch: before any parallel kernel
 
 # NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function that a parallel kernel calls
@@ -129,21 +129,6 @@ def fingerprint(function: Callable) -> str:
 
     feed(function)
     return digest.hexdigest()
-
-
-@cache
-def folder() -> Path:
-    """Where generated kernels and their compiled code live: $MEANFIELD_CACHE, else the user's cache folder."""
-    wanted = os.environ.get("MEANFIELD_CACHE")
-    base = Path(wanted) if wanted else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meanfield"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=base):
-            return base
-    except OSError as error:
-        if wanted:
-            raise OSError(f"MEANFIELD_CACHE={wanted} is not a writable folder: {error}.") from error
-        return Path(tempfile.mkdtemp(prefix="meanfield-"))  # read-only home: compile afresh in this process
 
 
 def load(

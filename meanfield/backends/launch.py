@@ -16,7 +16,10 @@ import numba
 from numba.core.dispatcher import Dispatcher
 from numba.np.ufunc import parallel
 
+from ..caches import for_numba
 from ..threads import openmp_threads, openmp_untouched
+
+for_numba(numba.config)
 
 if "NUMBA_NUM_THREADS" not in os.environ and (wanted := openmp_threads()) is not None:
     os.environ["NUMBA_NUM_THREADS"] = str(wanted)  # for numba, should it be imported again in a process started from here
