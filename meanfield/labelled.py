@@ -26,6 +26,7 @@ ABOUT = {  # units and meaning of θ, the masses and what every Recorder writes;
     "theta_max": ("θ", "the largest |component of θ|"),
     "nonfinite": ("components", "how many are NaN or infinite"),
     "energy_defect": ("1", "|F(0) - F(t) - ∫∫|v|² dμ dt| relative to |F(0) - F(t)|"),
+    "energy_defect_motion": ("1", "the same with the dissipation of the motion that took place, |Δθ|²/Δt over some ten steps"),
     "balance_defect": ("1", "the largest relative change of |w|² + b² - p|a|²"),
 }
 
