@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, erf, log1p, sin, tanh
+
+import numpy as np
 
 from . import gaussian_pairs
 from .gaussian_pairs import GaussianPair
@@ -30,6 +32,10 @@ class Activation:
     homogeneity p means σ(cz) = c^p σ(z) for c > 0: then |w|² + b² - p|a|² is conserved by the flow
     (THEORY.md, section 2). smooth = False says that σ' jumps, so integrators lose order there.
     pair holds E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form where one is known (gaussian_pairs.py): mf.PopulationRisk needs it.
+    A Network of it looks at σ' by differences of σ at twelve points (any slope between its two sides is right at a kink) and at
+    the other fields; check=False takes them as they are (a surrogate slope of a step, say). Where it is compiled, the compiled σ
+    is compared with the Python function. mf.Network raises ValueError or TypeError, and so does the first use for what does not
+    compile: formulas are plain Python on numbers, with exp, log, sqrt, tanh, … of `math`.
     """
 
     name: str
@@ -39,15 +45,22 @@ class Activation:
     homogeneity: float | None = None
     smooth: bool = True
     pair: GaussianPair | None = None
+    check: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise TypeError(f"Activation: name must be a non-empty string; got {self.name!r}.")
-        for field in ("value", "slope"):
-            if not callable(getattr(self, field)):
-                raise TypeError(
-                    f"Activation {self.name!r}: {field} must be a scalar function of z; got {getattr(self, field)!r}."
-                )
+        for part in ("value", "slope"):
+            if not callable(getattr(self, part)):
+                raise TypeError(f"Activation {self.name!r}: {part} must be a scalar function of z; got {getattr(self, part)!r}.")
+        if self.homogeneity is not None:
+            if isinstance(self.homogeneity, bool) or not isinstance(self.homogeneity, (int, float, np.number)):
+                raise TypeError(f"Activation {self.name!r}: homogeneity must be a number or None; got {self.homogeneity!r}.")
+            object.__setattr__(self, "homogeneity", float(self.homogeneity))
+        for part in ("smooth", "check"):
+            if not isinstance(getattr(self, part), (bool, np.bool_)):
+                raise TypeError(f"Activation {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}.")
+            object.__setattr__(self, part, bool(getattr(self, part)))
 
     def __repr__(self) -> str:
         return f"Activation({self.name!r})"

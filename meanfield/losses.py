@@ -7,7 +7,7 @@ the outputs of a sample, so its functions take the whole row: value(f_row, class
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, log, log1p
 
 import numpy as np
@@ -16,10 +16,17 @@ from .checks import as_array, conversion
 from .loss_names import advice
 from .nearest import hint
 
+LABELS = ("real", "sign", "class")
+
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss. labels: "real", "sign" (-1, +1) or "class" (0 … K-1); curvature = sup ℓ'', used by dt="auto"."""
+    """One loss. labels: "real", "sign" (-1, +1) or "class" (0 … K-1); curvature = sup ℓ'', used by dt="auto".
+
+    coupled: value and slope take a sample's whole row, and `out` of the slope is 0 before the call. An EmpiricalRisk looks at ℓ'
+    by differences of ℓ at some predictions and labels of its own, kinks allowed; check=False takes it as it is. Where it is
+    compiled, the compiled ℓ is compared with the Python function. Raises TypeError or ValueError for fields of another kind.
+    """
 
     name: str
     value: Callable[..., float]
@@ -27,6 +34,25 @@ class Loss:
     labels: str = "real"
     curvature: float = 1.0
     coupled: bool = False
+    check: bool = field(default=True, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"Loss: name must be a non-empty string; got {self.name!r}.")
+        for part in ("value", "slope"):
+            if not callable(getattr(self, part)):
+                raise TypeError(f"Loss {self.name!r}: {part} must be a function of (f, y); got {getattr(self, part)!r}.")
+        if self.labels not in LABELS:
+            raise ValueError(f"Loss {self.name!r}: labels must be one of {', '.join(LABELS)}; got {self.labels!r}.")
+        if isinstance(self.curvature, bool) or not isinstance(self.curvature, (int, float, np.number)):
+            raise TypeError(f"Loss {self.name!r}: curvature must be a number; got {self.curvature!r}.")
+        if not 0 <= self.curvature < np.inf:
+            raise ValueError(f"Loss {self.name!r}: curvature must be a finite number >= 0; got {self.curvature!r}.")
+        object.__setattr__(self, "curvature", float(self.curvature))
+        for part in ("coupled", "check"):
+            if not isinstance(getattr(self, part), (bool, np.bool_)):
+                raise TypeError(f"Loss {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}.")
+            object.__setattr__(self, part, bool(getattr(self, part)))
 
     def __repr__(self) -> str:
         return f"Loss({self.name!r})"

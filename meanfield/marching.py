@@ -17,6 +17,7 @@ from .threads import one_thread
 
 # Where F no longer falls beyond rounding, a rise of this size (relative to the start) is noise, not instability.
 NOISE = {"float64": 1e-12, "float32": 1e-5}
+HALVINGS = 20  # of dt in a row, a factor of 10⁶ below the bound of stability, after which no shorter step will help
 # Where σ' jumps, a particle that sits on a kink of F chatters across it, at every dt, and halving would never end; instability
 # grows beyond this.
 CHATTER = 0.01
@@ -129,9 +130,15 @@ class March:
             allowed = self.energy + NOISE[self.flow.dtype] * self.energy_start
             if self.flow.network is not None and not self.flow.network.sigma.smooth:
                 allowed = max(allowed, (1 + CHATTER) * self.energy_least)
+            before = len(self.halvings)
             while not (energy := self.field.energy(step.theta)) <= allowed - 0.5 * step.dissipated:
-                if self.dt < 1e-12 * max(abs(self.t_end), self.t_end - self.start.t):
-                    raise Diverged(f"step {self.step}, t = {self.t:g}: F rises even with dt = {self.dt:.3g}.")
+                tiny = self.dt < 1e-12 * max(abs(self.t_end), self.t_end - self.start.t)
+                if tiny or len(self.halvings) - before >= HALVINGS:
+                    raise Diverged(
+                        f"step {self.step}, t = {self.t:g}: F does not fall as |v|² says even with dt = {self.dt:.3g}, after "
+                        f"{len(self.halvings) - before} halvings in a row. Then v is not -∇F: σ' or ℓ' is not the slope of its "
+                        "function, or σ has a kink (mf.Activation(…, smooth=False)), or F is beyond the rounding of its dtype."
+                    )
                 self.halvings.append({"step": self.step, "t": self.t, "dt": self.dt})
                 self._new_leg(self.dt / 2)
                 step = self.integrator.step(self.field, self.theta, self.velocity, self.dt)

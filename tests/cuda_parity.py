@@ -215,10 +215,12 @@ ENERGIES = {
     "no-self-pairs": ((pair_formulas.WELL, pair_formulas.COULOMB), False),
     "potential": ((pair_formulas.WELL, None), True),
     "interaction": ((None, pair_formulas.GAUSSIAN), True),
+    "partly-assigned": ((pair_formulas.WALL, pair_formulas.CONTACT), False),
 }
 PAIR_CASES = {f"{kind}-p{p}": (kind, p, 70, "float64") for kind, p in (("both", 2), ("both", 5), ("no-self-pairs", 2))}
 PAIR_CASES |= {kind: (kind, 1, 40, "float64") for kind in ("potential", "interaction")}
 PAIR_CASES |= {"both-float32": ("both", 3, 40, "float32"), "both-p40": ("both", 40, 33, "float64")}
+PAIR_CASES |= {f"partly-assigned-p{p}": ("partly-assigned", p, 33, "float64") for p in (2, 40)}
 
 
 @check(**PAIR_CASES)

@@ -62,7 +62,7 @@ def vectors(dtype):
 def loss_kernels(name, dtype):
     """[(kernel, signature)] of ℓ and ℓ' of a loss; the slopes are of the dtype, all else is float64."""
     loss = losses.get(name)
-    module = cuda_losses.kernels(loss)
+    module = cuda_formulas.load("cuda_loss", cuda_losses.SOURCE, "float64", {"value": loss.value, "slope": loss.slope})
     F, sums, out = float64[:, ::1], float64[:, :, ::1], {"float32": float32, "float64": float64}[dtype][:, ::1]
     if loss.coupled:
         return [

@@ -503,10 +503,12 @@ def pair_velocity(energy, state):
     total, out = np.zeros(state.theta.shape), np.zeros(state.theta.shape[1])
     for k in range(state.m):
         if energy.potential:
+            out[:] = 0.0
             energy.potential[1](state.theta[k], out)
             total[k] -= out
         for l in range(state.m):  # noqa: E741
             if energy.interaction and (energy.self_pairs or l != k):
+                out[:] = 0.0
                 energy.interaction[1](state.theta[k], state.theta[l], out)
                 total[k] -= float(state.mass[l]) * out
     return total

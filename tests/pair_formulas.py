@@ -88,5 +88,31 @@ def grad_kink(x, y, out):
     out[0] = r - (0.0 if r == 0.0 else sign)
 
 
+def contact(x, y):
+    """½ (1 - r/c)² within r < c = √p: particles that touch."""
+    r2, cut2 = square_distance(x, y), 1.0 * x.size
+    return 0.5 * (1.0 - sqrt(r2 / cut2)) ** 2 if r2 < cut2 else 0.0
+
+
+def grad_contact(x, y, out):
+    """Assigned only where it is not 0."""
+    r2, cut2 = square_distance(x, y), 1.0 * x.size
+    if 0.0 < r2 < cut2:
+        factor = 1.0 / cut2 - 1.0 / sqrt(r2 * cut2)
+        for j in range(x.size):
+            out[j] = factor * (x[j] - y[j])
+
+
+def wall(x):
+    """½ x_0² where x_0 > 0: a wall on one side, along one axis."""
+    return 0.5 * x[0] * x[0] if x[0] > 0.0 else 0.0
+
+
+def grad_wall(x, out):
+    if x[0] > 0.0:
+        out[0] = x[0]
+
+
 WELL, QUADRATIC = (well, grad_well), (quadratic, grad_quadratic)
 GAUSSIAN, SPRING, COULOMB, KINK = (gaussian, grad_gaussian), (spring, grad_spring), (coulomb, grad_coulomb), (kink, grad_kink)
+CONTACT, WALL = (contact, grad_contact), (wall, grad_wall)  # gradients that leave out what is 0

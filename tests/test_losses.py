@@ -127,3 +127,30 @@ def test_an_unknown_loss_is_answered_with_the_nearest():
 def test_the_names_of_other_packages_are_answered_with_what_to_write(name, said):
     with pytest.raises((ValueError, TypeError), match=said):
         losses.get(name)
+
+
+def test_a_coupled_slope_that_leaves_out_what_is_zero_has_zeros_there():
+    """A perceptron for classes: only the best wrong output and the right one have a slope, and none where the sample is right.
+    First a batch of samples that are all wrong, so that whatever is left in memory is not 0."""
+
+    def value(f, y):
+        best = f[1] if y == 0 else f[0]
+        for c in range(f.size):
+            if c != y and f[c] > best:
+                best = f[c]
+        return best - f[y] if best > f[y] else 0.0
+
+    def slope(f, y, out):
+        best = 1 if y == 0 else 0
+        for c in range(f.size):
+            if c != y and f[c] > f[best]:
+                best = c
+        if f[best] > f[y]:
+            out[best] = 1.0
+            out[y] = -1.0
+
+    loss = mf.Loss("perceptron", value, slope, labels="class", coupled=True)
+    f = np.arange(4000.0)[:, None] % 7 + np.array([0.0, 1.0, 2.0])
+    classes = np.zeros(4000, int)
+    assert np.array_equal(loss_kernels.slopes(loss, f, classes), np.tile([-1.0, 0.0, 1.0], (4000, 1)))
+    assert np.array_equal(loss_kernels.slopes(loss, -f, classes), np.zeros((4000, 3)))

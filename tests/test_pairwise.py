@@ -8,7 +8,7 @@ from math import exp
 import numpy as np
 import pytest
 from naive import pair_energy, pair_first_variation, pair_velocity
-from pair_formulas import COULOMB, GAUSSIAN, QUADRATIC, SPRING, WELL, coulomb, grad_coulomb, grad_spring, spring
+from pair_formulas import CONTACT, COULOMB, GAUSSIAN, QUADRATIC, SPRING, WALL, WELL, coulomb, grad_coulomb, grad_spring, spring
 from test_backend_bits import with_threads
 
 import meanfield as mf
@@ -19,6 +19,8 @@ KINDS = {
     "no self pairs": mf.PairwiseEnergy(WELL, COULOMB, self_pairs=False),
     "potential alone": mf.PairwiseEnergy(WELL),
     "interaction alone": mf.PairwiseEnergy(interaction=GAUSSIAN),
+    "partly assigned": mf.PairwiseEnergy(WALL, CONTACT, self_pairs=False),
+    "partly assigned alone": mf.PairwiseEnergy(WALL),
 }
 
 
@@ -33,6 +35,8 @@ CASES = [(kind, 2, "float64") for kind in KINDS] + [
     ("both", 1, "float64"),
     ("both", 30, "float64"),
     ("no self pairs", 30, "float64"),
+    ("partly assigned", 1, "float32"),
+    ("partly assigned", 30, "float64"),
 ]
 CASES += [("both", 2, "float32"), ("no self pairs", 2, "float32"), ("both", 30, "float32")]
 

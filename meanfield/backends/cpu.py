@@ -24,7 +24,7 @@ import numpy as np
 
 from ..losses import Loss
 from ..network import Network
-from . import blocked, formulas, fused, kinked, loss_kernels, products
+from . import as_written, blocked, formulas, fused, kinked, loss_kernels, products
 from .cpu_memory import Pool
 from .intrinsics import widest_vectors
 
@@ -126,6 +126,8 @@ class CPU:
         self.pool = Pool()
         self._everything = np.ones(dim + outputs + 1 if outputs else dim, self.dtype)
         self.trainable = network.trainable_columns(dim, outputs).astype(self.dtype) if network else self._everything
+        self.unproved = {"value", "slope"} if network and as_written.by_user(network.sigma) else set()
+        self._losses: dict[Loss, loss_kernels.Kernels] = {}
         self._kept: tuple[np.ndarray, Samples, np.ndarray] | None = None
 
     @cached_property
@@ -136,6 +138,15 @@ class CPU:
         text = fused.source(self.dim, kinked.slopes(sigma)) if self.fused else blocked.SOURCE
         name = f"fused_d{self.dim}" if self.fused else "blocked"
         return formulas.load(name, text, self.dtype.name, formulas.of_activation(sigma))
+
+    def forget(self) -> None:
+        """Compile σ again when it is used next: its formulas have changed."""
+        self.__dict__.pop("kernels", None)
+
+    def _loss(self, loss: Loss) -> loss_kernels.Kernels:
+        if loss not in self._losses:
+            self._losses[loss] = loss_kernels.Kernels(loss)
+        return self._losses[loss]
 
     @property
     def gaussian_pairs(self) -> Any:
@@ -194,6 +205,8 @@ class CPU:
 
     def mean_feature(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False) -> np.ndarray:
         """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
+        if "value" in self.unproved:
+            as_written.prove_activation(self, "value")
         partial = self._partial(theta, samples)
         arguments = theta, weight, samples.x, partial
         if self.fused:
@@ -205,6 +218,8 @@ class CPU:
 
     def pull_back(self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> np.ndarray:
         """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m, p) on the device."""
+        if "slope" in self.unproved:
+            as_written.prove_activation(self, "slope")
         tiles = samples.x.shape[0]
         padded = np.zeros((tiles * samples.size, self.outputs), self.dtype)
         padded[: samples.n] = slopes
@@ -223,6 +238,8 @@ class CPU:
 
     def push_forward(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray) -> np.ndarray:
         """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
+        if "slope" in self.unproved:
+            as_written.prove_activation(self, "slope")
         partial = self._partial(theta, samples)
         _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.x, move, partial)
         return self._total(partial, samples, theta)
@@ -231,13 +248,13 @@ class CPU:
         self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, weights: np.ndarray | None = None
     ) -> float:
         """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless given."""
-        return loss_kernels.total(loss, features, labels, s, weights)
+        return self._loss(loss).total(features, labels, s, weights)
 
     def slopes(
         self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, factor: float, weights: np.ndarray | None = None
     ) -> np.ndarray:
         """factor · w_i ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
-        return loss_kernels.slopes(loss, features, labels, s, factor, weights)
+        return self._loss(loss).slopes(features, labels, s, factor, weights)
 
     def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
         """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight), .compiled()."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..losses import Loss
 from ..network import Network
-from . import cuda_formulas, cuda_kernels, cuda_losses, cuda_vectors
+from . import as_written, cuda_formulas, cuda_kernels, cuda_losses, cuda_vectors
 from .cuda_kernels import FORWARD_ROWS, THREADS
 from .cuda_memory import Held, Number, Numbers, Pool
 from .formulas import of_activation
@@ -59,6 +59,8 @@ class CUDA:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
         self._kernels: dict[tuple, Any] = {}
         self.pool, self._numbers = Pool(), Numbers()
+        self.unproved = {"value", "slope"} if network and as_written.by_user(network.sigma) else set()
+        self._losses: dict[Loss, cuda_losses.Kernels] = {}
         everything = np.ones(dim + outputs + 1 if outputs else dim)
         columns = network.trainable_columns(dim, outputs) if network else everything
         self.trainable = self.pool.fill(columns.astype(self.dtype))
@@ -121,12 +123,16 @@ class CUDA:
 
     def mean_feature(self, theta: Held, weight: Held, samples: Samples, keep: bool = False) -> Held:
         """Σ_k p_k φ(θ_k; x_i): (K, n) float64. `keep` is for backends that remember z."""
+        if "value" in self.unproved:
+            as_written.prove_activation(self, "value")
         if self._wide:
             return self._wide.mean_feature(theta, weight, samples)
         return self._forward(self.kernel("mean_feature"), (theta.data, weight.data), samples)
 
     def push_forward(self, theta: Held, weight: Held, samples: Samples, move: Held) -> Held:
         """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (K, n) float64, the adjoint of pull_back."""
+        if "slope" in self.unproved:
+            as_written.prove_activation(self, "slope")
         if self._wide:
             return self._wide.mean_feature(theta, weight, samples, move)
         return self._forward(self.kernel("push_forward"), (theta.data, move.data, weight.data), samples)
@@ -159,6 +165,8 @@ class CUDA:
 
     def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: float = 0.0) -> Held:
         """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (p, m), of slopes (K, n)."""
+        if "slope" in self.unproved:
+            as_written.prove_activation(self, "slope")
         decay = self.dtype.type(decay)
         if self._wide:
             return self._wide.pull_back(theta, samples, slopes, decay)
@@ -201,9 +209,25 @@ class CUDA:
 
         return PairSums(self, np.dtype(float))
 
+    def forget(self) -> None:
+        """Compile σ again when it is used next: its formulas have changed."""
+        self._kernels.clear()
+        for name in ("formulas", "_wide"):
+            self.__dict__.pop(name, None)
+
+    def _loss(self, loss: Loss, what: str, labels: Held, features: Held) -> Any:
+        """The module of a loss's kernels."""
+        if loss not in self._losses:
+            self._losses[loss] = cuda_losses.Kernels(loss, self)
+        kernels = self._losses[loss]
+        if what in kernels.unproved:
+            y = labels.data.copy_to_host()
+            as_written.prove_loss(loss, what, y.T if y.ndim == 2 else y, features.data.shape[0], kernels)
+        return kernels.module
+
     def total(self, loss: Loss, features: Held, labels: Held, s: float, weights: Held | None = None) -> Number:
         """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n); w = 1 unless given."""
-        F, kernels = features.data, cuda_losses.kernels(loss)
+        F, kernels = features.data, self._loss(loss, "value", labels, features)
         length, count = slabs(F.shape[1])
         partial = self.pool.take((count, 1, 1), float)
         if loss.coupled:
@@ -224,7 +248,7 @@ class CUDA:
         self, loss: Loss, features: Held, labels: Held, s: float, factor: float, weights: Held | None = None
     ) -> Held:
         """factor · w_i ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
-        F, kernels = features.data, cuda_losses.kernels(loss)
+        F, kernels = features.data, self._loss(loss, "slope", labels, features)
         K, n = F.shape
         out, blocks = self.pool.take((K, n), self.dtype), math.ceil(n / 128)
         if loss.coupled:

@@ -7,9 +7,12 @@ sample's outputs as a row, so f and its slopes pass through two (K, n) arrays of
 
 from __future__ import annotations
 
-from functools import cache
+import weakref
 from typing import Any
 
+import numpy as np
+
+from ..functionals.slopes import written_here
 from ..losses import Loss
 from . import cuda_formulas
 from .cuda_vectors import MEET
@@ -70,6 +73,7 @@ def slopes_coupled(features, y, s, factor, f, r, out):
         c = 0
         while c < features.shape[0]:
             f[c, i] = s * features[c, i]
+            r[c, i] = 0.0  # a slope may leave out what is 0
             c += 1
         slope(f[:, i], y[i], r[:, i])
         c = 0
@@ -122,7 +126,26 @@ def weigh(weights, out):
 '''
 
 
-@cache
-def kernels(loss: Loss) -> Any:
-    """The module of a loss's kernels; of the two kinds only the one it calls for is ever compiled."""
-    return cuda_formulas.load("cuda_loss", SOURCE, "float64", {"value": loss.value, "slope": loss.slope})
+class Kernels:
+    """The kernels of one loss, its constants as they are now; of the two kinds only the one it calls for is ever compiled.
+
+    total and slopes take and give arrays of the host: for the comparison with the Python functions (as_written.py).
+    """
+
+    device = "cuda"
+
+    def __init__(self, loss: Loss, backend: Any) -> None:
+        self.loss, self.backend = loss, weakref.proxy(backend)
+        self.unproved = set() if written_here(loss.value, loss.slope) else {"value", "slope"}
+        self.forget()
+
+    def forget(self) -> None:
+        """Load the kernels of the formulas as they are now."""
+        self.module = cuda_formulas.load("cuda_loss", SOURCE, "float64", {"value": self.loss.value, "slope": self.loss.slope})
+
+    def total(self, f: np.ndarray, y: np.ndarray) -> float:
+        return float(self.backend.total(self.loss, self.backend.labels(f), self.backend.labels(y), 1.0))
+
+    def slopes(self, f: np.ndarray, y: np.ndarray) -> np.ndarray:
+        made = self.backend.slopes(self.loss, self.backend.labels(f), self.backend.labels(y), 1.0, 1.0)
+        return np.ascontiguousarray(made.data.copy_to_host().T)

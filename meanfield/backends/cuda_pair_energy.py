@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import cuda_formulas
+from . import as_written, cuda_formulas
 from .cuda_kernels import TERMS, THREADS, _lines, _tree, _width
 from .cuda_memory import Held
 from .pair_energy import Formulas, explained, named
@@ -84,8 +84,9 @@ def source(dim: int, itemsize: int, paired: bool, self_pairs: bool, groups: int)
         rows //= 2
     axes = range(dim) if paired else []
     sums = [f"total{j} / m + " if paired else "" for j in range(dim)]
-    moves = ["grad_V(x, g)", *(f"out[{j}, k] = T(-({sums[j]}g[{j}]))" for j in range(dim))]
-    velocity = _kernel("velocity", dim, rows, groups, ["grad_U(x, y, g)"], [f"g[{j}]" for j in axes], moves, self_pairs)
+    clear = [f"g[{j}] = T(0)" for j in range(dim)]  # a gradient may leave out what is 0
+    moves = [*clear, "grad_V(x, g)", *(f"out[{j}, k] = T(-({sums[j]}g[{j}]))" for j in range(dim))]
+    velocity = _kernel("velocity", dim, rows, groups, [*clear, "grad_U(x, y, g)"], [f"g[{j}]" for j in axes], moves, self_pairs)
     found = ["out[0, k] = V(x)", f"out[1, k] = {'total0 / m' if paired else '0.0'}"]
     return _HEAD + velocity + _kernel("values", dim, rows, groups, [], ["U(x, y)"] * paired, found, self_pairs)
 
@@ -101,6 +102,18 @@ class PairEnergy:
             )
         self.backend, self.potential, self.interaction, self.self_pairs = backend, potential, interaction, self_pairs
         self._kernels: dict[int, Any] = {}
+        self.unproved = {"velocity", "values"}
+
+    def forget(self) -> None:
+        """Compile the formulas again when they are used next."""
+        self._kernels.clear()
+
+    def of_few(self, what: str, rows: np.ndarray) -> np.ndarray:
+        """-∇V - Σ ∇U/m (m, p) or (V, Σ U/m) (m, 2) of some particles of equal masses, on the host."""
+        theta, weight = self.backend.upload(rows), self.backend.weights(np.full(len(rows), 1.0 / len(rows)))
+        if what == "velocity":
+            return self.backend.download(self.velocity(theta, weight)).astype(np.float64)
+        return np.stack(self.values(theta, weight), axis=1)
 
     def kernels(self, groups: int) -> Any:
         """The module of kernels whose blocks are cut into so many groups."""
@@ -129,6 +142,9 @@ class PairEnergy:
         return alone, paired
 
     def _call(self, name: str, theta: Held, weight: Held, out: Held) -> None:
+        if name in self.unproved:
+            with explained(self.potential, self.interaction, self.backend.dtype):
+                as_written.prove_pairs(self, name, self.backend.download(theta))
         m = theta.data.shape[1]
         groups = self.backend.groups(m)
         with explained(self.potential, self.interaction, self.backend.dtype):

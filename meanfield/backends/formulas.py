@@ -19,7 +19,8 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ from . import elementary, launch  # noqa: F401  launch: before any parallel kern
 FASTMATH = {"contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
 formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
-FROZEN = (bool, int, float, complex, str, tuple, np.ndarray, Dispatcher)  # kinds of globals that a compiler takes as constants
+FROZEN = (bool, int, float, complex, str, tuple, list, np.generic, np.ndarray, Dispatcher)  # kinds of globals compiled in
+# Whole numbers of a formula that are taken as floats, {function: places}: whole_numbers.py finds them where int64 gives other
+# values than Python's integers, 10**k with k < 0 and products beyond 2⁶³.
+REAL: weakref.WeakKeyDictionary[Callable, frozenset] = weakref.WeakKeyDictionary()
+LARGEST_WHOLE = 2**63 - 1  # that a compiler has; larger ones are floats from the start
 LOADING = threading.RLock()
 ELEMENTARY: dict[Callable, str] = {getattr(math, name): name for name in ("exp", "expm1", "log1p", "tanh", "erf", "sin", "cos")}
 ELEMENTARY |= {getattr(special, name): name for name in ("decay", "gaussian", "mills", "angle", "angle_absolute")}
@@ -53,11 +58,13 @@ def bind(function: Callable, dtype: str, compile: Any = formula, elementary: Cal
 def _rebuild(
     function: Callable, T: type, compile: Any, elementary: Callable[[str, str], Any], done: dict[Callable, Any]
 ) -> types.FunctionType:
-    def convert(value: Any) -> Any:
-        if isinstance(value, float):
+    def convert(value: Any, site: tuple | None = None) -> Any:
+        if site in real:
+            value = as_real(value, names)
+        if isinstance(value, (float, np.floating)) or (isinstance(value, int) and abs(value) > LARGEST_WHOLE):
             return T(value)
-        if isinstance(value, tuple):
-            return tuple(map(convert, value))
+        if isinstance(value, (tuple, list)):  # a list is no constant to a compiler, a tuple is
+            return _like(value, map(convert, value))
         if not isinstance(value, (types.BuiltinFunctionType, types.FunctionType)):
             return value
         if value in ELEMENTARY and (fast := elementary(ELEMENTARY[value], np.dtype(T).name)):
@@ -70,12 +77,54 @@ def _rebuild(
 
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"a formula must be a plain Python function of scalars; got {function!r}.")
-    code = function.__code__.replace(co_consts=tuple(map(convert, function.__code__.co_consts)))
-    names = {name: convert(value) for name, value in function.__globals__.items() if name in code.co_names}
-    cells = tuple(types.CellType(convert(cell.cell_contents)) for cell in function.__closure__ or ())
-    rebuilt = types.FunctionType(code, {"__builtins__": __builtins__, **names}, function.__name__, None, cells)
-    rebuilt.__defaults__ = convert(function.__defaults__)
+    real, code, names = REAL.get(function, frozenset()), function.__code__, names_in(function.__code__)
+    constants = tuple(convert(value, ("constant", k)) for k, value in enumerate(code.co_consts))
+    around = {name: convert(value, ("global", name)) for name, value in function.__globals__.items() if name in names}
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    closed = tuple(types.CellType(convert(cell.cell_contents, ("closure", name))) for name, cell in cells)
+    rebuilt = types.FunctionType(
+        code.replace(co_consts=constants), {"__builtins__": __builtins__, **around}, function.__name__, None, closed
+    )
+    defaults = function.__defaults__
+    rebuilt.__defaults__ = defaults and tuple(convert(value, ("default", k)) for k, value in enumerate(defaults))
+    rebuilt.__kwdefaults__ = function.__kwdefaults__
     return rebuilt
+
+
+def _like(value: tuple | list, items: Iterable) -> Any:
+    make: Any = type(value)
+    return make(*items) if hasattr(value, "_fields") else tuple(items)
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """Names of globals and attributes in a function's code, and in that of functions inside it."""
+    return set(code.co_names).union(*(names_in(part) for part in code.co_consts if isinstance(part, types.CodeType)))
+
+
+def as_real(value: Any, names: set[str]) -> Any:
+    """The whole numbers in a value as float: in tuples, lists, arrays, and those of `names` in a module or a module of it."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, (tuple, list)):
+        return _like(value, (as_real(item, names) for item in value))
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        return value.astype(np.float64)
+    if isinstance(value, types.ModuleType):
+        twin = types.ModuleType(value.__name__)
+        vars(twin).update({name: as_real(getattr(value, name), names) for name in names if hasattr(value, name)})
+        return twin
+    return value
+
+
+def holds_whole(value: Any, names: set[str], deep: int = 3) -> bool:
+    """Whether as_real would change the value."""
+    if isinstance(value, (int, np.integer)):
+        return not isinstance(value, bool)
+    if isinstance(value, (tuple, list)):
+        return any(holds_whole(item, names) for item in value)
+    if isinstance(value, types.ModuleType):
+        return deep > 0 and any(holds_whole(getattr(value, name), names, deep - 1) for name in names if hasattr(value, name))
+    return isinstance(value, np.ndarray) and value.dtype.kind in "iu"
 
 
 def of_activation(sigma: Activation) -> dict[str, Callable]:
@@ -98,25 +147,24 @@ def fingerprint(function: Callable) -> str:
             if value in seen:
                 return
             seen.add(value)
-            code = value.__code__
-            digest.update(code.co_code)
-            for part in (code.co_consts, code.co_names, value.__defaults__):
+            feed_code(value.__code__)
+            for part in (value.__defaults__, value.__kwdefaults__, tuple(sorted(REAL.get(value, ())))):
                 feed(part)
-            for name in code.co_names:
-                if name in value.__globals__:
-                    found = value.__globals__[name]
-                    feed(found)
-                    if isinstance(found, types.ModuleType):  # numbers of another module are compiled in, too
-                        around = [getattr(found, name) for name in code.co_names if name in vars(found)]
-                        feed(tuple(item for item in around if isinstance(item, FROZEN)))
+            names = names_in(value.__code__)
+            for name in sorted(names & value.__globals__.keys()):
+                digest.update(name.encode())
+                found = value.__globals__[name]
+                feed(found)
+                if isinstance(found, types.ModuleType):
+                    feed_module(found, names, {found})
             for cell in value.__closure__ or ():
                 feed(cell.cell_contents)
-        elif isinstance(value, tuple):
+        elif isinstance(value, (tuple, list)):
+            digest.update(f"{type(value).__name__} {len(value)}".encode())
             for item in value:
                 feed(item)
         elif isinstance(value, types.CodeType):
-            digest.update(value.co_code)
-            feed(value.co_consts)
+            feed_code(value)
         elif isinstance(value, types.ModuleType):
             digest.update(value.__name__.encode())
         elif isinstance(value, np.ndarray):
@@ -126,6 +174,22 @@ def fingerprint(function: Callable) -> str:
         else:
             digest.update(repr(value).encode())
         digest.update(b"|")
+
+    def feed_code(code: types.CodeType) -> None:
+        digest.update(code.co_code)
+        feed(code.co_names)
+        feed(code.co_consts)
+
+    def feed_module(module: types.ModuleType, names: set[str], above: set[types.ModuleType]) -> None:
+        """What is compiled in of another module, and of modules in it: package.module.constant."""
+        for name in sorted(names):
+            found = getattr(module, name, None)
+            if isinstance(found, types.ModuleType) and found not in above:
+                digest.update(name.encode())
+                feed_module(found, names, above | {found})
+            elif isinstance(found, FROZEN):
+                digest.update(name.encode())
+                feed(found)
 
     feed(function)
     return digest.hexdigest()

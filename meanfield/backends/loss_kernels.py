@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import numpy as np
 
+from ..functionals.slopes import written_here
 from ..losses import Loss
-from . import formulas
+from . import as_written, formulas
 
 SOURCE = '''"""Written by meanfield/backends/loss_kernels.py; bound here: value, slope."""
 from numba import njit
@@ -64,32 +62,55 @@ def total_coupled_weighted(f, y, weights):
 '''
 
 
-@cache
-def _kernels(loss: Loss) -> Any:
-    return formulas.load("loss", SOURCE, "float64", {"value": loss.value, "slope": loss.slope})
+class Kernels:
+    """The compiled ℓ and ℓ' of one loss, its constants as they are now."""
+
+    device = "cpu"
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+        self.unproved = set() if written_here(loss.value, loss.slope) else {"value", "slope"}
+        self.forget()
+
+    def forget(self) -> None:
+        """Load the kernels of the formulas as they are now."""
+        self.module = formulas.load("loss", SOURCE, "float64", {"value": self.loss.value, "slope": self.loss.slope})
+
+    def total(self, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None) -> float:
+        """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
+        if "value" in self.unproved:
+            as_written.prove_loss(self.loss, "value", y, F.shape[1], self)
+        if weights is not None:
+            if self.loss.coupled:
+                return float(self.module.total_coupled_weighted(s * F, y, weights))
+            return float(self.module.total_weighted(F, y, s, weights))
+        if self.loss.coupled:
+            return float(self.module.total_coupled(s * F, y))
+        return float(self.module.total(F, y, s))
+
+    def slopes(
+        self, F: np.ndarray, y: np.ndarray, s: float = 1.0, factor: float = 1.0, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+        if weights is not None:
+            return weights[:, None] * self.slopes(F, y, s, factor)
+        if "slope" in self.unproved:
+            as_written.prove_loss(self.loss, "slope", y, F.shape[1], self)
+        out = np.zeros_like(F)  # a slope may leave out what is 0
+        if self.loss.coupled:
+            self.module.slopes_coupled(s * F, y, out)
+            return factor * out / s
+        self.module.slopes(F, y, s, factor, out)
+        return out
 
 
 def total(loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None) -> float:
     """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
-    if weights is not None:
-        kernels = _kernels(loss)
-        return float(
-            kernels.total_coupled_weighted(s * F, y, weights) if loss.coupled else kernels.total_weighted(F, y, s, weights)
-        )
-    if loss.coupled:
-        return float(_kernels(loss).total_coupled(s * F, y))
-    return float(_kernels(loss).total(F, y, s))
+    return Kernels(loss).total(F, y, s, weights)
 
 
 def slopes(
     loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, factor: float = 1.0, weights: np.ndarray | None = None
 ) -> np.ndarray:
     """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
-    if weights is not None:
-        return weights[:, None] * slopes(loss, F, y, s, factor)
-    out = np.empty_like(F)
-    if loss.coupled:
-        _kernels(loss).slopes_coupled(s * F, y, out)
-        return factor * out / s
-    _kernels(loss).slopes(F, y, s, factor, out)
-    return out
+    return Kernels(loss).slopes(F, y, s, factor, weights)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
-from . import formulas
+from . import as_written, formulas
 from .cpu import _run
 
 ROWS_FROM = 25  # coordinates from which formulas unrolled in registers spill more than they gain (measured: 24 gains, 64 loses)
@@ -59,6 +59,7 @@ _ALONE = """
 @shard_kernel
 def velocity_shard(start, stop, theta, weight, out):
     for k in range(start, stop):
+        out[k] = T(0)
         grad_V(theta[k], out[k])
         for j in range(theta.shape[1]):
             out[k, j] = -out[k, j]
@@ -76,7 +77,7 @@ def _lines(indent: int, *texts: str) -> str:
     return "".join(" " * indent + text + "\n" for text in texts)
 
 
-def _lanes(dim: int, self_pairs: bool, call: str, terms: list[str], alone: str, results: list[str]) -> str:
+def _lanes(dim: int, self_pairs: bool, call: list[str], terms: list[str], alone: list[str], results: list[str]) -> str:
     """The body of a shard with targets in the lanes: Σ_l weight_l·term in s0_[l], s1_[l], …, then `alone` and `results`."""
     axes, sums = range(dim), [f"s{c}" for c in range(len(terms))]
     unless = "" if self_pairs else " if i != first + l else {0}[l]"
@@ -101,18 +102,19 @@ def _lanes(dim: int, self_pairs: bool, call: str, terms: list[str], alone: str, 
 {_lines(16, *(f"y[{j}] = theta[i, {j}]" for j in axes))}\
                 for l in range(TARGETS):
 {_lines(20, *(f"x[{j}] = x{j}[l]" for j in axes))}\
-{_lines(20, *[call] * bool(call))}\
+{_lines(20, *call)}\
 {_lines(20, *(add.format(name, term) for name, term in zip(sums, terms, strict=True)))}\
             for l in range(TARGETS):
 {_lines(16, *(f"{name}_[l] += {name}[l]" for name in sums))}\
         for l in range(count):
             k = first + l
 {_lines(12, *(f"x[{j}] = theta[k, {j}]" for j in axes))}\
-{_lines(12, alone, *results)}"""
+{_lines(12, *alone, *results)}"""
 
 
 def _in_lanes(dim: int, self_pairs: bool) -> str:
     axes = range(dim)
+    clear = [f"g[{j}] = T(0)" for j in axes]  # a gradient may leave out what is 0
     moves = [f"out[k, {j}] = T(-(s{j}_[l] / m + g[{j}]))" for j in axes]
     return f"""
 TARGETS = {TARGETS}
@@ -122,11 +124,11 @@ lanes = stack_array(TARGETS)
 
 @shard_kernel
 def velocity_shard(start, stop, theta, weight, out):
-{_lanes(dim, self_pairs, "grad_U(x, y, g)", [f"g[{j}]" for j in axes], "grad_V(x, g)", moves)}
+{_lanes(dim, self_pairs, [*clear, "grad_U(x, y, g)"], [f"g[{j}]" for j in axes], [*clear, "grad_V(x, g)"], moves)}
 
 @shard_kernel
 def values_shard(start, stop, theta, weight, alone, paired):
-{_lanes(dim, self_pairs, "", ["U(x, y)"], "alone[k] = V(x)", ["paired[k] = s0_[l] / m"])}"""
+{_lanes(dim, self_pairs, [], ["U(x, y)"], ["alone[k] = V(x)"], ["paired[k] = s0_[l] / m"])}"""
 
 
 def _in_rows(self_pairs: bool) -> str:
@@ -136,7 +138,7 @@ def _in_rows(self_pairs: bool) -> str:
 @shard_kernel
 def velocity_shard(start, stop, theta, weight, out):
     m, p = theta.shape
-    g, s, s_ = np.empty(p, T), np.empty(p, T), np.empty(p)
+    g, s, s_ = np.zeros(p, T), np.empty(p, T), np.empty(p)  # g is 0 before each call: a gradient may leave out what is 0
     for k in range(start, stop):
         s_[:] = 0.0
         for block in range(0, m, 1024):
@@ -147,11 +149,13 @@ def velocity_shard(start, stop, theta, weight, out):
                 w = weight[i]
                 for j in range(p):
                     s[j] = fma(w, g[j], s[j])
+                    g[j] = T(0)
             for j in range(p):
                 s_[j] += s[j]
         grad_V(theta[k], g)
         for j in range(p):
             out[k, j] = T(-(s_[j] / m + g[j]))
+            g[j] = T(0)
 
 
 @shard_kernel
@@ -202,10 +206,9 @@ def explained(potential: Formulas | None, interaction: Formulas | None, dtype: A
         yield
     except NumbaError as error:
         names = ", ".join(f.__name__ for f in (*(potential or ()), *(interaction or ())))
-        reason = " ".join(str(error).split())[:600]
         raise TypeError(
             f"the formulas {names} do not compile for {dtype}: they are plain Python on the numbers of a row, x[0], x[1], … or a "
-            f"loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {reason}"
+            f"loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {as_written.reason(error)}."
         ) from error
 
 
@@ -214,6 +217,18 @@ class PairEnergy:
 
     def __init__(self, backend: Any, potential: Formulas | None, interaction: Formulas | None, self_pairs: bool) -> None:
         self.backend, self.potential, self.interaction, self.self_pairs = backend, potential, interaction, self_pairs
+        self.unproved = {"velocity", "values"}
+
+    def forget(self) -> None:
+        """Compile the formulas again when they are used next."""
+        self.__dict__.pop("kernels", None)
+
+    def of_few(self, what: str, rows: np.ndarray) -> np.ndarray:
+        """-∇V - Σ ∇U/m (m, p) or (V, Σ U/m) (m, 2) of some particles of equal masses, on the host."""
+        weight = self.backend.weights(np.full(len(rows), 1.0 / len(rows)))
+        if what == "velocity":
+            return self.velocity(np.ascontiguousarray(rows), weight).astype(np.float64)
+        return np.stack(self.values(np.ascontiguousarray(rows), weight), axis=1)
 
     @cached_property
     def kernels(self) -> Any:
@@ -239,6 +254,9 @@ class PairEnergy:
         return alone, paired
 
     def _call(self, name: str, theta: np.ndarray, *arguments: np.ndarray) -> None:
+        if name in self.unproved:
+            with explained(self.potential, self.interaction, theta.dtype):
+                as_written.prove_pairs(self, name, theta)
         m, shards = theta.shape[0], self.backend.shards(theta.shape[0])
         work = m * theta.size if shards > 1 else 0
         with explained(self.potential, self.interaction, theta.dtype):

@@ -39,10 +39,13 @@ def plain(f: Callable[..., Any], *arguments: Any) -> float:
         return math.nan
 
 
-def slope_at(f: Callable[[float], float], at: float, given: float, scales: Sequence[float]) -> tuple[bool, float | None]:
+def slope_at(
+    f: Callable[[float], float], at: float, given: float, scales: Sequence[float], floor: float = 0.0
+) -> tuple[bool, float | None]:
     """(whether differences of f could tell, what they give where `given` is not the slope of f at that point, else None).
 
-    scales: lengths over which f may vary. At a kink of f any slope between those of its two sides is right.
+    scales: lengths over which f may vary; floor: how far off a slope may be that is small beside others.
+    At a kink of f any slope between those of its two sides is right.
     """
     here, constant, change = f(at), 0.0, 0.0
     if not math.isfinite(here):
@@ -71,10 +74,10 @@ def slope_at(f: Callable[[float], float], at: float, given: float, scales: Seque
         largest = max(*map(abs, central), 0.0 if math.isnan(given) else abs(given))
         if all(entry[2] == entry[3] == 0.0 for entry in row):
             constant = longest
-            if abs(given) <= rounding:
+            if abs(given) <= rounding + floor:
                 return True, None
         elif spread <= AGREE * largest and rounding <= AGREE * largest:
-            allowed = TOLERANCE * largest + 10 * spread + rounding
+            allowed = TOLERANCE * largest + 10 * spread + rounding + floor
             if abs(given - found) <= allowed or _between_sides(row, given, largest, allowed):
                 return True, None
             return True, found
@@ -103,7 +106,11 @@ def check_symmetry(U: Callable[..., float], x: np.ndarray, y: np.ndarray) -> Non
 
 
 def check_gradient(
-    f: Callable[..., float], gradient: Callable[..., None], point: tuple[np.ndarray, ...], scales: Sequence[float]
+    f: Callable[..., float],
+    gradient: Callable[..., None],
+    point: tuple[np.ndarray, ...],
+    scales: Sequence[float],
+    floor: float = 0.0,
 ) -> bool:
     """Raise where gradient(*point, out) is not ∂f/∂x_j at `point`, x its first entry; whether differences could tell anywhere.
 
@@ -120,7 +127,7 @@ def check_gradient(
             moved[j] = at
             return _value(f, moved, *point[1:])
 
-        told, found = slope_at(along, float(x[j]), float(out[j]), scales)
+        told, found = slope_at(along, float(x[j]), float(out[j]), scales, floor)
         decided |= told
         if found is None:
             continue
@@ -135,6 +142,16 @@ def check_gradient(
             "(PairwiseEnergy(…, check=False) takes it so.)"
         )
     return decided
+
+
+def steepest(gradient: Callable[..., None], points: Sequence[tuple[np.ndarray, ...]]) -> float:
+    """max |out_j| at the points, of those that are finite."""
+    found = 0.0
+    for point in points:
+        out = np.zeros(point[0].size)
+        _call(gradient, point, out)
+        found = max(found, float(np.abs(out[np.isfinite(out)]).max(initial=0.0)))
+    return found
 
 
 def _unset(gradient: Callable[..., None], point: tuple[np.ndarray, ...], j: int) -> bool:

@@ -13,10 +13,8 @@ from ..gaussian_pairs import GaussianPair
 from ..losses import Loss
 from ..state import State
 from .differences import plain
+from .slopes import POINTS, label_points, some
 
-# Where σ is looked at: on both sides of 0, small, of order 1 and large; short in binary, so that float32 holds them exactly, and
-# no round numbers, which are where formulas have their kinks.
-POINTS = (-9.28125, -3.15625, -1.53125, -0.71875, -0.21875, -0.0390625, 0.0546875, 0.28125, 0.78125, 1.34375, 2.90625, 10.15625)
 SAME, SAME_OF_LARGEST = 1e-9, 1e-12  # what two machines' exp, tanh, … and their rounding may make different
 
 
@@ -35,7 +33,7 @@ def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]
         found["K_σ"] = [plain(_kernel, network.sigma.pair, abs(q), abs(r)) for q, r in pairwise(POINTS)]
     if isinstance(loss, Loss):
         found |= _of_loss(loss, functional.y, start.outputs)
-    rows = _some(start.theta)
+    rows = some(start.theta)
     if pair := getattr(functional, "potential", None):
         found["V"] = [plain(pair[0], x) for x in rows]
         found["∇V"] = [_along(pair[1], x) for x in rows]
@@ -61,17 +59,6 @@ def changed(before: Mapping[str, Sequence[float | None]], now: Mapping[str, Sequ
             a, b = off[0]
             phrases.append(f"{name}: {_text(a)} before, {_text(b)} now, and another at {len(off)} of {len(pairs)} points")
     return phrases
-
-
-def label_points(loss: Loss, y: np.ndarray, outputs: int) -> list[tuple[Any, Any]]:
-    """About ten pairs (prediction, label) as the loss takes them, the labels some of the data's own."""
-    if loss.coupled:
-        rows = [np.array([POINTS[(3 * c + 5 * k) % len(POINTS)] / 4 for c in range(outputs)]) for k in range(4)]
-        classes = y if loss.labels == "class" else [*range(min(outputs, 3))]
-        return [(row, int(c)) for row in rows for c in _some(np.unique(classes)[:, None], 3)[:, 0]]
-    labels = _some(np.unique(y)[:, None], 3)[:, 0]
-    size = max(1.0, float(np.abs(labels).max()))
-    return [(float(label) + size * z, float(label)) for label in labels for z in POINTS[1:11:3]] + [(0.0, float(labels[0]))]
 
 
 def _of_loss(loss: Loss, y: np.ndarray, outputs: int) -> dict[str, list[float]]:
@@ -102,13 +89,6 @@ def _along(gradient: Any, x: np.ndarray, *more: Any) -> float:
         return float(out @ np.cos(np.arange(1.0, out.size + 1)))
 
     return plain(filled)
-
-
-def _some(rows: np.ndarray, count: int = 4) -> np.ndarray:
-    """`count` rows at equal distances, the first and the last among them, in float64."""
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))].astype(np.float64)
-    chosen.flags.writeable = False
-    return chosen
 
 
 def _same(a: float | None, b: float | None, allowed: float) -> bool:
