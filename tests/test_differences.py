@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield.functionals.differences import slope_at
+from meanfield.differences import slope_at
 
 
 def gaussian(scale, sign=1.0, energy=1.0):

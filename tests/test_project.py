@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = """
     nearest checks loss_names special settings html gaussian_pairs caches threads workers lanczos
     activations losses scaling noise
+    differences slopes
     network state initial dataset preparation tasks bundled tables data
     backends
     functionals

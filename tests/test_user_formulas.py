@@ -13,7 +13,7 @@ import meanfield as mf
 from meanfield import losses
 from meanfield.backends import formulas
 from meanfield.functionals.probes import label_points
-from meanfield.functionals.slopes import check_activation, check_loss
+from meanfield.slopes import check_activation, check_loss
 
 X = np.ones((2, 1))
 STATE = mf.State(np.array([[1.0, 0.7, 0.2], [1.0, -0.3, 0.1]]))

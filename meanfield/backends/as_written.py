@@ -19,10 +19,10 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from ..activations import Activation
-from ..functionals.differences import plain
-from ..functionals.slopes import POINTS, check_activation, check_loss, label_points, refuse_other_arguments, written_here
+from ..differences import plain
 from ..losses import Loss
 from ..network import PARAMETERS
+from ..slopes import POINTS, check_activation, check_loss, label_points, refuse_other_arguments, written_here
 from . import formulas, whole_numbers
 
 SINGLE = [(z,) for z in POINTS]  # arguments of σ

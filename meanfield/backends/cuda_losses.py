@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..functionals.slopes import written_here
 from ..losses import Loss
+from ..slopes import written_here
 from . import cuda_formulas
 from .cuda_vectors import MEET
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..functionals.slopes import written_here
 from ..losses import Loss
+from ..slopes import written_here
 from . import as_written, formulas
 
 SOURCE = '''"""Written by meanfield/backends/loss_kernels.py; bound here: value, slope."""

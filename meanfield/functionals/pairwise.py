@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..differences import check_gradient, check_symmetry, steepest
 from ..state import State
-from .differences import check_gradient, check_symmetry, steepest
 
 SAMPLE = 24  # particles of a start that the gradients are checked at
 POINTS, COUPLES = 4, 8  # of them, and of their pairs

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..differences import plain
 from ..gaussian_pairs import GaussianPair
 from ..losses import Loss
+from ..slopes import POINTS, label_points, some
 from ..state import State
-from .differences import plain
-from .slopes import POINTS, label_points, some
 
 SAME, SAME_OF_LARGEST = 1e-9, 1e-12  # what two machines' exp, tanh, … and their rounding may make different
 

@@ -12,8 +12,8 @@ import numpy as np
 from .differences import plain, slope_at
 
 if TYPE_CHECKING:
-    from ..activations import Activation
-    from ..losses import Loss
+    from .activations import Activation
+    from .losses import Loss
 
 # Where σ is looked at: on both sides of 0, small, of order 1 and large; short in binary, so that float32 holds them exactly, and
 # no round numbers, which are where formulas have their kinks.
