@@ -203,7 +203,9 @@ def test_cuda_is_installed_where_a_driver_is_and_nowhere_else(tmp_path, script):
         place.chmod(0o755)
     call(folder, script)  # makes the folder of tools
     tools = f"{folder / 'tools'}{os.pathsep}{folder}"
-    extras = "data,xarray,cluster" if script == "sweep" else "data"
+    text = (ROOT / "scripts" / script).read_text(encoding="utf-8")
+    extras = re.search(r'^setup "?([\w,]+)', text, re.M)[1]
+    assert not {"cuda", "dev", "bench"} & set(extras.split(","))
     assert call(folder, script, path=tools).returncode == 0
     assert notes.read_text(encoding="utf-8").endswith(f"{folder}[{extras}]\n")
 
