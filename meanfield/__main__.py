@@ -27,7 +27,7 @@ Then:
 
   help(mf.GradientFlow)                       the model; also mf.Network, mf.EmpiricalRisk, mf.InitialLaw
   help(mf.simulate), help(mf.Trajectory)      running, and the file that a run leaves
-  python -m sims.inspect_command run.h5       what is in a file; --help shows reports, figures, comparisons
+  python -m sims.commands.inspect run.h5       what is in a file; --help shows reports, figures, comparisons
   python -m sims.lazy_vs_mean_field --help    a whole experiment; others: scaling_exponents, phase_diagram,
                                               both_limits, kernel_limits, random_features
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("file", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.file:
-        parser.error(f"to look into a file: python -m sims.inspect_command {options.file[0]}")
+        parser.error(f"to look into a file: python -m sims.commands.inspect {options.file[0]}")
     print(about, end="")
     return 0
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import backends
-from .functionals import table
+from .functionals import protocol
 from .functionals.risk import check_inputs
 from .state import State
 
@@ -118,4 +118,4 @@ class GradientFlow:
         ValueError where they are not enough: for functions that a user wrote, and for kinds of a package not imported.
         """
         settings = {key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")}
-        return cls(table.from_dict(data["functional"], arrays, start), **settings)
+        return cls(protocol.from_dict(data["functional"], arrays, start), **settings)

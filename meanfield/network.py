@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import activations
-from .activations import Activation
+from .formulas import activations
+from .formulas.activations import Activation
 from .scaling import MEAN_FIELD, Scaling
 
 PARAMETERS = ("a", "w", "b")

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .caches import for_numba
+from .processes.caches import for_numba
 
 for_numba(numba.config)
 

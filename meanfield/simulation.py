@@ -10,23 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from . import identity, integrators, schedules
 from .checks import is_integer, is_number
 from .diagnostics import registry
-from .durable import array_sha256, canonical_json
-from .events import COUNTS, Events
+from .files.durable import array_sha256, canonical_json
+from .files.provenance import provenance
+from .files.recording import Recording, last_memory, unfinished
+from .files.trajectory import Trajectory
 from .flow import GradientFlow
-from .integrators import Adaptive, RungeKutta
-from .interruption import Interrupted
-from .marching import Diverged
-from .observers import MEASURES, Recorder, Series, StopOnNonFinite, series_of_clock
-from .provenance import provenance
-from .recording import Recording, last_memory, unfinished
-from .running import Run
-from .settings import settings_that_differ
+from .observers import schedules
+from .observers.distances import W2
+from .observers.events import COUNTS, Events
+from .observers.recorder import MEASURES, Recorder, Series, StopOnNonFinite, series_of_clock
+from .processes.interruption import Interrupted
+from .resuming import identity
+from .resuming.settings import settings_that_differ
+from .run import Run
 from .state import State
-from .trajectory import Trajectory
-from .w2_beside import W2
+from .stepping import runge_kutta
+from .stepping.march import Diverged
+from .stepping.runge_kutta import Adaptive, RungeKutta
 
 __all__ = ["Diverged", "Interrupted", "resume", "simulate"]
 
@@ -203,7 +205,7 @@ def _rebuilt(
     events = [Events.from_dict(watch["events"])] if "events" in watch else []
     w2 = [W2.from_dict(watch["w2"])] if "w2" in watch else []
     observers = [recorder, *series, *events, *w2, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
-    method = integrators.from_dict(config["integrator"])
+    method = runge_kutta.from_dict(config["integrator"])
     return _checked(flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress)
 
 
@@ -243,7 +245,7 @@ def _checked(
         raise TypeError(f"state must be an mf.State; got {type(state).__name__}. {advice}")
     if not np.isfinite(state.theta).all():
         raise ValueError("the initial state has NaN or infinite particles.")
-    integrator = integrators.check(integrator)
+    integrator = runge_kutta.check(integrator)
     clock = _clock(state, integrator, dt, t_end, n_steps)
     recorder, series, events, w2, stop = _sorted(observers)
     return Run(flow, state, integrator, *clock, recorder, series, events, w2, stop, progress)

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .backends import dtype_name, elementwise
+from .backends import dtype_name
+from .backends.cpu import elementwise
 from .functionals.risk import check_inputs
 from .network import Network
+from .processes.threads import one_thread
 from .state import State
-from .threads import one_thread
 
 BLOCK_ENTRIES = 2**20  # neurons times samples in work at once: 8 MB for each array of them
 TERMS = 1024  # and the most neurons of a sum in float32; across them sums are float64

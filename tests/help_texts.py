@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.help_texts
 
-writes the texts as the programs say them now; tests/test_setup.py holds them to that.
+writes the texts as the programs say them now; tests/project/test_setup.py holds them to that.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from unittest import mock
 FOLDER = Path(__file__).resolve().parents[1] / "scripts" / "help"
 # The module of each script, and the options that the script adds.
 SCRIPTS = {
-    "sweep": ("sims.sweep", []),
-    "inspect": ("sims.inspect_command", []),
+    "sweep": ("sims.commands.sweep", []),
+    "inspect": ("sims.commands.inspect", []),
     "demo": ("sims.lazy_vs_mean_field", ["--demo"]),
     "bench": ("tests.bench.bench", []),
 }

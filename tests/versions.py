@@ -63,10 +63,10 @@ def main(lane, options):
     }
     (venv / "cache").mkdir(exist_ok=True)
     named = any((ROOT / option.partition("::")[0]).exists() for option in options)
-    files = [] if named else [f"tests/test_{name}.py" for name in SAMPLE]
+    files = [] if named else [str(path) for name in SAMPLE for path in ROOT.glob(f"tests/*/test_{name}.py")]
     workers = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
     # types: the stubs of NumPy 2.1 are those of older tools; newest checks with the newest
-    left_out = ("--deselect", "tests/test_project.py::test_the_types_are_consistent")
+    left_out = ("--deselect", "tests/project/test_project.py::test_the_types_are_consistent")
     failed = run(python, "-m", "pytest", *workers, *left_out, *options, *files, cwd=ROOT, env=environment, check=False)
     if lane == "newest":
         failed = run(python, "-m", "mypy", cwd=ROOT, check=False) or failed

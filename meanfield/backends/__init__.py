@@ -71,9 +71,9 @@ def why_no_cuda() -> str | None:
 def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: str) -> Any:
     """The backend of that name for one network, input dimension and dtype; network None: for whole rows of θ (outputs = 0)."""
     if check(backend) == "cuda":
-        from .cuda import CUDA
+        from .cuda.backend import CUDA
 
         return CUDA(network, dim, outputs, dtype)
-    from .cpu import CPU
+    from .cpu.backend import CPU
 
     return CPU(network, dim, outputs, dtype)

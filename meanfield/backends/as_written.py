@@ -18,12 +18,19 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
-from ..activations import Activation
-from ..differences import plain
-from ..losses import Loss
+from ..formulas.activations import Activation
+from ..formulas.differences import plain
+from ..formulas.losses import Loss
+from ..formulas.slopes import (
+    POINTS,
+    check_activation,
+    check_loss,
+    label_points,
+    refuse_other_arguments,
+    written_here,
+)
 from ..network import PARAMETERS
-from ..slopes import POINTS, check_activation, check_loss, label_points, refuse_other_arguments, written_here
-from . import formulas, whole_numbers
+from . import compiler, whole_numbers
 
 SINGLE = [(z,) for z in POINTS]  # arguments of σ
 PROVED: set[tuple] = set()  # (what, device, dtype, …, fingerprints) already compared in this process
@@ -80,8 +87,8 @@ def prove_activation(backend: Any, what: str) -> None:
 
 
 def _key(sigma: Activation, what: str, backend: Any) -> tuple:
-    used = formulas.of_activation(sigma)
-    return what, backend.name, backend.dtype.name, backend.dim, min(backend.outputs, 2), *map(formulas.fingerprint, used.values())
+    used = compiler.of_activation(sigma)
+    return what, backend.name, backend.dtype.name, backend.dim, min(backend.outputs, 2), *map(compiler.fingerprint, used.values())
 
 
 def _at_points(backend: Any, what: str) -> list[np.ndarray]:
@@ -142,7 +149,7 @@ def prove_loss(loss: Loss, what: str, y: np.ndarray, outputs: int, kernels: Any)
     """
     kernels.unproved.discard(what)
     f, gradient = (loss.value, False) if what == "value" else (loss.slope, loss.coupled)
-    if (what, kernels.device, formulas.fingerprint(f)) in PROVED:
+    if (what, kernels.device, compiler.fingerprint(f)) in PROVED:
         return
     points = label_points(loss, y, outputs)
     refuse_other_arguments(f"loss {loss.name!r}: ℓ", loss.value, points[0])
@@ -169,7 +176,7 @@ def prove_loss(loss: Loss, what: str, y: np.ndarray, outputs: int, kernels: Any)
             f"{'ℓ' if what == 'value' else chr(0x2113) + chr(0x27)} of loss {loss.name!r} at f = {at}, y = {label}: Python gives "
             f"{values.ravel()[k]:.6g}, compiled it gives {found.ravel()[k]:.6g}. {ADVICE}"
         )
-    PROVED.add((what, kernels.device, formulas.fingerprint(f)))
+    PROVED.add((what, kernels.device, compiler.fingerprint(f)))
 
 
 def _loss_at(kernels: Any, loss: Loss, what: str, points: list[tuple]) -> np.ndarray:
@@ -208,7 +215,7 @@ def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
     if not len(rows):
         return
     given = [pair[what == "velocity"] for pair in (kernels.potential, kernels.interaction) if pair]
-    if (what, kernels.backend.name, dtype, theta.shape[1], *map(formulas.fingerprint, given)) in PROVED:
+    if (what, kernels.backend.name, dtype, theta.shape[1], *map(compiler.fingerprint, given)) in PROVED:
         kernels.unproved.discard(what)
         return
     kernels.unproved.discard(what)  # of_few comes here again
@@ -236,7 +243,7 @@ def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
     if not np.isfinite(exact).any():
         kernels.unproved.add(what)  # these particles do not tell
         return
-    PROVED.add((what, kernels.backend.name, dtype, theta.shape[1], *map(formulas.fingerprint, given)))
+    PROVED.add((what, kernels.backend.name, dtype, theta.shape[1], *map(compiler.fingerprint, given)))
 
 
 def _pair_sums(kernels: Any, what: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -297,7 +304,7 @@ def explained(who: str, used: dict[str, Callable | None], sample: tuple, dtype: 
                 continue
             try:
                 out = (np.zeros_like(sample[0]),) if coupled and part == "ℓ'" else ()
-                formulas.bind(f, str(dtype))(*sample, *out)
+                compiler.bind(f, str(dtype))(*sample, *out)
             except NumbaError as found:
                 name, why = f"{part} ({f.__name__})", reason(found)
                 break

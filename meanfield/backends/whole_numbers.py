@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
-from . import formulas
+from . import compiler
 
 Place = tuple[Callable, tuple]
 
@@ -31,14 +31,14 @@ def mend(function: Callable, calls: Sequence[tuple], agrees: Callable[[list], bo
 
     def results(chosen: Sequence[Place]) -> list | None:
         for owner in {owner for owner, _ in found}:
-            formulas.REAL[owner] = before.get(owner, frozenset()) | {place for who, place in chosen if who is owner}
+            compiler.REAL[owner] = before.get(owner, frozenset()) | {place for who, place in chosen if who is owner}
         try:
-            compiled = formulas.bind(function, dtype)
+            compiled = compiler.bind(function, dtype)
             return [_result(compiled, call, gradient) for call in calls]
         except (NumbaError, TypeError):
             return None
 
-    before = {owner: formulas.REAL.get(owner, frozenset()) for owner, _ in found}
+    before = {owner: compiler.REAL.get(owner, frozenset()) for owner, _ in found}
     chosen, made = found, results(found)
     if made is None:
         chosen = []
@@ -49,7 +49,7 @@ def mend(function: Callable, calls: Sequence[tuple], agrees: Callable[[list], bo
     if chosen and made is not None and agrees(made):
         return True
     for owner, known in before.items():
-        formulas.REAL[owner] = known
+        compiler.REAL[owner] = known
     return False
 
 
@@ -62,7 +62,7 @@ def places(function: Callable) -> list[Place]:
         if f in seen:
             return
         seen.add(f)
-        names = formulas.names_in(f.__code__)
+        names = compiler.names_in(f.__code__)
         held: list[tuple[tuple, Any]] = [(("constant", k), value) for k, value in enumerate(f.__code__.co_consts)]
         held += [(("global", name), value) for name, value in f.__globals__.items() if name in names]
         closed = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
@@ -71,7 +71,7 @@ def places(function: Callable) -> list[Place]:
         for place, value in held:
             if isinstance(value, types.FunctionType):
                 look(value)
-            elif formulas.holds_whole(value, names):
+            elif compiler.holds_whole(value, names):
                 found.append((f, place))
 
     if isinstance(function, types.FunctionType):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..durable import canonical_json, fsync, move
+from ..files.durable import canonical_json, fsync, move
 from .registry import Diagnostic
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import html
-from ..labelled import frames_to_xarray
+from ..files import html
+from ..files.labelled import frames_to_xarray
 from . import registry
 from .registry import RECORDED, Diagnostic
 

@@ -13,8 +13,8 @@ from .. import tangent
 from ..flow import GradientFlow
 from ..functionals.risk import EmpiricalRisk
 from ..network import Network
+from ..processes.threads import one_thread
 from ..state import State
-from ..threads import one_thread
 from .registry import Diagnostic
 
 

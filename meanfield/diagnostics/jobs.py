@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
-from ..functionals import table
-from ..trajectory import Trajectory
-from ..workers import NoWorkers, spread
+from ..functionals import protocol
+from ..processes.workers import NoWorkers, spread
 from . import registry
 from .cache import Cache
 from .frame import evaluate
@@ -63,7 +63,7 @@ def frame_values(
 
     job = Job(
         stored.run.path, stored.companion.run.path if stored.companion else None, stored.given,
-        diagnostics, settings, stored.digest, dict(table.OTHERS),
+        diagnostics, settings, stored.digest, dict(protocol.OTHERS),
     )  # fmt: skip
     with tqdm(total=len(missing), desc="diagnose", disable=None if progress else True, leave=False, file=sys.stderr) as bar:
         try:

@@ -163,7 +163,7 @@ def missing(name: str) -> str:
 def names() -> list[str]:
     """All registered names: those of meanfield, of ntk, of the user, each in the order of the source."""
     _load_own()
-    modules = [f"{__package__}.{module}" for module in BUILT_IN]
+    modules = [f"{__package__}.library.{module}" for module in BUILT_IN]
 
     def rank(name: str) -> int:
         diagnostic = _TABLE[name]
@@ -176,7 +176,7 @@ def names() -> list[str]:
 @cache
 def _load_own() -> None:
     for module in BUILT_IN:
-        importlib.import_module(f".{module}", __package__)
+        importlib.import_module(f".library.{module}", __package__)
 
 
 def _meaning(function: Callable) -> str:

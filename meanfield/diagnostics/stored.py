@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from .. import backends
-from ..backends.formulas import fingerprint
-from ..dataset import Dataset
-from ..durable import canonical_json, feed
+from ..backends.compiler import fingerprint
+from ..data.dataset import Dataset
+from ..files.durable import canonical_json, feed
+from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..state import State
-from ..trajectory import Trajectory
 from .frame import Frame, Problem
 from .registry import Diagnostic
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..differences import check_gradient, check_symmetry, steepest
+from ..formulas.differences import check_gradient, check_symmetry, steepest
 from ..state import State
 
 SAMPLE = 24  # particles of a start that the gradients are checked at

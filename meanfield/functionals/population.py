@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import activations, noise
+from .. import noise
 from ..checks import is_number
+from ..formulas import activations
 from ..network import Network
 from ..state import State
 from .risk import EmpiricalRisk

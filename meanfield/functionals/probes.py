@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..differences import plain
-from ..gaussian_pairs import GaussianPair
-from ..losses import Loss
-from ..slopes import POINTS, label_points, some
+from ..formulas.differences import plain
+from ..formulas.gaussian_pairs import GaussianPair
+from ..formulas.losses import Loss
+from ..formulas.slopes import POINTS, label_points, some
 from ..state import State
 
 SAME, SAME_OF_LARGEST = 1e-9, 1e-12  # what two machines' exp, tanh, … and their rounding may make different

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import losses
-from ..backends import loss_kernels
+from ..backends.cpu import losses as loss_kernels
 from ..checks import as_array, conversion, is_number
-from ..dataset import Dataset
-from ..lanczos import largest_eigenvalue
-from ..losses import Loss
+from ..data.dataset import Dataset
+from ..formulas import losses
+from ..formulas.losses import Loss
 from ..network import PARAMETERS, Network
 from ..state import State
+from .lanczos import largest_eigenvalue
 
 REDUCTIONS = ("mean", "sum")
 

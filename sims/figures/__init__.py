@@ -44,7 +44,20 @@ from .panels import threshold as threshold
 from .planes import movement, plane, projected
 from .portraits import phase_portrait
 from .runs import compare, paths, series
-from .style import COLOURS, GREY, HOUSE, INKS, LINES, MARKERS, NEGATIVE, POSITIVE, fraction, house, regime, save
+from .style import (
+    COLOURS,
+    GREY,
+    HOUSE,
+    INKS,
+    LINES,
+    MARKERS,
+    NEGATIVE,
+    POSITIVE,
+    fraction,
+    house,
+    regime,
+    save,
+)
 from .style import bare as bare
 
 __all__ = [  # what help(figures) shows, so no Axes, Figure and plt, which are matplotlib's

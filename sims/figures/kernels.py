@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 
 import meanfield as mf
 import ntk
-from meanfield.diagnostics.kernels import alignment
+from meanfield.diagnostics.library.kernels import alignment
 
 from .panels import panel
 from .sources import caveat, milestones, network_of, number, open_run, scaling_text, some_frames

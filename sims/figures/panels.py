@@ -22,7 +22,19 @@ from matplotlib.path import Path
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from .style import COLOURS, GREY, INKS, LINES, MARKERS, NEGATIVE, POSITIVE, bare, in_paper, letters, resized
+from .style import (
+    COLOURS,
+    GREY,
+    INKS,
+    LINES,
+    MARKERS,
+    NEGATIVE,
+    POSITIVE,
+    bare,
+    in_paper,
+    letters,
+    resized,
+)
 
 TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
 _WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()  # verdict on an Axes -> what `panel` was given

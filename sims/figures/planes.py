@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
-from meanfield import activations
+from meanfield.formulas import activations
 
 from .sources import open_run, some_frames, usable
 

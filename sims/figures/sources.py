@@ -8,7 +8,7 @@ import numpy as np
 
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
-from meanfield import defects
+from meanfield.diagnostics import defects
 
 from .style import regime
 

@@ -13,8 +13,8 @@ import numpy as np
 from meanfield.checks import is_integer
 from meanfield.nearest import hint
 
-from ..config import BadSettings
-from ..experiment import Experiment
+from ..lab.config import BadSettings
+from ..lab.experiment import Experiment
 
 LARGEST = 100_000  # runs: beyond that a count is a slip of the pen
 RANGE = {"from", "to", "count", "log"}

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import meanfield as mf
-from meanfield.durable import IncompatibleFile, fsync, sync_folder
-from meanfield.provenance import provenance
+from meanfield.files.durable import IncompatibleFile, fsync, sync_folder
+from meanfield.files.provenance import provenance
 
-from .. import config as settings
-from ..experiment import Experiment
+from ..lab import config as settings
+from ..lab.experiment import Experiment
 from . import leases
 from .plans import Axis, Plan, Planned
 

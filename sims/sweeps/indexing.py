@@ -25,8 +25,8 @@ from tqdm.auto import tqdm
 import meanfield as mf
 from meanfield.diagnostics import registry
 
-from .. import config as settings
-from ..experiment import Experiment
+from ..lab import config as settings
+from ..lab.experiment import Experiment
 from .folders import SweepFolder
 from .quantities import about, columns, diagnosed, known
 

@@ -1,6 +1,6 @@
 """What a sweep is: a TOML file of base settings and axes becomes a Plan, every run of it built and checked.
 
-[base]                                              any setting of sims.experiment.Experiment
+[base]                                              any setting of sims.lab.experiment.Experiment
 t_end = 20
 data = { name = "teacher_student", options = { n = 300, dim = 20, n_test = 1000 } }
 
@@ -32,9 +32,9 @@ import meanfield as mf
 from meanfield import backends
 from meanfield.nearest import hint
 
-from .. import config as settings
-from ..config import BadSettings
-from ..experiment import Data, Experiment, initial_law, make
+from ..lab import config as settings
+from ..lab.config import BadSettings
+from ..lab.experiment import Data, Experiment, initial_law, make
 from .axes import RANGE, few, values
 
 SHOWN = 12  # values of an axis

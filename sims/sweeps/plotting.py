@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.defects import LIMIT
 from meanfield.diagnostics import registry
+from meanfield.diagnostics.defects import LIMIT
 from meanfield.nearest import hint
 
-from ..config import BadSettings
-from ..crossings import SIGNS, Crossing, find_crossing
-from ..fits import ExponentFit, Refused, fit_or_refuse
+from ..lab.config import BadSettings
+from ..lab.crossings import SIGNS, Crossing, find_crossing
+from ..lab.fits import ExponentFit, Refused, fit_or_refuse
 from . import theory
 from .indexing import CIRCUMSTANCES, TEXTS
 
@@ -49,8 +49,8 @@ def figure(
 
     where: values of axes to stay at; every axis but x, by and seed must have one value left. log: "", "x", "y" or "xy";
     None: "xy" where x is m and all values are positive, "y" for what has a threshold. On log–log axes the verdict gives the
-    slopes of sims.fits, and theory's where it is known (grey bands). Laziness and kernel drift have a line at 0.1, below which
-    a network is called lazy, and the verdict says where they pass it (sims.crossings).
+    slopes of sims.lab.fits, and theory's where it is known (grey bands). Laziness and kernel drift have a line at 0.1, below
+    which a network is called lazy, and the verdict says where they pass it (sims.lab.crossings).
     """
     data = _selected(data, x, by, where or {}, log)
     for name in quantities:
@@ -126,7 +126,7 @@ def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: 
 
 def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | None) -> str:
     """Draw one quantity; returns the verdict as it stands there."""
-    from ntk.laziness import LAZY as limit
+    from ntk.runs.laziness import LAZY as limit
 
     from .. import figures
 

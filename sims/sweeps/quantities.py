@@ -10,7 +10,7 @@ import meanfield as mf
 import ntk  # noqa: F401  for its diagnostics
 from meanfield.diagnostics import registry
 
-from ..experiment import meanings
+from ..lab.experiment import meanings
 
 TEXT = "text"  # the unit of what is no number
 OWN = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from meanfield.defects import LIMIT
+from meanfield.diagnostics.defects import LIMIT
 
 from .folders import STATES, SweepFolder
 

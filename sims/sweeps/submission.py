@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .crew import Crew, compile_kernels, share, supervise
 from .folders import SweepFolder
+from .local_workers import Crew, compile_kernels, share, supervise
 from .workers import Terms
 
 WARNING_SECONDS = 120  # from the signal to the end of the job: a step in hand, and a checkpoint, must fit

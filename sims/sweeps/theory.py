@@ -7,9 +7,9 @@ import json
 import operator
 from typing import Any
 
-from .. import exponents
+from ..lab import exponents
 
-SAME = {  # columns of an index that go as a quantity of sims.exponents
+SAME = {  # columns of an index that go as a quantity of sims.lab.exponents
     "displacement": "displacement", "w2_lower": "w2", "w2_upper": "w2",
     "kernel_drift": "kernel_drift", "departure": "kernel_drift", "laziness": "kernel_drift",
 }  # fmt: skip
@@ -18,8 +18,8 @@ SAME = {  # columns of an index that go as a quantity of sims.exponents
 def slope(line: Any, name: str, x: str) -> float | None:
     """Theory's exponent of m for this quantity on one line of a figure, at a fixed flow time; None where none is known.
 
-    line: the xarray.DataArray over x and the seeds, other axes as scalar coordinates. sims.exponents derives the exponents for
-    γ <= 1, without a ridge and at γ' = 0; that of the kernel, and of what it drives, for symmetric starts of neurons with
+    line: the xarray.DataArray over x and the seeds, other axes as scalar coordinates. sims.lab.exponents derives the exponents
+    for γ <= 1, without a ridge and at γ' = 0; that of the kernel, and of what it drives, for symmetric starts of neurons with
     a ≠ 0 that train w.
     """
     quantity = SAME.get(name)

@@ -17,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import meanfield as mf
-from meanfield.interruption import signals
+from meanfield.processes.interruption import signals
 
-from .. import terminal
-from ..config import INTERRUPTED, USAGE, code_of
-from ..experiment import perform
+from ..lab import terminal
+from ..lab.config import INTERRUPTED, USAGE, code_of
+from ..lab.experiment import perform
 from . import leases
 from .folders import SweepFolder, write_json
 from .leases import Lease, LeaseLost
-from .places import Place, adopt, clear, publish
+from .workplaces import Place, adopt, clear, publish
 
 DEATHS = 5  # owners lost in a row without a checkpoint between them: it is the run that kills them
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
-from meanfield.backends import cpu
+from meanfield.backends.cpu import backend as cpu
 
 from .sections import Column, Effort, Named, measure, milliseconds, spread
 

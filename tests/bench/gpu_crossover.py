@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from meanfield.backends import cuda
+from meanfield.backends.cuda import backend
 
 from .gpu_limits import SIMULATED, Effort, measure
 from .sections import Column, Named, milliseconds, spread
 from .steps import Ours, start
 
-TITLE = f"fused kernels (used up to d = {cuda.FUSED_UP_TO}) against matrix products"
+TITLE = f"fused kernels (used up to d = {backend.FUSED_UP_TO}) against matrix products"
 COLUMNS = (Column("fused_ms", "fused ms"), Column("products_ms", "products ms"), Column("ratio", "products / fused", ".2f"))
 
 
@@ -25,14 +25,14 @@ def cases(quick: bool = False) -> list[Named]:
 def run(case: Named, effort: Effort) -> dict[str, Any]:
     d, activation = case.of
     m, n = (6, 7) if SIMULATED else (10**5, 1000)
-    before = cuda.FUSED_UP_TO
+    before = backend.FUSED_UP_TO
 
     def work(limit: int) -> Any:
-        cuda.FUSED_UP_TO = limit
+        backend.FUSED_UP_TO = limit
         ours = Ours(*start(m, n, d, "float32"), activation, 0.01, "cuda")
 
         def step(count: int) -> None:
-            cuda.FUSED_UP_TO = limit
+            backend.FUSED_UP_TO = limit
             ours.step(count)
 
         return step
@@ -40,7 +40,7 @@ def run(case: Named, effort: Effort) -> dict[str, Any]:
     try:
         times = measure({"fused": work(d), "products": work(0)}, effort)
     finally:
-        cuda.FUSED_UP_TO = before
+        backend.FUSED_UP_TO = before
     median = milliseconds(times)
     return {
         "d": d, "activation": activation, "dtype": "float32", "m": m, "n": n, "spread": spread(times), "goals": [],

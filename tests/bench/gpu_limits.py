@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from meanfield.backends.cuda_formulas import SIMULATED
+from meanfield.backends.cuda.compiler import SIMULATED
 
 from . import sections
 

@@ -98,7 +98,7 @@ def cases(quick: bool = False) -> list[Case]:
 
 def products(ours: Ours, field: Any) -> Callable[[], None]:
     """Z = VᵀX twice and X Qᵀ on whole arrays, in the dtype, not rounded to ten bits."""
-    from meanfield.backends.cuda_wide import tensor
+    from meanfield.backends.cuda.wide import tensor
 
     torch.backends.cuda.matmul.allow_tf32 = False
     V, X = tensor(ours.position.data)[1:], tensor(field.samples.x.data)[:, : field.samples.n]

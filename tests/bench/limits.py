@@ -9,8 +9,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from meanfield import activations
-from meanfield.backends import formulas, products
+from meanfield.backends import compiler
+from meanfield.backends.cpu import products
+from meanfield.formulas import activations
 
 LENGTH, COLUMNS, ROUNDS = 64, 64, 2000  # of one product: its operands are 17 KB in float32
 INPUTS = 1024  # of one pass of an activation: at most 8 KB
@@ -80,7 +81,7 @@ def {name}(b, x, rounds, out):
 _SUMS = f'''"""Written by tests/bench/limits.py; bound here: T, FASTMATH, value, value_and_slope."""
 from numba import njit, prange
 
-from meanfield.backends.intrinsics import stack_array, widest_vectors
+from meanfield.backends.elementary.intrinsics import stack_array, widest_vectors
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
@@ -93,8 +94,8 @@ stack = stack_array(COUNT)
 def sums(activation: str, dtype: str, vectors: int) -> Any:
     """Kernels values and both (b (COUNT,), x (n,), rounds, out (chunks, 1 or 2, COUNT)), COUNT numbers in `vectors` registers:
     out = rounds · Σ_i σ(b_l + x_i), and beside it that of σ'."""
-    bound = formulas.of_activation(activations.get(activation))
-    return formulas.load("ceiling", _SUMS.replace("VECTORS", str(vectors)), dtype, bound)
+    bound = compiler.of_activation(activations.get(activation))
+    return compiler.load("ceiling", _SUMS.replace("VECTORS", str(vectors)), dtype, bound)
 
 
 def evaluations(activation: str, dtype: str, seconds: float = 0.3) -> dict[str, float]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from meanfield.provenance import provenance
+from meanfield.files.provenance import provenance
 
 
 def machine() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
-from meanfield.backends.elementary import COEFFICIENTS
+from meanfield.backends.elementary.functions import COEFFICIENTS
 
 from .peers import forget_compiled
 from .sections import Column, Effort, Goal, best, measure, milliseconds, spread

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import meanfield as mf
-from meanfield.backends.cpu import FUSED_UP_TO
+from meanfield.backends.cpu.backend import FUSED_UP_TO
 
 from .peers import PEERS, forget_compiled
 from .sections import Column, Effort, Goal, best, measure, milliseconds, spread

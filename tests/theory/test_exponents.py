@@ -1,4 +1,4 @@
-"""Exponents of the width by fit_exponent, held to theory. TRUTHS.md, section 2; derivations: sims/exponents.py."""
+"""Exponents of the width by fit_exponent, held to theory. TRUTHS.md, section 2; derivations: sims/lab/exponents.py."""
 
 import numpy as np
 import pytest

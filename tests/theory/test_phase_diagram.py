@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import condensation
-from sims import convergence, experiment, phase_diagram
-from sims.phase_measures import expected_slope, measure
+from meanfield.diagnostics.library import condensation
+from sims import phase_diagram
+from sims.lab import convergence, experiment
+from sims.phase_diagram.measures import expected_slope, measure
 
 TOL = (
     1e-4  # of the first loss: the residual left, 1 % of the first, changes the relative change by about as much, at every m alike

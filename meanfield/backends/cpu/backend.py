@@ -1,0 +1,322 @@
+"""The CPU backend: fused kernels for small d, blocked matrix products for large d, one set of bits for any threads.
+
+Particles are cut into min(64, ⌈m/64⌉) contiguous shards; each shard's partial sum is made in one fixed order and the
+partials are added by a fixed pairwise tree. Device arrays are C-contiguous NumPy arrays and
+are never written to while anybody holds them; what falls free is used again, so a step allocates nothing of θ's size.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+# GNU OpenMP, when it is loaded, reads how many turns its threads spin at a barrier: by default 300 000, milliseconds, and beside
+# two busy processes a run takes ten times as long (300 RK4 steps of m = 10⁴: 15.8 s against 1.5 s). 10 000 outlast what lies
+# between the kernels of a step: 0.67 s on a quiet machine, where 1000 took 0.85 s (and 1.2 s beside two busy processes).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+import numba
+import numpy as np
+
+from ...formulas.losses import Loss
+from ...network import Network
+from .. import as_written, compiler
+from ..elementary.intrinsics import widest_vectors
+from . import blocked, fused, kinked, losses, products
+from .memory import Pool
+
+FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
+KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
+TILE_BYTES = 24 * 2**10  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
+SMALL = 10**6  # operations in float32 that one thread does in about ten microseconds
+ELEMENT = 10  # operations that reading and writing an element takes the time of
+SIGMA = 20  # … and evaluating a σ that is not linear on either side of 0
+
+compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=compiler.FASTMATH)
+
+
+@compiled
+def _add_scaled(base, coefficient, stage, out):
+    for e in numba.prange(base.size):
+        out[e] = base[e] + coefficient * stage[e]
+
+
+@compiled
+def _advance(base, coefficient, stage, out, weight, columns, partial):
+    """out = base + coefficient · stage where there is an out, and Σ_k weight_k Σ_j columns_j stage_kj² of each shard."""
+    m, p, shards = weight.size, columns.size, partial.shape[0]
+    height, write = 8 + 256 // p, out.size > 0
+    for shard in numba.prange(shards):
+        widest_vectors()
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        total = np.zeros(height * p)  # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
+        for first in range(start, stop, height):
+            rows = min(height, stop - first)
+            row, at, size = np.uint64(first), np.uint64(first * p), np.uint64(rows * p)  # without a sign no index wraps around
+            common, equal = weight[row], 0
+            for k in range(np.uint64(rows)):
+                equal += weight[row + k] == common
+            runs, length = (1, size) if equal == rows else (rows, np.uint64(p))  # of one weight: vectors want long ones
+            for r in range(np.uint64(runs)):
+                scale, begin = weight[row + r], np.uint64(r) * length
+                for e in range(begin, begin + length):
+                    v = stage[at + e]
+                    total[e] += scale * (np.float64(v) * np.float64(v))
+                    if write:
+                        out[at + e] = base[at + e] + coefficient * v
+        sums = np.zeros(p)
+        for k in range(min(height, stop - start)):
+            for j in range(p):
+                sums[j] += total[k * p + j]
+        partial[shard] = 0.0
+        for j in range(p):
+            partial[shard] += columns[j] * sums[j]
+
+
+def tree_sum(partial: np.ndarray) -> np.ndarray:
+    """Σ over the first axis by a fixed pairwise tree; overwrites `partial`."""
+    count = partial.shape[0]
+    while count > 1:
+        half = (count + 1) // 2
+        partial[: count - half] += partial[half:count]
+        count = half
+    return partial[0]
+
+
+def _run(kernel: Any, work: int, *arguments: Any) -> None:
+    """Call a parallel kernel; little work stays on this thread, for waking the others would take longer."""
+    threads = numba.get_num_threads()
+    if threads == 1 or work > SMALL:
+        kernel(*arguments)
+        return
+    numba.set_num_threads(1)
+    try:
+        kernel(*arguments)
+    finally:
+        numba.set_num_threads(threads)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """n inputs as the kernels read them, in tiles of `size` samples, padded with zeros.
+
+    x: (tiles, d, size) for the fused kernels; for the blocked ones packed (products.py), (tiles, d·size), and
+    transposed: (tiles, size·d), d a whole number of vectors, for Z = W Xᵀ and for Q X.
+    """
+
+    n: int
+    size: int
+    x: np.ndarray
+    transposed: np.ndarray | None = None
+
+
+class CPU:
+    """Kernels for one network, input dimension d, K outputs and dtype; without a network, what any particles need.
+
+    θ (m, p) row-major [a | w | b]; `weight` is m·p_k in the kernel's dtype (1 for uniform masses, exactly).
+    """
+
+    name = "cpu"
+
+    def __init__(self, network: Network | None, dim: int, outputs: int, dtype: str) -> None:
+        self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
+        self.pool = Pool()
+        self._everything = np.ones(dim + outputs + 1 if outputs else dim, self.dtype)
+        self.trainable = network.trainable_columns(dim, outputs).astype(self.dtype) if network else self._everything
+        self.unproved = {"value", "slope"} if network and as_written.by_user(network.sigma) else set()
+        self._losses: dict[Loss, losses.Kernels] = {}
+        self._kept: tuple[np.ndarray, Samples, np.ndarray] | None = None
+
+    @cached_property
+    def kernels(self) -> Any:
+        """The module of compiled kernels for (activation, d, dtype)."""
+        assert self.network is not None
+        sigma = self.network.sigma
+        text = fused.source(self.dim, kinked.slopes(sigma)) if self.fused else blocked.SOURCE
+        name = f"fused_d{self.dim}" if self.fused else "blocked"
+        return compiler.load(name, text, self.dtype.name, compiler.of_activation(sigma))
+
+    def forget(self) -> None:
+        """Compile σ again when it is used next: its formulas have changed."""
+        self.__dict__.pop("kernels", None)
+
+    def _loss(self, loss: Loss) -> losses.Kernels:
+        if loss not in self._losses:
+            self._losses[loss] = losses.Kernels(loss)
+        return self._losses[loss]
+
+    @property
+    def gaussian_pairs(self) -> Any:
+        """The sums over pairs of neurons of a population risk: pair_sums.py."""
+        from .pairs import PairSums
+
+        return PairSums(self)
+
+    @property
+    def exact_gaussian_pairs(self) -> Any:
+        """The same in float64, of the same θ."""
+        if self.dtype == np.float64:
+            return self.gaussian_pairs
+        return CPU(self.network, self.dim, self.outputs, "float64").gaussian_pairs
+
+    def compiled(self) -> bool:
+        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        names = ("mean_feature_k", "pull_back_k") if self.fused and self.outputs > 1 else ("mean_feature", "pull_back")
+        return all(compiler.is_compiled(getattr(self.kernels, name)) for name in names)
+
+    @property
+    def fused(self) -> bool:
+        return self.dim <= FUSED_UP_TO
+
+    @staticmethod
+    def shards(m: int) -> int:
+        return min(64, -(-m // 64))
+
+    def upload(self, theta: np.ndarray) -> np.ndarray:
+        return np.array(theta, dtype=self.dtype, order="C")
+
+    def download(self, theta: np.ndarray) -> np.ndarray:
+        return theta.copy()
+
+    def weights(self, mass: np.ndarray) -> np.ndarray:
+        """m·p_k: near 1, so that float32 loses nothing of uniform masses."""
+        return (mass * mass.size).astype(self.dtype)
+
+    def samples(self, x: np.ndarray) -> Samples:
+        """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each; fused, of at most TILE_BYTES."""
+        n, d = x.shape
+        lanes = products.LANES[self.dtype.name]
+        largest = min(1024, TILE_BYTES // ((d + 1) * self.dtype.itemsize)) if self.fused else 1024
+        tiles = max(1, math.ceil(n / largest))
+        size = math.ceil(math.ceil(n / tiles) / lanes) * lanes
+        padded = np.zeros((tiles * size, d if self.fused else math.ceil(d / lanes) * lanes), self.dtype)
+        padded[:n, :d] = x
+        rows = padded.reshape(tiles, size, -1)
+        columns = np.ascontiguousarray(rows[:, :, :d].transpose(0, 2, 1))
+        if self.fused:
+            return Samples(n, size, columns)
+        return Samples(n, size, np.stack([*map(products.pack, columns)]), np.stack([*map(products.pack, rows)]))
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        return y
+
+    def mean_feature(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False) -> np.ndarray:
+        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
+        if "value" in self.unproved:
+            as_written.prove_activation(self, "value")
+        partial = self._partial(theta, samples)
+        arguments = theta, weight, samples.x, partial
+        if self.fused:
+            kernel = self.kernels.mean_feature if self.outputs == 1 else self.kernels.mean_feature_k
+            _run(kernel, self._work(theta, samples), *arguments)
+        else:
+            _run(self.kernels.mean_feature, self._work(theta, samples), *arguments, self._keep(theta, samples, keep))
+        return self._total(partial, samples, theta)
+
+    def pull_back(self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> np.ndarray:
+        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m, p) on the device."""
+        if "slope" in self.unproved:
+            as_written.prove_activation(self, "slope")
+        tiles = samples.x.shape[0]
+        padded = np.zeros((tiles * samples.size, self.outputs), self.dtype)
+        padded[: samples.n] = slopes
+        slopes = np.ascontiguousarray(padded.reshape(tiles, samples.size, self.outputs).transpose(0, 2, 1))
+        out = self.pool.take(theta.shape, theta.dtype)
+        work, shards = self._work(theta, samples), self.shards(theta.shape[0])
+        arguments = slopes, self.dtype.type(decay), self.trainable, out
+        if self.fused:
+            kernel = self.kernels.pull_back if self.outputs == 1 else self.kernels.pull_back_k
+            _run(kernel, work, theta, samples.x, *arguments, shards)
+        else:
+            kept = self._kept
+            z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
+            _run(self.kernels.pull_back, work, theta, samples.x, samples.transposed, *arguments, z, shards)
+        return out
+
+    def push_forward(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray) -> np.ndarray:
+        """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
+        if "slope" in self.unproved:
+            as_written.prove_activation(self, "slope")
+        partial = self._partial(theta, samples)
+        _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.x, move, partial)
+        return self._total(partial, samples, theta)
+
+    def total(
+        self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, weights: np.ndarray | None = None
+    ) -> float:
+        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless given."""
+        return self._loss(loss).total(features, labels, s, weights)
+
+    def slopes(
+        self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, factor: float, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+        return self._loss(loss).slopes(features, labels, s, factor, weights)
+
+    def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
+        """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight), .compiled()."""
+        from .energies import PairEnergy
+
+        return PairEnergy(self, potential, interaction, self_pairs)
+
+    def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
+        """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
+        out = theta
+        for coefficient, stage in zip(coefficients, stages, strict=True):
+            if coefficient:
+                target = self.pool.take(theta.shape, theta.dtype) if out is theta else out
+                _run(_add_scaled, ELEMENT * theta.size, out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel())
+                out = target
+        return out
+
+    def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:
+        """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
+        return self._advance(array, 0.0, array, array[:0], weight, self.trainable if trainable_only else self._everything)
+
+    def advance(self, theta: np.ndarray, coefficient: float, stage: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+        """(θ + coefficient · stage, ∫|stage|² dμ): `combine` and `norm` in one pass over the memory."""
+        out = self.pool.take(theta.shape, theta.dtype) if coefficient else theta[:0]
+        norm = self._advance(theta, coefficient, stage, out, weight, self._everything)
+        return (out if coefficient else theta), norm
+
+    def _advance(self, theta: Any, coefficient: float, stage: Any, out: Any, weight: Any, columns: Any) -> float:
+        m = stage.shape[0]
+        partial = self.pool.take((self.shards(m),), float)
+        base, stage, out = theta.ravel(), stage.ravel(), out.ravel()
+        _run(_advance, ELEMENT * stage.size, base, stage.dtype.type(coefficient), stage, out, weight, columns, partial)
+        return float(tree_sum(partial)) / m
+
+    @cached_property
+    def _operations(self) -> int:
+        """Of a neuron and a sample, in those of float32."""
+        assert self.network is not None
+        evaluation = 0 if kinked.slopes(self.network.sigma) else SIGMA
+        return (self.dim + self.outputs + 1 + evaluation) * self.dtype.itemsize // 4
+
+    @cached_property
+    def _nothing(self) -> np.ndarray:
+        return np.empty((0, 0, 0), self.dtype)
+
+    def _keep(self, theta: np.ndarray, samples: Samples, keep: bool) -> np.ndarray:
+        shape = (samples.x.shape[0], theta.shape[0], samples.size)
+        if not keep or np.prod(shape) * self.dtype.itemsize > KEEP_BYTES:
+            return self._nothing
+        buffer = self._kept[2] if self._kept and self._kept[2].shape == shape else np.empty(shape, self.dtype)
+        self._kept = theta, samples, buffer
+        return buffer
+
+    def _work(self, theta: np.ndarray, samples: Samples) -> int:
+        """Operations to share out; none for a single shard, which one thread works anyway."""
+        m = theta.shape[0]
+        return m * samples.n * self._operations if self.shards(m) > 1 else 0
+
+    def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
+        return self.pool.take((self.shards(theta.shape[0]), samples.x.shape[0], self.outputs, samples.size), float)
+
+    def _total(self, partial: np.ndarray, samples: Samples, theta: np.ndarray) -> np.ndarray:
+        total = tree_sum(partial).transpose(0, 2, 1).reshape(-1, self.outputs)[: samples.n]
+        return total / theta.shape[0]

@@ -1,0 +1,77 @@
+"""numba's threads: how many, started without a change to anybody else's, and what a fork leaves of them.
+
+numba starts its threads at the first parallel kernel. Its OpenMP layer then sets OpenMP's number of threads for the whole
+process, torch's with it, and ends every child of a later fork at its first parallel kernel; multiprocessing waits for such a
+child for ever.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import numba
+from numba.core.dispatcher import Dispatcher
+from numba.np.ufunc import parallel
+
+from ...processes.caches import for_numba
+from ...processes.threads import openmp_threads, openmp_untouched
+
+for_numba(numba.config)
+
+if "NUMBA_NUM_THREADS" not in os.environ and (wanted := openmp_threads()) is not None:
+    os.environ["NUMBA_NUM_THREADS"] = str(wanted)  # for numba, should it be imported again in a process started from here
+    if not parallel._is_initialized:
+        vars(numba.config)["NUMBA_NUM_THREADS"] = parallel.NUM_THREADS = wanted
+
+_launch_threads = parallel._launch_threads
+
+
+def _launch() -> None:
+    """numba's own, which it calls before every parallel kernel that is compiled or loaded; it works at the first."""
+    if parallel._is_initialized:
+        return
+    try:
+        importlib.import_module("numba.np.ufunc.omppool")  # loads OpenMP, so that its number of threads can be looked up
+    except ImportError:
+        pass
+    with openmp_untouched():
+        _launch_threads()
+
+
+class Lost:
+    """What a forked child finds in the place of a parallel kernel."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise RuntimeError(
+            "this process is a fork of one in which compiled kernels have already run on OpenMP's threads, and those do not live "
+            'on in a fork. Start the processes another way: multiprocessing.get_context("spawn"), joblib, or scripts/sweep; '
+            "or fork before the first run."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self()
+
+
+def _after_fork_in_child() -> None:
+    """Put Lost in the place of our parallel kernels, where calling one would end this process without a word."""
+    if not parallel._is_initialized or parallel._threading_layer != "omp":
+        return
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if isinstance(value, Dispatcher) and value.targetoptions.get("parallel") and _ours(value):
+                setattr(module, name, Lost())
+
+
+def _ours(kernel: Any) -> bool:
+    """Of this package, of ntk, or of a module that `formulas.load` wrote."""
+    return kernel.py_func.__module__.split(".")[0] in ("meanfield", "ntk") or "FASTMATH" in kernel.py_func.__globals__
+
+
+parallel._launch_threads = _launch
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,135 @@
+"""Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k: particles against clouds of sources, on the CPU, in O(m) memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .. import compiler
+from . import pair_kernels, products
+from .backend import CPU, _run, tree_sum
+
+FEW_UP_TO = 10  # the largest d at which the kernel `few` wins
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Particles θ (m, p) with amplitudes A = factor · a, prepared as pair_kernels.py says. total (K, d) is Σ A w.
+
+    rows (tiles·size, d rounded up) has the directions a row each, and packed for the two products; None for the kernel `few`.
+    """
+
+    theta: np.ndarray
+    factor: np.ndarray
+    squares: np.ndarray
+    directions: np.ndarray
+    amplitudes: np.ndarray
+    parameters: np.ndarray
+    total: np.ndarray
+    rows: np.ndarray | None = None
+    forward: np.ndarray | None = None
+    backward: np.ndarray | None = None
+
+
+class PairSums:
+    """The pair kernels of one activation, d, K and dtype.
+
+    cloud(θ, factor) prepares sources and targets;  act(cloud, sources) gives their potential and velocity.
+    """
+
+    def __init__(self, backend: CPU) -> None:
+        self.backend, self.dim, self.outputs, self.dtype = backend, backend.dim, backend.outputs, backend.dtype
+        formula = backend.network.sigma.pair if backend.network else None
+        assert formula is not None  # checked where the functional was made
+        self.formula = formula
+        self.few = self.outputs == 1 and self.dim <= FEW_UP_TO
+
+    @cached_property
+    def particles(self) -> Any:
+        bound: dict[str, Callable] = {
+            "prepare": self.formula.prepare,
+            "finish": self.formula.finish,
+            "linear": self.formula.linear,
+        }
+        return compiler.load("pair_particles", pair_kernels.PARTICLES, "float64", bound)
+
+    @cached_property
+    def kernels(self) -> Any:
+        bound: dict[str, Callable] = {"pair": self.formula.pair, "finish": self.formula.finish}
+        sums = self.formula.sums
+        text = pair_kernels.few(self.dim, sums) if self.few else pair_kernels.many(sums)
+        return compiler.load(f"pairs_d{self.dim}" if self.few else "pairs", text, self.dtype.name, bound)
+
+    def compiled(self) -> bool:
+        """Whether the kernels are compiled already, in this process or in the cache on disk."""
+        pairs = [self.kernels.pair_sums] if self.formula.sums else []
+        return all(map(compiler.is_compiled, [self.particles.prepare_cloud, self.particles.finish_sums, *pairs]))
+
+    def hold(self, array: np.ndarray) -> np.ndarray:
+        """Particles (m, p) or factors (m,) of the host, as `cloud` takes them."""
+        return array
+
+    def potentials(self, potential: np.ndarray) -> np.ndarray:
+        """What `act` says of the potential, on the host: (m, K)."""
+        return potential
+
+    def cloud(self, theta: np.ndarray, factor: np.ndarray) -> Cloud:
+        """Particles [a | w | b] of any float dtype and factor (m,) -> what the kernels read."""
+        m, d, K = theta.shape[0], self.dim, self.outputs
+        lanes = (pair_kernels.VECTORS if self.few else 1) * products.LANES[self.dtype.name]
+        tiles = -(-m // pair_kernels.TILE)
+        size = -(-m // (tiles * lanes)) * lanes
+        padded = d if self.few else -(-d // products.LANES[self.dtype.name]) * products.LANES[self.dtype.name]
+        if self.few:
+            rows, directions = None, np.zeros((tiles, d, size), self.dtype)
+        else:
+            rows = np.zeros((tiles, size, padded), self.dtype)
+            directions = rows.transpose(0, 2, 1)
+        amplitudes, parameters = np.zeros((tiles, K, size), self.dtype), np.zeros((tiles, size), self.dtype)
+        squares, total = np.zeros(tiles * size), np.empty((self.backend.shards(m), K, d))
+        arguments = theta, factor, K, directions, amplitudes, parameters, squares, total
+        _run(self.particles.prepare_cloud, theta.size, *arguments)
+        parts = (theta, factor, squares, directions, amplitudes, parameters, tree_sum(total))
+        if rows is None:
+            return Cloud(*parts)
+        forward = np.stack([products.pack(np.ascontiguousarray(tile.T[:d])) for tile in rows])
+        backward = np.stack([*map(products.pack, rows)])
+        return Cloud(*parts, rows.reshape(-1, padded), forward, backward)
+
+    def act(self, cloud: Cloud, sources: Sequence[Cloud], decay: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """(g, v): g_k = Σ_l A_l K(w_k, w_l) (m, K) float64, v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k (m, p), 0 on frozen columns."""
+        m, S, d, K = cloud.theta.shape[0], self.formula.sums, self.dim, self.outputs
+        sums = np.zeros((cloud.squares.size, S + d + (K if K > 1 else 0)))
+        work = m * d
+        for source in sources if S else ():
+            work = m * source.squares.size * d
+            target = sums if self.few else sums[:m]
+            _run(self.kernels.pair_sums, work, *self._targets(cloud), *self._sources(source), target)
+        total = sum(source.total for source in sources)
+        potential, velocity = np.empty((m, K)), self.backend.pool.take(cloud.theta.shape, self.dtype)
+        trainable = self.backend.trainable.astype(np.float64)
+        arguments = cloud.theta, K, S, cloud.squares, sums, total, decay, trainable, potential, velocity
+        _run(self.particles.finish_sums, m * d, *arguments)
+        return potential, velocity
+
+    def pairing(self, cloud: Cloud, potential: np.ndarray) -> float:
+        """Σ_k factor_k ⟨a_k, potential_k⟩."""
+        a = cloud.theta[:, : self.outputs].astype(np.float64)
+        return float((cloud.factor * (a * potential).sum(axis=1)).sum())
+
+    def _targets(self, cloud: Cloud) -> tuple[np.ndarray, ...]:
+        if self.few:
+            return cloud.directions, cloud.parameters
+        assert cloud.rows is not None
+        a = cloud.theta[:, : self.outputs].astype(self.dtype)
+        return cloud.rows[:, : self.dim], cloud.parameters.ravel(), a, cloud.squares.astype(self.dtype)
+
+    def _sources(self, cloud: Cloud) -> tuple[np.ndarray, ...]:
+        if self.few:
+            return cloud.directions, cloud.amplitudes, cloud.parameters
+        assert cloud.forward is not None and cloud.backward is not None
+        return cloud.forward, cloud.backward, cloud.amplitudes, cloud.parameters

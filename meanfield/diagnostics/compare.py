@@ -1,0 +1,291 @@
+"""compare: two runs in one table, and a sentence that says which is lazier and by how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import html
+from ..files.trajectory import Trajectory
+from ..flow import GradientFlow
+from ..functionals.risk import EmpiricalRisk
+from ..network import Network
+from ..scaling import Scaling
+from ..state import State
+from ..transport.bounds import Interval
+from ..transport.distances import displacement, w2_interval
+from . import defects, seed_scatter
+from .library.errors import wrong
+from .library.kernels import SAMPLES as KERNEL_SAMPLES
+from .needs import are_labels
+
+KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
+LAZY, RICH = 0.1, 0.5  # kernel drifts up to the first are called lazy, from the second on far from it
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What mf.compare found. rows: name -> (value of a, value of b), None where it is not to be had; notes say why.
+
+    names: of the two runs. between, starts: W2 of the two end states, and of the two starts, as (lower, upper, lower_method,
+    upper_method), or None. Two starts drawn from one law are some way apart (mf.w2 says how far), and so are the ends then,
+    before anything is learnt. verdict: one sentence with numbers. print(comparison) shows all of it.
+    """
+
+    names: tuple[str, str]
+    rows: dict[str, tuple[Any, Any]]
+    between: Interval | None
+    notes: tuple[str, ...]
+    verdict: str
+    starts: Interval | None = None
+
+    def __str__(self) -> str:
+        table = [("", *self.names), *((name, *map(_text, pair)) for name, pair in self.rows.items())]
+        widths = [max(len(row[column]) for row in table) for column in range(3)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        for which, distance in (("starts", self.starts), ("ends", self.between)):
+            if distance is not None:
+                lines.append(f"W2 between the two {which}: {_text(distance)}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.verdict])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        rows = [(name, *map(_text, pair)) for name, pair in self.rows.items()]
+        for which, distance in (("starts", self.starts), ("ends", self.between)):
+            if distance is not None:
+                rows.append((f"W2 between the two {which}", _text(distance), ""))
+        notes = "".join(html.paragraph(f"note: {note}") for note in self.notes)
+        return html.table(rows, ("", *self.names)) + notes + html.paragraph(self.verdict)
+
+
+def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
+    """Scaling, law, how far the neurons travelled, how much the kernel drifted, errors: two runs side by side.
+
+    run_a, run_b: paths or Trajectory, finished or not. seconds: for each W2; where the exact solve does not fit,
+    bounds with the methods that gave them. The drift ‖H_T - H_0‖/‖H_0‖ is on the first samples of the run's own x.
+
+    One run is called lazier where its drift (or, where that tells nothing, its displacement) is smaller by more than 10 % and,
+    from two different starts, by more than two seeds of one setting differ: the factor exp(2.5 √(r_a² + r_b²)), r the relative
+    standard error of each over seeds, about m^(-1/2), as meanfield/diagnostics/seed_scatter.py finds it in each file. Two runs
+    that differ in nothing but the seed are said to be that.
+    """
+    notes: list[str] = []
+    with ExitStack() as stack:
+        runs = [run if isinstance(run, Trajectory) else stack.enter_context(Trajectory(run)) for run in (run_a, run_b)]
+        names = _names(runs[0].path, runs[1].path)
+        ends = [run[-1] if len(run) else run.start for run in runs]
+        (first, errors_a), (second, errors_b) = (
+            _column(*item, seconds, notes) for item in zip(runs, names, ends, strict=True)
+        )
+        between = _between(ends[0], ends[1], seconds, notes)
+        a, b = runs[0].start, runs[1].start
+        starts = None if between is None else _between(a, b, seconds, notes)
+        settings = [run.config.get("flow") for run in runs]
+        one_start = a.theta.shape == b.theta.shape and np.array_equal(a.theta, b.theta)
+    rows = {name: (first[name], second[name]) for name in first}
+    reaches = {} if one_start else {what: seed_scatter.reach(errors_a[what], errors_b[what]) for what in errors_a}
+    seeds_alone = not one_start and settings[0] == settings[1] and rows["initial law"][0] is not None and not _unlike(rows)
+    verdict = _verdict(names, rows, reaches, seeds_alone)
+    return Comparison(names, rows, between, tuple(notes), verdict, starts)
+
+
+def _column(
+    run: Trajectory, name: str, end: State, seconds: float, notes: list[str]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """All values of one run, and the relative errors over seeds of those that a verdict is made of."""
+    start, config = run.start, run.config
+
+    def attempt(what: str, measure: Callable[[], Any]) -> Any:
+        try:
+            return measure()
+        except ValueError as error:
+            notes.append(f"{name} has no {what}: {error}")
+            return None
+
+    def last(series: str) -> float | None:
+        return float(run.series(series).values[-1]) if series in run.series_names else None
+
+    scaling = Scaling(**config["network"]["scaling"]) if config.get("network") else None
+    if (finding := defects.of_run(run)) is not None:
+        notes.append(f"{name}: {finding.text}")
+    finite = bool(np.isfinite(end.theta).all())
+    if not finite:
+        notes.append(f"{name} has no distances and no errors: its last frame is not finite.")
+    column = {
+        "status": run.status,
+        "gamma": scaling and scaling.gamma,
+        "alpha": scaling and scaling.alpha,
+        "output scale s": scaling and scaling.output_scale(start.m),
+        "m": start.m,
+        "d": start.dim,
+        "K": start.outputs,
+        "initial law": run.law.describe() if run.law else "given as an array",
+        "seed": config.get("seed"),
+        "flow time": end.t,
+        "RMS displacement": attempt("displacement", lambda: displacement(start, end)) if finite else None,
+        "W2(start, end)": attempt("W2", lambda: w2_interval(start, end, seconds)) if finite else None,
+        "path length": last("path"),
+    }
+    network: Any = attempt("network", lambda: run.network) if scaling else None
+    data: Any = attempt("data", lambda: run.data) if config.get("data", True) else None
+    known = finite and network is not None and data is not None
+    samples = _kernel_samples(start, len(data.x)) if known else None
+    found = attempt("kernel drift", lambda: _drift(network, start, end, data.x[:samples])) if known else None
+    drift, drift_error = found or (None, 0.0)
+    measured = known and config.get("flow")
+    errors = attempt("errors", lambda: _errors(config["flow"], network, data, end, run.arrays)) if measured else None
+    scatter = {"kernel drift": drift_error, "RMS displacement": seed_scatter.of_displacement(start, end) if finite else 0.0}
+    own = attempt("f_0", lambda: _own_output(config["flow"], network, data, start)) if errors else None
+    symmetric = bool(run.law and run.law.symmetric)
+    scatter = {
+        what: math.hypot(max(error, seed_scatter.floor(what, start.m, symmetric)), own or 0.0) for what, error in scatter.items()
+    }
+    values = {
+        **column,
+        "kernel drift": drift,
+        "kernel samples": samples,
+        "energy F": last("energy"),
+        **(errors or dict.fromkeys(("train risk", "test risk", "train error", "test error"))),
+        "energy_defect": last("energy_defect"),
+    }
+    return values, scatter
+
+
+def _drift(network: Network, start: State, end: State, x: np.ndarray) -> tuple[float, float]:
+    found = seed_scatter.of_drift(network, start, end, x)
+    if np.isnan(found[0]):
+        raise ValueError("its kernel at the start is 0 on the data, where all units are dead.")
+    return found
+
+
+def _own_output(settings: dict[str, Any], network: Network, data: Any, start: State) -> float:
+    functional = settings["functional"]
+    risk = EmpiricalRisk(network, data.x, data.y, functional["loss"], functional["reduction"])
+    return seed_scatter.of_output(risk, GradientFlow(risk).predict(start))
+
+
+def _kernel_samples(state: State, n: int) -> int:
+    affordable = int((KERNEL_PRODUCTS / (state.m * state.outputs**2)) ** 0.5)
+    return max(2, min(n, KERNEL_SAMPLES, affordable))
+
+
+def _errors(
+    settings: dict[str, Any], network: Network, data: Any, end: State, arrays: Mapping[str, np.ndarray]
+) -> dict[str, float | None]:
+    """R and, for labels, the share of wrong ones, on the training and on the test set; weights are those of training samples."""
+    found: dict[str, float | None] = {}
+    functional = settings["functional"]
+    if functional["kind"] != "EmpiricalRisk":
+        raise ValueError(f"the run descends a {functional['kind']}, which its file alone cannot evaluate.")
+    for kind, x, y in (("train", data.x, data.y), ("test", data.x_test, data.y_test)):
+        if x is None:
+            found[f"{kind} risk"] = found[f"{kind} error"] = None
+            continue
+        weights = arrays.get("weights") if kind == "train" else None
+        risk = EmpiricalRisk(network, x, y, functional["loss"], functional["reduction"], weights=weights)
+        backend = "cpu" if settings["backend"] == "cpu" else "auto"  # a file made on a GPU is read anywhere
+        f = GradientFlow(risk, backend=backend, dtype=settings["dtype"]).predict(end)
+        found[f"{kind} risk"], found[f"{kind} error"] = risk.value(f), wrong(risk.y, f) if are_labels(risk.y) else None
+    return {name: found[name] for name in ("train risk", "test risk", "train error", "test error")}
+
+
+def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval | None:
+    if (p.dim, p.outputs) != (q.dim, q.outputs):
+        notes.append(f"no W2 between the ends: d = {p.dim}, K = {p.outputs} against d = {q.dim}, K = {q.outputs}.")
+        return None
+    if not (np.isfinite(p.theta).all() and np.isfinite(q.theta).all()):
+        return None
+    return w2_interval(p, q, seconds)
+
+
+def _verdict(
+    names: tuple[str, str], rows: dict[str, tuple[Any, Any]], reaches: dict[str, float] | None = None, seeds_alone: bool = False
+) -> str:
+    """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons moved less. Particles that are
+    no neurons have moved more or less, no more is said of them. reaches: the factors by which two seeds of one setting differ,
+    empty for two runs from one start; seeds_alone: the two runs are two such seeds."""
+    measured = [(what, rows[what]) for what in ("kernel drift", "RMS displacement") if None not in rows[what]]
+    if not measured:
+        return "Which run is lazier cannot be said: neither drift nor displacement is known for both."
+    if seeds_alone:
+        found = ", ".join(f"{what} {pair[0]:.3g} and {pair[1]:.3g}" for what, pair in measured)
+        return f"Two seeds of one setting: {found}. So much do seeds differ; of laziness this says nothing."
+    reaches = reaches or {}
+    what, pair = measured[0]
+    less, more = sorted(pair)
+    if more <= 1.1 * less:
+        alike = _alike(what, more) if _of_networks(rows) else "Neither moved more"
+        return f"{alike}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{_unlike(rows)}"
+    beyond = [(kind, values) for kind, values in measured if max(values) > reaches.get(kind, 1.1) * min(values)]
+    if not beyond:
+        found = ", ".join(
+            f"{kind} {values[0]:.3g} and {values[1]:.3g} (two seeds of one setting: up to a factor {reaches[kind]:.3g})"
+            for kind, values in measured
+        )
+        return f"No difference beyond what two seeds differ by: {found}.{_unlike(rows)}"
+    measured, (what, pair) = beyond, beyond[0]
+    less = min(pair)
+    first = 0 if pair[0] < pair[1] else 1
+    numbers = [
+        f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} ({_factor(values[first], values[1 - first])})"
+        for kind, values in measured
+    ]
+    far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
+    lazier = "is lazier" if _of_networks(rows) else "moved less"
+    return f"{names[first]} {lazier} than {names[1 - first]}: {', '.join(numbers)}.{far}{_unlike(rows)}"
+
+
+def _of_networks(rows: dict[str, tuple[Any, Any]]) -> bool:
+    return None not in rows.get("gamma", ())
+
+
+def _alike(what: str, value: float) -> str:
+    """What two runs of about the same drift are; a displacement alone, in the units of θ, does not say it."""
+    if value == 0:
+        return "Equally lazy"
+    if what != "kernel drift" or LAZY < value < RICH:
+        return "Neither is lazier"
+    return "Equally lazy" if value <= LAZY else "Equally far from lazy"
+
+
+def _unlike(rows: dict[str, tuple[Any, Any]]) -> str:
+    """What else differs between the runs, for a verdict to be taken with it."""
+    found = [f"{what} ({pair[0]} against {pair[1]})" for what in ("m", "d", "K") if (pair := rows[what])[0] != pair[1]]
+    found += ["initial law"] if rows["initial law"][0] != rows["initial law"][1] else []
+    if not np.isclose(*(times := rows["flow time"])):
+        found.append(f"flow time ({times[0]:g} against {times[1]:g})")
+    return f" They differ in {', '.join(found)}, too." if found else ""
+
+
+def _factor(own: float, other: float) -> str:
+    if own == 0 or other == 0:
+        return "one of them did not move"
+    return f"{other / own:.3g} times less" if own <= other else f"{own / other:.3g} times more"
+
+
+def _names(path_a: Path, path_b: Path) -> tuple[str, str]:
+    """The shortest ends of the two paths that tell them apart."""
+    a, b = path_a.absolute().parts, path_b.absolute().parts
+    for count in range(1, max(len(a), len(b)) + 1):
+        if a[-count:] != b[-count:]:
+            return "/".join(a[-count:]), "/".join(b[-count:])
+    return f"{path_a.name} (a)", f"{path_b.name} (b)"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Interval):
+        if value.upper - value.lower <= 1e-6 * value.upper:
+            return f"{value.upper:.5g} ({value.upper_method})"
+        return f"{value.lower:.4g} … {value.upper:.4g} ({value.lower_method}; {value.upper_method})"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""The diagnostics themselves: functions of a frame, or of a frame and the start."""

@@ -1,0 +1,50 @@
+"""Memory: what a checkpoint remembers for the loop, as a group of an HDF5 file; restored exactly, floats by their repr."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import schema
+from .durable import canonical_json
+from .schema import Group
+
+
+def write_memory(group: Group, memory: dict[str, Any]) -> None:
+    """A nested dictionary of numbers, strings, booleans, None, lists (tuples become lists) and numpy arrays, exactly."""
+    arrays: list[np.ndarray] = []
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "b":  # h5py would make an enumeration of it
+            arrays.append(value.astype(np.uint8))
+            return {"__flags__": len(arrays) - 1}
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iufc":
+            arrays.append(value)
+            return {"__array__": len(arrays) - 1}
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TypeError(f"a checkpoint holds numbers, strings, lists, dictionaries and numeric arrays; got {type(value)}.")
+
+    schema.write_text(group, "memory", canonical_json(plain(memory)))
+    for number, array in enumerate(arrays):
+        schema.write_array(group, f"array{number}", array)
+
+
+def read_memory(group: Group) -> dict[str, Any]:
+    def fill(value: Any) -> Any:
+        if isinstance(value, dict) and value.keys() == {"__array__"}:
+            return group[f"array{value['__array__']}"][()]
+        if isinstance(value, dict) and value.keys() == {"__flags__"}:
+            return group[f"array{value['__flags__']}"][()].astype(bool)
+        if isinstance(value, dict):
+            return {key: fill(item) for key, item in value.items()}
+        return [fill(item) for item in value] if isinstance(value, list) else value
+
+    return fill(schema.read_json(group, "memory"))

@@ -1,0 +1,209 @@
+"""The folder `run.h5.parts/` of an unfinished run: its names, its checkpoints, and which of them can be trusted.
+
+    start.h5                          configuration, provenance, data, initial State; written first (of an extension: last)
+    segment-000007.h5                 frames and series of one stretch of the run; never changed
+    checkpoint-000007-<sha256>.h5     memory of the loop, and the list of all segments with their sha256; the last two are kept
+    lock                              flocked by the one process that writes
+
+A checkpoint's name holds the hash of its content, so a torn one betrays itself. Segment 0 of an extension is the
+finished file, by the name "finished".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from . import schema
+from .durable import IncompatibleFile, file_sha256, lock, move, sync_folder
+from .memory import write_memory
+
+FINISHED = "finished"
+DIGITS = 32  # of a sha256, in the name of a checkpoint
+MARK = "start-"
+_CHECKPOINT = re.compile(rf"checkpoint-(\d{{6,}})-([0-9a-f]{{{DIGITS}}})\.h5")
+_SEGMENT = re.compile(r"segment-(\d{6,})\.h5")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A file of frames, series and events, with what must be known of it without opening it."""
+
+    name: str
+    sha256: str
+    size: int
+    frames: int
+    series: dict[str, int]
+    events: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file names; `final` is {"status", "summary"} once the run has ended and only waits to be merged."""
+
+    path: Path
+    number: int
+    segments: tuple[Segment, ...]
+    last_steps: dict[str, int]
+    continued: list[dict[str, Any]]
+    final: dict[str, Any] | None
+
+
+class Parts:
+    """The parts folder that belongs to a final name."""
+
+    def __init__(self, final: Path) -> None:
+        if not final.name:  # "." or "/": with_name knows no name beside it
+            raise IsADirectoryError(errno.EISDIR, "the name of a run's file is that of a folder; add a file name", str(final))
+        self.final = final
+        self.folder = final.with_name(final.name + ".parts")
+        self.start = self.folder / "start.h5"
+        self.lock = self.folder / "lock"
+
+    def begun(self) -> bool:
+        """A folder without start.h5 is the remainder of a run that never began, or of one that is published."""
+        return self.start.is_file()
+
+    def locate(self, segment: Segment) -> Path:
+        return self.final if segment.name == FINISHED else self.folder / segment.name
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoint files, newest first."""
+        return [self.folder / name for name in sorted(self._names(_CHECKPOINT), key=_number, reverse=True)]
+
+    def next_number(self) -> int:
+        return 1 + max(map(_number, [*self._names(_CHECKPOINT), *self._names(_SEGMENT)]), default=0)
+
+    def newest(self, thorough: bool) -> Checkpoint | None:
+        """The newest valid checkpoint; None before the first. thorough: the segments' bytes too, not only their sizes.
+
+        The first that is valid, of the (at most two) there are: a torn newest one gives way to the one before.
+        """
+        for _ in range(10):  # a writer may replace the older one between our looking and our opening
+            problems = []
+            for path in self.checkpoints():
+                try:
+                    checkpoint = read_checkpoint(path)
+                    self._verify(checkpoint, thorough)
+                    return checkpoint
+                except IncompatibleFile as problem:
+                    problems.append(str(problem))
+                except FileNotFoundError:
+                    break
+            else:
+                if problems:
+                    raise IncompatibleFile(f"{self.folder} has no valid checkpoint left: {' '.join(problems)}")
+                return None
+        raise IncompatibleFile(f"{self.folder} changes while it is read; try again.")
+
+    def published(self) -> bool:
+        """True when the final file already is what these parts add up to (killed between the renaming and the removal)."""
+        if not (self.final.is_file() and self.begun()):
+            return False
+        with suppress(IncompatibleFile), schema.open_hdf5(self.final) as file:
+            schema.check_schema(file, self.final)
+            name = schema.get_text(file["parameters"].attrs, "checkpoint")
+            return name == self.mark() if name.startswith(MARK) else (self.folder / name).is_file()
+        return False
+
+    def mark(self) -> str:
+        """What a file names that was made from start.h5 and memory alone: the run was over before its first checkpoint."""
+        return MARK + file_sha256(self.start)[:DIGITS]
+
+    def tidy(self, checkpoint: Checkpoint | None) -> None:
+        """Remove what no future reader needs: temporary files, newer torn checkpoints, segments that no checkpoint names."""
+        named = {segment.name for segment in checkpoint.segments} if checkpoint else set()
+        number = checkpoint.number if checkpoint else 0
+        for name in os.listdir(self.folder):
+            torn = _CHECKPOINT.fullmatch(name) and _number(name) > number
+            orphan = _SEGMENT.fullmatch(name) and name not in named
+            if torn or orphan or name.startswith(".tmp-"):
+                os.unlink(self.folder / name)
+
+    def empty(self) -> None:
+        """Remove our files but the lock, start.h5 first: from then on the folder is a remainder. Others' files stay."""
+        self.start.unlink(missing_ok=True)
+        sync_folder(self.folder)
+        for name in os.listdir(self.folder):
+            if _CHECKPOINT.fullmatch(name) or _SEGMENT.fullmatch(name) or name.startswith(".tmp-"):
+                os.unlink(self.folder / name)
+
+    def remove(self) -> None:
+        """Empty and remove the folder; by the one who holds the lock."""
+        self.empty()
+        self.lock.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else's file in it, or the next run that already wants this name
+            self.folder.rmdir()
+        sync_folder(self.folder.parent)
+
+    def _names(self, pattern: re.Pattern[str]) -> list[str]:
+        return [name for name in os.listdir(self.folder) if pattern.fullmatch(name)]
+
+    def _verify(self, checkpoint: Checkpoint, thorough: bool) -> None:
+        for segment in checkpoint.segments:
+            path = self.locate(segment)
+            if not path.is_file():
+                raise IncompatibleFile(f"{checkpoint.path.name} names {path.name}, which is missing.")
+            if path.stat().st_size != segment.size or (thorough and file_sha256(path) != segment.sha256):
+                raise IncompatibleFile(f"{path.name} is damaged (its checksum is not that in {checkpoint.path.name}).")
+
+
+def _number(name: str | Path) -> int:
+    return int(Path(name).name.split("-")[1].split(".")[0])
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    match = _CHECKPOINT.fullmatch(path.name)
+    if match is None or file_sha256(path)[:DIGITS] != match[2]:
+        raise IncompatibleFile(f"{path.name} is damaged (its checksum is not that in its name).")
+    with schema.open_hdf5(path) as file, schema.reading(path):
+        content = schema.read_json(file, "content")
+    segments = tuple(Segment(**segment) for segment in content.pop("segments"))
+    return Checkpoint(path=path, number=int(match[1]), segments=segments, **content)
+
+
+def write_checkpoint(parts: Parts, number: int, memory: dict[str, Any], segments: list[Segment], **content: Any) -> Path:
+    """Publish checkpoint `number` and keep the one before it; returns its path."""
+    temporary = parts.folder / f".tmp-checkpoint-{number:06d}.h5"
+    with schema.new_hdf5(temporary) as (file, _):
+        schema.write_text(file, "content", schema.canonical_json({"segments": [asdict(item) for item in segments], **content}))
+        write_memory(file.create_group("checkpoint"), memory)
+    path = parts.folder / f"checkpoint-{number:06d}-{file_sha256(temporary)[:DIGITS]}.h5"
+    move(temporary, path)
+    for old in parts.checkpoints()[2:]:
+        old.unlink()
+    return path
+
+
+@contextmanager
+def hold(parts: Parts) -> Iterator[IO[str]]:
+    """The parts folder, made if need be, and its lock: kept when the block succeeds, undone when it raises."""
+    if not parts.folder.exists():
+        parts.folder.mkdir()
+        sync_folder(parts.folder.parent)
+    held = lock(parts.lock, str(parts.final))
+    try:
+        yield held
+    except BaseException:
+        if parts.folder.is_dir() and not parts.begun():
+            parts.remove()
+        held.close()
+        raise
+
+
+def check_place(path: Path) -> None:
+    folder = path.parent
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "the name of a run's file is that of a folder; add a file name", str(path))
+    if not folder.exists():
+        raise FileNotFoundError(errno.ENOENT, f"the folder for {path.name} does not exist; make it first", str(folder))
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{path.name} cannot be written there: this is a file, not a folder", str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"the folder for {path.name} is not writable", str(folder))

@@ -1,0 +1,160 @@
+"""Pieces: the files of a run, the finished one or its segments, read as one sequence of frames and one set of series.
+
+Its writer has the last piece in memory still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import schema
+from .buffer import Buffer
+from .schema import Dataset, File
+
+CACHED_POINTS = 4 * 10**6  # of all series (100 MB): up to that they are read in one pass over the segments and kept
+
+
+class SeriesData(NamedTuple):
+    """A dense scalar series: steps (r,) int64, times (r,), values (r,)."""
+
+    steps: np.ndarray
+    times: np.ndarray
+    values: np.ndarray
+
+
+class Piece(NamedTuple):
+    """One file, or what its writer holds: how many frames, how many values of each series, and how many events."""
+
+    source: Path | Buffer
+    frames: int
+    series: dict[str, int]
+    events: int
+
+
+class Block:
+    """A dataset of frames in piece number `piece`, read by `together` of them: one, or some small ones, kept for the next."""
+
+    def __init__(self, piece: int, whole: Dataset, together: int) -> None:
+        self.piece, self._whole, self._together = piece, whole, together
+        self._first, self._frames = 0, np.empty(0)
+
+    def frame(self, number: int) -> np.ndarray:
+        if self._together == 1:
+            return self._whole[number]
+        if not self._first <= number < self._first + len(self._frames):
+            first = number - number % self._together
+            try:
+                self._first, self._frames = first, self._whole[first : first + self._together]
+            except OSError:  # one of them is damaged: it alone shall be lost
+                self._together = 1
+                return self._whole[number]
+        return self._frames[number - self._first].copy()
+
+
+class Pieces:
+    """Reads across files. One is open at a time: a long run has more segments than a process may have open files."""
+
+    def __init__(self, pieces: Iterable[Piece]) -> None:
+        self._pieces = list(pieces)
+        self._first = np.cumsum([0] + [piece.frames for piece in self._pieces])
+        self.frames = int(self._first[-1])
+        self.events = sum(piece.events for piece in self._pieces)
+        self.counts: dict[str, int] = {}
+        for piece in self._pieces:
+            for name, count in piece.series.items():
+                self.counts[name] = self.counts.get(name, 0) + count
+        self._open: tuple[int, File] | None = None
+        self._blocks: dict[str, Block] = {}  # of the datasets that frames were last read from
+        self._clock: tuple[np.ndarray, np.ndarray] | None = None
+        self._series: dict[str, SeriesData] = {}
+
+    def held_last(self, buffer: Buffer) -> Pieces:
+        """These with the last one, or, where there is none yet, a first one, read from memory; closes these."""
+        self.close()
+        last = Piece(buffer, len(buffer.frames), {name: len(rows) for name, rows in buffer.series.items()}, buffer.event_count)
+        return Pieces([*self._pieces[:-1], last])
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+            self._blocks.clear()
+
+    def clock(self) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, times) of all frames."""
+        if self._clock is None:
+            columns: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64), np.empty(0))]
+            columns += [self._read(i, schema.POSITION, ("step", "time")) for i, piece in enumerate(self._pieces) if piece.frames]
+            steps, times = map(_joined, zip(*columns, strict=True))
+            self._clock = (steps, times)
+        return self._clock
+
+    def frame(self, number: int, dataset: str) -> np.ndarray:
+        """One frame of a dataset whose leading axis is the frames."""
+        i = int(np.searchsorted(self._first, number, side="right")) - 1
+        source = self._pieces[i].source
+        if isinstance(source, Buffer):
+            return source.frame(number - int(self._first[i]), dataset)
+        file = self._file(i, source)
+        with schema.reading(source):
+            kept = self._blocks.get(dataset)
+            if kept is None or kept.piece != i:
+                whole = file[dataset]
+                kept = self._blocks[dataset] = Block(i, whole, schema.at_once(whole.nbytes // len(whole)))
+            return kept.frame(number - int(self._first[i]))
+
+    def series(self, name: str) -> SeriesData:
+        if name in self._series:
+            return self._series[name]
+        if sum(self.counts.values()) > CACHED_POINTS:
+            return self._join([name])[name]
+        self._series |= self._join([name] if len(self._pieces) == 1 else list(self.counts))
+        return self._series[name]
+
+    def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of the events, file by file."""
+        for i, piece in enumerate(self._pieces):
+            if piece.events:
+                yield dict(zip(schema.EVENT_COLUMNS, self._read(i, "events", tuple(schema.EVENT_COLUMNS)), strict=True))
+
+    def event_column(self, name: str) -> np.ndarray:
+        """One column of all events."""
+        empty = np.empty(0, schema.EVENT_COLUMNS[name])
+        return _joined([empty, *(self._read(i, "events", (name,))[0] for i, item in enumerate(self._pieces) if item.events)])
+
+    def _join(self, names: list[str]) -> dict[str, SeriesData]:
+        found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in names}
+        for i, piece in enumerate(self._pieces):
+            for name in names:
+                if name in piece.series:
+                    found[name].append(self._read(i, f"series/{name}", ("step", "time", "value")))
+        return {name: SeriesData(*map(_joined, zip(*rows, strict=True))) for name, rows in found.items()}
+
+    def _read(self, i: int, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+        source = self._pieces[i].source
+        if isinstance(source, Buffer):
+            return source.columns(group, names)
+        file = self._file(i, source)
+        with schema.reading(source):
+            return tuple(file[group][name][()] for name in names)
+
+    def _file(self, i: int, path: Path) -> File:
+        if self._open is None or self._open[0] != i:
+            try:
+                opened = schema.open_hdf5(path)
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{path} is gone: the run was published meanwhile; open it again.") from None
+            self.close()
+            self._open = (i, opened)
+        return self._open[1]
+
+
+def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Read-only, for it may be kept and handed out again."""
+    joined = np.concatenate(tuple(arrays))
+    joined.flags.writeable = False
+    return joined

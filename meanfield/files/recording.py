@@ -1,0 +1,292 @@
+"""Recording: a run on its way to the disk. Immutable segments and two checkpoints while it goes on, one file at the end.
+
+    create → frame, observe, … → checkpoint → … → finish           reopen: after a kill         extend: a finished run goes on
+
+Nothing that has been published is ever written to again, so a kill, a full disk or a power cut at any instant leaves
+the run readable, and continuable from its last checkpoint. HDF5 itself gives no such promise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..state import State
+from . import schema
+from .buffer import Buffer
+from .durable import canonical_json, file_sha256, move
+from .memory import read_memory
+from .parts import FINISHED, Checkpoint, Parts, Segment, check_place, hold, write_checkpoint
+from .publishing import publish, write_start
+from .trajectory import Trajectory, with_continuations
+
+EXISTS = ("error", "resume", "replace")
+
+
+class Recording:
+    """The writer of one run; made by `create`, `reopen` or `extend`, and the only one of its path (a lock sees to that).
+
+    path: the final name. config, provenance: dictionaries; start: the initial State. final: None, or {"status", "summary"}
+    when the run had ended before a kill and only `finish(memory, **recording.final)` is left to do.
+    pending_bytes: buffered since the last checkpoint. last_checkpoint_time: time.monotonic() of it. guard: called before
+    anything is published; what it raises keeps the run as it is.
+    """
+
+    guard: Callable[[], None] | None = None
+
+    def __init__(self, parts: Parts, held: IO[str], checkpoint: Checkpoint | None, continued: Any = None) -> None:
+        """Not for callers: parts that have begun, whose lock is held, and the checkpoint to go on from."""
+        self._parts, self._lock = parts, held
+        self.path = parts.final
+        with Trajectory(parts.folder) as run:
+            self.config, self.start, self.mass_varies = run.config, run.start, run.mass_varies
+            self.provenance = run.provenance if continued is None else with_continuations(run.provenance, [continued])
+        self._segments = list(checkpoint.segments) if checkpoint else []
+        self._last_steps = dict(checkpoint.last_steps) if checkpoint else {}
+        self._continued = [*(checkpoint.continued if checkpoint else []), *([] if continued is None else [continued])]
+        self.final = checkpoint.final if checkpoint else None
+        self._buffer = Buffer()
+        self.last_checkpoint_time = time.monotonic()
+
+    @classmethod
+    def create(cls, path: Any, exists: str, *, config: dict[str, Any], provenance: dict[str, Any], arrays: dict[str, np.ndarray],
+               start: State, mass_varies: bool = False, needed: str = "",
+               identity: dict[str, Any] | None = None) -> Recording:  # fmt: skip
+        """A new run. Everything is checked before anything is created.
+
+        exists: what to do about a finished file of that name, "error" or "replace" (it stays until the new one is
+        complete); "resume" is as "error" here, for there is `reopen`. arrays: the data sets by name. needed: what mf.resume has
+        to be given besides the path, ", flow=…". identity: what tells user-written formulas of one name apart, as JSON.
+        """
+        if exists not in EXISTS:
+            raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
+        parts = Parts(Path(path))
+        canonical_json([config, provenance, identity])
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+                raise TypeError(f"the data set {name!r} must be a numeric array; got {getattr(array, 'dtype', type(array))}.")
+        check_place(parts.final)
+        if parts.final.exists() and exists != "replace":
+            raise FileExistsError(
+                f'{parts.final} exists. Continue it with mf.resume({str(path)!r}, t_end=…{needed}) or exists="resume", replace '
+                'it with exists="replace", or choose another name.'
+            )
+        with hold(parts) as held:
+            if parts.begun() and exists != "replace" and not parts.published():
+                raise FileExistsError(
+                    f"{parts.folder} holds an unfinished run. Continue it with mf.resume({str(path)!r}{needed}) or "
+                    'exists="resume", or give it up with exists="replace".'
+                )
+            parts.empty()  # what a run that never began, or is given up, has left
+            write_start(parts, config, provenance, start, mass_varies, arrays, identity)
+            return cls(parts, held, None)
+
+    @classmethod
+    def reopen(cls, path: Any, provenance: dict[str, Any] | None = None) -> tuple[Recording, dict[str, Any] | None]:
+        """Go on with an unfinished run: the recording and the memory of its newest valid checkpoint, None before the first.
+
+        All checksums are verified; what came after that checkpoint is removed. provenance: that of the process which
+        goes on, kept beside the first's.
+        """
+        parts = Parts(Path(path))
+        if not parts.folder.is_dir():
+            if parts.final.is_file():
+                raise ValueError(f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it.")
+            raise FileNotFoundError(f"no run at {parts.final}: neither the file nor {parts.folder.name}/ is there.")
+        with hold(parts) as held:
+            published = parts.published()
+            if published or not parts.begun():
+                parts.remove()
+                if published or parts.final.is_file():
+                    raise ValueError(f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it.")
+                raise ValueError(f"the run {parts.final} was killed before it began: nothing is lost, start it again.")
+            checkpoint = parts.newest(thorough=True)
+            parts.tidy(checkpoint)
+            memory = None
+            if checkpoint is not None:
+                with schema.open_hdf5(checkpoint.path) as file:
+                    memory = read_memory(file["checkpoint"])
+            return cls(parts, held, checkpoint, provenance), memory
+
+    @classmethod
+    def extend(cls, path: Any, config: dict[str, Any] | None = None,
+               provenance: dict[str, Any] | None = None) -> tuple[Recording, dict[str, Any]]:  # fmt: skip
+        """Go on with a finished run. The file stays as it is until `finish` puts the longer one in its place.
+
+        config: the configuration of the longer run (its t_end). After a kill `reopen` continues the extension.
+        """
+        parts = Parts(Path(path))
+        with Trajectory(parts.final) as run:  # raises for what is not a run
+            if run.status == "unfinished":
+                raise ValueError(f"{parts.final} is unfinished: continue it first.")
+        check_place(parts.final)
+        with hold(parts) as held:
+            if parts.begun() and not parts.published():
+                raise ValueError(
+                    f"{parts.folder} holds an unfinished run: continue it first, or remove that folder to give it up."
+                )
+            parts.empty()
+            with Trajectory(parts.final) as run, schema.open_hdf5(parts.final) as file:
+                memory = read_memory(file["parameters/checkpoint"])
+                steps = {name: run.series(name).steps for name in run.series_names}
+                counts = {name: len(column) for name, column in steps.items()}
+                size = parts.final.stat().st_size
+                base = Segment(FINISHED, file_sha256(parts.final), size, len(run), counts, run.event_count)
+                last_steps = {f"series/{name}": int(column[-1]) for name, column in steps.items()}
+                last_steps |= {"frames": int(run.steps[-1])} if len(run) else {}
+                write_checkpoint(parts, 1, memory, [base], last_steps=last_steps, continued=[], final=None)
+                write_start(parts, config or run.config, run.provenance, run.start, run.mass_varies, file)
+            return cls(parts, held, parts.newest(thorough=False), provenance), memory
+
+    @property
+    def pending_bytes(self) -> int:
+        return self._buffer.bytes
+
+    @property
+    def frame_count(self) -> int:
+        return sum(segment.frames for segment in self._segments) + len(self._buffer.frames)
+
+    def frame(self, state: State) -> None:
+        """Buffer one frame: step, t, θ, and the masses where they vary. The arrays must not change afterwards."""
+        start = self.start
+        if state.theta.shape != start.theta.shape or state.theta.dtype != start.theta.dtype:
+            expected, found = (f"theta {item.theta.shape} {item.theta.dtype}" for item in (start, state))
+            raise ValueError(f"a frame of {self.path} is {expected}; got {found}.")
+        self._forward("frames", state.step)
+        self._buffer.add_frame(state, self.mass_varies)
+
+    def observe(self, name: str, step: int, t: float, value: float) -> None:
+        """Buffer one scalar of the dense series `name`."""
+        if name not in self._buffer.series:
+            schema.check_series_name(name)
+        self._forward(f"series/{name}", step)
+        self._buffer.add_value(name, step, t, value)
+
+    def log(self, rows: dict[str, np.ndarray]) -> None:
+        """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those before."""
+        if len(rows["step"]):
+            self._buffer.add_events(rows)
+
+    def checkpoint(self, memory: dict[str, Any]) -> None:
+        """Publish what is buffered as one segment, then the memory: the loop's whole future, current θ included.
+
+        memory: a nested dictionary of numbers, strings, lists and numpy arrays, restored exactly. When the disk is full
+        OSError is raised, all that was published before stays valid, and the call can be repeated.
+        """
+        self._publish(memory, None)
+
+    def finish(self, memory: dict[str, Any], summary: dict[str, Any], status: str = "finished") -> Path:
+        """Merge the parts into the final file, verify it, rename it into place, remove the parts.
+
+        status: "finished" or "diverged". Frames are in memory one by one. A run that is over before its first checkpoint
+        goes from memory into its file; killed there, it begins again, and whatever else goes wrong there, what is in memory
+        is published in parts after all. Otherwise a last segment and checkpoint come first, and after a kill `reopen`
+        continues the run, whose `final` then says that only this is left.
+        """
+        final = {"status": status, "summary": summary}
+        canonical_json(final)
+        self._check_open()
+        if self._parts.checkpoints() or not self._published_at_once(memory, final):
+            held = self._buffer
+            checkpoint = self._publish(memory, final)
+            with self._says_what_is_safe():
+                publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name, held, self.guard)
+        self._parts.remove()
+        self.close()
+        return self.path
+
+    def _published_at_once(self, memory: dict[str, Any], final: dict[str, Any]) -> bool:
+        """Whether the file could be made without parts; where the disk refuses, the parts say what is safe."""
+        self._ask_guard()
+        try:
+            publish(self._parts, self.provenance, self.start, memory, final, self._parts.mark(), self._buffer, self.guard)
+        except OSError:
+            return False
+        except BaseException:
+            self._publish(memory, final)
+            raise
+        return True
+
+    def close(self) -> None:
+        """Release the lock. What is buffered and not published is dropped; `reopen` continues from the last checkpoint."""
+        self._lock.close()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _forward(self, what: str, step: int) -> None:
+        last = self._last_steps.get(what)
+        if last is not None and step <= last:
+            raise ValueError(f"{what} of {self.path} are at step {last} already; got step {step} after it.")
+        self._last_steps[what] = int(step)
+
+    def _check_open(self) -> None:
+        if self._lock.closed:
+            raise ValueError(f"the recording of {self.path} is closed; continue it with Recording.reopen.")
+
+    def _ask_guard(self) -> None:
+        if self.guard is not None:
+            self.guard()
+
+    def _publish(self, memory: dict[str, Any], final: dict[str, Any] | None) -> Path:
+        self._check_open()
+        self._ask_guard()
+        number = self._parts.next_number()
+        with self._says_what_is_safe():
+            if self._buffer:
+                self._segments.append(self._write_segment(number))
+                self._buffer = Buffer()
+            path = write_checkpoint(
+                self._parts, number, memory, self._segments, last_steps=self._last_steps, continued=self._continued, final=final
+            )
+        self.last_checkpoint_time = time.monotonic()
+        return path
+
+    def _write_segment(self, number: int) -> Segment:
+        name, held = f"segment-{number:06d}.h5", self._buffer
+        temporary = self._parts.folder / f".tmp-{name}"
+        with schema.new_hdf5(temporary) as (file, scratch):
+            schema.write_frames(file, held.frames, len(held.frames), self.start, self.mass_varies, scratch.check)
+            for series in held.series:
+                schema.write_series(file, series, *held.columns(f"series/{series}", ("step", "time", "value")))
+            if held.event_count:
+                schema.write_events(file, held.event_count, held.events)
+        counts = {series: len(rows) for series, rows in held.series.items()}
+        size = temporary.stat().st_size
+        segment = Segment(name, file_sha256(temporary), size, len(held.frames), counts, held.event_count)
+        move(temporary, self._parts.folder / name)
+        return segment
+
+    @contextmanager
+    def _says_what_is_safe(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            safe = f"what was published before is safe in {self._parts.folder}: mf.resume({str(self.path)!r}) goes on from there"
+            raise OSError(error.errno, f"{error.strerror or error}; {safe}", error.filename or str(self.path)) from error
+
+
+def last_memory(path: Any) -> dict[str, Any]:
+    """The memory of a run's newest checkpoint, finished or not; {} before the first."""
+    if not unfinished(path):
+        with schema.open_hdf5(Path(path)) as file:
+            return read_memory(file["parameters/checkpoint"])
+    checkpoint = Parts(Path(path)).newest(thorough=False)
+    if checkpoint is None:
+        return {}
+    with schema.open_hdf5(checkpoint.path) as file:
+        return read_memory(file["checkpoint"])
+
+
+def unfinished(path: Any) -> bool:
+    """True when `Recording.reopen(path)` has a run to continue (a finished file beside it or not)."""
+    parts = Parts(Path(path))
+    return parts.begun() and not parts.published()

@@ -1,0 +1,306 @@
+"""The HDF5 layout of a run (H5MD 1.1, de Buyl et al., Comput. Phys. Commun. 185 (2014) 1546): how each group is written and read.
+
+Segments, checkpoints and the finished file are cut from the same groups, so one reader serves all; the table of the
+schema is in the docstring of `Trajectory`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..state import State, column_names
+from .durable import IncompatibleFile, InUse, Scratch, canonical_json
+
+Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
+
+SCHEMA_VERSION = 1
+SCHEMA_MINOR = 1  # readers of any minor version read all of them; what each added is in the docstring of Trajectory
+LARGEST_ATTRIBUTE = 1 << 12  # bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
+AT_ONCE = 1 << 18  # bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms
+LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
+POSITION = "particles/units/position"
+EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
+    "step": np.dtype(np.int64), "time": np.dtype(np.float64), "kind": np.dtype(np.uint8), "neuron": np.dtype(np.int32),
+    "other": np.dtype(np.int32), "value": np.dtype(np.float64),
+}  # fmt: skip
+EVENT_BYTES = sum(dtype.itemsize for dtype in EVENT_COLUMNS.values())  # of a row
+TIME_UNIT = "flow time t: a step dt is gradient descent with learning rate dt m / s^2, s = alpha m^(1 - gamma)"
+
+
+@contextmanager
+def new_hdf5(path: Path, verify: Callable[[], None] | None = None) -> Iterator[tuple[h5py.File, Scratch]]:
+    """A new file, complete and fsynced when the block ends; removed when anything fails. For temporary names only.
+
+    verify: called when all is written, while the disk syncs it, to read it back; what it raises is a failure too.
+    """
+    scratch = Scratch(path)
+    try:
+        try:
+            with h5py.File(scratch, "w", libver=("earliest", "v110")) as file:
+                yield file, scratch
+        finally:
+            scratch.check()  # a failed write explains whatever HDF5 stumbled over later
+        scratch.complete(verify)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+    finally:
+        scratch.close()
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open for reading, as a bare h5py.File(path) would: HDF5 refuses one file with two settings in one process."""
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError:
+        raise
+    except BlockingIOError as error:
+        raise InUse(f"{path} is open for writing in another process; wait until it is closed.") from error
+    except OSError as error:
+        if not os.access(path, os.R_OK):
+            raise
+        raise IncompatibleFile(f"{path} is not a readable HDF5 file, or a truncated one ({_short(error)}).") from error
+
+
+def check_schema(file: h5py.File, path: Path) -> None:
+    """Raise unless the file is one of ours, of a version that this code knows."""
+    parameters = file.get("parameters")
+    version = None if parameters is None else parameters.attrs.get("schema_version")
+    if "h5md" not in file or version is None:
+        found = ", ".join(sorted(file)) or "nothing"
+        raise IncompatibleFile(
+            f"{path} is HDF5, but not a run of meanfield: it holds {found}; expected h5md, particles, parameters."
+        )
+    if version > SCHEMA_VERSION:
+        raise IncompatibleFile(
+            f"{path} has schema version {version}; this meanfield reads up to {SCHEMA_VERSION}: install a newer one."
+        )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say which file is damaged when a checksum fails, or a group is missing, inside HDF5."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, RuntimeError) as error:
+        raise IncompatibleFile(f"{path} is damaged: {_short(error)}.") from error
+
+
+def _short(error: BaseException) -> str:
+    return str(error).split("\n")[0].strip("'\". ")
+
+
+def ascii_text(text: str) -> bytes:
+    """With JSON's escapes for what is not ASCII: Octave stops at the first text in UTF-8, and loses all that follows."""
+    return (text if text.isascii() else json.dumps(text)[1:-1]).encode("ascii")
+
+
+def _fixed_length(text: str | list[str]) -> np.ndarray:
+    encoded = ascii_text(text) if isinstance(text, str) else [ascii_text(item) for item in text]
+    width = max(map(len, [encoded] if isinstance(encoded, bytes) else encoded))
+    return np.array(encoded, dtype=h5py.string_dtype("ascii", max(width, 1)))
+
+
+def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
+    """A scalar fixed-length string, or an array of them (an attribute could not hold more than 64 KB)."""
+    group.create_dataset(name, data=_fixed_length(text), track_times=False)
+
+
+def read_json(group: h5py.Group, name: str) -> Any:
+    return json.loads(group[name][()])
+
+
+def set_text(attributes: h5py.AttributeManager, name: str, text: str | list[str]) -> None:
+    attributes.create(name, _fixed_length(text))
+
+
+def set_text_of_any_length(group: h5py.Group, name: str, text: str | list[str]) -> None:
+    """An attribute where it is short, else a dataset of that name."""
+    if _fixed_length(text).nbytes <= LARGEST_ATTRIBUTE:
+        set_text(group.attrs, name, text)
+    else:
+        write_text(group, name, text)
+
+
+def get_text(attributes: h5py.AttributeManager, name: str) -> str:
+    value = attributes[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+    """A checksummed array in chunks of one index of the leading axis (of a frame, or of rows where that is too large)."""
+    options: dict[str, Any] = {"track_times": False}
+    if len(shape) and math.prod(shape):
+        item = np.dtype(dtype).itemsize
+        rest = shape[1:] if len(shape) > 2 else shape
+        rows = max(1, min(rest[0], LARGEST_CHUNK // (item * math.prod(rest[1:]))))
+        rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
+        options |= {"chunks": (1,) * (len(shape) > 2) + (rows, *rest[1:]), "fletcher32": True}
+    return group.create_dataset(name, shape=shape, dtype=dtype, **options)
+
+
+def write_absent(group: h5py.Group, name: str, dtype: np.dtype) -> h5py.Dataset:
+    """A dataset without elements, to carry attributes."""
+    return group.create_dataset(name, data=h5py.Empty(dtype))
+
+
+def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
+    dataset = new_array(group, name, array.shape, array.dtype)
+    if array.size:
+        dataset[...] = array
+    return dataset
+
+
+def write_head(
+    file: h5py.File, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool
+) -> h5py.Group:
+    """/h5md and /parameters but for the data: what is known before the first step."""
+    h5md = file.create_group("h5md")
+    h5md.attrs["version"] = np.array([1, 1], dtype=np.int32)
+    set_text(h5md.create_group("author").attrs, "name", str(provenance.get("author", "unknown")))
+    creator = h5md.create_group("creator").attrs
+    set_text(creator, "name", "meanfield")
+    set_text(creator, "version", str(provenance.get("versions", {}).get("meanfield", "unknown")))
+    parameters = file.create_group("parameters")
+    parameters.attrs.update({"schema_version": SCHEMA_VERSION, "schema_minor": SCHEMA_MINOR})
+    parameters.attrs["mass_varies"] = int(mass_varies)  # h5py makes a bool an enumeration, which netCDF4 leaves out
+    write_text(parameters, "config", canonical_json(config))
+    write_text(parameters, "provenance", canonical_json(provenance))
+    group = parameters.create_group("start")
+    group.attrs.update({"outputs": start.outputs, "step": start.step, "t": start.t})
+    write_array(group, "theta", start.theta)
+    write_array(group, "mass", start.mass)
+    return parameters
+
+
+def read_start(group: h5py.Group, origin: Any) -> State:
+    outputs, step, t = (group.attrs[name].item() for name in ("outputs", "step", "t"))
+    return State.trusted(group["theta"][()], outputs, group["mass"][()], step, t, origin)
+
+
+def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: State, mass_varies: bool,
+                 check: Callable[[], None]) -> None:  # fmt: skip
+    """/particles/units/position, and mass where it varies: explicit step and time; one frame, or some small ones, at a time."""
+    position = file.create_group(POSITION)
+    value = new_array(position, "value", (count, *start.theta.shape), start.theta.dtype)
+    mass = new_array(file.create_group("particles/units/mass"), "value", (count, start.m), np.float64) if mass_varies else None
+    steps, times = np.empty(count, dtype=np.int64), np.empty(count)
+    coming, together, first = iter(frames), at_once(start.theta.nbytes), 0
+    while block := list(islice(coming, together)):
+        last = first + len(block)
+        value[first:last] = block[0].theta[None] if len(block) == 1 else np.stack([state.theta for state in block])
+        steps[first:last], times[first:last] = [state.step for state in block], [state.t for state in block]
+        if mass is not None:
+            mass[first:last] = np.stack([state.mass for state in block])
+        first = last
+        check()
+    for group in (position, *([file["particles/units/mass"]] if mass is not None else [])):
+        _write_clock(group, steps, times)
+
+
+def at_once(size: int) -> int:
+    """How many frames of this size in bytes are moved in one call: one unless they are small."""
+    return max(1, AT_ONCE // max(1, size))
+
+
+def _write_clock(group: h5py.Group, steps: np.ndarray, times: np.ndarray) -> None:
+    """Of its own: H5MD advises to link equal clocks, and readers that follow no links then find a value without its time."""
+    write_array(group, "step", steps)
+    write_array(group, "time", times)
+
+
+def check_series_name(name: Any) -> None:
+    """Raise for what cannot be the name of an HDF5 group and of a column: ".", "a/b", "", NUL."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a series must be a string; got {name!r}.")
+    printable = all(unicodedata.category(character)[0] != "C" for character in name)
+    if "/" in name:
+        raise ValueError(f"a series needs a name without a slash; got {name!r}.")
+    if name in ("", ".", "..") or name != name.strip() or not printable:
+        raise ValueError(
+            'a series is a group of the HDF5 file and needs a name: not empty, not "." or "..", '
+            f"without spaces at its ends and control characters; got {name!r}."
+        )
+
+
+def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray) -> None:
+    group = file.create_group(f"series/{name}")
+    _write_clock(group, steps, times)
+    write_array(group, "value", values)
+
+
+def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndarray]]) -> None:
+    """/events: the columns of `count` rows, one block of them in memory at a time."""
+    group = file.create_group("events")
+    columns = {name: new_array(group, name, (count,), dtype) for name, dtype in EVENT_COLUMNS.items()}
+    done = 0
+    for rows in blocks:
+        for name, column in columns.items():
+            column[done : done + len(rows["step"])] = rows[name]
+        done += len(rows["step"])
+
+
+def write_views(file: h5py.File, config: dict[str, Any], start: State, aligned: Sequence[str], mass_varies: bool) -> None:
+    """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables (links, no second copy)."""
+    units = file["particles/units"]
+    m, p = start.theta.shape
+    names = column_names(start.dim, start.outputs) if start.outputs else [f"x{j}" for j in range(p)]
+    write_text(units, "columns", names)
+    if len(text := " ".join(names)) <= LARGEST_ATTRIBUTE:
+        set_text(units.attrs, "columns", text)
+    units.attrs["outputs"] = start.outputs
+    scaling = (config.get("network") or {}).get("scaling")
+    if scaling is not None:
+        units.attrs.update({"gamma": float(scaling["gamma"]), "alpha": float(scaling["alpha"])})
+        set_text(units.attrs, "time_unit", TIME_UNIT)
+    write_array(units, "id", np.arange(m))
+    if not mass_varies:
+        write_array(units, "mass", start.mass)
+    _write_box(units, p)
+    if p >= 3:
+        chosen = [0, 1, 2] if not start.outputs else [0, start.outputs, start.outputs + 1]  # a0 w0 w1, or a0 w0 b when d = 1
+        _write_view(file, [names[j] for j in chosen], chosen)
+    observables = file.create_group("observables")
+    for name in aligned:
+        observables[name] = file[f"series/{name}"]
+
+
+def _write_box(group: h5py.Group, dimension: int) -> None:
+    box = group.create_group("box")
+    box.attrs["dimension"] = dimension
+    set_text_of_any_length(box, "boundary", ["none"] * dimension)
+
+
+def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
+    """/particles/trajectory: sorts before `units`, so that readers which take the first group get three dimensions."""
+    source = file[POSITION]["value"]
+    frames, m, p = source.shape
+    group = file.create_group("particles/trajectory")
+    set_text(group.attrs, "columns", " ".join(names))
+    _write_box(group, 3)
+    position = group.create_group("position")
+    options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    options.set_obj_track_times(False)  # the reason for not using h5py.VirtualLayout, which dates what it makes
+    options.set_fill_value(np.array(np.nan, source.dtype))  # what is seen by readers that do not follow the source: never zeros
+    space = h5py.h5s.create_simple((frames, m, 3))
+    for j, column in enumerate(chosen if frames else []):
+        here, there = h5py.h5s.create_simple((frames, m, 3)), h5py.h5s.create_simple((frames, m, p))
+        here.select_hyperslab((0, 0, j), (frames, m, 1))
+        there.select_hyperslab((0, 0, column), (frames, m, 1))
+        options.set_virtual(here, b".", f"/{POSITION}/value".encode(), there)
+    h5py.h5d.create(position.id, b"value", source.id.get_type(), space, dcpl=options)
+    _write_clock(position, file[POSITION]["step"][()], file[POSITION]["time"][()])

@@ -1,0 +1,406 @@
+"""Trajectory: a run, read from its HDF5 file, or from its parts while it is unfinished."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..initial import InitialLaw
+from ..network import Network
+from ..state import State
+from . import html, schema
+from .buffer import Buffer
+from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
+from .event_table import KINDS, EventTable
+from .parts import Parts
+from .pieces import Piece, Pieces, SeriesData
+from .schema import File, Group
+from .stored_data import checksums, read_arrays, read_data
+
+IDENTITY = "identity"  # of /parameters: what tells user-written formulas of one name apart (identity.py)
+
+__all__ = ["InUse", "IncompatibleFile", "SeriesData", "Trajectory"]
+
+
+class Trajectory:
+    """A sequence of State: len(run), run[-1], run[2:5], iteration; read lazily, one frame at a time.
+
+    path: the finished file `run.h5`; where only `run.h5.parts/` exists, the unfinished run up to its last checkpoint
+    (name the folder itself to look into a run that is about to replace or extend a finished file).
+    Errors: FileNotFoundError; IncompatibleFile (a ValueError) for foreign, truncated or newer files.
+
+    | in the file (H5MD 1.1)                     | what                                                                        |
+    |--------------------------------------------|-----------------------------------------------------------------------------|
+    | /h5md                                      | version [1, 1], author, creator                                             |
+    | /particles/units/position/value            | θ (frames, m, p), columns [a | w | b]; one chunk a frame, fletcher32        |
+    | /particles/units/position/step, time       | (frames,) int64, flow time float64                                          |
+    | /particles/units/mass                      | p_k (m,), or step, time, value (frames, m) where masses change              |
+    | /particles/units/id, box                   | 0 … m-1; dimension p, boundary "none"                                       |
+    | /particles/units/columns                   | (p,) texts "a0", "w0", "w1", "b"                               (minor 1)    |
+    | /particles/units attributes                | columns "a0 w0 w1 b" (up to 4096 bytes), outputs, gamma, alpha, time_unit   |
+    | /particles/trajectory                      | three columns of the same as a virtual (frames, m, 3), for 3-D viewers;     |
+    |                                            | NaN in readers that do not follow it to its source             (minor 1)    |
+    | /series/<name>/step, time, value           | dense scalars, each with its own clock                                      |
+    | /events/step, time, kind, neuron, …        | the log of mf.Events: other, value; kind is a code (event_table.KINDS)      |
+    | /observables/<name>                        | links to the series whose steps are the frames' steps                       |
+    | /parameters/config, provenance, summary    | JSON; attributes schema_version 1, schema_minor, status, mass_varies 0 or 1,|
+    |                                            | checkpoint                                                                  |
+    | /parameters/identity                       | JSON, where formulas or series are user-written: values and code of them    |
+    | /parameters/data/<name>                    | x, y, x_test, y_test with sha256; beyond 64 MB only sha256 and shape        |
+    |                                            | without training samples: the functional's own arrays, or none              |
+    | /parameters/start, checkpoint              | the initial State; what the loop needs to go on                             |
+
+    All versions read one another's files. Since minor 1 texts are ASCII with JSON's escapes, flags are whole numbers, no
+    clock is a link to another's, and what would be an attribute beyond 4096 bytes (box/boundary from p = 1025 on) is a data
+    set of that name. Before: UTF-8, an enumeration, links, columns as an attribute only. meanfield/README.md says which
+    programs read what.
+    """
+
+    def __init__(self, path: Any) -> None:
+        self.path = Path(path)
+        try:
+            opened = _open(self.path)
+        except FileNotFoundError:
+            if not self.path.is_file():
+                raise
+            opened = _open(self.path)  # published between our looking for the file and for its parts
+        self._head, self._pieces = opened.head, Pieces(opened.pieces)
+        self.status: str = opened.status
+        self.summary: dict[str, Any] = opened.summary
+        self.provenance: dict[str, Any] = opened.provenance
+        with schema.reading(self.path):
+            parameters = self._head["parameters"]
+            self.config: dict[str, Any] = schema.read_json(parameters, "config")
+            self.mass_varies = bool(parameters.attrs["mass_varies"])
+            self._start: Group = parameters["start"]
+            self._m, p = self._start["theta"].shape
+            self._outputs = int(self._start.attrs["outputs"])
+            self._dim = p - self._outputs - 1 if self._outputs else p
+            self._mass: np.ndarray = self._start["mass"][()]
+
+    def close(self) -> None:
+        """Close the files; the run cannot be read any more."""
+        self._pieces.close()
+        self._head.close()
+
+    def __enter__(self) -> Trajectory:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        scaling = (self.config.get("network") or {}).get("scaling")
+        scale = f", gamma={scaling['gamma']:g}, alpha={scaling['alpha']:g}" if scaling else ""
+        span = f", t={self.times[0]:g} … {self.times[-1]:g}" if len(self) else ""
+        size = f"{len(self)} frames, m={self._m}, d={self._dim}, K={self._outputs}"
+        return f"Trajectory({str(self.path)!r}: {size}{scale}{span}, {self.status})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: size, scaling, law, times and the last values."""
+        scaling = (self.config.get("network") or {}).get("scaling")
+        rows: list[tuple[str, Any]] = [("status", self.status), ("frames", len(self))]
+        rows += [("neurons m, inputs d, outputs K", f"{self._m}, {self._dim}, {self._outputs}")]
+        rows += [(name, f"{scaling[name]:g}") for name in ("gamma", "alpha")] if scaling else []
+        rows += [("initial law", self.law.describe() if self.law else "given as an array")]
+        rows += [("flow time", f"{self.times[0]:g} … {self.times[-1]:g}")] if len(self) else []
+        for name in ("risk", "energy", "displacement", "energy_defect"):
+            if name in self.series_names and len(values := self.series(name).values):
+                rows.append((f"{name}, first and last", f"{values[0]:.5g}, {values[-1]:.5g}"))
+        return html.table(rows, caption=str(self.path))
+
+    def __len__(self) -> int:
+        return self._pieces.frames
+
+    def __iter__(self) -> Iterator[State]:
+        return (self[i] for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> State: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[State]: ...
+    def __getitem__(self, index: int | slice) -> State | list[State]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        asked, count = operator.index(index), len(self)
+        number = asked + count if asked < 0 else asked
+        if not 0 <= number < count:
+            raise IndexError(
+                f"frame {asked} was asked for; {self.path} has {count} frames" + f" (0 … {count - 1})." * bool(count)
+            )
+        if not self._head:
+            raise ValueError(f"{self.path} was closed; open it again with mf.Trajectory.")
+        theta = self._pieces.frame(number, f"{schema.POSITION}/value")
+        mass = self._pieces.frame(number, "particles/units/mass/value") if self.mass_varies else self._mass
+        return State.trusted(theta, self._outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin)
+
+    @overload
+    def at(self, t: float) -> State: ...
+    @overload
+    def at(self, t: Sequence[float] | np.ndarray) -> list[State]: ...
+    def at(self, t: Any) -> Any:
+        """The frame nearest to flow time t: a State that was recorded, nothing between two; of two as near the earlier one.
+
+        Its .t says when it was. t: a number, or several in one dimension, for which a list comes back. Raises ValueError
+        outside the times of the frames (beyond rounding, 1e-9 of the largest), and for NaN.
+        """
+        asked = np.asarray(t)
+        if asked.dtype.kind not in "iuf" or asked.ndim > 1:
+            raise TypeError(f"t must be a flow time, or several of them in one dimension; got {t!r}.")
+        if not len(self):
+            raise ValueError(f"{self.path} has no frames{', yet' * (self.status == 'unfinished')}.")
+        first, last = float(self.times[0]), float(self.times[-1])
+        rounding = 1e-9 * max(abs(first), abs(last))
+        outside = ~((asked >= first - rounding) & (asked <= last + rounding))
+        if outside.any():
+            wrong = float(asked[outside][0] if asked.ndim else asked)
+            so_far = " so far" * (self.status == "unfinished")
+            raise ValueError(
+                f"t = {wrong:g} was asked for; the frames of {self.path}{so_far} are from t = {first:g} to {last:g}."
+            )
+        found = [self[int(np.abs(self.times - moment).argmin())] for moment in np.atleast_1d(asked)]
+        return found if asked.ndim else found[0]
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Step of each frame, (frames,) int64."""
+        return self._pieces.clock()[0]
+
+    @property
+    def times(self) -> np.ndarray:
+        """Flow time of each frame, (frames,)."""
+        return self._pieces.clock()[1]
+
+    @property
+    def start(self) -> State:
+        """The initial State, whether or not it is a frame."""
+        with schema.reading(self.path):
+            return schema.read_start(self._start, self._origin)
+
+    @property
+    def series_names(self) -> list[str]:
+        return sorted(self._pieces.counts)
+
+    def series(self, name: str) -> SeriesData:
+        """(steps, times, values) of a dense series; its own clock, not that of the frames."""
+        if name not in self._pieces.counts:
+            raise ValueError(f"no series {name!r} in {self.path}; it has: {', '.join(self.series_names) or 'none'}.")
+        return self._pieces.series(name)
+
+    @property
+    def events(self) -> EventTable:
+        """What mf.Events has logged: flips, deaths, merges …; empty, and it says so, for a run that was not watched."""
+        columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
+        if not (self.config.get("observers") or {}).get("events"):
+            return EventTable(columns, None)
+        return EventTable(columns, {kind: self.series(name) for kind, name in KINDS.items() if name in self._pieces.counts})
+
+    @property
+    def event_count(self) -> int:
+        """How many events are listed."""
+        return self._pieces.events
+
+    def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of the events in blocks that need not fit into memory together."""
+        return self._pieces.event_blocks()
+
+    @property
+    def network(self) -> Network:
+        """The Network of the configuration. User-written activations are not in a file: the error says how to hand one in."""
+        if not self.config.get("network"):
+            raise ValueError(f"{self.path} has no network in its configuration (a flow on whole rows of theta).")
+        try:
+            return Network.from_dict(self.config["network"])
+        except ValueError as error:
+            name = self.config["network"].get("activation")
+            raise ValueError(
+                f"the activation {name!r} of {self.path} was written by its user and is not in the file ({error}) Hand it in: "
+                "mf.Network.from_dict(run.config['network'], activation=...)."
+            ) from error
+
+    @property
+    def law(self) -> InitialLaw | None:
+        """The law the initial particles were drawn from, with the seed config["seed"]; None for particles from an array."""
+        return InitialLaw.from_dict(self.config["law"]) if self.config.get("law") else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Values and code of the formulas and series that the run's user wrote, by which a resume knows them; {} without any."""
+        with schema.reading(self.path):
+            parameters = self._head["parameters"]
+            return schema.read_json(parameters, IDENTITY) if IDENTITY in parameters else {}
+
+    @property
+    def data_sha256(self) -> dict[str, str]:
+        """sha256 of each array of the data set, by name."""
+        with schema.reading(self.path):
+            return checksums(self._head["parameters"])
+
+    @property
+    def data(self) -> Dataset:
+        """The Dataset of the run: its arrays from the file, or, if they were too large for it, made again and compared."""
+        return read_data(self._head["parameters"], self.config, self.path)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the functional needs beside its settings: x and y of the training samples, a teacher's particles, or nothing."""
+        return read_arrays(self._head["parameters"], self.config, self.path)
+
+    def to_xarray(self) -> Any:
+        """An xarray.Dataset: theta (frame, neuron, column) with t, step and the columns' names, mass, and each series.
+
+        A series of the frames' steps and times is over `frame` too, so that run.to_xarray().risk / .displacement has one value
+        a frame; any other is over <name>_t, its own times, with <name>_step; series that share a clock share the first one's.
+        A series whose name is taken (mass, or risk_t where there is risk) is series_<name>. Variables have long_name, and units
+        ("θ", "R", "F", "t" for flow time, "1" …) but for a user's series; attributes gamma, alpha, law, time_unit, run, status.
+        All frames in memory at once. Needs xarray.
+        """
+        from .labelled import run_to_xarray
+
+        return run_to_xarray(self)
+
+    def to_netcdf(self, path: Any, exists: str = "error") -> Path:
+        """Write to_xarray() as one netCDF-4 file (dimension scales, units, attributes); returns its path. Needs h5netcdf.
+
+        xarray.open_dataset(path) reads the same bits without this package. exists: "error", or "replace" for a file of that
+        name, which stays until the new one is complete; a recorded run is never replaced. Raises FileExistsError, ValueError,
+        and OSError where the disk is full, before anything is written.
+        """
+        from .exporting import to_netcdf
+
+        return to_netcdf(self, path, exists)
+
+    def to_zarr(self, path: Any, exists: str = "error") -> Path:
+        """Write to_xarray() as a Zarr store (format 2, a folder), read back by xarray.open_zarr(path) to the same bits.
+
+        As `to_netcdf`; only a Zarr store is ever replaced. Needs xarray and zarr: pip install -e ".[zarr]".
+        """
+        from .exporting import to_zarr
+
+        return to_zarr(self, path, exists)
+
+    def content_hash(self) -> str:
+        """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series and events, in this order.
+
+        The same for the parts and for the file made of them; blind to provenance, wall times, checkpoints and layout.
+        """
+        digest = hashlib.sha256()
+        for name, item in self._content():
+            if isinstance(item, str):
+                digest.update(f"{name} {item}\n".encode())
+            else:
+                feed(digest, name, item)
+        return digest.hexdigest()
+
+    def has_content_of(self, other: Trajectory) -> bool:
+        """Whether both have the same content, to the bit: all that the content hash is made of. A frame of each is in memory."""
+        pairs = zip_longest(self._content(), other._content(), fillvalue=("", ""))
+        return all(
+            name == theirs and (item == value if isinstance(item, str) or isinstance(value, str) else same_bits(item, value))
+            for (name, item), (theirs, value) in pairs
+        )
+
+    def _content(self) -> Iterator[tuple[str, str | np.ndarray]]:
+        """(name, text or array) of all that belongs to the run itself, in a fixed order."""
+        yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
+        for name, checksum in checksums(self._head["parameters"]).items():
+            yield f"data {name}", checksum
+        yield "id", np.arange(self._m)
+        yield "step", self.steps
+        yield "time", self.times
+        if not self.mass_varies:
+            yield "mass", self._mass
+        for frame in self:
+            yield "position", frame.theta
+            if self.mass_varies:
+                yield "mass", frame.mass
+        yield "observables", " ".join(self.aligned())
+        for name in self.series_names:
+            for kind, column in zip(SeriesData._fields, self.series(name), strict=True):
+                yield f"{name} {kind}", column
+        for name in schema.EVENT_COLUMNS if self.event_count else ():  # runs of before events keep their hash
+            yield f"events {name}", self._pieces.event_column(name)
+
+    def hold(self, buffer: Buffer) -> None:
+        """For the run's writer: what the last segment holds, or would, is read from memory."""
+        self._pieces = self._pieces.held_last(buffer)
+
+    def aligned(self) -> list[str]:
+        """Names of the series with one value for each frame: H5MD's observables."""
+        candidates = [name for name in self.series_names if self._pieces.counts[name] == len(self) > 0]
+        return [name for name in candidates if np.array_equal(self.series(name).steps, self.steps)]
+
+    @cached_property
+    def _origin(self) -> tuple[InitialLaw, int] | None:
+        law = self.config.get("law")
+        return (InitialLaw.from_dict(law), int(self.config["seed"])) if law and self.config.get("seed") is not None else None
+
+
+class _Opened(NamedTuple):
+    head: File
+    status: str
+    summary: dict[str, Any]
+    provenance: dict[str, Any]
+    pieces: list[Piece]
+
+
+def _open(path: Path) -> _Opened:
+    if path.is_file():
+        return _open_file(path)
+    if not path.name:  # "." or "/"
+        raise IncompatibleFile(f"{path} is a folder, not a run.")
+    is_parts = path.is_dir() and path.name.endswith(".parts")
+    parts = Parts(path.with_name(path.name.removesuffix(".parts")) if is_parts else path)
+    if parts.begun():
+        return _open_parts(parts)
+    if path.is_dir():
+        raise IncompatibleFile(f"{path} is a folder, not a run.")
+    raise FileNotFoundError(f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there.")
+
+
+def _open_file(path: Path) -> _Opened:
+    head = _checked(path)
+    with schema.reading(path):
+        parameters = head["parameters"]
+        series = {name: len(group["step"]) for name, group in head["series"].items()}
+        return _Opened(
+            head,
+            schema.get_text(parameters.attrs, "status"),
+            schema.read_json(parameters, "summary"),
+            schema.read_json(parameters, "provenance"),
+            [Piece(path, len(head[schema.POSITION]["step"]), series, len(head["events/step"]) if "events" in head else 0)],
+        )
+
+
+def _open_parts(parts: Parts) -> _Opened:
+    head, checkpoint = _checked(parts.start), parts.newest(thorough=False)
+    with schema.reading(parts.start):
+        provenance = schema.read_json(head["parameters"], "provenance")
+    if checkpoint is None:
+        return _Opened(head, "unfinished", {}, provenance, [])
+    pieces = [Piece(parts.locate(item), item.frames, item.series, item.events) for item in checkpoint.segments]
+    summary = (checkpoint.final or {}).get("summary", {})
+    return _Opened(head, "unfinished", summary, with_continuations(provenance, checkpoint.continued), pieces)
+
+
+def _checked(path: Path) -> File:
+    file = schema.open_hdf5(path)
+    try:
+        schema.check_schema(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def with_continuations(provenance: dict[str, Any], continued: list[dict[str, Any]]) -> dict[str, Any]:
+    """The provenance of the start, and of each process that took the run up again."""
+    return {**provenance, "continued": [*provenance.get("continued", []), *continued]} if continued else provenance

@@ -1,0 +1,1 @@
+"""Scalar formulas in plain Python: activations, losses, pair kernels. Compiled elsewhere."""

@@ -1,0 +1,1 @@
+"""What watches a run: when (schedules) and what (recorder, series, events, distances)."""

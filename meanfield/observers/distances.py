@@ -1,0 +1,237 @@
+"""W2 beside a run: exact distances between snapshots of its particles, solved by other processes while it goes on.
+
+W2 (settings and values, an observer) ──Beside (the snapshots that wait, in order)──▶ series w2 and w2_step of the run
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from concurrent.futures import Future, wait
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import is_integer
+from ..processes.workers import NoWorkers, WorkerDied, Workers
+from ..state import State
+from ..transport.couplings import NotConverged
+from ..transport.distances import (
+    ANNOUNCE_SECONDS,
+    EXACT_DENSE_LIMIT,
+    SlowSolve,
+    expected_seconds,
+    w2,
+)
+from . import schedules
+
+SERIES, STEP_SERIES = "w2", "w2_step"
+WAITING = 16  # snapshots that may wait for their distances: they are in memory and in every checkpoint
+
+
+class W2:
+    """The exact distance W2(μ_0, μ_t) of a run's snapshots, as mf.w2 gives it, solved by other processes meanwhile.
+
+    A snapshot is taken at the start, on the schedule and at the end, and handed to one of `workers` processes with one thread
+    each, which need no __main__ guard and end with the run. The distances are the series "w2" of the run's file, in the order
+    of the snapshots, and are kept here in .steps .times .values. previous=True: also W2(μ_t', μ_t) from the snapshot before,
+    at t', as the series "w2_step" and in .step_values, from the second snapshot on. NaN once θ is not finite.
+    The bits are those of mf.w2 on these States, whatever the number of workers, kills and resumptions: a checkpoint holds the
+    snapshots that wait. With more than 16 of them the stepping waits for the first, and at the end the run waits for all.
+    A solve takes about 0.13 s at m = 1000, 8 s and 1 GB at m = 5000, and grows as m^2.55; above 10 s a SlowSolve warning says
+    so before the run starts. Masses may vary, any K goes. Bounds are quicker: mf.diagnose(path, ["w2"]) after the run.
+    """
+
+    def __init__(self, schedule: Any, *, previous: bool = False, workers: int = 1) -> None:
+        if not isinstance(previous, (bool, np.bool_)):
+            raise TypeError(f"previous must be True or False; got {previous!r}.")
+        if not is_integer(workers) or workers < 1:
+            raise ValueError(f"workers must be an integer >= 1; got {workers!r}.")
+        self.schedule, self.previous, self.workers = schedules.check(schedule), bool(previous), int(workers)
+        self.clear()
+
+    def clear(self) -> None:
+        self.steps: list[int] = []
+        self.times: list[float] = []
+        self.values: list[float] = []
+        self.step_values: list[float] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The series that a run with this observer has besides its others."""
+        return (SERIES, STEP_SERIES) if self.previous else (SERIES,)
+
+    def keep(self, name: str, step: int, t: float, value: float) -> None:
+        """One value of one of its series."""
+        if name == STEP_SERIES:
+            self.step_values.append(float(value))
+            return
+        self.steps.append(int(step))
+        self.times.append(float(t))
+        self.values.append(float(value))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without the number of workers, which changes nothing."""
+        return {"schedule": schedules.to_dict(self.schedule), "previous": self.previous}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> W2:
+        return cls(**{**data, "schedule": schedules.from_dict(data["schedule"])})
+
+    def __repr__(self) -> str:
+        return f"W2({self.schedule}, previous={self.previous}, workers={self.workers}, {len(self.values)} values)"
+
+
+class Row(NamedTuple):
+    """One value of one series."""
+
+    name: str
+    step: int
+    t: float
+    value: float
+
+
+class _Solve(NamedTuple):
+    """One distance to come."""
+
+    name: str
+    before: State
+    after: State
+    answer: Future
+
+
+class Solver:
+    """The job of the worker processes."""
+
+    def __init__(self, start: State) -> None:
+        self.start = start
+
+    def answer(self, task: tuple[State | None, State]) -> float:
+        before, after = task
+        return distance(before or self.start, after)
+
+
+def distance(p: State, q: State) -> float:
+    """mf.w2(p, q) without the warning that it takes long; NaN where one is not finite."""
+    if not (np.isfinite(p.theta).all() and np.isfinite(q.theta).all()):
+        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SlowSolve)
+        return w2(p, q)
+
+
+class Beside:
+    """W2 of one run: the snapshots whose distances are not known yet, and the processes that solve them."""
+
+    def __init__(self, w2: W2, start: State) -> None:
+        self.w2, self._start = w2, _bare(start)
+        self._count = w2.workers
+        self._workers: Workers | None = None
+        self._pending: deque[list[_Solve]] = deque()
+        self._known: State | None = None  # the last snapshot whose distances are known
+        self._left: int | None = None  # how many processes were left when a warning last told
+        w2.clear()
+
+    def announce(self, moments: int | None) -> None:
+        """Say before a run that its solves take long. moments: the number of snapshots, None where it is not known."""
+        m, p = self._start.theta.shape
+        seconds = expected_seconds(m, m, p)
+        if seconds <= ANNOUNCE_SECONDS:
+            return
+        memory = f" and {39e-9 * m * m:.1g} GB" if m * m <= EXACT_DENSE_LIMIT else ""
+        solves = None if moments is None else moments * len(self.w2.names)
+        total = f"; {solves} of them by {self._count} worker(s): {solves * seconds / self._count / 60:.0f} min" if solves else ""
+        warnings.warn(
+            f"mf.W2: an exact distance of {m} particles in {p} dimensions takes about {seconds:.0f} s (within a factor of 2)"
+            f'{memory}{total}, beside the run, which waits for the last one. Bounds after the run: mf.diagnose(path, ["w2"]).',
+            SlowSolve,
+            stacklevel=5,
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many snapshots wait for their distances."""
+        return len(self._pending)
+
+    def add(self, state: State) -> None:
+        """Hand over the next snapshot."""
+        state = _bare(state)
+        last = self._pending[-1][0].after if self._pending else self._known
+        solves = [self._asked(SERIES, None, state)]
+        if self.w2.previous and last is not None:
+            solves.append(self._asked(STEP_SERIES, last, state))
+        self._pending.append(solves)
+
+    def take(self, seconds: float) -> list[Row] | None:
+        """The values of the first snapshot that waits; None where they are not there within so many seconds."""
+        solves = self._pending[0]
+        answers = [item.answer for item in solves]
+        if not all(answer.done() for answer in answers) and (not seconds or wait(answers, seconds).not_done):
+            return None
+        rows = []
+        for item in solves:
+            rows.append(Row(item.name, item.after.step, item.after.t, self._value(item)))
+            self.w2.keep(*rows[-1])
+        self._known = self._pending.popleft()[0].after
+        return rows
+
+    def memory(self) -> dict[str, Any]:
+        """All that the distances to come depend on, for a checkpoint."""
+        known = [self._known] if self.w2.previous and self._known is not None else []
+        pending = [solves[0].after for solves in self._pending]
+        return {"workers": self._count, "known": [*map(_plain, known)], "pending": [*map(_plain, pending)]}
+
+    def restore(self, memory: dict[str, Any]) -> None:
+        """Go on from a checkpoint: what waited is solved again."""
+        self._count = memory["workers"]
+        known, pending = ([self._read(item) for item in memory[name]] for name in ("known", "pending"))
+        self._known = known[0] if known else None
+        for state in pending:
+            self.add(state)
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
+        if self._workers is not None:
+            self._workers.close()
+
+    def _read(self, item: dict[str, Any]) -> State:
+        return State.trusted(item["theta"], self._start.outputs, item["mass"], item["step"], item["t"], None)
+
+    def _asked(self, name: str, before: State | None, after: State) -> _Solve:
+        if self._workers is None:
+            self._workers = Workers(Solver(self._start), self._count)
+        return _Solve(name, before or self._start, after, self._workers.submit((before, after)))
+
+    def _value(self, item: _Solve) -> float:
+        """The answer; solved here where its process died."""
+        try:
+            try:
+                return item.answer.result()
+            except (NoWorkers, WorkerDied) as error:
+                self._tell(item, error)
+                return distance(item.before, item.after)
+        except NotConverged as error:
+            warnings.warn(f"{item.name} at step {item.after.step} is NaN: {error}", RuntimeWarning, stacklevel=7)
+            return float("nan")
+
+    def _tell(self, item: _Solve, error: Exception) -> None:
+        assert self._workers is not None
+        if self._workers.left == self._left:
+            return
+        self._left = self._workers.left
+        more = f"{self._left} of them left" if self._left else "none is left, so the run waits for each distance to come"
+        warnings.warn(
+            f"{item.name} at step {item.after.step} is solved in the run's own process, for the mf.W2 worker did not do it: "
+            f"{error} ({more})",
+            RuntimeWarning,
+            stacklevel=8,
+        )
+
+
+def _bare(state: State) -> State:
+    """Without its origin, which a distance does not depend on."""
+    return State.trusted(state.theta, state.outputs, state.mass, state.step, state.t, None)
+
+
+def _plain(state: State) -> dict[str, Any]:
+    return {"theta": state.theta, "mass": state.mass, "step": state.step, "t": state.t}

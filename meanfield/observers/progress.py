@@ -1,0 +1,139 @@
+"""How far a run is: a bar on a terminal and in notebooks, elsewhere a line every ten seconds; and a warning of very long runs."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..stepping.march import March
+from ..stepping.runge_kutta import Adaptive
+
+SECONDS = 10.0  # between two lines
+MANY = 10**7  # steps of a very long run
+LONG = 3600.0  # seconds of one that nobody watches
+WORTH = 1000  # steps; of fewer the time is not measured before the first, which would cost as much as some of them
+SETTLED = 100  # steps after which Adaptive has found its dt
+LAYOUT = "{desc}{percentage:3.0f}%|{bar}| t = {n:.4g} of {total:.4g} [{elapsed}<{remaining}]"
+
+
+class Progress:
+    """Looks at a march after each accepted step. warn(kind, message) is called once for each kind."""
+
+    def __init__(self, march: March, shown: bool, warn: Callable[[str, str], None]) -> None:
+        self.march, self.shown, self.warn = march, shown, warn
+        self.first, self.begun = march.step, time.monotonic()
+        self.last, self.dt = self.begun, march.dt
+        self.bar: Any = None
+
+    @contextmanager
+    def watching(self) -> Iterator[Progress]:
+        """The bar, where there is somebody to look at one; a run that will be very long is warned of before its first step."""
+        with _bar(self.march.t_end - self.march.start.t, self.shown) as self.bar:
+            if not isinstance(self.march.integrator, Adaptive) and steps_left(self.march) >= WORTH:
+                self._foretell(_seconds_a_step(self.march))
+            self.begun = self.last = time.monotonic()
+            yield self
+
+    def step(self) -> None:
+        """One accepted step was made."""
+        march, now = self.march, time.monotonic()
+        self.bar.update(march.t - march.start.t - self.bar.n)
+        if march.dt != self.dt and (march.step - self.first >= SETTLED or not isinstance(march.integrator, Adaptive)):
+            self.dt = march.dt
+            self._foretell((now - self.begun) / (march.step - self.first))
+        if now - self.last >= SECONDS:
+            self.last = now
+            self._tick(now)
+
+    def _tick(self, now: float) -> None:
+        """What is said now and then where there is no bar."""
+        march, seconds = self.march, (now - self.begun) / (self.march.step - self.first)
+        self._foretell(seconds)
+        if self.bar.disable and self.shown:
+            left = steps_left(march) * seconds
+            network = march.flow.network is not None
+            value = f"risk {march.field.value(march.theta):.3g}" if network else f"energy {march.energy:.3g}"
+            share = (march.t - march.start.t) / (march.t_end - march.start.t)
+            say(f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}), {value}, about {duration(left)} left")
+
+    def _foretell(self, seconds: float) -> None:
+        """Warn of very many steps, and of long ones that nobody watches. seconds: of one step."""
+        left = steps_left(self.march)
+        if left > MANY or (self.bar.disable and left * seconds > LONG):
+            steps = f"{left:.2g} steps of dt = {self.march.dt:.2g} to t = {self.march.t_end:g}"
+            self.warn("long", f"this run takes {steps}, about {duration(left * seconds)}. {_advice(self.march)}")
+
+
+def steps_left(march: March) -> float:
+    """To the end, with the dt of now."""
+    if isinstance(march.integrator, Adaptive):
+        return math.ceil((march.t_end - march.t) / march.dt)
+    return march.leg_step + march.leg_count - march.step
+
+
+def duration(seconds: float) -> str:
+    """In the unit that fits."""
+    for unit, size, most in (("s", 1.0, 120), ("min", 60.0, 120), ("hours", 3600.0, 72), ("days", 86400.0, 800)):
+        if seconds < most * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 31557600:.3g} years"
+
+
+def unscaled(flow: Any) -> str:
+    """What is to be said of training inputs far from the size 1, or ""."""
+    x = flow.functional.arrays.get("x") if flow.network is not None else None
+    if x is None:
+        return ""
+    largest = np.abs(x).max(axis=0)
+    sizes = largest * np.sqrt(np.mean((x / np.where(largest > 0, largest, 1.0)) ** 2, axis=0))
+    if not sizes.max() > 10:
+        return ""
+    columns = f"{sizes.min():.3g} … {sizes.max():.3g}" if len(sizes) > 1 else f"{sizes[0]:.3g}"
+    return (
+        f"The inputs are not scaled (root mean squares of the columns of x: {columns}): use mf.data.load(…, standardise=True) or "
+        "mf.data.prepare(data, standardise=True)."
+    )
+
+
+def say(text: str) -> None:
+    """A line of the run for its user."""
+    print(f"meanfield: {text}", file=sys.stderr)
+
+
+def _advice(march: March) -> str:
+    if found := unscaled(march.flow):
+        return found
+    if isinstance(march.integrator, Adaptive):
+        return (
+            "Its dt is held there by the stability of a stiff flow, or by kinks of σ, and not by what changes: use a larger "
+            'rtol, or mf.RK4 with dt="auto", which counts its steps before the first.'
+        )
+    if march.halvings:
+        return f"dt was halved {len(march.halvings)} times: the flow has become that stiff. End at an earlier t, or stop it here."
+    return "Use a larger dt if the flow allows it, or an earlier end."
+
+
+def _seconds_a_step(march: March) -> float:
+    """The shortest of three velocities, for each stage; the first of them compiles the kernels."""
+    assert not isinstance(march.integrator, Adaptive)
+    seconds = []
+    for _ in range(3):
+        theta = march.field.backend.upload(march.state().theta)  # another array, of which nothing is remembered
+        begun = time.perf_counter()
+        float(march.field.speed2(march.field.velocity(theta)))
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds) * len(march.integrator.b)
+
+
+@contextmanager
+def _bar(total: float, shown: bool) -> Iterator[Any]:
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, disable=None if shown else True, bar_format=LAYOUT, leave=False, file=sys.stderr) as bar:
+        yield bar

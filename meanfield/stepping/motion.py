@@ -1,0 +1,79 @@
+"""Motion: what the motion that took place dissipated, |Δθ|²/Δt over windows of steps, where neurons may slide along kinks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..functionals.population import PopulationRisk
+from ..functionals.protocol import Field
+
+LEAST = 5  # steps of half a window
+
+
+def may_slide(flow: Any) -> bool:
+    """Whether the velocity of neurons may jump, so that they can chatter across the jump: where σ or ℓ has a kink.
+
+    The population risk is smooth (Gaussian inputs average the kinks out), and so is a linearised network.
+    """
+    functional, network = flow.functional, flow.network
+    if network is None or isinstance(functional, PopulationRisk):
+        return False
+    loss = getattr(functional, "loss", None)
+    kinked = loss is not None and getattr(loss, "curvature", 1.0) == 0  # hinge: ℓ'' = 0 wherever it is defined
+    return kinked or (not network.sigma.smooth and not hasattr(functional, "start"))
+
+
+class Motion:
+    """∫ ∫|u|² dμ dt with u the motion that took place, averaged over windows: Σ (|Δθ|²_{L2(μ)}/Δt)·g over the windows so far.
+
+    A window has 2 max(5, ⌊√N⌋/2) steps, N those before it: ten at first, and ever more as dt → 0, while its flow time √(N) dt
+    → 0. A particle that chatters across a kink moves in it as the Filippov solution does, up to O(1/steps) of the chatter.
+    g = (x/2)/tanh(x/2), x/2 = |ln(l_1/l_2)|, l_1 and l_2 the lengths travelled in its halves, is what a speed that falls as an
+    exponential adds to the square of its mean: exact for one mode e^{-λt}, 1 for a uniform motion.
+    THEORY.md, section 2. Filippov (1988), Differential Equations with Discontinuous Righthand Sides, section 4.
+
+    What is kept is θ at the start of the window (device arrays are never written to: no copy is made).
+    """
+
+    def __init__(self, theta: Any, t: float) -> None:
+        self.theta, self.t, self.total = theta, t, 0.0
+        self.steps = self.window = 0
+        self.path = self.path_half = 0.0
+
+    def after(self, field: Field, theta: Any, t: float, path: float) -> None:
+        """One accepted step has led to θ at t, `path` long from the start of the run."""
+        self.steps += 1
+        self.window += 1
+        half = max(LEAST, math.isqrt(self.steps - self.window) // 2)
+        if self.window == half:
+            self.path_half = path
+        elif self.window == 2 * half:
+            self.total += self._open(field, theta, t, path)
+            self.theta, self.t, self.path, self.window = theta, t, path, 0
+
+    def dissipated(self, field: Field, theta: Any, t: float, path: float) -> float:
+        """Up to this moment, that of the last step."""
+        return self.total + (self._open(field, theta, t, path) if self.window else 0.0)
+
+    def memory(self, field: Field) -> dict[str, Any]:
+        return {"theta": field.backend.download(self.theta), **{name: getattr(self, name) for name in self._SCALARS}}
+
+    def restore(self, field: Field, memory: dict[str, Any]) -> None:
+        self.theta = field.backend.upload(memory["theta"])
+        for name in self._SCALARS:
+            setattr(self, name, memory[name])
+
+    _SCALARS = ("t", "total", "steps", "window", "path", "path_half")
+
+    def _open(self, field: Field, theta: Any, t: float, path: float) -> float:
+        """The part of the window that is open: |Δθ|²/Δt·g."""
+        way2 = float(field.speed2(field.backend.combine(theta, [-1.0], [self.theta])))
+        if not t > self.t:
+            return 0.0
+        first, second = self.path_half - self.path, path - self.path_half
+        half = max(LEAST, math.isqrt(self.steps - self.window) // 2)
+        if self.window < 2 * half or not (first > 0 and second > 0):
+            return way2 / (t - self.t)
+        x = abs(math.log(first / second))
+        return way2 / (t - self.t) * (x / math.tanh(x) if x > 1e-8 else 1.0)

@@ -1,0 +1,1 @@
+"""Optimal transport: W2 distances, bounds, couplings, potentials, matching of neurons."""

@@ -1,0 +1,1 @@
+"""Runs looked at from the lazy limit: laziness, the budget of function change, diagnostics."""

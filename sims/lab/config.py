@@ -1,0 +1,248 @@
+"""What every sim's settings and command line share: frozen checked dataclasses, TOML files, options, one-line errors.
+
+A sim's Config is decorated with @settings: frozen, extra keys forbidden and the nearest name offered, 1 and 1.0 one value
+(and one `digest`). `load` reads a TOML file, `command_line` makes the options, `exit_code` turns exceptions into one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import hashlib
+import io
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform
+
+import pydantic
+import tyro
+from pydantic.dataclasses import dataclass as checked
+
+from . import terminal
+
+T = TypeVar("T")
+
+USAGE, DIVERGED, BAD_DATA, IO, IN_USE, INCOMPATIBLE, INTERRUPTED = 2, 3, 4, 5, 6, 7, 75
+
+
+class BadSettings(ValueError):
+    """A setting that does not exist, or has a value of the wrong kind; exit code 2."""
+
+
+class BadData(ValueError):
+    """Input data that cannot be used; exit code 4."""
+
+
+def at_least(least: float) -> Any:
+    """For Annotated: a number >= least."""
+    return pydantic.Field(ge=least)
+
+
+def above(bound: float) -> Any:
+    """For Annotated: a number > bound."""
+    return pydantic.Field(gt=bound)
+
+
+def below(bound: float) -> Any:
+    """For Annotated: a number < bound."""
+    return pydantic.Field(lt=bound)
+
+
+if TYPE_CHECKING:
+
+    @dataclass_transform(frozen_default=True)
+    def settings(cls: type[T]) -> type[T]: ...
+
+else:
+
+    def settings(cls):
+        """Decorator: a frozen dataclass whose fields are checked and converted (1 to 1.0 for a float, a list to a tuple).
+
+        An unknown name or a wrong value raises BadSettings, one line that names the field and, where there is one, the nearest.
+        """
+        cls = checked(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+        make = cls.__init__
+
+        @functools.wraps(make)
+        def __init__(self, *args, **values):
+            try:
+                make(self, *args, **values)
+            except pydantic.ValidationError as error:
+                raise BadSettings(_explain(cls, error)) from None
+
+        cls.__init__ = __init__
+        return cls
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The settings as plain JSON-able values; `from_dict(type(config), …)` is the inverse."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Settings from plain values, as strict as a file must be: "3" is no number, true is no 1."""
+    try:
+        return pydantic.TypeAdapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+    except pydantic.ValidationError as error:
+        raise BadSettings(_explain(cls, error)) from None
+
+
+def digest(config: Any) -> str:
+    """Twelve hexadecimal digits that name a configuration: equal settings, equal digest (1 and 1.0, 0.0 and -0.0 are equal)."""
+    text = json.dumps(_canonical(dataclasses.asdict(config)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load(path: str | Path, base: T) -> T:
+    """Read a TOML file over `base`: what the file does not name keeps its value; tables are nested settings."""
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path} is not a TOML file: {error}.") from None
+    try:
+        return from_dict(type(base), _merged(to_dict(base), found))
+    except BadSettings as error:
+        raise BadSettings(f"{path}: {error}") from None
+
+
+def command_line(
+    prog: str, about: str, presets: Mapping[str, tuple[Any, str]], extra: type[T], argv: list[str] | None = None
+) -> tuple[Any, T]:
+    """(settings, extra options) of a command line.
+
+    presets: name -> (settings, meaning); the first is the default, the others are flags --name. `extra` is a dataclass of
+    options that are not part of the question (--out, --dry-run, …). --config FILE.toml is read over the preset, options
+    over both. -h prints the help and exits; wrong options raise BadSettings.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    wanted = [name for name in list(presets)[1:] if f"--{name}" in argv]
+    if len(wanted) > 1:
+        raise BadSettings(f"choose one of {', '.join(f'--{name}' for name in wanted)}.")
+    base = presets[wanted[0] if wanted else next(iter(presets))][0]
+    rest, files = _take(argv, "--config", {f"--{name}" for name in presets})
+    for file in files:
+        base = load(file, base)
+    shared: list[Any] = [
+        (name, Annotated[bool, tyro.conf.arg(help=meaning)], dataclasses.field(default=False))
+        for name, (_, meaning) in list(presets.items())[1:]
+    ]
+    meaning = "TOML file with any of the settings below ([tables] for the dotted ones); options on the command line win."
+    shared.append(("config", Annotated[Path | None, tyro.conf.arg(help=meaning)], dataclasses.field(default=None)))
+    parts: list[Any] = [
+        ("options", Annotated[extra, tyro.conf.arg(name="")], dataclasses.field(default_factory=extra)),
+        ("settings", Annotated[type(base), tyro.conf.arg(name="")], dataclasses.field(default=base)),
+    ]
+    command = dataclasses.make_dataclass("Command", [*shared, *parts])
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            parsed: Any = tyro.cli(command, prog=prog, description=about, args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise BadSettings(f"{_unboxed(errors.getvalue())} See {prog} --help.") from None
+    return parsed.settings, parsed.options
+
+
+def code_of(error: BaseException) -> int | None:
+    """The exit code of an expected failure; None for a bug."""
+    import meanfield as mf
+    from meanfield.files.durable import IncompatibleFile, InUse
+
+    codes: tuple[tuple[type[BaseException], int], ...] = (
+        (mf.Interrupted, INTERRUPTED),
+        (KeyboardInterrupt, INTERRUPTED),
+        (mf.Diverged, DIVERGED),
+        (BadData, BAD_DATA),
+        (InUse, IN_USE),
+        (IncompatibleFile, INCOMPATIBLE),
+        (OSError, IO),
+        (ImportError, USAGE),
+        (ValueError, USAGE),
+        (TypeError, USAGE),
+    )
+    return next((number for kind, number in codes if isinstance(error, kind)), None)
+
+
+def exit_code(work: Callable[[], Any]) -> int:
+    """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its traceback."""
+    terminal.accept_all()
+    try:
+        work()
+    except (Exception, KeyboardInterrupt) as error:
+        code = code_of(error)
+        if code is None:
+            raise
+        text = " ".join(str(error).split()) or {INTERRUPTED: "interrupted"}.get(code, type(error).__name__)
+        hint = " The same command goes on from here." if code == INTERRUPTED else ""
+        print(f"error: {text}{hint}" if code != INTERRUPTED else f"{text}.{hint}".replace("..", "."), file=sys.stderr)
+        return code
+    return 0
+
+
+def _explain(cls: type, error: pydantic.ValidationError) -> str:
+    """The first problem of a validation, with where it is and, for an unknown name, the nearest known one."""
+    problems = error.errors()
+    # an unknown name first: a missing value is often its consequence
+    first = min(problems, key=lambda problem: problem["type"] not in ("unexpected_keyword_argument", "extra_forbidden"))
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        owner: Any = cls
+        for part in first["loc"][:-1]:
+            owner = next(field.default for field in dataclasses.fields(owner) if field.name == part)
+        names = [field.name for field in dataclasses.fields(owner)]
+        near = difflib.get_close_matches(str(first["loc"][-1]), names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"no setting {place!r}.{hint} Known: {', '.join(names)}."
+    message = first["msg"].removeprefix("Value error, ")
+    where = f"{place}: " if place else ""
+    return f"{where}{message}" + (f"; got {first['input']!r}." if place else "")
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return value + 0.0 if isinstance(value, float) else value
+
+
+def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), dict)
+        result[key] = _merged(base[key], value) if both else value
+    return result
+
+
+def _take(argv: list[str], option: str, flags: set[str]) -> tuple[list[str], list[str]]:
+    """argv without `option VALUE` and without the flags, and the values."""
+    rest, values, words = [], [], iter(argv)
+    for word in words:
+        if word == option:
+            value = next(words, None)
+            if value is None:
+                raise BadSettings(f"{option} needs the name of a TOML file.")
+            values.append(value)
+        elif word.startswith(f"{option}="):
+            values.append(word.removeprefix(f"{option}="))
+        elif word not in flags:
+            rest.append(word)
+    return rest, values
+
+
+def _unboxed(text: str) -> str:
+    """tyro's framed message as one line: what is wrong, and the nearest options, without their help."""
+    inside = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()[1:]]
+    line = " ".join(" ".join(inside).split())
+    line = re.split(r" Argument helptext: | For full helptext", line)[0]
+    problem, _, meant = line.partition(" Perhaps you meant: ")
+    near = list(dict.fromkeys(re.findall(r"--[a-z][\w.-]*", meant)))
+    hint = f" Did you mean {' or '.join(near[:2])}?" if near else ""
+    return f"{problem.rstrip('.')}.{hint}"

@@ -1,0 +1,162 @@
+"""The workers of one machine: processes that pull runs, one progress bar over all of them, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+import meanfield as mf
+from meanfield.processes.interruption import signals
+
+from ..lab.config import INTERRUPTED
+from ..lab.experiment import make, method
+from . import leases, plans
+from .folders import SweepFolder
+from .workers import Terms, waiting
+
+LOOK_SECONDS = 0.2
+FRUITLESS = 10  # workers killed in a row without a run published between them: the machine kills them, not a chance
+
+
+class RunsFailed(ValueError):
+    """Some runs of the sweep failed; the others are there."""
+
+
+@dataclass
+class Crew:
+    """`size` worker processes on one sweep. A worker that was killed is replaced; one that cannot start is an error."""
+
+    sweep: SweepFolder
+    size: int
+    terms: Terms
+    threads: int  # for each
+
+    def __post_init__(self) -> None:
+        self._at_work: dict[int, subprocess.Popen[bytes]] = {}
+        self._killed, self._published = 0, 0
+        self._logs = f"{socket.gethostname()}-{os.getpid()}"
+
+    def start(self) -> None:
+        """Start them all."""
+        for number in range(self.size):
+            self._start(number)
+
+    def busy(self) -> bool:
+        """Whether anyone is at work still; starts a worker in the place of each that was killed."""
+        for number, process in list(self._at_work.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._at_work[number]
+            if code > 0 and code != INTERRUPTED:
+                raise RunsFailed(f"a worker ended with exit code {code}; the end of {self._log(number)} says why.")
+            if code < 0:
+                there = len(self.sweep.published())
+                self._killed = 1 if there > self._published else self._killed + 1
+                self._published = there
+                if self._killed > max(FRUITLESS, 2 * self.size):
+                    raise RuntimeError(
+                        f"{self._killed} workers in a row were killed (signal {-code}) before any run was finished."
+                    )
+                self._start(number)
+        return bool(self._at_work)
+
+    def stop(self, patience: float | None = None) -> None:
+        """Ask each to publish a checkpoint and end, and wait; after `patience` seconds they are killed."""
+        for process in self._at_work.values():
+            process.send_signal(signal.SIGTERM)
+        end = None if patience is None else time.monotonic() + patience
+        for process in self._at_work.values():
+            try:
+                process.wait(None if end is None else max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._at_work.clear()
+
+    def _log(self, number: int) -> Path:
+        return self.sweep.logs / f"{self._logs}-{number}.log"
+
+    def _start(self, number: int) -> None:
+        terms = {"lease-seconds": self.terms.lease_seconds, "checkpoint-seconds": self.terms.checkpoint_seconds}
+        terms |= {"since": self.terms.since, "parent": os.getpid()}
+        options = [word for name, value in terms.items() for word in (f"--{name}", str(value))]
+        command = [sys.executable, "-m", "sims.sweeps.workers", str(self.sweep.path), *options]
+        root = str(Path(__file__).resolve().parents[2])
+        paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"NUMBA_NUM_THREADS": str(self.threads), "PYTHONPATH": paths}
+        with open(self._log(number), "ab") as log:
+            # a session of its own: Ctrl-C reaches us alone, and we ask each worker once
+            self._at_work[number] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+
+
+def share(workers: int) -> int:
+    """Threads for each of so many workers: the cores this process may use, shared out."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // workers)
+
+
+def supervise(
+    sweep: SweepFolder, workers: int, terms: Terms, progress: bool = True, threads: int | None = None,
+    hired: Callable[[Crew], None] | None = None,
+) -> None:  # fmt: skip
+    """Run `workers` processes until every run is there. Raises KeyboardInterrupt once a signal has stopped them, RunsFailed.
+
+    threads: for each worker; None: the cores, shared out. hired(crew) is called before they start.
+    """
+    total, since = len(sweep.plan.runs), leases.now_ns(sweep.leases)
+    if waiting(sweep, since):
+        compile_kernels(sweep, progress)
+    crew = Crew(sweep, workers, Terms(terms.lease_seconds, terms.checkpoint_seconds, since), threads or share(workers))
+    if hired is not None:
+        hired(crew)
+    there = len(sweep.published())
+    bar: Any = tqdm(total=total, initial=there, desc="runs", unit="run", disable=None if progress else True, file=sys.stderr)
+    with signals() as received, bar:
+        try:
+            crew.start()
+            while crew.busy() and not received:
+                time.sleep(LOOK_SECONDS)
+                _show(bar, sweep, since)
+        finally:
+            crew.stop()
+        _show(bar, sweep, since)
+        if received:
+            raise KeyboardInterrupt(f"stopped with {len(sweep.published())} of {total} runs finished")
+    failed = [digest for digest in sweep.failures() if digest in sweep.plan.runs and not sweep.run(digest).exists()]
+    if failed:
+        first = sweep.failure(failed[0])
+        raise RunsFailed(
+            f"{len(failed)} of {total} runs failed, the others are there; {failed[0]}: {first.get('message')} "
+            "scripts/sweep status lists them, scripts/sweep work tries them again."
+        )
+
+
+def compile_kernels(sweep: SweepFolder, progress: bool = False) -> None:
+    """Compile what the runs need, once, into numba's cache on disk, from which every worker then loads it."""
+    for kind in plans.kinds(sweep.plan):
+        made = make(kind)
+        if made.flow.on_device(made.start).backend.compiled():
+            continue
+        if progress:
+            print(f"sweep: compiling the kernels for {kind.activation}, d = {made.data.d}, {kind.dtype}: once", file=sys.stderr)
+        dt = None if kind.integrator == "adaptive" else "auto"
+        mf.simulate(made.flow, made.start, method(kind), dt=dt, t_end=kind.t_end, progress=False)
+
+
+def _show(bar: Any, sweep: SweepFolder, since: int) -> None:
+    failed = sum(when >= since for when in sweep.failures().values())
+    bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
+    bar.update(len(sweep.published()) - bar.n)

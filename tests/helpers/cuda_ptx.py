@@ -1,0 +1,158 @@
+"""The CUDA kernels compiled without a GPU: to PTX by numba-cuda, and by nvJitLink to machine code with its report."""
+
+import re
+import types
+
+import numba.cuda.dispatcher
+import numpy as np
+import pair_formulas
+from numba import cuda, float32, float64, int64
+
+from meanfield.backends.cpu import energies as pair_energy
+from meanfield.backends.cuda import (
+    compiler,
+    pairs,
+)
+from meanfield.backends.cuda import (
+    energies as cuda_pair_energy,
+)
+from meanfield.backends.cuda import (
+    fused as cuda_kernels,
+)
+from meanfield.backends.cuda import (
+    losses as cuda_losses,
+)
+from meanfield.backends.cuda import (
+    vectors as cuda_vectors,
+)
+from meanfield.formulas import activations, losses
+
+
+def fused(name, activation, dtype, dim, outputs=1, unroll=1, groups=1):
+    """(kernel, signature) of one fused kernel, bound as the backend binds it."""
+    sigma = activations.get(activation)
+    value, slope = sigma.value, sigma.slope
+
+    def both(z):
+        return value(z), slope(z)
+
+    used = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
+    text = cuda_kernels.source(name, dim, outputs, sigma.homogeneity == 1.0, unroll, groups)
+    kernel = getattr(compiler.load(f"cuda_d{dim}", text, dtype, used), name)
+    T = {"float32": float32, "float64": float64}[dtype]
+    matrix, vector, sums = T[:, ::1], T[::1], float64[:, :, ::1]
+    signatures = {
+        "mean_feature": (matrix, vector, matrix, int64, int64, sums),
+        "push_forward": (matrix, matrix, vector, matrix, int64, int64, sums),
+        "pull_back": (matrix, matrix, matrix, T, vector, matrix),
+    }
+    return kernel, signatures[name]
+
+
+def vectors(dtype):
+    """[(kernel, signature)] of the kernels on whole arrays and of those around the matrix products."""
+    T = {"float32": float32, "float64": float64}[dtype]
+    matrix, sums = T[:, ::1], float64[:, :, ::1]
+    module = compiler.load("cuda_vectors", cuda_vectors.source(), dtype, {})
+    tanh = activations.get("tanh")
+    used = {"value": tanh.value, "value_and_slope": tanh.value_and_slope}
+    around = compiler.load("cuda_activate", cuda_vectors.ACTIVATE, dtype, used)
+    return [
+        (module.add_rows, (sums, float64, int64, float64[:, ::1])),
+        (module.squares, (matrix, T[::1], float64[::1], int64, sums)),
+        (module.combine_1, (matrix, T, matrix, matrix)),
+        (module.combine_7, (matrix, *([T, matrix] * 7), matrix)),
+        (around.values, (matrix, int64, int64)),
+        (around.values_and_slopes, (matrix, matrix, int64, int64)),
+    ]
+
+
+def loss_kernels(name, dtype):
+    """[(kernel, signature)] of ℓ and ℓ' of a loss; the slopes are of the dtype, all else is float64."""
+    loss = losses.get(name)
+    module = compiler.load("cuda_loss", cuda_losses.SOURCE, "float64", {"value": loss.value, "slope": loss.slope})
+    F, sums, out = float64[:, ::1], float64[:, :, ::1], {"float32": float32, "float64": float64}[dtype][:, ::1]
+    if loss.coupled:
+        return [
+            (module.total_coupled, (F, int64[::1], float64, int64, F, sums)),
+            (module.slopes_coupled, (F, int64[::1], float64, float64, F, F, out)),
+        ]
+    return [(module.total, (F, F, float64, int64, sums)), (module.slopes, (F, F, float64, float64, out))]
+
+
+def pair_kernels(interaction, dtype, dim, groups, self_pairs=True):
+    """[(kernel, signature)] of a pairwise energy: velocity and values."""
+    T = {"float32": float32, "float64": float64}[dtype]
+    text = cuda_pair_energy.source(dim, np.dtype(dtype).itemsize, True, self_pairs, groups)
+    module = compiler.load(f"cuda_pair_energy_d{dim}", text, dtype, pair_energy.named(pair_formulas.WELL, interaction))
+    arrays = T[:, ::1], T[::1]
+    return [(module.velocity, (*arrays, T[:, ::1])), (module.values, (*arrays, float64[:, ::1]))]
+
+
+def neuron_sums(activation, dtype, dim, outputs, groups, theta="same"):
+    """(kernel, signature) of the sums over pairs of neurons, of which θ may be of another dtype."""
+    T = {"float32": float32, "float64": float64}
+    formula = activations.get(activation).pair
+    text = pairs.source(dim, outputs, formula.sums, np.dtype(dtype).itemsize, groups)
+    used = {"pair": formula.pair, "finish": formula.finish}
+    kernel = compiler.load(f"cuda_gaussian_pairs_d{dim}", text, dtype, used).pair_sums
+    rows, sums = T[dtype][:, ::1], float64[:, ::1]
+    return kernel, (T[dtype if theta == "same" else theta][:, ::1], rows, float64[::1], rows, sums, int64, sums, sums)
+
+
+def neuron_particles(activation, dtype):
+    """[(kernel, signature)] of what is prepared of each neuron and what its sums come to."""
+    formula = activations.get(activation).pair
+    used = {"prepare": formula.prepare, "finish": formula.finish, "linear": formula.linear}
+    module = compiler.load("cuda_pair_particles", pairs.PARTICLES, "float64", used)
+    theta = {"float32": float32, "float64": float64}[dtype][:, ::1]
+    vector, matrix, partial = float64[::1], float64[:, ::1], float64[:, :, ::1]
+    return [
+        (module.prepare_cloud, (theta, vector, int64, vector, theta)),
+        (module.moments, (theta, vector, int64, int64, partial)),
+        (module.pairing, (theta, vector, matrix, int64, partial)),
+        (module.finish_sums, (theta, int64, vector, matrix, matrix, float64, vector, matrix, theta)),
+    ]
+
+
+def ptx(kernel, signature, monkeypatch, cc=(9, 0)):
+    """PTX text. A device function asks the present GPU for its kind as it is compiled; without one, this answers."""
+    device = types.SimpleNamespace(compute_capability=cc)
+    monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: device)
+    return cuda.compile(kernel.py_func, signature, cc=cc, device=False, abi="numba", output="ptx")[0]
+
+
+def report(text, cc=(9, 0)):
+    """What the assembler says of PTX text: registers, spilled bytes, stack bytes, shared bytes."""
+    from cuda.bindings import nvjitlink
+
+    options = [f"-arch=sm_{cc[0]}{cc[1]}", "-Xptxas=-v", "-verbose"]
+    handle = nvjitlink.create(len(options), options)
+    try:
+        data = text.encode()
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, data, len(data), "kernel")
+        nvjitlink.complete(handle)
+        log = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, log)
+    finally:
+        nvjitlink.destroy(handle)
+    said = log.decode()
+    return {
+        "registers": int(re.search(r"Used (\d+) registers", said)[1]),
+        "spilled": sum(map(int, re.findall(r"(\d+) bytes spill", said))),
+        "stack": sum(map(int, re.findall(r"(\d+) bytes stack frame", said))),
+        "shared": int(re.search(r"(\d+) bytes smem", said)[1]),
+    }
+
+
+def innermost_loops(text):
+    """The bodies of the loops without a loop inside: lists of instructions."""
+    lines = [line.strip() for line in text.splitlines()]
+    at = {line[:-1]: i for i, line in enumerate(lines) if re.fullmatch(r"\$L__BB\d+_\d+:", line)}
+    found = []
+    for end, line in enumerate(lines):
+        target = re.search(r"bra(?:\.uni)?\s+(\$L__BB\d+_\d+);", line)
+        if target and at.get(target[1], end) < end:
+            found.append((at[target[1]], end))
+    inner = [loop for loop in found if not any(loop != other and loop[0] <= other[0] and other[1] <= loop[1] for other in found)]
+    return [[line for line in lines[start:end] if line.endswith(";")] for start, end in inner]

@@ -1,0 +1,277 @@
+"""Every contender of the benchmark computes the same; the sections fit one table, one JSON and the README."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import ANY
+
+import naive
+import numpy as np
+import pytest
+from bench import bench, interactions, kernels, limits, memory, peers, population, readme, runs, sections, steps
+
+import meanfield as mf
+from meanfield.formulas import activations
+
+QUICK = sections.Effort(rounds=1, seconds=0.0, quick=True)
+
+
+def starting_point(dtype, m=6, n=5, d=3):
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(m, d + 2)).astype(dtype), rng.normal(size=(n, d)).astype(dtype), rng.normal(size=n).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("activation", peers.ACTIVATIONS)
+@pytest.mark.parametrize(
+    "peer",
+    [steps.Ours, *(pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in peers.PEERS)],
+    ids=lambda peer: peer.name,
+)
+def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activation, dtype):
+    if peer in (peers.JaxJit, peers.JaxBlocked):
+        pytest.importorskip("jax")
+    monkeypatch.setattr(peers, "block_size", lambda *_, **__: 2)  # three blocks
+    theta, x, y = starting_point(dtype)
+    dt, network = 0.05, mf.Network(activation)
+    contender = peer(theta, x, y, activation, dt)
+    contender.step(1)
+    contender.step(2)
+    expected = theta.astype(np.float64)
+    for _ in range(3):
+        expected = naive.euler_step(lambda theta: naive.velocity(network, mf.State(theta), x, y), expected, dt)
+    tolerance = {"float64": 1e-13, "float32": 1e-5}[
+        dtype
+    ]  # three steps of sums of 30 terms of order one, some units in the last place
+    np.testing.assert_allclose(contender.theta(), expected, rtol=tolerance, atol=tolerance)
+    assert contender.theta().dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "peer",
+    [pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in population.PEERS],
+    ids=lambda peer: peer.name,
+)
+def test_a_contender_of_the_pairs_takes_our_steps(monkeypatch, peer, dtype):
+    """Sums of 40 terms of order one; ours is held to the slow twin in test_population.py."""
+    if peer is population.JaxJit:
+        pytest.importorskip("jax")
+    monkeypatch.setattr(population, "BLOCK_BYTES", 2000)  # several blocks
+    theta, teacher = population.start(40, 3, dtype)
+    ours, contender = (kind(theta, teacher, 0.05) for kind in (population.Ours, peer))
+    for one in (ours, contender):
+        one.step(1)
+        one.step(2)
+    tolerance = {"float64": 1e-13, "float32": 2e-5}[dtype]
+    np.testing.assert_allclose(contender.theta(), ours.theta(), rtol=tolerance, atol=tolerance)
+    assert contender.theta().dtype == dtype
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", memory.cases()[:2], ids=lambda case: case.name)
+def test_a_million_neurons_on_4096_samples_step_within_one_gigabyte(case):
+    """An (n, m) array of float32 would be 16 GB; the issue is O(m p + n (d + chunks)), beside 0.2 GB of libraries."""
+    assert memory.run(case, QUICK)["peak_gb"] < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", bench.ON_GPU)
+def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, section):
+    """Every goal set for a GPU is there and says whether it was reached."""
+    pytest.importorskip("numba_cuda")
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.bench",
+        "--device",
+        "cuda",
+        "--dry-run",
+        "--json",
+        str(tmp_path / "out.json"),
+        "--only",
+        section,
+    ]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]
+    said = {goal["text"].split(" ≥ ")[0].split(" ≤ ")[0] for result in results for goal in result["goals"]}
+    goals = {"torch eager", "the better of torch.compile and JAX", "of the FMA peak", "over cuBLAS alone", "GPU memory"}
+    assert said == (goals if section == "gpu_steps" else set())
+    assert all(
+        text in done.stdout for result in results for text in (result["case"], *(goal["text"] for goal in result["goals"]))
+    )
+
+
+def test_a_section_of_the_other_device_is_named(capsys):
+    with pytest.raises(SystemExit):
+        bench.options_of(["--device", "cuda", "--only", "steps"])
+    assert "--only steps: --device cuda has gpu_steps" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        bench.options_of(["--device", "cuda", "--readme"])
+    assert "no table of tests/bench/README.md is the GPU's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("activation, dtype", [("tanh", "float32"), ("erf", "float64")])  # erf has no formula of its own for both
+def test_a_ceiling_is_that_of_every_value_and_slope_of_the_activation(activation, dtype):
+    """None is left out: the sums over all rounds are those of the scalar functions. Sums of 15 terms of at most 1.2."""
+    module, sigma, rounds = limits.sums(activation, dtype, 2), activations.get(activation), 3
+    b, x = np.linspace(-1, 1, module.COUNT).astype(dtype), np.linspace(-3, 3, 5).astype(dtype)
+    z = b.astype(np.float64) + x[:, None]
+    values, slopes = (rounds * np.vectorize(function)(z).sum(axis=0) for function in (sigma.value, sigma.slope))
+    tolerance = 15 * 15 * 1.2 * np.finfo(dtype).eps  # each term some ε, each of 15 partial sums of at most 15 · 1.2 half an ε
+    for kernel, expected in ((module.values, [values]), (module.both, [values, slopes])):
+        out = np.full((3, len(expected), module.COUNT), np.nan, dtype)
+        kernel(b, x, rounds, out)
+        np.testing.assert_allclose(out, np.broadcast_to(expected, out.shape), rtol=0, atol=tolerance)
+
+
+def test_a_step_is_held_against_its_multiply_adds_and_its_activation(monkeypatch):
+    """d = 2: 6 operations a pair forward, 6 again and 6 for the sums backward; at 18 GFLOP/s those of 10³ pairs take 10⁻³ ms,
+    10³ evaluations at 0.5 and at 0.25 · 10⁹ a second 2 and 4 · 10⁻³ ms."""
+    monkeypatch.setattr(steps, "PEERS", ())
+    effort = sections.Effort(1, 0.0, peaks={"float32": 18.0})
+    effort.ceilings["tanh", "float32"] = {"value": 0.5, "value_and_slope": 0.25}
+    tanh = steps.run(steps.Case("tanh", 100, 10, 2, "float32"), effort)
+    assert tanh["share_of_peak"] * tanh["ours_ms"] == pytest.approx(1e-3)
+    assert tanh["share_of_limit"] * tanh["ours_ms"] == pytest.approx(7e-3)
+    assert tanh["ceilings"] == {"value": 0.5, "value_and_slope": 0.25}
+    relu = steps.run(steps.Case("relu", 100, 10, 2, "float32"), effort)
+    assert relu["ceilings"] is None and relu["share_of_limit"] is None
+    headings = [column.heading for column in steps.COLUMNS]
+    table = sections.markdown(steps, [{"case": "", **result} for result in (tanh, relu)])
+    cells = [line.split(" | ")[headings.index("of limit") + 1] for line in table.splitlines() if "---" not in line]
+    assert cells[0] == "of limit" and cells[1:] == [f"{tanh['share_of_limit']:.0%}", ""]
+
+
+def test_blocks_divide_the_width():
+    for m, n in ((1000, 100), (10**5, 256), (10**6, 64), (7, 3)):
+        assert m % peers.block_size(m, n, 4) == 0
+
+
+def test_cases_are_chosen_by_name():
+    assert [case.name for _, case in bench.chosen(["steps"], ["relu-d784*"], quick=False)] == [
+        "relu-d784-n1000-m1e4-float32",
+        "relu-d784-n1000-m1e4-float64",
+    ]
+    assert {case.activation for _, case in bench.chosen(["steps"], ["tanh-*"], quick=True)} == {"tanh"}
+    assert len(bench.chosen(["steps"], [], quick=True)) < len(bench.chosen(["steps"], [], quick=False))
+    names = [case.name for _, case in bench.chosen(bench.SECTIONS, [], quick=False)]
+    assert len(set(names)) == len(names)
+    with pytest.raises(SystemExit):
+        bench.chosen(bench.SECTIONS, ["no-such-case"], quick=False)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", ["empirical", "analytic"])
+def test_contenders_for_a_kernel_compute_the_same_matrix(kind, dtype):
+    """On 7 samples; `run` itself refuses a contender that differs."""
+    if kind == "empirical":
+        pytest.importorskip("jax")
+    case = kernels.Case(kind, 3, 7, 5, dtype)
+    result = kernels.run(case, QUICK)
+    assert set(result["ms"]) == {"ours", "numpy"} | ({"torch.func", "jax"} if kind == "empirical" else set())
+    assert [goal.found for goal in result["goals"]] == [result["plain_ratio"] if kind == "analytic" else ANY]
+
+
+@pytest.mark.parametrize("interaction", interactions.INTERACTIONS)
+def test_contenders_for_all_pairs_compute_the_same_velocity(interaction):
+    """`run` itself refuses a contender that differs."""
+    pytest.importorskip("jax")
+    result = interactions.run(interactions.Case(interaction, 100, 2, "float64"), QUICK)
+    assert set(result["ms"]) == {"ours", "torch", "jax"} | ({"torch products"} if interaction == "gaussian" else set())
+
+
+def test_a_contender_that_computes_another_kernel_is_refused(monkeypatch):
+    monkeypatch.setattr(kernels, "numpy_deep", lambda depth, dtype: lambda x: 2 * np.eye(len(x)))
+    with pytest.raises(ArithmeticError, match="numpy computes another kernel"):
+        kernels.run(kernels.Case("analytic", 2, 5, 3, "float64"), QUICK)
+
+
+def test_goals_say_what_was_asked_and_found():
+    reached, missed = sections.Goal("plain peer", 5.0, 5.0), sections.Goal("plain peer", 5.0, 4.4)
+    below = sections.Goal("cost", 0.03, 0.012, ".1%", "", most=True)
+    absent = sections.Goal("torch.func", 10.0, None)
+    assert [goal.reached for goal in (reached, missed, below, absent)] == [True, False, True, False]
+    assert [str(goal) for goal in (missed, below, absent)] == [
+        "plain peer ≥ 5×: 4.4×", "cost ≤ 3.0%: 1.2%", "torch.func ≥ 10×: not measured",
+    ]  # fmt: skip
+
+
+def toy_section(value):
+    """A section whose one case measures `value`, at most 2 s asked."""
+    goal = sections.Goal("time", 2.0, value, ".1f", " s", most=True)
+    return SimpleNamespace(
+        TITLE="toys",
+        COLUMNS=(sections.Column("seconds", "s", ".1f"), sections.Column("peer", "peer", "")),
+        cases=lambda quick=False: [sections.Named("toy")],
+        run=lambda case, effort: {"seconds": value, "peer": None, "goals": [goal]},
+    )
+
+
+def test_the_exit_code_the_closing_lines_and_the_json_say_which_goals_were_missed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "SECTIONS", ("toys",))
+    for value, code, said in ((1.0, 0, "goals reached: 1, missed: 0"), (3.0, 1, "missed  toy: time ≤ 2.0 s: 3.0 s")):
+        monkeypatch.setattr(bench, "section", lambda name, value=value: toy_section(value))
+        assert bench.main(["--json", str(tmp_path / "out.json")]) == code
+        assert said in capsys.readouterr().out
+    (result,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]  # the later one of the two
+    assert result["seconds"] == 3.0 and {"date", "commit"} <= result.keys() and not result["goals"][0]["reached"]
+
+
+def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
+    path = tmp_path / "out.json"
+    path.write_text(json.dumps({"machine": {"cpu": "another"}, "gigaflops": {}, "results": [{"section": "w2", "case": "old"}]}))
+    bench.Report(path).add({"section": "w2", "case": "new"}, {"float32": 1.0})
+    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == ["new"]
+    assert json.loads((tmp_path / "out.other.json").read_text(encoding="utf-8"))["machine"] == {"cpu": "another"}
+    bench.Report(path).add({"section": "w2", "case": "newer"}, {})
+    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == ["new", "newer"]
+
+
+def test_a_readme_is_filled_from_the_json_alone():
+    result = {
+        "section": "w2", "case": "w2-moved-m500-p4", "date": "2026-01-02", "ours_ms": 22.11, "plain": "scipy", "plain_ms": 8.2,
+        "plain_ratio": 0.37, "goals": [],
+    }  # fmt: skip
+    machine = {"cpu": "a processor", "cores": 2, "memory_gb": 24.0, "versions": {"numpy": "2.1", "jax": None}}
+    report = {"machine": machine, "gigaflops": {"float32": 470.4}, "results": [result]}
+    blocks = [f"<!-- bench {name}: filled -->\nold {name}\n<!-- bench end -->\n" for name in ("machine", "w2", "steps")]
+    text = readme.filled("before\n" + "between\n".join(blocks) + "after", report)
+    assert text.startswith("before") and text.count("between") == 2 and text.endswith("after")
+    assert "a processor, 2 cores, 24 GB, 470 (float32) GFLOP/s of multiply-adds; NumPy 2.1; 2026-01-02." in text
+    assert "| w2-moved-m500-p4 | 22.11 | scipy | 8.2 | 0.4 |  |" in text
+    assert "old steps" in text and "old w2" not in text and "old machine" not in text  # steps were not measured
+    assert readme.filled(text, report) == text
+    with pytest.raises(ValueError, match="has no <!-- bench SECTION"):
+        readme.filled("no block", report)
+
+
+def test_the_readme_holds_the_numbers_of_the_stored_measurement():
+    """`scripts/bench --readme` makes tests/bench/README.md of measured.json: no number is typed by hand."""
+    text = readme.PAGE.read_text(encoding="utf-8")
+    assert readme.filled(text, json.loads(readme.STORED.read_text(encoding="utf-8"))) == text
+
+
+@pytest.mark.slow  # a time: beside other work it says nothing
+def test_watching_a_run_costs_little(monkeypatch):
+    """The best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s for recording 100
+    small frames. Generous: 4 times as much."""
+    names = ("plain", "every step", "recorded")
+    monkeypatch.setattr(runs, "WATCHES", {name: runs.WATCHES[name] for name in names})
+    best = {name: min(row) for name, row in runs.seconds(runs.Case(64, 32, "float64", 1000), rounds=3).items()}
+    assert best["every step"] - best["plain"] < 1000 * 28e-6
+    assert best["recorded"] - best["plain"] < 0.2
+
+
+def test_the_cost_of_a_watch_is_the_median_of_the_differences_within_a_round():
+    times = {"plain": [4.0, 1.0, 2.0], "progress": [4.0, 1.0, 2.0], "every step": [4.2, 1.2, 2.0], "recorded": [4.3, 1.4, 2.2],
+             "all": [4.3, 1.9, 2.4]}  # fmt: skip
+    assert runs.costs(times) == pytest.approx({"plain": 0, "progress": 0, "every step": 0.2, "recorded": 0.3, "all": 0.4})
+    result = runs.summary(runs.Case(64, 32, "float64", 1000), times)
+    assert result["recorded_ms"] == pytest.approx(300) and result["series_share"] == pytest.approx(0.1)
+    assert result["enough_s"] == pytest.approx(0.4 / 0.03)  # of the dearer one
+    assert [goal.reached for goal in result["goals"]] == [False]

@@ -1,0 +1,236 @@
+"""Setting up: what the scripts install and refuse, what help needs, which distributions our texts name, which versions hold."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import help_texts
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OURS, EXTRAS = PROJECT["name"], PROJECT["optional-dependencies"]
+needs_bash = pytest.mark.skipif(not shutil.which("bash"), reason="the scripts are bash")
+
+
+def normal(name):
+    """A distribution's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def required():
+    """{name: lower bound} of everything that pyproject.toml asks for."""
+    asked = [*PROJECT["dependencies"], *(item for extra in EXTRAS.values() for item in extra)]
+    found = [re.match(r"([\w.-]+)(?:\[\w+\])?>=([\w.]+)", item) for item in asked]
+    assert all(found), asked
+    return {normal(item[1]): item[2] for item in found}
+
+
+def pinned(file):
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "scripts" / file).read_text(encoding="utf-8").splitlines())
+    return {normal(name): version for name, _, version in (line.partition("==") for line in lines if line)}
+
+
+# ---- the names of distributions
+
+
+def wrong_names(text):
+    """What a text tells to install that is neither this folder, by an extra that there is, nor a dependency of ours."""
+    wrong = []
+    for told in re.findall(r"pip install ([^`\n()]*)", text):
+        for word in re.findall(r"""(?:"[^"]*"|'[^']*'|[^\s"',;]+)""", told):
+            word = word.strip("\"'")
+            if word == "." or re.fullmatch(r"\.\[[\w,]+\]\.?", word):
+                extras = set(re.findall(r"\w+", word))
+                wrong += [] if extras <= set(EXTRAS) else [word]
+            elif word.startswith("-"):
+                continue
+            elif name := re.match(r"[A-Za-z][\w.-]*(?=$|[\[<>=~!])", word):
+                wrong += [] if normal(name[0].rstrip(".")) in required() else [word]
+            if word.endswith((".", "\\", ":")):
+                break  # the sentence ends
+    return wrong + re.findall(r"\bmeanfield\[\w+\]", text)
+
+
+def texts():
+    """Every text of ours that may tell somebody to install something; findings/ install the foreign packages they are about."""
+    done = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    kinds = (".py", ".md", ".toml", ".sh", ".txt")
+    names = [name for name in done.stdout.splitlines() if name.endswith(kinds) or name.startswith(("scripts/", ".ci/"))]
+    return [ROOT / name for name in names if not name.startswith("findings/") and (ROOT / name).is_file()]
+
+
+def test_no_text_of_ours_tells_to_install_a_distribution_that_is_not_ours_or_a_dependency():
+    """The package `meanfield` on the index is another's."""
+    found = {path.relative_to(ROOT).as_posix(): wrong_names(path.read_text(encoding="utf-8")) for path in texts()}
+    found.pop("tests/project/test_setup.py", None)
+    assert not {name: wrong for name, wrong in found.items() if wrong}
+    assert normal(OURS) != "meanfield"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('pip install "meanfield[cuda]".', ["meanfield[cuda]", "meanfield[cuda]"]),
+        ("pip install meanfield", ["meanfield"]),
+        ('pip install -e ".[cuda]" (Linux)', []),
+        ('pip install -e ".[nonsense]"', [".[nonsense]"]),
+        ("`pip install matplotlib`, then", []),
+        ("pip install submitit==1.5.4 foreign", ["foreign"]),
+    ],
+)
+def test_the_search_for_names_sees_what_it_should(text, wrong):
+    assert wrong_names(text) == wrong
+
+
+# ---- versions
+
+
+def test_the_oldest_lane_runs_the_lower_bounds():
+    """But for torch: the oldest build for processors alone that the index of this project's machines has."""
+    oldest, bounds = pinned("constraints-oldest.txt"), required()
+    for name in set(bounds) - {"torch", "jax", "ruff", "mypy"}:  # tools, and a peer of the bench
+        assert (name, oldest.get(name, "no line")) == (name, full(bounds[name], oldest.get(name, "")))
+
+
+def full(bound, version):
+    """The bound with as many places as the version has: 2.1 is 2.1.0."""
+    return ".".join([*bound.split("."), *["0"] * version.count(".")][: version.count(".") + 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"), [("matplotlib", (3, 10)), ("tyro", (0, 9, 14)), ("submitit", (1, 5, 4)), ("xarray", (2025, 8))]
+)
+def test_a_version_that_lacks_what_we_call_is_not_allowed(name, bound):
+    """get_figure(root=), FlagCreatePairsOff; submitit before needs pkg_resources, xarray before fails with pandas 3."""
+    assert tuple(map(int, required()[name].split("."))) >= bound
+
+
+# ---- help
+
+
+@pytest.fixture(scope="module")
+def known():
+    return help_texts.names()
+
+
+def test_the_kept_help_is_what_the_programs_say(known):
+    """Word by word; lines are broken by argparse and tyro, each version in its way."""
+    kept = {path.name for path in help_texts.FOLDER.iterdir()}
+    assert kept == {help_texts.path(*name).name for name in known}, "python -m tests.help_texts writes them"
+    for name in known:
+        if name[0] == "demo" and not same_tyro():
+            continue
+        text = help_texts.path(*name).read_text(encoding="utf-8")
+        assert text.split() == help_texts.text(*name).split(), f"{name}: python -m tests.help_texts writes it"
+
+
+def same_tyro():
+    """Whether tyro is of the version that wrote the text of the demo: its boxes and words differ between versions."""
+    from importlib.metadata import version
+
+    return version("tyro") == pinned("constraints.txt")["tyro"]
+
+
+def clone(folder):
+    """The scripts and what they read, without anything installed."""
+    shutil.copytree(ROOT / "scripts", folder / "scripts")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def call(folder, *words, path=None):
+    """A script called where no Python is found: whatever would install fails."""
+    tools = folder / "tools"
+    if not tools.exists():
+        tools.mkdir()
+        for name in ("bash", "env", "cat", "dirname", "mkdir", "rm", "cmp", "mv", "find", "sleep"):
+            (tools / name).symlink_to(shutil.which(name))
+    environment = {"PATH": path or str(tools), "HOME": str(folder)}
+    command = [str(folder / "scripts" / words[0]), *words[1:]]
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False)
+
+
+@needs_bash
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sweep", "--help"), "usage: scripts/sweep"),
+        (("sweep", "work", "-h"), "usage: scripts/sweep work"),
+        (("inspect", "--help"), "usage: inspect FILE"),
+        (("inspect", "plot", "run.h5", "--help"), "usage: inspect plot"),
+        (("demo", "--help"), "usage: python -m sims.lazy_vs_mean_field"),
+        (("bench", "--help"), "usage: scripts/bench"),
+    ],
+)
+def test_help_needs_no_installation(tmp_path, words, said):
+    folder = clone(tmp_path)
+    done = call(folder, *words)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(said)
+    assert not (folder / ".venv").exists()
+
+
+@needs_bash
+def test_without_help_a_script_installs_first(tmp_path):
+    """That the calls above would have failed."""
+    done = call(clone(tmp_path), "sweep", "status", "folder")
+    assert done.returncode == 2 and "Python 3.11 to 3.14 with its venv module is needed" in done.stderr
+
+
+# ---- what is installed, and where
+
+
+@needs_bash
+@pytest.mark.parametrize("script", ["sweep", "inspect", "demo"])
+def test_cuda_is_installed_where_a_driver_is_and_nowhere_else(tmp_path, script):
+    """A Python that takes notes instead of pip's; nvidia-smi is what a driver brings."""
+    folder = clone(tmp_path)
+    if Path("/proc/driver/nvidia/version").exists():
+        pytest.skip("there is a driver")
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    notes = folder / "notes"
+    program = f'#!/usr/bin/env bash\ncase "$*" in *install*) echo "$*" >>"{notes}" ;; esac\n'
+    for place in (folder / ".venv/bin/python", folder / "python3"):
+        place.write_text(program)
+        place.chmod(0o755)
+    call(folder, script)  # makes the folder of tools
+    tools = f"{folder / 'tools'}{os.pathsep}{folder}"
+    text = (ROOT / "scripts" / script).read_text(encoding="utf-8")
+    extras = re.search(r'^setup "?([\w,]+)', text, re.M)[1]
+    assert not {"cuda", "dev", "bench"} & set(extras.split(","))
+    assert call(folder, script, path=tools).returncode == 0
+    assert notes.read_text(encoding="utf-8").endswith(f"{folder}[{extras}]\n")
+
+    notes.unlink()
+    (folder / "tools" / "nvidia-smi").symlink_to(shutil.which("true"))
+    assert call(folder, script, path=tools).returncode == 0
+    if script == "sweep":
+        assert notes.read_text(encoding="utf-8").endswith(f"{folder}[{extras},cuda]\n")
+    else:
+        assert not notes.exists()  # nothing to do
+
+
+@needs_bash
+def test_an_environment_that_is_a_link_into_another_clone_is_refused(tmp_path):
+    """pip would re-point that clone's environment to this one, without a word."""
+    other, here = tmp_path / "other", tmp_path / "here"
+    (other / ".venv" / "bin").mkdir(parents=True)
+    here.mkdir()
+    clone(here)
+    (here / ".venv").symlink_to(other / ".venv")
+    done = call(here, "inspect", "run.h5")
+    assert done.returncode == 2
+    assert f"{here / '.venv'} is a link to {other / '.venv'}" in done.stderr and "Remove the link" in done.stderr
+    assert [item.name for item in (other / ".venv").iterdir()] == ["bin"]
+
+
+def test_the_python_of_the_tests_is_one_that_is_allowed():
+    assert sys.version_info >= (3, 11) and PROJECT["requires-python"] == ">=3.11"
