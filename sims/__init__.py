@@ -1,4 +1,4 @@
-"""Scientific questions as scripts: each file has QUESTION, Config, tiny(), run(), figure() and main(). Loaded when first used."""
+"""Scientific questions as scripts: each folder has QUESTION, Config, tiny(), run(), figure(), main(). Loaded when first used."""
 
 from __future__ import annotations
 
@@ -37,17 +37,23 @@ if TYPE_CHECKING:
     from .sweeps.indexing import Sweep as Sweep
     from .sweeps.indexing import open_sweep as open_sweep
 
-FUNCTIONS = {  # where they are defined
-    "fit_exponent": "fits", "find_crossing": "crossings", "Sweep": "sweeps.indexing", "open_sweep": "sweeps.indexing",
-}  # fmt: skip
+HOMES = {  # of the names that are no folder of their own: module, and attribute of it
+    "config": ("lab.config", ""),
+    "experiment": ("lab.experiment", ""),
+    "fits": ("lab.fits", ""),
+    "fit_exponent": ("lab.fits", "fit_exponent"),
+    "find_crossing": ("lab.crossings", "find_crossing"),
+    "Sweep": ("sweeps.indexing", "Sweep"),
+    "open_sweep": ("sweeps.indexing", "open_sweep"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in FUNCTIONS:
-        return getattr(importlib.import_module(f".{FUNCTIONS[name]}", __name__), name)
-    if name in __all__:
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'sims' has no attribute {name!r}; it has: {', '.join(__all__)}.")
+    if name not in __all__:
+        raise AttributeError(f"module 'sims' has no attribute {name!r}; it has: {', '.join(__all__)}.")
+    home, attribute = HOMES.get(name, (name, ""))
+    module = importlib.import_module(f".{home}", __name__)
+    return getattr(module, attribute) if attribute else module
 
 
 def __dir__() -> list[str]:
