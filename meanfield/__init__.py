@@ -8,6 +8,8 @@ loaded when first used, so that `import meanfield` costs next to nothing.
 
 import lazy_loader
 
+from . import moved  # noqa: F401  modules under their earlier names
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

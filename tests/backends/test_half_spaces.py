@@ -6,6 +6,7 @@ from numba import njit
 
 import meanfield as mf
 from meanfield.backends.cpu import half_spaces, kinked
+from meanfield.formulas import activations
 
 
 def sums_of(w, b, x, r, start):
@@ -67,8 +68,8 @@ def test_rows_become_columns_and_come_back(rng, p, dtype):
 
 def test_two_slopes_are_taken_only_where_they_say_all():
     """|z| with σ'(0) = 0 is homogeneous, too, but its slope at 0 is neither of the two."""
-    assert kinked.slopes(mf.activations.get("relu")) == (0.0, 1.0)
-    assert kinked.slopes(mf.activations.get("leaky_relu(0.2)")) == (0.2, 1.0)
-    assert kinked.slopes(mf.activations.get("linear")) == (1.0, 1.0)
-    assert kinked.slopes(mf.activations.get("tanh")) is None
+    assert kinked.slopes(activations.get("relu")) == (0.0, 1.0)
+    assert kinked.slopes(activations.get("leaky_relu(0.2)")) == (0.2, 1.0)
+    assert kinked.slopes(activations.get("linear")) == (1.0, 1.0)
+    assert kinked.slopes(activations.get("tanh")) is None
     assert kinked.slopes(mf.Activation("abs", abs, lambda z: (z > 0.0) - (z < 0.0), homogeneity=1.0)) is None

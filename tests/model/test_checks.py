@@ -8,6 +8,7 @@ import pytest
 import meanfield as mf
 import ntk
 from meanfield import checks
+from meanfield.observers import schedules
 
 K = np.diag([1.0, 2.0, 3.0])
 NUMBERS = {
@@ -74,7 +75,7 @@ def test_a_truth_value_or_a_real_number_is_no_integer(door, value):
 def test_what_a_file_keeps_of_a_numpy_number_is_plain():
     kept = [mf.every(np.int64(3)), mf.Adaptive(rtol=np.float32(0.5)), mf.Scaling(gamma=np.float32(0.5))]
     assert kept == [mf.every(3), mf.Adaptive(rtol=0.5), mf.Scaling(gamma=0.5)]
-    json.dumps([mf.schedules.to_dict(kept[0]), kept[1].rtol, kept[2].to_dict()])
+    json.dumps([schedules.to_dict(kept[0]), kept[1].rtol, kept[2].to_dict()])
 
 
 def test_a_step_given_in_float32_is_that_step_and_not_an_automatic_one():

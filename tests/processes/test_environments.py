@@ -94,8 +94,8 @@ def test_the_command_line_reaches_a_terminal_that_knows_ascii_alone(tmp_path):
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     record, error = start(PROGRAM, {}, tmp_path, "run.h5").communicate(timeout=300)
     assert record, error
-    for program in ("inspect_command as c; c.main(['run.h5'])", "sweep as c; c.main(['create', '--settings'])"):
-        out, error = start(f"from sims import {program}", ascii_only, tmp_path).communicate(timeout=300)
+    for program in ("inspect as c; c.main(['run.h5'])", "sweep as c; c.main(['create', '--settings'])"):
+        out, error = start(f"from sims.commands import {program}", ascii_only, tmp_path).communicate(timeout=300)
         assert error == "" and "\\" in out, (out, error)  # \xb1 and the like
 
 

@@ -181,7 +181,7 @@ def test_help_teaches(capsys, command):
 
 
 def test_the_report_needs_no_matplotlib(runs):
-    program = "import sys; from sims import inspect_command as c; c.main(sys.argv[1:]); print('matplotlib' in sys.modules)"
+    program = "import sys; from sims.commands import inspect as c; c.main(sys.argv[1:]); print('matplotlib' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, str(runs["line"])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)

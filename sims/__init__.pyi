@@ -1,0 +1,14 @@
+from . import both_limits as both_limits
+from . import figures as figures
+from . import kernel_limits as kernel_limits
+from . import lazy_vs_mean_field as lazy_vs_mean_field
+from . import phase_diagram as phase_diagram
+from . import random_features as random_features
+from . import scaling_exponents as scaling_exponents
+from .lab import config as config
+from .lab import experiment as experiment
+from .lab import fits as fits
+from .lab.crossings import find_crossing as find_crossing
+from .lab.fits import fit_exponent as fit_exponent
+from .sweeps.indexing import Sweep as Sweep
+from .sweeps.indexing import open_sweep as open_sweep
