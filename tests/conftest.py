@@ -1,9 +1,13 @@
-"""Shared fixtures. Bits must not depend on the number of threads, so every machine has two of them for the tests."""
+"""Lanes of tests, and shared fixtures.
+
+Bits must not depend on the number of threads, so every machine has two of them for the tests.
+"""
 
 import importlib.metadata
 import os
 import platform
 import signal
+from pathlib import Path
 
 # A suite that a shell starts with & inherits an ignored SIGINT, and so would the processes that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -16,12 +20,65 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # several tests at once want th
 import numpy as np
 import pytest
 
+TESTS = Path(__file__).parent
 
-def pytest_terminal_summary(terminalreporter):
-    """With which versions the tests ran: the lanes differ by them."""
+# Whole files, or folders ending in a slash, of a lane; the first that fits counts. Single tests have a decorator.
+LANES = {
+    "figure": ("sims/test_figures", "sims/test_phase_panels.py"),
+    "sim": ("sims/",),
+    "cuda": ("backends/test_cuda",),
+    "process": (
+        "processes/",
+        "backends/test_kernel_cache.py",
+        "project/test_extending.py",
+        "project/test_first_look.py",
+        "project/test_readme.py",
+        "project/test_setup.py",
+        "stepping/test_resume.py",
+    ),
+    "kernel": ("backends/",),
+    "lint": (),
+    "bench": ("project/test_bench.py",),
+}
+BY_NAME = ("slow", "gpu", "readers")  # run where -m names them, and nowhere else
+
+
+def pytest_configure(config):
+    """Where neither -m, -k nor a path says what to run: what a contributor needs, the mathematics and the engine."""
+    config.addinivalue_line("filterwarnings", "ignore::numba.core.errors.NumbaPerformanceWarning")
+    if config.option.markexpr or hasattr(config, "workerinput"):
+        return
+
+    named = config.option.keyword or config.getoption("lf", False) or config.args_source is config.ArgsSource.ARGS
+    config.left_out = BY_NAME if named else (*LANES, *BY_NAME)
+    config.option.markexpr = " and ".join(f"not {lane}" for lane in config.left_out)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if (lane := lane_of(item.path)) is not None:
+            item.add_marker(lane)
+
+
+def lane_of(path):
+    """The lane of a whole file; None for the contributor's."""
+    name = path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else ""
+    return next((lane for lane, homes in LANES.items() if name.startswith(homes or "/")), None)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """With which versions the tests ran, and what was left out."""
     names = ("numpy", "numba", "scipy", "torch", "POT", "h5py", "pydantic", "tyro", "xarray", "matplotlib", "pandas")
     found = ", ".join(f"{name} {version(name) or 'absent'}" for name in names)
     terminalreporter.write_line(f"Python {platform.python_version()}, {found}")
+
+    left_out = getattr(config, "left_out", ())
+    meaning = dict(line.split(": ", 1) for line in config.getini("markers") if ": " in line)
+    if left_out:
+        terminalreporter.write_line("Left out (.ci/run runs all but gpu and readers, and of slow a sample):")
+    for lane in left_out:
+        terminalreporter.write_line(f"  scripts/test -m {lane:8} {meaning[lane]}")
 
 
 def version(name):
@@ -29,10 +86,6 @@ def version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def pytest_configure(config):
-    config.addinivalue_line("filterwarnings", "ignore::numba.core.errors.NumbaPerformanceWarning")
 
 
 @pytest.fixture

@@ -18,13 +18,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0+cpu"
-# Of each dependency the tests that call most of it.
+# Of each dependency the tests that call most of it: a file, or one test of it. Two minutes on a quiet machine.
 SAMPLE = (
-    *("activations", "euler_is_autograd", "backend_cpu", "noise"),  # numba, NumPy, torch
-    *("wasserstein", "w2_solvers", "spectrum"),  # POT, SciPy
+    *("activations", "euler_is_autograd", "flow", "noise"),  # numba, NumPy, torch
+    *("wasserstein", "spectrum"),  # POT, SciPy
     *("recording", "trajectory", "labelled", "sweep_indexing"),  # h5py, xarray, h5netcdf
-    *("sims", "submission", "bundled", "figures"),  # tyro, pydantic, submitit, scikit-learn, matplotlib
+    *("sims::test_help_teaches", "sims::test_a_dry_run_says_what_it_would_cost_and_writes_nothing"),  # tyro, pydantic
+    *("submission", "bundled", "figures"),  # submitit, scikit-learn, matplotlib
 )
+
+
+def sample():
+    """The paths of SAMPLE, from the top of the repository."""
+    for name in SAMPLE:
+        file, _, test = name.partition("::")
+        (path,) = ROOT.glob(f"tests/*/test_{file}.py")
+        yield f"{path}::{test}" if test else str(path)
 
 
 def requirements():
@@ -63,11 +72,11 @@ def main(lane, options):
     }
     (venv / "cache").mkdir(exist_ok=True)
     named = any((ROOT / option.partition("::")[0]).exists() for option in options)
-    files = [] if named else [str(path) for name in SAMPLE for path in ROOT.glob(f"tests/*/test_{name}.py")]
+    files = () if named else ("-m", "not (kernel or slow or gpu or readers)", *sample())
     workers = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
     # types: the stubs of NumPy 2.1 are those of older tools; newest checks with the newest
     left_out = ("--deselect", "tests/project/test_project.py::test_the_types_are_consistent")
-    failed = run(python, "-m", "pytest", *workers, *left_out, *options, *files, cwd=ROOT, env=environment, check=False)
+    failed = run(python, "-m", "pytest", *workers, *left_out, *files, *options, cwd=ROOT, env=environment, check=False)
     if lane == "newest":
         failed = run(python, "-m", "mypy", cwd=ROOT, check=False) or failed
     return failed

@@ -24,6 +24,7 @@ SCALINGS = [mf.Scaling(gamma, alpha) for gamma in (0.5, 0.7, 1.0, 1.2) for alpha
 LOSSES = [(loss, K) for loss in losses.TABLE for K in ((3,) if loss == "softmax" else (1, 3))]
 SUBSETS = [names for count in range(4) for names in combinations(("a", "w", "b"), count)]
 RIDGES, REDUCTIONS = (0.0, 0.3), ("mean", "sum")
+KERNEL = pytest.mark.kernel
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def check_step(activation, loss, K, scaling, trainable, ridge, reduction, d=3):
 
 
 @pytest.mark.filterwarnings("ignore:no particle moves")  # nothing trainable, or every margin kept: that is the point
-@pytest.mark.parametrize("activation", activations.TABLE)
+@pytest.mark.parametrize("activation", [pytest.param(name, marks=() if name == "tanh" else KERNEL) for name in activations.TABLE])
 def test_one_euler_step_is_gradient_descent_with_rate_dt_m_over_s_squared(activation):
     """The full product: 8 scalings × 9 losses and K × 8 subsets × 2 ridges × 2 reductions for each activation."""
     for scaling, (loss, K), trainable, ridge, reduction in product(SCALINGS, LOSSES, SUBSETS, RIDGES, REDUCTIONS):
@@ -82,9 +83,15 @@ def test_one_euler_step_is_gradient_descent_with_rate_dt_m_over_s_squared(activa
 
 
 BETWEEN = (4, 7, 8, 9, 10, 11)  # each its own kernels, of a shape that other d have too: a fast run leaves their compiling out
+FEW = (2, 13)  # one of each of the two kinds of kernels
+DIMS = [
+    *(pytest.param(d, marks=pytest.mark.slow) for d in BETWEEN),
+    *FEW,
+    *(pytest.param(d, marks=KERNEL) for d in (*range(1, 17), 64) if d not in (*BETWEEN, *FEW)),
+]
 
 
-@pytest.mark.parametrize("d", [pytest.param(d, marks=pytest.mark.slow) if d in BETWEEN else d for d in (*range(1, 17), 64)])
+@pytest.mark.parametrize("d", DIMS)
 def test_a_step_is_gradient_descent_in_every_input_dimension(d):
     for scaling, reduction in product((mf.NTK, mf.MEAN_FIELD, mf.Scaling(0.7, 10.0)), REDUCTIONS):
         for K in (1, 3) if d in (1, 3, 12, 13, 64) else (1,):

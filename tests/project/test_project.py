@@ -164,11 +164,13 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.lint
 def test_ruff_finds_nothing():
     result = run([sys.executable, "-m", "ruff", "check", "--output-format", "concise", "."])
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.lint
 def test_the_types_are_consistent():
     result = run([sys.executable, "-m", "mypy"])
     assert result.returncode == 0, result.stdout + result.stderr
