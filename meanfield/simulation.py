@@ -215,10 +215,7 @@ def _flow_of(
     """The flow of a file's run: the one given, else made again from the file; ValueError for what no file holds."""
     config = run.config
     if flow is None:
-        try:
-            flow = GradientFlow.from_dict(config["flow"], run.arrays, run.start)
-        except ValueError as error:
-            raise ValueError(f"{error} Pass flow= with the user-written function of this run.") from error
+        flow = run.flow(config["flow"]["backend"])  # its own: another device has other bits
     elif differing := settings_that_differ(json.loads(canonical_json(flow.to_dict())), config["flow"]):
         raise ValueError(f"flow= is not the flow of {path}; different here: {'; '.join(differing)}.")
     missing = [item["name"] for item in config["observers"]["series"] if item["user"] and item["name"] not in functions]

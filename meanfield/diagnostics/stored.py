@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import backends
 from ..backends.compiler import fingerprint
 from ..data.dataset import Dataset
 from ..files.durable import canonical_json, feed
@@ -136,14 +135,9 @@ def _data(run: Trajectory) -> tuple[Dataset | None, str]:
 
 def _flow(run: Trajectory) -> tuple[GradientFlow | None, str]:
     """The flow that the file describes, or the reason why there is none."""
-    settings = run.config.get("flow")
-    if not settings:
+    if not run.config.get("flow"):
         return None, "the run's configuration names no flow"
     try:
-        backends.check(settings["backend"])
-    except ValueError:  # the run was made on a device that this machine lacks
-        settings = {**settings, "backend": "cpu"}
-    try:
-        return GradientFlow.from_dict(settings, run.arrays, run.start), ""
+        return run.flow(), ""
     except (ValueError, TypeError) as error:
-        return None, f"the file alone does not make its flow: {error} Pass flow="
+        return None, f"the file alone does not make its flow: {error}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from .pieces import Piece, Pieces, SeriesData
 from .schema import File, Group
 from .stored_data import checksums, read_arrays, read_data
 
+if TYPE_CHECKING:
+    from ..flow import GradientFlow
+
 IDENTITY = "identity"  # of /parameters: what tells user-written formulas of one name apart (identity.py)
 
 __all__ = ["InUse", "IncompatibleFile", "SeriesData", "Trajectory"]
@@ -36,6 +40,7 @@ class Trajectory:
     path: the finished file `run.h5`; where only `run.h5.parts/` exists, the unfinished run up to its last checkpoint
     (name the folder itself to look into a run that is about to replace or extend a finished file).
     Errors: FileNotFoundError; IncompatibleFile (a ValueError) for foreign, truncated or newer files.
+    run.flow() is the run's mf.GradientFlow, made again from the file: run.flow().predict(run[-1], x).
 
     | in the file (H5MD 1.1)                     | what                                                                        |
     |--------------------------------------------|-----------------------------------------------------------------------------|
@@ -211,6 +216,43 @@ class Trajectory:
     def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:
         """The columns of the events in blocks that need not fit into memory together."""
         return self._pieces.event_blocks()
+
+    def flow(self, backend: str = "auto", dtype: Any = None) -> GradientFlow:
+        """The GradientFlow of the run, made again from the file: network, functional with its arrays and weights, settings.
+
+        run.flow().predict(run[-1], x) is f of the last frame; risk, energy, velocity and first_variation go the same way.
+        A linearised risk (`import ntk` makes it from a file) is linearised at run.start.
+
+        Parameters
+        ----------
+        backend : where it computes. "auto": the run's own backend, or "cpu" where this machine has no GPU for it; "cpu", "cuda".
+        dtype : "float64" or "float32"; None: the run's own.
+
+        Raises
+        ------
+        ValueError : for "cuda" where it cannot be used; where the file is not enough. No file holds functions that a user wrote
+            (activation, loss, V, U): make the mf.GradientFlow again from them, and pass it as flow= to what takes a run.
+        """
+        from .. import backends
+        from ..flow import GradientFlow
+
+        settings = self.config.get("flow")
+        if not settings:
+            raise ValueError(f"{self.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run.")
+        dtype = settings["dtype"] if dtype is None else backends.dtype_name(dtype)
+        if backend == "auto":
+            lacks_it = settings["backend"] == "cuda" and backends.why_no_cuda()
+            backend = "cpu" if lacks_it else settings["backend"]
+        backend = backends.check(backend)
+
+        try:
+            made = GradientFlow.from_dict({**settings, "backend": "cpu"}, self.arrays, self.start)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Pass flow= with the user-written function of this run, an mf.GradientFlow made as it was for the run, "
+                "to mf.resume, mf.diagnose, ntk.budget or a figure; or use that flow in place of run.flow()."
+            ) from error
+        return replace(made, backend=backend, dtype=dtype)
 
     @property
     def network(self) -> Network:

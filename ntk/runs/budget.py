@@ -14,7 +14,7 @@ from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk, check_inputs
 
 from ..learning.matrices import as_matrix
-from .frames import Seen, check_frames, look, rounding, stored_flow
+from .frames import Seen, check_frames, look, rounding
 from .time_quadrature import Interval, denser, intervals
 
 SAFETY = 2.0  # on what is predicted of quadrature and time steps
@@ -173,7 +173,7 @@ def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
         if given.to_dict()["functional"] != settings["functional"]:
             raise ValueError(f"flow= is not the flow of {run.path}; it needs {settings['functional']}.")
         return replace(given, backend="cpu", dtype="float64")
-    return stored_flow(run)
+    return run.flow("cpu", "float64")
 
 
 def _pieces(run: Trajectory, flow: GradientFlow, x: np.ndarray, rules: Sequence[list[Interval]]) -> list[dict[str, Parts]]:

@@ -32,11 +32,6 @@ def check_frames(run: Trajectory, wrong: str) -> None:
         raise ValueError(f"{run.path} {wrong}.")
 
 
-def stored_flow(run: Trajectory) -> GradientFlow:
-    """The run's flow, in float64 on this machine's CPU."""
-    return GradientFlow.from_dict({**run.config["flow"], "backend": "cpu", "dtype": "float64"}, run.arrays)
-
-
 def look(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> Seen:
     """Everything that needs the states, frame by frame; no kernel is formed."""
     risk = flow.functional

@@ -19,7 +19,7 @@ from ..finite.curvature import hessian_norm
 from ..finite.kernel import drift, empirical
 from ..learning.dynamics import KernelFlow
 from ..learning.matrices import Modes, as_matrix
-from .frames import check_frames, look, rounding, stored_flow
+from .frames import check_frames, look, rounding
 from .time_quadrature import denser
 
 LAZY, RICH = 0.1, 0.5  # below the first in gap and drift a run is called lazy, above the second in one of them rich
@@ -228,7 +228,7 @@ def _flow(run: Trajectory) -> GradientFlow:
     elif config["flow"]["temperature"] or config["flow"]["reaction"]:
         wrong = "is noisy or changes its masses"
     check_frames(run, wrong)
-    return stored_flow(run)
+    return run.flow("cpu", "float64")
 
 
 def _duhamel(times: np.ndarray, g: np.ndarray, c: float, rates: np.ndarray) -> np.ndarray:

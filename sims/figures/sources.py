@@ -59,15 +59,7 @@ def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Gradi
 
     Drawing needs no GPU: a flow from a file computes on the CPU, wherever the run was made.
     """
-    if flow is not None:
-        return flow
-    settings = run.config.get("flow")
-    if not settings:
-        raise ValueError(f"{run.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run.")
-    try:
-        return mf.GradientFlow.from_dict({**settings, "backend": "cpu"}, run.arrays, run.start)
-    except ValueError as error:
-        raise ValueError(f"{error} Pass flow=, the mf.GradientFlow of the run.") from error
+    return run.flow("cpu") if flow is None else flow
 
 
 def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Network:

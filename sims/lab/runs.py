@@ -15,7 +15,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import meanfield as mf
+import ntk as ntk  # registers how its flows are made from a file
 from meanfield import tangent
+from meanfield.diagnostics.needs import linearised
 from meanfield.processes.interruption import signals
 
 from .fits import ExponentFit, Refused, fit_or_refuse
@@ -63,7 +65,7 @@ def measure(path: Path) -> Row:
         first, last, data, network = run[0], run[-1], run.data, run.network
         if data.x_test is None or data.y_test is None:
             raise ValueError(f"{path} has no test set, so it has no test error.")
-        flow = mf.GradientFlow.from_dict(run.config["flow"], run.arrays)
+        flow = run.flow()
         start, f = (flow.predict(state, data.x_test)[:, 0] for state in (first, last))
         test_start, test_loss = (0.5 * float(np.mean((values - data.y_test) ** 2)) for values in (start, f))
         signs = bool(np.isin(data.y, (-1.0, 1.0)).all())
@@ -84,7 +86,7 @@ def measure(path: Path) -> Row:
             w2_lower=distance.lower,
             w2_upper=distance.upper,
             w2_method=method,
-            kernel_drift=tangent.drift(network, first, last, data.x),
+            kernel_drift=kernel_drift(flow, first, last),
             train_loss=flow.risk(last),
             train_loss_start=flow.risk(first),
             test_loss=test_loss,
@@ -94,6 +96,11 @@ def measure(path: Path) -> Row:
             energy_defect=float(run.summary["energy_defect"]),
             file=path.name,
         )
+
+
+def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> float:
+    """‖H_T - H_0‖ / ‖H_0‖ on the training inputs; 0 for a linearised network, whose kernel is that of its start."""
+    return 0.0 if linearised(flow.functional) else tangent.drift(flow.network, first, last, flow.functional.x)
 
 
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:

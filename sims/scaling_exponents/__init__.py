@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 
 import meanfield as mf
 import ntk
-from meanfield import tangent
 
 from ..lab import config as settings
 from ..lab import experiment, planning, runs, study
@@ -166,13 +165,13 @@ def measure(path: Path) -> Row:
     """The Row of a finished run."""
     with mf.Trajectory(path) as run:
         first, last, data, network = run[0], run[-1], run.data, run.network
-        flow = mf.GradientFlow.from_dict(run.config["flow"], run.arrays)
+        flow = run.flow()
         seed = int(run.config["seed"])
-    assert isinstance(flow.functional, mf.EmpiricalRisk) and data.x_test is not None
+    assert data.x_test is not None
     return Row(
         activation=network.sigma.name, gamma=network.scaling.gamma, m=first.m, seed=seed, t_end=last.t, steps=last.step,
         displacement=mf.displacement(first, last), w2=mf.w2(first, last) if first.m <= W2_WIDTH else None,
-        kernel_drift=tangent.drift(network, first, last, data.x),
+        kernel_drift=runs.kernel_drift(flow, first, last),
         linear_gap=ntk.linearise(network, first).gap(flow.functional, data.x_test)(flow, last),
         loss_left=flow.risk(last) / flow.risk(first), data=_digest(data), file=path.name,
     )  # fmt: skip

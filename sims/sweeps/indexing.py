@@ -16,6 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import meanfield as mf
+import ntk as ntk  # registers how its flows are made from a file
 from meanfield.diagnostics import registry
+from meanfield.diagnostics.needs import linearised
 
 from ..lab import config as settings
 from ..lab.experiment import Experiment
@@ -151,17 +154,24 @@ def _measured(path: Path) -> dict[str, Any]:
         row |= {"steps": summary["steps"], "t": summary["t"], "last_dt": summary.get("dt", math.nan)}
         row["sliding"] = float(summary.get("defect") == "sliding")
         row |= {name: float(run.series(name).values[-1]) for name in run.series_names}
-        data, flow = run.data, run.config["flow"]
+        data, flow = run.data, run.flow("cpu")
         row |= _performance("train", last, flow, data.x, data.y)
         if data.x_test is not None and data.y_test is not None:
-            row |= _performance("test", last, flow, data.x_test, data.y_test)
+            risk = _on_samples(flow.functional, data.x_test, data.y_test)
+            row |= _performance("test", last, replace(flow, functional=risk), data.x_test, data.y_test)
         row["attempts"] = 1 + len(run.provenance.get("continued", []))
         return row
 
 
-def _performance(name: str, state: mf.State, config: dict[str, Any], x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """R and, for labels ±1 and for classes, the fraction that is wrong, on one set of samples."""
-    flow = mf.GradientFlow.from_dict({**config, "backend": "cpu"}, {"x": x, "y": y})
+def _on_samples(risk: Any, x: np.ndarray, y: np.ndarray) -> Any:
+    """The same risk on other samples, all of one weight; of a linearised network with the same start."""
+    if linearised(risk):
+        return replace(risk, risk=_on_samples(risk.risk, x, y))
+    return replace(risk, x=x, y=y, weights=None)
+
+
+def _performance(name: str, state: mf.State, flow: mf.GradientFlow, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """R and, for labels ±1 and for classes, the fraction that is wrong, on the samples of the flow."""
     f = flow.predict(state, x)
     found = {f"{name}_risk": flow.risk(state)}
     if y.ndim == 1 and y.dtype.kind == "i" and f.shape[1] > 1:
