@@ -37,6 +37,7 @@ LANES = {
         "stepping/test_resume.py",
     ),
     "kernel": ("backends/",),
+    "ntk": ("ntk/",),
     "lint": (),
     "bench": ("project/test_bench.py",),
 }
@@ -50,8 +51,17 @@ def pytest_configure(config):
         return
 
     named = config.option.keyword or config.getoption("lf", False) or config.args_source is config.ArgsSource.ARGS
-    config.left_out = BY_NAME if named else (*LANES, *BY_NAME)
-    config.option.markexpr = " and ".join(f"not {lane}" for lane in config.left_out)
+    config.option.left_out = BY_NAME if named else (*LANES, *BY_NAME)  # an option: worker processes have it too
+    config.option.markexpr = " and ".join(f"not {lane}" for lane in config.option.left_out)
+
+
+def left_out(config):
+    return getattr(config.option, "left_out", ())
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Whole files that are left out are not imported: that would take the time of some tests."""
+    return True if lane_of(collection_path) in left_out(config) else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -73,11 +83,10 @@ def pytest_terminal_summary(terminalreporter, config):
     found = ", ".join(f"{name} {version(name) or 'absent'}" for name in names)
     terminalreporter.write_line(f"Python {platform.python_version()}, {found}")
 
-    left_out = getattr(config, "left_out", ())
     meaning = dict(line.split(": ", 1) for line in config.getini("markers") if ": " in line)
-    if left_out:
+    if left_out(config):
         terminalreporter.write_line("Left out (.ci/run runs all but gpu and readers, and of slow a sample):")
-    for lane in left_out:
+    for lane in left_out(config):
         terminalreporter.write_line(f"  scripts/test -m {lane:8} {meaning[lane]}")
 
 
