@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import sys
 import time
 import warnings
@@ -24,7 +25,7 @@ from .functionals import protocol
 from .observers import schedules
 from .observers.distances import W2, WAITING, Beside
 from .observers.events import Events, Watch
-from .observers.progress import Progress, say
+from .observers.progress import Progress, say, unscaled
 from .observers.recorder import ALONG, Moment, Recorder, Series, measures, recordable
 from .observers.saturation import saturation
 from .observers.schedules import Due, Span
@@ -331,7 +332,8 @@ class Run:
                 self._warn(
                     "still",
                     f"no particle moves any more (step {march.step}, t = {march.t:g}, risk {risk:.3g}): all units are dead, or "
-                    "this is a critical point. Try a smaller dt, another seed, or biases (b_std > 0).",
+                    "this is a critical point. "
+                    + (unscaled(self.flow) or "Try a smaller dt, another seed, or biases (b_std > 0)."),
                 )
 
     def _warn(self, kind: str, message: str) -> None:
@@ -435,7 +437,7 @@ def user_written(flow: GradientFlow) -> list[str]:
 def _callers() -> int:
     """The stacklevel of warnings.warn, for its caller's caller, that names the first line outside this package."""
     level, frame = 1, sys._getframe(2)
-    own = {str(path) for path in Path(__file__).parent.glob("*.py")} | {contextlib.__file__}
-    while frame.f_back is not None and frame.f_code.co_filename in own:
+    own = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # a wrapper in sims counts as a user's line
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
         level, frame = level + 1, frame.f_back
     return level + 1

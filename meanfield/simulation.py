@@ -89,7 +89,7 @@ def resume(
     """Continue an interrupted run from its file alone, to the same bits as if it had never stopped; returns the last State.
 
     t_end beyond the run's own extends it once finished, into a new file that takes the old one's place at the end;
-    otherwise a finished run is left as it is. Schedules that divide the time, such as evenly, do so anew for the part
+    otherwise a finished run is left as it is. Schedules that divide the time, such as evenly, do so again for the part
     added. flow=, functions={series: function}: only for user-written ones, which
     no file can hold; the file keeps values and code of them, and ValueError says what differs where others of the same
     names are given. A series whose function raised may be mended. checkpoint_seconds, guard: as in mf.Recorder.

@@ -1,4 +1,4 @@
-"""Devices: the only place that knows one from another.
+"""Where the arithmetic is done: on the CPU by numba, or on a GPU by CUDA. Nothing above this folder names a device.
 
 A backend holds θ on its device, and of n samples inputs, labels, mean features and slopes. It offers
 
@@ -11,7 +11,6 @@ A backend holds θ on its device, and of n samples inputs, labels, mean features
     compiled                                    whether the kernels of a step are there already
 
 Numbers (total, norm) may still be under way when they are returned: float() waits for them, for all of them at once.
-Nothing above this package names a device.
 """
 
 from __future__ import annotations

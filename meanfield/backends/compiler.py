@@ -160,7 +160,7 @@ def fingerprint(function: Callable) -> str:
                     feed_module(found, names, {found})
             for cell in value.__closure__ or ():
                 feed(cell.cell_contents)
-        elif isinstance(value, (tuple, list)):
+        elif isinstance(value, tuple) or type(value) is list:  # a list of another class has the text that it gives itself
             digest.update(f"{type(value).__name__} {len(value)}".encode())
             for item in value:
                 feed(item)

@@ -79,7 +79,7 @@ class Dataset:
         return 1 + int(max(part.max() for part in (self.y, self.y_test) if part is not None))
 
     def subset(self, n: int) -> Dataset:
-        """The first n training samples and all test samples; origin notes it. Nothing is standardised anew."""
+        """The first n training samples and all test samples; origin notes it. Nothing is standardised again."""
         if not is_integer(n) or not 1 <= n <= self.n:
             raise ValueError(f"subset: n must be an integer from 1 to {self.n}; got {n!r}.")
         return Dataset(self.x[:n], self.y[:n], self.x_test, self.y_test, self.name, {**self.origin, "subset": int(n)})

@@ -31,7 +31,7 @@ LAZY, RICH = 0.1, 0.5  # kernel drifts up to the first are called lazy, from the
 
 @dataclass(frozen=True)
 class Comparison:
-    """What mf.compare found. rows: name -> (value of a, value of b), None where it is not to be had; notes say why.
+    """What mf.compare found. rows: name -> (value of a, value of b), None where there is none; notes say why.
 
     names: of the two runs. between, starts: W2 of the two end states, and of the two starts, as (lower, upper, lower_method,
     upper_method), or None. Two starts drawn from one law are some way apart (mf.w2 says how far), and so are the ends then,

@@ -101,12 +101,9 @@ class Diagnosis(Mapping[str, Any]):
         table = [("diagnostic", "first", "last", "unit"), *rows]
         widths = [max(len(row[column]) for row in table) for column in range(4)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-        reasons: dict[str, list[str]] = {}
-        for name, why in self.unavailable.items():
-            reasons.setdefault(why, []).append(name)
         more = [("note", f"{', '.join(self.recorded)}: the run's own series, which count every step")] if self.recorded else []
         more += [("also", ", ".join(self.available))] if self.available else []
-        more += [("not", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
+        more += [("not", f"{', '.join(names)}: {why}") for why, names in self._reasons().items()]
         return [
             *lines,
             *(textwrap.fill(text, 118, initial_indent=f"{kind:5}", subsequent_indent=" " * 5) for kind, text in more),
@@ -114,11 +111,23 @@ class Diagnosis(Mapping[str, Any]):
 
     def _listing(self) -> list[str]:
         """What the run allows, with unit and meaning, and what it does not, and why."""
-        width = max(map(len, (*self.available, *self.unavailable)), default=0)
+        width = max(map(len, self.available), default=0)
         known = [registry.get(name) for name in self.available]
         lines = ["nothing computed yet; ask by name for what there is, unit in brackets"]
         lines += _columns({item.name: f"[{item.unit}] {item.meaning}" for item in known}, width)
-        return lines + (["", "not to be had of this run", *_columns(self.unavailable, width)] if self.unavailable else [])
+        if self.unavailable:
+            lines += ["", "not available for this run"]
+        for why, names in self._reasons().items():
+            lines += textwrap.wrap(", ".join(names), 116, initial_indent="  ", subsequent_indent="  ")
+            lines += textwrap.wrap(why, 112, initial_indent="      ", subsequent_indent="      ")
+        return lines
+
+    def _reasons(self) -> dict[str, list[str]]:
+        """Why diagnostics are not available, each with their names."""
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.unavailable.items():
+            reasons.setdefault(why, []).append(name)
+        return reasons
 
 
 def _columns(rows: Mapping[str, str], width: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a diagnostic may need, and the sentence that says why it is not to be had."""
+"""What a diagnostic may need, and the sentence that says why it is not available."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _data(run: Trajectory) -> tuple[Dataset | None, str]:
     try:
         return run.data, ""
     except ValueError as error:
-        return None, f"the data are not to be had ({error})"
+        return None, f"the data cannot be loaded ({error})"
 
 
 def _flow(run: Trajectory) -> tuple[GradientFlow | None, str]:

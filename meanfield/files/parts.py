@@ -5,7 +5,7 @@
     checkpoint-000007-<sha256>.h5     memory of the loop, and the list of all segments with their sha256; the last two are kept
     lock                              flocked by the one process that writes
 
-A checkpoint's name holds the hash of its content, so a torn one betrays itself. Segment 0 of an extension is the
+A checkpoint's name holds the hash of its content, so a torn one is found. Segment 0 of an extension is the
 finished file, by the name "finished".
 """
 

@@ -1,1 +1,1 @@
-"""Scalar formulas in plain Python: activations, losses, pair kernels. Compiled elsewhere."""
+"""Functions of single numbers, in plain Python: activations, losses, kernels of pairs of neurons. `backends` compiles them."""

@@ -147,7 +147,7 @@ def _formulas(name: str, given: Any, arguments: str) -> Formulas:
 
 
 class PairField:
-    """The energy bound to a device and to masses; what it has of θ is computed anew for each θ."""
+    """The energy bound to a device and to masses; what it has of θ is computed again for each θ."""
 
     def __init__(self, energy: PairwiseEnergy, backend: Any, state: State) -> None:
         self.backend, self.mass = backend, state.mass

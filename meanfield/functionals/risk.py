@@ -120,6 +120,13 @@ class EmpiricalRisk:
                 "does not know. Train without weights=, or repeat rows of x and y where the weights are whole numbers."
             )
 
+    def _outputs_meant(self, state: State) -> str:
+        """Of a theta of the user's own whose columns fit with another K, how to say that K."""
+        outputs = state.theta.shape[1] - self.dim - 1
+        if state.origin is not None or outputs < 1 or outputs == state.outputs:
+            return ""
+        return f" If theta has {outputs} columns of a, it is mf.State(theta, outputs={outputs})."
+
     def check_state(self, state: State) -> None:
         """Raise where the state's d or K does not fit the data."""
         if state.outputs == 0 or state.dim != self.dim:
@@ -127,6 +134,7 @@ class EmpiricalRisk:
                 f"the particles live in d = {state.dim} input dimensions (theta {state.theta.shape}, K = {state.outputs}) but "
                 f"x is (n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, outputs=…) or pass the matching x."
                 + (f" Or is x {self.x.shape} one column a sample, (d, n)? Then pass x.T." if state.dim == self.n else "")
+                + self._outputs_meant(state)
             )
         if self._loss.labels == "class":
             if state.outputs < 2 or self.y.max() >= state.outputs:

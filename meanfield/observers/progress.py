@@ -44,16 +44,23 @@ class Progress:
         """One accepted step was made."""
         march, now = self.march, time.monotonic()
         self.bar.update(march.t - march.start.t - self.bar.n)
+        if march.step - self.first == 1:  # it may have compiled kernels: time is measured from here on
+            self.begun = now
+            return
         if march.dt != self.dt and (march.step - self.first >= SETTLED or not isinstance(march.integrator, Adaptive)):
             self.dt = march.dt
-            self._foretell((now - self.begun) / (march.step - self.first))
+            self._foretell(self._seconds(now))
         if now - self.last >= SECONDS:
             self.last = now
             self._tick(now)
 
+    def _seconds(self, now: float) -> float:
+        """Of a step: the mean of all but the first."""
+        return (now - self.begun) / (self.march.step - self.first - 1)
+
     def _tick(self, now: float) -> None:
         """What is said now and then where there is no bar."""
-        march, seconds = self.march, (now - self.begun) / (self.march.step - self.first)
+        march, seconds = self.march, self._seconds(now)
         self._foretell(seconds)
         if self.bar.disable and self.shown:
             left = steps_left(march) * seconds

@@ -1,1 +1,1 @@
-"""Threads, worker processes, and signals."""
+"""Processes of the machine, not of probability: threads, workers, Ctrl-C and other signals, folders of caches."""

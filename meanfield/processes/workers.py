@@ -1,6 +1,6 @@
 """Worker processes: fresh interpreters with one thread each that are given a job and answer its tasks, one at a time each.
 
-Started by their command line rather than by multiprocessing, which would run a user's script without a __main__ guard anew.
+Started by their command line rather than by multiprocessing, which would run a user's script without a __main__ guard again.
 They end with the process that started them, however that ends.
 """
 

@@ -212,7 +212,7 @@ def _bases(pair: Pair, principal: np.ndarray, rng: np.random.Generator) -> Itera
 
 def refined(pair: Pair, coupling: Coupling, solve: Solver, deadline: float, rng: np.random.Generator) -> Coupling:
     """A coupling that costs no more: its entries, sorted along a random direction by their midpoints and cut in blocks, are
-    coupled anew, exactly, within each block; then another direction, until the deadline or until nothing is gained.
+    coupled again, exactly, within each block; then another direction, until the deadline or until nothing is gained.
 
     A block keeps its marginals, so every stage is a coupling and the cost never rises.
     """

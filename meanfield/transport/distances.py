@@ -171,7 +171,7 @@ def _pot() -> Any:
 
 
 def _exact(pair: Pair, lazy: bool | None = None, numItermax: int = 10**9) -> float:
-    """The cost is summed anew over the optimal plan's support, from the positions as given: the solver's own sum is not used."""
+    """The cost is summed again over the optimal plan's support, from the positions as given: the solver's own sum is not used."""
     if pair.x.shape[1] == 1:
         return coupling_distance(pair, monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b))
     m1, m2, dim = len(pair.a), len(pair.b), pair.x.shape[1]

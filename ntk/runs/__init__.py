@@ -1,1 +1,1 @@
-"""Runs looked at from the lazy limit: laziness, the budget of function change, diagnostics."""
+"""Recorded runs held against the lazy limit: laziness, the budget of function change, diagnostics."""

@@ -155,7 +155,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 
 
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:
-    """Results of the runs in these files, measured anew."""
+    """Results of the runs in these files, measured again."""
     paths = sorted(paths)
     networks = [path for path in paths if path.name.startswith("network_")]
     if not networks:

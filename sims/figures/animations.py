@@ -24,7 +24,7 @@ from .style import canvas, drawn
 
 FORMATS = (".gif", ".mp4")
 MOST = 150  # frames of an animation
-LAST = 2.0  # seconds that a GIF rests on its last frame before it starts anew
+LAST = 2.0  # seconds that a GIF rests on its last frame before it starts again
 
 
 @drawn

@@ -1,4 +1,4 @@
-"""Phase portraits: where neurons are at one time, and how fast and whither the flow carries them."""
+"""Phase portraits: where neurons are at one time, and how fast and where the flow carries them."""
 
 from __future__ import annotations
 

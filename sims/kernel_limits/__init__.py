@@ -155,7 +155,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 
 
 def collect(paths: Any) -> Results:
-    """Results of the runs in these files, measured anew."""
+    """Results of the runs in these files, measured again."""
     paths = sorted(paths)
     if not any(path.name.startswith("limit_") for path in paths):
         raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")

@@ -104,7 +104,7 @@ def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> floa
 
 
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:
-    """Results of the runs in these files, measured anew; refuses runs that cannot stand in one figure."""
+    """Results of the runs in these files, measured again; refuses runs that cannot stand in one figure."""
     paths = list(paths)
     if not paths:
         raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")

@@ -34,7 +34,7 @@ class Redrawable(Options):
     """The same for a study whose files hold all of it."""
 
     redraw: bool = False
-    """Train nothing: make tables and figure anew from all runs in --out."""
+    """Train nothing: make tables and figure again from all runs in --out."""
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 
 
 def collect(paths: Iterable[Path], tol: float, progress: bool = False) -> Results:
-    """Results of the runs in these files, measured anew."""
+    """Results of the runs in these files, measured again."""
     paths = sorted(paths)
     if not paths:
         raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")

@@ -117,7 +117,7 @@ def start(config: Config) -> mf.State:
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet (files in `out`), draw the rest anew. Raises mf.Interrupted, mf.Diverged."""
+    """Train what is not trained yet (files in `out`), draw the rest again. Raises mf.Interrupted, mf.Diverged."""
     data, d, beta = dataset(config), config.dim, direction(config.dim)
     out.mkdir(parents=True, exist_ok=True)
     for kind in TRAINED:

@@ -148,7 +148,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 
 
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:
-    """Results of the runs in these files, measured anew; refuses runs that differ in more than σ, γ, m and seed."""
+    """Results of the runs in these files, measured again; refuses runs that differ in more than σ, γ, m and seed."""
     paths = sorted(paths)
     if not paths:
         raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")

@@ -1,6 +1,6 @@
 """What a sweep found: every run measured from its file, as rows, as index.csv, and over the axes as an xarray.Dataset.
 
-The index is made anew from the runs whenever they have changed; the runs are the truth.
+The index is made again from the runs whenever they have changed; the runs are the truth.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Sweep:
 
 
 def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
-    """An xarray.Dataset over the axes of a sweep, NaN (or "") where a run is missing; measured anew if runs have come since.
+    """An xarray.Dataset over the axes of a sweep, NaN (or "") where a run is missing; measured again if runs have come since.
 
     Variables: status ("finished", "diverged", "failed", "unfinished"), digest, content_hash; the last value of every series
     of the runs (risk, energy, displacement, path, energy_defect, …); steps, t, last_dt; train_ and test_ risk and error; and
@@ -90,7 +90,7 @@ def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
     folder, names = SweepFolder(path), known(diagnose)
     xarray = _xarray()
     index, as_of = folder.path / "index.h5", _as_of(folder)
-    with suppress(OSError):  # not there, or not an index: it is made anew
+    with suppress(OSError):  # not there, or not an index: it is made again
         with xarray.open_dataset(index, engine="h5netcdf", decode_times=False) as found:
             there = found.attrs.get("diagnosed", "").split()
             if found.attrs.get("as_of") == as_of and set(names) <= set(there):

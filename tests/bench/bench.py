@@ -54,7 +54,7 @@ def measured(name: str, case: Any, effort: Any) -> dict[str, Any]:
 
 
 class Report:
-    """The JSON: {"machine": …, "gigaflops": …, "results": […]}, written anew after every case."""
+    """The JSON: {"machine": …, "gigaflops": …, "results": […]}, written again after every case."""
 
     def __init__(self, path: Path, **of_machine: str) -> None:
         from .machine import machine

@@ -39,7 +39,7 @@ def table(report: dict[str, Any], name: str) -> str:
 
 
 def filled(text: str, report: dict[str, Any]) -> str:
-    """The page with its blocks made anew; that of a section which was not measured stays as it is. ValueError without any."""
+    """The page with its blocks made again; that of a section which was not measured stays as it is. ValueError without any."""
     measured = {result["section"] for result in report["results"]}
 
     def block(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""compare: every number in the table against its definition, and what it says where a number is not to be had."""
+"""compare: every number in the table against its definition, and what it says where there is none."""
 
 import numba
 import numpy as np

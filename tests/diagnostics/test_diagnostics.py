@@ -20,6 +20,12 @@ from meanfield.processes import workers
 NAMES = ["kernel_drift", "displacement_step", "w2", "energy_defect"]
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """By worker processes, which import the module of a diagnostic that was registered here and get sys.path of this one."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
 @pytest.fixture
 def path(tmp_path):
     """A finished run of four frames."""
@@ -93,9 +99,16 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
     assert set(found.available) | set(found.unavailable) == set(registry.names())
     lines = repr(found).split("\n")
     assert lines[0] == f"Diagnosis of {path}: 4 frames, t = 0 … 1.8" and lines[1].startswith("nothing computed yet; ask by name")
-    rows = {line.split()[0]: line for line in lines[2:] if line.startswith("  ") and line[2] != " "}
-    assert set(rows) == set(registry.names()) and "[θ] (∫|θ_t - θ_0|² dμ)^½, each neuron" in rows["displacement"]
-    assert "it needs companion=" in rows["companion_gap"] and max(map(len, lines)) <= 120
+    first = lines.index("not available for this run")
+    rows = {line.split()[0]: line for line in lines[2:first] if line.startswith("  ") and line[2] != " "}
+    assert set(rows) == set(found.available) and "[θ] (∫|θ_t - θ_0|² dμ)^½, each neuron" in rows["displacement"]
+    assert max(map(len, lines)) <= 120
+
+
+def test_diagnostics_that_are_missing_for_one_reason_are_listed_together_and_the_reason_once(path):
+    said = repr(mf.diagnose(path)).split("not available for this run\n")[1]
+    assert said.count("f_lin is known in closed form for the squared loss") == 1
+    assert "  departure, laziness\n      f_lin is known" in said and "  companion_gap\n      it needs companion=" in said
 
 
 def test_what_cannot_be_had_is_listed_with_its_reason_and_refused_when_asked_for(tmp_path):
@@ -138,7 +151,7 @@ def test_unknown_names_and_parameters_get_the_nearest(path):
 def test_ntk_registers_what_meanfield_says_it_does_and_the_hint_names_it(path):
     """In a process without ntk; the import of it costs neither numba nor h5py."""
     assert ntk.diagnostics and {"information", "companion_gap"} <= set(registry.OF_NTK) <= set(registry.names())
-    module = {name for name in registry.names() if registry.get(name).function.__module__ == "ntk.diagnostics"}
+    module = {name for name in registry.names() if registry.get(name).function.__module__ == "ntk.runs.diagnostics"}
     assert module == set(registry.OF_NTK)
     program = f"""
 import sys, meanfield as mf

@@ -103,6 +103,7 @@ BAD = [
     (lambda: simulate(state=mf.InitialLaw(dim=3).sample(8)), ValueError, r"the particles live in d = 3 .* but x is \(n, 2\)"),
     (lambda: simulate(state=mf.InitialLaw(dim=2, outputs=3).sample(8)), ValueError, "y has 1 output.* but the state has K = 3"),
     (lambda: simulate(state=mf.State(np.ones((3, 4)), outputs=0)), ValueError, "the particles live in d = 4 input dimensions"),
+    (lambda: simulate(state=mf.State(np.ones((3, 6)))), ValueError, r"3 columns of a, it is mf.State\(theta, outputs=3\)"),
     (lambda: classes(1), ValueError, "with classes 0 … 2 needs outputs K >= 3; the state has K = 1"),
     (lambda: classes(2), ValueError, "with classes 0 … 2 needs outputs K >= 3; the state has K = 2"),
     (lambda: flow().predict(STATE, X[:, :1]), ValueError, r"x must be \(n, 2\), one row a sample; got \(6, 1\)"),

@@ -140,6 +140,8 @@ def test_halvings_to_very_many_steps_are_told():
     with watched.watching():
         march.step, march.dt, march.leg_count, march.halvings = 11, 1e-9, 9 * 10**8, [{}] * 23
         watched.step()
+        march.step = 12
+        watched.step()
     assert len(said) == 1 and said[0].startswith("this run takes 9e+08 steps of dt = 1e-09 to t = 1, about")
     assert said[0].endswith("dt was halved 23 times: the flow has become that stiff. End at an earlier t, or stop it here.")
 
@@ -159,6 +161,17 @@ def test_a_line_every_ten_seconds_where_stderr_is_no_terminal(monkeypatch, capsy
     assert re.fullmatch(r"meanfield: t = 0.3 of 2 \(15%\), risk \d\S*, about \d+ s left", lines[0])
     left = [int(re.search(r"about (\d+) s left", line)[1]) for line in lines]
     assert left == [4 * (20 - step) for step in range(3, 20, 3)]
+
+
+def test_a_first_step_that_compiles_for_twenty_seconds_is_not_taken_for_the_time_of_a_step(monkeypatch, capsys):
+    """Begin at 1, the first step ends at 21, each other takes 1 s: the first line is after the second, 18 s from the end."""
+    now = iter([0.0, 1.0, *np.arange(21.0, 10**4)])
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go(x=RAW / [300.0, 1e5, 6.0], dt=0.1, t_end=2.0, after=99, progress=True)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left" in line]
+    assert re.fullmatch(r"meanfield: t = 0.2 of 2 \(10%\), risk \d\S*, about 18 s left", lines[0])
 
 
 def test_progress_false_draws_and_says_nothing_on_the_way(monkeypatch, capsys):

@@ -169,6 +169,8 @@ def call(folder, *words, path=None):
         (("inspect", "plot", "run.h5", "--help"), "usage: inspect plot"),
         (("demo", "--help"), "usage: python -m sims.lazy_vs_mean_field"),
         (("bench", "--help"), "usage: scripts/bench"),
+        (("test", "--help"), "usage: scripts/test"),
+        (("figures", "-h"), "usage: scripts/figures"),
     ],
 )
 def test_help_needs_no_installation(tmp_path, words, said):

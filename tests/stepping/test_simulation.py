@@ -287,6 +287,14 @@ def test_a_run_whose_units_have_all_died_warns_once():
     np.testing.assert_array_equal(end.theta, dead.theta)
 
 
+def test_where_inputs_are_not_scaled_and_all_units_died_the_warning_says_to_scale_them():
+    """The step of a rate of about 10⁸ throws every unit away; a smaller dt or another seed would not help."""
+    unscaled = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), 1e4 * X, Y))
+    dead = mf.State(np.array([[1.0, 1.0, -5e5], [-1.0, -1.0, -5e5]]))
+    with pytest.warns(RuntimeWarning, match="this is a critical point. The inputs are not scaled .* standardise=True"):
+        go(of=unscaled, state=dead)
+
+
 def test_a_run_that_has_arrived_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

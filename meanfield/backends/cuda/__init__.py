@@ -1,1 +1,1 @@
-"""NVIDIA GPUs: the same ideas as in the cpu folder under the same names."""
+"""NVIDIA GPUs: the same kernels as in the cpu folder, under the same names."""
