@@ -47,11 +47,11 @@ BY_NAME = ("slow", "gpu", "readers")  # run where -m names them, and nowhere els
 def pytest_configure(config):
     """Where neither -m, -k nor a path says what to run: what a contributor needs, the mathematics and the engine."""
     config.addinivalue_line("filterwarnings", "ignore::numba.core.errors.NumbaPerformanceWarning")
-    if config.option.markexpr or hasattr(config, "workerinput"):
+    if config.option.markexpr:
         return
 
     named = config.option.keyword or config.getoption("lf", False) or config.args_source is config.ArgsSource.ARGS
-    config.option.left_out = BY_NAME if named else (*LANES, *BY_NAME)  # an option: worker processes have it too
+    config.option.left_out = BY_NAME if named else (*LANES, *BY_NAME)
     config.option.markexpr = " and ".join(f"not {lane}" for lane in config.option.left_out)
 
 
