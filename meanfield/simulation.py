@@ -20,6 +20,7 @@ from .flow import GradientFlow
 from .observers import schedules
 from .observers.distances import W2
 from .observers.events import COUNTS, Events
+from .observers.progress import say
 from .observers.recorder import MEASURES, Recorder, Series, StopOnNonFinite, series_of_clock
 from .processes.interruption import Interrupted
 from .resuming import identity
@@ -114,6 +115,9 @@ def _resume(
             if t_end is None or t_end <= config["t_end"]:
                 if flow is not None and compare:
                     _flow_of(run, path, flow, functions, compare)
+                if progress and t_end is not None and t_end < config["t_end"]:
+                    reached = f"{path} has reached t = {config['t_end']:g} already, beyond t_end = {t_end:g}"
+                    say(f"{reached}: run.at(t) is an earlier frame")
                 return last
             _flow_of(run, path, flow, functions, compare)  # what is missing is said before there is a file
             compare = False

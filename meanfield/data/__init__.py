@@ -112,6 +112,11 @@ def load(
         raise FileNotFoundError(f"no data file {str(path)!r} (looked in {path.absolute().parent}).")
     if not path.is_file():
         raise ValueError(f"{str(path)!r} is not a file.")
+    options = list(inspect.signature(prepare).parameters)[1:]
+    if unknown := [name for name in preparation if name not in options]:
+        known = ["x", "y", "x_test", "y_test", "header", "delimiter", *options]
+        meant = " The target's column is y=." if unknown[0] in ("target", "label", "labels") else hint(unknown[0], known)
+        raise TypeError(f"{path.name}: load has no option {unknown[0]!r}.{meant} It has {', '.join(known)}.")
     given = {"x": x, "y": y, "x_test": x_test, "y_test": y_test, "header": header}
     arguments = {"path": str(path)} | {key: value for key, value in given.items() if value is not None} | preparation
     origin: dict[str, Any] = {"maker": "load", "arguments": arguments}

@@ -19,6 +19,14 @@ def sample(rng):
     return rng.normal(size=(20, 3)), rng.normal(size=20)
 
 
+def test_load_says_which_options_there_are_and_that_the_target_is_y(tmp_path):
+    (tmp_path / "mine.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(TypeError, match=r"mine.csv: load has no option 'target'\. The target's column is y=\. It has x, y, "):
+        data.load(tmp_path / "mine.csv", target="b")
+    with pytest.raises(TypeError, match=r"no option 'standardize'\. Did you mean 'standardise'\?"):
+        data.load(tmp_path / "mine.csv", standardize=True)
+
+
 def test_an_unknown_name_or_option_offers_the_nearest():
     with pytest.raises(ValueError, match=r"unknown data set 'digit'\. Did you mean 'digits'"):
         data.get("digit")

@@ -470,3 +470,12 @@ def test_a_guard_keeps_a_finished_run_from_being_published(tmp_path):
     assert not (tmp_path / "run.h5").exists() and unfinished(tmp_path / "run.h5")
     mf.resume(tmp_path / "run.h5", progress=False)
     assert mf.Trajectory(tmp_path / "run.h5").status == "finished"
+
+
+def test_a_finished_run_that_is_asked_for_an_earlier_end_says_where_it_is(h5_path, capsys):
+    last = run(h5_path)
+    capsys.readouterr()
+    assert mf.resume(h5_path, t_end=1.0).t == last.t
+    assert "has reached t = 2 already, beyond t_end = 1: run.at(t) is an earlier frame" in capsys.readouterr().err
+    mf.resume(h5_path, t_end=1.0, progress=False)
+    assert not capsys.readouterr().err
