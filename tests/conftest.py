@@ -32,6 +32,7 @@ LANES = {
         "backends/test_kernel_cache.py",
         "project/test_extending.py",
         "project/test_first_look.py",
+        "project/test_lanes.py",
         "project/test_readme.py",
         "project/test_setup.py",
         "stepping/test_resume.py",
