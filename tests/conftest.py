@@ -30,6 +30,8 @@ LANES = {
     "process": (
         "processes/",
         "backends/test_kernel_cache.py",
+        "diagnostics/test_diagnostics.py",
+        "observers/test_w2_beside.py",
         "project/test_extending.py",
         "project/test_first_look.py",
         "project/test_lanes.py",
