@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import backends
+from .checks import as_array
 from .functionals import protocol
 from .functionals.risk import check_inputs
 from .state import State
@@ -90,10 +91,31 @@ class GradientFlow:
         field = self.on_device(state)
         return field.energy(field.backend.upload(state.theta))
 
-    def first_variation(self, state: State) -> np.ndarray:
-        """δF/δμ(θ_k): (m,)."""
+    def first_variation(self, state: State, at: Any = None) -> np.ndarray:
+        """δF/δμ(θ; μ), the height of the landscape that a neuron feels, at the state's neurons (m,) or at others (q,).
+
+            of a network   s⁻¹ Σ_i ∂R/∂f(x_i)·φ(θ; x_i) + (λ/2)|θ|² over the trainable columns, with the weights of the samples
+            of pairs       V(θ) + ∫ U(θ, y) dμ(y)
+
+        F((1 - ε)μ + ε δ_θ) = F(μ) + ε [δF/δμ(θ) - ∫ δF/δμ dμ] + O(ε²) at γ = 1. THEORY.md, sections 1 and 4.
+
+        Parameters
+        ----------
+        state : μ, from which f and its slopes come.
+        at : None for the neurons of the state; or others, θ (q, p) or an mf.State, whose masses do not count. self_pairs=False is
+            about particles of the state: at `at` all of them count, which is infinite where U is singular and θ is one of them.
+            A linearised network expands a neuron that is not in it at θ itself, φ(θ; x): of its own it knows where each began.
+
+        Raises
+        ------
+        ValueError, TypeError : for `at` of another shape than (q, p), NaN; for biases where a functional has none.
+        """
+        points = None if at is None else _points(at, state)
         field = self.on_device(state)
-        return field.first_variation(field.backend.upload(state.theta))
+        theta = field.backend.upload(state.theta)
+        if points is None:
+            return field.first_variation(theta)
+        return field.first_variation(theta, field.backend.upload(points))
 
     def velocity(self, state: State) -> np.ndarray:
         """v(θ_k) = -∇ δF/δμ(θ_k): (m, p), zero on frozen columns."""
@@ -119,3 +141,22 @@ class GradientFlow:
         """
         settings = {key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")}
         return cls(protocol.from_dict(data["functional"], arrays, start), **settings)
+
+
+def _points(at: Any, state: State) -> np.ndarray:
+    """θ (q, p) of neurons like those of the state."""
+    p, K = state.theta.shape[1], state.outputs
+    theta = at.theta if isinstance(at, State) else as_array("at", at)
+    if theta.ndim != 2 or theta.shape[1] != p or (isinstance(at, State) and at.outputs != K):
+        found = repr(at) if isinstance(at, State) else str(theta.shape)
+        raise ValueError(
+            f"at must be (q, {p}), one row a neuron with the columns of the state (d = {state.dim}, K = {K}), "
+            f"or such an mf.State; got {found}."
+        )
+    if theta.shape[0] == 0:
+        raise ValueError("at has no rows: there is no first variation to compute.")
+    if theta.dtype.kind not in "fiu":
+        raise TypeError(f"at must be real numbers; got dtype {theta.dtype}.")
+    if bad := int((~np.isfinite(theta).all(axis=1)).sum()):
+        raise ValueError(f"at has NaN or infinite values in {bad} of {theta.shape[0]} rows.")
+    return np.asarray(theta)

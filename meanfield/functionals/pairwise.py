@@ -150,7 +150,7 @@ class PairField:
     """The energy bound to a device and to masses; what it has of θ is computed again for each θ."""
 
     def __init__(self, energy: PairwiseEnergy, backend: Any, state: State) -> None:
-        self.backend, self.mass = backend, state.mass
+        self.pair_energy, self.backend, self.mass = energy, backend, state.mass
         self.weight = backend.weights(state.mass)
         self.kernels = backend.pair_energy(energy.potential, energy.interaction, energy.self_pairs)
 
@@ -163,10 +163,31 @@ class PairField:
         """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l): a device array (m, p)."""
         return self.kernels.velocity(theta, self.weight)
 
-    def first_variation(self, theta: Any) -> np.ndarray:
-        """δF/δμ(x_k) = V(x_k) + Σ_l p_l U(x_k, x_l): (m,) on the host."""
+    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+        """δF/δμ(x_k) = V(x_k) + Σ_l p_l U(x_k, x_l): (m,) on the host; of other particles `at`, (q,), over all l."""
+        if at is not None:
+            return self._elsewhere(theta, at)
         alone, paired = self.kernels.values(theta, self.weight)
         return alone + paired
+
+    def _elsewhere(self, theta: Any, at: Any) -> np.ndarray:
+        """V(y) + Σ_l p_l U(y, x_l) at each row y of `at`: they join the particles without mass, and none meets itself.
+
+        Each once, for two in one place would meet: 0·U may be 0·∞. As many at a time as there are particles, or 1024.
+        """
+        energy, backend = self.pair_energy, self.backend
+        kernels = backend.pair_energy(energy.potential, energy.interaction, False)
+        particles = backend.download(theta)
+        m = len(particles)
+        points, where = np.unique(backend.download(at), axis=0, return_inverse=True)
+        size = max(m, 1024)
+        found = []
+        for first in range(0, len(points), size):
+            some = points[first : first + size]
+            weight = backend.weights(np.concatenate([self.mass, np.zeros(len(some))]))
+            alone, paired = kernels.values(backend.upload(np.concatenate([particles, some])), weight)
+            found.append((alone + paired)[m:])
+        return np.concatenate(found)[where.ravel()]
 
     def speed2(self, velocity: Any) -> Any:
         """∫ |v|² dμ: a number of the backend, which float() waits for."""

@@ -165,11 +165,15 @@ class PopulationField:
         """v_k = -∇_θ (a_k·∫ K_σ(w_k, v) dν(v)) - λ θ_k on trainable columns: a device array (m, p)."""
         return self._sums.at(theta)[1]
 
-    def first_variation(self, theta: Any) -> np.ndarray:
-        """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host."""
-        host, K = self.backend.download(theta).astype(np.float64), self.backend.outputs
+    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+        """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host; of other neurons `at`, (q,)."""
+        points, K = self.backend.download(theta if at is None else at), self.backend.outputs
+        if at is not None:
+            self.risk._refuse_biases("argument `at`", State(points, K))
+        host = points.astype(np.float64)
         columns = self.risk.network.trainable_columns(self.backend.dim, K)
-        potential = self._exact.pairs.potentials(self._exact.at(theta)[0])
+        exact = self._exact
+        potential = exact.pairs.potentials(exact.at(theta)[0] if at is None else exact.elsewhere(theta, at, len(points)))
         return (host[:, :K] * potential).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
 
     def speed2(self, velocity: Any) -> Any:
@@ -200,6 +204,11 @@ class _SignedMeasure:
     def at(self, theta: Any) -> tuple[Any, Any]:
         """(∫ K_σ(w_k, v) dν(v) in float64, the velocity), both on the device."""
         return self._at(theta)[2]
+
+    def elsewhere(self, theta: Any, at: Any, count: int) -> Any:
+        """∫ K_σ(w, v) dν(v) in float64 at so many neurons `at`, on the device."""
+        targets = self.pairs.cloud(at, self.pairs.hold(np.zeros(count)))  # as sources they have no mass
+        return self.pairs.act(targets, (self.teacher, self._at(theta)[1]))[0]
 
     def energy(self, theta: Any) -> float:
         """½ ∬ K_σ dν dν."""

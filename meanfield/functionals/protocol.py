@@ -60,8 +60,8 @@ class Field(Protocol):
     def velocity(self, theta: Any) -> Any:
         """v_k = -∇ δF/δμ(θ_k), a new array."""
 
-    def first_variation(self, theta: Any) -> np.ndarray:
-        """δF/δμ(θ_k): (m,) on the host."""
+    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+        """δF/δμ of the particles θ, at them (m,), or at others on the device, `at` (q, p): (q,); on the host."""
 
     def speed2(self, velocity: Any) -> Any:
         """∫ |v|² dμ: a number of the backend, which float() waits for."""

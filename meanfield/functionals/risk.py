@@ -289,14 +289,17 @@ class RiskField:
         """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array (m, p)."""
         return self.backend.pull_back(theta, self.samples, self.slopes(theta, -1.0), decay=self.risk.ridge)
 
-    def first_variation(self, theta: Any) -> np.ndarray:
-        """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host."""
-        everything = type(self.backend)(
-            replace(self.risk.network, trainable=PARAMETERS), self.backend.dim, self.backend.outputs, self.backend.dtype.name
-        )
-        g = everything.download(everything.pull_back(theta, self.samples, self.slopes(theta))).astype(np.float64)
-        host, K = self.backend.download(theta).astype(np.float64), self.backend.outputs
-        columns = self.risk.network.trainable_columns(self.backend.dim, K)
+    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+        """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host; of other neurons `at`, (q,)."""
+        return self._heights(self.backend, theta if at is None else at, self.slopes(theta))
+
+    def _heights(self, backend: Any, points: Any, slopes: Any) -> np.ndarray:
+        """Σ_i slopes_i · φ(θ; x_i) + (λ/2)|θ|² at each point, on the host. φ = a σ is the derivative in a, times a."""
+        K = backend.outputs
+        everything = type(backend)(replace(self.risk.network, trainable=PARAMETERS), backend.dim, K, backend.dtype.name)
+        g = everything.download(everything.pull_back(points, self.samples, slopes)).astype(np.float64)
+        host = backend.download(points).astype(np.float64)
+        columns = self.risk.network.trainable_columns(backend.dim, K)
         return (g[:, :K] * host[:, :K]).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
 
     def speed2(self, velocity: Any) -> Any:

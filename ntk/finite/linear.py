@@ -189,9 +189,14 @@ class FrozenFeatures:
 class LinearisedField(RiskField):
     """The field of the linearised risk: everything as in RiskField on frozen features, but for the particles' own share."""
 
-    def first_variation(self, theta: Any) -> np.ndarray:
-        """s⁻¹ Σ_i ∂R/∂f(x_i) [φ(θ_0k; x_i) + ∇φ(θ_0k; x_i)·(θ_k - θ_0k)] + (λ/2)|θ_k|²: (m,) on the host."""
+    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+        """s⁻¹ Σ_i ∂R/∂f(x_i) [φ(θ_0k; x_i) + ∇φ(θ_0k; x_i)·(θ_k - θ_0k)] + (λ/2)|θ_k|²: (m,) on the host.
+
+        Another neuron, of `at` (q, p), is linearised at itself: it has φ(θ; x_i) in the brackets.
+        """
         frozen, K = self.backend, self.backend.outputs
+        if at is not None:
+            return self._heights(frozen.backend, at, self.slopes(theta))
         everything = type(frozen.backend)(replace(self.risk.network, trainable=PARAMETERS), frozen.dim, K, frozen.dtype.name)
         g, theta0, now = (
             frozen.download(array).astype(np.float64)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GROUPS = {
     "kernels": ("every_", "single_"),
     "cases": ("several_", "two_", "one_", "many_", "frozen_", "stages_", "norms_", "memory_", "not_", "philox_", "a_run_"),
-    "steps": ("whole_", "a_step_", "what_", "a_linearised_", "a_number_"),
+    "steps": ("whole_", "a_step_", "what_", "a_linearised_", "a_number_", "the_first_"),
     "pairs": ("pairs_",),
     "neurons": ("neurons_",),
 }

@@ -547,6 +547,24 @@ def what_a_flow_gives_is_that_of_the_cpu(quantity):
 
 
 @check()
+def the_first_variation_at_other_neurons_is_that_of_the_cpu():
+    """Seven neurons and five others, sums of a few terms of order one."""
+    rng = np.random.default_rng(8)
+    x, y, others = rng.normal(size=(6, 3)), rng.normal(size=(6, 1)), rng.normal(size=(5, 5))
+    state = mf.State(rng.normal(size=(7, 5)))
+    taught, neurons = population("erf", d=2, m=7)
+    pairs = mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.GAUSSIAN, self_pairs=False)
+    cases = [
+        (mf.EmpiricalRisk(mf.Network("tanh", trainable=("w", "b")), x, y, ridge=0.1), state, others),
+        (taught, neurons, others[:, :4] * [1, 1, 1, 0]),
+        (pairs, mf.State(state.theta[:, :2], outputs=0), others[:, :2]),
+    ]
+    for functional, at_state, at in cases:
+        expected, found = (mf.GradientFlow(functional, backend=name).first_variation(at_state, at) for name in ("cpu", "cuda"))
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@check()
 def a_linearised_flow_is_that_of_the_cpu():
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 1))
