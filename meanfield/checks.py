@@ -40,6 +40,20 @@ def number(name: str, value: Any, minimum: float = 0.0) -> float:
     return float(value)
 
 
+def real(name: str, value: Any) -> float:
+    """value as a finite float of any sign, or ValueError."""
+    if not is_number(value) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number; got {value!r}.")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """value as a bool, or TypeError: no number or text stands for one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}.")
+    return bool(value)
+
+
 def masses(name: str, value: Any, m: int) -> np.ndarray:
     """Masses (m,) >= 0 that sum to 1, in float64.
 

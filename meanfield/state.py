@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import as_array, conversion, is_integer, masses
+from .checks import as_array, conversion, integer, is_integer, masses, real
 
 
 def column_names(dim: int, outputs: int) -> list[str]:
@@ -56,8 +56,8 @@ class State:
         if bad.size:
             raise ValueError(f"theta has NaN or infinite values in {bad.size} of {m} particles, first in particle {bad[0]}.")
         object.__setattr__(self, "outputs", int(self.outputs))
-        object.__setattr__(self, "step", int(self.step))
-        object.__setattr__(self, "t", float(self.t))
+        object.__setattr__(self, "step", integer("step", self.step, 0))
+        object.__setattr__(self, "t", real("t", self.t))
         object.__setattr__(self, "mass", _masses(self.mass, m))
         theta.flags.writeable = False
         object.__setattr__(self, "theta", theta)

@@ -160,7 +160,7 @@ def targets(name: str, value: Any, n: int, rows_of: str) -> np.ndarray:
 def _plain(value: Any) -> Any:
     """NumPy scalars as Python's, for JSON."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return value.item()
+        return float(value) if value.dtype.kind == "f" else value.item()  # item() of a long double is one
     raise TypeError(f"{type(value).__name__} is not JSON-able")
 
 

@@ -84,7 +84,7 @@ def transform(data: Dataset, x: Any) -> np.ndarray:
 
 def split(n: int, test_fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Indices (train, test): a partition of 0 … n-1 by the permutation that sorts n uniform numbers of `seed`."""
-    if not 0 < test_fraction < 1:
+    if not is_number(test_fraction) or not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie in (0, 1) for a split; got {test_fraction!r}.")
     n_test = max(1, round(test_fraction * n))
     if n_test >= n:

@@ -20,7 +20,9 @@ from ..checks import is_integer
 
 Columns = str | int | Sequence[str | int]
 DELIMITERS = {".csv": ",", ".tsv": "\t"}  # by the file's extension
-MISSING = {"na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing", "?", "-", ".", ""}
+ROW_NAMES = {"id", "index", "idx", "row", "row_id", "rowid", "row_number", "no", "no.", "nr", "nr.", "number", "obs", "case"}
+MARKS = (";", "\t", "|", ",", " ")  # between cells; a blank is asked about where there is one column only
+MISSING = {"na", "n/a", "#n/a", "nan", "<na>", "n.a.", "nat", "null", "none", "nil", "missing", "?", "-", "--", ".", "..", ""}
 TRUTHS = {"true", "false"}
 _WHOLE = re.compile(r"\d+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -54,7 +56,8 @@ def read(
     if width < 2:
         raise ValueError(
             f"{path.name} has one column; inputs and a target need two. Is the delimiter not {delimiter!r}? "
-            f"Use delimiter=….{_other_delimiter(columns + rows[0].cells, delimiter)}"
+            f"Use delimiter=….{_other_delimiter(columns + rows[0].cells, delimiter, MARKS)}"
+            f"{_comment(columns)}"
         )
     if header and all(len(row.cells) == width + 1 for row in rows):
         raise ValueError(
@@ -64,8 +67,8 @@ def read(
     targets = _positions(path, "y", -1 if y is None else y, columns, width, header)
     if x is None:
         inputs = [j for j in range(width) if j not in targets]
-        if header and inputs and inputs[0] == 0 and _is_row_number(columns[0], rows):
-            inputs = _left_out(path, inputs)
+        if header:
+            inputs = _without_row_numbers(path, inputs, columns, rows)
     else:
         inputs = _positions(path, "x", x, columns, width, header)
     if both := set(inputs) & set(targets):
@@ -81,7 +84,7 @@ def _rows(path: Path, delimiter: str) -> list[Row]:
         raise ValueError(f"delimiter must be one character, such as ',' or ';' or '\\t'; got {delimiter!r}.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets write a byte order mark
-            reader = csv.reader(file, delimiter=delimiter)
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             return [Row(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -130,11 +133,16 @@ def _has_header(path: Path, rows: list[Row], wanted: set[str]) -> bool:
         if nameless or not _also_a_sample(count, others):
             return True
         raise _ask(path, first)
-    counts = all(_WHOLE.fullmatch(cell) for cell in count) and len(count) >= 3
-    if counts and all(int(right) == int(left) + 1 for left, right in pairwise(count)):
-        if all("." in cell for row in others for cell in row.cells):
+    if len(count) >= 3 and all(_WHOLE.fullmatch(cell) for cell in count):
+        steps = {int(right) - int(left) for left, right in pairwise(count)}
+        if len(steps) == 1 and min(steps) > 0 and any(_all_decimal(_column(others, j)) for j in range(len(first))):
             raise _ask(path, first)
     return False
+
+
+def _all_decimal(cells: list[str]) -> bool:
+    """Numbers of which each has a decimal point or an exponent."""
+    return all(_is_number(cell) and not _WHOLE.fullmatch(cell.strip().lstrip("+-")) for cell in cells)
 
 
 def _also_a_sample(count: list[str], others: list[Row]) -> bool:
@@ -160,28 +168,40 @@ def _ask(path: Path, first: list[str]) -> ValueError:
     )
 
 
-def _is_row_number(name: str, rows: list[Row]) -> bool:
-    """Whether the first column is what pandas and R put before a table: without a name, or a row number that pandas named."""
-    if not name:
-        return True
-    cells = [row.cells[0].strip() for row in rows]
-    return name.startswith("Unnamed: ") and cells in ([str(i) for i in range(len(rows))], [str(i + 1) for i in range(len(rows))])
-
-
-def _left_out(path: Path, inputs: list[int]) -> list[int]:
-    """The inputs without column 0."""
-    if len(inputs) < 2:
+def _without_row_numbers(path: Path, inputs: list[int], columns: list[str], rows: list[Row]) -> list[int]:
+    """The inputs without the columns that pandas and R put before a table; a word where a target or an input may be one."""
+    leading = 0
+    while leading < len(columns) and _is_row_number(columns[leading], leading, rows):
+        leading += 1
+    if leading and inputs and inputs[-1] < leading:
         raise ValueError(
             f"{path.name}: beside the target there is only a first column without a name, as pandas and R write row numbers. "
             "Take it as the input by x=0."
         )
-    warnings.warn(
-        f"{path.name}: the first column has no name, as pandas and R write row numbers; it is left out. x=[0, …] takes it in, "
-        "to_csv(path, index=False) does not write it.",
-        UserWarning,
-        stacklevel=4,
-    )
-    return inputs[1:]
+    if any(j not in inputs for j in range(leading)):
+        _say(f"{path.name}: the target is the first column, which has no name, as pandas and R write row numbers: the columns' "
+             "numbers count it. Name the target you mean: y=\"…\".")  # fmt: skip
+    elif leading:
+        _say(f"{path.name}: the first column has no name, as pandas and R write row numbers; it is left out, but the columns' "
+             "numbers count it. x=[0, …] takes it in, to_csv(path, index=False) does not write it.")  # fmt: skip
+    elif 0 in inputs and columns[0].lower() in ROW_NAMES and len(inputs) > 1 and _counts(_column(rows, 0)):
+        _say(f"{path.name}: the first column, {columns[0]!r}, counts the rows, and is taken as an input. If it is a row number, "
+             "leave it out: x=[…] names the inputs.")  # fmt: skip
+    return [j for j in inputs if j >= leading]
+
+
+def _is_row_number(name: str, j: int, rows: list[Row]) -> bool:
+    """Whether column j is what pandas and R put before a table: a first one without a name, or a row number that pandas named."""
+    return (j == 0 and not name) or (name.startswith("Unnamed: ") and _counts(_column(rows, j)))
+
+
+def _counts(cells: list[str]) -> bool:
+    """0, 1, … or 1, 2, …"""
+    return any([cell.strip() for cell in cells] == [str(i + first) for i in range(len(cells))] for first in (0, 1))
+
+
+def _say(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=5)
 
 
 def _numbers(path: Path, rows: list[Row], columns: list[str], used: list[int], delimiter: str, guessed: bool) -> np.ndarray:
@@ -189,7 +209,10 @@ def _numbers(path: Path, rows: list[Row], columns: list[str], used: list[int], d
     table = np.empty((len(rows), len(columns)))
     for i, (line, row) in enumerate(rows):
         if len(row) != len(columns):
-            raise ValueError(f"{path.name}, line {line}: {len(row)} cells, where the first line has {len(columns)}.")
+            raise ValueError(
+                f"{path.name}, line {line}: {len(row)} cells, where the first line has {len(columns)}."
+                f"{_comment([*columns, *row])}"
+            )
         for j in used:
             where = f"{path.name}, line {line}, column {j} ({columns[j]})"
             if not _is_number(row[j]):
@@ -226,9 +249,15 @@ def _what_it_is(cell: str, delimiter: str) -> str:
     return f"{cell!r} is not a number (text classes: number them first)"
 
 
-def _other_delimiter(cells: list[str], delimiter: str) -> str:
+def _comment(cells: list[str]) -> str:
+    """A hint where a line may be a comment."""
+    hint = " Comments, lines that begin with '#', are not read: delete them."
+    return hint if any(cell.startswith("#") for cell in cells) else ""
+
+
+def _other_delimiter(cells: list[str], delimiter: str, others: tuple[str, ...] = (";", "\t", "|", ",")) -> str:
     """A hint where another delimiter stands in the cells."""
-    for other in (";", "\t", "|", ","):
+    for other in others:
         if other != delimiter and any(other in cell for cell in cells):
             return f" It holds {other!r}: is that the delimiter? delimiter={other!r}."
     return ""

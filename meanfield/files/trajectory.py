@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
+from ..checks import is_integer
 from ..data.dataset import Dataset
 from ..initial import InitialLaw
 from ..network import Network
@@ -135,7 +135,9 @@ class Trajectory:
     def __getitem__(self, index: int | slice) -> State | list[State]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        asked, count = operator.index(index), len(self)
+        if not is_integer(index):
+            raise TypeError(f"a frame is taken by its number, an integer; got {index!r}. By flow time: run.at(t).")
+        asked, count = int(index), len(self)
         number = asked + count if asked < 0 else asked
         if not 0 <= number < count:
             raise IndexError(

@@ -15,6 +15,7 @@ from math import cos, erf, log1p, sin, tanh
 
 import numpy as np
 
+from ..checks import real
 from ..nearest import hint
 from . import gaussian_pairs
 from .gaussian_pairs import GaussianPair
@@ -169,7 +170,7 @@ def linear_slope(z):
 
 def leaky_relu(slope: float = 0.01) -> Activation:
     """σ(z) = z for z > 0, slope·z otherwise; by name: "leaky_relu" (slope 0.01) or "leaky_relu(0.2)"."""
-    r = float(slope)
+    r = real("leaky_relu: slope", slope)
 
     def leaky(z):
         return r * z if z < 0.0 else z

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends.cpu import losses as loss_kernels
-from ..checks import as_array, conversion, is_number
+from ..checks import as_array, conversion, is_number, number
 from ..data.dataset import Dataset
 from ..formulas import losses
 from ..formulas.losses import Loss
@@ -204,15 +204,22 @@ def sample_weights(given: Any, y: np.ndarray) -> np.ndarray:
         found = {int(label) for label in classes}
         if set(given) != found:
             raise ValueError(f"weights need one entry for each label of y, {sorted(found)}; got {sorted(given, key=str)}.")
-        return sample_weights(np.array([float(given[int(label)]) for label in classes])[at], y)
+        of_label = [number(f"the weight of label {int(label)}", given[int(label)]) for label in classes]
+        return sample_weights(np.array(of_label)[at], y)
     weights = as_array("weights", given)
     if weights.dtype.kind not in "fiu":
         raise TypeError(f"weights must be real numbers; got dtype {weights.dtype}.{conversion(weights.dtype)}")
     if weights.shape != (n,):
         raise ValueError(f"weights must be ({n},), one for each row of x; got {weights.shape}.")
     weights = np.array(weights, dtype=np.float64)
-    if not np.isfinite(weights).all() or weights.min() < 0 or not np.isfinite(weights.sum()) or weights.sum() == 0:
+    with np.errstate(over="ignore"):
+        total = float(weights.sum())
+    if not np.isfinite(weights).all() or weights.min() < 0 or total == 0:
         raise ValueError("weights must be finite and >= 0, and not all 0.")
+    if not np.finfo(np.float64).tiny <= total <= np.finfo(np.float64).max:
+        raise ValueError(
+            f"the sum of the weights, {total:g}, is beyond what float64 divides by: scale them, to numbers of order 1."
+        )
     return weights
 
 

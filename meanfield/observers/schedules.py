@@ -106,10 +106,10 @@ class at_times:
     times: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        times = np.asarray(self.times, dtype=float)
-        if times.ndim != 1 or not times.size or not np.isfinite(times).all():
+        times = np.asarray(self.times)
+        if times.ndim != 1 or times.dtype.kind not in "fiu" or not times.size or not np.isfinite(times).all():
             raise ValueError(f"at_times: a non-empty list of finite times; got {self.times!r}.")
-        object.__setattr__(self, "times", tuple(sorted(set(times.tolist()))))
+        object.__setattr__(self, "times", tuple(sorted(set(times.astype(np.float64).tolist()))))
 
     def resolve(self, span: Span) -> Due:
         return Due(times=self.times)

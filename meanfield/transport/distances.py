@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import is_integer, is_number
+from ..checks import flag, integer, is_number
 from ..processes.threads import one_thread
 from . import entropic, optimality
 from .bounds import Interval, bures_squared, interval
@@ -73,12 +73,14 @@ def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}. Did you mean {near!r}?")
     function = _METHODS[method]
     allowed = list(inspect.signature(function).parameters)[2 if method == "coupled" else 1 :]
-    for name in {"n_projections", "numItermax"} & set(options):
-        if not is_integer(options[name]) or options[name] < 1:
-            raise ValueError(f"{name} must be an integer >= 1; got {options[name]!r}.")
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise TypeError(f"method={method!r} has no keyword {unknown[0]!r}; it takes: {', '.join(allowed) or 'none'}.")
+    for name, least in (("n_projections", 1), ("numItermax", 1), ("seed", 0)):
+        if name in options:
+            options[name] = integer(name, options[name], least)
+    if options.get("lazy") is not None:
+        options["lazy"] = flag("lazy", options["lazy"])
     if method == "coupled":
         return displacement(p, q)
     with one_thread():
@@ -335,6 +337,8 @@ def _listed_simplex(
 def _sinkhorn(pair: Pair, reg: float = 0.05, numItermax: int = 10_000, tolerance: float = 1e-5) -> float:
     if not (is_number(reg) and math.isfinite(reg) and reg > 0):
         raise ValueError(f"reg must be a number > 0, in units of the centred clouds' mean squared distance; got {reg!r}.")
+    if not (is_number(tolerance) and math.isfinite(tolerance) and tolerance > 0):
+        raise ValueError(f"tolerance must be a number > 0, the error of the marginals; got {tolerance!r}.")
     unit = float(pair.a @ np.square(pair.x).sum(axis=1) + pair.b @ np.square(pair.y).sum(axis=1))
     if unit == 0.0 or same_measure(pair):
         return pair.distance(0.0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import real
 from ..files.trajectory import Trajectory
 from ..formulas.activations import Activation
 from ..network import Network
@@ -191,7 +192,7 @@ def interpolate(
     geodesic is that of the quotient space.
     """
     matching = match(p, q, canonical, network, output_units)
-    return [matching.at(float(t)) for t in times]
+    return [matching.at(real("a time of interpolate", t)) for t in times]
 
 
 def balanced(state: State, sigma: Activation) -> State:

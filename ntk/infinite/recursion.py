@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from meanfield.checks import is_integer, is_number
+from meanfield.checks import flag, is_integer, is_number
 from meanfield.formulas import activations
 from meanfield.formulas.activations import Activation
 from meanfield.functionals.risk import check_inputs
@@ -70,7 +70,7 @@ def deep(
     if dtype == np.float32 and max(q.max(initial=0.0) for q in squares) > np.finfo(np.float32).max:
         raise ValueError("|x|² overflows in float32: scale the inputs down, or pass them as float64.")
     unit = np.ones(1)
-    c = 1.0 / float(duals.unchecked(sigma, unit, unit, unit).value[0]) if normalise else 1.0
+    c = 1.0 / float(duals.unchecked(sigma, unit, unit, unit).value[0]) if flag("normalise", normalise) else 1.0
     scale = c * np.array([power] * (depth - 1) + [last_power])
     shift = np.array([offset] * (depth - 1) + [last_offset])
     q1, nngp_diagonal, ntk_diagonal = _diagonal(sigma, squares[0], scale, shift)

@@ -219,7 +219,7 @@ class KernelFlow:
 
 def _times(t: Any) -> tuple[np.ndarray, tuple[int, ...]]:
     """Flow times as (times,) and the axes they came with."""
-    times = np.asarray(t, dtype=np.float64)
-    if times.ndim > 1 or not (times >= 0).all():
+    times = np.asarray(t)
+    if times.ndim > 1 or times.dtype.kind not in "fiu" or not (times >= 0).all():
         raise ValueError(f"t must be a flow time >= 0 (np.inf allowed), or a one-dimensional array of them; got {t!r}.")
-    return times.ravel(), times.shape
+    return times.astype(np.float64).ravel(), times.shape

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from meanfield.checks import is_number
+
 SIGNS = {"gamma": "γ", "alpha": "α", "gamma_prime": "γ′"}
 
 
@@ -79,6 +81,8 @@ def find_crossing(x: Any, values: Any, threshold: float, level: float = 0.95, lo
     Where only some seeds pass it, at is that of the geometric mean, without an interval. Raises ValueError for bad input.
     """
     x, logs = _checked(x, values, threshold, level, log_x)
+    threshold = float(threshold)
+    level = float(level)
     seeds, middle = len(logs), logs.mean(axis=0)
     place = np.log(x) if log_x else x
     rises = bool(middle[-1] >= middle[0])
@@ -120,7 +124,7 @@ def _checked(x: Any, values: Any, threshold: float, level: float, log_x: bool) -
         raise ValueError(f"x must be finite, without repetition, and positive for log_x; got {x.tolist()}.")
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError("values must be positive and finite to be interpolated as logarithms; leave out what is not.")
-    if not threshold > 0 or not 0 < level < 1:
+    if not (is_number(threshold) and threshold > 0 and is_number(level) and 0 < level < 1):
         raise ValueError(f"threshold must be positive and level between 0 and 1; got {threshold!r} and {level!r}.")
     order = np.argsort(x)
     return x[order], np.log(values[:, order] / threshold)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from meanfield.checks import is_number
+
 WIDTHS = 3  # fewer points have no curvature to test
 FACTOR = 4.0  # of the largest over the smallest m, below which a slope says little about the limit
 ROUNDING = 1e-9  # of slopes of logarithms
@@ -145,6 +147,7 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
     Raises TooShort for fewer than three widths, or a factor below 4 between the ends; ValueError for other bad input.
     """
     m, logs = _checked(m, values, level)
+    level = float(level)
     seeds, x = len(logs), np.log(m)
     weights = _weights(x, logs)
     lines, parabolas = (_coefficients(x, logs, weights, degree) for degree in (1, 2))  # (seeds, degree + 1), highest first
@@ -200,7 +203,7 @@ def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]
         raise ValueError(f"values must be (len(m),) or (seeds, len(m)); got m {m.shape} and values {values.shape}.")
     if not (np.isfinite(m) & (m > 0)).all() or len(set(m.tolist())) < len(m):
         raise ValueError(f"m must be positive, finite and without repetition; got {m.tolist()}. Give repeats as rows of values.")
-    if not 0 < level < 1:
+    if not is_number(level) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, 0.95 say; got {level!r}.")
     bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
     if len(bad):

@@ -165,3 +165,55 @@ def test_a_table_in_utf_16_and_a_header_that_is_no_truth_value_say_so(table):
         data.load(table("u,v\n1,2\n3,4\n", encoding="utf-16"))
     with pytest.raises(TypeError, match="header must be True, False or None; got 0"):
         data.load(table("u,v\n1,2\n3,4\n"), header=0)
+
+
+def test_row_numbers_kept_twice_are_both_left_out(table):
+    """pandas: read_csv and to_csv once more, each of which keeps the index as a column."""
+    with pytest.warns(UserWarning, match="left out"):
+        found = data.load(table(",Unnamed: 0,u,v,y\n0,0,.1,.2,3\n1,1,.3,.5,4\n"))
+    assert found.origin["columns"] == ["u", "v"] and found.x.tolist() == [[0.1, 0.2], [0.3, 0.5]]
+
+
+def test_a_target_without_a_name_is_said_to_be_a_row_number(table):
+    """y=0 counts the nameless column: a user who means u finds row numbers as targets."""
+    with pytest.warns(UserWarning, match="the target is the first column, which has no name"):
+        assert data.load(table(",u,v,y\n0,.1,.2,3\n1,.3,.5,4\n"), y=0).y.tolist() == [0, 1]
+    with pytest.warns(UserWarning, match="numbers count it"):
+        assert data.load(table(",u,v,y\n0,.1,.2,3\n1,.3,.5,4\n"), y=1).y.tolist() == [0.1, 0.3]
+
+
+@pytest.mark.parametrize("name", ["id", "Index", "row", "No."])
+def test_an_input_that_counts_the_rows_under_such_a_name_is_spoken_of(table, name):
+    with pytest.warns(UserWarning, match=f"{name!r}, counts the rows, and is taken as an input"):
+        assert data.load(table(f"{name},u,y\n1,.1,3\n2,.3,4\n")).d == 2
+    assert data.load(table(f"{name},u,y\n1,.1,3\n2,.3,4\n"), x=["u"]).d == 1
+    assert data.load(table(f"{name},u,y\n2,.1,3\n1,.3,4\n")).d == 2
+    assert data.load(table("t,u,y\n1,.1,3\n2,.3,4\n")).d == 2
+
+
+@pytest.mark.parametrize("names", ["1,2,3", "2018,2019,2020", "400,410,420"])
+def test_even_whole_numbers_over_decimal_ones_may_be_names_and_are_asked_about(table, names):
+    """The labels of the last column are whole, so that not every cell below has a point."""
+    path = table(names + "\n.1,.2,3\n.3,1e-1,4\n")
+    with pytest.raises(ValueError, match="Say which by header=True or header=False"):
+        data.load(path)
+    assert data.load(path, header=True).n == 2 and data.load(path, header=False).n == 3
+
+
+@pytest.mark.parametrize("cell", ["<NA>", "--", "n.a.", "NaT", ".."])
+def test_further_words_for_a_missing_value(table, cell):
+    with pytest.raises(ValueError, match="is a missing value"):
+        data.load(table(f"u,v,y\n1,{cell},3\n2,3,4\n"))
+
+
+@pytest.mark.parametrize("text", ["# made by hand\nu,v,y\n1,2,3\n", "u,v,y\n1,2,3\n# end\n"])
+def test_a_comment_is_named_as_what_is_wrong(table, text):
+    with pytest.raises(ValueError, match="Comments, lines that begin with '#', are not read"):
+        data.load(table(text))
+
+
+def test_quoted_cells_after_a_blank_and_cells_between_blanks_are_read(table):
+    assert data.load(table('u, "v", y\n1, "2", 3\n2, 3, 4\n')).x.tolist() == [[1, 2], [2, 3]]
+    with pytest.raises(ValueError, match="delimiter=' '"):
+        data.load(table("u v y\n1 2 3\n2 3 4\n"))
+    assert data.load(table("u v   y\n1 2   3\n2 3   4\n"), delimiter=" ").x.tolist() == [[1, 2], [2, 3]]

@@ -124,3 +124,16 @@ def test_a_weighted_run_is_resumed_from_its_file_alone_and_its_hash_knows_the_we
     assert np.array_equal(end.theta, whole.theta) and not np.array_equal(
         whole.theta, mf.simulate(plain, state, mf.EULER, dt=0.01, t_end=0.4).theta
     )
+
+
+@pytest.mark.parametrize("size", [1e308, 1e-320])
+def test_weights_whose_sum_is_beyond_float64_are_refused_before_the_run_diverges(size):
+    with pytest.raises(ValueError, match="the sum of the weights"):
+        mf.EmpiricalRisk(NETWORK, X, CASES["squared"][0], weights=np.full(N, size))
+
+
+@pytest.mark.parametrize("value", ["1", None, True, np.nan, -1.0])
+def test_the_weight_of_a_label_is_a_number(value):
+    with pytest.raises(ValueError, match="the weight of label 1 must be a finite number >= 0"):
+        mf.EmpiricalRisk(NETWORK, X, np.arange(N) % 2, "softmax", weights={0: 1.0, 1: value})
+    mf.EmpiricalRisk(NETWORK, X, np.arange(N) % 2, "softmax", weights={np.int8(0): np.longdouble(1), 1: np.array(2)})

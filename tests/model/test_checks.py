@@ -11,6 +11,7 @@ from meanfield import checks
 from meanfield.observers import schedules
 
 K = np.diag([1.0, 2.0, 3.0])
+END = mf.State(np.eye(2, 3))
 NUMBERS = {
     "gamma": lambda v: mf.Scaling(gamma=v),
     "alpha": lambda v: mf.Scaling(alpha=v),
@@ -26,6 +27,13 @@ NUMBERS = {
     "checkpoint_seconds": lambda v: mf.Recorder("never.h5", mf.every(1), checkpoint_seconds=v),
     "epsilon": lambda v: ntk.mode_times(K, v),
     "cutoff": lambda v: ntk.split(K, np.ones(3), v),
+    "t of a State": lambda v: mf.State(np.ones((2, 3)), t=v),
+    "at_times": lambda v: mf.at_times([v]),
+    "slope": lambda v: mf.leaky_relu(v),
+    "interpolate": lambda v: mf.interpolate(END, END, [v]),
+    "t of a KernelFlow": lambda v: ntk.KernelFlow(K, np.ones(3)).at(v),
+    "fraction of a split": lambda v: mf.data.split(8, v),
+    "tolerance": lambda v: mf.w2(np.eye(2), 2 * np.eye(2), "sinkhorn", tolerance=v),
 }
 INTEGERS = {
     "dim": lambda v: mf.InitialLaw(dim=v),
@@ -41,6 +49,9 @@ INTEGERS = {
     "n_projections": lambda v: mf.w2(np.eye(2), 2 * np.eye(2), "sliced", n_projections=v),
     "tracked": lambda v: mf.Events(schedule=mf.every(1), tracked=v),
     "depth": lambda v: ntk.deep(np.eye(2), depth=v),
+    "step of a State": lambda v: mf.State(np.ones((2, 3)), step=v),
+    "output_scale": lambda v: mf.Scaling().output_scale(v),
+    "seed of projections": lambda v: mf.w2(np.eye(2), 2 * np.eye(2), "sliced", seed=v),
 }
 
 
@@ -53,7 +64,7 @@ def test_a_numpy_number_is_a_number(door, value):
 @pytest.mark.parametrize("door", NUMBERS)
 @pytest.mark.parametrize("value", [True, np.True_, "0.5", None, np.array([0.5])], ids=repr)
 def test_a_truth_value_is_no_number(door, value):
-    if door == "noise" and value is None:
+    if (door == "noise" and value is None) or (door == "t of a KernelFlow" and isinstance(value, np.ndarray)):
         return
     with pytest.raises((TypeError, ValueError)):
         NUMBERS[door](value)
@@ -119,3 +130,41 @@ def test_the_checks_that_raise_name_what_they_checked():
     for bad in (True, -1, np.nan, np.inf, "1"):
         with pytest.raises(ValueError, match="alpha must be a finite number >= 0; got"):
             checks.number("alpha", bad)
+
+
+def test_a_long_double_in_a_data_set_s_origin_becomes_a_number_of_json():
+    data = mf.data.teacher_student(5, 2, noise=np.longdouble(0.5))
+    assert data.origin["arguments"]["noise"] == 0.5 and type(data.origin["arguments"]["noise"]) is float
+
+
+def test_the_step_and_time_of_a_state_are_what_was_given_or_refused():
+    """step=2.7 was cut to 2."""
+    for wrong in (2.7, -1, "2"):
+        with pytest.raises(ValueError, match="step must be an integer >= 0; got"):
+            mf.State(np.ones((2, 3)), step=wrong)
+    for wrong in (np.nan, np.inf, "x", 1j):
+        with pytest.raises(ValueError, match="t must be a finite number; got"):
+            mf.State(np.ones((2, 3)), t=wrong)
+    assert mf.State(np.ones((2, 3)), step=np.uint16(3), t=np.float16(0.5)).step == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda v: ntk.deep(np.eye(2), depth=1, normalise=v),
+        lambda v: mf.w2(np.eye(2), 2 * np.eye(2), lazy=v),
+        lambda v: mf.InitialLaw(dim=2, symmetric=v),
+    ],
+    ids=["normalise", "lazy", "symmetric"],
+)
+def test_a_flag_is_true_or_false_and_no_number_or_text(call):
+    call(np.bool_(True))
+    for wrong in (1, "no", np.array([True])):
+        with pytest.raises(TypeError, match="must be True or False; got"):
+            call(wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, np.nan])
+def test_a_tolerance_that_no_iteration_meets_is_refused_before_ten_thousand_of_them(wrong):
+    with pytest.raises(ValueError, match="tolerance must be a number > 0"):
+        mf.w2(np.eye(2), 2 * np.eye(2), "sinkhorn", tolerance=wrong)

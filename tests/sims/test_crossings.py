@@ -93,3 +93,13 @@ def test_the_t_interval_holds_the_true_crossing_in_about_its_share_of_cases(rng)
 def test_what_has_no_crossing_is_refused(x, values, message):
     with pytest.raises(ValueError, match=message):
         find_crossing(x, values, 0.1)
+
+
+def test_threshold_and_level_of_a_crossing_are_numbers_of_any_width():
+    drifts = power(1024, [1.0, 1.5, 2.5])
+    found = find_crossing(GAMMAS, drifts, np.longdouble(0.125), level=np.longdouble(0.9))
+    same = find_crossing(GAMMAS, drifts, 0.125, level=0.9)
+    assert (found.at, found.low, found.level, type(found.level)) == (same.at, same.low, 0.9, float)
+    for wrong in ("0.1", True, None):
+        with pytest.raises(ValueError, match="threshold must be positive and level between 0 and 1"):
+            find_crossing(GAMMAS, drifts, wrong)

@@ -284,3 +284,12 @@ def test_two_settings_differ_only_where_welch_says_so():
     t = 5 / np.sqrt(2)
     assert fits.different([0, 2], [5, 7]) == pytest.approx(1 - t / np.sqrt(t * t + 2), rel=1e-9)
     assert fits.different([1.0], [2.0, 3.0]) is None and fits.different([1.0, 1.0], [1.0, 1.0]) == 1.0
+
+
+def test_the_level_of_an_interval_is_a_number_of_any_width():
+    m, values = [10, 20, 40, 80], np.array([[1.0, 0.55, 0.25, 0.11], [0.9, 0.5, 0.26, 0.13]])
+    wide = fit_exponent(m, values, level=np.longdouble(0.9))
+    assert wide.level == 0.9 and type(wide.level) is float and wide.low == fit_exponent(m, values, level=0.9).low
+    for wrong in ("0.9", True, np.nan, 1):
+        with pytest.raises(ValueError, match="level must lie between 0 and 1"):
+            fit_exponent(m, values, level=wrong)
