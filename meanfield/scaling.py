@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .checks import integer, is_number
+from .checks import is_integer, is_number
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class Scaling:
 
     def output_scale(self, m: int) -> float:
         """s = α m^(1-γ)."""
-        return self.alpha * float(integer("the width m", m)) ** (1.0 - self.gamma)
+        if not is_integer(m):
+            raise TypeError(f"the width m must be an integer; got {m!r}.")
+        if m < 1:
+            raise ValueError(f"the width m must be at least 1; got {m}.")
+        return self.alpha * float(m) ** (1.0 - self.gamma)
 
     def learning_rate(self, dt: float, m: int) -> float:
         """η = dt·m/s² = dt·m^(2γ-1)/α²: the gradient-descent rate on R of one Euler step dt (uniform masses).

@@ -144,7 +144,7 @@ def _column(
     measured = known and config.get("flow")
     errors = attempt("errors", lambda: _errors(config["flow"], network, data, end, run.arrays)) if measured else None
     scatter = {"kernel drift": drift_error, "RMS displacement": seed_scatter.of_displacement(start, end) if finite else 0.0}
-    own = attempt("f_0", lambda: _own_output(config["flow"], network, data, start)) if errors else None
+    own = attempt("f_0", lambda: _own_output(config["flow"], network, data, start, run.arrays.get("weights"))) if errors else None
     symmetric = bool(run.law and run.law.symmetric)
     scatter = {
         what: math.hypot(max(error, seed_scatter.floor(what, start.m, symmetric)), own or 0.0) for what, error in scatter.items()
@@ -167,9 +167,9 @@ def _drift(network: Network, start: State, end: State, x: np.ndarray) -> tuple[f
     return found
 
 
-def _own_output(settings: dict[str, Any], network: Network, data: Any, start: State) -> float:
+def _own_output(settings: dict[str, Any], network: Network, data: Any, start: State, weights: np.ndarray | None) -> float:
     functional = settings["functional"]
-    risk = EmpiricalRisk(network, data.x, data.y, functional["loss"], functional["reduction"])
+    risk = EmpiricalRisk(network, data.x, data.y, functional["loss"], functional["reduction"], weights=weights)
     return seed_scatter.of_output(risk, GradientFlow(risk).predict(start))
 
 

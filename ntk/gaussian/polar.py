@@ -10,6 +10,7 @@ t²(3 - 2t), at r = 0 and at the ends of the arcs, where σ of wide arguments be
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -25,6 +26,8 @@ ACCEPT = 1e-11  # a change by so much of √(Eσ(u)² Eσ(v)²) ends the refinem
 REFUSE = 1e-9  # the largest change that passes when the finest rule is used up
 ORDERS = (12, 24, 48, 96, 192, 384)
 WORK = 2**25  # function values for one pair (x, x'): no finer rule is tried
+SECOND = 3e7  # function values in a second, one core
+ANNOUNCE = 10.0  # seconds: a rule expected to take longer says so before it starts
 ENTRIES = 2**20  # function values held at once
 UNSEEN = 1e5  # widths above which what σ does near 0 may fall between the nodes of all rules
 RADIUS = 12.0  # of the Gaussian plane: r e^{-r²/2} = 6e-31 there, and σσ' may grow as e^{4r}
@@ -79,6 +82,7 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
     for order in ORDERS:
         if todo.size == 0 or _size(order, sigma, rule) > WORK:
             break
+        _announce(sigma, todo.size, order, rule)
         result[:, todo], scale[:, todo], tail[:, todo] = _sums(sigma, p1[todo], p2[todo], psi[todo], rule, order)
         check_finite(sigma, scale[:, todo])
         error[:, todo] = np.abs(result[:, todo] - previous[:, todo]) + tail[:, todo]
@@ -94,6 +98,19 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
             "smaller inputs or weights (mf.data has standardise) help, or a closed form in ntk.duals.TABLE."
         )
     return result, error + 4e-15 * scale
+
+
+def _announce(sigma: Activation, pairs: int, order: int, rule: Rule) -> None:
+    seconds = pairs * _size(order, sigma, rule) / SECOND
+    if seconds > ANNOUNCE:
+        law = " of w on a sphere with a bias, integrals over three variables," if rule.tail == np.inf and rule.b_std else ""
+        cheaper = ' w="normal" takes the bias for one more input, two variables.' if law else ""
+        warnings.warn(
+            f"the dual of {sigma.name}{law} for {pairs} pairs of inputs will take about {seconds:.0f} s on one core (within a "
+            f"factor of 3).{cheaper}",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _check_widths(sigma: Activation, p1: np.ndarray, p2: np.ndarray, rule: Rule) -> None:

@@ -124,10 +124,10 @@ def _checked(x: Any, values: Any, threshold: float, level: float, log_x: bool) -
         raise ValueError(f"x must be finite, without repetition, and positive for log_x; got {x.tolist()}.")
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError("values must be positive and finite to be interpolated as logarithms; leave out what is not.")
-    if not (is_number(threshold) and threshold > 0 and is_number(level) and 0 < level < 1):
+    if not (is_number(threshold) and 0 < threshold < math.inf and is_number(level) and 0 < level < 1):
         raise ValueError(f"threshold must be positive and level between 0 and 1; got {threshold!r} and {level!r}.")
     order = np.argsort(x)
-    return x[order], np.log(values[:, order] / threshold)
+    return x[order], np.log(values[:, order] / float(threshold))
 
 
 def _first(place: np.ndarray, height: np.ndarray) -> float | None:

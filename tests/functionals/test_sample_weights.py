@@ -5,6 +5,7 @@ import pytest
 
 import meanfield as mf
 import ntk
+from meanfield.diagnostics import compare
 
 R = np.random.default_rng(0)
 N, D, M = 9, 3, 7
@@ -137,3 +138,17 @@ def test_the_weight_of_a_label_is_a_number(value):
     with pytest.raises(ValueError, match="the weight of label 1 must be a finite number >= 0"):
         mf.EmpiricalRisk(NETWORK, X, np.arange(N) % 2, "softmax", weights={0: 1.0, 1: value})
     mf.EmpiricalRisk(NETWORK, X, np.arange(N) % 2, "softmax", weights={np.int8(0): np.longdouble(1), 1: np.array(2)})
+
+
+def test_a_comparison_takes_this_seed_s_own_output_with_the_weights_of_its_run(tmp_path):
+    """|slopes at f_0 - slopes at 0|/|slopes at f_0|, of the weighted risk: on rows of weight 0 nothing drives the flow."""
+    y = CASES["squared"][0]
+    risk = mf.EmpiricalRisk(NETWORK, X, y, weights=WEIGHTS)
+    path = tmp_path / "a.h5"
+    mf.simulate(mf.GradientFlow(risk), STATE, mf.RK4, dt=0.05, n_steps=2, observers=[mf.Recorder(path, mf.every(1))])
+    run = mf.Trajectory(path)
+    f0 = mf.GradientFlow(risk).predict(STATE)[:, 0]
+    drives = WEIGHTS * (f0 - y)
+    own = compare._own_output(run.config["flow"], run.network, run.data, STATE, run.arrays.get("weights"))
+    assert own == pytest.approx(0.7 * np.linalg.norm(WEIGHTS * f0) / np.linalg.norm(drives), rel=ROUNDING)
+    assert own != pytest.approx(0.7 * np.linalg.norm(f0) / np.linalg.norm(f0 - y), rel=1e-3)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import warnings
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ import meanfield as mf
 import ntk
 from meanfield.backends.cpu.elementwise import values_and_slopes
 from meanfield.formulas import activations
+from ntk.gaussian import polar
 from ntk.infinite import analytic
 
 SUBSETS = [subset for k in (1, 2, 3) for subset in itertools.combinations("awb", k)]
@@ -304,3 +306,15 @@ def test_squares_that_overflow_are_refused_with_what_to_do(name):
 def test_on_a_sphere_widths_that_no_rule_resolves_are_refused():
     with pytest.raises(ValueError, match=r'the dual of tanh for w on a sphere.*standardise them\), or take w="normal"'):
         ntk.kernel(mf.Network("tanh"), mf.InitialLaw(dim=3, w="sphere"), 1e16 * np.eye(3))
+
+
+def test_quadrature_that_takes_long_says_so_before_it_starts(monkeypatch):
+    """tanh, w on a sphere and a bias: three variables, a second for each pair of inputs of order 1."""
+    network, x = mf.Network("tanh"), 0.1 * np.eye(2, 3)
+    law = mf.InitialLaw(dim=3, w="sphere", b_std=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ntk.kernel(network, law, x)
+    monkeypatch.setattr(polar, "ANNOUNCE", 1e-6)
+    with pytest.warns(UserWarning, match=r"the dual of tanh of w on a sphere with a bias.* will take about .*w=\"normal\""):
+        ntk.kernel(network, law, x)
