@@ -113,7 +113,7 @@ def _resume(
             if run.status == "diverged":
                 raise Diverged(f"{path} ended there: {run.summary['message']}")
             if t_end is None or t_end <= config["t_end"]:
-                if flow is not None and compare:
+                if (flow is not None or functions) and compare:
                     _flow_of(run, path, flow, functions, compare)
                 if progress and t_end is not None and t_end < config["t_end"]:
                     reached = f"{path} has reached t = {config['t_end']:g} already, beyond t_end = {t_end:g}"

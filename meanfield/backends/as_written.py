@@ -19,7 +19,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from ..formulas.activations import Activation
-from ..formulas.differences import plain
+from ..formulas.differences import UNABLE, number, plain
 from ..formulas.losses import Loss
 from ..formulas.slopes import (
     POINTS,
@@ -139,6 +139,61 @@ def _mended(f: Callable, sigma: Activation, dtype: str) -> bool:
         return not any(_differing(_expected(part, dtype), found).size for part, found in zip(parts, columns, strict=True))
 
     return whole_numbers.mend(f, [(np.dtype(dtype).type(z),) for z in POINTS], agrees, dtype)
+
+
+def prove_gaussian_pair(sigma: Activation, dtype: str) -> None:
+    """Compare the four formulas of a closed kernel, Activation.pair, compiled alone, with the Python functions.
+
+    Particles are prepared and sums finished in float64; the formula of a pair is used in the flow's dtype.
+    """
+    pair = sigma.pair
+    assert pair is not None
+    parts = {name: getattr(pair, name) for name in ("prepare", "pair", "finish", "linear")}
+    if written_here(*parts.values()):
+        return
+    squares = [(z * z,) for z in POINTS if z > 0]
+    ready = [_numbers(pair.prepare, q) for q in squares]
+    calls = {"prepare": squares, "linear": squares, "pair": [], "finish": []}
+    for (q,), (mu, _, x), (r,), (nu, _, y) in zip(squares, ready, squares[1:], ready[1:], strict=False):
+        for cosine in (0.3, -0.6):
+            rho = mu * nu * (q * r) ** 0.5 * cosine
+            calls["pair"].append((rho, x, y))
+            calls["finish"].append((q, rho, *_numbers(pair.pair, (rho, x, y))[1:]))
+    for name, f in parts.items():
+        _prove_alone(f"{name} of the pair of activation {sigma.name!r}", f, calls[name], dtype if name == "pair" else "float64")
+
+
+def _prove_alone(who: str, f: Callable, calls: list[tuple], dtype: str) -> None:
+    key = ("alone", dtype, compiler.fingerprint(f))
+    if key in PROVED:
+        return
+    T = np.dtype(dtype).type
+    given = [tuple(map(T, call)) for call in calls]
+    values = np.array([_numbers(f, call) for call in given])
+    near = [[_numbers(f, tuple(T(z * (1.0 + k * np.finfo(dtype).eps)) for z in call)) for call in given] for k in (-1, 1)]
+    allowed = PAIRS * RELATIVE[dtype] * np.abs(values) + NEIGHBOURS * np.fmax.reduce(np.abs(np.array(near) - values))
+
+    def off(results: Any) -> np.ndarray:
+        found = np.array(results, dtype=np.float64).reshape(len(calls), -1)
+        return _differing((values.ravel(), allowed.ravel()), found.ravel())
+
+    with explained(who, {who: f}, given[0], dtype):
+        compiled = compiler.bind(f, dtype)
+        found = [compiled(*call) for call in given]
+    if off(found).size and not whole_numbers.mend(f, given, lambda results: not off(results).size, dtype):
+        k = off(found)[0] // values.shape[1]
+        raise ValueError(f"{who} at {calls[k]}: Python gives {values[k].tolist()}, compiled it gives {found[k]}. {ADVICE}")
+    PROVED.add(("alone", dtype, compiler.fingerprint(f)))
+
+
+def _numbers(f: Callable, point: tuple) -> list[float]:
+    """What f(*point), a number or a tuple of numbers, is in plain Python; NaN outside its domain."""
+    try:
+        with np.errstate(all="ignore"):
+            made = f(*map(float, point))
+    except UNABLE:
+        return [np.nan] * 3
+    return [number(value) for value in (made if isinstance(made, tuple) else (made,))]
 
 
 def prove_loss(loss: Loss, what: str, y: np.ndarray, outputs: int, kernels: Any) -> None:

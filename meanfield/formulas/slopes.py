@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Where σ is looked at: on both sides of 0, small, of order 1 and large; short in binary, so that float32 holds them exactly, and
 # no round numbers, which are where formulas have their kinks.
 POINTS = (-9.28125, -3.15625, -1.53125, -0.71875, -0.21875, -0.0390625, 0.0546875, 0.28125, 0.78125, 1.34375, 2.90625, 10.15625)
+# What is added to a label: some times the labels' size, and some near, where a loss has a width of its own.
+FAR = (-3.15625, -0.21875, 0.28125, 2.90625)
+NEAR = (-0.71875, -0.0390625, 0.00390625, 0.0546875, 0.78125)
 OUTPUTS = 5  # of a sample, of which a coupled loss is looked at
 
 
@@ -89,7 +92,7 @@ def check_loss(loss: Loss, points: list[tuple[Any, Any]]) -> None:
             def along(at: float, label: float = label) -> float:
                 return plain(loss.value, at, label)
 
-            found = slope_at(along, f, slope, (max(1.0, abs(f)),))[1]
+            found = slope_at(along, f, slope, (1.0, max(1.0, abs(f))))[1]
             findings.append((f"f = {f:g}, y = {label:g}", slope, slope if found is None else found))
     if wrong := _worst(findings):
         raise ValueError(_wrong(loss, *wrong))
@@ -108,7 +111,7 @@ def _check_coupled(loss: Loss, points: list[tuple[Any, Any]]) -> None:
                 return plain(loss.value, moved, label)
 
             slope = float(out[c])
-            found = slope_at(along, float(row[c]), slope, (max(1.0, float(np.abs(row).max())),))[1]
+            found = slope_at(along, float(row[c]), slope, (1.0, max(1.0, float(np.abs(row).max()))))[1]
             where = f"f = {row.round(4).tolist()}, y = {label}, output {c}"
             findings.append((where, slope, slope if found is None else found))
     if wrong := _worst(findings):
@@ -133,14 +136,15 @@ def _wrong(loss: Loss, where: str, given: float, found: float) -> str:
 
 
 def label_points(loss: Loss, y: np.ndarray, outputs: int) -> list[tuple[Any, Any]]:
-    """About ten pairs (prediction, label) as the loss takes them, the labels some of the data's own."""
+    """Some pairs (prediction, label) as the loss takes them, the labels some of the data's own."""
     if loss.coupled:
         rows = [np.array([POINTS[(3 * c + 5 * k) % len(POINTS)] / 4 for c in range(outputs)]) for k in range(4)]
         classes = y if loss.labels == "class" else [*range(min(outputs, 3))]
         return [(row, int(c)) for row in rows for c in some(np.unique(classes)[:, None], 3)[:, 0]]
     labels = some(np.unique(y)[:, None], 3)[:, 0]
     size = max(1.0, float(np.abs(labels).max()))
-    return [(float(label) + size * z, float(label)) for label in labels for z in POINTS[1:11:3]] + [(0.0, float(labels[0]))]
+    moves = [*(size * z for z in FAR), *NEAR]
+    return [(float(label) + move, float(label)) for label in labels for move in moves] + [(0.0, float(labels[0]))]
 
 
 def some(rows: np.ndarray, count: int = 4) -> np.ndarray:
@@ -181,7 +185,10 @@ def refuse_other_arguments(who: str, f: Callable[..., Any], point: tuple[Any, ..
         signature = inspect.signature(f)
     except (TypeError, ValueError):  # some functions written in C do not say
         return
+    only_by_name = any(item.kind is item.KEYWORD_ONLY for item in signature.parameters.values())
     try:
+        if only_by_name:
+            raise TypeError
         signature.bind(*point)
     except TypeError:
         wanted = {1: "z", 2: "(f, y)", 3: "(f, y, out)"}[len(point)]

@@ -45,7 +45,7 @@ class PairwiseEnergy:
     interaction: Formulas | None = None
     self_pairs: bool = True
     check: bool = field(default=True, repr=False)
-    _checked: set[int] = field(default_factory=set, init=False, repr=False)
+    _checked: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False)  # letters and dimensions
 
     network: ClassVar[None] = None
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
@@ -78,29 +78,32 @@ class PairwiseEnergy:
                 f"a PairwiseEnergy acts on whole rows of θ; the state has K = {state.outputs} outputs. "
                 "Write mf.State(theta, outputs=0), theta (m, p) with one row a particle."
             )
-        if state.dim in self._checked:
-            return
-        if self.check and self._gradients_are_right(state.theta.astype(np.float64)):
-            self._checked.add(state.dim)
+        if self.check:
+            with np.errstate(over="ignore"):  # of particles beyond 1e154
+                self._check_gradients(state.theta)
 
-    def _gradients_are_right(self, theta: np.ndarray) -> bool:
-        """Raise where they are not; False where these particles do not tell: all in one place, or where V and U are flat."""
-        rows = theta[np.unique(np.linspace(0, len(theta) - 1, SAMPLE).astype(int))]
+    def _check_gradients(self, theta: np.ndarray) -> None:
+        """Raise where they are wrong; again for later particles where these do not tell: all in one place, or V or U flat."""
+        given = {"V": self.potential, "U": self.interaction}
+        V, U = (pair and (letter, theta.shape[1]) not in self._checked and pair for letter, pair in given.items())
+        if not (V or U):
+            return
+        rows = theta[np.unique(np.linspace(0, len(theta) - 1, SAMPLE).astype(int))].astype(np.float64)
         rows = rows[np.isfinite(rows).all(axis=1)]
         spread = float(np.sqrt(rows.var(axis=0).sum())) if len(rows) else 0.0
-        told = [True, True]
-        if self.potential:
+        if V:
             scales = [spread or float(np.abs(rows).max(initial=0.0)) or 1.0]
             alone = [(x,) for x in rows[_spaced(len(rows), POINTS)]]
-            floor = ROUNDING * steepest(self.potential[1], alone)
-            told[0] = any([check_gradient(*self.potential, point, scales, floor) for point in alone])
-        if self.interaction:
+            floor = ROUNDING * steepest(V[1], alone)
+            if any([check_gradient(*V, point, scales, floor) for point in alone]):
+                self._checked.add(("V", rows.shape[1]))
+        if U:
             couples = _couples(rows)
-            floor = ROUNDING * steepest(self.interaction[1], [(x, y) for x, y, _ in couples])
+            floor = ROUNDING * steepest(U[1], [(x, y) for x, y, _ in couples])
             for x, y, _ in couples:
-                check_symmetry(self.interaction[0], x, y)
-            told[1] = any([check_gradient(*self.interaction, (x, y), [gap, spread], floor) for x, y, gap in couples])
-        return all(told)
+                check_symmetry(U[0], x, y)
+            if any([check_gradient(*U, (x, y), [gap, spread], floor) for x, y, gap in couples]):
+                self._checked.add(("U", rows.shape[1]))
 
     def on(self, backend: Any, state: State) -> PairField:
         """This energy on a device, for particles of the state's masses."""

@@ -22,7 +22,7 @@ from ..functionals import probes, protocol
 from ..state import State
 from . import function_code
 
-SCHEME = 1  # of the points of probes.py and below: values at other points are not compared
+SCHEME = 2  # of the points of probes.py and below: values at other points are not compared
 CLOSE = 1e-9  # relative: another machine's exp has other last bits, and formulas may cancel digits
 SMALL = 1e-12  # of the formula's typical value: below it a difference is rounding
 DISTANCES = (

@@ -1,6 +1,10 @@
 """Formulas that users write: slopes that are not the slope, numbers that a compiler counts in 64 bits, messages of one line."""
 
+import dataclasses
 import math
+import os
+import subprocess
+import sys
 import types
 import warnings
 from math import exp, log1p
@@ -10,8 +14,8 @@ import pytest
 import scipy.special
 
 import meanfield as mf
-from meanfield.backends import compiler
-from meanfield.formulas import losses
+from meanfield.backends import as_written, compiler
+from meanfield.formulas import gaussian_pairs, losses
 from meanfield.formulas.slopes import check_activation, check_loss
 from meanfield.functionals.probes import label_points
 
@@ -55,6 +59,9 @@ RIGHT = {
     "a kink at 1": (lambda z: min(max(z, -1.0), 1.0), lambda z: 1.0 if abs(z) < 1.0 else 0.0),
     "of size 1e-9": (lambda z: 1e-9 * z * z, lambda z: 2e-9 * z),
     "of scale 1e-3": (lambda z: math.sin(1e3 * z), lambda z: 1e3 * math.cos(1e3 * z)),
+    "faster than the shortest step": (lambda z: math.sin(1e9 * z), lambda z: 1e9 * math.cos(1e9 * z)),
+    "of scale 1e-6": (lambda z: math.sin(1e6 * z), lambda z: 1e6 * math.cos(1e6 * z)),
+    "of scale 1e-8 next to a kink": (lambda z: abs(z - 0.7812501), lambda z: 1.0 if z > 0.7812501 else -1.0),
     "on positive numbers": (lambda z: math.sqrt(z) if z > 0.25 else z + 0.25, lambda z: 0.5 / math.sqrt(z) if z > 0.25 else 1.0),
 }
 
@@ -62,6 +69,62 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_slopes_of_steep_and_kinked_functions_are_taken(name):
     check_activation(mf.Activation(name, *RIGHT[name]))
+
+
+RIGHT_LOSSES = {
+    "quantile": (lambda f, y: max(0.9 * (y - f), 0.1 * (f - y)), lambda f, y: -0.9 if y > f else 0.1),
+    "expectile": (lambda f, y: (0.9 if y > f else 0.1) * (y - f) ** 2, lambda f, y: 2 * (0.9 if y > f else 0.1) * (f - y)),
+    "Student": (lambda f, y: 2 * log1p((f - y) ** 2 / 3), lambda f, y: 4 * (f - y) / (3 + (f - y) ** 2)),
+    "Student, narrow": (lambda f, y: log1p((f - y) ** 2 / 1e-8), lambda f, y: 2 * (f - y) / (1e-8 + (f - y) ** 2)),
+    "ramp": (lambda f, y: min(max(1 - y * f, 0.0), 2.0), lambda f, y: -y if -1 < y * f < 1 else 0.0),
+    "Huber, 0.01": (
+        lambda f, y: 0.5 * (f - y) ** 2 if abs(f - y) < 0.01 else 0.01 * (abs(f - y) - 0.005),
+        lambda f, y: max(-0.01, min(0.01, f - y)),
+    ),
+    "|f - y|^1.5": (
+        lambda f, y: abs(f - y) ** 1.5,
+        lambda f, y: math.copysign(1.5 * abs(f - y) ** 0.5, f - y),
+    ),
+    "Welsch, narrow": (
+        lambda f, y: 1 - exp(-0.5e6 * (f - y) ** 2),
+        lambda f, y: 1e6 * (f - y) * exp(-0.5e6 * (f - y) ** 2),
+    ),
+    "log cosh": (
+        lambda f, y: abs(f - y) + log1p(exp(-2 * abs(f - y))),
+        lambda f, y: math.tanh(f - y),
+    ),
+}
+LABELS = {"signs": [-1.0, 1.0], "1e5": [99999.2, 100000.0], "1e8": [1e8, 2e8], "1e-12": [1e-12], "zero": [0.0]}
+
+
+@pytest.mark.parametrize("name", RIGHT_LOSSES)
+@pytest.mark.parametrize("labels", LABELS)
+def test_right_losses_are_taken_whatever_their_width_and_their_labels(name, labels):
+    loss = mf.Loss(name, *RIGHT_LOSSES[name])
+    check_loss(loss, label_points(loss, np.array(LABELS[labels])[:, None], 1))
+
+
+WRONG_NEAR_THE_LABEL = {
+    "an insensitive tube": (lambda f, y: max(abs(f - y) - 0.1, 0.0), lambda f, y: 1.0 if f > y else -1.0),
+    "Huber, twice its middle": (
+        lambda f, y: 0.5 * (f - y) ** 2 if abs(f - y) < 0.1 else 0.1 * (abs(f - y) - 0.05),
+        lambda f, y: 2 * (f - y) if abs(f - y) < 0.1 else math.copysign(0.1, f - y),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_NEAR_THE_LABEL)
+def test_a_slope_that_is_wrong_within_a_tenth_of_the_label_is_refused(name):
+    loss = mf.Loss("mine", *WRONG_NEAR_THE_LABEL[name])
+    with pytest.raises(ValueError, match="ℓ' of 'mine' at f = "):
+        check_loss(loss, label_points(loss, np.array([[-1.0], [0.4], [2.0]]), 1))
+
+
+def test_student_with_another_width_is_refused_at_labels_of_1e5():
+    """Far from the label both slopes are 4/(f - y) to 1e-10: points near it tell."""
+    loss = mf.Loss("t", lambda f, y: 2 * log1p((f - y) ** 2 / 3), lambda f, y: 4 * (f - y) / (1 + (f - y) ** 2))
+    with pytest.raises(ValueError, match="ℓ' of 't'"):
+        check_loss(loss, label_points(loss, np.array([[99999.0], [100000.0]]), 1))
 
 
 def test_a_squared_loss_without_its_two_is_refused_and_told_so():
@@ -175,6 +238,75 @@ def test_whole_numbers_of_a_potential_and_of_a_loss_count_as_in_python():
     assert mf.GradientFlow(risk).risk(STATE) == pytest.approx(0.01 * (math.sqrt(101.0) - 1.0), rel=1e-12)
 
 
+def leaky_pair(power):
+    """K_σ of the leaky relu of slope 2**power, as gaussian_pairs.py writes it but with whole numbers."""
+
+    def prepare(q):
+        length = math.sqrt(q)
+        return (1.0 / length if length > 0.0 else 0.0), (1 - 2**power) ** 2 * gaussian_pairs.INV_TWO_PI * length, 0.0
+
+    def pair(rho, x, y):
+        sine = math.sqrt(abs(1.0 - rho * rho))
+        return math.atan2(rho, sine), sine, 0.0
+
+    def finish(q, D, F, X):
+        return math.sqrt(q) * (F + D), F, 1.0
+
+    def linear(q):
+        return (1 + 2**power) ** 2 / 4 if q > 0.0 else 2**power * (1 + 2**power) / 2
+
+    return gaussian_pairs.GaussianPair(prepare, pair, finish, linear)
+
+
+def test_whole_numbers_of_a_closed_kernel_count_as_in_python():
+    """2**-2 is 1/4: the same energy and velocity as mf.leaky_relu(0.25), to rounding of a few terms."""
+    mine = mf.Activation("mine", lambda z: z if z > 0.0 else 0.25 * z, lambda z: 1.0 if z > 0.0 else 0.25, pair=leaky_pair(-2))
+    rows = np.random.default_rng(0).normal(size=(8, 4)) * [1.0, 1.0, 1.0, 0.0]
+    teacher, state = mf.State(rows[:3]), mf.State(rows[3:])
+
+    def flow(sigma):
+        return mf.GradientFlow(mf.PopulationRisk(mf.Network(sigma, trainable=("a", "w")), teacher))
+
+    found, expected = flow(mine), flow(mf.leaky_relu(0.25))
+    assert found.energy(state) == pytest.approx(expected.energy(state), rel=1e-13)
+    np.testing.assert_allclose(found.velocity(state), expected.velocity(state), rtol=0, atol=1e-14)
+
+
+def test_a_closed_kernel_that_can_not_be_mended_is_refused():
+    shifted = dataclasses.replace(leaky_pair(-2), linear=lambda q: (BASE << 62) * q * 1e-19)
+    sigma = mf.Activation("mine", lambda z: z, lambda z: 1.0, pair=shifted)
+    with pytest.raises(ValueError, match="linear of the pair of activation 'mine' at .*Python gives .*, compiled it gives"):
+        as_written.prove_gaussian_pair(sigma, "float64")
+
+
+EDITED = """
+import meanfield as mf, numpy as np
+import package.module
+
+def V(x):
+    return package.module.c * x[0]
+
+def grad_V(x, out):
+    out[0] = package.module.c
+
+flow = mf.GradientFlow(mf.PairwiseEnergy((V, grad_V)))
+print(flow.energy(mf.State(np.array([[1.0], [2.0]]), outputs=0)))
+"""
+
+
+def test_a_constant_edited_between_two_processes_is_the_new_one(tmp_path):
+    """c = 2, then 5, with one cache on disk: F = 3c/2. Two processes, so seconds."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "run.py").write_text(EDITED)
+    for c in (2.0, 5.0):
+        (tmp_path / "package" / "module.py").write_text(f"c = {c}\n")
+        path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+        settings = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path}
+        made = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True)
+        assert float(made.stdout) == pytest.approx(1.5 * c, rel=1e-14)
+
+
 def test_formulas_that_agree_keep_their_whole_numbers():
     """z**2 stays one product: places are noted only where a formula was found to differ."""
 
@@ -216,6 +348,7 @@ def test_the_fingerprint_follows_a_constant_in_a_module_of_a_package():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
+        (lambda z, *, k=2.0: k * z, r"σ must be a function of z; <lambda> takes \(z, \*, k=2.0\)"),
         (lambda z: np.clip(z, -1.0, 1.0), r"σ \(<lambda>\) does not compile for float64: clip is not known for numbers there"),
         (lambda z: scipy.special.expit(z), "scipy.special.expit is not known there"),
         (lambda z: np.heaviside(z, 0.5) * z, "heaviside"),

@@ -143,3 +143,74 @@ def test_a_right_slope_is_taken_and_one_that_is_off_is_not(name):
 @pytest.mark.parametrize(("given", "right"), [(-1.0, True), (0.0, True), (1.0, True), (0.3, True), (1.1, False), (-2.0, False)])
 def test_at_a_kink_every_slope_between_its_sides_is_right(given, right):
     assert (slope_at(abs, 0.0, given, (1.0,))[1] is None) == right
+
+
+def soft_spheres(sign):
+    """½ (1 - r)² within r < 1, and sign times its gradient."""
+
+    def U(x, y):
+        r = math.hypot(x[0] - y[0], x[1] - y[1])
+        return 0.5 * (1.0 - r) ** 2 if r < 1.0 else 0.0
+
+    def grad_U(x, y, out):
+        r = math.hypot(x[0] - y[0], x[1] - y[1])
+        if 0.0 < r < 1.0:
+            out[0], out[1] = -sign * (1.0 - r) * (x[0] - y[0]) / r, -sign * (1.0 - r) * (x[1] - y[1]) / r
+
+    return mf.PairwiseEnergy(interaction=(U, grad_U))
+
+
+def test_a_start_beyond_the_cut_off_does_not_end_the_check():
+    """At distances of 3 both U and a wrong grad_U are 0; at 0.3 they tell."""
+    far = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
+    for sign in (1.0, -1.0):
+        energy = soft_spheres(sign)
+        energy.check_state(mf.State(far, outputs=0))
+        if sign > 0:
+            energy.check_state(mf.State(far / 10, outputs=0))
+        else:
+            with pytest.raises(ValueError, match="grad_U is not the gradient of U"):
+                energy.check_state(mf.State(far / 10, outputs=0))
+
+
+def test_a_wall_that_the_start_does_not_touch_is_checked_when_it_does():
+    def V(x):
+        return max(abs(x[0]) - 5.0, 0.0) ** 2
+
+    energy = mf.PairwiseEnergy((V, lambda x, out: None))
+    energy.check_state(mf.State(np.array([[0.1], [0.4]]), outputs=0))
+    with pytest.raises(ValueError, match=r"leaves out\[0\] unset"):
+        energy.check_state(mf.State(np.array([[7.0], [0.4]]), outputs=0))
+
+
+@pytest.mark.parametrize(("p", "j"), [(3, 2), (40, 17), (200, 2)])
+def test_one_wrong_component_of_many_is_found(p, j):
+    """Beyond 16 coordinates those between the ones looked at alone are seen along one line through all."""
+
+    def V(x):
+        return sum(0.5 * x[i] * x[i] for i in range(x.size))
+
+    def right(x, out):
+        for i in range(x.size):
+            out[i] = x[i]
+
+    def wrong(x, out):
+        right(x, out)
+        out[j] *= 2.0
+
+    for shift in (0.0, 1e4):
+        state = mf.State(np.random.default_rng(0).normal(size=(20, p)) + shift, outputs=0)
+        mf.PairwiseEnergy((V, right)).check_state(state)
+        with pytest.raises(ValueError, match="wrong is not the gradient of V"):
+            mf.PairwiseEnergy((V, wrong)).check_state(state)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1e-320])
+def test_particles_at_the_ends_of_the_numbers_are_taken_without_a_warning(scale):
+    def V(x):
+        return abs(x[0])
+
+    def grad_V(x, out):
+        out[0] = 1.0 if x[0] > 0.0 else -1.0
+
+    mf.PairwiseEnergy((V, grad_V)).check_state(mf.State(scale * np.array([[1.0], [3.0], [-2.0]]), outputs=0))
