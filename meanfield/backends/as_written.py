@@ -153,7 +153,7 @@ def prove_gaussian_pair(sigma: Activation, dtype: str) -> None:
         return
     squares = [(z * z,) for z in POINTS if z > 0]
     ready = [_numbers(pair.prepare, q) for q in squares]
-    calls = {"prepare": squares, "linear": squares, "pair": [], "finish": []}
+    calls: dict[str, list[tuple]] = {"prepare": [*squares], "linear": [*squares], "pair": [], "finish": []}
     for (q,), (mu, _, x), (r,), (nu, _, y) in zip(squares, ready, squares[1:], ready[1:], strict=False):
         for cosine in (0.3, -0.6):
             rho = mu * nu * (q * r) ** 0.5 * cosine

@@ -43,8 +43,9 @@ def plain(f: Callable[..., Any], *arguments: Any) -> float:
 def slope_at(
     f: Callable[[float], float], at: float, given: float, scales: Sequence[float], floor: float = 0.0
 ) -> tuple[bool, float | None]:
-    """(whether differences of f could tell, f not flat there; what they give where `given` is not the slope of f at that point, else None).
+    """(whether differences of f could tell, what they give where `given` is not the slope of f at that point, else None).
 
+    Where f is flat and `given` is 0 they do not tell: a wrong formula, too, may be 0 there.
     scales: lengths over which f may vary; floor: how far off a slope may be that is small beside others.
     At a kink of f any slope between those of its two sides is right.
     """
@@ -52,10 +53,11 @@ def slope_at(
     step = max(SHORTEST * min(scales), 1e3 * EPS * abs(at))
     if not (math.isfinite(here) and 0.0 < step < math.inf):
         return False, None
-    bends = False  # over shorter steps: then longer ones say nothing of a `given` that is far beyond them
     # Of a formula that cancels, what neighbouring numbers show is rounding alone, and much of it.
     noise = max(abs(f(at + k * float(np.spacing(at))) - here) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
     noise = max(noise, abs(f(at + step) - 2 * here + f(at - step)))
+    # Where f bends, or jumps, over shorter steps longer ones say nothing of a `given` that is far beyond their slopes.
+    bends = abs(given) * step <= 1e4 * noise
     row: list[tuple[float, float, float, float, float]] = []  # h, C, the slopes ahead and behind, the size of f
     while step <= min(max(scales), LARGEST):
         above, below = at + step, at - step

@@ -154,7 +154,8 @@ class CPU:
         """The sums over pairs of neurons of a population risk: pair_sums.py."""
         from .pairs import PairSums
 
-        as_written.prove_gaussian_pair(self.network.sigma, self.dtype.name)
+        if self.network:
+            as_written.prove_gaussian_pair(self.network.sigma, self.dtype.name)
         return PairSums(self)
 
     @property

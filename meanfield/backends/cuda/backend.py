@@ -202,7 +202,8 @@ class CUDA:
         """The sums over pairs of neurons of a population risk: cuda_gaussian_pairs.py."""
         from .pairs import PairSums
 
-        as_written.prove_gaussian_pair(self.network.sigma, self.dtype.name)
+        if self.network:
+            as_written.prove_gaussian_pair(self.network.sigma, self.dtype.name)
         return PairSums(self, self.dtype)
 
     @property
@@ -210,7 +211,8 @@ class CUDA:
         """The same in float64, of the same θ."""
         from .pairs import PairSums
 
-        as_written.prove_gaussian_pair(self.network.sigma, "float64")
+        if self.network:
+            as_written.prove_gaussian_pair(self.network.sigma, "float64")
         return PairSums(self, np.dtype(float))
 
     def forget(self) -> None:
