@@ -56,8 +56,9 @@ def slope_at(
     # Of a formula that cancels, what neighbouring numbers show is rounding alone, and much of it.
     noise = max(abs(f(at + k * float(np.spacing(at))) - here) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
     noise = max(noise, abs(f(at + step) - 2 * here + f(at - step)))
-    # Where f bends, or jumps, over shorter steps longer ones say nothing of a `given` that is far beyond their slopes.
-    bends = abs(given) * step <= 1e4 * noise
+    # Where f bends over shorter steps, or `given` is, over the first, more than f changes at all, longer ones say nothing
+    # of a `given` that is far beyond their slopes: f may vary faster.
+    bends, over_first = False, abs(given) * step
     row: list[tuple[float, float, float, float, float]] = []  # h, C, the slopes ahead and behind, the size of f
     while step <= min(max(scales), LARGEST):
         above, below = at + step, at - step
@@ -75,7 +76,8 @@ def slope_at(
         central = [entry[1] for entry in row]
         longest, found, _, _, size = row[-1]
         spread, rounding = max(central) - min(central), 16 * max(EPS * size, noise) / longest
-        largest = max(*map(abs, central), 0.0 if bends or math.isnan(given) else abs(given))
+        counts = over_first <= 0.1 * change and not bends
+        largest = max(*map(abs, central), abs(given) if counts else 0.0)
         if all(entry[2] == entry[3] == 0.0 for entry in row):
             constant = longest
             if abs(given) <= rounding + floor:
