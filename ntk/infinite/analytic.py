@@ -201,6 +201,7 @@ def _align(x1: np.ndarray, x2: np.ndarray, norms1: np.ndarray, norms2: np.ndarra
         inner[i[same], j[same]] = sign * norms1[i[same]]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # _tile refuses what is not finite
 def _add(
     task: _Task, inner: np.ndarray, value: np.ndarray, slope: np.ndarray, powers: np.ndarray | None = None
 ) -> list[np.ndarray]:

@@ -319,3 +319,13 @@ def test_quadrature_that_takes_long_says_so_before_it_starts(monkeypatch):
     monkeypatch.setattr(polar, "ANNOUNCE", 1e-6)
     with pytest.warns(UserWarning, match=r"the dual of tanh of w on a sphere with a bias.* will take about .*w=\"normal\""):
         ntk.kernel(network, law, x)
+
+
+@pytest.mark.parametrize(
+    ("x", "a_std"), [(1e100 * np.eye(2, 3), 1.0), (np.array([[1e100, 0.0], [0.0, 1.0]]), 1.0), (np.eye(2), 1e200)]
+)
+def test_an_entry_that_overflows_is_refused_without_a_warning_of_numpy(x, a_std):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="the kernel of square overflows"):
+            ntk.kernel(mf.Network("square"), mf.InitialLaw(dim=x.shape[1], a_std=a_std), x)
