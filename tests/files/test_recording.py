@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def hashes(folder, *arguments):
     """What toy_run prints in a process of its own, which may fork and kill as it likes."""
-    command = [sys.executable, str(ROOT / "tests" / "toy_run.py"), str(folder), *arguments]
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "toy_run.py"), str(folder), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout.split()
 
@@ -365,7 +365,7 @@ def test_a_file_size_limit_ends_in_an_error_and_not_in_a_crash(tmp_path):
         "try: toy_run.record(recording, memory, 20, 100), recording.checkpoint(memory)\n"
         "except OSError as error: print(error.errno, len(Trajectory(path)))\n"
     )
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
     command = [sys.executable, "-c", program, str(tmp_path / "run.h5")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == [str(errno.EFBIG), "1"]
@@ -440,7 +440,7 @@ def test_a_writer_in_another_process_is_seen_and_its_death_frees_the_run(h5_path
         "import sys, time, pathlib, toy_run\n"
         "kept = toy_run.create(pathlib.Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)\n"
     )
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
     with subprocess.Popen([sys.executable, "-c", program, str(h5_path)], env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
         with pytest.raises(InUse, match=f"process {process.pid}"):

@@ -1,6 +1,6 @@
 """The checks of cuda_parity.py in CUDA's simulator, where a kernel's threads are Python threads: no GPU, tiny sizes only.
 
-    NUMBA_ENABLE_CUDASIM=1 python -m tests.cuda_simulator [--slow] [NAME …]
+    NUMBA_ENABLE_CUDASIM=1 python -m tests.helpers.cuda_simulator [--slow] [NAME …]
 
 runs those whose name starts with a NAME and prints, for each, a JSON line [name, error or null]. A process of its own, for the
 simulator must be asked for before numba is imported.

@@ -119,7 +119,7 @@ ENDING = {"os._exit", "os.abort", "sys.exit", "exit", "quit"}
 # Functions that only a child process of a test runs; each ends that child as a crash would.
 CHILDREN = {
     ("tests/helpers/toy_run.py", "child"),
-    ("tests/watched_run.py", "answer"),
+    ("tests/helpers/watched_run.py", "answer"),
     ("tests/diagnostics/test_diagnostics.py", "answer"),
     ("tests/stepping/test_resume.py", "_endless"),
 }

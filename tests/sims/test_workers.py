@@ -313,8 +313,8 @@ def until(condition, process=None):
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_worker_killed_before_any_durable_call_leaves_a_run_that_the_next_one_finishes(tmp_path, stride):
     """Never a second file, never another content, nothing left over. An undisturbed worker makes some eighty such calls."""
-    script = [sys.executable, str(ROOT / "tests/dying_worker.py"), str(tmp_path), str(stride)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    script = [sys.executable, str(ROOT / "tests/helpers/dying_worker.py"), str(tmp_path), str(stride)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/helpers")])}
     done = subprocess.run(script, capture_output=True, text=True, env=environment, check=True)
     lines = [line.split() for line in done.stdout.splitlines()]
     assert not [line for line in lines if line[0] == "wrong:"]

@@ -73,7 +73,7 @@ def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tm
         mf.resume(path, dying_run.LONGER[kind], progress=False)
         expected[kind] = content(path)
     assert mf.Trajectory(tmp_path / "whole-auto.h5").summary["halvings"]
-    command = [sys.executable, str(ROOT / "tests" / "dying_run.py"), str(tmp_path), "20", *how]
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "dying_run.py"), str(tmp_path), "20", *how]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "1"}
     output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=600).stdout
     *found, kills = [line.split() for line in output.splitlines()]
