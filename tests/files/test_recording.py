@@ -156,9 +156,9 @@ def test_what_interrupts_it_finds_everything_in_parts(h5_path, monkeypatch, erro
 
 def test_a_file_that_differs_from_what_is_in_memory_is_not_published(h5_path, monkeypatch):
     recording, memory = over_at_once(h5_path)
-    real = publishing.layout.write_series
+    real = publishing.schema.write_series
     with monkeypatch.context() as patch, recording:
-        patch.setattr(publishing.layout, "write_series", lambda f, name, s, t, values: real(f, name, s, t, -values))
+        patch.setattr(publishing.schema, "write_series", lambda f, name, s, t, values: real(f, name, s, t, -values))
         with pytest.raises(IncompatibleFile, match="differs from the parts"):
             recording.finish(memory, {})
     assert not h5_path.exists() and len(Trajectory(h5_path)) == 5
@@ -301,10 +301,10 @@ def test_a_reader_takes_the_newest_checkpoint_that_is_whole(h5_path):
 def test_a_merge_that_differs_from_the_parts_is_not_published(h5_path, monkeypatch):
     with toy_run.create(h5_path) as recording:
         memory = toy_run.record(recording, None, 20, 7)
-        real = publishing.layout.write_frames
+        real = publishing.schema.write_frames
         with monkeypatch.context() as patch:
             wrong = lambda file, frames, count, *rest: real(file, [next(iter(frames))] * count, count, *rest)  # noqa: E731
-            patch.setattr(publishing.layout, "write_frames", wrong)
+            patch.setattr(publishing.schema, "write_frames", wrong)
             recording.checkpoint(memory | {"step": 20})
             with pytest.raises(IncompatibleFile, match="differs from the parts"):
                 recording.finish(memory, {})
