@@ -88,5 +88,5 @@ examples:
   scripts/inspect report kink.h5                           kink.html
   scripts/inspect report results/widths --out widths.html  the page of a sweep, with a table of its runs
 
-in Python: from sims import report; report.write("kink.h5", "kink.html")
+in Python: from sims.commands import report; report.write("kink.h5", "kink.html")
 """

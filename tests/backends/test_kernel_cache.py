@@ -23,7 +23,7 @@ import json, sys
 import numpy as np
 import meanfield as mf
 from meanfield import tangent
-from meanfield.backends import cpu, loss_kernels
+from meanfield.backends.cpu import backend as cpu, losses as loss_kernels
 
 def value(z):
     return {constant} * z

@@ -1,4 +1,4 @@
-"""Every CUDA kernel against the CPU backend, at tiny sizes: in CUDA's simulator (tests/cuda_simulator.py), or on a GPU.
+"""Every CUDA kernel against the CPU backend, at tiny sizes: in CUDA's simulator (tests/helpers/cuda_simulator.py), or on a GPU.
 
 Each check is a function named as a sentence, with its cases in CHECKS; tests/backends/test_cuda.py runs them.
 """

@@ -100,9 +100,9 @@ def test_a_second_process_finds_the_compiled_kernels(tmp_path):
     program = """
 import json, numpy as np, ntk
 from meanfield import activations
-from ntk import kernels
+from ntk.infinite import passes
 ntk.deep(np.random.default_rng(0).normal(size=(150, 3)), depth=2)
-kernel = kernels.compiled(activations.get("relu"), np.dtype("float64")).all_layers
+kernel = passes.compiled(activations.get("relu"), np.dtype("float64")).all_layers
 print(json.dumps([sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values())]))
 """
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}

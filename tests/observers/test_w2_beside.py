@@ -188,8 +188,9 @@ import os, signal, subprocess, sys
 sys.path[:0] = {paths!r}
 import watched_run as t
 import meanfield as mf
-from meanfield import w2_beside, workers
-w2_beside.Solver = t.Gated
+from meanfield.observers import distances
+from meanfield.processes import workers
+distances.Solver = t.Gated
 class Popen(subprocess.Popen):
     def __init__(self, *arguments, **keywords):
         super().__init__(*arguments, **keywords)
