@@ -87,7 +87,7 @@ import math
 import numpy as np
 import meanfield as mf
 
-mine = mf.Activation("mine", lambda z: 0.3 * z * z + z * math.tanh(z), lambda z: z * z + 0.6 * math.sin(z) * z)
+mine = mf.Activation("mine", lambda z: 0.3 * z * z + z * math.tanh(z), lambda z: z * z + 0.6 * math.sin(z) * z, check=False)
 cases = ("relu", 2, 2, "float64"), ("leaky_relu", 2, 1, "float32"), (mine, 2, 1, "float32"), ("relu", 13, 1, "float64")
 for sigma, d, K, dtype in cases:
     rng = np.random.default_rng(d)
