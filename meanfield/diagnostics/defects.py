@@ -18,7 +18,10 @@ from ..scaling import Scaling
 from ..stepping.march import NOISE, March
 from ..stepping.runge_kutta import Adaptive
 
-EXPLAINED = 0.25  # of energy_defect may be left in that of the motion: its windows are short where there were few steps
+# Of energy_defect this share may be left in that of the motion, whose windows are short where there were few steps. Step control
+# shortens the steps at each crossing of a kink, so a window may hold less than a period of the chatter: more is left there.
+EXPLAINED = 0.25
+EXPLAINED_ADAPTIVE = 0.5
 LIMIT = 0.1  # of energy_defect, the energy lost and not dissipated (or the reverse) over the energy lost
 
 
@@ -86,9 +89,10 @@ def _kind(march: March, own: float, motion: float | None) -> str:
     stability"; here 0.92 … 1.0 of the limit in every case tried)."""
     if march.flow.network is None:  # V and U are the user's: they may have kinks
         return "unclear"
-    if motion is None or motion > max(LIMIT, EXPLAINED * own):
+    adaptive = isinstance(march.integrator, Adaptive)
+    if motion is None or motion > max(LIMIT, (EXPLAINED_ADAPTIVE if adaptive else EXPLAINED) * own):
         return "steps"
-    if isinstance(march.integrator, Adaptive):
+    if adaptive:
         return "sliding"
     try:
         with one_thread():

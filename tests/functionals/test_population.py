@@ -155,7 +155,7 @@ def test_a_fresh_kernel_and_one_from_the_cache_have_the_same_bits(tmp_path):
             digest.update(t.flow(rng, activation, K=K, dtype="float32").velocity(t.particles(rng, 300, 3, K)).tobytes())
         print(digest.hexdigest())
     """
-    path = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "helpers", Path(__file__).parent)))
     environment = {**os.environ, "PYTHONPATH": path, "MEANFIELD_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", program]
     fresh, cached = (subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2))
@@ -233,7 +233,8 @@ def test_a_killed_run_resumes_from_its_file_alone_to_the_same_content(tmp_path):
     whole, torn = tmp_path / "whole.h5", tmp_path / "torn.h5"
     end = simulate(whole)
     program = f"import test_population; test_population.killed({str(torn)!r})"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "helpers", Path(__file__).parent)))
+    environment = {**os.environ, "PYTHONPATH": path}
     assert (
         subprocess.run([sys.executable, "-c", program], env=environment, check=False, timeout=300).returncode == -signal.SIGKILL
     )

@@ -36,7 +36,7 @@ def project(tmp_path):
         (("tests/sims",), {"test_figures.py::test_it"}),
         (("tests/model/test_engine.py::test_marked",), {"test_engine.py::test_marked"}),
     ],
-    ids=" ".join,
+    ids=["none", "lane", "slow", "keyword", "folder", "test"],
 )
 def test_a_test_runs_in_its_lane_or_where_it_is_named(project, options, expected):
     command = [sys.executable, "-m", "pytest", "-v", "-n", "1", *options]  # each worker chooses for itself
