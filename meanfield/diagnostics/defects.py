@@ -16,12 +16,14 @@ from ..functionals.risk import EmpiricalRisk
 from ..processes.threads import one_thread
 from ..scaling import Scaling
 from ..stepping.march import NOISE, March
+from ..stepping.motion import LEAST
 from ..stepping.runge_kutta import Adaptive
 
 # Of energy_defect this share may be left in that of the motion, whose windows are short where there were few steps. Step control
 # shortens the steps at each crossing of a kink, so a window may hold less than a period of the chatter: more is left there.
 EXPLAINED = 0.25
 EXPLAINED_ADAPTIVE = 0.5
+WINDOW = 2 * LEAST  # steps
 LIMIT = 0.1  # of energy_defect, the energy lost and not dissipated (or the reverse) over the energy lost
 
 
@@ -89,10 +91,12 @@ def _kind(march: March, own: float, motion: float | None) -> str:
     stability"; here 0.92 … 1.0 of the limit in every case tried)."""
     if march.flow.network is None:  # V and U are the user's: they may have kinks
         return "unclear"
-    adaptive = isinstance(march.integrator, Adaptive)
-    if motion is None or motion > max(LIMIT, (EXPLAINED_ADAPTIVE if adaptive else EXPLAINED) * own):
+    if march.step - march.start.step < WINDOW:  # no whole window: its motion cannot speak for the steps
         return "steps"
-    if adaptive:
+    explained = EXPLAINED_ADAPTIVE if isinstance(march.integrator, Adaptive) else EXPLAINED
+    if motion is None or motion > max(LIMIT, explained * own):
+        return "steps"
+    if isinstance(march.integrator, Adaptive):
         return "sliding"
     try:
         with one_thread():

@@ -49,7 +49,7 @@ def for_numba(config: Any) -> None:
     folder it would raise; it then keeps compiled code in ours. config: numba.config.
     """
     base = _of_user()
-    beside = Path(__file__).parent / "__pycache__"
+    beside = Path(__file__).parents[1] / "__pycache__"
     if config.CACHE_DIR or _writable(beside) or (base is not None and _writable(base / "numba")):
         return
     config.CACHE_DIR = str(folder() / "numba")

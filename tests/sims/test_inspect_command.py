@@ -49,7 +49,12 @@ def test_without_names_the_diagnostics_are_listed_with_unit_and_meaning_and_why_
     code, out, err = shown(capsys, "diagnose", runs["line"])
     found = mf.diagnose(runs["line"])
     assert (code, err) == (0, "")
-    rows = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ") and line[2] != " "}
+    lines = out.splitlines()
+    rows = {}  # a row for each that is available, and one for all that are not for the same reason, which stands below
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("  ") and line[2] != " ":
+            grouped = [name for name in line.strip().split(", ") if name in found.unavailable]
+            rows |= {name: line + below for name in grouped or [line.split()[0]]}
     assert set(rows) == {*found.available, *found.unavailable}
     assert "[θ] (∫|θ_t - θ_0|² dμ)^½" in rows["displacement"] and "no test set" in rows["test_risk"]
     assert "information" in rows  # ntk's own are there
