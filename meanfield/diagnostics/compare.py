@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import tangent
 from ..files import html
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
@@ -162,12 +161,10 @@ def _column(
 
 
 def _drift(network: Network, start: State, end: State, x: np.ndarray) -> tuple[float, float]:
-    value = tangent.drift(network, start, end, x)  # the bits of the diagnostic kernel_drift
-    if np.isnan(value):
+    found = seed_scatter.of_drift(network, start, end, x)
+    if np.isnan(found[0]):
         raise ValueError("its kernel at the start is 0 on the data, where all units are dead.")
-
-    _, error = seed_scatter.of_drift(network, start, end, x)
-    return value, error
+    return found
 
 
 def _own_output(settings: dict[str, Any], network: Network, data: Any, start: State, weights: np.ndarray | None) -> float:

@@ -66,7 +66,7 @@ def of_displacement(start: State, end: State) -> float:
 
 
 def of_drift(network: Network, start: State, end: State, x: Any) -> tuple[float, float]:
-    """(‖H_T - H_0‖/‖H_0‖, its relative standard error over seeds); a second pass over the neurons, block by block."""
+    """(tangent.drift to the bit, its relative standard error over seeds); a second pass over the neurons, block by block."""
     H0 = tangent.kernel(network, start, x)
     A = tangent.kernel(network, end, x) - H0
     size2, way2 = float(np.vdot(H0, H0)), float(np.vdot(A, A))
@@ -84,7 +84,8 @@ def of_drift(network: Network, start: State, end: State, x: Any) -> tuple[float,
                 for total, whole, part in ((way2, A, a), (size2, H0, h0))]  # fmt: skip
         with np.errstate(divide="ignore", invalid="ignore"):
             logs.append(0.5 * (np.log(left[0]) - np.log(left[1])))
-    return math.sqrt(way2 / size2), 0.0 if way2 == 0.0 else _jackknife(logs)
+    drift = float(np.linalg.norm(A)) / float(np.linalg.norm(H0))
+    return drift, 0.0 if way2 == 0.0 else _jackknife(logs)
 
 
 def of_output(risk: EmpiricalRisk, f0: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Activations: plain scalar functions σ and σ', compiled elsewhere for every device and dtype.
 
 A new activation is two scalar functions and one line in TABLE. The functions call exp, log1p, tanh,
-erf, sin and cos by bare name: `backends/formulas.py` binds those names to fast accurate versions.
+erf, sin and cos by bare name: `backends/compiler.py` binds those names to fast accurate versions.
 `special.py` has decay, gaussian and mills. They must let NaN through (write `0.0 if z < 0.0 else z`, not
 `z if z > 0.0 else 0.0`).
 """
