@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = ABOUT.format(
         version=__version__, guide=folder / "README.md", theory=folder / "THEORY.md"
     )
-    parser = argparse.ArgumentParser("python -m meanfield", description=about, formatter_class=layout)
+    parser = argparse.ArgumentParser(
+        "python -m meanfield", description=about, formatter_class=layout
+    )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("file", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

@@ -23,7 +23,9 @@ def is_number(value: Any) -> bool:
     """A real number by its type, NaN and ∞ among them: float, np.float32, np.array(0.5), and every integer."""
     if isinstance(value, np.ndarray):
         return value.ndim == 0 and value.dtype.kind in "iuf"
-    return isinstance(value, (Real, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+    return isinstance(value, (Real, np.integer, np.floating)) and not isinstance(
+        value, (bool, np.bool_)
+    )
 
 
 def integer(name: str, value: Any, minimum: int = 1) -> int:
@@ -62,7 +64,9 @@ def masses(name: str, value: Any, m: int) -> np.ndarray:
     """
     given = as_array(name, value)
     if given.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be real numbers; got dtype {given.dtype}.{conversion(given.dtype)}")
+        raise TypeError(
+            f"{name} must be real numbers; got dtype {given.dtype}.{conversion(given.dtype)}"
+        )
     mass = np.array(given, dtype=np.float64)
     if mass.shape != (m,):
         raise ValueError(f"{name} must be ({m},), one for each particle; got {mass.shape}.")
@@ -71,8 +75,14 @@ def masses(name: str, value: Any, m: int) -> np.ndarray:
     total = float(mass.sum())
     if abs(total - 1.0) <= 1e-9:
         return mass
-    narrow = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else np.dtype(np.float32)
-    if np.array_equal(mass, mass.astype(narrow)) and abs(total - 1.0) <= m * float(np.finfo(narrow).eps):
+    narrow = (
+        given.dtype
+        if given.dtype.kind == "f" and given.dtype.itemsize < 8
+        else np.dtype(np.float32)
+    )
+    if np.array_equal(mass, mass.astype(narrow)) and abs(total - 1.0) <= m * float(
+        np.finfo(narrow).eps
+    ):
         return np.asarray(mass / total)
     raise ValueError(f"masses must sum to 1; got {total:.12g}. Divide by mass.sum().")
 

@@ -33,7 +33,10 @@ class GradientFlow:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not all(callable(getattr(self.functional, name, None)) for name in ("check_state", "on", "to_dict")):
+        if not all(
+            callable(getattr(self.functional, name, None))
+            for name in ("check_state", "on", "to_dict")
+        ):
             raise TypeError(
                 "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an mf.PairwiseEnergy; got "
                 f"{type(self.functional).__name__}."
@@ -41,14 +44,18 @@ class GradientFlow:
         for name in ("temperature", "reaction"):
             if getattr(self, name) != 0:
                 found = getattr(self, name)
-                raise ValueError(f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {found!r}.")
+                raise ValueError(
+                    f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {found!r}."
+                )
         object.__setattr__(self, "dtype", backends.dtype_name(self.dtype))
         object.__setattr__(self, "backend", backends.check(self.backend, self._devices()))
 
     def _devices(self) -> tuple[str, ...]:
         if self.backend == "cuda" and "cuda" not in self.functional.devices:
             kind = type(self.functional).__name__
-            raise ValueError(f'backend="cuda" was asked for, but {kind} has kernels for the CPU only: use backend="cpu".')
+            raise ValueError(
+                f'backend="cuda" was asked for, but {kind} has kernels for the CPU only: use backend="cpu".'
+            )
         return self.functional.devices
 
     def __repr__(self) -> str:
@@ -69,7 +76,9 @@ class GradientFlow:
         """f(x) = s ∫ φ(θ; x) dμ: (n, K), at the training inputs or at x (n, d)."""
         self._needs_network("predicts nothing")
         if x is None and "x" not in self.functional.arrays:
-            raise ValueError(f"a {type(self.functional).__name__} has no training inputs: write flow.predict(state, x).")
+            raise ValueError(
+                f"a {type(self.functional).__name__} has no training inputs: write flow.predict(state, x)."
+            )
         field = self.on_device(state)
         theta = field.backend.upload(state.theta)
         if x is None:
@@ -78,7 +87,9 @@ class GradientFlow:
         if x.shape[0] == 0:
             raise ValueError("x has no rows: there is nothing to predict.")
         samples = field.backend.samples(x)
-        return field.s * field.backend.download(field.backend.mean_feature(theta, field.weight, samples))
+        return field.s * field.backend.download(
+            field.backend.mean_feature(theta, field.weight, samples)
+        )
 
     def risk(self, state: State) -> float:
         """R(f_μ)."""
@@ -125,7 +136,9 @@ class GradientFlow:
     def _needs_network(self, lacks: str) -> None:
         if self.network is None:
             kind = type(self.functional).__name__
-            raise ValueError(f"a {kind} has no network, so it {lacks}. What it minimises is flow.energy(state).")
+            raise ValueError(
+                f"a {kind} has no network, so it {lacks}. What it minimises is flow.energy(state)."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -134,12 +147,16 @@ class GradientFlow:
         }  # fmt: skip
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State | None = None) -> GradientFlow:
+    def from_dict(
+        cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State | None = None
+    ) -> GradientFlow:
         """The inverse of to_dict: arrays and start as of the run, `run.arrays` and `run.start` of an mf.Trajectory.
 
         ValueError where they are not enough: for functions that a user wrote, and for kinds of a package not imported.
         """
-        settings = {key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")}
+        settings = {
+            key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")
+        }
         return cls(protocol.from_dict(data["functional"], arrays, start), **settings)
 
 

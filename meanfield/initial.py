@@ -42,7 +42,9 @@ class InitialLaw:
             object.__setattr__(self, name, int(value))
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"InitialLaw: {name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}.")
+                raise ValueError(
+                    f"InitialLaw: {name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}."
+                )
         for name in ("a_std", "w_std", "b_std"):
             value = getattr(self, name)
             if not is_number(value) or not (math.isfinite(value) and value >= 0):
@@ -57,7 +59,9 @@ class InitialLaw:
         if not is_integer(m) or m < 1:
             raise ValueError(f"the width m must be an integer >= 1; got {m!r}.")
         if self.symmetric and m % 2:
-            raise ValueError(f"a symmetric start pairs neighbours (a, w, b), (-a, w, b): m must be even; got {m}. Use {m + 1}.")
+            raise ValueError(
+                f"a symmetric start pairs neighbours (a, w, b), (-a, w, b): m must be even; got {m}. Use {m + 1}."
+            )
         K, d = self.outputs, self.dim
         draws = m // 2 if self.symmetric else int(m)
         z = noise.normals(seed, noise.INITIAL, draws, K + d + 1)
@@ -65,9 +69,13 @@ class InitialLaw:
         if self.a == "zero":
             theta[:, :K] = 0.0
         else:
-            theta[:, :K] = self.a_std * (np.copysign(1.0, z[:, :K]) if self.a == "rademacher" else z[:, :K])
+            theta[:, :K] = self.a_std * (
+                np.copysign(1.0, z[:, :K]) if self.a == "rademacher" else z[:, :K]
+            )
         w = z[:, K : K + d]
-        theta[:, K : K + d] = self.w_std * (w / np.linalg.norm(w, axis=1, keepdims=True) if self.w == "sphere" else w)
+        theta[:, K : K + d] = self.w_std * (
+            w / np.linalg.norm(w, axis=1, keepdims=True) if self.w == "sphere" else w
+        )
         theta[:, -1] = self.b_std * z[:, -1]
         if self.symmetric:
             theta = np.repeat(theta, 2, axis=0)
@@ -76,7 +84,11 @@ class InitialLaw:
 
     def describe(self) -> str:
         """One line for outputs and figures."""
-        a = {"rademacher": f"a = ±{self.a_std:g}", "normal": f"a ~ N(0, {self.a_std:g}²)", "zero": "a = 0"}[self.a]
+        a = {
+            "rademacher": f"a = ±{self.a_std:g}",
+            "normal": f"a ~ N(0, {self.a_std:g}²)",
+            "zero": "a = 0",
+        }[self.a]
         w = (
             f"w ~ N(0, {self.w_std:g}² I_{self.dim})"
             if self.w == "normal"

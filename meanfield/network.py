@@ -35,11 +35,15 @@ class Network:
             )
         if isinstance(self.trainable, str):
             advice = f"For one name use ({self.trainable!r},)."
-            raise TypeError(f'trainable must be a tuple such as ("a", "w"); got the string {self.trainable!r}. {advice}')
+            raise TypeError(
+                f'trainable must be a tuple such as ("a", "w"); got the string {self.trainable!r}. {advice}'
+            )
         names = tuple(self.trainable)
         unknown = [name for name in names if name not in PARAMETERS]
         if unknown or len(set(names)) != len(names):
-            raise ValueError(f'trainable must be a subset of ("a", "w", "b") without repetition; got {names}.')
+            raise ValueError(
+                f'trainable must be a subset of ("a", "w", "b") without repetition; got {names}.'
+            )
         object.__setattr__(self, "trainable", tuple(name for name in PARAMETERS if name in names))
 
     def __repr__(self) -> str:
@@ -55,11 +59,18 @@ class Network:
     def trainable_columns(self, dim: int, outputs: int) -> np.ndarray:
         """Boolean (p,): which columns of θ = [a | w | b] the flow moves."""
         return np.concatenate(
-            [np.full(count, name in self.trainable) for name, count in zip(PARAMETERS, (outputs, dim, 1), strict=True)]
+            [
+                np.full(count, name in self.trainable)
+                for name, count in zip(PARAMETERS, (outputs, dim, 1), strict=True)
+            ]
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return {"activation": self.sigma.name, "scaling": self.scaling.to_dict(), "trainable": list(self.trainable)}
+        return {
+            "activation": self.sigma.name,
+            "scaling": self.scaling.to_dict(),
+            "trainable": list(self.trainable),
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], activation: Activation | None = None) -> Network:

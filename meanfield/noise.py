@@ -45,7 +45,12 @@ def philox_words(c0, c1, c2, c3, k0, k1):
     for _ in range(10):
         p0 = _M0 * np.uint64(c0)
         p1 = _M1 * np.uint64(c2)
-        c0, c1, c2, c3 = np.uint32(p1 >> _32) ^ c1 ^ k0, np.uint32(p1), np.uint32(p0 >> _32) ^ c3 ^ k1, np.uint32(p0)
+        c0, c1, c2, c3 = (
+            np.uint32(p1 >> _32) ^ c1 ^ k0,
+            np.uint32(p1),
+            np.uint32(p0 >> _32) ^ c3 ^ k1,
+            np.uint32(p0),
+        )
         k0 = np.uint32(k0 + _W0)
         k1 = np.uint32(k1 + _W1)
     return np.uint32(c0), c1, np.uint32(c2), c3
@@ -122,18 +127,40 @@ def _indices(particles: int | NDArray[np.integer[Any]]) -> NDArray[np.uint32]:
         return np.arange(_integer("particles", particles, 2**32 + 1, advice), dtype=np.uint32)
     array = np.asarray(particles)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(f"particles must be a count or a 1-D integer array; got shape {array.shape}, dtype {array.dtype}.")
+        raise ValueError(
+            f"particles must be a count or a 1-D integer array; got shape {array.shape}, dtype {array.dtype}."
+        )
     if array.size and not (array.min() >= 0 and array.max() < 2**32):
-        raise ValueError(f"particle indices must lie in 0 … 2³² - 1; got {array.min()} … {array.max()}.")
+        raise ValueError(
+            f"particle indices must lie in 0 … 2³² - 1; got {array.min()} … {array.max()}."
+        )
     return np.ascontiguousarray(array, dtype=np.uint32)
 
 
-def _drawn(fill: Any, dtype: Any, seed: int, purpose: int, particles: Any, components: int, step: int) -> NDArray[Any]:
-    k0 = _integer("seed", seed, 2**32, "The seed is one 32-bit word of the Philox key; take it modulo 2**32, or another purpose.")
-    k1 = _integer("purpose", purpose, 2**32, "Use one of noise.INITIAL, DIFFUSION, MINIBATCH, DATA, BOOTSTRAP.")
+def _drawn(
+    fill: Any, dtype: Any, seed: int, purpose: int, particles: Any, components: int, step: int
+) -> NDArray[Any]:
+    k0 = _integer(
+        "seed",
+        seed,
+        2**32,
+        "The seed is one 32-bit word of the Philox key; take it modulo 2**32, or another purpose.",
+    )
+    k1 = _integer(
+        "purpose",
+        purpose,
+        2**32,
+        "Use one of noise.INITIAL, DIFFUSION, MINIBATCH, DATA, BOOTSTRAP.",
+    )
     when = _integer("step", step, 2**64, "The step is two 32-bit words of the Philox counter.")
     indices = _indices(particles)
-    out = np.empty((indices.size, _integer("components", components, 2**34, "It is the number of columns to draw.")), dtype)
+    out = np.empty(
+        (
+            indices.size,
+            _integer("components", components, 2**34, "It is the number of columns to draw."),
+        ),
+        dtype,
+    )
     fill(out, indices, np.uint32(when % 2**32), np.uint32(when >> 32), np.uint32(k0), np.uint32(k1))
     return out
 
@@ -142,24 +169,40 @@ def philox4x32(counter: Any, key: Any) -> NDArray[np.uint32]:
     """One block of Philox4x32-10: counter (4,) uint32, key (2,) uint32 -> (4,) uint32."""
     c, k = np.asarray(counter, dtype=np.uint32), np.asarray(key, dtype=np.uint32)
     if c.shape != (4,) or k.shape != (2,):
-        raise ValueError(f"philox4x32 takes a counter (4,) and a key (2,); got {c.shape} and {k.shape}.")
+        raise ValueError(
+            f"philox4x32 takes a counter (4,) and a key (2,); got {c.shape} and {k.shape}."
+        )
     return np.array(_words(c[0], c[1], c[2], c[3], k[0], k[1]), dtype=np.uint32)
 
 
-def raw(seed: int, purpose: int, particles: int | NDArray[np.integer[Any]], components: int, step: int = 0) -> NDArray[np.uint32]:
+def raw(
+    seed: int,
+    purpose: int,
+    particles: int | NDArray[np.integer[Any]],
+    components: int,
+    step: int = 0,
+) -> NDArray[np.uint32]:
     """The 32-bit words themselves, (m, components). particles: a count m (0 … m-1) or a 1-D array of m indices."""
     return _drawn(_fill_raw, np.uint32, seed, purpose, particles, components, step)
 
 
 def uniforms(
-    seed: int, purpose: int, particles: int | NDArray[np.integer[Any]], components: int, step: int = 0
+    seed: int,
+    purpose: int,
+    particles: int | NDArray[np.integer[Any]],
+    components: int,
+    step: int = 0,
 ) -> NDArray[np.float64]:
     """(r + ½) / 2³² of each word r: float64 in the open interval (0, 1), (m, components)."""
     return _drawn(_fill_uniforms, np.float64, seed, purpose, particles, components, step)
 
 
 def normals(
-    seed: int, purpose: int, particles: int | NDArray[np.integer[Any]], components: int, step: int = 0
+    seed: int,
+    purpose: int,
+    particles: int | NDArray[np.integer[Any]],
+    components: int,
+    step: int = 0,
 ) -> NDArray[np.float64]:
     """Independent N(0, 1), float64, (m, components): Box–Muller on components (0, 1) and (2, 3) of each block."""
     return _drawn(_fill_normals, np.float64, seed, purpose, particles, components, step)

@@ -35,8 +35,12 @@ from .stepping import runge_kutta
 from .stepping.march import Diverged, March
 from .stepping.runge_kutta import Adaptive, RungeKutta
 
-TIME_UNIT = "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)"
-SEGMENT_BYTES = 64 * 2**20  # frames waiting in memory are published at this size, whatever the clock says
+TIME_UNIT = (
+    "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)"
+)
+SEGMENT_BYTES = (
+    64 * 2**20
+)  # frames waiting in memory are published at this size, whatever the clock says
 
 
 class Run:
@@ -52,9 +56,13 @@ class Run:
         self.user_written = user_written(flow) if recorder else []
         if progress and not flow.on_device(state).compiled():
             name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
-            say(f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk")
+            say(
+                f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk"
+            )
         self.march = March(flow, state, integrator, dt, t_end, n_steps, watches_size=stop)
-        if flow.network is None and not math.isfinite(float(self.march.field.speed2(self.march.velocity))):
+        if flow.network is None and not math.isfinite(
+            float(self.march.field.speed2(self.march.velocity))
+        ):
             raise ValueError(
                 "the velocity at the start is not finite. An interaction that is singular at x = y needs self_pairs=False, and "
                 "particles that do not coincide."
@@ -62,18 +70,30 @@ class Run:
         self.names = measures(self.march)
         self.problem = Problem(flow, self.march.start, recorder.data if recorder else None)
         for item in series:
-            if item.function is None and item.name == "energy_defect_motion" and self.march.motion is None:
+            if (
+                item.function is None
+                and item.name == "energy_defect_motion"
+                and self.march.motion is None
+            ):
                 raise ValueError(
                     f"series {item.name!r} cannot be recorded in this run: no kink here along which neurons could slide. "
                     "Record energy_defect."
                 )
-            if item.function is None and item.name not in ALONG and (why := needs.reason(recordable(item.name), self.problem)):
+            if (
+                item.function is None
+                and item.name not in ALONG
+                and (why := needs.reason(recordable(item.name), self.problem))
+            ):
                 raise ValueError(f"series {item.name!r} cannot be recorded in this run: {why}.")
-        self.watch = Watch(events, flow, state, recorder.path if recorder else None) if events else None
+        self.watch = (
+            Watch(events, flow, state, recorder.path if recorder else None) if events else None
+        )
         self.beside = Beside(w2, self.march.start) if w2 else None
         self.last_frame: tuple[int, float] | None = None
         self._warned: set[str] = set()
-        self.mended: list[str] = []  # series whose function raised: whoever goes on may hand in another
+        self.mended: list[
+            str
+        ] = []  # series whose function raised: whoever goes on may hand in another
         self._plan(self.march.span, {})
         if self.beside is not None:
             self.beside.announce(self.w2_due.count(getattr(self.march, "leg_count", None)))
@@ -100,11 +120,19 @@ class Run:
             "step_start": start.step,
             "t_end": march.t_end,
             "time_unit": TIME_UNIT if network else "flow time t",
-            "data": {"name": data.name, "origin": data.origin} if data else {"name": "data", "origin": {}} if sampled else None,
+            "data": {"name": data.name, "origin": data.origin}
+            if data
+            else {"name": "data", "origin": {}}
+            if sampled
+            else None,
             "observers": {
                 "recorder": schedules.to_dict(recorder.schedule) if recorder else None,
                 "series": [
-                    {"name": item.name, "schedule": schedules.to_dict(item.schedule), "user": item.function is not None}
+                    {
+                        "name": item.name,
+                        "schedule": schedules.to_dict(item.schedule),
+                        "user": item.function is not None,
+                    }
                     for item in self.series
                 ],
                 "stop_on_nonfinite": self.stop,
@@ -123,12 +151,22 @@ class Run:
             if not missed:
                 continue
             shown = ", ".join(f"{t:g}" for t in missed[:3]) + ", …" * (len(missed) > 3)
-            what = f"mf.at_times has {shown}, but the run goes from t = {first:g} to t_end = {last:g}"
-            steps = " If steps were meant, write mf.at_steps." if all(t == int(t) for t in missed) else ""
+            what = (
+                f"mf.at_times has {shown}, but the run goes from t = {first:g} to t_end = {last:g}"
+            )
+            steps = (
+                " If steps were meant, write mf.at_steps."
+                if all(t == int(t) for t in missed)
+                else ""
+            )
             advice = f"Times are flow times, in the unit of t_end.{steps}"
             if len(missed) == len(schedule.times):
                 raise ValueError(f"{what}: nothing would be seen. {advice}")
-            warnings.warn(f"{what}: those moments are seen only if it is extended. {advice}", RuntimeWarning, stacklevel=4)
+            warnings.warn(
+                f"{what}: those moments are seen only if it is extended. {advice}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def go(self, recording: Recording | None, memory: dict[str, Any] | None) -> State:
         """March to the end. memory: that of a checkpoint to go on from."""
@@ -142,7 +180,11 @@ class Run:
         self._announce()
         if memory is None and (said := saturation(self.flow, march.start)):
             self._warn("saturated", said)
-        stops = np.array(sorted({t for s in self._schedules() if isinstance(s, schedules.at_times) for t in s.times}))
+        stops = np.array(
+            sorted(
+                {t for s in self._schedules() if isinstance(s, schedules.at_times) for t in s.times}
+            )
+        )
         watched = Progress(march, self.progress, self._warn)
         with signals() as received, watched.watching():
             if memory is None or memory.get("observe"):
@@ -169,7 +211,11 @@ class Run:
         summary = self.summary(finding) if recording is not None or self.progress else {}
         if recording is not None:
             diverged = {} if np.isfinite(end.theta).all() else {"message": self._what_diverged()}
-            recording.finish(self._memory(), {**summary, **diverged}, status="diverged" if diverged else "finished")
+            recording.finish(
+                self._memory(),
+                {**summary, **diverged},
+                status="diverged" if diverged else "finished",
+            )
         self._conclude(summary, finding)
         return end
 
@@ -177,16 +223,28 @@ class Run:
         """The last value of every measure, what happened on the way, and what a large energy_defect means."""
         moment = Moment(self.march, self.problem)
         march, values = self.march, {name: moment.measure(name) for name in self.names}
-        known = {"steps": march.step - march.start.step, "t": march.t, **values, "dt": march.dt, "halvings": march.halvings}
+        known = {
+            "steps": march.step - march.start.step,
+            "t": march.t,
+            **values,
+            "dt": march.dt,
+            "halvings": march.halvings,
+        }
         known["defect"] = finding.kind if finding is not None else "none"
-        if known["defect"] == "sliding" and not needs.reason(recordable("sliding_neurons"), self.problem):
+        if known["defect"] == "sliding" and not needs.reason(
+            recordable("sliding_neurons"), self.problem
+        ):
             known["sliding_neurons"] = moment.measure("sliding_neurons")
         return known
 
     def _schedules(self) -> list[Any]:
         watched = [self.watch.events.schedule] if self.watch else []
         watched += [self.beside.w2.schedule] if self.beside else []
-        return [*([self.recorder.schedule] if self.recorder else []), *(item.schedule for item in self.series), *watched]
+        return [
+            *([self.recorder.schedule] if self.recorder else []),
+            *(item.schedule for item in self.series),
+            *watched,
+        ]
 
     def _plan(self, span: Span, positions: dict[str, int]) -> None:
         self.span = span
@@ -201,9 +259,16 @@ class Run:
 
     def _memory(self, observed: bool = True) -> dict[str, Any]:
         """All that the loop needs to go on. observed: whether the observers have seen this moment."""
-        positions = {"": self.frames_due.position, **{name: due.position for name, due in self.series_due.items()}}
+        positions = {
+            "": self.frames_due.position,
+            **{name: due.position for name, due in self.series_due.items()},
+        }
         last = list(self.last_frame) if self.last_frame else []
-        memory: dict[str, Any] = {"march": self.march.memory(), "positions": positions, "last_frame": last}
+        memory: dict[str, Any] = {
+            "march": self.march.memory(),
+            "positions": positions,
+            "last_frame": last,
+        }
         memory["span"] = list(self.span)
         if self.mended:
             memory["mended"] = self.mended
@@ -229,17 +294,26 @@ class Run:
         if self.beside is not None:
             self.beside.restore(memory["w2"])
         self._plan(Span(*memory["span"]), memory["positions"])
-        if t_end > march.t_end:  # an extension: schedules cover the new part, whose first moment is there already
+        if (
+            t_end > march.t_end
+        ):  # an extension: schedules cover the new part, whose first moment is there already
             march.extend(t_end)
             self._plan(Span(march.step, march.t, t_end, march.dt), {})
             if not memory.get("observe"):
-                for due in (self.frames_due, self.events_due, self.w2_due, *self.series_due.values()):
+                for due in (
+                    self.frames_due,
+                    self.events_due,
+                    self.w2_due,
+                    *self.series_due.values(),
+                ):
                     due(march.step, march.t, march.dt)
 
     def _check_start(self, kept: float) -> None:
         """Raise where F of the start is not what it was: formulas go by their names alone, and others may have these names."""
         found, tolerance = self.march.energy_start, 1e-6 if self.flow.dtype == "float64" else 1e-3
-        if math.isfinite(kept) and not math.isclose(found, kept, rel_tol=tolerance, abs_tol=1e-6 * tolerance):
+        if math.isfinite(kept) and not math.isclose(
+            found, kept, rel_tol=tolerance, abs_tol=1e-6 * tolerance
+        ):
             raise ValueError(
                 f"flow= is not the flow of this run: it gives F = {found:.9g} at the start, which had F = {kept:.9g}. "
                 "Its functions have the same names, but are others."
@@ -282,12 +356,16 @@ class Run:
         for name, value in values.items():
             recording.observe(name, march.step, march.t, value)
 
-    def _say_which_raised(self, item: Series, error: Exception, recording: Recording | None) -> None:
+    def _say_which_raised(
+        self, item: Series, error: Exception, recording: Recording | None
+    ) -> None:
         """Publish a checkpoint that looks at this moment once more; the error says which series it was, and how to go on."""
         march = self.march
         where = f"The series {item.name!r} raised this at step {march.step}, t = {march.t:g}."
         if recording is None:
-            error.add_note(f"{where} Nothing was recorded: with an mf.Recorder the run could go on from here.")
+            error.add_note(
+                f"{where} Nothing was recorded: with an mf.Recorder the run could go on from here."
+            )
             return
         if item.function is not None and item.name not in self.mended:
             self.mended.append(item.name)
@@ -295,19 +373,25 @@ class Run:
             due.position = due.before
         try:
             recording.checkpoint(self._memory(observed=False))
-        except Exception as failed:  # a full disk, or a lease that was lost: the user's error comes first
+        except (
+            Exception
+        ) as failed:  # a full disk, or a lease that was lost: the user's error comes first
             error.add_note(f"{where} No checkpoint could be published: {failed}.")
             return
         error.add_note(f"{where} A checkpoint of this step is published: mend the function and go on with "
                        f"mf.resume({str(recording.path)!r}{self.needed}).")  # fmt: skip
 
-    def _collect(self, recording: Recording | None, received: list[int], most: int, checkpoints: bool = True) -> None:
+    def _collect(
+        self, recording: Recording | None, received: list[int], most: int, checkpoints: bool = True
+    ) -> None:
         """Take the distances that mf.W2's processes have found; wait while more than `most` snapshots have none."""
         beside = self.beside
         if beside is None:
             return
         if not most and beside.waiting and self.progress:
-            tqdm.write(f"meanfield: waiting for the W2 of {beside.waiting} snapshots", file=sys.stderr)
+            tqdm.write(
+                f"meanfield: waiting for the W2 of {beside.waiting} snapshots", file=sys.stderr
+            )
         while beside.waiting and not received:
             rows = beside.take(0.2 if beside.waiting > most else 0.0)
             if rows is None and beside.waiting <= most:
@@ -326,14 +410,25 @@ class Run:
         if not sound and self.stop:
             raise Diverged(self._what_diverged())
         if not sound:
-            self._warn("diverged", f"the run diverged: {self._what_diverged()} Add mf.StopOnNonFinite() to stop there.")
-        elif march.still and self.flow.network is not None and self.flow.network.trainable and "still" not in self._warned:
+            self._warn(
+                "diverged",
+                f"the run diverged: {self._what_diverged()} Add mf.StopOnNonFinite() to stop there.",
+            )
+        elif (
+            march.still
+            and self.flow.network is not None
+            and self.flow.network.trainable
+            and "still" not in self._warned
+        ):
             if (risk := march.field.value(march.theta)) > 0:
                 self._warn(
                     "still",
                     f"no particle moves any more (step {march.step}, t = {march.t:g}, risk {risk:.3g}): all units are dead, or "
                     "this is a critical point. "
-                    + (unscaled(self.flow) or "Try a smaller dt, another seed, or biases (b_std > 0)."),
+                    + (
+                        unscaled(self.flow)
+                        or "Try a smaller dt, another seed, or biases (b_std > 0)."
+                    ),
                 )
 
     def _warn(self, kind: str, message: str) -> None:
@@ -344,7 +439,9 @@ class Run:
     def _what_diverged(self) -> str:
         march = self.march
         bad = np.flatnonzero(~np.isfinite(march.field.backend.download(march.theta)).all(axis=1))
-        which = f"particle {bad[0]} (of {bad.size} in {march.start.m})" if bad.size else "the velocity"
+        which = (
+            f"particle {bad[0]} (of {bad.size} in {march.start.m})" if bad.size else "the velocity"
+        )
         return f"{which} is not finite at step {march.step}, t = {march.t:g}. {self._shorter()}"
 
     def _check_flow(self) -> defects.Finding | None:
@@ -355,7 +452,10 @@ class Run:
         size = abs(first) + abs(last)
         finding = defects.at_end(march)
         if last - first > 1e-3 * size and march.dissipated > 1e-12 * size:
-            self._warn("rose", f"F rose from {first:.3g} to {last:.3g}, so the steps were too long. {self._shorter()}")
+            self._warn(
+                "rose",
+                f"F rose from {first:.3g} to {last:.3g}, so the steps were too long. {self._shorter()}",
+            )
         elif finding is not None and finding.kind != "sliding":
             self._warn("defect", finding.text)
         return finding
@@ -374,7 +474,11 @@ class Run:
     def _divergence(self, recording: Recording | None, error: Diverged) -> Diverged:
         """Publish what was recorded before it; returns the error that names the last good frame."""
         last = self.last_frame
-        good = f"The last good frame is step {last[0]}, t = {last[1]:g}." if last else "No frame was recorded."
+        good = (
+            f"The last good frame is step {last[0]}, t = {last[1]:g}."
+            if last
+            else "No frame was recorded."
+        )
         message = f"the run diverged: {error} {good}"
         if recording is not None:
             march = self.march
@@ -386,33 +490,62 @@ class Run:
         march = self.march
         where = f"interrupted at step {march.step}, t = {march.t:g}"
         if recording is None:
-            raise Interrupted(f"{where}. Nothing was recorded; the exception's .state goes on with mf.simulate.", march.state())
+            raise Interrupted(
+                f"{where}. Nothing was recorded; the exception's .state goes on with mf.simulate.",
+                march.state(),
+            )
         if checkpoint:
             recording.checkpoint(self._memory())
-        raise Interrupted(f"{where}. Continue with mf.resume({str(recording.path)!r}{self.needed})", march.state())
+        raise Interrupted(
+            f"{where}. Continue with mf.resume({str(recording.path)!r}{self.needed})", march.state()
+        )
 
     @property
     def needed(self) -> str:
         """What mf.resume has to be given of this run besides its path: what no file can hold."""
-        functions = ", ".join(f"{item.name!r}: …" for item in self.series if item.function is not None)
-        return ", flow=…" * bool(self.user_written) + f", functions={{{functions}}}" * bool(functions)
+        functions = ", ".join(
+            f"{item.name!r}: …" for item in self.series if item.function is not None
+        )
+        return ", flow=…" * bool(self.user_written) + f", functions={{{functions}}}" * bool(
+            functions
+        )
 
     def _announce(self) -> None:
         if self.progress:
             march = self.march
             law = march.start.origin[0].describe() if march.start.origin else "initial state given"
             network, m = self.flow.network, march.start.m
-            say(network.scaling.describe(m, march.dt) if network else f"{self.flow.functional}, m = {m}, dt = {march.dt:g}")
-            say(f"{law}; flow time t = {march.t:g} … {march.t_end:g}; {self.flow.backend}, {self.flow.dtype}")
+            say(
+                network.scaling.describe(m, march.dt)
+                if network
+                else f"{self.flow.functional}, m = {m}, dt = {march.dt:g}"
+            )
+            say(
+                f"{law}; flow time t = {march.t:g} … {march.t_end:g}; {self.flow.backend}, {self.flow.dtype}"
+            )
 
     def _conclude(self, summary: dict[str, Any], finding: defects.Finding | None) -> None:
         if self.progress:
-            shown = ("risk" if self.flow.network else "energy", "energy_defect", "balance_defect", "displacement", "path")
+            shown = (
+                "risk" if self.flow.network else "energy",
+                "energy_defect",
+                "balance_defect",
+                "displacement",
+                "path",
+            )
             values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
-            halved = f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}" if self.march.halvings else ""
+            halved = (
+                f", dt halved {len(self.march.halvings)} times to {self.march.dt:.3g}"
+                if self.march.halvings
+                else ""
+            )
             say(f"t = {self.march.t:g} after {summary['steps']} steps: {values}{halved}")
             if finding is not None and finding.kind == "sliding":
-                share = f" At the end {summary['sliding_neurons']:.0%} slide." if "sliding_neurons" in summary else ""
+                share = (
+                    f" At the end {summary['sliding_neurons']:.0%} slide."
+                    if "sliding_neurons" in summary
+                    else ""
+                )
                 say(f"{finding.text}{share}")
 
 
@@ -429,15 +562,23 @@ def user_written(flow: GradientFlow) -> list[str]:
         except ValueError:
             names.append(given.name)
             continue
-        if any(fingerprint(getattr(given, part)) != fingerprint(getattr(known, part)) for part in ("value", "slope")):
-            raise ValueError(f"{given.name!r} is a built-in, and this is another formula: give it a name of its own.")
+        if any(
+            fingerprint(getattr(given, part)) != fingerprint(getattr(known, part))
+            for part in ("value", "slope")
+        ):
+            raise ValueError(
+                f"{given.name!r} is a built-in, and this is another formula: give it a name of its own."
+            )
     return names
 
 
 def _callers() -> int:
     """The stacklevel of warnings.warn, for its caller's caller, that names the first line outside this package."""
     level, frame = 1, sys._getframe(2)
-    own = (f"{Path(__file__).parent}{os.sep}", contextlib.__file__)  # a wrapper in sims counts as a user's line
+    own = (
+        f"{Path(__file__).parent}{os.sep}",
+        contextlib.__file__,
+    )  # a wrapper in sims counts as a user's line
     while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
         level, frame = level + 1, frame.f_back
     return level + 1

@@ -54,7 +54,9 @@ class Scaling:
 
     def describe(self, m: int, dt: float) -> str:
         """One line: γ, α, s and what a step dt of flow time means in gradient-descent terms."""
-        regime = {1.0: "mean-field", 0.5: "NTK"}.get(self.gamma, "intermediate" if 0.5 < self.gamma < 1 else "outside [1/2, 1]")
+        regime = {1.0: "mean-field", 0.5: "NTK"}.get(
+            self.gamma, "intermediate" if 0.5 < self.gamma < 1 else "outside [1/2, 1]"
+        )
         return (
             f"gamma = {self.gamma:g} ({regime}), alpha = {self.alpha:g}, m = {m}, s = {self.output_scale(m):.6g}; "
             f"an Euler step dt = {dt:.6g} of flow time is gradient descent with learning rate "

@@ -95,7 +95,9 @@ def resume(
     no file can hold; the file keeps values and code of them, and ValueError says what differs where others of the same
     names are given. A series whose function raised may be mended. checkpoint_seconds, guard: as in mf.Recorder.
     """
-    return _resume(path, t_end, flow, functions or {}, progress, checkpoint_seconds, guard, compare=True)
+    return _resume(
+        path, t_end, flow, functions or {}, progress, checkpoint_seconds, guard, compare=True
+    )
 
 
 def _resume(
@@ -105,7 +107,9 @@ def _resume(
     """resume. compare: hold what is user-written against what the file keeps of it; done once, for it may take some time."""
     path = Path(path)
     if t_end is not None and not _is_number(t_end):
-        raise ValueError(f"t_end must be a finite flow time, or None for the run's own; got {t_end!r}.")
+        raise ValueError(
+            f"t_end must be a finite flow time, or None for the run's own; got {t_end!r}."
+        )
     memory: dict[str, Any] | None
     if not unfinished(path):
         with Trajectory(path) as run:
@@ -119,20 +123,28 @@ def _resume(
                     reached = f"{path} has reached t = {config['t_end']:g} already, beyond t_end = {t_end:g}"
                     say(f"{reached}: run.at(t) is an earlier frame")
                 return last
-            _flow_of(run, path, flow, functions, compare)  # what is missing is said before there is a file
+            _flow_of(
+                run, path, flow, functions, compare
+            )  # what is missing is said before there is a file
             compare = False
-        recording, memory = Recording.extend(path, config={**config, "t_end": float(t_end)}, provenance=provenance())
+        recording, memory = Recording.extend(
+            path, config={**config, "t_end": float(t_end)}, provenance=provenance()
+        )
     else:
         recording, memory = Recording.reopen(path, provenance=provenance())
     recording.guard = guard
     with recording:
         if t_end is not None and t_end < recording.config["t_end"]:
             end = recording.config["t_end"]
-            raise ValueError(f"the run {path} goes to t_end = {end:g} and cannot be cut to {t_end:g}; resume it without t_end.")
+            raise ValueError(
+                f"the run {path} goes to t_end = {end:g} and cannot be cut to {t_end:g}; resume it without t_end."
+            )
         if recording.final:
             recording.finish(memory or {}, **recording.final)
         else:
-            _rebuilt(recording, flow, functions, progress, checkpoint_seconds, compare).go(recording, memory)
+            _rebuilt(recording, flow, functions, progress, checkpoint_seconds, compare).go(
+                recording, memory
+            )
     with Trajectory(path) as run:
         if run.status != "diverged" and (t_end is None or t_end <= run.config["t_end"]):
             return run[-1]
@@ -141,18 +153,28 @@ def _resume(
 
 def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
     """exists="resume": continue, extend or return the run at this path, provided it is the same run."""
-    with Trajectory(f"{recorder.path}.parts" if unfinished(recorder.path) else recorder.path) as stored:
+    with Trajectory(
+        f"{recorder.path}.parts" if unfinished(recorder.path) else recorder.path
+    ) as stored:
         theirs, start = stored.config, stored.start
         test_set = {name: sha for name, sha in stored.data_sha256.items() if name.endswith("_test")}
-        written = _written_differently(stored, recorder.path, run.flow, {item.name: item.function for item in run.series})
+        written = _written_differently(
+            stored, recorder.path, run.flow, {item.name: item.function for item in run.series}
+        )
     ours, state = json.loads(canonical_json(config)), run.march.start
     differing = settings_that_differ({**ours, "t_end": None}, {**theirs, "t_end": None})
     if not (np.array_equal(state.theta, start.theta) and np.array_equal(state.mass, start.mass)):
         differing.append("the initial state")
-    if test_set != {name: array_sha256(a) for name, a in _arrays(run.flow, recorder).items() if name.endswith("_test")}:
+    if test_set != {
+        name: array_sha256(a)
+        for name, a in _arrays(run.flow, recorder).items()
+        if name.endswith("_test")
+    }:
         differing.append("the test set")
     if config["t_end"] < theirs["t_end"]:
-        differing.append(f"t_end, which is earlier ({config['t_end']:g}, in the file {theirs['t_end']:g})")
+        differing.append(
+            f"t_end, which is earlier ({config['t_end']:g}, in the file {theirs['t_end']:g})"
+        )
     if differing := [*differing, *written]:
         raise ValueError(
             f"{recorder.path} holds another run, so it cannot be resumed; different here: {'; '.join(differing)}. "
@@ -183,7 +205,9 @@ def _written_differently(
     if not stored.identity:
         return []
     mended = last_memory(path).get("mended", ())  # series whose functions have raised
-    return identity.differing(identity.of(flow, functions, stored.start), stored, flow, functions, mended)
+    return identity.differing(
+        identity.of(flow, functions, stored.start), stored, flow, functions, mended
+    )
 
 
 def _rebuilt(
@@ -194,39 +218,69 @@ def _rebuilt(
     config = recording.config
     place = f"{recording.path}.parts"
     watch = config["observers"]
-    diagnosed = [item["name"] for item in watch["series"] if not item["user"] and item["name"] not in MEASURES]
+    diagnosed = [
+        item["name"]
+        for item in watch["series"]
+        if not item["user"] and item["name"] not in MEASURES
+    ]
     with Trajectory(place) as stored:
         data = stored.data if (flow is None or diagnosed) and "x" in stored.arrays else None
         flow = _flow_of(stored, recording.path, flow, functions, compare)
     if unknown := [name for name in diagnosed if name not in registry.names()]:
         more = registry.missing(unknown[0]) or " Import the module that registers it, then resume."
-        raise ValueError(f"{recording.path} records the diagnostic {unknown[0]!r}, which is not registered here.{more}")
+        raise ValueError(
+            f"{recording.path} records the diagnostic {unknown[0]!r}, which is not registered here.{more}"
+        )
     schedule = schedules.from_dict(watch["recorder"])
     recorder = Recorder(recording.path, schedule, data=data, checkpoint_seconds=checkpoint_seconds)
     series = [
-        Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"])) for item in watch["series"]
+        Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"]))
+        for item in watch["series"]
     ]
     events = [Events.from_dict(watch["events"])] if "events" in watch else []
     w2 = [W2.from_dict(watch["w2"])] if "w2" in watch else []
-    observers = [recorder, *series, *events, *w2, *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else [])]
+    observers = [
+        recorder,
+        *series,
+        *events,
+        *w2,
+        *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else []),
+    ]
     method = runge_kutta.from_dict(config["integrator"])
-    return _checked(flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress)
+    return _checked(
+        flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress
+    )
 
 
 def _flow_of(
-    run: Trajectory, path: Path, flow: GradientFlow | None, functions: dict[str, Callable], compare: bool
+    run: Trajectory,
+    path: Path,
+    flow: GradientFlow | None,
+    functions: dict[str, Callable],
+    compare: bool,
 ) -> GradientFlow:
     """The flow of a file's run: the one given, else made again from the file; ValueError for what no file holds."""
     config = run.config
     if flow is None:
         flow = run.flow(config["flow"]["backend"])  # its own: another device has other bits
-    elif differing := settings_that_differ(json.loads(canonical_json(flow.to_dict())), config["flow"]):
-        raise ValueError(f"flow= is not the flow of {path}; different here: {'; '.join(differing)}.")
-    missing = [item["name"] for item in config["observers"]["series"] if item["user"] and item["name"] not in functions]
+    elif differing := settings_that_differ(
+        json.loads(canonical_json(flow.to_dict())), config["flow"]
+    ):
+        raise ValueError(
+            f"flow= is not the flow of {path}; different here: {'; '.join(differing)}."
+        )
+    missing = [
+        item["name"]
+        for item in config["observers"]["series"]
+        if item["user"] and item["name"] not in functions
+    ]
     if missing:
         needed = ", ".join(f"{name!r}: …" for name in missing)
         raise ValueError(f"{path} has user-written series: pass functions={{{needed}}}.")
-    series = {item["name"]: functions[item["name"]] if item["user"] else None for item in config["observers"]["series"]}
+    series = {
+        item["name"]: functions[item["name"]] if item["user"] else None
+        for item in config["observers"]["series"]
+    }
     if compare and (differing := _written_differently(run, path, flow, series)):
         raise ValueError(
             f"flow= or functions= are not those of {path}; different here: {'; '.join(differing)}. Pass what the run began with; "
@@ -236,7 +290,14 @@ def _flow_of(
 
 
 def _checked(
-    flow: Any, state: Any, integrator: Any, dt: Any, t_end: Any, n_steps: Any, observers: Sequence[Any], progress: bool
+    flow: Any,
+    state: Any,
+    integrator: Any,
+    dt: Any,
+    t_end: Any,
+    n_steps: Any,
+    observers: Sequence[Any],
+    progress: bool,
 ) -> Run:
     """The Run of these arguments, or the error that says what is wrong with them."""
     if not isinstance(flow, GradientFlow):
@@ -252,14 +313,20 @@ def _checked(
     return Run(flow, state, integrator, *clock, recorder, series, events, w2, stop, progress)
 
 
-def _clock(state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any) -> tuple[Any, float | None, int | None]:
+def _clock(
+    state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any
+) -> tuple[Any, float | None, int | None]:
     """Check what was said about time; raises for what makes no sense."""
     adaptive = isinstance(integrator, Adaptive)
     if (t_end is None) == (n_steps is None):
-        raise ValueError(f"give either t_end (an absolute flow time) or n_steps; got t_end = {t_end}, n_steps = {n_steps}.")
+        raise ValueError(
+            f"give either t_end (an absolute flow time) or n_steps; got t_end = {t_end}, n_steps = {n_steps}."
+        )
     if t_end is not None:
         if not (_is_number(t_end) and t_end > state.t):
-            raise ValueError(f"t_end must be a finite flow time after the state's t = {state.t:g}; got {t_end!r}.")
+            raise ValueError(
+                f"t_end must be a finite flow time after the state's t = {state.t:g}; got {t_end!r}."
+            )
         t_end = float(t_end)
     elif adaptive:
         raise ValueError("Adaptive chooses its own steps: give t_end, not n_steps.")
@@ -280,35 +347,55 @@ def _is_number(value: Any) -> bool:
     return is_number(value) and math.isfinite(value)
 
 
-def _sorted(observers: Sequence[Any]) -> tuple[Recorder | None, list[Series], Events | None, W2 | None, bool]:
+def _sorted(
+    observers: Sequence[Any],
+) -> tuple[Recorder | None, list[Series], Events | None, W2 | None, bool]:
     known = (Recorder, Series, Events, W2, StopOnNonFinite)
     if isinstance(observers, known):
         raise TypeError("observers is a list: write observers=[…].")
     unknown = [item for item in observers if not isinstance(item, known)]
     if unknown:
-        raise TypeError(f"observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got {unknown[0]!r}.")
+        raise TypeError(
+            f"observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got {unknown[0]!r}."
+        )
     recorders = [item for item in observers if isinstance(item, Recorder)]
     series = [item for item in observers if isinstance(item, Series)]
     events = [item for item in observers if isinstance(item, Events)]
     distances = [item for item in observers if isinstance(item, W2)]
     if len(distances) > 1:
-        raise ValueError("one run has one mf.W2: join the schedules; previous=True adds the distances between its snapshots.")
+        raise ValueError(
+            "one run has one mf.W2: join the schedules; previous=True adds the distances between its snapshots."
+        )
     if len(events) > 1:
         raise ValueError("one run has one mf.Events: join the probes, and the schedules.")
     if len(recorders) > 1:
-        raise ValueError("one run has one Recorder; for other scalars add mf.Series(name, schedule).")
+        raise ValueError(
+            "one run has one Recorder; for other scalars add mf.Series(name, schedule)."
+        )
     names = [item.name for item in series]
-    taken = {item.name for item in series if names.count(item.name) > 1 or (item.function is not None and item.name in MEASURES)}
+    taken = {
+        item.name
+        for item in series
+        if names.count(item.name) > 1 or (item.function is not None and item.name in MEASURES)
+    }
     if taken:
         raise ValueError(
             f"each series needs a name of its own, not that of another or of a built-in: {', '.join(sorted(taken))}."
         )
     if clocks := [(name, other) for name in names if (other := series_of_clock(name, names))]:
-        raise ValueError("{!r} is a clock of the series {!r} in an xarray.Dataset: rename one of them.".format(*clocks[0]))
+        raise ValueError(
+            "{!r} is a clock of the series {!r} in an xarray.Dataset: rename one of them.".format(
+                *clocks[0]
+            )
+        )
     if events and (counted := sorted(set(names) & set(COUNTS))):
-        raise ValueError(f"mf.Events writes series of these names itself: {', '.join(counted)}. Give yours another name.")
+        raise ValueError(
+            f"mf.Events writes series of these names itself: {', '.join(counted)}. Give yours another name."
+        )
     if distances and (written := sorted(set(names) & set(distances[0].names))):
-        raise ValueError(f"mf.W2 writes series of these names itself: {', '.join(written)}. Give yours another name.")
+        raise ValueError(
+            f"mf.W2 writes series of these names itself: {', '.join(written)}. Give yours another name."
+        )
     for item in series:
         item.clear()
     stop = any(isinstance(item, StopOnNonFinite) for item in observers)
@@ -322,7 +409,9 @@ def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:
     arrays, data = dict(flow.functional.arrays), recorder.data
     if data is not None:
         if "x" not in arrays:
-            raise ValueError(f"Recorder(data=…) is for training samples, and a {type(flow.functional).__name__} has none.")
+            raise ValueError(
+                f"Recorder(data=…) is for training samples, and a {type(flow.functional).__name__} has none."
+            )
         if not np.array_equal(data.x, arrays["x"]):
             raise ValueError("Recorder(data=…) is not the data set whose x the flow was given.")
         if data.x_test is not None and data.y_test is not None:

@@ -39,9 +39,13 @@ class State:
                 f"theta must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use theta[:, None]."
             )
         if theta.dtype.kind not in "fiu":
-            raise TypeError(f"theta must be real numbers; got dtype {theta.dtype}.{conversion(theta.dtype)}")
+            raise TypeError(
+                f"theta must be real numbers; got dtype {theta.dtype}.{conversion(theta.dtype)}"
+            )
         if not is_integer(self.outputs) or self.outputs < 0:
-            raise ValueError(f"outputs must be an integer K >= 1 (0 for pairwise energies); got {self.outputs!r}.")
+            raise ValueError(
+                f"outputs must be an integer K >= 1 (0 for pairwise energies); got {self.outputs!r}."
+            )
         m, p = theta.shape
         if m < 1:
             raise ValueError("theta has no particles: the width m must be at least 1.")
@@ -51,10 +55,16 @@ class State:
                 f"theta (m, p) needs p = K + d + 1 >= {least} columns [a | w | b] for K = {self.outputs}; got p = {p}. "
                 "Particles of a pairwise energy, whole rows, take outputs=0."
             )
-        theta = np.array(theta, dtype=theta.dtype if theta.dtype in (np.float32, np.float64) else np.float64, order="C")
+        theta = np.array(
+            theta,
+            dtype=theta.dtype if theta.dtype in (np.float32, np.float64) else np.float64,
+            order="C",
+        )
         bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))
         if bad.size:
-            raise ValueError(f"theta has NaN or infinite values in {bad.size} of {m} particles, first in particle {bad[0]}.")
+            raise ValueError(
+                f"theta has NaN or infinite values in {bad.size} of {m} particles, first in particle {bad[0]}."
+            )
         object.__setattr__(self, "outputs", int(self.outputs))
         object.__setattr__(self, "step", integer("step", self.step, 0))
         object.__setattr__(self, "t", real("t", self.t))
@@ -63,13 +73,23 @@ class State:
         object.__setattr__(self, "theta", theta)
 
     @classmethod
-    def trusted(cls, theta: np.ndarray, outputs: int, mass: np.ndarray, step: int, t: float, origin: Any = None) -> State:
+    def trusted(
+        cls,
+        theta: np.ndarray,
+        outputs: int,
+        mass: np.ndarray,
+        step: int,
+        t: float,
+        origin: Any = None,
+    ) -> State:
         """A State without checks or copies, for arrays the engine made; may hold NaN after a divergence."""
         state = object.__new__(cls)
         for array in (theta, mass):
             array.flags.writeable = False
         for name, value in zip(
-            ("theta", "outputs", "mass", "step", "t", "origin"), (theta, outputs, mass, step, t, origin), strict=True
+            ("theta", "outputs", "mass", "step", "t", "origin"),
+            (theta, outputs, mass, step, t, origin),
+            strict=True,
         ):
             object.__setattr__(state, name, value)
         return state
@@ -100,7 +120,9 @@ class State:
 
     def _columns(self, start: int, stop: int | None) -> np.ndarray:
         if not self.outputs:
-            raise ValueError("this State has outputs = 0 (whole rows of a pairwise energy): it has no a, w, b.")
+            raise ValueError(
+                "this State has outputs = 0 (whole rows of a pairwise energy): it has no a, w, b."
+            )
         return self.theta[:, start:stop]
 
     def __repr__(self) -> str:

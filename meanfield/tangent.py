@@ -19,11 +19,15 @@ from .state import State
 
 BLOCK_ENTRIES = 2**20  # neurons times samples in work at once: 8 MB for each array of them
 TERMS = 1024  # and the most neurons of a sum in float32; across them sums are float64
-SMALL = 2**26  # neurons times entries of H up to which one thread is done before a second one has begun
+SMALL = (
+    2**26
+)  # neurons times entries of H up to which one thread is done before a second one has begun
 TILE = 2048  # samples times outputs on a side of H in work at once
 
 
-def kernel_parts(network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64") -> dict[str, np.ndarray]:
+def kernel_parts(
+    network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64"
+) -> dict[str, np.ndarray]:
     """H of a state, split by what is trained: {"a": …, "w": …, "b": …}, only the trainable ones. THEORY.md, section 1.
 
     z_k = ⟨w_k, x⟩ + b_k:  a: δ_cc' Σ_k p_k σ(z_k) σ(z'_k);  b: Σ_k p_k a_kc a_kc' σ'(z_k) σ'(z'_k);  w: ⟨x, x'⟩ times that of b.
@@ -41,10 +45,14 @@ def kernel_parts(network: Network, state: State, x1: Any, x2: Any = None, dtype:
     return {name: part[:, :, 0, 0] if K == 1 else part for name, part in parts.items()}
 
 
-def kernel(network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64") -> np.ndarray:
+def kernel(
+    network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64"
+) -> np.ndarray:
     """H(x1, x2) of a state over the trainable columns, (n1, n2) or (n1, n2, K, K): the sum of `kernel_parts`."""
     if not network.trainable:
-        raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")
+        raise ValueError(
+            "the tangent kernel of a network with nothing to train is zero: trainable is ()."
+        )
     x1, x2 = _inputs(state, x1, x2)
     K = state.outputs
     H = np.empty((len(x1), len(x2), K, K))
@@ -65,7 +73,9 @@ def drift(network: Network, start: State, end: State, x: Any) -> float:
 
 def _inputs(state: State, x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray]:
     if state.outputs == 0:
-        raise ValueError("this State has outputs = 0 (whole rows of a pairwise energy): it is no network and has no kernel.")
+        raise ValueError(
+            "this State has outputs = 0 (whole rows of a pairwise energy): it is no network and has no kernel."
+        )
     x1 = check_inputs(x1, state.dim)
     return x1, x1 if x2 is None else check_inputs(x2, state.dim)
 
@@ -90,11 +100,17 @@ def _tiles(
             with one_thread():
                 values, slopes = _products(network, state, left, right, dtype)
                 inner = left @ right.T
-            parts = {"a": values[:, :, None, None] * np.eye(K), "w": inner[:, :, None, None] * slopes, "b": slopes}
+            parts = {
+                "a": values[:, :, None, None] * np.eye(K),
+                "w": inner[:, :, None, None] * slopes,
+                "b": slopes,
+            }
             yield rows, columns, {name: parts[name] for name in network.trainable}
 
 
-def _products(network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+def _products(
+    network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
     """Σ_k p_k σσ' (n1, n2) and Σ_k p_k a_kc a_ke σ'σ'' (n1, n2, K, K), zero where not needed.
 
     The factors √p_k and a_kc go into the features; a feature times its own transpose is one symmetric product. Each thread
@@ -118,7 +134,11 @@ def _products(network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dt
         value1, slopes1 = first.of(block)
         value2, slopes2 = (value1, slopes1) if second is first else second.of(block)
         products = [(values, value1.T @ value2)] if value1.size else []
-        products += [(slopes[c, e], slope1.T @ slopes2[e]) for c, slope1 in enumerate(slopes1) for e in range(c, K)]
+        products += [
+            (slopes[c, e], slope1.T @ slopes2[e])
+            for c, slope1 in enumerate(slopes1)
+            for e in range(c, K)
+        ]
         free.append((first, second))
         if before:
             before.result()
@@ -138,7 +158,9 @@ def _products(network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dt
     return values, slopes.transpose(2, 3, 0, 1)
 
 
-def _in_turn(work: Callable[[slice, Future | None], None], blocks: list[slice], threads: int) -> None:
+def _in_turn(
+    work: Callable[[slice, Future | None], None], blocks: list[slice], threads: int
+) -> None:
     """work(block, the one before) of all blocks on so many threads, begun in their order."""
     pool, begun = ThreadPoolExecutor(threads), list[Future]()
     try:
@@ -156,8 +178,14 @@ class _Features:
     What is not needed has no entries. The arrays are the same for every block: fresh ones would cost as much as σ itself.
     """
 
-    def __init__(self, network: Network, state: State, x: np.ndarray, size: int, dtype: np.dtype) -> None:
-        self.kernel, self.state, self.x = elementwise.features(network.sigma, dtype.name), state, x.T.astype(dtype)
+    def __init__(
+        self, network: Network, state: State, x: np.ndarray, size: int, dtype: np.dtype
+    ) -> None:
+        self.kernel, self.state, self.x = (
+            elementwise.features(network.sigma, dtype.name),
+            state,
+            x.T.astype(dtype),
+        )
         n, K, trained = len(x), state.outputs, set(network.trainable)
         self.z = np.empty((size, n), dtype)
         self.values = np.empty((size if "a" in trained else 0, n), dtype)

@@ -15,7 +15,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Read when numba is first imported; one where two are asked for by name.
 os.environ["NUMBA_NUM_THREADS"] = str(max(2, int(os.environ.get("NUMBA_NUM_THREADS", "2"))))
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # several tests at once want the cores that waiting threads would hold
+os.environ.setdefault(
+    "GOMP_SPINCOUNT", "1000"
+)  # several tests at once want the cores that waiting threads would hold
 
 import numpy as np
 import pytest
@@ -53,7 +55,11 @@ def pytest_configure(config):
     if config.option.markexpr:
         return
 
-    named = config.option.keyword or config.getoption("lf", False) or config.args_source is config.ArgsSource.ARGS
+    named = (
+        config.option.keyword
+        or config.getoption("lf", False)
+        or config.args_source is config.ArgsSource.ARGS
+    )
     config.option.left_out = BY_NAME if named else (*LANES, *BY_NAME)
     config.option.markexpr = " and ".join(f"not {lane}" for lane in config.option.left_out)
 
@@ -82,13 +88,27 @@ def lane_of(path):
 
 def pytest_terminal_summary(terminalreporter, config):
     """With which versions the tests ran, and what was left out."""
-    names = ("numpy", "numba", "scipy", "torch", "POT", "h5py", "pydantic", "tyro", "xarray", "matplotlib", "pandas")
+    names = (
+        "numpy",
+        "numba",
+        "scipy",
+        "torch",
+        "POT",
+        "h5py",
+        "pydantic",
+        "tyro",
+        "xarray",
+        "matplotlib",
+        "pandas",
+    )
     found = ", ".join(f"{name} {version(name) or 'absent'}" for name in names)
     terminalreporter.write_line(f"Python {platform.python_version()}, {found}")
 
     meaning = dict(line.split(": ", 1) for line in config.getini("markers") if ": " in line)
     if left_out(config):
-        terminalreporter.write_line("Left out (.ci/run runs all but gpu and readers, and of slow a sample):")
+        terminalreporter.write_line(
+            "Left out (.ci/run runs all but gpu and readers, and of slow a sample):"
+        )
     for lane in left_out(config):
         terminalreporter.write_line(f"  scripts/test -m {lane:8} {meaning[lane]}")
 

@@ -29,7 +29,11 @@ def commands(script):
     if script == "inspect":
         return tuple(module.COMMANDS)
     if script == "sweep":
-        (found,) = (action for action in module.parser()._actions if isinstance(action, argparse._SubParsersAction))
+        (found,) = (
+            action
+            for action in module.parser()._actions
+            if isinstance(action, argparse._SubParsersAction)
+        )
         return tuple(found.choices)
     return ()
 
@@ -38,9 +42,14 @@ def text(script, command=None):
     """What the program says for --help, at a width of 100."""
     module, added = SCRIPTS[script]
     out = io.StringIO()
-    with mock.patch.dict(os.environ, {"COLUMNS": "100", "NO_COLOR": "1"}), contextlib.redirect_stdout(out):
+    with (
+        mock.patch.dict(os.environ, {"COLUMNS": "100", "NO_COLOR": "1"}),
+        contextlib.redirect_stdout(out),
+    ):
         with contextlib.suppress(SystemExit):
-            importlib.import_module(module).main([*added, *([command] if command else []), "--help"])
+            importlib.import_module(module).main(
+                [*added, *([command] if command else []), "--help"]
+            )
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

@@ -23,7 +23,10 @@ SAMPLE = (
     *("activations", "euler_is_autograd", "flow", "noise"),  # numba, NumPy, torch
     *("wasserstein", "spectrum"),  # POT, SciPy
     *("recording", "trajectory", "labelled", "sweep_indexing"),  # h5py, xarray, h5netcdf
-    *("sims::test_help_teaches", "sims::test_a_dry_run_says_what_it_would_cost_and_writes_nothing"),  # tyro, pydantic
+    *(
+        "sims::test_help_teaches",
+        "sims::test_a_dry_run_says_what_it_would_cost_and_writes_nothing",
+    ),  # tyro, pydantic
     *("submission", "bundled", "figures"),  # submitit, scikit-learn, matplotlib
 )
 
@@ -39,7 +42,11 @@ def sample():
 def requirements():
     """What pyproject.toml asks for, with all extras but those of CUDA and the bench; without torch."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = (items for name, items in project["optional-dependencies"].items() if name not in ("cuda", "bench"))
+    extras = (
+        items
+        for name, items in project["optional-dependencies"].items()
+        if name not in ("cuda", "bench")
+    )
     asked = [*project["dependencies"], *(item for items in extras for item in items)]
     return [item for item in asked if not item.startswith("torch")]
 
@@ -54,7 +61,11 @@ def install(lane, venv):
     if not python.exists():
         run(sys.executable, "-m", "venv", venv)
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
-    how = ("--constraint", ROOT / "scripts" / "constraints-oldest.txt") if lane == "oldest" else ("--upgrade",)
+    how = (
+        ("--constraint", ROOT / "scripts" / "constraints-oldest.txt")
+        if lane == "oldest"
+        else ("--upgrade",)
+    )
     run(*pip, *how, *requirements(), stdin=subprocess.DEVNULL)
     if run(*pip, *how, TORCH, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         print(f"no {TORCH} for this Python: without torch", flush=True)
@@ -67,7 +78,9 @@ def main(lane, options):
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "MEANFIELD_CACHE": str(venv / "cache"),  # numba keeps one version's kernels and drops another's
+        "MEANFIELD_CACHE": str(
+            venv / "cache"
+        ),  # numba keeps one version's kernels and drops another's
         "NUMBA_CACHE_DIR": str(venv / "cache" / "numba"),
     }
     (venv / "cache").mkdir(exist_ok=True)
@@ -76,7 +89,18 @@ def main(lane, options):
     workers = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
     # types: the stubs of NumPy 2.1 are those of older tools; newest checks with the newest
     left_out = ("--deselect", "tests/project/test_project.py::test_the_types_are_consistent")
-    failed = run(python, "-m", "pytest", *workers, *left_out, *files, *options, cwd=ROOT, env=environment, check=False)
+    failed = run(
+        python,
+        "-m",
+        "pytest",
+        *workers,
+        *left_out,
+        *files,
+        *options,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
     if lane == "newest":
         failed = run(python, "-m", "mypy", cwd=ROOT, check=False) or failed
     return failed

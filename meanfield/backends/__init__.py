@@ -27,7 +27,9 @@ DTYPES = ("float64", "float32")
 
 def dtype_name(dtype: Any) -> str:
     """The name "float64" or "float32" of such a name, a NumPy type or a np.dtype; ValueError for others."""
-    name = getattr(dtype, "__name__", getattr(dtype, "name", dtype))  # of np.float32, of a np.dtype, a string
+    name = getattr(
+        dtype, "__name__", getattr(dtype, "name", dtype)
+    )  # of np.float32, of a np.dtype, a string
     if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     return str(name)
@@ -45,7 +47,9 @@ def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
     if backend == "auto":
         return "cpu" if "cuda" not in devices or why_no_cuda() else "cuda"
     if backend == "cuda" and (missing := why_no_cuda()):
-        raise ValueError(f'backend="cuda" was asked for, but {missing} Or use backend="cpu" ("auto" takes what is there).')
+        raise ValueError(
+            f'backend="cuda" was asked for, but {missing} Or use backend="cpu" ("auto" takes what is there).'
+        )
     return backend
 
 

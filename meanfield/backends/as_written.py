@@ -33,12 +33,22 @@ from ..network import PARAMETERS
 from . import compiler, whole_numbers
 
 SINGLE = [(z,) for z in POINTS]  # arguments of σ
-PROVED: set[tuple] = set()  # (what, device, dtype, …, fingerprints) already compared in this process
+PROVED: set[tuple] = (
+    set()
+)  # (what, device, dtype, …, fingerprints) already compared in this process
 RELATIVE = {"float64": 1e-11, "float32": 1e-5}
-OF_ALL = {"float64": 1e-13, "float32": 1e-6}  # of the typical value: what cancels near 1 leaves that much of a tail
-PARTICLES, PAIRS = 6, 10  # looked at of a pairwise energy; and how much more its sums may be off than one formula
+OF_ALL = {
+    "float64": 1e-13,
+    "float32": 1e-6,
+}  # of the typical value: what cancels near 1 leaves that much of a tail
+PARTICLES, PAIRS = (
+    6,
+    10,
+)  # looked at of a pairwise energy; and how much more its sums may be off than one formula
 NEIGHBOURS = 64  # times what neighbouring numbers change
-ADVICE = "Write its constants as floats, 10.0**k and not 10**k, and numbers beyond 9.2e18 as floats too."
+ADVICE = (
+    "Write its constants as floats, 10.0**k and not 10**k, and numbers beyond 9.2e18 as floats too."
+)
 ALLOWED = (
     "plain Python on numbers: + - * / **, comparisons, `a if c else b`, abs, min, max, loops over range, exp, log, sqrt, tanh, "
     "erf, sin, … of `math`, and constants and functions of that kind from around it"
@@ -68,7 +78,11 @@ def prove_activation(backend: Any, what: str) -> None:
     parts = {"σ": sigma.value, "σ'": sigma.slope} if what == "slope" else {"σ": sigma.value}
 
     def wrong() -> list[str]:
-        return [name for name, values in zip(parts, found, strict=True) if _differing(_expected(parts[name], dtype), values).size]
+        return [
+            name
+            for name, values in zip(parts, found, strict=True)
+            if _differing(_expected(parts[name], dtype), values).size
+        ]
 
     if wrong():
         joint = [sigma.value_and_slope] if what == "slope" and sigma.value_and_slope else []
@@ -88,7 +102,14 @@ def prove_activation(backend: Any, what: str) -> None:
 
 def _key(sigma: Activation, what: str, backend: Any) -> tuple:
     used = compiler.of_activation(sigma)
-    return what, backend.name, backend.dtype.name, backend.dim, min(backend.outputs, 2), *map(compiler.fingerprint, used.values())
+    return (
+        what,
+        backend.name,
+        backend.dtype.name,
+        backend.dim,
+        min(backend.outputs, 2),
+        *map(compiler.fingerprint, used.values()),
+    )
 
 
 def _at_points(backend: Any, what: str) -> list[np.ndarray]:
@@ -106,7 +127,9 @@ def _at_points(backend: Any, what: str) -> list[np.ndarray]:
     theta, x, slopes = np.zeros((z.size, K + d + 1)), np.zeros((1, d)), np.zeros((1, K))
     theta[:, 0], theta[:, K] = 1.0, z
     x[0, 0] = slopes[0, 0] = 1.0
-    g = twin.download(twin.pull_back(twin.upload(theta), twin.samples(x), twin.upload(slopes))).astype(np.float64)
+    g = twin.download(
+        twin.pull_back(twin.upload(theta), twin.samples(x), twin.upload(slopes))
+    ).astype(np.float64)
     return [g[:, 0], g[:, K + d]]
 
 
@@ -114,14 +137,23 @@ def _differing(expected: tuple[np.ndarray, np.ndarray], found: np.ndarray) -> np
     """Where Python has a number and the kernel another one, or none; expected: (values, allowed)."""
     values, allowed = expected
     known = np.isfinite(values) & np.isfinite(allowed)
-    return np.flatnonzero(known & ~(np.abs(found - np.where(known, values, 0.0)) <= np.where(known, allowed, 0.0)))
+    return np.flatnonzero(
+        known & ~(np.abs(found - np.where(known, values, 0.0)) <= np.where(known, allowed, 0.0))
+    )
 
 
-def _expected(f: Callable, dtype: str, points: Sequence[tuple] = SINGLE) -> tuple[np.ndarray, np.ndarray]:
+def _expected(
+    f: Callable, dtype: str, points: Sequence[tuple] = SINGLE
+) -> tuple[np.ndarray, np.ndarray]:
     """(f at the points in plain Python, what rounding in the dtype may change there)."""
     values = np.array([plain(f, *point) for point in points])
     eps, T = float(np.finfo(dtype).eps), np.dtype(dtype).type
-    near = np.array([[plain(f, T(z * (1.0 + k * eps)), *more) for z, *more in points] for k in (-2, -1, 0, 1, 2)])
+    near = np.array(
+        [
+            [plain(f, T(z * (1.0 + k * eps)), *more) for z, *more in points]
+            for k in (-2, -1, 0, 1, 2)
+        ]
+    )
     return values, _allowed(values, np.fmax.reduce(np.abs(near - values)), dtype)
 
 
@@ -136,7 +168,10 @@ def _mended(f: Callable, sigma: Activation, dtype: str) -> bool:
 
     def agrees(results: list) -> bool:
         columns = np.array(results, dtype=np.float64).reshape(len(POINTS), -1).T
-        return not any(_differing(_expected(part, dtype), found).size for part, found in zip(parts, columns, strict=True))
+        return not any(
+            _differing(_expected(part, dtype), found).size
+            for part, found in zip(parts, columns, strict=True)
+        )
 
     return whole_numbers.mend(f, [(np.dtype(dtype).type(z),) for z in POINTS], agrees, dtype)
 
@@ -153,14 +188,26 @@ def prove_gaussian_pair(sigma: Activation, dtype: str) -> None:
         return
     squares = [(z * z,) for z in POINTS if z > 0]
     ready = [_numbers(pair.prepare, q) for q in squares]
-    calls: dict[str, list[tuple]] = {"prepare": [*squares], "linear": [*squares], "pair": [], "finish": []}
-    for (q,), (mu, _, x), (r,), (nu, _, y) in zip(squares, ready, squares[1:], ready[1:], strict=False):
+    calls: dict[str, list[tuple]] = {
+        "prepare": [*squares],
+        "linear": [*squares],
+        "pair": [],
+        "finish": [],
+    }
+    for (q,), (mu, _, x), (r,), (nu, _, y) in zip(
+        squares, ready, squares[1:], ready[1:], strict=False
+    ):
         for cosine in (0.3, -0.6):
             rho = mu * nu * (q * r) ** 0.5 * cosine
             calls["pair"].append((rho, x, y))
             calls["finish"].append((q, rho, *_numbers(pair.pair, (rho, x, y))[1:]))
     for name, f in parts.items():
-        _prove_alone(f"{name} of the pair of activation {sigma.name!r}", f, calls[name], dtype if name == "pair" else "float64")
+        _prove_alone(
+            f"{name} of the pair of activation {sigma.name!r}",
+            f,
+            calls[name],
+            dtype if name == "pair" else "float64",
+        )
 
 
 def _prove_alone(who: str, f: Callable, calls: list[tuple], dtype: str) -> None:
@@ -170,8 +217,13 @@ def _prove_alone(who: str, f: Callable, calls: list[tuple], dtype: str) -> None:
     T = np.dtype(dtype).type
     given = [tuple(map(T, call)) for call in calls]
     values = np.array([_numbers(f, call) for call in given])
-    near = [[_numbers(f, tuple(T(z * (1.0 + k * np.finfo(dtype).eps)) for z in call)) for call in given] for k in (-1, 1)]
-    allowed = PAIRS * RELATIVE[dtype] * np.abs(values) + NEIGHBOURS * np.fmax.reduce(np.abs(np.array(near) - values))
+    near = [
+        [_numbers(f, tuple(T(z * (1.0 + k * np.finfo(dtype).eps)) for z in call)) for call in given]
+        for k in (-1, 1)
+    ]
+    allowed = PAIRS * RELATIVE[dtype] * np.abs(values) + NEIGHBOURS * np.fmax.reduce(
+        np.abs(np.array(near) - values)
+    )
 
     def off(results: Any) -> np.ndarray:
         found = np.array(results, dtype=np.float64).reshape(len(calls), -1)
@@ -180,9 +232,13 @@ def _prove_alone(who: str, f: Callable, calls: list[tuple], dtype: str) -> None:
     with explained(who, {who: f}, given[0], dtype):
         compiled = compiler.bind(f, dtype)
         found = [compiled(*call) for call in given]
-    if off(found).size and not whole_numbers.mend(f, given, lambda results: not off(results).size, dtype):
+    if off(found).size and not whole_numbers.mend(
+        f, given, lambda results: not off(results).size, dtype
+    ):
         k = off(found)[0] // values.shape[1]
-        raise ValueError(f"{who} at {calls[k]}: Python gives {values[k].tolist()}, compiled it gives {found[k]}. {ADVICE}")
+        raise ValueError(
+            f"{who} at {calls[k]}: Python gives {values[k].tolist()}, compiled it gives {found[k]}. {ADVICE}"
+        )
     PROVED.add(("alone", dtype, compiler.fingerprint(f)))
 
 
@@ -208,8 +264,16 @@ def prove_loss(loss: Loss, what: str, y: np.ndarray, outputs: int, kernels: Any)
         return
     points = label_points(loss, y, outputs)
     refuse_other_arguments(f"loss {loss.name!r}: ℓ", loss.value, points[0])
-    refuse_other_arguments(f"loss {loss.name!r}: ℓ'", loss.slope, (*points[0], None) if loss.coupled else points[0])
-    with explained(f"loss {loss.name!r}", {"ℓ": loss.value, "ℓ'": loss.slope}, points[0], "float64", coupled=loss.coupled):
+    refuse_other_arguments(
+        f"loss {loss.name!r}: ℓ'", loss.slope, (*points[0], None) if loss.coupled else points[0]
+    )
+    with explained(
+        f"loss {loss.name!r}",
+        {"ℓ": loss.value, "ℓ'": loss.slope},
+        points[0],
+        "float64",
+        coupled=loss.coupled,
+    ):
         found = _loss_at(kernels, loss, what, points)
     check_loss(loss, points)
     if gradient:
@@ -219,7 +283,9 @@ def prove_loss(loss: Loss, what: str, y: np.ndarray, outputs: int, kernels: Any)
     allowed = _allowed(values, _noise(f, points, values, gradient), "float64")
 
     def agrees(results: Any) -> bool:
-        return not _differing((values.ravel(), allowed.ravel()), np.array(results, dtype=np.float64).ravel()).size
+        return not _differing(
+            (values.ravel(), allowed.ravel()), np.array(results, dtype=np.float64).ravel()
+        ).size
 
     if not agrees(found) and whole_numbers.mend(f, points, agrees, "float64", gradient):
         kernels.forget()
@@ -254,7 +320,9 @@ def _noise(f: Callable, points: list[tuple], values: np.ndarray, gradient: bool)
     """What neighbouring predictions change."""
     if not gradient:
         eps = np.finfo(np.float64).eps
-        near = [[plain(f, at * (1.0 + k * eps), label) for at, label in points] for k in (-2, -1, 1, 2)]
+        near = [
+            [plain(f, at * (1.0 + k * eps), label) for at, label in points] for k in (-2, -1, 1, 2)
+        ]
         return np.fmax.reduce(np.abs(np.array(near) - values[:, 0]))[:, None]
     return np.zeros_like(values)
 
@@ -264,13 +332,21 @@ def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
 
     theta (m, p): particles of the run, of which a few are taken. kernels: .of_few(what, rows), .unproved, .forget().
     """
-    rows = np.unique(theta[np.unique(np.linspace(0, len(theta) - 1, PARTICLES).astype(int))], axis=0)
+    rows = np.unique(
+        theta[np.unique(np.linspace(0, len(theta) - 1, PARTICLES).astype(int))], axis=0
+    )
     rows = rows[np.isfinite(rows).all(axis=1)]
     dtype = kernels.backend.dtype.name
     if not len(rows):
         return
     given = [pair[what == "velocity"] for pair in (kernels.potential, kernels.interaction) if pair]
-    if (what, kernels.backend.name, dtype, theta.shape[1], *map(compiler.fingerprint, given)) in PROVED:
+    if (
+        what,
+        kernels.backend.name,
+        dtype,
+        theta.shape[1],
+        *map(compiler.fingerprint, given),
+    ) in PROVED:
         kernels.unproved.discard(what)
         return
     kernels.unproved.discard(what)  # of_few comes here again
@@ -298,7 +374,9 @@ def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
     if not np.isfinite(exact).any():
         kernels.unproved.add(what)  # these particles do not tell
         return
-    PROVED.add((what, kernels.backend.name, dtype, theta.shape[1], *map(compiler.fingerprint, given)))
+    PROVED.add(
+        (what, kernels.backend.name, dtype, theta.shape[1], *map(compiler.fingerprint, given))
+    )
 
 
 def _pair_sums(kernels: Any, what: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -316,7 +394,15 @@ def _pair_sums(kernels: Any, what: str, rows: np.ndarray) -> tuple[np.ndarray, n
     return found, size
 
 
-def _add(pair: Any, what: str, column: int, point: tuple, weight: float, found: np.ndarray, size: np.ndarray) -> None:
+def _add(
+    pair: Any,
+    what: str,
+    column: int,
+    point: tuple,
+    weight: float,
+    found: np.ndarray,
+    size: np.ndarray,
+) -> None:
     if what == "values":
         value = weight * plain(pair[0], *point)
         found[column] += value
@@ -330,25 +416,35 @@ def _add(pair: Any, what: str, column: int, point: tuple, weight: float, found: 
 
 def _mended_pair(f: Callable, rows: np.ndarray, gradient: bool, paired: bool) -> bool:
     count = f.__code__.co_argcount - gradient
-    calls = [(x,) for x in rows] if count == 1 else [(x, y) for x in rows for y in rows if x is not y]
+    calls = (
+        [(x,) for x in rows] if count == 1 else [(x, y) for x in rows for y in rows if x is not y]
+    )
 
     def reference(call: tuple) -> Any:
         if not gradient:
             return plain(f, *(row.astype(np.float64) for row in call))
         out = np.zeros(call[0].size)
-        return out if plain(lambda: f(*(row.astype(np.float64) for row in call), out) or 0.0) == 0.0 else out * np.nan
+        return (
+            out
+            if plain(lambda: f(*(row.astype(np.float64) for row in call), out) or 0.0) == 0.0
+            else out * np.nan
+        )
 
     values = np.array([reference(call) for call in calls], dtype=np.float64)
 
     def agrees(results: list) -> bool:
         allowed = (1e-3 if rows.dtype == np.float32 else 1e-9) * np.abs(values)
-        return not _differing((values.ravel(), allowed.ravel()), np.array(results, dtype=np.float64).ravel()).size
+        return not _differing(
+            (values.ravel(), allowed.ravel()), np.array(results, dtype=np.float64).ravel()
+        ).size
 
     return bool(calls) and whole_numbers.mend(f, calls, agrees, rows.dtype.name, gradient)
 
 
 @contextmanager
-def explained(who: str, used: dict[str, Callable | None], sample: tuple, dtype: Any, coupled: bool = False) -> Iterator[None]:
+def explained(
+    who: str, used: dict[str, Callable | None], sample: tuple, dtype: Any, coupled: bool = False
+) -> Iterator[None]:
     """Say in one line of formulas that do not compile which it is, why, and what may be used. sample: arguments of one call."""
     try:
         yield
@@ -363,17 +459,29 @@ def explained(who: str, used: dict[str, Callable | None], sample: tuple, dtype: 
             except NumbaError as found:
                 name, why = f"{part} ({f.__name__})", reason(found)
                 break
-        raise TypeError(f"{who}: {name or 'a formula'} does not compile for {dtype}: {why}. It must be {ALLOWED}.") from error
+        raise TypeError(
+            f"{who}: {name or 'a formula'} does not compile for {dtype}: {why}. It must be {ALLOWED}."
+        ) from error
 
 
 def reason(error: Exception) -> str:
     """The compiler's own reason, in a few words."""
     text = str(error)
-    if found := re.search(r"No implementation of function Function\(<(?:function|ufunc|built-in function) '?([\w.]+)'?", text):
+    if found := re.search(
+        r"No implementation of function Function\(<(?:function|ufunc|built-in function) '?([\w.]+)'?",
+        text,
+    ):
         return f"{found[1]} is not known for numbers there"
     if found := re.search(r"Unknown attribute '(\w+)' of type Module\(<module '([\w.]+)'", text):
         return f"{found[2]}.{found[1]} is not known there"
-    if found := re.search(r"(Untyped global name '[^']*'|NameError: [^\n]*|Use of unsupported [^\n]*|Unsupported [^\n]*)", text):
+    if found := re.search(
+        r"(Untyped global name '[^']*'|NameError: [^\n]*|Use of unsupported [^\n]*|Unsupported [^\n]*)",
+        text,
+    ):
         return found[1].strip(" .:")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Failed in ")]
+    lines = [
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.startswith("Failed in ")
+    ]
     return (lines[0] if lines else type(error).__name__)[:160].strip(" .:")

@@ -41,28 +41,55 @@ from .elementary import functions as elementary
 FASTMATH = {"contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
 formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
-FROZEN = (bool, int, float, complex, str, tuple, list, np.generic, np.ndarray, Dispatcher)  # kinds of globals compiled in
+FROZEN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    tuple,
+    list,
+    np.generic,
+    np.ndarray,
+    Dispatcher,
+)  # kinds of globals compiled in
 # Whole numbers of a formula that are taken as floats, {function: places}: whole_numbers.py finds them where int64 gives other
 # values than Python's integers, 10**k with k < 0 and products beyond 2⁶³.
 REAL: weakref.WeakKeyDictionary[Callable, frozenset] = weakref.WeakKeyDictionary()
 LARGEST_WHOLE = 2**63 - 1  # that a compiler has; larger ones are floats from the start
 LOADING = threading.RLock()
-ELEMENTARY: dict[Callable, str] = {getattr(math, name): name for name in ("exp", "expm1", "log1p", "tanh", "erf", "sin", "cos")}
-ELEMENTARY |= {getattr(special, name): name for name in ("decay", "gaussian", "mills", "angle", "angle_absolute")}
+ELEMENTARY: dict[Callable, str] = {
+    getattr(math, name): name for name in ("exp", "expm1", "log1p", "tanh", "erf", "sin", "cos")
+}
+ELEMENTARY |= {
+    getattr(special, name): name
+    for name in ("decay", "gaussian", "mills", "angle", "angle_absolute")
+}
 
 
-def bind(function: Callable, dtype: str, compile: Any = formula, elementary: Callable[[str, str], Any] = elementary.get) -> Any:
+def bind(
+    function: Callable,
+    dtype: str,
+    compile: Any = formula,
+    elementary: Callable[[str, str], Any] = elementary.get,
+) -> Any:
     """The formula compiled for "float32" or "float64": by numba.njit, or by another compiler with its own exp, tanh, …"""
     return compile(_rebuild(function, np.dtype(dtype).type, compile, elementary, {}))
 
 
 def _rebuild(
-    function: Callable, T: type, compile: Any, elementary: Callable[[str, str], Any], done: dict[Callable, Any]
+    function: Callable,
+    T: type,
+    compile: Any,
+    elementary: Callable[[str, str], Any],
+    done: dict[Callable, Any],
 ) -> types.FunctionType:
     def convert(value: Any, site: tuple | None = None) -> Any:
         if site in real:
             value = as_real(value, names)
-        if isinstance(value, (float, np.floating)) or (isinstance(value, int) and abs(value) > LARGEST_WHOLE):
+        if isinstance(value, (float, np.floating)) or (
+            isinstance(value, int) and abs(value) > LARGEST_WHOLE
+        ):
             return T(value)
         if isinstance(value, (tuple, list)):  # a list is no constant to a compiler, a tuple is
             return _like(value, map(convert, value))
@@ -78,16 +105,32 @@ def _rebuild(
 
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"a formula must be a plain Python function of scalars; got {function!r}.")
-    real, code, names = REAL.get(function, frozenset()), function.__code__, names_in(function.__code__)
+    real, code, names = (
+        REAL.get(function, frozenset()),
+        function.__code__,
+        names_in(function.__code__),
+    )
     constants = tuple(convert(value, ("constant", k)) for k, value in enumerate(code.co_consts))
-    around = {name: convert(value, ("global", name)) for name, value in function.__globals__.items() if name in names}
+    around = {
+        name: convert(value, ("global", name))
+        for name, value in function.__globals__.items()
+        if name in names
+    }
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-    closed = tuple(types.CellType(convert(cell.cell_contents, ("closure", name))) for name, cell in cells)
+    closed = tuple(
+        types.CellType(convert(cell.cell_contents, ("closure", name))) for name, cell in cells
+    )
     rebuilt = types.FunctionType(
-        code.replace(co_consts=constants), {"__builtins__": __builtins__, **around}, function.__name__, None, closed
+        code.replace(co_consts=constants),
+        {"__builtins__": __builtins__, **around},
+        function.__name__,
+        None,
+        closed,
     )
     defaults = function.__defaults__
-    rebuilt.__defaults__ = defaults and tuple(convert(value, ("default", k)) for k, value in enumerate(defaults))
+    rebuilt.__defaults__ = defaults and tuple(
+        convert(value, ("default", k)) for k, value in enumerate(defaults)
+    )
     rebuilt.__kwdefaults__ = function.__kwdefaults__
     return rebuilt
 
@@ -99,7 +142,9 @@ def _like(value: tuple | list, items: Iterable) -> Any:
 
 def names_in(code: types.CodeType) -> set[str]:
     """Names of globals and attributes in a function's code, and in that of functions inside it."""
-    return set(code.co_names).union(*(names_in(part) for part in code.co_consts if isinstance(part, types.CodeType)))
+    return set(code.co_names).union(
+        *(names_in(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    )
 
 
 def as_real(value: Any, names: set[str]) -> Any:
@@ -112,7 +157,9 @@ def as_real(value: Any, names: set[str]) -> Any:
         return value.astype(np.float64)
     if isinstance(value, types.ModuleType):
         twin = types.ModuleType(value.__name__)
-        vars(twin).update({name: as_real(getattr(value, name), names) for name in names if hasattr(value, name)})
+        vars(twin).update(
+            {name: as_real(getattr(value, name), names) for name in names if hasattr(value, name)}
+        )
         return twin
     return value
 
@@ -124,7 +171,11 @@ def holds_whole(value: Any, names: set[str], deep: int = 3) -> bool:
     if isinstance(value, (tuple, list)):
         return any(holds_whole(item, names) for item in value)
     if isinstance(value, types.ModuleType):
-        return deep > 0 and any(holds_whole(getattr(value, name), names, deep - 1) for name in names if hasattr(value, name))
+        return deep > 0 and any(
+            holds_whole(getattr(value, name), names, deep - 1)
+            for name in names
+            if hasattr(value, name)
+        )
     return isinstance(value, np.ndarray) and value.dtype.kind in "iu"
 
 
@@ -149,7 +200,11 @@ def fingerprint(function: Callable) -> str:
                 return
             seen.add(value)
             feed_code(value.__code__)
-            for part in (value.__defaults__, value.__kwdefaults__, tuple(sorted(REAL.get(value, ())))):
+            for part in (
+                value.__defaults__,
+                value.__kwdefaults__,
+                tuple(sorted(REAL.get(value, ()))),
+            ):
                 feed(part)
             names = names_in(value.__code__)
             for name in sorted(names & value.__globals__.keys()):
@@ -160,7 +215,9 @@ def fingerprint(function: Callable) -> str:
                     feed_module(found, names, {found})
             for cell in value.__closure__ or ():
                 feed(cell.cell_contents)
-        elif isinstance(value, tuple) or type(value) is list:  # a list of another class has the text that it gives itself
+        elif (
+            isinstance(value, tuple) or type(value) is list
+        ):  # a list of another class has the text that it gives itself
             digest.update(f"{type(value).__name__} {len(value)}".encode())
             for item in value:
                 feed(item)
@@ -181,7 +238,9 @@ def fingerprint(function: Callable) -> str:
         feed(code.co_names)
         feed(code.co_consts)
 
-    def feed_module(module: types.ModuleType, names: set[str], above: set[types.ModuleType]) -> None:
+    def feed_module(
+        module: types.ModuleType, names: set[str], above: set[types.ModuleType]
+    ) -> None:
         """What is compiled in of another module, and of modules in it: package.module.constant."""
         for name in sorted(names):
             found = getattr(module, name, None)
@@ -197,14 +256,20 @@ def fingerprint(function: Callable) -> str:
 
 
 def load(
-    name: str, source: str, dtype: str, formulas: dict[str, Callable], bind: Callable[[Callable, str], Any] = bind
+    name: str,
+    source: str,
+    dtype: str,
+    formulas: dict[str, Callable],
+    bind: Callable[[Callable, str], Any] = bind,
 ) -> types.ModuleType:
     """Import kernel source text as a module in which T is the dtype and `formulas` are bound by name.
 
     The text compiles its kernels with numba.njit(cache=True), or for another device; nothing is compiled before the first call.
     """
     used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
-    key = hashlib.sha256("\n".join([source, dtype, str(sorted(FASTMATH)), elementary.version(), *used]).encode()).hexdigest()
+    key = hashlib.sha256(
+        "\n".join([source, dtype, str(sorted(FASTMATH)), elementary.version(), *used]).encode()
+    ).hexdigest()
     module_name = f"{name}_{key[:20]}"
     with LOADING:
         if module_name in sys.modules:
@@ -215,7 +280,11 @@ def load(
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        vars(module).update(T=np.dtype(dtype).type, FASTMATH=FASTMATH, **{k: bind(f, dtype) for k, f in formulas.items()})
+        vars(module).update(
+            T=np.dtype(dtype).type,
+            FASTMATH=FASTMATH,
+            **{k: bind(f, dtype) for k, f in formulas.items()},
+        )
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
@@ -227,7 +296,9 @@ def load(
 
 def _write_once(path: Path, text: str) -> None:
     # The first writer wins: numba's cache looks at the file's time, so a second process must not renew it.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as temporary:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
+    ) as temporary:
         temporary.write(text)
     try:
         os.link(temporary.name, path)
@@ -240,4 +311,6 @@ def _write_once(path: Path, text: str) -> None:
 def is_compiled(kernel: Any) -> bool:
     """Whether a first call of this kernel would find compiled code, in this process or in the cache."""
     stored = kernel._cache._impl
-    return bool(kernel.signatures) or any(Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi"))
+    return bool(kernel.signatures) or any(
+        Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi")
+    )

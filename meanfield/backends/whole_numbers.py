@@ -20,7 +20,13 @@ from . import compiler
 Place = tuple[Callable, tuple]
 
 
-def mend(function: Callable, calls: Sequence[tuple], agrees: Callable[[list], bool], dtype: str, gradient: bool = False) -> bool:
+def mend(
+    function: Callable,
+    calls: Sequence[tuple],
+    agrees: Callable[[list], bool],
+    dtype: str,
+    gradient: bool = False,
+) -> bool:
     """Take whole numbers of `function`, and of what it calls, as floats, if `agrees` then says yes to the results of `calls`.
 
     calls: arguments of the kernel's types, for a gradient without `out`; agrees sees a number or a filled `out` for each.
@@ -31,7 +37,9 @@ def mend(function: Callable, calls: Sequence[tuple], agrees: Callable[[list], bo
 
     def results(chosen: Sequence[Place]) -> list | None:
         for owner in {owner for owner, _ in found}:
-            compiler.REAL[owner] = before.get(owner, frozenset()) | {place for who, place in chosen if who is owner}
+            compiler.REAL[owner] = before.get(owner, frozenset()) | {
+                place for who, place in chosen if who is owner
+            }
         try:
             compiled = compiler.bind(function, dtype)
             return [_result(compiled, call, gradient) for call in calls]
@@ -63,8 +71,12 @@ def places(function: Callable) -> list[Place]:
             return
         seen.add(f)
         names = compiler.names_in(f.__code__)
-        held: list[tuple[tuple, Any]] = [(("constant", k), value) for k, value in enumerate(f.__code__.co_consts)]
-        held += [(("global", name), value) for name, value in f.__globals__.items() if name in names]
+        held: list[tuple[tuple, Any]] = [
+            (("constant", k), value) for k, value in enumerate(f.__code__.co_consts)
+        ]
+        held += [
+            (("global", name), value) for name, value in f.__globals__.items() if name in names
+        ]
         closed = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
         held += [(("closure", name), cell.cell_contents) for name, cell in closed]
         held += [(("default", k), value) for k, value in enumerate(f.__defaults__ or ())]

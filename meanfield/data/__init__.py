@@ -66,14 +66,22 @@ def get(name: str, **options: Any) -> Dataset:
             f"unknown data set {name!r}.{hint(name, MAKERS)} Known: {', '.join(MAKERS)}; or a file {', '.join(EXTENSIONS)}."
         )
     parameters = inspect.signature(maker).parameters
-    known = [key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    known = [
+        key for key, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD
+    ]
     if len(known) < len(parameters):
         known += [key for key in inspect.signature(prepare).parameters if key != "data"]
     for option in options:
         if option not in known:
-            raise ValueError(f"{name} has no option {option!r}.{hint(option, known)} Its options: {', '.join(known) or 'none'}.")
+            raise ValueError(
+                f"{name} has no option {option!r}.{hint(option, known)} Its options: {', '.join(known) or 'none'}."
+            )
     missing = [
-        key for key in known if key in parameters and parameters[key].default is inspect.Parameter.empty and key not in options
+        key
+        for key in known
+        if key in parameters
+        and parameters[key].default is inspect.Parameter.empty
+        and key not in options
     ]
     if missing:
         raise ValueError(f"{name} needs {' and '.join(missing)}: get({name!r}, {missing[0]}=…).")
@@ -107,7 +115,9 @@ def load(
     path = Path(path)
     extension = path.suffix.lower()
     if extension not in EXTENSIONS:
-        raise ValueError(f"can't tell the format of {str(path)!r}: the extension must be one of {', '.join(EXTENSIONS)}.")
+        raise ValueError(
+            f"can't tell the format of {str(path)!r}: the extension must be one of {', '.join(EXTENSIONS)}."
+        )
     if not path.exists():
         raise FileNotFoundError(f"no data file {str(path)!r} (looked in {path.absolute().parent}).")
     if not path.is_file():
@@ -115,25 +125,46 @@ def load(
     options = list(inspect.signature(prepare).parameters)[1:]
     if unknown := [name for name in preparation if name not in options]:
         known = ["x", "y", "x_test", "y_test", "header", "delimiter", *options]
-        meant = " The target's column is y=." if unknown[0] in ("target", "label", "labels") else hint(unknown[0], known)
-        raise TypeError(f"{path.name}: load has no option {unknown[0]!r}.{meant} It has {', '.join(known)}.")
+        meant = (
+            " The target's column is y=."
+            if unknown[0] in ("target", "label", "labels")
+            else hint(unknown[0], known)
+        )
+        raise TypeError(
+            f"{path.name}: load has no option {unknown[0]!r}.{meant} It has {', '.join(known)}."
+        )
     given = {"x": x, "y": y, "x_test": x_test, "y_test": y_test, "header": header}
-    arguments = {"path": str(path)} | {key: value for key, value in given.items() if value is not None} | preparation
+    arguments = (
+        {"path": str(path)}
+        | {key: value for key, value in given.items() if value is not None}
+        | preparation
+    )
     origin: dict[str, Any] = {"maker": "load", "arguments": arguments}
     if header is not None and not isinstance(header, bool):
         raise TypeError(f"header must be True, False or None; got {header!r}.")
     if extension in tables.DELIMITERS:
         if x_test is not None or y_test is not None:
-            raise ValueError(f"x_test and y_test name arrays of .npz and HDF5 files; for a {extension} file use test_fraction.")
+            raise ValueError(
+                f"x_test and y_test name arrays of .npz and HDF5 files; for a {extension} file use test_fraction."
+            )
         usual = tables.DELIMITERS[extension]
         if delimiter not in (None, usual):
             arguments["delimiter"] = delimiter
-        arrays, origin["columns"] = tables.read(path, x, y, header, usual if delimiter is None else delimiter)
+        arrays, origin["columns"] = tables.read(
+            path, x, y, header, usual if delimiter is None else delimiter
+        )
     else:
-        wanted = {"x": "x" if x is None else x, "y": "y" if y is None else y, "x_test": x_test, "y_test": y_test}
+        wanted = {
+            "x": "x" if x is None else x,
+            "y": "y" if y is None else y,
+            "x_test": x_test,
+            "y_test": y_test,
+        }
         for name, key in wanted.items():
             if key is not None and not isinstance(key, str):
-                raise TypeError(f"{path.name}: {name} must be the name of an array in the file; got {key!r}.")
+                raise TypeError(
+                    f"{path.name}: {name} must be the name of an array in the file; got {key!r}."
+                )
         keys = {name: key for name, key in wanted.items() if key is not None}
         has_split = bool(preparation.get("test_fraction")) or "x_test" in keys or "y_test" in keys
         optional = {} if has_split else {"x_test": "x_test", "y_test": "y_test"}
@@ -152,7 +183,9 @@ def _read_npz(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dic
             f"{path.name} is not a readable .npz archive ({error}). Write it with np.savez(path, x=x, y=y)."
         ) from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path.name} holds one bare array, not an archive. Write it with np.savez(path, x=x, y=y).")
+        raise ValueError(
+            f"{path.name} holds one bare array, not an archive. Write it with np.savez(path, x=x, y=y)."
+        )
     with archive:
         keys = _found_keys(path, keys, optional, archive.files)
         try:
@@ -172,7 +205,9 @@ def _read_hdf5(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> di
     found: list[str] = []
     try:
         with h5py.File(path, "r") as file:
-            file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+            file.visititems(
+                lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None
+            )
             keys = {name: key.strip("/") for name, key in keys.items()}
             keys = _found_keys(path, keys, optional, found)
             return {name: file[key][()] for name, key in keys.items()}
@@ -180,7 +215,9 @@ def _read_hdf5(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> di
         raise ValueError(f"{path.name} is not a readable HDF5 file: {error}.") from None
 
 
-def _found_keys(path: Path, keys: dict[str, Any], optional: dict[str, Any], found: list[str]) -> dict[str, Any]:
+def _found_keys(
+    path: Path, keys: dict[str, Any], optional: dict[str, Any], found: list[str]
+) -> dict[str, Any]:
     """keys, all of which must be there, and the optional ones where all of them are."""
     for name, key in keys.items():
         if key not in found:

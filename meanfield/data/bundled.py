@@ -31,12 +31,20 @@ def _classification(name: str, about: str, **defaults: Any) -> Callable[..., Dat
         **preparation: Any,
     ) -> Dataset:
         if targets not in TARGETS:
-            raise ValueError(f"{name}: targets must be one of {', '.join(map(repr, TARGETS))}; got {targets!r}.")
+            raise ValueError(
+                f"{name}: targets must be one of {', '.join(map(repr, TARGETS))}; got {targets!r}."
+            )
         if positive is not None and targets != "sign":
-            raise ValueError(f'{name}: positive = {positive!r} has a meaning for targets="sign" only; got targets={targets!r}.')
+            raise ValueError(
+                f'{name}: positive = {positive!r} has a meaning for targets="sign" only; got targets={targets!r}.'
+            )
         bunch = _read(name)
         labels = [str(label) for label in bunch.target_names]
-        chosen = list(range(len(labels))) if classes is None else _indices(name, "classes", classes, labels)
+        chosen = (
+            list(range(len(labels)))
+            if classes is None
+            else _indices(name, "classes", classes, labels)
+        )
         if len(chosen) < 2:
             raise ValueError(f"{name}: classes must name at least two classes; got {classes!r}.")
         # number[c] is the new number of the file's class c, -1 for those left out
@@ -44,7 +52,11 @@ def _classification(name: str, about: str, **defaults: Any) -> Callable[..., Dat
         number[chosen] = np.arange(len(chosen))
         rows = number[bunch.target] >= 0
         y = number[bunch.target[rows]].astype(np.int64)
-        plus = [1] if positive is None else [int(number[c]) for c in _indices(name, "positive", positive, labels)]
+        plus = (
+            [1]
+            if positive is None
+            else [int(number[c]) for c in _indices(name, "positive", positive, labels)]
+        )
         arguments = {
             "targets": targets,
             "classes": None if classes is None else chosen,
@@ -56,18 +68,24 @@ def _classification(name: str, about: str, **defaults: Any) -> Callable[..., Dat
                     f'{name}: targets="sign" needs two classes; got {len(chosen)}. Give positive=… or a pair classes=(…, …).'
                 )
             if -1 in plus or not 0 < len(plus) < len(chosen):
-                raise ValueError(f"{name}: positive must be some, not all, of the classes in use; got {positive!r}.")
+                raise ValueError(
+                    f"{name}: positive must be some, not all, of the classes in use; got {positive!r}."
+                )
             real = np.where(np.isin(y, plus), 1.0, -1.0)
         elif targets == "onehot":
             real = np.eye(len(chosen))[y] - 1.0 / len(chosen)
         options = {"test_fraction": 0.2, "standardise": True} | defaults | preparation
         origin = {
             "maker": name,
-            "arguments": {key: value for key, value in arguments.items() if value is not None} | options,
+            "arguments": {key: value for key, value in arguments.items() if value is not None}
+            | options,
             "columns": [str(column) for column in bunch.feature_names],
             "classes": [labels[c] for c in chosen],
         }
-        return prepare(Dataset(bunch.data[rows], y if targets == "class" else real, name=name, origin=origin), **options)
+        return prepare(
+            Dataset(bunch.data[rows], y if targets == "class" else real, name=name, origin=origin),
+            **options,
+        )
 
     maker.__name__ = maker.__qualname__ = name
     maker.__doc__ = about + SHARED
@@ -83,7 +101,9 @@ digits = _classification(
 )
 iris = _classification("iris", "Fisher's 150 flowers, 4 lengths in cm, 3 species.")
 wine = _classification("wine", "178 wines, 13 chemical measurements, 3 cultivars.")
-breast_cancer = _classification("breast_cancer", "569 tumours, 30 measurements of cell nuclei, 2 classes: malignant, benign.")
+breast_cancer = _classification(
+    "breast_cancer", "569 tumours, 30 measurements of cell nuclei, 2 classes: malignant, benign."
+)
 
 
 def diabetes(**preparation: Any) -> Dataset:
@@ -93,7 +113,11 @@ def diabetes(**preparation: Any) -> Dataset:
     """
     bunch = _read("diabetes", scaled=False)
     options = {"test_fraction": 0.2, "standardise": True, "standardise_y": True} | preparation
-    origin = {"maker": "diabetes", "arguments": options, "columns": [str(column) for column in bunch.feature_names]}
+    origin = {
+        "maker": "diabetes",
+        "arguments": options,
+        "columns": [str(column) for column in bunch.feature_names],
+    }
     return prepare(Dataset(bunch.data, bunch.target, name="diabetes", origin=origin), **options)
 
 
@@ -101,14 +125,20 @@ def _read(name: str, **options: Any) -> Any:
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError(f'the data set {name!r} comes with scikit-learn: pip install -e ".[data]" ({error}).') from error
+        raise ImportError(
+            f'the data set {name!r} comes with scikit-learn: pip install -e ".[data]" ({error}).'
+        ) from error
     return getattr(datasets, f"load_{name}")(**options)
 
 
 def _indices(name: str, argument: str, wanted: Any, labels: list[str]) -> list[int]:
     """Classes given by number or by name -> their numbers in the file, in the order given (sets: sorted)."""
-    if isinstance(wanted, str) or not isinstance(wanted, (list, tuple, set, frozenset, range, np.ndarray)):
-        raise TypeError(f"{name}: {argument} must be a collection of classes such as (0, 1); got {wanted!r}.")
+    if isinstance(wanted, str) or not isinstance(
+        wanted, (list, tuple, set, frozenset, range, np.ndarray)
+    ):
+        raise TypeError(
+            f"{name}: {argument} must be a collection of classes such as (0, 1); got {wanted!r}."
+        )
     found = []
     for label in wanted:
         number = is_integer(label)

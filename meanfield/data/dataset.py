@@ -41,15 +41,21 @@ class Dataset:
         if self.x_test is not None:
             arrays["x_test"] = inputs("x_test", self.x_test)
             if arrays["x_test"].shape[1] != d:
-                raise ValueError(f"x_test must have the {d} columns of x; got {arrays['x_test'].shape[1]}.")
-            arrays["y_test"] = _like(arrays["y"], targets("y_test", self.y_test, len(arrays["x_test"]), "x_test"))
+                raise ValueError(
+                    f"x_test must have the {d} columns of x; got {arrays['x_test'].shape[1]}."
+                )
+            arrays["y_test"] = _like(
+                arrays["y"], targets("y_test", self.y_test, len(arrays["x_test"]), "x_test")
+            )
         for name, array in arrays.items():
             array.flags.writeable = False
             object.__setattr__(self, name, array)
         try:
             origin = json.loads(json.dumps(self.origin, allow_nan=False, default=_plain))
         except (TypeError, ValueError) as error:
-            raise TypeError(f"Dataset: origin must be JSON-able (str, int, float, bool, None, list, dict): {error}.") from None
+            raise TypeError(
+                f"Dataset: origin must be JSON-able (str, int, float, bool, None, list, dict): {error}."
+            ) from None
         if not isinstance(origin, dict):
             raise TypeError(f"Dataset: origin must be a dict; got {self.origin!r}.")
         object.__setattr__(self, "origin", origin)
@@ -82,7 +88,14 @@ class Dataset:
         """The first n training samples and all test samples; origin notes it. Nothing is standardised again."""
         if not is_integer(n) or not 1 <= n <= self.n:
             raise ValueError(f"subset: n must be an integer from 1 to {self.n}; got {n!r}.")
-        return Dataset(self.x[:n], self.y[:n], self.x_test, self.y_test, self.name, {**self.origin, "subset": int(n)})
+        return Dataset(
+            self.x[:n],
+            self.y[:n],
+            self.x_test,
+            self.y_test,
+            self.name,
+            {**self.origin, "subset": int(n)},
+        )
 
     def sha256(self) -> str:
         """Hexadecimal digest of the arrays: their names, dtypes, shapes and little-endian bytes; not of name and origin."""
@@ -108,7 +121,11 @@ class Dataset:
         }
 
     def __repr__(self) -> str:
-        kind = f"{self.outputs} classes" if self.y.dtype.kind == "i" and self.outputs > 1 else f"K={self.outputs}"
+        kind = (
+            f"{self.outputs} classes"
+            if self.y.dtype.kind == "i" and self.outputs > 1
+            else f"K={self.outputs}"
+        )
         return f"Dataset({self.name}: n={self.n}, d={self.d}, {kind}, n_test={self.n_test})"
 
 
@@ -119,13 +136,18 @@ def real(name: str, value: Any) -> np.ndarray:
     try:
         array = as_array(name, value)
     except ValueError:
-        raise ValueError(f"{name} must be a rectangular array: its rows have different lengths.") from None
+        raise ValueError(
+            f"{name} must be a rectangular array: its rows have different lengths."
+        ) from None
     if array.dtype.kind not in "fiub":
         hint = {
             "c": "Use the real and imaginary parts as two columns.",
             "O": "Rows of different lengths, text, None or a sparse matrix? Convert to a dense array of numbers, a pandas "
             "frame by frame.to_numpy(dtype=float) of its numeric columns.",
-        }.get(array.dtype.kind, "Convert it to numbers, text classes for instance by np.unique(..., return_inverse=True)[1].")
+        }.get(
+            array.dtype.kind,
+            "Convert it to numbers, text classes for instance by np.unique(..., return_inverse=True)[1].",
+        )
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}. {hint}")
     return array
 
@@ -138,7 +160,9 @@ def inputs(name: str, value: Any) -> np.ndarray:
         hint = {0: "", 1: f" For scalar inputs use {name}[:, None]."}.get(array.ndim, images)
         raise ValueError(f"{name} must be (n, d), one row a sample; got shape {array.shape}.{hint}")
     if 0 in array.shape:
-        raise ValueError(f"{name} is empty: shape {array.shape} has no {'samples' if not array.shape[0] else 'columns'}.")
+        raise ValueError(
+            f"{name} is empty: shape {array.shape} has no {'samples' if not array.shape[0] else 'columns'}."
+        )
     return _finite(name, array)
 
 
@@ -146,26 +170,34 @@ def targets(name: str, value: Any, n: int, rows_of: str) -> np.ndarray:
     """A checked copy: (n,) int64 for integers of one dimension, else (n,) or (n, K) float64."""
     array = real(name, value)
     if array.ndim not in (1, 2) or array.shape[0] != n:
-        raise ValueError(f"{name} must be ({n},) or ({n}, K), one row for each row of {rows_of}; got shape {array.shape}.")
+        raise ValueError(
+            f"{name} must be ({n},) or ({n}, K), one row for each row of {rows_of}; got shape {array.shape}."
+        )
     if array.size == 0:
         raise ValueError(f"{name} is empty: shape {array.shape} has no columns.")
     if array.ndim == 2 or array.dtype.kind == "f":
         return _finite(name, array)
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
         first = int(np.argmax(array > np.iinfo(np.int64).max))
-        raise ValueError(f"{name} has integers beyond int64, first in row {first}; use float64 for real targets.")
+        raise ValueError(
+            f"{name} has integers beyond int64, first in row {first}; use float64 for real targets."
+        )
     return np.array(array, dtype=np.int64, order="C")
 
 
 def _plain(value: Any) -> Any:
     """NumPy scalars as Python's, for JSON."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return float(value) if value.dtype.kind == "f" else value.item()  # item() of a long double is one
+        return (
+            float(value) if value.dtype.kind == "f" else value.item()
+        )  # item() of a long double is one
     raise TypeError(f"{type(value).__name__} is not JSON-able")
 
 
 def _finite(name: str, array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # a long double beyond float64 becomes inf and is reported below
+    with np.errstate(
+        over="ignore"
+    ):  # a long double beyond float64 becomes inf and is reported below
         copy = np.array(array, dtype=np.float64, order="C")
     bad = ~np.isfinite(copy)
     if bad.any():
@@ -173,14 +205,20 @@ def _finite(name: str, array: np.ndarray) -> np.ndarray:
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         where = f"row {first[0]}" + (f", column {first[1]}" if copy.ndim == 2 else "")
         count = f"{rows.sum()} of {len(copy)} rows"
-        raise ValueError(f"{name} has NaN or infinite values in {count}, first in {where}: {copy[first]}.")
+        raise ValueError(
+            f"{name} has NaN or infinite values in {count}, first in {where}: {copy[first]}."
+        )
     return copy
 
 
 def _like(y: np.ndarray, y_test: np.ndarray) -> np.ndarray:
     """y_test in the shape and dtype of y, or an error; integers beside real targets are real numbers too."""
     if y_test.shape[1:] != y.shape[1:]:
-        raise ValueError(f"y_test must have the columns of y: y has shape {y.shape}, y_test {y_test.shape}.")
+        raise ValueError(
+            f"y_test must have the columns of y: y has shape {y.shape}, y_test {y_test.shape}."
+        )
     if y.dtype.kind == "i" and y_test.dtype.kind == "f":
-        raise TypeError("y holds integer classes but y_test is float64; make both integers, or both floats.")
+        raise TypeError(
+            "y holds integer classes but y_test is float64; make both integers, or both floats."
+        )
     return y_test.astype(y.dtype, copy=False)

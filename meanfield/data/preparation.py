@@ -39,7 +39,9 @@ def prepare(
     """
     _check_options(test_fraction, standardise, standardise_y, constant, normalise)
     if "preparation" in data.origin:
-        raise ValueError(f"{data.name!r} is prepared already: prepare the raw data once, with all options.")
+        raise ValueError(
+            f"{data.name!r} is prepared already: prepare the raw data once, with all options."
+        )
     x, y, x_test, y_test = data.x, data.y, data.x_test, data.y_test
     if test_fraction > 0:
         if x_test is not None:
@@ -48,15 +50,25 @@ def prepare(
         x, y, x_test, y_test = x[train], y[train], x[test], y[test]
     if n is not None:
         if not is_integer(n) or not 1 <= n <= len(x):
-            raise ValueError(f"n must be an integer from 1 to {len(x)}, the number of training rows; got {n!r}.")
+            raise ValueError(
+                f"n must be an integer from 1 to {len(x)}, the number of training rows; got {n!r}."
+            )
         x, y = x[:n], y[:n]
 
-    record: dict[str, Any] = {"test_fraction": float(test_fraction), "seed": int(seed), "n": len(x), "constant": constant}
+    record: dict[str, Any] = {
+        "test_fraction": float(test_fraction),
+        "seed": int(seed),
+        "n": len(x),
+        "constant": constant,
+    }
     kept, flat = _columns(x, constant, data.origin.get("columns"))
     record |= {"columns_in": data.d, "kept": kept.tolist(), "normalise": normalise}
     if standardise:
         mean, std = _mean_std(x[:, kept])
-        mean, std = np.where(flat[kept], x[0, kept], mean), np.where(flat[kept], 1.0, std)  # kept constants become exact zeros
+        mean, std = (
+            np.where(flat[kept], x[0, kept], mean),
+            np.where(flat[kept], 1.0, std),
+        )  # kept constants become exact zeros
         record |= {"mean": mean.tolist(), "std": std.tolist()}
     if standardise_y:
         y, y_test, record["y_mean"], record["y_std"] = _standardise_targets(y, y_test)
@@ -78,7 +90,9 @@ def transform(data: Dataset, x: Any) -> np.ndarray:
     x = inputs("x", x)
     d = record["columns_in"]
     if x.shape[1] != d:
-        raise ValueError(f"x must have the {d} columns that {data.name!r} had before its preparation; got {x.shape[1]}.")
+        raise ValueError(
+            f"x must have the {d} columns that {data.name!r} had before its preparation; got {x.shape[1]}."
+        )
     return _apply(record, "x", x)
 
 
@@ -88,12 +102,16 @@ def split(n: int, test_fraction: float, seed: int = 0) -> tuple[np.ndarray, np.n
         raise ValueError(f"test_fraction must lie in (0, 1) for a split; got {test_fraction!r}.")
     n_test = max(1, round(test_fraction * n))
     if n_test >= n:
-        raise ValueError(f"test_fraction = {test_fraction:g} of {n} samples leaves none to train on.")
+        raise ValueError(
+            f"test_fraction = {test_fraction:g} of {n} samples leaves none to train on."
+        )
     order = np.argsort(noise.uniforms(seed, noise.DATA, n, 1, step=SPLIT)[:, 0], kind="stable")
     return order[n_test:], order[:n_test]
 
 
-def _check_options(test_fraction: Any, standardise: Any, standardise_y: Any, constant: Any, normalise: Any) -> None:
+def _check_options(
+    test_fraction: Any, standardise: Any, standardise_y: Any, constant: Any, normalise: Any
+) -> None:
     number = is_number(test_fraction)
     if not number or not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction must be a number in [0, 1); got {test_fraction!r}.")
@@ -101,14 +119,18 @@ def _check_options(test_fraction: Any, standardise: Any, standardise_y: Any, con
         if not isinstance(flag, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False; got {flag!r}.")
     if constant not in CONSTANT:
-        raise ValueError(f"constant must be one of {', '.join(map(repr, CONSTANT))}; got {constant!r}.")
+        raise ValueError(
+            f"constant must be one of {', '.join(map(repr, CONSTANT))}; got {constant!r}."
+        )
     if normalise not in NORMALISE:
         raise ValueError(
             f'normalise must be None, "rows" (|x_i| = 1) or "sqrt_d" (x/√d); got {normalise!r}. For columns use standardise=True.'
         )
 
 
-def _columns(x: np.ndarray, constant: str, names: list[str] | None) -> tuple[np.ndarray, np.ndarray]:
+def _columns(
+    x: np.ndarray, constant: str, names: list[str] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """(indices of the columns to keep, mask of the constant ones)."""
     flat = _flat(x)
     if constant == "error" and flat.any():
@@ -120,7 +142,9 @@ def _columns(x: np.ndarray, constant: str, names: list[str] | None) -> tuple[np.
         )
     kept = np.flatnonzero(~flat) if constant == "drop" else np.arange(x.shape[1])
     if not kept.size:
-        raise ValueError(f"every column of x is constant on the {len(x)} training rows: nothing is left to learn from.")
+        raise ValueError(
+            f"every column of x is constant on the {len(x)} training rows: nothing is left to learn from."
+        )
     return kept, flat
 
 
@@ -139,7 +163,9 @@ def _mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, largest * np.sqrt(((centred / unit) ** 2).mean(axis=0))
 
 
-def _standardise_targets(y: np.ndarray, y_test: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None, Any, Any]:
+def _standardise_targets(
+    y: np.ndarray, y_test: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None, Any, Any]:
     if y.dtype.kind == "i":
         raise TypeError("standardise_y is for real targets; y holds integer classes.")
     flat = _flat(y)
@@ -147,7 +173,12 @@ def _standardise_targets(y: np.ndarray, y_test: np.ndarray | None) -> tuple[np.n
         where = f" in column {int(np.argmax(flat))}" if y.ndim == 2 else ""
         raise ValueError(f"y is constant on the training rows{where}: it can't be standardised.")
     mean, std = _mean_std(y)
-    return (y - mean) / std, None if y_test is None else (y_test - mean) / std, mean.tolist(), std.tolist()
+    return (
+        (y - mean) / std,
+        None if y_test is None else (y_test - mean) / std,
+        mean.tolist(),
+        std.tolist(),
+    )
 
 
 def _apply(record: dict[str, Any], name: str, x: np.ndarray) -> np.ndarray:
@@ -157,7 +188,9 @@ def _apply(record: dict[str, Any], name: str, x: np.ndarray) -> np.ndarray:
     if record["normalise"] == "rows":
         norms = np.linalg.norm(x, axis=1, keepdims=True)
         if not norms.all():
-            raise ValueError(f'normalise="rows": row {int(np.argmin(norms))} of {name} is zero and has no direction.')
+            raise ValueError(
+                f'normalise="rows": row {int(np.argmin(norms))} of {name} is zero and has no direction.'
+            )
         x = x / norms
     elif record["normalise"] == "sqrt_d":
         x = x / math.sqrt(x.shape[1])

@@ -20,9 +20,48 @@ from ..checks import is_integer
 
 Columns = str | int | Sequence[str | int]
 DELIMITERS = {".csv": ",", ".tsv": "\t"}  # by the file's extension
-ROW_NAMES = {"id", "index", "idx", "row", "row_id", "rowid", "row_number", "no", "no.", "nr", "nr.", "number", "obs", "case"}
-MARKS = (";", "\t", "|", ",", " ")  # between cells; a blank is asked about where there is one column only
-MISSING = {"na", "n/a", "#n/a", "nan", "<na>", "n.a.", "nat", "null", "none", "nil", "missing", "?", "-", "--", ".", "..", ""}
+ROW_NAMES = {
+    "id",
+    "index",
+    "idx",
+    "row",
+    "row_id",
+    "rowid",
+    "row_number",
+    "no",
+    "no.",
+    "nr",
+    "nr.",
+    "number",
+    "obs",
+    "case",
+}
+MARKS = (
+    ";",
+    "\t",
+    "|",
+    ",",
+    " ",
+)  # between cells; a blank is asked about where there is one column only
+MISSING = {
+    "na",
+    "n/a",
+    "#n/a",
+    "nan",
+    "<na>",
+    "n.a.",
+    "nat",
+    "null",
+    "none",
+    "nil",
+    "missing",
+    "?",
+    "-",
+    "--",
+    ".",
+    "..",
+    "",
+}
 TRUTHS = {"true", "false"}
 _WHOLE = re.compile(r"\d+")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -49,8 +88,12 @@ def read(
     width = len(rows[0].cells)
     told = header is not None
     if header is None:
-        header = _has_header(path, rows, {name for name in (*_listed(x), *_listed(y)) if isinstance(name, str)})
-    columns = [cell.strip() for cell in rows.pop(0).cells] if header else [str(j) for j in range(width)]
+        header = _has_header(
+            path, rows, {name for name in (*_listed(x), *_listed(y)) if isinstance(name, str)}
+        )
+    columns = (
+        [cell.strip() for cell in rows.pop(0).cells] if header else [str(j) for j in range(width)]
+    )
     if not rows:
         raise ValueError(f"{path.name} has a header but no rows.")
     if width < 2:
@@ -72,8 +115,12 @@ def read(
     else:
         inputs = _positions(path, "x", x, columns, width, header)
     if both := set(inputs) & set(targets):
-        raise ValueError(f"{path.name}: column {columns[min(both)]!r} is both an input and a target.")
-    table = _numbers(path, rows, columns, sorted({*inputs, *targets}), delimiter, guessed=not (header or told))
+        raise ValueError(
+            f"{path.name}: column {columns[min(both)]!r} is both an input and a target."
+        )
+    table = _numbers(
+        path, rows, columns, sorted({*inputs, *targets}), delimiter, guessed=not (header or told)
+    )
     y_values = table[:, targets] if isinstance(y, (list, tuple)) else table[:, targets[0]]
     return {"x": table[:, inputs], "y": y_values}, [columns[j] for j in inputs]
 
@@ -81,18 +128,26 @@ def read(
 def _rows(path: Path, delimiter: str) -> list[Row]:
     """The rows that are not blank."""
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"':
-        raise ValueError(f"delimiter must be one character, such as ',' or ';' or '\\t'; got {delimiter!r}.")
+        raise ValueError(
+            f"delimiter must be one character, such as ',' or ';' or '\\t'; got {delimiter!r}."
+        )
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets write a byte order mark
+        with open(
+            path, newline="", encoding="utf-8-sig"
+        ) as file:  # -sig: spreadsheets write a byte order mark
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-            return [Row(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+            return [
+                Row(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)
+            ]
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path.name} is not a text file of comma-separated values: {error}. "
             "A table in another encoding (UTF-16, Latin-1) has to be saved as UTF-8."
         ) from None
     except csv.Error as error:
-        raise ValueError(f"{path.name} is not a text file of comma-separated values: {error}.") from None
+        raise ValueError(
+            f"{path.name} is not a text file of comma-separated values: {error}."
+        ) from None
 
 
 def _without_trailing_cells(rows: list[Row]) -> list[Row]:
@@ -101,7 +156,9 @@ def _without_trailing_cells(rows: list[Row]) -> list[Row]:
         return rows
     first, others = rows[0].cells, rows[1:]
     open_ended = [not row.cells[-1].strip() for row in others]
-    if all(open_ended) and (not first[-1].strip() or all(len(row.cells) == len(first) + 1 for row in others)):
+    if all(open_ended) and (
+        not first[-1].strip() or all(len(row.cells) == len(first) + 1 for row in others)
+    ):
         others = [Row(row.line, row.cells[:-1]) for row in others]
         return [Row(rows[0].line, first if first[-1].strip() else first[:-1]), *others]
     if not first[-1].strip() and all(len(row.cells) == len(first) - 1 for row in others):
@@ -120,9 +177,19 @@ def _has_header(path: Path, rows: list[Row], wanted: set[str]) -> bool:
         return True
     numbers = [cell for cell in first if _is_number(cell)]
     if not numbers:
-        like_numbers = [cell for cell in first if _DECIMAL_COMMA.fullmatch(cell) or cell.lower() in MISSING | TRUTHS]
-        return len(like_numbers) < len(first) and all(_NAME.match(cell) for cell in first if cell and cell not in like_numbers)
-    words = [j for j, cell in enumerate(first) if _NAME.match(cell) and cell.lower() not in MISSING | TRUTHS]
+        like_numbers = [
+            cell
+            for cell in first
+            if _DECIMAL_COMMA.fullmatch(cell) or cell.lower() in MISSING | TRUTHS
+        ]
+        return len(like_numbers) < len(first) and all(
+            _NAME.match(cell) for cell in first if cell and cell not in like_numbers
+        )
+    words = [
+        j
+        for j, cell in enumerate(first)
+        if _NAME.match(cell) and cell.lower() not in MISSING | TRUTHS
+    ]
     if any(others and all(_is_number(cell) for cell in _column(others, j)) for j in words):
         return True
     nameless = not first[0]
@@ -135,20 +202,28 @@ def _has_header(path: Path, rows: list[Row], wanted: set[str]) -> bool:
         raise _ask(path, first)
     if len(count) >= 3 and all(_WHOLE.fullmatch(cell) for cell in count):
         steps = {int(right) - int(left) for left, right in pairwise(count)}
-        if len(steps) == 1 and min(steps) > 0 and any(_all_decimal(_column(others, j)) for j in range(len(first))):
+        if (
+            len(steps) == 1
+            and min(steps) > 0
+            and any(_all_decimal(_column(others, j)) for j in range(len(first)))
+        ):
             raise _ask(path, first)
     return False
 
 
 def _all_decimal(cells: list[str]) -> bool:
     """Numbers of which each has a decimal point or an exponent."""
-    return all(_is_number(cell) and not _WHOLE.fullmatch(cell.strip().lstrip("+-")) for cell in cells)
+    return all(
+        _is_number(cell) and not _WHOLE.fullmatch(cell.strip().lstrip("+-")) for cell in cells
+    )
 
 
 def _also_a_sample(count: list[str], others: list[Row]) -> bool:
     """Whether 0, 1, …, k-1 may as well be the first of the samples below: they go on from it evenly, or are few and whole."""
     table = [[cell.strip() for cell in row.cells] for row in others]
-    if len(count) == 2 and all(_WHOLE.fullmatch(cell.lstrip("+-")) for row in table for cell in row):
+    if len(count) == 2 and all(
+        _WHOLE.fullmatch(cell.lstrip("+-")) for row in table for cell in row
+    ):
         return True
     if len(table[0]) != len(count) or not all(_is_number(cell) for row in table for cell in row):
         return False
@@ -168,7 +243,9 @@ def _ask(path: Path, first: list[str]) -> ValueError:
     )
 
 
-def _without_row_numbers(path: Path, inputs: list[int], columns: list[str], rows: list[Row]) -> list[int]:
+def _without_row_numbers(
+    path: Path, inputs: list[int], columns: list[str], rows: list[Row]
+) -> list[int]:
     """The inputs without the columns that pandas and R put before a table; a word where a target or an input may be one."""
     leading = 0
     while leading < len(columns) and _is_row_number(columns[leading], leading, rows):
@@ -184,7 +261,12 @@ def _without_row_numbers(path: Path, inputs: list[int], columns: list[str], rows
     elif leading:
         _say(f"{path.name}: the first column has no name, as pandas and R write row numbers; it is left out, but the columns' "
              "numbers count it. x=[0, …] takes it in, to_csv(path, index=False) does not write it.")  # fmt: skip
-    elif 0 in inputs and columns[0].lower() in ROW_NAMES and len(inputs) > 1 and _counts(_column(rows, 0)):
+    elif (
+        0 in inputs
+        and columns[0].lower() in ROW_NAMES
+        and len(inputs) > 1
+        and _counts(_column(rows, 0))
+    ):
         _say(f"{path.name}: the first column, {columns[0]!r}, counts the rows, and is taken as an input. If it is a row number, "
              "leave it out: x=[…] names the inputs.")  # fmt: skip
     return [j for j in inputs if j >= leading]
@@ -197,14 +279,19 @@ def _is_row_number(name: str, j: int, rows: list[Row]) -> bool:
 
 def _counts(cells: list[str]) -> bool:
     """0, 1, … or 1, 2, …"""
-    return any([cell.strip() for cell in cells] == [str(i + first) for i in range(len(cells))] for first in (0, 1))
+    return any(
+        [cell.strip() for cell in cells] == [str(i + first) for i in range(len(cells))]
+        for first in (0, 1)
+    )
 
 
 def _say(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=5)
 
 
-def _numbers(path: Path, rows: list[Row], columns: list[str], used: list[int], delimiter: str, guessed: bool) -> np.ndarray:
+def _numbers(
+    path: Path, rows: list[Row], columns: list[str], used: list[int], delimiter: str, guessed: bool
+) -> np.ndarray:
     """(n, width): the used columns as numbers; the others are not read."""
     table = np.empty((len(rows), len(columns)))
     for i, (line, row) in enumerate(rows):
@@ -217,7 +304,11 @@ def _numbers(path: Path, rows: list[Row], columns: list[str], used: list[int], d
             where = f"{path.name}, line {line}, column {j} ({columns[j]})"
             if not _is_number(row[j]):
                 advice = _what_it_is(row[j].strip(), delimiter)
-                maybe = " If this line holds the names of the columns, say header=True." if guessed and i == 0 else ""
+                maybe = (
+                    " If this line holds the names of the columns, say header=True."
+                    if guessed and i == 0
+                    else ""
+                )
                 raise ValueError(f"{where}: {advice}.{maybe}")
             table[i, j] = float(row[j])
             if not np.isfinite(table[i, j]):
@@ -255,7 +346,9 @@ def _comment(cells: list[str]) -> str:
     return hint if any(cell.startswith("#") for cell in cells) else ""
 
 
-def _other_delimiter(cells: list[str], delimiter: str, others: tuple[str, ...] = (";", "\t", "|", ",")) -> str:
+def _other_delimiter(
+    cells: list[str], delimiter: str, others: tuple[str, ...] = (";", "\t", "|", ",")
+) -> str:
     """A hint where another delimiter stands in the cells."""
     for other in others:
         if other != delimiter and any(other in cell for cell in cells):
@@ -263,7 +356,9 @@ def _other_delimiter(cells: list[str], delimiter: str, others: tuple[str, ...] =
     return ""
 
 
-def _positions(path: Path, argument: str, wanted: Any, columns: list[str], width: int, header: bool) -> list[int]:
+def _positions(
+    path: Path, argument: str, wanted: Any, columns: list[str], width: int, header: bool
+) -> list[int]:
     """Columns given by name or number -> their numbers."""
     found = []
     for column in _listed(wanted):
@@ -273,11 +368,23 @@ def _positions(path: Path, argument: str, wanted: Any, columns: list[str], width
             found.append(int(column) % width)
         else:
             same = [str(j) for j, name in enumerate(columns) if name == column] if header else []
-            listed = f"the columns {', '.join(columns)}" if header else f"no header, and columns 0 … {width - 1}"
-            twice = f" Columns {' and '.join(same)} have that name: take one by its number." if len(same) > 1 else ""
-            raise ValueError(f"{path.name} has no single column {column!r} for {argument}; it has {listed}.{twice}")
+            listed = (
+                f"the columns {', '.join(columns)}"
+                if header
+                else f"no header, and columns 0 … {width - 1}"
+            )
+            twice = (
+                f" Columns {' and '.join(same)} have that name: take one by its number."
+                if len(same) > 1
+                else ""
+            )
+            raise ValueError(
+                f"{path.name} has no single column {column!r} for {argument}; it has {listed}.{twice}"
+            )
     if not found or len(set(found)) != len(found):
-        raise ValueError(f"{path.name}: {argument} must name at least one column, none twice; got {wanted!r}.")
+        raise ValueError(
+            f"{path.name}: {argument} must name at least one column, none twice; got {wanted!r}."
+        )
     return found
 
 

@@ -50,7 +50,9 @@ def teacher_student(
     sigma = activations.get(activation)
     if inputs not in ("normal", "sphere"):
         raise ValueError(f'teacher_student: inputs must be "normal" or "sphere"; got {inputs!r}.')
-    z = _normals(seed, teacher_width, outputs + dim, TARGET)  # signs first, so that they don't move with dim
+    z = _normals(
+        seed, teacher_width, outputs + dim, TARGET
+    )  # signs first, so that they don't move with dim
     a = np.copysign(a_std, z[:, :outputs])
     w = _unit_rows(z[:, outputs:])
 
@@ -64,9 +66,23 @@ def teacher_student(
         z = _normals(seed, count, dim + outputs, step)
         return (_unit_rows(z[:, :dim]) if inputs == "sphere" else z[:, :dim]), z[:, dim:]
 
-    arguments = {"n": n, "dim": dim, "teacher_width": teacher_width, "activation": sigma.name, "outputs": outputs, "a_std": a_std}
+    arguments = {
+        "n": n,
+        "dim": dim,
+        "teacher_width": teacher_width,
+        "activation": sigma.name,
+        "outputs": outputs,
+        "a_std": a_std,
+    }
     arguments |= {"inputs": inputs, "noise": noise, "n_test": n_test, "seed": seed}
-    return _dataset("teacher_student", arguments, sample, target, noise, teacher={"a": a.tolist(), "w": w.tolist()})
+    return _dataset(
+        "teacher_student",
+        arguments,
+        sample,
+        target,
+        noise,
+        teacher={"a": a.tolist(), "w": w.tolist()},
+    )
 
 
 def single_index(
@@ -91,14 +107,23 @@ def single_index(
         z = _inner(x, u)
         y = np.asarray(g(z), dtype=np.float64)
         if y.shape != z.shape:
-            raise ValueError(f"single_index: the link must map an array (n,) to (n,); it mapped {z.shape} to {y.shape}.")
+            raise ValueError(
+                f"single_index: the link must map an array (n,) to (n,); it mapped {z.shape} to {y.shape}."
+            )
         return y
 
     def sample(count: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         z = _normals(seed, count, dim + 1, step)
         return z[:, :dim], z[:, dim:]
 
-    arguments = {"n": n, "dim": dim, "link": link_name, "noise": noise, "n_test": n_test, "seed": seed}
+    arguments = {
+        "n": n,
+        "dim": dim,
+        "link": link_name,
+        "noise": noise,
+        "n_test": n_test,
+        "seed": seed,
+    }
     return _dataset("single_index", arguments, sample, target, noise, direction=u.tolist())
 
 
@@ -115,7 +140,9 @@ def parity(n: int, dim: int, k: int = 2, *, n_test: int = 0, seed: int = 0) -> D
     return _dataset("parity", arguments, sample, lambda x: x[:, :k].prod(axis=1), 0.0)
 
 
-def kink(n: int, slope: float = 1.0, *, noise: float = 0.0, n_test: int = 0, seed: int = 0) -> Dataset:
+def kink(
+    n: int, slope: float = 1.0, *, noise: float = 0.0, n_test: int = 0, seed: int = 0
+) -> Dataset:
     """f*(x) = slope·|x| on n >= 2 equispaced points of [-1, 1], both ends included; x (n, 1).
 
     Test points are the centres of n_test equal cells of [-1, 1]. The seed matters to the label noise only, and this set
@@ -127,14 +154,20 @@ def kink(n: int, slope: float = 1.0, *, noise: float = 0.0, n_test: int = 0, see
         raise ValueError("kink: both ends of [-1, 1] are points, so n must be at least 2; got 1.")
 
     def sample(count: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        x = np.linspace(-1.0, 1.0, count) if step == TRAIN else (2.0 * np.arange(count) + 1.0) / count - 1.0
+        x = (
+            np.linspace(-1.0, 1.0, count)
+            if step == TRAIN
+            else (2.0 * np.arange(count) + 1.0) / count - 1.0
+        )
         return x[:, None], _normals(seed, count, 1, step)
 
     arguments = {"n": n, "slope": slope, "noise": noise, "n_test": n_test, "seed": seed}
     return _dataset("kink", arguments, sample, lambda x: slope * abs(x[:, 0]), noise)
 
 
-def gaussian_mixture(n: int, dim: int, *, delta: float = 0.4, kind: str = "variances", n_test: int = 0, seed: int = 0) -> Dataset:
+def gaussian_mixture(
+    n: int, dim: int, *, delta: float = 0.4, kind: str = "variances", n_test: int = 0, seed: int = 0
+) -> Dataset:
     """y = ±1 with probability ½ each, (n,) float64; given y, x is Gaussian in R^d:
 
     kind "variances": x ~ N(0, (1 + yΔ)² I), 0 < Δ < 1: the isotropic Gaussians of Mei, Montanari and Nguyen (2018);
@@ -146,12 +179,18 @@ def gaussian_mixture(n: int, dim: int, *, delta: float = 0.4, kind: str = "varia
     if kind not in ("variances", "means"):
         raise ValueError(f'gaussian_mixture: kind must be "variances" or "means"; got {kind!r}.')
     if delta <= 0 or (kind == "variances" and delta >= 1):
-        raise ValueError(f'gaussian_mixture: delta must be positive, and below 1 for kind="variances"; got {delta!r}.')
+        raise ValueError(
+            f'gaussian_mixture: delta must be positive, and below 1 for kind="variances"; got {delta!r}.'
+        )
 
     def sample(count: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         z = _normals(seed, count, 1 + dim, step)
         y = np.copysign(1.0, z[:, :1])
-        return (z[:, 1:] * (1.0 + delta * y) if kind == "variances" else z[:, 1:] + delta * y * np.eye(1, dim)), y[:, 0]
+        return (
+            z[:, 1:] * (1.0 + delta * y)
+            if kind == "variances"
+            else z[:, 1:] + delta * y * np.eye(1, dim)
+        ), y[:, 0]
 
     x, y = sample(n, TRAIN)
     x_test, y_test = sample(n_test, TEST) if n_test else (None, None)
@@ -161,13 +200,20 @@ def gaussian_mixture(n: int, dim: int, *, delta: float = 0.4, kind: str = "varia
 
 def two_points() -> Dataset:
     """x = {-3, ½}, y = {2, -1}: two samples in one dimension, whose 2 × 2 tangent kernel can be drawn."""
-    return Dataset(np.array([[-3.0], [0.5]]), np.array([2.0, -1.0]), name="two_points", origin=_origin("two_points", {}))
+    return Dataset(
+        np.array([[-3.0], [0.5]]),
+        np.array([2.0, -1.0]),
+        name="two_points",
+        origin=_origin("two_points", {}),
+    )
 
 
 def luo_points() -> Dataset:
     """x = {-½, 0, ½}, y = {-½, 0, 1}: three samples in one dimension, those of the phase diagram of Luo et al. (2021)."""
     x = np.array([[-0.5], [0.0], [0.5]])
-    return Dataset(x, np.array([-0.5, 0.0, 1.0]), name="luo_points", origin=_origin("luo_points", {}))
+    return Dataset(
+        x, np.array([-0.5, 0.0, 1.0]), name="luo_points", origin=_origin("luo_points", {})
+    )
 
 
 def _dataset(
@@ -184,12 +230,21 @@ def _dataset(
     _count(n_test)
     _real(noise=noise_std)
     if noise_std < 0:
-        raise ValueError(f"noise is the standard deviation of the label noise and must be >= 0; got {noise_std!r}.")
+        raise ValueError(
+            f"noise is the standard deviation of the label noise and must be >= 0; got {noise_std!r}."
+        )
     x, z = sample(n, TRAIN)
     y = target(x)
     x_test = sample(n_test, TEST)[0] if n_test else None
     y_test = None if x_test is None else target(x_test)
-    return Dataset(x, y + noise_std * z.reshape(y.shape), x_test, y_test, maker, _origin(maker, arguments) | origin)
+    return Dataset(
+        x,
+        y + noise_std * z.reshape(y.shape),
+        x_test,
+        y_test,
+        maker,
+        _origin(maker, arguments) | origin,
+    )
 
 
 def _origin(maker: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +277,9 @@ def _link(link: Any) -> tuple[Target, str]:
         return lambda z: hermeval(z, coefficients), link.lower()
     known = [*(f"he{k}" for k in range(1, 10)), *activations.TABLE]
     if not isinstance(link, str):
-        raise TypeError(f"single_index: link must be a function or one of {', '.join(known)}; got {link!r}.")
+        raise TypeError(
+            f"single_index: link must be a function or one of {', '.join(known)}; got {link!r}."
+        )
     try:
         sigma = activations.get(link)
     except ValueError:

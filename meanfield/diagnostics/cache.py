@@ -40,7 +40,12 @@ class Cache:
         """Add values to what is stored by now."""
         if not values or not self.writable:
             return
-        about = {"name": diagnostic.name, "unit": diagnostic.unit, "version": diagnostic.version, "meaning": diagnostic.meaning}
+        about = {
+            "name": diagnostic.name,
+            "unit": diagnostic.unit,
+            "version": diagnostic.version,
+            "meaning": diagnostic.meaning,
+        }
         target = self.folder / f"{diagnostic.name}.json"
         new = self.folder / f".{diagnostic.name}.{os.getpid()}.new"
         try:
@@ -56,5 +61,6 @@ class Cache:
             with suppress(OSError):
                 new.unlink()
             warnings.warn(
-                f"diagnostics are computed but not kept: {self.folder} cannot be written ({error.strerror}).", stacklevel=5
+                f"diagnostics are computed but not kept: {self.folder} cannot be written ({error.strerror}).",
+                stacklevel=5,
             )

@@ -26,7 +26,10 @@ from .library.kernels import SAMPLES as KERNEL_SAMPLES
 from .needs import are_labels
 
 KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
-LAZY, RICH = 0.1, 0.5  # kernel drifts up to the first are called lazy, from the second on far from it
+LAZY, RICH = (
+    0.1,
+    0.5,
+)  # kernel drifts up to the first are called lazy, from the second on far from it
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,15 @@ class Comparison:
     starts: Interval | None = None
 
     def __str__(self) -> str:
-        table = [("", *self.names), *((name, *map(_text, pair)) for name, pair in self.rows.items())]
+        table = [
+            ("", *self.names),
+            *((name, *map(_text, pair)) for name, pair in self.rows.items()),
+        ]
         widths = [max(len(row[column]) for row in table) for column in range(3)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
         lines.insert(1, "  ".join("-" * width for width in widths))
         for which, distance in (("starts", self.starts), ("ends", self.between)):
             if distance is not None:
@@ -80,7 +89,10 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
     """
     notes: list[str] = []
     with ExitStack() as stack:
-        runs = [run if isinstance(run, Trajectory) else stack.enter_context(Trajectory(run)) for run in (run_a, run_b)]
+        runs = [
+            run if isinstance(run, Trajectory) else stack.enter_context(Trajectory(run))
+            for run in (run_a, run_b)
+        ]
         names = _names(runs[0].path, runs[1].path)
         ends = [run[-1] if len(run) else run.start for run in runs]
         (first, errors_a), (second, errors_b) = (
@@ -92,8 +104,17 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
         settings = [run.config.get("flow") for run in runs]
         one_start = a.theta.shape == b.theta.shape and np.array_equal(a.theta, b.theta)
     rows = {name: (first[name], second[name]) for name in first}
-    reaches = {} if one_start else {what: seed_scatter.reach(errors_a[what], errors_b[what]) for what in errors_a}
-    seeds_alone = not one_start and settings[0] == settings[1] and rows["initial law"][0] is not None and not _unlike(rows)
+    reaches = (
+        {}
+        if one_start
+        else {what: seed_scatter.reach(errors_a[what], errors_b[what]) for what in errors_a}
+    )
+    seeds_alone = (
+        not one_start
+        and settings[0] == settings[1]
+        and rows["initial law"][0] is not None
+        and not _unlike(rows)
+    )
     verdict = _verdict(names, rows, reaches, seeds_alone)
     return Comparison(names, rows, between, tuple(notes), verdict, starts)
 
@@ -131,23 +152,46 @@ def _column(
         "initial law": run.law.describe() if run.law else "given as an array",
         "seed": config.get("seed"),
         "flow time": end.t,
-        "RMS displacement": attempt("displacement", lambda: displacement(start, end)) if finite else None,
-        "W2(start, end)": attempt("W2", lambda: w2_interval(start, end, seconds)) if finite else None,
+        "RMS displacement": attempt("displacement", lambda: displacement(start, end))
+        if finite
+        else None,
+        "W2(start, end)": attempt("W2", lambda: w2_interval(start, end, seconds))
+        if finite
+        else None,
         "path length": last("path"),
     }
     network: Any = attempt("network", lambda: run.network) if scaling else None
     data: Any = attempt("data", lambda: run.data) if config.get("data", True) else None
     known = finite and network is not None and data is not None
     samples = _kernel_samples(start, len(data.x)) if known else None
-    found = attempt("kernel drift", lambda: _drift(network, start, end, data.x[:samples])) if known else None
+    found = (
+        attempt("kernel drift", lambda: _drift(network, start, end, data.x[:samples]))
+        if known
+        else None
+    )
     drift, drift_error = found or (None, 0.0)
     measured = known and config.get("flow")
-    errors = attempt("errors", lambda: _errors(config["flow"], network, data, end, run.arrays)) if measured else None
-    scatter = {"kernel drift": drift_error, "RMS displacement": seed_scatter.of_displacement(start, end) if finite else 0.0}
-    own = attempt("f_0", lambda: _own_output(config["flow"], network, data, start, run.arrays.get("weights"))) if errors else None
+    errors = (
+        attempt("errors", lambda: _errors(config["flow"], network, data, end, run.arrays))
+        if measured
+        else None
+    )
+    scatter = {
+        "kernel drift": drift_error,
+        "RMS displacement": seed_scatter.of_displacement(start, end) if finite else 0.0,
+    }
+    own = (
+        attempt(
+            "f_0",
+            lambda: _own_output(config["flow"], network, data, start, run.arrays.get("weights")),
+        )
+        if errors
+        else None
+    )
     symmetric = bool(run.law and run.law.symmetric)
     scatter = {
-        what: math.hypot(max(error, seed_scatter.floor(what, start.m, symmetric)), own or 0.0) for what, error in scatter.items()
+        what: math.hypot(max(error, seed_scatter.floor(what, start.m, symmetric)), own or 0.0)
+        for what, error in scatter.items()
     }
     values = {
         **column,
@@ -167,9 +211,13 @@ def _drift(network: Network, start: State, end: State, x: np.ndarray) -> tuple[f
     return found
 
 
-def _own_output(settings: dict[str, Any], network: Network, data: Any, start: State, weights: np.ndarray | None) -> float:
+def _own_output(
+    settings: dict[str, Any], network: Network, data: Any, start: State, weights: np.ndarray | None
+) -> float:
     functional = settings["functional"]
-    risk = EmpiricalRisk(network, data.x, data.y, functional["loss"], functional["reduction"], weights=weights)
+    risk = EmpiricalRisk(
+        network, data.x, data.y, functional["loss"], functional["reduction"], weights=weights
+    )
     return seed_scatter.of_output(risk, GradientFlow(risk).predict(start))
 
 
@@ -179,28 +227,43 @@ def _kernel_samples(state: State, n: int) -> int:
 
 
 def _errors(
-    settings: dict[str, Any], network: Network, data: Any, end: State, arrays: Mapping[str, np.ndarray]
+    settings: dict[str, Any],
+    network: Network,
+    data: Any,
+    end: State,
+    arrays: Mapping[str, np.ndarray],
 ) -> dict[str, float | None]:
     """R and, for labels, the share of wrong ones, on the training and on the test set; weights are those of training samples."""
     found: dict[str, float | None] = {}
     functional = settings["functional"]
     if functional["kind"] != "EmpiricalRisk":
-        raise ValueError(f"the run descends a {functional['kind']}, which its file alone cannot evaluate.")
+        raise ValueError(
+            f"the run descends a {functional['kind']}, which its file alone cannot evaluate."
+        )
     for kind, x, y in (("train", data.x, data.y), ("test", data.x_test, data.y_test)):
         if x is None:
             found[f"{kind} risk"] = found[f"{kind} error"] = None
             continue
         weights = arrays.get("weights") if kind == "train" else None
-        risk = EmpiricalRisk(network, x, y, functional["loss"], functional["reduction"], weights=weights)
-        backend = "cpu" if settings["backend"] == "cpu" else "auto"  # a file made on a GPU is read anywhere
+        risk = EmpiricalRisk(
+            network, x, y, functional["loss"], functional["reduction"], weights=weights
+        )
+        backend = (
+            "cpu" if settings["backend"] == "cpu" else "auto"
+        )  # a file made on a GPU is read anywhere
         f = GradientFlow(risk, backend=backend, dtype=settings["dtype"]).predict(end)
-        found[f"{kind} risk"], found[f"{kind} error"] = risk.value(f), wrong(risk.y, f) if are_labels(risk.y) else None
+        found[f"{kind} risk"], found[f"{kind} error"] = (
+            risk.value(f),
+            wrong(risk.y, f) if are_labels(risk.y) else None,
+        )
     return {name: found[name] for name in ("train risk", "test risk", "train error", "test error")}
 
 
 def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval | None:
     if (p.dim, p.outputs) != (q.dim, q.outputs):
-        notes.append(f"no W2 between the ends: d = {p.dim}, K = {p.outputs} against d = {q.dim}, K = {q.outputs}.")
+        notes.append(
+            f"no W2 between the ends: d = {p.dim}, K = {p.outputs} against d = {q.dim}, K = {q.outputs}."
+        )
         return None
     if not (np.isfinite(p.theta).all() and np.isfinite(q.theta).all()):
         return None
@@ -208,14 +271,23 @@ def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval |
 
 
 def _verdict(
-    names: tuple[str, str], rows: dict[str, tuple[Any, Any]], reaches: dict[str, float] | None = None, seeds_alone: bool = False
+    names: tuple[str, str],
+    rows: dict[str, tuple[Any, Any]],
+    reaches: dict[str, float] | None = None,
+    seeds_alone: bool = False,
 ) -> str:
     """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons moved less. Particles that are
     no neurons have moved more or less, no more is said of them. reaches: the factors by which two seeds of one setting differ,
     empty for two runs from one start; seeds_alone: the two runs are two such seeds."""
-    measured = [(what, rows[what]) for what in ("kernel drift", "RMS displacement") if None not in rows[what]]
+    measured = [
+        (what, rows[what])
+        for what in ("kernel drift", "RMS displacement")
+        if None not in rows[what]
+    ]
     if not measured:
-        return "Which run is lazier cannot be said: neither drift nor displacement is known for both."
+        return (
+            "Which run is lazier cannot be said: neither drift nor displacement is known for both."
+        )
     if seeds_alone:
         found = ", ".join(f"{what} {pair[0]:.3g} and {pair[1]:.3g}" for what, pair in measured)
         return f"Two seeds of one setting: {found}. So much do seeds differ; of laziness this says nothing."
@@ -225,7 +297,11 @@ def _verdict(
     if more <= 1.1 * less:
         alike = _alike(what, more) if _of_networks(rows) else "Neither moved more"
         return f"{alike}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{_unlike(rows)}"
-    beyond = [(kind, values) for kind, values in measured if max(values) > reaches.get(kind, 1.1) * min(values)]
+    beyond = [
+        (kind, values)
+        for kind, values in measured
+        if max(values) > reaches.get(kind, 1.1) * min(values)
+    ]
     if not beyond:
         found = ", ".join(
             f"{kind} {values[0]:.3g} and {values[1]:.3g} (two seeds of one setting: up to a factor {reaches[kind]:.3g})"
@@ -259,7 +335,11 @@ def _alike(what: str, value: float) -> str:
 
 def _unlike(rows: dict[str, tuple[Any, Any]]) -> str:
     """What else differs between the runs, for a verdict to be taken with it."""
-    found = [f"{what} ({pair[0]} against {pair[1]})" for what in ("m", "d", "K") if (pair := rows[what])[0] != pair[1]]
+    found = [
+        f"{what} ({pair[0]} against {pair[1]})"
+        for what in ("m", "d", "K")
+        if (pair := rows[what])[0] != pair[1]
+    ]
     found += ["initial law"] if rows["initial law"][0] != rows["initial law"][1] else []
     if not np.isclose(*(times := rows["flow time"])):
         found.append(f"flow time ({times[0]:g} against {times[1]:g})")

@@ -40,20 +40,28 @@ class Finding:
     def short(self) -> str:
         if self.kind == "sliding":
             return f"energy_defect {self.defect:.2g}: neurons slide along kinks."
-        return f"Not the flow: energy_defect {self.defect:.2g}." if self.kind == "steps" else f"energy_defect {self.defect:.2g}."
+        return (
+            f"Not the flow: energy_defect {self.defect:.2g}."
+            if self.kind == "steps"
+            else f"energy_defect {self.defect:.2g}."
+        )
 
 
 def at_end(march: March) -> Finding | None:
     """What is to be said of a march that has ended, or None."""
     flow, start = march.flow, march.start
     own = energy_defect(march, march.dissipated)
-    if not own > LIMIT or not abs(march.energy_start - march.energy - march.dissipated) > _rounding(march):
+    if not own > LIMIT or not abs(march.energy_start - march.energy - march.dissipated) > _rounding(
+        march
+    ):
         return None
     moved = march.moved
     motion = None if moved is None else energy_defect(march, moved)
     rate = flow.network.scaling.learning_rate(march.dt, start.m) if _is_descent(march) else None
     method = "adaptive" if isinstance(march.integrator, Adaptive) else march.integrator.name
-    advice = shorter_steps(method, "auto" if march.automatic else march.dt, flow.network is not None)
+    advice = shorter_steps(
+        method, "auto" if march.automatic else march.dt, flow.network is not None
+    )
     return _finding(_kind(march, own, motion), own, motion, rate, advice, flow.network is not None)
 
 
@@ -69,7 +77,11 @@ def of_run(run: Any) -> Finding | None:
     network, dt = config.get("network"), summary.get("dt")
     first, last = _ends(run)
     descent = method.get("name") == "euler" and network and isinstance(dt, float) and last < first
-    rate = Scaling(**network["scaling"]).learning_rate(dt, run.start.m) if descent and network else None
+    rate = (
+        Scaling(**network["scaling"]).learning_rate(dt, run.start.m)
+        if descent and network
+        else None
+    )
     if (kind := summary.get("defect")) == "none":
         return None
     kind = kind or ("steps" if motion is None and _smooth(config) else "unclear")
@@ -91,7 +103,9 @@ def _kind(march: March, own: float, motion: float | None) -> str:
     stability"; here 0.92 … 1.0 of the limit in every case tried)."""
     if march.flow.network is None:  # V and U are the user's: they may have kinks
         return "unclear"
-    if march.step - march.start.step < WINDOW:  # no whole window: its motion cannot speak for the steps
+    if (
+        march.step - march.start.step < WINDOW
+    ):  # no whole window: its motion cannot speak for the steps
         return "steps"
     explained = EXPLAINED_ADAPTIVE if isinstance(march.integrator, Adaptive) else EXPLAINED
     if motion is None or motion > max(LIMIT, explained * own):
@@ -100,7 +114,10 @@ def _kind(march: March, own: float, motion: float | None) -> str:
         return "sliding"
     try:
         with one_thread():
-            rate = max(march.field.rate(theta) for theta in (march.field.backend.upload(march.start.theta), march.theta))
+            rate = max(
+                march.field.rate(theta)
+                for theta in (march.field.backend.upload(march.start.theta), march.theta)
+            )
     except ValueError:  # of a loss or an energy without a bound of its curvature
         return "unclear"
     times = march.dt * rate / march.integrator.stability
@@ -113,7 +130,9 @@ def _rounding(march: March) -> float:
     risk = flow.functional
     if not isinstance(risk, EmpiricalRisk):
         return NOISE[flow.dtype] * size
-    alone = risk.value(np.zeros((risk.n, march.start.outputs))) / march.field.s**2  # R/s² at f = 0: the size of y
+    alone = (
+        risk.value(np.zeros((risk.n, march.start.outputs))) / march.field.s**2
+    )  # R/s² at f = 0: the size of y
     eps = float(np.finfo(flow.dtype).eps)
     return NOISE[flow.dtype] * size + 16 * eps * (math.sqrt(size * alone) + eps * alone)
 
@@ -124,7 +143,9 @@ def _is_descent(march: March) -> bool:
     return euler and march.flow.network is not None and march.energy < march.energy_start
 
 
-def _finding(kind: str, own: float, motion: float | None, rate: float | None, advice: str, network: bool) -> Finding:
+def _finding(
+    kind: str, own: float, motion: float | None, rate: float | None, advice: str, network: bool
+) -> Finding:
     moved = "" if motion is None else f"; from the motion that took place it is {motion:.2g}"
     who, kinks = ("neurons", "kinks of σ or ℓ") if network else ("particles", "kinks of V or U")
     head = f"energy_defect {own:.3g}, above {LIMIT:g}"
@@ -143,7 +164,11 @@ def _finding(kind: str, own: float, motion: float | None, rate: float | None, ad
             f"{head}: this run is gradient descent with learning rate {rate:.3g} on R, and not the gradient flow. Where the flow "
             "is meant, use a smaller dt or mf.RK4."
         ))  # fmt: skip
-    besides = f" Part of it is {who} sliding along {kinks}{moved}." if motion is not None and motion < own / 2 else ""
+    besides = (
+        f" Part of it is {who} sliding along {kinks}{moved}."
+        if motion is not None and motion < own / 2
+        else ""
+    )
     return Finding(kind, own, (
         f"{head}: the energy lost is not the energy dissipated, so the steps were too long, and this run is not the gradient "
         f"flow.{besides} {advice}"
@@ -177,7 +202,9 @@ def _above_noise(run: Any, own: float) -> bool:
     if math.isnan(first):
         return True
     gap = own * max(abs(first - last), 1e-12 * abs(first))
-    return gap > NOISE[(run.config.get("flow") or {}).get("dtype", "float64")] * (abs(first) + abs(last))
+    return gap > NOISE[(run.config.get("flow") or {}).get("dtype", "float64")] * (
+        abs(first) + abs(last)
+    )
 
 
 def _smooth(config: dict[str, Any]) -> bool:

@@ -60,15 +60,31 @@ def diagnose(
                 raise ValueError(f"{name!r} cannot be computed for {stored.run.path}: {why[name]}.")
         needed = [name for name in _closure(asked) if registry.get(name).kind != "curve"]
         values = frame_values(stored, needed, settings, workers, progress)
-        found = {name: (registry.get(name), settings[name], _curve(name, stored, values)) for name in asked}
+        found = {
+            name: (registry.get(name), settings[name], _curve(name, stored, values))
+            for name in asked
+        }
     finally:
         for trajectory in opened:
             trajectory.close()
-    made_on, computed_on = (stored.run.config.get("flow") or {}).get("backend"), getattr(stored.problem.flow, "backend", None)
-    device = f"computed on {computed_on}, the run was made on {made_on}" if computed_on not in (None, made_on) else ""
+    made_on, computed_on = (
+        (stored.run.config.get("flow") or {}).get("backend"),
+        getattr(stored.problem.flow, "backend", None),
+    )
+    device = (
+        f"computed on {computed_on}, the run was made on {made_on}"
+        if computed_on not in (None, made_on)
+        else ""
+    )
     free = tuple(name for name, reason in why.items() if not reason and name not in asked)
     return Diagnosis(
-        stored.run.path, found, stored.steps, stored.times, free, {name: reason for name, reason in why.items() if reason}, device
+        stored.run.path,
+        found,
+        stored.steps,
+        stored.times,
+        free,
+        {name: reason for name, reason in why.items() if reason},
+        device,
     )
 
 
@@ -82,7 +98,10 @@ def _settings(asked: list[str], parameters: dict[str, Any]) -> dict[str, dict[st
                 f"none of the diagnostics asked for has a parameter {key!r}.{hint(key, known)} "
                 f"They have: {', '.join(sorted(known)) or 'none'}."
             )
-    return {item.name: {key: parameters.get(key, default) for key, default in item.parameters.items()} for item in diagnostics}
+    return {
+        item.name: {key: parameters.get(key, default) for key, default in item.parameters.items()}
+        for item in diagnostics
+    }
 
 
 def _closure(names: Iterable[str]) -> list[str]:
@@ -107,7 +126,9 @@ def _reason(name: str, stored: Stored, recorded: tuple[str, ...]) -> str:
         if found := needs.reason(diagnostic, stored.problem, recorded):
             return found
         if diagnostic.kind == "step" and len(stored) < 2:
-            return f"it compares consecutive frames, and there is {'one' if len(stored) else 'none'}"
+            return (
+                f"it compares consecutive frames, and there is {'one' if len(stored) else 'none'}"
+            )
         if not len(stored):
             return "the run has no frame yet"
     return ""
@@ -136,4 +157,6 @@ def _curve(name: str, stored: Stored, values: Values) -> Curve | Bounds:
     if not diagnostic.interval:
         return Curve(*clock, np.array(rows, dtype=np.float64))
     lower, upper, lower_method, upper_method = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return Bounds(*clock, np.array(lower), np.array(upper), tuple(lower_method), tuple(upper_method))
+    return Bounds(
+        *clock, np.array(lower), np.array(upper), tuple(lower_method), tuple(upper_method)
+    )

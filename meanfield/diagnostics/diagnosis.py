@@ -52,14 +52,24 @@ class Diagnosis(Mapping[str, Any]):
         self.units = {name: diagnostic.unit for name, (diagnostic, _, _) in found.items()}
         self.meanings = {name: diagnostic.meaning for name, (diagnostic, _, _) in found.items()}
         self.parameters = {name: parameters for name, (_, parameters, _) in found.items()}
-        series = {name for name, (item, _, _) in found.items() if item.of and all(part.startswith(RECORDED) for part in item.of)}
+        series = {
+            name
+            for name, (item, _, _) in found.items()
+            if item.of and all(part.startswith(RECORDED) for part in item.of)
+        }
         self.recorded = tuple(name for name in found if name in series)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._curves:
             why = self.unavailable.get(name)
-            more = f" It is not available here: {why}." if why else f" Ask for it: mf.diagnose(run, [{name!r}])."
-            raise KeyError(f"{name!r} was not computed; there is: {', '.join(self) or 'nothing'}.{more}")
+            more = (
+                f" It is not available here: {why}."
+                if why
+                else f" Ask for it: mf.diagnose(run, [{name!r}])."
+            )
+            raise KeyError(
+                f"{name!r} was not computed; there is: {', '.join(self) or 'nothing'}.{more}"
+            )
         return self._curves[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -76,19 +86,28 @@ class Diagnosis(Mapping[str, Any]):
             if isinstance(curve, Curve):
                 curves[name] = curve.steps, curve.values, about
             else:
-                curves |= {f"{name}_{side}": (curve.steps, getattr(curve, side), about) for side in ("lower", "upper")}
+                curves |= {
+                    f"{name}_{side}": (curve.steps, getattr(curve, side), about)
+                    for side in ("lower", "upper")
+                }
         return frames_to_xarray(curves, self.steps, self.times, str(self.path))
 
     def __repr__(self) -> str:
         span = f", t = {self.times[0]:g} … {self.times[-1]:g}" if len(self.times) else ""
-        head = f"Diagnosis of {self.path}: {len(self.times)} frames{span}" + f" ({self.device})" * bool(self.device)
+        head = (
+            f"Diagnosis of {self.path}: {len(self.times)} frames{span}"
+            + f" ({self.device})" * bool(self.device)
+        )
         return "\n".join([head, *(self._values() if self._curves else self._listing())])
 
     def _repr_html_(self) -> str:
         """The same for a notebook: a table of values, or the list of what could be asked for."""
         caption = str(self).splitlines()[0]
         if self._curves:
-            values = [(name, *_ends(curve), self.units[name], self.meanings[name]) for name, curve in self.items()]
+            values = [
+                (name, *_ends(curve), self.units[name], self.meanings[name])
+                for name, curve in self.items()
+            ]
             return html.table(values, ("diagnostic", "first", "last", "unit", "meaning"), caption)
         known = [registry.get(name) for name in self.available]
         rows = [(item.name, item.unit, item.meaning) for item in known]
@@ -100,13 +119,23 @@ class Diagnosis(Mapping[str, Any]):
         rows = [(name, *_ends(curve), self.units[name]) for name, curve in self.items()]
         table = [("diagnostic", "first", "last", "unit"), *rows]
         widths = [max(len(row[column]) for row in table) for column in range(4)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-        more = [("note", f"{', '.join(self.recorded)}: the run's own series, which count every step")] if self.recorded else []
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        more = (
+            [("note", f"{', '.join(self.recorded)}: the run's own series, which count every step")]
+            if self.recorded
+            else []
+        )
         more += [("also", ", ".join(self.available))] if self.available else []
         more += [("not", f"{', '.join(names)}: {why}") for why, names in self._reasons().items()]
         return [
             *lines,
-            *(textwrap.fill(text, 118, initial_indent=f"{kind:5}", subsequent_indent=" " * 5) for kind, text in more),
+            *(
+                textwrap.fill(text, 118, initial_indent=f"{kind:5}", subsequent_indent=" " * 5)
+                for kind, text in more
+            ),
         ]
 
     def _listing(self) -> list[str]:
@@ -118,7 +147,9 @@ class Diagnosis(Mapping[str, Any]):
         if self.unavailable:
             lines += ["", "not available for this run"]
         for why, names in self._reasons().items():
-            lines += textwrap.wrap(", ".join(names), 116, initial_indent="  ", subsequent_indent="  ")
+            lines += textwrap.wrap(
+                ", ".join(names), 116, initial_indent="  ", subsequent_indent="  "
+            )
             lines += textwrap.wrap(why, 112, initial_indent="      ", subsequent_indent="      ")
         return lines
 
@@ -136,7 +167,9 @@ def _columns(rows: Mapping[str, str], width: int) -> list[str]:
     return [
         line
         for name, text in rows.items()
-        for line in textwrap.wrap(text, 120, initial_indent=f"  {name.ljust(width)}  ", subsequent_indent=space)
+        for line in textwrap.wrap(
+            text, 120, initial_indent=f"  {name.ljust(width)}  ", subsequent_indent=space
+        )
     ]
 
 
@@ -150,4 +183,6 @@ def _ends(curve: Curve | Bounds) -> tuple[str, str]:
 
 
 def _bounds(lower: float, upper: float) -> str:
-    return f"{lower:.4g} … {upper:.4g}" if abs(upper - lower) > 1e-6 * abs(upper) else f"{upper:.5g}"
+    return (
+        f"{lower:.4g} … {upper:.4g}" if abs(upper - lower) > 1e-6 * abs(upper) else f"{upper:.5g}"
+    )

@@ -56,12 +56,16 @@ class Problem:
         risk = self.flow.functional if self.flow else None
         if not isinstance(risk, EmpiricalRisk) or getattr(self.data, "x_test", None) is None:
             return None
-        return EmpiricalRisk(risk.network, self.data.x_test, self.data.y_test, risk.loss, risk.reduction)
+        return EmpiricalRisk(
+            risk.network, self.data.x_test, self.data.y_test, risk.loss, risk.reduction
+        )
 
     @cached_property
     def test_field(self) -> Any:
         assert self.flow is not None and self.test is not None
-        return GradientFlow(self.test, backend=self.flow.backend, dtype=self.flow.dtype).on_device(self.start)
+        return GradientFlow(self.test, backend=self.flow.backend, dtype=self.flow.dtype).on_device(
+            self.start
+        )
 
 
 class OnDevice:
@@ -88,7 +92,11 @@ class Frame:
     """
 
     def __init__(
-        self, problem: Problem, state: Callable[[], State], device: Callable[[], Any] | None = None, dt: float = float("nan")
+        self,
+        problem: Problem,
+        state: Callable[[], State],
+        device: Callable[[], Any] | None = None,
+        dt: float = float("nan"),
     ) -> None:
         self.problem, self._state, self._device = problem, state, device or self._uploaded
         self.dt = dt
@@ -168,7 +176,9 @@ class Frame:
         """f(x_i) on the test inputs, (n_test, K)."""
         field = self.problem.test_field
         if not np.array_equal(self.state.mass, self.start.mass):
-            field = GradientFlow(field.risk, backend=self.flow.backend, dtype=self.flow.dtype).on_device(self.state)
+            field = GradientFlow(
+                field.risk, backend=self.flow.backend, dtype=self.flow.dtype
+            ).on_device(self.state)
         return field.predictions(self.theta)
 
     @property
@@ -179,10 +189,14 @@ class Frame:
 
     def kernel(self, samples: int | None) -> np.ndarray:
         """H_t on the first `samples` training inputs (None: on all), (n, n) or (n, n, K, K)."""
-        return self.keep(("kernel", samples), lambda: tangent.kernel(self.network, self.state, self.x[:samples]))
+        return self.keep(
+            ("kernel", samples), lambda: tangent.kernel(self.network, self.state, self.x[:samples])
+        )
 
 
-def evaluate(diagnostic: Diagnostic, frame: Frame, previous: Frame | None = None, **parameters: Any) -> Any:
+def evaluate(
+    diagnostic: Diagnostic, frame: Frame, previous: Frame | None = None, **parameters: Any
+) -> Any:
     """The value at a frame: a float, or (lower, upper, method, method); the one way, during a run and after it."""
     frames = (frame,) if diagnostic.kind == "frame" else (frame, previous)
     if diagnostic.finite and not all(item is not None and item.finite for item in frames):
@@ -196,5 +210,7 @@ def evaluate(diagnostic: Diagnostic, frame: Frame, previous: Frame | None = None
         return float(lower), float(upper), str(lower_method), str(upper_method)
     found = np.asarray(value)
     if found.size != 1:
-        raise ValueError(f"diagnostic {diagnostic.name!r} must return a scalar; got shape {found.shape}.")
+        raise ValueError(
+            f"diagnostic {diagnostic.name!r} must return a scalar; got shape {found.shape}."
+        )
     return float(found.reshape(()))

@@ -15,7 +15,14 @@ from ..files.trajectory import Trajectory
 from ..scaling import Scaling
 from . import defects
 
-SETTINGS = ("loss", "reduction", "ridge", "potential", "interaction", "self_pairs")  # of a functional, shown in words
+SETTINGS = (
+    "loss",
+    "reduction",
+    "ridge",
+    "potential",
+    "interaction",
+    "self_pairs",
+)  # of a functional, shown in words
 SHOWN_FRAMES = 12  # of more than these, the first and the last few
 
 
@@ -44,10 +51,16 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
     if (finding := defects.of_run(run)) is not None:
         yield ""
         yield f"note: {finding.text}"
-    rows: list[tuple[str, ...]] = [("series", "values", "first", "last", "from t", "to t"), *series_rows(run)]
+    rows: list[tuple[str, ...]] = [
+        ("series", "values", "first", "last", "from t", "to t"),
+        *series_rows(run),
+    ]
     yield from _table(rows if len(rows) > 1 else [("series: none",)])
     rows = [("frame", "step", "t")]
-    rows += [(str(k), str(step), _text(t)) for k, (step, t) in enumerate(zip(run.steps, run.times, strict=True))]
+    rows += [
+        (str(k), str(step), _text(t))
+        for k, (step, t) in enumerate(zip(run.steps, run.times, strict=True))
+    ]
     if len(rows) > SHOWN_FRAMES + 1:
         half = SHOWN_FRAMES // 2
         rows = [*rows[: half + 1], ("…", "…", "…"), *rows[-half:]]
@@ -66,7 +79,9 @@ def sections(run: Trajectory) -> dict[str, list[tuple[str, str]]]:
     return {
         "configuration": _configuration(run, run.start.m),
         "provenance": _provenance(run.provenance),
-        "summary": [(name, _text(value)) for name, value in run.summary.items() if name != "message"],
+        "summary": [
+            (name, _text(value)) for name, value in run.summary.items() if name != "message"
+        ],
     }
 
 
@@ -75,7 +90,9 @@ def series_rows(run: Trajectory) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name in run.series_names:
         _, times, values = run.series(name)
-        rows.append((name, str(len(values)), *map(_text, (values[0], values[-1], times[0], times[-1]))))
+        rows.append(
+            (name, str(len(values)), *map(_text, (values[0], values[-1], times[0], times[-1])))
+        )
     return rows
 
 
@@ -89,16 +106,26 @@ def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
         scaling = Scaling(**network["scaling"])
         s = f"gamma = {scaling.gamma:g}, alpha = {scaling.alpha:g}, m = {m}, s = {scaling.output_scale(m):.6g}"
         lines += [
-            ("network", f"{network['activation']}; trained: {', '.join(network['trainable']) or 'nothing'}"),
+            (
+                "network",
+                f"{network['activation']}; trained: {', '.join(network['trainable']) or 'nothing'}",
+            ),
             ("scaling", scaling.describe(m, dt) if isinstance(dt, float) else s),
         ]
     law, seed = run.law, left.pop("seed", None)
     left.pop("law", None)
-    lines.append(("initial law", f"{law.describe()}; seed {seed}" if law else "particles given as an array"))
+    lines.append(
+        ("initial law", f"{law.describe()}; seed {seed}" if law else "particles given as an array")
+    )
     if flow:
         functional = flow["functional"]
-        settings = ", ".join(f"{name} = {functional[name]}" for name in SETTINGS if name in functional)
-        lines += [("functional", f"{functional['kind']}: {settings}"), ("backend", f"{flow['backend']}, {flow['dtype']}")]
+        settings = ", ".join(
+            f"{name} = {functional[name]}" for name in SETTINGS if name in functional
+        )
+        lines += [
+            ("functional", f"{functional['kind']}: {settings}"),
+            ("backend", f"{flow['backend']}, {flow['dtype']}"),
+        ]
     data = left.pop("data", None)
     if data:
         shapes = flow["functional"].get("data", {}) if flow else {}
@@ -108,22 +135,38 @@ def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
     if "integrator" in left:
         method = left.pop("integrator")
         extra = ", ".join(f"{name} = {value}" for name, value in method.items() if name != "name")
-        lines.append(("integrator", f"{method['name']}{f' ({extra})' * bool(extra)}, dt = {left.pop('dt', None)}"))
+        lines.append(
+            (
+                "integrator",
+                f"{method['name']}{f' ({extra})' * bool(extra)}, dt = {left.pop('dt', None)}",
+            )
+        )
     if "t_end" in left:
         begin = f"t = {left.pop('t_start', 0.0):g} (step {left.pop('step_start', 0)})"
         lines.append(("flow time", f"from {begin} to t = {left.pop('t_end'):g}"))
     if "observers" in left:
         watch = left.pop("observers")
         seen = [f"frames {_schedule(watch['recorder'])}"] if watch["recorder"] else []
-        seen += [f"{item['name']} {_schedule(item['schedule'])}{' (user-written)' * item['user']}" for item in watch["series"]]
+        seen += [
+            f"{item['name']} {_schedule(item['schedule'])}{' (user-written)' * item['user']}"
+            for item in watch["series"]
+        ]
         seen += [f"events {_schedule(watch['events']['schedule'])}"] if "events" in watch else []
         seen += [f"w2 {_schedule(watch['w2']['schedule'])}"] if "w2" in watch else []
-        lines.append(("observers", "; ".join([*seen, *["stops when not finite"] * watch["stop_on_nonfinite"]])))
+        lines.append(
+            (
+                "observers",
+                "; ".join([*seen, *["stops when not finite"] * watch["stop_on_nonfinite"]]),
+            )
+        )
     for name in ("m", "dim", "outputs"):  # in the first line
         left.pop(name, None)
     return [
         *lines,
-        *((name.replace("_", " "), value if isinstance(value, str) else _json(value)) for name, value in left.items()),
+        *(
+            (name.replace("_", " "), value if isinstance(value, str) else _json(value))
+            for name, value in left.items()
+        ),
     ]
 
 
@@ -155,7 +198,8 @@ def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
     yield ""
     for row in rows:
         first, *rest = (
-            cell.ljust(width) if k == 0 else cell.rjust(width) for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if k == 0 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join([first, *rest]).rstrip()
 

@@ -33,7 +33,11 @@ Values = dict[str, dict[int, Any]]  # name -> frame number -> value
 
 
 def frame_values(
-    stored: Stored, names: list[str], settings: dict[str, dict[str, Any]], workers: int | None, progress: bool
+    stored: Stored,
+    names: list[str],
+    settings: dict[str, dict[str, Any]],
+    workers: int | None,
+    progress: bool,
 ) -> Values:
     """Every value of these diagnostics, from the cache or computed; what is new is kept, also when this is interrupted."""
     cache = Cache(stored.run.path)
@@ -65,7 +69,13 @@ def frame_values(
         stored.run.path, stored.companion.run.path if stored.companion else None, stored.given,
         diagnostics, settings, stored.digest, dict(protocol.OTHERS),
     )  # fmt: skip
-    with tqdm(total=len(missing), desc="diagnose", disable=None if progress else True, leave=False, file=sys.stderr) as bar:
+    with tqdm(
+        total=len(missing),
+        desc="diagnose",
+        disable=None if progress else True,
+        leave=False,
+        file=sys.stderr,
+    ) as bar:
         try:
             for number, found in _computed(stored, job, missing, workers):
                 for name, value in found.items():
@@ -87,7 +97,9 @@ def _computed(
     seconds = 0.0
     for number in numbers[:2]:  # the first may compile; the second tells
         start = time.perf_counter()
-        found = _frame_values(stored, number, [job.diagnostics[name] for name in missing[number]], job.settings)
+        found = _frame_values(
+            stored, number, [job.diagnostics[name] for name in missing[number]], job.settings
+        )
         seconds = time.perf_counter() - start
         yield number, found
     rest = numbers[2:]
@@ -104,10 +116,21 @@ def _computed(
                     done.add(number)
                     yield number, found
         except NoWorkers as error:
-            warnings.warn(f"worker processes did not start ({error}); the frames are computed one after the other.", stacklevel=4)
+            warnings.warn(
+                f"worker processes did not start ({error}); the frames are computed one after the other.",
+                stacklevel=4,
+            )
     for number in rest:
         if number not in done:
-            yield number, _frame_values(stored, number, [job.diagnostics[name] for name in missing[number]], job.settings)
+            yield (
+                number,
+                _frame_values(
+                    stored,
+                    number,
+                    [job.diagnostics[name] for name in missing[number]],
+                    job.settings,
+                ),
+            )
 
 
 def _cpus() -> int:
@@ -136,7 +159,9 @@ def _frame_values(
         try:
             value = evaluate(item, frame, previous, **settings[item.name])
         except Exception as error:
-            error.add_note(f"while computing the diagnostic {item.name!r} at frame {number} of {stored.run.path}")
+            error.add_note(
+                f"while computing the diagnostic {item.name!r} at frame {number} of {stored.run.path}"
+            )
             raise
         found[item.name] = list(value) if item.interval else value
     return found
@@ -157,9 +182,16 @@ class Job:
     def answer(self, task: tuple[int, str, tuple[str, ...]]) -> tuple[int, dict[str, Any]]:
         number, digest, names = task
         stored = self._stored()
-        if len(stored) <= number or (stored.digest, stored.frame_digest(number)) != (self.digest, digest):
-            raise ValueError(f"{self.path} was replaced while its diagnostics were computed; call mf.diagnose again.")
-        return number, _frame_values(stored, number, [self.diagnostics[name] for name in names], self.settings)
+        if len(stored) <= number or (stored.digest, stored.frame_digest(number)) != (
+            self.digest,
+            digest,
+        ):
+            raise ValueError(
+                f"{self.path} was replaced while its diagnostics were computed; call mf.diagnose again."
+            )
+        return number, _frame_values(
+            stored, number, [self.diagnostics[name] for name in names], self.settings
+        )
 
     def _stored(self) -> Stored:
         if self not in _OPEN:
@@ -170,7 +202,9 @@ class Job:
 _OPEN: dict[Job, Stored] = {}  # of this worker process
 
 
-def opened_run(run: Any, companion: Any, flow: GradientFlow | None, opened: list[Trajectory]) -> Stored:
+def opened_run(
+    run: Any, companion: Any, flow: GradientFlow | None, opened: list[Trajectory]
+) -> Stored:
     """The run and its companion; those opened here are added to `opened`."""
 
     def trajectory(item: Any) -> Trajectory:
@@ -192,6 +226,10 @@ def _check_companion(stored: Stored, beside: Stored) -> None:
     ours, theirs = stored.problem, beside.problem
     if theirs.flow is None:
         raise ValueError(f"the companion {beside.run.path} cannot be evaluated: {theirs.without}.")
-    x, their_x = (item.flow.functional.arrays.get("x") if item.flow else None for item in (ours, theirs))
+    x, their_x = (
+        item.flow.functional.arrays.get("x") if item.flow else None for item in (ours, theirs)
+    )
     if ours.flow is not None and not np.array_equal(np.asarray(x), np.asarray(their_x)):
-        raise ValueError(f"the companion {beside.run.path} has other training inputs than {stored.run.path}.")
+        raise ValueError(
+            f"the companion {beside.run.path} has other training inputs than {stored.run.path}."
+        )

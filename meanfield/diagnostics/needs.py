@@ -20,7 +20,11 @@ def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] =
         if need.startswith("recorded "):
             name = need.removeprefix("recorded ")
             missing = f"the file has no series {name} with a value at each frame"
-            found = "" if name in recorded else f"{missing}{_INSTEAD.get(name, f'; {name}_frames gives bounds from the frames')}"
+            found = (
+                ""
+                if name in recorded
+                else f"{missing}{_INSTEAD.get(name, f'; {name}_frames gives bounds from the frames')}"
+            )
         else:
             found = _CHECKS[need](problem)
         if found:
@@ -34,7 +38,11 @@ def balanced(flow: GradientFlow, start: State) -> bool:
     if network is None or linearised(functional) or network.sigma.homogeneity is None:
         return False
     bias_is_fine = "b" in network.trainable or not start.b.any()
-    return {"a", "w"} <= set(network.trainable) and bias_is_fine and getattr(functional, "ridge", 0.0) == 0
+    return (
+        {"a", "w"} <= set(network.trainable)
+        and bias_is_fine
+        and getattr(functional, "ridge", 0.0) == 0
+    )
 
 
 def linearised(functional: Any) -> bool:
@@ -65,7 +73,11 @@ def _network(problem: Problem) -> str:
 def _risk(problem: Problem) -> str:
     if problem.flow is None:
         return problem.without
-    return "" if problem.flow.network is not None else f"a {type(problem.flow.functional).__name__} has no network"
+    return (
+        ""
+        if problem.flow.network is not None
+        else f"a {type(problem.flow.functional).__name__} has no network"
+    )
 
 
 def _kernel(problem: Problem) -> str:
@@ -78,14 +90,20 @@ def _kernel(problem: Problem) -> str:
 def _data(problem: Problem) -> str:
     if problem.flow is None:
         return problem.without
-    return "" if np.size(getattr(problem.flow.functional, "x", ())) else "the flow has no training samples"
+    return (
+        ""
+        if np.size(getattr(problem.flow.functional, "x", ()))
+        else "the flow has no training samples"
+    )
 
 
 def _residual(problem: Problem) -> str:
     if found := _data(problem):
         return found
     assert problem.flow is not None
-    known = hasattr(problem.flow.functional, "slopes") and hasattr(problem.flow.functional, "factor")
+    known = hasattr(problem.flow.functional, "slopes") and hasattr(
+        problem.flow.functional, "factor"
+    )
     return "" if known else f"a {type(problem.flow.functional).__name__} has no residual on samples"
 
 
@@ -98,14 +116,22 @@ def _labels(problem: Problem) -> str:
     if found := _data(problem):
         return found
     assert problem.flow is not None
-    return "" if are_labels(problem.flow.functional.y) else "y holds real targets, neither classes nor signs -1 and +1"
+    return (
+        ""
+        if are_labels(problem.flow.functional.y)
+        else "y holds real targets, neither classes nor signs -1 and +1"
+    )
 
 
 def _varied(problem: Problem) -> str:
     if found := _data(problem):
         return found
     assert problem.flow is not None
-    return "y is constant on the training samples" if np.all(problem.flow.functional.y == problem.flow.functional.y[0]) else ""
+    return (
+        "y is constant on the training samples"
+        if np.all(problem.flow.functional.y == problem.flow.functional.y[0])
+        else ""
+    )
 
 
 _INSTEAD = {"energy_defect_motion": ": it is recorded where σ or ℓ has kinks"}
@@ -120,7 +146,11 @@ def _test_labels(problem: Problem) -> str:
     if found := _test(problem) or _labels(problem):
         return found
     assert problem.test is not None
-    return "" if are_labels(problem.test.y) else "the test set holds real targets, neither classes nor signs -1 and +1"
+    return (
+        ""
+        if are_labels(problem.test.y)
+        else "the test set holds real targets, neither classes nor signs -1 and +1"
+    )
 
 
 def _homogeneous(problem: Problem) -> str:
@@ -153,7 +183,11 @@ def _equal_masses(problem: Problem) -> str:
 
 
 def _companion(problem: Problem) -> str:
-    return "" if problem.companion is not None else "it needs companion=, the path of another run on the same data"
+    return (
+        ""
+        if problem.companion is not None
+        else "it needs companion=, the path of another run on the same data"
+    )
 
 
 def _linear_twin(problem: Problem) -> str:
@@ -167,8 +201,14 @@ def _linear_twin(problem: Problem) -> str:
     loss: Any = flow.functional.loss
     if loss.name != "squared" or flow.functional.ridge != 0:
         found = f"loss {loss.name!r} and ridge {flow.functional.ridge:g}"
-        return f"f_lin is known in closed form for the squared loss without ridge; the run has {found}"
-    return "f_lin is that of a flow without noise and reaction" if flow.temperature or flow.reaction else ""
+        return (
+            f"f_lin is known in closed form for the squared loss without ridge; the run has {found}"
+        )
+    return (
+        "f_lin is that of a flow without noise and reaction"
+        if flow.temperature or flow.reaction
+        else ""
+    )
 
 
 _CHECKS: dict[str, Callable[[Problem], str]] = {

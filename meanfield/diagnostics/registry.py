@@ -13,7 +13,14 @@ from typing import Any
 from ..checks import is_integer
 from ..nearest import hint
 
-BUILT_IN = ("measures", "movement", "kernels", "patterns", "directions", "errors")  # modules that register when first asked for
+BUILT_IN = (
+    "measures",
+    "movement",
+    "kernels",
+    "patterns",
+    "directions",
+    "errors",
+)  # modules that register when first asked for
 RESERVED = {"run", "names", "flow", "companion", "workers", "progress"}
 RECORDED = "recorded:"  # in `of`: the series of that name in the run's file
 OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
@@ -23,7 +30,15 @@ NEEDS = (
     "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
 )  # fmt: skip
 # What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never imports ntk.
-OF_NTK = ("information", "nuisance", "information_h0", "nuisance_h0", "companion_gap", "departure", "laziness")
+OF_NTK = (
+    "information",
+    "nuisance",
+    "information_h0",
+    "nuisance_h0",
+    "companion_gap",
+    "departure",
+    "laziness",
+)
 
 
 @dataclass(frozen=True)
@@ -49,13 +64,21 @@ class Diagnostic:
     def kind(self) -> str:
         if self.of:
             return "curve"
-        positional = [item for item in inspect.signature(self.function).parameters.values() if item.kind in _POSITIONAL]
+        positional = [
+            item
+            for item in inspect.signature(self.function).parameters.values()
+            if item.kind in _POSITIONAL
+        ]
         return {1: "frame", 2: "step"}.get(len(positional), "")
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
         signature = inspect.signature(self.function).parameters.values()
-        return {item.name: item.default for item in signature if item.kind is inspect.Parameter.KEYWORD_ONLY}
+        return {
+            item.name: item.default
+            for item in signature
+            if item.kind is inspect.Parameter.KEYWORD_ONLY
+        }
 
     @property
     def own(self) -> bool:
@@ -105,7 +128,16 @@ def register_diagnostic(
         meaning = _meaning(function)
         add(
             Diagnostic(
-                name or function.__name__, function, unit, meaning, tuple(needs), version, tuple(of), interval, finite, blas
+                name or function.__name__,
+                function,
+                unit,
+                meaning,
+                tuple(needs),
+                version,
+                tuple(of),
+                interval,
+                finite,
+                blas,
             )
         )
         return function
@@ -117,11 +149,17 @@ def add(diagnostic: Diagnostic) -> None:
     """Put a diagnostic into the table, checked."""
     name = diagnostic.name
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
-        raise ValueError(f"a diagnostic's name is a plain identifier; got {name!r}. Pass name=… to mf.register_diagnostic.")
+        raise ValueError(
+            f"a diagnostic's name is a plain identifier; got {name!r}. Pass name=… to mf.register_diagnostic."
+        )
     for what in ("unit", "meaning"):
         value = getattr(diagnostic, what)
         if not isinstance(value, str) or not value:
-            advice = 'unit="1" where there is none.' if what == "unit" else "Write a docstring: one sentence with the formula."
+            advice = (
+                'unit="1" where there is none.'
+                if what == "unit"
+                else "Write a docstring: one sentence with the formula."
+            )
             raise ValueError(f"diagnostic {name!r} has no {what}. {advice}")
     unknown = [need for need in diagnostic.needs if need not in NEEDS]
     if unknown:
@@ -130,13 +168,19 @@ def add(diagnostic: Diagnostic) -> None:
             f"Known: {', '.join(NEEDS)}."
         )
     if not is_integer(diagnostic.version) or diagnostic.version < 1:
-        raise ValueError(f"diagnostic {name!r}: version must be an integer >= 1; got {diagnostic.version!r}.")
+        raise ValueError(
+            f"diagnostic {name!r}: version must be an integer >= 1; got {diagnostic.version!r}."
+        )
     if not diagnostic.kind:
-        raise TypeError(f"diagnostic {name!r} must take (frame) or (frame, previous); parameters are keyword-only arguments.")
+        raise TypeError(
+            f"diagnostic {name!r} must take (frame) or (frame, previous); parameters are keyword-only arguments."
+        )
     if any(default is inspect.Parameter.empty for default in diagnostic.parameters.values()):
         raise TypeError(f"diagnostic {name!r}: each keyword-only argument needs a default.")
     if taken := sorted(RESERVED & set(diagnostic.parameters)):
-        raise ValueError(f"diagnostic {name!r}: {taken[0]!r} is an argument of mf.diagnose itself; call the parameter otherwise.")
+        raise ValueError(
+            f"diagnostic {name!r}: {taken[0]!r} is an argument of mf.diagnose itself; call the parameter otherwise."
+        )
     if not diagnostic.own:
         _load_own()
         if (name in _TABLE and _TABLE[name].own) or name in OF_NTK:
@@ -157,7 +201,11 @@ def missing(name: str) -> str:
     if name in OF_NTK:
         return " It is one of ntk's: `import ntk` first."
     near = hint(name, [*names(), *OF_NTK])
-    return f"{near} (`import ntk` first.)" if any(repr(item) in near for item in OF_NTK if item not in _TABLE) else near
+    return (
+        f"{near} (`import ntk` first.)"
+        if any(repr(item) in near for item in OF_NTK if item not in _TABLE)
+        else near
+    )
 
 
 def names() -> list[str]:

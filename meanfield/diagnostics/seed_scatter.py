@@ -60,7 +60,11 @@ def of_displacement(start: State, end: State) -> float:
     moved = start.mass * np.square(end.theta.astype(np.float64) - start.theta).sum(axis=1)
     if not moved.any():
         return 0.0
-    left = [(moved.sum() - moved[b].sum()) / (1.0 - start.mass[b].sum()) for b in blocks(start.m) if start.mass[b].sum() < 1]
+    left = [
+        (moved.sum() - moved[b].sum()) / (1.0 - start.mass[b].sum())
+        for b in blocks(start.m)
+        if start.mass[b].sum() < 1
+    ]
     with np.errstate(divide="ignore", invalid="ignore"):
         return _jackknife(0.5 * np.log(left))
 
@@ -77,7 +81,10 @@ def of_drift(network: Network, start: State, end: State, x: Any) -> tuple[float,
         p = float(start.mass[block].sum())
         if not 0 < p < 1:
             continue
-        parts = [State(state.theta[block], state.outputs, state.mass[block] / p) for state in (start, end)]
+        parts = [
+            State(state.theta[block], state.outputs, state.mass[block] / p)
+            for state in (start, end)
+        ]
         h0 = tangent.kernel(network, parts[0], x)
         a = tangent.kernel(network, parts[1], x) - h0
         left = [(total - 2 * p * float(np.vdot(whole, part)) + p * p * float(np.vdot(part, part)))
@@ -92,4 +99,8 @@ def of_output(risk: EmpiricalRisk, f0: np.ndarray) -> float:
     """OWN times the share of ∂R/∂f at the start that this seed's f_0 makes."""
     drives = risk.slopes(f0)
     size = float(np.linalg.norm(drives))
-    return OWN * float(np.linalg.norm(drives - risk.slopes(np.zeros_like(f0)))) / size if size else math.inf
+    return (
+        OWN * float(np.linalg.norm(drives - risk.slopes(np.zeros_like(f0)))) / size
+        if size
+        else math.inf
+    )

@@ -21,13 +21,18 @@ from .registry import Diagnostic
 class Stored:
     """A Trajectory, the Problem of its frames, and what identifies them. flow: as in diagnose; companion: another run."""
 
-    def __init__(self, run: Trajectory, flow: GradientFlow | None = None, companion: Stored | None = None) -> None:
+    def __init__(
+        self, run: Trajectory, flow: GradientFlow | None = None, companion: Stored | None = None
+    ) -> None:
         self.run, self.given, self.companion = run, flow, companion
         self.steps, self.times = run.steps, run.times
         data, without = _data(run)
         if flow is None:
             flow, without = _flow(run)
-        elif run.config.get("flow") and flow.to_dict() != {**run.config["flow"], "backend": flow.backend}:
+        elif run.config.get("flow") and flow.to_dict() != {
+            **run.config["flow"],
+            "backend": flow.backend,
+        }:
             raise ValueError(f"flow= is not the flow of {run.path}; it needs {run.config['flow']}.")
         beside = companion.at_time if companion else None
         self.problem = Problem(flow, run.start, data, without, run.mass_varies, beside)
@@ -50,7 +55,9 @@ class Stored:
         last = max(number, 1)
         if last >= len(self):
             return float(self.run.summary.get("dt", float("nan")))
-        return float((self.times[last] - self.times[last - 1]) / (self.steps[last] - self.steps[last - 1]))
+        return float(
+            (self.times[last] - self.times[last - 1]) / (self.steps[last] - self.steps[last - 1])
+        )
 
     def at_time(self, t: float) -> Frame:
         """The frame at this time, to 1e-9 of the run's length; ValueError where there is none."""
@@ -74,7 +81,11 @@ class Stored:
         """The recorded values of a series at the frames' steps, or None where one is missing."""
         series = self.run.series(name)
         found = np.searchsorted(series.steps, self.steps)
-        if len(self) == 0 or np.max(found) >= len(series.steps) or not np.array_equal(series.steps[found], self.steps):
+        if (
+            len(self) == 0
+            or np.max(found) >= len(series.steps)
+            or not np.array_equal(series.steps[found], self.steps)
+        ):
             return None
         return series.values[found]
 
@@ -82,11 +93,18 @@ class Stored:
     def digest(self) -> str:
         """Of what all frames share: network and flow with their formulas, the data, the start."""
         flow, config = self.problem.flow, self.run.config
-        settings = {"network": config.get("network"), "flow": flow.to_dict() if flow else config.get("flow")}
+        settings = {
+            "network": config.get("network"),
+            "flow": flow.to_dict() if flow else config.get("flow"),
+        }
         digest = hashlib.sha256(canonical_json(settings).encode())
         if flow is not None:
-            activation = (flow.network.sigma.value, flow.network.sigma.slope) if flow.network else ()
-            digest.update("".join(map(fingerprint, (*activation, *flow.functional.formulas))).encode())
+            activation = (
+                (flow.network.sigma.value, flow.network.sigma.slope) if flow.network else ()
+            )
+            digest.update(
+                "".join(map(fingerprint, (*activation, *flow.functional.formulas))).encode()
+            )
         data = self.problem.data
         digest.update((data.sha256() if data is not None else "no data").encode())
         _feed_state(digest, self.problem.start)
@@ -106,7 +124,13 @@ class Stored:
 
     def key(self, diagnostic: Diagnostic, parameters: dict[str, Any], number: int) -> str:
         """The digest of all that this value depends on."""
-        parts: list[Any] = [diagnostic.name, diagnostic.version, parameters, self.digest, self.frame_digest(number)]
+        parts: list[Any] = [
+            diagnostic.name,
+            diagnostic.version,
+            parameters,
+            self.digest,
+            self.frame_digest(number),
+        ]
         if not diagnostic.own:
             parts.append(fingerprint(diagnostic.function))
         if "steps" in diagnostic.needs:

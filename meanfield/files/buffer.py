@@ -44,13 +44,26 @@ class Buffer:
     def columns(self, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
         """What these datasets of a group of a file would hold: the clock of the frames, a series, or events."""
         if group == schema.POSITION:
-            found = {"step": [state.step for state in self.frames], "time": [state.t for state in self.frames]}
+            found = {
+                "step": [state.step for state in self.frames],
+                "time": [state.t for state in self.frames],
+            }
         elif group == "events":
             return tuple(
-                np.concatenate([np.empty(0, schema.EVENT_COLUMNS[name]), *(rows[name] for rows in self.events)]) for name in names
+                np.concatenate(
+                    [np.empty(0, schema.EVENT_COLUMNS[name]), *(rows[name] for rows in self.events)]
+                )
+                for name in names
             )
         else:
             found = dict(
-                zip(("step", "time", "value"), zip(*self.series[group.removeprefix("series/")], strict=True), strict=True)
+                zip(
+                    ("step", "time", "value"),
+                    zip(*self.series[group.removeprefix("series/")], strict=True),
+                    strict=True,
+                )
             )
-        return tuple(np.array(found[name], dtype=np.int64 if name == "step" else np.float64) for name in names)
+        return tuple(
+            np.array(found[name], dtype=np.int64 if name == "step" else np.float64)
+            for name in names
+        )

@@ -47,7 +47,9 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"{value!r} cannot be written as JSON: use numbers, strings, booleans, None, lists and dictionaries.")
+    raise TypeError(
+        f"{value!r} cannot be written as JSON: use numbers, strings, booleans, None, lists and dictionaries."
+    )
 
 
 def file_sha256(path: Path) -> str:
@@ -75,7 +77,9 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     left, right = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
-    blocks = (slice(start, start + COMPARED_AT_ONCE) for start in range(0, left.size, COMPARED_AT_ONCE))
+    blocks = (
+        slice(start, start + COMPARED_AT_ONCE) for start in range(0, left.size, COMPARED_AT_ONCE)
+    )
     return all(np.array_equal(left[block], right[block]) for block in blocks)
 
 
@@ -108,7 +112,11 @@ def check_space(needed: int, folder: Path, what: str) -> None:
     """Raise where `what` needs more bytes than the disk of the folder has free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{what} takes {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free", str(folder))
+        raise OSError(
+            errno.ENOSPC,
+            f"{what} takes {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free",
+            str(folder),
+        )
 
 
 class Scratch(io.RawIOBase):
@@ -157,7 +165,12 @@ class Scratch(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: os.fstat(self._file).st_size}[whence]
+        self._at = (
+            offset
+            + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: os.fstat(self._file).st_size}[
+                whence
+            ]
+        )
         return self._at
 
     def readinto(self, buffer: Any) -> int:
@@ -194,12 +207,17 @@ def lock(path: Path, what: str) -> IO[str]:
             holder = file.read(200).strip()
             file.close()
             holder = holder or "another process"
-            raise InUse(f"{what} is in use by {holder}; wait until it has ended, or choose another name.") from None
+            raise InUse(
+                f"{what} is in use by {holder}; wait until it has ended, or choose another name."
+            ) from None
         except OSError as error:
             if error.errno not in UNLOCKABLE:
                 file.close()
                 raise
-            warnings.warn(f"no locks in {path.parent}: nothing keeps a second process from writing {what} too.", stacklevel=3)
+            warnings.warn(
+                f"no locks in {path.parent}: nothing keeps a second process from writing {what} too.",
+                stacklevel=3,
+            )
         # whoever held the lock before may have removed the file between our open and our flock: a lock on no name
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             file.seek(0)

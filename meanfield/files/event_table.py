@@ -14,7 +14,13 @@ from .pieces import SeriesData
 from .schema import EVENT_COLUMNS
 
 # Kinds of events, in the order of their codes in the file, and the series that counts each of them at every sampling.
-KINDS = {"flip": "flips", "death": "deaths", "revival": "revivals", "merge": "merges", "split": "splits"}
+KINDS = {
+    "flip": "flips",
+    "death": "deaths",
+    "revival": "revivals",
+    "merge": "merges",
+    "split": "splits",
+}
 DEAD = "dead"  # the series with the number of dead neurons
 NAMES = np.array(list(KINDS))
 PAIRS = ("merge", "split")
@@ -47,7 +53,10 @@ class EventTable:
     """
 
     def __init__(
-        self, columns: dict[str, np.ndarray], counts: dict[str, SeriesData] | None, clock: SeriesData | None = None
+        self,
+        columns: dict[str, np.ndarray],
+        counts: dict[str, SeriesData] | None,
+        clock: SeriesData | None = None,
     ) -> None:
         """Not for callers. columns: EVENT_COLUMNS; counts: events a sampling of each kind; clock: the samplings."""
         self._columns, self._counts = columns, counts
@@ -91,8 +100,16 @@ class EventTable:
         """The events of these kinds: flip, death, revival, merge, split."""
         for name in names:
             _check_kind(name)
-        kept = None if self._counts is None else {name: item for name, item in self._counts.items() if name in names}
-        return self._selected(np.isin(self._columns["kind"], [list(KINDS).index(name) for name in names]), kept, self._clock)
+        kept = (
+            None
+            if self._counts is None
+            else {name: item for name, item in self._counts.items() if name in names}
+        )
+        return self._selected(
+            np.isin(self._columns["kind"], [list(KINDS).index(name) for name in names]),
+            kept,
+            self._clock,
+        )
 
     def neuron(self, k: int) -> EventTable:
         """The events of neuron k, on either side of a merge or a split."""
@@ -103,7 +120,11 @@ class EventTable:
         """The events seen at flow times t0 <= t <= t1."""
         if math.isnan(t0) or math.isnan(t1) or t0 > t1:
             raise ValueError(f"between(t0, t1) needs t0 <= t1; got {t0!r} and {t1!r}.")
-        kept = None if self._counts is None else {name: _cut(item, t0, t1) for name, item in self._counts.items()}
+        kept = (
+            None
+            if self._counts is None
+            else {name: _cut(item, t0, t1) for name, item in self._counts.items()}
+        )
         clock = None if self._clock is None else _cut(self._clock, t0, t1)
         return self._selected((self.times >= t0) & (self.times <= t1), kept, clock)
 
@@ -114,7 +135,9 @@ class EventTable:
         """
         _check_kind(kind)
         if self._clock is None:
-            raise ValueError("the run was not watched by mf.Events: there are no samplings to count events at.")
+            raise ValueError(
+                "the run was not watched by mf.Events: there are no samplings to count events at."
+            )
         if self._counts is not None and kind in self._counts:
             return self._counts[kind]
         at = np.searchsorted(self._clock.steps, self.kind(kind).steps)
@@ -165,28 +188,57 @@ class EventTable:
     def __repr__(self) -> str:
         if self._clock is None:
             return "EventTable(empty: the run was not watched; add mf.Events() to its observers)"
-        listed = ", ".join(f"{count} {name if count == 1 else KINDS[name]}" for name, count in self.counts().items() if count)
-        more = f"; {len(self)} of them listed" if self.unlisted else " among the listed" if self.unlisted is None else ""
+        listed = ", ".join(
+            f"{count} {name if count == 1 else KINDS[name]}"
+            for name, count in self.counts().items()
+            if count
+        )
+        more = (
+            f"; {len(self)} of them listed"
+            if self.unlisted
+            else " among the listed"
+            if self.unlisted is None
+            else ""
+        )
         times = self._clock.times
         span = f", t = {times[0]:g} … {times[-1]:g}" if len(times) else ""
         return f"EventTable({listed or 'no events'}{more}; {len(times)} samplings{span})"
 
     def __str__(self) -> str:
-        cells = [tuple(f"{item:.6g}" if isinstance(item, float) else str(item) for item in event) for event in self[:SHOWN]]
+        cells = [
+            tuple(f"{item:.6g}" if isinstance(item, float) else str(item) for item in event)
+            for event in self[:SHOWN]
+        ]
         table = [Event._fields, *cells] if cells else []
-        widths = [max(len(row[column]) for row in table) for column in range(len(Event._fields))] if table else []
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+        widths = (
+            [max(len(row[column]) for row in table) for column in range(len(Event._fields))]
+            if table
+            else []
+        )
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in table
+        ]
         rest = len(self) - len(cells)
         return "\n".join([repr(self), *lines, *([f"… {rest} more rows"] if rest else [])])
 
-    def _selected(self, rows: np.ndarray | slice, counts: dict[str, SeriesData] | None, clock: SeriesData | None) -> EventTable:
-        return EventTable({name: column[rows] for name, column in self._columns.items()}, counts, clock)
+    def _selected(
+        self,
+        rows: np.ndarray | slice,
+        counts: dict[str, SeriesData] | None,
+        clock: SeriesData | None,
+    ) -> EventTable:
+        return EventTable(
+            {name: column[rows] for name, column in self._columns.items()}, counts, clock
+        )
 
 
 def joined(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Blocks of rows as one."""
     empty = {name: np.empty(0, dtype) for name, dtype in EVENT_COLUMNS.items()}
-    return {name: np.concatenate([block[name] for block in [empty, *rows]]) for name in EVENT_COLUMNS}
+    return {
+        name: np.concatenate([block[name] for block in [empty, *rows]]) for name in EVENT_COLUMNS
+    }
 
 
 def _cut(series: SeriesData, t0: float, t1: float) -> SeriesData:
@@ -196,4 +248,6 @@ def _cut(series: SeriesData, t0: float, t1: float) -> SeriesData:
 
 def _check_kind(name: Any) -> None:
     if name not in KINDS:
-        raise ValueError(f"no kind of event {name!r}.{hint(str(name), KINDS)} Known: {', '.join(KINDS)}.")
+        raise ValueError(
+            f"no kind of event {name!r}.{hint(str(name), KINDS)} Known: {', '.join(KINDS)}."
+        )

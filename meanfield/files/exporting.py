@@ -43,7 +43,9 @@ def to_zarr(run: Trajectory, path: Any, exists: str = "error") -> Path:
     with _beside(target) as temporary:
         dataset = _dataset(run, target)
         # chunks that equal the fill value are written too: -0 equals 0
-        dataset.to_zarr(temporary, zarr_format=ZARR_FORMAT, encoding=_exact(dataset), write_empty_chunks=True)
+        dataset.to_zarr(
+            temporary, zarr_format=ZARR_FORMAT, encoding=_exact(dataset), write_empty_chunks=True
+        )
         for folder, _, names in os.walk(temporary):
             for name in names:
                 _sync(Path(folder, name))
@@ -60,7 +62,11 @@ def _dataset(run: Trajectory, target: Path) -> Any:
 
 def _exact(dataset: Any) -> dict[str, dict[str, Any]]:
     """No value stands for a missing one: every NaN comes back with its own bits."""
-    return {name: {"_FillValue": None} for name, variable in dataset.variables.items() if variable.dtype.kind == "f"}
+    return {
+        name: {"_FillValue": None}
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind == "f"
+    }
 
 
 def _checked(path: Path, exists: str, replaceable: Callable[[Path], str]) -> Path:
@@ -68,12 +74,16 @@ def _checked(path: Path, exists: str, replaceable: Callable[[Path], str]) -> Pat
     if exists not in EXISTS:
         raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
     if Parts(path).begun():
-        raise ValueError(f"{path} is the name of a run that is unfinished; choose another name for the export.")
+        raise ValueError(
+            f"{path} is the name of a run that is unfinished; choose another name for the export."
+        )
     if path.exists():
         if why := replaceable(path):
             raise ValueError(f"{path} {why}; choose another name for the export.")
         if exists == "error":
-            raise FileExistsError(f'{path} exists. Replace it with exists="replace", or choose another name.')
+            raise FileExistsError(
+                f'{path} exists. Replace it with exists="replace", or choose another name.'
+            )
     if not path.is_dir():
         check_place(path)
     return path
@@ -91,7 +101,11 @@ def _replaceable_file(path: Path) -> str:
 
 def _replaceable_store(path: Path) -> str:
     if path.is_dir():
-        return "" if any((path / mark).is_file() for mark in MARKS) else "is a folder that is no Zarr store"
+        return (
+            ""
+            if any((path / mark).is_file() for mark in MARKS)
+            else "is a folder that is no Zarr store"
+        )
     return "is a file, and a Zarr store is a folder"
 
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from .trajectory import Trajectory
 
 OWN_NAMES = ("theta", "mass", "t", "step", "frame", "neuron", "column")
-CLOCK = {"t": {"long_name": "flow time", "units": "t"}, "step": {"long_name": "time steps made", "units": "steps"}}
+CLOCK = {
+    "t": {"long_name": "flow time", "units": "t"},
+    "step": {"long_name": "time steps made", "units": "steps"},
+}
 ABOUT = {  # units and meaning of θ, the masses and what every Recorder writes; the units are those of the diagnostics
     "theta": ("θ", "particles: a output weights, w input weights, b bias"),
     "mass": ("1", "share of each particle in μ"),
@@ -26,7 +29,10 @@ ABOUT = {  # units and meaning of θ, the masses and what every Recorder writes;
     "theta_max": ("θ", "the largest |component of θ|"),
     "nonfinite": ("components", "how many are NaN or infinite"),
     "energy_defect": ("1", "|F(0) - F(t) - ∫∫|v|² dμ dt| relative to |F(0) - F(t)|"),
-    "energy_defect_motion": ("1", "the same with the dissipation of the motion that took place, |Δθ|²/Δt over some ten steps"),
+    "energy_defect_motion": (
+        "1",
+        "the same with the dissipation of the motion that took place, |Δθ|²/Δt over some ten steps",
+    ),
     "balance_defect": ("1", "the largest relative change of |w|² + b² - p|a|²"),
 }
 
@@ -49,7 +55,9 @@ def run_to_xarray(run: Trajectory) -> Any:
         "t": ("frame", run.times, CLOCK["t"]),
         "step": ("frame", run.steps, CLOCK["step"]),
         "neuron": np.arange(start.m),
-        "column": column_names(start.dim, start.outputs) if start.outputs else [f"x{j}" for j in range(start.dim)],
+        "column": column_names(start.dim, start.outputs)
+        if start.outputs
+        else [f"x{j}" for j in range(start.dim)],
     }
     clocks = {(run.steps.tobytes(), run.times.tobytes()): "frame"}
     for name, label in series_labels(run.series_names).items():
@@ -69,7 +77,12 @@ def series_labels(names: list[str]) -> dict[str, str]:
     clocks = {f"{name}_{part}" for name in names for part in CLOCK}
     for name in names:
         label = name.replace(" ", "_")  # a file could not mark its clock as a coordinate
-        while label in OWN_NAMES or label in clocks or label in labels.values() or (label != name and label in names):
+        while (
+            label in OWN_NAMES
+            or label in clocks
+            or label in labels.values()
+            or (label != name and label in names)
+        ):
             label = f"series_{label}"
         labels[name] = label
         clocks |= {f"{label}_{part}" for part in CLOCK}
@@ -82,7 +95,10 @@ def _about(name: str) -> dict[str, str]:
 
 
 def frames_to_xarray(
-    curves: dict[str, tuple[np.ndarray, np.ndarray, dict[str, str]]], steps: np.ndarray, times: np.ndarray, run: str
+    curves: dict[str, tuple[np.ndarray, np.ndarray, dict[str, str]]],
+    steps: np.ndarray,
+    times: np.ndarray,
+    run: str,
 ) -> Any:
     """Curves, name -> (steps, values, attributes), as variables over the frames (steps, times); NaN where one has no value."""
     xarray = _xarray()

@@ -16,7 +16,9 @@ def write_memory(group: Group, memory: dict[str, Any]) -> None:
     arrays: list[np.ndarray] = []
 
     def plain(value: Any) -> Any:
-        if isinstance(value, np.ndarray) and value.dtype.kind == "b":  # h5py would make an enumeration of it
+        if (
+            isinstance(value, np.ndarray) and value.dtype.kind == "b"
+        ):  # h5py would make an enumeration of it
             arrays.append(value.astype(np.uint8))
             return {"__flags__": len(arrays) - 1}
         if isinstance(value, np.ndarray) and value.dtype.kind in "iufc":
@@ -30,7 +32,9 @@ def write_memory(group: Group, memory: dict[str, Any]) -> None:
             value = value.item()
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
-        raise TypeError(f"a checkpoint holds numbers, strings, lists, dictionaries and numeric arrays; got {type(value)}.")
+        raise TypeError(
+            f"a checkpoint holds numbers, strings, lists, dictionaries and numeric arrays; got {type(value)}."
+        )
 
     schema.write_text(group, "memory", canonical_json(plain(memory)))
     for number, array in enumerate(arrays):

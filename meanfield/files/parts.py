@@ -60,7 +60,11 @@ class Parts:
 
     def __init__(self, final: Path) -> None:
         if not final.name:  # "." or "/": with_name knows no name beside it
-            raise IsADirectoryError(errno.EISDIR, "the name of a run's file is that of a folder; add a file name", str(final))
+            raise IsADirectoryError(
+                errno.EISDIR,
+                "the name of a run's file is that of a folder; add a file name",
+                str(final),
+            )
         self.final = final
         self.folder = final.with_name(final.name + ".parts")
         self.start = self.folder / "start.h5"
@@ -75,7 +79,10 @@ class Parts:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint files, newest first."""
-        return [self.folder / name for name in sorted(self._names(_CHECKPOINT), key=_number, reverse=True)]
+        return [
+            self.folder / name
+            for name in sorted(self._names(_CHECKPOINT), key=_number, reverse=True)
+        ]
 
     def next_number(self) -> int:
         return 1 + max(map(_number, [*self._names(_CHECKPOINT), *self._names(_SEGMENT)]), default=0)
@@ -85,7 +92,9 @@ class Parts:
 
         The first that is valid, of the (at most two) there are: a torn newest one gives way to the one before.
         """
-        for _ in range(10):  # a writer may replace the older one between our looking and our opening
+        for _ in range(
+            10
+        ):  # a writer may replace the older one between our looking and our opening
             problems = []
             for path in self.checkpoints():
                 try:
@@ -98,7 +107,9 @@ class Parts:
                     break
             else:
                 if problems:
-                    raise IncompatibleFile(f"{self.folder} has no valid checkpoint left: {' '.join(problems)}")
+                    raise IncompatibleFile(
+                        f"{self.folder} has no valid checkpoint left: {' '.join(problems)}"
+                    )
                 return None
         raise IncompatibleFile(f"{self.folder} changes while it is read; try again.")
 
@@ -138,7 +149,9 @@ class Parts:
         """Empty and remove the folder; by the one who holds the lock."""
         self.empty()
         self.lock.unlink(missing_ok=True)
-        with suppress(OSError):  # somebody else's file in it, or the next run that already wants this name
+        with suppress(
+            OSError
+        ):  # somebody else's file in it, or the next run that already wants this name
             self.folder.rmdir()
         sync_folder(self.folder.parent)
 
@@ -149,9 +162,15 @@ class Parts:
         for segment in checkpoint.segments:
             path = self.locate(segment)
             if not path.is_file():
-                raise IncompatibleFile(f"{checkpoint.path.name} names {path.name}, which is missing.")
-            if path.stat().st_size != segment.size or (thorough and file_sha256(path) != segment.sha256):
-                raise IncompatibleFile(f"{path.name} is damaged (its checksum is not that in {checkpoint.path.name}).")
+                raise IncompatibleFile(
+                    f"{checkpoint.path.name} names {path.name}, which is missing."
+                )
+            if path.stat().st_size != segment.size or (
+                thorough and file_sha256(path) != segment.sha256
+            ):
+                raise IncompatibleFile(
+                    f"{path.name} is damaged (its checksum is not that in {checkpoint.path.name})."
+                )
 
 
 def _number(name: str | Path) -> int:
@@ -168,11 +187,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path=path, number=int(match[1]), segments=segments, **content)
 
 
-def write_checkpoint(parts: Parts, number: int, memory: dict[str, Any], segments: list[Segment], **content: Any) -> Path:
+def write_checkpoint(
+    parts: Parts, number: int, memory: dict[str, Any], segments: list[Segment], **content: Any
+) -> Path:
     """Publish checkpoint `number` and keep the one before it; returns its path."""
     temporary = parts.folder / f".tmp-checkpoint-{number:06d}.h5"
     with schema.new_hdf5(temporary) as (file, _):
-        schema.write_text(file, "content", schema.canonical_json({"segments": [asdict(item) for item in segments], **content}))
+        schema.write_text(
+            file,
+            "content",
+            schema.canonical_json({"segments": [asdict(item) for item in segments], **content}),
+        )
         write_memory(file.create_group("checkpoint"), memory)
     path = parts.folder / f"checkpoint-{number:06d}-{file_sha256(temporary)[:DIGITS]}.h5"
     move(temporary, path)
@@ -200,10 +225,20 @@ def hold(parts: Parts) -> Iterator[IO[str]]:
 def check_place(path: Path) -> None:
     folder = path.parent
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "the name of a run's file is that of a folder; add a file name", str(path))
+        raise IsADirectoryError(
+            errno.EISDIR, "the name of a run's file is that of a folder; add a file name", str(path)
+        )
     if not folder.exists():
-        raise FileNotFoundError(errno.ENOENT, f"the folder for {path.name} does not exist; make it first", str(folder))
+        raise FileNotFoundError(
+            errno.ENOENT, f"the folder for {path.name} does not exist; make it first", str(folder)
+        )
     if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{path.name} cannot be written there: this is a file, not a folder", str(folder))
+        raise NotADirectoryError(
+            errno.ENOTDIR,
+            f"{path.name} cannot be written there: this is a file, not a folder",
+            str(folder),
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, f"the folder for {path.name} is not writable", str(folder))
+        raise PermissionError(
+            errno.EACCES, f"the folder for {path.name} is not writable", str(folder)
+        )

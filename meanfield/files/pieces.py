@@ -15,7 +15,9 @@ from . import schema
 from .buffer import Buffer
 from .schema import Dataset, File
 
-CACHED_POINTS = 4 * 10**6  # of all series (100 MB): up to that they are read in one pass over the segments and kept
+CACHED_POINTS = (
+    4 * 10**6
+)  # of all series (100 MB): up to that they are read in one pass over the segments and kept
 
 
 class SeriesData(NamedTuple):
@@ -75,7 +77,12 @@ class Pieces:
     def held_last(self, buffer: Buffer) -> Pieces:
         """These with the last one, or, where there is none yet, a first one, read from memory; closes these."""
         self.close()
-        last = Piece(buffer, len(buffer.frames), {name: len(rows) for name, rows in buffer.series.items()}, buffer.event_count)
+        last = Piece(
+            buffer,
+            len(buffer.frames),
+            {name: len(rows) for name, rows in buffer.series.items()},
+            buffer.event_count,
+        )
         return Pieces([*self._pieces[:-1], last])
 
     def close(self) -> None:
@@ -88,7 +95,11 @@ class Pieces:
         """(steps, times) of all frames."""
         if self._clock is None:
             columns: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64), np.empty(0))]
-            columns += [self._read(i, schema.POSITION, ("step", "time")) for i, piece in enumerate(self._pieces) if piece.frames]
+            columns += [
+                self._read(i, schema.POSITION, ("step", "time"))
+                for i, piece in enumerate(self._pieces)
+                if piece.frames
+            ]
             steps, times = map(_joined, zip(*columns, strict=True))
             self._clock = (steps, times)
         return self._clock
@@ -104,7 +115,9 @@ class Pieces:
             kept = self._blocks.get(dataset)
             if kept is None or kept.piece != i:
                 whole = file[dataset]
-                kept = self._blocks[dataset] = Block(i, whole, schema.at_once(whole.nbytes // len(whole)))
+                kept = self._blocks[dataset] = Block(
+                    i, whole, schema.at_once(whole.nbytes // len(whole))
+                )
             return kept.frame(number - int(self._first[i]))
 
     def series(self, name: str) -> SeriesData:
@@ -119,12 +132,27 @@ class Pieces:
         """The columns of the events, file by file."""
         for i, piece in enumerate(self._pieces):
             if piece.events:
-                yield dict(zip(schema.EVENT_COLUMNS, self._read(i, "events", tuple(schema.EVENT_COLUMNS)), strict=True))
+                yield dict(
+                    zip(
+                        schema.EVENT_COLUMNS,
+                        self._read(i, "events", tuple(schema.EVENT_COLUMNS)),
+                        strict=True,
+                    )
+                )
 
     def event_column(self, name: str) -> np.ndarray:
         """One column of all events."""
         empty = np.empty(0, schema.EVENT_COLUMNS[name])
-        return _joined([empty, *(self._read(i, "events", (name,))[0] for i, item in enumerate(self._pieces) if item.events)])
+        return _joined(
+            [
+                empty,
+                *(
+                    self._read(i, "events", (name,))[0]
+                    for i, item in enumerate(self._pieces)
+                    if item.events
+                ),
+            ]
+        )
 
     def _join(self, names: list[str]) -> dict[str, SeriesData]:
         found: dict[str, list[tuple[np.ndarray, ...]]] = {name: [] for name in names}
@@ -132,7 +160,9 @@ class Pieces:
             for name in names:
                 if name in piece.series:
                     found[name].append(self._read(i, f"series/{name}", ("step", "time", "value")))
-        return {name: SeriesData(*map(_joined, zip(*rows, strict=True))) for name, rows in found.items()}
+        return {
+            name: SeriesData(*map(_joined, zip(*rows, strict=True))) for name, rows in found.items()
+        }
 
     def _read(self, i: int, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
         source = self._pieces[i].source
@@ -147,7 +177,9 @@ class Pieces:
             try:
                 opened = schema.open_hdf5(path)
             except FileNotFoundError:
-                raise FileNotFoundError(f"{path} is gone: the run was published meanwhile; open it again.") from None
+                raise FileNotFoundError(
+                    f"{path} is gone: the run was published meanwhile; open it again."
+                ) from None
             self.close()
             self._open = (i, opened)
         return self._open[1]

@@ -59,8 +59,16 @@ def _git() -> tuple[tuple[str, Any], ...]:
         return _output("git", "-C", str(source), *arguments)
 
     # a virtual environment inside some other repository must not lend that repository's commit
-    commit = git("rev-parse", "HEAD") if git("ls-files", "--error-unmatch", "__init__.py") is not None else None
-    changes = git("status", "--porcelain", "--untracked-files=normal", "--", str(source)) if commit else None
+    commit = (
+        git("rev-parse", "HEAD")
+        if git("ls-files", "--error-unmatch", "__init__.py") is not None
+        else None
+    )
+    changes = (
+        git("status", "--porcelain", "--untracked-files=normal", "--", str(source))
+        if commit
+        else None
+    )
     return (("commit", commit), ("dirty", None if changes is None else bool(changes)))
 
 
@@ -68,7 +76,9 @@ def _git() -> tuple[tuple[str, Any], ...]:
 def _cpu() -> str | None:
     """The processor's model name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -52,7 +52,9 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
         def verify() -> None:
             with Trajectory(merged) as copy:
                 if not copy.has_content_of(run):
-                    raise IncompatibleFile(f"the merged file differs from the parts in {parts.folder}, which are kept.")
+                    raise IncompatibleFile(
+                        f"the merged file differs from the parts in {parts.folder}, which are kept."
+                    )
 
         with schema.new_hdf5(merged, verify) as (file, scratch):
             parameters = schema.write_head(file, run.config, provenance, start, run.mass_varies)

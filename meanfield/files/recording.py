@@ -39,16 +39,25 @@ class Recording:
 
     guard: Callable[[], None] | None = None
 
-    def __init__(self, parts: Parts, held: IO[str], checkpoint: Checkpoint | None, continued: Any = None) -> None:
+    def __init__(
+        self, parts: Parts, held: IO[str], checkpoint: Checkpoint | None, continued: Any = None
+    ) -> None:
         """Not for callers: parts that have begun, whose lock is held, and the checkpoint to go on from."""
         self._parts, self._lock = parts, held
         self.path = parts.final
         with Trajectory(parts.folder) as run:
             self.config, self.start, self.mass_varies = run.config, run.start, run.mass_varies
-            self.provenance = run.provenance if continued is None else with_continuations(run.provenance, [continued])
+            self.provenance = (
+                run.provenance
+                if continued is None
+                else with_continuations(run.provenance, [continued])
+            )
         self._segments = list(checkpoint.segments) if checkpoint else []
         self._last_steps = dict(checkpoint.last_steps) if checkpoint else {}
-        self._continued = [*(checkpoint.continued if checkpoint else []), *([] if continued is None else [continued])]
+        self._continued = [
+            *(checkpoint.continued if checkpoint else []),
+            *([] if continued is None else [continued]),
+        ]
         self.final = checkpoint.final if checkpoint else None
         self._buffer = Buffer()
         self.last_checkpoint_time = time.monotonic()
@@ -69,7 +78,9 @@ class Recording:
         canonical_json([config, provenance, identity])
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
-                raise TypeError(f"the data set {name!r} must be a numeric array; got {getattr(array, 'dtype', type(array))}.")
+                raise TypeError(
+                    f"the data set {name!r} must be a numeric array; got {getattr(array, 'dtype', type(array))}."
+                )
         check_place(parts.final)
         if parts.final.exists() and exists != "replace":
             raise FileExistsError(
@@ -87,7 +98,9 @@ class Recording:
             return cls(parts, held, None)
 
     @classmethod
-    def reopen(cls, path: Any, provenance: dict[str, Any] | None = None) -> tuple[Recording, dict[str, Any] | None]:
+    def reopen(
+        cls, path: Any, provenance: dict[str, Any] | None = None
+    ) -> tuple[Recording, dict[str, Any] | None]:
         """Go on with an unfinished run: the recording and the memory of its newest valid checkpoint, None before the first.
 
         All checksums are verified; what came after that checkpoint is removed. provenance: that of the process which
@@ -96,15 +109,23 @@ class Recording:
         parts = Parts(Path(path))
         if not parts.folder.is_dir():
             if parts.final.is_file():
-                raise ValueError(f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it.")
-            raise FileNotFoundError(f"no run at {parts.final}: neither the file nor {parts.folder.name}/ is there.")
+                raise ValueError(
+                    f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it."
+                )
+            raise FileNotFoundError(
+                f"no run at {parts.final}: neither the file nor {parts.folder.name}/ is there."
+            )
         with hold(parts) as held:
             published = parts.published()
             if published or not parts.begun():
                 parts.remove()
                 if published or parts.final.is_file():
-                    raise ValueError(f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it.")
-                raise ValueError(f"the run {parts.final} was killed before it began: nothing is lost, start it again.")
+                    raise ValueError(
+                        f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it."
+                    )
+                raise ValueError(
+                    f"the run {parts.final} was killed before it began: nothing is lost, start it again."
+                )
             checkpoint = parts.newest(thorough=True)
             parts.tidy(checkpoint)
             memory = None
@@ -136,11 +157,17 @@ class Recording:
                 steps = {name: run.series(name).steps for name in run.series_names}
                 counts = {name: len(column) for name, column in steps.items()}
                 size = parts.final.stat().st_size
-                base = Segment(FINISHED, file_sha256(parts.final), size, len(run), counts, run.event_count)
+                base = Segment(
+                    FINISHED, file_sha256(parts.final), size, len(run), counts, run.event_count
+                )
                 last_steps = {f"series/{name}": int(column[-1]) for name, column in steps.items()}
                 last_steps |= {"frames": int(run.steps[-1])} if len(run) else {}
-                write_checkpoint(parts, 1, memory, [base], last_steps=last_steps, continued=[], final=None)
-                write_start(parts, config or run.config, run.provenance, run.start, run.mass_varies, file)
+                write_checkpoint(
+                    parts, 1, memory, [base], last_steps=last_steps, continued=[], final=None
+                )
+                write_start(
+                    parts, config or run.config, run.provenance, run.start, run.mass_varies, file
+                )
             return cls(parts, held, parts.newest(thorough=False), provenance), memory
 
     @property
@@ -155,7 +182,9 @@ class Recording:
         """Buffer one frame: step, t, θ, and the masses where they vary. The arrays must not change afterwards."""
         start = self.start
         if state.theta.shape != start.theta.shape or state.theta.dtype != start.theta.dtype:
-            expected, found = (f"theta {item.theta.shape} {item.theta.dtype}" for item in (start, state))
+            expected, found = (
+                f"theta {item.theta.shape} {item.theta.dtype}" for item in (start, state)
+            )
             raise ValueError(f"a frame of {self.path} is {expected}; got {found}.")
         self._forward("frames", state.step)
         self._buffer.add_frame(state, self.mass_varies)
@@ -180,7 +209,9 @@ class Recording:
         """
         self._publish(memory, None)
 
-    def finish(self, memory: dict[str, Any], summary: dict[str, Any], status: str = "finished") -> Path:
+    def finish(
+        self, memory: dict[str, Any], summary: dict[str, Any], status: str = "finished"
+    ) -> Path:
         """Merge the parts into the final file, verify it, rename it into place, remove the parts.
 
         status: "finished" or "diverged". Frames are in memory one by one. A run that is over before its first checkpoint
@@ -195,7 +226,16 @@ class Recording:
             held = self._buffer
             checkpoint = self._publish(memory, final)
             with self._says_what_is_safe():
-                publish(self._parts, self.provenance, self.start, memory, final, checkpoint.name, held, self.guard)
+                publish(
+                    self._parts,
+                    self.provenance,
+                    self.start,
+                    memory,
+                    final,
+                    checkpoint.name,
+                    held,
+                    self.guard,
+                )
         self._parts.remove()
         self.close()
         return self.path
@@ -204,7 +244,16 @@ class Recording:
         """Whether the file could be made without parts; where the disk refuses, the parts say what is safe."""
         self._ask_guard()
         try:
-            publish(self._parts, self.provenance, self.start, memory, final, self._parts.mark(), self._buffer, self.guard)
+            publish(
+                self._parts,
+                self.provenance,
+                self.start,
+                memory,
+                final,
+                self._parts.mark(),
+                self._buffer,
+                self.guard,
+            )
         except OSError:
             return False
         except BaseException:
@@ -225,12 +274,16 @@ class Recording:
     def _forward(self, what: str, step: int) -> None:
         last = self._last_steps.get(what)
         if last is not None and step <= last:
-            raise ValueError(f"{what} of {self.path} are at step {last} already; got step {step} after it.")
+            raise ValueError(
+                f"{what} of {self.path} are at step {last} already; got step {step} after it."
+            )
         self._last_steps[what] = int(step)
 
     def _check_open(self) -> None:
         if self._lock.closed:
-            raise ValueError(f"the recording of {self.path} is closed; continue it with Recording.reopen.")
+            raise ValueError(
+                f"the recording of {self.path} is closed; continue it with Recording.reopen."
+            )
 
     def _ask_guard(self) -> None:
         if self.guard is not None:
@@ -245,7 +298,13 @@ class Recording:
                 self._segments.append(self._write_segment(number))
                 self._buffer = Buffer()
             path = write_checkpoint(
-                self._parts, number, memory, self._segments, last_steps=self._last_steps, continued=self._continued, final=final
+                self._parts,
+                number,
+                memory,
+                self._segments,
+                last_steps=self._last_steps,
+                continued=self._continued,
+                final=final,
             )
         self.last_checkpoint_time = time.monotonic()
         return path
@@ -254,14 +313,20 @@ class Recording:
         name, held = f"segment-{number:06d}.h5", self._buffer
         temporary = self._parts.folder / f".tmp-{name}"
         with schema.new_hdf5(temporary) as (file, scratch):
-            schema.write_frames(file, held.frames, len(held.frames), self.start, self.mass_varies, scratch.check)
+            schema.write_frames(
+                file, held.frames, len(held.frames), self.start, self.mass_varies, scratch.check
+            )
             for series in held.series:
-                schema.write_series(file, series, *held.columns(f"series/{series}", ("step", "time", "value")))
+                schema.write_series(
+                    file, series, *held.columns(f"series/{series}", ("step", "time", "value"))
+                )
             if held.event_count:
                 schema.write_events(file, held.event_count, held.events)
         counts = {series: len(rows) for series, rows in held.series.items()}
         size = temporary.stat().st_size
-        segment = Segment(name, file_sha256(temporary), size, len(held.frames), counts, held.event_count)
+        segment = Segment(
+            name, file_sha256(temporary), size, len(held.frames), counts, held.event_count
+        )
         move(temporary, self._parts.folder / name)
         return segment
 
@@ -271,7 +336,9 @@ class Recording:
             yield
         except OSError as error:
             safe = f"what was published before is safe in {self._parts.folder}: mf.resume({str(self.path)!r}) goes on from there"
-            raise OSError(error.errno, f"{error.strerror or error}; {safe}", error.filename or str(self.path)) from error
+            raise OSError(
+                error.errno, f"{error.strerror or error}; {safe}", error.filename or str(self.path)
+            ) from error
 
 
 def last_memory(path: Any) -> dict[str, Any]:

@@ -26,9 +26,15 @@ Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules th
 
 SCHEMA_VERSION = 1
 SCHEMA_MINOR = 1  # readers of any minor version read all of them; what each added is in the docstring of Trajectory
-LARGEST_ATTRIBUTE = 1 << 12  # bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
-AT_ONCE = 1 << 18  # bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms
-LARGEST_CHUNK = 1 << 27  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
+LARGEST_ATTRIBUTE = (
+    1 << 12
+)  # bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
+AT_ONCE = (
+    1 << 18
+)  # bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms
+LARGEST_CHUNK = (
+    1 << 27
+)  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 POSITION = "particles/units/position"
 EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
     "step": np.dtype(np.int64), "time": np.dtype(np.float64), "kind": np.dtype(np.uint8), "neuron": np.dtype(np.int32),
@@ -39,7 +45,9 @@ TIME_UNIT = "flow time t: a step dt is gradient descent with learning rate dt m 
 
 
 @contextmanager
-def new_hdf5(path: Path, verify: Callable[[], None] | None = None) -> Iterator[tuple[h5py.File, Scratch]]:
+def new_hdf5(
+    path: Path, verify: Callable[[], None] | None = None
+) -> Iterator[tuple[h5py.File, Scratch]]:
     """A new file, complete and fsynced when the block ends; removed when anything fails. For temporary names only.
 
     verify: called when all is written, while the disk syncs it, to read it back; what it raises is a failure too.
@@ -67,11 +75,15 @@ def open_hdf5(path: Path) -> h5py.File:
     except FileNotFoundError:
         raise
     except BlockingIOError as error:
-        raise InUse(f"{path} is open for writing in another process; wait until it is closed.") from error
+        raise InUse(
+            f"{path} is open for writing in another process; wait until it is closed."
+        ) from error
     except OSError as error:
         if not os.access(path, os.R_OK):
             raise
-        raise IncompatibleFile(f"{path} is not a readable HDF5 file, or a truncated one ({_short(error)}).") from error
+        raise IncompatibleFile(
+            f"{path} is not a readable HDF5 file, or a truncated one ({_short(error)})."
+        ) from error
 
 
 def check_schema(file: h5py.File, path: Path) -> None:
@@ -166,7 +178,11 @@ def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset
 
 
 def write_head(
-    file: h5py.File, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool
+    file: h5py.File,
+    config: dict[str, Any],
+    provenance: dict[str, Any],
+    start: State,
+    mass_varies: bool,
 ) -> h5py.Group:
     """/h5md and /parameters but for the data: what is known before the first step."""
     h5md = file.create_group("h5md")
@@ -177,7 +193,9 @@ def write_head(
     set_text(creator, "version", str(provenance.get("versions", {}).get("meanfield", "unknown")))
     parameters = file.create_group("parameters")
     parameters.attrs.update({"schema_version": SCHEMA_VERSION, "schema_minor": SCHEMA_MINOR})
-    parameters.attrs["mass_varies"] = int(mass_varies)  # h5py makes a bool an enumeration, which netCDF4 leaves out
+    parameters.attrs["mass_varies"] = int(
+        mass_varies
+    )  # h5py makes a bool an enumeration, which netCDF4 leaves out
     write_text(parameters, "config", canonical_json(config))
     write_text(parameters, "provenance", canonical_json(provenance))
     group = parameters.create_group("start")
@@ -197,13 +215,22 @@ def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: St
     """/particles/units/position, and mass where it varies: explicit step and time; one frame, or some small ones, at a time."""
     position = file.create_group(POSITION)
     value = new_array(position, "value", (count, *start.theta.shape), start.theta.dtype)
-    mass = new_array(file.create_group("particles/units/mass"), "value", (count, start.m), np.float64) if mass_varies else None
+    mass = (
+        new_array(file.create_group("particles/units/mass"), "value", (count, start.m), np.float64)
+        if mass_varies
+        else None
+    )
     steps, times = np.empty(count, dtype=np.int64), np.empty(count)
     coming, together, first = iter(frames), at_once(start.theta.nbytes), 0
     while block := list(islice(coming, together)):
         last = first + len(block)
-        value[first:last] = block[0].theta[None] if len(block) == 1 else np.stack([state.theta for state in block])
-        steps[first:last], times[first:last] = [state.step for state in block], [state.t for state in block]
+        value[first:last] = (
+            block[0].theta[None] if len(block) == 1 else np.stack([state.theta for state in block])
+        )
+        steps[first:last], times[first:last] = (
+            [state.step for state in block],
+            [state.t for state in block],
+        )
         if mass is not None:
             mass[first:last] = np.stack([state.mass for state in block])
         first = last
@@ -237,7 +264,9 @@ def check_series_name(name: Any) -> None:
         )
 
 
-def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray) -> None:
+def write_series(
+    file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray
+) -> None:
     group = file.create_group(f"series/{name}")
     _write_clock(group, steps, times)
     write_array(group, "value", values)
@@ -246,7 +275,9 @@ def write_series(file: h5py.File, name: str, steps: np.ndarray, times: np.ndarra
 def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndarray]]) -> None:
     """/events: the columns of `count` rows, one block of them in memory at a time."""
     group = file.create_group("events")
-    columns = {name: new_array(group, name, (count,), dtype) for name, dtype in EVENT_COLUMNS.items()}
+    columns = {
+        name: new_array(group, name, (count,), dtype) for name, dtype in EVENT_COLUMNS.items()
+    }
     done = 0
     for rows in blocks:
         for name, column in columns.items():
@@ -254,7 +285,9 @@ def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndar
         done += len(rows["step"])
 
 
-def write_views(file: h5py.File, config: dict[str, Any], start: State, aligned: Sequence[str], mass_varies: bool) -> None:
+def write_views(
+    file: h5py.File, config: dict[str, Any], start: State, aligned: Sequence[str], mass_varies: bool
+) -> None:
     """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables (links, no second copy)."""
     units = file["particles/units"]
     m, p = start.theta.shape
@@ -272,7 +305,9 @@ def write_views(file: h5py.File, config: dict[str, Any], start: State, aligned: 
         write_array(units, "mass", start.mass)
     _write_box(units, p)
     if p >= 3:
-        chosen = [0, 1, 2] if not start.outputs else [0, start.outputs, start.outputs + 1]  # a0 w0 w1, or a0 w0 b when d = 1
+        chosen = (
+            [0, 1, 2] if not start.outputs else [0, start.outputs, start.outputs + 1]
+        )  # a0 w0 w1, or a0 w0 b when d = 1
         _write_view(file, [names[j] for j in chosen], chosen)
     observables = file.create_group("observables")
     for name in aligned:
@@ -294,8 +329,12 @@ def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
     _write_box(group, 3)
     position = group.create_group("position")
     options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    options.set_obj_track_times(False)  # the reason for not using h5py.VirtualLayout, which dates what it makes
-    options.set_fill_value(np.array(np.nan, source.dtype))  # what is seen by readers that do not follow the source: never zeros
+    options.set_obj_track_times(
+        False
+    )  # the reason for not using h5py.VirtualLayout, which dates what it makes
+    options.set_fill_value(
+        np.array(np.nan, source.dtype)
+    )  # what is seen by readers that do not follow the source: never zeros
     space = h5py.h5s.create_simple((frames, m, 3))
     for j, column in enumerate(chosen if frames else []):
         here, there = h5py.h5s.create_simple((frames, m, 3)), h5py.h5s.create_simple((frames, m, p))

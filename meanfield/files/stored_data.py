@@ -20,14 +20,21 @@ def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
         kept = stored or name == "weights"  # no maker of a data set makes these again
-        dataset = schema.write_array(group, name, array) if kept else schema.write_absent(group, name, array.dtype)
+        dataset = (
+            schema.write_array(group, name, array)
+            if kept
+            else schema.write_absent(group, name, array.dtype)
+        )
         schema.set_text(dataset.attrs, "sha256", array_sha256(array))
         dataset.attrs["shape"] = np.array(array.shape, dtype=np.int64)
 
 
 def checksums(parameters: Group) -> dict[str, str]:
     """sha256 of each array, by name."""
-    return {name: schema.get_text(item.attrs, "sha256") for name, item in sorted(parameters["data"].items())}
+    return {
+        name: schema.get_text(item.attrs, "sha256")
+        for name, item in sorted(parameters["data"].items())
+    }
 
 
 def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[str, np.ndarray]:
@@ -35,7 +42,9 @@ def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[st
     if "x" in (stored := parameters["data"]):
         data = read_data(parameters, config, path)
         with schema.reading(path):
-            return {"x": data.x, "y": data.y} | ({"weights": stored["weights"][()]} if "weights" in stored else {})
+            return {"x": data.x, "y": data.y} | (
+                {"weights": stored["weights"][()]} if "weights" in stored else {}
+            )
     with schema.reading(path):
         return {name: item[()] for name, item in stored.items()}
 
@@ -44,15 +53,21 @@ def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     """The Dataset, named and described by config["data"]; one that is not in the file is made again and compared."""
     about = config.get("data") or {}
     name, origin = about.get("name") or "data", about.get("origin") or {}
-    stored = {name: item for name, item in parameters["data"].items() if name != "weights"}  # the risk's, not the data set's
+    stored = {
+        name: item for name, item in parameters["data"].items() if name != "weights"
+    }  # the risk's, not the data set's
     if "x" not in stored:
         raise ValueError(f"{path} has no data set: its functional needs none.")
     if all(item.shape is not None for item in stored.values()):
         with schema.reading(path):
-            return Dataset(**{key: item[()] for key, item in stored.items()}, name=name, origin=origin)
+            return Dataset(
+                **{key: item[()] for key, item in stored.items()}, name=name, origin=origin
+            )
     expected = {name: digest for name, digest in checksums(parameters).items() if name in stored}
     shapes = {key: tuple(int(size) for size in item.attrs["shape"]) for key, item in stored.items()}
-    wanted = ", ".join(f"{key} {shapes[key]} with sha256 {digest[:12]}…" for key, digest in expected.items())
+    wanted = ", ".join(
+        f"{key} {shapes[key]} with sha256 {digest[:12]}…" for key, digest in expected.items()
+    )
     if "maker" not in origin:
         raise ValueError(
             f"the data set {name!r} was too large for {path}, and where it came from is not known; needed: {wanted}."

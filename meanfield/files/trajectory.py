@@ -29,7 +29,9 @@ from .stored_data import checksums, read_arrays, read_data
 if TYPE_CHECKING:
     from ..flow import GradientFlow
 
-IDENTITY = "identity"  # of /parameters: what tells user-written formulas of one name apart (identity.py)
+IDENTITY = (
+    "identity"  # of /parameters: what tells user-written formulas of one name apart (identity.py)
+)
 
 __all__ = ["InUse", "IncompatibleFile", "SeriesData", "Trajectory"]
 
@@ -76,7 +78,9 @@ class Trajectory:
         except FileNotFoundError:
             if not self.path.is_file():
                 raise
-            opened = _open(self.path)  # published between our looking for the file and for its parts
+            opened = _open(
+                self.path
+            )  # published between our looking for the file and for its parts
         self._head, self._pieces = opened.head, Pieces(opened.pieces)
         self.status: str = opened.status
         self.summary: dict[str, Any] = opened.summary
@@ -136,18 +140,32 @@ class Trajectory:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not is_integer(index):
-            raise TypeError(f"a frame is taken by its number, an integer; got {index!r}. By flow time: run.at(t).")
+            raise TypeError(
+                f"a frame is taken by its number, an integer; got {index!r}. By flow time: run.at(t)."
+            )
         asked, count = int(index), len(self)
         number = asked + count if asked < 0 else asked
         if not 0 <= number < count:
             raise IndexError(
-                f"frame {asked} was asked for; {self.path} has {count} frames" + f" (0 … {count - 1})." * bool(count)
+                f"frame {asked} was asked for; {self.path} has {count} frames"
+                + f" (0 … {count - 1})." * bool(count)
             )
         if not self._head:
             raise ValueError(f"{self.path} was closed; open it again with mf.Trajectory.")
         theta = self._pieces.frame(number, f"{schema.POSITION}/value")
-        mass = self._pieces.frame(number, "particles/units/mass/value") if self.mass_varies else self._mass
-        return State.trusted(theta, self._outputs, mass, int(self.steps[number]), float(self.times[number]), self._origin)
+        mass = (
+            self._pieces.frame(number, "particles/units/mass/value")
+            if self.mass_varies
+            else self._mass
+        )
+        return State.trusted(
+            theta,
+            self._outputs,
+            mass,
+            int(self.steps[number]),
+            float(self.times[number]),
+            self._origin,
+        )
 
     @overload
     def at(self, t: float) -> State: ...
@@ -161,7 +179,9 @@ class Trajectory:
         """
         asked = np.asarray(t)
         if asked.dtype.kind not in "iuf" or asked.ndim > 1:
-            raise TypeError(f"t must be a flow time, or several of them in one dimension; got {t!r}.")
+            raise TypeError(
+                f"t must be a flow time, or several of them in one dimension; got {t!r}."
+            )
         if not len(self):
             raise ValueError(f"{self.path} has no frames{', yet' * (self.status == 'unfinished')}.")
         first, last = float(self.times[0]), float(self.times[-1])
@@ -199,7 +219,9 @@ class Trajectory:
     def series(self, name: str) -> SeriesData:
         """(steps, times, values) of a dense series; its own clock, not that of the frames."""
         if name not in self._pieces.counts:
-            raise ValueError(f"no series {name!r} in {self.path}; it has: {', '.join(self.series_names) or 'none'}.")
+            raise ValueError(
+                f"no series {name!r} in {self.path}; it has: {', '.join(self.series_names) or 'none'}."
+            )
         return self._pieces.series(name)
 
     @property
@@ -208,7 +230,14 @@ class Trajectory:
         columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
         if not (self.config.get("observers") or {}).get("events"):
             return EventTable(columns, None)
-        return EventTable(columns, {kind: self.series(name) for kind, name in KINDS.items() if name in self._pieces.counts})
+        return EventTable(
+            columns,
+            {
+                kind: self.series(name)
+                for kind, name in KINDS.items()
+                if name in self._pieces.counts
+            },
+        )
 
     @property
     def event_count(self) -> int:
@@ -240,7 +269,9 @@ class Trajectory:
 
         settings = self.config.get("flow")
         if not settings:
-            raise ValueError(f"{self.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run.")
+            raise ValueError(
+                f"{self.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run."
+            )
         dtype = settings["dtype"] if dtype is None else backends.dtype_name(dtype)
         if backend == "auto":
             lacks_it = settings["backend"] == "cuda" and backends.why_no_cuda()
@@ -260,7 +291,9 @@ class Trajectory:
     def network(self) -> Network:
         """The Network of the configuration. User-written activations are not in a file: the error says how to hand one in."""
         if not self.config.get("network"):
-            raise ValueError(f"{self.path} has no network in its configuration (a flow on whole rows of theta).")
+            raise ValueError(
+                f"{self.path} has no network in its configuration (a flow on whole rows of theta)."
+            )
         try:
             return Network.from_dict(self.config["network"])
         except ValueError as error:
@@ -348,7 +381,12 @@ class Trajectory:
         """Whether both have the same content, to the bit: all that the content hash is made of. A frame of each is in memory."""
         pairs = zip_longest(self._content(), other._content(), fillvalue=("", ""))
         return all(
-            name == theirs and (item == value if isinstance(item, str) or isinstance(value, str) else same_bits(item, value))
+            name == theirs
+            and (
+                item == value
+                if isinstance(item, str) or isinstance(value, str)
+                else same_bits(item, value)
+            )
             for (name, item), (theirs, value) in pairs
         )
 
@@ -370,7 +408,9 @@ class Trajectory:
         for name in self.series_names:
             for kind, column in zip(SeriesData._fields, self.series(name), strict=True):
                 yield f"{name} {kind}", column
-        for name in schema.EVENT_COLUMNS if self.event_count else ():  # runs of before events keep their hash
+        for name in (
+            schema.EVENT_COLUMNS if self.event_count else ()
+        ):  # runs of before events keep their hash
             yield f"events {name}", self._pieces.event_column(name)
 
     def hold(self, buffer: Buffer) -> None:
@@ -379,13 +419,19 @@ class Trajectory:
 
     def aligned(self) -> list[str]:
         """Names of the series with one value for each frame: H5MD's observables."""
-        candidates = [name for name in self.series_names if self._pieces.counts[name] == len(self) > 0]
+        candidates = [
+            name for name in self.series_names if self._pieces.counts[name] == len(self) > 0
+        ]
         return [name for name in candidates if np.array_equal(self.series(name).steps, self.steps)]
 
     @cached_property
     def _origin(self) -> tuple[InitialLaw, int] | None:
         law = self.config.get("law")
-        return (InitialLaw.from_dict(law), int(self.config["seed"])) if law and self.config.get("seed") is not None else None
+        return (
+            (InitialLaw.from_dict(law), int(self.config["seed"]))
+            if law and self.config.get("seed") is not None
+            else None
+        )
 
 
 class _Opened(NamedTuple):
@@ -407,7 +453,9 @@ def _open(path: Path) -> _Opened:
         return _open_parts(parts)
     if path.is_dir():
         raise IncompatibleFile(f"{path} is a folder, not a run.")
-    raise FileNotFoundError(f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there.")
+    raise FileNotFoundError(
+        f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there."
+    )
 
 
 def _open_file(path: Path) -> _Opened:
@@ -420,7 +468,14 @@ def _open_file(path: Path) -> _Opened:
             schema.get_text(parameters.attrs, "status"),
             schema.read_json(parameters, "summary"),
             schema.read_json(parameters, "provenance"),
-            [Piece(path, len(head[schema.POSITION]["step"]), series, len(head["events/step"]) if "events" in head else 0)],
+            [
+                Piece(
+                    path,
+                    len(head[schema.POSITION]["step"]),
+                    series,
+                    len(head["events/step"]) if "events" in head else 0,
+                )
+            ],
         )
 
 
@@ -430,9 +485,14 @@ def _open_parts(parts: Parts) -> _Opened:
         provenance = schema.read_json(head["parameters"], "provenance")
     if checkpoint is None:
         return _Opened(head, "unfinished", {}, provenance, [])
-    pieces = [Piece(parts.locate(item), item.frames, item.series, item.events) for item in checkpoint.segments]
+    pieces = [
+        Piece(parts.locate(item), item.frames, item.series, item.events)
+        for item in checkpoint.segments
+    ]
     summary = (checkpoint.final or {}).get("summary", {})
-    return _Opened(head, "unfinished", summary, with_continuations(provenance, checkpoint.continued), pieces)
+    return _Opened(
+        head, "unfinished", summary, with_continuations(provenance, checkpoint.continued), pieces
+    )
 
 
 def _checked(path: Path) -> File:
@@ -445,6 +505,12 @@ def _checked(path: Path) -> File:
     return file
 
 
-def with_continuations(provenance: dict[str, Any], continued: list[dict[str, Any]]) -> dict[str, Any]:
+def with_continuations(
+    provenance: dict[str, Any], continued: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The provenance of the start, and of each process that took the run up again."""
-    return {**provenance, "continued": [*provenance.get("continued", []), *continued]} if continued else provenance
+    return (
+        {**provenance, "continued": [*provenance.get("continued", []), *continued]}
+        if continued
+        else provenance
+    )

@@ -53,14 +53,22 @@ class Activation:
             raise TypeError(f"Activation: name must be a non-empty string; got {self.name!r}.")
         for part in ("value", "slope"):
             if not callable(getattr(self, part)):
-                raise TypeError(f"Activation {self.name!r}: {part} must be a scalar function of z; got {getattr(self, part)!r}.")
+                raise TypeError(
+                    f"Activation {self.name!r}: {part} must be a scalar function of z; got {getattr(self, part)!r}."
+                )
         if self.homogeneity is not None:
-            if isinstance(self.homogeneity, bool) or not isinstance(self.homogeneity, (int, float, np.number)):
-                raise TypeError(f"Activation {self.name!r}: homogeneity must be a number or None; got {self.homogeneity!r}.")
+            if isinstance(self.homogeneity, bool) or not isinstance(
+                self.homogeneity, (int, float, np.number)
+            ):
+                raise TypeError(
+                    f"Activation {self.name!r}: homogeneity must be a number or None; got {self.homogeneity!r}."
+                )
             object.__setattr__(self, "homogeneity", float(self.homogeneity))
         for part in ("smooth", "check"):
             if not isinstance(getattr(self, part), (bool, np.bool_)):
-                raise TypeError(f"Activation {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}.")
+                raise TypeError(
+                    f"Activation {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}."
+                )
             object.__setattr__(self, part, bool(getattr(self, part)))
 
     def __repr__(self) -> str:
@@ -179,13 +187,17 @@ def leaky_relu(slope: float = 0.01) -> Activation:
         return 1.0 if z > 0.0 else r
 
     name = "leaky_relu" if r == 0.01 else f"leaky_relu({r!r})"
-    return Activation(name, leaky, leaky_slope, homogeneity=1.0, smooth=False, pair=gaussian_pairs.leaky_relu(r))
+    return Activation(
+        name, leaky, leaky_slope, homogeneity=1.0, smooth=False, pair=gaussian_pairs.leaky_relu(r)
+    )
 
 
 TABLE: dict[str, Activation] = {
     activation.name: activation
     for activation in (
-        Activation("relu", relu, relu_slope, homogeneity=1.0, smooth=False, pair=gaussian_pairs.RELU),
+        Activation(
+            "relu", relu, relu_slope, homogeneity=1.0, smooth=False, pair=gaussian_pairs.RELU
+        ),
         leaky_relu(),
         Activation("tanh", tanh_value, tanh_slope, tanh_both),
         Activation("erf", erf_value, erf_slope, pair=gaussian_pairs.ERF),
@@ -213,6 +225,8 @@ def get(activation: str | Activation) -> Activation:
         try:
             return leaky_relu(float(match[1]))
         except ValueError:
-            raise ValueError(f'the slope in {activation!r} is not a number; write for example "leaky_relu(0.2)".') from None
+            raise ValueError(
+                f'the slope in {activation!r} is not a number; write for example "leaky_relu(0.2)".'
+            ) from None
     known = f"Known: {', '.join(TABLE)}; or pass an mf.Activation(name, value, slope)."
     raise ValueError(f"unknown activation {activation!r}.{hint(activation, TABLE)} {known}")

@@ -18,8 +18,13 @@ LARGEST = 1e300  # step
 FACTOR, ROW = 4.0, 4  # of the ladder; steps that must agree
 SHORTEST = 1e-8  # step, of the shortest scale
 AGREE = 1e-4  # of the slope: what four differences may lie apart
-TOLERANCE = 1e-4  # of the slope: what a slope may be off, beside ten times what the differences lie apart
-UNABLE = (ArithmeticError, ValueError)  # of a formula outside its domain, where compiled code has NaN or infinity
+TOLERANCE = (
+    1e-4  # of the slope: what a slope may be off, beside ten times what the differences lie apart
+)
+UNABLE = (
+    ArithmeticError,
+    ValueError,
+)  # of a formula outside its domain, where compiled code has NaN or infinity
 MANY = 16  # coordinates up to which each is looked at
 
 
@@ -41,7 +46,11 @@ def plain(f: Callable[..., Any], *arguments: Any) -> float:
 
 
 def slope_at(
-    f: Callable[[float], float], at: float, given: float, scales: Sequence[float], floor: float = 0.0
+    f: Callable[[float], float],
+    at: float,
+    given: float,
+    scales: Sequence[float],
+    floor: float = 0.0,
 ) -> tuple[bool, float | None]:
     """(whether differences of f could tell, what they give where `given` is not the slope of f at that point, else None).
 
@@ -59,7 +68,9 @@ def slope_at(
     # Where f bends over shorter steps, or `given` is, over the first, more than f changes at all, longer ones say nothing
     # of a `given` that is far beyond their slopes: f may vary faster.
     bends, over_first = False, abs(given) * step
-    row: list[tuple[float, float, float, float, float]] = []  # h, C, the slopes ahead and behind, the size of f
+    row: list[
+        tuple[float, float, float, float, float]
+    ] = []  # h, C, the slopes ahead and behind, the size of f
     while step <= min(max(scales), LARGEST):
         above, below = at + step, at - step
         ahead, behind = f(above), f(below)
@@ -81,7 +92,10 @@ def slope_at(
         if all(entry[2] == entry[3] == 0.0 for entry in row):
             constant = longest
             if abs(given) <= rounding + floor:
-                return False, None  # right, but 0 is also what a wrong gradient gives where f is flat
+                return (
+                    False,
+                    None,
+                )  # right, but 0 is also what a wrong gradient gives where f is flat
         elif spread <= AGREE * largest and rounding <= AGREE * largest:
             allowed = TOLERANCE * largest + 10 * spread + rounding + floor
             if abs(given - found) <= allowed or _between_sides(row, given, largest, allowed):
@@ -94,7 +108,9 @@ def slope_at(
     return (True, 0.0) if flat else (False, None)
 
 
-def _between_sides(row: Sequence[tuple[float, ...]], given: float, largest: float, allowed: float) -> bool:
+def _between_sides(
+    row: Sequence[tuple[float, ...]], given: float, largest: float, allowed: float
+) -> bool:
     """Whether f has a kink here and given is between its two slopes, which do not close with the step.
 
     Those of a smooth f come 64 times closer from the longest step to the shortest, those of |f - y|^1.5 next to f = y 8 times.
@@ -108,7 +124,9 @@ def check_symmetry(U: Callable[..., float], x: np.ndarray, y: np.ndarray) -> Non
     """Raise where U(x, y) is not U(y, x), to 1e-9 of it and to its own rounding: how it changes from x to the next number."""
     there, back = _value(U, x, y), _value(U, y, x)
     rounding = abs(_value(U, np.nextafter(x, np.inf), y) - there)
-    if not abs(there - back) > 1e-9 * max(abs(there), abs(back)) + 16 * rounding or not math.isfinite(there + rounding):
+    if not abs(there - back) > 1e-9 * max(
+        abs(there), abs(back)
+    ) + 16 * rounding or not math.isfinite(there + rounding):
         return
     raise ValueError(
         f"the interaction {U.__name__} is not symmetric: {there:g} at x = {_text(x)}, y = {_text(y)}, and {back:g} with "
@@ -158,11 +176,17 @@ def check_gradient(
 
         found = slope_at(all_at_once, origin, float(out @ every), scales, floor)[1]
         if found is not None:
-            raise ValueError(_wrong(f, gradient, point, f"Σ_j out[j] e_j = {out @ every:.6g} along a fixed e", found))
+            raise ValueError(
+                _wrong(
+                    f, gradient, point, f"Σ_j out[j] e_j = {out @ every:.6g} along a fixed e", found
+                )
+            )
     return decided
 
 
-def _wrong(f: Callable, gradient: Callable, point: tuple[np.ndarray, ...], given: str, found: float) -> str:
+def _wrong(
+    f: Callable, gradient: Callable, point: tuple[np.ndarray, ...], given: str, found: float
+) -> str:
     return (
         f"{gradient.__name__} is not the gradient of {f.__name__}: {given} at {_where(point)}, where differences of "
         f"{f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the first argument. "
@@ -199,7 +223,9 @@ def _call(function: Callable[..., Any], rows: tuple[np.ndarray, ...], *out: np.n
     except (IndexError, TypeError, ValueError, AttributeError, NameError) as error:
         if isinstance(error, ValueError) and "math domain" in str(error):
             return math.nan
-        raise ValueError(f"{function.__name__} fails at {_where(rows)}: {type(error).__name__}: {error}.") from error
+        raise ValueError(
+            f"{function.__name__} fails at {_where(rows)}: {type(error).__name__}: {error}."
+        ) from error
 
 
 def _value(f: Callable[..., float], *rows: np.ndarray) -> float:

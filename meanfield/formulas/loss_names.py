@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SQUARED = (
     'Its ½ mean square is "squared": ½(f-y)², averaged over n and summed over K. nn.MSELoss has no ½ and averages over K too, '
-    "so its steps are those of dt = 2·lr·s²/(m K); or own it: mf.Loss(\"mse\", lambda f, y: (f - y)*(f - y), "
+    'so its steps are those of dt = 2·lr·s²/(m K); or own it: mf.Loss("mse", lambda f, y: (f - y)*(f - y), '
     "lambda f, y: 2.0*(f - y), curvature=2.0)."
 )
 CLASSES = (

@@ -41,17 +41,29 @@ class Loss:
             raise TypeError(f"Loss: name must be a non-empty string; got {self.name!r}.")
         for part in ("value", "slope"):
             if not callable(getattr(self, part)):
-                raise TypeError(f"Loss {self.name!r}: {part} must be a function of (f, y); got {getattr(self, part)!r}.")
+                raise TypeError(
+                    f"Loss {self.name!r}: {part} must be a function of (f, y); got {getattr(self, part)!r}."
+                )
         if self.labels not in LABELS:
-            raise ValueError(f"Loss {self.name!r}: labels must be one of {', '.join(LABELS)}; got {self.labels!r}.")
-        if isinstance(self.curvature, bool) or not isinstance(self.curvature, (int, float, np.number)):
-            raise TypeError(f"Loss {self.name!r}: curvature must be a number; got {self.curvature!r}.")
+            raise ValueError(
+                f"Loss {self.name!r}: labels must be one of {', '.join(LABELS)}; got {self.labels!r}."
+            )
+        if isinstance(self.curvature, bool) or not isinstance(
+            self.curvature, (int, float, np.number)
+        ):
+            raise TypeError(
+                f"Loss {self.name!r}: curvature must be a number; got {self.curvature!r}."
+            )
         if not 0 <= self.curvature < np.inf:
-            raise ValueError(f"Loss {self.name!r}: curvature must be a finite number >= 0; got {self.curvature!r}.")
+            raise ValueError(
+                f"Loss {self.name!r}: curvature must be a finite number >= 0; got {self.curvature!r}."
+            )
         object.__setattr__(self, "curvature", float(self.curvature))
         for part in ("coupled", "check"):
             if not isinstance(getattr(self, part), (bool, np.bool_)):
-                raise TypeError(f"Loss {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}.")
+                raise TypeError(
+                    f"Loss {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}."
+                )
             object.__setattr__(self, part, bool(getattr(self, part)))
 
     def __repr__(self) -> str:
@@ -142,7 +154,9 @@ def get(loss: str | Loss) -> Loss:
     if loss in TABLE:
         return TABLE[loss]
     what = advice(loss)
-    raise ValueError(f"unknown loss {loss!r}.{f' {what}' if what else hint(loss, TABLE)} Known: {', '.join(TABLE)}.")
+    raise ValueError(
+        f"unknown loss {loss!r}.{f' {what}' if what else hint(loss, TABLE)} Known: {', '.join(TABLE)}."
+    )
 
 
 def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:
@@ -160,7 +174,9 @@ def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:
             y = y[:, 0]
         if y.ndim != 1 or not np.array_equal(y, np.floor(y)) or y.min() < 0:
             found = f"got {y.dtype} {y.shape}. For one-hot rows use y.argmax(axis=1)."
-            raise ValueError(f"loss {loss.name!r} wants integer classes 0 … K-1 of shape ({n},); {found}")
+            raise ValueError(
+                f"loss {loss.name!r} wants integer classes 0 … K-1 of shape ({n},); {found}"
+            )
         return y.astype(np.int64)
     y = np.ascontiguousarray(y.astype(np.float64).reshape(n, -1))
     if loss.labels == "sign" and not np.all(np.abs(y) == 1.0):

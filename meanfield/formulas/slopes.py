@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
 # Where σ is looked at: on both sides of 0, small, of order 1 and large; short in binary, so that float32 holds them exactly, and
 # no round numbers, which are where formulas have their kinks.
-POINTS = (-9.28125, -3.15625, -1.53125, -0.71875, -0.21875, -0.0390625, 0.0546875, 0.28125, 0.78125, 1.34375, 2.90625, 10.15625)
+POINTS = (
+    -9.28125,
+    -3.15625,
+    -1.53125,
+    -0.71875,
+    -0.21875,
+    -0.0390625,
+    0.0546875,
+    0.28125,
+    0.78125,
+    1.34375,
+    2.90625,
+    10.15625,
+)
 # What is added to a label: some times the labels' size, and some near, where a loss has a width of its own.
 FAR = (-3.15625, -0.21875, 0.28125, 2.90625)
 NEAR = (-0.71875, -0.0390625, 0.00390625, 0.0546875, 0.78125)
@@ -26,7 +39,9 @@ OUTPUTS = 5  # of a sample, of which a coupled loss is looked at
 
 def written_here(*functions: Callable | None) -> bool:
     """Whether all are formulas of this package, which its tests compare with others'."""
-    return all(f is None or str(getattr(f, "__module__", "")).startswith("meanfield.") for f in functions)
+    return all(
+        f is None or str(getattr(f, "__module__", "")).startswith("meanfield.") for f in functions
+    )
 
 
 def check_activation(sigma: Activation) -> None:
@@ -48,7 +63,9 @@ def check_activation(sigma: Activation) -> None:
             "is meant so, say mf.Activation(…, check=False)."
         )
     for z, value, slope in zip(POINTS, values, slopes, strict=True):
-        if sigma.homogeneity is not None and abs(z * slope - sigma.homogeneity * value) > 1e-6 * (abs(z * slope) + abs(value)):
+        if sigma.homogeneity is not None and abs(z * slope - sigma.homogeneity * value) > 1e-6 * (
+            abs(z * slope) + abs(value)
+        ):
             raise ValueError(
                 f"{sigma.name!r} is not homogeneous of degree {sigma.homogeneity:g}: at z = {z:g}, z σ'(z) = {z * slope:.6g} and "
                 f"{sigma.homogeneity:g} σ(z) = {sigma.homogeneity * value:.6g}. Leave homogeneity out."
@@ -65,7 +82,9 @@ def _check_joint(sigma: Activation, values: list[float], slopes: list[float]) ->
         def one_of(z: float, part: int = part) -> Any:
             return both(z)[part]
 
-        found = _at_points(f"activation {sigma.name!r}: value_and_slope", one_of, [(z,) for z in POINTS])
+        found = _at_points(
+            f"activation {sigma.name!r}: value_and_slope", one_of, [(z,) for z in POINTS]
+        )
         size = max((abs(v) for v in expected if math.isfinite(v)), default=0.0)
         for z, one, other in zip(POINTS, found, expected, strict=True):
             if abs(one - other) > 1e-6 * max(abs(one), abs(other)) + 1e-9 * size:
@@ -111,7 +130,9 @@ def _check_coupled(loss: Loss, points: list[tuple[Any, Any]]) -> None:
                 return plain(loss.value, moved, label)
 
             slope = float(out[c])
-            found = slope_at(along, float(row[c]), slope, (1.0, max(1.0, float(np.abs(row).max()))))[1]
+            found = slope_at(
+                along, float(row[c]), slope, (1.0, max(1.0, float(np.abs(row).max())))
+            )[1]
             where = f"f = {row.round(4).tolist()}, y = {label}, output {c}"
             findings.append((where, slope, slope if found is None else found))
     if wrong := _worst(findings):
@@ -123,12 +144,18 @@ def _worst(findings: list[tuple[Any, float, float]]) -> tuple[Any, float, float]
     if not findings:
         return None
     size = max(max(abs(given), abs(found)) for _, given, found in findings)
-    worst = max(findings, key=lambda entry: math.inf if math.isnan(entry[1]) else abs(entry[1] - entry[2]))
+    worst = max(
+        findings, key=lambda entry: math.inf if math.isnan(entry[1]) else abs(entry[1] - entry[2])
+    )
     return None if abs(worst[1] - worst[2]) <= 1e-8 * size else worst
 
 
 def _wrong(loss: Loss, where: str, given: float, found: float) -> str:
-    half = " (A squared loss that is (f-y)² has the slope 2 (f-y).)" if math.isclose(found, 2 * given, rel_tol=1e-6) else ""
+    half = (
+        " (A squared loss that is (f-y)² has the slope 2 (f-y).)"
+        if math.isclose(found, 2 * given, rel_tol=1e-6)
+        else ""
+    )
     return (
         f"ℓ' of {loss.name!r} at {where}: given {given:.6g}, differences of ℓ give {found:.6g}.{half} Mend the slope, or, if it "
         "is meant so, say mf.Loss(…, check=False)."
@@ -138,13 +165,18 @@ def _wrong(loss: Loss, where: str, given: float, found: float) -> str:
 def label_points(loss: Loss, y: np.ndarray, outputs: int) -> list[tuple[Any, Any]]:
     """Some pairs (prediction, label) as the loss takes them, the labels some of the data's own."""
     if loss.coupled:
-        rows = [np.array([POINTS[(3 * c + 5 * k) % len(POINTS)] / 4 for c in range(outputs)]) for k in range(4)]
+        rows = [
+            np.array([POINTS[(3 * c + 5 * k) % len(POINTS)] / 4 for c in range(outputs)])
+            for k in range(4)
+        ]
         classes = y if loss.labels == "class" else [*range(min(outputs, 3))]
         return [(row, int(c)) for row in rows for c in some(np.unique(classes)[:, None], 3)[:, 0]]
     labels = some(np.unique(y)[:, None], 3)[:, 0]
     size = max(1.0, float(np.abs(labels).max()))
     moves = [*(size * z for z in FAR), *NEAR]
-    return [(float(label) + move, float(label)) for label in labels for move in moves] + [(0.0, float(labels[0]))]
+    return [(float(label) + move, float(label)) for label in labels for move in moves] + [
+        (0.0, float(labels[0]))
+    ]
 
 
 def some(rows: np.ndarray, count: int = 4) -> np.ndarray:
@@ -162,7 +194,9 @@ def _at_points(who: str, f: Callable[..., Any], points: list[tuple[Any, ...]]) -
             reason = f"{f(*points[0])!r}"
         except (ArithmeticError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{who} is a number at none of {len(points)} points, such as {_text(points[0])}: {reason}")
+        raise ValueError(
+            f"{who} is a number at none of {len(points)} points, such as {_text(points[0])}: {reason}"
+        )
     return values
 
 
@@ -176,7 +210,11 @@ def _call(who: str, f: Callable[..., Any], point: tuple[Any, ...]) -> Any:
     except ArithmeticError:
         return math.nan
     except (TypeError, NameError, AttributeError, LookupError) as error:
-        said = str(error) if str(error).startswith("must return") else f"fails: {type(error).__name__}: {error}"
+        said = (
+            str(error)
+            if str(error).startswith("must return")
+            else f"fails: {type(error).__name__}: {error}"
+        )
         raise TypeError(f"{who} {said}, at {_text(point)}.") from error
 
 
@@ -192,7 +230,9 @@ def refuse_other_arguments(who: str, f: Callable[..., Any], point: tuple[Any, ..
         signature.bind(*point)
     except TypeError:
         wanted = {1: "z", 2: "(f, y)", 3: "(f, y, out)"}[len(point)]
-        raise TypeError(f"{who} must be a function of {wanted}; {f.__name__} takes {signature}.") from None
+        raise TypeError(
+            f"{who} must be a function of {wanted}; {f.__name__} takes {signature}."
+        ) from None
 
 
 def _text(point: tuple[Any, ...]) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 
-def largest_eigenvalue(apply: Callable[[np.ndarray], np.ndarray], size: int, rtol: float = 1e-3, steps: int = 200) -> float:
+def largest_eigenvalue(
+    apply: Callable[[np.ndarray], np.ndarray], size: int, rtol: float = 1e-3, steps: int = 200
+) -> float:
     """λ_max(H), H v = apply(v), by Lanczos iteration from a fixed start, every vector kept orthogonal to all before; a lower
     estimate.
 
@@ -29,7 +31,9 @@ def largest_eigenvalue(apply: Callable[[np.ndarray], np.ndarray], size: int, rto
         for _ in range(2):  # once is not enough: rounding grows along converged eigenvectors
             for q in basis:
                 Hv -= (q @ Hv) * q
-        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+        values, vectors = np.linalg.eigh(
+            np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+        )
         beta, largest = float(np.linalg.norm(Hv)), max(0.0, float(values[-1]))
         converged = len(basis) > 2 and beta * abs(vectors[-1, -1]) <= rtol * largest
         if converged or len(basis) == min(steps, size) or beta <= 1e-14 * largest:

@@ -14,7 +14,9 @@ from ..state import State
 
 SAMPLE = 24  # particles of a start that the gradients are checked at
 POINTS, COUPLES = 4, 8  # of them, and of their pairs
-ROUNDING = 1e-10  # of the largest component of a gradient: what small ones may be off by cancellation
+ROUNDING = (
+    1e-10  # of the largest component of a gradient: what small ones may be off by cancellation
+)
 
 Formulas = tuple[Callable[..., float], Callable[..., None]]
 
@@ -45,7 +47,9 @@ class PairwiseEnergy:
     interaction: Formulas | None = None
     self_pairs: bool = True
     check: bool = field(default=True, repr=False)
-    _checked: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False)  # letters and dimensions
+    _checked: set[tuple[str, int]] = field(
+        default_factory=set, init=False, repr=False
+    )  # letters and dimensions
 
     network: ClassVar[None] = None
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
@@ -85,10 +89,15 @@ class PairwiseEnergy:
     def _check_gradients(self, theta: np.ndarray) -> None:
         """Raise where they are wrong; again for later particles where these do not tell: all in one place, or V or U flat."""
         given = {"V": self.potential, "U": self.interaction}
-        V, U = (pair and (letter, theta.shape[1]) not in self._checked and pair for letter, pair in given.items())
+        V, U = (
+            pair and (letter, theta.shape[1]) not in self._checked and pair
+            for letter, pair in given.items()
+        )
         if not (V or U):
             return
-        rows = theta[np.unique(np.linspace(0, len(theta) - 1, SAMPLE).astype(int))].astype(np.float64)
+        rows = theta[np.unique(np.linspace(0, len(theta) - 1, SAMPLE).astype(int))].astype(
+            np.float64
+        )
         rows = rows[np.isfinite(rows).all(axis=1)]
         spread = float(np.sqrt(rows.var(axis=0).sum())) if len(rows) else 0.0
         if V:
@@ -112,11 +121,16 @@ class PairwiseEnergy:
 
     def to_dict(self) -> dict[str, Any]:
         """Settings; of the functions their names alone."""
-        names = {name: pair[0].__name__ if (pair := getattr(self, name)) else None for name in ("potential", "interaction")}
+        names = {
+            name: pair[0].__name__ if (pair := getattr(self, name)) else None
+            for name in ("potential", "interaction")
+        }
         return {"kind": "PairwiseEnergy", **names, "self_pairs": self.self_pairs}
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value}" for name, value in self.to_dict().items() if name != "kind")
+        settings = ", ".join(
+            f"{name}={value}" for name, value in self.to_dict().items() if name != "kind"
+        )
         return f"PairwiseEnergy({settings})"
 
 
@@ -141,7 +155,9 @@ def _formulas(name: str, given: Any, arguments: str) -> Formulas:
     wanted = f"{name} must be ({letter}, grad_{letter}): {letter}({arguments}) -> float and grad_{letter}({arguments}, out)"
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise TypeError(f"{wanted}; got {given!r}.")
-    for function, count in zip(given, (arguments.count(",") + 1, arguments.count(",") + 2), strict=True):
+    for function, count in zip(
+        given, (arguments.count(",") + 1, arguments.count(",") + 2), strict=True
+    ):
         if not inspect.isfunction(function):
             raise TypeError(f"{wanted}, plain Python functions; got {function!r}.")
         if (found := len(inspect.signature(function).parameters)) != count:
@@ -188,7 +204,9 @@ class PairField:
         for first in range(0, len(points), size):
             some = points[first : first + size]
             weight = backend.weights(np.concatenate([self.mass, np.zeros(len(some))]))
-            alone, paired = kernels.values(backend.upload(np.concatenate([particles, some])), weight)
+            alone, paired = kernels.values(
+                backend.upload(np.concatenate([particles, some])), weight
+            )
             found.append((alone + paired)[m:])
         return np.concatenate(found)[where.ravel()]
 

@@ -68,7 +68,9 @@ class PopulationRisk:
                 f"make it with trainable={tuple(name for name in self.network.trainable if name != 'b')}."
             )
         if self.teacher_state.outputs == 0:
-            raise ValueError("the teacher has outputs = 0 (whole rows of a pairwise energy): it is no network.")
+            raise ValueError(
+                "the teacher has outputs = 0 (whole rows of a pairwise energy): it is no network."
+            )
         self._refuse_biases("teacher", self.teacher_state)
         if not is_number(self.ridge) or not 0 <= self.ridge < np.inf:
             raise ValueError(f"ridge must be a finite number >= 0; got {self.ridge!r}.")
@@ -86,7 +88,13 @@ class PopulationRisk:
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The teacher: θ* (m*, p) and its masses."""
-        return dict(zip(self.arrays_of_teacher, (self.teacher_state.theta, self.teacher_state.mass), strict=True))
+        return dict(
+            zip(
+                self.arrays_of_teacher,
+                (self.teacher_state.theta, self.teacher_state.mass),
+                strict=True,
+            )
+        )
 
     @property
     def formulas(self) -> tuple[Callable, ...]:
@@ -114,14 +122,29 @@ class PopulationRisk:
 
     def to_dict(self) -> dict[str, Any]:
         """Settings and the teacher's shape and hash; its arrays travel beside it."""
-        digest = hashlib.sha256(self.teacher_state.theta.tobytes() + self.teacher_state.mass.tobytes()).hexdigest()
-        teacher = {"theta": list(self.teacher_state.theta.shape), "outputs": self.teacher_state.outputs, "sha256": digest}
-        return {"kind": "PopulationRisk", "network": self.network.to_dict(), "ridge": self.ridge, "teacher": teacher}
+        digest = hashlib.sha256(
+            self.teacher_state.theta.tobytes() + self.teacher_state.mass.tobytes()
+        ).hexdigest()
+        teacher = {
+            "theta": list(self.teacher_state.theta.shape),
+            "outputs": self.teacher_state.outputs,
+            "sha256": digest,
+        }
+        return {
+            "kind": "PopulationRisk",
+            "network": self.network.to_dict(),
+            "ridge": self.ridge,
+            "teacher": teacher,
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> PopulationRisk:
         theta, mass = (arrays[name] for name in cls.arrays_of_teacher)
-        return cls(Network.from_dict(data["network"]), State(theta, data["teacher"]["outputs"], mass), data["ridge"])
+        return cls(
+            Network.from_dict(data["network"]),
+            State(theta, data["teacher"]["outputs"], mass),
+            data["ridge"],
+        )
 
 
 class PopulationField:
@@ -154,12 +177,17 @@ class PopulationField:
 
     def energy(self, theta: Any) -> float:
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
-        size2, energy = self._size2(theta), self._exact.energy(theta)  # a number under way is read with the others
+        size2, energy = (
+            self._size2(theta),
+            self._exact.energy(theta),
+        )  # a number under way is read with the others
         return energy + 0.5 * self.risk.ridge * float(size2)
 
     def _size2(self, theta: Any) -> Any:
         """∫ |θ|² dμ over trainable columns where there is a ridge: a number of the backend, which float() waits for."""
-        return self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+        return (
+            self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+        )
 
     def velocity(self, theta: Any) -> Any:
         """v_k = -∇_θ (a_k·∫ K_σ(w_k, v) dν(v)) - λ θ_k on trainable columns: a device array (m, p)."""
@@ -173,8 +201,12 @@ class PopulationField:
         host = points.astype(np.float64)
         columns = self.risk.network.trainable_columns(self.backend.dim, K)
         exact = self._exact
-        potential = exact.pairs.potentials(exact.at(theta)[0] if at is None else exact.elsewhere(theta, at, len(points)))
-        return (host[:, :K] * potential).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
+        potential = exact.pairs.potentials(
+            exact.at(theta)[0] if at is None else exact.elsewhere(theta, at, len(points))
+        )
+        return (host[:, :K] * potential).sum(axis=1) + 0.5 * self.risk.ridge * (
+            host[:, columns] ** 2
+        ).sum(axis=1)
 
     def speed2(self, velocity: Any) -> Any:
         """∫ |v|² dμ: a number of the backend, which float() waits for."""
@@ -184,7 +216,9 @@ class PopulationField:
         """λ_max + λ: λ_max of the tangent kernel's operator on fixed samples of N(0, I), λ the ridge."""
         d = self.backend.dim
         x = noise.normals(0, noise.DATA, SAMPLES + 4 * d, d)
-        sampled = EmpiricalRisk(self.risk.network, x, np.zeros((len(x), self.backend.outputs)), ridge=self.risk.ridge)
+        sampled = EmpiricalRisk(
+            self.risk.network, x, np.zeros((len(x), self.backend.outputs)), ridge=self.risk.ridge
+        )
         return sampled.on(self.backend, self.state).rate(theta)
 
     def compiled(self) -> bool:
@@ -207,7 +241,9 @@ class _SignedMeasure:
 
     def elsewhere(self, theta: Any, at: Any, count: int) -> Any:
         """∫ K_σ(w, v) dν(v) in float64 at so many neurons `at`, on the device."""
-        targets = self.pairs.cloud(at, self.pairs.hold(np.zeros(count)))  # as sources they have no mass
+        targets = self.pairs.cloud(
+            at, self.pairs.hold(np.zeros(count))
+        )  # as sources they have no mass
         return self.pairs.act(targets, (self.teacher, self._at(theta)[1]))[0]
 
     def energy(self, theta: Any) -> float:
@@ -215,7 +251,9 @@ class _SignedMeasure:
         _, cloud, (potential, _) = self._at(theta)
         of_teacher, _ = self.pairs.act(self.teacher, (self.teacher, cloud))
         student = self.pairs.pairing(cloud, potential)
-        teacher = self.pairs.pairing(self.teacher, of_teacher)  # numbers under way are read together
+        teacher = self.pairs.pairing(
+            self.teacher, of_teacher
+        )  # numbers under way are read together
         return 0.5 * (float(student) + float(teacher))
 
     def _at(self, theta: Any) -> tuple[Any, Any, tuple[Any, Any]]:

@@ -15,7 +15,10 @@ from ..formulas.losses import Loss
 from ..formulas.slopes import POINTS, label_points, some
 from ..state import State
 
-SAME, SAME_OF_LARGEST = 1e-9, 1e-12  # what two machines' exp, tanh, … and their rounding may make different
+SAME, SAME_OF_LARGEST = (
+    1e-9,
+    1e-12,
+)  # what two machines' exp, tanh, … and their rounding may make different
 
 
 def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]:
@@ -30,7 +33,9 @@ def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]
         found["σ"] = [plain(network.sigma.value, z) for z in POINTS]
         found["σ'"] = [plain(network.sigma.slope, z) for z in POINTS]
     if network is not None and hasattr(functional, "teacher_state"):
-        found["K_σ"] = [plain(_kernel, network.sigma.pair, abs(q), abs(r)) for q, r in pairwise(POINTS)]
+        found["K_σ"] = [
+            plain(_kernel, network.sigma.pair, abs(q), abs(r)) for q, r in pairwise(POINTS)
+        ]
     if isinstance(loss, Loss):
         found |= _of_loss(loss, functional.y, start.outputs)
     rows = some(start.theta)
@@ -41,23 +46,32 @@ def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]
         couples = [(x, y) for x in rows for y in rows if not np.array_equal(x, y)]
         found["U"] = [plain(pair[0], x, y) for x, y in couples]
         found["∇U"] = [_along(pair[1], x, y) for x, y in couples]
-    return {name: [value if math.isfinite(value) else None for value in values] for name, values in found.items()}
+    return {
+        name: [value if math.isfinite(value) else None for value in values]
+        for name, values in found.items()
+    }
 
 
-def changed(before: Mapping[str, Sequence[float | None]], now: Mapping[str, Sequence[float | None]]) -> list[str]:
+def changed(
+    before: Mapping[str, Sequence[float | None]], now: Mapping[str, Sequence[float | None]]
+) -> list[str]:
     """A phrase for each formula of both that is another now: "σ: -0.3 before, -0.5 now, and so at 5 of 12 points"."""
     phrases = []
     for name in before:
         if name not in now:
             continue
         pairs = list(zip(before[name], now[name], strict=False))
-        largest = max((abs(value) for value in (*before[name], *now[name]) if value is not None), default=0.0)
+        largest = max(
+            (abs(value) for value in (*before[name], *now[name]) if value is not None), default=0.0
+        )
         off = [(a, b) for a, b in pairs if not _same(a, b, SAME_OF_LARGEST * largest)]
         if len(before[name]) != len(now[name]):
             phrases.append(f"{name}: {len(before[name])} values before, {len(now[name])} now")
         elif off:
             a, b = off[0]
-            phrases.append(f"{name}: {_text(a)} before, {_text(b)} now, and another at {len(off)} of {len(pairs)} points")
+            phrases.append(
+                f"{name}: {_text(a)} before, {_text(b)} now, and another at {len(off)} of {len(pairs)} points"
+            )
     return phrases
 
 
@@ -77,7 +91,10 @@ def _kernel(pair: GaussianPair, q: float, r: float) -> float:
     (mu, _, x), (nu, weight, y) = pair.prepare(q), pair.prepare(r)
     rho = mu * nu * along_both
     along, first, second = pair.pair(rho, x, y)
-    return pair.finish(q, weight * along * rho, weight * first, weight * second)[0] + pair.linear(q) * along_both
+    return (
+        pair.finish(q, weight * along * rho, weight * first, weight * second)[0]
+        + pair.linear(q) * along_both
+    )
 
 
 def _along(gradient: Any, x: np.ndarray, *more: Any) -> float:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 # kind -> the module here that defines the class of that name, whose from_dict(settings, arrays) a file is enough for.
 OWN = {"EmpiricalRisk": "risk", "PopulationRisk": "population"}
-OF_NTK = ("LinearisedRisk",)  # known by name, so that an error can say so; meanfield itself never imports ntk
+OF_NTK = (
+    "LinearisedRisk",
+)  # known by name, so that an error can say so; meanfield itself never imports ntk
 # Of another package: kind -> f(settings, arrays, start), start the initial State of the run.
 OTHERS: dict[str, Callable[[dict[str, Any], Mapping[str, np.ndarray], Any], Any]] = {}
 
@@ -88,12 +90,18 @@ class NetworkField(Field, Protocol):
         """∫ r dμ."""
 
 
-def from_dict(settings: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State | None = None) -> Any:
+def from_dict(
+    settings: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State | None = None
+) -> Any:
     """The functional that to_dict() described, from the arrays of its file; ValueError where these are not enough."""
     kind = settings["kind"]
     if kind in OTHERS:
         return OTHERS[kind](settings, arrays, start)
     if kind not in OWN:
-        first = " `import ntk` first: it makes this functional from a file." if kind in OF_NTK else ""
+        first = (
+            " `import ntk` first: it makes this functional from a file." if kind in OF_NTK else ""
+        )
         raise ValueError(f"a flow of {kind} is not made from settings alone.{first}")
-    return getattr(importlib.import_module(f".{OWN[kind]}", __package__), kind).from_dict(settings, arrays)
+    return getattr(importlib.import_module(f".{OWN[kind]}", __package__), kind).from_dict(
+        settings, arrays
+    )

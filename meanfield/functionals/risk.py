@@ -48,7 +48,9 @@ class EmpiricalRisk:
         if not isinstance(self.network, Network):
             raise TypeError(f"network must be an mf.Network; got {type(self.network).__name__}.")
         if isinstance(self.x, Dataset):
-            raise TypeError("x is a whole data set: write mf.EmpiricalRisk(network, data.x, data.y).")
+            raise TypeError(
+                "x is a whole data set: write mf.EmpiricalRisk(network, data.x, data.y)."
+            )
         if self.y is None:
             raise TypeError(
                 "y is missing: write mf.EmpiricalRisk(network, x, y); of a data set, mf.EmpiricalRisk(network, data.x, data.y)."
@@ -66,7 +68,13 @@ class EmpiricalRisk:
         weights = None if self.weights is None else sample_weights(self.weights, y)
         for array in (x, y) if weights is None else (x, y, weights):
             array.flags.writeable = False
-        for name, value in (("loss", loss), ("x", x), ("y", y), ("ridge", float(self.ridge)), ("weights", weights)):
+        for name, value in (
+            ("loss", loss),
+            ("x", x),
+            ("y", y),
+            ("ridge", float(self.ridge)),
+            ("weights", weights),
+        ):
             object.__setattr__(self, name, value)
 
     @property
@@ -92,7 +100,10 @@ class EmpiricalRisk:
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """x (n, d) and y, of one output as (n,); weights (n,) where there are any."""
-        arrays = {"x": self.x, "y": self.y[:, 0] if self.y.ndim == 2 and self.y.shape[1] == 1 else self.y}
+        arrays = {
+            "x": self.x,
+            "y": self.y[:, 0] if self.y.ndim == 2 and self.y.shape[1] == 1 else self.y,
+        }
         return arrays if self.weights is None else arrays | {"weights": self.weights}
 
     @property
@@ -106,11 +117,15 @@ class EmpiricalRisk:
 
     def value(self, predictions: np.ndarray) -> float:
         """R at predictions (n, K)."""
-        return self.factor * loss_kernels.total(self._loss, predictions, self.y, weights=self.weights)
+        return self.factor * loss_kernels.total(
+            self._loss, predictions, self.y, weights=self.weights
+        )
 
     def slopes(self, predictions: np.ndarray) -> np.ndarray:
         """∂R/∂f(x_i): (n, K)."""
-        return self.factor * loss_kernels.slopes(self._loss, predictions, self.y, weights=self.weights)
+        return self.factor * loss_kernels.slopes(
+            self._loss, predictions, self.y, weights=self.weights
+        )
 
     def refuse_weights(self, what: str) -> None:
         """Raise where there are weights, for what is about the kernel H and not W^½HW^½."""
@@ -133,7 +148,11 @@ class EmpiricalRisk:
             raise ValueError(
                 f"the particles live in d = {state.dim} input dimensions (theta {state.theta.shape}, K = {state.outputs}) but "
                 f"x is (n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, outputs=…) or pass the matching x."
-                + (f" Or is x {self.x.shape} one column a sample, (d, n)? Then pass x.T." if state.dim == self.n else "")
+                + (
+                    f" Or is x {self.x.shape} one column a sample, (d, n)? Then pass x.T."
+                    if state.dim == self.n
+                    else ""
+                )
                 + self._outputs_meant(state)
             )
         if self._loss.labels == "class":
@@ -143,10 +162,16 @@ class EmpiricalRisk:
                 raise ValueError(
                     f"loss {self._loss.name!r} with classes 0 … {most} needs outputs K >= {max(2, most + 1)}; "
                     f"the state has K = {state.outputs}."
-                    + (f" The labels run from {least} to {most}: counted from 0 they are y - {least}." if counted else "")
+                    + (
+                        f" The labels run from {least} to {most}: counted from 0 they are y - {least}."
+                        if counted
+                        else ""
+                    )
                 )
         elif self.y.shape[1] != state.outputs:
-            raise ValueError(f"y has {self.y.shape[1]} output(s) a sample but the state has K = {state.outputs}.")
+            raise ValueError(
+                f"y has {self.y.shape[1]} output(s) a sample but the state has K = {state.outputs}."
+            )
 
     def __repr__(self) -> str:
         ridge = f", ridge={self.ridge:g}" if self.ridge else ""
@@ -162,8 +187,17 @@ class EmpiricalRisk:
         """Settings and the data's shape and hash; the arrays themselves travel beside it."""
         digest = hashlib.sha256(self.x.tobytes() + self.y.tobytes()).hexdigest()
         kept = self.weights
-        weights = {} if kept is None else {"weights": {"sha256": hashlib.sha256(kept.tobytes()).hexdigest()}}
-        data = {"x": list(self.x.shape), "y": list(self.y.shape), "y_dtype": str(self.y.dtype), "sha256": digest}
+        weights = (
+            {}
+            if kept is None
+            else {"weights": {"sha256": hashlib.sha256(kept.tobytes()).hexdigest()}}
+        )
+        data = {
+            "x": list(self.x.shape),
+            "y": list(self.y.shape),
+            "y_dtype": str(self.y.dtype),
+            "sha256": digest,
+        }
         return {
             "kind": "EmpiricalRisk", "network": self.network.to_dict(), "loss": self._loss.name,
             "reduction": self.reduction, "ridge": self.ridge, "data": data,
@@ -199,16 +233,24 @@ def sample_weights(given: Any, y: np.ndarray) -> np.ndarray:
         classes, at, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if isinstance(given, str):
             if given != "balanced":
-                raise ValueError(f'weights must be an array ({n},), "balanced" or {{label: weight}}; got {given!r}.')
+                raise ValueError(
+                    f'weights must be an array ({n},), "balanced" or {{label: weight}}; got {given!r}.'
+                )
             return np.asarray(n / (len(classes) * counts))[at]
         found = {int(label) for label in classes}
         if set(given) != found:
-            raise ValueError(f"weights need one entry for each label of y, {sorted(found)}; got {sorted(given, key=str)}.")
-        of_label = [number(f"the weight of label {int(label)}", given[int(label)]) for label in classes]
+            raise ValueError(
+                f"weights need one entry for each label of y, {sorted(found)}; got {sorted(given, key=str)}."
+            )
+        of_label = [
+            number(f"the weight of label {int(label)}", given[int(label)]) for label in classes
+        ]
         return sample_weights(np.array(of_label)[at], y)
     weights = as_array("weights", given)
     if weights.dtype.kind not in "fiu":
-        raise TypeError(f"weights must be real numbers; got dtype {weights.dtype}.{conversion(weights.dtype)}")
+        raise TypeError(
+            f"weights must be real numbers; got dtype {weights.dtype}.{conversion(weights.dtype)}"
+        )
     if weights.shape != (n,):
         raise ValueError(f"weights must be ({n},), one for each row of x; got {weights.shape}.")
     weights = np.array(weights, dtype=np.float64)
@@ -229,7 +271,11 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     wanted = "(n, d)" if dim is None else f"(n, {dim})"
     if x.ndim != 2 or (dim is not None and x.shape[1] != dim):
         turned = dim is not None and x.ndim == 2 and x.shape[0] == dim
-        advice = "That looks like (d, n), one column a sample: pass x.T." if turned else "For scalar inputs use x[:, None]."
+        advice = (
+            "That looks like (d, n), one column a sample: pass x.T."
+            if turned
+            else "For scalar inputs use x[:, None]."
+        )
         raise ValueError(f"x must be {wanted}, one row a sample; got {x.shape}. {advice}")
     if x.shape[1] == 0:
         raise ValueError("x has no columns: d must be at least 1.")
@@ -238,7 +284,9 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     x = np.array(x, dtype=np.float64, order="C")
     bad = np.argwhere(~np.isfinite(x))
     if bad.size:
-        raise ValueError(f"x has {len(bad)} NaN or infinite values, first at row {bad[0][0]}, column {bad[0][1]}.")
+        raise ValueError(
+            f"x has {len(bad)} NaN or infinite values, first at row {bad[0][0]}, column {bad[0][1]}."
+        )
     return x
 
 
@@ -261,7 +309,10 @@ class RiskField:
     def features(self, theta: Any) -> Any:
         """F(x_i) = Σ_k p_k φ(θ_k; x_i), (n, K) on the device."""
         if self._last is None or self._last[0] is not theta:
-            self._last = theta, self.backend.mean_feature(theta, self.weight, self.samples, keep=True)
+            self._last = (
+                theta,
+                self.backend.mean_feature(theta, self.weight, self.samples, keep=True),
+            )
         return self._last[1]
 
     def predictions(self, theta: Any) -> np.ndarray:
@@ -278,23 +329,34 @@ class RiskField:
 
     def energy(self, theta: Any) -> float:
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
-        total, size2 = self._total(theta), self._size2(theta)  # both under way before the first is waited for
+        total, size2 = (
+            self._total(theta),
+            self._size2(theta),
+        )  # both under way before the first is waited for
         return self.risk.factor * float(total) / self.s**2 + 0.5 * self.risk.ridge * float(size2)
 
     def _total(self, theta: Any) -> Any:
-        return self.backend.total(self.risk._loss, self.features(theta), self.labels, self.s, **self._weights)
+        return self.backend.total(
+            self.risk._loss, self.features(theta), self.labels, self.s, **self._weights
+        )
 
     def _size2(self, theta: Any) -> Any:
-        return self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+        return (
+            self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
+        )
 
     def slopes(self, theta: Any, sign: float = 1.0) -> Any:
         """± s⁻¹ ∂R/∂f(x_i), (n, K) on the device."""
         factor = sign * self.risk.factor
-        return self.backend.slopes(self.risk._loss, self.features(theta), self.labels, self.s, factor, **self._weights)
+        return self.backend.slopes(
+            self.risk._loss, self.features(theta), self.labels, self.s, factor, **self._weights
+        )
 
     def velocity(self, theta: Any) -> Any:
         """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array (m, p)."""
-        return self.backend.pull_back(theta, self.samples, self.slopes(theta, -1.0), decay=self.risk.ridge)
+        return self.backend.pull_back(
+            theta, self.samples, self.slopes(theta, -1.0), decay=self.risk.ridge
+        )
 
     def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
         """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host; of other neurons `at`, (q,)."""
@@ -303,11 +365,17 @@ class RiskField:
     def _heights(self, backend: Any, points: Any, slopes: Any) -> np.ndarray:
         """Σ_i slopes_i · φ(θ; x_i) + (λ/2)|θ|² at each point, on the host. φ = a σ is the derivative in a, times a."""
         K = backend.outputs
-        everything = type(backend)(replace(self.risk.network, trainable=PARAMETERS), backend.dim, K, backend.dtype.name)
-        g = everything.download(everything.pull_back(points, self.samples, slopes)).astype(np.float64)
+        everything = type(backend)(
+            replace(self.risk.network, trainable=PARAMETERS), backend.dim, K, backend.dtype.name
+        )
+        g = everything.download(everything.pull_back(points, self.samples, slopes)).astype(
+            np.float64
+        )
         host = backend.download(points).astype(np.float64)
         columns = self.risk.network.trainable_columns(backend.dim, K)
-        return (g[:, :K] * host[:, :K]).sum(axis=1) + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
+        return (g[:, :K] * host[:, :K]).sum(axis=1) + 0.5 * self.risk.ridge * (
+            host[:, columns] ** 2
+        ).sum(axis=1)
 
     def speed2(self, velocity: Any) -> Any:
         """∫ |v|² dμ: a number of the backend, which float() waits for."""
@@ -316,16 +384,28 @@ class RiskField:
     def tangent_product(self, theta: Any, v: np.ndarray) -> np.ndarray:
         """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no kernel is formed."""
         pulled = self.backend.pull_back(theta, self.samples, self.backend.upload(v))
-        return self.backend.download(self.backend.push_forward(theta, self.weight, self.samples, pulled))
+        return self.backend.download(
+            self.backend.push_forward(theta, self.weight, self.samples, pulled)
+        )
 
-    def tangent_eigenvalue(self, theta: Any, rtol: float = 1e-3, steps: int = 200, weighted: bool = False) -> float:
+    def tangent_eigenvalue(
+        self, theta: Any, rtol: float = 1e-3, steps: int = 200, weighted: bool = False
+    ) -> float:
         """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes. weighted: λ_max(W^½HW^½)."""
         shape = self.samples.n, self.backend.outputs
-        root = np.sqrt(self.risk.weights)[:, None] if weighted and self.risk.weights is not None else None
+        root = (
+            np.sqrt(self.risk.weights)[:, None]
+            if weighted and self.risk.weights is not None
+            else None
+        )
 
         def product(v: np.ndarray) -> np.ndarray:
             v = v.reshape(shape)
-            found = self.tangent_product(theta, v) if root is None else root * self.tangent_product(theta, root * v)
+            found = (
+                self.tangent_product(theta, v)
+                if root is None
+                else root * self.tangent_product(theta, root * v)
+            )
             return found.ravel()
 
         return largest_eigenvalue(product, shape[0] * shape[1], rtol, steps)
@@ -337,7 +417,10 @@ class RiskField:
             raise ValueError(
                 f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number."
             )
-        return risk.curvature * risk.factor * self.tangent_eigenvalue(theta, weighted=True) + risk.ridge
+        return (
+            risk.curvature * risk.factor * self.tangent_eigenvalue(theta, weighted=True)
+            + risk.ridge
+        )
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""

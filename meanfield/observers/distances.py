@@ -26,7 +26,9 @@ from ..transport.distances import (
 from . import schedules
 
 SERIES, STEP_SERIES = "w2", "w2_step"
-WAITING = 16  # snapshots that may wait for their distances: they are in memory and in every checkpoint
+WAITING = (
+    16  # snapshots that may wait for their distances: they are in memory and in every checkpoint
+)
 
 
 class W2:
@@ -47,7 +49,11 @@ class W2:
             raise TypeError(f"previous must be True or False; got {previous!r}.")
         if not is_integer(workers) or workers < 1:
             raise ValueError(f"workers must be an integer >= 1; got {workers!r}.")
-        self.schedule, self.previous, self.workers = schedules.check(schedule), bool(previous), int(workers)
+        self.schedule, self.previous, self.workers = (
+            schedules.check(schedule),
+            bool(previous),
+            int(workers),
+        )
         self.clear()
 
     def clear(self) -> None:
@@ -140,7 +146,11 @@ class Beside:
             return
         memory = f" and {39e-9 * m * m:.1g} GB" if m * m <= EXACT_DENSE_LIMIT else ""
         solves = None if moments is None else moments * len(self.w2.names)
-        total = f"; {solves} of them by {self._count} worker(s): {solves * seconds / self._count / 60:.0f} min" if solves else ""
+        total = (
+            f"; {solves} of them by {self._count} worker(s): {solves * seconds / self._count / 60:.0f} min"
+            if solves
+            else ""
+        )
         warnings.warn(
             f"mf.W2: an exact distance of {m} particles in {p} dimensions takes about {seconds:.0f} s (within a factor of 2)"
             f'{memory}{total}, beside the run, which waits for the last one. Bounds after the run: mf.diagnose(path, ["w2"]).',
@@ -166,7 +176,9 @@ class Beside:
         """The values of the first snapshot that waits; None where they are not there within so many seconds."""
         solves = self._pending[0]
         answers = [item.answer for item in solves]
-        if not all(answer.done() for answer in answers) and (not seconds or wait(answers, seconds).not_done):
+        if not all(answer.done() for answer in answers) and (
+            not seconds or wait(answers, seconds).not_done
+        ):
             return None
         rows = []
         for item in solves:
@@ -179,12 +191,18 @@ class Beside:
         """All that the distances to come depend on, for a checkpoint."""
         known = [self._known] if self.w2.previous and self._known is not None else []
         pending = [solves[0].after for solves in self._pending]
-        return {"workers": self._count, "known": [*map(_plain, known)], "pending": [*map(_plain, pending)]}
+        return {
+            "workers": self._count,
+            "known": [*map(_plain, known)],
+            "pending": [*map(_plain, pending)],
+        }
 
     def restore(self, memory: dict[str, Any]) -> None:
         """Go on from a checkpoint: what waited is solved again."""
         self._count = memory["workers"]
-        known, pending = ([self._read(item) for item in memory[name]] for name in ("known", "pending"))
+        known, pending = (
+            [self._read(item) for item in memory[name]] for name in ("known", "pending")
+        )
         self._known = known[0] if known else None
         for state in pending:
             self.add(state)
@@ -195,7 +213,9 @@ class Beside:
             self._workers.close()
 
     def _read(self, item: dict[str, Any]) -> State:
-        return State.trusted(item["theta"], self._start.outputs, item["mass"], item["step"], item["t"], None)
+        return State.trusted(
+            item["theta"], self._start.outputs, item["mass"], item["step"], item["t"], None
+        )
 
     def _asked(self, name: str, before: State | None, after: State) -> _Solve:
         if self._workers is None:
@@ -211,7 +231,11 @@ class Beside:
                 self._tell(item, error)
                 return distance(item.before, item.after)
         except NotConverged as error:
-            warnings.warn(f"{item.name} at step {item.after.step} is NaN: {error}", RuntimeWarning, stacklevel=7)
+            warnings.warn(
+                f"{item.name} at step {item.after.step} is NaN: {error}",
+                RuntimeWarning,
+                stacklevel=7,
+            )
             return float("nan")
 
     def _tell(self, item: _Solve, error: Exception) -> None:
@@ -219,7 +243,11 @@ class Beside:
         if self._workers.left == self._left:
             return
         self._left = self._workers.left
-        more = f"{self._left} of them left" if self._left else "none is left, so the run waits for each distance to come"
+        more = (
+            f"{self._left} of them left"
+            if self._left
+            else "none is left, so the run waits for each distance to come"
+        )
         warnings.warn(
             f"{item.name} at step {item.after.step} is solved in the run's own process, for the mf.W2 worker did not do it: "
             f"{error} ({more})",

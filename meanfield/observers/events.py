@@ -55,7 +55,13 @@ class Events:
     """
 
     def __init__(
-        self, probe: Any = None, schedule: Any = OFTEN, *, degrees: float = 2.0, tracked: int = 128, limit: int = 1000
+        self,
+        probe: Any = None,
+        schedule: Any = OFTEN,
+        *,
+        degrees: float = 2.0,
+        tracked: int = 128,
+        limit: int = 1000,
     ) -> None:
         self.probe = None if probe is None else check_inputs(probe)
         if self.probe is not None and not 1 <= len(self.probe) <= patterns.WORD:
@@ -79,7 +85,9 @@ class Events:
         self._rows: list[dict[str, np.ndarray]] = []
         self._counts: list[tuple[int, float, dict[str, int]]] = []
 
-    def keep(self, step: int, t: float, rows: dict[str, np.ndarray], counts: dict[str, int]) -> None:
+    def keep(
+        self, step: int, t: float, rows: dict[str, np.ndarray], counts: dict[str, int]
+    ) -> None:
         """One sampling of a run without a file."""
         self._rows.append(rows)
         self._counts.append((step, t, counts))
@@ -90,10 +98,21 @@ class Events:
         if self._path is not None:
             with Trajectory(self._path) as run:
                 return run.events
-        steps, times = (np.array([row[i] for row in self._counts], dtype) for i, dtype in ((0, np.int64), (1, np.float64)))
-        found = [name for name, series in KINDS.items() if self._counts and series in self._counts[0][2]]
-        counts = {name: np.array([row[2][KINDS[name]] for row in self._counts], np.float64) for name in found}
-        return EventTable(joined(self._rows), {name: SeriesData(steps, times, values) for name, values in counts.items()})
+        steps, times = (
+            np.array([row[i] for row in self._counts], dtype)
+            for i, dtype in ((0, np.int64), (1, np.float64))
+        )
+        found = [
+            name for name, series in KINDS.items() if self._counts and series in self._counts[0][2]
+        ]
+        counts = {
+            name: np.array([row[2][KINDS[name]] for row in self._counts], np.float64)
+            for name in found
+        }
+        return EventTable(
+            joined(self._rows),
+            {name: SeriesData(steps, times, values) for name, values in counts.items()},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -113,20 +132,34 @@ class Events:
 class Watch:
     """Events of one run: its probe, and the last sampling, which is all that a checkpoint has to keep."""
 
-    def __init__(self, events: Events, flow: GradientFlow, state: State, path: Path | None = None) -> None:
+    def __init__(
+        self, events: Events, flow: GradientFlow, state: State, path: Path | None = None
+    ) -> None:
         self.events = events
         if flow.network is None:
-            raise ValueError(f"mf.Events watches the neurons of a network; a {type(flow.functional).__name__} has none.")
+            raise ValueError(
+                f"mf.Events watches the neurons of a network; a {type(flow.functional).__name__} has none."
+            )
         samples = flow.functional.arrays.get("x")
         if events.probe is None and samples is None:
             kind = type(flow.functional).__name__
             raise ValueError(
                 f"a {kind} has no training inputs to probe: write mf.Events(probe=x) with some inputs x (n, {state.dim})."
             )
-        x = samples[: patterns.WORD] if events.probe is None else check_inputs(events.probe, state.dim)
+        x = (
+            samples[: patterns.WORD]
+            if events.probe is None
+            else check_inputs(events.probe, state.dim)
+        )
         self._mortal = mortal(flow.network.sigma)
         self._sampler = patterns.Sampler(
-            x, state.outputs, np.dtype(flow.dtype), events.tracked, events.degrees, events.limit, self._mortal
+            x,
+            state.outputs,
+            np.dtype(flow.dtype),
+            events.tracked,
+            events.degrees,
+            events.limit,
+            self._mortal,
         )
         self._counted = [kind for kind in KINDS if self._mortal or kind not in ("death", "revival")]
         self._last: patterns.Sampling | None = None
@@ -147,10 +180,21 @@ class Watch:
         counts = {KINDS[kind]: totals[kind] for kind in self._counted}
         if self._mortal:
             counts[DEAD] = found.silent
-        when = {"step": np.full(len(found.kind), state.step, np.int64), "time": np.full(len(found.kind), state.t)}
-        return {**when, "kind": found.kind, "neuron": found.neuron, "other": found.other, "value": found.value}, counts
+        when = {
+            "step": np.full(len(found.kind), state.step, np.int64),
+            "time": np.full(len(found.kind), state.t),
+        }
+        return {
+            **when,
+            "kind": found.kind,
+            "neuron": found.neuron,
+            "other": found.other,
+            "value": found.value,
+        }, counts
 
 
 def mortal(sigma: Activation) -> bool:
     """Whether σ = σ' = 0 on z <= 0, so that a neuron inactive on all inputs is dead: relu, not leaky_relu or gelu."""
-    return not sigma.smooth and all(sigma.value(z) == sigma.slope(z) == 0 for z in (0.0, -1e-3, -1.0, -1e3))
+    return not sigma.smooth and all(
+        sigma.value(z) == sigma.slope(z) == 0 for z in (0.0, -1e-3, -1.0, -1e3)
+    )

@@ -44,10 +44,14 @@ class Progress:
         """One accepted step was made."""
         march, now = self.march, time.monotonic()
         self.bar.update(march.t - march.start.t - self.bar.n)
-        if march.step - self.first == 1:  # it may have compiled kernels: time is measured from here on
+        if (
+            march.step - self.first == 1
+        ):  # it may have compiled kernels: time is measured from here on
             self.begun = now
             return
-        if march.dt != self.dt and (march.step - self.first >= SETTLED or not isinstance(march.integrator, Adaptive)):
+        if march.dt != self.dt and (
+            march.step - self.first >= SETTLED or not isinstance(march.integrator, Adaptive)
+        ):
             self.dt = march.dt
             self._foretell(self._seconds(now))
         if now - self.last >= SECONDS:
@@ -65,16 +69,25 @@ class Progress:
         if self.bar.disable and self.shown:
             left = steps_left(march) * seconds
             network = march.flow.network is not None
-            value = f"risk {march.field.value(march.theta):.3g}" if network else f"energy {march.energy:.3g}"
+            value = (
+                f"risk {march.field.value(march.theta):.3g}"
+                if network
+                else f"energy {march.energy:.3g}"
+            )
             share = (march.t - march.start.t) / (march.t_end - march.start.t)
-            say(f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}), {value}, about {duration(left)} left")
+            say(
+                f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}), {value}, about {duration(left)} left"
+            )
 
     def _foretell(self, seconds: float) -> None:
         """Warn of very many steps, and of long ones that nobody watches. seconds: of one step."""
         left = steps_left(self.march)
         if left > MANY or (self.bar.disable and left * seconds > LONG):
             steps = f"{left:.2g} steps of dt = {self.march.dt:.2g} to t = {self.march.t_end:g}"
-            self.warn("long", f"this run takes {steps}, about {duration(left * seconds)}. {_advice(self.march)}")
+            self.warn(
+                "long",
+                f"this run takes {steps}, about {duration(left * seconds)}. {_advice(self.march)}",
+            )
 
 
 def steps_left(march: March) -> float:
@@ -86,7 +99,12 @@ def steps_left(march: March) -> float:
 
 def duration(seconds: float) -> str:
     """In the unit that fits."""
-    for unit, size, most in (("s", 1.0, 120), ("min", 60.0, 120), ("hours", 3600.0, 72), ("days", 86400.0, 800)):
+    for unit, size, most in (
+        ("s", 1.0, 120),
+        ("min", 60.0, 120),
+        ("hours", 3600.0, 72),
+        ("days", 86400.0, 800),
+    ):
         if seconds < most * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 31557600:.3g} years"
@@ -131,7 +149,9 @@ def _seconds_a_step(march: March) -> float:
     assert not isinstance(march.integrator, Adaptive)
     seconds = []
     for _ in range(3):
-        theta = march.field.backend.upload(march.state().theta)  # another array, of which nothing is remembered
+        theta = march.field.backend.upload(
+            march.state().theta
+        )  # another array, of which nothing is remembered
         begun = time.perf_counter()
         float(march.field.speed2(march.field.velocity(theta)))
         seconds.append(time.perf_counter() - begun)
@@ -142,5 +162,11 @@ def _seconds_a_step(march: March) -> float:
 def _bar(total: float, shown: bool) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, disable=None if shown else True, bar_format=LAYOUT, leave=False, file=sys.stderr) as bar:
+    with tqdm(
+        total=total,
+        disable=None if shown else True,
+        bar_format=LAYOUT,
+        leave=False,
+        file=sys.stderr,
+    ) as bar:
         yield bar

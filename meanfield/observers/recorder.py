@@ -63,7 +63,9 @@ ALONG: dict[str, Callable[[March], float]] = {
 def measures(march: March) -> list[str]:
     """The MEASURES that make sense for this flow and start."""
     problem = Problem(march.flow, march.start)
-    found = [name for name in MEASURES if name in ALONG or not needs.reason(registry.get(name), problem)]
+    found = [
+        name for name in MEASURES if name in ALONG or not needs.reason(registry.get(name), problem)
+    ]
     return [name for name in found if name != "energy_defect_motion" or march.motion is not None]
 
 
@@ -109,7 +111,9 @@ class Recorder:
         if data is not None and not isinstance(data, Dataset):
             raise TypeError(f"data must be an mf.data.Dataset; got {type(data).__name__}.")
         if not is_number(checkpoint_seconds) or not checkpoint_seconds >= 0:
-            raise ValueError(f"checkpoint_seconds must be a number >= 0; got {checkpoint_seconds!r}.")
+            raise ValueError(
+                f"checkpoint_seconds must be a number >= 0; got {checkpoint_seconds!r}."
+            )
         self.path, self.schedule, self.exists = Path(path), schedules.check(schedule), exists
         self.data, self.checkpoint_seconds, self.guard = data, float(checkpoint_seconds), guard
 
@@ -130,9 +134,16 @@ class Series:
     |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it.
     """
 
-    def __init__(self, name: str, schedule: Any, function: Callable[[GradientFlow, State], float] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        schedule: Any,
+        function: Callable[[GradientFlow, State], float] | None = None,
+    ) -> None:
         check_series_name(name)
-        if name not in (known := registry.names()) and (other := series_of_clock(name, [*MEASURES, *known])):
+        if name not in (known := registry.names()) and (
+            other := series_of_clock(name, [*MEASURES, *known])
+        ):
             raise ValueError(
                 f"{name!r} is a clock of the series {other!r} in an xarray.Dataset (<series>_t, <series>_step): "
                 "choose another name."
@@ -140,7 +151,9 @@ class Series:
         if function is None and name not in ALONG:
             recordable(name)
         if function is not None and not callable(function):
-            raise TypeError(f"function must be callable as function(flow, state); got {function!r}.")
+            raise TypeError(
+                f"function must be callable as function(flow, state); got {function!r}."
+            )
         self.name, self.schedule, self.function = name, schedules.check(schedule), function
         self.clear()
 
@@ -156,7 +169,9 @@ class Series:
         else:
             found = np.asarray(self.function(moment.flow, moment.state))
             if found.size != 1:
-                raise ValueError(f"series {self.name!r}: function(flow, state) must return a scalar; got shape {found.shape}.")
+                raise ValueError(
+                    f"series {self.name!r}: function(flow, state) must return a scalar; got shape {found.shape}."
+                )
             value = float(found.reshape(()))
         self.append(moment.step, moment.t, value)
         return self.values[-1]

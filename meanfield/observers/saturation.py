@@ -27,7 +27,9 @@ def saturation(flow: Any, state: State) -> str:
         some = State(state.theta[_some(state.m)], state.outputs)
         x = np.asarray(flow.functional.arrays["x"])
         ((_, z),) = pre_activations(some, x[_some(len(x))])
-        flat = np.array([[abs(slope(value)) < SLOPE * largest for value in row] for row in z.tolist()]).all(axis=1)
+        flat = np.array(
+            [[abs(slope(value)) < SLOPE * largest for value in row] for row in z.tolist()]
+        ).all(axis=1)
     except (ArithmeticError, ValueError):  # a user's formula that is not defined so far out
         return ""
     if flat.mean() < SHARE:
@@ -42,7 +44,11 @@ def saturation(flow: Any, state: State) -> str:
 def _largest_slope(slope: Any) -> float:
     """The largest |σ'| between -5 and 5; 0 where σ' does not vanish at both ends, so that nothing saturates."""
     near = max(abs(slope(z)) for z in np.linspace(-5, 5, 41).tolist())
-    return near if all(abs(slope(z)) < 1e-6 * near for z in (-300.0, -40.0, -37.5, 37.5, 40.0, 300.0)) else 0.0
+    return (
+        near
+        if all(abs(slope(z)) < 1e-6 * near for z in (-300.0, -40.0, -37.5, 37.5, 40.0, 300.0))
+        else 0.0
+    )
 
 
 def _some(count: int) -> np.ndarray:

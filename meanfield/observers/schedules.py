@@ -62,7 +62,9 @@ class evenly:
         object.__setattr__(self, "count", checks.integer("evenly: count", self.count))
 
     def resolve(self, span: Span) -> Due:
-        return Due(times=np.linspace(span.t, span.t_end, self.count) if self.count > 1 else [span.t_end])
+        return Due(
+            times=np.linspace(span.t, span.t_end, self.count) if self.count > 1 else [span.t_end]
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,11 @@ class log_spaced:
 
     def resolve(self, span: Span) -> Due:
         length = span.t_end - span.t
-        later = np.geomspace(min(span.dt, length), length, self.count - 1) if self.count > 2 else [length]
+        later = (
+            np.geomspace(min(span.dt, length), length, self.count - 1)
+            if self.count > 2
+            else [length]
+        )
         return Due(times=span.t + np.array([*([0.0] if self.count > 1 else []), *later]))
 
 
@@ -107,7 +113,12 @@ class at_times:
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times)
-        if times.ndim != 1 or times.dtype.kind not in "fiu" or not times.size or not np.isfinite(times).all():
+        if (
+            times.ndim != 1
+            or times.dtype.kind not in "fiu"
+            or not times.size
+            or not np.isfinite(times).all()
+        ):
             raise ValueError(f"at_times: a non-empty list of finite times; got {self.times!r}.")
         object.__setattr__(self, "times", tuple(sorted(set(times.astype(np.float64).tolist()))))
 
@@ -116,20 +127,31 @@ class at_times:
 
 
 Schedule = every | evenly | log_spaced | at_steps | at_times
-TABLE = {schedule.__name__: schedule for schedule in (every, evenly, log_spaced, at_steps, at_times)}
+TABLE = {
+    schedule.__name__: schedule for schedule in (every, evenly, log_spaced, at_steps, at_times)
+}
 
 
 def check(schedule: Any) -> Any:
     if type(schedule) in TABLE.values():
         return schedule
-    raise TypeError(f"a schedule is one of {', '.join(f'mf.{name}(…)' for name in TABLE)}; got {schedule!r}.")
+    raise TypeError(
+        f"a schedule is one of {', '.join(f'mf.{name}(…)' for name in TABLE)}; got {schedule!r}."
+    )
 
 
 def to_dict(schedule: Any) -> dict[str, Any]:
-    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(schedule).items()}
+    settings = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(schedule).items()
+    }
     return {"kind": type(schedule).__name__, **settings}
 
 
 def from_dict(data: dict[str, Any]) -> Any:
-    settings: Any = [tuple(value) if isinstance(value, list) else value for key, value in data.items() if key != "kind"]
+    settings: Any = [
+        tuple(value) if isinstance(value, list) else value
+        for key, value in data.items()
+        if key != "kind"
+    ]
     return TABLE[data["kind"]](*settings)

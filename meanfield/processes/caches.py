@@ -41,7 +41,9 @@ def folder() -> Path:
     base = _of_user()
     if base is not None and _writable(base / "meanfield"):
         return base / "meanfield"
-    return Path(tempfile.mkdtemp(prefix="meanfield-"))  # read-only home: compile afresh in this process
+    return Path(
+        tempfile.mkdtemp(prefix="meanfield-")
+    )  # read-only home: compile afresh in this process
 
 
 def for_numba(config: Any) -> None:

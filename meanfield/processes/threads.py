@@ -15,13 +15,18 @@ from threadpoolctl import ThreadpoolController
 @cache
 def _libraries(scipy: bool) -> list[Any]:
     """Those that are loaded. scipy: whether SciPy's own is among them, which comes with its first import."""
-    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+    return [
+        library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
+    ]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Matrix products and linear algebra inside run on one thread, SciPy's too where it is imported; takes 4 µs, nested 2."""
-    counts = [(library, library.get_num_threads()) for library in _libraries("scipy.linalg" in sys.modules)]
+    counts = [
+        (library, library.get_num_threads())
+        for library in _libraries("scipy.linalg" in sys.modules)
+    ]
     several = [(library, count) for library, count in counts if count != 1]
     for library, _ in several:
         library.set_num_threads(1)
@@ -41,7 +46,11 @@ def openmp_threads() -> int | None:
 @contextmanager
 def openmp_untouched() -> Iterator[None]:
     """Where OpenMP is loaded, its number of threads after the block is that before it: torch's, for one."""
-    libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "openmp"]
+    libraries = [
+        library
+        for library in ThreadpoolController().lib_controllers
+        if library.user_api == "openmp"
+    ]
     counts = [library.get_num_threads() for library in libraries]
     try:
         yield

@@ -16,8 +16,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from queue import SimpleQueue
 from typing import Any
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-PROGRAM = "import os; from meanfield.processes.workers import serve; serve(gone=lambda: os._exit(0))"
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+PROGRAM = (
+    "import os; from meanfield.processes.workers import serve; serve(gone=lambda: os._exit(0))"
+)
 
 
 class NoWorkers(RuntimeError):

@@ -220,7 +220,9 @@ class _Reader:
             known = getattr(value, "__dict__", None) or {}
             called = _names(vars(kind).get("__call__"))
             wanted = (attributes | called) & known.keys()
-            if kind.__module__.split(".")[0] in OURS and _is_frozen(kind):  # a State: it is its fields
+            if kind.__module__.split(".")[0] in OURS and _is_frozen(
+                kind
+            ):  # a State: it is its fields
                 wanted = frozenset(item for item in known if not item.startswith("_"))
             for attribute in sorted(wanted):
                 self.anything(f"{name}.{attribute}", known[attribute], attributes)

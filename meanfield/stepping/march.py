@@ -32,7 +32,9 @@ def auto_step(field: Field, theta: Any, integrator: RungeKutta) -> float:
     with one_thread():
         rate = field.rate(theta)
     if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f'dt="auto": the fastest rate at the start is {rate:g}, so no step follows from it. Give dt a number.')
+        raise ValueError(
+            f'dt="auto": the fastest rate at the start is {rate:g}, so no step follows from it. Give dt a number.'
+        )
     return 0.1 * integrator.stability / rate
 
 
@@ -63,7 +65,9 @@ class March:
         self.start = state
         if state.theta.dtype != flow.dtype:  # in the flow's dtype: what a file would give back
             theta = self.field.backend.download(self.theta)
-            self.start = State.trusted(theta, state.outputs, state.mass, state.step, state.t, state.origin)
+            self.start = State.trusted(
+                theta, state.outputs, state.mass, state.step, state.t, state.origin
+            )
         self.step, self.t = state.step, state.t
         self.automatic = dt == "auto"
         self.path = self.dissipated = 0.0
@@ -77,7 +81,10 @@ class March:
         self.energy_start = self.energy_least = self.energy
         if isinstance(integrator, Adaptive):
             assert t_end is not None
-            self.t_end, self.dt = t_end, float(dt) if isinstance(dt, (int, float)) else self._first_step(integrator, t_end)
+            self.t_end, self.dt = (
+                t_end,
+                float(dt) if isinstance(dt, (int, float)) else self._first_step(integrator, t_end),
+            )
             self.dt_start = self.dt
             return
         size = auto_step(self.field, self.theta, integrator) if self.automatic else float(dt)
@@ -91,7 +98,11 @@ class March:
 
     @property
     def done(self) -> bool:
-        return self.t >= self.t_end if isinstance(self.integrator, Adaptive) else self.step >= self.leg_step + self.leg_count
+        return (
+            self.t >= self.t_end
+            if isinstance(self.integrator, Adaptive)
+            else self.step >= self.leg_step + self.leg_count
+        )
 
     @property
     def velocity(self) -> Any:
@@ -110,7 +121,11 @@ class March:
     @property
     def moved(self) -> float | None:
         """∫∫|u|² dμ dt of the motion that took place; None where it is not measured."""
-        return None if self.motion is None else self.motion.dissipated(self.field, self.theta, self.t, self.path)
+        return (
+            None
+            if self.motion is None
+            else self.motion.dissipated(self.field, self.theta, self.t, self.path)
+        )
 
     @property
     def size2(self) -> Any:
@@ -143,13 +158,20 @@ class March:
                 self._new_leg(self.dt / 2)
                 step = self.integrator.step(self.field, self.theta, self.velocity, self.dt)
         t = self.leg_t + (self.step + 1 - self.leg_step) * self.dt
-        self._accept(step, self.t_end if self.step + 1 == self.leg_step + self.leg_count else t, energy)
+        self._accept(
+            step, self.t_end if self.step + 1 == self.leg_step + self.leg_count else t, energy
+        )
 
     def memory(self) -> dict[str, Any]:
         """All that the future depends on, for a checkpoint."""
         scalars = {name: getattr(self, name) for name in self._SCALARS if hasattr(self, name)}
         motion = {} if self.motion is None else {"motion": self.motion.memory(self.field)}
-        return {"theta": self.field.backend.download(self.theta), "halvings": list(self.halvings), **scalars, **motion}
+        return {
+            "theta": self.field.backend.download(self.theta),
+            "halvings": list(self.halvings),
+            **scalars,
+            **motion,
+        }
 
     def restore(self, memory: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same march."""
@@ -172,7 +194,9 @@ class March:
 
     def state(self) -> State:
         theta = self.field.backend.download(self.theta)
-        return State.trusted(theta, self.start.outputs, self.start.mass, self.step, self.t, self.start.origin)
+        return State.trusted(
+            theta, self.start.outputs, self.start.mass, self.step, self.t, self.start.origin
+        )
 
     _SCALARS = (
         "step", "t", "dt", "t_end", "dt_start", "path", "dissipated", "energy_start", "energy_least", "leg_step", "leg_t",
@@ -181,7 +205,9 @@ class March:
 
     def _new_leg(self, dt: float, count: int | None = None) -> None:
         self.leg_step, self.leg_t = self.step, self.t
-        self.leg_count = max(1, math.ceil((self.t_end - self.t) / dt - 1e-9)) if count is None else count
+        self.leg_count = (
+            max(1, math.ceil((self.t_end - self.t) / dt - 1e-9)) if count is None else count
+        )
         self.dt = (self.t_end - self.t) / self.leg_count
 
     def _advance_adaptively(self, method: Adaptive, stops: np.ndarray | None) -> None:
@@ -208,7 +234,12 @@ class March:
                 )
 
     def _accept(self, step: Step, t: float, energy: float | None = None, size2: Any = None) -> None:
-        self.theta, self._velocity, self._energy, self._size2 = step.theta, step.velocity, energy, size2
+        self.theta, self._velocity, self._energy, self._size2 = (
+            step.theta,
+            step.velocity,
+            energy,
+            size2,
+        )
         if self.watches_size:
             self._size2 = self.size2  # under way before the step's own numbers are waited for
         self.step, self.t = self.step + 1, t
@@ -222,4 +253,8 @@ class March:
     def _first_step(self, method: Adaptive, t_end: float) -> float:
         # Hairer, Nørsett, Wanner, II.4: an Euler step that moves θ by a hundredth of its size, and not beyond the end.
         speed, size = math.sqrt(self.field.speed2(self.velocity)), math.sqrt(self.size2)
-        return min(t_end - self.t, 0.01 * (size + method.atol) / speed) if speed > 0 else t_end - self.t
+        return (
+            min(t_end - self.t, 0.01 * (size + method.atol) / speed)
+            if speed > 0
+            else t_end - self.t
+        )

@@ -20,7 +20,9 @@ def may_slide(flow: Any) -> bool:
     if network is None or isinstance(functional, PopulationRisk):
         return False
     loss = getattr(functional, "loss", None)
-    kinked = loss is not None and getattr(loss, "curvature", 1.0) == 0  # hinge: ℓ'' = 0 wherever it is defined
+    kinked = (
+        loss is not None and getattr(loss, "curvature", 1.0) == 0
+    )  # hinge: ℓ'' = 0 wherever it is defined
     return kinked or (not network.sigma.smooth and not hasattr(functional, "start"))
 
 
@@ -57,7 +59,10 @@ class Motion:
         return self.total + (self._open(field, theta, t, path) if self.window else 0.0)
 
     def memory(self, field: Field) -> dict[str, Any]:
-        return {"theta": field.backend.download(self.theta), **{name: getattr(self, name) for name in self._SCALARS}}
+        return {
+            "theta": field.backend.download(self.theta),
+            **{name: getattr(self, name) for name in self._SCALARS},
+        }
 
     def restore(self, field: Field, memory: dict[str, Any]) -> None:
         self.theta = field.backend.upload(memory["theta"])

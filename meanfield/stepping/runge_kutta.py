@@ -58,10 +58,17 @@ class RungeKutta:
     def __post_init__(self) -> None:
         stages = len(self.b)
         if len(self.a) != stages or any(len(row) != i for i, row in enumerate(self.a)):
-            raise ValueError(f"{self.name}: a must be strictly lower triangular with {stages} rows of lengths 0 … {stages - 1}.")
+            raise ValueError(
+                f"{self.name}: a must be strictly lower triangular with {stages} rows of lengths 0 … {stages - 1}."
+            )
         for weights, order in ((self.b, self.order), (self.b_embedded, self.order - 1)):
-            if weights is not None and (defect := _order_defect(self.a, weights, min(order, 4))) > 1e-12:
-                raise ValueError(f"{self.name}: the weights {weights} miss the conditions of order {order} by {defect:.1e}.")
+            if (
+                weights is not None
+                and (defect := _order_defect(self.a, weights, min(order, 4))) > 1e-12
+            ):
+                raise ValueError(
+                    f"{self.name}: the weights {weights} miss the conditions of order {order} by {defect:.1e}."
+                )
 
     def step(self, field: Any, theta: Any, velocity: Any, dt: float) -> Step:
         """One step from θ with v(θ) = `velocity` in hand."""
@@ -73,8 +80,13 @@ class RungeKutta:
         point, speeds = theta, [speed]
         for i, row in enumerate(self.a[1:], start=1):
             point = combine(theta, [dt * c for c in row], stages)
-            if self.b_embedded is None:  # let go of what no later stage reads: θ-sized arrays are what a step costs in memory
-                stages = [k if any(later[j] for later in self.a[i + 1 :]) else None for j, k in enumerate(stages)]
+            if (
+                self.b_embedded is None
+            ):  # let go of what no later stage reads: θ-sized arrays are what a step costs in memory
+                stages = [
+                    k if any(later[j] for later in self.a[i + 1 :]) else None
+                    for j, k in enumerate(stages)
+                ]
             stages.append(field.velocity(point))
             new, speed = advance(new, weights[i], stages[-1], field.weight)
             speeds.append(speed)
@@ -103,12 +115,22 @@ def _order_defect(a: tuple[tuple[float, ...], ...], b: tuple[float, ...], order:
         (1, one, 1), (2, c, 1 / 2), (3, squares, 1 / 3), (3, ac, 1 / 6), (4, cubes, 1 / 4),
         (4, [u * v for u, v in zip(c, ac, strict=True)], 1 / 8), (4, apply(squares), 1 / 12), (4, apply(ac), 1 / 24),
     ]  # fmt: skip
-    return max(abs(sum(u * v for u, v in zip(b, tree, strict=True)) - value) for size, tree, value in conditions if size <= order)
+    return max(
+        abs(sum(u * v for u, v in zip(b, tree, strict=True)) - value)
+        for size, tree, value in conditions
+        if size <= order
+    )
 
 
 EULER = RungeKutta("euler", order=1, a=((),), b=(1.0,))
 HEUN = RungeKutta("heun", order=2, a=((), (1.0,)), b=(1 / 2, 1 / 2))
-RK4 = RungeKutta("rk4", order=4, a=((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6), stability=2.78)
+RK4 = RungeKutta(
+    "rk4",
+    order=4,
+    a=((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)),
+    b=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    stability=2.78,
+)
 DORMAND_PRINCE = RungeKutta(
     "dormand_prince", order=5, stability=3.3,
     a=((), (1 / 5,), (3 / 40, 9 / 40), (44 / 45, -56 / 15, 32 / 9), (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
@@ -160,9 +182,13 @@ def check(integrator: Any) -> RungeKutta | Adaptive:
     if isinstance(integrator, type) and issubclass(integrator, Adaptive):
         raise TypeError("pass an instance: mf.Adaptive(rtol=1e-6, atol=1e-9).")
     hint = ""
-    if isinstance(integrator, str) and (near := difflib.get_close_matches(integrator.lower(), TABLE, n=1)):
+    if isinstance(integrator, str) and (
+        near := difflib.get_close_matches(integrator.lower(), TABLE, n=1)
+    ):
         hint = f" Did you mean mf.{near[0].upper()}?"
-    raise TypeError(f"integrator must be mf.EULER, mf.HEUN, mf.RK4 or mf.Adaptive(rtol, atol); got {integrator!r}.{hint}")
+    raise TypeError(
+        f"integrator must be mf.EULER, mf.HEUN, mf.RK4 or mf.Adaptive(rtol, atol); got {integrator!r}.{hint}"
+    )
 
 
 def to_dict(integrator: RungeKutta | Adaptive) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def _factor(x: np.ndarray, a: np.ndarray) -> np.ndarray:
     return factor
 
 
-def interval(pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, expected: float) -> Interval:
+def interval(
+    pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, expected: float
+) -> Interval:
     """The best bounds `seconds` allow. solve(x, a, y, b) -> coupling is the exact solver, `expected` its time for the whole pair;
     listed(x, a, y, b, i, j) -> coupling, ψ solves among the pairs (i, j): see potentials.py.
 
@@ -114,14 +116,24 @@ def interval(pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, ex
 
 
 def _by_potentials(
-    pair: Pair, bracket: _Bracket, best: Coupling, listed: ListedSolver, deadline: float, rng: np.random.Generator
+    pair: Pair,
+    bracket: _Bracket,
+    best: Coupling,
+    listed: ListedSolver,
+    deadline: float,
+    rng: np.random.Generator,
 ) -> Coupling:
     """Bounds from both sides by potentials and listed pairs, as many rounds as there is time for; the best coupling found.
 
     Potentials of a sample need one large c-transform, and at most half of the time; a round two, and two listings.
     """
-    pairs = float(len(pair.a)) * len(pair.b) * (0.8 + pair.x.shape[1] / 50)  # the products ⟨x, y⟩ are a part of the work
-    sample, round_of = SAMPLE_SECONDS + TRANSFORM_SECONDS * pairs, 2 * (TRANSFORM_SECONDS + LISTING_SECONDS) * pairs
+    pairs = (
+        float(len(pair.a)) * len(pair.b) * (0.8 + pair.x.shape[1] / 50)
+    )  # the products ⟨x, y⟩ are a part of the work
+    sample, round_of = (
+        SAMPLE_SECONDS + TRANSFORM_SECONDS * pairs,
+        2 * (TRANSFORM_SECONDS + LISTING_SECONDS) * pairs,
+    )
     if bracket.closed or 2 * sample > deadline - perf_counter():
         return best
     psi, targets = sampled_potential(pair, listed, rng)
@@ -166,14 +178,22 @@ class _Bracket:
     def drop_upper(self, coupling: Coupling, method: str) -> None:
         """A coupling whose marginals miss a and b by δ in all costs at most δ·diameter² more once they are mended."""
         reach = self.pair.shift + self.pair.scale * np.sqrt(self.diameter2)
-        mended = np.hypot(coupling_distance(self.pair, coupling), reach * np.sqrt(_marginal_error(self.pair, coupling)))
+        mended = np.hypot(
+            coupling_distance(self.pair, coupling),
+            reach * np.sqrt(_marginal_error(self.pair, coupling)),
+        )
         self._drop(float(mended) * (1.0 + self.relative + 8.0 * EPS), method)
 
     def drop_upper_to_independent(self) -> None:
         """The product coupling: |Δmean|² and the two total variances."""
         pair = self.pair
-        spread2 = float(pair.a @ np.square(pair.x).sum(axis=1) + pair.b @ np.square(pair.y).sum(axis=1))
-        self._drop(pair.distance(spread2 * (1.0 + self.relative)) * (1.0 + 8.0 * EPS) + pair.rounding, "independent coupling")
+        spread2 = float(
+            pair.a @ np.square(pair.x).sum(axis=1) + pair.b @ np.square(pair.y).sum(axis=1)
+        )
+        self._drop(
+            pair.distance(spread2 * (1.0 + self.relative)) * (1.0 + 8.0 * EPS) + pair.rounding,
+            "independent coupling",
+        )
 
     def _drop(self, high: float, method: str) -> None:
         if high < self.upper:
@@ -182,24 +202,35 @@ class _Bracket:
     def optimal(self, coupling: Coupling, method: str) -> None:
         """Both bounds from an optimal coupling; projections see movements below the solver's tolerance."""
         self.raise_lower(coupling_cost(self.pair.x, self.pair.y, coupling), method, SOLVER_ERROR)
-        self.raise_lower(float(projected(self.pair, np.eye(self.pair.x.shape[1])).sum()), "projections on the axes")
+        self.raise_lower(
+            float(projected(self.pair, np.eye(self.pair.x.shape[1])).sum()),
+            "projections on the axes",
+        )
         self.drop_upper(coupling, method)
 
     def interval(self) -> Interval:
         # two bounds of one number, each correct: they can only cross by rounding that is already paid for
-        return Interval(min(self.lower, self.upper), self.upper, self.lower_method, self.upper_method)
+        return Interval(
+            min(self.lower, self.upper), self.upper, self.lower_method, self.upper_method
+        )
 
 
 def _marginal_error(pair: Pair, coupling: Coupling) -> float:
     """Σ_i |a_i - Σ_j π_ij| + Σ_j |b_j - Σ_i π_ij|, and the rounding of these sums; a one-to-one coupling has none to sum."""
     i, j, w = coupling
     m1, m2 = len(pair.a), len(pair.b)
-    one_to_one = np.max(np.bincount(i, minlength=m1)) == 1 and np.max(np.bincount(j, minlength=m2)) == 1
-    error = np.abs(pair.a - np.bincount(i, w, m1)).sum() + np.abs(pair.b - np.bincount(j, w, m2)).sum()
+    one_to_one = (
+        np.max(np.bincount(i, minlength=m1)) == 1 and np.max(np.bincount(j, minlength=m2)) == 1
+    )
+    error = (
+        np.abs(pair.a - np.bincount(i, w, m1)).sum() + np.abs(pair.b - np.bincount(j, w, m2)).sum()
+    )
     return float(error) + (0.0 if one_to_one else 4.0 * EPS * (m1 + m2))
 
 
-def _bases(pair: Pair, principal: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+def _bases(
+    pair: Pair, principal: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[str, np.ndarray]]:
     """Orthonormal bases (p, p): axes, principal axes of both clouds together and of their difference, then random rotations."""
     dim = len(principal)
     yield "projections on the axes", np.eye(dim)
@@ -210,7 +241,9 @@ def _bases(pair: Pair, principal: np.ndarray, rng: np.random.Generator) -> Itera
         yield "projections on a random rotation", np.linalg.qr(rng.normal(size=(dim, dim)))[0]
 
 
-def refined(pair: Pair, coupling: Coupling, solve: Solver, deadline: float, rng: np.random.Generator) -> Coupling:
+def refined(
+    pair: Pair, coupling: Coupling, solve: Solver, deadline: float, rng: np.random.Generator
+) -> Coupling:
     """A coupling that costs no more: its entries, sorted along a random direction by their midpoints and cut in blocks, are
     coupled again, exactly, within each block; then another direction, until the deadline or until nothing is gained.
 
@@ -220,7 +253,9 @@ def refined(pair: Pair, coupling: Coupling, solve: Solver, deadline: float, rng:
     cost, quiet = coupling_cost(pair.x, pair.y, coupling), 0
     while quiet < QUIET_SWEEPS and perf_counter() < deadline:
         along = (pair.x[i] + pair.y[j]) @ rng.normal(size=pair.x.shape[1])
-        order = np.roll(np.argsort(along), -int(rng.integers(BLOCK)))  # the cuts fall elsewhere each time
+        order = np.roll(
+            np.argsort(along), -int(rng.integers(BLOCK))
+        )  # the cuts fall elsewhere each time
         pieces = []
         for begin in range(0, len(order), BLOCK):
             block = order[begin : begin + BLOCK]
@@ -231,7 +266,9 @@ def refined(pair: Pair, coupling: Coupling, solve: Solver, deadline: float, rng:
             pieces.append(_block(pair, (i[block], j[block], w[block]), solve))
         i, j, w = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
         if pair.uniform and len(w) == len(pair.a):
-            w = pair.a  # a permutation again: the masses need not collect rounding from block to block
+            w = (
+                pair.a
+            )  # a permutation again: the masses need not collect rounding from block to block
         lower_cost = coupling_cost(pair.x, pair.y, (i, j, w))
         quiet = quiet + 1 if lower_cost >= cost * (1.0 - 1e-12) else 0
         cost = lower_cost

@@ -73,7 +73,9 @@ def cloud(measure: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
             f"{name} must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use {name}[:, None]."
         )
     if theta.ndim != 2 or 0 in theta.shape:
-        raise ValueError(f"{name} must be (m, p) with m >= 1 particles of p >= 1 coordinates; got {theta.shape}.")
+        raise ValueError(
+            f"{name} must be (m, p) with m >= 1 particles of p >= 1 coordinates; got {theta.shape}."
+        )
     theta = theta.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))
     if bad.size:
@@ -91,7 +93,9 @@ def cloud(measure: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         )
     total = float(mass.sum())
     if abs(total - 1.0) > 1e-9:
-        raise ValueError(f"the masses of {name} must sum to 1; got {total:.12g}. Divide by mass.sum().")
+        raise ValueError(
+            f"the masses of {name} must sum to 1; got {total:.12g}. Divide by mass.sum()."
+        )
     return theta, mass
 
 
@@ -159,7 +163,9 @@ def centred_pair(p: Any, q: Any) -> Pair:
 
 def same_measure(pair: Pair) -> bool:
     """Whether both hold the same positions with the same masses, to their rounding, in whatever order and number of pieces."""
-    (x, at_x), (y, at_y) = (np.unique(z, axis=0, return_inverse=True) for z in (pair.given_x, pair.given_y))
+    (x, at_x), (y, at_y) = (
+        np.unique(z, axis=0, return_inverse=True) for z in (pair.given_x, pair.given_y)
+    )
     if x.shape != y.shape or not np.array_equal(x, y):
         return False
     a, b = np.bincount(at_x.ravel(), pair.a), np.bincount(at_y.ravel(), pair.b)
@@ -174,7 +180,9 @@ def _centre(x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x - rest, mean + rest
 
 
-def monotone_coupling(u: np.ndarray, a: np.ndarray, v: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def monotone_coupling(
+    u: np.ndarray, a: np.ndarray, v: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The increasing coupling of the scalars u (m1,) and v (m2,): indices i, j and masses w, at most m1 + m2 entries.
 
     It is optimal for (u, v) in one dimension, and a valid coupling of any clouds that u and v are functions of.
@@ -189,10 +197,16 @@ def monotone_coupling(u: np.ndarray, a: np.ndarray, v: np.ndarray, b: np.ndarray
     w = np.diff(cuts, prepend=0.0)
     keep = w > EPS * (a.size + b.size)
     w, middle = w[keep], cuts[keep] - 0.5 * w[keep]
-    return order_u[np.searchsorted(reached_u, middle)], order_v[np.searchsorted(reached_v, middle)], w
+    return (
+        order_u[np.searchsorted(reached_u, middle)],
+        order_v[np.searchsorted(reached_v, middle)],
+        w,
+    )
 
 
-def coupling_cost(x: np.ndarray, y: np.ndarray, coupling: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+def coupling_cost(
+    x: np.ndarray, y: np.ndarray, coupling: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> float:
     """Σ w |x_i - y_j|²: the squared cost of a coupling."""
     i, j, w = coupling
     difference = x[i] - y[j]
@@ -207,14 +221,19 @@ def coupling_distance(pair: Pair, coupling: tuple[np.ndarray, np.ndarray, np.nda
 
 def projected(pair: Pair, directions: np.ndarray) -> np.ndarray:
     """One-dimensional W2² of the clouds projected on each column of directions (p, k) -> (k,), by sorting."""
-    u, v = np.ascontiguousarray((pair.x @ directions).T), np.ascontiguousarray((pair.y @ directions).T)
+    u, v = (
+        np.ascontiguousarray((pair.x @ directions).T),
+        np.ascontiguousarray((pair.y @ directions).T),
+    )
     if pair.uniform:
         u.sort(axis=1)
         v.sort(axis=1)
         return np.square(u - v).mean(axis=1)
     costs = np.empty(len(u))
     for k in range(len(u)):
-        costs[k] = coupling_cost(u[k][:, None], v[k][:, None], monotone_coupling(u[k], pair.a, v[k], pair.b))
+        costs[k] = coupling_cost(
+            u[k][:, None], v[k][:, None], monotone_coupling(u[k], pair.a, v[k], pair.b)
+        )
     return costs
 
 
@@ -224,7 +243,9 @@ def sliced_distance(pair: Pair, n_projections: int = 200, seed: int = 0) -> floa
     rng = np.random.default_rng(seed)
     total, left = 0.0, int(n_projections)
     while left:
-        frame = np.linalg.qr(rng.normal(size=(dim, min(dim, left))))[0]  # each column is uniform on the sphere
+        frame = np.linalg.qr(rng.normal(size=(dim, min(dim, left))))[
+            0
+        ]  # each column is uniform on the sphere
         total += float(projected(pair, frame).sum())
         left -= frame.shape[1]
     return float(np.hypot(pair.shift / np.sqrt(dim), pair.scale * np.sqrt(total / n_projections)))

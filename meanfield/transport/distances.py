@@ -70,12 +70,16 @@ def w2(p: Any, q: Any, method: str = "exact", **options: Any) -> float:
     """
     if method not in _METHODS:
         near = difflib.get_close_matches(str(method), _METHODS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}. Did you mean {near!r}?")
+        raise ValueError(
+            f"method must be one of {', '.join(_METHODS)}; got {method!r}. Did you mean {near!r}?"
+        )
     function = _METHODS[method]
     allowed = list(inspect.signature(function).parameters)[2 if method == "coupled" else 1 :]
     unknown = sorted(set(options) - set(allowed))
     if unknown:
-        raise TypeError(f"method={method!r} has no keyword {unknown[0]!r}; it takes: {', '.join(allowed) or 'none'}.")
+        raise TypeError(
+            f"method={method!r} has no keyword {unknown[0]!r}; it takes: {', '.join(allowed) or 'none'}."
+        )
     for name, least in (("n_projections", 1), ("numItermax", 1), ("seed", 0)):
         if name in options:
             options[name] = integer(name, options[name], least)
@@ -159,7 +163,11 @@ def _pot() -> Any:
     """POT, without the torch, jax, … it would import for its other backends (1 s or more), unless they are loaded already."""
     if "ot" not in sys.modules:
         others = {"torch": "PYTORCH", "jax": "JAX", "cupy": "CUPY", "tensorflow": "TENSORFLOW"}
-        switches = [f"POT_BACKEND_DISABLE_{key}" for module, key in others.items() if module not in sys.modules]
+        switches = [
+            f"POT_BACKEND_DISABLE_{key}"
+            for module, key in others.items()
+            if module not in sys.modules
+        ]
         switches = [switch for switch in switches if switch not in os.environ]
         os.environ.update(dict.fromkeys(switches, "1"))
         try:
@@ -175,7 +183,9 @@ def _pot() -> Any:
 def _exact(pair: Pair, lazy: bool | None = None, numItermax: int = 10**9) -> float:
     """The cost is summed again over the optimal plan's support, from the positions as given: the solver's own sum is not used."""
     if pair.x.shape[1] == 1:
-        return coupling_distance(pair, monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b))
+        return coupling_distance(
+            pair, monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b)
+        )
     m1, m2, dim = len(pair.a), len(pair.b), pair.x.shape[1]
     dense, hint = expected_seconds(m1, m2, dim, lazy=False), ""
     if lazy is None and _is_lazy(m1, m2, lazy):
@@ -206,7 +216,9 @@ def _network_simplex(
     return _solved(x, a, y, b, lazy, numItermax, cost)[0]
 
 
-def _optimal_coupling(pair: Pair, lazy: bool | None = None, numItermax: int = 10**9, twin: np.ndarray | None = None) -> Coupling:
+def _optimal_coupling(
+    pair: Pair, lazy: bool | None = None, numItermax: int = 10**9, twin: np.ndarray | None = None
+) -> Coupling:
     """An optimal coupling: that of the network simplex where the gap of its potentials proves it, else a refined one.
 
     Raises NotConverged where neither has a gap of at most optimality.GAP·W2².
@@ -224,20 +236,28 @@ def _optimal_coupling(pair: Pair, lazy: bool | None = None, numItermax: int = 10
         return coupling
     scale = pair.scale if twin is None else math.sqrt(unit)
     enough = optimality.GAP * (distance / scale) ** 2
-    found = _lazy_gap(pair, u, v, coupling) if cost is None else optimality.gap(cost, u, v, coupling)
+    found = (
+        _lazy_gap(pair, u, v, coupling) if cost is None else optimality.gap(cost, u, v, coupling)
+    )
     if found <= enough and enough >= _TINY:
         return coupling
     if cost is None:
-        raise NotConverged(_not_proved(pair, found / enough * optimality.GAP, "lazy=False refines it, or take "))
+        raise NotConverged(
+            _not_proved(pair, found / enough * optimality.GAP, "lazy=False refines it, or take ")
+        )
     del cost
     return _refined_coupling(pair, coupling, numItermax, twin)
 
 
-def _refined_coupling(pair: Pair, first: Coupling, numItermax: int, twin: np.ndarray | None) -> Coupling:
+def _refined_coupling(
+    pair: Pair, first: Coupling, numItermax: int, twin: np.ndarray | None
+) -> Coupling:
     """The coupling `first` or a cheaper one, of the positions as given, whose gap is small; NotConverged where none is found."""
     unit = 2.0 ** math.floor(math.log2(pair.scale))  # a power of 2: dividing by it loses nothing
     x, y = pair.given_x / unit, pair.given_y / unit
-    shift = np.zeros(x.shape[1]) if twin is not None else np.median(x, axis=0) - np.median(y, axis=0)
+    shift = (
+        np.zeros(x.shape[1]) if twin is not None else np.median(x, axis=0) - np.median(y, axis=0)
+    )
     distance = _distance(pair, first, twin)
 
     def solve(reduced: np.ndarray) -> tuple[Coupling, np.ndarray, np.ndarray]:
@@ -271,7 +291,9 @@ def _distance(pair: Pair, coupling: Coupling, twin: np.ndarray | None) -> float:
         return coupling_distance(pair, coupling)
     i, j, w = coupling
     y = pair.given_y[j]
-    nearer = np.square(pair.given_x[i] - y * twin).sum(axis=1) < np.square(pair.given_x[i] - y).sum(axis=1)
+    nearer = np.square(pair.given_x[i] - y * twin).sum(axis=1) < np.square(pair.given_x[i] - y).sum(
+        axis=1
+    )
     return root_mean_square(pair.given_x[i] - np.where(nearer[:, None], y * twin, y), w)
 
 
@@ -291,14 +313,22 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _solved(
-    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, lazy: bool | None, numItermax: int, cost: np.ndarray | None
+    x: np.ndarray,
+    a: np.ndarray,
+    y: np.ndarray,
+    b: np.ndarray,
+    lazy: bool | None,
+    numItermax: int,
+    cost: np.ndarray | None,
 ) -> tuple[Coupling, np.ndarray, np.ndarray]:
     """A coupling and its potentials u (m1,), v (m2,) by POT."""
     ot = _pot()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # POT warns where we raise
         if cost is None and _is_lazy(len(a), len(b), lazy):
-            _, log = ot.emd2_lazy(x, y, a, b, numItermax=int(numItermax), log=True, return_matrix=True)
+            _, log = ot.emd2_lazy(
+                x, y, a, b, numItermax=int(numItermax), log=True, return_matrix=True
+            )
             plan = log["G"].tocoo()
             i, j, w = plan.row, plan.col, plan.data
         else:
@@ -306,7 +336,9 @@ def _solved(
             dense, log = ot.emd(a, b, cost, numItermax=int(numItermax), log=True)
             i, j = np.nonzero(dense)
             w = dense[i, j]
-    missed = float(np.abs(a - np.bincount(i, w, len(a))).sum() + np.abs(b - np.bincount(j, w, len(b))).sum())
+    missed = float(
+        np.abs(a - np.bincount(i, w, len(a))).sum() + np.abs(b - np.bincount(j, w, len(b))).sum()
+    )
     if log["warning"] is not None or missed > 1e-9:
         why = log["warning"] or f"the plan misses the masses by {missed:.1e}"
         raise NotConverged(
@@ -327,27 +359,41 @@ def _listed_simplex(
     cost = np.square(x[i] - y[j]).sum(axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # POT warns where we raise
-        plan, log = ot.emd(a, b, coo_array((cost, (i, j)), shape=(len(x), len(y))), numItermax=10**9, log=True)
+        plan, log = ot.emd(
+            a, b, coo_array((cost, (i, j)), shape=(len(x), len(y))), numItermax=10**9, log=True
+        )
     if log["warning"] is not None:
-        raise NotConverged(f"the network simplex found no optimal plan among {len(i)} pairs: {log['warning']}")
+        raise NotConverged(
+            f"the network simplex found no optimal plan among {len(i)} pairs: {log['warning']}"
+        )
     plan = plan.tocoo()
     return (plan.row, plan.col, plan.data), log["v"]
 
 
-def _sinkhorn(pair: Pair, reg: float = 0.05, numItermax: int = 10_000, tolerance: float = 1e-5) -> float:
+def _sinkhorn(
+    pair: Pair, reg: float = 0.05, numItermax: int = 10_000, tolerance: float = 1e-5
+) -> float:
     if not (is_number(reg) and math.isfinite(reg) and reg > 0):
-        raise ValueError(f"reg must be a number > 0, in units of the centred clouds' mean squared distance; got {reg!r}.")
+        raise ValueError(
+            f"reg must be a number > 0, in units of the centred clouds' mean squared distance; got {reg!r}."
+        )
     if not (is_number(tolerance) and math.isfinite(tolerance) and tolerance > 0):
-        raise ValueError(f"tolerance must be a number > 0, the error of the marginals; got {tolerance!r}.")
+        raise ValueError(
+            f"tolerance must be a number > 0, the error of the marginals; got {tolerance!r}."
+        )
     unit = float(pair.a @ np.square(pair.x).sum(axis=1) + pair.b @ np.square(pair.y).sum(axis=1))
     if unit == 0.0 or same_measure(pair):
         return pair.distance(0.0)
     x, y, epsilon = (pair.x, pair.a), (pair.y, pair.b), float(reg) * unit
     m1, m2 = len(pair.a), len(pair.b)
-    _announce("sinkhorn", pair, SINKHORN_SECONDS * (m1 * m2 + m1 * m1 + m2 * m2) * 0.05 / float(reg))
+    _announce(
+        "sinkhorn", pair, SINKHORN_SECONDS * (m1 * m2 + m1 * m1 + m2 * m2) * 0.05 / float(reg)
+    )
     problems = [(*x, *y), (*x, *x), (*y, *y)]
     potentials = [_entropic(*problem, epsilon, numItermax, tolerance) for problem in problems]
-    divergence, error = entropic.divergence(problems, potentials, epsilon, float(tolerance), EXACT_DENSE_LIMIT)
+    divergence, error = entropic.divergence(
+        problems, potentials, epsilon, float(tolerance), EXACT_DENSE_LIMIT
+    )
     known = divergence + (pair.shift / pair.scale) ** 2
     if error > entropic.SHARE * known:
         raise NotConverged(
@@ -358,7 +404,13 @@ def _sinkhorn(pair: Pair, reg: float = 0.05, numItermax: int = 10_000, tolerance
 
 
 def _entropic(
-    x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray, epsilon: float, numItermax: int, tolerance: float
+    x: np.ndarray,
+    a: np.ndarray,
+    y: np.ndarray,
+    b: np.ndarray,
+    epsilon: float,
+    numItermax: int,
+    tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """log u (m1,), log v (m2,) of OT_ε = min_π ∫|x - y|² dπ + ε KL(π | a⊗b), by POT's Sinkhorn in the log domain."""
     ot = _pot()
@@ -366,11 +418,26 @@ def _entropic(
         warnings.simplefilter("ignore")  # POT warns where we raise
         if len(a) * len(b) > EXACT_DENSE_LIMIT:
             log_u, log_v, log = ot.bregman.empirical_sinkhorn(
-                x, y, epsilon, a=a, b=b, numIterMax=int(numItermax), stopThr=tolerance, isLazy=True, batchSize=256, log=True
+                x,
+                y,
+                epsilon,
+                a=a,
+                b=b,
+                numIterMax=int(numItermax),
+                stopThr=tolerance,
+                isLazy=True,
+                batchSize=256,
+                log=True,
             )
         else:
             _, log = ot.bregman.sinkhorn_log(
-                a, b, _squared_distances(x, y), epsilon, numItermax=int(numItermax), stopThr=tolerance, log=True
+                a,
+                b,
+                _squared_distances(x, y),
+                epsilon,
+                numItermax=int(numItermax),
+                stopThr=tolerance,
+                log=True,
             )
             log_u, log_v = log["log_u"], log["log_v"]
     error = float(log["err"][-1]) if log["err"] else math.inf

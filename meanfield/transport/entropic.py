@@ -25,7 +25,11 @@ SAFETY = 100.0  # error of a value over m·ε·tolerance², with plans that conv
 
 
 def divergence(
-    problems: Sequence[Problem], potentials: Sequence[Potentials], epsilon: float, tolerance: float, dense: int
+    problems: Sequence[Problem],
+    potentials: Sequence[Potentials],
+    epsilon: float,
+    tolerance: float,
+    dense: int,
 ) -> tuple[float, float]:
     """(S_ε, a bound of its error) from the potentials of (μ, ν), (μ, μ), (ν, ν).
 
@@ -33,19 +37,28 @@ def divergence(
     """
     found, rounding = _difference(problems, potentials, epsilon)
     if any(len(a) * len(b) > dense for _, a, _, b in problems):
-        return found, rounding + SAFETY * max(len(a) for _, a, _, _ in problems) * epsilon * tolerance**2
+        return found, rounding + SAFETY * max(
+            len(a) for _, a, _, _ in problems
+        ) * epsilon * tolerance**2
     left = ACCURACY * max(found, rounding)
-    polished = [_polished(problem, pair, epsilon, left) for problem, pair in zip(problems, potentials, strict=True)]
+    polished = [
+        _polished(problem, pair, epsilon, left)
+        for problem, pair in zip(problems, potentials, strict=True)
+    ]
     return _difference(problems, polished, epsilon)
 
 
-def _difference(problems: Sequence[Problem], potentials: Sequence[Potentials], epsilon: float) -> tuple[float, float]:
+def _difference(
+    problems: Sequence[Problem], potentials: Sequence[Potentials], epsilon: float
+) -> tuple[float, float]:
     """(S_ε, its rounding): the potentials are subtracted before they are summed, the entropies of a and b cancel."""
     _, a, _, b = problems[0]
     (u, v), (u_x, v_x), (u_y, v_y) = potentials
     above, below = u - 0.5 * (u_x + v_x), v - 0.5 * (u_y + v_y)
     largest = max(float(np.abs(potential).max()) for pair in potentials for potential in pair)
-    return epsilon * float(a @ above + b @ below), 4.0 * EPS * max(epsilon * largest, 1.0)  # costs are of order 1
+    return epsilon * float(a @ above + b @ below), 4.0 * EPS * max(
+        epsilon * largest, 1.0
+    )  # costs are of order 1
 
 
 def _polished(problem: Problem, potentials: Potentials, epsilon: float, left: float) -> Potentials:

@@ -42,7 +42,10 @@ class Matching:
     @property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
         """θ of the first and of the second network's neuron of each pair, signs aligned: (pairs, p) each, float64."""
-        x, y = (state.theta.astype(np.float64)[which] for state, which in ((self.first, self.i), (self.second, self.j)))
+        x, y = (
+            state.theta.astype(np.float64)[which]
+            for state, which in ((self.first, self.i), (self.second, self.j))
+        )
         return x, y if self.twin is None else np.where(self.flipped[:, None], y * self.twin, y)
 
     @property
@@ -88,7 +91,11 @@ class Matching:
     @property
     def permutation(self) -> np.ndarray:
         """(m,): neuron k of the first network is neuron permutation[k] of the second. Raises where a neuron was split."""
-        if len(self.i) != self.first.m or self.first.m != self.second.m or len(set(self.j.tolist())) != self.second.m:
+        if (
+            len(self.i) != self.first.m
+            or self.first.m != self.second.m
+            or len(set(self.j.tolist())) != self.second.m
+        ):
             raise ValueError(
                 f"the plan is no permutation: {len(self.i)} pairs between m = {self.first.m} and m = {self.second.m} neurons. "
                 "Its pairs are in .i, .j, .mass; .at(t) has a particle for each of them."
@@ -102,7 +109,9 @@ class Matching:
         """
         order = self.permutation
         if not isinstance(state, State) or state.theta.shape != self.second.theta.shape:
-            raise ValueError(f"apply needs a State of the second network, {self.second!r}; got {state!r}.")
+            raise ValueError(
+                f"apply needs a State of the second network, {self.second!r}; got {state!r}."
+            )
         theta = state.theta[order]
         if self.twin is not None:
             theta = np.where(self.flipped[:, None], theta * self.twin.astype(theta.dtype), theta)
@@ -119,7 +128,11 @@ class Matching:
     def verdict(self) -> str:
         """One sentence with numbers."""
         median, most, farthest = self.quantiles(0.5, 0.9, 1.0)
-        flips = f", {self.mass[self.flipped].sum():.1%} of it with the sign turned" if self.flipped.any() else ""
+        flips = (
+            f", {self.mass[self.flipped].sum():.1%} of it with the sign turned"
+            if self.flipped.any()
+            else ""
+        )
         return (
             f"{self.same:.1%} of the mass has a partner of the same index{flips}; half of it lies within {median:.3g} of its "
             f"partner, 90 % within {most:.3g}, all within {farthest:.3g}; "
@@ -151,15 +164,22 @@ def match(
     Exact, O(m^2.5): 8 s at m = 5000. Raises ValueError or TypeError for other inputs, NotConverged.
     """
     with ExitStack() as stack:
-        ends, networks = zip(*(_end(measure, name, network, stack) for measure, name in ((p, "p"), (q, "q"))), strict=True)
+        ends, networks = zip(
+            *(_end(measure, name, network, stack) for measure, name in ((p, "p"), (q, "q"))),
+            strict=True,
+        )
     known = [found for found in networks if found is not None]
     twin: np.ndarray | None = None
     first, second = ends
     if canonical or output_units:
         if 0 in (first.outputs, second.outputs):
-            raise ValueError("particles with outputs = 0, whole rows of θ, have no a, w, b: pass canonical=False.")
+            raise ValueError(
+                "particles with outputs = 0, whole rows of θ, have no a, w, b: pass canonical=False."
+            )
         if not known:
-            raise ValueError("States do not say what σ and s are: pass network=mf.Network(…), or canonical=False.")
+            raise ValueError(
+                "States do not say what σ and s are: pass network=mf.Network(…), or canonical=False."
+            )
         if canonical and len({found.sigma.name for found in known}) > 1:
             names = " and ".join(sorted({found.sigma.name for found in known}))
             raise ValueError(
@@ -172,7 +192,11 @@ def match(
             first, second = balanced(first, own[0].sigma), balanced(second, own[0].sigma)
             twin = _twin(own[0].sigma, first)
     i, j, mass = optimal_plan(first, second, twin)
-    units = _units(own[0].sigma if canonical else None, output_units) if canonical or output_units else ""
+    units = (
+        _units(own[0].sigma if canonical else None, output_units)
+        if canonical or output_units
+        else ""
+    )
     plain = Matching(first, second, i, j, mass, np.zeros(len(i), bool), twin, units)
     if twin is None:
         return plain
@@ -182,7 +206,12 @@ def match(
 
 
 def interpolate(
-    p: Any, q: Any, times: Sequence[float], canonical: bool = False, network: Network | None = None, output_units: bool = False
+    p: Any,
+    q: Any,
+    times: Sequence[float],
+    canonical: bool = False,
+    network: Network | None = None,
+    output_units: bool = False,
 ) -> list[State]:
     """Displacement interpolation t ↦ μ_t = ((1 - t) Id + tT)_# μ between two networks, 0 <= t <= 1, as a list of State.
 
@@ -217,7 +246,9 @@ def parity(sigma: Activation) -> int:
     """1 for an even σ, -1 for an odd one, 0 for neither: from its values at a few points, to rounding."""
     pairs = [(float(sigma.value(z)), float(sigma.value(-z))) for z in PROBES]
     for sign in (1, -1):
-        if all(abs(there - sign * here) <= 1e-14 * max(abs(here), abs(there)) for here, there in pairs):
+        if all(
+            abs(there - sign * here) <= 1e-14 * max(abs(here), abs(there)) for here, there in pairs
+        ):
             return sign
     return 0
 
@@ -249,14 +280,18 @@ def _in_output_units(state: State, network: Network) -> State:
     return State(theta, state.outputs, state.mass, state.step, state.t)
 
 
-def _end(measure: Any, name: str, network: Network | None, stack: ExitStack) -> tuple[State, Network | None]:
+def _end(
+    measure: Any, name: str, network: Network | None, stack: ExitStack
+) -> tuple[State, Network | None]:
     """The State meant, and its network: that of its file, or the one given."""
     if isinstance(measure, State):
         return measure, network
     if isinstance(measure, (str, Path)):
         measure = stack.enter_context(Trajectory(measure))
     if not isinstance(measure, Trajectory):
-        raise TypeError(f"{name} must be an mf.State, an mf.Trajectory or the path of a run; got {type(measure).__name__}.")
+        raise TypeError(
+            f"{name} must be an mf.State, an mf.Trajectory or the path of a run; got {type(measure).__name__}."
+        )
     own = None
     if settings := measure.config.get("network"):
         if network is not None and network.sigma.name != settings["activation"]:

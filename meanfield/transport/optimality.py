@@ -20,7 +20,9 @@ from .potentials import Coupling
 PotentialSolver = Callable[[np.ndarray], tuple[Coupling, np.ndarray, np.ndarray]]
 
 GAP = 1e-9  # of W2²: W2 is then right to half of it
-ROUNDS = 8  # of refinement; each gains some ten digits, so that four are enough for positions in float64
+ROUNDS = (
+    8  # of refinement; each gains some ten digits, so that four are enough for positions in float64
+)
 CAP = 8.0  # gaps per smallest mass: a pair whose reduced cost is above one of these carries no mass in a better coupling
 _BLOCK_ENTRIES = 2_000_000  # of costs in work at once: 16 MB an array
 
@@ -41,7 +43,9 @@ def blocks(m1: int, m2: int) -> Iterator[slice]:
         yield slice(begin, min(begin + step, m1))
 
 
-def refined(cost: np.ndarray, mass: float, enough: float, solve: PotentialSolver) -> tuple[Coupling, float]:
+def refined(
+    cost: np.ndarray, mass: float, enough: float, solve: PotentialSolver
+) -> tuple[Coupling, float]:
     """(coupling, gap) with a gap <= enough where that can be had; mass is the least one of a particle.
 
     cost (m1, m2), not all 0, is used up.
@@ -74,7 +78,9 @@ def _reduce(cost: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
         cost[rows] -= cost[rows].min(axis=1)[:, None]
 
 
-def accurate_costs(x: np.ndarray, y: np.ndarray, shift: np.ndarray, twin: np.ndarray | None = None) -> np.ndarray:
+def accurate_costs(
+    x: np.ndarray, y: np.ndarray, shift: np.ndarray, twin: np.ndarray | None = None
+) -> np.ndarray:
     """|x_i - y_j - shift|² (m1, m2), each right to some ulp of itself: differences carry their rounding errors.
 
     A shift changes no optimal coupling: it adds terms of x alone and of y alone. twin: min(|x - y|², |x - twin·y|²).
@@ -90,7 +96,9 @@ def _squares(x: np.ndarray, y: np.ndarray, shift: np.ndarray) -> np.ndarray:
             here, there = x[rows, column, None], y[None, :, column]
             difference = here - there
             taken = here - difference
-            lost = (here - (difference + taken)) + (taken - there)  # Knuth's: difference + lost = here - there, exactly
+            lost = (here - (difference + taken)) + (
+                taken - there
+            )  # Knuth's: difference + lost = here - there, exactly
             difference -= shift[column]
             difference += lost
             cost[rows] += np.square(difference, out=difference)

@@ -17,17 +17,26 @@ from .couplings import EPS, Pair
 
 Coupling = tuple[np.ndarray, np.ndarray, np.ndarray]
 # listed(x, a, y, b, i, j) -> optimal coupling among the pairs (i, j), and its potential ψ (m2,)
-ListedSolver = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[Coupling, np.ndarray]]
+ListedSolver = Callable[
+    [np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    tuple[Coupling, np.ndarray],
+]
 
 SAMPLE = 400  # particles of each cloud that make the first potential
 SAMPLE_SECONDS = 0.15
-NEIGHBOURS = 10  # pairs listed for each particle, in both directions; 20 gain less than a second round costs
-TRANSFORM_SECONDS = 3e-9  # per pair and c-transform at p = 10: 2e-9 on two free cores, 6e-9 on busy ones (m = 8000)
+NEIGHBOURS = (
+    10  # pairs listed for each particle, in both directions; 20 gain less than a second round costs
+)
+TRANSFORM_SECONDS = (
+    3e-9  # per pair and c-transform at p = 10: 2e-9 on two free cores, 6e-9 on busy ones (m = 8000)
+)
 LISTING_SECONDS = 8e-9  # per pair and direction of listing: 4e-9 to 1.5e-8, the same
 _BLOCK_ENTRIES = 4_000_000  # of reduced costs held at once: 32 MB
 
 
-def dual_bound(pair: Pair, psi: np.ndarray, targets: np.ndarray | None = None) -> tuple[float, float, np.ndarray, np.ndarray]:
+def dual_bound(
+    pair: Pair, psi: np.ndarray, targets: np.ndarray | None = None
+) -> tuple[float, float, np.ndarray, np.ndarray]:
     """(value, error, φ, ψ): the bound Σaφ + Σbψ on W2² of the centred clouds after two c-transforms, and its rounding.
 
     psi lives on targets (n, p), all of y when None. error: each transform's |x|² + |y|² - 2xy is right to (p + 4) ulp of the
@@ -60,7 +69,9 @@ def _reduced(x: np.ndarray, y: np.ndarray, psi: np.ndarray) -> Iterator[tuple[sl
         yield rows, reduced
 
 
-def sampled_potential(pair: Pair, listed: ListedSolver, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def sampled_potential(
+    pair: Pair, listed: ListedSolver, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """(ψ on the targets, targets): exact potentials of a sample of each cloud."""
     rows = rng.choice(len(pair.a), min(SAMPLE, len(pair.a)), replace=False)
     columns = rng.choice(len(pair.b), min(SAMPLE, len(pair.b)), replace=False)
@@ -69,7 +80,9 @@ def sampled_potential(pair: Pair, listed: ListedSolver, rng: np.random.Generator
     return listed(pair.x[rows], a, pair.y[columns], b, i, j)[1], pair.y[columns]
 
 
-def shortlist(pair: Pair, phi: np.ndarray, psi: np.ndarray, coupling: Coupling) -> tuple[np.ndarray, np.ndarray]:
+def shortlist(
+    pair: Pair, phi: np.ndarray, psi: np.ndarray, coupling: Coupling
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (i, j), sorted and distinct: the least reduced costs of every x_i and of every y_j, and the coupling's own pairs,
     without which the listed problem might have no solution; with them its optimum costs no more than the coupling."""
     i = [coupling[0], np.repeat(np.arange(len(pair.x)), min(NEIGHBOURS, len(pair.y)))]

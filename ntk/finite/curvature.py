@@ -49,7 +49,10 @@ def hessian_norm(network: Network, state: State, x: np.ndarray, rtol: float = 1e
     lower: alternating maximisation over g, u and v of Σ g_ic ∇²φ_ic[u, v], each exactly in turn, so that it never falls:
     a local maximum, of the neurons that a few sweeps of all show to be the largest.
     """
-    sigma, columns = network.sigma, [x] * ("w" in network.trainable) + [np.ones((len(x), 1))] * ("b" in network.trainable)
+    sigma, columns = (
+        network.sigma,
+        [x] * ("w" in network.trainable) + [np.ones((len(x), 1))] * ("b" in network.trainable),
+    )
     if not columns:
         return Norm(0.0, 0.0)  # f is linear in a
     if not sigma.smooth and "a" not in network.trainable:
@@ -60,14 +63,26 @@ def hessian_norm(network: Network, state: State, x: np.ndarray, rtol: float = 1e
     inner, trains_a = np.hstack(columns), "a" in network.trainable
     theta, K = state.theta.astype(np.float64), state.outputs
     size = max(1, BLOCK_ENTRIES // (len(x) * K * min(inner.shape[1], SMALL_SIDE)))
-    bounds = np.concatenate([_upper(_block(sigma, theta[k : k + size], K, x), inner, trains_a) for k in range(0, state.m, size)])
+    bounds = np.concatenate(
+        [
+            _upper(_block(sigma, theta[k : k + size], K, x), inner, trains_a)
+            for k in range(0, state.m, size)
+        ]
+    )
     found = _search(network, theta, K, x, inner, bounds, size, rtol)
     s = network.scaling.output_scale(state.m)
     return Norm(s * found, s * max(found, float(bounds.max())))
 
 
 def _search(
-    network: Network, theta: np.ndarray, K: int, x: np.ndarray, inner: np.ndarray, bounds: np.ndarray, size: int, rtol: float
+    network: Network,
+    theta: np.ndarray,
+    K: int,
+    x: np.ndarray,
+    inner: np.ndarray,
+    bounds: np.ndarray,
+    size: int,
+    rtol: float,
 ) -> float:
     """The largest value found: a few sweeps for every neuron that could have it, then the best ones to the end."""
     trains_a = "a" in network.trainable
@@ -92,12 +107,16 @@ def _search(
 
 def _block(sigma: Activation, theta: np.ndarray, K: int, x: np.ndarray) -> _Block:
     z = theta[:, K:-1] @ x.T + theta[:, -1:]
-    return _Block(theta[:, :K], elementwise.values_and_slopes(sigma, z)[1], _second_derivative(sigma, z))
+    return _Block(
+        theta[:, :K], elementwise.values_and_slopes(sigma, z)[1], _second_derivative(sigma, z)
+    )
 
 
 def _second_derivative(sigma: Activation, z: np.ndarray) -> np.ndarray:
     """σ'' by differences of σ'; where σ' may jump the smaller of the two one-sided ones, which looks away from the kink."""
-    low, here, high = (elementwise.values_and_slopes(sigma, z + step)[1] for step in (-STEP, 0.0, STEP))
+    low, here, high = (
+        elementwise.values_and_slopes(sigma, z + step)[1] for step in (-STEP, 0.0, STEP)
+    )
     if sigma.smooth:
         return (high - low) / (2 * STEP)
     left, right = (here - low) / STEP, (high - here) / STEP
@@ -127,11 +146,19 @@ Vectors = tuple[np.ndarray, np.ndarray]  # one tangent vector for each neuron: �
 def _starts(block: _Block, inner: np.ndarray, trains_a: bool) -> list[Vectors]:
     """The direction in which the samples spread most, and one without any symmetry."""
     outer_part = np.where(block.a < 0, -1.0, 1.0) * trains_a
-    directions = np.linalg.svd(inner, full_matrices=False)[2][0], 1.0 + np.cos(np.arange(1.0, inner.shape[1] + 1) ** 2)
-    return [_normalised(outer_part, np.tile(v / np.linalg.norm(v), (len(outer_part), 1)))[1] for v in directions]
+    directions = (
+        np.linalg.svd(inner, full_matrices=False)[2][0],
+        1.0 + np.cos(np.arange(1.0, inner.shape[1] + 1) ** 2),
+    )
+    return [
+        _normalised(outer_part, np.tile(v / np.linalg.norm(v), (len(outer_part), 1)))[1]
+        for v in directions
+    ]
 
 
-def _ascend(block: _Block, inner: np.ndarray, trains_a: bool, v: Vectors, sweeps: int, rtol: float) -> tuple[np.ndarray, Vectors]:
+def _ascend(
+    block: _Block, inner: np.ndarray, trains_a: bool, v: Vectors, sweeps: int, rtol: float
+) -> tuple[np.ndarray, Vectors]:
     """g, u and v in turn, each the best for the other two: values (m,) that never fall, and v."""
     u, value = v, np.zeros(len(block.a))
     for _ in range(sweeps):
@@ -149,14 +176,22 @@ def _bilinear(block: _Block, inner: np.ndarray, u: Vectors, v: Vectors) -> np.nd
     """∇²φ_ic[u, v]: (m, n, K)."""
     t, t2 = u[1] @ inner.T, v[1] @ inner.T
     cross = t2[:, :, None] * u[0][:, None, :] + t[:, :, None] * v[0][:, None, :]
-    return block.first[:, :, None] * cross + (block.second * t * t2)[:, :, None] * block.a[:, None, :]
+    return (
+        block.first[:, :, None] * cross + (block.second * t * t2)[:, :, None] * block.a[:, None, :]
+    )
 
 
-def _contracted(block: _Block, inner: np.ndarray, g: np.ndarray, v: Vectors, trains_a: bool) -> Vectors:
+def _contracted(
+    block: _Block, inner: np.ndarray, g: np.ndarray, v: Vectors, trains_a: bool
+) -> Vectors:
     """Σ_ic g_ic ∇²φ_ic[·, v]."""
     t = v[1] @ inner.T
-    outer_part = np.einsum("kic,ki->kc", g, block.first * t) if trains_a else np.zeros(block.a.shape)
-    along = block.first * np.einsum("kic,kc->ki", g, v[0]) + block.second * t * np.einsum("kic,kc->ki", g, block.a)
+    outer_part = (
+        np.einsum("kic,ki->kc", g, block.first * t) if trains_a else np.zeros(block.a.shape)
+    )
+    along = block.first * np.einsum("kic,kc->ki", g, v[0]) + block.second * t * np.einsum(
+        "kic,kc->ki", g, block.a
+    )
     return outer_part, along @ inner
 
 

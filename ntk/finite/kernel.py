@@ -17,7 +17,14 @@ from meanfield.state import State
 from ..learning.matrices import checked, one_kernel
 
 
-def empirical(network: Network, state: State, x1: Any, x2: Any = None, parts: bool = False, dtype: str = "float64") -> Any:
+def empirical(
+    network: Network,
+    state: State,
+    x1: Any,
+    x2: Any = None,
+    parts: bool = False,
+    dtype: str = "float64",
+) -> Any:
     """H_t(x, x') = ∫ ∇_θφ(θ; x)·∇_θφ(θ; x') dμ_t over the trainable columns, independent of γ and α. THEORY.md, section 1.
 
     x1 (n1, d), x2 (n2, d) or None for x1 -> (n1, n2), for K > 1 outputs (n1, n2, K, K); float64, masses honoured.
@@ -30,7 +37,9 @@ def empirical(network: Network, state: State, x1: Any, x2: Any = None, parts: bo
         pieces = tangent.kernel_parts(network, state, x1, x2, dtype) if parts else {}
         whole = np.zeros(()) if parts else tangent.kernel(network, state, x1, x2, dtype)
     if not all(np.isfinite(part).all() for part in (whole, *pieces.values())):
-        largest = max(float(np.abs(np.asarray(x)).max(initial=0.0)) for x in (x1, x2) if x is not None)
+        largest = max(
+            float(np.abs(np.asarray(x)).max(initial=0.0)) for x in (x1, x2) if x is not None
+        )
         raise ValueError(
             f"the kernel overflows, or the state is not finite: inputs up to {largest:.3g}, weights up to "
             f"{np.abs(state.theta).max(initial=0.0):.3g} in {dtype}; scale the inputs down to order 1 (standardise them)."
@@ -38,7 +47,9 @@ def empirical(network: Network, state: State, x1: Any, x2: Any = None, parts: bo
     return pieces if parts else whole
 
 
-def operator(network: Network, state: State, x: Any, backend: str = "cpu", dtype: str = "float64") -> LinearOperator:
+def operator(
+    network: Network, state: State, x: Any, backend: str = "cpu", dtype: str = "float64"
+) -> LinearOperator:
     """v -> H·v on x (n, d) without forming H: (nK, nK), row i·K + c for output c of sample i.
 
     One pull-back and one push-forward of the engine, O(m n (d + K)) a product and O(m p + n) memory: for n too large to
@@ -47,7 +58,9 @@ def operator(network: Network, state: State, x: Any, backend: str = "cpu", dtype
     _check(network, state)
     x = check_inputs(x, state.dim)
     n, K = len(x), state.outputs
-    field = GradientFlow(EmpiricalRisk(network, x, np.zeros((n, K))), backend=backend, dtype=dtype).on_device(state)
+    field = GradientFlow(
+        EmpiricalRisk(network, x, np.zeros((n, K))), backend=backend, dtype=dtype
+    ).on_device(state)
     theta = field.backend.upload(state.theta)
 
     def product(v: np.ndarray) -> np.ndarray:
@@ -105,13 +118,19 @@ def _check(network: Any, state: Any) -> None:
     if not isinstance(network, Network):
         raise TypeError(f"network must be an mf.Network; got {type(network).__name__}.")
     if not isinstance(state, State):
-        raise TypeError(f"state must be an mf.State; got {type(state).__name__}. For the infinite width use ntk.kernel.")
+        raise TypeError(
+            f"state must be an mf.State; got {type(state).__name__}. For the infinite width use ntk.kernel."
+        )
 
 
 def _pair(H0: Any, Ht: Any) -> tuple[np.ndarray, np.ndarray]:
-    H0, Ht = (np.asarray(one_kernel(H, name), dtype=np.float64) for name, H in (("H0", H0), ("Ht", Ht)))
+    H0, Ht = (
+        np.asarray(one_kernel(H, name), dtype=np.float64) for name, H in (("H0", H0), ("Ht", Ht))
+    )
     if H0.shape != Ht.shape or H0.ndim not in (2, 4):
-        raise ValueError(f"the two kernels must have one shape, (n1, n2) or (n1, n2, K, K); got {H0.shape} and {Ht.shape}.")
+        raise ValueError(
+            f"the two kernels must have one shape, (n1, n2) or (n1, n2, K, K); got {H0.shape} and {Ht.shape}."
+        )
     for name, H in (("first", H0), ("second", Ht)):
         if not np.isfinite(H).all():
             raise ValueError(f"the {name} kernel has NaN or infinite values.")

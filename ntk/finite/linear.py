@@ -27,27 +27,44 @@ class Linearised:
     start: State
 
     def risk(
-        self, x: Any, y: Any, loss: str | Loss = "squared", reduction: str = "mean", ridge: float = 0.0, weights: Any = None
+        self,
+        x: Any,
+        y: Any,
+        loss: str | Loss = "squared",
+        reduction: str = "mean",
+        ridge: float = 0.0,
+        weights: Any = None,
     ) -> LinearisedRisk:
         """The empirical risk of f_lin: hand it to mf.GradientFlow. Arguments as for mf.EmpiricalRisk."""
-        return LinearisedRisk(EmpiricalRisk(self.network, x, y, loss, reduction, ridge, weights), self.start)
+        return LinearisedRisk(
+            EmpiricalRisk(self.network, x, y, loss, reduction, ridge, weights), self.start
+        )
 
     def predict(self, state: State, x: Any) -> np.ndarray:
         """f_lin(x; θ) of a state of the same particles, (n, K)."""
         x = check_inputs(x, self.start.dim)
         return GradientFlow(self.risk(x, np.zeros((len(x), self.start.outputs)))).predict(state)
 
-    def gap(self, risk: EmpiricalRisk | LinearisedRisk, x: Any = None) -> Callable[[GradientFlow, State], float]:
+    def gap(
+        self, risk: EmpiricalRisk | LinearisedRisk, x: Any = None
+    ) -> Callable[[GradientFlow, State], float]:
         """The function (flow, state) -> RMS_i |f(x_i; θ_t) - f_lin(x_i; t)| for mf.Series: the gap as a curve in the file.
 
         f_lin(·; t) is its own gradient flow on `risk` from θ_0, by KernelFlow with H_0 on the n training inputs; x (n', d):
         where to look, the training inputs by default. The ridge must be 0.
         """
         if risk.ridge:
-            raise ValueError(f"the gap needs a risk without ridge, which H_0 alone cannot carry; got ridge = {risk.ridge:g}.")
-        (risk.risk if isinstance(risk, LinearisedRisk) else risk).refuse_weights("the gap to the linearised network")
+            raise ValueError(
+                f"the gap needs a risk without ridge, which H_0 alone cannot carry; got ridge = {risk.ridge:g}."
+            )
+        (risk.risk if isinstance(risk, LinearisedRisk) else risk).refuse_weights(
+            "the gap to the linearised network"
+        )
         x = risk.x if x is None else check_inputs(x, self.start.dim)
-        H, h = tangent.kernel(self.network, self.start, risk.x), tangent.kernel(self.network, self.start, x, risk.x)
+        H, h = (
+            tangent.kernel(self.network, self.start, risk.x),
+            tangent.kernel(self.network, self.start, x, risk.x),
+        )
         whole = GradientFlow(EmpiricalRisk(self.network, risk.x, risk.y, risk.loss, risk.reduction))
         f0, f0_test = whole.predict(self.start), whole.predict(self.start, x)
         linear = KernelFlow(H, risk.y, f0, h, f0_test, risk.reduction, risk.loss)
@@ -125,7 +142,9 @@ class LinearisedRisk:
     def check_state(self, state: State) -> None:
         """Raise where the state's particles are not those of θ_0."""
         self.risk.check_state(state)
-        if state.theta.shape != self.start.theta.shape or not np.array_equal(state.mass, self.start.mass):
+        if state.theta.shape != self.start.theta.shape or not np.array_equal(
+            state.mass, self.start.mass
+        ):
             raise ValueError(
                 f"this risk is linearised at {self.start!r}; the state {state!r} has another width or other masses. "
                 "Linearise at the state the run starts from."
@@ -142,10 +161,16 @@ class LinearisedRisk:
     def to_dict(self) -> dict[str, Any]:
         """Settings and hashes: of the data, and of θ_0 with its masses."""
         digest = hashlib.sha256(self.start.theta.tobytes() + self.start.mass.tobytes()).hexdigest()
-        return {"kind": "LinearisedRisk", "risk": self.risk.to_dict(), "start": {"m": self.start.m, "sha256": digest}}
+        return {
+            "kind": "LinearisedRisk",
+            "risk": self.risk.to_dict(),
+            "start": {"m": self.start.m, "sha256": digest},
+        }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State) -> LinearisedRisk:
+    def from_dict(
+        cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State
+    ) -> LinearisedRisk:
         """The inverse of to_dict; θ_0 must be handed in again."""
         made = cls(EmpiricalRisk.from_dict(data["risk"], arrays), start)
         if made.to_dict()["start"] != data["start"]:
@@ -160,7 +185,11 @@ class FrozenFeatures:
     """
 
     def __init__(self, backend: Any, start: State) -> None:
-        self.backend, self.theta0, self.weight0 = backend, backend.upload(start.theta), backend.weights(start.mass)
+        self.backend, self.theta0, self.weight0 = (
+            backend,
+            backend.upload(start.theta),
+            backend.weights(start.mass),
+        )
         self._f0: tuple[Any, Any] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -197,10 +226,16 @@ class LinearisedField(RiskField):
         frozen, K = self.backend, self.backend.outputs
         if at is not None:
             return self._heights(frozen.backend, at, self.slopes(theta))
-        everything = type(frozen.backend)(replace(self.risk.network, trainable=PARAMETERS), frozen.dim, K, frozen.dtype.name)
+        everything = type(frozen.backend)(
+            replace(self.risk.network, trainable=PARAMETERS), frozen.dim, K, frozen.dtype.name
+        )
         g, theta0, now = (
             frozen.download(array).astype(np.float64)
-            for array in (everything.pull_back(frozen.theta0, self.samples, self.slopes(theta)), frozen.theta0, theta)
+            for array in (
+                everything.pull_back(frozen.theta0, self.samples, self.slopes(theta)),
+                frozen.theta0,
+                theta,
+            )
         )
         columns = self.risk.network.trainable_columns(frozen.dim, K)
         share = (g[:, :K] * theta0[:, :K]).sum(axis=1) + (g * (now - theta0)).sum(axis=1)

@@ -17,7 +17,9 @@ from meanfield.formulas.activations import Activation
 from . import duals
 
 RADIUS = 9.0  # e^{-b²/2} = 3e-18 there
-Products = list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # for σ, σ': (f f', f², f'²), the factor f' that of v
+Products = list[
+    tuple[np.ndarray, np.ndarray, np.ndarray]
+]  # for σ, σ': (f f', f², f'²), the factor f' that of v
 
 
 @cache
@@ -37,10 +39,15 @@ def points(sigma: Activation, b_std: float, order: int) -> int:
 def means(sigma: Activation, u: np.ndarray, v: np.ndarray, b_std: float, order: int) -> Products:
     """u, v (n, count) -> the means, each (n, count)."""
     if not b_std:
-        return [(f * g, f * f, g * g) for f, g in zip(values_and_slopes(sigma, u), values_and_slopes(sigma, v), strict=True)]
+        return [
+            (f * g, f * f, g * g)
+            for f, g in zip(values_and_slopes(sigma, u), values_and_slopes(sigma, v), strict=True)
+        ]
     if _linear(sigma):
         r = -sigma.value(-1.0)
-        return list(zip(*(_kinked(x, y, b_std, r) for x, y in ((u, v), (u, u), (v, v))), strict=True))
+        return list(
+            zip(*(_kinked(x, y, b_std, r) for x, y in ((u, v), (u, u), (v, v))), strict=True)
+        )
     if sigma.smooth:
         nodes, weight = roots_hermitenorm(order)
         b, weight = b_std * nodes, weight / np.sqrt(2 * np.pi)
@@ -49,12 +56,17 @@ def means(sigma: Activation, u: np.ndarray, v: np.ndarray, b_std: float, order: 
     flat = (len(u), -1)
     functions = [values_and_slopes(sigma, (z[..., None] + b).reshape(flat)) for z in (u, v)]
     pairs = [[f.reshape(*u.shape, -1) for f in pair] for pair in zip(*functions, strict=True)]
-    return [tuple((x * y * weight).sum(axis=-1) for x, y in ((f, g), (f, f), (g, g))) for f, g in pairs]
+    return [
+        tuple((x * y * weight).sum(axis=-1) for x, y in ((f, g), (f, f), (g, g))) for f, g in pairs
+    ]
 
 
 def _linear(sigma: Activation) -> bool:
     """relu, leaky_relu or linear: r z for z < 0, z for z > 0."""
-    return sigma.name.partition("(")[0] in ("relu", "leaky_relu", "linear") and duals.closed_form(sigma) is not None
+    return (
+        sigma.name.partition("(")[0] in ("relu", "leaky_relu", "linear")
+        and duals.closed_form(sigma) is not None
+    )
 
 
 def _kinked(u: np.ndarray, v: np.ndarray, beta: float, r: float) -> tuple[np.ndarray, np.ndarray]:
@@ -68,15 +80,29 @@ def _kinked(u: np.ndarray, v: np.ndarray, beta: float, r: float) -> tuple[np.nda
         density = np.exp(-0.5 * (t / beta) ** 2) / np.sqrt(2 * np.pi)
         return u * v * below + (u + v) * beta * density + beta * (beta * below - t * density), below
 
-    (value_u, on_u), (value_v, on_v), (value_both, on_both) = part(u), part(v), part(np.minimum(u, v))
-    value = r * r * (u * v + beta * beta) + r * (1 - r) * (value_u + value_v) + (1 - r) ** 2 * value_both
+    (value_u, on_u), (value_v, on_v), (value_both, on_both) = (
+        part(u),
+        part(v),
+        part(np.minimum(u, v)),
+    )
+    value = (
+        r * r * (u * v + beta * beta)
+        + r * (1 - r) * (value_u + value_v)
+        + (1 - r) ** 2 * value_both
+    )
     return value, r * r + r * (1 - r) * (on_u + on_v) + (1 - r) ** 2 * on_both
 
 
-def _between_kinks(u: np.ndarray, v: np.ndarray, beta: float, order: int) -> tuple[np.ndarray, np.ndarray]:
+def _between_kinks(
+    u: np.ndarray, v: np.ndarray, beta: float, order: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Nodes b (*u.shape, 3 order) and weights of N(0, β²), cut at -u and -v."""
     end = np.full(u.shape, RADIUS * beta)
-    cuts = np.clip(np.stack([-end, np.minimum(-u, -v), np.maximum(-u, -v), end], axis=-1), -end[..., None], end[..., None])
+    cuts = np.clip(
+        np.stack([-end, np.minimum(-u, -v), np.maximum(-u, -v), end], axis=-1),
+        -end[..., None],
+        end[..., None],
+    )
     nodes, weights = legendre(order)
     length = np.diff(cuts, axis=-1)[..., None]
     b = cuts[..., :-1, None] + length * nodes

@@ -45,7 +45,9 @@ def pair(activation: str | Activation, q1: Any, q2: Any, c: Any) -> Pair:
         if not np.isfinite(value).all():
             raise ValueError(f"dual of {sigma.name}: {name} has NaN or infinite values.")
     if (q1 < 0).any() or (q2 < 0).any():
-        raise ValueError(f"dual of {sigma.name}: variances must be >= 0; got {min(q1.min(), q2.min())}.")
+        raise ValueError(
+            f"dual of {sigma.name}: variances must be >= 0; got {min(q1.min(), q2.min())}."
+        )
     largest = np.sqrt(q1) * np.sqrt(q2)
     if (np.abs(c) > largest * (1 + ULPS * np.finfo(dtype).eps)).any():
         excess = (np.abs(c) - largest).max()
@@ -56,7 +58,9 @@ def pair(activation: str | Activation, q1: Any, q2: Any, c: Any) -> Pair:
     with np.errstate(over="ignore", invalid="ignore"):
         found = unchecked(sigma, q1, q2, np.clip(c, -largest, largest))
     if not all(np.isfinite(part).all() for part in found):
-        raise ValueError(f"dual of {sigma.name}: E[σσ] or E[σ'σ'] overflows for variances up to {max(q1.max(), q2.max()):.3g}.")
+        raise ValueError(
+            f"dual of {sigma.name}: E[σσ] or E[σ'σ'] overflows for variances up to {max(q1.max(), q2.max()):.3g}."
+        )
     return found
 
 
@@ -129,7 +133,15 @@ def _shares(q1: Any, q2: Any, c: Any, unit: float) -> tuple[Any, ...]:
     rho = np.where((q1 > 0) & (q2 > 0), rho, 0.0)
     rho = np.where(1 - np.abs(rho) <= ULPS * np.finfo(np.asarray(c).dtype).eps, np.sign(rho), rho)
     sine2 = np.maximum((1 - rho) * (1 + rho), 0.0)
-    return a1, a2, np.sqrt(a1), np.sqrt(a2), rho * np.sqrt(b1 * b2), a1 * a2 + a1 * b2 + b1 * a2 + b1 * b2 * sine2, b1 * b2
+    return (
+        a1,
+        a2,
+        np.sqrt(a1),
+        np.sqrt(a2),
+        rho * np.sqrt(b1 * b2),
+        a1 * a2 + a1 * b2 + b1 * a2 + b1 * b2 * sine2,
+        b1 * b2,
+    )
 
 
 def _large(q1: Any, q2: Any) -> bool:
@@ -154,13 +166,17 @@ def _gelu(q1, q2, c):
         angle = np.arctan2(sine, root)
         size = (sine * g1) * (sine * g2) / root + both * root / g1 / g2
         ratio = sine / root
-        return c / 4 + (c * angle + size) / (2 * np.pi), 0.25 + (angle + ratio * (a1 * a2 / rest + a1 + a2)) / (2 * np.pi)
+        return c / 4 + (c * angle + size) / (2 * np.pi), 0.25 + (
+            angle + ratio * (a1 * a2 / rest + a1 + a2)
+        ) / (2 * np.pi)
     product = (1 + q1) * (1 + q2)
     rest = 1 + q1 + q2 + np.maximum(q1 * q2 - c * c, 0.0)
     root = np.sqrt(rest)
     angle = np.arctan2(c, root)
     value = c / 4 + (c * angle + (c * c + q1 * q2 * rest) / (product * root)) / (2 * np.pi)
-    return value, 0.25 + angle / (2 * np.pi) + c / (2 * np.pi * root) * (1 / rest + (1 - q1 * q2) / product + 1)
+    return value, 0.25 + angle / (2 * np.pi) + c / (2 * np.pi * root) * (
+        1 / rest + (1 - q1 * q2) / product + 1
+    )
 
 
 def _waves(q1, q2, c):

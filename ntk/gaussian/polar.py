@@ -70,7 +70,9 @@ def sphere(dim: int, b_std: float) -> Rule:
     return Rule(partial(_spherical_radii, dim), b_std, line=dim == 1)
 
 
-def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+def integrate(
+    sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule
+) -> tuple[np.ndarray, np.ndarray]:
     """(E[σσ], E[σ'σ']) (2, n) and their errors (2, n) for p1, p2, ψ (n,).
 
     Raises where an error stays above REFUSE of √(Eσ(u)² Eσ(v)²).
@@ -83,12 +85,17 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
         if todo.size == 0 or _size(order, sigma, rule) > WORK:
             break
         _announce(sigma, todo.size, order, rule)
-        result[:, todo], scale[:, todo], tail[:, todo] = _sums(sigma, p1[todo], p2[todo], psi[todo], rule, order)
+        result[:, todo], scale[:, todo], tail[:, todo] = _sums(
+            sigma, p1[todo], p2[todo], psi[todo], rule, order
+        )
         check_finite(sigma, scale[:, todo])
         error[:, todo] = np.abs(result[:, todo] - previous[:, todo]) + tail[:, todo]
         previous[:, todo] = result[:, todo]
         todo = todo[~(error[:, todo] <= ACCEPT * scale[:, todo]).all(axis=0)]
-    bad = np.union1d(todo[~(error[:, todo] <= REFUSE * scale[:, todo]).all(axis=0)], _unseen(sigma, p1, p2, scale, rule))
+    bad = np.union1d(
+        todo[~(error[:, todo] <= REFUSE * scale[:, todo]).all(axis=0)],
+        _unseen(sigma, p1, p2, scale, rule),
+    )
     if bad.size:
         k = bad[0]
         raise ValueError(
@@ -103,7 +110,11 @@ def integrate(sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray
 def _announce(sigma: Activation, pairs: int, order: int, rule: Rule) -> None:
     seconds = pairs * _size(order, sigma, rule) / SECOND
     if seconds > ANNOUNCE:
-        law = " of w on a sphere with a bias, integrals over three variables," if rule.tail == np.inf and rule.b_std else ""
+        law = (
+            " of w on a sphere with a bias, integrals over three variables,"
+            if rule.tail == np.inf and rule.b_std
+            else ""
+        )
         cheaper = ' w="normal" takes the bias for one more input, two variables.' if law else ""
         warnings.warn(
             f"the dual of {sigma.name}{law} for {pairs} pairs of inputs will take about {seconds:.0f} s on one core (within a "
@@ -116,14 +127,21 @@ def _announce(sigma: Activation, pairs: int, order: int, rule: Rule) -> None:
 def _check_widths(sigma: Activation, p1: np.ndarray, p2: np.ndarray, rule: Rule) -> None:
     """On a sphere of two dimensions or more: raise for widths at which no node need meet what σ does near 0."""
     widest = max(p1.max(initial=0.0), p2.max(initial=0.0))
-    if not rule.line and rule.tail == np.inf and sigma.homogeneity is None and widest > UNSEEN * max(1.0, rule.b_std):
+    if (
+        not rule.line
+        and rule.tail == np.inf
+        and sigma.homogeneity is None
+        and widest > UNSEEN * max(1.0, rule.b_std)
+    ):
         raise ValueError(
             f"the dual of {sigma.name} for w on a sphere is not found for |x| w_std = {widest:.3g}, above {UNSEEN:g}: scale the "
             'inputs down, to numbers of order 1 (standardise them), or take w="normal", whose limit is found at any size.'
         )
 
 
-def _unseen(sigma: Activation, p1: np.ndarray, p2: np.ndarray, scale: np.ndarray, rule: Rule) -> np.ndarray:
+def _unseen(
+    sigma: Activation, p1: np.ndarray, p2: np.ndarray, scale: np.ndarray, rule: Rule
+) -> np.ndarray:
     """The Gaussian pairs so wide that no node may have met what σ does near 0: two rules then agree on nothing.
 
     √(Eσ(u)² Eσ(v)²) is held against the same by a one-dimensional rule that resolves any width.
@@ -162,12 +180,19 @@ def _sums(
         u = (p1[rows, None] * np.cos(phi))[:, :, None] * r
         v = (p2[rows, None] * np.cos(phi - psi[rows, None]))[:, :, None] * r
         weight = (weight[:, :, None] * r_weight).reshape(len(phi), -1)
-        means = biases.means(sigma, u.reshape(weight.shape), v.reshape(weight.shape), rule.b_std, order)
+        means = biases.means(
+            sigma, u.reshape(weight.shape), v.reshape(weight.shape), rule.b_std, order
+        )
         for k, products in enumerate(means):
-            result[k, rows], power1, power2 = (np.einsum("ij,ij->i", weight, product) for product in products)
+            result[k, rows], power1, power2 = (
+                np.einsum("ij,ij->i", weight, product) for product in products
+            )
             scale[k, rows] = np.sqrt(power1) * np.sqrt(power2)
             if outer.any():
-                far = [(weight * square).reshape(len(phi), -1, len(r))[:, :, outer].sum(axis=(1, 2)) for square in products[1:]]
+                far = [
+                    (weight * square).reshape(len(phi), -1, len(r))[:, :, outer].sum(axis=(1, 2))
+                    for square in products[1:]
+                ]
                 tail[k, rows] = np.sqrt(far[0]) * np.sqrt(far[1])
     return result, scale, tail
 

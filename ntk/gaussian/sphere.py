@@ -40,9 +40,15 @@ def expectations(
         if before is not None:
             rest, root = np.sqrt(rest), np.sqrt(power)
             wrong = np.abs(power - before) / np.where(power > 0, root, 1.0)
-            error[:, todo] = rest[:, i[todo]] * rest[:, j[todo]] + wrong[:, i[todo]] * root[:, j[todo]]
-            error[:, todo] += root[:, i[todo]] * wrong[:, j[todo]] + 4e-15 * root[:, i[todo]] * root[:, j[todo]]
-            settled = (error[:, todo] <= polar.ACCEPT * root[:, i[todo]] * root[:, j[todo]]).all(axis=0)
+            error[:, todo] = (
+                rest[:, i[todo]] * rest[:, j[todo]] + wrong[:, i[todo]] * root[:, j[todo]]
+            )
+            error[:, todo] += (
+                root[:, i[todo]] * wrong[:, j[todo]] + 4e-15 * root[:, i[todo]] * root[:, j[todo]]
+            )
+            settled = (error[:, todo] <= polar.ACCEPT * root[:, i[todo]] * root[:, j[todo]]).all(
+                axis=0
+            )
             ready = todo[settled]
             result[:, ready] = _series(c, weight, i[ready], j[ready], rho[ready], dim)
             todo = todo[~settled]
@@ -52,7 +58,9 @@ def expectations(
     if todo.size:
         psi = np.where(rho[todo] < 0, np.pi, 0.0) if dim == 1 else np.arccos(rho[todo])
         rule = polar.sphere(dim, b_std)
-        result[:, todo], error[:, todo] = polar.integrate(sigma, scales[i[todo]], scales[j[todo]], psi, rule)
+        result[:, todo], error[:, todo] = polar.integrate(
+            sigma, scales[i[todo]], scales[j[todo]], psi, rule
+        )
     return result.reshape(2, *shape), error.reshape(2, *shape)
 
 
@@ -86,7 +94,9 @@ def _coefficients(
     return c, weight, power
 
 
-def _series(c: np.ndarray, weight: np.ndarray, i: np.ndarray, j: np.ndarray, rho: np.ndarray, dim: int) -> np.ndarray:
+def _series(
+    c: np.ndarray, weight: np.ndarray, i: np.ndarray, j: np.ndarray, rho: np.ndarray, dim: int
+) -> np.ndarray:
     """Σ_k R_k(ρ) Σ_b c_k(p_i, b) c_k(p_j, b), (k + d - 2) R_{k+1} = (2k + d - 2) ρ R_k - k R_{k-1}."""
     result = np.zeros((2, rho.size))
     before, now = np.zeros(rho.size), np.ones(rho.size)

@@ -25,12 +25,17 @@ WIDE = 1000.0  # standard deviation above which the pair is taken here
 REACH = 40.0  # where d has gone: e^{-40} = 4e-18
 END = 10.0  # of z: e^{-50} = 2e-22
 ORDER = 20  # of Gauss–Legendre on a panel, which is as wide as its distance from 0
-NARROW, FLAT = 0.5, 200.0  # τ below the first: Gauss–Hermite; above the second: TERMS moments of d, (40/200)^16 (e/16)^8 = 5e-18
+NARROW, FLAT = (
+    0.5,
+    200.0,
+)  # τ below the first: Gauss–Hermite; above the second: TERMS moments of d, (40/200)^16 (e/16)^8 = 5e-18
 TERMS = 16
 HERMITE = 64
 ENTRIES = 2**20  # function values held at once
 ERROR = 1e-11  # of √(Eσ(u)² Eσ(v)²), by comparison with closed forms and with adaptive quadrature (tests)
-PARALLEL = 8 * np.finfo(np.float64).eps  # 1 - |ρ| up to this is rounding: the arguments are multiples of each other
+PARALLEL = (
+    8 * np.finfo(np.float64).eps
+)  # 1 - |ρ| up to this is rounding: the arguments are multiples of each other
 
 
 class Tails(NamedTuple):
@@ -55,15 +60,25 @@ def tails(sigma: Activation) -> Tails | None:
         alpha = float(slope[-1])
         beta = float(value[2] - alpha * z[2])
         room = 1e-15 * (np.abs(alpha * z) + size)
-        if not (np.abs(value - alpha * z - beta) <= room).all() or not (np.abs(slope - alpha) <= 1e-15 * size_slope).all():
+        if (
+            not (np.abs(value - alpha * z - beta) <= room).all()
+            or not (np.abs(slope - alpha) <= 1e-15 * size_slope).all()
+        ):
             return None
         lines.append((alpha, beta))
     (right, above), (left, below) = lines
-    a0, a1, b0, b1 = (right + left) / 2, (right - left) / 2, (above - below) / 2, (above + below) / 2
+    a0, a1, b0, b1 = (
+        (right + left) / 2,
+        (right - left) / 2,
+        (above - below) / 2,
+        (above + below) / 2,
+    )
     return Tails((a0, b0, a1, b1), (0.0, a1, 0.0, a0))
 
 
-def gaussian(sigma: Activation, lines: Tails, p1: np.ndarray, p2: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def gaussian(
+    sigma: Activation, lines: Tails, p1: np.ndarray, p2: np.ndarray, rho: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(E[σσ], E[σ'σ']) (2, n) and bounds of their errors (2, n) for deviations p1, p2 and correlations ρ, (n,); smooth σ."""
     p1, p2 = np.maximum(p1, p2), np.minimum(p1, p2)
     rho = np.where(1.0 - np.abs(rho) <= PARALLEL, np.sign(rho), rho)
@@ -79,9 +94,13 @@ def gaussian(sigma: Activation, lines: Tails, p1: np.ndarray, p2: np.ndarray, rh
         at_u = _given(sigma, lines, p1[rows], rho[rows], sine[rows], z)
         own = _both(sigma, p1[rows, None] * z)
         for k in (0, 1):
-            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by who asked
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # what overflows is refused by who asked
                 result[k, rows] = (at_v[k] * at_u[k]) @ weight
-                square[k, rows] = np.sqrt(np.square(own[k]) @ weight) * np.sqrt(np.square(at_v[k]) @ weight)
+                square[k, rows] = np.sqrt(np.square(own[k]) @ weight) * np.sqrt(
+                    np.square(at_v[k]) @ weight
+                )
     return result, ERROR * square
 
 
@@ -129,7 +148,12 @@ def _line(form: tuple[float, float, float, float], z: np.ndarray) -> np.ndarray:
 
 
 def _given(
-    sigma: Activation, lines: Tails, p1: np.ndarray, rho: np.ndarray, sine: np.ndarray, z: np.ndarray
+    sigma: Activation,
+    lines: Tails,
+    p1: np.ndarray,
+    rho: np.ndarray,
+    sine: np.ndarray,
+    z: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """E[f(u) | v = p2 z] for f = σ and σ': (n, nodes) each."""
     tau, m = p1 * sine, (rho * p1)[:, None] * z
@@ -142,23 +166,35 @@ def _given(
             if tau[row] == 0.0:
                 found[:, row] = _both(sigma, m[row])
             else:
-                found[:, row] = [f @ weight for f in _both(sigma, m[row][:, None] + tau[row] * nodes)]
+                found[:, row] = [
+                    f @ weight for f in _both(sigma, m[row][:, None] + tau[row] * nodes)
+                ]
     rows = np.flatnonzero(~narrow)
     if not rows.size:
         return found[0], found[1]
     y, dy = _bend()
-    bends = [(f - _line(form, y)) * dy for f, form in zip(_both(sigma, y), (lines.value, lines.slope), strict=True)]
+    bends = [
+        (f - _line(form, y)) * dy
+        for f, form in zip(_both(sigma, y), (lines.value, lines.slope), strict=True)
+    ]
     width = tau[rows, None]
     at = (rho[rows] / sine[rows])[:, None] * z  # m/τ
     bell, sign = np.exp(-0.5 * at * at), erf(at / np.sqrt(2.0))
     for k, (form, bend) in enumerate(zip((lines.value, lines.slope), bends, strict=True)):
         a0, b0, a1, b1 = form
-        line = a0 * m[rows] + b0 * sign + a1 * (m[rows] * sign + width * np.sqrt(2 / np.pi) * bell) + b1
+        line = (
+            a0 * m[rows]
+            + b0 * sign
+            + a1 * (m[rows] * sign + width * np.sqrt(2 / np.pi) * bell)
+            + b1
+        )
         found[k, rows] = line + _smeared(bend, y, tau[rows], at, bell)
     return found[0], found[1]
 
 
-def _smeared(bend: np.ndarray, y: np.ndarray, tau: np.ndarray, at: np.ndarray, bell: np.ndarray) -> np.ndarray:
+def _smeared(
+    bend: np.ndarray, y: np.ndarray, tau: np.ndarray, at: np.ndarray, bell: np.ndarray
+) -> np.ndarray:
     """∫ d(y) N(y; m, τ²) dy, m = τ·at, summed over y or as e^{-m²/2τ²}/(√(2π) τ) Σ_j (m/τ)^j/j! ∫ d(y) (y/τ)^j e^{-y²/2τ²} dy."""
     total = np.zeros(at.shape)
     flat = tau >= FLAT

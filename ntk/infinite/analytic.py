@@ -41,10 +41,18 @@ def kernel(network: Network, law: InitialLaw, x1: Any, x2: Any = None, parts: bo
     """
     _check(network, law)
     if not network.trainable:
-        raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")
+        raise ValueError(
+            "the tangent kernel of a network with nothing to train is zero: trainable is ()."
+        )
     if not parts:
         return _matrices(network, law, x1, x2, (network.trainable,))[0]
-    return dict(zip(network.trainable, _matrices(network, law, x1, x2, tuple((p,) for p in network.trainable)), strict=True))
+    return dict(
+        zip(
+            network.trainable,
+            _matrices(network, law, x1, x2, tuple((p,) for p in network.trainable)),
+            strict=True,
+        )
+    )
 
 
 def nngp(network: Network, law: InitialLaw, x1: Any, x2: Any = None) -> np.ndarray:
@@ -70,9 +78,13 @@ def kernel_blocks(
     """
     _check(network, law)
     if not is_integer(block) or block < 1:
-        raise ValueError(f"block, the number of rows at a time, must be an integer >= 1; got {block!r}.")
+        raise ValueError(
+            f"block, the number of rows at a time, must be an integer >= 1; got {block!r}."
+        )
     if not network.trainable:
-        raise ValueError("the tangent kernel of a network with nothing to train is zero: trainable is ().")
+        raise ValueError(
+            "the tangent kernel of a network with nothing to train is zero: trainable is ()."
+        )
     return _rows(_prepare(network, law, x1, x2, (network.trainable,)), int(block))
 
 
@@ -84,7 +96,9 @@ class _Task(NamedTuple):
     norms1: np.ndarray  # |x|² (n1,)
     norms2: np.ndarray
     sums: tuple[tuple[str, ...], ...]  # which of "a", "w", "b", "output" each matrix adds up
-    powers1: np.ndarray | None = None  # (n1,): x1 stands for x1·2^powers1, of inputs whose squares would vanish
+    powers1: np.ndarray | None = (
+        None  # (n1,): x1 stands for x1·2^powers1, of inputs whose squares would vanish
+    )
     powers2: np.ndarray | None = None
 
 
@@ -92,10 +106,14 @@ def _check(network: Any, law: Any) -> None:
     if not isinstance(network, Network):
         raise TypeError(f"network must be an mf.Network; got {network!r}.")
     if not isinstance(law, InitialLaw):
-        raise TypeError(f"law must be an mf.InitialLaw, from which the limit is taken (a State has ntk.empirical); got {law!r}.")
+        raise TypeError(
+            f"law must be an mf.InitialLaw, from which the limit is taken (a State has ntk.empirical); got {law!r}."
+        )
 
 
-def _prepare(network: Network, law: InitialLaw, x1: Any, x2: Any, sums: tuple[tuple[str, ...], ...]) -> _Task:
+def _prepare(
+    network: Network, law: InitialLaw, x1: Any, x2: Any, sums: tuple[tuple[str, ...], ...]
+) -> _Task:
     x1 = check_inputs(x1, law.dim)
     x2 = x1 if x2 is None else check_inputs(x2, law.dim)
     with np.errstate(over="ignore"):
@@ -110,7 +128,9 @@ def _prepare(network: Network, law: InitialLaw, x1: Any, x2: Any, sums: tuple[tu
             "inputs down, to numbers of order 1 (standardise them)."
         )
     task = _Task(network, law, x1, x2, norms1, norms1 if x2 is x1 else norms2, sums)
-    tiny = [bool(((norms < TINY) & x.any(axis=1)).any()) for x, norms in ((x1, norms1), (x2, norms2))]
+    tiny = [
+        bool(((norms < TINY) & x.any(axis=1)).any()) for x, norms in ((x1, norms1), (x2, norms2))
+    ]
     return _magnified(task) if any(tiny) and not law.b_std else task
 
 
@@ -124,7 +144,9 @@ def _magnified(task: _Task) -> _Task:
     if degree is None or degree < 1 or degree != int(degree):
         if sigma.smooth:
             return task
-        raise ValueError(f"|x|² vanishes for some inputs, and {sigma.name} has a kink at 0 without a bias; scale the inputs up.")
+        raise ValueError(
+            f"|x|² vanishes for some inputs, and {sigma.name} has a kink at 0 without a bias; scale the inputs up."
+        )
 
     def scaled(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         powers = np.frexp(np.abs(x).max(axis=1))[1]
@@ -133,10 +155,14 @@ def _magnified(task: _Task) -> _Task:
 
     x1, norms1, powers1 = scaled(task.x1)
     x2, norms2, powers2 = (x1, norms1, powers1) if task.x2 is task.x1 else scaled(task.x2)
-    return task._replace(x1=x1, x2=x2, norms1=norms1, norms2=norms2, powers1=powers1, powers2=powers2)
+    return task._replace(
+        x1=x1, x2=x2, norms1=norms1, norms2=norms2, powers1=powers1, powers2=powers2
+    )
 
 
-def _matrices(network: Network, law: InitialLaw, x1: Any, x2: Any, sums: tuple[tuple[str, ...], ...]) -> list[np.ndarray]:
+def _matrices(
+    network: Network, law: InitialLaw, x1: Any, x2: Any, sums: tuple[tuple[str, ...], ...]
+) -> list[np.ndarray]:
     task = _prepare(network, law, x1, x2, sums)
     n1, n2 = len(task.x1), len(task.x2)
     results = [np.empty((n1, n2)) for _ in sums]
@@ -192,7 +218,9 @@ def _tile(task: _Task, rows: slice, columns: slice) -> list[np.ndarray]:
     return tiles
 
 
-def _align(x1: np.ndarray, x2: np.ndarray, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray) -> None:
+def _align(
+    x1: np.ndarray, x2: np.ndarray, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray
+) -> None:
     """⟨x, x'⟩ = ±|x|² to the last bit where x' = ±x, in place: a product of matrices rounds it otherwise than the norms."""
     near = np.abs(inner) >= (1.0 - 1e-12) * np.sqrt(norms1)[:, None] * np.sqrt(norms2)
     i, j = np.nonzero(near & (inner != 0.0))
@@ -203,14 +231,21 @@ def _align(x1: np.ndarray, x2: np.ndarray, norms1: np.ndarray, norms2: np.ndarra
 
 @np.errstate(over="ignore", invalid="ignore")  # _tile refuses what is not finite
 def _add(
-    task: _Task, inner: np.ndarray, value: np.ndarray, slope: np.ndarray, powers: np.ndarray | None = None
+    task: _Task,
+    inner: np.ndarray,
+    value: np.ndarray,
+    slope: np.ndarray,
+    powers: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """powers: inner, value, slope are those of inputs that stand for 2^powers times their product."""
     power = 0.0 if task.law.a == "zero" else float(np.square(task.law.a_std))  # E[a²]
     degree = task.network.sigma.homogeneity
     if powers is not None and degree is not None:
         inner = np.ldexp(inner, powers)
-        value, slope = np.ldexp(value, int(degree) * powers), np.ldexp(slope, int(degree - 1) * powers)
+        value, slope = (
+            np.ldexp(value, int(degree) * powers),
+            np.ldexp(slope, int(degree - 1) * powers),
+        )
     results = []
     for names in task.sums:
         total = np.zeros(inner.shape)
@@ -224,7 +259,9 @@ def _add(
     return results
 
 
-def _expectations(task: _Task, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray) -> duals.Pair:
+def _expectations(
+    task: _Task, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray
+) -> duals.Pair:
     """(E[σσ'], E[σ̇σ̇']) for |x|², |x'|² and ⟨x, x'⟩: (n1, 1), (1, n2), (n1, n2), or all (n,)."""
     sigma, law = task.network.sigma, task.law
     degree = sigma.homogeneity
@@ -246,7 +283,9 @@ def _gaussian(task: _Task, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -> dua
     if c.ndim == 2:
         value, slope = passes.one_layer(sigma, q1[:, 0], q2[0], c)
     else:
-        value, slope = duals.unchecked(sigma, q1, q1, q1)  # the diagonal, with c = q whatever the roots round to
+        value, slope = duals.unchecked(
+            sigma, q1, q1, q1
+        )  # the diagonal, with c = q whatever the roots round to
     if law.w == "sphere" and degree is not None:
         value, slope = value / _chi(law.dim, 2 * degree), slope / _chi(law.dim, 2 * degree - 2)
     return duals.Pair(value, slope)
@@ -254,14 +293,24 @@ def _gaussian(task: _Task, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -> dua
 
 def _chi(dim: int, power: float) -> float:
     """E|g|^power, g ~ N(0, I_dim): a Gaussian w is |g| times one on the unit sphere, and σ homogeneous lets |g| out."""
-    return math.exp(power / 2 * math.log(2) + math.lgamma((dim + power) / 2) - math.lgamma(dim / 2)) if power else 1.0
+    return (
+        math.exp(power / 2 * math.log(2) + math.lgamma((dim + power) / 2) - math.lgamma(dim / 2))
+        if power
+        else 1.0
+    )
 
 
-def _on_sphere(task: _Task, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray) -> duals.Pair:
+def _on_sphere(
+    task: _Task, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray
+) -> duals.Pair:
     law = task.law
     scale = np.sqrt(norms1) * np.sqrt(norms2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.where((np.abs(inner) == norms1) & (norms1 == norms2), np.sign(inner), np.clip(inner / scale, -1.0, 1.0))
+        rho = np.where(
+            (np.abs(inner) == norms1) & (norms1 == norms2),
+            np.sign(inner),
+            np.clip(inner / scale, -1.0, 1.0),
+        )
     rho = np.where(scale > 0, rho, 0.0)
     p1, p2 = law.w_std * np.sqrt(norms1), law.w_std * np.sqrt(norms2)
     return duals.Pair(*sphere.expectations(task.network.sigma, p1, p2, rho, law.dim, law.b_std)[0])

@@ -25,10 +25,28 @@ TWO_OVER_PI, FOUR_OVER_PI = 0.6366197723675814, 1.2732395447351628
 
 # asin(√z)/√z = 1 + z P(z), 0 <= z <= ¼: interpolation in Chebyshev's points in 60 digits, relative error of asin 2^-25.8, 2^-54.
 ARCSIN = {
-    "float32": (0.03808502480387688, 0.026554541662335396, 0.045001380145549774, 0.07498855143785477, 0.16666673123836517),
+    "float32": (
+        0.03808502480387688,
+        0.026554541662335396,
+        0.045001380145549774,
+        0.07498855143785477,
+        0.16666673123836517,
+    ),
     "float64": (
-        *(0.028169218060881414, -0.010749050339697808, 0.01603551434914882, 0.0078029494773533175, 0.011875494382636922),
-        *(0.013929652902326633, 0.017355259955786323, 0.02237204763174451, 0.03038194736709848, 0.044642857103423646),
+        *(
+            0.028169218060881414,
+            -0.010749050339697808,
+            0.01603551434914882,
+            0.0078029494773533175,
+            0.011875494382636922,
+        ),
+        *(
+            0.013929652902326633,
+            0.017355259955786323,
+            0.02237204763174451,
+            0.03038194736709848,
+            0.044642857103423646,
+        ),
         *(0.07500000000020764, 0.1666666666666665),
     ),
 }
@@ -134,14 +152,20 @@ def covers(sigma: Activation, entries: int, *variances: np.ndarray) -> bool:
 
     That of erf forms the product of two variances: it is not for large ones.
     """
-    if sigma.name not in FORMULAS or entries < SMALL or duals.closed_form(sigma) is not duals.TABLE[sigma.name]:
+    if (
+        sigma.name not in FORMULAS
+        or entries < SMALL
+        or duals.closed_form(sigma) is not duals.TABLE[sigma.name]
+    ):
         return False
     return sigma.name == "relu" or all(q.max(initial=0.0) <= duals.LARGE for q in variances)
 
 
 def compiled(sigma: Activation, dtype: np.dtype) -> Any:
     """The module with one_layer and all_layers for this activation and dtype."""
-    return compiler.load(f"kernel_{sigma.name}", SOURCE, dtype.name, {"dual": FORMULAS[sigma.name](dtype.name)})
+    return compiler.load(
+        f"kernel_{sigma.name}", SOURCE, dtype.name, {"dual": FORMULAS[sigma.name](dtype.name)}
+    )
 
 
 def factors(sigma: Activation, q: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +181,9 @@ def one_layer(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) 
     if not covers(sigma, c.size, q1, q2):
         return duals.unchecked(sigma, q1[:, None], q2[None, :], c)
     values, slopes = np.empty_like(c), np.empty_like(c)
-    compiled(sigma, c.dtype).one_layer(c, *factors(sigma, q1, c.dtype), *factors(sigma, q2, c.dtype), values, slopes)
+    compiled(sigma, c.dtype).one_layer(
+        c, *factors(sigma, q1, c.dtype), *factors(sigma, q2, c.dtype), values, slopes
+    )
     return duals.Pair(values, slopes)
 
 
@@ -179,7 +205,9 @@ def all_layers(
     theta = covariance.copy()
     if covers(sigma, covariance.size, q1, q2):
         fixed = (triangle, scale.astype(dtype), shift.astype(dtype))
-        compiled(sigma, dtype).all_layers(covariance, theta, *fixed, *factors(sigma, q1, dtype), *factors(sigma, q2, dtype))
+        compiled(sigma, dtype).all_layers(
+            covariance, theta, *fixed, *factors(sigma, q1, dtype), *factors(sigma, q2, dtype)
+        )
         return covariance, theta
     step = max(1, BLOCK_ENTRIES // covariance.shape[1])
     for first in range(0, len(covariance), step):

@@ -47,30 +47,47 @@ def deep(
     sigma = activations.get(activation)
     if not is_integer(depth) or depth < 1:
         raise ValueError(f"depth is the number of hidden layers, an integer >= 1; got {depth!r}.")
-    scales = {"w_std": w_std, "b_std": b_std, "readout_w_std": readout_w_std, "readout_b_std": readout_b_std}
+    scales = {
+        "w_std": w_std,
+        "b_std": b_std,
+        "readout_w_std": readout_w_std,
+        "readout_b_std": readout_b_std,
+    }
     for name, value in scales.items():
         number = is_number(value)
         if not number or not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number >= 0; got {value!r}.")
     w_std, b_std, readout_w_std, readout_b_std = (float(value) for value in scales.values())
-    single = all(getattr(x, "dtype", None) == np.float32 for x in ((x1,) if x2 is None else (x1, x2)))
+    single = all(
+        getattr(x, "dtype", None) == np.float32 for x in ((x1,) if x2 is None else (x1, x2))
+    )
     dtype = np.dtype(np.float32 if single else np.float64)
     symmetric = x2 is None
     x1 = check_inputs(x1)
     x2 = x1 if symmetric else check_inputs(x2, x1.shape[1])
 
     with np.errstate(over="ignore"):
-        power, offset, last_power, last_offset = np.square([float(value) for value in scales.values()])
-        squares = [power * np.square(x).sum(axis=1) + offset for x in ((x1,) if symmetric else (x1, x2))]
+        power, offset, last_power, last_offset = np.square(
+            [float(value) for value in scales.values()]
+        )
+        squares = [
+            power * np.square(x).sum(axis=1) + offset for x in ((x1,) if symmetric else (x1, x2))
+        ]
     if not all(np.isfinite(q).all() for q in squares):
         raise ValueError(
             f"|x|² overflows, or w_std²|x|² + b_std² does: the largest input is {max(np.abs(x1).max(), np.abs(x2).max()):.3g}, "
             f"w_std = {w_std:g}; scale the inputs down, to numbers of order 1 (standardise them)."
         )
     if dtype == np.float32 and max(q.max(initial=0.0) for q in squares) > np.finfo(np.float32).max:
-        raise ValueError("|x|² overflows in float32: scale the inputs down, or pass them as float64.")
+        raise ValueError(
+            "|x|² overflows in float32: scale the inputs down, or pass them as float64."
+        )
     unit = np.ones(1)
-    c = 1.0 / float(duals.unchecked(sigma, unit, unit, unit).value[0]) if flag("normalise", normalise) else 1.0
+    c = (
+        1.0 / float(duals.unchecked(sigma, unit, unit, unit).value[0])
+        if flag("normalise", normalise)
+        else 1.0
+    )
     scale = c * np.array([power] * (depth - 1) + [last_power])
     shift = np.array([offset] * (depth - 1) + [last_offset])
     q1, nngp_diagonal, ntk_diagonal = _diagonal(sigma, squares[0], scale, shift)

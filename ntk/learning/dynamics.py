@@ -51,7 +51,9 @@ class KernelFlow:
         self.y = self._labels(y)
         self.shape = np.shape(f0) if self.loss.labels == "class" else np.shape(y)
         if np.ndim(f0) and np.shape(f0) != self.shape:
-            raise ValueError(f"f0 must be a number or of y's shape {self.shape}; got {np.shape(f0)}.")
+            raise ValueError(
+                f"f0 must be a number or of y's shape {self.shape}; got {np.shape(f0)}."
+            )
         if self.loss.labels == "class" and (len(self.shape) != 2 or self.y.max() >= self.shape[1]):
             raise ValueError(
                 f"loss {self.loss.name!r} with classes 0 … {self.y.max()} needs f0 of shape ({len(kernel)}, C), "
@@ -88,15 +90,24 @@ class KernelFlow:
         """
         counts = np.asarray(steps)
         if counts.ndim > 1 or counts.dtype.kind not in "iu" or (counts.size and counts.min() < 0):
-            raise ValueError(f"steps must be an integer >= 0, or a one-dimensional array of them; got {steps!r}.")
+            raise ValueError(
+                f"steps must be an integer >= 0, or a one-dimensional array of them; got {steps!r}."
+            )
         if not is_number(learning_rate) or not 0 < learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a positive number; got {learning_rate!r}.")
         learning_rate = float(learning_rate)
         if not self._modal:
             return self._by_slopes(self._descents(counts.ravel(), learning_rate), counts.shape)
-        x, power = learning_rate * self.factor * self.modes.values, counts.reshape(-1, 1).astype(np.float64)
-        with np.errstate(over="ignore"):  # beyond max_learning_rate it diverges, and infinity is the answer
-            grown = np.where(x < 0.5, -np.expm1(power * np.log1p(-np.minimum(x, 0.5))), 1.0 - (1.0 - x) ** power)
+        x, power = (
+            learning_rate * self.factor * self.modes.values,
+            counts.reshape(-1, 1).astype(np.float64),
+        )
+        with np.errstate(
+            over="ignore"
+        ):  # beyond max_learning_rate it diverges, and infinity is the answer
+            grown = np.where(
+                x < 0.5, -np.expm1(power * np.log1p(-np.minimum(x, 0.5))), 1.0 - (1.0 - x) ** power
+            )
         return self._by_modes(grown, learning_rate * counts.ravel(), counts.shape)
 
     def risk(self, t: Any) -> Any:
@@ -106,10 +117,16 @@ class KernelFlow:
         """
         times, axis = _times(t)
         if self._modal:
-            risks = 0.5 * self.factor * (np.exp(-2.0 * self._exponents(times)) @ np.square(self._start).sum(axis=1))
+            risks = (
+                0.5
+                * self.factor
+                * (np.exp(-2.0 * self._exponents(times)) @ np.square(self._start).sum(axis=1))
+            )
         else:
             f = self.at(times).train.reshape(len(times), len(self.kernel), -1)
-            risks = self.factor * np.array([loss_kernels.total(self.loss, row, self.y) for row in f])
+            risks = self.factor * np.array(
+                [loss_kernels.total(self.loss, row, self.y) for row in f]
+            )
         return risks.reshape(axis) if axis else float(risks[0])
 
     @property
@@ -119,7 +136,9 @@ class KernelFlow:
     def _exponents(self, times: np.ndarray) -> np.ndarray:
         """c λ t, (times, N): 0 in the null space, at t = ∞ too."""
         with np.errstate(invalid="ignore"):
-            return np.where(self.modes.null, 0.0, np.multiply.outer(times, self.factor * self.modes.values))
+            return np.where(
+                self.modes.null, 0.0, np.multiply.outer(times, self.factor * self.modes.values)
+            )
 
     def _by_modes(self, grown: np.ndarray, times: np.ndarray, axis: tuple[int, ...]) -> Prediction:
         """From the share by which each mode has grown from f_0 to y, (times, N)."""
@@ -146,7 +165,10 @@ class KernelFlow:
     def _strays(self, h: np.ndarray) -> bool:
         """Whether |hᵀv_0|² exceeds λ_0 λ_max(K_test,test), what blocks of one kernel allow where λ_0 is within the tolerance."""
         scale = float(self.modes.values[-1]) * max(1.0, len(h) / len(self.kernel))
-        return bool(h.size and np.linalg.norm(h, axis=0).max() > 10.0 * math.sqrt(self.modes.tolerance * scale))
+        return bool(
+            h.size
+            and np.linalg.norm(h, axis=0).max() > 10.0 * math.sqrt(self.modes.tolerance * scale)
+        )
 
     def _by_slopes(self, sums: np.ndarray, axis: tuple[int, ...]) -> Prediction:
         """From c ∫ ℓ'(f, y) dt, (times, N, columns): f = f_0 - K times that."""
@@ -155,7 +177,9 @@ class KernelFlow:
         return self._shaped(train, test, axis)
 
     def _slopes(self, sums: np.ndarray) -> np.ndarray:
-        f = (self.f0 - as_matrix(self.kernel) @ sums.reshape(self.f0.shape)).reshape(len(self.kernel), -1)
+        f = (self.f0 - as_matrix(self.kernel) @ sums.reshape(self.f0.shape)).reshape(
+            len(self.kernel), -1
+        )
         return self.factor * loss_kernels.slopes(self.loss, f, self.y)
 
     def _integrals(self, times: np.ndarray) -> np.ndarray:
@@ -165,7 +189,9 @@ class KernelFlow:
                 f"the slope of {self.loss.name!r} jumps, and a flow slides along the jump: use .after(steps, learning_rate)."
             )
         if np.isinf(times).any():
-            raise ValueError(f"t = ∞ is for the squared loss; with {self.loss.name!r} ask for a finite t.")
+            raise ValueError(
+                f"t = ∞ is for the squared loss; with {self.loss.name!r} ask for a finite t."
+            )
         ends, place = np.unique(times, return_inverse=True)
         if not ends.size or ends[-1] == 0:
             return np.zeros((len(times), *self.f0.shape))
@@ -174,7 +200,9 @@ class KernelFlow:
             atol=ATOL / max(float(self.modes.values[-1]), np.finfo(float).tiny),
         )  # fmt: skip
         if not solution.success:
-            raise ArithmeticError(f"the function-space flow stopped before t = {ends[-1]:g}: {solution.message}")
+            raise ArithmeticError(
+                f"the function-space flow stopped before t = {ends[-1]:g}: {solution.message}"
+            )
         return solution.y.T[place].reshape(len(times), *self.f0.shape)
 
     def _descents(self, counts: np.ndarray, learning_rate: float) -> np.ndarray:
@@ -195,13 +223,19 @@ class KernelFlow:
         self._n_test = 0
         if K_test is None:
             if f0_test is not None:
-                raise ValueError("f0_test needs K_test, the kernel between the test and the training inputs.")
+                raise ValueError(
+                    "f0_test needs K_test, the kernel between the test and the training inputs."
+                )
             return
         K_test = np.asarray(one_kernel(K_test, "K_test"), dtype=np.float64)
         if K_test.ndim != self.kernel.ndim or K_test.shape[1:] != self.kernel.shape[1:]:
             wanted = "(n_test, " + ", ".join(map(str, self.kernel.shape[1:])) + ")"
-            turned = " Transpose it." if K_test.ndim == 2 and K_test.shape[0] == len(self.kernel) else ""
-            raise ValueError(f"K_test must be {wanted}, test inputs by training inputs; got {K_test.shape}.{turned}")
+            turned = (
+                " Transpose it." if K_test.ndim == 2 and K_test.shape[0] == len(self.kernel) else ""
+            )
+            raise ValueError(
+                f"K_test must be {wanted}, test inputs by training inputs; got {K_test.shape}.{turned}"
+            )
         self._n_test = len(K_test)
         shape = (self._n_test, *self.shape[1:])
         f0 = np.asarray(0.0 if f0_test is None else f0_test, dtype=np.float64)
@@ -212,7 +246,9 @@ class KernelFlow:
         matrix = as_matrix(K_test)
         self._test = matrix, np.broadcast_to(f0, shape).reshape(len(matrix), -1)
 
-    def _shaped(self, train: np.ndarray, test: np.ndarray | None, axis: tuple[int, ...]) -> Prediction:
+    def _shaped(
+        self, train: np.ndarray, test: np.ndarray | None, axis: tuple[int, ...]
+    ) -> Prediction:
         shaped = None if test is None else test.reshape(*axis, self._n_test, *self.shape[1:])
         return Prediction(train.reshape(*axis, *self.shape), shaped)
 
@@ -221,5 +257,7 @@ def _times(t: Any) -> tuple[np.ndarray, tuple[int, ...]]:
     """Flow times as (times,) and the axes they came with."""
     times = np.asarray(t)
     if times.ndim > 1 or times.dtype.kind not in "fiu" or not (times >= 0).all():
-        raise ValueError(f"t must be a flow time >= 0 (np.inf allowed), or a one-dimensional array of them; got {t!r}.")
+        raise ValueError(
+            f"t must be a flow time >= 0 (np.inf allowed), or a one-dimensional array of them; got {t!r}."
+        )
     return times.astype(np.float64).ravel(), times.shape

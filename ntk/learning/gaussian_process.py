@@ -39,7 +39,9 @@ def regression(
     modes = Modes(K)
     n = len(modes.kernel)
     if modes.kernel.ndim != 2:
-        raise ValueError(f"K must be (n, n): one Gaussian process, shared by independent outputs; got {modes.kernel.shape}.")
+        raise ValueError(
+            f"K must be (n, n): one Gaussian process, shared by independent outputs; got {modes.kernel.shape}."
+        )
     labels, ridge = columns(y, modes.kernel, "y"), _ridge(ridge)
     if not is_number(t) or not t >= 0:
         raise ValueError(f"t must be a flow time >= 0, np.inf allowed; got {t!r}.")
@@ -47,19 +49,25 @@ def regression(
     rates = modes.values + ridge
     fitted = rates > 0
     safe = np.where(fitted, rates, 1.0)
-    gain = np.where(fitted, -np.expm1(-factor(reduction, n) * safe * t) / safe, 0.0)  # null modes: h has nothing there
+    gain = np.where(
+        fitted, -np.expm1(-factor(reduction, n) * safe * t) / safe, 0.0
+    )  # null modes: h has nothing there
     A = ((h @ modes.vectors) * gain) @ modes.vectors.T
     mean = (A @ labels).reshape(len(h), *np.shape(y)[1:])
     if nngp is not None:
         if K_test_test is not None or len(nngp) != 3:
-            raise ValueError("nngp must be (train, test-train, test-test) of the law of f_0; then K_test_test is not needed.")
+            raise ValueError(
+                "nngp must be (train, test-train, test-test) of the law of f_0; then K_test_test is not needed."
+            )
         prior, cross, own = _prior(nngp[0], n), _cross(nngp[1], n, "nngp[1]"), nngp[2]
     else:
         prior, cross, own = modes.kernel, h, K_test_test
     if own is None:
         return Posterior(mean, None)
     if cross.shape != h.shape:
-        raise ValueError(f"K_test {h.shape} and nngp[1] {cross.shape} must be between the same inputs.")
+        raise ValueError(
+            f"K_test {h.shape} and nngp[1] {cross.shape} must be between the same inputs."
+        )
     return Posterior(mean, _covariance(own, A, cross, prior + ridge * np.eye(n)))
 
 
@@ -75,7 +83,9 @@ def log_marginal_likelihood(K: Any, y: Any, ridge: float = 0.0, jitter: float = 
     white = scipy.linalg.solve_triangular(L, labels, lower=True)
     n, outputs = labels.shape
     log_det = 2.0 * float(np.log(np.diag(L)).sum())
-    return -0.5 * float(np.square(white).sum()) - outputs * (0.5 * log_det + 0.5 * n * math.log(2 * math.pi))
+    return -0.5 * float(np.square(white).sum()) - outputs * (
+        0.5 * log_det + 0.5 * n * math.log(2 * math.pi)
+    )
 
 
 def cholesky(K: Any, ridge: float = 0.0, jitter: float = 0.0) -> np.ndarray:
@@ -86,7 +96,9 @@ def cholesky(K: Any, ridge: float = 0.0, jitter: float = 0.0) -> np.ndarray:
     """
     K = as_matrix(checked(K))
     if not is_number(jitter) or not 0 <= jitter < math.inf:
-        raise ValueError(f"jitter must be a finite number >= 0, in units of the mean diagonal; got {jitter!r}.")
+        raise ValueError(
+            f"jitter must be a finite number >= 0, in units of the mean diagonal; got {jitter!r}."
+        )
     n = len(K)
     shift = _ridge(ridge) + float(jitter) * float(np.trace(K)) / n
     A = 0.5 * (K + K.T) + shift * np.eye(n)
@@ -95,7 +107,9 @@ def cholesky(K: Any, ridge: float = 0.0, jitter: float = 0.0) -> np.ndarray:
         L = scipy.linalg.cholesky(A, lower=True)
     except scipy.linalg.LinAlgError:
         L = np.zeros((1, 1))
-    if np.square(np.diag(L)).min() > tolerance:  # squared pivots are variances given the inputs before
+    if (
+        np.square(np.diag(L)).min() > tolerance
+    ):  # squared pivots are variances given the inputs before
         return L
     values = np.linalg.eigvalsh(K)
     raise ValueError(
@@ -108,10 +122,16 @@ def _covariance(own: Any, A: np.ndarray, cross: np.ndarray, noisy: np.ndarray) -
     """𝒦_** - A h_𝒦ᵀ - h_𝒦 Aᵀ + A (𝒦 + λ) Aᵀ, or its diagonal; variances negative by rounding are 0, others raise."""
     own = np.asarray(one_kernel(own, "K_test_test"), dtype=np.float64)
     if own.shape not in ((len(A),), (len(A), len(A))) or not np.isfinite(own).all():
-        raise ValueError(f"the kernel of the test inputs must be ({len(A)}, {len(A)}) or its diagonal, finite; got {own.shape}.")
+        raise ValueError(
+            f"the kernel of the test inputs must be ({len(A)}, {len(A)}) or its diagonal, finite; got {own.shape}."
+        )
     variance = own if own.ndim == 1 else np.diag(own)
-    variance = variance - 2.0 * np.einsum("ij,ij->i", A, cross) + np.einsum("ij,ij->i", A @ noisy, A)
-    if variance.min(initial=0.0) < -math.sqrt(np.finfo(np.float64).eps) * np.abs(own).max(initial=0.0):
+    variance = (
+        variance - 2.0 * np.einsum("ij,ij->i", A, cross) + np.einsum("ij,ij->i", A @ noisy, A)
+    )
+    if variance.min(initial=0.0) < -math.sqrt(np.finfo(np.float64).eps) * np.abs(own).max(
+        initial=0.0
+    ):
         raise ValueError(
             f"the variance at test input {int(variance.argmin())} comes out as {variance.min():.4g} < 0: the kernels of the "
             "training, test-training and test inputs are not blocks of one positive semi-definite kernel."
@@ -135,7 +155,9 @@ def _prior(K: Any, n: int) -> np.ndarray:
 def _cross(K: Any, n: int, name: str) -> np.ndarray:
     K = np.asarray(one_kernel(K, name), dtype=np.float64)
     if K.ndim != 2 or K.shape[1] != n:
-        raise ValueError(f"{name} must be (n_test, {n}), test inputs by training inputs; got {K.shape}.")
+        raise ValueError(
+            f"{name} must be (n_test, {n}), test inputs by training inputs; got {K.shape}."
+        )
     if not np.isfinite(K).all():
         raise ValueError(f"{name} has NaN or infinite values.")
     return K

@@ -19,16 +19,22 @@ def checked(K: Any, name: str = "K") -> np.ndarray:
     kernel computed in two orders lies far below), TypeError for other than real numbers.
     """
     K = np.asarray(one_kernel(K, name))
-    square = K.ndim in (2, 4) and K.shape[0] == K.shape[1] and K.shape[-1] == K.shape[-2] and K.size > 0
+    square = (
+        K.ndim in (2, 4) and K.shape[0] == K.shape[1] and K.shape[-1] == K.shape[-2] and K.size > 0
+    )
     if not square:
-        raise ValueError(f"{name} must be a square kernel (n, n), or (n, n, C, C) for C outputs, n >= 1; got {K.shape}.")
+        raise ValueError(
+            f"{name} must be a square kernel (n, n), or (n, n, C, C) for C outputs, n >= 1; got {K.shape}."
+        )
     if K.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be real numbers; got dtype {K.dtype}.")
     epsilon = precision(K)
     K = K.astype(np.float64, copy=False)
     bad = np.argwhere(~np.isfinite(K))
     if len(bad):
-        raise ValueError(f"{name} has {len(bad)} NaN or infinite entries, first at {tuple(bad[0].tolist())}.")
+        raise ValueError(
+            f"{name} has {len(bad)} NaN or infinite entries, first at {tuple(bad[0].tolist())}."
+        )
     gap = np.abs(K - (K.T if K.ndim == 2 else K.transpose(1, 0, 3, 2)))
     if gap.max() > math.sqrt(epsilon) * np.abs(K).max():
         where = tuple(int(i) for i in np.unravel_index(gap.argmax(), K.shape))
@@ -75,12 +81,16 @@ def columns(values: Any, K: np.ndarray, name: str) -> np.ndarray:
     else:
         wanted, fits = f"({n},) or ({n}, C)", values.ndim in (1, 2) and len(values) == n
     if not fits:
-        raise ValueError(f"{name} must be {wanted} to match a kernel {K.shape}; got {values.shape}.")
+        raise ValueError(
+            f"{name} must be {wanted} to match a kernel {K.shape}; got {values.shape}."
+        )
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be real numbers; got dtype {values.dtype}.")
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} has NaN or infinite values, first in row {np.argwhere(~np.isfinite(values))[0][0]}.")
+        raise ValueError(
+            f"{name} has NaN or infinite values, first in row {np.argwhere(~np.isfinite(values))[0][0]}."
+        )
     return values.reshape(-1, 1) if K.ndim == 4 or values.ndim == 1 else values
 
 
@@ -119,5 +129,7 @@ def null_tolerance(values: np.ndarray, epsilon: float, given: float | None) -> f
     if given is None:
         return float(len(values) * epsilon * np.abs(values).max())
     if not is_number(given) or not 0 <= given < math.inf:
-        raise ValueError(f"tolerance must be a finite number >= 0, or None for n·eps·lambda_max; got {given!r}.")
+        raise ValueError(
+            f"tolerance must be a finite number >= 0, or None for n·eps·lambda_max; got {given!r}."
+        )
     return float(given)

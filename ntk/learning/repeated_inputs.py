@@ -32,14 +32,22 @@ def causes(x: np.ndarray, K: np.ndarray, bound: float) -> tuple[tuple[str, ...],
     same, opposite = _pairs(units, 1.0), _pairs(units, -1.0)
     equal = (x[same[:, 0]] == x[same[:, 1]]).all(axis=1)
     repeated = False
-    for kind, pairs in (("Repeated", same[equal]), ("Parallel", same[~equal]), ("Antipodal", opposite)):
+    for kind, pairs in (
+        ("Repeated", same[equal]),
+        ("Parallel", same[~equal]),
+        ("Antipodal", opposite),
+    ):
         guilty = pairs[_smaller_eigenvalue(K, pairs) <= bound]
         if len(guilty):
-            said.append(f"{kind} inputs make K singular: {_listed([f'{i} and {j}' for i, j in guilty])}.")
+            said.append(
+                f"{kind} inputs make K singular: {_listed([f'{i} and {j}' for i, j in guilty])}."
+            )
             repeated |= kind == "Repeated"
     free = opposite[_smaller_eigenvalue(K, opposite) > bound]
     if dependent := _dependent(x, norms, K, free, bound):
-        said.append(f"Antipodal pairs in {dependent} dimensions make K singular: {_listed([f'{i} and {j}' for i, j in free])}.")
+        said.append(
+            f"Antipodal pairs in {dependent} dimensions make K singular: {_listed([f'{i} and {j}' for i, j in free])}."
+        )
     return tuple(said), repeated
 
 
@@ -63,7 +71,9 @@ def _smaller_eigenvalue(K: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return np.where(larger > 0, (p * q - r * r) / np.where(larger > 0, larger, 1.0), 0.0)
 
 
-def _dependent(x: np.ndarray, norms: np.ndarray, K: np.ndarray, pairs: np.ndarray, bound: float) -> int:
+def _dependent(
+    x: np.ndarray, norms: np.ndarray, K: np.ndarray, pairs: np.ndarray, bound: float
+) -> int:
     """The dimension that more antipodal pairs than that span, if Σ c_p (e_i/|x_i| - e_j/|x_j|), Σ c_p x̂_p = 0, is null; or 0."""
     if not len(pairs):
         return 0

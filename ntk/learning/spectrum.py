@@ -92,9 +92,13 @@ def certificate(K: Any, x: Any = None, tolerance: float | None = None) -> Certif
     elif values[0] + bound < -tolerance or repeated_inputs.has_equal_rows(A):
         positive = False
     if x is not None and len(x := check_inputs(x)) != len(K):
-        raise ValueError(f"x must be ({len(K)}, d), the inputs of a kernel {K.shape}; got {x.shape}.")
+        raise ValueError(
+            f"x must be ({len(K)}, d), the inputs of a kernel {K.shape}; got {x.shape}."
+        )
     if x is not None and not positive:
-        causes, repeated = repeated_inputs.causes(x, K[:, :, 0, 0] if K.ndim == 4 else A, tolerance + bound)
+        causes, repeated = repeated_inputs.causes(
+            x, K[:, :, 0, 0] if K.ndim == 4 else A, tolerance + bound
+        )
         positive = False if repeated else positive
         for cause in causes:
             warnings.warn(cause, RuntimeWarning, stacklevel=2)
@@ -113,19 +117,25 @@ def unlearnable(K: Any, residual: Any, tolerance: float | None = None) -> np.nda
     return (V @ (V.T @ columns(residual, modes.kernel, "residual"))).reshape(np.shape(residual))
 
 
-def loss_floor(K: Any, residual: Any, reduction: str = "mean", tolerance: float | None = None) -> float:
+def loss_floor(
+    K: Any, residual: Any, reduction: str = "mean", tolerance: float | None = None
+) -> float:
     """½ ‖V_0 V_0ᵀ r‖² (times 1/n for "mean"): the squared loss that is left at t = ∞."""
     part = unlearnable(K, residual, tolerance)
     return 0.5 * factor(reduction, len(part)) * float(np.square(part).sum())
 
 
-def mode_times(K: Any, epsilon: float, reduction: str = "mean", tolerance: float | None = None) -> np.ndarray:
+def mode_times(
+    K: Any, epsilon: float, reduction: str = "mean", tolerance: float | None = None
+) -> np.ndarray:
     """log(1/ε)/(c λ_i), c = 1/n for "mean" or 1: the flow time by which mode i has fallen to ε of its start; ∞ if null.
 
     (n,), in the order of certificate(K).eigenvalues, ascending: the slowest first.
     """
     if not is_number(epsilon) or not 0 < epsilon < 1:
-        raise ValueError(f"epsilon must be the share of a mode that may be left, in (0, 1); got {epsilon!r}.")
+        raise ValueError(
+            f"epsilon must be the share of a mode that may be left, in (0, 1); got {epsilon!r}."
+        )
     modes = Modes(K, tolerance=tolerance)
     rates = factor(reduction, len(modes.kernel)) * modes.values
     return np.divide(-math.log(epsilon), rates, out=np.full(rates.shape, math.inf), where=rates > 0)
@@ -147,7 +157,9 @@ class Split(NamedTuple):
     residual_bound: float
 
 
-def split(K: Any, residual: Any, cutoff: float, reduction: str = "mean", left: float = math.exp(-1)) -> Split:
+def split(
+    K: Any, residual: Any, cutoff: float, reduction: str = "mean", left: float = math.exp(-1)
+) -> Split:
     """Information (eigenvalues λ >= cutoff) and nuisance (the others) of a residual, for K_0 or any K_t.
 
     In terms of the Jacobian's singular values the cutoff is √cutoff. Stopping at t = log(1/left)/(c λ_I), λ_I the smallest
@@ -156,17 +168,33 @@ def split(K: Any, residual: Any, cutoff: float, reduction: str = "mean", left: f
     residual (n,) or (n, C); cutoff > 0. No eigenvalue above it: stop at 0.
     """
     if not is_number(cutoff) or not 0 < cutoff < math.inf:
-        raise ValueError(f"cutoff must be an eigenvalue > 0 that separates information from nuisance; got {cutoff!r}.")
+        raise ValueError(
+            f"cutoff must be an eigenvalue > 0 that separates information from nuisance; got {cutoff!r}."
+        )
     if not is_number(left) or not 0 < left < 1:
-        raise ValueError(f"left must be the share of the information that may be left, in (0, 1); got {left!r}.")
+        raise ValueError(
+            f"left must be the share of the information that may be left, in (0, 1); got {left!r}."
+        )
     modes = Modes(K)
     r, chosen = columns(residual, modes.kernel, "residual"), modes.values >= cutoff
     V = modes.vectors[:, chosen]
     information = V @ (V.T @ r)
     nuisance = r - information
-    rate = factor(reduction, len(modes.kernel)) * float(modes.values[chosen].min()) if chosen.any() else math.inf
+    rate = (
+        factor(reduction, len(modes.kernel)) * float(modes.values[chosen].min())
+        if chosen.any()
+        else math.inf
+    )
     known, unknown = float(np.square(information).sum()), float(np.square(nuisance).sum())
     shape = np.shape(residual)
     bound = left * math.sqrt(known) + math.sqrt(unknown)
     time = -math.log(left) / rate
-    return Split(information.reshape(shape), nuisance.reshape(shape), known, unknown, int(chosen.sum()), time, bound)
+    return Split(
+        information.reshape(shape),
+        nuisance.reshape(shape),
+        known,
+        unknown,
+        int(chosen.sum()),
+        time,
+        bound,
+    )

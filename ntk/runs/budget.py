@@ -49,7 +49,9 @@ class Budget:
     @property
     def residual(self) -> np.ndarray:
         """RMS of observed - (lazy + evolution + decay), (frames,). Above `error`: the run's own time steps (Euler's, say)."""
-        return _rms(self.observed - self.lazy - self.evolution - (0.0 if self.decay is None else self.decay))
+        return _rms(
+            self.observed - self.lazy - self.evolution - (0.0 if self.decay is None else self.decay)
+        )
 
     @property
     def share(self) -> np.ndarray:
@@ -84,7 +86,11 @@ class Budget:
             )
         shares = {name: self.share_of(parts.evolution)[-1] for name, parts in self.blocks.items()}
         blocks = ", ".join(f"{name} {_percent(value)}" for name, value in shares.items())
-        decay = "" if self.decay is None else f", the ridge's decay {_percent(self.share_of(self.decay)[-1])}"
+        decay = (
+            ""
+            if self.decay is None
+            else f", the ridge's decay {_percent(self.share_of(self.decay)[-1])}"
+        )
         return (
             f"The kernel of the start makes {_percent(self.share[-1])} of the change of f, the kernel's evolution "
             f"{_percent(self.share_of(self.evolution)[-1])} ({blocks}){decay}; ± {100 * error:.2g} % ({change})."
@@ -135,13 +141,20 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
     seen = look(run, flow, x)
     every = np.arange(len(times))
     second = np.unique([*every[::2], every[-1]])
-    fine, coarse = (intervals(times, seen.f, seen.rate, risk.slopes, chosen) for chosen in (every, second))
+    fine, coarse = (
+        intervals(times, seen.f, seen.rate, risk.slopes, chosen) for chosen in (every, second)
+    )
     pieces, pieces_coarse = _pieces(run, flow, x, [fine, coarse])
     decays = [np.stack([-risk.ridge * np.tensordot(part.weights, seen.pulled[part.frames], axes=1) for part in rule])
               for rule in (fine, coarse)]  # fmt: skip
-    blocks = {name: Parts(_summed(pair.lazy), _summed(pair.evolution)) for name, pair in pieces.items()}
+    blocks = {
+        name: Parts(_summed(pair.lazy), _summed(pair.evolution)) for name, pair in pieces.items()
+    }
     parts = [
-        (sum(getattr(pair, kind) for pair in pieces.values()), sum(getattr(pair, kind) for pair in pieces_coarse.values()))
+        (
+            sum(getattr(pair, kind) for pair in pieces.values()),
+            sum(getattr(pair, kind) for pair in pieces_coarse.values()),
+        )
         for kind in Parts._fields
     ]
     return Budget(
@@ -151,7 +164,8 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
         decay=_summed(decays[0]) if risk.ridge else None,
         blocks=blocks,
         observed=seen.at_x - seen.at_x[0],
-        error=rounding(run, flow, x) + _predicted(run, seen, second, [*parts, (decays[0], decays[1])]),
+        error=rounding(run, flow, x)
+        + _predicted(run, seen, second, [*parts, (decays[0], decays[1])]),
     )
 
 
@@ -171,18 +185,24 @@ def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
     check_frames(run, wrong)
     if given is not None:
         if given.to_dict()["functional"] != settings["functional"]:
-            raise ValueError(f"flow= is not the flow of {run.path}; it needs {settings['functional']}.")
+            raise ValueError(
+                f"flow= is not the flow of {run.path}; it needs {settings['functional']}."
+            )
         return replace(given, backend="cpu", dtype="float64")
     return run.flow("cpu", "float64")
 
 
-def _pieces(run: Trajectory, flow: GradientFlow, x: np.ndarray, rules: Sequence[list[Interval]]) -> list[dict[str, Parts]]:
+def _pieces(
+    run: Trajectory, flow: GradientFlow, x: np.ndarray, rules: Sequence[list[Interval]]
+) -> list[dict[str, Parts]]:
     """For each rule the lazy part and the evolution over each of its intervals, block by block: (intervals, n', K).
 
     -H_0 ∫ℓ' and -Σ_k (H_k - H_0) vectors_k; each frame's kernels meet the vectors of all intervals that lean on the frame.
     """
     train, found = flow.functional.x, []
-    leaning: list[dict[int, list[tuple[int, np.ndarray]]]] = [{} for _ in rules]  # frame -> (interval, vectors) that lean on it
+    leaning: list[dict[int, list[tuple[int, np.ndarray]]]] = [
+        {} for _ in rules
+    ]  # frame -> (interval, vectors) that lean on it
     for users, rule in zip(leaning, rules, strict=True):
         for j, interval in enumerate(rule):
             for k, vectors in zip(interval.frames.tolist(), interval.vectors, strict=True):
@@ -209,7 +229,9 @@ def _apply(H: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(moved.T).reshape(len(vectors), H.shape[0], H.shape[2])
 
 
-def _predicted(run: Trajectory, seen: Seen, second: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def _predicted(
+    run: Trajectory, seen: Seen, second: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
     """What quadrature and time steps do to the parts, at most, up to each frame: (frames,), RMS over the inputs.
 
     parts: each over the intervals between all frames, and between the frames `second`, (intervals, n', K).

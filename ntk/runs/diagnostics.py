@@ -40,21 +40,30 @@ def _split(frame: Frame, at_start: bool, samples: int | None, cutoff: float | No
     problem = frame.problem
     H0 = problem.keep(("kernel", samples), lambda: problem.origin.kernel(samples))
     if cutoff is None:
-        cutoff = SHARE * problem.keep(("largest", samples), lambda: float(np.linalg.eigvalsh(as_matrix(H0))[-1]))
+        cutoff = SHARE * problem.keep(
+            ("largest", samples), lambda: float(np.linalg.eigvalsh(as_matrix(H0))[-1])
+        )
         if cutoff <= 0:
             return None
     found = residual(frame, samples)
     r = found[:, 0] if H0.ndim == 2 else found
-    return frame.keep(("split", at_start, samples, cutoff), lambda: split(H0 if at_start else frame.kernel(samples), r, cutoff))
+    return frame.keep(
+        ("split", at_start, samples, cutoff),
+        lambda: split(H0 if at_start else frame.kernel(samples), r, cutoff),
+    )
 
 
-def _energy(part: str, frame: Frame, at_start: bool, samples: int | None, cutoff: float | None) -> float:
+def _energy(
+    part: str, frame: Frame, at_start: bool, samples: int | None, cutoff: float | None
+) -> float:
     found = _split(frame, at_start, samples, cutoff)
     return float("nan") if found is None else getattr(found, f"{part}_energy")
 
 
 @register_diagnostic(unit="f²", needs=("kernel", "residual"))
-def information(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
+def information(
+    frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None
+) -> float:
     """‖Π r_t‖², Π onto the modes of H_t with eigenvalue >= cutoff (None: a hundredth of λ_max(H_0)), r = ∂ℓ/∂f, f - y for the
     squared loss, on the first `samples` training inputs: ntk.split."""
     return _energy("information", frame, False, samples, cutoff)
@@ -67,13 +76,17 @@ def nuisance(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | Non
 
 
 @register_diagnostic(unit="f²", needs=("kernel", "residual"))
-def information_h0(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
+def information_h0(
+    frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None
+) -> float:
     """‖Π_0 r_t‖², Π_0 onto the modes of H_0 with eigenvalue >= cutoff; as information."""
     return _energy("information", frame, True, samples, cutoff)
 
 
 @register_diagnostic(unit="f²", needs=("kernel", "residual"))
-def nuisance_h0(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
+def nuisance_h0(
+    frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None
+) -> float:
     """‖(1 - Π_0) r_t‖², the part of the residual in the modes of H_0 below the cutoff; as information."""
     return _energy("nuisance", frame, True, samples, cutoff)
 
@@ -82,7 +95,9 @@ def nuisance_h0(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | 
 def companion_gap(frame: Frame) -> float:
     """((1/n) Σ_i |f_t(x_i) - g_t(x_i)|²)^½ on the training inputs, g that of the run companion=: the network of ntk.linearise,
     for |f - f_lin|, or any run on the same inputs with frames at the same times."""
-    return float(np.sqrt(np.square(frame.predictions - frame.companion.predictions).sum(axis=1).mean()))
+    return float(
+        np.sqrt(np.square(frame.predictions - frame.companion.predictions).sum(axis=1).mean())
+    )
 
 
 @register_diagnostic(unit="1", needs=("linear twin",))
@@ -97,14 +112,18 @@ def departure(frame: Frame) -> float:
 
     problem = frame.problem
     H0 = problem.keep(("kernel", None), lambda: problem.origin.kernel(None))
-    flow = problem.keep("float64", lambda: GradientFlow(frame.flow.functional))  # as ntk.laziness: what is measured may be small
+    flow = problem.keep(
+        "float64", lambda: GradientFlow(frame.flow.functional)
+    )  # as ntk.laziness: what is measured may be small
     f0 = problem.keep("f0", lambda: flow.predict(frame.start))
     y = flow.functional.y
     start = float(np.linalg.norm(f0 - y))
     if start == 0 or not H0.any():
         return float("nan")
 
-    linear = problem.keep("f_lin", lambda: KernelFlow(H0, y, f0=f0, reduction=flow.functional.reduction))
+    linear = problem.keep(
+        "f_lin", lambda: KernelFlow(H0, y, f0=f0, reduction=flow.functional.reduction)
+    )
     f_lin = linear.at(frame.state.t - frame.start.t).train
     gap = float(np.linalg.norm(flow.predict(frame.state) - f_lin)) / start
     return max(gap, drift(H0, frame.kernel(None)))

@@ -41,20 +41,30 @@ def look(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> Seen:
         field = flow.on_device(state)
         backend, theta = field.backend, field.backend.upload(state.theta)
         f, velocity = field.predictions(theta), field.velocity(theta)
-        rate = field.s * backend.download(backend.push_forward(theta, field.weight, field.samples, velocity))
+        rate = field.s * backend.download(
+            backend.push_forward(theta, field.weight, field.samples, velocity)
+        )
         samples = field.samples if x is risk.x else backend.samples(x)
-        at_x = f if x is risk.x else field.s * backend.download(backend.mean_feature(theta, field.weight, samples))
+        at_x = (
+            f
+            if x is risk.x
+            else field.s * backend.download(backend.mean_feature(theta, field.weight, samples))
+        )
         pulled = np.zeros_like(at_x)
         if risk.ridge:
             columns = flow.network.trainable_columns(state.dim, state.outputs)
-            moved = backend.push_forward(theta, field.weight, samples, backend.upload(state.theta * columns))
+            moved = backend.push_forward(
+                theta, field.weight, samples, backend.upload(state.theta * columns)
+            )
             pulled = field.s * backend.download(moved)
         missed = _missed(run, field, theta, velocity, samples, float(dt[min(number, len(dt) - 1)]))
         rows.append((f, rate, at_x, pulled, missed))
     return Seen(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _missed(run: Trajectory, field: Any, theta: Any, velocity: Any, samples: Any, dt: float) -> float:
+def _missed(
+    run: Trajectory, field: Any, theta: Any, velocity: Any, samples: Any, dt: float
+) -> float:
     """The error of f in one step of the run's method, from a step and two halves: 2^p/(2^p - 1) times their difference, RMS."""
     method = runge_kutta.from_dict(run.config["integrator"])
     method = method.tableau if isinstance(method, runge_kutta.Adaptive) else method
@@ -62,8 +72,16 @@ def _missed(run: Trajectory, field: Any, theta: Any, velocity: Any, samples: Any
     half = method.step(field, theta, velocity, 0.5 * dt).theta
     halves = method.step(field, half, field.velocity(half), 0.5 * dt).theta
     backend = field.backend
-    values = [backend.download(backend.mean_feature(point, field.weight, samples)) for point in (whole, halves)]
-    return field.s * float(np.sqrt(np.square(values[0] - values[1]).mean())) * 2**method.order / (2**method.order - 1)
+    values = [
+        backend.download(backend.mean_feature(point, field.weight, samples))
+        for point in (whole, halves)
+    ]
+    return (
+        field.s
+        * float(np.sqrt(np.square(values[0] - values[1]).mean()))
+        * 2**method.order
+        / (2**method.order - 1)
+    )
 
 
 def rounding(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> np.ndarray:
@@ -73,7 +91,17 @@ def rounding(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> np.ndarray:
     """
     first, last = run[0], run[-1]
     steps = np.asarray(run.steps - run.steps[0], dtype=np.float64)
-    size = max(float(state.mass @ np.square(state.theta.astype(np.float64)).sum(axis=1)) for state in (first, last))
+    size = max(
+        float(state.mass @ np.square(state.theta.astype(np.float64)).sum(axis=1))
+        for state in (first, last)
+    )
     reach = float(np.sqrt(1.0 + np.square(x).sum(axis=1).mean()))
     s = flow.network.scaling.output_scale(first.m)
-    return float(np.finfo(first.theta.dtype).eps) * s * 0.5 * size * reach * np.sqrt((1.0 + steps) / first.m)
+    return (
+        float(np.finfo(first.theta.dtype).eps)
+        * s
+        * 0.5
+        * size
+        * reach
+        * np.sqrt((1.0 + steps) / first.m)
+    )

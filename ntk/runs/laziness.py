@@ -22,10 +22,17 @@ from ..learning.matrices import Modes, as_matrix
 from .frames import check_frames, look, rounding
 from .time_quadrature import denser
 
-LAZY, RICH = 0.1, 0.5  # below the first in gap and drift a run is called lazy, above the second in one of them rich
+LAZY, RICH = (
+    0.1,
+    0.5,
+)  # below the first in gap and drift a run is called lazy, above the second in one of them rich
 RESOLVED = 0.5  # what the frames miss over the integral that they show: above it they are too few for a bound
-CONSTANT = 1e-12  # a drift that is rounding: the kernel of a network that is linear in what it trains
-SAFETY = 2.0  # on what the run's own steps and rounding do to the gap, which is not the frames' fault
+CONSTANT = (
+    1e-12  # a drift that is rounding: the kernel of a network that is linear in what it trains
+)
+SAFETY = (
+    2.0  # on what the run's own steps and rounding do to the gap, which is not the frames' fault
+)
 
 
 class RelativeScale(NamedTuple):
@@ -49,14 +56,20 @@ def relative_scale(network: Network, state: State, x: Any, y: Any) -> RelativeSc
     """
     if not isinstance(network, Network) or not isinstance(state, State):
         found = f"{type(network).__name__}, {type(state).__name__}"
-        raise TypeError(f"relative_scale(network, state, x, y) needs an mf.Network and an mf.State; got {found}.")
+        raise TypeError(
+            f"relative_scale(network, state, x, y) needs an mf.Network and an mf.State; got {found}."
+        )
     if not network.trainable:
-        raise ValueError("the relative scale of a network with nothing to train is not defined: trainable is ().")
+        raise ValueError(
+            "the relative scale of a network with nothing to train is not defined: trainable is ()."
+        )
     risk = EmpiricalRisk(network, x, y)
     field = GradientFlow(risk).on_device(state)
     theta = field.backend.upload(state.theta)
     residual = float(np.linalg.norm(field.predictions(theta) - risk.y))
-    jacobian = field.s * float(np.sqrt(tangent.largest_eigenvalue(field, theta, rtol=1e-8, steps=1000)))
+    jacobian = field.s * float(
+        np.sqrt(tangent.largest_eigenvalue(field, theta, rtol=1e-8, steps=1000))
+    )
     if jacobian == 0.0:
         raise ValueError("∇f vanishes on these samples: the relative scale is not defined.")
     lower, upper = hessian_norm(network, state, risk.x)
@@ -94,7 +107,9 @@ class Laziness:
     @property
     def certified(self) -> bool:
         """lazy, resolved, and bound/start below 0.1 at all times."""
-        return self.regime == "lazy" and self.resolved and bool(self.bound.max() < LAZY * self.start)
+        return (
+            self.regime == "lazy" and self.resolved and bool(self.bound.max() < LAZY * self.start)
+        )
 
     @property
     def regime(self) -> str:
@@ -121,14 +136,28 @@ class Laziness:
         """Which of gap and drift made the regime, and what the gap says of the linearised network."""
         gap, drift = float(self.gap.max()) / self.start, float(self.drift.max())
         where = "" if self.resolved else " at these frames"
-        describes = "describes f closely" if gap < LAZY else "describes f roughly" if gap <= RICH else "does not describe f"
+        describes = (
+            "describes f closely"
+            if gap < LAZY
+            else "describes f roughly"
+            if gap <= RICH
+            else "does not describe f"
+        )
         says = f"the linearised network {describes}{where}"
         if self.regime == "lazy":
             return f"both are below {LAZY:g}: {says}"
         rich = self.regime == "rich"
         level, limit = ("above", RICH) if rich else ("not below", LAZY)
-        over = [name for name, value in (("gap", gap), ("drift", drift)) if (value > limit if rich else value >= limit)]
-        made = f"both, {level} {limit:g}, make" if len(over) == 2 else f"the {over[0]} alone, {level} {limit:g}, makes"
+        over = [
+            name
+            for name, value in (("gap", gap), ("drift", drift))
+            if (value > limit if rich else value >= limit)
+        ]
+        made = (
+            f"both, {level} {limit:g}, make"
+            if len(over) == 2
+            else f"the {over[0]} alone, {level} {limit:g}, makes"
+        )
         return f"{made} it {self.regime}: {'features move, and ' if drift > RICH else ''}{says}"
 
     def __str__(self) -> str:
@@ -173,7 +202,9 @@ def laziness(run: Any) -> Laziness:
     seen = look(run, flow, risk.x)
     f0 = flow.predict(first)
     if not np.any(f0 - risk.y):
-        raise ValueError(f"{run.path} starts with f_0 = y: nothing is trained, and nothing is lazy or rich.")
+        raise ValueError(
+            f"{run.path} starts with f_0 = y: nothing is trained, and nothing is lazy or rich."
+        )
     times = run.times - run.times[0]
     linear = KernelFlow(H0, risk.y, f0=f0, reduction=risk.reduction).at(times).train
     forcing, apart, drifts = [], [], []
@@ -181,7 +212,10 @@ def laziness(run: Any) -> Laziness:
         H = empirical(network, state, risk.x)
         f = flow.predict(state)
         change = as_matrix(H) - as_matrix(H0)
-        unfolded = (len(change), -1)  # (n K, 1) for a kernel over outputs, (n, K) for one kernel of all of them
+        unfolded = (
+            len(change),
+            -1,
+        )  # (n K, 1) for a kernel over outputs, (n, K) for one kernel of all of them
         forcing.append(modes.vectors.T @ (change @ (f - risk.y).reshape(unfolded)))
         apart.append(modes.vectors.T @ (f - f_linear).reshape(unfolded))
         drifts.append(drift(H0, H))
@@ -195,9 +229,16 @@ def laziness(run: Any) -> Laziness:
     coarser = np.abs(integral - np.interp(times, times[second], coarse))
     resolution = np.maximum.accumulate(missed) + np.maximum.accumulate(coarser)
     scale_up, bound = np.sqrt(signed[0].size), integral + resolution
-    least, most = (np.diff(run.steps) * pick(seen.missed[:-1], seen.missed[1:]) * scale_up for pick in (np.minimum, np.maximum))
-    explained = SAFETY * (np.concatenate([[0.0], np.cumsum(least)]) + scale_up * rounding(run, flow, risk.x))
-    unseen = np.maximum.accumulate(np.maximum(missed - explained, 0.0)) + np.maximum.accumulate(coarser)
+    least, most = (
+        np.diff(run.steps) * pick(seen.missed[:-1], seen.missed[1:]) * scale_up
+        for pick in (np.minimum, np.maximum)
+    )
+    explained = SAFETY * (
+        np.concatenate([[0.0], np.cumsum(least)]) + scale_up * rounding(run, flow, risk.x)
+    )
+    unseen = np.maximum.accumulate(np.maximum(missed - explained, 0.0)) + np.maximum.accumulate(
+        coarser
+    )
     moves_as_seen = max(drifts) < CONSTANT or unseen[-1] <= RESOLVED * integral.max()
     steps_as_seen = most.sum() <= SAFETY * least.sum() or most.sum() - least.sum() <= bound.max()
     kappa, note = None, ""
@@ -222,9 +263,7 @@ def _flow(run: Trajectory) -> GradientFlow:
     if functional.get("kind") != "EmpiricalRisk":
         wrong = f"descends {functional.get('kind') or 'no functional'}; laziness is about mf.EmpiricalRisk"
     elif functional["loss"] != "squared" or functional["ridge"] != 0:
-        wrong = (
-            f"has loss {functional['loss']!r} and ridge {functional['ridge']:g}; the bound is for the squared loss without ridge"
-        )
+        wrong = f"has loss {functional['loss']!r} and ridge {functional['ridge']:g}; the bound is for the squared loss without ridge"
     elif config["flow"]["temperature"] or config["flow"]["reaction"]:
         wrong = "is noisy or changes its masses"
     check_frames(run, wrong)

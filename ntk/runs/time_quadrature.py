@@ -8,7 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(5)  # exact to degree 9: a cubic times a cubic, and a loss beside them
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(
+    5
+)  # exact to degree 9: a cubic times a cubic, and a loss beside them
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,11 @@ class Interval:
 
 
 def intervals(
-    times: np.ndarray, f: np.ndarray, rate: np.ndarray, slopes: Callable[[np.ndarray], np.ndarray], chosen: np.ndarray
+    times: np.ndarray,
+    f: np.ndarray,
+    rate: np.ndarray,
+    slopes: Callable[[np.ndarray], np.ndarray],
+    chosen: np.ndarray,
 ) -> list[Interval]:
     """One Interval between each two neighbours of the frames `chosen`, g = slopes(f_τ) = c ℓ'(f_τ, y).
 
@@ -52,10 +58,14 @@ def denser(times: np.ndarray) -> str:
     """What to record where the frames at `times` do not resolve a run: as many log-spaced ones, or twice as many of those."""
     evenly = times[1] - times[0] > 0.5 * (times[-1] - times[0]) / (len(times) - 1)
     count = max(50, len(times) if evenly else 2 * len(times))
-    return f"record mf.log_spaced({count}) frames, with a smaller dt if these are every step already"
+    return (
+        f"record mf.log_spaced({count}) frames, with a smaller dt if these are every step already"
+    )
 
 
-def hermite(u: np.ndarray, h: float, f0: np.ndarray, f1: np.ndarray, d0: np.ndarray, d1: np.ndarray) -> np.ndarray:
+def hermite(
+    u: np.ndarray, h: float, f0: np.ndarray, f1: np.ndarray, d0: np.ndarray, d1: np.ndarray
+) -> np.ndarray:
     """The cubic with values f0, f1 and derivatives d0, d1 at the ends of an interval of length h, at 0 <= u <= 1."""
     v = 1.0 - u
     return v * v * ((1.0 + 2.0 * u) * f0 + u * h * d0) + u * u * ((1.0 + 2.0 * v) * f1 - v * h * d1)

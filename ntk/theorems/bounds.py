@@ -43,7 +43,9 @@ def two_layer_convergence(
     """
     law = law or (start.origin[0] if start.origin else None)
     if law is None:
-        raise ValueError("H∞ needs the law of the start: pass law=mf.InitialLaw(…), or a state that was sampled from one.")
+        raise ValueError(
+            "H∞ needs the law of the start: pass law=mf.InitialLaw(…), or a state that was sampled from one."
+        )
     for name, value in (("delta", delta), ("epsilon", epsilon)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie in (0, 1); got {value!r}.")
@@ -54,8 +56,13 @@ def two_layer_convergence(
     limit = certificate(kernel(network, law, x))
     lambda0 = limit.lambda_min
     if limit.positive_definite is not True:
-        raise ValueError(f"lambda_0 = {lambda0:.3g}: the theorem is about positive definite limits. {limit.verdict}")
-    C, size = float(np.linalg.norm(x, axis=1).max()), float(np.linalg.norm(flow.predict(start) - target))
+        raise ValueError(
+            f"lambda_0 = {lambda0:.3g}: the theorem is about positive definite limits. {limit.verdict}"
+        )
+    C, size = (
+        float(np.linalg.norm(x, axis=1).max()),
+        float(np.linalg.norm(flow.predict(start) - target)),
+    )
     movement = 2 * C * math.sqrt(n) * size / (s * lambda0)
     radius = math.sqrt(2 * math.pi) * delta * lambda0 * law.w_std / (16 * C**2 * n**2)
     at_start = 8 * C**4 * n**2 * math.log(n * (n + 1) / delta) / lambda0**2
@@ -63,7 +70,10 @@ def two_layer_convergence(
     throughout = m * (movement / radius) ** (1.0 / slower) if slower > 0 else math.inf
     states = list(later)
     moved = max((_largest_move(start, state) for state in states), default=None)
-    residuals = [(state.t - start.t, float(np.linalg.norm(flow.predict(state) - target)) ** 2) for state in states]
+    residuals = [
+        (state.t - start.t, float(np.linalg.norm(flow.predict(state) - target)) ** 2)
+        for state in states
+    ]
     worst = max((math.exp(c * lambda0 * t) * left / size**2 for t, left in residuals), default=None)
     reached = next((t for t, left in residuals if left <= epsilon * size**2), None)
     return Statement(
@@ -89,11 +99,20 @@ def _form(network: Network, start: State, law: Any) -> tuple[Hypothesis, ...]:
     a = np.abs(start.a)
     return (
         Hypothesis("the activation is relu", network.sigma.name == "relu", network.sigma.name),
-        Hypothesis("only w is trained", network.trainable == ("w",), f"trainable = {network.trainable}"),
-        Hypothesis("one output, |a| = 1", start.outputs == 1 and bool((a == 1).all()), f"|a| in [{a.min():g}, {a.max():g}]"),
+        Hypothesis(
+            "only w is trained", network.trainable == ("w",), f"trainable = {network.trainable}"
+        ),
+        Hypothesis(
+            "one output, |a| = 1",
+            start.outputs == 1 and bool((a == 1).all()),
+            f"|a| in [{a.min():g}, {a.max():g}]",
+        ),
         Hypothesis("no biases", not start.b.any()),
         Hypothesis("equal masses", bool(np.ptp(start.mass) <= 1e-12 / start.m)),
-        Hypothesis("w ~ N(0, w_std² I), neurons independent", law.w == "normal" and law.w_std > 0 and not law.symmetric),
+        Hypothesis(
+            "w ~ N(0, w_std² I), neurons independent",
+            law.w == "normal" and law.w_std > 0 and not law.symmetric,
+        ),
     )
 
 
@@ -102,7 +121,12 @@ def _largest_move(start: State, state: State) -> float:
 
 
 def fine_grained(
-    K: Any, y: Any, network: Network | None = None, start: State | None = None, end: State | None = None, x: Any = None
+    K: Any,
+    y: Any,
+    network: Network | None = None,
+    start: State | None = None,
+    end: State | None = None,
+    x: Any = None,
 ) -> Statement:
     """Arora, Du, Hu, Li and Wang (2019), theorem 5.1: the complexity √(2 yᵀK^{-1}y/n), K = H∞, of labels for a kernel.
 
@@ -129,7 +153,11 @@ def fine_grained(
         "Arora, Du, Hu, Li, Wang (2019): labels along the large eigenvalues of the kernel are learnt from few samples",
         (
             _starts_at_zero(network, start, x, y),
-            Hypothesis("the kernel is positive definite", verdict.positive_definite, f"lambda_min = {verdict.lambda_min:.3g}"),
+            Hypothesis(
+                "the kernel is positive definite",
+                verdict.positive_definite,
+                f"lambda_min = {verdict.lambda_min:.3g}",
+            ),
             Hypothesis("|y| <= 1", bool(np.abs(y).max() <= 1), f"max |y| = {np.abs(y).max():.3g}"),
             Hypothesis("no label lies in the null space", fits, f"norm of that part {lost:.3g}"),
         ),
@@ -137,24 +165,38 @@ def fine_grained(
     )
 
 
-def _starts_at_zero(network: Network | None, start: State | None, x: Any, y: np.ndarray) -> Hypothesis:
+def _starts_at_zero(
+    network: Network | None, start: State | None, x: Any, y: np.ndarray
+) -> Hypothesis:
     """f_0 = 0: measured on x to rounding, else from the law of the start, else not known."""
     name = "f_0 = 0"
     if start is None:
         return Hypothesis(name, None, "no start given")
     if network is not None and x is not None:
         found = float(np.abs(GradientFlow(EmpiricalRisk(network, x, y)).predict(start)).max())
-        rounding = 1e-12 * network.scaling.output_scale(start.m)  # THEORY.md, section 2: 1e-14 s for weights of size 1
+        rounding = 1e-12 * network.scaling.output_scale(
+            start.m
+        )  # THEORY.md, section 2: 1e-14 s for weights of size 1
         return Hypothesis(name, found <= rounding, f"max |f_0| = {found:.3g}")
     if start.origin is None:
         return Hypothesis(name, None, "not measured: pass network= and x=, the inputs of K")
     law = start.origin[0]
     zero = bool(law.symmetric or law.a == "zero" or law.a_std == 0)
-    return Hypothesis(name, zero, "by the law of the start" if zero else "the neurons of the start are independent")
+    return Hypothesis(
+        name,
+        zero,
+        "by the law of the start" if zero else "the neurons of the start are independent",
+    )
 
 
 def information(
-    K: Any, residual: Any, cutoff: float, later: Any = None, t: float | None = None, reduction: str = "mean", K_t: Any = None
+    K: Any,
+    residual: Any,
+    cutoff: float,
+    later: Any = None,
+    t: float | None = None,
+    reduction: str = "mean",
+    K_t: Any = None,
 ) -> Statement:
     """Oymak, Fabian, Li and Soltanolkotabi (2019): fit the information modes λ >= cutoff, stop before the nuisance.
 
@@ -177,14 +219,24 @@ def information(
     return Statement(
         "Oymak, Fabian, Li, Soltanolkotabi (2019): information is learnt before nuisance",
         (
-            Hypothesis("the kernel stands still (drift < 0.1)", None if drifted is None else drifted < 0.1, found),
-            Hypothesis("most of the residual is information", share > 0.5, f"{share:.1%} in {parts.rank} modes"),
+            Hypothesis(
+                "the kernel stands still (drift < 0.1)",
+                None if drifted is None else drifted < 0.1,
+                found,
+            ),
+            Hypothesis(
+                "most of the residual is information",
+                share > 0.5,
+                f"{share:.1%} in {parts.rank} modes",
+            ),
         ),
         (Claim("residual", math.sqrt(left), measured), Claim("movement", math.sqrt(moved))),
     )
 
 
-def random_features(dim: int, m: int, delta: float = 0.05, features: Any = None, target: Any = None) -> Statement:
+def random_features(
+    dim: int, m: int, delta: float = 0.05, features: Any = None, target: Any = None
+) -> Statement:
     """The mean squared error that m random features leave of x ↦ ⟨β, x⟩, |β| = 1, x ~ N(0, I_d), whatever is put on top.
 
     Σ_k a_k σ(⟨w_k, x⟩ + b_k) has the linear part ⟨Σ_k a_k E[σ'] w_k, x⟩ (Stein's lemma, for any σ), so its error is at least the
@@ -197,7 +249,13 @@ def random_features(dim: int, m: int, delta: float = 0.05, features: Any = None,
         raise ValueError(f"dim must be >= 1 and m >= 0; got {dim} and {m}.")
     if not 0 < delta < 1:
         raise ValueError(f"delta must lie in (0, 1); got {delta!r}.")
-    below = 1.0 if m == 0 else 0.0 if m >= dim else float(scipy.special.betaincinv((dim - m) / 2, m / 2, delta))
+    below = (
+        1.0
+        if m == 0
+        else 0.0
+        if m >= dim
+        else float(scipy.special.betaincinv((dim - m) / 2, m / 2, delta))
+    )
     measured = None if features is None else distance2(features, target)
     return Statement(
         "Random features leave at least the part of a linear target that is orthogonal to them",

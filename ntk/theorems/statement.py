@@ -29,7 +29,11 @@ class Claim:
         if self.measured is None:
             return None
         slack = 1e-9 * abs(self.bound)
-        return bool(self.measured <= self.bound + slack if self.sense == "<=" else self.measured >= self.bound - slack)
+        return bool(
+            self.measured <= self.bound + slack
+            if self.sense == "<="
+            else self.measured >= self.bound - slack
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class Statement:
         for claim in self.claims:
             if claim.name == name:
                 return claim
-        raise KeyError(f"no claim {name!r}; there are: {', '.join(claim.name for claim in self.claims)}.")
+        raise KeyError(
+            f"no claim {name!r}; there are: {', '.join(claim.name for claim in self.claims)}."
+        )
 
     def __str__(self) -> str:
         """The theorem, then one line for each hypothesis and claim."""

@@ -56,9 +56,13 @@ class Config:
         for name in ("gammas", "widths"):
             values = getattr(self, name)
             if len(values) < 2 or len(set(values)) != len(values):
-                raise ValueError(f"{name} needs two different values at least, without repetition; got {list(values)}.")
+                raise ValueError(
+                    f"{name} needs two different values at least, without repetition; got {list(values)}."
+                )
         if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}.")
+            raise ValueError(
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+            )
         if outside := [gamma for gamma in self.gammas if not 0.5 <= gamma <= 1]:
             raise ValueError(f"gammas must lie between the limits, 0.5 and 1; got {outside[0]:g}.")
 
@@ -113,7 +117,9 @@ class Limits(NamedTuple):
     mean_field: np.ndarray
 
 
-def network_run(config: Config, gamma: float, m: int, seed: int, frames: int = 11) -> experiment.Experiment:
+def network_run(
+    config: Config, gamma: float, m: int, seed: int, frames: int = 11
+) -> experiment.Experiment:
     """The settings of one run."""
     task = {"n": config.n, "slope": config.slope, "n_test": config.points}
     return experiment.Experiment(
@@ -125,9 +131,19 @@ def network_run(config: Config, gamma: float, m: int, seed: int, frames: int = 1
 def train_linear(config: Config, m: int, seed: int, path: Path) -> None:
     """The linearised network, to its file. Its function does not depend on γ: s leaves df_lin/dt = -c H_0 ℓ'."""
     made = experiment.make(network_run(config, 0.5, m, seed))
-    flow = mf.GradientFlow(ntk.linearise(made.flow.network, made.start).risk(made.data.x, made.data.y))
+    flow = mf.GradientFlow(
+        ntk.linearise(made.flow.network, made.start).risk(made.data.x, made.data.y)
+    )
     observers = [mf.Recorder(path, mf.evenly(2), "resume", made.data), mf.StopOnNonFinite()]
-    mf.simulate(flow, made.start, mf.RK4, dt=config.dt, t_end=config.t_end, observers=observers, progress=False)
+    mf.simulate(
+        flow,
+        made.start,
+        mf.RK4,
+        dt=config.dt,
+        t_end=config.t_end,
+        observers=observers,
+        progress=False,
+    )
 
 
 def jobs(config: Config, out: Path) -> list[tuple[Path, Any]]:
@@ -136,13 +152,20 @@ def jobs(config: Config, out: Path) -> list[tuple[Path, Any]]:
     widest = config.wider * max(config.widths)
     for seed in range(config.seeds):
         path = out / f"reference_seed{seed}.h5"
-        todo.append((path, partial(experiment.perform, network_run(config, 1.0, widest, seed, frames=2), path)))
+        todo.append(
+            (
+                path,
+                partial(experiment.perform, network_run(config, 1.0, widest, seed, frames=2), path),
+            )
+        )
     for m, seed in itertools.product(sorted(config.widths), range(config.seeds)):
         path = out / f"linear_m{m}_seed{seed}.h5"
         todo.append((path, partial(train_linear, config, m, seed, path)))
         for gamma in sorted(config.gammas):
             path = out / f"network_gamma{gamma:g}_m{m}_seed{seed}.h5"
-            todo.append((path, partial(experiment.perform, network_run(config, gamma, m, seed), path)))
+            todo.append(
+                (path, partial(experiment.perform, network_run(config, gamma, m, seed), path))
+            )
     return todo
 
 
@@ -159,14 +182,20 @@ def collect(paths: Iterable[Path], progress: bool = False) -> Results:
     paths = sorted(paths)
     networks = [path for path in paths if path.name.startswith("network_")]
     if not networks:
-        raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")
+        raise ValueError(
+            "there are no runs to measure: run the sim first, or give the --out that holds them."
+        )
     known: dict[tuple[int, int], Limits] = {}
     bar = tqdm(networks, desc="measuring", unit="run", disable=None if progress else True)
     rows = [measure(path, known) for path in bar]
     if len({(row.t_end, row.size) for row in rows}) > 1:
         raise ValueError("the runs differ in data or in their end: make a folder for each study.")
     references = tuple(path.name for path in paths if path.name.startswith("reference_"))
-    return Results(paths[0].parent, tuple(sorted(rows, key=lambda row: (row.gamma, row.m, row.seed))), references)
+    return Results(
+        paths[0].parent,
+        tuple(sorted(rows, key=lambda row: (row.gamma, row.m, row.seed))),
+        references,
+    )
 
 
 def limits(folder: Path, m: int, seed: int) -> Limits:
@@ -175,11 +204,17 @@ def limits(folder: Path, m: int, seed: int) -> Limits:
         start, end, data, net, law = run.start, run[-1], run.data, run.network, run.law
     assert law is not None and data.x_test is not None
     x, x_test = data.x, data.x_test
-    infinite = ntk.KernelFlow(ntk.kernel(net, law, x), data.y, K_test=ntk.kernel(net, law, x_test, x))
-    frozen = ntk.KernelFlow(ntk.empirical(net, start, x), data.y, K_test=ntk.empirical(net, start, x_test, x))
+    infinite = ntk.KernelFlow(
+        ntk.kernel(net, law, x), data.y, K_test=ntk.kernel(net, law, x_test, x)
+    )
+    frozen = ntk.KernelFlow(
+        ntk.empirical(net, start, x), data.y, K_test=ntk.empirical(net, start, x_test, x)
+    )
     predicted = [np.asarray(flow.at(end.t).test) for flow in (infinite, frozen)]
     linear = ntk.linearise(net, start).predict(end, x_test)[:, 0]
-    return Limits(predicted[0], predicted[1], linear, reference(folder / f"reference_seed{seed}.h5"))
+    return Limits(
+        predicted[0], predicted[1], linear, reference(folder / f"reference_seed{seed}.h5")
+    )
 
 
 def reference(path: Path) -> np.ndarray:
@@ -191,7 +226,9 @@ def reference(path: Path) -> np.ndarray:
 def function(run: mf.Trajectory) -> np.ndarray:
     """f at the test points of a run's data, (points,), at its last frame."""
     data = run.data
-    return mf.GradientFlow(mf.EmpiricalRisk(run.network, data.x, data.y)).predict(run[-1], data.x_test)[:, 0]
+    return mf.GradientFlow(mf.EmpiricalRisk(run.network, data.x, data.y)).predict(
+        run[-1], data.x_test
+    )[:, 0]
 
 
 def measure(path: Path, known: dict[tuple[int, int], Limits]) -> Row:
@@ -219,7 +256,11 @@ def figure(results: Results) -> Figure:
 
 def table(rows: Sequence[Row]) -> str:
     """One line for each γ and m: mean distances over seeds, and what ntk.laziness calls the runs."""
-    lines = [f"{'γ':>6}  {'m':>6}  {'runs':>4}  " + "  ".join(f"{name:>13}" for name in (*DISTANCES, "error")) + "  ntk.laziness"]
+    lines = [
+        f"{'γ':>6}  {'m':>6}  {'runs':>4}  "
+        + "  ".join(f"{name:>13}" for name in (*DISTANCES, "error"))
+        + "  ntk.laziness"
+    ]
     for gamma, m in sorted({(row.gamma, row.m) for row in rows}):
         chosen = [row for row in rows if (row.gamma, row.m) == (gamma, m)]
         means = [np.mean([getattr(row, name) for row in chosen]) for name in (*DISTANCES, "error")]
@@ -248,13 +289,18 @@ def plan(config: Config, out: Path) -> str:
         ("mean-field limit", "reference_", 2, widest),
     ):
         names = [path.stem for path in left if path.name.startswith(kind)]
-        widths = tuple(widest if kind == "reference_" else int(stem.split("_m")[1].split("_")[0]) for stem in names)
+        widths = tuple(
+            widest if kind == "reference_" else int(stem.split("_m")[1].split("_")[0])
+            for stem in names
+        )
         job = planning.Job(
             name=name, data=made.data, widths=widths, widest=most, t_end=config.t_end, frames=frames, dtype="float64",
             steps=steps, compiled=made.flow.on_device(made.start).backend.compiled(),
         )  # fmt: skip
         listed.append(job)
-    return f"{QUESTION}\n\n{planning.describe(listed, out, 0.0)}\nsettings {settings.digest(config)}"
+    return (
+        f"{QUESTION}\n\n{planning.describe(listed, out, 0.0)}\nsettings {settings.digest(config)}"
+    )
 
 
 def _rms(values: np.ndarray) -> float:

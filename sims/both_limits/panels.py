@@ -31,10 +31,14 @@ def page(results: Results) -> Figure:
         sheet, axes = figures.sheet(1)
         _draw_functions(axes[0, 0, :2], results)
         _draw_gammas(axes[0, 0, 2], results.rows)
-        _draw_width(axes[0, 1, 0], results.rows, "to_ntk", "The kernel limit", "infinite-width kernel")
+        _draw_width(
+            axes[0, 1, 0], results.rows, "to_ntk", "The kernel limit", "infinite-width kernel"
+        )
         _draw_width(axes[0, 1, 1], results.rows, "to_linear", "The linearised network", "f_lin")
         _draw_scatter(axes[0, 1, 2], results)
-        _draw_width(axes[0, 1, 2], results.rows, "to_mean_field", "The mean-field limit", "mean-field limit")
+        _draw_width(
+            axes[0, 1, 2], results.rows, "to_mean_field", "The mean-field limit", "mean-field limit"
+        )
         figures.heading(sheet, axes[0, 0, 0], _about(results))
     return sheet
 
@@ -45,7 +49,9 @@ def verdict(rows: Sequence[Row]) -> str:
     parts = []
     for gamma in (min(row.gamma for row in rows), max(row.gamma for row in rows)):
         chosen = [row for row in rows if (row.gamma, row.m) == (gamma, widest)]
-        kernel, field = (100 * _mean(chosen, name) / chosen[0].size for name in ("to_ntk", "to_mean_field"))
+        kernel, field = (
+            100 * _mean(chosen, name) / chosen[0].size for name in ("to_ntk", "to_mean_field")
+        )
         parts.append(f"γ = {figures.fraction(gamma)}: {kernel:.2g} % from the kernel's, {field:.2g} % from the mean-field limit "
                      f"(ntk.laziness: {called(chosen)})")  # fmt: skip
     return f"At m = {widest}, in % of the target, " + "; ".join(parts) + "."
@@ -54,7 +60,11 @@ def verdict(rows: Sequence[Row]) -> str:
 def _about(results: Results) -> str:
     with mf.Trajectory(results.folder / results.rows[0].file) as run:
         data, dt = run.data, float(run.config["dt"])
-    slope, width, seeds = data.origin["arguments"]["slope"], _width(results, results.references[0]), len(results.references)
+    slope, width, seeds = (
+        data.origin["arguments"]["slope"],
+        _width(results, results.references[0]),
+        len(results.references),
+    )
     task = f"ReLU on y = {slope:g}|x|, n = {data.n}; start a = ±1, w, b ~ N(0, 1), symmetric, all trained, α = 1"
     how = f"flow time {results.rows[0].t_end:g}, RK4, dt = {dt:g}; mean-field limit: γ = 1, M = {width}, {seeds} seeds"
     return f"Finite networks between their two limits\n{task}; {how}"
@@ -67,7 +77,10 @@ def _width(results: Results, name: str) -> int:
 
 def _draw_functions(axes: Any, results: Results) -> None:
     """f over x of the first seed's networks of a middle width, with all limits; and the same less the kernel's prediction."""
-    widths, gammas = sorted({row.m for row in results.rows}), sorted({row.gamma for row in results.rows})
+    widths, gammas = (
+        sorted({row.m for row in results.rows}),
+        sorted({row.gamma for row in results.rows}),
+    )
     m, shown = widths[len(widths) // 2], sorted({gammas[0], gammas[len(gammas) // 2], gammas[-1]})
     curves = {}
     for gamma in shown:
@@ -77,14 +90,32 @@ def _draw_functions(axes: Any, results: Results) -> None:
     x, found = data.x_test[:, 0], limits(results.folder, m, 0)
     fields, band = _field(results, m)
     for ax, less in zip(axes, (np.zeros(len(x)), found.ntk), strict=True):
-        ax.plot(x, fields - less, color="0.8", linewidth=6, solid_capstyle="butt", label="mean-field limit", zorder=1)
-        ax.fill_between(x, fields - less - band, fields - less + band, color="0.8", linewidth=0, zorder=1)
+        ax.plot(
+            x,
+            fields - less,
+            color="0.8",
+            linewidth=6,
+            solid_capstyle="butt",
+            label="mean-field limit",
+            zorder=1,
+        )
+        ax.fill_between(
+            x, fields - less - band, fields - less + band, color="0.8", linewidth=0, zorder=1
+        )
         ax.plot(x, found.ntk - less, color="black", linewidth=0.9, label="infinite-width kernel")
         ax.plot(
-            x, found.frozen - less, color="black", linestyle=figures.LINES[3], linewidth=1.2, label="frozen kernel H₀ = f_lin"
+            x,
+            found.frozen - less,
+            color="black",
+            linestyle=figures.LINES[3],
+            linewidth=1.2,
+            label="frozen kernel H₀ = f_lin",
         )
         ylabel = "f(x) − infinite-width kernel's" if less.any() else "f(x)"
-        drawn = [Curve(figures.regime(gamma), x, (f - less)[None], gammas.index(gamma)) for gamma, f in curves.items()]
+        drawn = [
+            Curve(figures.regime(gamma), x, (f - less)[None], gammas.index(gamma))
+            for gamma, f in curves.items()
+        ]
         figures.lines(ax, drawn, "x", ylabel)
         ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes[0].plot(data.x[:, 0], data.y, "o", color="black", markersize=3.5, zorder=6, label="data")
@@ -92,7 +123,9 @@ def _draw_functions(axes: Any, results: Results) -> None:
     names = [f"γ = {figures.fraction(gamma)}" for gamma in (gammas[0], gammas[-1])]
     target = [_rms(values - data.y_test) for values in (lazy, found.ntk, rich, fields)]
     learned = f"RMS error {target[0]:.2g} at {names[0]} (kernel limit {target[1]:.2g}), {target[2]:.2g} at {names[1]} "
-    figures.panel(axes[0], f"What is learned, m = {m}", f"{learned}(mean-field limit {target[3]:.2g}).")
+    figures.panel(
+        axes[0], f"What is learned, m = {m}", f"{learned}(mean-field limit {target[3]:.2g})."
+    )
     parted = f"{names[0]}: {_rms(lazy - found.ntk):.2g} from the kernel limit, {_rms(lazy - found.frozen):.2g} from its own H₀; "
     parted += f"{names[1]}: {_rms(rich - fields):.2g} from the mean-field limit (m^(−1/2) band {_rms(band):.2g})."
     figures.panel(axes[1], "The same, less the kernel limit", parted, 62)
@@ -107,7 +140,9 @@ def _field(results: Results, m: int) -> tuple[np.ndarray, np.ndarray]:
     Fluctuations go as m^(-1/2): the standard deviation over seeds at width M times √(M/m).
     """
     values = np.array([reference(results.folder / name) for name in results.references])
-    return values.mean(axis=0), values.std(axis=0, ddof=1) * np.sqrt(_width(results, results.references[0]) / m)
+    return values.mean(axis=0), values.std(axis=0, ddof=1) * np.sqrt(
+        _width(results, results.references[0]) / m
+    )
 
 
 def _draw_gammas(ax: Any, rows: Sequence[Row]) -> None:
@@ -116,13 +151,31 @@ def _draw_gammas(ax: Any, rows: Sequence[Row]) -> None:
     gammas = sorted({row.gamma for row in rows})
     seeds = sorted({row.seed for row in rows})
     for name, (label, style) in LIMIT_STYLES.items():
-        values = np.array([[getattr(_one(rows, gamma, widest, seed), name) for gamma in gammas] for seed in seeds])
-        figures.lines(ax, [Curve(f"to the {label}", np.array(gammas), values, style)], "exponent γ", "RMS distance", "y", True)
+        values = np.array(
+            [[getattr(_one(rows, gamma, widest, seed), name) for gamma in gammas] for seed in seeds]
+        )
+        figures.lines(
+            ax,
+            [Curve(f"to the {label}", np.array(gammas), values, style)],
+            "exponent γ",
+            "RMS distance",
+            "y",
+            True,
+        )
     ax.set_xticks(gammas, [figures.fraction(gamma) for gamma in gammas])
-    names = [(gamma, called([row for row in rows if (row.gamma, row.m) == (gamma, widest)])) for gamma in gammas]
-    said = "; ".join(f"γ = {figures.fraction(gamma)} {text}" for gamma, text in (names[0], names[-1]))
+    names = [
+        (gamma, called([row for row in rows if (row.gamma, row.m) == (gamma, widest)]))
+        for gamma in gammas
+    ]
+    said = "; ".join(
+        f"γ = {figures.fraction(gamma)} {text}" for gamma, text in (names[0], names[-1])
+    )
     crossing = _crossing(rows, gammas, widest)
-    figures.panel(ax, f"Both limits against γ, m = {widest}", f"{crossing} ntk.laziness: {said} of {len(seeds)} seeds.")
+    figures.panel(
+        ax,
+        f"Both limits against γ, m = {widest}",
+        f"{crossing} ntk.laziness: {said} of {len(seeds)} seeds.",
+    )
     _headroom(ax, 0.5)
     ax.legend(loc="upper center")
 
@@ -149,14 +202,22 @@ def _draw_width(ax: Any, rows: Sequence[Row], name: str, title: str, limit: str)
         widths, values = runs.against_width([row for row in rows if row.gamma == gamma], name)
         curve = Curve(f"γ = {figures.fraction(gamma)}", widths, values, number)
         figures.lines(
-            ax, [curve], "width m", f"RMS distance to the {limit}" if limit != "f_lin" else "RMS of f − f_lin", "xy", True
+            ax,
+            [curve],
+            "width m",
+            f"RMS distance to the {limit}" if limit != "f_lin" else "RMS of f − f_lin",
+            "xy",
+            True,
         )
     own, other = (gammas[-1], gammas[0]) if name == "to_mean_field" else (gammas[0], gammas[-1])
     chosen = [row for row in rows if row.gamma == own]
     fit = runs.exponent(chosen, name)
     falls = f"slope {fit.short}" if not isinstance(fit, Refused) else fit.reason
     widest = max(row.m for row in rows)
-    left, stays = (_mean([row for row in rows if (row.gamma, row.m) == (gamma, widest)], name) for gamma in (own, other))
+    left, stays = (
+        _mean([row for row in rows if (row.gamma, row.m) == (gamma, widest)], name)
+        for gamma in (own, other)
+    )
     expected = ", theory −1/2" if name != "to_linear" else ""
     names = [f"γ = {figures.fraction(gamma)}" for gamma in (own, other)]
     text = f"{names[0]}: {falls}{expected}; {left:.2g} at m = {widest}, where {names[1]} keeps {stays:.2g}."
@@ -172,7 +233,15 @@ def _draw_scatter(ax: Any, results: Results) -> None:
     """What the scatter of the references predicts at γ = 1: the RMS of the band, times √(1 - m/M), as runs are nested."""
     widths, wide = sorted({row.m for row in results.rows}), _width(results, results.references[0])
     expected = [_rms(_field(results, m)[1]) * np.sqrt(1 - m / wide) for m in widths]
-    ax.plot(widths, expected, color="0.85", linewidth=7, solid_capstyle="butt", zorder=1, label="from the scatter at M")
+    ax.plot(
+        widths,
+        expected,
+        color="0.85",
+        linewidth=7,
+        solid_capstyle="butt",
+        zorder=1,
+        label="from the scatter at M",
+    )
 
 
 def _headroom(ax: Any, share: float) -> None:

@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except IncompatibleFile as error:
         return _fail(INCOMPATIBLE, error)
     except FileExistsError as error:
-        return _fail(IO, f"{error.filename} exists: choose another name for --{'out' if not command else _option(arguments)}.")
+        return _fail(
+            IO,
+            f"{error.filename} exists: choose another name for --{'out' if not command else _option(arguments)}.",
+        )
     except OSError as error:
         return _fail(IO, error)
     return 0
@@ -43,11 +46,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def show(arguments: Sequence[str]) -> int:
     """The report of a file, or a series of it as CSV."""
-    parser = _parser("", inspect_help.HELP, inspect_help.EXAMPLES, usage="inspect FILE [--hash] [--csv NAME [--out CSV]]")
-    parser.add_argument("file", metavar="FILE", help="the trajectory, as named in mf.Recorder, or its .parts folder")
-    parser.add_argument("--hash", action="store_true", help="compute the content hash: reads every frame")
-    parser.add_argument("--csv", metavar="NAME", help="write this series as CSV instead, to the screen or to --out")
-    parser.add_argument("--out", metavar="CSV", help="with --csv: the file to make; one that exists is not overwritten")
+    parser = _parser(
+        "",
+        inspect_help.HELP,
+        inspect_help.EXAMPLES,
+        usage="inspect FILE [--hash] [--csv NAME [--out CSV]]",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the trajectory, as named in mf.Recorder, or its .parts folder"
+    )
+    parser.add_argument(
+        "--hash", action="store_true", help="compute the content hash: reads every frame"
+    )
+    parser.add_argument(
+        "--csv", metavar="NAME", help="write this series as CSV instead, to the screen or to --out"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="CSV",
+        help="with --csv: the file to make; one that exists is not overwritten",
+    )
     options = parser.parse_args(arguments)
     if options.csv and options.hash:
         parser.error("--csv and --hash are two questions: ask them one after the other")
@@ -55,7 +73,10 @@ def show(arguments: Sequence[str]) -> int:
         parser.error("--out says where --csv NAME goes; name a series, for example --csv risk")
     with mf.Trajectory(options.file) as run:
         if options.csv and options.csv not in run.series_names:
-            return _fail(USAGE, f"no series {options.csv!r} in {run.path}; it has: {', '.join(run.series_names) or 'none'}.")
+            return _fail(
+                USAGE,
+                f"no series {options.csv!r} in {run.path}; it has: {', '.join(run.series_names) or 'none'}.",
+            )
         if options.csv:
             inspection.export(run, options.csv, options.out)
         else:
@@ -67,12 +88,25 @@ def diagnose(arguments: Sequence[str]) -> int:
     """Diagnostics of a run: listed, or computed and printed or written as CSV."""
     parser = _parser("diagnose", inspect_help.DIAGNOSE, inspect_help.DIAGNOSE_EXAMPLES)
     parser.add_argument("file", metavar="RUN", help="the trajectory")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="what to compute; without names the list of what there is")
-    parser.add_argument("--csv", metavar="CSV", help="write the values here, a line for each frame; no file is overwritten")
-    parser.add_argument("--companion", metavar="RUN", help="another run, for diagnostics that compare two")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="what to compute; without names the list of what there is",
+    )
+    parser.add_argument(
+        "--csv",
+        metavar="CSV",
+        help="write the values here, a line for each frame; no file is overwritten",
+    )
+    parser.add_argument(
+        "--companion", metavar="RUN", help="another run, for diagnostics that compare two"
+    )
     options = parser.parse_intermixed_args(_named("diagnose", arguments, parser))
     if options.csv and not options.names:
-        parser.error("--csv needs the names of what to write; `scripts/inspect diagnose RUN` lists them")
+        parser.error(
+            "--csv needs the names of what to write; `scripts/inspect diagnose RUN` lists them"
+        )
 
     import ntk as ntk  # registers its diagnostics
 
@@ -92,7 +126,11 @@ def write_csv(found: Any, path: Path) -> None:
     """step,time and a column for each diagnostic, two for bounds; a line for each frame, empty where there is no value."""
     columns: dict[str, dict[int, float]] = {}
     for name, curve in found.items():
-        parts = {name: curve.values} if hasattr(curve, "values") else {f"{name}_lower": curve.lower, f"{name}_upper": curve.upper}
+        parts = (
+            {name: curve.values}
+            if hasattr(curve, "values")
+            else {f"{name}_lower": curve.lower, f"{name}_upper": curve.upper}
+        )
         for label, values in parts.items():
             columns[label] = dict(zip(curve.steps.tolist(), values.tolist(), strict=True))
     temporary = path.with_name(f".tmp-{path.name}")
@@ -115,16 +153,26 @@ def compare(arguments: Sequence[str]) -> int:
 
 def plot(arguments: Sequence[str]) -> int:
     """One figure as PNG and PDF."""
-    parser = _parser("plot", inspect_help.PLOT, inspect_help.PLOT_KINDS + "\n" + inspect_help.PLOT_EXAMPLES)
+    parser = _parser(
+        "plot", inspect_help.PLOT, inspect_help.PLOT_KINDS + "\n" + inspect_help.PLOT_EXAMPLES
+    )
     parser.add_argument("file", metavar="RUN", help="the trajectory")
     kinds = ("paths", "function", "kernel", "ellipse", "phase", "risk")
-    parser.add_argument("--kind", choices=kinds, default="paths", help="what to draw: see below; paths unless given")
     parser.add_argument(
-        "--out", metavar="OUT", help="name of the files without ending; RUN_KIND unless given; none is overwritten"
+        "--kind", choices=kinds, default="paths", help="what to draw: see below; paths unless given"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="OUT",
+        help="name of the files without ending; RUN_KIND unless given; none is overwritten",
     )
     _look(parser)
     options = parser.parse_args(_named("plot", arguments, parser))
-    stem = (options.out or f"{Path(options.file).stem}_{options.kind}").removesuffix(".png").removesuffix(".pdf")
+    stem = (
+        (options.out or f"{Path(options.file).stem}_{options.kind}")
+        .removesuffix(".png")
+        .removesuffix(".pdf")
+    )
 
     def work() -> None:
         for ending in (".png", ".pdf"):
@@ -140,7 +188,9 @@ def plot(arguments: Sequence[str]) -> int:
             figure = draw[options.kind](options.file).figure
         for path in figures.save(figure, stem):
             print(path)
-        for title, verdict in figures.said(figure) if options.bare or options.style == "paper" else ():
+        for title, verdict in (
+            figures.said(figure) if options.bare or options.style == "paper" else ()
+        ):
             print(f"{title}: {verdict}")
 
     return _work(work)
@@ -148,12 +198,19 @@ def plot(arguments: Sequence[str]) -> int:
 
 def animate(arguments: Sequence[str]) -> int:
     """An animation as GIF or MP4."""
-    parser = _parser("animate", inspect_help.ANIMATE, inspect_help.KINDS + "\n" + inspect_help.ANIMATE_EXAMPLES)
+    parser = _parser(
+        "animate", inspect_help.ANIMATE, inspect_help.KINDS + "\n" + inspect_help.ANIMATE_EXAMPLES
+    )
     parser.add_argument("file", metavar="RUN", help="the trajectory")
     kinds = ("paths", "function", "kernel", "ellipse")
-    parser.add_argument("--kind", choices=kinds, default="paths", help="what to show: see below; paths unless given")
     parser.add_argument(
-        "--out", metavar="OUT", required=True, help="the .gif or .mp4 to make; one that exists is not overwritten"
+        "--kind", choices=kinds, default="paths", help="what to show: see below; paths unless given"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="OUT",
+        required=True,
+        help="the .gif or .mp4 to make; one that exists is not overwritten",
     )
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second, 12 unless given")
     _look(parser)
@@ -174,7 +231,11 @@ def report(arguments: Sequence[str]) -> int:
     """One HTML page of a run or a sweep."""
     parser = _parser("report", inspect_help.REPORT, inspect_help.REPORT_EXAMPLES)
     parser.add_argument("path", metavar="PATH", help="the trajectory, or the folder of a sweep")
-    parser.add_argument("--out", metavar="HTML", help="the page to make; PATH.html unless given; none is overwritten")
+    parser.add_argument(
+        "--out",
+        metavar="HTML",
+        help="the page to make; PATH.html unless given; none is overwritten",
+    )
     options = parser.parse_args(_named("report", arguments, parser))
     path = Path(options.path)
     out = Path(options.out or f"{path.name.removesuffix('.h5')}.html")
@@ -200,17 +261,25 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 def _parser(command: str, about: str, examples: str, **settings: Any) -> argparse.ArgumentParser:
     prog = f"inspect {command}".strip()
     layout = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog, description=about, epilog=examples, formatter_class=layout, **settings)
+    return argparse.ArgumentParser(
+        prog, description=about, epilog=examples, formatter_class=layout, **settings
+    )
 
 
 def _look(parser: argparse.ArgumentParser) -> None:
     """The options of a picture's look."""
-    parser.add_argument("--bare", action="store_true", help="without title and verdict, which are printed here only")
-    text = "paper, for print: bare, letters of 7 points, 300 dpi, 3.4 inches wide; house unless given"
+    parser.add_argument(
+        "--bare", action="store_true", help="without title and verdict, which are printed here only"
+    )
+    text = (
+        "paper, for print: bare, letters of 7 points, 300 dpi, 3.4 inches wide; house unless given"
+    )
     parser.add_argument("--style", choices=("house", "paper"), default="house", help=text)
 
 
-def _named(command: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:
+def _named(
+    command: str, arguments: Sequence[str], parser: argparse.ArgumentParser
+) -> Sequence[str]:
     """The arguments of a command; without any, a file of that name may have been meant."""
     if not arguments and os.path.exists(command):
         parser.error(f"{command} is a command here; the file of that name is ./{command}")

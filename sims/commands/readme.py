@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 
 BLOCK = re.compile(r"(<!-- table:begin[^>]*-->\n).*?(<!-- table:end -->)", re.S)
-TITLES = {"digits": "handwritten digits, odd against even", "teacher_student": "a teacher of three neurons"}
+TITLES = {
+    "digits": "handwritten digits, odd against even",
+    "teacher_student": "a teacher of three neurons",
+}
 
 
 def table(rows: list[dict[str, str]]) -> str:
@@ -29,11 +32,21 @@ def table(rows: list[dict[str, str]]) -> str:
         for gamma in sorted({float(row["gamma"]) for row in rows}):
             cells, moved = [], []
             for m in widths:
-                chosen = [row for row in rows if (row["task"], float(row["gamma"]), int(row["m"])) == (task, gamma, m)]
+                chosen = [
+                    row
+                    for row in rows
+                    if (row["task"], float(row["gamma"]), int(row["m"])) == (task, gamma, m)
+                ]
                 moved.append(np.mean([float(row["displacement"]) for row in chosen]))
-                cells.append(f"{moved[-1]:.3g}, W2 {np.mean([float(row['w2_upper']) for row in chosen]):.3g}")
+                cells.append(
+                    f"{moved[-1]:.3g}, W2 {np.mean([float(row['w2_upper']) for row in chosen]):.3g}"
+                )
             slope = round(np.polyfit(np.log(widths), np.log(moved), 1)[0], 2) + 0.0  # no minus zero
-            lines.append(f"| RMS displacement at γ = {gamma:g} | " + " | ".join(cells) + f" | {slope:.2f} | {gamma - 1:g} |")
+            lines.append(
+                f"| RMS displacement at γ = {gamma:g} | "
+                + " | ".join(cells)
+                + f" | {slope:.2f} | {gamma - 1:g} |"
+            )
         lines.append("")
     return "\n".join(lines)
 
@@ -45,9 +58,13 @@ def main(argv: list[str]) -> int:
     with open(argv[0], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     readme = Path(argv[1])
-    text, found = BLOCK.subn(lambda match: f"{match[1]}\n{table(rows)}\n{match[2]}", readme.read_text(encoding="utf-8"))
+    text, found = BLOCK.subn(
+        lambda match: f"{match[1]}\n{table(rows)}\n{match[2]}", readme.read_text(encoding="utf-8")
+    )
     if not found:
-        print(f"{readme} has no <!-- table:begin … --> … <!-- table:end --> to fill.", file=sys.stderr)
+        print(
+            f"{readme} has no <!-- table:begin … --> … <!-- table:end --> to fill.", file=sys.stderr
+        )
         return 4
     readme.write_text(text, encoding="utf-8")
     return 0

@@ -107,15 +107,21 @@ def work(options: argparse.Namespace) -> None:
     """Make the runs with workers on this machine."""
     sweep = SweepFolder(options.folder)
     if options.workers < 1 or options.lease_seconds <= 0 or options.checkpoint_seconds < 0:
-        raise BadSettings("--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds at least 0.")
+        raise BadSettings(
+            "--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds at least 0."
+        )
     left = len(workers.waiting(sweep, leases.now_ns(sweep.leases)))
     there = len(sweep.plan.runs) - left
     if left:
         runs, hands = "run" + "s" * (left != 1), "worker" + "s" * (options.workers != 1)
         print(f"{left} {runs} to do, {there} there already; {options.workers} {hands}", flush=True)
-        local_workers.supervise(sweep, options.workers, Terms(options.lease_seconds, options.checkpoint_seconds))
+        local_workers.supervise(
+            sweep, options.workers, Terms(options.lease_seconds, options.checkpoint_seconds)
+        )
     else:
-        print(f"nothing to do: {'all ' * (there > 1)}{there} run{'s are' if there != 1 else ' is'} there")
+        print(
+            f"nothing to do: {'all ' * (there > 1)}{there} run{'s are' if there != 1 else ' is'} there"
+        )
         workers.tidy(sweep, options.lease_seconds)
     print(f"{reporting.counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
 
@@ -175,20 +181,37 @@ def submit(options: argparse.Namespace) -> None:
     sweep = SweepFolder(options.folder)
     more = dict(item.partition("=")[::2] for item in options.sbatch)
     request = submission.Request(
-        options.engine, options.workers, options.time, options.cpus, options.memory, options.partition, options.account, more
+        options.engine,
+        options.workers,
+        options.time,
+        options.cpus,
+        options.memory,
+        options.partition,
+        options.account,
+        more,
     )
-    jobs = submission.submit(sweep, request, Terms(options.lease_seconds, options.checkpoint_seconds))
+    jobs = submission.submit(
+        sweep, request, Terms(options.lease_seconds, options.checkpoint_seconds)
+    )
     names = ", ".join(job.job_id for job in jobs[:4]) + ", …" * (len(jobs) > 4)
-    print(f"started {len(jobs)} jobs ({names}); logs in {sweep.logs / 'jobs'}\nnext: scripts/sweep status {sweep.path}")
+    print(
+        f"started {len(jobs)} jobs ({names}); logs in {sweep.logs / 'jobs'}\nnext: scripts/sweep status {sweep.path}"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """Of the whole command line."""
     layout: Any = argparse.RawDescriptionHelpFormatter
-    known = ", ".join(" = ".join(pair).replace(" ", UNBROKEN) for pair in experiment.defaults().items())
+    known = ", ".join(
+        " = ".join(pair).replace(" ", UNBROKEN) for pair in experiment.defaults().items()
+    )
     known = textwrap.fill(known, 126, initial_indent="  ", subsequent_indent="  ")
     top = argparse.ArgumentParser(
-        "scripts/sweep", None, ABOUT, EXAMPLE.replace("{settings}", known.replace(UNBROKEN, " ")), formatter_class=layout
+        "scripts/sweep",
+        None,
+        ABOUT,
+        EXAMPLE.replace("{settings}", known.replace(UNBROKEN, " ")),
+        formatter_class=layout,
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -196,51 +219,124 @@ def parser() -> argparse.ArgumentParser:
         found = commands.add_parser(function.__name__, help=text, description=text)
         found.set_defaults(command=function)
         if function is create:
-            found.add_argument("file", type=Path, metavar="FILE.toml", help="base settings and axes; sweep --help shows one")
+            found.add_argument(
+                "file",
+                type=Path,
+                metavar="FILE.toml",
+                help="base settings and axes; sweep --help shows one",
+            )
         found.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of the sweep")
         return found
 
-    made = command(create, "Check a TOML file, every run and its data, and write the manifest. Trains nothing.")
-    made.add_argument("--settings", action=Settings, help="print every setting with its default and its meaning, and end")
-    made.add_argument("--dry-run", action="store_true", help="check, say how many runs it would be, write nothing")
+    made = command(
+        create, "Check a TOML file, every run and its data, and write the manifest. Trains nothing."
+    )
+    made.add_argument(
+        "--settings",
+        action=Settings,
+        help="print every setting with its default and its meaning, and end",
+    )
+    made.add_argument(
+        "--dry-run", action="store_true", help="check, say how many runs it would be, write nothing"
+    )
 
-    _terms(worked := command(work, "Make the runs that are missing, and try again those that failed. Ctrl-C loses nothing."))
-    worked.add_argument("--workers", type=int, default=1, help="processes on this machine; its cores are shared out (default 1)")
+    _terms(
+        worked := command(
+            work,
+            "Make the runs that are missing, and try again those that failed. Ctrl-C loses nothing.",
+        )
+    )
+    worked.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes on this machine; its cores are shared out (default 1)",
+    )
 
     command(status, "What is done, who is at work on what, and how long the rest may take.")
-    collected = command(collect, "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.")
+    collected = command(
+        collect,
+        "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.",
+    )
     text = (
         "diagnostics of mf.diagnose and ntk at the last frame, as columns: laziness w2 kernel_alignment; kept beside the runs. "
         "laziness: the larger of the gap to the linearised network and the kernel drift, so far; lazy below 0.1 (ntk.laziness)"
     )
     collected.add_argument("--diagnose", nargs="+", default=[], metavar="NAME", help=text)
 
-    drawn = command(plot, "Draw quantities of the index: means over the axis seed, ± standard errors; slopes on log-log axes.")
-    drawn.add_argument("--x", default="m", metavar="AXIS", help="the axis to draw against (default m)")
-    drawn.add_argument("--by", metavar="AXIS", help="a line for each of its values")
-    drawn.add_argument("--y", nargs="+", default=["displacement"], metavar="NAME", help="columns of the index, one panel each")
-    drawn.add_argument("--where", nargs="+", default=[], metavar="AXIS=VALUE", help="where to stay on the other axes")
-    drawn.add_argument(
-        "--log", choices=("", "x", "y", "xy"), help="logarithmic axes (default: xy against m, y for laziness and drift)"
+    drawn = command(
+        plot,
+        "Draw quantities of the index: means over the axis seed, ± standard errors; slopes on log-log axes.",
     )
-    drawn.add_argument("--bare", action="store_true", help="without heading, titles and verdicts, which are printed here only")
+    drawn.add_argument(
+        "--x", default="m", metavar="AXIS", help="the axis to draw against (default m)"
+    )
+    drawn.add_argument("--by", metavar="AXIS", help="a line for each of its values")
+    drawn.add_argument(
+        "--y",
+        nargs="+",
+        default=["displacement"],
+        metavar="NAME",
+        help="columns of the index, one panel each",
+    )
+    drawn.add_argument(
+        "--where",
+        nargs="+",
+        default=[],
+        metavar="AXIS=VALUE",
+        help="where to stay on the other axes",
+    )
+    drawn.add_argument(
+        "--log",
+        choices=("", "x", "y", "xy"),
+        help="logarithmic axes (default: xy against m, y for laziness and drift)",
+    )
+    drawn.add_argument(
+        "--bare",
+        action="store_true",
+        help="without heading, titles and verdicts, which are printed here only",
+    )
     drawn.add_argument(
         "--style",
         choices=("house", "paper"),
         default="house",
         help="paper: bare, letters of 7 points, 300 dpi, one or two columns",
     )
-    drawn.add_argument("--out", type=Path, help="the figure's name, without .png (default: in the sweep's folder)")
+    drawn.add_argument(
+        "--out", type=Path, help="the figure's name, without .png (default: in the sweep's folder)"
+    )
 
-    _terms(jobs := command(submit, "Start workers as jobs of a cluster, by submitit; needs the extra cluster."))
-    jobs.add_argument("--engine", required=True, choices=("slurm", "local"), help="local: jobs on this machine, to try it out")
+    _terms(
+        jobs := command(
+            submit, "Start workers as jobs of a cluster, by submitit; needs the extra cluster."
+        )
+    )
+    jobs.add_argument(
+        "--engine",
+        required=True,
+        choices=("slurm", "local"),
+        help="local: jobs on this machine, to try it out",
+    )
     jobs.add_argument("--workers", type=int, required=True, help="jobs, one worker process each")
-    jobs.add_argument("--time", type=float, required=True, help="minutes; 2 before the end a job checkpoints and is queued again")
-    jobs.add_argument("--cpus", type=int, help="cores, and threads, of each (default: 1 under SLURM)")
+    jobs.add_argument(
+        "--time",
+        type=float,
+        required=True,
+        help="minutes; 2 before the end a job checkpoints and is queued again",
+    )
+    jobs.add_argument(
+        "--cpus", type=int, help="cores, and threads, of each (default: 1 under SLURM)"
+    )
     jobs.add_argument("--memory", type=float, help="GB of each")
     jobs.add_argument("--partition")
     jobs.add_argument("--account")
-    jobs.add_argument("--sbatch", nargs="+", default=[], metavar="OPTION=VALUE", help="others of sbatch: gres=gpu:1 qos=long")
+    jobs.add_argument(
+        "--sbatch",
+        nargs="+",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="others of sbatch: gres=gpu:1 qos=long",
+    )
     return top
 
 
@@ -248,7 +344,9 @@ def _terms(command: argparse.ArgumentParser) -> None:
     text = "a worker that gave no sign of life for so long has lost its run; longer than any one step (default %(default)g)"
     command.add_argument("--lease-seconds", type=float, default=Terms.lease_seconds, help=text)
     text = "time between the checkpoints of a run (default %(default)g)"
-    command.add_argument("--checkpoint-seconds", type=float, default=Terms.checkpoint_seconds, help=text)
+    command.add_argument(
+        "--checkpoint-seconds", type=float, default=Terms.checkpoint_seconds, help=text
+    )
 
 
 class Settings(argparse.Action):

@@ -29,7 +29,13 @@ LAST = 2.0  # seconds that a GIF rests on its last frame before it starts again
 
 @drawn
 def animate(
-    run: Any, kind: str, out: Any, fps: float = 12.0, most: int = MOST, progress: bool = True, flow: mf.GradientFlow | None = None
+    run: Any,
+    kind: str,
+    out: Any,
+    fps: float = 12.0,
+    most: int = MOST,
+    progress: bool = True,
+    flow: mf.GradientFlow | None = None,
 ) -> Path:
     """Write the run as an animation to `out`, a .gif or .mp4, and return its path.
 
@@ -52,7 +58,13 @@ def animate(
         draw(len(frames) - 1)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # where the last frame put the axes is where they stay
-        with tqdm(range(len(frames)), unit="frame", disable=None if progress else True, leave=False, file=sys.stderr) as bar:
+        with tqdm(
+            range(len(frames)),
+            unit="frame",
+            disable=None if progress else True,
+            leave=False,
+            file=sys.stderr,
+        ) as bar:
             write = _write_gif if out.suffix.lower() == ".gif" else _write_mp4
             write(figure, draw, bar, fps, temporary)
         os.replace(temporary, out)
@@ -67,20 +79,26 @@ def _check(out: Path, fps: float, most: int) -> None:
     if out.suffix.lower() not in FORMATS:
         raise ValueError(f"out must end in .gif or .mp4; got {out.name!r}.")
     if not (math.isfinite(fps) and 0 < fps <= 50):
-        raise ValueError(f"fps must be positive and at most 50, which is what a GIF can do; got {fps!r}.")
+        raise ValueError(
+            f"fps must be positive and at most 50, which is what a GIF can do; got {fps!r}."
+        )
     if most < 2:
         raise ValueError(f"most must be at least 2 frames; got {most!r}.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} to.")
     if out.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable():
-        raise RuntimeError(f"an .mp4 needs ffmpeg, which is not on the PATH: install it, or write {out.with_suffix('.gif')}.")
+        raise RuntimeError(
+            f"an .mp4 needs ffmpeg, which is not on the PATH: install it, or write {out.with_suffix('.gif')}."
+        )
 
 
 def _write_gif(figure: Figure, draw: Draw, frames: Any, fps: float, path: Path) -> None:
     """Pillow; the palette is that of the last frame, so that colours do not flicker."""
     palette = _pixels(figure).quantize(256, dither=Image.Dither.NONE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.min(axis=1) > 246] = 255  # Pillow looks colours up in steps of 4: else paper may come out grey
+    colours[colours.min(axis=1) > 246] = (
+        255  # Pillow looks colours up in steps of 4: else paper may come out grey
+    )
     palette.putpalette(colours.ravel().tolist())
     pictures = []
     for k in frames:
@@ -90,7 +108,15 @@ def _write_gif(figure: Figure, draw: Draw, frames: Any, fps: float, path: Path) 
     durations[-1] = max(durations[-1], round(1000 * LAST))
     first, *others = pictures
     with open(path, "wb") as file:
-        first.save(file, format="gif", save_all=True, append_images=others, duration=durations.tolist(), loop=0, optimize=False)
+        first.save(
+            file,
+            format="gif",
+            save_all=True,
+            append_images=others,
+            duration=durations.tolist(),
+            loop=0,
+            optimize=False,
+        )
 
 
 def _write_mp4(figure: Figure, draw: Draw, frames: Any, fps: float, path: Path) -> None:

@@ -15,7 +15,9 @@ from .style import COLOURS, GREY, LINES, ages, axes_or_new, drawn, resized
 
 
 @drawn
-def function_1d(run: Any, ax: Axes | None = None, points: int = 400, flow: mf.GradientFlow | None = None) -> Axes:
+def function_1d(
+    run: Any, ax: Axes | None = None, points: int = 400, flow: mf.GradientFlow | None = None
+) -> Axes:
     """What a run with scalar inputs has learned: f before and after, and the training data.
 
     flow: the run's own, for functions that a user wrote.
@@ -35,7 +37,11 @@ def function_1d(run: Any, ax: Axes | None = None, points: int = 400, flow: mf.Gr
 
 @drawn
 def function_evolution(
-    run: Any, ax: Axes | None = None, frames: int = 7, points: int = 400, flow: mf.GradientFlow | None = None
+    run: Any,
+    ax: Axes | None = None,
+    frames: int = 7,
+    points: int = 400,
+    flow: mf.GradientFlow | None = None,
 ) -> Axes:
     """f_t of a run with scalar inputs at several times, from light to dark, over the training data.
 
@@ -45,7 +51,9 @@ def function_evolution(
     run = open_run(run)
     check_scalar(run, "function_evolution")
     if frames < 2:
-        raise ValueError(f"function_evolution draws 2 or more frames; got {frames}. figures.function_1d draws the last one.")
+        raise ValueError(
+            f"function_evolution draws 2 or more frames; got {frames}. figures.function_1d draws the last one."
+        )
     flow, last = flow_of(run, flow), usable(run) - 1
     ax = axes_or_new(ax)
     x = inputs(flow, points)
@@ -54,7 +62,13 @@ def function_evolution(
     draw_data(ax, flow)
     chosen = milestones(f, frames)
     for k, colour in zip(chosen, ages(len(chosen)), strict=True):
-        ax.plot(x, f[k], color=colour, linewidth=resized(2.2 if k == chosen[-1] else 1.4), label=f"t = {run.times[seen[k]]:.3g}")
+        ax.plot(
+            x,
+            f[k],
+            color=colour,
+            linewidth=resized(2.2 if k == chosen[-1] else 1.4),
+            label=f"t = {run.times[seen[k]]:.3g}",
+        )
     panel(ax, "How the function came about", _fall(run, flow, last), 70)
     ax.legend()
     return ax
@@ -64,7 +78,9 @@ def check_scalar(run: mf.Trajectory, who: str) -> None:
     """ValueError where f is not a function R → R."""
     if run.start.dim != 1 or run.start.outputs != 1:
         found = f"d = {run.start.dim}, K = {run.start.outputs}"
-        raise ValueError(f"{who} draws f: R → R; {run.path} has {found}. figures.paths(run) shows its neurons.")
+        raise ValueError(
+            f"{who} draws f: R → R; {run.path} has {found}. figures.paths(run) shows its neurons."
+        )
 
 
 def inputs(flow: mf.GradientFlow, points: int) -> np.ndarray:
@@ -74,7 +90,9 @@ def inputs(flow: mf.GradientFlow, points: int) -> np.ndarray:
     return np.linspace(low - margin, high + margin, points)[:, None]
 
 
-def predictions(run: mf.Trajectory, flow: mf.GradientFlow, x: np.ndarray, frames: np.ndarray) -> np.ndarray:
+def predictions(
+    run: mf.Trajectory, flow: mf.GradientFlow, x: np.ndarray, frames: np.ndarray
+) -> np.ndarray:
     """f_t(x) at some frames: (frames, points)."""
     return np.stack([flow.predict(run[int(k)], x)[:, 0] for k in frames])
 
@@ -82,7 +100,15 @@ def predictions(run: mf.Trajectory, flow: mf.GradientFlow, x: np.ndarray, frames
 def draw_data(ax: Axes, flow: mf.GradientFlow) -> None:
     """The training data, and what the axes are called."""
     y = np.ravel(flow.functional.y)
-    ax.plot(flow.functional.x[:, 0], y, "o", color="black", markersize=resized(3.5), label="data", zorder=1)
+    ax.plot(
+        flow.functional.x[:, 0],
+        y,
+        "o",
+        color="black",
+        markersize=resized(3.5),
+        label="data",
+        zorder=1,
+    )
     ax.set_xlabel("x")
     ax.set_ylabel("f(x)")
 

@@ -18,13 +18,19 @@ from .sources import caveat, milestones, network_of, number, open_run, scaling_t
 from .style import GREY, LINES, ages, axes_or_new, bare, canvas, drawn, resized
 
 SAMPLES = 256  # the first samples of x are drawn
-PRODUCTS = 4e9  # m n² K² multiplications at most, some seconds: fewer samples for very wide networks
+PRODUCTS = (
+    4e9  # m n² K² multiplications at most, some seconds: fewer samples for very wide networks
+)
 COLOURS_OF_ENTRIES = "cividis"  # its luminance grows with the value
 
 
 @drawn
 def kernel_image(
-    run: Any, frame: int = -1, sort: str | None = None, ax: Axes | None = None, flow: mf.GradientFlow | None = None
+    run: Any,
+    frame: int = -1,
+    sort: str | None = None,
+    ax: Axes | None = None,
+    flow: mf.GradientFlow | None = None,
 ) -> Axes:
     """The tangent kernel H_t(x_i, x_j) on the first samples (256 at most) of a frame as an image.
 
@@ -43,13 +49,20 @@ def kernel_image(
         k, (x, labels) = number(run, frame), samples_of(run)
         sort = sort or usual_sort(x)
         H = scalar_kernel(network_of(run, flow), run[k], x)
-        order, title = order_of(H, x, labels, sort), f"Tangent kernel at {scaling_text(run)}, t = {run.times[k]:.3g}"
+        order, title = (
+            order_of(H, x, labels, sort),
+            f"Tangent kernel at {scaling_text(run)}, t = {run.times[k]:.3g}",
+        )
     ax = axes_or_new(ax)
     values = np.linalg.eigvalsh(H)
     share = values[-1] / np.trace(H) if np.trace(H) > 0 else 0.0
-    verdict = f"{len(H)} samples; the largest eigenvalue {values[-1]:.3g} is {share:.0%} of the trace."
+    verdict = (
+        f"{len(H)} samples; the largest eigenvalue {values[-1]:.3g} is {share:.0%} of the trace."
+    )
     image = draw_kernel(ax, H[np.ix_(order, order)], sort)
-    panel(ax, title, verdict, 62)  # so that the bar is as high as the axes are then, which it makes narrower
+    panel(
+        ax, title, verdict, 62
+    )  # so that the bar is as high as the axes are then, which it makes narrower
     colour_bar(image, [ax], H)
     panel(ax, title, verdict, 62)
     return ax
@@ -83,7 +96,9 @@ def kernel_change(
         f"{scaling_text(run)}; {len(x)} samples{_aligned(whole[0], labels)}.",
         f"Kernel drift ‖H_t − H_0‖/‖H_0‖ = {ntk.drift(*whole):.3g}{_aligned(whole[1], labels)}.{caveat(run)}",
     )
-    for ax, k, H, verdict in zip((left, right), (first, second), (before, after), verdicts, strict=True):
+    for ax, k, H, verdict in zip(
+        (left, right), (first, second), (before, after), verdicts, strict=True
+    ):
         image = draw_kernel(ax, H[np.ix_(order, order)], sort)
         panel(ax, f"Tangent kernel, t = {run.times[k]:.3g}", verdict, 46)
         if bare():  # no title says when
@@ -114,14 +129,20 @@ def kernel_ellipse(
         raise ValueError(f"kernel_ellipse draws 2 or more frames; got {frames}.")
     seen = some_frames(run)
     H, x = pair_kernels(run, pair, seen, flow)
-    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if ax is None else {"loc": "best"}
+    beside: dict[str, Any] = (
+        {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if ax is None else {"loc": "best"}
+    )
     ax = axes_or_new(ax)
     chosen = milestones(H, frames)
     for k, colour in zip(chosen, ages(len(chosen)), strict=True):
         width = resized(2.2 if k == chosen[-1] else 1.4)
-        ax.plot(*ellipse(H[k]), color=colour, linewidth=width, label=f"t = {run.times[seen[k]]:.3g}")
+        ax.plot(
+            *ellipse(H[k]), color=colour, linewidth=width, label=f"t = {run.times[seen[k]]:.3g}"
+        )
     frame_ellipses(ax, H, x)
-    (short, long), (short_end, long_end) = (np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0)) for k in (0, -1))
+    (short, long), (short_end, long_end) = (
+        np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0)) for k in (0, -1)
+    )
     verdict = f"Half axes √λ from {long:.3g} and {short:.3g} to {long_end:.3g} and {short_end:.3g}; the kernel drifted by "
     verdict += f"{ntk.drift(H[0], H[-1]):.3g} on these two.{caveat(run)}"
     panel(ax, f"Tangent kernel of two samples at {scaling_text(run)}", verdict, 70)
@@ -151,9 +172,15 @@ def usual_sort(x: np.ndarray) -> str:
     return "input" if x.shape[1] == 1 else "label"
 
 
-def order_of(H: np.ndarray, x: np.ndarray | None, labels: np.ndarray | None, sort: str) -> np.ndarray:
+def order_of(
+    H: np.ndarray, x: np.ndarray | None, labels: np.ndarray | None, sort: str
+) -> np.ndarray:
     """The order of the samples: by "label", "eigenvector", "input", or "none"."""
-    known = ["eigenvector", "none"] if x is None else ["label", "eigenvector", "none"] + ["input"] * (x.shape[1] == 1)
+    known = (
+        ["eigenvector", "none"]
+        if x is None
+        else ["label", "eigenvector", "none"] + ["input"] * (x.shape[1] == 1)
+    )
     if sort not in known:
         why = "an array has no labels" if x is None else 'by "input" is for d = 1'
         raise ValueError(f"sort must be one of {', '.join(known)} here ({why}); got {sort!r}.")
@@ -171,7 +198,12 @@ def order_of(H: np.ndarray, x: np.ndarray | None, labels: np.ndarray | None, sor
 def draw_kernel(ax: Axes, H: np.ndarray, sort: str) -> AxesImage:
     """The image of a kernel whose samples stand in this order."""
     image = ax.imshow(H, cmap=COLOURS_OF_ENTRIES, interpolation="nearest")
-    words = {"label": "by label", "eigenvector": "by the leading eigenvector", "input": "by x", "none": "as they come"}
+    words = {
+        "label": "by label",
+        "eigenvector": "by the leading eigenvector",
+        "input": "by x",
+        "none": "as they come",
+    }
     ax.set_xlabel(f"samples, {words[sort]}")
     ax.set_ylabel(f"samples, {words[sort]}")
     for side in ("left", "bottom"):
@@ -184,7 +216,12 @@ def colour_bar(image: AxesImage, axes: Sequence[Axes], H: np.ndarray) -> None:
     low, high = middle(H)
     for ax in axes:
         ax.images[0].set_clim(low, high)
-    ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    ends = {
+        (False, False): "neither",
+        (True, False): "min",
+        (False, True): "max",
+        (True, True): "both",
+    }
     beyond = ends[bool(H.min() < low), bool(H.max() > high)]
     axes[0].figure.colorbar(image, ax=list(axes), label="H(x, x')", shrink=0.85, extend=beyond)
 
@@ -203,7 +240,9 @@ def pair_kernels(
     network, data = network_of(run, flow), run.data
     n = len(data.x)
     if len(pair) != 2 or not all(-n <= i < n for i in pair) or pair[0] % n == pair[1] % n:
-        raise ValueError(f"pair must be two different samples of the {n} there are; got {tuple(pair)}.")
+        raise ValueError(
+            f"pair must be two different samples of the {n} there are; got {tuple(pair)}."
+        )
     x = data.x[list(pair)]
     return np.stack([scalar_kernel(network, run[int(k)], x) for k in frames]), x
 
@@ -212,7 +251,9 @@ def ellipse(H: np.ndarray, points: int = 200) -> np.ndarray:
     """{v : vᵀ H^{-1} v = 1} = H^{1/2} of the unit circle: (2, points)."""
     values, vectors = np.linalg.eigh(H)
     angle = np.linspace(0.0, 2 * np.pi, points)
-    return vectors @ (np.sqrt(np.maximum(values, 0.0))[:, None] * np.array([np.cos(angle), np.sin(angle)]))
+    return vectors @ (
+        np.sqrt(np.maximum(values, 0.0))[:, None] * np.array([np.cos(angle), np.sin(angle)])
+    )
 
 
 def frame_ellipses(ax: Axes, H: np.ndarray, x: np.ndarray) -> None:

@@ -37,7 +37,9 @@ from .style import (
 )
 
 TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
-_WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()  # verdict on an Axes -> what `panel` was given
+_WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = (
+    WeakKeyDictionary()
+)  # verdict on an Axes -> what `panel` was given
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,15 @@ def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndar
     """A page of `blocks` with a heading each over rows × columns panels: (figure, axes (blocks, rows, columns))."""
     wide, high, left, gap, title, label, top = 3.55, 2.75, 0.72, 0.66, 0.72, 0.52, 0.62
     if in_paper():  # a panel alone is one column wide, three are two columns
-        wide, high, left, gap, title, label, top = (2.8 if columns == 1 else 1.72), 1.6, 0.48, 0.5, 0.06, 0.36, 0.08
+        wide, high, left, gap, title, label, top = (
+            (2.8 if columns == 1 else 1.72),
+            1.6,
+            0.48,
+            0.5,
+            0.06,
+            0.36,
+            0.08,
+        )
     elif bare():
         title = top = 0.2
     block = top + rows * (title + high + label)
@@ -64,7 +74,9 @@ def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndar
     for number, row, column in np.ndindex(axes.shape):
         x = left + column * (wide + gap)
         y = size[1] - number * block - top - (row + 1) * (title + high) - row * label
-        axes[number, row, column] = figure.add_axes((x / size[0], y / size[1], wide / size[0], high / size[1]))
+        axes[number, row, column] = figure.add_axes(
+            (x / size[0], y / size[1], wide / size[0], high / size[1])
+        )
     return figure, axes
 
 
@@ -73,7 +85,11 @@ def heading(figure: Figure, ax: Axes, text: str) -> None:
     if bare():
         return
     first, _, rest = text.partition("\n")
-    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "baseline"}
+    style: dict[str, Any] = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "va": "baseline",
+    }
     ax.annotate(first, (0, 1), (-42, 76), fontsize=14, fontweight="bold", **style)
     ax.annotate(rest, (0, 1), (-42, 61), fontsize=10, color="0.25", **style)
 
@@ -90,8 +106,16 @@ def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> Annotation:
     if _engine(ax) is None:
         return _write(ax, title, verdict, width)
     figure, words = ax.figure.get_figure(root=True), {ax: (title, verdict, width)}
-    words |= {item: _WORDS[text] for item in figure.axes if item is not ax for text in item.texts if text in _WORDS}
-    for _ in range(2):  # what is drawn and said here may narrow the panels beside it: all are wrapped to where they come to be
+    words |= {
+        item: _WORDS[text]
+        for item in figure.axes
+        if item is not ax
+        for text in item.texts
+        if text in _WORDS
+    }
+    for _ in range(
+        2
+    ):  # what is drawn and said here may narrow the panels beside it: all are wrapped to where they come to be
         written = [_write(item, *said) for item, said in words.items()]
         figure.draw_without_rendering()
     return written[0]
@@ -101,9 +125,21 @@ def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
     """Title and verdict over the axes, in the place of what was there, wrapped to where these are now."""
     for old in [text for text in ax.texts if text.get_gid() in ("title", "verdict", "room")]:
         old.remove()
-    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left"}
-    looks: dict[str, Any] = {"fontsize": 8.8, "style": "italic", "color": "0.2", "linespacing": 1.15, "gid": "verdict"}
-    above = ax.annotate("", (0, 1), (0, 0), va="bottom", fontsize=10.5, fontweight="bold", gid="title", **style)
+    style: dict[str, Any] = {
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "ha": "left",
+    }
+    looks: dict[str, Any] = {
+        "fontsize": 8.8,
+        "style": "italic",
+        "color": "0.2",
+        "linespacing": 1.15,
+        "gid": "verdict",
+    }
+    above = ax.annotate(
+        "", (0, 1), (0, 0), va="bottom", fontsize=10.5, fontweight="bold", gid="title", **style
+    )
     below = ax.annotate("", (0, 1), (0, 0), va="top", **looks, **style)
     _wrap(ax, below, verdict, width)
     height = 8 + 12.2 * max(2, below.get_text().count("\n") + 1)
@@ -112,7 +148,9 @@ def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
     _wrap(ax, above, title)
     top = height + 3 + 14.5 * (above.get_text().count("\n") + 1)
     _make_room(ax, top)
-    if _engine(ax) is not None:  # it shall make room above, by a blank, and not narrow the axes, to which the words are cut
+    if (
+        _engine(ax) is not None
+    ):  # it shall make room above, by a blank, and not narrow the axes, to which the words are cut
         above.set_in_layout(False)
         below.set_in_layout(False)
         ax.annotate(" ", (0, 1), (0, top), va="top", fontsize=10.5, gid="room", **style)
@@ -147,7 +185,9 @@ def _wrap(ax: Axes, text: Annotation, words: str, width: int | None = None) -> N
     if ax.get_subplotspec() is None:
         return
     ax.apply_aspect()
-    limit = ax.get_window_extent().width * (1.0 if _engine(ax) else 1.08)  # a plain grid has a gap before the next axes
+    limit = ax.get_window_extent().width * (
+        1.0 if _engine(ax) else 1.08
+    )  # a plain grid has a gap before the next axes
     for fewer in range(width or len(words), 12, -1):
         text.set_text(textwrap.fill(together, fewer, break_on_hyphens=False).replace("\u00a0", " "))
         if text.get_window_extent().width <= limit:
@@ -166,14 +206,25 @@ def _make_room(ax: Axes, points: float) -> None:
         ax.set_in_layout(True)  # set_position took it out of any layout that may be asked for later
 
 
-def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str = "", markers: bool = False) -> None:
+def lines(
+    ax: Axes,
+    curves: Sequence[Curve],
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    markers: bool = False,
+) -> None:
     """The mean of each curve over its repeats, with a band (or bars, with markers) of ± one standard error.
 
     log: "", "x", "y" or "xy". Labels stand in a legend.
     """
     for curve in curves:
         mean, error = curve.values.mean(axis=0), _standard_error(curve.values)
-        look: dict[str, Any] = {"color": COLOURS[curve.style % 6], "linestyle": LINES[curve.style % 6], "label": curve.label}
+        look: dict[str, Any] = {
+            "color": COLOURS[curve.style % 6],
+            "linestyle": LINES[curve.style % 6],
+            "label": curve.label,
+        }
         if markers:
             ax.errorbar(
                 curve.x,
@@ -187,7 +238,9 @@ def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str 
             )
         else:
             ax.plot(curve.x, mean, **look)
-            ax.fill_between(curve.x, mean - error, mean + error, color=look["color"], alpha=0.25, linewidth=0)
+            ax.fill_between(
+                curve.x, mean - error, mean + error, color=look["color"], alpha=0.25, linewidth=0
+            )
     if "x" in log:
         ax.set_xscale("log")
     if "y" in log:
@@ -205,7 +258,9 @@ def lines(ax: Axes, curves: Sequence[Curve], xlabel: str, ylabel: str, log: str 
     ax.set_ylabel(ylabel)
 
 
-def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float | None], xlabel: str, ylabel: str) -> None:
+def power_laws(
+    ax: Axes, curves: Sequence[Curve], slopes: Sequence[float | None], xlabel: str, ylabel: str
+) -> None:
     """Markers with error bars on log–log axes over a grey band of the expected slope, where one is known (None: no band).
 
     Labels stand beside the data, or, where one would cover another, in a legend above all data.
@@ -231,19 +286,30 @@ def power_laws(ax: Axes, curves: Sequence[Curve], slopes: Sequence[float | None]
     for label in labels:
         label.remove()
     handles, _ = ax.get_legend_handles_labels()
-    legend_above(ax, [*handles, *bands[-1:]], [*(curve.label for curve in curves), *named], columns=1)
+    legend_above(
+        ax, [*handles, *bands[-1:]], [*(curve.label for curve in curves), *named], columns=1
+    )
 
 
 def expected_slope(ax: Axes, curve: Curve, slope: float) -> Any:
     """A grey band of this slope on log–log axes, through the middle of the curve; returns it, for a legend."""
     x, y = np.log(curve.x), np.log(curve.values.mean(axis=0))
     expected = np.exp(y.mean() + slope * (x - x.mean()))
-    return ax.plot(curve.x, expected, color="0.85", linewidth=resized(7), solid_capstyle="butt", zorder=1)[0]
+    return ax.plot(
+        curve.x, expected, color="0.85", linewidth=resized(7), solid_capstyle="butt", zorder=1
+    )[0]
 
 
 def threshold(ax: Axes, value: float) -> None:
     """A dashed line across the axes at this value, which the vertical axis then holds."""
-    ax.axhline(value, color="0.35", linewidth=resized(1.1), linestyle=(0, (4, 3)), zorder=0.5, gid="threshold")
+    ax.axhline(
+        value,
+        color="0.35",
+        linewidth=resized(1.1),
+        linestyle=(0, (4, 3)),
+        zorder=0.5,
+        gid="threshold",
+    )
 
 
 def name_threshold(ax: Axes, value: float, label: str) -> None:
@@ -254,14 +320,29 @@ def name_threshold(ax: Axes, value: float, label: str) -> None:
     legends = [item for item in ax.get_children() if isinstance(item, Legend)]
     words = [item.get_window_extent() for item in (*ax.texts, *legends) if item.get_visible()]
     look: dict[str, Any] = {"fontsize": letters(8.0), "color": "0.35", "gid": "threshold"}
-    text = ax.annotate(label, (0, value), (0, 0), xycoords=("axes fraction", "data"), textcoords="offset points", **look)
+    text = ax.annotate(
+        label,
+        (0, value),
+        (0, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        **look,
+    )
 
     def covered(place: tuple[str, str]) -> int:
         _put(text, value, *place)
         box = text.get_window_extent()
-        return sum(path.intersects_bbox(box, filled=False) for path in curves) + sum(box.overlaps(other) for other in words)
+        return sum(path.intersects_bbox(box, filled=False) for path in curves) + sum(
+            box.overlaps(other) for other in words
+        )
 
-    _put(text, value, *min(((side, edge) for edge in ("bottom", "top") for side in ("right", "left")), key=covered))
+    _put(
+        text,
+        value,
+        *min(
+            ((side, edge) for edge in ("bottom", "top") for side in ("right", "left")), key=covered
+        ),
+    )
 
 
 def _put(text: Annotation, value: float, side: str, edge: str) -> None:
@@ -272,16 +353,23 @@ def _put(text: Annotation, value: float, side: str, edge: str) -> None:
 
 def legend_above(ax: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 3) -> None:
     """A legend above all data in `columns`, or as many as fit; the vertical axis is extended for it."""
-    look: dict[str, Any] = {"columnspacing": 0.8 if in_paper() else 1.2, "handlelength": 1.8 if in_paper() else 2.2}
+    look: dict[str, Any] = {
+        "columnspacing": 0.8 if in_paper() else 1.2,
+        "handlelength": 1.8 if in_paper() else 2.2,
+    }
     for fewer in range(columns, 0, -1):
-        legend = ax.legend(handles, labels, loc="upper left", ncols=fewer, borderaxespad=0.2, **look)
+        legend = ax.legend(
+            handles, labels, loc="upper left", ncols=fewer, borderaxespad=0.2, **look
+        )
         ax.figure.get_figure(root=True).draw_without_rendering()
         if legend.get_window_extent().width <= ax.get_window_extent().width:
             break
     share = legend.get_window_extent().height / ax.get_window_extent().height + 0.03
     low, high = ax.get_ylim()
     grown = 1 / max(1 - share, 0.2)
-    ax.set_ylim(low, low * (high / low) ** grown if ax.get_yscale() == "log" else low + grown * (high - low))
+    ax.set_ylim(
+        low, low * (high / low) ** grown if ax.get_yscale() == "log" else low + grown * (high - low)
+    )
 
 
 def legend_below(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
@@ -315,20 +403,41 @@ def particles(
         limit = 1.05 * float(np.abs(frames).max()) or 1.0
     for ray in rays if rays is not None else ():
         end = 3 * limit * ray / np.linalg.norm(ray)
-        look: dict[str, Any] = {"color": "0.35", "linewidth": resized(1.0), "linestyle": (0, (4, 3)), "zorder": 0}
+        look: dict[str, Any] = {
+            "color": "0.35",
+            "linewidth": resized(1.0),
+            "linestyle": (0, (4, 3)),
+            "zorder": 0,
+        }
         ax.plot([0, end[0]], [0, end[1]], scalex=False, scaley=False, **look)
     for sign, colour, marker in ((True, POSITIVE, "^"), (False, NEGATIVE, "o")):
         chosen = positive == sign
-        tails = LineCollection(list(frames[:, chosen].transpose(1, 0, 2)), colors=colour, linewidths=0.6, alpha=0.45, zorder=2)
+        tails = LineCollection(
+            list(frames[:, chosen].transpose(1, 0, 2)),
+            colors=colour,
+            linewidths=0.6,
+            alpha=0.45,
+            zorder=2,
+        )
         ax.add_collection(tails)
         end = frames[-1, chosen]
-        size = resized(13 if sign else 11) * (1.0 if area is None else np.clip(area[chosen], 0.1, 20.0))
+        size = resized(13 if sign else 11) * (
+            1.0 if area is None else np.clip(area[chosen], 0.1, 20.0)
+        )
         ax.scatter(
             end[:, 0], end[:, 1], s=size, marker=marker, color=colour, edgecolors="white", linewidths=0.3, zorder=4,
             label=names[0 if sign else 1] if chosen.any() else None, gid=f"sign{'+' if sign else '−'}",
         )  # fmt: skip
     above = 3 if _still(frames) else 1
-    ax.scatter(frames[0, :, 0], frames[0, :, 1], s=resized(5), color=GREY, linewidths=0, label="before", zorder=above)
+    ax.scatter(
+        frames[0, :, 0],
+        frames[0, :, 1],
+        s=resized(5),
+        color=GREY,
+        linewidths=0,
+        label="before",
+        zorder=above,
+    )
     box = ax.get_window_extent()
     ax.set_xlim(*(np.array([-1, 1]) * limit * box.width / box.height))
     ax.set_ylim(-limit, limit)
@@ -359,4 +468,6 @@ def _still(frames: np.ndarray) -> bool:
 
 def _standard_error(values: np.ndarray) -> np.ndarray:
     repeats = len(values)
-    return values.std(axis=0, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(values.shape[1])
+    return (
+        values.std(axis=0, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(values.shape[1])
+    )

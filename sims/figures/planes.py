@@ -35,12 +35,18 @@ def plane(run: Any, scaled: bool | None = None) -> tuple[np.ndarray, str, str]:
     if state.outputs == 0:
         symbol, d = "θ", state.theta.shape[1]
         if d == 1:
-            raise ValueError(f"the particles of {run.path} have one coordinate: there is no plane to see them in.")
+            raise ValueError(
+                f"the particles of {run.path} have one coordinate: there is no plane to see them in."
+            )
     else:
         symbol, d = "|a|w" if scaled else "w", state.dim
     if d > 2:
         basis = movement(run[0], run[usable(run) - 1], scaled)
-        return basis, f"⟨{symbol}, e₁⟩, e₁ and e₂ the main directions of movement", f"⟨{symbol}, e₂⟩"
+        return (
+            basis,
+            f"⟨{symbol}, e₁⟩, e₁ and e₂ the main directions of movement",
+            f"⟨{symbol}, e₂⟩",
+        )
     basis = np.eye(d + bool(state.outputs), 2)
     if d == 1:
         return basis, symbol.replace("|a|", "|a| "), "|a| b" if scaled else "b"
@@ -61,7 +67,11 @@ def movement(first: mf.State, last: mf.State, scaled: bool = False) -> np.ndarra
 
 
 def projected(
-    run: Any, basis: np.ndarray, count: int = 400, scaled: bool = False, frames: np.ndarray | None = None
+    run: Any,
+    basis: np.ndarray,
+    count: int = 400,
+    scaled: bool = False,
+    frames: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count` neurons.
 

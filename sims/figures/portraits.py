@@ -40,9 +40,13 @@ def phase_portrait(
     """
     run = open_run(run)
     if coordinates not in ("sizes", "plane"):
-        raise ValueError(f'coordinates must be "sizes", |a| against |(w, b)|, or "plane"; got {coordinates!r}.')
+        raise ValueError(
+            f'coordinates must be "sizes", |a| against |(w, b)|, or "plane"; got {coordinates!r}.'
+        )
     if run.start.outputs == 0:
-        raise ValueError(f"{run.path} has whole rows of θ for particles, no a, w and b: figures.paths(run) shows them.")
+        raise ValueError(
+            f"{run.path} has whole rows of θ for particles, no a, w and b: figures.paths(run) shows them."
+        )
     flow, frame, last = flow_of(run, flow), number(run, frame), usable(run) - 1
     state = run[frame]
     biased = bool(state.b.any() or run[last].b.any())
@@ -62,7 +66,9 @@ def phase_portrait(
         point, arrow = place(state), weight_velocity(state, velocity, scaled) @ basis
     ways = np.stack([place(run[int(k)])[:count] for k in some_frames(run)], axis=1)
     name = f"ways of the neurons, t = {run.times[0]:g} … {run.times[last]:g}"
-    ax.add_collection(LineCollection(list(ways), colors=GREY, linewidths=resized(0.7), zorder=1, label=name))
+    ax.add_collection(
+        LineCollection(list(ways), colors=GREY, linewidths=resized(0.7), zorder=1, label=name)
+    )
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])
     title = f"Phase portrait at {scaling_text(run)}, t = {state.t:.3g}"
@@ -82,7 +88,11 @@ def phase_portrait(
     _arrows(ax, point, arrow, positive)
     _cloud(ax, point, positive, "a" if state.outputs == 1 else "Σ a")
     fastest = float(np.linalg.norm(arrow, axis=1).max())
-    verdict = f"Arrows: velocities in this plane, at most {fastest:.3g}" if fastest > 0 else "Nothing moves"
+    verdict = (
+        f"Arrows: velocities in this plane, at most {fastest:.3g}"
+        if fastest > 0
+        else "Nothing moves"
+    )
     if power:
         verdict += f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = {run.times[last]:g}"
     panel(ax, title, f"{verdict}{gone}.{caveat(run)}", 70)
@@ -93,7 +103,9 @@ def phase_portrait(
 def sizes(state: mf.State) -> np.ndarray:
     """(|(w, b)|, |a|) of each neuron: (m, 2)."""
     theta, K = state.theta.astype(np.float64), state.outputs
-    return np.column_stack([np.linalg.norm(theta[:, K:], axis=1), np.linalg.norm(theta[:, :K], axis=1)])
+    return np.column_stack(
+        [np.linalg.norm(theta[:, K:], axis=1), np.linalg.norm(theta[:, :K], axis=1)]
+    )
 
 
 def size_velocity(state: mf.State, velocity: np.ndarray) -> np.ndarray:
@@ -102,7 +114,10 @@ def size_velocity(state: mf.State, velocity: np.ndarray) -> np.ndarray:
     columns = []
     for part in (slice(K, None), slice(0, K)):
         size = np.linalg.norm(theta[:, part], axis=1)
-        inner, speed = np.sum(theta[:, part] * velocity[:, part], axis=1), np.linalg.norm(velocity[:, part], axis=1)
+        inner, speed = (
+            np.sum(theta[:, part] * velocity[:, part], axis=1),
+            np.linalg.norm(velocity[:, part], axis=1),
+        )
         columns.append(np.divide(inner, size, out=speed, where=size > 0))
     return np.column_stack(columns)
 
@@ -129,15 +144,30 @@ def _arrows(ax: Axes, point: np.ndarray, arrow: np.ndarray, positive: np.ndarray
             "headwidth": 4,
             "headlength": 5,
         }
-        ax.quiver(*point.T, *arrow.T, color=np.where(positive, POSITIVE, NEGATIVE), alpha=0.8, zorder=3, **style)
+        ax.quiver(
+            *point.T,
+            *arrow.T,
+            color=np.where(positive, POSITIVE, NEGATIVE),
+            alpha=0.8,
+            zorder=3,
+            **style,
+        )
 
 
 def _cloud(ax: Axes, point: np.ndarray, positive: np.ndarray, a: str) -> None:
     """Full triangles for a > 0, circles around nothing for a ≤ 0, so that both are seen where two neurons share a place."""
-    for sign, colour, marker, inside in ((True, POSITIVE, "^", POSITIVE), (False, NEGATIVE, "o", "none")):
+    for sign, colour, marker, inside in (
+        (True, POSITIVE, "^", POSITIVE),
+        (False, NEGATIVE, "o", "none"),
+    ):
         chosen = positive == sign
         if chosen.any():
-            style: dict[str, Any] = {"marker": marker, "edgecolors": colour, "facecolors": inside, "linewidths": resized(0.7)}
+            style: dict[str, Any] = {
+                "marker": marker,
+                "edgecolors": colour,
+                "facecolors": inside,
+                "linewidths": resized(0.7),
+            }
             style |= {"s": resized(7 if sign else 22), "zorder": 4}
             ax.scatter(*point[chosen].T, label=f"{a} {'>' if sign else '≤'} 0", **style)
 
@@ -148,7 +178,16 @@ def _levels(ax: Axes, point: np.ndarray, power: float) -> None:
     levels = np.unique((start**2 - power * np.median(point[:, 1]) ** 2).round(12))
     X, Y = np.meshgrid(np.linspace(*ax.get_xlim(), 200), np.linspace(*ax.get_ylim(), 200))
     shown = np.where((X >= 0) & (Y >= 0), X**2 - power * Y**2, np.nan)
-    ax.contour(X, Y, shown, levels=levels, colors="0.35", linewidths=resized(0.8), linestyles=[(0, (4, 3))], zorder=2)
+    ax.contour(
+        X,
+        Y,
+        shown,
+        levels=levels,
+        colors="0.35",
+        linewidths=resized(0.8),
+        linestyles=[(0, (4, 3))],
+        zorder=2,
+    )
 
 
 def _kept(run: mf.Trajectory, power: float) -> float:

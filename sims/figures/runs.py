@@ -17,7 +17,12 @@ from .planes import homogeneous, plane, projected
 from .sources import caveat, open_run, scaling_text, usable
 from .style import COLOURS, axes_or_new, drawn
 
-NAMES = {"w2": "W2 from the start", "displacement": "RMS displacement", "energy": "energy F", "speed2": "∫|v|² dμ"}
+NAMES = {
+    "w2": "W2 from the start",
+    "displacement": "RMS displacement",
+    "energy": "energy F",
+    "speed2": "∫|v|² dμ",
+}
 DECADES = 1.5  # a positive quantity that spans more of them is drawn on a logarithmic axis
 
 
@@ -31,7 +36,9 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     `series` has it so. Raises ValueError where a run has no such quantity, with the reason.
     """
     if name is not None and not isinstance(name, str):
-        raise TypeError(f"compare(runs, name) takes the name of a quantity; got {type(name).__name__}. Axes are given as ax=.")
+        raise TypeError(
+            f"compare(runs, name) takes the name of a quantity; got {type(name).__name__}. Axes are given as ax=."
+        )
     opened = [open_run(run) for run in runs]
     if not opened:
         raise ValueError("compare needs at least one run: figures.compare([run_a, run_b]).")
@@ -46,10 +53,18 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
         moved.append(mf.displacement(run[0], run[usable(run) - 1]))
         left.append(risk[-1])
         label = f"{scaling_text(run)}, m = {run.start.m}: moved {moved[-1]:.3g}"
-        lines(ax, [Curve(label, times, risk[None], number)], "flow time t", f"{name} {symbol}", log=log)
+        lines(
+            ax,
+            [Curve(label, times, risk[None], number)],
+            "flow time t",
+            f"{name} {symbol}",
+            log=log,
+        )
     first, last = np.argmin(moved), np.argmax(moved)
     names = [scaling_text(run) for run in opened]
-    caveats = [f" {name}:{text}" for name, run in zip(names, opened, strict=True) if (text := caveat(run))]
+    caveats = [
+        f" {name}:{text}" for name, run in zip(names, opened, strict=True) if (text := caveat(run))
+    ]
     verdict = f"{names[last]} ends at {symbol} = {left[last]:.3g} after an RMS displacement of {moved[last]:.3g}"
     if first != last:
         verdict += f"; {names[first]} at {symbol} = {left[first]:.3g} after {moved[first]:.3g}"
@@ -68,12 +83,32 @@ def _compared(runs: Sequence[mf.Trajectory], name: str, ax: Axes) -> Axes:
     ylabel = f"{what} [{unit}]" if unit not in ("1", "R", "F", "") else what
     labels = _labels(runs)
     for number, (curve, label) in enumerate(zip(curves, labels, strict=True)):
-        lines(ax, [Curve(label, curve.times, curve.values[None], number)], "flow time t", ylabel, log="y" if spans else "")
+        lines(
+            ax,
+            [Curve(label, curve.times, curve.values[None], number)],
+            "flow time t",
+            ylabel,
+            log="y" if spans else "",
+        )
         if curve.lower is not None:
-            ax.fill_between(curve.times, curve.lower, curve.values, color=COLOURS[number % 6], alpha=0.25, linewidth=0)
+            ax.fill_between(
+                curve.times,
+                curve.lower,
+                curve.values,
+                color=COLOURS[number % 6],
+                alpha=0.25,
+                linewidth=0,
+            )
     ends = [f"{_end(curve)} for {label}" for curve, label in zip(curves, labels, strict=True)]
-    caveats = [f" {label}:{text}" for label, run in zip(labels, runs, strict=True) if (text := caveat(run))]
-    panel(ax, f"{what[:1].upper()}{what[1:]} along the flow", f"Ends at {'; '.join(ends)}.{''.join(caveats)}", 70)
+    caveats = [
+        f" {label}:{text}" for label, run in zip(labels, runs, strict=True) if (text := caveat(run))
+    ]
+    panel(
+        ax,
+        f"{what[:1].upper()}{what[1:]} along the flow",
+        f"Ends at {'; '.join(ends)}.{''.join(caveats)}",
+        70,
+    )
     legend_above(ax, *ax.get_legend_handles_labels(), columns=1)
     return ax
 
@@ -95,7 +130,9 @@ def _quantity(run: mf.Trajectory, name: str) -> _Quantity:
         return _Quantity(series.times, series.values, units.get(name, "1"))
     if name not in units:
         known = [*run.series_names, *units]
-        raise ValueError(f"{run.path} has no series {name!r}, and there is no diagnostic of that name.{hint(name, known)}")
+        raise ValueError(
+            f"{run.path} has no series {name!r}, and there is no diagnostic of that name.{hint(name, known)}"
+        )
     curve = mf.diagnose(run, [name], progress=False)[name]
     if registry.get(name).interval:
         return _Quantity(curve.times, curve.upper, units[name], curve.lower)
@@ -107,7 +144,10 @@ def _labels(runs: Sequence[mf.Trajectory]) -> list[str]:
     seeds = [run.config.get("seed") for run in runs]
     levels = [
         [f"{scaling_text(run)}, m = {run.start.m}" for run in runs],
-        [f"{scaling_text(run)}, m = {run.start.m}, seed {seed}" for run, seed in zip(runs, seeds, strict=True)],
+        [
+            f"{scaling_text(run)}, m = {run.start.m}, seed {seed}"
+            for run, seed in zip(runs, seeds, strict=True)
+        ],
         [f"{scaling_text(run)}, m = {run.start.m}, {run.path.name}" for run in runs],
     ]
     return next((labels for labels in levels if len(set(labels)) == len(labels)), levels[-1])
@@ -116,7 +156,11 @@ def _labels(runs: Sequence[mf.Trajectory]) -> list[str]:
 def _end(curve: _Quantity) -> str:
     """The last value, or both bounds of it."""
     value = f"{curve.values[-1]:.3g}"
-    return value if curve.lower is None or f"{curve.lower[-1]:.3g}" == value else f"{curve.lower[-1]:.3g} … {value}"
+    return (
+        value
+        if curve.lower is None or f"{curve.lower[-1]:.3g}" == value
+        else f"{curve.lower[-1]:.3g} … {value}"
+    )
 
 
 @drawn
@@ -132,14 +176,37 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     basis, xlabel, ylabel = plane(run, scaled)
     frames, positive = projected(run, basis, count, scaled)
     start, end = run[0], run[usable(run) - 1]
-    particles(ax, frames, positive, rays=teacher(run, basis), area=end.m * end.mass[:count], names=sign_names(start))
+    particles(
+        ax,
+        frames,
+        positive,
+        rays=teacher(run, basis),
+        area=end.m * end.mass[:count],
+        names=sign_names(start),
+    )
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    moved, size = mf.displacement(start, end), float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1)))
-    share = f", {moved / size:.1%} of the {'neurons' if start.outputs else 'particles'}' size," if size else ""
-    what = f"Neurons at {scaling_text(run)}" if start.outputs else "Particles of a flow without a network"
-    title, verdict = f"{what}, m = {start.m}", f"RMS displacement {moved:.3g}{share} by t = {end.t:g}"
-    panel(ax, title, f"{verdict}.{caveat(run)}", 70)  # first, for `fit` looks at where the words leave the axes
+    moved, size = (
+        mf.displacement(start, end),
+        float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1))),
+    )
+    share = (
+        f", {moved / size:.1%} of the {'neurons' if start.outputs else 'particles'}' size,"
+        if size
+        else ""
+    )
+    what = (
+        f"Neurons at {scaling_text(run)}"
+        if start.outputs
+        else "Particles of a flow without a network"
+    )
+    title, verdict = (
+        f"{what}, m = {start.m}",
+        f"RMS displacement {moved:.3g}{share} by t = {end.t:g}",
+    )
+    panel(
+        ax, title, f"{verdict}.{caveat(run)}", 70
+    )  # first, for `fit` looks at where the words leave the axes
     panel(ax, title, f"{verdict}{fit(ax, frames)}.{caveat(run)}", 70)
     ax.legend(loc="best")
     return ax
@@ -155,14 +222,21 @@ def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = N
     run = open_run(run)
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError(f"series needs a name; {run.path} has: {', '.join(run.series_names) or 'none'}.")
+        raise ValueError(
+            f"series needs a name; {run.path} has: {', '.join(run.series_names) or 'none'}."
+        )
     found = {name: run.series(name) for name in names}
     ax = axes_or_new(ax)
     log = ""
-    if all(np.median(item.times) < item.times[0] + 0.1 * np.ptp(item.times) for item in found.values() if len(item.times) > 2):
+    if all(
+        np.median(item.times) < item.times[0] + 0.1 * np.ptp(item.times)
+        for item in found.values()
+        if len(item.times) > 2
+    ):
         log += "x" * any(len(item.times) > 2 for item in found.values())
     shown = {
-        name: item.values[1:] if len(item.values) > 2 and item.values[0] == 0 else item.values for name, item in found.items()
+        name: item.values[1:] if len(item.values) > 2 and item.values[0] == 0 else item.values
+        for name, item in found.items()
     }
     values = np.concatenate([item for item in shown.values()])
     values = values[np.isfinite(values)]
@@ -172,11 +246,25 @@ def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = N
         first = len(item.values) - len(shown[name]) if "y" in log else 0
         first = max(first, int(item.times[0] == 0.0)) if "x" in log else first
         label = name.replace("_", " ")
-        lines(ax, [Curve(label, item.times[first:], item.values[None, first:], number)], "flow time t", "", log)
+        lines(
+            ax,
+            [Curve(label, item.times[first:], item.values[None, first:], number)],
+            "flow time t",
+            "",
+            log,
+        )
     ax.set_ylabel(names[0].replace("_", " ") if len(names) == 1 else "value")
-    changes = [f"{name.replace('_', ' ')} from {item.values[0]:.3g} to {item.values[-1]:.3g}" for name, item in found.items()]
+    changes = [
+        f"{name.replace('_', ' ')} from {item.values[0]:.3g} to {item.values[-1]:.3g}"
+        for name, item in found.items()
+    ]
     last = max(item.times[-1] for item in found.values())
-    panel(ax, f"Along the run at {scaling_text(run)}", f"{'; '.join(changes)} by t = {last:g}.{caveat(run)}", 70)
+    panel(
+        ax,
+        f"Along the run at {scaling_text(run)}",
+        f"{'; '.join(changes)} by t = {last:g}.{caveat(run)}",
+        70,
+    )
     if len(names) > 1:
         ax.legend()
     return ax
@@ -185,7 +273,12 @@ def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = N
 def teacher(run: mf.Trajectory, basis: np.ndarray) -> np.ndarray | None:
     """(M, 2): the directions of the teacher's neurons that the data come from, in the plane of `basis`; None without one."""
     about = (run.config.get("data") or {}).get("origin", {}).get("teacher")
-    if not about or run.start.outputs == 0 or np.shape(about["w"])[1] + 1 != len(basis) or len(basis) == 2:
+    if (
+        not about
+        or run.start.outputs == 0
+        or np.shape(about["w"])[1] + 1 != len(basis)
+        or len(basis) == 2
+    ):
         return None
     rays = np.asarray(about["w"]) @ basis[:-1]
     return rays[np.linalg.norm(rays, axis=1) > 1e-9]

@@ -35,7 +35,9 @@ TAIL = 12  # frames that a neuron's tail is long
 WIDTH = 70  # characters of a verdict
 
 
-def paths_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, count: int = 400) -> Draw:
+def paths_scene(
+    run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, count: int = 400
+) -> Draw:
     """Neurons in the plane of `figures.paths`, each with a tail of its last 12 frames; grey where they started."""
     scaled = homogeneous(run)
     basis, xlabel, ylabel = plane(run, scaled)
@@ -72,7 +74,9 @@ def paths_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = No
     return draw
 
 
-def function_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, points: int = 400) -> Draw:
+def function_scene(
+    run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, points: int = 400
+) -> Draw:
     """f_t of a run with scalar inputs over the training data, dashed where it started."""
     check_scalar(run, "this animation")
     flow = flow_of(run, flow)
@@ -120,7 +124,13 @@ def kernel_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = N
     return draw
 
 
-def ellipse_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, pair: tuple[int, int] = (0, -1)) -> Draw:
+def ellipse_scene(
+    run: mf.Trajectory,
+    frames: np.ndarray,
+    ax: Axes,
+    flow: Any = None,
+    pair: tuple[int, int] = (0, -1),
+) -> Draw:
     """The ellipse of `figures.kernel_ellipse`, dashed where it started."""
     H, x = pair_kernels(run, pair, frames, flow)
     frame_ellipses(ax, H, x)
@@ -133,7 +143,9 @@ def ellipse_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = 
     def draw(k: int) -> None:
         line.set_data(*ellipse(H[k]))
         long, short = np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0.0))[::-1]
-        verdict.set_text(f"{moment(run.times[int(frames[k])])}, half axes √λ = {long:.3g} and {short:.3g}")
+        verdict.set_text(
+            f"{moment(run.times[int(frames[k])])}, half axes √λ = {long:.3g} and {short:.3g}"
+        )
 
     return draw
 

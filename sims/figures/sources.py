@@ -30,7 +30,9 @@ def usable(run: mf.Trajectory, least: int = 1) -> int:
         count -= 1
     if count < least:
         lost = f", {len(run) - count} of them not finite" if count < len(run) else ""
-        raise ValueError(f"this figure needs {least} or more frames; {run.path} ({run.status}) has {len(run)}{lost}.")
+        raise ValueError(
+            f"this figure needs {least} or more frames; {run.path} ({run.status}) has {len(run)}{lost}."
+        )
     return count
 
 
@@ -38,7 +40,9 @@ def number(run: mf.Trajectory, frame: int) -> int:
     """Which frame is meant: -1 is the last finite one; ValueError for one that is not there."""
     count = usable(run)
     if not -count <= frame < count:
-        raise ValueError(f"frame {frame} was asked for; {run.path} has {count} to draw: 0 … {count - 1}, or -1 for the last.")
+        raise ValueError(
+            f"frame {frame} was asked for; {run.path} has {count} to draw: 0 … {count - 1}, or -1 for the last."
+        )
     return frame % count
 
 
@@ -66,7 +70,9 @@ def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Ne
     """The network whose tangent kernel the frames have: the run's, or that of the flow handed in."""
     settings = run.config.get("flow")
     if settings and settings["functional"]["kind"] == "LinearisedRisk":
-        raise ValueError(f"{run.path} is a run of a linearised network: its kernel is that of its start in every frame.")
+        raise ValueError(
+            f"{run.path} is a run of a linearised network: its kernel is that of its start in every frame."
+        )
     if flow is not None:
         return flow.network
     try:
@@ -87,7 +93,9 @@ def milestones(values: np.ndarray, count: int) -> list[int]:
     """
     steps = np.linalg.norm(np.diff(values.reshape(len(values), -1), axis=0), axis=1)
     way = np.concatenate([[0.0], np.cumsum(steps)])
-    between = {int(np.abs(way - length).argmin()) for length in np.linspace(0.0, way[-1], count)[1:-1]}
+    between = {
+        int(np.abs(way - length).argmin()) for length in np.linspace(0.0, way[-1], count)[1:-1]
+    }
     return sorted({0, *between, len(values) - 1})
 
 

@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 
 import matplotlib
 
-if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"} & set(os.environ):
+if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"} & set(
+    os.environ
+):
     matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
@@ -32,10 +34,21 @@ from PIL import Image
 T = TypeVar("T")
 
 COLOURS = ("#0072B2", "#E69F00", "#C4380D", "#009E73", "#7B3294", "#56B4E9")
-INKS = ("#005A8E", "#946300", "#A62D08", "#007352", "#652A78", "#2B7FAE")  # the same, dark enough for text
+INKS = (
+    "#005A8E",
+    "#946300",
+    "#A62D08",
+    "#007352",
+    "#652A78",
+    "#2B7FAE",
+)  # the same, dark enough for text
 LINES = ("-", (0, (5, 1.5)), (0, (5, 1.2, 1, 1.2)), (0, (1, 1)), (0, (8, 2)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-POSITIVE, NEGATIVE, GREY = "#C4380D", "#0072B2", "0.72"  # the sign of a neuron's output weight; where it was before
+POSITIVE, NEGATIVE, GREY = (
+    "#C4380D",
+    "#0072B2",
+    "0.72",
+)  # the sign of a neuron's output weight; where it was before
 HOUSE: Any = {
     "font.size": 9.5, "axes.titlesize": 10.5, "axes.labelsize": 9.5, "legend.fontsize": 8.5, "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
@@ -82,7 +95,11 @@ def regime(gamma: float, alpha: float = 1.0) -> str:
 def fraction(value: float) -> str:
     """1/2 rather than 0.5 where the denominator is small."""
     near = Fraction(value).limit_denominator(8)
-    return str(near).replace("-", "−") if abs(float(near) - value) < 1e-9 else f"{value:g}".replace("-", "−")
+    return (
+        str(near).replace("-", "−")
+        if abs(float(near) - value) < 1e-9
+        else f"{value:g}".replace("-", "−")
+    )
 
 
 @contextlib.contextmanager
@@ -107,7 +124,9 @@ def drawn(function: Callable[..., T]) -> Callable[..., T]:
     """Decorator of a function that draws: it takes style= and bare= too, as `house` does, and draws in it."""
 
     @functools.wraps(function)
-    def draw(*arguments: Any, style: str | None = None, bare: bool | None = None, **options: Any) -> T:
+    def draw(
+        *arguments: Any, style: str | None = None, bare: bool | None = None, **options: Any
+    ) -> T:
         with house(style, bare):
             made = function(*arguments, **options)
             for ax in made if isinstance(made, tuple) else (made,):
@@ -158,7 +177,9 @@ def _dress(ax: Axes) -> None:
     """Letters and ticks of Axes that may have been made in another style, and of ticks that are made when it is drawn."""
     ax.tick_params(labelsize=PAPER["font.size"])
     for which in ("major", "minor"):
-        ax.tick_params(which=which, width=PAPER[f"xtick.{which}.width"], length=PAPER[f"xtick.{which}.size"])
+        ax.tick_params(
+            which=which, width=PAPER[f"xtick.{which}.width"], length=PAPER[f"xtick.{which}.size"]
+        )
     for spine in ax.spines.values():
         spine.set_linewidth(PAPER["axes.linewidth"])
     for label in (ax.xaxis.label, ax.yaxis.label):

@@ -41,7 +41,15 @@ class Repeated:
 class Config:
     """Networks at γ = 1/2 from symmetric starts a = ±1, w ~ N(0, I), a and w trained, on a teacher; x on the unit sphere."""
 
-    widths: tuple[Annotated[int, settings.at_least(2)], ...] = (256, 512, 1024, 2048, 4096, 8192, 16384)
+    widths: tuple[Annotated[int, settings.at_least(2)], ...] = (
+        256,
+        512,
+        1024,
+        2048,
+        4096,
+        8192,
+        16384,
+    )
     """Numbers of neurons m, even."""
     seeds: Annotated[int, settings.at_least(2)] = 20
     """Seeds 0 … seeds - 1 of the initial neurons; error bars are standard errors over them."""
@@ -62,9 +70,13 @@ class Config:
 
     def __post_init__(self) -> None:
         if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
-            raise ValueError(f"widths needs two different values at least, without repetition; got {list(self.widths)}.")
+            raise ValueError(
+                f"widths needs two different values at least, without repetition; got {list(self.widths)}."
+            )
         if odd := [m for m in (*self.widths, self.repeated.m) if m % 2]:
-            raise ValueError(f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}.")
+            raise ValueError(
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+            )
 
 
 def tiny() -> Config:
@@ -103,7 +115,12 @@ class Results:
 
 def dataset(config: Config) -> mf.data.Dataset:
     """A teacher of three neurons on the sphere."""
-    options: dict[str, Any] = {"activation": config.activation, "inputs": "sphere", "n_test": config.test, "seed": 1}
+    options: dict[str, Any] = {
+        "activation": config.activation,
+        "inputs": "sphere",
+        "n_test": config.test,
+        "seed": 1,
+    }
     return mf.data.teacher_student(config.n, config.dim, **options)
 
 
@@ -125,15 +142,33 @@ def network(config: Config, gamma: float = 0.5) -> mf.Network:
 
 def end_time(config: Config, data: mf.data.Dataset) -> float:
     """time·n/λ_median(H∞)."""
-    return config.time * data.n / float(np.median(np.linalg.eigvalsh(ntk.kernel(network(config), law(data.d), data.x))))
+    return (
+        config.time
+        * data.n
+        / float(np.median(np.linalg.eigvalsh(ntk.kernel(network(config), law(data.d), data.x))))
+    )
 
 
 def train(
-    config: Config, path: Path, data: mf.data.Dataset, m: int, seed: int, gamma: float, reduction: str, t_end: float
+    config: Config,
+    path: Path,
+    data: mf.data.Dataset,
+    m: int,
+    seed: int,
+    gamma: float,
+    reduction: str,
+    t_end: float,
 ) -> None:
     """One run, to its file; an interrupted one goes on where it stopped, a finished one is left as it is."""
-    flow = mf.GradientFlow(mf.EmpiricalRisk(network(config, gamma), data.x, data.y, reduction=reduction), dtype=config.dtype)
-    observers = [mf.Recorder(path, mf.evenly(2), "resume", data), mf.Series("risk", mf.every(1)), mf.StopOnNonFinite()]
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(network(config, gamma), data.x, data.y, reduction=reduction),
+        dtype=config.dtype,
+    )
+    observers = [
+        mf.Recorder(path, mf.evenly(2), "resume", data),
+        mf.Series("risk", mf.every(1)),
+        mf.StopOnNonFinite(),
+    ]
     start = law(data.d).sample(m, seed=seed)
     mf.simulate(flow, start, mf.RK4, dt="auto", t_end=t_end, observers=observers, progress=False)
 
@@ -158,13 +193,17 @@ def collect(paths: Any) -> Results:
     """Results of the runs in these files, measured again."""
     paths = sorted(paths)
     if not any(path.name.startswith("limit_") for path in paths):
-        raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")
+        raise ValueError(
+            "there are no runs to measure: run the sim first, or give the --out that holds them."
+        )
     limits: dict[bytes, Any] = {}  # the kernels of one data set, made once
     rows = [measure(path, limits) for path in paths if path.name.startswith("limit_")]
     if len(limits) > 1:
         raise ValueError("the runs differ in data or in their end: make a folder for each study.")
     duplicates = tuple(path.name for path in paths if path.name.startswith("duplicates_"))
-    return Results(paths[0].parent, tuple(sorted(rows, key=lambda row: (row.m, row.seed))), duplicates)
+    return Results(
+        paths[0].parent, tuple(sorted(rows, key=lambda row: (row.m, row.seed))), duplicates
+    )
 
 
 def measure(path: Path, limits: dict[bytes, Any]) -> Row:
@@ -209,15 +248,26 @@ def table(rows: Sequence[Row]) -> str:
 def plan(config: Config, out: Path) -> str:
     """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
     data, twice = dataset(config), one_input_twice()
-    left = [m for m in config.widths for seed in range(config.seeds) if not (out / f"limit_m{m}_seed{seed}.h5").exists()]
-    pairs = [config.repeated.m for gamma in (0.5, 1.0) if not (out / f"duplicates_gamma{gamma:g}.h5").exists()]
+    left = [
+        m
+        for m in config.widths
+        for seed in range(config.seeds)
+        if not (out / f"limit_m{m}_seed{seed}.h5").exists()
+    ]
+    pairs = [
+        config.repeated.m
+        for gamma in (0.5, 1.0)
+        if not (out / f"duplicates_gamma{gamma:g}.h5").exists()
+    ]
     jobs = []
     for name, samples, widths, widest, t_end, rate in (
         ("limit", data, left, max(config.widths), end_time(config, data), 1),
         ("repeated input", twice, pairs, config.repeated.m, config.repeated.t_end, twice.n),
     ):
         first = law(samples.d).sample(min(config.widths))
-        flow = mf.GradientFlow(mf.EmpiricalRisk(network(config), samples.x, samples.y), dtype=config.dtype)
+        flow = mf.GradientFlow(
+            mf.EmpiricalRisk(network(config), samples.x, samples.y), dtype=config.dtype
+        )
         job = planning.Job(
             name=name, data=samples, widths=tuple(widths), widest=widest, t_end=t_end, frames=2, dtype=config.dtype,
             steps=rate * planning.steps(flow.network, first, samples.x, t_end),

@@ -25,8 +25,16 @@ def page(results: Results) -> Figure:
     """Kernel error and held-out gap against m with the slope -1/2 expected, and the loss with a repeated input."""
     with figures.house():
         sheet, axes = figures.sheet(1, 1, 3)
-        _draw_width(axes[0, 0, 0], results, "kernel_error", "‖H_m − H∞‖ / ‖H∞‖", "The kernel at the start")
-        _draw_width(axes[0, 0, 1], results, "test_gap", "RMS of f_m − f∞, held-out", "Predictions after training")
+        _draw_width(
+            axes[0, 0, 0], results, "kernel_error", "‖H_m − H∞‖ / ‖H∞‖", "The kernel at the start"
+        )
+        _draw_width(
+            axes[0, 0, 1],
+            results,
+            "test_gap",
+            "RMS of f_m − f∞, held-out",
+            "Predictions after training",
+        )
         _draw_floor(axes[0, 0, 2], results)
         figures.heading(sheet, axes[0, 0, 0], _about(results))
     return sheet
@@ -55,7 +63,11 @@ def _draw_width(ax: Any, results: Results, name: str, ylabel: str, title: str) -
         off = abs(fit.slope - THEORY)
         falls = "falls as theory says" if off < 0.07 else f"falls {off:.2f} off what theory says"
     first, last = values[:, 0].mean(), values[:, -1].mean()
-    size = "" if name == "kernel_error" else f", {last / np.mean([row.test_size for row in rows]):.1%} of the prediction's size"
+    size = (
+        ""
+        if name == "kernel_error"
+        else f", {last / np.mean([row.test_size for row in rows]):.1%} of the prediction's size"
+    )
     verdict = f"{first:.2g} at m = {widths[0]:g}, {last:.2g} at m = {widths[-1]:g}{size}: {falls}."
     figures.panel(ax, title, verdict)
 
@@ -72,8 +84,21 @@ def _draw_floor(ax: Any, results: Results) -> None:
             H = ntk.kernel(network, law, data.x)
             floor = ntk.loss_floor(H, -data.y, reduction="sum")
             curve = ntk.KernelFlow(H, data.y, reduction="sum").risk(t)
-            ax.plot(t[1:], curve[1:], color="black", linestyle=figures.LINES[3], linewidth=2.2, label="kernel flow, H∞", zorder=5)
-        figures.lines(ax, [figures.Curve(figures.regime(network.scaling.gamma), t[1:], risk[None, 1:], number)], "", "")
+            ax.plot(
+                t[1:],
+                curve[1:],
+                color="black",
+                linestyle=figures.LINES[3],
+                linewidth=2.2,
+                label="kernel flow, H∞",
+                zorder=5,
+            )
+        figures.lines(
+            ax,
+            [figures.Curve(figures.regime(network.scaling.gamma), t[1:], risk[None, 1:], number)],
+            "",
+            "",
+        )
         smallest = min(smallest, float(risk.min()))
     ax.axhline(floor, color="0.6", linewidth=1, zorder=0)
     ax.set_xscale("log")

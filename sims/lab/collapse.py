@@ -37,7 +37,9 @@ class CriticalPoint:
     level: float
     spread: float  # what is left of the spread at γ_c
     spread_before: float  # the spread of the same curves against γ itself
-    local: tuple[float, ...]  # γ_c from consecutive pairs of widths: a drift shows what a wider range would change
+    local: tuple[
+        float, ...
+    ]  # γ_c from consecutive pairs of widths: a drift shows what a wider range would change
     seeds: int
 
     def __str__(self) -> str:
@@ -47,7 +49,9 @@ class CriticalPoint:
         return f"γ_c = {found}, from pairs of widths {local}; spread {self.spread:.3f}, against γ itself {self.spread_before:.3f}"
 
 
-def critical_point(gamma: Any, m: Any, values: Any, level: float = 0.95, resamples: int = 200) -> CriticalPoint:
+def critical_point(
+    gamma: Any, m: Any, values: Any, level: float = 0.95, resamples: int = 200
+) -> CriticalPoint:
     """The γ_c for which values, against (γ - γ_c) log m, depend on m as little as possible: the least `spread`.
 
     gamma (g,) and m (w,) in rising order; values (seeds, w, g): log of a quantity that goes with m^(γ - γ_c), say; their mean
@@ -56,8 +60,17 @@ def critical_point(gamma: Any, m: Any, values: Any, level: float = 0.95, resampl
     2015). One seed: no error, no interval (NaN).
     Raises ValueError for wrong shapes, and where fewer than two of the gammas lie on each side of γ_c.
     """
-    gamma, logs, values = np.asarray(gamma, float), np.log(np.asarray(m, float)), np.asarray(values, float)
-    if values.ndim != 3 or values.shape[1:] != (len(logs), len(gamma)) or len(logs) < 2 or len(gamma) < 4:
+    gamma, logs, values = (
+        np.asarray(gamma, float),
+        np.log(np.asarray(m, float)),
+        np.asarray(values, float),
+    )
+    if (
+        values.ndim != 3
+        or values.shape[1:] != (len(logs), len(gamma))
+        or len(logs) < 2
+        or len(gamma) < 4
+    ):
         raise ValueError(
             "values must be (seeds, widths, gammas) with two widths and four gammas at least; "
             f"got {values.shape} for {len(logs)} widths and {len(gamma)} gammas."
@@ -76,7 +89,9 @@ def critical_point(gamma: Any, m: Any, values: Any, level: float = 0.95, resampl
     if seeds > 1:
         draws = np.random.default_rng(0).integers(seeds, size=(resamples, seeds))
         found = np.array([_least(gamma, logs, values[draw].mean(axis=0))[0] for draw in draws])
-        tail = stats.norm.cdf(-stats.t.ppf(0.5 + level / 2, seeds - 1) * np.sqrt(seeds / (seeds - 1)))
+        tail = stats.norm.cdf(
+            -stats.t.ppf(0.5 + level / 2, seeds - 1) * np.sqrt(seeds / (seeds - 1))
+        )
         low, high = (float(value) for value in np.quantile(found, [tail, 1 - tail]))
         error = float(found.std() * np.sqrt(seeds / (seeds - 1)))
     before = spread([(gamma, y) for y in mean])
@@ -89,14 +104,18 @@ def _least(gamma: np.ndarray, logs: np.ndarray, values: np.ndarray) -> tuple[flo
 
     def at(centre: float) -> float:
         xs = [(gamma - centre) * log for log in logs]
-        scaled = [_rescaled(function, centre, log) for function, log in zip(functions, logs, strict=True)]
+        scaled = [
+            _rescaled(function, centre, log) for function, log in zip(functions, logs, strict=True)
+        ]
         return _spread(xs, list(values), scaled)
 
     grid = np.linspace(gamma[0], gamma[-1], 2 * len(gamma) + 1)
     index = int(np.argmin([at(centre) for centre in grid]))
     if index in (0, len(grid) - 1):
         return float(grid[index]), at(grid[index])
-    found = optimize.minimize_scalar(at, bounds=(grid[index - 1], grid[index + 1]), method="bounded")
+    found = optimize.minimize_scalar(
+        at, bounds=(grid[index - 1], grid[index + 1]), method="bounded"
+    )
     return float(found.x), float(found.fun)
 
 
@@ -105,7 +124,9 @@ def _rescaled(function: Function, centre: float, log: float) -> Function:
     return lambda x: function(centre + x / log)
 
 
-def _spread(xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], functions: Sequence[Function]) -> float:
+def _spread(
+    xs: Sequence[np.ndarray], ys: Sequence[np.ndarray], functions: Sequence[Function]
+) -> float:
     x, y = np.concatenate(xs), np.concatenate(ys)
     owner = np.repeat(np.arange(len(xs)), [len(part) for part in xs])
     total, count = 0.0, 0
@@ -125,7 +146,9 @@ def _checked(curves: Sequence[tuple[Any, Any]]) -> tuple[list[np.ndarray], list[
     xs, ys = ([np.asarray(curve[part], dtype=float) for curve in curves] for part in (0, 1))
     for x, y in zip(xs, ys, strict=True):
         if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or np.any(np.diff(x) <= 0):
-            raise ValueError(f"a curve is x (n,), rising, and y (n,) of two points at least; got {x.shape} and {y.shape}.")
+            raise ValueError(
+                f"a curve is x (n,), rising, and y (n,) of two points at least; got {x.shape} and {y.shape}."
+            )
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise ValueError("a curve has NaN or infinite values.")
     return xs, ys

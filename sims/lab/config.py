@@ -66,7 +66,9 @@ else:
 
         An unknown name or a wrong value raises BadSettings, one line that names the field and, where there is one, the nearest.
         """
-        cls = checked(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
+        cls = checked(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))(
+            cls
+        )
         make = cls.__init__
 
         @functools.wraps(make)
@@ -112,7 +114,11 @@ def load(path: str | Path, base: T) -> T:
 
 
 def command_line(
-    prog: str, about: str, presets: Mapping[str, tuple[Any, str]], extra: type[T], argv: list[str] | None = None
+    prog: str,
+    about: str,
+    presets: Mapping[str, tuple[Any, str]],
+    extra: type[T],
+    argv: list[str] | None = None,
 ) -> tuple[Any, T]:
     """(settings, extra options) of a command line.
 
@@ -133,16 +139,36 @@ def command_line(
         for name, (_, meaning) in list(presets.items())[1:]
     ]
     meaning = "TOML file with any of the settings below ([tables] for the dotted ones); options on the command line win."
-    shared.append(("config", Annotated[Path | None, tyro.conf.arg(help=meaning)], dataclasses.field(default=None)))
+    shared.append(
+        (
+            "config",
+            Annotated[Path | None, tyro.conf.arg(help=meaning)],
+            dataclasses.field(default=None),
+        )
+    )
     parts: list[Any] = [
-        ("options", Annotated[extra, tyro.conf.arg(name="")], dataclasses.field(default_factory=extra)),
-        ("settings", Annotated[type(base), tyro.conf.arg(name="")], dataclasses.field(default=base)),
+        (
+            "options",
+            Annotated[extra, tyro.conf.arg(name="")],
+            dataclasses.field(default_factory=extra),
+        ),
+        (
+            "settings",
+            Annotated[type(base), tyro.conf.arg(name="")],
+            dataclasses.field(default=base),
+        ),
     ]
     command = dataclasses.make_dataclass("Command", [*shared, *parts])
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            parsed: Any = tyro.cli(command, prog=prog, description=about, args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+            parsed: Any = tyro.cli(
+                command,
+                prog=prog,
+                description=about,
+                args=rest,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -179,9 +205,14 @@ def exit_code(work: Callable[[], Any]) -> int:
         code = code_of(error)
         if code is None:
             raise
-        text = " ".join(str(error).split()) or {INTERRUPTED: "interrupted"}.get(code, type(error).__name__)
+        text = " ".join(str(error).split()) or {INTERRUPTED: "interrupted"}.get(
+            code, type(error).__name__
+        )
         hint = " The same command goes on from here." if code == INTERRUPTED else ""
-        print(f"error: {text}{hint}" if code != INTERRUPTED else f"{text}.{hint}".replace("..", "."), file=sys.stderr)
+        print(
+            f"error: {text}{hint}" if code != INTERRUPTED else f"{text}.{hint}".replace("..", "."),
+            file=sys.stderr,
+        )
         return code
     return 0
 
@@ -190,7 +221,12 @@ def _explain(cls: type, error: pydantic.ValidationError) -> str:
     """The first problem of a validation, with where it is and, for an unknown name, the nearest known one."""
     problems = error.errors()
     # an unknown name first: a missing value is often its consequence
-    first = min(problems, key=lambda problem: problem["type"] not in ("unexpected_keyword_argument", "extra_forbidden"))
+    first = min(
+        problems,
+        key=lambda problem: (
+            problem["type"] not in ("unexpected_keyword_argument", "extra_forbidden")
+        ),
+    )
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         owner: Any = cls

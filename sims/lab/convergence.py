@@ -27,7 +27,9 @@ def first_end(config: Experiment, tol: float) -> float:
     H = tangent.kernel(network, made.start, made.data.x)
     if H.ndim == 4:  # (n, n, K, K): one row for each sample and output
         H = H.transpose(0, 2, 1, 3).reshape(len(H) * H.shape[2], -1)
-    rate = max(factor * float(np.linalg.eigvalsh(H)[0]), 0.1 / network.scaling.output_scale(config.m))
+    rate = max(
+        factor * float(np.linalg.eigvalsh(H)[0]), 0.1 / network.scaling.output_scale(config.m)
+    )
     return math.log(1 / tol) / 2 / rate
 
 

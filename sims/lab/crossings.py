@@ -31,7 +31,9 @@ class Crossing:
     level: float
     seeds: int
     crossed: int  # seeds that pass the threshold
-    bend: float | None  # how far a parabola through three neighbours moves the crossing: the error of the interpolation
+    bend: (
+        float | None
+    )  # how far a parabola through three neighbours moves the crossing: the error of the interpolation
     note: str  # why there is no crossing or no interval, or what else a reader must know; else ""
 
     def __str__(self) -> str:
@@ -39,7 +41,9 @@ class Crossing:
             return self.note
         near = f"between {self.between[0]:g} and {self.between[1]:g}"
         place, inside = self._parts()
-        seeds = [] if self.low is None else [f"{self.seeds} seeds", *([self.note] if self.note else [])]
+        seeds = (
+            [] if self.low is None else [f"{self.seeds} seeds", *([self.note] if self.note else [])]
+        )
         return f"{place} ({'; '.join([inside[0], *seeds, near, *inside[1:]])})"
 
     @property
@@ -56,8 +60,15 @@ class Crossing:
             return f"{self.at:.3g}", [self.note]
         half = (self.high - self.low) / 2
         digits = 3 if half == 0 else min(6, max(0, math.ceil(-math.log10(half / 1.5))))
-        bent = [f"interpolation ± {self.bend:.1g}"] if self.bend is not None and self.bend > max(half, 1e-9) else []
-        return f"{self.at:.{digits}f}", [f"{100 * self.level:g} %: {self.low:.{digits}f} … {self.high:.{digits}f}", *bent]
+        bent = (
+            [f"interpolation ± {self.bend:.1g}"]
+            if self.bend is not None and self.bend > max(half, 1e-9)
+            else []
+        )
+        return f"{self.at:.{digits}f}", [
+            f"{100 * self.level:g} %: {self.low:.{digits}f} … {self.high:.{digits}f}",
+            *bent,
+        ]
 
     def sentence(self, axis: str, quantity: str) -> str:
         """What it says of laziness, without a full stop: "leaves the lazy regime (kernel drift 0.1) at γ = 0.83 (95 %: …)"."""
@@ -68,7 +79,9 @@ class Crossing:
         return f"{does} ({quantity} {self.threshold:g}) at {name} = {self}"
 
 
-def find_crossing(x: Any, values: Any, threshold: float, level: float = 0.95, log_x: bool = False) -> Crossing:
+def find_crossing(
+    x: Any, values: Any, threshold: float, level: float = 0.95, log_x: bool = False
+) -> Crossing:
     """Where values pass the threshold as x grows, by interpolation between the values of x there are.
 
     x (k,): the axis, in any order; values (k,) or (seeds, k), positive. Each seed's log value is linear in x between
@@ -94,11 +107,15 @@ def find_crossing(x: Any, values: Any, threshold: float, level: float = 0.95, lo
 
     if at is None:
         why = _one_side(x, middle, threshold)
-        return Crossing(threshold, None, None, None, None, rises, level, seeds, len(crossed), None, why)
+        return Crossing(
+            threshold, None, None, None, None, rises, level, seeds, len(crossed), None, why
+        )
     low = high = None
     note = _several(middle)
     if len(crossed) < seeds:
-        note = f"{seeds - len(crossed)} of {seeds} seeds do not cross {threshold:g} here: no interval"
+        note = (
+            f"{seeds - len(crossed)} of {seeds} seeds do not cross {threshold:g} here: no interval"
+        )
     elif seeds == 1:
         note = "one seed: no interval" + f", {note}" * bool(note)
     else:
@@ -115,17 +132,35 @@ def find_crossing(x: Any, values: Any, threshold: float, level: float = 0.95, lo
     return Crossing(threshold, at, low, high, around, rises, level, seeds, len(crossed), bend, note)
 
 
-def _checked(x: Any, values: Any, threshold: float, level: float, log_x: bool) -> tuple[np.ndarray, np.ndarray]:
+def _checked(
+    x: Any, values: Any, threshold: float, level: float, log_x: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """x in rising order, and log(values/threshold) (seeds, k) in the same."""
     x, values = np.asarray(x, dtype=float), np.atleast_2d(np.asarray(values, dtype=float))
-    if x.ndim != 1 or len(x) < 2 or values.ndim != 2 or values.shape[1] != len(x) or not len(values):
-        raise ValueError(f"values must be (len(x),) or (seeds, len(x)), x two or more; got x {x.shape}, values {values.shape}.")
+    if (
+        x.ndim != 1
+        or len(x) < 2
+        or values.ndim != 2
+        or values.shape[1] != len(x)
+        or not len(values)
+    ):
+        raise ValueError(
+            f"values must be (len(x),) or (seeds, len(x)), x two or more; got x {x.shape}, values {values.shape}."
+        )
     if not np.isfinite(x).all() or len(set(x.tolist())) < len(x) or (log_x and x.min() <= 0):
-        raise ValueError(f"x must be finite, without repetition, and positive for log_x; got {x.tolist()}.")
+        raise ValueError(
+            f"x must be finite, without repetition, and positive for log_x; got {x.tolist()}."
+        )
     if not (np.isfinite(values) & (values > 0)).all():
-        raise ValueError("values must be positive and finite to be interpolated as logarithms; leave out what is not.")
-    if not (is_number(threshold) and 0 < threshold < math.inf and is_number(level) and 0 < level < 1):
-        raise ValueError(f"threshold must be positive and level between 0 and 1; got {threshold!r} and {level!r}.")
+        raise ValueError(
+            "values must be positive and finite to be interpolated as logarithms; leave out what is not."
+        )
+    if not (
+        is_number(threshold) and 0 < threshold < math.inf and is_number(level) and 0 < level < 1
+    ):
+        raise ValueError(
+            f"threshold must be positive and level between 0 and 1; got {threshold!r} and {level!r}."
+        )
     order = np.argsort(x)
     return x[order], np.log(values[:, order] / float(threshold))
 
@@ -145,11 +180,19 @@ def _bend(place: np.ndarray, middle: np.ndarray, right: int, at: float) -> float
     if len(place) < 3:
         return None
     third = right + 1 if right + 1 < len(place) else right - 2
-    if right >= 2 and right + 1 < len(place) and place[right - 1] - place[right - 2] < place[right + 1] - place[right]:
+    if (
+        right >= 2
+        and right + 1 < len(place)
+        and place[right - 1] - place[right - 2] < place[right + 1] - place[right]
+    ):
         third = right - 2
     chosen = [right - 1, right, third]
     roots = np.roots(np.polyfit(place[chosen] - at, middle[chosen], 2))
-    inside = [abs(root.real) for root in roots if abs(root.imag) < 1e-12 and place[right - 1] <= root.real + at <= place[right]]
+    inside = [
+        abs(root.real)
+        for root in roots
+        if abs(root.imag) < 1e-12 and place[right - 1] <= root.real + at <= place[right]
+    ]
     return float(min(inside)) if inside else None
 
 
@@ -163,5 +206,7 @@ def _one_side(x: np.ndarray, middle: np.ndarray, threshold: float) -> str:
     nearest = int(np.argmin(np.abs(middle)))
     value = threshold * math.exp(middle[nearest])
     sides = {True: "above", False: "below"}
-    side = sides[bool(middle[0] >= 0)] if len(set((middle >= 0).tolist())) == 1 else "on both sides of"
+    side = (
+        sides[bool(middle[0] >= 0)] if len(set((middle >= 0).tolist())) == 1 else "on both sides of"
+    )
     return f"not bracketed: {side} {threshold:g} over the whole range, nearest {value:.3g} at {x[nearest]:g}"

@@ -102,7 +102,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         if self.law.symmetric and self.m % 2:
-            raise ValueError(f"m must be even, a symmetric start pairs neurons; got {self.m}. Use {self.m + 1}.")
+            raise ValueError(
+                f"m must be even, a symmetric start pairs neurons; got {self.m}. Use {self.m + 1}."
+            )
         if self.dt != "auto" and not self.dt > 0:
             raise ValueError(f'dt must be positive or "auto"; got {self.dt!r}.')
         mf.Network(self.activation)
@@ -114,17 +116,28 @@ def meanings(kind: type = Experiment, prefix: str = "") -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
     found: dict[str, str] = {}
     for line, text in itertools.pairwise(body):
-        if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+        if (
+            isinstance(line, ast.AnnAssign)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
             name = ast.unparse(line.target)
             tables = {"law": Law, "data": Data}
-            found |= meanings(tables[name], f"{name}.") if name in tables else {f"{prefix}{name}": str(text.value.value)}
+            found |= (
+                meanings(tables[name], f"{name}.")
+                if name in tables
+                else {f"{prefix}{name}": str(text.value.value)}
+            )
     return found
 
 
 def defaults() -> dict[str, str]:
     """What each setting is when nothing is said, by its dotted name, as JSON."""
     values = settings.to_dict(Experiment())
-    return {name: json.dumps(functools.reduce(operator.getitem, name.split("."), values)) for name in meanings()}
+    return {
+        name: json.dumps(functools.reduce(operator.getitem, name.split("."), values))
+        for name in meanings()
+    }
 
 
 def table() -> str:
@@ -134,7 +147,9 @@ def table() -> str:
     return "\n".join(f"{given[name]:{width}}  {text}" for name, text in meanings().items())
 
 
-Experiment.__doc__ = f"{inspect.getdoc(Experiment)}\n\nSettings, with their defaults:\n\n{table()}\n"
+Experiment.__doc__ = (
+    f"{inspect.getdoc(Experiment)}\n\nSettings, with their defaults:\n\n{table()}\n"
+)
 
 
 @dataclass(frozen=True)
@@ -149,9 +164,13 @@ class Made:
 def make(config: Experiment) -> Made:
     """Flow, neurons and data; raises BadData where the data do not fit the loss."""
     data = dataset(config)
-    network = mf.Network(config.activation, mf.Scaling(config.gamma, config.alpha), config.trainable)
+    network = mf.Network(
+        config.activation, mf.Scaling(config.gamma, config.alpha), config.trainable
+    )
     try:
-        risk = mf.EmpiricalRisk(network, data.x, data.y, config.loss, config.reduction, config.ridge)
+        risk = mf.EmpiricalRisk(
+            network, data.x, data.y, config.loss, config.reduction, config.ridge
+        )
     except (TypeError, ValueError) as error:
         raise settings.BadData(str(error)) from error
     flow = mf.GradientFlow(risk, backend=config.backend, dtype=config.dtype)
@@ -175,14 +194,20 @@ def _nearest(message: str, name: str) -> str:
     """The message about an unknown data set, with the one that has a word near to its name: "techer", teacher_student."""
     words = {word: known for known in mf.data.names() for word in known.split("_")}
     near = difflib.get_close_matches(name, words, n=1)
-    return message if "Did you mean" in message or not near else message.replace(".", f". Did you mean {words[near[0]]!r}?", 1)
+    return (
+        message
+        if "Did you mean" in message or not near
+        else message.replace(".", f". Did you mean {words[near[0]]!r}?", 1)
+    )
 
 
 def initial_law(config: Experiment, dim: int, outputs: int = 1) -> mf.InitialLaw:
     """The law with γ' in it: a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2)."""
     law, ratio = config.law, float(config.m) ** (config.gamma_prime / 2)
     scales = {"a_std": law.a_std / ratio, "w_std": law.w_std * ratio, "b_std": law.b_std * ratio}
-    return mf.InitialLaw(dim=dim, outputs=outputs, a=law.a, w=law.w, symmetric=law.symmetric, **scales)
+    return mf.InitialLaw(
+        dim=dim, outputs=outputs, a=law.a, w=law.w, symmetric=law.symmetric, **scales
+    )
 
 
 def method(config: Experiment) -> Any:
@@ -200,11 +225,28 @@ def perform(
     guard: as in mf.Recorder.
     """
     made = make(config)
-    schedule = mf.evenly(config.frames) if config.spacing == "evenly" else mf.log_spaced(config.frames)
+    schedule = (
+        mf.evenly(config.frames) if config.spacing == "evenly" else mf.log_spaced(config.frames)
+    )
     observers = [
-        mf.Recorder(path, schedule, exists="resume", data=made.data, checkpoint_seconds=checkpoint_seconds, guard=guard),
+        mf.Recorder(
+            path,
+            schedule,
+            exists="resume",
+            data=made.data,
+            checkpoint_seconds=checkpoint_seconds,
+            guard=guard,
+        ),
         mf.Series("risk", mf.every(1)),
         mf.StopOnNonFinite(),
     ]
     dt = None if config.integrator == "adaptive" and config.dt == "auto" else config.dt
-    return mf.simulate(made.flow, made.start, method(config), dt=dt, t_end=config.t_end, observers=observers, progress=progress)
+    return mf.simulate(
+        made.flow,
+        made.start,
+        method(config),
+        dt=dt,
+        t_end=config.t_end,
+        observers=observers,
+        progress=progress,
+    )

@@ -92,7 +92,9 @@ def theory(quantity: str, gamma: float, activation: str) -> float | None:
     return max(powers(quantity, gamma, activation), default=None)
 
 
-def measured(quantity: str, activation: str, gamma: float, widths: np.ndarray, values: np.ndarray) -> Exponent:
+def measured(
+    quantity: str, activation: str, gamma: float, widths: np.ndarray, values: np.ndarray
+) -> Exponent:
     """The Exponent of values (seeds, widths)."""
     expected, fit = theory(quantity, gamma, activation), fit_or_refuse(widths, values)
     about = (quantity, activation, gamma, expected)
@@ -125,20 +127,44 @@ def _verdict(fit: ExponentFit, expected: Sequence[float]) -> str:
 
 def table(exponents: Sequence[Exponent]) -> str:
     """One line for each quantity, σ and γ, and below them what the verdicts mean."""
-    head = ("quantity", "σ", "γ", "widths", "seeds", "theory", "slope", "95 %", "slope's change", "p", "verdict")
+    head = (
+        "quantity",
+        "σ",
+        "γ",
+        "widths",
+        "seeds",
+        "theory",
+        "slope",
+        "95 %",
+        "slope's change",
+        "p",
+        "verdict",
+    )
     lines: list[tuple[str, ...]] = [head]
     for one in exponents:
         fitted = ["", "", ""]
         if one.slope is not None and one.low is not None and one.high is not None:
-            digits = decimals([(end, one.theory) for end in (one.low, one.high) if one.theory is not None], 3)
+            digits = decimals(
+                [(end, one.theory) for end in (one.low, one.high) if one.theory is not None], 3
+            )
             interval = f"{_number(one.low, digits)} … {_number(one.high, digits)}"
             fitted = [with_error(one.slope, one.error, 3), interval, _number(one.bend)]
         p = "" if one.curvature_p is None else f"{one.curvature_p:.2g}"
         widths = f"{one.m_min:g}–{one.m_max:g}"
-        start = (QUANTITIES[one.quantity], one.activation, f"{one.gamma:g}", widths, f"{one.seeds}", _number(one.theory))
+        start = (
+            QUANTITIES[one.quantity],
+            one.activation,
+            f"{one.gamma:g}",
+            widths,
+            f"{one.seeds}",
+            _number(one.theory),
+        )
         lines.append((*start, *fitted, p, one.verdict))
     sizes = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    rows = ["  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip() for line in lines]
+    rows = [
+        "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
+        for line in lines
+    ]
     return "\n".join([*rows, "", FOOTNOTE])
 
 

@@ -48,20 +48,34 @@ class ExponentFit:
     local_errors: tuple[float, ...]  # their standard errors; nan for one seed
     bend: float  # change of the slope from the smallest to the largest width, from a quadratic in log m
     bend_error: float
-    curvature_p: float  # p-value of bend = 0 (Student's t); nan where nothing is left to test it with
-    bootstrap: tuple[float, float] | None  # interval of the slope at `level` from whole seeds drawn again; None for one seed
+    curvature_p: (
+        float  # p-value of bend = 0 (Student's t); nan where nothing is left to test it with
+    )
+    bootstrap: (
+        tuple[float, float] | None
+    )  # interval of the slope at `level` from whole seeds drawn again; None for one seed
 
     def __str__(self) -> str:
         local = ", ".join(
-            _number(a) + ("" if np.isnan(e) else f" ± {e:.3f}") for a, e in zip(self.local, self.local_errors, strict=True)
+            _number(a) + ("" if np.isnan(e) else f" ± {e:.3f}")
+            for a, e in zip(self.local, self.local_errors, strict=True)
         )
-        ends = self.low, self.high  # theory's exponents have three decimals at most, or are compared by `verdict`
+        ends = (
+            self.low,
+            self.high,
+        )  # theory's exponents have three decimals at most, or are compared by `verdict`
         digits = decimals([(end, round(end, 3)) for end in ends], max(4, self._digits))
         low, high = (_number(end, digits=digits) for end in ends)
-        source = f"Student's t over {self.seeds} seeds" if self.seeds > 1 else "Student's t, residuals of one seed"
+        source = (
+            f"Student's t over {self.seeds} seeds"
+            if self.seeds > 1
+            else "Student's t, residuals of one seed"
+        )
         p = "not testable" if np.isnan(self.curvature_p) else f"p = {self.curvature_p:.2g}"
         bend = (
-            f"slope changes by {_number(self.bend, '+')} over the range" if np.isfinite(self.bend) else "slope's change unknown"
+            f"slope changes by {_number(self.bend, '+')} over the range"
+            if np.isfinite(self.bend)
+            else "slope's change unknown"
         )
         interval = f"{_percent(self.level)}: {low} … {high}, {source}"
         return f"slope {self.short} ({interval}), local slopes {local}; curvature: {bend}, {p}"
@@ -116,7 +130,9 @@ class ExponentFit:
             near = tolerance > 0 and abs(self.slope - expected) <= tolerance + ROUNDING
             word = f"is within {tolerance:g}, but not within errors, of" if near else "differs from"
         digits = decimals([(self.low, expected), (self.high, expected)], self._digits)
-        theory, low, high = (_number(value, digits=digits) for value in (expected, self.low, self.high))
+        theory, low, high = (
+            _number(value, digits=digits) for value in (expected, self.low, self.high)
+        )
         off = f"{abs(self.standard_errors(expected)):.1f} standard errors off, p = {self.p_value(expected):.2g}"
         interval = f"{_percent(self.level)}: {low} … {high}"
         curved = (
@@ -150,13 +166,17 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
     level = float(level)
     seeds, x = len(logs), np.log(m)
     weights = _weights(x, logs)
-    lines, parabolas = (_coefficients(x, logs, weights, degree) for degree in (1, 2))  # (seeds, degree + 1), highest first
+    lines, parabolas = (
+        _coefficients(x, logs, weights, degree) for degree in (1, 2)
+    )  # (seeds, degree + 1), highest first
     slope, middle = lines.mean(axis=0)
     span = float(x[-1] - x[0])
     steps = np.diff(logs, axis=1) / np.diff(x)
     if seeds > 1:
         dof = seeds - 1
-        error, bend_error, *local_errors = _error_of_mean(np.column_stack([lines[:, 0], 2 * span * parabolas[:, 0], steps]))
+        error, bend_error, *local_errors = _error_of_mean(
+            np.column_stack([lines[:, 0], 2 * span * parabolas[:, 0], steps])
+        )
         bend_dof = dof
     else:
         dof, bend_dof = len(m) - 2, len(m) - 3
@@ -198,11 +218,17 @@ def different(first: Any, second: Any) -> float | None:
 def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
     """m in rising order, and log values (seeds, w) in the same."""
     m = np.asarray(m, dtype=float)
-    values = np.atleast_2d(np.asarray(_width_last(m, values) if hasattr(values, "dims") else values, dtype=float))
+    values = np.atleast_2d(
+        np.asarray(_width_last(m, values) if hasattr(values, "dims") else values, dtype=float)
+    )
     if m.ndim != 1 or values.ndim != 2 or values.shape[1] != len(m) or not len(values):
-        raise ValueError(f"values must be (len(m),) or (seeds, len(m)); got m {m.shape} and values {values.shape}.")
+        raise ValueError(
+            f"values must be (len(m),) or (seeds, len(m)); got m {m.shape} and values {values.shape}."
+        )
     if not (np.isfinite(m) & (m > 0)).all() or len(set(m.tolist())) < len(m):
-        raise ValueError(f"m must be positive, finite and without repetition; got {m.tolist()}. Give repeats as rows of values.")
+        raise ValueError(
+            f"m must be positive, finite and without repetition; got {m.tolist()}. Give repeats as rows of values."
+        )
     if not is_number(level) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, 0.95 say; got {level!r}.")
     bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
@@ -224,7 +250,11 @@ def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]
 def _width_last(m: np.ndarray, values: Any) -> Any:
     """An xarray.DataArray with the width as its last dimension, known by its coordinate or its name."""
     names, coordinates = tuple(values.dims), getattr(values, "coords", {})
-    at_m = [at.dims[0] for at in coordinates.values() if len(at.dims) == 1 and np.array_equal(np.asarray(at), m)]
+    at_m = [
+        at.dims[0]
+        for at in coordinates.values()
+        if len(at.dims) == 1 and np.array_equal(np.asarray(at), m)
+    ]
     same = [name for name in names if name in at_m and name != "seed"]
     width = "m" if "m" in names else next(iter(same), None)
     if width is None:
@@ -236,7 +266,11 @@ def _width_last(m: np.ndarray, values: Any) -> Any:
         found = np.asarray(coordinates[width]).tolist()
         raise ValueError(f"m must be the coordinate {width} of values, {found}; got {m.tolist()}.")
     if further := [name for name in names if name not in (width, "seed")]:
-        rename = "" if "seed" in names else f", or rename what counts seeds: values.rename({further[0]}='seed')"
+        rename = (
+            ""
+            if "seed" in names
+            else f", or rename what counts seeds: values.rename({further[0]}='seed')"
+        )
         raise ValueError(
             f"values must have the dimensions {width} and seed; got {names}. "
             f"Choose along {', '.join(map(str, further))} with values.sel(…){rename}."
@@ -258,7 +292,9 @@ def _weights(x: np.ndarray, logs: np.ndarray) -> np.ndarray:
 def _coefficients(x: np.ndarray, logs: np.ndarray, weights: np.ndarray, degree: int) -> np.ndarray:
     """(seeds, degree + 1): each seed's polynomial in x - mean(x) by least squares, highest power first."""
     root = np.sqrt(weights)[:, None]
-    return np.linalg.lstsq(np.vander(x - x.mean(), degree + 1) * root, logs.T * root, rcond=None)[0].T
+    return np.linalg.lstsq(np.vander(x - x.mean(), degree + 1) * root, logs.T * root, rcond=None)[
+        0
+    ].T
 
 
 def _error_of_mean(values: np.ndarray) -> np.ndarray:
@@ -325,5 +361,8 @@ def decimals(pairs: list[tuple[float, float]], least: int) -> int:
     def order(a: float, b: float) -> int:
         return 0 if abs(a - b) < ROUNDING else (1 if a > b else -1)
 
-    kept = (all(order(round(a, n), round(b, n)) == order(a, b) for a, b in pairs) for n in range(least, 9))
+    kept = (
+        all(order(round(a, n), round(b, n)) == order(a, b) for a, b in pairs)
+        for n in range(least, 9)
+    )
     return next((n for n, yes in enumerate(kept, least) if yes), 9)

@@ -39,7 +39,10 @@ class Job:
         return np.dtype(self.dtype).itemsize
 
     def __str__(self) -> str:
-        data, widths = self.data, f"m = {min(self.widths)} … {max(self.widths)}, " if self.widths else ""
+        data, widths = (
+            self.data,
+            f"m = {min(self.widths)} … {max(self.widths)}, " if self.widths else "",
+        )
         return (
             f"{self.name}: {len(self.widths)} runs, {widths}n = {data.n} (+ {data.n_test} for the test), d = {data.d}, "
             f"t = 0 … {self.t_end:g} in about {self.steps} steps each"
@@ -60,7 +63,12 @@ def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
         n, d = job.data.n, job.data.d
         for m in job.widths:
             flops = (4 * job.steps + 2) * n * m * (4.0 * d + 40.0) + 8.0 * n**2 * m
-            total += flops / rate[job.dtype] + job.steps * STEP_SECONDS + RUN_SECONDS + min(w2_seconds, 1e-8 * m**2.3)
+            total += (
+                flops / rate[job.dtype]
+                + job.steps * STEP_SECONDS
+                + RUN_SECONDS
+                + min(w2_seconds, 1e-8 * m**2.3)
+            )
     return total
 
 
@@ -70,7 +78,9 @@ def memory(jobs: Sequence[Job]) -> float:
     for job in jobs:
         stages = 12 * job.bytes_per_number * job.widest * (job.data.d + 2)
         kept = min(256 * 2**20, job.bytes_per_number * job.widest * job.data.n)
-        most = max(most, stages + kept + max(39 * min(job.widest, 5000) ** 2, 48 * job.data.n**2 + 2**27))
+        most = max(
+            most, stages + kept + max(39 * min(job.widest, 5000) ** 2, 48 * job.data.n**2 + 2**27)
+        )
     return START_BYTES + most
 
 
@@ -80,7 +90,10 @@ def disk(jobs: Sequence[Job]) -> float:
     for job in jobs:
         frame = job.bytes_per_number * (job.data.d + 2)
         data = 8 * (job.data.n + job.data.n_test) * (job.data.d + 1)
-        total += sum(job.frames * frame * m + 3 * 8 * (job.data.d + 2) * m + data + FILE_BYTES for m in job.widths)
+        total += sum(
+            job.frames * frame * m + 3 * 8 * (job.data.d + 2) * m + data + FILE_BYTES
+            for m in job.widths
+        )
     return total
 
 
@@ -88,7 +101,9 @@ def describe(jobs: Sequence[Job], out: Path, w2_seconds: float) -> str:
     """One line a job, and the total."""
     lines = [str(job) for job in jobs]
     if any(not job.compiled and job.widths for job in jobs):
-        lines.append("kernels are compiled first, some ten seconds; later runs find them in the cache")
+        lines.append(
+            "kernels are compiled first, some ten seconds; later runs find them in the cache"
+        )
     cost = f"{_amount(seconds(jobs, w2_seconds))}, {memory(jobs) / 1e9:.1f} GB of memory"
     return "\n".join([*lines, f"in all about {cost}, {disk(jobs) / 1e6:.0f} MB on disk in {out}"])
 
@@ -105,4 +120,10 @@ def _flops_per_second(dtype: str) -> float:
 
 
 def _amount(value: float) -> str:
-    return f"{value:.0f} s" if value < 100 else f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
+    return (
+        f"{value:.0f} s"
+        if value < 100
+        else f"{value / 60:.0f} min"
+        if value < 6000
+        else f"{value / 3600:.1f} h"
+    )

@@ -22,7 +22,9 @@ from meanfield.processes.interruption import signals
 
 from .fits import ExponentFit, Refused, fit_or_refuse
 
-W2_SECONDS = 2.0  # for each run: exact up to about m = 2000, beyond that an interval that brackets it
+W2_SECONDS = (
+    2.0  # for each run: exact up to about m = 2000, beyond that an interval that brackets it
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class Row:
     test_loss: float
     test_loss_start: float
     test_error: float  # as error_kind says
-    error_kind: str  # "wrong signs", a fraction, for labels ±1; else "loss left", test_loss/test_loss_start
+    error_kind: (
+        str  # "wrong signs", a fraction, for labels ±1; else "loss left", test_loss/test_loss_start
+    )
     energy_defect: float
     file: str
 
@@ -67,13 +71,19 @@ def measure(path: Path) -> Row:
             raise ValueError(f"{path} has no test set, so it has no test error.")
         flow = run.flow()
         start, f = (flow.predict(state, data.x_test)[:, 0] for state in (first, last))
-        test_start, test_loss = (0.5 * float(np.mean((values - data.y_test) ** 2)) for values in (start, f))
+        test_start, test_loss = (
+            0.5 * float(np.mean((values - data.y_test) ** 2)) for values in (start, f)
+        )
         signs = bool(np.isin(data.y, (-1.0, 1.0)).all())
         test_error = float(np.mean(np.sign(f) != data.y_test)) if signs else test_loss / test_start
         moved = mf.displacement(first, last)
         distance = mf.w2_interval(first, last, seconds=W2_SECONDS)
         exact = distance.lower_method == distance.upper_method
-        method = distance.upper_method if exact else f"{distance.lower_method} <= W2 <= {distance.upper_method}"
+        method = (
+            distance.upper_method
+            if exact
+            else f"{distance.lower_method} <= W2 <= {distance.upper_method}"
+        )
         return Row(
             task=data.name,
             gamma=network.scaling.gamma,
@@ -82,7 +92,8 @@ def measure(path: Path) -> Row:
             t_end=float(run.times[-1]),
             steps=last.step,
             displacement=moved,
-            relative_displacement=moved / float(np.sqrt(first.mass @ np.square(first.theta).sum(axis=1))),
+            relative_displacement=moved
+            / float(np.sqrt(first.mass @ np.square(first.theta).sum(axis=1))),
             w2_lower=distance.lower,
             w2_upper=distance.upper,
             w2_method=method,
@@ -100,22 +111,33 @@ def measure(path: Path) -> Row:
 
 def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> float:
     """‖H_T - H_0‖ / ‖H_0‖ on the training inputs; 0 for a linearised network, whose kernel is that of its start."""
-    return 0.0 if linearised(flow.functional) else tangent.drift(flow.network, first, last, flow.functional.x)
+    return (
+        0.0
+        if linearised(flow.functional)
+        else tangent.drift(flow.network, first, last, flow.functional.x)
+    )
 
 
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:
     """Results of the runs in these files, measured again; refuses runs that cannot stand in one figure."""
     paths = list(paths)
     if not paths:
-        raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")
-    rows = [measure(path) for path in tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)]
+        raise ValueError(
+            "there are no runs to measure: run the sim first, or give the --out that holds them."
+        )
+    rows = [
+        measure(path)
+        for path in tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)
+    ]
     for task in {row.task for row in rows}:
         times = sorted({row.t_end for row in rows if row.task == task})
         if len(times) > 1:
             raise ValueError(
                 f"the runs on {task} end at different flow times ({times[0]:g} and {times[-1]:g}): make a folder for each."
             )
-    return Results(paths[0].parent, tuple(sorted(rows, key=lambda row: (row.task, row.gamma, row.m, row.seed))))
+    return Results(
+        paths[0].parent, tuple(sorted(rows, key=lambda row: (row.task, row.gamma, row.m, row.seed)))
+    )
 
 
 def exponent(rows: Sequence[Any], value: str) -> ExponentFit | Refused:
@@ -127,9 +149,15 @@ def against_width(rows: Sequence[Any], value: str) -> tuple[np.ndarray, np.ndarr
     """(widths, values (seeds, widths)) of rows that differ in m and seed alone."""
     widths, seeds = sorted({row.m for row in rows}), sorted({row.seed for row in rows})
     found = {(row.seed, row.m): getattr(row, value) for row in rows}
-    if missing := [f"m = {m}, seed {seed}" for seed in seeds for m in widths if (seed, m) not in found]:
-        raise ValueError(f"runs are missing beside {rows[0].file}: {missing[0]} and {len(missing) - 1} more.")
-    return np.array(widths, dtype=float), np.array([[found[seed, m] for m in widths] for seed in seeds])
+    if missing := [
+        f"m = {m}, seed {seed}" for seed in seeds for m in widths if (seed, m) not in found
+    ]:
+        raise ValueError(
+            f"runs are missing beside {rows[0].file}: {missing[0]} and {len(missing) - 1} more."
+        )
+    return np.array(widths, dtype=float), np.array(
+        [[found[seed, m] for m in widths] for seed in seeds]
+    )
 
 
 def loss_curves(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
@@ -151,18 +179,44 @@ def table(results: Results) -> str:
     """
     signs = {row.error_kind == "wrong signs" for row in results.rows}
     last = [*["test error"] * (True in signs), *["test loss/start's"] * (False in signs)]
-    head = ("task", "γ", "m", "runs", "displacement", "W2 (bounds)", "kernel drift", "train loss", "test loss", *last)
+    head = (
+        "task",
+        "γ",
+        "m",
+        "runs",
+        "displacement",
+        "W2 (bounds)",
+        "kernel drift",
+        "train loss",
+        "test loss",
+        *last,
+    )
     lines: list[tuple[str, ...]] = [head]
     for task, gamma, m in sorted({(row.task, row.gamma, row.m) for row in results.rows}):
         rows = [row for row in results.rows if (row.task, row.gamma, row.m) == (task, gamma, m)]
-        low, high = (np.mean([getattr(row, f"w2_{end}") for row in rows]) for end in ("lower", "upper"))
+        low, high = (
+            np.mean([getattr(row, f"w2_{end}") for row in rows]) for end in ("lower", "upper")
+        )
         distance = f"{high:.4g}" if high - low < 1e-3 * high else f"{low:.4g} … {high:.4g}"
         cells = [_mean(rows, name) for name in ("kernel_drift", "train_loss", "test_loss")]
         own = "test error" if rows[0].error_kind == "wrong signs" else "test loss/start's"
         cells += [_mean(rows, "test_error") if name == own else "–" for name in last]
-        lines.append((task, f"{gamma:g}", f"{m}", f"{len(rows)}", _mean(rows, "displacement"), distance, *cells))
+        lines.append(
+            (
+                task,
+                f"{gamma:g}",
+                f"{m}",
+                f"{len(rows)}",
+                _mean(rows, "displacement"),
+                distance,
+                *cells,
+            )
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
 
 
 def train_all(jobs: Sequence[tuple[Path, Callable[[], Any]]], progress: bool = False) -> None:

@@ -61,7 +61,9 @@ class Study:
 
     def _main(self, argv: list[str] | None) -> None:
         prog, extra = f"python -m sims.{self.name}", Options if self.collect is None else Redrawable
-        config, options = settings.command_line(prog, self.about + ENDING, self.presets, extra, argv)
+        config, options = settings.command_line(
+            prog, self.about + ENDING, self.presets, extra, argv
+        )
         out = options.out or Path("results") / self.name
         if self.collect is not None and getattr(options, "redraw", False):
             results = self.collect(config, out)

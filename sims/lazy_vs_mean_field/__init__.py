@@ -87,7 +87,15 @@ class Config:
     """Exponents γ of f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩): 0.5 is lazy (NTK), 1 mean-field."""
     activation: str = "relu"
     """σ: relu, leaky_relu, tanh, erf, sigmoid, softplus, gelu, sin, square or linear."""
-    widths: tuple[Annotated[int, settings.at_least(2)], ...] = (256, 512, 1024, 2048, 4096, 8192, 16384)
+    widths: tuple[Annotated[int, settings.at_least(2)], ...] = (
+        256,
+        512,
+        1024,
+        2048,
+        4096,
+        8192,
+        16384,
+    )
     """Numbers of neurons m, even."""
     seeds: Annotated[int, settings.at_least(1)] = 5
     """Seeds 0 … seeds - 1 of the initial neurons; error bars are standard errors over them."""
@@ -107,19 +115,34 @@ class Config:
         for name in ("tasks", "gammas", "widths"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
-                raise ValueError(f"{name} must be a list without repetition, and not empty; got {list(values)}.")
+                raise ValueError(
+                    f"{name} must be a list without repetition, and not empty; got {list(values)}."
+                )
             if name != "tasks" and len(values) < 2:
-                raise ValueError(f"{name} needs two values at least, there is nothing to compare otherwise; got {values[0]:g}.")
+                raise ValueError(
+                    f"{name} needs two values at least, there is nothing to compare otherwise; got {values[0]:g}."
+                )
         if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}.")
+            raise ValueError(
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+            )
         if ("file" in self.tasks) != bool(self.file.path):
-            raise ValueError('the task "file" and file.path go together: --tasks file --file.path my_data.npz.')
+            raise ValueError(
+                'the task "file" and file.path go together: --tasks file --file.path my_data.npz.'
+            )
 
 
 def tiny() -> Config:
     """Seconds, for tests: every part runs, nothing is resolved."""
     teacher = Teacher(n=20, dim=15, n_test=20, t_end=1.0)
-    return Config(gammas=(0.5, 1.0), widths=(8, 16), seeds=2, frames=3, digits=Digits(n=20, t_end=2.0), teacher=teacher)
+    return Config(
+        gammas=(0.5, 1.0),
+        widths=(8, 16),
+        seeds=2,
+        frames=3,
+        digits=Digits(n=20, t_end=2.0),
+        teacher=teacher,
+    )
 
 
 def demo() -> Config:
@@ -152,12 +175,18 @@ def dataset(config: Config, task: str) -> mf.data.Dataset:
     """The training and test samples of a task."""
     if task == "digits":
         odd = (1, 3, 5, 7, 9)
-        return mf.data.digits(targets="sign", positive=odd, normalise="rows", test_fraction=0.5, n=config.digits.n)
+        return mf.data.digits(
+            targets="sign", positive=odd, normalise="rows", test_fraction=0.5, n=config.digits.n
+        )
     if task == "file":
         return _from_file(config.file)
     teacher = config.teacher
     return mf.data.teacher_student(
-        teacher.n, teacher.dim, teacher_width=teacher.neurons, n_test=teacher.n_test, seed=teacher.seed
+        teacher.n,
+        teacher.dim,
+        teacher_width=teacher.neurons,
+        n_test=teacher.n_test,
+        seed=teacher.seed,
     )
 
 
@@ -165,19 +194,31 @@ def _from_file(file: File) -> mf.data.Dataset:
     try:
         raw = mf.data.load(file.path)
         if raw.y.ndim > 1:
-            raise ValueError(f"{file.path}: y must be (n,), one target a sample; got {raw.y.shape}.")
+            raise ValueError(
+                f"{file.path}: y must be (n,), one target a sample; got {raw.y.shape}."
+            )
         classes = np.unique(raw.y)
         if raw.y.dtype.kind == "i" and len(classes) != 2:
-            raise ValueError(f"{file.path}: integer targets must be two classes; found {len(classes)}. Make them real numbers.")
+            raise ValueError(
+                f"{file.path}: integer targets must be two classes; found {len(classes)}. Make them real numbers."
+            )
         fraction = file.test_fraction if raw.x_test is None else 0.0
         normalise = None if file.normalise == "none" else file.normalise
-        common: Any = {"test_fraction": fraction, "n": file.n, "standardise": True, "constant": "drop", "normalise": normalise}
+        common: Any = {
+            "test_fraction": fraction,
+            "n": file.n,
+            "standardise": True,
+            "constant": "drop",
+            "normalise": normalise,
+        }
         if len(classes) > 2:
             return mf.data.load(file.path, standardise_y=True, **common)
         y = np.where(raw.y == classes[1], 1.0, -1.0)
         y_test = None if raw.y_test is None else np.where(raw.y_test == classes[1], 1.0, -1.0)
         origin = {"file": file.path, "classes": classes.tolist()}
-        return mf.data.prepare(mf.data.Dataset(raw.x, y, raw.x_test, y_test, raw.name, origin), **common)
+        return mf.data.prepare(
+            mf.data.Dataset(raw.x, y, raw.x_test, y_test, raw.name, origin), **common
+        )
     except (TypeError, ValueError) as error:
         raise settings.BadData(str(error)) from error
 
@@ -203,7 +244,15 @@ def train(config: Config, spec: Spec, data: mf.data.Dataset, path: Path) -> None
         mf.StopOnNonFinite(),
     ]
     t_end = getattr(config, spec.task).t_end
-    mf.simulate(flow, start(config, spec, data), mf.RK4, dt="auto", t_end=t_end, observers=observers, progress=False)
+    mf.simulate(
+        flow,
+        start(config, spec, data),
+        mf.RK4,
+        dt="auto",
+        t_end=t_end,
+        observers=observers,
+        progress=False,
+    )
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
@@ -211,7 +260,13 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
     data: dict[str, mf.data.Dataset] = {task: dataset(config, task) for task in config.tasks}
     out.mkdir(parents=True, exist_ok=True)
     todo = specs(config)
-    runs.train_all([(out / spec.file, partial(train, config, spec, data[spec.task], out / spec.file)) for spec in todo], progress)
+    runs.train_all(
+        [
+            (out / spec.file, partial(train, config, spec, data[spec.task], out / spec.file))
+            for spec in todo
+        ],
+        progress,
+    )
     return runs.collect((out / spec.file for spec in todo), progress)
 
 

@@ -29,7 +29,10 @@ def page(results: Results) -> Figure:
         sheet, axes = figures.sheet(len(tasks))
         for task, block in zip(tasks, axes, strict=True):
             rows = [row for row in results.rows if row.task == task]
-            by_gamma = {gamma: [row for row in rows if row.gamma == gamma] for gamma in sorted({row.gamma for row in rows})}
+            by_gamma = {
+                gamma: [row for row in rows if row.gamma == gamma]
+                for gamma in sorted({row.gamma for row in rows})
+            }
             _draw_particles(block[0, :2], results, by_gamma)
             _draw_displacement(block[0, 2], by_gamma)
             _draw_loss(block[1, 0], results, by_gamma)
@@ -44,10 +47,18 @@ def _about(results: Results, row: Row) -> str:
     with mf.Trajectory(results.folder / row.file) as run:
         law, data, sigma = run.law, run.data, run.network.sigma.name
     assert law is not None
-    what = {"digits": "Real images: handwritten digits, odd against even"}.get(row.task, f"Data: {row.task}")
+    what = {"digits": "Real images: handwritten digits, odd against even"}.get(
+        row.task, f"Data: {row.task}"
+    )
     if "teacher" in data.origin:
         what = f"Teacher–student: a teacher of {len(data.origin['teacher']['w'])} neurons"
-    w = f"I/{data.d}" if math.isclose(law.w_std**2 * data.d, 1.0) else "I" if law.w_std == 1 else f"{law.w_std**2:.3g} I"
+    w = (
+        f"I/{data.d}"
+        if math.isclose(law.w_std**2 * data.d, 1.0)
+        else "I"
+        if law.w_std == 1
+        else f"{law.w_std**2:.3g} I"
+    )
     return (
         f"{what}\nn = {data.n} training and {data.n_test} test samples, d = {data.d}{_prepared(data)}; "
         f"{SIGMAS.get(sigma, sigma)}, squared loss; symmetric start a = ±{law.a_std:g}, w ~ N(0, {w}), b = 0; α = 1; "
@@ -64,8 +75,12 @@ def _prepared(data: mf.data.Dataset) -> str:
     return f" ({', '.join(did)})" if did else ""
 
 
-def _draw_particles(axes: Sequence[Any], results: Results, by_gamma: dict[float, list[Row]]) -> None:
-    widest = {gamma: max(rows, key=lambda row: (row.m, -row.seed)) for gamma, rows in by_gamma.items()}
+def _draw_particles(
+    axes: Sequence[Any], results: Results, by_gamma: dict[float, list[Row]]
+) -> None:
+    widest = {
+        gamma: max(rows, key=lambda row: (row.m, -row.seed)) for gamma, rows in by_gamma.items()
+    }
     ends = [widest[min(widest)], widest[max(widest)]]
     with mf.Trajectory(results.folder / ends[1].file) as run:
         basis, rays, xlabel = _plane(run)
@@ -73,14 +88,18 @@ def _draw_particles(axes: Sequence[Any], results: Results, by_gamma: dict[float,
     for row in ends:
         with mf.Trajectory(results.folder / row.file) as run:
             clouds.append(figures.projected(run, basis))
-    limit = 1.1 * max(float(np.quantile(np.abs(frames).max(axis=(0, 2)), 0.99)) for frames, _ in clouds)
+    limit = 1.1 * max(
+        float(np.quantile(np.abs(frames).max(axis=(0, 2)), 0.99)) for frames, _ in clouds
+    )
     for ax, row, (frames, positive) in zip(axes, ends, clouds, strict=True):
         figures.particles(ax, frames, positive, limit, rays)
         ax.set_xlabel(xlabel)
         ax.set_ylabel("⟨w, e₂⟩")
         part = row.relative_displacement
         does = "stay put" if part < 0.1 else "travel" if part > 0.25 else "move a little"
-        verdict = f"RMS displacement {row.displacement:.2g}, {part:.0%} of their length: they {does}. "
+        verdict = (
+            f"RMS displacement {row.displacement:.2g}, {part:.0%} of their length: they {does}. "
+        )
         verdict += f"{frames.shape[1]} of {row.m} are shown."
         figures.panel(ax, f"{figures.regime(row.gamma)}, m = {row.m}", verdict)
     axes[0].legend(loc="lower left", handletextpad=0.1, borderpad=0.2, markerscale=1.6)
@@ -90,7 +109,11 @@ def _plane(run: mf.Trajectory) -> tuple[np.ndarray, np.ndarray | None, str]:
     """The plane to look at w in: where the teacher's directions spread most, else the plane of most movement."""
     teacher = run.data.origin.get("teacher")
     if teacher is None or len(teacher["w"]) < 2:
-        return figures.movement(run[0], run[-1]), None, "⟨w, e₁⟩, e₁ and e₂ the main directions of movement"
+        return (
+            figures.movement(run[0], run[-1]),
+            None,
+            "⟨w, e₁⟩, e₁ and e₂ the main directions of movement",
+        )
     w = np.array(teacher["w"])
     basis = np.zeros((run.start.dim + 1, 2))
     basis[:-1] = np.linalg.svd(w - w.mean(axis=0) if len(w) > 2 else w)[2][:2].T
@@ -101,7 +124,11 @@ def _draw_displacement(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     curves, misses = [], []
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         fit = exponent(rows, "displacement")
-        curves.append(figures.Curve(_label(gamma, fit, gamma - 1), *against_width(rows, "displacement"), number))
+        curves.append(
+            figures.Curve(
+                _label(gamma, fit, gamma - 1), *against_width(rows, "displacement"), number
+            )
+        )
         misses.append((_miss(fit, gamma - 1), gamma))
     figures.power_laws(ax, curves, [gamma - 1 for gamma in by_gamma], "width m", "RMS displacement")
     worst, gamma = max(misses)
@@ -112,7 +139,11 @@ def _draw_displacement(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     else:
         text = f"At γ = {figures.fraction(gamma)} the slope is {worst:.2f} off the theory's γ − 1"
     share = min(row.w2_lower / row.displacement for rows in by_gamma.values() for row in rows)
-    distance = "W2 from start to end is as long" if share > 0.999 else f"W2 from start to end is at least {share:.0%} of it"
+    distance = (
+        "W2 from start to end is as long"
+        if share > 0.999
+        else f"W2 from start to end is at least {share:.0%} of it"
+    )
     figures.panel(ax, "RMS displacement of the neurons", f"{text}; {distance}.")
 
 
@@ -121,7 +152,13 @@ def _draw_loss(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> N
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         t, values = loss_curves(results, rows)
         left[gamma] = float(values[:, -1].mean() / values[:, 0].mean())
-        figures.lines(ax, [figures.Curve(figures.regime(gamma), t, values, number)], "flow time t", "training loss", log="y")
+        figures.lines(
+            ax,
+            [figures.Curve(figures.regime(gamma), t, values, number)],
+            "flow time t",
+            "training loss",
+            log="y",
+        )
     low, high = min(left), max(left)
     names = figures.fraction(high), figures.fraction(low)
     faster = "travel" if left[high] < left[low] else "stay put"
@@ -139,7 +176,12 @@ def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
         last[gamma] = 100 * values[:, -1]
         curve = figures.Curve(f"γ = {figures.fraction(gamma)}", widths, 100 * values, number)
         figures.lines(
-            ax, [curve], "width m", "test error, % wrong" if signs else "test loss, % of the start's", "x", markers=True
+            ax,
+            [curve],
+            "width m",
+            "test error, % wrong" if signs else "test loss, % of the start's",
+            "x",
+            markers=True,
         )
     (low, lazy), (high, rich) = min(last.items()), max(last.items())
     gain = float(lazy.mean() - rich.mean())
@@ -167,7 +209,11 @@ def _draw_drift(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> 
     curves, misses = [], []
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         fit = exponent(rows, "kernel_drift")
-        curves.append(figures.Curve(_label(gamma, fit, theory[number]), *against_width(rows, "kernel_drift"), number))
+        curves.append(
+            figures.Curve(
+                _label(gamma, fit, theory[number]), *against_width(rows, "kernel_drift"), number
+            )
+        )
         misses.append((_miss(fit, theory[number]), gamma))
     figures.threshold(ax, LAZY)
     figures.power_laws(ax, curves, theory, "width m", "‖H_T − H_0‖ / ‖H_0‖")
@@ -175,7 +221,11 @@ def _draw_drift(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> 
     worst, gamma = max(misses)
     text = f"slopes within {worst:.2f} of the theory's"
     if worst == math.inf:
-        text = "too few widths for a slope" if len(curves[0].x) < 3 else "no theory for the slope at each γ"
+        text = (
+            "too few widths for a slope"
+            if len(curves[0].x) < 3
+            else "no theory for the slope at each γ"
+        )
     elif worst > 0.05:
         text = f"at γ = {figures.fraction(gamma)} the slope is {worst:.2f} off theory"
     drifts = np.column_stack([curve.values[:, -1] for curve in curves])

@@ -65,7 +65,15 @@ class Scan:
 class Scale:
     """Networks at γ = 1/2, γ' = 0 with an output scale α: is α√m all that matters?"""
 
-    scales: tuple[Annotated[float, settings.above(0)], ...] = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0, 16.0, 64.0)
+    scales: tuple[Annotated[float, settings.above(0)], ...] = (
+        1 / 64,
+        1 / 16,
+        1 / 4,
+        1.0,
+        4.0,
+        16.0,
+        64.0,
+    )
     """Values of s = α√m, rising; α = s/√m at each width."""
     widths: tuple[Annotated[int, settings.at_least(2)], ...] = (256, 1024, 4096)
     """Numbers of neurons m, even."""
@@ -95,22 +103,42 @@ class Config:
         ):  # fmt: skip
             values = getattr(getattr(self, part), name)
             if len(values) < least or np.any(np.diff(values) <= 0):
-                raise ValueError(f"{part}.{name} must be {least} values at least, in rising order; got {list(values)}.")
+                raise ValueError(
+                    f"{part}.{name} must be {least} values at least, in rising order; got {list(values)}."
+                )
             if name == "widths" and (odd := [m for m in values if m % 2]):
-                raise ValueError(f"{part}.widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}.")
+                raise ValueError(
+                    f"{part}.widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+                )
 
 
 def tiny() -> Config:
     """Seconds, for tests: every part runs, nothing is resolved."""
     plane = Plane(gammas=(0.5, 1.5), primes=(0.0, 1.0), widths=(8, 16, 32), seeds=1)
     scan = Scan(gammas=(0.7, 0.9, 1.1, 1.3), widths=(8, 32), seeds=1)
-    return Config(tol=0.1, doublings=2, plane=plane, scan=scan, scale=Scale(scales=(0.5, 2.0), widths=(8, 32), seeds=1))
+    return Config(
+        tol=0.1,
+        doublings=2,
+        plane=plane,
+        scan=scan,
+        scale=Scale(scales=(0.5, 2.0), widths=(8, 32), seeds=1),
+    )
 
 
 def demo() -> Config:
     """About two minutes on two cores."""
-    plane = Plane(gammas=(0.5, 0.75, 1.0, 1.25, 1.5), primes=(-0.5, 0.0, 0.5, 1.0), widths=(256, 512, 1024), seeds=1)
-    return Config(tol=1e-4, plane=plane, scan=Scan(widths=(256, 1024, 4096), seeds=2), scale=Scale(widths=(256, 1024), seeds=1))
+    plane = Plane(
+        gammas=(0.5, 0.75, 1.0, 1.25, 1.5),
+        primes=(-0.5, 0.0, 0.5, 1.0),
+        widths=(256, 512, 1024),
+        seeds=1,
+    )
+    return Config(
+        tol=1e-4,
+        plane=plane,
+        scan=Scan(widths=(256, 1024, 4096), seeds=2),
+        scale=Scale(widths=(256, 1024), seeds=1),
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +160,10 @@ Job = tuple[Path, Experiment]
 def plane_jobs(config: Config, out: Path, at: Iterable[refinement.Point]) -> list[Job]:
     """File and settings of the runs at these (γ, γ')."""
     return [
-        (out / f"plane_gamma{gamma:g}_prime{prime:g}_m{m}_seed{seed}.h5", settings_of(gamma, m, seed, prime))
+        (
+            out / f"plane_gamma{gamma:g}_prime{prime:g}_m{m}_seed{seed}.h5",
+            settings_of(gamma, m, seed, prime),
+        )
         for gamma, prime in at
         for m, seed in itertools.product(config.plane.widths, range(config.plane.seeds))
     ]
@@ -146,20 +177,29 @@ def other_jobs(config: Config, out: Path) -> list[Job]:
         for m, seed, gamma in itertools.product(scan.widths, range(scan.seeds), scan.gammas)
     ]
     return found + [
-        (out / f"scale_s{s:g}_m{m}_seed{seed}.h5", settings_of(0.5, m, seed, alpha=s / math.sqrt(m)))
+        (
+            out / f"scale_s{s:g}_m{m}_seed{seed}.h5",
+            settings_of(0.5, m, seed, alpha=s / math.sqrt(m)),
+        )
         for m, seed, s in itertools.product(scale.widths, range(scale.seeds), scale.scales)
     ]
 
 
-def settings_of(gamma: float, m: int, seed: int, prime: float = 0.0, alpha: float = 1.0) -> Experiment:
+def settings_of(
+    gamma: float, m: int, seed: int, prime: float = 0.0, alpha: float = 1.0
+) -> Experiment:
     """One run of the study; its t_end is found by `convergence.train`."""
-    return Experiment(gamma=gamma, alpha=alpha, gamma_prime=prime, m=m, seed=seed, frames=2, law=LAW, data=DATA)
+    return Experiment(
+        gamma=gamma, alpha=alpha, gamma_prime=prime, m=m, seed=seed, frames=2, law=LAW, data=DATA
+    )
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
     """Train what is not trained yet, measure everything: the files are in `out`. Raises mf.Interrupted, mf.Diverged."""
     first = [(gamma, prime) for gamma in config.plane.gammas for prime in config.plane.primes]
-    experiment.make(plane_jobs(config, out, first)[0][1])  # what is wrong with the settings shows before anything is on disk
+    experiment.make(
+        plane_jobs(config, out, first)[0][1]
+    )  # what is wrong with the settings shows before anything is on disk
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -175,7 +215,9 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
         per_point = len(new) // len(at)
         return [point(new[i : i + per_point]).slope for i in range(0, len(new), per_point)]
 
-    refinement.refine(slopes, config.plane.gammas, config.plane.primes, config.plane.levels, config.plane.jump)
+    refinement.refine(
+        slopes, config.plane.gammas, config.plane.primes, config.plane.levels, config.plane.jump
+    )
     done(other_jobs(config, out))
     return Results(out, tuple(sorted(rows, key=_order)), config.tol)
 
@@ -184,9 +226,13 @@ def collect(paths: Iterable[Path], tol: float, progress: bool = False) -> Result
     """Results of the runs in these files, measured again."""
     paths = sorted(paths)
     if not paths:
-        raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")
+        raise ValueError(
+            "there are no runs to measure: run the sim first, or give the --out that holds them."
+        )
     bar = tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)
-    return Results(paths[0].parent, tuple(sorted((measure(path, tol) for path in bar), key=_order)), tol)
+    return Results(
+        paths[0].parent, tuple(sorted((measure(path, tol) for path in bar), key=_order)), tol
+    )
 
 
 def _order(row: Row) -> tuple[str, float, float, float, int, int]:
@@ -204,16 +250,29 @@ def plan(config: Config, out: Path) -> str:
     """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
     plane = config.plane
     expected = refinement.refine(
-        lambda at: [expected_slope(*point) for point in at], plane.gammas, plane.primes, plane.levels, plane.jump
+        lambda at: [expected_slope(*point) for point in at],
+        plane.gammas,
+        plane.primes,
+        plane.levels,
+        plane.jump,
     )
     jobs = [*plane_jobs(config, out, expected), *other_jobs(config, out)]
     planned = []
     for kind in ("plane", "scan", "scale"):
         chosen = [job for job in jobs if job[0].name.startswith(f"{kind}_")]
         left = [one for path, one in chosen if not path.exists()]
-        narrow = [experiment.make(one) for _, one in chosen if one.m == chosen[0][1].m and one.seed == 0]
-        ends = [convergence.first_end(one, config.tol) for _, one in chosen if one.m == chosen[0][1].m and one.seed == 0]
-        steps = [planning.steps(made.flow.network, made.start, made.data.x, end) for made, end in zip(narrow, ends, strict=True)]
+        narrow = [
+            experiment.make(one) for _, one in chosen if one.m == chosen[0][1].m and one.seed == 0
+        ]
+        ends = [
+            convergence.first_end(one, config.tol)
+            for _, one in chosen
+            if one.m == chosen[0][1].m and one.seed == 0
+        ]
+        steps = [
+            planning.steps(made.flow.network, made.start, made.data.x, end)
+            for made, end in zip(narrow, ends, strict=True)
+        ]
         planned.append(planning.Job(
             name=kind, data=narrow[0].data, widths=tuple(one.m for one in left), widest=max(one.m for _, one in chosen),
             t_end=max(ends), steps=math.ceil(np.mean(steps)), frames=4, dtype="float64",

@@ -25,13 +25,18 @@ def draw_scan(ax: Any, rows: Sequence[Row]) -> None:
     raw = ax.inset_axes((0.1, 0.62, 0.36, 0.34))
     centre = found.value if found else 1.0
     curves = [
-        figures.Curve(f"m = {m:g}", (gammas - centre) * np.log(m), np.exp(values[:, number]), number)
+        figures.Curve(
+            f"m = {m:g}", (gammas - centre) * np.log(m), np.exp(values[:, number]), number
+        )
         for number, m in enumerate(widths)
     ]
     figures.lines(ax, curves, "(γ − γ_c) log m", "‖Δw‖ / ‖w(0)‖", log="y", markers=True)
     _free_ticks(ax)
     for curve in curves:
-        look = {"color": figures.COLOURS[curve.style % 6], "linestyle": figures.LINES[curve.style % 6]}
+        look = {
+            "color": figures.COLOURS[curve.style % 6],
+            "linestyle": figures.LINES[curve.style % 6],
+        }
         raw.plot(gammas, curve.values.mean(axis=0), linewidth=1.2, **look)
     raw.set_yscale("log")
     raw.tick_params(labelsize=7)
@@ -41,17 +46,25 @@ def draw_scan(ax: Any, rows: Sequence[Row]) -> None:
     ax.legend(loc="lower right")
     verdict = "The curves do not cross between these γ."
     if found:
-        interval = f" ({found.level:.0%}: {found.low:.3f} … {found.high:.3f})" if np.isfinite(found.low) else ""
+        interval = (
+            f" ({found.level:.0%}: {found.low:.3f} … {found.high:.3f})"
+            if np.isfinite(found.low)
+            else ""
+        )
         word = "One curve" if found.spread < ONE_CURVE else "Closest to one curve"
         verdict = f"{word} for γ_c = {found.value:.3f}{interval}; theory 1. "
-        verdict += f"Relative spread {found.spread:.3f}, against γ (inset) {found.spread_before:.2f}."
+        verdict += (
+            f"Relative spread {found.spread:.3f}, against γ (inset) {found.spread_before:.2f}."
+        )
     figures.panel(ax, "Finite-size scaling at γ′ = 0", verdict)
 
 
 def draw_scale(ax: Any, rows: Sequence[Row]) -> None:
     """Relative change and kernel drift against s, and how much better that is than α; exponents of the ends."""
     widths, spreads = sorted({row.m for row in rows}), []
-    for style, (name, what) in enumerate((("relative_change", "‖Δw‖/‖w(0)‖"), ("kernel_drift", "‖ΔH‖/‖H_0‖"))):
+    for style, (name, what) in enumerate(
+        (("relative_change", "‖Δw‖/‖w(0)‖"), ("kernel_drift", "‖ΔH‖/‖H_0‖"))
+    ):
         tables = [against_scale([row for row in rows if row.m == m], name) for m in widths]
         for number, (m, (s, values)) in enumerate(zip(widths, tables, strict=True)):
             mean = np.exp(np.log(values).mean(axis=0))
@@ -70,19 +83,38 @@ def draw_scale(ax: Any, rows: Sequence[Row]) -> None:
     low, high = ax.get_ylim()
     ax.set_ylim(low * (low / high) ** 0.35, high)
     s, values = against_scale([row for row in rows if row.m == widths[-1]], "relative_change")
-    ends = [fit_or_refuse(s[chosen], values[:, chosen]) for chosen in (s >= 4, s <= 0.25) if chosen.any()]
+    ends = [
+        fit_or_refuse(s[chosen], values[:, chosen])
+        for chosen in (s >= 4, s <= 0.25)
+        if chosen.any()
+    ]
     slopes = [f"{end.slope:.2f}".replace("-", "−") for end in ends if isinstance(end, ExponentFit)]
-    fits = f" Exponent {slopes[0]} at s ≥ 4, {slopes[1]} at s ≤ ¼; theory −1, −½." if len(slopes) == 2 else ""
+    fits = (
+        f" Exponent {slopes[0]} at s ≥ 4, {slopes[1]} at s ≤ ¼; theory −1, −½."
+        if len(slopes) == 2
+        else ""
+    )
     left = ", ".join(f"{after:.3f}" for after, _ in spreads)
     before = ", ".join(f"{value:.2f}" for _, value in spreads)
-    figures.panel(ax, "α and width as one number, s = α√m", f"Relative spread {left} (against α {before}).{fits}")
+    figures.panel(
+        ax,
+        "α and width as one number, s = α√m",
+        f"Relative spread {left} (against α {before}).{fits}",
+    )
 
 
 def _log_changes(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(γ, m, log relative change (seeds, widths, gammas)) of the scan."""
     gammas = sorted({row.gamma for row in rows})
-    tables = [runs.against_width([row for row in rows if row.gamma == gamma], "relative_change") for gamma in gammas]
-    return np.array(gammas), tables[0][0], np.log(np.stack([values for _, values in tables], axis=2))
+    tables = [
+        runs.against_width([row for row in rows if row.gamma == gamma], "relative_change")
+        for gamma in gammas
+    ]
+    return (
+        np.array(gammas),
+        tables[0][0],
+        np.log(np.stack([values for _, values in tables], axis=2)),
+    )
 
 
 def against_scale(rows: Sequence[Row], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -68,13 +68,18 @@ def measure(path: Path, tol: float) -> Row:
     """The Row of a finished run; tol: the fraction of R(0) at which it counts as converged."""
     with mf.Trajectory(path) as run:
         first, last, data, network, law = run[0], run[-1], run.data, run.network, run.law
-        risk, seed, defect = run.series("risk").values, run.config["seed"], run.summary["energy_defect"]
+        risk, seed, defect = (
+            run.series("risk").values,
+            run.config["seed"],
+            run.summary["energy_defect"],
+        )
     assert law is not None
     left = float(risk[-1] / risk[0])
     return Row(
         kind=path.name.split("_")[0],
         gamma=network.scaling.gamma,
-        gamma_prime=round(-math.log(law.a_std / law.w_std) / math.log(first.m), 9) + 0.0,  # κ' = m^(-γ')
+        gamma_prime=round(-math.log(law.a_std / law.w_std) / math.log(first.m), 9)
+        + 0.0,  # κ' = m^(-γ')
         alpha=network.scaling.alpha,
         m=first.m,
         seed=int(seed),
@@ -137,9 +142,16 @@ def table(rows: Sequence[Row], tol: float) -> str:
     """One line for each (γ, γ'): the slope of the relative change, theory's, the order parameter; what did not converge."""
     lines = [f"{'γ':>8} {'γ′':>8} {'slope':>16} {'theory':>8} {'alignment':>10}"]
     for at in points([row for row in rows if row.kind == "plane"]):
-        slope, theory = getattr(at.fit, "short", "refused"), expected_slope(at.gamma, at.gamma_prime)
+        slope, theory = (
+            getattr(at.fit, "short", "refused"),
+            expected_slope(at.gamma, at.gamma_prime),
+        )
         mark = "" if at.converged else "  not converged"
-        lines.append(f"{at.gamma:8.4g} {at.gamma_prime:8.4g} {slope:>16} {theory:8.3f} {at.alignment:10.3f}{mark}")
+        lines.append(
+            f"{at.gamma:8.4g} {at.gamma_prime:8.4g} {slope:>16} {theory:8.3f} {at.alignment:10.3f}{mark}"
+        )
     late = [row.file for row in rows if not row.converged]
     first = f", the first {late[0]}" if late else ""
-    return "\n".join([*lines, f"{len(late)} of {len(rows)} runs above {tol:g} of their first loss{first}"])
+    return "\n".join(
+        [*lines, f"{len(late)} of {len(rows)} runs above {tol:g} of their first loss{first}"]
+    )

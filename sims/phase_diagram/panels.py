@@ -43,7 +43,10 @@ def page(results: Results) -> Figure:
 def _about(results: Results) -> str:
     with mf.Trajectory(results.folder / results.rows[0].file) as run:
         data, sigma = run.data, run.network.sigma.name
-    late, worst = sum(not row.converged for row in results.rows), max(row.loss_left for row in results.rows)
+    late, worst = (
+        sum(not row.converged for row in results.rows),
+        max(row.loss_left for row in results.rows),
+    )
     ends = f"all {len(results.rows)} runs to R/R(0) ≤ {results.tol:g}"
     if late:
         ends = f"{len(results.rows)} runs, {late} of them above R/R(0) = {results.tol:g} (up to {worst:.2g}), marked ×"
@@ -64,7 +67,13 @@ def _draw_slopes(ax: Any, plane: Sequence[Point]) -> None:
     line = zero_line(values)
     found = "The slope has one sign everywhere"
     if len(line):
-        ax.tricontour(*_columns(known), [at.slope for at in known], levels=[0.0], colors="black", linewidths=2.2)
+        ax.tricontour(
+            *_columns(known),
+            [at.slope for at in known],
+            levels=[0.0],
+            colors="black",
+            linewidths=2.2,
+        )
         found = f"Slope 0 (solid) within {distance_to_critical_line(*line.T).max():.2f} of theory (dashed)"
     verdict = f"{found}; {np.median(gaps):.2f} off the scaling argument in the median, {max(gaps):.2f} at most."
     figures.panel(ax, "S in ‖Δw‖/‖w(0)‖ ~ m^S", verdict)
@@ -82,7 +91,11 @@ def _draw_order(ax: Any, plane: Sequence[Point], m: int) -> None:
         for name, values in zip(("condensed", "linear"), sides.values(), strict=True)
         if values
     )
-    figures.panel(ax, f"Alignment of the input weights, m = {m}", f"1: on one line; 0: isotropic. Median {ends} regime.")
+    figures.panel(
+        ax,
+        f"Alignment of the input weights, m = {m}",
+        f"1: on one line; 0: isotropic. Median {ends} regime.",
+    )
 
 
 def _draw_widths(ax: Any, rows: Sequence[Row]) -> None:
@@ -90,7 +103,9 @@ def _draw_widths(ax: Any, rows: Sequence[Row]) -> None:
     prime = min({row.gamma_prime for row in rows}, key=abs)
     gammas = np.array(sorted({row.gamma for row in rows if row.gamma_prime == prime}))
     curves, theory, misses = [], [], []
-    for number, gamma in enumerate(sorted({float(gammas[np.argmin(abs(gammas - wanted))]) for wanted in SHOWN})):
+    for number, gamma in enumerate(
+        sorted({float(gammas[np.argmin(abs(gammas - wanted))]) for wanted in SHOWN})
+    ):
         chosen = [row for row in rows if (row.gamma, row.gamma_prime) == (gamma, prime)]
         fit, expected = runs.exponent(chosen, "relative_change"), expected_slope(gamma, prime)
         label = f"γ = {figures.fraction(gamma)}: slope {getattr(fit, 'short', 'refused')}, theory {figures.fraction(expected)}"
@@ -112,7 +127,14 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
     if prime == 0:
         sets.append(points(scan))
     grid = np.linspace(sets[0][0].gamma, sets[0][-1].gamma, 201)
-    ax.plot(grid, [expected_slope(gamma, prime) for gamma in grid], color="0.8", linewidth=6, zorder=0, label="theory, m → ∞")
+    ax.plot(
+        grid,
+        [expected_slope(gamma, prime) for gamma in grid],
+        color="0.8",
+        linewidth=6,
+        zorder=0,
+        label="theory, m → ∞",
+    )
     worst, inside, total, critical = 0.0, 0, 0, ""
     for number, chosen in enumerate(sets):
         fitted: list[Any] = [at for at in chosen if np.isfinite(at.slope)]
@@ -122,7 +144,9 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
         name = f"m = {fit.widths[0]:g} … {fit.widths[-1]:g}, seeds: {fit.seeds}"
         x, y = np.array([at.gamma for at in fitted]), np.array([at.slope for at in fitted])
         ends = np.array([(at.slope - at.fit.low, at.fit.high - at.slope) for at in fitted])
-        told = all(at.fit.dof > 1 for at in fitted)  # the interval of two seeds is too wide to say anything
+        told = all(
+            at.fit.dof > 1 for at in fitted
+        )  # the interval of two seeds is too wide to say anything
         ax.errorbar(
             x, y, np.maximum(ends.T, 0.0) if told else None, fmt=figures.MARKERS[number], color=figures.COLOURS[number],
             markersize=4.5, capsize=2, linewidth=1, label=name, markeredgecolor="white", markeredgewidth=0.4,
@@ -148,11 +172,29 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
 def _draw_drift(ax: Any, scan: Sequence[Row]) -> None:
     """Exponents of the kernel drift over theory's: first orders cancel in symmetric pairs, 2(γ - 1); H ~ m^(γ - 1) for γ > 1."""
     gammas = np.array(sorted({row.gamma for row in scan}))
-    ax.plot(gammas, np.where(gammas < 1, 2, 1) * (gammas - 1), color="0.55", linewidth=1.2, linestyle=figures.LINES[1], zorder=0)
-    fits = [runs.exponent([row for row in scan if row.gamma == gamma], "kernel_drift") for gamma in gammas]
+    ax.plot(
+        gammas,
+        np.where(gammas < 1, 2, 1) * (gammas - 1),
+        color="0.55",
+        linewidth=1.2,
+        linestyle=figures.LINES[1],
+        zorder=0,
+    )
+    fits = [
+        runs.exponent([row for row in scan if row.gamma == gamma], "kernel_drift")
+        for gamma in gammas
+    ]
     y = [getattr(fit, "slope", np.nan) for fit in fits]
     label = f"kernel drift, m = {min(row.m for row in scan)} … {max(row.m for row in scan)}"
-    ax.plot(gammas, y, figures.MARKERS[2], color=figures.COLOURS[2], markersize=4.5, fillstyle="none", label=label)
+    ax.plot(
+        gammas,
+        y,
+        figures.MARKERS[2],
+        color=figures.COLOURS[2],
+        markersize=4.5,
+        fillstyle="none",
+        label=label,
+    )
 
 
 def _map(ax: Any, plane: Sequence[Point], values: Sequence[float], levels: np.ndarray) -> None:
@@ -160,8 +202,12 @@ def _map(ax: Any, plane: Sequence[Point], values: Sequence[float], levels: np.nd
     x, y = _columns(plane)
     ax.tricontourf(x, y, values, levels=levels, cmap="cividis", extend="both", zorder=0)
     drawn = levels[1:][levels[1:] != 0]
-    ink = ["white" if level < np.median(levels) else "black" for level in drawn]  # on the dark and on the light end of the map
-    lines = ax.tricontour(x, y, values, levels=drawn, colors=ink, linewidths=0.6, linestyles="solid")
+    ink = [
+        "white" if level < np.median(levels) else "black" for level in drawn
+    ]  # on the dark and on the light end of the map
+    lines = ax.tricontour(
+        x, y, values, levels=drawn, colors=ink, linewidths=0.6, linestyles="solid"
+    )
     ax.clabel(lines, fontsize=7, fmt=lambda value: f"{value:g}".replace("-", "−"))
     done = np.array([at.converged for at in plane])
     ax.plot(x[done], y[done], ".", color="black", markersize=2.5)
@@ -175,7 +221,9 @@ def _critical_line(ax: Any, plane: Sequence[Point]) -> None:
     low, end = y.min(), min(x.max() - 1, y.max())
     line = np.array([(1.0, min(low, 0.0)), (1.0, 0.0), (1.0 + max(end, 0.0), max(end, 0.0))])
     ax.plot(*line.T, color="white", linewidth=3.2, scalex=False, scaley=False)
-    ax.plot(*line.T, color="#C4380D", linewidth=1.8, linestyle=(0, (4, 2)), scalex=False, scaley=False)
+    ax.plot(
+        *line.T, color="#C4380D", linewidth=1.8, linestyle=(0, (4, 2)), scalex=False, scaley=False
+    )
 
 
 def _columns(plane: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:

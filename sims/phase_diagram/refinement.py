@@ -24,10 +24,14 @@ def refine(
     `measure` is called once a level with all new points of it, sorted; every point is measured once.
     """
     if levels < 0:
-        raise ValueError(f"levels must be >= 0, the number of times a cell may be cut; got {levels}.")
+        raise ValueError(
+            f"levels must be >= 0, the number of times a cell may be cut; got {levels}."
+        )
     for values in (first, second):
         if len(values) < 2 or np.any(np.diff(values) <= 0):
-            raise ValueError(f"a grid needs two values at least, in rising order; got {list(values)}.")
+            raise ValueError(
+                f"a grid needs two values at least, in rising order; got {list(values)}."
+            )
     found: dict[Point, float] = {}
 
     def look(points: set[Point]) -> None:
@@ -35,9 +39,13 @@ def refine(
         found.update(zip(new, (float(value) for value in measure(new)), strict=True) if new else ())
 
     look({(x, y) for x in first for y in second})
-    cells: list[Cell] = [(*x, *y) for x in itertools.pairwise(first) for y in itertools.pairwise(second)]
+    cells: list[Cell] = [
+        (*x, *y) for x in itertools.pairwise(first) for y in itertools.pairwise(second)
+    ]
     for _ in range(levels):
-        cut = [cell for cell in cells if disagree([found[corner] for corner in _corners(cell)], jump)]
+        cut = [
+            cell for cell in cells if disagree([found[corner] for corner in _corners(cell)], jump)
+        ]
         cells = [quarter for cell in cut for quarter in _quarters(cell)]
         look({corner for cell in cells for corner in _corners(cell)})
     return found
@@ -56,7 +64,12 @@ def zero_line(values: dict[Point, float]) -> np.ndarray:
     z = np.array([values[x, y] for x, y in points.tolist()])
     scaled = (points - points.min(axis=0)) / np.ptp(points, axis=0)
     triangles = Delaunay(scaled).simplices
-    edges = np.unique(np.sort(np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), axis=1), axis=0)
+    edges = np.unique(
+        np.sort(
+            np.vstack([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [0, 2]]]), axis=1
+        ),
+        axis=0,
+    )
     one, other = edges[(z[edges[:, 0]] > 0) != (z[edges[:, 1]] > 0)].T
     share = z[one] / (z[one] - z[other])
     return points[one] + share[:, None] * (points[other] - points[one])

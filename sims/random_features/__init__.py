@@ -40,7 +40,18 @@ class Config:
     """Features of the histogram and of the two trained networks; even, and less than d."""
     draws: Annotated[int, settings.at_least(10)] = 10000
     """Independent draws of the features for the histogram."""
-    shares: tuple[Annotated[float, settings.above(0)], ...] = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.5, 2.0)
+    shares: tuple[Annotated[float, settings.above(0)], ...] = (
+        0.125,
+        0.25,
+        0.375,
+        0.5,
+        0.625,
+        0.75,
+        0.875,
+        1.0,
+        1.5,
+        2.0,
+    )
     """Numbers of features m/d at which the mean error is measured."""
     repeats: Annotated[int, settings.at_least(2)] = 30
     """Draws for each of these."""
@@ -109,7 +120,9 @@ def dataset(config: Config) -> mf.data.Dataset:
 
 def flow(config: Config, kind: str, data: mf.data.Dataset) -> mf.GradientFlow:
     """The linear network (1/m) Σ_k a_k ⟨w_k, x⟩ with w frozen (random) or trained too."""
-    return mf.GradientFlow(mf.EmpiricalRisk(mf.Network("linear", mf.MEAN_FIELD, TRAINED[kind]), data.x, data.y))
+    return mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("linear", mf.MEAN_FIELD, TRAINED[kind]), data.x, data.y)
+    )
 
 
 def start(config: Config) -> mf.State:
@@ -127,7 +140,13 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
             mf.StopOnNonFinite(),
         ]
         mf.simulate(
-            flow(config, kind, data), start(config), mf.RK4, dt="auto", t_end=config.time, observers=observers, progress=False
+            flow(config, kind, data),
+            start(config),
+            mf.RK4,
+            dt="auto",
+            t_end=config.time,
+            observers=observers,
+            progress=False,
         )
     hidden = None if progress else True
     draws = tqdm(range(config.draws), desc="drawing", unit="draw", disable=hidden)
@@ -136,7 +155,9 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
     for share in tqdm(sorted(config.shares), desc="fitting", unit="m", disable=hidden):
         m = max(1, round(share * d))
         drawn = [features(d, m, seed) for seed in range(config.repeats)]
-        linear, relu = (tuple(error(w, beta) for w in drawn) for error in (bounds.distance2, relu_error))
+        linear, relu = (
+            tuple(error(w, beta) for w in drawn) for error in (bounds.distance2, relu_error)
+        )
         rows.append(Row(m, linear, relu))
     return Results(out, d, config.m, errors, tuple(rows), tuple(f"{kind}.h5" for kind in TRAINED))
 
@@ -153,7 +174,9 @@ def table(results: Results) -> str:
     lines = [f"{'m':>5}  {'1 - m/d':>9}  {'linear':>9}  {'relu':>9}"]
     for row in results.rows:
         bound = max(0.0, 1 - row.m / results.dim)
-        lines.append(f"{row.m:>5}  {bound:>9.4g}  {np.mean(row.linear):>9.3g}  {np.mean(row.relu):>9.3g}")
+        lines.append(
+            f"{row.m:>5}  {bound:>9.4g}  {np.mean(row.linear):>9.3g}  {np.mean(row.relu):>9.3g}"
+        )
     return "\n".join(lines)
 
 

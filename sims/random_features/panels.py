@@ -38,7 +38,14 @@ def _draw_law(ax: Any, results: Results) -> None:
     errors, d, m = np.array(results.errors), results.dim, results.m
     law = scipy.stats.beta((d - m) / 2, m / 2)
     grid = np.linspace(0, 1, 400)[1:-1]
-    ax.hist(errors, bins=np.linspace(0, 1, 61), density=True, color=GREY, histtype="stepfilled", label=f"{len(errors)} draws")
+    ax.hist(
+        errors,
+        bins=np.linspace(0, 1, 61),
+        density=True,
+        color=GREY,
+        histtype="stepfilled",
+        label=f"{len(errors)} draws",
+    )
     ax.plot(grid, law.pdf(grid), color=COLOURS[0], label=f"Beta({(d - m) / 2:g}, {m / 2:g})")
     ax.set_xlabel("smallest mean squared error")
     ax.set_ylabel("density")
@@ -54,17 +61,32 @@ def _draw_law(ax: Any, results: Results) -> None:
 def _draw_width(ax: Any, results: Results) -> None:
     widths = np.array([row.m for row in results.rows])
     theory = np.maximum(0, 1 - np.arange(0, widths.max() + 1) / results.dim)
-    ax.plot(np.arange(0, widths.max() + 1) / results.dim, theory, color="0.85", linewidth=7, label="bound, mean 1 − m/d")
+    ax.plot(
+        np.arange(0, widths.max() + 1) / results.dim,
+        theory,
+        color="0.85",
+        linewidth=7,
+        label="bound, mean 1 − m/d",
+    )
     below = worst = 0.0
-    for number, (name, label) in enumerate((("linear", "linear features"), ("relu", "relu features"))):
+    for number, (name, label) in enumerate(
+        (("linear", "linear features"), ("relu", "relu features"))
+    ):
         values = np.array([getattr(row, name) for row in results.rows]).T
-        figures.lines(ax, [Curve(label, widths / results.dim, values, number)], "features per dimension m/d", "error")
+        figures.lines(
+            ax,
+            [Curve(label, widths / results.dim, values, number)],
+            "features per dimension m/d",
+            "error",
+        )
     for row in results.rows:
         below = max(below, float(np.max(np.array(row.linear) - row.relu)))
         worst = max(worst, abs(float(np.mean(row.linear)) - max(0.0, 1 - row.m / results.dim)))
     ax.set_ylim(0, 1.02)
     ax.legend(loc="upper right")
-    never = "no relu feature does better" if below < 1e-6 else f"relu features do better by {below:.1g}"
+    never = (
+        "no relu feature does better" if below < 1e-6 else f"relu features do better by {below:.1g}"
+    )
     verdict = f"Linear features stay within {worst:.2g} of 1 − m/d; {never}, draw by draw."
     figures.panel(ax, "Mean error of the best readout", verdict)
 
@@ -79,13 +101,20 @@ def _draw_training(ax: Any, results: Results) -> None:
         floor = bounds.distance2(first.w, beta)
         error = 2 * series.values
         left[trains], most = float(error[-1]), max(most, float(error[1]))
-        figures.lines(ax, [Curve(f"{trains} trained", series.times[1:], error[None, 1:], number)], "", "")
-    ax.axhline(floor, color="0.5", linewidth=1.2, linestyle=LINES[3], label="bound for these features")
+        figures.lines(
+            ax, [Curve(f"{trains} trained", series.times[1:], error[None, 1:], number)], "", ""
+        )
+    ax.axhline(
+        floor, color="0.5", linewidth=1.2, linestyle=LINES[3], label="bound for these features"
+    )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylim(max(1e-6, 0.5 * min(left.values())), 1.5 * most)
     ax.set_xlabel("flow time t")
     ax.set_ylabel("mean squared error")
     ax.legend(loc="lower left")
-    ends = ", ".join(f"{'< 1e-6' if value < 1e-6 else f'{value:.3g}'} with {name} trained" for name, value in left.items())
+    ends = ", ".join(
+        f"{'< 1e-6' if value < 1e-6 else f'{value:.3g}'} with {name} trained"
+        for name, value in left.items()
+    )
     figures.panel(ax, "Frozen and moving features", f"Bound {floor:.3f}; left at the end: {ends}.")

@@ -38,11 +38,21 @@ DRAWS = 64  # independent starts for f_0, which needs no training
 class Config:
     """f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k), all trained, from symmetric starts a = ±1, w ~ N(0, I), b = 0, on a teacher."""
 
-    activations: tuple[Literal["tanh", "erf", "gelu", "sin", "softplus", "relu", "leaky_relu"], ...] = ("tanh", "relu")
+    activations: tuple[
+        Literal["tanh", "erf", "gelu", "sin", "softplus", "relu", "leaky_relu"], ...
+    ] = ("tanh", "relu")
     """σ: one smooth and one with a kink have different exponents."""
     gammas: tuple[float, ...] = (0.5, 0.625, 0.75, 0.875, 1.0, 1.25)
     """Exponents γ of the output scale: 0.5 is lazy (NTK), 1 mean-field; theory is asked up to 1."""
-    widths: tuple[Annotated[int, settings.at_least(2)], ...] = (256, 512, 1024, 2048, 4096, 8192, 16384)
+    widths: tuple[Annotated[int, settings.at_least(2)], ...] = (
+        256,
+        512,
+        1024,
+        2048,
+        4096,
+        8192,
+        16384,
+    )
     """Numbers of neurons m, even; fits need three, over a factor of four."""
     seeds: Annotated[int, settings.at_least(1)] = 8
     """Seeds 0 … seeds - 1 of the initial neurons; errors are the scatter of whole seeds."""
@@ -61,9 +71,13 @@ class Config:
         for name in ("activations", "gammas", "widths"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
-                raise ValueError(f"{name} must be a list without repetition, and not empty; got {list(values)}.")
+                raise ValueError(
+                    f"{name} must be a list without repetition, and not empty; got {list(values)}."
+                )
         if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}.")
+            raise ValueError(
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+            )
         if len(self.widths) < WIDTHS or max(self.widths) < FACTOR * min(self.widths):
             raise ValueError(
                 f"an exponent needs {WIDTHS} widths or more, the largest {FACTOR:g} times the smallest or more; "
@@ -120,9 +134,17 @@ class Results:
     exponents: tuple[Exponent, ...]
 
 
-def run_settings(config: Config, activation: str, gamma: float, m: int, seed: int) -> experiment.Experiment:
+def run_settings(
+    config: Config, activation: str, gamma: float, m: int, seed: int
+) -> experiment.Experiment:
     """One run of the study."""
-    options = {"n": config.n, "dim": config.dim, "inputs": "sphere", "n_test": config.test, "seed": 1}
+    options = {
+        "n": config.n,
+        "dim": config.dim,
+        "inputs": "sphere",
+        "n_test": config.test,
+        "seed": 1,
+    }
     return experiment.Experiment(
         gamma=gamma, m=m, seed=seed, activation=activation, dt=config.dt, t_end=config.t_end, frames=2,
         law=experiment.Law(symmetric=True), data=experiment.Data("teacher_student", options),
@@ -131,9 +153,14 @@ def run_settings(config: Config, activation: str, gamma: float, m: int, seed: in
 
 def todo(config: Config, out: Path) -> list[tuple[Path, experiment.Experiment]]:
     """File and settings of every run, narrow ones first."""
-    keys = itertools.product(sorted(config.widths), config.activations, range(config.seeds), config.gammas)
+    keys = itertools.product(
+        sorted(config.widths), config.activations, range(config.seeds), config.gammas
+    )
     return [
-        (out / f"{name}_gamma{gamma:g}_m{m}_seed{seed}.h5", run_settings(config, name, gamma, m, seed))
+        (
+            out / f"{name}_gamma{gamma:g}_m{m}_seed{seed}.h5",
+            run_settings(config, name, gamma, m, seed),
+        )
         for m, name, seed, gamma in keys
     ]
 
@@ -151,13 +178,25 @@ def collect(paths: Iterable[Path], progress: bool = False) -> Results:
     """Results of the runs in these files, measured again; refuses runs that differ in more than σ, γ, m and seed."""
     paths = sorted(paths)
     if not paths:
-        raise ValueError("there are no runs to measure: run the sim first, or give the --out that holds them.")
-    rows = [measure(path) for path in tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)]
-    firsts = {name: next(path for path, row in zip(paths, rows, strict=True) if row.activation == name) for name in _names(rows)}
+        raise ValueError(
+            "there are no runs to measure: run the sim first, or give the --out that holds them."
+        )
+    rows = [
+        measure(path)
+        for path in tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)
+    ]
+    firsts = {
+        name: next(path for path, row in zip(paths, rows, strict=True) if row.activation == name)
+        for name in _names(rows)
+    }
     if len({(row.data, row.t_end) for row in rows}) > 1:
         raise ValueError("the runs differ in data or in their end: make a folder for each study.")
     rows.sort(key=lambda row: (row.activation, row.gamma, row.m, row.seed))
-    starts = [start for path in firsts.values() for start in untrained(path, sorted({row.m for row in rows}))]
+    starts = [
+        start
+        for path in firsts.values()
+        for start in untrained(path, sorted({row.m for row in rows}))
+    ]
     return Results(paths[0].parent, tuple(rows), tuple(starts), tuple(exponents(rows, starts)))
 
 
@@ -197,11 +236,25 @@ def exponents(rows: Sequence[Row], starts: Sequence[Start]) -> list[Exponent]:
     for quantity, name in itertools.product(QUANTITIES, _names(rows)):
         for gamma in sorted({row.gamma for row in rows if row.activation == name}):
             if quantity == "f0":
-                at = [replace(start, f0=start.f0 * start.m ** (0.5 - gamma)) for start in starts if start.activation == name]
-                widths, values = np.array(sorted({start.m for start in at}), dtype=float), np.array([start.f0 for start in at])
-                found.append(measured(quantity, name, gamma, widths, values.reshape(len(widths), -1).T))
+                at = [
+                    replace(start, f0=start.f0 * start.m ** (0.5 - gamma))
+                    for start in starts
+                    if start.activation == name
+                ]
+                widths, values = (
+                    np.array(sorted({start.m for start in at}), dtype=float),
+                    np.array([start.f0 for start in at]),
+                )
+                found.append(
+                    measured(quantity, name, gamma, widths, values.reshape(len(widths), -1).T)
+                )
                 continue
-            of = [row for row in rows if (row.activation, row.gamma) == (name, gamma) and getattr(row, quantity) is not None]
+            of = [
+                row
+                for row in rows
+                if (row.activation, row.gamma) == (name, gamma)
+                and getattr(row, quantity) is not None
+            ]
             if of:
                 found.append(measured(quantity, name, gamma, *runs.against_width(of, quantity)))
     return found
@@ -209,7 +262,9 @@ def exponents(rows: Sequence[Row], starts: Sequence[Start]) -> list[Exponent]:
 
 def _digest(data: mf.data.Dataset) -> str:
     arrays = (data.x, data.y, data.x_test, data.y_test)
-    return hashlib.sha256(b"".join(array.tobytes() for array in arrays if array is not None)).hexdigest()[:12]
+    return hashlib.sha256(
+        b"".join(array.tobytes() for array in arrays if array is not None)
+    ).hexdigest()[:12]
 
 
 def _names(rows: Sequence[Row]) -> list[str]:
@@ -225,7 +280,10 @@ def figure(results: Results) -> Figure:
 
 def plan(config: Config, out: Path) -> str:
     """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
-    jobs, first = todo(config, out), run_settings(config, config.activations[0], config.gammas[0], min(config.widths), 0)
+    jobs, first = (
+        todo(config, out),
+        run_settings(config, config.activations[0], config.gammas[0], min(config.widths), 0),
+    )
     left = [one for path, one in jobs if not path.exists()]
     made = experiment.make(first)
     work = [
@@ -236,7 +294,11 @@ def plan(config: Config, out: Path) -> str:
         )
         for name in config.activations
     ]  # fmt: skip
-    done = f"\n{len(jobs) - len(left)} of {len(jobs)} runs are there already" if len(left) < len(jobs) else ""
+    done = (
+        f"\n{len(jobs) - len(left)} of {len(jobs)} runs are there already"
+        if len(left) < len(jobs)
+        else ""
+    )
     return f"{QUESTION}\n\n{planning.describe(work, out, 0.5)}{done}\nsettings {settings.digest(config)}"
 
 

@@ -53,7 +53,9 @@ def _about(results: Results) -> str:
     )
 
 
-def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent], remark: str = "") -> None:
+def _draw_exponents(
+    ax: Any, quantity: str, exponents: Sequence[Exponent], remark: str = ""
+) -> None:
     """Markers with 95 % intervals, filled where there is theory; theory's lines in grey, one where all σ share it, and a band
     between two powers, of which the larger wins in the end."""
     names = sorted({one.activation for one in exponents}, key=lambda name: (name in KINKED, name))
@@ -65,7 +67,9 @@ def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent], remar
                 continue
             bars = np.array([[one.slope - (one.low or 0.0)], [(one.high or 0.0) - one.slope]])
             colour = figures.COLOURS[number % 6]
-            shift = 0.02 * (gammas[-1] - gammas[0]) * (number - (len(names) - 1) / 2)  # markers at one place stay both visible
+            shift = (
+                0.02 * (gammas[-1] - gammas[0]) * (number - (len(names) - 1) / 2)
+            )  # markers at one place stay both visible
             ax.errorbar(
                 [one.gamma + shift], [one.slope], np.maximum(bars, 0.0), marker=figures.MARKERS[number % 6], color=colour,
                 markerfacecolor="white" if one.theory is None else colour, linestyle="none", capsize=3, zorder=3,
@@ -80,7 +84,9 @@ def _draw_exponents(ax: Any, quantity: str, exponents: Sequence[Exponent], remar
 
 def _share(results: Results) -> str:
     """How much shorter than the displacement W2 is."""
-    share = min((row.w2 / row.displacement for row in results.rows if row.w2 is not None), default=1.0)
+    share = min(
+        (row.w2 / row.displacement for row in results.rows if row.w2 is not None), default=1.0
+    )
     part = f"{math.floor(1e4 * share) / 1e4:.4f} of the displacement or more"
     return f"W2 is {'the displacement itself' if share > 1 - 1e-6 else part}"
 
@@ -95,9 +101,18 @@ def _draw_theory(ax: Any, quantity: str, names: Sequence[str], gammas: Sequence[
             continue
         two = found.shape[1] > 1
         if two:
-            ax.fill_between(fine, found.min(axis=1), found.max(axis=1), color="0.92", linewidth=0, zorder=0)
+            ax.fill_between(
+                fine, found.min(axis=1), found.max(axis=1), color="0.92", linewidth=0, zorder=0
+            )
         label = "theory, kink (band: finite m)" if two else "theory"
-        ax.plot(fine, found.max(axis=1), color="0.3" if two else "0.6", linestyle=figures.LINES[int(two)], zorder=1, label=label)
+        ax.plot(
+            fine,
+            found.max(axis=1),
+            color="0.3" if two else "0.6",
+            linestyle=figures.LINES[int(two)],
+            zorder=1,
+            label=label,
+        )
         drawn.append(found)
 
 
@@ -107,7 +122,9 @@ def _verdict(exponents: Sequence[Exponent], remark: str) -> str:
     tested = [one for one in exponents if one.miss is not None]
     if not tested:
         return f"No exponent to compare with theory: {exponents[0].verdict}."
-    agree, near, between = (sum(one.verdict.startswith(word) for one in tested) for word in (AGREES, NEAR, BETWEEN))
+    agree, near, between = (
+        sum(one.verdict.startswith(word) for one in tested) for word in (AGREES, NEAR, BETWEEN)
+    )
     curved = sum(one.verdict.startswith(AGREES) and one.verdict != AGREES for one in tested)
     off = [one for one in tested if not one.verdict.startswith((AGREES, NEAR, BETWEEN))]
     worst = max(off or tested, key=lambda one: one.miss or 0.0)
@@ -127,15 +144,25 @@ def _draw_values(ax: Any, results: Results) -> None:
     """|f - f_lin| against m at the smallest γ: what the fits are made of."""
     gamma = min(row.gamma for row in results.rows)
     curves, slopes, said = [], [], []
-    of_gamma = [one for one in results.exponents if one.quantity == "linear_gap" and one.gamma == gamma]
-    for number, one in enumerate(sorted(of_gamma, key=lambda one: (one.activation in KINKED, one.activation))):
-        rows = [row for row in results.rows if (row.activation, row.gamma) == (one.activation, gamma)]
+    of_gamma = [
+        one for one in results.exponents if one.quantity == "linear_gap" and one.gamma == gamma
+    ]
+    for number, one in enumerate(
+        sorted(of_gamma, key=lambda one: (one.activation in KINKED, one.activation))
+    ):
+        rows = [
+            row for row in results.rows if (row.activation, row.gamma) == (one.activation, gamma)
+        ]
         widths, values = runs.against_width(rows, "linear_gap")
         fitted = "no slope" if one.slope is None else f"slope {with_error(one.slope, one.error, 3)}"
-        label = f"{one.activation}: {fitted}, theory {figures.fraction(one.theory or 0.0)}".replace("-", "−")
+        label = f"{one.activation}: {fitted}, theory {figures.fraction(one.theory or 0.0)}".replace(
+            "-", "−"
+        )
         curves.append(figures.Curve(label, widths, values, number))
         slopes.append(one.theory or 0.0)
         said.append(f"{values[:, -1].mean():.1e} for {one.activation}")
     figures.power_laws(ax, curves, slopes, "width m", "RMS of f − f_lin, held-out")
-    verdict = f"At m = {curves[0].x[-1]:g} the network is off its linearisation by {', '.join(said)}."
+    verdict = (
+        f"At m = {curves[0].x[-1]:g} the network is off its linearisation by {', '.join(said)}."
+    )
     figures.panel(ax, f"Behind one exponent: {figures.regime(gamma)}", verdict)

@@ -32,17 +32,23 @@ def values(name: str, given: Any, base: dict[str, Any]) -> list[Any]:
         )
     for key in given:
         if key not in RANGE:
-            raise BadSettings(f"axes: {name} has no {key!r}.{hint(key, RANGE)} A range is {{from=, to=, count=, log=true}}.")
+            raise BadSettings(
+                f"axes: {name} has no {key!r}.{hint(key, RANGE)} A range is {{from=, to=, count=, log=true}}."
+            )
     return _spaced(name, given, base)
 
 
 def _spaced(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[Any]:
     """Both ends and what lies between, evenly or in equal ratios; whole numbers for settings that are, m even for pairs."""
     if missing := {"from", "to", "count"} - given.keys():
-        raise BadSettings(f"axes: the range of {name} needs from, to and count; {', '.join(sorted(missing))} is missing.")
+        raise BadSettings(
+            f"axes: the range of {name} needs from, to and count; {', '.join(sorted(missing))} is missing."
+        )
     ends, count, log = [given["from"], given["to"]], given["count"], given.get("log", False)
     numbers = [
-        value for value in ends if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        value
+        for value in ends
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     ]
     if len(numbers) < 2 or not is_integer(count) or count < 2 or not isinstance(log, bool):
         raise BadSettings(
@@ -50,9 +56,13 @@ def _spaced(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[A
         )
     few(count)
     if log and min(ends) <= 0:
-        raise BadSettings(f"axes: a log range of {name} needs from > 0 and to > 0; got {ends[0]} and {ends[1]}.")
+        raise BadSettings(
+            f"axes: a log range of {name} needs from > 0 and to > 0; got {ends[0]} and {ends[1]}."
+        )
     raw = (np.geomspace if log else np.linspace)(float(ends[0]), float(ends[1]), count)
-    values = [float(f"{value:.12g}") for value in raw]  # 0.3, as a list would have it, not 0.30000000000000004
+    values = [
+        float(f"{value:.12g}") for value in raw
+    ]  # 0.3, as a list would have it, not 0.30000000000000004
     if name == "m":
         step = 2 if base["law"]["symmetric"] else 1
         return [step * max(1, round(value / step)) for value in values]
@@ -74,4 +84,6 @@ def _kind(name: str) -> Any:
 def few(count: int) -> None:
     """Refuse what must be a slip of the pen."""
     if count > LARGEST:
-        raise BadSettings(f"that is {count} runs; at most {LARGEST} go into one sweep. Make several, or fewer points.")
+        raise BadSettings(
+            f"that is {count} runs; at most {LARGEST} go into one sweep. Make several, or fewer points."
+        )

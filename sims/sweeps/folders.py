@@ -40,7 +40,9 @@ class SweepFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.runs, self.work, self.leases, self.failed, self.logs = (self.path / name for name in FOLDERS)
+        self.runs, self.work, self.leases, self.failed, self.logs = (
+            self.path / name for name in FOLDERS
+        )
         self.manifest = self.path / "manifest.json"
         if not self.manifest.is_file():
             raise FileNotFoundError(
@@ -55,15 +57,24 @@ class SweepFolder:
         try:
             content = json.loads(self.manifest.read_text(encoding="utf-8"))
             if content["schema"] > SCHEMA:
-                raise IncompatibleFile(f"{self.manifest} has schema {content['schema']}; this version reads up to {SCHEMA}.")
-            axes = tuple(Axis(tuple(axis["names"]), tuple(map(tuple, axis["points"]))) for axis in content["axes"])
+                raise IncompatibleFile(
+                    f"{self.manifest} has schema {content['schema']}; this version reads up to {SCHEMA}."
+                )
+            axes = tuple(
+                Axis(tuple(axis["names"]), tuple(map(tuple, axis["points"])))
+                for axis in content["axes"]
+            )
             runs = {
-                run["digest"]: Planned(tuple(run["index"]), settings.from_dict(Experiment, run["config"]))
+                run["digest"]: Planned(
+                    tuple(run["index"]), settings.from_dict(Experiment, run["config"])
+                )
                 for run in content["runs"]
             }
             return Plan(settings.from_dict(Experiment, content["base"]), axes, runs)
         except (KeyError, TypeError, json.JSONDecodeError, settings.BadSettings) as error:
-            raise IncompatibleFile(f"{self.manifest} is damaged, or of another version: {error}.") from None
+            raise IncompatibleFile(
+                f"{self.manifest} is damaged, or of another version: {error}."
+            ) from None
 
     def run(self, digest: str) -> Path:
         """The file of a run, whether it is there or not."""
@@ -71,7 +82,11 @@ class SweepFolder:
 
     def published(self) -> set[str]:
         """The digests of the runs that are there."""
-        return {name.removesuffix(".h5") for name in os.listdir(self.runs) if name.endswith(".h5") and not name.startswith(".")}
+        return {
+            name.removesuffix(".h5")
+            for name in os.listdir(self.runs)
+            if name.endswith(".h5") and not name.startswith(".")
+        }
 
     def failures(self) -> dict[str, int]:
         """The digests of the runs that failed, with when (ns, the folder's clock)."""
@@ -137,16 +152,22 @@ def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
     if (path / "manifest.json").is_file():
         return _same(path, content), False
     if path.exists() and not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "a sweep needs a folder, and this is a file", str(path))
+        raise NotADirectoryError(
+            errno.ENOTDIR, "a sweep needs a folder, and this is a file", str(path)
+        )
     strange = sorted(set(os.listdir(path)) - set(FOLDERS)) if path.exists() else []
     if strange := [name for name in strange if not name.startswith(".tmp-manifest-")]:
-        raise FileExistsError(errno.EEXIST, f"the folder holds other things ({strange[0]}); name a new one", str(path))
+        raise FileExistsError(
+            errno.EEXIST, f"the folder holds other things ({strange[0]}); name a new one", str(path)
+        )
     for name in FOLDERS:
         (path / name).mkdir(parents=True, exist_ok=True)
     temporary = path / f".tmp-manifest-{uuid.uuid4().hex}"
     _write(temporary, json.dumps(content | {"versions": provenance()["versions"]}, indent=1))
     try:
-        os.link(temporary, path / "manifest.json")  # unlike a rename, never over one that another process has just made
+        os.link(
+            temporary, path / "manifest.json"
+        )  # unlike a rename, never over one that another process has just made
     except FileExistsError:
         return _same(path, content), False
     except OSError as error:
@@ -169,7 +190,10 @@ def _content(plan: Plan) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "base": settings.to_dict(plan.base),
-        "axes": [{"names": list(axis.names), "points": [list(point) for point in axis.points]} for axis in plan.axes],
+        "axes": [
+            {"names": list(axis.names), "points": [list(point) for point in axis.points]}
+            for axis in plan.axes
+        ],
         "runs": [
             {"digest": digest, "index": list(run.index), "config": settings.to_dict(run.config)}
             for digest, run in plan.runs.items()
@@ -180,7 +204,9 @@ def _content(plan: Plan) -> dict[str, Any]:
 def _same(path: Path, content: dict[str, Any]) -> SweepFolder:
     """The sweep that is there, if it is this one."""
     there = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    differing = [name for name in content if there.get(name) != json.loads(json.dumps(content[name]))]
+    differing = [
+        name for name in content if there.get(name) != json.loads(json.dumps(content[name]))
+    ]
     if differing:
         text = f"the folder holds another sweep (its {' and '.join(differing)} differ), which cannot be changed; name a new one"
         raise FileExistsError(errno.EEXIST, text, str(path))

@@ -33,7 +33,11 @@ from ..lab.experiment import Experiment
 from .folders import SweepFolder
 from .quantities import about, columns, diagnosed, known
 
-CIRCUMSTANCES = ("seconds", "host", "attempts")  # of how a run was made: all else is a function of its settings
+CIRCUMSTANCES = (
+    "seconds",
+    "host",
+    "attempts",
+)  # of how a run was made: all else is a function of its settings
 TEXTS = ("digest", "status", "content_hash", "message", "host")
 FILL: dict[str, Any] = dict.fromkeys(TEXTS, "")
 
@@ -95,11 +99,16 @@ def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
             there = found.attrs.get("diagnosed", "").split()
             if found.attrs.get("as_of") == as_of and set(names) <= set(there):
                 return found.load()
-            names = (*names, *(name for name in there if name in registry.names() and name not in names))
+            names = (
+                *names,
+                *(name for name in there if name in registry.names() and name not in names),
+            )
     return _dataset(folder, measure(folder, diagnose=names), as_of, names)
 
 
-def collect(folder: SweepFolder, progress: bool = False, diagnose: Iterable[str] = ()) -> list[dict[str, Any]]:
+def collect(
+    folder: SweepFolder, progress: bool = False, diagnose: Iterable[str] = ()
+) -> list[dict[str, Any]]:
     """Measure all runs and write index.csv and index.h5, each complete or not at all; returns the rows.
 
     diagnose: as in `open_sweep`; raises ValueError for unknown names, before anything else.
@@ -117,7 +126,9 @@ def collect(folder: SweepFolder, progress: bool = False, diagnose: Iterable[str]
     return rows
 
 
-def measure(folder: SweepFolder, progress: bool = False, diagnose: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def measure(
+    folder: SweepFolder, progress: bool = False, diagnose: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
     """One row for each run of the manifest, in its order: digest, axes, status, what was measured, and the circumstances.
 
     Diagnostics that a run does not allow are NaN; a line on stderr says which, of how many runs, and why.
@@ -126,12 +137,19 @@ def measure(folder: SweepFolder, progress: bool = False, diagnose: tuple[str, ..
     there, failed = folder.published(), folder.failures()
     names = [name for axis in folder.plan.axes for name in axis.names]
     rows = []
-    for digest in tqdm(folder.plan.runs, desc="measuring", unit="run", disable=None if progress else True):
-        row: dict[str, Any] = {"digest": digest, **{name: _label(value) for name, value in folder.plan.at(digest).items()}}
+    for digest in tqdm(
+        folder.plan.runs, desc="measuring", unit="run", disable=None if progress else True
+    ):
+        row: dict[str, Any] = {
+            "digest": digest,
+            **{name: _label(value) for name, value in folder.plan.at(digest).items()},
+        }
         if digest in there:
             row |= _measured(folder.run(digest))
             found, reasons = diagnosed(folder.run(digest), diagnose)
-            row |= {name: value for name, value in found.items() if name not in row}  # the row has what the run recorded
+            row |= {
+                name: value for name, value in found.items() if name not in row
+            }  # the row has what the run recorded
             why.update(reasons.items())
             note = folder.note(digest)
             row |= {"seconds": note.get("seconds", math.nan), "host": note.get("host", "")}
@@ -150,15 +168,25 @@ def _measured(path: Path) -> dict[str, Any]:
     """What is in the file of one run."""
     with mf.Trajectory(path) as run:
         last, summary = run[-1], run.summary
-        row: dict[str, Any] = {"status": run.status, "message": summary.get("message", ""), "content_hash": run.content_hash()}
-        row |= {"steps": summary["steps"], "t": summary["t"], "last_dt": summary.get("dt", math.nan)}
+        row: dict[str, Any] = {
+            "status": run.status,
+            "message": summary.get("message", ""),
+            "content_hash": run.content_hash(),
+        }
+        row |= {
+            "steps": summary["steps"],
+            "t": summary["t"],
+            "last_dt": summary.get("dt", math.nan),
+        }
         row["sliding"] = float(summary.get("defect") == "sliding")
         row |= {name: float(run.series(name).values[-1]) for name in run.series_names}
         data, flow = run.data, run.flow("cpu")
         row |= _performance("train", last, flow, data.x, data.y)
         if data.x_test is not None and data.y_test is not None:
             risk = _on_samples(flow.functional, data.x_test, data.y_test)
-            row |= _performance("test", last, replace(flow, functional=risk), data.x_test, data.y_test)
+            row |= _performance(
+                "test", last, replace(flow, functional=risk), data.x_test, data.y_test
+            )
         row["attempts"] = 1 + len(run.provenance.get("continued", []))
         return row
 
@@ -170,7 +198,9 @@ def _on_samples(risk: Any, x: np.ndarray, y: np.ndarray) -> Any:
     return replace(risk, x=x, y=y, weights=None)
 
 
-def _performance(name: str, state: mf.State, flow: mf.GradientFlow, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def _performance(
+    name: str, state: mf.State, flow: mf.GradientFlow, x: np.ndarray, y: np.ndarray
+) -> dict[str, float]:
     """R and, for labels ±1 and for classes, the fraction that is wrong, on the samples of the flow."""
     f = flow.predict(state, x)
     found = {f"{name}_risk": flow.risk(state)}
@@ -188,7 +218,9 @@ def _columns(axes: list[str], rows: list[dict[str, Any]], more: set[str]) -> lis
     return [*first, *sorted(found - {*first, *CIRCUMSTANCES}), *CIRCUMSTANCES]
 
 
-def _dataset(folder: SweepFolder, rows: list[dict[str, Any]], as_of: str, diagnose: tuple[str, ...]) -> Any:
+def _dataset(
+    folder: SweepFolder, rows: list[dict[str, Any]], as_of: str, diagnose: tuple[str, ...]
+) -> Any:
     xarray = _xarray()
     axes, plan = folder.plan.axes, folder.plan
     dims, shape = [axis.names[0] for axis in axes], tuple(len(axis.points) for axis in axes)
@@ -248,5 +280,7 @@ def _xarray() -> Any:
         import h5netcdf  # noqa: F401  the engine of index.h5
         import xarray
     except ImportError as error:
-        raise ImportError(f'a sweep over its axes needs xarray and h5netcdf: pip install -e ".[xarray]" ({error}).') from error
+        raise ImportError(
+            f'a sweep over its axes needs xarray and h5netcdf: pip install -e ".[xarray]" ({error}).'
+        ) from error
     return xarray

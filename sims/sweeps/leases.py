@@ -82,7 +82,9 @@ class Lease:
     def check(self) -> None:
         """Raises LeaseLost when it does not."""
         if not self.held():
-            raise LeaseLost(f"the lease {self.path} was taken over by another process; this one stops.")
+            raise LeaseLost(
+                f"the lease {self.path} was taken over by another process; this one stops."
+            )
 
     def beat(self) -> None:
         """Touch the file by its handle: whoever has the name now, no other lease is kept alive."""
@@ -101,7 +103,9 @@ class Lease:
 
         def beats() -> None:
             while not end.wait(self._content["timeout"] / BEATS):
-                with suppress(OSError):  # a file server that is away for a moment; the next beat may succeed
+                with suppress(
+                    OSError
+                ):  # a file server that is away for a moment; the next beat may succeed
                     self.beat()
 
         thread = threading.Thread(target=beats, daemon=True)
@@ -129,7 +133,13 @@ def claim(path: Path, timeout: float) -> Lease | None:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
     except FileExistsError:
         return None
-    content = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid(), "timeout": timeout, "deaths": deaths}
+    content = {
+        "token": uuid.uuid4().hex,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "timeout": timeout,
+        "deaths": deaths,
+    }
     os.write(file, _written(content))
     return Lease(path, file, content)
 
@@ -142,7 +152,15 @@ def look(path: Path, default_timeout: float = 120.0) -> Holder | None:
         return None
     age = (now_ns(path.parent) - mtime_ns) / 1e9
     token, host, pid = content.get("token", ""), content.get("host", "?"), content.get("pid", 0)
-    return Holder(token, host, pid, content.get("timeout", default_timeout), content.get("deaths", 0), mtime_ns, age)
+    return Holder(
+        token,
+        host,
+        pid,
+        content.get("timeout", default_timeout),
+        content.get("deaths", 0),
+        mtime_ns,
+        age,
+    )
 
 
 def now_ns(folder: Path) -> int:
@@ -184,7 +202,9 @@ def _withdraw(path: Path, token: str, mtime_ns: int | None) -> bool:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], int]:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # opening asks a file server for the times as they are now
+    file = os.open(
+        path, os.O_RDONLY | os.O_CLOEXEC
+    )  # opening asks a file server for the times as they are now
     try:
         text, mtime_ns = os.read(file, SIZE), os.fstat(file).st_mtime_ns
     finally:

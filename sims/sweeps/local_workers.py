@@ -59,7 +59,9 @@ class Crew:
                 continue
             del self._at_work[number]
             if code > 0 and code != INTERRUPTED:
-                raise RunsFailed(f"a worker ended with exit code {code}; the end of {self._log(number)} says why.")
+                raise RunsFailed(
+                    f"a worker ended with exit code {code}; the end of {self._log(number)} says why."
+                )
             if code < 0:
                 there = len(self.sweep.published())
                 self._killed = 1 if there > self._published else self._killed + 1
@@ -88,7 +90,10 @@ class Crew:
         return self.sweep.logs / f"{self._logs}-{number}.log"
 
     def _start(self, number: int) -> None:
-        terms = {"lease-seconds": self.terms.lease_seconds, "checkpoint-seconds": self.terms.checkpoint_seconds}
+        terms = {
+            "lease-seconds": self.terms.lease_seconds,
+            "checkpoint-seconds": self.terms.checkpoint_seconds,
+        }
         terms |= {"since": self.terms.since, "parent": os.getpid()}
         options = [word for name, value in terms.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, "-m", "sims.sweeps.workers", str(self.sweep.path), *options]
@@ -98,13 +103,20 @@ class Crew:
         with open(self._log(number), "ab") as log:
             # a session of its own: Ctrl-C reaches us alone, and we ask each worker once
             self._at_work[number] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
             )
 
 
 def share(workers: int) -> int:
     """Threads for each of so many workers: the cores this process may use, shared out."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, cores // workers)
 
 
@@ -119,11 +131,23 @@ def supervise(
     total, since = len(sweep.plan.runs), leases.now_ns(sweep.leases)
     if waiting(sweep, since):
         compile_kernels(sweep, progress)
-    crew = Crew(sweep, workers, Terms(terms.lease_seconds, terms.checkpoint_seconds, since), threads or share(workers))
+    crew = Crew(
+        sweep,
+        workers,
+        Terms(terms.lease_seconds, terms.checkpoint_seconds, since),
+        threads or share(workers),
+    )
     if hired is not None:
         hired(crew)
     there = len(sweep.published())
-    bar: Any = tqdm(total=total, initial=there, desc="runs", unit="run", disable=None if progress else True, file=sys.stderr)
+    bar: Any = tqdm(
+        total=total,
+        initial=there,
+        desc="runs",
+        unit="run",
+        disable=None if progress else True,
+        file=sys.stderr,
+    )
     with signals() as received, bar:
         try:
             crew.start()
@@ -134,8 +158,14 @@ def supervise(
             crew.stop()
         _show(bar, sweep, since)
         if received:
-            raise KeyboardInterrupt(f"stopped with {len(sweep.published())} of {total} runs finished")
-    failed = [digest for digest in sweep.failures() if digest in sweep.plan.runs and not sweep.run(digest).exists()]
+            raise KeyboardInterrupt(
+                f"stopped with {len(sweep.published())} of {total} runs finished"
+            )
+    failed = [
+        digest
+        for digest in sweep.failures()
+        if digest in sweep.plan.runs and not sweep.run(digest).exists()
+    ]
     if failed:
         first = sweep.failure(failed[0])
         raise RunsFailed(
@@ -151,7 +181,10 @@ def compile_kernels(sweep: SweepFolder, progress: bool = False) -> None:
         if made.flow.on_device(made.start).backend.compiled():
             continue
         if progress:
-            print(f"sweep: compiling the kernels for {kind.activation}, d = {made.data.d}, {kind.dtype}: once", file=sys.stderr)
+            print(
+                f"sweep: compiling the kernels for {kind.activation}, d = {made.data.d}, {kind.dtype}: once",
+                file=sys.stderr,
+            )
         dt = None if kind.integrator == "adaptive" else "auto"
         mf.simulate(made.flow, made.start, method(kind), dt=dt, t_end=kind.t_end, progress=False)
 

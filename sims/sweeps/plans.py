@@ -72,7 +72,11 @@ class Plan:
     def at(self, digest: str) -> dict[str, Any]:
         """The settings on the axes of one run."""
         places = zip(self.axes, self.runs[digest].index, strict=True)
-        return {name: value for axis, i in places for name, value in zip(axis.names, axis.points[i], strict=True)}
+        return {
+            name: value
+            for axis, i in places
+            for name, value in zip(axis.names, axis.points[i], strict=True)
+        }
 
     def describe(self) -> str:
         """For example "60 runs: gamma 3 × m 5 × seed 4"."""
@@ -86,7 +90,9 @@ class Plan:
             points = [", ".join(map(_shown, point)) for point in axis.points]
             points = [f"({point})" for point in points] if len(axis.names) > 1 else points
             more = [f"… {points[-1]}"] if len(points) > SHOWN else []
-            lines.append(f"  {'+'.join(axis.names)} = {', '.join(points[: SHOWN - 1] + more if more else points)}")
+            lines.append(
+                f"  {'+'.join(axis.names)} = {', '.join(points[: SHOWN - 1] + more if more else points)}"
+            )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
@@ -107,13 +113,17 @@ def plan(tables: Mapping[str, Any]) -> Plan:
     known = ("base", "axes", "zipped")
     for name in tables:
         if name not in known:
-            raise BadSettings(f"no table {name!r}.{hint(name, known)} A sweep has: {', '.join(known)}.")
+            raise BadSettings(
+                f"no table {name!r}.{hint(name, known)} A sweep has: {', '.join(known)}."
+            )
     base, notes = _base(tables.get("base", {})), list[str]()
     axes = [_axis([item], base, notes) for item in _flat(tables.get("axes", {}))]
     axes += [_axis(list(_flat(group)), base, notes) for group in _groups(tables.get("zipped", []))]
     _distinct([name for axis in axes for name in axis.names])
     if not axes:
-        raise BadSettings("there are no axes: name what varies, for example [axes] gamma = [0.5, 1.0].")
+        raise BadSettings(
+            "there are no axes: name what varies, for example [axes] gamma = [0.5, 1.0]."
+        )
     few(count := math.prod(len(axis.points) for axis in axes))
     runs: dict[str, Planned] = {}
     for index in itertools.product(*(range(len(axis.points)) for axis in axes)):
@@ -125,14 +135,26 @@ def plan(tables: Mapping[str, Any]) -> Plan:
         config = _built(base, at)
         runs.setdefault(settings.digest(config), Planned(index, config))
     if len(runs) < count:
-        notes.append(f"{count - len(runs)} of {count} combinations are repeated: the same settings by other words")
+        notes.append(
+            f"{count - len(runs)} of {count} combinations are repeated: the same settings by other words"
+        )
     return Plan(_built(base, {}), tuple(axes), runs, tuple(notes))
 
 
 def kinds(plan: Plan) -> list[Experiment]:
     """The runs that differ in more than numbers which any network takes: two neurons each, a moment of time, on the CPU."""
-    plain: dict[str, Any] = {"gamma": 1.0, "alpha": 1.0, "gamma_prime": 0.0, "t_end": 1e-3, "frames": 2, "dt": "auto"}
-    found = [dataclasses.replace(run.config, m=2, seed=0, backend="cpu", **plain) for run in plan.runs.values()]
+    plain: dict[str, Any] = {
+        "gamma": 1.0,
+        "alpha": 1.0,
+        "gamma_prime": 0.0,
+        "t_end": 1e-3,
+        "frames": 2,
+        "dt": "auto",
+    }
+    found = [
+        dataclasses.replace(run.config, m=2, seed=0, backend="cpu", **plain)
+        for run in plan.runs.values()
+    ]
     return list({settings.digest(kind): kind for kind in found}.values())
 
 
@@ -196,7 +218,9 @@ def _flat(table: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _groups(zipped: Any) -> list[Any]:
     if not isinstance(zipped, list):
-        raise BadSettings("zipped axes are written [[zipped]], with double brackets, once for each group.")
+        raise BadSettings(
+            "zipped axes are written [[zipped]], with double brackets, once for each group."
+        )
     return zipped
 
 
@@ -206,7 +230,9 @@ def _axis(items: list[tuple[str, Any]], base: dict[str, Any], notes: list[str]) 
     notes: gets what was changed.
     """
     if not items:
-        raise BadSettings("zipped: an empty group; name at least two settings with lists of equal length.")
+        raise BadSettings(
+            "zipped: an empty group; name at least two settings with lists of equal length."
+        )
     columns = [values(name, given, base) for name, given in items]
     names = tuple(name for name, _ in items)
     if len(lengths := {len(column) for column in columns}) > 1:
@@ -219,7 +245,9 @@ def _axis(items: list[tuple[str, Any]], base: dict[str, Any], notes: list[str]) 
         point = tuple(_converted(name, value, base) for name, value in zip(names, row, strict=True))
         points.setdefault(json.dumps([_canonical(value) for value in point]), point)
     if dropped := len(columns[0]) - len(points):
-        notes.append(f"{'+'.join(names)}: {dropped} of {len(columns[0])} values are repeated; each is made once")
+        notes.append(
+            f"{'+'.join(names)}: {dropped} of {len(columns[0])} values are repeated; each is made once"
+        )
     for (name, given), column in zip(items, columns, strict=True):
         plain = values(name, given, {**base, "law": {**base["law"], "symmetric": False}})
         if changed := [f"{a} became {b}" for a, b in zip(plain, column, strict=True) if a != b]:
@@ -242,7 +270,9 @@ def _built(base: dict[str, Any], at: Mapping[str, Any]) -> Experiment:
     values = copy.deepcopy(base)
     if isinstance(values["data"], dict) and values["data"].get("options", {}) is None:
         name = at.get("data.name", values["data"]["name"])
-        values["data"]["options"] = dict(DEFAULT_DATA["options"]) if name == DEFAULT_DATA["name"] else {}
+        values["data"]["options"] = (
+            dict(DEFAULT_DATA["options"]) if name == DEFAULT_DATA["name"] else {}
+        )
     for name, value in at.items():
         *path, last = name.split(".")
         table = values
@@ -269,12 +299,22 @@ def _built(base: dict[str, Any], at: Mapping[str, Any]) -> Experiment:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    return (
+        value
+        if isinstance(value, str)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else json.dumps(value)
+    )
 
 
 def _canonical(value: Any) -> Any:
     """Equal for 1 and 1.0, 0.0 and -0.0, as they are for a setting; true is not 1."""
-    return float(value) + 0.0 if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    return (
+        float(value) + 0.0
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else value
+    )
 
 
 def _distinct(names: list[str]) -> None:

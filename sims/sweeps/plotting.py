@@ -27,14 +27,24 @@ REPEATS = "seed"  # the axis over which lines are means, with standard errors
 COLUMNS = 3  # panels side by side
 LETTERS = 13.6  # of the heading's smaller text on one inch
 LINE = 12.2  # points, of a verdict and of the heading's smaller text
-NAMES = {"m": "neurons m", "gamma": "exponent γ", "alpha": "scale α", "gamma_prime": "exponent γ′", "t_end": "flow time t"}
+NAMES = {
+    "m": "neurons m",
+    "gamma": "exponent γ",
+    "alpha": "scale α",
+    "gamma_prime": "exponent γ′",
+    "t_end": "flow time t",
+}
 QUANTITIES = {
     "displacement": "RMS displacement", "path": "path length", "risk": "risk R", "train_risk": "training risk",
     "test_risk": "test risk", "train_error": "training error", "test_error": "test error", "kernel_drift": "kernel drift",
     "w2_lower": "W2(start, end), lower bound", "w2_upper": "W2(start, end), upper bound", "speed2": "∫|v|² dμ",
     "energy": "energy F",
 }  # fmt: skip
-LAZY = ("laziness", "departure", "kernel_drift")  # quantities below whose threshold a network is called lazy
+LAZY = (
+    "laziness",
+    "departure",
+    "kernel_drift",
+)  # quantities below whose threshold a network is called lazy
 
 
 def figure(
@@ -56,21 +66,33 @@ def figure(
     for name in quantities:
         if name not in data or name in TEXTS:
             known = sorted(name for name in data if name not in (*TEXTS, *CIRCUMSTANCES))
-            raise BadSettings(f"no quantity {name!r} in this sweep.{_advice(name, known)} Known: {', '.join(known)}.")
+            raise BadSettings(
+                f"no quantity {name!r} in this sweep.{_advice(name, known)} Known: {', '.join(known)}."
+            )
     from .. import figures
 
     rows = -(-len(quantities) // COLUMNS)
     with figures.house():
         page, axes = figures.sheet(1, rows, min(COLUMNS, len(quantities)))
-        texts = [_panel(axes[0].flat[number], data, name, x, by, log) for number, name in enumerate(quantities)]
+        texts = [
+            _panel(axes[0].flat[number], data, name, x, by, log)
+            for number, name in enumerate(quantities)
+        ]
         for spare in axes[0].flat[len(quantities) :]:
             spare.remove()
         title, about = _about(data, x, by, where or {})
         about = textwrap.fill(about, int(LETTERS * (page.get_figwidth() - 0.2)))
-        most = [max(text.count("\n") for text in texts[row * COLUMNS : (row + 1) * COLUMNS]) - 1 for row in range(rows)]
+        most = [
+            max(text.count("\n") for text in texts[row * COLUMNS : (row + 1) * COLUMNS]) - 1
+            for row in range(rows)
+        ]
         if not figures.bare():
-            _make_room(page, axes[0], [LINE * max(0, lines) for lines in most], LINE * about.count("\n"))
-        above = page.get_figheight() - 0.06  # inches; the heading stands at the top, however many lines there are
+            _make_room(
+                page, axes[0], [LINE * max(0, lines) for lines in most], LINE * about.count("\n")
+            )
+        above = (
+            page.get_figheight() - 0.06
+        )  # inches; the heading stands at the top, however many lines there are
         left, size = 0.14 / page.get_figwidth(), page.get_figheight()
         if not figures.bare():
             page.text(left, above / size, title, fontsize=14, fontweight="bold", va="top")
@@ -90,7 +112,9 @@ def _make_room(page: Figure, axes: Any, rows: Sequence[float], top: float) -> No
 
 def _advice(name: str, known: Sequence[str]) -> str:
     """The nearest name; for a diagnostic that is not collected yet, how it is."""
-    if near := [other for other in known if other.removesuffix("_lower").removesuffix("_upper") == name]:
+    if near := [
+        other for other in known if other.removesuffix("_lower").removesuffix("_upper") == name
+    ]:
         return f" It is an interval: {' and '.join(near)}."
     if name in registry.names():
         return f" It is a diagnostic: scripts/sweep collect FOLDER --diagnose {name}"
@@ -102,16 +126,26 @@ def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: 
     dims = [str(name) for name in data.dims]
     for name in (x, *([by] if by else []), *where):
         if name not in dims:
-            raise BadSettings(f"no axis {name!r} in this sweep.{hint(name, dims)} Its axes: {', '.join(dims)}.")
+            raise BadSettings(
+                f"no axis {name!r} in this sweep.{hint(name, dims)} Its axes: {', '.join(dims)}."
+            )
     if data[x].dtype.kind not in "iuf" or ("x" in (log or "") and data[x].values.min() <= 0):
-        raise BadSettings(f"--x needs an axis of numbers, positive ones for a logarithm; {x} is {data[x].values.tolist()}.")
+        raise BadSettings(
+            f"--x needs an axis of numbers, positive ones for a logarithm; {x} is {data[x].values.tolist()}."
+        )
     if by == x:
         raise BadSettings(f"--x and --by are both {x}: choose two axes.")
     for name, value in where.items():
         values = data[name].values.tolist()
-        near = [v for v in values if str(v) == str(value) or (isinstance(v, (int, float)) and _number(value) == v)]
+        near = [
+            v
+            for v in values
+            if str(v) == str(value) or (isinstance(v, (int, float)) and _number(value) == v)
+        ]
         if not near:
-            raise BadSettings(f"{name} has no value {value}; it has: {', '.join(map(str, values))}.")
+            raise BadSettings(
+                f"{name} has no value {value}; it has: {', '.join(map(str, values))}."
+            )
         data = data.sel({name: near[0]})
     for name in [str(name) for name in data.dims]:
         if name not in (x, by, REPEATS):
@@ -138,26 +172,44 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
     positive = bool((data[name].values[np.isfinite(data[name].values)] > 0).all())
     scale = ("xy" if x == "m" else "y" if name in LAZY else "") * positive if log is None else log
     if "y" in scale and not positive:
-        raise BadSettings(f"{name} has values that are not positive: no logarithm. Leave y out of --log.")
+        raise BadSettings(
+            f"{name} has values that are not positive: no logarithm. Leave y out of --log."
+        )
     for style, choice in enumerate(choices):
         line = data[name] if by is None else data[name].sel({by: choice})
-        values = line.transpose(REPEATS, x).values if REPEATS in line.dims and x != REPEATS else line.values[None]
+        values = (
+            line.transpose(REPEATS, x).values
+            if REPEATS in line.dims and x != REPEATS
+            else line.values[None]
+        )
         there = np.isfinite(values).all(axis=0)
         if there.any():
-            label = f"{SIGNS.get(str(by), by)} = {_text(_base_name(str(by), choice))}" if by else name
-            curves.append(figures.Curve(label, data[x].values[there].astype(float), values[:, there], style))
+            label = (
+                f"{SIGNS.get(str(by), by)} = {_text(_base_name(str(by), choice))}" if by else name
+            )
+            curves.append(
+                figures.Curve(label, data[x].values[there].astype(float), values[:, there], style)
+            )
             slopes.append(fit_or_refuse(curves[-1].x, curves[-1].values) if scale == "xy" else None)
-            expected.append(theory.slope(line.assign_attrs(base=base), name, x) if scale == "xy" else None)
+            expected.append(
+                theory.slope(line.assign_attrs(base=base), name, x) if scale == "xy" else None
+            )
     if not curves:
-        raise BadSettings(f"no run of this selection has a {name} for every seed; collect again when more are finished.")
+        raise BadSettings(
+            f"no run of this selection has a {name} for every seed; collect again when more are finished."
+        )
 
     units = data[name].attrs.get("units", "1")
-    title = QUANTITIES.get(name, name.replace("_", " ")) + f" [{units}]" * (units not in ("1", "R", "F", name))
+    title = QUANTITIES.get(name, name.replace("_", " ")) + f" [{units}]" * (
+        units not in ("1", "R", "F", name)
+    )
     if name in LAZY:
         figures.threshold(ax, limit)
     figures.lines(ax, curves, NAMES.get(x, x), title, log=scale, markers=True)
     pairs = zip(curves, expected, strict=True)
-    bands = [figures.expected_slope(ax, curve, known) for curve, known in pairs if known is not None]
+    bands = [
+        figures.expected_slope(ax, curve, known) for curve, known in pairs if known is not None
+    ]
     if by:
         figures.legend_above(ax, *ax.get_legend_handles_labels())
     if bands:
@@ -175,10 +227,15 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
 def _crossings(curves: Sequence[Curve], x: str, limit: float) -> list[Crossing | None]:
     """Where each curve passes the limit; None for a curve of one point."""
     log_x = x in ("m", "alpha")
-    return [find_crossing(curve.x, curve.values, limit, log_x=log_x) if len(curve.x) > 1 else None for curve in curves]
+    return [
+        find_crossing(curve.x, curve.values, limit, log_x=log_x) if len(curve.x) > 1 else None
+        for curve in curves
+    ]
 
 
-def _leaves(curves: Sequence[Curve], crossings: Sequence[Crossing | None], name: str, x: str) -> str:
+def _leaves(
+    curves: Sequence[Curve], crossings: Sequence[Crossing | None], name: str, x: str
+) -> str:
     """Where each curve passes the limit, and which never do; against m, where most never do, only the former."""
     what, several = QUANTITIES.get(name, name), len(curves) > 1
     found: dict[bool, str] = {}
@@ -203,13 +260,23 @@ def _ticks(ax: Any) -> None:
 
     low, high = ax.get_ylim()
     for subs in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(range(1, 10))):
-        ticks = [value for value in matplotlib.ticker.LogLocator(subs=subs).tick_values(low, high) if low <= value <= high]
+        ticks = [
+            value
+            for value in matplotlib.ticker.LogLocator(subs=subs).tick_values(low, high)
+            if low <= value <= high
+        ]
         if len(ticks) >= 3:
             break
     else:
-        ticks = [value for value in matplotlib.ticker.MaxNLocator(4).tick_values(low, high) if low <= value <= high]
+        ticks = [
+            value
+            for value in matplotlib.ticker.MaxNLocator(4).tick_values(low, high)
+            if low <= value <= high
+        ]
     ax.yaxis.set_major_locator(matplotlib.ticker.FixedLocator(ticks))
-    ax.yaxis.set_minor_locator(matplotlib.ticker.NullLocator() if high / low < 10 else ax.yaxis.get_minor_locator())
+    ax.yaxis.set_minor_locator(
+        matplotlib.ticker.NullLocator() if high / low < 10 else ax.yaxis.get_minor_locator()
+    )
 
 
 def _mark(data: Any) -> str:
@@ -226,7 +293,11 @@ def _mark(data: Any) -> str:
 
 
 def _verdict(
-    curves: Sequence[Curve], fits: Sequence[ExponentFit | Refused | None], expected: Sequence[float | None], x: str, ends: bool
+    curves: Sequence[Curve],
+    fits: Sequence[ExponentFit | Refused | None],
+    expected: Sequence[float | None],
+    x: str,
+    ends: bool,
 ) -> str:
     """The slopes, or, if `ends`, between which values the curves lie."""
     from ..figures import fraction
@@ -247,7 +318,11 @@ def _verdict(
 
 def _about(data: Any, x: str, by: str | None, where: Mapping[str, Any]) -> tuple[str, str]:
     """(heading, what all panels share)."""
-    seeds = f"means over {data.sizes[REPEATS]} seeds, ± standard errors" if data.sizes.get(REPEATS, 1) > 1 else "one seed"
+    seeds = (
+        f"means over {data.sizes[REPEATS]} seeds, ± standard errors"
+        if data.sizes.get(REPEATS, 1) > 1
+        else "one seed"
+    )
     if REPEATS in (x, by):
         seeds = "each point one run"
     fixed = "".join(

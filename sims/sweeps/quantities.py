@@ -21,7 +21,10 @@ OWN = {
     "steps": ("steps", "time steps made"),
     "t": ("t", "flow time reached"),
     "last_dt": ("t", "last time step"),
-    "sliding": ("1", "1 where a large energy_defect is that of neurons sliding along kinks, and no fault of the steps"),
+    "sliding": (
+        "1",
+        "1 where a large energy_defect is that of neurons sliding along kinks, and no fault of the steps",
+    ),
     "train_risk": ("R", "R(f_t) on the training samples, at the last frame"),
     "test_risk": ("R", "R(f_t) on the test samples, at the last frame"),
     "train_error": ("1", "share of training samples with a wrong class or sign, at the last frame"),
@@ -30,7 +33,9 @@ OWN = {
     "host": (TEXT, "machine on which the run was finished"),
     "attempts": ("1", "workers that were at work on the run, one after the other"),
 }
-WITH = {"laziness": ("kernel_drift",)}  # what is measured along with a diagnostic, for it is the other half of the answer
+WITH = {
+    "laziness": ("kernel_drift",)
+}  # what is measured along with a diagnostic, for it is the other half of the answer
 UNITS = {"t_end": "t", "dt": "t", "m": "neurons"}  # of settings; of the others 1
 
 
@@ -46,7 +51,10 @@ def about(name: str) -> dict[str, str]:
         if base not in registry.names():
             return {"units": "1", "long_name": name.replace("_", " ")}
         diagnostic = registry.get(base)
-        units, meaning = diagnostic.unit, f"{side} bound of: {diagnostic.meaning}" if side else diagnostic.meaning
+        units, meaning = (
+            diagnostic.unit,
+            f"{side} bound of: {diagnostic.meaning}" if side else diagnostic.meaning,
+        )
         meaning = f"{meaning} At the last frame."
     return {"units": units, "long_name": meaning}
 
@@ -73,7 +81,11 @@ def diagnosed(path: Path, names: Iterable[str]) -> tuple[dict[str, float], dict[
     An interval has two columns, name_lower and name_upper. Values of all frames are kept beside the run, by mf.diagnose.
     """
     names = list(names)
-    reasons = {name: why for name, why in mf.diagnose(path).unavailable.items() if name in names} if names else {}
+    reasons = (
+        {name: why for name, why in mf.diagnose(path).unavailable.items() if name in names}
+        if names
+        else {}
+    )
     free, found = [name for name in names if name not in reasons], {}
     if free:
         try:
@@ -83,5 +95,9 @@ def diagnosed(path: Path, names: Iterable[str]) -> tuple[dict[str, float], dict[
     row = {column: math.nan for name in names for column in columns(name)}
     for name, curve in found.items():
         ends = (curve.lower, curve.upper) if registry.get(name).interval else (curve.values,)
-        row |= {column: float(end[-1]) for column, end in zip(columns(name), ends, strict=True) if len(end)}
+        row |= {
+            column: float(end[-1])
+            for column, end in zip(columns(name), ends, strict=True)
+            if len(end)
+        }
     return row, reasons

@@ -20,9 +20,15 @@ def status(sweep: SweepFolder) -> str:
     for name in STATES:
         count = sum(state == name for state, _ in states.values())
         lines.append(f"{name:>11} {count:7d} {count / total:7.1%}")
-    judged = [digest for digest, (state, _) in states.items() if state == "finished" and not sweep.sliding(digest)]
+    judged = [
+        digest
+        for digest, (state, _) in states.items()
+        if state == "finished" and not sweep.sliding(digest)
+    ]
     defects = {digest: sweep.energy_defect(digest) for digest in judged}
-    worst = sorted((name for name in defects if defects[name] > LIMIT), key=defects.__getitem__, reverse=True)[:WORST]
+    worst = sorted(
+        (name for name in defects if defects[name] > LIMIT), key=defects.__getitem__, reverse=True
+    )[:WORST]
     for digest, (state, holder) in states.items():
         said = ""
         if holder and state == "running":
@@ -35,7 +41,9 @@ def status(sweep: SweepFolder) -> str:
             said = f"energy_defect {defects[digest]:.3g}"
         if said:
             lines.append(f"{state:<11} {digest} {_point(sweep, digest)}: {said}")
-    return "\n".join(filter(None, [*lines, mark(list(defects.values())), _remaining(sweep, states)]))
+    return "\n".join(
+        filter(None, [*lines, mark(list(defects.values())), _remaining(sweep, states)])
+    )
 
 
 def mark(defects: Sequence[float]) -> str:
@@ -60,7 +68,9 @@ def _point(sweep: SweepFolder, digest: str) -> str:
     """For example "gamma 0.5, m 64"."""
     index = sweep.plan.runs[digest].index
     pairs = [
-        pair for axis, i in zip(sweep.plan.axes, index, strict=True) for pair in zip(axis.names, axis.points[i], strict=True)
+        pair
+        for axis, i in zip(sweep.plan.axes, index, strict=True)
+        for pair in zip(axis.names, axis.points[i], strict=True)
     ]
     return ", ".join(f"{name} {value}" for name, value in pairs)
 
@@ -68,7 +78,9 @@ def _point(sweep: SweepFolder, digest: str) -> str:
 def _remaining(sweep: SweepFolder, states: dict[str, Any]) -> str:
     """What is left, from the mean time of the runs that are there and the workers that are at it."""
     left = sum(state in ("running", "interrupted", "waiting") for state, _ in states.values())
-    seconds = [float(note["seconds"]) for digest in states if "seconds" in (note := sweep.note(digest))]
+    seconds = [
+        float(note["seconds"]) for digest in states if "seconds" in (note := sweep.note(digest))
+    ]
     workers = sum(state == "running" for state, _ in states.values())
     if not left:
         return "nothing is left to do"

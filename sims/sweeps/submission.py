@@ -11,8 +11,13 @@ from .folders import SweepFolder
 from .local_workers import Crew, compile_kernels, share, supervise
 from .workers import Terms
 
-WARNING_SECONDS = 120  # from the signal to the end of the job: a step in hand, and a checkpoint, must fit
-EARLY_SECONDS = {"slurm": 60, "local": 0}  # by how much a signal may come before that; SLURM looks once a minute
+WARNING_SECONDS = (
+    120  # from the signal to the end of the job: a step in hand, and a checkpoint, must fit
+)
+EARLY_SECONDS = {
+    "slurm": 60,
+    "local": 0,
+}  # by how much a signal may come before that; SLURM looks once a minute
 LEAST_SECONDS = 60  # of work in a job, from its start to the signal
 REQUEUES = 100
 ENGINES = ("slurm", "local")
@@ -91,7 +96,12 @@ def submit(sweep: SweepFolder, request: Request, terms: Terms) -> list[Any]:
     engine = executor(sweep, request)
     compile_kernels(sweep, progress=True)
     shared = share(request.workers) if request.engine == "local" else None
-    job = Job(sweep.path.resolve(), terms, patience=0.8 * request.warning_seconds, threads=request.cpus or shared)
+    job = Job(
+        sweep.path.resolve(),
+        terms,
+        patience=0.8 * request.warning_seconds,
+        threads=request.cpus or shared,
+    )
     if request.engine == "local":
         return [engine.submit(job) for _ in range(request.workers)]
     with engine.batch():  # one array
@@ -131,5 +141,7 @@ def _submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ImportError(f'jobs of a cluster need submitit: pip install -e ".[cluster]" ({error}).') from error
+        raise ImportError(
+            f'jobs of a cluster need submitit: pip install -e ".[cluster]" ({error}).'
+        ) from error
     return submitit

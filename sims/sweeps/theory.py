@@ -26,7 +26,9 @@ def slope(line: Any, name: str, x: str) -> float | None:
     if quantity is None or x != "m":
         return None
     gamma, prime, ridge = (_setting(line, key) for key in ("gamma", "gamma_prime", "ridge"))
-    symmetric, a, trainable = (_setting(line, key) for key in ("law.symmetric", "law.a", "trainable"))
+    symmetric, a, trainable = (
+        _setting(line, key) for key in ("law.symmetric", "law.a", "trainable")
+    )
     fixed = all(_setting(line, key) is not None for key in ("alpha", "t_end", "activation"))
     if not fixed or gamma is None or prime != 0 or ridge != 0 or not trainable:
         return None

@@ -49,7 +49,9 @@ def work(sweep: SweepFolder, terms: Terms) -> int:
                 if not waiting(sweep, terms.since):
                     tidy(sweep, terms.lease_seconds)
                     return 0
-                time.sleep(min(1.0, terms.lease_seconds / 10))  # others are at work, and one of them may die
+                time.sleep(
+                    min(1.0, terms.lease_seconds / 10)
+                )  # others are at work, and one of them may die
                 continue
             if not _attempt(sweep, *claimed, terms, received):
                 break
@@ -58,7 +60,9 @@ def work(sweep: SweepFolder, terms: Terms) -> int:
 
 def waiting(sweep: SweepFolder, since: int) -> list[str]:
     """The runs that are neither there nor failed since then, in the manifest's order."""
-    settled = sweep.published() | {digest for digest, when in sweep.failures().items() if when >= since}
+    settled = sweep.published() | {
+        digest for digest, when in sweep.failures().items() if when >= since
+    }
     return [digest for digest in sweep.plan.runs if digest not in settled]
 
 
@@ -86,7 +90,9 @@ def _next(sweep: SweepFolder, terms: Terms) -> tuple[str, Lease] | None:
     return None
 
 
-def _attempt(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]) -> bool:
+def _attempt(
+    sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]
+) -> bool:
     """Make a claimed run. False when a signal has stopped it, after its checkpoint. received: signals that came before it."""
     try:
         with lease.beating():
@@ -97,7 +103,9 @@ def _attempt(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, receiv
     except LeaseLost:
         _say("lost", digest)
     except Exception as error:
-        if sweep.run(digest).exists() or not lease.held():  # the place was cleared under a worker that had lost its run
+        if (
+            sweep.run(digest).exists() or not lease.held()
+        ):  # the place was cleared under a worker that had lost its run
             _say("lost", digest, repr(error))
         else:
             _fail(sweep, digest, error)
@@ -108,7 +116,12 @@ def _attempt(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, receiv
 
 def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]) -> None:
     """Go on with the run where others have left it, to its end, and publish it."""
-    place, begun, checkpoints, stopping = Place(sweep.work / f"{digest}.{lease.token}"), time.monotonic(), 0, False
+    place, begun, checkpoints, stopping = (
+        Place(sweep.work / f"{digest}.{lease.token}"),
+        time.monotonic(),
+        0,
+        False,
+    )
 
     def guard() -> None:
         """Before each checkpoint: is the run ours still, and shall it go on? From the second on, one has been published."""
@@ -122,19 +135,31 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
             signal.raise_signal(signal.SIGTERM)  # to the run's own handler, which collects it
 
     if lease.deaths >= DEATHS:
-        raise RuntimeError(f"{lease.deaths} workers in a row died of this run without getting any further (memory?).")
+        raise RuntimeError(
+            f"{lease.deaths} workers in a row died of this run without getting any further (memory?)."
+        )
     reached = adopt(sweep, digest, place)
     _say("claimed", digest, f"from checkpoint {reached}" * (reached > 0), _after(lease.deaths))
     status = "finished"
     try:
-        perform(sweep.plan.runs[digest].config, place.run, checkpoint_seconds=terms.checkpoint_seconds, guard=guard)
+        perform(
+            sweep.plan.runs[digest].config,
+            place.run,
+            checkpoint_seconds=terms.checkpoint_seconds,
+            guard=guard,
+        )
     except mf.Diverged:
         status = "diverged"  # a result, recorded in the run's file
     lease.check()
     _say("publishing", digest)
     if publish(sweep, digest, place):
         _say("published", digest, status)
-        note = {"status": status, "seconds": time.monotonic() - begun, "host": socket.gethostname(), "pid": os.getpid()}
+        note = {
+            "status": status,
+            "seconds": time.monotonic() - begun,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
         with mf.Trajectory(sweep.run(digest)) as run:
             note |= {name: run.summary.get(name) for name in ("energy_defect", "defect")}
         write_json(sweep.runs / f"{digest}.json", note)
@@ -153,7 +178,12 @@ def _fail(sweep: SweepFolder, digest: str, error: Exception) -> None:
     """Record why; the next `work` tries again, from the start unless the machine is to blame."""
     message = " ".join(str(error).split())
     _say("failed", digest, f"{type(error).__name__}: {message}")
-    record = {"kind": type(error).__name__, "message": message, "code": code_of(error) or USAGE, "host": socket.gethostname()}
+    record = {
+        "kind": type(error).__name__,
+        "message": message,
+        "code": code_of(error) or USAGE,
+        "host": socket.gethostname(),
+    }
     if not isinstance(error, (OSError, MemoryError)):
         for folder in sweep.work.glob(f"{digest}.*"):
             clear(folder)
@@ -167,7 +197,12 @@ def _orphaned(terms: Terms) -> bool:
 def _say(event: str, digest: str, *more: str) -> None:
     """A line of this worker's log."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    print(" ".join([now, f"{socket.gethostname()}:{os.getpid()}", event, digest, *filter(None, more)]), flush=True)
+    print(
+        " ".join(
+            [now, f"{socket.gethostname()}:{os.getpid()}", event, digest, *filter(None, more)]
+        ),
+        flush=True,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -175,10 +210,19 @@ def main(argv: list[str] | None = None) -> int:
     terminal.accept_all()
     parser = argparse.ArgumentParser("python -m sims.sweeps.workers", description=__doc__)
     parser.add_argument("folder", type=Path, help="the sweep")
-    for name, kind in (("lease-seconds", float), ("checkpoint-seconds", float), ("since", int), ("parent", int)):
+    for name, kind in (
+        ("lease-seconds", float),
+        ("checkpoint-seconds", float),
+        ("since", int),
+        ("parent", int),
+    ):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Terms, name.replace("-", "_")))
     options = parser.parse_args(argv)
-    for ignored in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):  # warnings of a cluster are for the one who started us
+    for ignored in (
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGHUP,
+    ):  # warnings of a cluster are for the one who started us
         signal.signal(ignored, signal.SIG_IGN)
     terms = Terms(options.lease_seconds, options.checkpoint_seconds, options.since, options.parent)
     return work(SweepFolder(options.folder), terms)

@@ -31,7 +31,9 @@ class Place:
         parts = self.run.with_name("run.h5.parts")
         if not (parts / "start.h5").is_file():
             return -1
-        return max((int(path.name.split("-")[1]) for path in parts.glob("checkpoint-*.h5")), default=0)
+        return max(
+            (int(path.name.split("-")[1]) for path in parts.glob("checkpoint-*.h5")), default=0
+        )
 
 
 def adopt(sweep: SweepFolder, digest: str, place: Place) -> int:
@@ -45,7 +47,9 @@ def adopt(sweep: SweepFolder, digest: str, place: Place) -> int:
     for other in sorted(others, key=Place.reached, reverse=True):
         if other.reached() < 0:
             break
-        for _ in range(10):  # a living owner may replace a checkpoint between our looking and our linking
+        for _ in range(
+            10
+        ):  # a living owner may replace a checkpoint between our looking and our linking
             try:
                 _link_all(other, place)
                 return place.reached()
@@ -60,7 +64,9 @@ def publish(sweep: SweepFolder, digest: str, place: Place) -> bool:
     try:
         os.link(place.run, sweep.run(digest))
     except FileExistsError:
-        return os.path.samefile(place.run, sweep.run(digest))  # a file server may answer late to a link that it has made
+        return os.path.samefile(
+            place.run, sweep.run(digest)
+        )  # a file server may answer late to a link that it has made
     sync_folder(sweep.runs)
     return True
 
@@ -73,7 +79,9 @@ def clear(folder: Path) -> None:
             for path in list(place.glob(pattern)):
                 path.unlink(missing_ok=True)
     for each in (parts, folder):
-        with suppress(OSError):  # cleared by another, or its owner, thought dead, has just written there
+        with suppress(
+            OSError
+        ):  # cleared by another, or its owner, thought dead, has just written there
             each.rmdir()
 
 
@@ -89,6 +97,8 @@ def _link_all(source: Place, target: Place) -> None:
     if theirs.is_dir():
         ours.mkdir()
         names = sorted(name for name in os.listdir(theirs) if name.startswith("checkpoint-"))
-        names += sorted(name for name in os.listdir(theirs) if name.startswith(("segment-", "start.h5")))
+        names += sorted(
+            name for name in os.listdir(theirs) if name.startswith(("segment-", "start.h5"))
+        )
         for name in names:
             os.link(theirs / name, ours / name)

@@ -11,11 +11,13 @@ from meanfield.formulas import activations
 SHAPES = [(3, 1), (3, 3), (13, 1), (13, 3)]
 
 
-
-
-def flow_and_state(rng, d=3, K=1, m=600, n=40, activation="tanh", scaling=mf.MEAN_FIELD, dtype="float64"):
+def flow_and_state(
+    rng, d=3, K=1, m=600, n=40, activation="tanh", scaling=mf.MEAN_FIELD, dtype="float64"
+):
     state = mf.State(rng.normal(size=(m, K + d + 1)), outputs=K)
-    risk = mf.EmpiricalRisk(mf.Network(activation, scaling=scaling), rng.normal(size=(n, d)), rng.normal(size=(n, K)))
+    risk = mf.EmpiricalRisk(
+        mf.Network(activation, scaling=scaling), rng.normal(size=(n, d)), rng.normal(size=(n, K))
+    )
     return mf.GradientFlow(risk, dtype=dtype), state
 
 
@@ -39,7 +41,9 @@ def test_a_whole_run_gives_the_same_bits_with_one_thread_and_two(d, K):
     ends = []
     for threads in (1, 2):
         flow, state = flow_and_state(np.random.default_rng(5), d, K)
-        run = lambda flow=flow, state=state: mf.simulate(flow, state, mf.RK4, dt="auto", n_steps=5, progress=False)  # noqa: E731
+        run = lambda flow=flow, state=state: mf.simulate(
+            flow, state, mf.RK4, dt="auto", n_steps=5, progress=False
+        )
         ends.append(with_threads(threads, run))
     assert ends[0].theta.tobytes() == ends[1].theta.tobytes() and ends[0].t == ends[1].t
 
@@ -51,7 +55,9 @@ def test_kept_and_recomputed_pre_activations_give_the_same_bits(K):
     recomputed = p.mean_feature(), p.pull_back()
     kept = p.cpu.mean_feature(p.on_device, p.weight, p.samples, keep=True), p.pull_back()
     assert p.cpu._kept is not None and p.cpu._kept[2].shape == (2, 300, p.samples.size)
-    assert all(np.array_equal(first, second) for first, second in zip(recomputed, kept, strict=True))
+    assert all(
+        np.array_equal(first, second) for first, second in zip(recomputed, kept, strict=True)
+    )
     p.theta = p.theta + 1.0  # other particles must not meet the pre-activations of the old ones
     p.on_device = p.cpu.upload(p.theta)
     after = p.pull_back()
@@ -76,7 +82,9 @@ def test_nan_in_one_particle_shows_in_every_prediction_and_in_its_own_velocity(r
 def test_infinity_stays_infinite(rng):
     p = Problem(rng, "linear")
     p.on_device[4] = [np.inf, 1.0, 0.0, 0.0, 1.0]
-    assert not np.isfinite(p.mean_feature()).any() and not np.isfinite(p.cpu.norm(p.on_device, p.weight))
+    assert not np.isfinite(p.mean_feature()).any() and not np.isfinite(
+        p.cpu.norm(p.on_device, p.weight)
+    )
 
 
 @pytest.mark.parametrize("activation", activations.TABLE)
@@ -86,14 +94,18 @@ def test_a_symmetric_start_predicts_zero(activation):
     for m, scaling in ((1000, mf.NTK), (3002, mf.Scaling(gamma=0.75, alpha=10.0))):
         state = mf.InitialLaw(dim=3, a="normal", b_std=1.0, symmetric=True).sample(m, seed=m)
         x = np.random.default_rng(m).normal(size=(50, 3))
-        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation, scaling=scaling), x, np.ones(50)))
+        flow = mf.GradientFlow(
+            mf.EmpiricalRisk(mf.Network(activation, scaling=scaling), x, np.ones(50))
+        )
         assert np.abs(flow.predict(state)).max() <= 1e-14 * scaling.output_scale(m)
 
 
 def test_a_symmetric_start_of_several_outputs_in_many_dimensions_predicts_zero():
     state = mf.InitialLaw(dim=13, outputs=3, b_std=1.0, symmetric=True).sample(1000)
     x = np.random.default_rng(0).normal(size=(50, 13)) / np.sqrt(13)
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", scaling=mf.NTK), x, np.ones((50, 3))))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("tanh", scaling=mf.NTK), x, np.ones((50, 3)))
+    )
     assert np.abs(flow.predict(state)).max() <= 1e-14 * np.sqrt(1000)
 
 
@@ -104,7 +116,10 @@ def test_permuting_the_particles_permutes_the_run(rng, d, K):
     flow, state = flow_and_state(rng, d, K)
     order = rng.permutation(state.m)
     permuted = mf.State(state.theta[order], outputs=K)
-    ends = [mf.simulate(flow, start, mf.HEUN, dt=0.02, n_steps=10, progress=False) for start in (state, permuted)]
+    ends = [
+        mf.simulate(flow, start, mf.HEUN, dt=0.02, n_steps=10, progress=False)
+        for start in (state, permuted)
+    ]
     np.testing.assert_allclose(ends[1].theta, ends[0].theta[order], rtol=0, atol=1e-13)
 
 
@@ -119,7 +134,10 @@ def test_splitting_every_particle_in_two_of_half_its_mass_changes_nothing_at_fix
     assert same_s.output_scale(doubled.m) == pytest.approx(scaling.output_scale(state.m), rel=1e-15)
     risk = flow.functional
     flow2 = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", scaling=same_s), risk.x, risk.y))
-    end, end2 = (mf.simulate(f, s, mf.HEUN, dt=0.02, n_steps=10, progress=False) for f, s in ((flow, state), (flow2, doubled)))
+    end, end2 = (
+        mf.simulate(f, s, mf.HEUN, dt=0.02, n_steps=10, progress=False)
+        for f, s in ((flow, state), (flow2, doubled))
+    )
     for half in (0, 1):
         np.testing.assert_allclose(end2.theta[half::2], end.theta, rtol=0, atol=1e-13)
     assert flow2.energy(end2) == pytest.approx(flow.energy(end), rel=1e-12)

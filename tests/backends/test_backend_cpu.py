@@ -16,8 +16,6 @@ from meanfield.formulas import activations
 DIMS = (1, 2, 3, 5, 6, 12, 13, 20)  # fused with 4, 2 and 1 particles at once, and blocked
 
 
-
-
 def check_against_twins(problem):
     """All three kernels. The terms of a sum are of order 1, |a| |σ| <= 10 and with |x| or |u| <= 30: sums of absolute values
     stay below 30 (means over particles) and 30 n (sums over samples)."""
@@ -25,7 +23,9 @@ def check_against_twins(problem):
     expected = naive.mean_feature(p.theta, p.mass, p.x, p.sigma, p.K)
     np.testing.assert_allclose(p.mean_feature(), expected, rtol=0, atol=30 * p.tolerance(m))
     expected = naive.pull_back(p.theta, p.x, p.r, p.sigma, p.K) - 0.3 * p.theta
-    np.testing.assert_allclose(p.pull_back(decay=0.3), expected, rtol=0, atol=30 * n * p.tolerance(n))
+    np.testing.assert_allclose(
+        p.pull_back(decay=0.3), expected, rtol=0, atol=30 * n * p.tolerance(n)
+    )
     expected = naive.push_forward(p.theta, p.mass, p.x, p.u, p.sigma, p.K)
     np.testing.assert_allclose(p.push_forward(), expected, rtol=0, atol=30 * p.tolerance(m))
 
@@ -40,7 +40,11 @@ def test_kernels_are_their_twins_for_every_activation(rng, activation, K):
 @pytest.mark.parametrize("d", DIMS)
 def test_kernels_are_their_twins_for_every_shape_of_kernel(rng, d, K):
     assert Problem(rng, d=d).cpu.fused == (d <= FUSED_UP_TO)
-    for m, n in ((1, 1), (7, 9), (70, 33)):  # fewer particles than are worked at once; a last short vector; two shards
+    for m, n in (
+        (1, 1),
+        (7, 9),
+        (70, 33),
+    ):  # fewer particles than are worked at once; a last short vector; two shards
         check_against_twins(Problem(rng, d=d, K=K, m=m, n=n))
 
 
@@ -58,11 +62,17 @@ def test_several_tiles_and_shards_are_put_together_in_order(rng, d, K, dtype):
     assert p.samples.x.shape[0] == 3 and p.cpu.shards(1500) == 24
     rows, particles = [0, 699, 700, 1403, 1404, 2099], [0, 61, 62, 63, 1498, 1499]
     expected = naive.mean_feature(p.theta, p.mass, p.x[rows], p.sigma, K)
-    np.testing.assert_allclose(p.mean_feature()[rows], expected, rtol=0, atol=30 * p.tolerance(1500))
+    np.testing.assert_allclose(
+        p.mean_feature()[rows], expected, rtol=0, atol=30 * p.tolerance(1500)
+    )
     pulled = naive.pull_back(p.theta[particles], p.x, p.r, p.sigma, K)
-    np.testing.assert_allclose(p.pull_back()[particles], pulled, rtol=0, atol=30 * 2100 * p.tolerance(2100))
+    np.testing.assert_allclose(
+        p.pull_back()[particles], pulled, rtol=0, atol=30 * 2100 * p.tolerance(2100)
+    )
     pushed = naive.push_forward(p.theta, p.mass, p.x[rows[:2]], p.u, p.sigma, K)
-    np.testing.assert_allclose(p.push_forward()[rows[:2]], pushed, rtol=0, atol=30 * p.tolerance(1500))
+    np.testing.assert_allclose(
+        p.push_forward()[rows[:2]], pushed, rtol=0, atol=30 * p.tolerance(1500)
+    )
 
 
 @pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1), (13, 3)])
@@ -77,7 +87,10 @@ def test_push_forward_is_the_adjoint_of_pull_back(rng, d, K):
 @pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1)])
 @pytest.mark.parametrize("trainable", [("a",), ("w",), ("b",), ()])
 def test_frozen_columns_are_exactly_zero_and_the_others_unchanged(rng, d, K, trainable):
-    free, frozen = Problem(np.random.default_rng(1), d=d, K=K), Problem(np.random.default_rng(1), d=d, K=K, trainable=trainable)
+    free, frozen = (
+        Problem(np.random.default_rng(1), d=d, K=K),
+        Problem(np.random.default_rng(1), d=d, K=K, trainable=trainable),
+    )
     columns = mf.Network(trainable=trainable).trainable_columns(d, K)
     pulled = frozen.pull_back(decay=0.3)
     assert np.array_equal(pulled[:, columns], free.pull_back(decay=0.3)[:, columns])
@@ -91,8 +104,12 @@ def test_combine_adds_stages_and_never_writes_to_its_arguments(rng, dtype):
     before = [array.copy() for array in (base, *stages)]
     found = p.cpu.combine(base, [0.5, 0.0, -2.0], stages)
     expected = p.theta + 0.5 * stages[0].astype(float) - 2.0 * stages[2].astype(float)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * 10)  # two additions of numbers <= 10
-    assert all(np.array_equal(array, copy) for array, copy in zip((base, *stages), before, strict=True))
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * 10
+    )  # two additions of numbers <= 10
+    assert all(
+        np.array_equal(array, copy) for array, copy in zip((base, *stages), before, strict=True)
+    )
     assert p.cpu.combine(base, [0.0], stages[:1]) is base  # nothing to add: θ itself
 
 
@@ -105,7 +122,9 @@ def test_norm_is_the_mean_square_over_the_measure(rng, m, dtype):
     rtol = float(np.finfo(dtype).eps) + 1e-14
     assert p.cpu.norm(p.on_device, p.weight) == pytest.approx(expected, rel=rtol)
     expected = float(p.mass @ (p.theta[:, 1:4] ** 2).sum(axis=1))
-    assert p.cpu.norm(p.on_device, p.weight, trainable_only=True) == pytest.approx(expected, rel=rtol)
+    assert p.cpu.norm(p.on_device, p.weight, trainable_only=True) == pytest.approx(
+        expected, rel=rtol
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -116,19 +135,25 @@ def test_an_advance_is_combine_and_norm_to_the_bit(rng, m, equal, dtype):
     weight = np.ones_like(p.weight) if equal else p.weight
     theta, stage = p.on_device, p.cpu.upload(rng.normal(size=p.theta.shape))
     moved, norm = p.cpu.advance(theta, 0.3, stage, weight)
-    assert moved.tobytes() == p.cpu.combine(theta, [0.3], [stage]).tobytes() and norm == p.cpu.norm(stage, weight)
+    assert moved.tobytes() == p.cpu.combine(theta, [0.3], [stage]).tobytes() and norm == p.cpu.norm(
+        stage, weight
+    )
     same, norm_alone = p.cpu.advance(theta, 0.0, stage, weight)
     assert same is theta and norm_alone == norm  # nothing to add: θ itself
 
 
 def test_the_tree_adds_every_partial_sum_once():
     for count in (1, 2, 3, 5, 24, 63, 64):
-        assert tree_sum(2.0 ** np.arange(count)[:, None] % 1024)[0] == sum(2.0**i % 1024 for i in range(count))
+        assert tree_sum(2.0 ** np.arange(count)[:, None] % 1024)[0] == sum(
+            2.0**i % 1024 for i in range(count)
+        )
 
 
 def peak_of_two_steps(d, m, n):
     rng = np.random.default_rng(0)
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), rng.normal(size=(n, d)), rng.normal(size=n)))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu"), rng.normal(size=(n, d)), rng.normal(size=n))
+    )
     state = mf.InitialLaw(d).sample(m, seed=0)
     field = flow.on_device(state)
     theta = field.backend.upload(state.theta)

@@ -23,7 +23,9 @@ def test_patterns_are_the_signs_of_the_plain_sum(rng, threads, d, n, dtype):
     for j in range(1, d):
         z = z + theta[:, 2 + j][:, None] * x.astype(dtype)[:, j]
     assert z.dtype == dtype
-    expected = ((z > 0).astype(np.uint64) << np.arange(n, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
+    expected = ((z > 0).astype(np.uint64) << np.arange(n, dtype=np.uint64)).sum(
+        axis=1, dtype=np.uint64
+    )
     np.testing.assert_array_equal(sampler(x, dtype=dtype).sample(theta).active, expected)
 
 
@@ -49,7 +51,13 @@ def test_a_pair_is_close_up_to_the_angle_itself():
     at = np.radians([0.0, 1.0, 29.99, 30.01, 180.0])
     theta = np.column_stack([np.ones(5), np.cos(at), np.sin(at)])
     near = sampler(np.ones((1, 1)), outputs=1, degrees=30.0).sample(theta).near[:, 0]
-    assert [bits(word, 5) for word in near] == [[0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 1, 0], [0] * 5, [0] * 5]
+    assert [bits(word, 5) for word in near] == [
+        [0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 0],
+        [0] * 5,
+        [0] * 5,
+    ]
 
 
 @pytest.mark.parametrize("mortal", [True, False])
@@ -65,7 +73,9 @@ def test_differences_are_counted_and_the_first_are_listed(rng, mortal, limit):
     expected = []
     for k in range(90):
         expected += [
-            (0, k, i, float(int(after.active[k]) >> i & 1)) for i in range(3) if int(before.active[k] ^ after.active[k]) >> i & 1
+            (0, k, i, float(int(after.active[k]) >> i & 1))
+            for i in range(3)
+            if int(before.active[k] ^ after.active[k]) >> i & 1
         ]
     for kind, then, now in ((1, before, after), (2, after, before)):
         expected += [
@@ -78,16 +88,34 @@ def test_differences_are_counted_and_the_first_are_listed(rng, mortal, limit):
         for k in range(90):
             for other in range(90):
                 if int(words[k, other // 64]) >> other % 64 & 1:
-                    angle = np.degrees(2 * np.arcsin(np.linalg.norm(after.u[k] - after.u[other]) / 2))
+                    angle = np.degrees(
+                        2 * np.arcsin(np.linalg.norm(after.u[k] - after.u[other]) / 2)
+                    )
                     expected.append((kind, k, other, angle))
     found = one.differences(before, after)
     totals = [sum(row[0] == kind for row in expected) for kind in range(5)]
-    assert found.totals == totals and all(totals[kind] for kind in (0, 3, 4)) and bool(totals[1] and totals[2]) == mortal
+    assert (
+        found.totals == totals
+        and all(totals[kind] for kind in (0, 3, 4))
+        and bool(totals[1] and totals[2]) == mortal
+    )
     assert found.silent == np.count_nonzero(after.active == 0)
-    listed = [row for kind in range(5) for row in [row for row in expected if row[0] == kind][:limit]]
-    rows = list(zip(found.kind.tolist(), found.neuron.tolist(), found.other.tolist(), found.value.tolist(), strict=True))
+    listed = [
+        row for kind in range(5) for row in [row for row in expected if row[0] == kind][:limit]
+    ]
+    rows = list(
+        zip(
+            found.kind.tolist(),
+            found.neuron.tolist(),
+            found.other.tolist(),
+            found.value.tolist(),
+            strict=True,
+        )
+    )
     assert [row[:3] for row in rows] == [row[:3] for row in listed]
-    np.testing.assert_allclose([row[3] for row in rows], [row[3] for row in listed], rtol=1e-13, atol=1e-12)
+    np.testing.assert_allclose(
+        [row[3] for row in rows], [row[3] for row in listed], rtol=1e-13, atol=1e-12
+    )
 
 
 def test_rows_of_an_earlier_call_are_not_overwritten(rng):

@@ -25,7 +25,19 @@ import pair_formulas
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = {
     "kernels": ("every_", "single_"),
-    "cases": ("several_", "two_", "one_", "many_", "frozen_", "stages_", "norms_", "memory_", "not_", "philox_", "a_run_"),
+    "cases": (
+        "several_",
+        "two_",
+        "one_",
+        "many_",
+        "frozen_",
+        "stages_",
+        "norms_",
+        "memory_",
+        "not_",
+        "philox_",
+        "a_run_",
+    ),
     "steps": ("whole_", "a_step_", "what_", "a_linearised_", "a_number_", "the_first_"),
     "pairs": ("pairs_",),
     "neurons": ("neurons_",),
@@ -34,16 +46,26 @@ GROUPS = {
 
 def simulated(*names):
     """Run checks in the simulator; {name: error or None}."""
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
+    environment = {
+        **os.environ,
+        "NUMBA_ENABLE_CUDASIM": "1",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}",
+    }
     command = [sys.executable, "-m", "tests.helpers.cuda_simulator", *names]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return dict(map(json.loads, done.stdout.splitlines()))
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_in_the_simulator_the_device_computes_what_the_cpu_does(group):
-    expected = {name for name, (slow, *_) in cuda_parity.CHECKS.items() if not slow and name.startswith(GROUPS[group])}
+    expected = {
+        name
+        for name, (slow, *_) in cuda_parity.CHECKS.items()
+        if not slow and name.startswith(GROUPS[group])
+    }
     found = simulated(*GROUPS[group])
     assert set(found) == expected
     failed = {name: error for name, error in found.items() if error}
@@ -51,7 +73,11 @@ def test_in_the_simulator_the_device_computes_what_the_cpu_does(group):
 
 
 def test_every_check_belongs_to_a_group():
-    assert all(name.startswith(sum(GROUPS.values(), ())) for name, (slow, *_) in cuda_parity.CHECKS.items() if not slow)
+    assert all(
+        name.startswith(sum(GROUPS.values(), ()))
+        for name, (slow, *_) in cuda_parity.CHECKS.items()
+        if not slow
+    )
 
 
 @pytest.mark.slow
@@ -75,7 +101,8 @@ def toy(**settings):
 @no_gpu
 def test_without_a_gpu_the_error_says_what_was_asked_what_is_there_and_what_to_do():
     with pytest.raises(
-        ValueError, match=r'backend="cuda" was asked for, but no usable NVIDIA GPU.*Install an NVIDIA driver.*"cpu"'
+        ValueError,
+        match=r'backend="cuda" was asked for, but no usable NVIDIA GPU.*Install an NVIDIA driver.*"cpu"',
     ):
         toy(backend="cuda")
 
@@ -83,7 +110,9 @@ def test_without_a_gpu_the_error_says_what_was_asked_what_is_there_and_what_to_d
 def test_without_numba_cuda_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(ValueError, match=r'numba-cuda is not installed.*pip install -e "\.\[cuda\]"'):
+    with pytest.raises(
+        ValueError, match=r'numba-cuda is not installed.*pip install -e "\.\[cuda\]"'
+    ):
         toy(backend="cuda")
     assert toy(backend="auto").backend == "cpu"
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -97,7 +126,9 @@ def test_a_numba_cuda_that_fails_is_no_gpu(monkeypatch):
 
     monkeypatch.setattr(numba.cuda, "is_available", fail)
     assert toy(backend="auto").backend == "cpu"
-    with pytest.raises(ValueError, match=r"numba-cuda does not load \(AttributeError: no NPDatetime\).*pip install"):
+    with pytest.raises(
+        ValueError, match=r"numba-cuda does not load \(AttributeError: no NPDatetime\).*pip install"
+    ):
         toy(backend="cuda")
 
 
@@ -106,7 +137,8 @@ def test_a_torch_without_a_gpu_is_named_where_d_is_large(monkeypatch):
 
     monkeypatch.setattr(wide.torch.cuda, "is_available", lambda: False)
     with pytest.raises(
-        ValueError, match=r"d = 20 inputs multiplies matrices by torch.*finds no GPU\. Install a torch built for CUDA"
+        ValueError,
+        match=r"d = 20 inputs multiplies matrices by torch.*finds no GPU\. Install a torch built for CUDA",
     ):
         wide.Wide(types.SimpleNamespace(dim=20))
 
@@ -116,7 +148,12 @@ def test_auto_is_settled_when_the_flow_is_made_and_goes_into_the_file(tmp_path, 
     flow = toy(backend="auto")
     assert flow.backend == "cpu"
     mf.simulate(
-        flow, mf.InitialLaw(1).sample(6), mf.EULER, dt=0.1, n_steps=1, observers=[mf.Recorder(tmp_path / "run.h5", mf.every(1))]
+        flow,
+        mf.InitialLaw(1).sample(6),
+        mf.EULER,
+        dt=0.1,
+        n_steps=1,
+        observers=[mf.Recorder(tmp_path / "run.h5", mf.every(1))],
     )
     assert "; cpu, float64" in capsys.readouterr().err
     assert mf.Trajectory(tmp_path / "run.h5").config["flow"]["backend"] == "cpu"
@@ -137,7 +174,12 @@ def large(dtype, m=200_000, n=1000, d=2, **settings):
     """A flow and a state that fill a GPU."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, d))
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), backend="cuda", dtype=dtype, **settings)
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])),
+        backend="cuda",
+        dtype=dtype,
+        **settings,
+    )
     return flow, mf.InitialLaw(d, b_std=1.0).sample(m)
 
 
@@ -147,7 +189,9 @@ def large(dtype, m=200_000, n=1000, d=2, **settings):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_on_a_gpu_two_runs_give_the_same_bits(dtype, d):
     flow, state = large(dtype, d=d)
-    ends = [mf.simulate(flow, state, mf.RK4, dt=0.1, n_steps=5, progress=False).theta for _ in range(2)]
+    ends = [
+        mf.simulate(flow, state, mf.RK4, dt=0.1, n_steps=5, progress=False).theta for _ in range(2)
+    ]
     assert np.array_equal(*ends)
 
 
@@ -175,7 +219,10 @@ def cloud(dtype, m=50_000):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_on_a_gpu_two_runs_of_a_pairwise_energy_give_the_same_bits(dtype, m):
     flow, state = cloud(dtype, m)
-    ends = [mf.simulate(flow, state, mf.HEUN, dt=0.01, n_steps=2, progress=False).theta for _ in range(2)]
+    ends = [
+        mf.simulate(flow, state, mf.HEUN, dt=0.01, n_steps=2, progress=False).theta
+        for _ in range(2)
+    ]
     assert np.array_equal(*ends)
 
 
@@ -187,13 +234,17 @@ def test_on_a_gpu_a_large_pairwise_energy_agrees_with_the_cpu():
     on_cpu = mf.GradientFlow(flow.functional)
     for name in ("velocity", "first_variation"):
         expected = getattr(on_cpu, name)(state)
-        np.testing.assert_allclose(getattr(flow, name)(state), expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            getattr(flow, name)(state), expected, rtol=0, atol=1e-11 * np.abs(expected).max()
+        )
 
 
 def students(dtype, m, d=2):
     """A population risk and students of it."""
     law = mf.InitialLaw(d, b_std=0.0)
-    risk = mf.PopulationRisk(mf.Network("gelu", trainable=("a", "w")), law.sample(3, seed=1), ridge=0.1)
+    risk = mf.PopulationRisk(
+        mf.Network("gelu", trainable=("a", "w")), law.sample(3, seed=1), ridge=0.1
+    )
     return mf.GradientFlow(risk, backend="cuda", dtype=dtype), law.sample(m)
 
 
@@ -203,7 +254,10 @@ def students(dtype, m, d=2):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_on_a_gpu_two_runs_of_a_population_risk_give_the_same_bits(dtype, m):
     flow, state = students(dtype, m)
-    ends = [mf.simulate(flow, state, mf.HEUN, dt=0.01, n_steps=2, progress=False).theta for _ in range(2)]
+    ends = [
+        mf.simulate(flow, state, mf.HEUN, dt=0.01, n_steps=2, progress=False).theta
+        for _ in range(2)
+    ]
     assert np.array_equal(*ends)
 
 
@@ -216,7 +270,12 @@ def test_on_a_gpu_a_large_population_risk_agrees_with_the_cpu(m, d):
     on_cpu = mf.GradientFlow(flow.functional)
     for name in ("velocity", "first_variation", "risk"):
         expected = getattr(on_cpu, name)(state)
-        np.testing.assert_allclose(getattr(flow, name)(state), expected, rtol=0, atol=1e-11 * max(1.0, np.abs(expected).max()))
+        np.testing.assert_allclose(
+            getattr(flow, name)(state),
+            expected,
+            rtol=0,
+            atol=1e-11 * max(1.0, np.abs(expected).max()),
+        )
 
 
 @pytest.mark.gpu
@@ -226,7 +285,11 @@ def test_on_a_gpu_memory_is_back_where_it_was_after_a_hundred_runs():
 
     from numba import cuda as numba_cuda
 
-    problems = large("float32", m=100_000, n=64), cloud("float32", m=10_000), students("float32", m=10_000)
+    problems = (
+        large("float32", m=100_000, n=64),
+        cloud("float32", m=10_000),
+        students("float32", m=10_000),
+    )
 
     def run():
         for flow, state in problems:

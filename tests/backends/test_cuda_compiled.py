@@ -54,9 +54,17 @@ def check_compiled(monkeypatch, form, activation, dtype, dim, cc=(9, 0)):
     assert f".target sm_{cc[0]}{cc[1]}" in text
     said = cuda_ptx.report(text, cc)
     # libdevice's sin and cos reduce |x| above 10⁵ on a path of their own, with 2/π on the stack and in float64
-    assert said["spilled"] == 0 and said["stack"] <= (80 if activation == "sin" else 0) and said["shared"] <= 48 * 1024, said
-    assert said["registers"] <= ({"float32": 128, "float64": 168}[dtype] if outputs == unroll == 1 else 255), said
-    loops = [loop for loop in cuda_ptx.innermost_loops(text) if any("fma.rn" in line for line in loop)]
+    assert (
+        said["spilled"] == 0
+        and said["stack"] <= (80 if activation == "sin" else 0)
+        and said["shared"] <= 48 * 1024
+    ), said
+    assert said["registers"] <= (
+        {"float32": 128, "float64": 168}[dtype] if outputs == unroll == 1 else 255
+    ), said
+    loops = [
+        loop for loop in cuda_ptx.innermost_loops(text) if any("fma.rn" in line for line in loop)
+    ]
     if outputs == 1:
         assert loops
     if dtype == "float32" and activation != "sin":
@@ -65,19 +73,25 @@ def check_compiled(monkeypatch, form, activation, dtype, dim, cc=(9, 0)):
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form[1] == 1], ids=str)
-def test_a_kernel_compiles_for_hopper_without_spills_and_without_float64_in_single_precision(monkeypatch, form):
+def test_a_kernel_compiles_for_hopper_without_spills_and_without_float64_in_single_precision(
+    monkeypatch, form
+):
     check_compiled(monkeypatch, form, "relu", "float32", 2)
 
 
 @pytest.mark.parametrize(("dtype", "dim", "cc"), [("float32", 10, (8, 0)), ("float64", 1, (9, 0))])
-def test_a_kernel_with_elementary_functions_compiles_for_ampere_and_hopper(monkeypatch, dtype, dim, cc):
+def test_a_kernel_with_elementary_functions_compiles_for_ampere_and_hopper(
+    monkeypatch, dtype, dim, cc
+):
     check_compiled(monkeypatch, FORMS[4], "gelu", dtype, dim, cc)
 
 
 def launched(form, dtype, dim):
     """Whether the backend ever launches this form for this dtype and d."""
     backend = backends_form(dtype, dim, form[1])
-    return form[0] != "pull_back" or (form[2], form[3]) in {backend._shape(m) for m in (1, cuda.FEW, 2 * cuda.FEW)}
+    return form[0] != "pull_back" or (form[2], form[3]) in {
+        backend._shape(m) for m in (1, cuda.FEW, 2 * cuda.FEW)
+    }
 
 
 def backends_form(dtype, dim, outputs):
@@ -103,7 +117,9 @@ def test_every_kernel_of_every_activation_compiles(monkeypatch, activation, dtyp
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_the_largest_fused_dimension_fits(monkeypatch, dtype, outputs):
     for name in ("mean_feature", "push_forward"):
-        check_compiled(monkeypatch, (name, outputs, 2, 1), "relu", dtype, cuda.FUSED_UP_TO)  # 2: registers up to 255
+        check_compiled(
+            monkeypatch, (name, outputs, 2, 1), "relu", dtype, cuda.FUSED_UP_TO
+        )  # 2: registers up to 255
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -126,7 +142,12 @@ def test_losses_compile_for_ampere_and_hopper_in_few_registers(monkeypatch, loss
     assert total["shared"] == {(8, 0): 1024, (9, 0): 2048}[cc] and slopes["shared"] == 0
 
 
-PAIRS = [(interaction, dtype, groups) for interaction in INTERACTIONS for dtype in ("float32", "float64") for groups in (4, 1)]
+PAIRS = [
+    (interaction, dtype, groups)
+    for interaction in INTERACTIONS
+    for dtype in ("float32", "float64")
+    for groups in (4, 1)
+]
 
 
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=str)
@@ -136,16 +157,24 @@ PAIRS = [(interaction, dtype, groups) for interaction in INTERACTIONS for dtype 
     + [pytest.param(*case, dim, marks=pytest.mark.slow) for case in PAIRS for dim in (1, 2, 3, 10)]
     + [pytest.param("gaussian", "float64", 4, 40, marks=pytest.mark.slow)],
 )
-def test_pairs_compile_for_ampere_and_hopper_with_all_rows_in_registers(monkeypatch, interaction, dtype, groups, dim, cc):
+def test_pairs_compile_for_ampere_and_hopper_with_all_rows_in_registers(
+    monkeypatch, interaction, dtype, groups, dim, cc
+):
     """Up to ten coordinates nothing is spilled, and the rows that a formula sees are registers, their loops unrolled: there is no
     stack. At forty a thread's sums and rows no longer fit 255 registers. A tile is below the 48 KB that need no asking."""
-    for kernel, signature in cuda_ptx.pair_kernels(INTERACTIONS[interaction], dtype, dim, groups, interaction == "gaussian"):
+    for kernel, signature in cuda_ptx.pair_kernels(
+        INTERACTIONS[interaction], dtype, dim, groups, interaction == "gaussian"
+    ):
         text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
         said = cuda_ptx.report(text, cc)
         assert said["shared"] <= 48 * 1024, said
-        assert dim > 10 or (said["spilled"] == said["stack"] == 0 and said["registers"] <= (96 if dim <= 3 else 168)), said
+        assert dim > 10 or (
+            said["spilled"] == said["stack"] == 0 and said["registers"] <= (96 if dim <= 3 else 168)
+        ), said
         if dtype == "float32":
-            assert not [line for loop in cuda_ptx.innermost_loops(text) for line in loop if ".f64" in line]
+            assert not [
+                line for loop in cuda_ptx.innermost_loops(text) for line in loop if ".f64" in line
+            ]
 
 
 SUMS = [
@@ -160,9 +189,12 @@ SUMS = [
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=str)
 @pytest.mark.parametrize(
     ("activation", "dtype", "dim", "outputs", "groups"),
-    [("relu", "float32", 2, 1, 4), ("gelu", "float64", 3, 2, 1)] + [pytest.param(*case, marks=pytest.mark.slow) for case in SUMS],
+    [("relu", "float32", 2, 1, 4), ("gelu", "float64", 3, 2, 1)]
+    + [pytest.param(*case, marks=pytest.mark.slow) for case in SUMS],
 )
-def test_sums_over_neurons_compile_for_ampere_and_hopper_in_registers(monkeypatch, activation, dtype, dim, outputs, groups, cc):
+def test_sums_over_neurons_compile_for_ampere_and_hopper_in_registers(
+    monkeypatch, activation, dtype, dim, outputs, groups, cc
+):
     """Targets and their sums are registers: nothing is spilled and there is no stack. A tile is below the 48 KB that
     need no asking."""
     kernel, signature = cuda_ptx.neuron_sums(activation, dtype, dim, outputs, groups)
@@ -171,12 +203,21 @@ def test_sums_over_neurons_compile_for_ampere_and_hopper_in_registers(monkeypatc
     assert said["spilled"] == said["stack"] == 0 and said["shared"] <= 48 * 1024, said
     assert said["registers"] <= (128 if dim <= 3 and outputs == 1 else 200), said
     if dtype == "float32":
-        inner = [loop for loop in cuda_ptx.innermost_loops(text) if any("fma.rn" in line for line in loop)]
+        inner = [
+            loop
+            for loop in cuda_ptx.innermost_loops(text)
+            if any("fma.rn" in line for line in loop)
+        ]
         assert not [line for loop in inner for line in loop if ".f64" in line]
 
 
 @pytest.mark.parametrize(
-    "activation", ["relu", pytest.param("gelu", marks=pytest.mark.slow), pytest.param("erf", marks=pytest.mark.slow)]
+    "activation",
+    [
+        "relu",
+        pytest.param("gelu", marks=pytest.mark.slow),
+        pytest.param("erf", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_surrounds_the_sums_over_neurons_compiles(monkeypatch, activation, dtype):
@@ -186,14 +227,20 @@ def test_what_surrounds_the_sums_over_neurons_compiles(monkeypatch, activation, 
 
 
 @pytest.mark.parametrize(
-    ("form", "shared", "instructions", "multiply_adds"), [(FORMS[0], 4, 5.5, 3), (FORMS[6], 2, 9, 4)], ids=["forward", "backward"]
+    ("form", "shared", "instructions", "multiply_adds"),
+    [(FORMS[0], 4, 5.5, 3), (FORMS[6], 2, 9, 4)],
+    ids=["forward", "backward"],
 )
-def test_the_inner_loop_of_relu_is_mostly_arithmetic(monkeypatch, form, shared, instructions, multiply_adds):
+def test_the_inner_loop_of_relu_is_mostly_arithmetic(
+    monkeypatch, form, shared, instructions, multiply_adds
+):
     """d = 2 in float32. Forward, a pair (particle, sample) is z (2 FMA), σ (compare, select) and c σ (FMA), and a load for four
     pairs; backward, z (2), σ' (compare, select), r σ' and its sum (2), times x (2 FMA), and a load for two."""
     _, loops = check_compiled(monkeypatch, form, "relu", "float32", 2)
     loop = max(loops, key=len)
-    fused, loads = (sum(line.startswith(word) for line in loop) for word in ("fma.rn.f32", "ld.shared.v4.f32"))
+    fused, loads = (
+        sum(line.startswith(word) for line in loop) for word in ("fma.rn.f32", "ld.shared.v4.f32")
+    )
     assert fused == multiply_adds * shared * loads
     assert len(loop) <= instructions * shared * loads + 8  # and the loop's own
 
@@ -210,7 +257,11 @@ def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
     """As a second process would: the module is loaded anew. Without a driver the code is made and stored, not run."""
     present = types.SimpleNamespace(compute_capability=(9, 0))
     monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: present)
-    monkeypatch.setattr(numba.cuda.cudadrv.devices, "get_context", lambda number=None: types.SimpleNamespace(device=present))
+    monkeypatch.setattr(
+        numba.cuda.cudadrv.devices,
+        "get_context",
+        lambda number=None: types.SimpleNamespace(device=present),
+    )
     monkeypatch.setattr(formulas, "folder", lambda: tmp_path)
     dispatcher = numba.cuda.dispatcher
 
@@ -220,7 +271,9 @@ def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
         return cuda_ptx.fused("mean_feature", "sigmoid", "float32", 3)
 
     kernel, signature = loaded()
-    assert kernel._cache.load_overload(signature, kernel.targetctx) is None and not cuda_formulas.is_compiled(kernel)
+    assert kernel._cache.load_overload(
+        signature, kernel.targetctx
+    ) is None and not cuda_formulas.is_compiled(kernel)
     compiled = dispatcher._Kernel(kernel.py_func, signature, **kernel.targetoptions)
     compiled._codelibrary.get_cubin(cc=(9, 0))
     kernel._cache.save_overload(signature, compiled)
@@ -236,7 +289,11 @@ def test_the_kernels_that_measure_the_limits_do_nothing_else(monkeypatch, dtype,
     text = cuda_ptx.ptx(gpu_limits.chains(dtype), (T, T, numba.int64, T[::1]), monkeypatch)
     loop = max(cuda_ptx.innermost_loops(text), key=len)
     adds = sum(line.startswith(f"fma.rn.{name}") for line in loop)
-    assert adds % gpu_limits.CHAINS == 0 and adds >= 0.6 * len(loop) and not any("ld." in line or "st." in line for line in loop)
+    assert (
+        adds % gpu_limits.CHAINS == 0
+        and adds >= 0.6 * len(loop)
+        and not any("ld." in line or "st." in line for line in loop)
+    )
     text = cuda_ptx.ptx(gpu_limits.copy, (T[::1], T[::1]), monkeypatch)
     assert text.count("ld.global") == text.count("st.global") == 1
 
@@ -244,4 +301,8 @@ def test_the_kernels_that_measure_the_limits_do_nothing_else(monkeypatch, dtype,
 def test_slabs_depend_on_the_width_alone_and_cover_it():
     for m in (1, 255, 256, 257, 10**4, 10**6, 10**8):
         length, count = cuda.slabs(m)
-        assert length % cuda_kernels.FORWARD_ROWS == 0 and (count - 1) * length < m <= count * length and count <= cuda.SLABS
+        assert (
+            length % cuda_kernels.FORWARD_ROWS == 0
+            and (count - 1) * length < m <= count * length
+            and count <= cuda.SLABS
+        )

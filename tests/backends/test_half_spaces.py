@@ -17,7 +17,13 @@ def sums_of(w, b, x, r, start):
     @njit
     def call(weights, terms, sums):
         side_sums(
-            weights.ctypes.data, weights.strides[0], terms.ctypes.data, terms.shape[0], sums.ctypes.data, sums.strides[0], T(0)
+            weights.ctypes.data,
+            weights.strides[0],
+            terms.ctypes.data,
+            terms.shape[0],
+            sums.ctypes.data,
+            sums.strides[0],
+            T(0),
         )
 
     sums = start.copy()
@@ -30,7 +36,10 @@ def sums_of(w, b, x, r, start):
 def test_side_sums_add_what_lies_strictly_above_the_hyperplane(rng, d, dtype):
     """Small integers, so that sums are exact and some samples lie on the hyperplane, which is not above."""
     lanes, n = half_spaces.lanes(np.dtype(dtype).itemsize), 48
-    w, b, x, r = (rng.integers(-3, 4, shape).astype(dtype) for shape in ((lanes, d), lanes, (n, d), (n, d + 1)))
+    w, b, x, r = (
+        rng.integers(-3, 4, shape).astype(dtype)
+        for shape in ((lanes, d), lanes, (n, d), (n, d + 1))
+    )
     z = w @ x.T + b[:, None]
     assert (z == 0).any() and (z > 0).any()
     start = rng.integers(-9, 9, (d + 1, lanes)).astype(float)
@@ -45,7 +54,9 @@ def test_a_particle_that_is_not_finite_leaves_its_neighbours_alone(rng, bad):
     b[3] = bad
     found = sums_of(w, b, x, r, np.zeros((3, lanes)))
     np.testing.assert_array_equal(np.delete(found, 3, axis=1), np.delete(good, 3, axis=1))
-    np.testing.assert_allclose(found[:, 3], r.sum(axis=0) if bad == np.inf else 0, atol=1e-13)  # all samples are above, or none
+    np.testing.assert_allclose(
+        found[:, 3], r.sum(axis=0) if bad == np.inf else 0, atol=1e-13
+    )  # all samples are above, or none
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -72,4 +83,7 @@ def test_two_slopes_are_taken_only_where_they_say_all():
     assert kinked.slopes(activations.get("leaky_relu(0.2)")) == (0.2, 1.0)
     assert kinked.slopes(activations.get("linear")) == (1.0, 1.0)
     assert kinked.slopes(activations.get("tanh")) is None
-    assert kinked.slopes(mf.Activation("abs", abs, lambda z: (z > 0.0) - (z < 0.0), homogeneity=1.0)) is None
+    assert (
+        kinked.slopes(mf.Activation("abs", abs, lambda z: (z > 0.0) - (z < 0.0), homogeneity=1.0))
+        is None
+    )

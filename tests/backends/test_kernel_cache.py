@@ -57,7 +57,9 @@ def run(folder, constant, d=1, outputs=(1,), everything=True):
     """The script in a fresh process with its own cache folder."""
     text = SCRIPT.format(constant=constant, d=d, outputs=outputs, everything=everything)
     environment = {**os.environ, "MEANFIELD_CACHE": str(folder), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", text], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -66,11 +68,17 @@ def test_a_second_process_compiles_nothing_and_an_edited_formula_misses(tmp_path
     first = run(tmp_path, 2.0)
     assert first["misses"] > 0 and not first["before"]
     again = run(tmp_path, 2.0)
-    assert again["misses"] == 0 and again["hits"] == first["hits"] + first["misses"] >= 7 and again["before"]
+    assert (
+        again["misses"] == 0
+        and again["hits"] == first["hits"] + first["misses"] >= 7
+        and again["before"]
+    )
     assert again["results"] == first["results"]
     edited = run(tmp_path, 3.0, everything=False)
     assert edited["misses"] > 0 and not edited["before"]
-    assert edited["results"][0] == pytest.approx(1.5 * first["results"][0], rel=1e-14)  # σ = 3z in place of 2z
+    assert edited["results"][0] == pytest.approx(
+        1.5 * first["results"][0], rel=1e-14
+    )  # σ = 3z in place of 2z
     assert run(tmp_path, 2.0)["misses"] == 0  # the old formula is still there
 
 
@@ -110,7 +118,10 @@ def test_the_process_that_compiles_a_kernel_and_a_later_one_have_the_same_bits(t
     resumed run from one that was never interrupted."""
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", BITS]
-    fresh, cached = (subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2))
+    fresh, cached = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
     assert fresh.stdout == cached.stdout and len(fresh.stdout) > 1e5
 
 
@@ -135,7 +146,9 @@ def test_kernels_that_several_processes_have_cached_work_together_in_one(tmp_pat
 
     def velocities(*words):
         command = [sys.executable, "-c", BROUGHT_TOGETHER, *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
 
     alone = velocities("0", "relu") + velocities("1", "square") + velocities("2", "linear")
     assert velocities("0", "relu", "square", "linear") == alone
@@ -147,7 +160,9 @@ def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path):
     blocked.write_text("not a folder")
     environment = {**os.environ, "MEANFIELD_CACHE": str(blocked), "PYTHONPATH": str(ROOT)}
     code = "from meanfield.backends import compiler; compiler.folder()"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert f"MEANFIELD_CACHE={blocked} is not a writable folder" in done.stderr
 
 
@@ -170,9 +185,13 @@ def test_an_activation_computes_with_the_default_it_was_made_with():
 
         for value in (by_default, by_module):
             network = mf.Network(mf.Activation("own", value, slope))
-            found = mf.GradientFlow(mf.EmpiricalRisk(network, x, x[:, 0]), dtype="float32").predict(state)[:, 0]
+            found = mf.GradientFlow(mf.EmpiricalRisk(network, x, x[:, 0]), dtype="float32").predict(
+                state
+            )[:, 0]
             expected = (a * scale * (x * w + b)).mean(axis=1)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=30 * np.finfo(np.float32).eps * scale)
+            np.testing.assert_allclose(
+                found, expected, rtol=0, atol=30 * np.finfo(np.float32).eps * scale
+            )
 
 
 def test_the_fingerprint_sees_what_a_compiler_takes_as_a_constant():

@@ -28,14 +28,19 @@ def test_a_product_is_exact_up_to_one_rounding_a_term(dtype, rows, length, vecto
     A = rng.normal(size=(rows, length)).astype(dtype)
     B = rng.normal(size=(length, vectors * products.LANES[dtype])).astype(dtype)
     exact = A.astype(np.longdouble) @ B.astype(np.longdouble)
-    bound = length * np.finfo(dtype).eps * (abs(A).astype(np.longdouble) @ abs(B).astype(np.longdouble))
+    bound = (
+        length * np.finfo(dtype).eps * (abs(A).astype(np.longdouble) @ abs(B).astype(np.longdouble))
+    )
     assert np.all(abs(product(A, B) - exact) <= bound)
 
 
 def test_a_row_has_the_same_bits_in_whatever_company():
     """Rows are worked six at a time and singly: one chain of sums in one order in both cases."""
     rng = np.random.default_rng(0)
-    A, B = rng.normal(size=(15, 40)).astype(np.float32), rng.normal(size=(40, 80)).astype(np.float32)
+    A, B = (
+        rng.normal(size=(15, 40)).astype(np.float32),
+        rng.normal(size=(40, 80)).astype(np.float32),
+    )
     whole = product(A, B)
     assert all(product(A[k : k + 1], B).tobytes() == whole[k : k + 1].tobytes() for k in range(15))
 
@@ -43,5 +48,9 @@ def test_a_row_has_the_same_bits_in_whatever_company():
 def test_panels_cover_every_column_once():
     for dtype, lanes in products.LANES.items():
         for vectors in range(1, 12):
-            found = [column for start, count in products.panels(vectors * lanes, dtype) for column in range(start, start + count)]
+            found = [
+                column
+                for start, count in products.panels(vectors * lanes, dtype)
+                for column in range(start, start + count)
+            ]
             assert found == list(range(vectors * lanes))

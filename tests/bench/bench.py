@@ -18,9 +18,22 @@ from pathlib import Path
 from typing import Any
 
 # Modules of this folder: see sections.py.
-SECTIONS = ("steps", "population", "interactions", "kernels", "w2", "runs", "memory", "start", "crossover")
+SECTIONS = (
+    "steps",
+    "population",
+    "interactions",
+    "kernels",
+    "w2",
+    "runs",
+    "memory",
+    "start",
+    "crossover",
+)
 ON_GPU = ("gpu_steps", "gpu_pairs", "gpu_crossover")  # those of --device cuda
-SLOWS_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # where preset, NumPy's matrix product runs at half speed and flatters us
+SLOWS_BLAS = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+)  # where preset, NumPy's matrix product runs at half speed and flatters us
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,10 +60,23 @@ def measured(name: str, case: Any, effort: Any) -> dict[str, Any]:
 
     result = section(name).run(case, effort)
     goals = [
-        {"what": goal.what, "asked": goal.asked, "found": goal.found, "reached": goal.reached, "text": str(goal)}
+        {
+            "what": goal.what,
+            "asked": goal.asked,
+            "found": goal.found,
+            "reached": goal.reached,
+            "text": str(goal),
+        }
         for goal in ([] if effort.quick else result.pop("goals"))  # they are for full sizes
     ]
-    return {"section": name, "case": case.name, **now(), "rounds": effort.rounds, **result, "goals": goals}
+    return {
+        "section": name,
+        "case": case.name,
+        **now(),
+        "rounds": effort.rounds,
+        **result,
+        "goals": goals,
+    }
 
 
 class Report:
@@ -59,19 +85,30 @@ class Report:
     def __init__(self, path: Path, **of_machine: str) -> None:
         from .machine import machine
 
-        self.path, self.content = path, {"machine": {**machine(), **of_machine}, "gigaflops": {}, "results": []}
+        self.path, self.content = (
+            path,
+            {"machine": {**machine(), **of_machine}, "gigaflops": {}, "results": []},
+        )
         if path.is_file():
             before = json.loads(path.read_text(encoding="utf-8"))
             if before["machine"] == self.content["machine"]:
                 self.content = before
             else:
                 path.replace(path.with_suffix(".other.json"))
-                print(f"{path} is of another machine or of other versions: kept as {path.stem}.other.json", file=sys.stderr)
+                print(
+                    f"{path} is of another machine or of other versions: kept as {path.stem}.other.json",
+                    file=sys.stderr,
+                )
 
     def add(self, result: dict[str, Any], gigaflops: dict[str, float]) -> None:
         key = result["section"], result["case"]
-        others = [item for item in self.content["results"] if (item["section"], item["case"]) != key]
-        self.content["results"], self.content["gigaflops"] = [*others, result], {**self.content["gigaflops"], **gigaflops}
+        others = [
+            item for item in self.content["results"] if (item["section"], item["case"]) != key
+        ]
+        self.content["results"], self.content["gigaflops"] = (
+            [*others, result],
+            {**self.content["gigaflops"], **gigaflops},
+        )
         beside = self.path.with_name(f".{self.path.name}.new")
         beside.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
         beside.replace(self.path)
@@ -88,23 +125,47 @@ def goals(results: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
 
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sections = f"{', '.join(SECTIONS)}; of --device cuda: {', '.join(ON_GPU)}"
-    parser.add_argument("--only", nargs="+", choices=(*SECTIONS, *ON_GPU), metavar="SECTION", help=sections)
     parser.add_argument(
-        "--cases", nargs="+", default=[], metavar="PATTERN", help='names with wildcards, for example "relu-d2-*" (see --list)'
+        "--only", nargs="+", choices=(*SECTIONS, *ON_GPU), metavar="SECTION", help=sections
+    )
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help='names with wildcards, for example "relu-d2-*" (see --list)',
     )
     parser.add_argument("--list", action="store_true", help="print the names of the cases and stop")
     parser.add_argument(
-        "--quick", action="store_true", help="small cases and three short rounds: some minutes, rough, no goals judged"
+        "--quick",
+        action="store_true",
+        help="small cases and three short rounds: some minutes, rough, no goals judged",
     )
-    parser.add_argument("--rounds", type=int, help="turns of every contender in a case (7; 3 for --quick)")
-    parser.add_argument("--seconds", type=float, help="length of one turn (0.2; 0.05 for --quick)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="results/bench.json (of --device cuda: bench-cuda.json)")
-    parser.add_argument("--readme", action="store_true", help="measure nothing: fill tests/bench/README.md from FILE")
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: instead, our CUDA backend and the peers on one GPU"
+        "--rounds", type=int, help="turns of every contender in a case (7; 3 for --quick)"
+    )
+    parser.add_argument("--seconds", type=float, help="length of one turn (0.2; 0.05 for --quick)")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="results/bench.json (of --device cuda: bench-cuda.json)",
+    )
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="measure nothing: fill tests/bench/README.md from FILE",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda: instead, our CUDA backend and the peers on one GPU",
     )
     parser.add_argument(
         "--dry-run",
@@ -115,14 +176,20 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     there = ON_GPU if options.device == "cuda" else SECTIONS
     options.only = options.only or there
     if strange := sorted(set(options.only) - set(there)):
-        parser.error(f"--only {' '.join(strange)}: --device {options.device} has {', '.join(there)}.")
+        parser.error(
+            f"--only {' '.join(strange)}: --device {options.device} has {', '.join(there)}."
+        )
     if options.json is None:
-        options.json = ROOT / "results" / ("bench-cuda.json" if options.device == "cuda" else "bench.json")
+        options.json = (
+            ROOT / "results" / ("bench-cuda.json" if options.device == "cuda" else "bench.json")
+        )
         options.json.parent.mkdir(exist_ok=True)
     if not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist.")
     if options.readme and options.device == "cuda":
-        parser.error("--readme fills the tables of the CPU; no table of tests/bench/README.md is the GPU's.")
+        parser.error(
+            "--readme fills the tables of the CPU; no table of tests/bench/README.md is the GPU's."
+        )
     if options.dry_run and options.device != "cuda":
         parser.error("--dry-run rehearses --device cuda; the CPU's cases have --quick.")
     for name in ("rounds", "seconds"):
@@ -133,8 +200,13 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = options_of(sys.argv[1:] if argv is None else argv)
-    if preset := [name for name in SLOWS_BLAS if name in os.environ]:  # read when NumPy is loaded: too late to change here
-        print(f"{' and '.join(preset)} set: NumPy's matrix product may be slow; scripts/bench unsets them.", file=sys.stderr)
+    if preset := [
+        name for name in SLOWS_BLAS if name in os.environ
+    ]:  # read when NumPy is loaded: too late to change here
+        print(
+            f"{' and '.join(preset)} set: NumPy's matrix product may be slow; scripts/bench unsets them.",
+            file=sys.stderr,
+        )
     if options.readme:
         from .readme import fill
 
@@ -142,7 +214,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.device == "cuda":
         if options.dry_run:
             os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba is first imported
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of the GPU's memory for itself
+        os.environ.setdefault(
+            "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+        )  # JAX would take most of the GPU's memory for itself
         from meanfield import backends
 
         try:
@@ -157,7 +231,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from .sections import Effort, header, row
 
-    of_machine, length = {}, (1, 1e-9) if options.dry_run else (3, 0.05) if options.quick else (7, 0.2)
+    of_machine, length = (
+        {},
+        (1, 1e-9) if options.dry_run else (3, 0.05) if options.quick else (7, 0.2),
+    )
     if options.device == "cuda":
         from .gpu_limits import Effort, gpu
 
@@ -171,12 +248,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         results.append(measured(name, case, effort))
         report.add(results[-1], effort.peaks)
         print(row(section(name), results[-1]), flush=True)
-    for name, why in {name: why for result in results for name, why in result.get("absent", {}).items()}.items():
+    for name, why in {
+        name: why for result in results for name, why in result.get("absent", {}).items()
+    }.items():
         print(f"{name} absent: {why}", file=sys.stderr)
     reached, missed = goals(results)
     if options.device == "cuda":
         units = {"copy": "GB/s of a copy"}
-        limits = ", ".join(f"{value:.0f} {units.get(name, f'GFLOP/s of {name}')}" for name, value in effort.peaks.items())
+        limits = ", ".join(
+            f"{value:.0f} {units.get(name, f'GFLOP/s of {name}')}"
+            for name, value in effort.peaks.items()
+        )
         print(f"\n{of_machine['gpu']}: {limits}{' (a rehearsal)' * options.dry_run}")
     print(f"\ngoals reached: {len(reached)}, missed: {len(missed)}; all numbers in {options.json}")
     print("".join(f"    missed  {line}\n" for line in missed), end="")

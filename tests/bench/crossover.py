@@ -15,14 +15,22 @@ from meanfield.backends.cpu import backend as cpu
 from .sections import Column, Effort, Named, measure, milliseconds, spread
 
 TITLE = f"fused kernels (used up to d = {cpu.FUSED_UP_TO}) against blocked ones"
-COLUMNS = (Column("fused_ms", "fused ms"), Column("blocked_ms", "blocked ms"), Column("ratio", "blocked / fused", ".2f"))
+COLUMNS = (
+    Column("fused_ms", "fused ms"),
+    Column("blocked_ms", "blocked ms"),
+    Column("ratio", "blocked / fused", ".2f"),
+)
 
 
 def cases(quick: bool = False) -> list[Named]:
     dims = (10, 12) if quick else (8, 10, 12, 14, 16, 20)
-    kinds = [(activation, dtype) for activation in ("relu", "tanh") for dtype in ("float32", "float64")]
+    kinds = [
+        (activation, dtype) for activation in ("relu", "tanh") for dtype in ("float32", "float64")
+    ]
     return [
-        Named(f"crossover-{activation}-d{dim}-{dtype}", (dim, activation, dtype)) for activation, dtype in kinds for dim in dims
+        Named(f"crossover-{activation}-d{dim}-{dtype}", (dim, activation, dtype))
+        for activation, dtype in kinds
+        for dim in dims
     ]
 
 
@@ -36,7 +44,11 @@ def run(case: Named, effort: Effort, m: int = 5000, n: int = 1000) -> dict[str, 
     def work(limit: int) -> Any:
         backend = cpu.CPU(mf.Network(activation), dim, 1, dtype)
         cpu.FUSED_UP_TO = limit
-        theta, samples, weight = backend.upload(state.theta), backend.samples(x), backend.weights(state.mass)
+        theta, samples, weight = (
+            backend.upload(state.theta),
+            backend.samples(x),
+            backend.weights(state.mass),
+        )
         assert backend.kernels and backend.fused == (limit == dim)
 
         def step(count: int) -> None:

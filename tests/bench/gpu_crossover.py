@@ -14,12 +14,20 @@ from .sections import Column, Named, milliseconds, spread
 from .steps import Ours, start
 
 TITLE = f"fused kernels (used up to d = {backend.FUSED_UP_TO}) against matrix products"
-COLUMNS = (Column("fused_ms", "fused ms"), Column("products_ms", "products ms"), Column("ratio", "products / fused", ".2f"))
+COLUMNS = (
+    Column("fused_ms", "fused ms"),
+    Column("products_ms", "products ms"),
+    Column("ratio", "products / fused", ".2f"),
+)
 
 
 def cases(quick: bool = False) -> list[Named]:
     dims = (2, 3) if SIMULATED else (8, 16, 32) if quick else (8, 12, 16, 20, 24, 32)
-    return [Named(f"crossover-{activation}-d{d}-float32", (d, activation)) for activation in ("relu", "tanh") for d in dims]
+    return [
+        Named(f"crossover-{activation}-d{d}-float32", (d, activation))
+        for activation in ("relu", "tanh")
+        for d in dims
+    ]
 
 
 def run(case: Named, effort: Effort) -> dict[str, Any]:

@@ -93,7 +93,14 @@ def _gigaflops(dtype: str, effort: Effort) -> float:
         for _ in range(count):
             kernel[blocks, threads](a, b, repeats, out)
 
-    return 2e-9 * CHAINS * repeats * blocks * threads / min(measure({"chains": work}, effort)["chains"])
+    return (
+        2e-9
+        * CHAINS
+        * repeats
+        * blocks
+        * threads
+        / min(measure({"chains": work}, effort)["chains"])
+    )
 
 
 @cuda.jit
@@ -105,7 +112,10 @@ def copy(source, target):
 
 def _copied(effort: Effort) -> float:
     count = 300 if SIMULATED else 2**28
-    source, target = cuda.to_device(np.ones(count, np.float32)), cuda.device_array(count, np.float32)
+    source, target = (
+        cuda.to_device(np.ones(count, np.float32)),
+        cuda.device_array(count, np.float32),
+    )
 
     def work(times: int) -> None:
         for _ in range(times):

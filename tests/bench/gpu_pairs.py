@@ -72,11 +72,15 @@ class Case:
             return float(self.m) * (self.m + population.TEACHER) * (4 * self.p + 7)
         return float(self.m) ** 2 * (6 * self.p + 1)
 
-    def contenders(self) -> tuple[Callable[[], Ours | Neurons], Callable[[bool], Torch | TorchNeurons]]:
+    def contenders(
+        self,
+    ) -> tuple[Callable[[], Ours | Neurons], Callable[[bool], Torch | TorchNeurons]]:
         """(what makes ours, what makes the torch peer, compiled or not)."""
         if self.kind == "neurons":
             theta, teacher = population.start(self.m, self.p, self.dtype)
-            return lambda: Neurons(theta, teacher), lambda compiled: TorchNeurons(theta, teacher, compiled)
+            return lambda: Neurons(theta, teacher), lambda compiled: TorchNeurons(
+                theta, teacher, compiled
+            )
         points = np.random.default_rng(0).normal(size=(self.m, self.p)).astype(self.dtype)
         return lambda: Ours(points), lambda compiled: Torch(points, compiled)
 
@@ -88,7 +92,10 @@ def cases(quick: bool = False) -> list[Case]:
     return [
         case
         for kind in ("pairs", "neurons")
-        for case in (*(Case(m, p, "float32", kind) for m, p in found), Case(10**4, 2, "float64", kind))
+        for case in (
+            *(Case(m, p, "float32", kind) for m, p in found),
+            Case(10**4, 2, "float64", kind),
+        )
         if not (quick and case.m > 10**4)
     ]
 
@@ -103,7 +110,10 @@ class Ours:
     def step(self, count: int = 1) -> None:
         for _ in range(count):
             taken = mf.EULER.step(self.field, self.position, self.field.velocity(self.position), DT)
-            self.position, self.dissipated = taken.theta, taken.dissipated  # which every step of a run looks at
+            self.position, self.dissipated = (
+                taken.theta,
+                taken.dissipated,
+            )  # which every step of a run looks at
 
     def theta(self) -> np.ndarray:
         return self.field.backend.download(self.position)
@@ -113,9 +123,13 @@ class Neurons(Ours):
     """The flow of a population risk, its θ without the column of biases for the comparison."""
 
     def __init__(self, theta: np.ndarray, teacher: np.ndarray) -> None:
-        own, taught = (np.column_stack([rows, np.zeros(len(rows), rows.dtype)]) for rows in (theta, teacher))
+        own, taught = (
+            np.column_stack([rows, np.zeros(len(rows), rows.dtype)]) for rows in (theta, teacher)
+        )
         risk = mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), mf.State(taught))
-        self.field = mf.GradientFlow(risk, backend="cuda", dtype=theta.dtype.name).on_device(mf.State(own))
+        self.field = mf.GradientFlow(risk, backend="cuda", dtype=theta.dtype.name).on_device(
+            mf.State(own)
+        )
         self.position = self.field.backend.upload(own)
 
     def theta(self) -> np.ndarray:
@@ -173,7 +187,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
             gap = np.abs(pair["peer"].theta() - pair["ours"].theta()).max()
             if not gap < 1e-3:
                 raise ArithmeticError(f"{name} took another step: the points differ by {gap:.1e}.")
-            both = milliseconds(measure({key: contender.step for key, contender in pair.items()}, effort))
+            both = milliseconds(
+                measure({key: contender.step for key, contender in pair.items()}, effort)
+            )
             ratios[name] = both["peer"] / both["ours"]
         except (ImportError, NotImplementedError, RuntimeError) as error:
             absent[name] = (str(error).splitlines() or [type(error).__name__])[0]

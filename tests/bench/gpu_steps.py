@@ -49,7 +49,11 @@ class Case(OnProcessor):
     @property
     def operations(self) -> float:
         """Of one step: the pull-back multiplies for ReLU, too."""
-        return float(self.m) * self.n * (2 * (self.d + 1) + 4 * self.d + (2 if self.activation == "relu" else 4))
+        return (
+            float(self.m)
+            * self.n
+            * (2 * (self.d + 1) + 4 * self.d + (2 if self.activation == "relu" else 4))
+        )
 
     @property
     def bytes(self) -> float:
@@ -65,8 +69,25 @@ class Case(OnProcessor):
                 Goal("the better of torch.compile and JAX", 5.0, result["compiled_ratio"]),
             ],
             "peak": [Goal("of the FMA peak", 0.4, result["of_peak"], ".0%", "")],
-            "products": [Goal("over cuBLAS alone", 1.1, result["ours_ms"] / products if products else None, ".2f", most=True)],
-            "fits": [Goal("GPU memory", 1e-9 * room[1] if room else np.inf, result["memory_gb"], ".1f", " GB", most=True)],
+            "products": [
+                Goal(
+                    "over cuBLAS alone",
+                    1.1,
+                    result["ours_ms"] / products if products else None,
+                    ".2f",
+                    most=True,
+                )
+            ],
+            "fits": [
+                Goal(
+                    "GPU memory",
+                    1e-9 * room[1] if room else np.inf,
+                    result["memory_gb"],
+                    ".1f",
+                    " GB",
+                    most=True,
+                )
+            ],
         }
         return [goal for name in self.asked for goal in goals[name]]
 
@@ -113,7 +134,9 @@ def products(ours: Ours, field: Any) -> Callable[[], None]:
     return three
 
 
-def parts(case: Case, problem: tuple, effort: Effort) -> tuple[dict[str, list[float]], float | None]:
+def parts(
+    case: Case, problem: tuple, effort: Effort
+) -> tuple[dict[str, list[float]], float | None]:
     """Seconds of our step and of its parts; the GPU's memory that they take, GB."""
     before = memory()
     ours = Ours(*problem, case.activation, 0.01, "cuda")
@@ -121,7 +144,9 @@ def parts(case: Case, problem: tuple, effort: Effort) -> tuple[dict[str, list[fl
     slopes = backend.upload(np.ones((case.n, 1)))
     works = {
         "ours": ours.step,
-        "forward": repeated(lambda: backend.mean_feature(ours.position, field.weight, field.samples)),
+        "forward": repeated(
+            lambda: backend.mean_feature(ours.position, field.weight, field.samples)
+        ),
         "backward": repeated(lambda: backend.pull_back(ours.position, field.samples, slopes)),
     }
     if not backend.fused:
@@ -151,7 +176,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     return {**result, "goals": case.verdicts(result)}
 
 
-def peer_ratios(case: Case, problem: tuple, effort: Effort) -> tuple[dict[str, float], dict[str, str]]:
+def peer_ratios(
+    case: Case, problem: tuple, effort: Effort
+) -> tuple[dict[str, float], dict[str, str]]:
     """({peer: its time over ours}, {peer: why it is absent}): torch and JAX on the same GPU, from the same start."""
     ratios, absent = {}, {}
     for peer in PEERS:
@@ -162,14 +189,21 @@ def peer_ratios(case: Case, problem: tuple, effort: Effort) -> tuple[dict[str, f
             if not SIMULATED:
                 wants_gpu(peer.name)
             torch.set_default_device("cpu" if SIMULATED else "cuda")
-            pair = {"ours": Ours(*problem, case.activation, 0.01, "cuda"), "peer": peer(*problem, case.activation, 0.01)}
+            pair = {
+                "ours": Ours(*problem, case.activation, 0.01, "cuda"),
+                "peer": peer(*problem, case.activation, 0.01),
+            }
             for contender in pair.values():
                 contender.step(2)
             expected = pair["ours"].theta()
             gap = np.abs(pair["peer"].theta() - expected).max() / np.abs(expected).max()
             if not gap < 1e-3:
-                raise ArithmeticError(f"{peer.name} took another step: the parameters differ by {gap:.1e}.")
-            median = milliseconds(measure({name: contender.step for name, contender in pair.items()}, effort))
+                raise ArithmeticError(
+                    f"{peer.name} took another step: the parameters differ by {gap:.1e}."
+                )
+            median = milliseconds(
+                measure({name: contender.step for name, contender in pair.items()}, effort)
+            )
             ratios[peer.name] = median["peer"] / median["ours"]
         except (ImportError, NotImplementedError, RuntimeError) as error:
             absent[peer.name] = (str(error).splitlines() or [type(error).__name__])[0]

@@ -28,7 +28,10 @@ COLUMNS = (
     Column("expert_ms", "ms"),
     Column("expert_ratio", "ratio", ".0f"),
 )
-TOLERANCE = {"float64": 1e-10, "float32": 2e-4}  # of the largest: products lose half the digits of small distances
+TOLERANCE = {
+    "float64": 1e-10,
+    "float32": 2e-4,
+}  # of the largest: products lose half the digits of small distances
 
 
 def square_distance(x, y):
@@ -76,14 +79,20 @@ class Case:
 
 def cases(quick: bool = False) -> list[Case]:
     m = 1000 if quick else 10000
-    return [Case(name, m, d, dtype) for name in INTERACTIONS for d, dtype in ((2, "float32"), (2, "float64"), (10, "float32"))]
+    return [
+        Case(name, m, d, dtype)
+        for name in INTERACTIONS
+        for d, dtype in ((2, "float32"), (2, "float64"), (10, "float32"))
+    ]
 
 
 Work = Callable[[], np.ndarray]  # -> the velocity (m, d)
 
 
 def ours(case: Case, x: np.ndarray) -> Work:
-    flow = mf.GradientFlow(mf.PairwiseEnergy(interaction=INTERACTIONS[case.interaction]), dtype=case.dtype)
+    flow = mf.GradientFlow(
+        mf.PairwiseEnergy(interaction=INTERACTIONS[case.interaction]), dtype=case.dtype
+    )
     field = flow.on_device(mf.State(x, outputs=0))
     theta = field.backend.upload(x)
     return lambda: field.velocity(theta)
@@ -148,7 +157,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
             continue
         gap = np.abs(works[name]() - expected).max() / np.abs(expected).max()
         if not gap < TOLERANCE[case.dtype]:
-            raise ArithmeticError(f"{name} computes another velocity: they differ by {gap:.1e} of the largest.")
+            raise ArithmeticError(
+                f"{name} computes another velocity: they differ by {gap:.1e} of the largest."
+            )
     times = measure({name: repeated(work) for name, work in works.items()}, effort)
     median = milliseconds(times)
     result = {"ms": median, "spread": spread(times), "absent": absent, "ours_ms": median["ours"]}

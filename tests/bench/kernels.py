@@ -27,7 +27,10 @@ COLUMNS = (
     Column("expert_ms", "ms"),
     Column("expert_ratio", "ratio", ".2f"),
 )
-TOLERANCE = {"float64": 1e-9, "float32": 1e-3}  # of the largest entry: relu's kernel in float32 has arccos near 1
+TOLERANCE = {
+    "float64": 1e-9,
+    "float32": 1e-3,
+}  # of the largest entry: relu's kernel in float32 has arccos near 1
 ROWS = 50  # samples on which contenders are compared: no peer is held up by a mistake for long
 
 
@@ -143,7 +146,11 @@ def contenders(case: Case) -> tuple[dict[str, Work], dict[str, str]]:
     theta = state.theta.astype(case.dtype)
     state = mf.State(theta)
     present, absent = {"ours": lambda x: ntk.empirical(network, state, x, dtype=case.dtype)}, {}
-    for name, make in (("torch.func", torch_func), ("jax", jax_jacobian), ("numpy", numpy_products)):
+    for name, make in (
+        ("torch.func", torch_func),
+        ("jax", jax_jacobian),
+        ("numpy", numpy_products),
+    ):
         try:
             present[name] = make(theta, case.dtype)
         except ImportError as error:
@@ -158,12 +165,22 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     for name, work in present.items():
         gap = np.abs(work(x[:ROWS]) - expected).max() / np.abs(expected).max()
         if not gap < TOLERANCE[case.dtype]:
-            raise ArithmeticError(f"{name} computes another kernel: they differ by {gap:.1e} of the largest entry.")
+            raise ArithmeticError(
+                f"{name} computes another kernel: they differ by {gap:.1e} of the largest entry."
+            )
         work(x)  # compiles for this n
-    times = measure({name: repeated(lambda work=work: work(x)) for name, work in present.items()}, effort)
+    times = measure(
+        {name: repeated(lambda work=work: work(x)) for name, work in present.items()}, effort
+    )
     median = milliseconds(times)
     empirical = case.kind == "empirical"
-    result = {"kind": case.kind, "ms": median, "spread": spread(times), "absent": absent, "ours_ms": median["ours"]}
+    result = {
+        "kind": case.kind,
+        "ms": median,
+        "spread": spread(times),
+        "absent": absent,
+        "ours_ms": median["ours"],
+    }
     for kind, names in (
         ("plain", ("torch.func", "jax") if empirical else ("numpy",)),
         ("expert", ("numpy",) if empirical else ()),

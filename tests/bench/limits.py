@@ -42,7 +42,14 @@ def gigaflops(dtype: str, seconds: float = 0.3) -> float:
     rows = np.ones((products.ROWS, LENGTH), dtype)
     packed = products.pack(np.ones((LENGTH, COLUMNS), dtype))
     out = np.empty((THREADS * numba.get_num_threads(), products.ROWS, COLUMNS), dtype)
-    return 2e-9 * len(out) * ROUNDS * rows.size * COLUMNS / fastest(lambda: work(rows, packed, out), seconds)
+    return (
+        2e-9
+        * len(out)
+        * ROUNDS
+        * rows.size
+        * COLUMNS
+        / fastest(lambda: work(rows, packed, out), seconds)
+    )
 
 
 def _sums(name: str, formula: str, results: str) -> str:
@@ -108,8 +115,14 @@ def evaluations(activation: str, dtype: str, seconds: float = 0.3) -> dict[str, 
     for vectors in (2, 4):
         module = sums(activation, dtype, vectors)
         b, rounds = np.linspace(-1, 1, module.COUNT, dtype=dtype), 256 // module.COUNT * 8
-        for name, kernel, results in (("value", module.values, 1), ("value_and_slope", module.both, 2)):
+        for name, kernel, results in (
+            ("value", module.values, 1),
+            ("value_and_slope", module.both, 2),
+        ):
             out = np.empty((THREADS * numba.get_num_threads(), results, module.COUNT), dtype)
-            taken = fastest(lambda kernel=kernel, b=b, rounds=rounds, out=out: kernel(b, x, rounds, out), seconds)
+            taken = fastest(
+                lambda kernel=kernel, b=b, rounds=rounds, out=out: kernel(b, x, rounds, out),
+                seconds,
+            )
             best[name] = max(best[name], 1e-9 * len(out) * rounds * INPUTS * module.COUNT / taken)
     return best

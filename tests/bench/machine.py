@@ -17,9 +17,15 @@ def machine() -> dict[str, Any]:
         jax = version("jax")
     except PackageNotFoundError:
         jax = None
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    memory = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    )
     where = {name: found["machine"][name] for name in ("architecture", "cpu", "cores", "platform")}
-    return {**where, "memory_gb": round(1e-9 * memory, 1), "versions": {**found["versions"], "jax": jax}}
+    return {
+        **where,
+        "memory_gb": round(1e-9 * memory, 1),
+        "versions": {**found["versions"], "jax": jax},
+    }
 
 
 def now() -> dict[str, Any]:

@@ -13,7 +13,11 @@ from .sections import Column, Effort, Goal, Named
 from .steps import Case, Ours, start
 
 TITLE = "memory of a process"
-COLUMNS = (Column("peak_gb", "peak GB", ".2f"), Column("theta_gb", "θ GB", ".2f"), Column("seconds_a_step", "s a step", ".2g"))
+COLUMNS = (
+    Column("peak_gb", "peak GB", ".2f"),
+    Column("theta_gb", "θ GB", ".2f"),
+    Column("seconds_a_step", "s a step", ".2g"),
+)
 GIGABYTE = 1.0  # at m = 10⁶, n = 4096, d = 10, where one (n, m) array would be 16 or 32 GB
 MACHINE = 24.0  # GB, for m = 10⁸ at d = 2
 
@@ -32,7 +36,9 @@ def run(case: Named, effort: Effort) -> dict[str, Any]:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ChildProcessError(f"{case.name} ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
+        raise ChildProcessError(
+            f"{case.name} ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
+        )
     found = json.loads(done.stdout)
     asked = MACHINE if case.of.m == 10**8 else GIGABYTE
     return {**found, "goals": [Goal("peak", asked, found["peak_gb"], ".2f", " GB", most=True)]}
@@ -49,7 +55,9 @@ def report(case: Case) -> dict[str, Any]:
 
 
 def peak_bytes() -> int:
-    status = Path("/proc/self/status")  # on Linux ru_maxrss would count what the parent process held before exec
+    status = Path(
+        "/proc/self/status"
+    )  # on Linux ru_maxrss would count what the parent process held before exec
     if status.exists():
         lines = status.read_text(encoding="utf-8").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

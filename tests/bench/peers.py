@@ -24,7 +24,9 @@ INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 FUSED_UP_TO = 12  # inputs; beyond, a matrix product wins
 
 
-BLOCK_BYTES = 1 << 22  # of one (block, n) array; from 2^15 to 2^22 the larger was the faster nearly everywhere
+BLOCK_BYTES = (
+    1 << 22
+)  # of one (block, n) array; from 2^15 to 2^22 the larger was the faster nearly everywhere
 
 
 def forget_compiled():
@@ -131,7 +133,9 @@ class TorchEager:
             return torch.ops.aten.gelu.out(z, out=self.q)
         if self.activation == "erf":
             return torch.erf(z, out=self.q)
-        return {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}[self.activation](z)
+        return {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}[
+            self.activation
+        ](z)
 
     def slope(self, s):
         """σ' of the same block in self.t."""
@@ -275,7 +279,9 @@ class JaxJit:
 
         def in_blocks(a, v, X, y):
             blocks = a.reshape(-1, size), v.reshape(-1, size, v.shape[1])
-            f, _ = lax.scan(lambda f, b: (f + b[0] @ both(b[1] @ X.T)[0], None), jnp.zeros_like(y), blocks)
+            f, _ = lax.scan(
+                lambda f, b: (f + b[0] @ both(b[1] @ X.T)[0], None), jnp.zeros_like(y), blocks
+            )
             u = (f / m - y) / n
             uX = u[:, None] * X
 

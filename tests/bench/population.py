@@ -57,7 +57,11 @@ class Case:
     @property
     def operations(self) -> float:
         """Of one velocity: for a pair 2d for ρ, 2d for V, 2 + 2 for S and F, 2 a term of P, 3 for u and Q; no root counted."""
-        return self.m * (self.m + TEACHER) * (4.0 * self.d + 9 + 2 * (len(COEFFICIENTS["angle_absolute"][self.dtype]) - 1))
+        return (
+            self.m
+            * (self.m + TEACHER)
+            * (4.0 * self.d + 9 + 2 * (len(COEFFICIENTS["angle_absolute"][self.dtype]) - 1))
+        )
 
     @property
     def goal(self) -> float | None:
@@ -65,13 +69,20 @@ class Case:
 
 
 def cases(quick: bool = False) -> list[Case]:
-    return [Case(m, d, dtype) for m in ((1000,) if quick else (1000, 10000)) for d in (2, 10) for dtype in ("float32", "float64")]
+    return [
+        Case(m, d, dtype)
+        for m in ((1000,) if quick else (1000, 10000))
+        for d in (2, 10)
+        for dtype in ("float32", "float64")
+    ]
 
 
 def start(m: int, d: int, dtype: str) -> tuple:
     """(theta, teacher), (m, d + 1) and (3, d + 1), columns [a | w]."""
     rng = np.random.default_rng(0)
-    return rng.normal(size=(m, d + 1)).astype(dtype), rng.normal(size=(TEACHER, d + 1)).astype(dtype)
+    return rng.normal(size=(m, d + 1)).astype(dtype), rng.normal(size=(TEACHER, d + 1)).astype(
+        dtype
+    )
 
 
 class Ours:
@@ -80,7 +91,9 @@ class Ours:
     name, expert = "ours", False
 
     def __init__(self, theta, teacher, dt):
-        with_b = [np.column_stack([particles, np.zeros(len(particles))]) for particles in (theta, teacher)]
+        with_b = [
+            np.column_stack([particles, np.zeros(len(particles))]) for particles in (theta, teacher)
+        ]
         pop = mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), mf.State(with_b[1]))
         flow = mf.GradientFlow(pop, dtype=theta.dtype.name)
         self.method, self.field, self.dt = mf.EULER, flow.on_device(mf.State(with_b[0])), dt
@@ -88,7 +101,9 @@ class Ours:
 
     def step(self, count=1):
         for _ in range(count):
-            self.position = self.method.step(self.field, self.position, self.field.velocity(self.position), self.dt).theta
+            self.position = self.method.step(
+                self.field, self.position, self.field.velocity(self.position), self.dt
+            ).theta
 
     def theta(self):
         return self.field.backend.download(self.position)[:, :-1]
@@ -97,7 +112,9 @@ class Ours:
 def sources(xp, theta, teacher):
     """(U, A|w|, T) of all sources; xp is numpy, torch or jax.numpy."""
     both = xp.concatenate([theta, teacher])
-    A = both[:, 0] / xp.concatenate([xp.full_like(theta[:, 0], len(theta)), xp.full_like(teacher[:, 0], -len(teacher))])
+    A = both[:, 0] / xp.concatenate(
+        [xp.full_like(theta[:, 0], len(theta)), xp.full_like(teacher[:, 0], -len(teacher))]
+    )
     w = both[:, 1:]
     length = xp.sqrt((w * w).sum(1))
     return w / length[:, None], A * length, (A[:, None] * w).sum(0)
@@ -122,8 +139,15 @@ class NumpyInPlace:
     name, expert = "numpy", False
 
     def __init__(self, theta, teacher, dt):
-        self.position, self.teacher, self.dt, self.c = theta.copy(), teacher, dt, polynomial(theta.dtype.name)
-        self.rho, self.s, self.q, self.t = (np.empty((len(theta), len(theta) + len(teacher)), theta.dtype) for _ in range(4))
+        self.position, self.teacher, self.dt, self.c = (
+            theta.copy(),
+            teacher,
+            dt,
+            polynomial(theta.dtype.name),
+        )
+        self.rho, self.s, self.q, self.t = (
+            np.empty((len(theta), len(theta) + len(teacher)), theta.dtype) for _ in range(4)
+        )
 
     def step(self, count=1):
         rho, s, q = self.rho, self.s, self.q
@@ -188,7 +212,10 @@ class TorchEager:
             for _ in range(count):
                 U, n, T = sources(torch, self.position, self.teacher)
                 nU, m = n[:, None] * U, len(self.position)
-                parts = [self.rows(U[i : min(m, i + self.size)], U, n, nU) for i in range(0, m, self.size)]
+                parts = [
+                    self.rows(U[i : min(m, i + self.size)], U, n, nU)
+                    for i in range(0, m, self.size)
+                ]
                 V, F = (torch.cat(part) for part in zip(*parts, strict=True))
                 self.position = moved(torch, self.position, U, V, F, T, self.dt)
 
@@ -233,7 +260,9 @@ class TorchCompiled:
         self.torch = torch
         self.position, self.teacher = torch.tensor(theta), torch.tensor(teacher)
         c = polynomial(theta.dtype.name)
-        self.compiled = torch.compile(lambda theta, teacher: whole(torch, theta, teacher, dt, c, self.fused), dynamic=False)
+        self.compiled = torch.compile(
+            lambda theta, teacher: whole(torch, theta, teacher, dt, c, self.fused), dynamic=False
+        )
 
     def step(self, count=1):
         with self.torch.no_grad():
@@ -266,7 +295,9 @@ class JaxJit:
 
         @functools.partial(jax.jit, donate_argnums=(0,))
         def many(theta, count):
-            return lax.fori_loop(0, count, lambda _, theta: whole(jnp, theta, teacher, dt, c, False), theta)
+            return lax.fori_loop(
+                0, count, lambda _, theta: whole(jnp, theta, teacher, dt, c, False), theta
+            )
 
         self.many = many
 

@@ -21,8 +21,14 @@ NAMES = {"numpy": "NumPy", "numba": "numba", "torch": "torch", "jax": "JAX"}
 def conditions(report: dict[str, Any]) -> str:
     """One sentence: what was measured on."""
     machine = report["machine"]
-    versions = ", ".join(f"{name} {machine['versions'][key]}" for key, name in NAMES.items() if machine["versions"].get(key))
-    peaks = " and ".join(f"{value:.0f} ({dtype})" for dtype, value in sorted(report["gigaflops"].items()))
+    versions = ", ".join(
+        f"{name} {machine['versions'][key]}"
+        for key, name in NAMES.items()
+        if machine["versions"].get(key)
+    )
+    peaks = " and ".join(
+        f"{value:.0f} ({dtype})" for dtype, value in sorted(report["gigaflops"].items())
+    )
     peak = f", {peaks} GFLOP/s of multiply-adds" if peaks else ""
     dates = sorted({result["date"] for result in report["results"]})
     when = f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}"
@@ -34,7 +40,11 @@ def table(report: dict[str, Any], name: str) -> str:
     """Markdown of one section, in the order of its cases."""
     section = importlib.import_module(f".{name}", __package__)
     order = {case.name: place for place, case in enumerate(section.cases())}
-    rows = [result for result in report["results"] if result["section"] == name and result["case"] in order]
+    rows = [
+        result
+        for result in report["results"]
+        if result["section"] == name and result["case"] in order
+    ]
     return markdown(section, sorted(rows, key=lambda result: order[result["case"]]))
 
 

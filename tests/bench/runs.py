@@ -33,7 +33,13 @@ WATCHES: dict[str, tuple[Watch, bool]] = {
     "progress": (lambda path: [], True),
     "every step": (lambda path: [mf.Series("risk", mf.every(1))], False),
     "recorded": (lambda path: [mf.Recorder(path, mf.evenly(100), exists="replace")], False),
-    "all": (lambda path: [mf.Recorder(path, mf.evenly(100), exists="replace"), mf.Series("risk", mf.evenly(100))], True),
+    "all": (
+        lambda path: [
+            mf.Recorder(path, mf.evenly(100), exists="replace"),
+            mf.Series("risk", mf.evenly(100)),
+        ],
+        True,
+    ),
 }
 COLUMNS = (
     Column("plain_ms", "a step, ms"),
@@ -60,26 +66,45 @@ class Case:
 
 
 def cases(quick: bool = False) -> list[Case]:
-    return [Case(256, 64, "float64", 2000), *(Case(10_000, 256, dtype, 300) for dtype in ("float32", "float64"))]
+    return [
+        Case(256, 64, "float64", 2000),
+        *(Case(10_000, 256, dtype, 300) for dtype in ("float32", "float64")),
+    ]
 
 
 def seconds(case: Case, rounds: int) -> dict[str, list[float]]:
     """Wall times of the runs by the name of what watches them; each round in another order."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(case.n, 2))
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), dtype=case.dtype)
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), dtype=case.dtype
+    )
     start = mf.InitialLaw(dim=2, b_std=1.0).sample(case.m, seed=0)
     times: dict[str, list[float]] = {name: [] for name in WATCHES}
     names = list(WATCHES)
-    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "lines", "w") as lines, redirect_stderr(lines):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(Path(folder) / "lines", "w") as lines,
+        redirect_stderr(lines),
+    ):
         for turn in range(-1, rounds):  # the first one compiles
             first = max(turn, 0) % len(names)
             order = names[first:] + names[:first]
-            for name in order[:: 1 if turn % 2 else -1]:  # memory and disk are as the contender before has left them
+            for name in order[
+                :: 1 if turn % 2 else -1
+            ]:  # memory and disk are as the contender before has left them
                 watch, progress = WATCHES[name]
                 observers = watch(Path(folder) / "run.h5")
                 begin = time.perf_counter()
-                mf.simulate(flow, start, mf.RK4, dt=0.01, n_steps=case.steps, observers=observers, progress=progress)
+                mf.simulate(
+                    flow,
+                    start,
+                    mf.RK4,
+                    dt=0.01,
+                    n_steps=case.steps,
+                    observers=observers,
+                    progress=progress,
+                )
                 if turn >= 0:
                     times[name].append(time.perf_counter() - begin)
     return times
@@ -88,7 +113,9 @@ def seconds(case: Case, rounds: int) -> dict[str, list[float]]:
 def costs(times: Mapping[str, list[float]]) -> dict[str, float]:
     """By name, the median over rounds of the extra seconds over the plain run of the round."""
     return {
-        name: statistics.median(watched - plain for watched, plain in zip(row, times["plain"], strict=True))
+        name: statistics.median(
+            watched - plain for watched, plain in zip(row, times["plain"], strict=True)
+        )
         for name, row in times.items()
     }
 
@@ -114,5 +141,7 @@ def summary(case: Case, times: dict[str, list[float]]) -> dict[str, Any]:
         "recorded_ms": 1e3 * cost["recorded"],
         "all_ms": 1e3 * cost["all"],
         "enough_s": enough,
-        "goals": [Goal(f"recording {LIMIT:.0%} of runs from", LENGTH, enough, ".1f", " s", most=True)],
+        "goals": [
+            Goal(f"recording {LIMIT:.0%} of runs from", LENGTH, enough, ".1f", " s", most=True)
+        ],
     }

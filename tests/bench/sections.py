@@ -54,10 +54,15 @@ class Goal:
 
     @property
     def reached(self) -> bool:
-        return self.found is not None and (self.found <= self.asked if self.most else self.found >= self.asked)
+        return self.found is not None and (
+            self.found <= self.asked if self.most else self.found >= self.asked
+        )
 
     def __str__(self) -> str:
-        asked, found = (None if value is None else format(value, self.form) + self.unit for value in (self.asked, self.found))
+        asked, found = (
+            None if value is None else format(value, self.form) + self.unit
+            for value in (self.asked, self.found)
+        )
         return f"{self.what} {'≤' if self.most else '≥'} {asked}: {'not measured' if found is None else found}"
 
 
@@ -130,10 +135,14 @@ def spread(times: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: max(values) / min(values) for name, values in times.items()}
 
 
-def best(median: Mapping[str, float], names: Iterable[str]) -> tuple[str | None, float | None, float | None]:
+def best(
+    median: Mapping[str, float], names: Iterable[str]
+) -> tuple[str | None, float | None, float | None]:
     """(the fastest of these contenders, its time, its time over that of "ours"); None where there is none."""
     name = min((name for name in names if name in median), key=median.__getitem__, default=None)
-    return (None, None, None) if name is None else (name, median[name], median[name] / median["ours"])
+    return (
+        (None, None, None) if name is None else (name, median[name], median[name] / median["ours"])
+    )
 
 
 def verdicts(goals: Iterable[Mapping[str, Any]]) -> str:
@@ -146,13 +155,18 @@ def widths(columns: Iterable[Column]) -> list[int]:
 
 def header(section: Any) -> str:
     columns = section.COLUMNS
-    cells = (f"{column.heading:>{width}}" for column, width in zip(columns, widths(columns), strict=True))
+    cells = (
+        f"{column.heading:>{width}}" for column, width in zip(columns, widths(columns), strict=True)
+    )
     return f"\n{section.TITLE}\n{'case':36}{''.join(cells)}   goals"
 
 
 def row(section: Any, result: Mapping[str, Any]) -> str:
     columns = section.COLUMNS
-    cells = (f"{column.text(result):>{width}}" for column, width in zip(columns, widths(columns), strict=True))
+    cells = (
+        f"{column.text(result):>{width}}"
+        for column, width in zip(columns, widths(columns), strict=True)
+    )
     return f"{result['case']:36}{''.join(cells)}   {verdicts(result['goals'])}"
 
 
@@ -161,7 +175,11 @@ def markdown(section: Any, results: Iterable[Mapping[str, Any]]) -> str:
     headings = [section.TITLE, *(column.heading for column in section.COLUMNS), "goal"]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for result in results:
-        cells = [result["case"], *(column.text(result) for column in section.COLUMNS), verdicts(result["goals"])]
+        cells = [
+            result["case"],
+            *(column.text(result) for column in section.COLUMNS),
+            verdicts(result["goals"]),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

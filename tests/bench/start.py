@@ -17,7 +17,11 @@ from typing import Any
 from .sections import Column, Effort, Goal, Named
 
 TITLE = "a fresh process"
-COLUMNS = (Column("seconds", "seconds", ".2f"), Column("least", "least", ".2f"), Column("most", "most", ".2f"))
+COLUMNS = (
+    Column("seconds", "seconds", ".2f"),
+    Column("least", "least", ".2f"),
+    Column("most", "most", ".2f"),
+)
 LIMIT = 2.0  # seconds, kernels cached
 RUN = """
 import numpy as np, meanfield as mf
@@ -26,13 +30,18 @@ flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.abs(x[:, 0])))
 neurons = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(1000, seed=0)
 mf.simulate(flow, neurons, mf.EULER, dt=0.01, n_steps=100, progress=False)
 """
-PROGRAMS = {"python": "pass", "import-numpy": "import numpy", "import-meanfield": "import meanfield", "first-run-cached": RUN}
+PROGRAMS = {
+    "python": "pass",
+    "import-numpy": "import numpy",
+    "import-meanfield": "import meanfield",
+    "first-run-cached": RUN,
+}
 
 
 def cases(quick: bool = False) -> list[Named]:
-    return [Named(f"start-{name}", text) for name, text in PROGRAMS.items()] + [Named("start-first-run-compiling", RUN)] * (
-        not quick
-    )
+    return [Named(f"start-{name}", text) for name, text in PROGRAMS.items()] + [
+        Named("start-first-run-compiling", RUN)
+    ] * (not quick)
 
 
 def run(case: Named, effort: Effort) -> dict[str, Any]:
@@ -54,5 +63,15 @@ def run(case: Named, effort: Effort) -> dict[str, Any]:
         first = once()  # compiles, and reads the libraries from the disk
         times = [first] if compiling else [once() for _ in range(effort.rounds)]
     found = statistics.median(times)
-    goals = [Goal("cached", LIMIT, found, ".2f", " s", most=True)] if case.name.endswith("cached") else []
-    return {"seconds": found, "least": min(times), "most": max(times), "times": times, "goals": goals}
+    goals = (
+        [Goal("cached", LIMIT, found, ".2f", " s", most=True)]
+        if case.name.endswith("cached")
+        else []
+    )
+    return {
+        "seconds": found,
+        "least": min(times),
+        "most": max(times),
+        "times": times,
+        "goals": goals,
+    }

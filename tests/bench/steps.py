@@ -59,7 +59,9 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.activation}-d{self.d}-n{self.n}-m{self.m:.0e}-{self.dtype}".replace("e+0", "e")
+        return f"{self.activation}-d{self.d}-n{self.n}-m{self.m:.0e}-{self.dtype}".replace(
+            "e+0", "e"
+        )
 
     @property
     def keeps_z(self) -> bool:
@@ -77,7 +79,9 @@ class Case:
 
     def limit_ms(self, peak: float, ceiling: dict[str, float]) -> float:
         """Of one step: its operations at `peak` GFLOP/s; σ forward, (σ, σ') backward of each pair at 10⁹ `ceiling` a second."""
-        return 1e-6 * (self.operations / peak + sum(self.m * self.n / rate for rate in ceiling.values()))
+        return 1e-6 * (
+            self.operations / peak + sum(self.m * self.n / rate for rate in ceiling.values())
+        )
 
     @property
     def goals(self) -> tuple[float | None, float | None]:
@@ -86,7 +90,11 @@ class Case:
         if self.d <= 10 and self.m < 1e5:
             return None, None
         if self.dtype == "float64":
-            return ((8.0 if relu else 1.3) if self.d == 2 and self.activation in ("relu", "tanh") else None), None
+            return (
+                (8.0 if relu else 1.3)
+                if self.d == 2 and self.activation in ("relu", "tanh")
+                else None
+            ), None
         if self.d == 2:
             return (20.0, 10.0) if relu else (5.0, None)
         return {10: 4.0 if relu else 2.0, 64: 1.4, 784: 1.1}[self.d], None
@@ -96,9 +104,12 @@ def cases(quick: bool = False) -> list[Case]:
     return [
         Case(activation, int(m), n, d, dtype)
         for m, n, d in SIZES
-        for activation in (("relu", "tanh", "erf", "gelu", "sigmoid") if d == 2 and m == 1e5 else ("relu", "tanh"))
+        for activation in (
+            ("relu", "tanh", "erf", "gelu", "sigmoid") if d == 2 and m == 1e5 else ("relu", "tanh")
+        )
         for dtype in ("float32", "float64")
-        if not (dtype == "float64" and (m * n > 5e7 or activation not in ("relu", "tanh"))) and not (quick and m * n > QUICK)
+        if not (dtype == "float64" and (m * n > 5e7 or activation not in ("relu", "tanh")))
+        and not (quick and m * n > QUICK)
     ]
 
 
@@ -108,14 +119,21 @@ class Ours:
     name, expert = "ours", False
 
     def __init__(self, theta, x, y, activation, dt, backend="cpu"):
-        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, y), backend=backend, dtype=x.dtype.name)
+        flow = mf.GradientFlow(
+            mf.EmpiricalRisk(mf.Network(activation), x, y), backend=backend, dtype=x.dtype.name
+        )
         self.method, self.field, self.dt = mf.EULER, flow.on_device(mf.State(theta)), dt
         self.position = self.field.backend.upload(theta)
 
     def step(self, count=1):
         for _ in range(count):
-            taken = self.method.step(self.field, self.position, self.field.velocity(self.position), self.dt)
-            self.position, self.dissipated = taken.theta, taken.dissipated  # which every step of a run looks at
+            taken = self.method.step(
+                self.field, self.position, self.field.velocity(self.position), self.dt
+            )
+            self.position, self.dissipated = (
+                taken.theta,
+                taken.dissipated,
+            )  # which every step of a run looks at
 
     def theta(self):
         return self.field.backend.download(self.position)
@@ -163,7 +181,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     present, absent = contenders(case, dt=0.01)
     times = measure({name: contender.step for name, contender in present.items()}, effort)
     median, peak = milliseconds(times), effort.peak(case.dtype)
-    ceiling = None if case.activation == "relu" else effort.ceiling(case.activation, case.dtype)  # relu's is the peak
+    ceiling = (
+        None if case.activation == "relu" else effort.ceiling(case.activation, case.dtype)
+    )  # relu's is the peak
     result = {
         **asdict(case),
         "ms": median,

@@ -27,8 +27,12 @@ LARGEST_ASSIGNMENT = 2000  # particles up to which SciPy's solver is tried: beyo
 
 def cases(quick: bool = False) -> list[Named]:
     widths = (500, 1000) if quick else (500, 1000, 2000, 5000)
-    kinds = [("moved", m, 4) for m in widths] + [("shifted", m, 4) for m in widths if m <= LARGEST_ASSIGNMENT]
-    return [Named(f"w2-{kind}-m{m}-p{p}", (kind, m, p)) for kind, m, p in [*kinds, ("moved", 10**5, 1)]]
+    kinds = [("moved", m, 4) for m in widths] + [
+        ("shifted", m, 4) for m in widths if m <= LARGEST_ASSIGNMENT
+    ]
+    return [
+        Named(f"w2-{kind}-m{m}-p{p}", (kind, m, p)) for kind, m, p in [*kinds, ("moved", 10**5, 1)]
+    ]
 
 
 def by_assignment(x: np.ndarray, y: np.ndarray) -> float:

@@ -7,7 +7,13 @@ import pytest
 
 from meanfield import data
 
-SIZES = {"digits": (1797, 61), "iris": (150, 4), "wine": (178, 13), "breast_cancer": (569, 30), "diabetes": (442, 10)}
+SIZES = {
+    "digits": (1797, 61),
+    "iris": (150, 4),
+    "wine": (178, 13),
+    "breast_cancer": (569, 30),
+    "diabetes": (442, 10),
+}
 BUNDLED = tuple(SIZES)
 
 
@@ -22,9 +28,15 @@ def test_a_bundled_set_is_standardised_split_and_can_be_made_again(name):
     assert data.get(made.origin["maker"], **made.origin["arguments"]).sha256() == made.sha256()
     assert data.get(name, seed=1).sha256() != made.sha256()
     raw = data.get(name, standardise=False, test_fraction=0, constant="keep")
-    assert raw.n == n and np.array_equal(data.transform(made, raw.x[data.split(n, 0.2)[1]]), made.x_test)
+    assert raw.n == n and np.array_equal(
+        data.transform(made, raw.x[data.split(n, 0.2)[1]]), made.x_test
+    )
     if name == "diabetes":
-        assert made.y.dtype == np.float64 and abs(made.y.mean()) < 1e-13 and abs(made.y.std() - 1.0) < 1e-13
+        assert (
+            made.y.dtype == np.float64
+            and abs(made.y.mean()) < 1e-13
+            and abs(made.y.std() - 1.0) < 1e-13
+        )
     else:
         assert made.y.dtype == np.int64 and made.outputs == len(made.origin["classes"])
 
@@ -46,13 +58,20 @@ def test_classes_become_signs_or_centred_rows():
     even = data.digits(targets="sign", positive={0, 2, 4, 6, 8}, test_fraction=0)
     assert np.array_equal(even.y, np.where(every.y % 2 == 0, 1.0, -1.0))
     onehot = data.digits(targets="onehot", test_fraction=0)
-    assert np.array_equal(onehot.y.argmax(axis=1), every.y) and abs(onehot.y.sum(axis=1)).max() < 1e-15
+    assert (
+        np.array_equal(onehot.y.argmax(axis=1), every.y) and abs(onehot.y.sum(axis=1)).max() < 1e-15
+    )
     assert onehot.outputs == 10 and pair.outputs == even.outputs == 1
-    named = data.iris(targets="sign", classes=["virginica", "setosa", "versicolor"], positive=["setosa"])
+    named = data.iris(
+        targets="sign", classes=["virginica", "setosa", "versicolor"], positive=["setosa"]
+    )
     assert named.origin["classes"] == ["virginica", "setosa", "versicolor"]
     assert np.array_equal(named.y, data.get("iris", **named.origin["arguments"]).y)
     whole = data.iris(test_fraction=0)
-    assert np.array_equal(data.iris(targets="sign", positive=["setosa"], test_fraction=0).y, np.where(whole.y == 0, 1.0, -1.0))
+    assert np.array_equal(
+        data.iris(targets="sign", positive=["setosa"], test_fraction=0).y,
+        np.where(whole.y == 0, 1.0, -1.0),
+    )
     assert np.array_equal(data.breast_cancer(targets="sign").y, 2.0 * data.breast_cancer().y - 1.0)
 
 
@@ -64,8 +83,16 @@ def test_classes_become_signs_or_centred_rows():
         ({"positive": [0]}, ValueError, 'for targets="sign" only'),
         ({"targets": "sign", "positive": [0, 1, 2]}, ValueError, "some, not all, of the classes"),
         ({"targets": "sign", "positive": []}, ValueError, "some, not all, of the classes"),
-        ({"targets": "sign", "classes": (0, 1), "positive": [2]}, ValueError, "some, not all, of the classes"),
-        ({"classes": (0, 3)}, ValueError, "no class 3; the classes are 0 … 2: setosa, versicolor, virginica"),
+        (
+            {"targets": "sign", "classes": (0, 1), "positive": [2]},
+            ValueError,
+            "some, not all, of the classes",
+        ),
+        (
+            {"classes": (0, 3)},
+            ValueError,
+            "no class 3; the classes are 0 … 2: setosa, versicolor, virginica",
+        ),
         ({"classes": ("rose", "setosa")}, ValueError, "no class 'rose'"),
         ({"classes": (1, 1)}, ValueError, "names a class twice"),
         ({"classes": (1,)}, ValueError, "at least two classes"),

@@ -15,7 +15,9 @@ def sample(rng):
     return rng.normal(size=(20, 3)), rng.normal(size=20)
 
 
-@pytest.mark.parametrize(("n", "fraction", "tests"), [(20, 0.2, 4), (20, 0.01, 1), (7, 0.5, 4), (2, 0.5, 1)])
+@pytest.mark.parametrize(
+    ("n", "fraction", "tests"), [(20, 0.2, 4), (20, 0.01, 1), (7, 0.5, 4), (2, 0.5, 1)]
+)
 def test_a_split_is_a_partition_decided_by_the_seed(n, fraction, tests):
     train, test = data.split(n, fraction, seed=3)
     assert len(test) == tests
@@ -34,13 +36,19 @@ def test_different_seeds_split_differently_and_leave_the_order_at_random():
 
 
 def test_standardised_columns_have_mean_zero_and_std_one_on_the_training_rows_only(rng):
-    x = rng.normal(size=(200, 3)) * [1e-200, 1.0, 1e200] + [0.0, 1e3, 0.0]  # squares under- and overflow in two columns
+    x = rng.normal(size=(200, 3)) * [1e-200, 1.0, 1e200] + [
+        0.0,
+        1e3,
+        0.0,
+    ]  # squares under- and overflow in two columns
     y = 5.0 + 2.0 * rng.normal(size=(200, 2))
     raw = Dataset(x, y)
     made = prepare(raw, test_fraction=0.25, standardise=True, standardise_y=True)
     for values in (made.x, made.y):
         # |x| ≈ 1e3 std is rounded to 1e3 ε before it is centred
-        assert abs(values.mean(axis=0)).max() < 1e-12 and abs(values.std(axis=0) - 1.0).max() < 1e-12
+        assert (
+            abs(values.mean(axis=0)).max() < 1e-12 and abs(values.std(axis=0) - 1.0).max() < 1e-12
+        )
     # a test mean of 50 samples is off zero by 1/√50: far from rounding in all six columns together
     assert abs(made.x_test.mean(axis=0)).max() > 1e-3
     train, test = data.split(200, 0.25)
@@ -67,13 +75,21 @@ def test_constant_columns_raise_or_are_dropped_or_kept_at_zero(sample):
     x, y = sample
     x[:, 1] = 0.1  # the mean of twenty 0.1 is not 0.1 in float64
     raw = Dataset(x, y, x + 1.0, y, origin={"columns": ["left", "middle", "right"]})
-    with pytest.raises(ValueError, match=r"1 constant columns on the 20 training rows: 1 \(middle\).*drop.*keep"):
+    with pytest.raises(
+        ValueError, match=r"1 constant columns on the 20 training rows: 1 \(middle\).*drop.*keep"
+    ):
         prepare(raw)
     dropped = prepare(raw, constant="drop", standardise=True)
-    assert dropped.d == 2 and dropped.x_test.shape == (20, 2) and dropped.origin["preparation"]["kept"] == [0, 2]
+    assert (
+        dropped.d == 2
+        and dropped.x_test.shape == (20, 2)
+        and dropped.origin["preparation"]["kept"] == [0, 2]
+    )
     kept = prepare(raw, constant="keep", standardise=True)
     assert np.array_equal(kept.x[:, [0, 2]], dropped.x)
-    assert not kept.x[:, 1].any() and np.array_equal(kept.x_test[:, 1], (x[:, 1] + 1.0) - 0.1)  # centred, not scaled
+    assert not kept.x[:, 1].any() and np.array_equal(
+        kept.x_test[:, 1], (x[:, 1] + 1.0) - 0.1
+    )  # centred, not scaled
     assert np.array_equal(prepare(raw, constant="keep").x, x)
     with pytest.raises(ValueError, match="every column of x is constant"):
         prepare(Dataset(np.ones((5, 2)), np.zeros(5)), constant="drop")
@@ -89,7 +105,9 @@ def test_columns_that_vary_by_rounding_alone_are_constant(sample):
 def test_rows_can_be_given_norm_one_and_inputs_divided_by_root_d(sample):
     raw = Dataset(*sample, *sample)
     rows = prepare(raw, normalise="rows")
-    assert np.allclose(np.linalg.norm(rows.x, axis=1), 1.0, rtol=1e-15) and np.array_equal(rows.x, rows.x_test)
+    assert np.allclose(np.linalg.norm(rows.x, axis=1), 1.0, rtol=1e-15) and np.array_equal(
+        rows.x, rows.x_test
+    )
     scaled = prepare(raw, standardise=True, normalise="sqrt_d")
     assert (scaled.x**2).sum(axis=1).mean() == pytest.approx(1.0, rel=1e-14)
     x = np.concatenate([sample[0], np.zeros((1, 3))])
@@ -100,9 +118,13 @@ def test_rows_can_be_given_norm_one_and_inputs_divided_by_root_d(sample):
 def test_further_inputs_are_transformed_as_the_training_inputs_were(sample):
     x, y = sample
     x[:, 1] = 2.0
-    made = prepare(Dataset(x, y), test_fraction=0.3, standardise=True, constant="drop", normalise="sqrt_d")
+    made = prepare(
+        Dataset(x, y), test_fraction=0.3, standardise=True, constant="drop", normalise="sqrt_d"
+    )
     train, test = data.split(20, 0.3)
-    assert np.array_equal(data.transform(made, x[train]), made.x) and np.array_equal(data.transform(made, x[test]), made.x_test)
+    assert np.array_equal(data.transform(made, x[train]), made.x) and np.array_equal(
+        data.transform(made, x[test]), made.x_test
+    )
     with pytest.raises(ValueError, match=r"the 3 columns .* before its preparation; got 2"):
         data.transform(made, made.x)
     with pytest.raises(ValueError, match="was not prepared"):
@@ -122,7 +144,11 @@ def test_further_inputs_are_transformed_as_the_training_inputs_were(sample):
         ({"n": 0}, ValueError, "n must be an integer from 1 to 20"),
         ({"standardise": "columns"}, TypeError, "standardise must be True or False"),
         ({"standardise_y": 1}, TypeError, "standardise_y must be True or False"),
-        ({"constant": "zero"}, ValueError, "constant must be one of 'error', 'drop', 'keep'; got 'zero'"),
+        (
+            {"constant": "zero"},
+            ValueError,
+            "constant must be one of 'error', 'drop', 'keep'; got 'zero'",
+        ),
         ({"normalise": "columns"}, ValueError, 'normalise must be None, "rows".*standardise=True'),
     ],
 )

@@ -45,7 +45,9 @@ ROWS = "0.5,0.25,-1.5\n0.125,-0.5,2.5\n"
 )
 def test_names_that_are_numbers_are_a_header_and_no_sample(table, names):
     made = data.load(table(f"{names}\n{ROWS}"))
-    assert np.array_equal(made.x, [[0.5, 0.25], [0.125, -0.5]]) and np.array_equal(made.y, [-1.5, 2.5])
+    assert np.array_equal(made.x, [[0.5, 0.25], [0.125, -0.5]]) and np.array_equal(
+        made.y, [-1.5, 2.5]
+    )
 
 
 def test_whole_numbers_under_0_1_2_are_samples_too(table):
@@ -73,14 +75,22 @@ def test_a_column_asked_for_by_a_name_that_is_a_number_makes_the_first_row_names
 )
 def test_a_first_row_that_may_be_names_or_a_sample_is_asked_about(table, text):
     path = table(text)
-    with pytest.raises(ValueError, match="may be the names of the columns.*header=True or header=False"):
+    with pytest.raises(
+        ValueError, match="may be the names of the columns.*header=True or header=False"
+    ):
         data.load(path)
     rows = text.count("\n")
     assert (data.load(path, header=False).n, data.load(path, header=True).n) == (rows, rows - 1)
 
 
 @pytest.mark.parametrize(
-    "text", ["1,2,3\n4,5,6\n7,8,10\n", "0,1,3\n0.5,2.5,1.5\n", "0.0,1.0,2.0\n0.5,2.5,1.5\n", "3,1,2\n1,1.5,0.5\n"]
+    "text",
+    [
+        "1,2,3\n4,5,6\n7,8,10\n",
+        "0,1,3\n0.5,2.5,1.5\n",
+        "0.0,1.0,2.0\n0.5,2.5,1.5\n",
+        "3,1,2\n1,1.5,0.5\n",
+    ],
 )
 def test_a_first_row_of_other_numbers_is_a_sample(table, text):
     assert data.load(table(text)).n == text.count("\n")
@@ -119,7 +129,9 @@ def test_a_nameless_first_column_is_an_input_where_it_is_asked_for(table):
 )
 def test_a_delimiter_that_ends_the_rows_and_blank_lines_are_no_cells(table, text):
     made = data.load(table(text))
-    assert np.array_equal(made.x, [[0.5, 0.25], [0.125, -0.5]]) and np.array_equal(made.y, [-1.5, 2.5])
+    assert np.array_equal(made.x, [[0.5, 0.25], [0.125, -0.5]]) and np.array_equal(
+        made.y, [-1.5, 2.5]
+    )
 
 
 def test_a_tsv_file_has_tabs_by_its_name(table):
@@ -128,7 +140,9 @@ def test_a_tsv_file_has_tabs_by_its_name(table):
     assert data.get(made.origin["maker"], **made.origin["arguments"]).sha256() == made.sha256()
     assert data.get(made.origin["arguments"]["path"]).sha256() == made.sha256()
     semicolons = data.load(table("u;v;y\n" + ROWS.replace(",", ";"), "a.tsv"), delimiter=";")
-    assert semicolons.sha256() == made.sha256() and semicolons.origin["arguments"]["delimiter"] == ";"
+    assert (
+        semicolons.sha256() == made.sha256() and semicolons.origin["arguments"]["delimiter"] == ";"
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,10 +162,22 @@ def test_a_tsv_file_has_tabs_by_its_name(table):
         ('u,v,y\n"1,234,567.5",2,3\n3,4,5\n', {}, "without the marks between its thousands"),
         ("u,v,y\n5%,2,3\n3,4,5\n", {}, "'5%' is not a number: write it without units"),
         ("u,v,y\n1_000,2,3\n3,4,5\n", {}, "'1_000' is not a number"),
-        ("5.1,3.5,setosa\n4.9,3.0,virginica\n", {}, r"'setosa' is not a number \(text classes: number them first\)"),
-        ("u,v,y\na,0.5,0.25,1\nb,1.5,0.5,2\n", {}, "names 3 columns and each row has 4.*row.names=FALSE"),
+        (
+            "5.1,3.5,setosa\n4.9,3.0,virginica\n",
+            {},
+            r"'setosa' is not a number \(text classes: number them first\)",
+        ),
+        (
+            "u,v,y\na,0.5,0.25,1\nb,1.5,0.5,2\n",
+            {},
+            "names 3 columns and each row has 4.*row.names=FALSE",
+        ),
         ("u,v,y\n1,2,3\n4,5\n", {}, "line 3: 2 cells, where the first line has 3"),
-        ("u,v,u\n1,2,3\n3,4,5\n", {"x": "u", "y": "v"}, "no single column 'u'.*Columns 0 and 2 have that name"),
+        (
+            "u,v,u\n1,2,3\n3,4,5\n",
+            {"x": "u", "y": "v"},
+            "no single column 'u'.*Columns 0 and 2 have that name",
+        ),
         ("u,v\n1,2\n", {"delimiter": ", "}, "delimiter must be one character"),
     ],
 )
@@ -161,7 +187,9 @@ def test_a_cell_that_is_no_number_is_called_what_it_is(table, text, options, mes
 
 
 def test_a_table_in_utf_16_and_a_header_that_is_no_truth_value_say_so(table):
-    with pytest.raises(ValueError, match="not a text file of comma-separated values.*UTF-16.*saved as UTF-8"):
+    with pytest.raises(
+        ValueError, match="not a text file of comma-separated values.*UTF-16.*saved as UTF-8"
+    ):
         data.load(table("u,v\n1,2\n3,4\n", encoding="utf-16"))
     with pytest.raises(TypeError, match="header must be True, False or None; got 0"):
         data.load(table("u,v\n1,2\n3,4\n"), header=0)
@@ -216,4 +244,7 @@ def test_quoted_cells_after_a_blank_and_cells_between_blanks_are_read(table):
     assert data.load(table('u, "v", y\n1, "2", 3\n2, 3, 4\n')).x.tolist() == [[1, 2], [2, 3]]
     with pytest.raises(ValueError, match="delimiter=' '"):
         data.load(table("u v y\n1 2 3\n2 3 4\n"))
-    assert data.load(table("u v   y\n1 2   3\n2 3   4\n"), delimiter=" ").x.tolist() == [[1, 2], [2, 3]]
+    assert data.load(table("u v   y\n1 2   3\n2 3   4\n"), delimiter=" ").x.tolist() == [
+        [1, 2],
+        [2, 3],
+    ]

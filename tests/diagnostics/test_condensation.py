@@ -28,9 +28,15 @@ def aligned(directions, amplitude=None):
 def test_all_measures_are_those_of_the_slow_twins(rng, K, weighted):
     """Sums of 40 or 1600 terms in another order: 1e-12."""
     start, end = cloud(rng, K=K, weighted=weighted), None
-    end = mf.State(start.theta + 0.3 * rng.normal(size=start.theta.shape), outputs=K, mass=start.mass)
-    assert condensation.relative_change(start, end) == pytest.approx(naive.relative_change(start, end), rel=1e-12)
-    assert condensation.effective_neurons(start) == pytest.approx(naive.effective_neurons(start), rel=1e-12)
+    end = mf.State(
+        start.theta + 0.3 * rng.normal(size=start.theta.shape), outputs=K, mass=start.mass
+    )
+    assert condensation.relative_change(start, end) == pytest.approx(
+        naive.relative_change(start, end), rel=1e-12
+    )
+    assert condensation.effective_neurons(start) == pytest.approx(
+        naive.effective_neurons(start), rel=1e-12
+    )
     assert condensation.alignment(start) == pytest.approx(naive.alignment(start), rel=1e-12)
     for degrees, share in ((5.0, 1.0), (40.0, 0.9), (90.0, 0.5)):
         found = condensation.clusters(start, degrees, share)
@@ -52,7 +58,9 @@ def test_the_effective_number_counts_equal_neurons_and_ignores_dead_ones():
     amplitude = np.r_[np.full(7, 2.0), np.zeros(5)]
     state = aligned(np.ones((12, 2)), amplitude)
     assert condensation.effective_neurons(state) == pytest.approx(7.0, rel=1e-14)
-    assert condensation.effective_neurons(aligned([[1, 0], [0, 1]], [1e140, 1e-140])) == pytest.approx(1.0)
+    assert condensation.effective_neurons(
+        aligned([[1, 0], [0, 1]], [1e140, 1e-140])
+    ) == pytest.approx(1.0)
     assert condensation.participation(np.array([1e300, 1e300])) == pytest.approx(2.0)
     assert condensation.participation(np.array([3.0, 1.0])) == pytest.approx(16 / 10)
 
@@ -99,9 +107,15 @@ def test_measures_do_not_depend_on_the_order_of_neurons_nor_on_splitting_them(rn
     shuffled = mf.State(state.theta[order], mass=state.mass[order])
     split = mf.State(np.repeat(state.theta, 2, axis=0), mass=np.repeat(state.mass, 2) / 2)
     for other, factor in ((shuffled, 1), (split, 2)):
-        assert condensation.alignment(other) == pytest.approx(condensation.alignment(state), rel=1e-12)
-        assert condensation.clusters(other).mass == pytest.approx(condensation.clusters(state).mass, rel=1e-12)
-        assert condensation.effective_neurons(other) == pytest.approx(factor * condensation.effective_neurons(state), rel=1e-12)
+        assert condensation.alignment(other) == pytest.approx(
+            condensation.alignment(state), rel=1e-12
+        )
+        assert condensation.clusters(other).mass == pytest.approx(
+            condensation.clusters(state).mass, rel=1e-12
+        )
+        assert condensation.effective_neurons(other) == pytest.approx(
+            factor * condensation.effective_neurons(state), rel=1e-12
+        )
 
 
 def test_float32_states_are_measured_in_float64(rng):
@@ -114,7 +128,9 @@ def test_float32_states_are_measured_in_float64(rng):
 
 def test_a_network_without_amplitude_has_no_order():
     state = mf.State(np.column_stack([np.zeros(4), np.ones((4, 2))]))
-    assert np.isnan(condensation.effective_neurons(state)) and np.isnan(condensation.alignment(state))
+    assert np.isnan(condensation.effective_neurons(state)) and np.isnan(
+        condensation.alignment(state)
+    )
     found = condensation.clusters(state)
     assert found.mass.shape == (0,) and found.directions.shape == (0, 2) and found.rest == 0.0
 

@@ -19,29 +19,43 @@ START = mf.InitialLaw(dim=3, b_std=1.0, symmetric=True).sample(100, seed=0)
 def go(path=None, activation="tanh", method=mf.RK4, dt=5.0, t_end=100.0, **more):
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), X, Y))
     watch = [mf.Recorder(path, mf.evenly(6))] if path else []
-    return mf.simulate(flow, START, method, dt=dt, t_end=t_end, observers=watch, progress=False, **more)
+    return mf.simulate(
+        flow, START, method, dt=dt, t_end=t_end, observers=watch, progress=False, **more
+    )
 
 
 @pytest.fixture(scope="module")
 def coarse(tmp_path_factory):
     """RK4 at dt = 5: F falls, and twenty times as much is dissipated."""
     path = tmp_path_factory.mktemp("coarse") / "coarse.h5"
-    with pytest.warns(RuntimeWarning, match="energy_defect .* above 0.1: .* not the gradient flow. Use a smaller dt") as caught:
+    with pytest.warns(
+        RuntimeWarning,
+        match="energy_defect .* above 0.1: .* not the gradient flow. Use a smaller dt",
+    ) as caught:
         go(path)
     assert len(caught) == 1 and caught[0].filename == __file__
     return path
 
 
-def test_a_run_with_an_energy_defect_above_a_tenth_warns_once_and_all_who_look_at_it_say_the_same(coarse, tmp_path):
+def test_a_run_with_an_energy_defect_above_a_tenth_warns_once_and_all_who_look_at_it_say_the_same(
+    coarse, tmp_path
+):
     with mf.Trajectory(coarse) as run:
         finding = defects.of_run(run)
-        assert finding.kind == "steps" == run.summary["defect"] and finding.defect == run.summary["energy_defect"] > 1
+        assert (
+            finding.kind == "steps" == run.summary["defect"]
+            and finding.defect == run.summary["energy_defect"] > 1
+        )
         assert f"note: {finding.text}" in list(report(run))
     fine = tmp_path / "fine.h5"
     go(fine, dt=0.5)
     comparison = mf.compare(coarse, fine)
-    assert [note.partition(": ")[2] for note in comparison.notes if "energy_defect" in note] == [finding.text]
-    assert finding.text in str(ntk.laziness(coarse)) and "energy_defect" not in str(ntk.laziness(fine))
+    assert [note.partition(": ")[2] for note in comparison.notes if "energy_defect" in note] == [
+        finding.text
+    ]
+    assert finding.text in str(ntk.laziness(coarse)) and "energy_defect" not in str(
+        ntk.laziness(fine)
+    )
     with mf.Trajectory(fine) as run:
         assert defects.of_run(run) is None and run.summary["defect"] == "none"
 
@@ -59,7 +73,10 @@ def test_the_verdicts_of_figures_say_that_a_run_is_not_the_flow(coarse):
 
 def test_euler_with_long_steps_is_called_gradient_descent_with_its_rate():
     """η = dt·m/s² = 80 at γ = 1; the steps are too long for the flow, and F falls all the same."""
-    with pytest.warns(RuntimeWarning, match=r"this run is gradient descent with learning rate 80 on R, and not the gradient"):
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"this run is gradient descent with learning rate 80 on R, and not the gradient",
+    ):
         go(method=mf.EULER, dt=0.8, t_end=8.0, activation="linear")
 
 
@@ -90,6 +107,9 @@ def test_a_file_that_does_not_say_what_its_defect_means_leaves_it_open(coarse, m
         summary = {name: value for name, value in run.summary.items() if name != "defect"}
         monkeypatch.setattr(run, "summary", summary)
         assert defects.of_run(run).kind == "steps"
-        config = {"network": {"activation": "relu", "scaling": {"gamma": 1.0, "alpha": 1.0}}, "integrator": {"name": "rk4"}}
+        config = {
+            "network": {"activation": "relu", "scaling": {"gamma": 1.0, "alpha": 1.0}},
+            "integrator": {"name": "rk4"},
+        }
         monkeypatch.setattr(run, "config", config)
         assert defects.of_run(run).kind == "unclear"

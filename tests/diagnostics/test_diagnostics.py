@@ -64,12 +64,30 @@ def test_a_diagnosis_is_a_mapping_with_units_and_a_table(path):
     found = mf.diagnose(path, NAMES)
     assert list(found) == NAMES and len(found) == 4 and "w2" in found and "risk" not in found
     steps, times, values = found["kernel_drift"]
-    assert steps.tolist() == [0, 3, 6, 9] and times == pytest.approx([0, 0.6, 1.2, 1.8]) and values.shape == (4,)
+    assert (
+        steps.tolist() == [0, 3, 6, 9]
+        and times == pytest.approx([0, 0.6, 1.2, 1.8])
+        and values.shape == (4,)
+    )
     assert values[0] == 0 < values[-1] and found["displacement_step"].steps.tolist() == [3, 6, 9]
-    assert found["w2"]._fields == ("steps", "times", "lower", "upper", "lower_method", "upper_method")
+    assert found["w2"]._fields == (
+        "steps",
+        "times",
+        "lower",
+        "upper",
+        "lower_method",
+        "upper_method",
+    )
     assert found["w2"].upper_method == ("identical", "exact", "exact", "exact")
-    assert found.units == {"kernel_drift": "1", "displacement_step": "θ", "w2": "θ", "energy_defect": "1"}
-    assert found.parameters["w2"] == {"seconds": 1.0} and found.parameters["kernel_drift"] == {"samples": 256}
+    assert found.units == {
+        "kernel_drift": "1",
+        "displacement_step": "θ",
+        "w2": "θ",
+        "energy_defect": "1",
+    }
+    assert found.parameters["w2"] == {"seconds": 1.0} and found.parameters["kernel_drift"] == {
+        "samples": 256
+    }
     assert found.meanings["kernel_drift"].startswith("‖H_t - H_0‖_F / ‖H_0‖_F on the first")
     lines = repr(found).split("\n")
     assert lines[0] == f"Diagnosis of {path}: 4 frames, t = 0 … 1.8"
@@ -80,9 +98,13 @@ def test_a_diagnosis_is_a_mapping_with_units_and_a_table(path):
     assert "note energy_defect: the run's own series, which count every step" in lines
     assert max(map(len, lines)) <= 120
     assert everything_but(path) == before  # the run is not touched
-    with pytest.raises(KeyError, match="'risk' was not computed; there is: kernel_drift.*mf.diagnose"):
+    with pytest.raises(
+        KeyError, match="'risk' was not computed; there is: kernel_drift.*mf.diagnose"
+    ):
         found["risk"]
-    with pytest.raises(KeyError, match="'companion_gap' was not computed.*not available here: it needs companion="):
+    with pytest.raises(
+        KeyError, match="'companion_gap' was not computed.*not available here: it needs companion="
+    ):
         found["companion_gap"]
 
 
@@ -98,17 +120,27 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
     }
     assert set(found.available) | set(found.unavailable) == set(registry.names())
     lines = repr(found).split("\n")
-    assert lines[0] == f"Diagnosis of {path}: 4 frames, t = 0 … 1.8" and lines[1].startswith("nothing computed yet; ask by name")
+    assert lines[0] == f"Diagnosis of {path}: 4 frames, t = 0 … 1.8" and lines[1].startswith(
+        "nothing computed yet; ask by name"
+    )
     first = lines.index("not available for this run")
-    rows = {line.split()[0]: line for line in lines[2:first] if line.startswith("  ") and line[2] != " "}
-    assert set(rows) == set(found.available) and "[θ] (∫|θ_t - θ_0|² dμ)^½, each neuron" in rows["displacement"]
+    rows = {
+        line.split()[0]: line for line in lines[2:first] if line.startswith("  ") and line[2] != " "
+    }
+    assert (
+        set(rows) == set(found.available)
+        and "[θ] (∫|θ_t - θ_0|² dμ)^½, each neuron" in rows["displacement"]
+    )
     assert max(map(len, lines)) <= 120
 
 
 def test_diagnostics_that_are_missing_for_one_reason_are_listed_together_and_the_reason_once(path):
     said = repr(mf.diagnose(path)).split("not available for this run\n")[1]
     assert said.count("f_lin is known in closed form for the squared loss") == 1
-    assert "  departure, laziness\n      f_lin is known" in said and "  companion_gap\n      it needs companion=" in said
+    assert (
+        "  departure, laziness\n      f_lin is known" in said
+        and "  companion_gap\n      it needs companion=" in said
+    )
 
 
 def test_what_cannot_be_had_is_listed_with_its_reason_and_refused_when_asked_for(tmp_path):
@@ -118,29 +150,46 @@ def test_what_cannot_be_had_is_listed_with_its_reason_and_refused_when_asked_for
     one = tmp_path / "one.h5"
     from meanfield.files.recording import Recording
 
-    recording = Recording.create(one, "error", config=config, provenance={}, arrays=arrays, start=theta)
+    recording = Recording.create(
+        one, "error", config=config, provenance={}, arrays=arrays, start=theta
+    )
     recording.frame(theta)
     recording.finish({}, {})
     why = mf.diagnose(one).unavailable
-    assert why["test_risk"].startswith("no test set was saved with the run: mf.Recorder(…, data=dataset)")
+    assert why["test_risk"].startswith(
+        "no test set was saved with the run: mf.Recorder(…, data=dataset)"
+    )
     assert why["w2_step"] == "it compares consecutive frames, and there is one"
     assert why["balance_defect"] == "σ = tanh is not homogeneous"
     assert why["dead_units"] == "σ = tanh is smooth: it has no inactive side"
     assert why["margin_min"] == "y holds real targets, neither classes nor signs -1 and +1"
-    for name, series in (("geodesic_efficiency", "path"), ("path", "path"), ("energy_defect", "energy_defect")):
+    for name, series in (
+        ("geodesic_efficiency", "path"),
+        ("path", "path"),
+        ("energy_defect", "energy_defect"),
+    ):
         expected = f"the file has no series {series} with a value at each frame; {series}_frames gives bounds from the frames"
         assert why[name] == expected
-    with pytest.raises(ValueError, match="'test_risk' cannot be computed for .*one.h5: no test set was saved with the run"):
+    with pytest.raises(
+        ValueError,
+        match="'test_risk' cannot be computed for .*one.h5: no test set was saved with the run",
+    ):
         mf.diagnose(one, ["test_risk"])
     assert mf.diagnose(one, ["kernel_rank"])["kernel_rank"].values.shape == (1,)
 
 
 def test_unknown_names_and_parameters_get_the_nearest(path):
-    with pytest.raises(ValueError, match="unknown diagnostic 'kernel_drfit'. Did you mean 'kernel_drift'\\? Known: energy"):
+    with pytest.raises(
+        ValueError,
+        match="unknown diagnostic 'kernel_drfit'. Did you mean 'kernel_drift'\\? Known: energy",
+    ):
         mf.diagnose(path, ["kernel_drfit"])
     with pytest.raises(TypeError, match="names is a list: write \\['w2'\\]"):
         mf.diagnose(path, "w2")
-    with pytest.raises(TypeError, match="none of the diagnostics asked for has a parameter 'second'. Did you mean 'seconds'"):
+    with pytest.raises(
+        TypeError,
+        match="none of the diagnostics asked for has a parameter 'second'. Did you mean 'seconds'",
+    ):
         mf.diagnose(path, ["w2"], second=3)
     with pytest.raises(ValueError, match="workers must be an integer >= 1; got 0"):
         mf.diagnose(path, ["w2"], workers=0)
@@ -150,8 +199,14 @@ def test_unknown_names_and_parameters_get_the_nearest(path):
 
 def test_ntk_registers_what_meanfield_says_it_does_and_the_hint_names_it(path):
     """In a process without ntk; the import of it costs neither numba nor h5py."""
-    assert ntk.diagnostics and {"information", "companion_gap"} <= set(registry.OF_NTK) <= set(registry.names())
-    module = {name for name in registry.names() if registry.get(name).function.__module__ == "ntk.runs.diagnostics"}
+    assert ntk.diagnostics and {"information", "companion_gap"} <= set(registry.OF_NTK) <= set(
+        registry.names()
+    )
+    module = {
+        name
+        for name in registry.names()
+        if registry.get(name).function.__module__ == "ntk.runs.diagnostics"
+    }
     assert module == set(registry.OF_NTK)
     program = f"""
 import sys, meanfield as mf
@@ -161,21 +216,34 @@ for name in ("information", "informatoin"):
     except ValueError as error:
         print(error)
 """
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split("\n")
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     assert "unknown diagnostic 'information'. It is one of ntk's: `import ntk` first." in said[0]
     assert "Did you mean 'information'? (`import ntk` first.)" in said[1]
     quick = "import sys, ntk; print([name for name in ('numba', 'scipy', 'h5py', 'torch') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", quick], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", quick], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_values_are_kept_and_not_computed_twice(path, calls):
     first = mf.diagnose(path, ["counted"])
     assert calls == [0, 3, 6, 9]
     again = mf.diagnose(path, ["counted"])
-    assert calls == [0, 3, 6, 9] and np.array_equal(again["counted"].values, first["counted"].values)
+    assert calls == [0, 3, 6, 9] and np.array_equal(
+        again["counted"].values, first["counted"].values
+    )
     folder = path.with_name("run.h5.diagnostics")
     content = json.loads((folder / "counted.json").read_text(encoding="utf-8"))
-    assert (content["name"], content["unit"], content["meaning"]) == ("counted", "steps", "The step.")
+    assert (content["name"], content["unit"], content["meaning"]) == (
+        "counted",
+        "steps",
+        "The step.",
+    )
     assert sorted(content["values"].values()) == [0.0, 3.0, 6.0, 9.0]
     assert [item.name for item in folder.iterdir()] == ["counted.json"]  # nothing temporary is left
 
@@ -208,7 +276,13 @@ def test_a_replaced_run_does_not_use_the_values_of_the_old_one(tmp_path, calls):
     others = [
         (flow, mf.InitialLaw(dim=3, b_std=1.0).sample(10, seed=5), data),
         (mf.GradientFlow(mf.EmpiricalRisk(risk.network, data.x, data.y, "hinge")), start, data),
-        (mf.GradientFlow(mf.EmpiricalRisk(risk.network, data.x, data.y, "logistic"), dtype="float32"), start, data),
+        (
+            mf.GradientFlow(
+                mf.EmpiricalRisk(risk.network, data.x, data.y, "logistic"), dtype="float32"
+            ),
+            start,
+            data,
+        ),
         (flow, start, mf.data.Dataset(data.x, data.y, data.x_test + 1, data.y_test)),
     ]
     for other in others:
@@ -249,9 +323,18 @@ def test_an_unfinished_run_is_diagnosed_from_its_parts(path, calls):
     found = mf.diagnose(part, ["counted", "theta_max", "displacement_step"])
     assert found["counted"].steps.tolist() == [0, 5, 10] == calls and memory["step"] == 12
     assert "the run's configuration names no flow" == found.unavailable["kernel_drift"]
-    assert mf.diagnose(f"{part}.parts", ["counted"])["counted"].steps.tolist() == [0, 5, 10] and len(calls) == 3
+    assert (
+        mf.diagnose(f"{part}.parts", ["counted"])["counted"].steps.tolist() == [0, 5, 10]
+        and len(calls) == 3
+    )
     toy_run.advance(part, 20, 7)
-    assert mf.diagnose(part, ["counted"])["counted"].steps.tolist() == steps.tolist() and calls == [0, 5, 10, 15, 20]
+    assert mf.diagnose(part, ["counted"])["counted"].steps.tolist() == steps.tolist() and calls == [
+        0,
+        5,
+        10,
+        15,
+        20,
+    ]
 
 
 def test_parameters_and_versions_are_part_of_the_key(path, monkeypatch):
@@ -269,7 +352,11 @@ def test_parameters_and_versions_are_part_of_the_key(path, monkeypatch):
     define(1, 1)
     assert mf.diagnose(path, ["measured"])["measured"].values.tolist() == [2.0] * 4
     assert mf.diagnose(path, ["measured"], factor=3.0)["measured"].values.tolist() == [3.0] * 4
-    assert len(seen) == 8 and mf.diagnose(path, ["measured"])["measured"].values[0] == 2.0 and len(seen) == 8
+    assert (
+        len(seen) == 8
+        and mf.diagnose(path, ["measured"])["measured"].values[0] == 2.0
+        and len(seen) == 8
+    )
     define(2, 1)
     mf.diagnose(path, ["measured"])
     assert len(seen) == 12
@@ -285,7 +372,8 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_does_not_matter(path, 
 
     monkeypatch.setattr(Path, "mkdir", refused)
     with pytest.warns(
-        UserWarning, match="computed but not kept: .*run.h5.diagnostics cannot be written .Permission denied"
+        UserWarning,
+        match="computed but not kept: .*run.h5.diagnostics cannot be written .Permission denied",
     ) as said:
         found = mf.diagnose(path, ["kernel_drift", "displacement", "theta_max"])
     assert len(said) == 1 and len(found) == 3 and not path.with_name("run.h5.diagnostics").exists()
@@ -309,13 +397,24 @@ def test_what_was_computed_before_an_interruption_is_kept(path, calls, monkeypat
 def slow_trace(frame, *, weight=1.0):
     """weight · Σ_k p_k |θ_k|² by a matrix product that BLAS would share out."""
     A = np.outer(np.sin(np.arange(300)), np.ones(400)) + frame.state.theta[0, 0]
-    return float((A @ A.T).sum()) * weight + float(frame.state.mass @ np.square(frame.state.theta).sum(axis=1))
+    return float((A @ A.T).sum()) * weight + float(
+        frame.state.mass @ np.square(frame.state.theta).sum(axis=1)
+    )
 
 
 def test_the_bits_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
     """Two processes against none, on copies of one run; a user's function of an importable module goes along."""
     monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE) if registry.names() else {})
-    names = ["kernel_rank", "energy", "displacement_step", "w2", "information", "slow_trace", "test_error", "companion_gap"]
+    names = [
+        "kernel_rank",
+        "energy",
+        "displacement_step",
+        "w2",
+        "information",
+        "slow_trace",
+        "test_error",
+        "companion_gap",
+    ]
     monkeypatch.setattr(jobs, "START_SECONDS", -1.0)
     sys.modules.setdefault("test_diagnostics", sys.modules[__name__])
     monkeypatch.setattr(slow_trace, "__module__", "test_diagnostics")
@@ -388,7 +487,9 @@ def own(frame):
 print(mf.diagnose({str(path)!r}, ["own"], workers=2)["own"].values.sum())
 print(mf.diagnose({str(path)!r}, ["theta_max"], workers=2)["theta_max"].values.size)
 """)
-    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True
+    ).stdout
     assert said.split() == ["once", "8.0", "4"]
 
 
@@ -415,7 +516,9 @@ def test_a_user_registers_functions_of_frames_steps_and_curves(path, monkeypatch
     with mf.Trajectory(path) as run:
         f = [flow.predict(state) for state in run]
     assert found["mean_output"].values == pytest.approx([g.mean() for g in f], rel=1e-14)
-    assert found["change"].values == pytest.approx([np.abs(g - h).max() for g, h in zip(f[1:], f, strict=False)], rel=1e-13)
+    assert found["change"].values == pytest.approx(
+        [np.abs(g - h).max() for g, h in zip(f[1:], f, strict=False)], rel=1e-13
+    )
     assert not found["gap"].values.any()
     series = mf.Series("mean_output", mf.every(3))
     record(path.with_name("watched.h5"), series=[series])
@@ -441,11 +544,31 @@ def test_a_registration_says_what_is_missing():
     register = mf.register_diagnostic
     for function, settings, message in (
         (nameless, {"unit": "1"}, "diagnostic 'nameless' has no meaning. Write a docstring"),
-        (documented, {"unit": ""}, "diagnostic 'documented' has no unit. unit=\"1\" where there is none"),
-        (documented, {"unit": "1", "name": "w2"}, "'w2' is a built-in diagnostic: give yours a name of its own"),
-        (documented, {"unit": "1", "name": "information"}, "'information' is a built-in diagnostic"),
-        (documented, {"unit": "1", "name": "a b"}, "a diagnostic's name is a plain identifier; got 'a b'"),
-        (documented, {"unit": "1", "needs": ("dta",)}, "needs 'dta', which nobody provides. Did you mean 'data'"),
+        (
+            documented,
+            {"unit": ""},
+            "diagnostic 'documented' has no unit. unit=\"1\" where there is none",
+        ),
+        (
+            documented,
+            {"unit": "1", "name": "w2"},
+            "'w2' is a built-in diagnostic: give yours a name of its own",
+        ),
+        (
+            documented,
+            {"unit": "1", "name": "information"},
+            "'information' is a built-in diagnostic",
+        ),
+        (
+            documented,
+            {"unit": "1", "name": "a b"},
+            "a diagnostic's name is a plain identifier; got 'a b'",
+        ),
+        (
+            documented,
+            {"unit": "1", "needs": ("dta",)},
+            "needs 'dta', which nobody provides. Did you mean 'data'",
+        ),
         (documented, {"unit": "1", "version": 0}, "version must be an integer >= 1; got 0"),
         (three, {"unit": "1"}, "diagnostic 'three' must take \\(frame\\) or \\(frame, previous\\)"),
         (reserved, {"unit": "1"}, "'flow' is an argument of mf.diagnose itself"),
@@ -474,9 +597,14 @@ def test_a_function_that_returns_no_scalar_or_fails_says_where(path, monkeypatch
         """Too few values."""
         return step.values[1:]
 
-    with pytest.raises(ValueError, match=r"'short' must return one value for each of the 3 moments of 'displacement_step'"):
+    with pytest.raises(
+        ValueError,
+        match=r"'short' must return one value for each of the 3 moments of 'displacement_step'",
+    ):
         mf.diagnose(path, ["short"])
-    with pytest.raises(ValueError, match=r"diagnostic 'vector' must return a scalar; got shape \(10,\)"):
+    with pytest.raises(
+        ValueError, match=r"diagnostic 'vector' must return a scalar; got shape \(10,\)"
+    ):
         mf.diagnose(path, ["vector"])
     with pytest.raises(ZeroDivisionError) as error:
         mf.diagnose(path, ["failing"])
@@ -519,7 +647,9 @@ def test_a_user_written_activation_is_handed_in_with_the_flow(tmp_path):
         mf.diagnose(path, ["risk"], flow=problem("real", "tanh")[0])
 
 
-def test_a_run_made_on_a_device_that_is_not_here_is_computed_on_the_cpu_and_that_is_said(path, monkeypatch):
+def test_a_run_made_on_a_device_that_is_not_here_is_computed_on_the_cpu_and_that_is_said(
+    path, monkeypatch
+):
     from meanfield import backends
     from meanfield.files.recording import Recording
 
@@ -528,11 +658,17 @@ def test_a_run_made_on_a_device_that_is_not_here_is_computed_on_the_cpu_and_that
     with mf.Trajectory(path) as run:
         config = {**run.config, "flow": {**run.config["flow"], "backend": "cuda"}}
         arrays = {name: getattr(run.data, name) for name in ("x", "y", "x_test", "y_test")}
-        recording = Recording.create(elsewhere, "error", config=config, provenance={}, arrays=arrays, start=run.start)
+        recording = Recording.create(
+            elsewhere, "error", config=config, provenance={}, arrays=arrays, start=run.start
+        )
         for state in run:
             recording.frame(state)
         recording.finish({}, {})
     here, there = mf.diagnose(path, ["risk"]), mf.diagnose(elsewhere, ["risk"])
     assert np.array_equal(here["risk"].values, there["risk"].values)
-    assert here.device == "" and there.device == "computed on cpu, the run was made on cuda" and there.device in repr(there)
+    assert (
+        here.device == ""
+        and there.device == "computed on cpu, the run was made on cuda"
+        and there.device in repr(there)
+    )
     mf.diagnose(elsewhere, ["risk"], flow=problem()[0])  # the same flow on another device

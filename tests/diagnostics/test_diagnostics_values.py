@@ -40,7 +40,9 @@ def test_kernel_diagnostics_equal_their_slow_twins(case):
     }
     for name, values in expected.items():
         np.testing.assert_allclose(found[name].values, values, rtol=1e-10, atol=1e-13, err_msg=name)
-    cosine = [1 - (h * H[0]).sum() / norm[0] / n for h, n in zip(H, norm, strict=True)]  # loses digits near 0
+    cosine = [
+        1 - (h * H[0]).sum() / norm[0] / n for h, n in zip(H, norm, strict=True)
+    ]  # loses digits near 0
     np.testing.assert_allclose(found["kernel_distance"].values, cosine, atol=1e-14)
 
 
@@ -48,7 +50,11 @@ def test_kernel_diagnostics_are_those_of_ntk_and_of_compare_to_the_bit(case):
     _, (flow, _, data), run, found = case
     states = [run[0], run[-1]]
     H0, H1 = (ntk.empirical(flow.network, state, data.x) for state in states)
-    assert found["kernel_drift"].values[-1] == ntk.drift(H0, H1) == tangent.drift(flow.network, *states, data.x)
+    assert (
+        found["kernel_drift"].values[-1]
+        == ntk.drift(H0, H1)
+        == tangent.drift(flow.network, *states, data.x)
+    )
     assert found["kernel_distance"].values[-1] == ntk.cosine_distance(H0, H1)
     assert found["kernel_rank"].values[-1] == ntk.effective_rank(H1)
     assert mf.compare(run, run).rows["kernel drift"][0] == found["kernel_drift"].values[-1]
@@ -72,7 +78,9 @@ def test_a_neuron_far_on_the_other_side_is_dead_and_counts_by_its_mass(h5_path):
     theta[[0, 2, 4], -1] = 100.0
     start = mf.State(theta, mass=[0.2, 0.1, 0.2, 0.3, 0.2])
     record(h5_path, (flow, start, data))
-    assert mf.diagnose(h5_path, ["dead_units"])["dead_units"].values == pytest.approx([0.4] * 4, rel=1e-15)
+    assert mf.diagnose(h5_path, ["dead_units"])["dead_units"].values == pytest.approx(
+        [0.4] * 4, rel=1e-15
+    )
 
 
 def test_margins_and_errors_equal_their_slow_twins(case):
@@ -83,7 +91,9 @@ def test_margins_and_errors_equal_their_slow_twins(case):
     y = data.y if kind == "classes" else data.y[:, None]
     for number, state in enumerate(run):
         margins = naive.margins(naive.predict(flow.network, state, data.x), y)
-        size = flow.network.scaling.output_scale(10) * float(state.mass @ (state.theta**2).sum(axis=1))  # relu: p + 1 = 2
+        size = flow.network.scaling.output_scale(10) * float(
+            state.mass @ (state.theta**2).sum(axis=1)
+        )  # relu: p + 1 = 2
         for name, value in {
             "margin_min": min(margins),
             "margin_mean": sum(margins) / len(margins),
@@ -102,17 +112,29 @@ def test_the_normalised_margin_does_not_see_a_rescaling_of_theta(h5_path):
         for factor in (1.0, 3.0):
             record(h5_path, (flow, mf.State(factor * start.theta), data), steps=1, every=1, dt=1e-6)
             found.append(
-                {name: curve.values[0] for name, curve in mf.diagnose(h5_path, ["margin_min", "margin_min_normalised"]).items()}
+                {
+                    name: curve.values[0]
+                    for name, curve in mf.diagnose(
+                        h5_path, ["margin_min", "margin_min_normalised"]
+                    ).items()
+                }
             )
         assert found[1]["margin_min"] == pytest.approx(3**power * found[0]["margin_min"], rel=RTOL)
-        assert found[1]["margin_min_normalised"] == pytest.approx(found[0]["margin_min_normalised"], rel=RTOL)
+        assert found[1]["margin_min_normalised"] == pytest.approx(
+            found[0]["margin_min_normalised"], rel=RTOL
+        )
 
 
 def test_risks_and_errors_on_the_test_set_are_those_of_compare(case):
     kind, (flow, _, data), run, found = case
     rows = mf.compare(run, run).rows
-    assert found["risk"].values[-1] == rows["train risk"][0] and found["test_risk"].values[-1] == rows["test risk"][0]
-    expected = naive.risk(flow.network, run[-1], data.x_test, data.y_test, flow.functional.loss.name)
+    assert (
+        found["risk"].values[-1] == rows["train risk"][0]
+        and found["test_risk"].values[-1] == rows["test risk"][0]
+    )
+    expected = naive.risk(
+        flow.network, run[-1], data.x_test, data.y_test, flow.functional.loss.name
+    )
     assert found["test_risk"].values[-1] == pytest.approx(expected, rel=RTOL)
     if kind != "real":
         assert found["test_error"].values[-1] == rows["test error"][0]
@@ -129,13 +151,22 @@ def test_movement_obeys_its_inequalities_and_equals_its_parts(case):
     for number in range(1, len(run)):
         exact = mf.w2(run[0], run[number])
         assert w2.lower[number] * (1 - 1e-9) <= exact <= w2.upper[number] * (1 + 1e-9)
-        assert displacement[number] == pytest.approx(naive.displacement(run[0].theta, run[number].theta, run[0].mass), rel=RTOL)
+        assert displacement[number] == pytest.approx(
+            naive.displacement(run[0].theta, run[number].theta, run[0].mass), rel=RTOL
+        )
         assert step.values[number - 1] == mf.displacement(run[number - 1], run[number])
         between = mf.w2(run[number - 1], run[number])
         assert found["w2_step"].upper[number - 1] == pytest.approx(between, rel=1e-9)
-    assert step.steps.tolist() == run.steps[1:].tolist() and found["w2_step"].times.tolist() == run.times[1:].tolist()
-    assert np.isnan(found["geodesic_efficiency"].lower[0]) and np.all(found["geodesic_efficiency"].upper[1:] <= 1 + 1e-6)
-    np.testing.assert_allclose(found["geodesic_efficiency"].upper[1:], w2.upper[1:] / path[1:], rtol=RTOL)
+    assert (
+        step.steps.tolist() == run.steps[1:].tolist()
+        and found["w2_step"].times.tolist() == run.times[1:].tolist()
+    )
+    assert np.isnan(found["geodesic_efficiency"].lower[0]) and np.all(
+        found["geodesic_efficiency"].upper[1:] <= 1 + 1e-6
+    )
+    np.testing.assert_allclose(
+        found["geodesic_efficiency"].upper[1:], w2.upper[1:] / path[1:], rtol=RTOL
+    )
     np.testing.assert_allclose(found["relabelling"].lower, displacement - w2.upper, atol=1e-15)
     speed = [np.sqrt(s.mass @ (flow.velocity(s) ** 2).sum(axis=1)) for s in run]
     np.testing.assert_allclose(found["speed"].values, speed, rtol=RTOL)
@@ -151,7 +182,9 @@ def test_two_neurons_that_change_places_move_with_labels_only(h5_path):
     with mf.Trajectory(record(h5_path, (flow, start, data), steps=1, every=1)) as run:
         config, arrays = run.config, {"x": data.x, "y": data.y}
     swapped = h5_path.with_name("swapped.h5")
-    recording = Recording.create(swapped, "error", config=config, provenance={}, arrays=arrays, start=start)
+    recording = Recording.create(
+        swapped, "error", config=config, provenance={}, arrays=arrays, start=start
+    )
     recording.frame(start)
     recording.frame(mf.State(start.theta[::-1], step=1, t=1.0))
     recording.finish({}, {})
@@ -168,7 +201,9 @@ def test_condensation_is_that_of_its_functions(case):
         assert found["effective_neurons"].values[number] == condensation.effective_neurons(state)
         assert found["direction_order"].values[number] == condensation.alignment(state)
         assert found["direction_clusters"].values[number] == len(condensation.clusters(state).mass)
-        assert found["relative_weight_change"].values[number] == condensation.relative_change(run.start, state)
+        assert found["relative_weight_change"].values[number] == condensation.relative_change(
+            run.start, state
+        )
 
 
 def test_information_and_nuisance_share_out_the_residual(case):
@@ -184,8 +219,12 @@ def test_information_and_nuisance_share_out_the_residual(case):
     given = mf.diagnose(run.path, ["information", "nuisance_h0"], cutoff=0.5)
     r = r[:, 0] if kind != "classes" else r
     H0, H1 = (ntk.empirical(flow.network, state, risk.x) for state in (run[0], run[-1]))
-    assert given["information"].values[-1] == pytest.approx(ntk.split(H1, r, 0.5).information_energy, rel=1e-12)
-    assert given["nuisance_h0"].values[-1] == pytest.approx(ntk.split(H0, r, 0.5).nuisance_energy, rel=1e-9, abs=1e-12)
+    assert given["information"].values[-1] == pytest.approx(
+        ntk.split(H1, r, 0.5).information_energy, rel=1e-12
+    )
+    assert given["nuisance_h0"].values[-1] == pytest.approx(
+        ntk.split(H0, r, 0.5).nuisance_energy, rel=1e-9, abs=1e-12
+    )
 
 
 def test_the_gap_to_the_linearised_run_is_that_of_its_predictions(tmp_path):
@@ -193,19 +232,27 @@ def test_the_gap_to_the_linearised_run_is_that_of_its_predictions(tmp_path):
     flow, start, data = problem("real", "tanh")
     linear = ntk.linearise(flow.network, start)
     a = record(tmp_path / "a.h5", (flow, start, data))
-    b = record(tmp_path / "b.h5", (mf.GradientFlow(linear.risk(data.x, data.y)), start, data), test=False)
+    b = record(
+        tmp_path / "b.h5", (mf.GradientFlow(linear.risk(data.x, data.y)), start, data), test=False
+    )
     gap = mf.diagnose(a, ["companion_gap"], companion=b)["companion_gap"]
     with mf.Trajectory(a) as run, mf.Trajectory(b) as companion:
         for number in range(len(run)):
             f, f_lin = flow.predict(run[number]), linear.predict(companion[number], data.x)
-            assert gap.values[number] == pytest.approx(np.sqrt(np.mean((f - f_lin) ** 2)), rel=1e-10, abs=1e-15)
+            assert gap.values[number] == pytest.approx(
+                np.sqrt(np.mean((f - f_lin) ** 2)), rel=1e-10, abs=1e-15
+            )
     assert gap.values[0] <= 1e-15 < gap.values[-1]
     assert not mf.diagnose(a, ["companion_gap"], companion=a)["companion_gap"].values.any()
     record(tmp_path / "other.h5", (flow, start, data), every=2)
-    with pytest.raises(ValueError, match=r"other.h5 has no frame at t = 0.6: record both runs at the same times"):
+    with pytest.raises(
+        ValueError, match=r"other.h5 has no frame at t = 0.6: record both runs at the same times"
+    ):
         mf.diagnose(a, ["companion_gap"], companion=tmp_path / "other.h5")
     record(tmp_path / "inputs.h5", problem("real", "tanh", n=11))
-    with pytest.raises(ValueError, match="the companion .*inputs.h5 has other training inputs than .*a.h5"):
+    with pytest.raises(
+        ValueError, match="the companion .*inputs.h5 has other training inputs than .*a.h5"
+    ):
         mf.diagnose(a, ["companion_gap"], companion=tmp_path / "inputs.h5")
 
 
@@ -216,8 +263,13 @@ def test_comparisons_of_kernels_have_known_values():
     assert kernels.effective_rank(np.outer(y, y)) == pytest.approx(1.0, abs=1e-13)
     assert kernels.alignment(np.outer(y, y), y, centred=True) == pytest.approx(1.0, rel=1e-15)
     assert kernels.alignment(np.eye(4), y, centred=True) == pytest.approx(1 / np.sqrt(3), rel=1e-15)
-    assert np.isnan(kernels.effective_rank(np.zeros((2, 2)))) and np.isnan(kernels.alignment(np.zeros((4, 4)), y, centred=True))
-    assert kernels.cosine_distance(np.eye(3), 5 * np.eye(3)) <= 1e-31 and kernels.drift(np.eye(3), 5 * np.eye(3)) == 4.0
+    assert np.isnan(kernels.effective_rank(np.zeros((2, 2)))) and np.isnan(
+        kernels.alignment(np.zeros((4, 4)), y, centred=True)
+    )
+    assert (
+        kernels.cosine_distance(np.eye(3), 5 * np.eye(3)) <= 1e-31
+        and kernels.drift(np.eye(3), 5 * np.eye(3)) == 4.0
+    )
 
 
 def test_where_masses_change_they_count_and_particles_are_not_paired(tmp_path):
@@ -225,19 +277,28 @@ def test_where_masses_change_they_count_and_particles_are_not_paired(tmp_path):
     from meanfield.files.recording import Recording
 
     flow, start, data = problem("real", "tanh")
-    with mf.Trajectory(record(tmp_path / "plain.h5", (flow, start, data), steps=1, every=1, test=False)) as run:
+    with mf.Trajectory(
+        record(tmp_path / "plain.h5", (flow, start, data), steps=1, every=1, test=False)
+    ) as run:
         config, arrays = run.config, {"x": data.x, "y": data.y}
     mass = np.linspace(0.01, 0.19, 10)
     heavy = mf.State(start.theta, mass=mass / mass.sum(), step=1, t=0.2)
     path = tmp_path / "masses.h5"
-    recording = Recording.create(path, "error", config=config, provenance={}, arrays=arrays, start=start, mass_varies=True)
+    recording = Recording.create(
+        path, "error", config=config, provenance={}, arrays=arrays, start=start, mass_varies=True
+    )
     recording.frame(start)
     recording.frame(heavy)
     recording.finish({}, {})
     found = mf.diagnose(path, ["w2", "risk", "sign_flips", "kernel_rank", "energy"])
     assert found.unavailable["displacement"] == "the masses change, so particles are not paired"
-    assert found["w2"].upper[1] == pytest.approx(mf.w2(start, heavy), rel=1e-9) and found["w2"].upper[1] > 0.1
-    assert found["risk"].values[1] == pytest.approx(naive.risk(flow.network, heavy, data.x, data.y), rel=RTOL)
+    assert (
+        found["w2"].upper[1] == pytest.approx(mf.w2(start, heavy), rel=1e-9)
+        and found["w2"].upper[1] > 0.1
+    )
+    assert found["risk"].values[1] == pytest.approx(
+        naive.risk(flow.network, heavy, data.x, data.y), rel=RTOL
+    )
     assert found["kernel_rank"].values[1] == pytest.approx(
         naive.effective_rank(naive.tangent_kernel(flow.network, heavy, data.x)), rel=1e-9
     )

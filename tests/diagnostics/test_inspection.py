@@ -28,9 +28,13 @@ def one_thread():
 
 
 def record(path, *observers, activation="tanh", dt=0.1, t_end=2.0, frames=3, **recorder):
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation, mf.Scaling(0.75, 2.0)), DATA.x, DATA.y, ridge=0.01))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network(activation, mf.Scaling(0.75, 2.0)), DATA.x, DATA.y, ridge=0.01)
+    )
     watch = [mf.Recorder(path, mf.evenly(frames), data=DATA, **recorder), *observers]
-    mf.simulate(flow, LAW.sample(20, seed=5), mf.RK4, dt=dt, t_end=t_end, observers=watch, progress=False)
+    mf.simulate(
+        flow, LAW.sample(20, seed=5), mf.RK4, dt=dt, t_end=t_end, observers=watch, progress=False
+    )
     return path
 
 
@@ -61,7 +65,9 @@ def test_it_shows_configuration_provenance_series_frames_and_defects(capsys, h5_
     code, lines, err = shown(capsys, h5_path)
     run = mf.Trajectory(h5_path)
     assert (code, err) == (0, [])
-    assert lines[0].startswith(f"{h5_path}: finished, 3 frames of 20 particles, d = 1, K = 1, float64, ")
+    assert lines[0].startswith(
+        f"{h5_path}: finished, 3 frames of 20 particles, d = 1, K = 1, float64, "
+    )
     text = "\n".join(lines)
     for expected in (
         "  network      tanh; trained: a, w, b",
@@ -79,8 +85,12 @@ def test_it_shows_configuration_provenance_series_frames_and_defects(capsys, h5_
     for name in run.series_names:
         steps, times, values = run.series(name)
         found = next(line.split() for line in lines if line.split()[:2] == [name, str(len(steps))])
-        assert found[2:] == [f"{value:.6g}" for value in (values[0], values[-1], times[0], times[-1])]
-    assert float(words(lines, "energy_defect")[1]) == pytest.approx(run.summary["energy_defect"], rel=1e-5)
+        assert found[2:] == [
+            f"{value:.6g}" for value in (values[0], values[-1], times[0], times[-1])
+        ]
+    assert float(words(lines, "energy_defect")[1]) == pytest.approx(
+        run.summary["energy_defect"], rel=1e-5
+    )
     assert lines[-3:] == ["0         0  0", "1        10  1", "2        20  2"]
 
 
@@ -118,7 +128,11 @@ def test_a_run_killed_before_its_first_checkpoint_is_shown(capsys, h5_path):
     with pytest.raises(ZeroDivisionError):
         record(h5_path, mf.Series("mine", mf.every(1), fail))
     code, lines, _ = shown(capsys, h5_path)
-    assert code == 0 and "series: none" in lines and "frames: none before the first checkpoint" in lines
+    assert (
+        code == 0
+        and "series: none" in lines
+        and "frames: none before the first checkpoint" in lines
+    )
 
 
 def test_a_finished_run_that_is_being_extended_says_so(capsys, h5_path):
@@ -152,7 +166,9 @@ def test_csv_reads_back_exactly(capsys, h5_path, tmp_path, to_file):
     lines = out.read_text(encoding="utf-8").splitlines() if to_file else lines
     assert lines[0] == "step,time,risk" and len(lines) == 22
     series = mf.Trajectory(h5_path).series("risk")
-    for column, expected in zip(zip(*(line.split(",") for line in lines[1:]), strict=True), series, strict=True):
+    for column, expected in zip(
+        zip(*(line.split(",") for line in lines[1:]), strict=True), series, strict=True
+    ):
         np.testing.assert_array_equal([float(value) for value in column], expected)
 
 
@@ -164,7 +180,9 @@ def test_csv_does_not_overwrite(capsys, h5_path, tmp_path):
         5, [], [f"inspect: {out} exists: choose another name for --out."],
     )  # fmt: skip
     assert out.read_text(encoding="utf-8") == "precious"
-    code, _, err = shown(capsys, h5_path, "--csv", "risk", "--out", tmp_path / "absent" / "risk.csv")
+    code, _, err = shown(
+        capsys, h5_path, "--csv", "risk", "--out", tmp_path / "absent" / "risk.csv"
+    )
     assert code == 5 and len(err) == 1 and "absent" in err[0]
 
 
@@ -186,7 +204,12 @@ def test_wrong_usage_exits_with_2(capsys, h5_path, arguments, message):
 def test_an_unknown_series_exits_with_2_and_names_those_there_are(capsys, h5_path):
     record(h5_path)
     code, out, err = shown(capsys, h5_path, "--csv", "rsik")
-    assert (code, out) == (2, []) and len(err) == 1 and "no series 'rsik'" in err[0] and "regulariser, risk" in err[0]
+    assert (
+        (code, out) == (2, [])
+        and len(err) == 1
+        and "no series 'rsik'" in err[0]
+        and "regulariser, risk" in err[0]
+    )
 
 
 def test_a_file_that_is_not_there_exits_with_5_and_one_that_is_no_run_with_7(capsys, tmp_path):
@@ -212,7 +235,10 @@ def test_help_teaches(capsys):
         inspect.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(word in text for word in ("examples:", "--csv risk --out risk.csv", "exit codes:", "mf.Trajectory"))
+    assert all(
+        word in text
+        for word in ("examples:", "--csv risk --out risk.csv", "exit codes:", "mf.Trajectory")
+    )
 
 
 def test_the_entry_point_runs_the_module_and_survives_a_closed_pipe(h5_path):
@@ -220,5 +246,12 @@ def test_the_entry_point_runs_the_module_and_survives_a_closed_pipe(h5_path):
     assert "-m sims.commands.inspect" in (ROOT / "scripts" / "inspect").read_text(encoding="utf-8")
     command = f"'{sys.executable}' -m sims.commands.inspect '{h5_path}' --csv risk | head -n 1; echo ${{PIPESTATUS[0]}}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert (done.stdout, done.stderr) == ("step,time,risk\n0\n", "")

@@ -16,7 +16,13 @@ ROWS = [
     (15, 1.5, 4, 2, 4, 2.5),
 ]
 STEPS, TIMES = np.array([0, 5, 10, 15]), np.array([0.0, 0.5, 1.0, 1.5])
-COUNTS = {"flip": [0, 2, 4, 0], "death": [0, 1, 0, 0], "revival": [0] * 4, "merge": [0, 0, 1, 0], "split": [0, 0, 0, 1]}
+COUNTS = {
+    "flip": [0, 2, 4, 0],
+    "death": [0, 1, 0, 0],
+    "revival": [0] * 4,
+    "merge": [0, 0, 1, 0],
+    "split": [0, 0, 0, 1],
+}
 
 
 @pytest.fixture
@@ -24,19 +30,37 @@ def table():
     """Four samplings; the third had four flips, one of them listed."""
     columns = {
         name: np.array(column, dtype)
-        for (name, dtype), column in zip(EVENT_COLUMNS.items(), zip(*ROWS, strict=True), strict=True)
+        for (name, dtype), column in zip(
+            EVENT_COLUMNS.items(), zip(*ROWS, strict=True), strict=True
+        )
     }
-    return EventTable(columns, {kind: SeriesData(STEPS, TIMES, np.array(count, float)) for kind, count in COUNTS.items()})
+    return EventTable(
+        columns,
+        {kind: SeriesData(STEPS, TIMES, np.array(count, float)) for kind, count in COUNTS.items()},
+    )
 
 
 def test_rows_and_columns(table):
-    assert len(table) == 6 and table[2] == (5, 0.5, "death", 4, -1, 1.0) and table[-1].kind == "split"
+    assert (
+        len(table) == 6 and table[2] == (5, 0.5, "death", 4, -1, 1.0) and table[-1].kind == "split"
+    )
     assert [event.step for event in table] == [5, 5, 5, 10, 10, 15]
     assert table.kinds.tolist() == ["flip", "flip", "death", "flip", "merge", "split"]
-    assert (table.steps.dtype, table.times.dtype, table.neurons.dtype) == (np.int64, np.float64, np.int32)
+    assert (table.steps.dtype, table.times.dtype, table.neurons.dtype) == (
+        np.int64,
+        np.float64,
+        np.int32,
+    )
     assert list(table.to_dict()) == ["step", "time", "kind", "neuron", "other", "value"]
     rows = table.to_array()
-    assert rows.dtype.names == tuple(table.to_dict()) and rows[4].item() == (10, 1.0, "merge", 2, 4, 0.5)
+    assert rows.dtype.names == tuple(table.to_dict()) and rows[4].item() == (
+        10,
+        1.0,
+        "merge",
+        2,
+        4,
+        0.5,
+    )
 
 
 def test_selections_can_be_chained(table):
@@ -55,32 +79,66 @@ def test_a_neuron_is_on_either_side_of_a_merge_but_is_not_a_sample(table):
 def test_counts_over_time_are_those_of_all_events_listed_or_not(table):
     assert table.over_time("flip").values.tolist() == [0, 2, 4, 0] and table.unlisted == 3
     assert table.counts() == {"flip": 6, "death": 1, "revival": 0, "merge": 1, "split": 1}
-    assert table.kind("flip", "death").counts() == {"flip": 6, "death": 1, "revival": 0, "merge": 0, "split": 0}
+    assert table.kind("flip", "death").counts() == {
+        "flip": 6,
+        "death": 1,
+        "revival": 0,
+        "merge": 0,
+        "split": 0,
+    }
     assert table.kind("flip").unlisted == 3 and table.kind("death").unlisted == 0
     cut = table.between(1.0, 1.5)
-    assert cut.over_time("flip").steps.tolist() == [10, 15] and cut.unlisted == 3 and cut.kind("merge").unlisted == 0
+    assert (
+        cut.over_time("flip").steps.tolist() == [10, 15]
+        and cut.unlisted == 3
+        and cut.kind("merge").unlisted == 0
+    )
     assert table.between(0.0, 0.9).unlisted == 0
     one = table.neuron(4)
-    assert one.over_time("flip").values.tolist() == [0, 1, 0, 0] and one.over_time("flip").times.tolist() == TIMES.tolist()
-    assert one.unlisted is None and one.counts() == {"flip": 1, "death": 1, "revival": 0, "merge": 1, "split": 1}
+    assert (
+        one.over_time("flip").values.tolist() == [0, 1, 0, 0]
+        and one.over_time("flip").times.tolist() == TIMES.tolist()
+    )
+    assert one.unlisted is None and one.counts() == {
+        "flip": 1,
+        "death": 1,
+        "revival": 0,
+        "merge": 1,
+        "split": 1,
+    }
     assert all(cut.counts()[kind] == cut.over_time(kind).values.sum() for kind in COUNTS)
 
 
 def test_a_slice_is_a_table_of_its_rows(table):
     first = table[:3]
     assert isinstance(first, EventTable) and list(first) == [table[0], table[1], table[2]]
-    assert first.counts() == {"flip": 2, "death": 1, "revival": 0, "merge": 0, "split": 0} and first.unlisted is None
+    assert (
+        first.counts() == {"flip": 2, "death": 1, "revival": 0, "merge": 0, "split": 0}
+        and first.unlisted is None
+    )
     assert [event.kind for event in table[::-5]] == ["split", "flip"] and len(table[9:]) == 0
     assert table[np.int64(1)] == table[1]
     for wrong in ("flip", [0, 1], np.array([True] * 6), True, 1.0):
-        with pytest.raises(TypeError, match="a row is asked for by an integer, rows by a slice; got .*to_array"):
+        with pytest.raises(
+            TypeError, match="a row is asked for by an integer, rows by a slice; got .*to_array"
+        ):
             table[wrong]
 
 
 def test_a_printed_table_shows_its_first_rows(table):
     lines = str(table.neuron(4)).split("\n")
-    assert lines[0] == repr(table.neuron(4)) and lines[1].split() == ["step", "time", "kind", "neuron", "other", "value"]
-    assert [line.split() for line in lines[2:4]] == [["5", "0.5", "flip", "4", "0", "0"], ["5", "0.5", "death", "4", "-1", "1"]]
+    assert lines[0] == repr(table.neuron(4)) and lines[1].split() == [
+        "step",
+        "time",
+        "kind",
+        "neuron",
+        "other",
+        "value",
+    ]
+    assert [line.split() for line in lines[2:4]] == [
+        ["5", "0.5", "flip", "4", "0", "0"],
+        ["5", "0.5", "death", "4", "-1", "1"],
+    ]
     assert len(lines) == 6 and len({len(line) for line in lines[1:]}) == 1
     assert str(table.neuron(77)) == repr(table.neuron(77))
     many = EventTable({name: np.tile(column, 4) for name, column in table._columns.items()}, None)
@@ -88,17 +146,26 @@ def test_a_printed_table_shows_its_first_rows(table):
 
 
 def test_a_table_says_what_it_holds_in_one_line(table):
-    assert repr(table) == "EventTable(6 flips, 1 death, 1 merge, 1 split; 6 of them listed; 4 samplings, t = 0 … 1.5)"
-    assert repr(table.neuron(77)) == "EventTable(no events among the listed; 4 samplings, t = 0 … 1.5)"
+    assert (
+        repr(table)
+        == "EventTable(6 flips, 1 death, 1 merge, 1 split; 6 of them listed; 4 samplings, t = 0 … 1.5)"
+    )
+    assert (
+        repr(table.neuron(77)) == "EventTable(no events among the listed; 4 samplings, t = 0 … 1.5)"
+    )
     empty = EventTable(joined([]), None)
-    assert "the run was not watched; add mf.Events()" in repr(empty) and len(empty.kind("flip")) == empty.unlisted == 0
+    assert (
+        "the run was not watched; add mf.Events()" in repr(empty)
+        and len(empty.kind("flip")) == empty.unlisted == 0
+    )
     with pytest.raises(ValueError, match="was not watched by mf.Events: there are no samplings"):
         empty.over_time("flip")
 
 
 def test_questions_that_make_no_sense_raise(table):
     with pytest.raises(
-        ValueError, match="no kind of event 'flips'. Did you mean 'flip'. Known: flip, death, revival, merge, split"
+        ValueError,
+        match="no kind of event 'flips'. Did you mean 'flip'. Known: flip, death, revival, merge, split",
     ):
         table.kind("flips")
     with pytest.raises(ValueError, match="no kind of event 'birth'"):

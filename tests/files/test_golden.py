@@ -10,9 +10,13 @@ from golden_copies import copied
 import meanfield as mf
 
 EXPECTED = json.loads((golden_runs.GOLDEN / "expected.json").read_text(encoding="utf-8"))
-FLOWS = {"relu": None, "softmax": None, "single": None, "pairwise": golden_runs.pairwise_flow, "population": None}
-
-
+FLOWS = {
+    "relu": None,
+    "softmax": None,
+    "single": None,
+    "pairwise": golden_runs.pairwise_flow,
+    "population": None,
+}
 
 
 @pytest.fixture(params=sorted(EXPECTED))
@@ -26,12 +30,16 @@ def test_a_golden_file_has_the_content_that_it_was_written_with(golden):
     with mf.Trajectory(path) as run:
         assert run.content_hash() == expected["content_hash"] and run.status == expected["status"]
         assert run.times.tolist() == expected["times"]
-        assert [*run[-1].theta.shape, run[-1].outputs] == expected["shape"] and str(run[-1].theta.dtype) == expected["dtype"]
+        assert [*run[-1].theta.shape, run[-1].outputs] == expected["shape"] and str(
+            run[-1].theta.dtype
+        ) == expected["dtype"]
         assert [float(frame.mass[0]) for frame in run] == expected["mass_first"]
         sums = [float(frame.theta.sum(dtype=float)) for frame in run]
         rounding = 1e-13 * np.abs(run[-1].theta).sum()  # a sum may be taken in another order
         np.testing.assert_allclose(sums, expected["theta_sum"], rtol=0, atol=rounding)
-        assert {name: len(run.series(name).values) for name in run.series_names} == expected["series"]
+        assert {name: len(run.series(name).values) for name in run.series_names} == expected[
+            "series"
+        ]
         assert run.event_count == expected["events"] == len(run.events)
 
 
@@ -40,7 +48,9 @@ def test_a_golden_file_is_diagnosed_and_labelled(golden):
     if "masses" not in path.name:  # recorded by hand, without a flow
         flow = golden_runs.pairwise_flow() if "pairwise" in path.name else None
         found = mf.diagnose(path, ["displacement"], flow=flow)
-        assert found["displacement"].values[0] == 0 and len(found["displacement"].values) == len(expected["times"])
+        assert found["displacement"].values[0] == 0 and len(found["displacement"].values) == len(
+            expected["times"]
+        )
     pytest.importorskip("xarray")
     with mf.Trajectory(path) as run:
         assert run.to_xarray()["theta"].shape == (len(run), *run[0].theta.shape)

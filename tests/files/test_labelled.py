@@ -20,26 +20,47 @@ xarray = pytest.importorskip("xarray")
 def test_a_run_is_labelled_by_frame_neuron_and_column(h5_path):
     """θ, masses, clocks and each series over times of its own, one of them denser than the frames."""
     record(
-        h5_path, problem("classes"), series=[mf.Series("risk", mf.every(1)), mf.Series("mass", mf.every(4), lambda flow, s: 1.0)]
+        h5_path,
+        problem("classes"),
+        series=[
+            mf.Series("risk", mf.every(1)),
+            mf.Series("mass", mf.every(4), lambda flow, s: 1.0),
+        ],
     )
     with mf.Trajectory(h5_path) as run:
         found = run.to_xarray()
-        assert found["theta"].dims == ("frame", "neuron", "column") and found["mass"].dims == ("neuron",)
+        assert found["theta"].dims == ("frame", "neuron", "column") and found["mass"].dims == (
+            "neuron",
+        )
         assert found["column"].values.tolist() == ["a0", "a1", "a2", "w0", "w1", "w2", "b"]
         for number, state in enumerate(run):
             np.testing.assert_array_equal(found["theta"][number], state.theta)
-        np.testing.assert_array_equal(found["theta"].sel(column="w1", neuron=3), [state.w[3, 1] for state in run])
+        np.testing.assert_array_equal(
+            found["theta"].sel(column="w1", neuron=3), [state.w[3, 1] for state in run]
+        )
         np.testing.assert_array_equal(found["t"], run.times)
         np.testing.assert_array_equal(found["step"], run.steps)
         for name in run.series_names:
             label = "series_mass" if name == "mass" else name  # the masses have that name
-            parts = (f"{label}_step", f"{label}_t", label) if name in ("mass", "risk") else ("step", "t", label)
-            assert found[label].dims == ((f"{label}_t",) if name in ("mass", "risk") else ("frame",))
+            parts = (
+                (f"{label}_step", f"{label}_t", label)
+                if name in ("mass", "risk")
+                else ("step", "t", label)
+            )
+            assert found[label].dims == (
+                (f"{label}_t",) if name in ("mass", "risk") else ("frame",)
+            )
             for part, values in zip(parts, run.series(name), strict=True):
                 np.testing.assert_array_equal(found[part], values)
         assert found["risk"].sizes == {"risk_t": 10} and found["energy"].sizes == {"frame": 4}
-        assert (found.attrs["gamma"], found.attrs["alpha"], found.attrs["status"]) == (0.75, 2.0, "finished")
-        assert found.attrs["law"] == run.law.describe() and found.attrs["time_unit"].startswith("flow time t")
+        assert (found.attrs["gamma"], found.attrs["alpha"], found.attrs["status"]) == (
+            0.75,
+            2.0,
+            "finished",
+        )
+        assert found.attrs["law"] == run.law.describe() and found.attrs["time_unit"].startswith(
+            "flow time t"
+        )
 
 
 def test_a_run_without_scaling_law_or_frames_is_labelled_too(h5_path):
@@ -48,13 +69,18 @@ def test_a_run_without_scaling_law_or_frames_is_labelled_too(h5_path):
     recording.finish({}, {})
     with mf.Trajectory(h5_path) as run:
         found = run.to_xarray()
-    assert found["theta"].sizes == {"frame": 0, "neuron": 8, "column": 4} and found["own"].values.tolist() == [2.0]
+    assert found["theta"].sizes == {"frame": 0, "neuron": 8, "column": 4} and found[
+        "own"
+    ].values.tolist() == [2.0]
     assert "gamma" not in found.attrs and found.attrs["law"] == "given as an array"
 
 
 def test_the_ratio_of_two_series_of_one_clock_has_one_value_a_frame(h5_path):
     """And series that share another clock share a dimension, named after the first of them."""
-    dense = [mf.Series(name, mf.every(1), lambda flow, state: float(state.step)) for name in ("one", "two")]
+    dense = [
+        mf.Series(name, mf.every(1), lambda flow, state: float(state.step))
+        for name in ("one", "two")
+    ]
     record(h5_path, series=dense)
     with mf.Trajectory(h5_path) as run:
         found = run.to_xarray()
@@ -77,7 +103,11 @@ def test_a_series_whose_name_is_taken_has_a_label_of_its_own(h5_path):
         found = run.to_xarray()
     assert len(set(labels.values())) == len(names)
     assert [found[labels[name]].item() for name in names] == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert labels["risk"] == "risk" and labels["risk_t"] == "series_risk_t" and labels["series_mass"] == "series_mass"
+    assert (
+        labels["risk"] == "risk"
+        and labels["risk_t"] == "series_risk_t"
+        and labels["series_mass"] == "series_mass"
+    )
 
 
 def test_variables_have_units_and_meanings(h5_path):
@@ -87,7 +117,9 @@ def test_variables_have_units_and_meanings(h5_path):
     with mf.Trajectory(h5_path) as run:
         found = run.to_xarray()
     assert found.risk.attrs == {"units": "R", "long_name": "R, the risk on the training samples"}
-    assert found.t.attrs == {"units": "t", "long_name": "flow time"} and found.own.attrs == {"long_name": "own"}
+    assert found.t.attrs == {"units": "t", "long_name": "flow time"} and found.own.attrs == {
+        "long_name": "own"
+    }
 
 
 # ---- netCDF, Zarr
@@ -96,7 +128,9 @@ def test_variables_have_units_and_meanings(h5_path):
 def written(run, path, kind, **settings):
     """Export, and read back by xarray alone."""
     assert getattr(run, f"to_{kind}")(path, **settings) == path
-    opened = xarray.open_zarr(path) if kind == "zarr" else xarray.open_dataset(path, engine="h5netcdf")
+    opened = (
+        xarray.open_zarr(path) if kind == "zarr" else xarray.open_dataset(path, engine="h5netcdf")
+    )
     with opened:
         return opened.load()
 
@@ -111,7 +145,11 @@ def kind(request):
 @pytest.mark.parametrize("what", ["classes", "masses", "float32", "diverged", "empty"])
 def test_an_export_is_read_back_by_xarray_alone_to_the_same_bits(h5_path, tmp_path, kind, what):
     if what == "classes":
-        record(h5_path, problem("classes"), series=[mf.Series("own β", mf.every(1), lambda flow, state: -0.0)])
+        record(
+            h5_path,
+            problem("classes"),
+            series=[mf.Series("own β", mf.every(1), lambda flow, state: -0.0)],
+        )
     elif what == "float32":
         record(h5_path, problem(dtype="float32"))
     else:
@@ -130,7 +168,10 @@ def test_an_export_is_read_back_by_xarray_alone_to_the_same_bits(h5_path, tmp_pa
         found = written(run, tmp_path / f"run.{kind}", kind)
     xarray.testing.assert_identical(found, expected)
     for name, variable in expected.variables.items():
-        assert found[name].dtype == variable.dtype and found[name].values.tobytes() == variable.values.tobytes(), name
+        assert (
+            found[name].dtype == variable.dtype
+            and found[name].values.tobytes() == variable.values.tobytes()
+        ), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.h5", f"run.{kind}"]
 
 
@@ -142,8 +183,14 @@ def test_a_netcdf_file_has_dimension_scales(h5_path, tmp_path):
         run.to_netcdf(tmp_path / "run.nc")
     with h5py.File(tmp_path / "run.nc") as file:
         assert all(file[name].is_scale for name in ("frame", "neuron", "column"))
-        assert [file[dimension[0].name].name for dimension in file["theta"].dims] == ["/frame", "/neuron", "/column"]
-        assert file["theta"].attrs["units"] == "θ" and file.attrs["time_unit"].startswith("flow time t")
+        assert [file[dimension[0].name].name for dimension in file["theta"].dims] == [
+            "/frame",
+            "/neuron",
+            "/column",
+        ]
+        assert file["theta"].attrs["units"] == "θ" and file.attrs["time_unit"].startswith(
+            "flow time t"
+        )
 
 
 def test_an_export_replaces_only_what_it_is_asked_to(h5_path, tmp_path, kind):
@@ -156,7 +203,10 @@ def test_an_export_replaces_only_what_it_is_asked_to(h5_path, tmp_path, kind):
         xarray.testing.assert_identical(written(run, target, kind, exists="replace"), first)
         with pytest.raises(ValueError, match="exists must be one of error, replace; got 'resume'"):
             getattr(run, f"to_{kind}")(target, exists="resume")
-        with pytest.raises(ValueError, match=r"run\.h5 is a (recorded run|file, and a Zarr store is a folder); choose another"):
+        with pytest.raises(
+            ValueError,
+            match=r"run\.h5 is a (recorded run|file, and a Zarr store is a folder); choose another",
+        ):
             getattr(run, f"to_{kind}")(h5_path, exists="replace")
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine/notes.txt").write_text("precious")
@@ -178,13 +228,20 @@ def test_an_export_that_fails_leaves_what_was_there(h5_path, tmp_path, kind, mon
             with pytest.raises(OSError, match="writing out takes .* GB are free"):
                 getattr(run, f"to_{kind}")(target, exists="replace")
         with monkeypatch.context() as patch:
-            patch.setattr(f"meanfield.files.exporting.{'_sync' if kind == 'netcdf' else 'move'}", lambda *_: 1 / 0)
+            patch.setattr(
+                f"meanfield.files.exporting.{'_sync' if kind == 'netcdf' else 'move'}",
+                lambda *_: 1 / 0,
+            )
             with pytest.raises(ZeroDivisionError):
                 getattr(run, f"to_{kind}")(target, exists="replace")
         shutil.move(target, tmp_path / "kept")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "run.h5"]
         shutil.move(tmp_path / "kept", target)
-        opened = xarray.open_zarr(target) if kind == "zarr" else xarray.open_dataset(target, engine="h5netcdf")
+        opened = (
+            xarray.open_zarr(target)
+            if kind == "zarr"
+            else xarray.open_dataset(target, engine="h5netcdf")
+        )
         with opened:
             xarray.testing.assert_identical(opened.load(), first)
 
@@ -194,10 +251,15 @@ def test_a_diagnosis_is_labelled_with_units_over_the_frames(h5_path):
     found = mf.diagnose(record(h5_path), ["kernel_drift", "displacement_step", "w2"])
     labelled = found.to_xarray()
     assert set(labelled) == {"kernel_drift", "displacement_step", "w2_lower", "w2_upper"}
-    assert labelled["kernel_drift"].attrs["units"] == "1" and labelled["w2_upper"].attrs["units"] == "θ"
+    assert (
+        labelled["kernel_drift"].attrs["units"] == "1"
+        and labelled["w2_upper"].attrs["units"] == "θ"
+    )
     assert labelled["w2_upper"].attrs["long_name"] == found.meanings["w2"]
     np.testing.assert_array_equal(labelled["kernel_drift"], found["kernel_drift"].values)
-    np.testing.assert_array_equal(labelled["displacement_step"], [np.nan, *found["displacement_step"].values])
+    np.testing.assert_array_equal(
+        labelled["displacement_step"], [np.nan, *found["displacement_step"].values]
+    )
     np.testing.assert_array_equal(labelled["w2_lower"], found["w2"].lower)
     np.testing.assert_array_equal(labelled["t"], found.times)
 
@@ -213,5 +275,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert said.strip() == 'labelled arrays need xarray: pip install -e ".[xarray]".'

@@ -22,9 +22,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def hashes(folder, *arguments):
     """What toy_run prints in a process of its own, which may fork and kill as it likes."""
-    command = [sys.executable, str(ROOT / "tests" / "helpers" / "toy_run.py"), str(folder), *arguments]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "helpers" / "toy_run.py"),
+        str(folder),
+        *arguments,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout.split()
+    return subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=120
+    ).stdout.split()
 
 
 def names(folder):
@@ -56,7 +63,9 @@ def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tm
 
 
 @pytest.mark.parametrize(("what", "least"), [("every", 30), ("at_once", 10), ("extension", 30)])
-def test_a_kill_before_any_durable_call_leaves_the_uninterrupted_content_hash(tmp_path, what, least):
+def test_a_kill_before_any_durable_call_leaves_the_uninterrupted_content_hash(
+    tmp_path, what, least
+):
     """Between creation and the removal of the parts: in a run, in one without checkpoints, in the extension of a finished one."""
     expected = Trajectory(toy_run.whole(tmp_path / "whole.h5")).content_hash()
     found = hashes(tmp_path, what)
@@ -64,12 +73,16 @@ def test_a_kill_before_any_durable_call_leaves_the_uninterrupted_content_hash(tm
 
 
 def test_the_content_hash_does_not_depend_on_the_cadence_of_checkpoints(tmp_path):
-    runs = [toy_run.whole(tmp_path / f"{every}.h5", checkpoint_every=every) for every in (1, 3, 100)]
+    runs = [
+        toy_run.whole(tmp_path / f"{every}.h5", checkpoint_every=every) for every in (1, 3, 100)
+    ]
     assert len({Trajectory(run).content_hash() for run in runs}) == 1
 
 
 @pytest.mark.parametrize("checkpoint_every", [7, 100])
-def test_a_run_killed_while_its_parts_are_removed_is_finished(h5_path, monkeypatch, checkpoint_every):
+def test_a_run_killed_while_its_parts_are_removed_is_finished(
+    h5_path, monkeypatch, checkpoint_every
+):
     recording = toy_run.create(h5_path)
     memory = toy_run.record(recording, None, 20, checkpoint_every)
     with monkeypatch.context() as patch:
@@ -125,7 +138,11 @@ def test_a_run_over_before_its_first_checkpoint_is_written_once(h5_path, monkeyp
     expected = Trajectory(toy_run.whole(h5_path.with_name("whole.h5"))).content_hash()
     made = []
     real = durable.os.replace
-    monkeypatch.setattr(durable.os, "replace", lambda source, target: (made.append(Path(target).name), real(source, target)))
+    monkeypatch.setattr(
+        durable.os,
+        "replace",
+        lambda source, target: (made.append(Path(target).name), real(source, target)),
+    )
     recording, memory = over_at_once(h5_path)
     recording.finish(memory, {})
     assert made == ["start.h5", "run.h5"] and Trajectory(h5_path).content_hash() == expected
@@ -158,7 +175,11 @@ def test_a_file_that_differs_from_what_is_in_memory_is_not_published(h5_path, mo
     recording, memory = over_at_once(h5_path)
     real = publishing.schema.write_series
     with monkeypatch.context() as patch, recording:
-        patch.setattr(publishing.schema, "write_series", lambda f, name, s, t, values: real(f, name, s, t, -values))
+        patch.setattr(
+            publishing.schema,
+            "write_series",
+            lambda f, name, s, t, values: real(f, name, s, t, -values),
+        )
         with pytest.raises(IncompatibleFile, match="differs from the parts"):
             recording.finish(memory, {})
     assert not h5_path.exists() and len(Trajectory(h5_path)) == 5
@@ -194,7 +215,10 @@ def test_memory_comes_back_exactly(h5_path):
         "nothing": None,
         "flag": np.bool_(True),
         "huge": 2**80,
-        "nested": {"list": [1, 2.5, {"stages": np.arange(12, dtype=np.float32).reshape(3, 4)}], "pair": (1, 2)},
+        "nested": {
+            "list": [1, 2.5, {"stages": np.arange(12, dtype=np.float32).reshape(3, 4)}],
+            "pair": (1, 2),
+        },
         "empty": np.empty((0, 3)),
         "scalar": np.array(1.5),
         "mask": np.array([True, False]),
@@ -206,9 +230,13 @@ def test_memory_comes_back_exactly(h5_path):
     recording.close()
     nested = read.pop("nested")
     assert nested["pair"] == [1, 2] and nested["list"][:2] == [1, 2.5]
-    np.testing.assert_array_equal(nested["list"][2]["stages"], np.arange(12, dtype=np.float32).reshape(3, 4), strict=True)
+    np.testing.assert_array_equal(
+        nested["list"][2]["stages"], np.arange(12, dtype=np.float32).reshape(3, 4), strict=True
+    )
     for name, value in read.items():
-        np.testing.assert_array_equal(value, memory[name], strict=isinstance(memory[name], np.ndarray))
+        np.testing.assert_array_equal(
+            value, memory[name], strict=isinstance(memory[name], np.ndarray)
+        )
     assert np.signbit(read["infinite"][2]) and read.keys() | {"nested"} == memory.keys()
 
 
@@ -222,11 +250,16 @@ def test_memory_that_cannot_be_kept_is_refused_and_nothing_is_published(h5_path)
 def test_two_checkpoints_are_kept_and_segments_are_never_touched_again(h5_path):
     with toy_run.create(h5_path) as recording:
         toy_run.record(recording, None, 7, 4)
-        before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in parts_of(h5_path).glob("segment-*")}
+        before = {
+            path: (path.stat().st_ino, path.stat().st_mtime_ns)
+            for path in parts_of(h5_path).glob("segment-*")
+        }
         toy_run.record(recording, {"step": 7}, 20, 4)
     assert len(list(parts_of(h5_path).glob("checkpoint-*"))) == 2
     assert len(list(parts_of(h5_path).glob("segment-*"))) == 5
-    assert all((path.stat().st_ino, path.stat().st_mtime_ns) == mark for path, mark in before.items())
+    assert all(
+        (path.stat().st_ino, path.stat().st_mtime_ns) == mark for path, mark in before.items()
+    )
 
 
 def test_pending_bytes_count_what_a_kill_would_lose(h5_path):
@@ -237,7 +270,10 @@ def test_pending_bytes_count_what_a_kill_would_lose(h5_path):
         recording.observe("energy", 0, 0.0, 1.0)
         assert recording.pending_bytes == recording.start.theta.nbytes + 24
         recording.checkpoint({})
-        assert recording.pending_bytes == 0 and before <= recording.last_checkpoint_time <= time.monotonic()
+        assert (
+            recording.pending_bytes == 0
+            and before <= recording.last_checkpoint_time <= time.monotonic()
+        )
         assert recording.frame_count == 1
 
 
@@ -286,7 +322,9 @@ def test_a_damaged_newest_checkpoint_or_segment_gives_way_to_the_one_before(h5_p
 def test_a_damaged_segment_that_every_checkpoint_names_is_named(h5_path):
     folder = interrupted(h5_path)
     flip(folder / "segment-000001.h5")
-    with pytest.raises(IncompatibleFile, match=r"no valid checkpoint left.*segment-000001\.h5 is damaged"):
+    with pytest.raises(
+        IncompatibleFile, match=r"no valid checkpoint left.*segment-000001\.h5 is damaged"
+    ):
         Recording.reopen(h5_path)
     assert len(list(folder.glob("segment-*"))) == 3
 
@@ -303,7 +341,9 @@ def test_a_merge_that_differs_from_the_parts_is_not_published(h5_path, monkeypat
         memory = toy_run.record(recording, None, 20, 7)
         real = publishing.schema.write_frames
         with monkeypatch.context() as patch:
-            wrong = lambda file, frames, count, *rest: real(file, [next(iter(frames))] * count, count, *rest)  # noqa: E731
+            wrong = lambda file, frames, count, *rest: real(
+                file, [next(iter(frames))] * count, count, *rest
+            )
             patch.setattr(publishing.schema, "write_frames", wrong)
             recording.checkpoint(memory | {"step": 20})
             with pytest.raises(IncompatibleFile, match="differs from the parts"):
@@ -329,7 +369,8 @@ def test_a_full_disk_loses_nothing_that_was_published(h5_path, monkeypatch, writ
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
         with pytest.raises(
-            OSError, match=r"No space left on device; what was published before is safe in .*mf\.resume"
+            OSError,
+            match=r"No space left on device; what was published before is safe in .*mf\.resume",
         ) as raised:
             recording.checkpoint(memory)
             recording.finish(memory, {})
@@ -367,7 +408,9 @@ def test_a_file_size_limit_ends_in_an_error_and_not_in_a_crash(tmp_path):
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
     command = [sys.executable, "-c", program, str(tmp_path / "run.h5")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
     assert done.stdout.split() == [str(errno.EFBIG), "1"]
 
 
@@ -426,7 +469,9 @@ def test_an_unfinished_run_is_not_given_up_unless_told_to(h5_path):
     assert names(h5_path.parent) == ["run.h5"]
 
 
-@pytest.mark.parametrize("again", [toy_run.create, Recording.reopen, lambda path: toy_run.create(path, "replace")])
+@pytest.mark.parametrize(
+    "again", [toy_run.create, Recording.reopen, lambda path: toy_run.create(path, "replace")]
+)
 def test_a_run_has_one_writer(h5_path, again):
     with toy_run.create(h5_path):
         before = names(parts_of(h5_path))
@@ -441,7 +486,9 @@ def test_a_writer_in_another_process_is_seen_and_its_death_frees_the_run(h5_path
         "kept = toy_run.create(pathlib.Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
-    with subprocess.Popen([sys.executable, "-c", program, str(h5_path)], env=environment, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(h5_path)], env=environment, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout.readline() == b"ready\n"
         with pytest.raises(InUse, match=f"process {process.pid}"):
             Recording.reopen(h5_path)
@@ -483,7 +530,11 @@ def test_an_extension_equals_the_longer_run(h5_path):
 def test_a_file_being_extended_stays_readable(h5_path):
     before = Trajectory(toy_run.whole(h5_path)).content_hash()
     recording, memory = Recording.extend(h5_path, config=toy_run.config(40))
-    assert memory["step"] == 20 and recording.frame_count == 5 and recording.config == toy_run.config(40)
+    assert (
+        memory["step"] == 20
+        and recording.frame_count == 5
+        and recording.config == toy_run.config(40)
+    )
     toy_run.record(recording, memory, 33, 4)
     recording.close()
     assert Trajectory(h5_path).content_hash() == before and len(Trajectory(parts_of(h5_path))) == 7
@@ -534,7 +585,9 @@ def test_a_place_that_cannot_hold_a_run_is_refused_before_anything_is_created(tm
         toy_run.create(tmp_path / "file" / "run.h5")
     with pytest.raises(IsADirectoryError, match="add a file name"):
         toy_run.create(tmp_path)
-    with pytest.raises(ValueError, match="exists must be one of error, resume, replace; got 'append'"):
+    with pytest.raises(
+        ValueError, match="exists must be one of error, resume, replace; got 'append'"
+    ):
         toy_run.create(tmp_path / "run.h5", "append")
     with pytest.raises(TypeError, match="cannot be written as JSON"):
         toy_run.create(tmp_path / "run.h5", config={"activation": np.tanh})

@@ -27,7 +27,9 @@ RISKS = {
         mf.Network("erf", trainable=("a", "w")), mf.InitialLaw(dim=2).sample(3, seed=5), ridge=0.1
     ),
     "linearised": ntk.linearise(NETWORK, START).risk(DATA.x, DATA.y, ridge=0.1),
-    "linearised weights": ntk.linearise(NETWORK, START).risk(DATA.x, DATA.y, weights=np.arange(12.0)),
+    "linearised weights": ntk.linearise(NETWORK, START).risk(
+        DATA.x, DATA.y, weights=np.arange(12.0)
+    ),
 }
 
 
@@ -50,7 +52,9 @@ def made_on_a_gpu(path, folder, monkeypatch):
     elsewhere = folder / "elsewhere.h5"
     with mf.Trajectory(path) as run:
         config = {**run.config, "flow": {**run.config["flow"], "backend": "cuda"}}
-        recording = Recording.create(elsewhere, "error", config=config, provenance={}, arrays=run.arrays, start=run.start)
+        recording = Recording.create(
+            elsewhere, "error", config=config, provenance={}, arrays=run.arrays, start=run.start
+        )
         for state in run:
             recording.frame(state)
         recording.finish({}, {})
@@ -60,8 +64,12 @@ def made_on_a_gpu(path, folder, monkeypatch):
 # ---- the flow itself
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [*((kind, "float64") for kind in RISKS), ("weights", "float32")])
-def test_the_flow_of_a_file_has_the_bits_and_the_settings_of_the_flow_that_was_run(h5_path, kind, dtype):
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [*((kind, "float64") for kind in RISKS), ("weights", "float32")]
+)
+def test_the_flow_of_a_file_has_the_bits_and_the_settings_of_the_flow_that_was_run(
+    h5_path, kind, dtype
+):
     flow = mf.GradientFlow(RISKS[kind], dtype=dtype)
     start = mf.InitialLaw(dim=2).sample(10, seed=3) if kind == "population" else START
     with mf.Trajectory(record(h5_path, flow, start)) as run:
@@ -69,33 +77,47 @@ def test_the_flow_of_a_file_has_the_bits_and_the_settings_of_the_flow_that_was_r
         assert again.to_dict() == flow.to_dict()
         assert json.loads(json.dumps(again.to_dict())) == run.config["flow"]
         for state in (run[0], run[-1]):
-            assert again.energy(state) == flow.energy(state) and again.risk(state) == flow.risk(state)
+            assert again.energy(state) == flow.energy(state) and again.risk(state) == flow.risk(
+                state
+            )
             np.testing.assert_array_equal(again.velocity(state), flow.velocity(state))
 
 
 def test_another_dtype_and_another_backend_are_had_by_name_and_wrong_names_are_refused(h5_path):
-    with mf.Trajectory(record(h5_path, mf.GradientFlow(RISKS["empirical"], dtype="float32"))) as run:
+    with mf.Trajectory(
+        record(h5_path, mf.GradientFlow(RISKS["empirical"], dtype="float32"))
+    ) as run:
         assert (run.flow().dtype, run.flow("cpu", np.float64).dtype) == ("float32", "float64")
         expected = mf.GradientFlow(RISKS["empirical"]).energy(run[-1])
         assert run.flow(dtype="float64").energy(run[-1]) == expected
         with pytest.raises(ValueError, match="backend must be one of cpu, cuda, auto; got 'gpu'.$"):
             run.flow("gpu")
-        with pytest.raises(ValueError, match="dtype must be one of float64, float32; got 'float16'.$"):
+        with pytest.raises(
+            ValueError, match="dtype must be one of float64, float32; got 'float16'.$"
+        ):
             run.flow(dtype="float16")
 
 
-def test_a_run_made_on_a_gpu_has_its_flow_on_the_cpu_of_a_machine_without_one(h5_path, tmp_path, monkeypatch):
+def test_a_run_made_on_a_gpu_has_its_flow_on_the_cpu_of_a_machine_without_one(
+    h5_path, tmp_path, monkeypatch
+):
     flow = mf.GradientFlow(RISKS["weights"])
     elsewhere = made_on_a_gpu(record(h5_path, flow), tmp_path, monkeypatch)
     with mf.Trajectory(elsewhere) as run:
         assert run.flow().backend == "cpu" and run.flow().energy(run[-1]) == flow.energy(run[-1])
-        with pytest.raises(ValueError, match='backend="cuda" was asked for, but there is no GPU') as refused:
+        with pytest.raises(
+            ValueError, match='backend="cuda" was asked for, but there is no GPU'
+        ) as refused:
             run.flow("cuda")
         assert "Pass flow=" not in str(refused.value), "a device is missing here, not a function"
 
 
-def test_a_resumed_run_keeps_its_own_backend_and_does_not_move_to_the_cpu(h5_path, tmp_path, monkeypatch):
-    elsewhere = made_on_a_gpu(record(h5_path, mf.GradientFlow(RISKS["weights"])), tmp_path, monkeypatch)
+def test_a_resumed_run_keeps_its_own_backend_and_does_not_move_to_the_cpu(
+    h5_path, tmp_path, monkeypatch
+):
+    elsewhere = made_on_a_gpu(
+        record(h5_path, mf.GradientFlow(RISKS["weights"])), tmp_path, monkeypatch
+    )
     with pytest.raises(ValueError, match='backend="cuda" was asked for, but there is no GPU'):
         mf.resume(elsewhere, t_end=2.0, progress=False)
 
@@ -109,22 +131,35 @@ def test_the_flow_of_an_unfinished_run_is_there_too(h5_path):
         return 0.0
 
     with pytest.raises(KeyboardInterrupt):
-        watch = [mf.Recorder(h5_path, mf.every(1), checkpoint_seconds=0.0), mf.Series("stop", mf.every(1), stop)]
+        watch = [
+            mf.Recorder(h5_path, mf.every(1), checkpoint_seconds=0.0),
+            mf.Series("stop", mf.every(1), stop),
+        ]
         mf.simulate(flow, START, mf.RK4, dt=0.1, n_steps=6, observers=watch, progress=False)
     with mf.Trajectory(h5_path) as run:
         assert run.status == "unfinished" and run.flow().to_dict() == flow.to_dict()
 
 
-def test_a_function_that_its_user_wrote_is_asked_for_by_name_with_what_to_hand_in(h5_path, tmp_path):
+def test_a_function_that_its_user_wrote_is_asked_for_by_name_with_what_to_hand_in(
+    h5_path, tmp_path
+):
     cube = mf.Activation("cube", lambda z: 0.01 * z * z * z, lambda z: 0.03 * z * z)
-    with mf.Trajectory(record(h5_path, mf.GradientFlow(mf.EmpiricalRisk(mf.Network(cube), DATA.x, DATA.y)))) as run:
-        with pytest.raises(ValueError, match="unknown activation 'cube'.*Pass flow= with the user-written function of this run"):
+    with mf.Trajectory(
+        record(h5_path, mf.GradientFlow(mf.EmpiricalRisk(mf.Network(cube), DATA.x, DATA.y)))
+    ) as run:
+        with pytest.raises(
+            ValueError,
+            match="unknown activation 'cube'.*Pass flow= with the user-written function of this run",
+        ):
             run.flow()
 
     well = mf.PairwiseEnergy(potential=(lambda x: 0.5 * x[0] * x[0], half_square_slope))
     points = mf.State(np.linspace(-1.0, 1.0, 5)[:, None], outputs=0)
     with mf.Trajectory(record(tmp_path / "pairs.h5", mf.GradientFlow(well), points)) as run:
-        with pytest.raises(ValueError, match="PairwiseEnergy is not made from settings alone. Pass flow= .*an mf.GradientFlow"):
+        with pytest.raises(
+            ValueError,
+            match="PairwiseEnergy is not made from settings alone. Pass flow= .*an mf.GradientFlow",
+        ):
             run.flow()
 
 
@@ -159,7 +194,9 @@ def test_the_frames_of_a_linearised_run_show_f_of_the_linearised_network(lineari
     with mf.Trajectory(path) as run:
         seen = frames.look(run, run.flow("cpu", "float64"), DATA.x_test)
         expected = [flow.predict(state, DATA.x_test) for state in run]
-    np.testing.assert_allclose(seen.at_x, expected, rtol=1e-13, atol=1e-14)  # f of size 1, sums of 10 terms
+    np.testing.assert_allclose(
+        seen.at_x, expected, rtol=1e-13, atol=1e-14
+    )  # f of size 1, sums of 10 terms
 
 
 def test_a_linearised_run_is_drawn_from_its_file(linearised):
@@ -168,7 +205,9 @@ def test_a_linearised_run_is_drawn_from_its_file(linearised):
         np.testing.assert_array_equal(sources.flow_of(run).predict(run[-1]), flow.predict(run[-1]))
 
 
-def test_a_row_of_a_sim_holds_the_losses_of_a_linearised_run_and_a_kernel_that_does_not_move(linearised):
+def test_a_row_of_a_sim_holds_the_losses_of_a_linearised_run_and_a_kernel_that_does_not_move(
+    linearised,
+):
     path, flow = linearised
     row = runs.measure(path)
     with mf.Trajectory(path) as run:
@@ -178,16 +217,23 @@ def test_a_row_of_a_sim_holds_the_losses_of_a_linearised_run_and_a_kernel_that_d
     assert row.kernel_drift == 0.0 < row.displacement
 
 
-def test_a_row_of_scaling_exponents_holds_a_linearised_run_whose_gap_is_that_of_the_integrator(linearised):
+def test_a_row_of_scaling_exponents_holds_a_linearised_run_whose_gap_is_that_of_the_integrator(
+    linearised,
+):
     """RK4 misses e^{-λ dt} by (λ dt)⁵/120 a step; λ <= λ_max(H_0/n) = 0.65 here, so 3e-8 a step and 3e-7 of |f - y| = O(1)."""
     row = scaling_exponents.measure(linearised[0])
     assert row.kernel_drift == 0.0 and row.linear_gap < 1e-6
 
 
-def test_a_row_of_a_sweep_holds_the_risks_of_a_linearised_run_and_of_a_weighted_one(linearised, tmp_path):
+def test_a_row_of_a_sweep_holds_the_risks_of_a_linearised_run_and_of_a_weighted_one(
+    linearised, tmp_path
+):
     path, flow = linearised
     weighted = mf.GradientFlow(RISKS["weights"])
-    for file, of in ((path, flow), (record(tmp_path / "weighted.h5", weighted, data=DATA), weighted)):
+    for file, of in (
+        (path, flow),
+        (record(tmp_path / "weighted.h5", weighted, data=DATA), weighted),
+    ):
         row = indexing._measured(file)
         with mf.Trajectory(file) as run:
             missed = of.predict(run[-1], DATA.x_test)[:, 0] - DATA.y_test

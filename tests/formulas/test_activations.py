@@ -14,7 +14,9 @@ from torch_twin import ACTIVATIONS
 import meanfield as mf
 from meanfield.formulas import activations
 
-Z = np.concatenate([np.linspace(-9.0, 9.0, 181) + 0.013, [-700.0, -30.0, -1e-9, 1e-9, 30.0, 700.0]])  # off the kink at 0
+Z = np.concatenate(
+    [np.linspace(-9.0, 9.0, 181) + 0.013, [-700.0, -30.0, -1e-9, 1e-9, 30.0, 700.0]]
+)  # off the kink at 0
 
 
 @pytest.mark.parametrize("name", activations.TABLE)
@@ -27,15 +29,21 @@ def test_value_and_slope_are_those_of_torch(name):
     values.sum().backward()
     for ours, theirs in ((sigma.value, values.detach().numpy()), (sigma.slope, z.grad.numpy())):
         found = np.array([ours(float(u)) for u in Z])
-        assert np.all(np.abs(found - theirs) <= 8 * np.finfo(float).eps * np.maximum(1.0, np.abs(theirs)))
+        assert np.all(
+            np.abs(found - theirs) <= 8 * np.finfo(float).eps * np.maximum(1.0, np.abs(theirs))
+        )
 
 
-@pytest.mark.parametrize("name", [name for name, sigma in activations.TABLE.items() if sigma.value_and_slope])
+@pytest.mark.parametrize(
+    "name", [name for name, sigma in activations.TABLE.items() if sigma.value_and_slope]
+)
 def test_the_joint_formula_gives_the_value_and_the_slope(name):
     """Up to the rounding of two different expressions: 4 units, σ' of sigmoid and gelu being products of three factors."""
     sigma = activations.TABLE[name]
     for z in map(float, Z):
-        assert sigma.value_and_slope(z) == pytest.approx((sigma.value(z), sigma.slope(z)), rel=4 * np.finfo(float).eps, abs=0)
+        assert sigma.value_and_slope(z) == pytest.approx(
+            (sigma.value(z), sigma.slope(z)), rel=4 * np.finfo(float).eps, abs=0
+        )
 
 
 @pytest.mark.parametrize("name", activations.TABLE)
@@ -64,7 +72,9 @@ def test_declared_homogeneity_and_smoothness_are_true(name):
         assert not np.allclose(doubles, [2.0 * sigma.value(z) for z in map(float, Z)])
         assert not np.allclose(doubles, [4.0 * sigma.value(z) for z in map(float, Z)])
     jump = abs(sigma.slope(1e-12) - sigma.slope(-1e-12))
-    assert (jump < 1e-11) == sigma.smooth  # |σ''| <= 2 in the table, so a smooth slope moves by less than 4e-12
+    assert (
+        jump < 1e-11
+    ) == sigma.smooth  # |σ''| <= 2 in the table, so a smooth slope moves by less than 4e-12
 
 
 def test_the_slope_of_relu_at_the_kink_is_zero():
@@ -74,14 +84,24 @@ def test_the_slope_of_relu_at_the_kink_is_zero():
 
 def test_a_leaky_relu_takes_its_slope_from_its_name():
     for sigma in (activations.get("leaky_relu(0.2)"), mf.leaky_relu(0.2)):
-        assert (sigma.name, sigma.value(-2.0), sigma.slope(-2.0), sigma.value(3.0)) == ("leaky_relu(0.2)", -0.4, 0.2, 3.0)
+        assert (sigma.name, sigma.value(-2.0), sigma.slope(-2.0), sigma.value(3.0)) == (
+            "leaky_relu(0.2)",
+            -0.4,
+            0.2,
+            3.0,
+        )
     assert activations.get("leaky_relu").value(-2.0) == -0.02
-    with pytest.raises(ValueError, match=r'the slope in \'leaky_relu\(big\)\' is not a number; write .*"leaky_relu\(0.2\)"'):
+    with pytest.raises(
+        ValueError,
+        match=r'the slope in \'leaky_relu\(big\)\' is not a number; write .*"leaky_relu\(0.2\)"',
+    ):
         activations.get("leaky_relu(big)")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_list():
-    with pytest.raises(ValueError, match="unknown activation 'tanhh'. Did you mean 'tanh'\\?.*softplus"):
+    with pytest.raises(
+        ValueError, match="unknown activation 'tanhh'. Did you mean 'tanh'\\?.*softplus"
+    ):
         mf.Network("tanhh")
     with pytest.raises(TypeError, match="activation must be a name or an mf.Activation; got 3"):
         mf.Network(3)

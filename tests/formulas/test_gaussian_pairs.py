@@ -18,7 +18,10 @@ def kernels(name, w, v, dtype="float64"):
     """(K(w_i, v), ∇_w K(w_i, v)) of the rows w (n, d) and one v, by the kernels of the engine."""
     n, d = w.shape
     pairs = backends.make("cpu", mf.Network(name, trainable=("a", "w")), d, 1, dtype).gaussian_pairs
-    targets, source = (np.column_stack([np.ones(len(rows)), rows, np.zeros(len(rows))]).astype(dtype) for rows in (w, v[None]))
+    targets, source = (
+        np.column_stack([np.ones(len(rows)), rows, np.zeros(len(rows))]).astype(dtype)
+        for rows in (w, v[None])
+    )
     source = pairs.cloud(source, np.ones(1))
     value, velocity = pairs.act(pairs.cloud(targets, np.ones(n)), (source,))
     return value[:, 0], -velocity[:, 1:-1]
@@ -50,11 +53,17 @@ def closed_form(name, q, r, c, R):
     if name == "relu":
         angle = mpmath.acos(max(-1, min(1, c / mpmath.sqrt(q * r)))) if q * r else mpmath.pi / 2
         radial = mpmath.sqrt(r / q) * mpmath.sin(angle) / (2 * mpmath.pi) if q else mpmath.mpf(0)
-        plain = mpmath.sqrt(q * r) * (mpmath.sin(angle) + (mpmath.pi - angle) * mpmath.cos(angle)) / (2 * mpmath.pi)
+        plain = (
+            mpmath.sqrt(q * r)
+            * (mpmath.sin(angle) + (mpmath.pi - angle) * mpmath.cos(angle))
+            / (2 * mpmath.pi)
+        )
         one = (1 - R) ** 2
         return one * plain + R * c, one * radial, one * (mpmath.pi - angle) / (2 * mpmath.pi) + R
     forms = {
-        "erf": lambda q, c: 2 / mpmath.pi * mpmath.asin(2 * c / mpmath.sqrt((1 + 2 * q) * (1 + 2 * r))),
+        "erf": lambda q, c: (
+            2 / mpmath.pi * mpmath.asin(2 * c / mpmath.sqrt((1 + 2 * q) * (1 + 2 * r)))
+        ),
         "sin": lambda q, c: mpmath.exp(-(q + r) / 2) * mpmath.sinh(c),
         "square": lambda q, c: q * r + 2 * c**2,
         "linear": lambda q, c: c,
@@ -62,30 +71,52 @@ def closed_form(name, q, r, c, R):
             c / 4
             + (
                 c * mpmath.asin(c / mpmath.sqrt((1 + q) * (1 + r)))
-                + (c**2 + q * r * ((1 + q) * (1 + r) - c**2)) / ((1 + q) * (1 + r) * mpmath.sqrt((1 + q) * (1 + r) - c**2))
+                + (c**2 + q * r * ((1 + q) * (1 + r) - c**2))
+                / ((1 + q) * (1 + r) * mpmath.sqrt((1 + q) * (1 + r) - c**2))
             )
             / (2 * mpmath.pi)
         ),
     }
     form = forms[name]
-    return form(q, c), 2 * mpmath.diff(lambda q: form(q, c), q), mpmath.diff(lambda c: form(q, c), c)
+    return (
+        form(q, c),
+        2 * mpmath.diff(lambda q: form(q, c), q),
+        mpmath.diff(lambda c: form(q, c), c),
+    )
 
 
 # Largest error of K over |w||v| and of ∇_w K over |v| (with 1 in place of lengths above 1 for erf and sin, which are bounded),
 # in units of ε = 2⁻²³ or 2⁻⁵²: the roundings of w', v', ρ (d + 2 operations), of the formula (some 20) and of the two sums.
-UNITS = {"relu": 6, "leaky_relu(0.2)": 6, "erf": 40, "gelu": 40, "sin": 16, "square": 12, "linear": 4}
+UNITS = {
+    "relu": 6,
+    "leaky_relu(0.2)": 6,
+    "erf": 40,
+    "gelu": 40,
+    "sin": 16,
+    "square": 12,
+    "linear": 4,
+}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", UNITS)
-def test_a_pair_is_accurate_also_where_vectors_are_parallel_opposite_equal_or_tiny(rng, name, dtype):
+def test_a_pair_is_accurate_also_where_vectors_are_parallel_opposite_equal_or_tiny(
+    rng, name, dtype
+):
     """At angles 0, 1e-9 … 0.1 and π minus these; lengths 1e-6 to 4; equal to the bit; against 50 digits of rounded vectors."""
     v = rng.normal(size=3).astype(dtype)
     across = np.cross(v, rng.normal(size=3))
     across *= np.linalg.norm(v) / np.linalg.norm(across)
     angles = [0.0, 1e-9, 1e-7, 1e-5, 1e-3, 0.1]
-    w = [sign * size * (np.cos(t) * v + np.sin(t) * across) for t in angles for sign in (1, -1) for size in (1e-6, 0.3, 1.0, 4.0)]
-    w = np.array([*w, *rng.normal(size=(20, 3)), *(1e-6 * rng.normal(size=(3, 3))), 0 * v]).astype(dtype)
+    w = [
+        sign * size * (np.cos(t) * v + np.sin(t) * across)
+        for t in angles
+        for sign in (1, -1)
+        for size in (1e-6, 0.3, 1.0, 4.0)
+    ]
+    w = np.array([*w, *rng.normal(size=(20, 3)), *(1e-6 * rng.normal(size=(3, 3))), 0 * v]).astype(
+        dtype
+    )
     K, gradient = kernels(name, w, v, dtype)
     eps, R = float(np.finfo(dtype).eps), mpmath.mpf(0.2 if "(" in name else 0)
     worst = [0.0, 0.0]
@@ -93,25 +124,35 @@ def test_a_pair_is_accurate_also_where_vectors_are_parallel_opposite_equal_or_ti
         exact_v = [mpmath.mpf(float(x)) for x in v]
         for i in range(len(w)):
             exact_w = [mpmath.mpf(float(x)) for x in w[i]]
-            q, r, c = (mpmath.fdot(*pair) for pair in ((exact_w, exact_w), (exact_v, exact_v), (exact_w, exact_v)))
+            q, r, c = (
+                mpmath.fdot(*pair)
+                for pair in ((exact_w, exact_w), (exact_v, exact_v), (exact_w, exact_v))
+            )
             value, radial, along = closed_form("relu" if "relu" in name else name, q, r, c, R)
             if not q and "relu" in name:  # σ'(0) = R where E takes σ' at ⟨0, x⟩ = 0
                 along = R * (1 + R) / 2
             lengths = float(mpmath.sqrt(q)), float(mpmath.sqrt(r))
             if name == "square":
                 lengths = tuple(length**2 for length in lengths)
-            size = max(lengths[0] * lengths[1], 1e-30), max(lengths[1], 1e-30) * (max(1, lengths[0]) if name == "square" else 1)
+            size = (
+                max(lengths[0] * lengths[1], 1e-30),
+                max(lengths[1], 1e-30) * (max(1, lengths[0]) if name == "square" else 1),
+            )
             worst[0] = max(worst[0], abs(K[i] - float(value)) / size[0] / eps)
             for j in range(3):
                 expected = radial * exact_w[j] + along * exact_v[j]
-                worst[1] = max(worst[1], abs(float(gradient[i, j]) - float(expected)) / size[1] / eps)
+                worst[1] = max(
+                    worst[1], abs(float(gradient[i, j]) - float(expected)) / size[1] / eps
+                )
     assert max(worst) <= UNITS[name], worst
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_vectors_without_length_and_long_ones_give_numbers_and_nan_comes_through(name, dtype):
-    w = np.array([[0.0, 0.0, 0.0], [1e-30, 0.0, 0.0], [1e3, 1e3, 0.0], [-1e3, 1e3, 0.0], [np.nan, 1.0, 0.0]])
+    w = np.array(
+        [[0.0, 0.0, 0.0], [1e-30, 0.0, 0.0], [1e3, 1e3, 0.0], [-1e3, 1e3, 0.0], [np.nan, 1.0, 0.0]]
+    )
     for v in (np.zeros(3), np.array([1e3, 1e3, 0.0])):
         K, gradient = kernels(name, w, v, dtype)
         assert np.isfinite(K[:4]).all() and np.isfinite(gradient[:4]).all()

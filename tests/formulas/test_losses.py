@@ -16,7 +16,11 @@ from meanfield.formulas import losses
 def problem(rng, loss, n=40, K=3):
     """Predictions over a wide range and labels of the loss's kind."""
     f = rng.normal(size=(n, K)) * np.geomspace(0.1, 50.0, n)[:, None]
-    labels = {"real": rng.normal(size=(n, K)), "sign": rng.choice([-1.0, 1.0], (n, K)), "class": rng.integers(0, K, n)}
+    labels = {
+        "real": rng.normal(size=(n, K)),
+        "sign": rng.choice([-1.0, 1.0], (n, K)),
+        "class": rng.integers(0, K, n),
+    }
     return f, labels[losses.get(loss).labels]
 
 
@@ -31,16 +35,25 @@ def test_compiled_sums_and_slopes_are_those_of_torch(rng, name):
     loss = losses.TABLE[name]
     checked = losses.check_labels(loss, y, len(f))
     assert loss_kernels.total(loss, f, checked) == pytest.approx(expected.item(), rel=1e-13)
-    np.testing.assert_allclose(loss_kernels.slopes(loss, f, checked), leaf.grad.numpy(), rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(
+        loss_kernels.slopes(loss, f, checked), leaf.grad.numpy(), rtol=1e-14, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("name", losses.TABLE)
 def test_curvature_is_the_supremum_of_the_second_derivative(name):
     """sup ℓ'': by differences of the slope over a grid through the steepest point, step h: exact to h²ℓ''''/6 < 1e-7 there."""
     loss, h = losses.TABLE[name], 1e-3
-    if loss.coupled:  # the largest eigenvalue of diag(p) - ppᵀ is at most 1/2, reached at p = (1/2, 1/2, 0)
+    if (
+        loss.coupled
+    ):  # the largest eigenvalue of diag(p) - ppᵀ is at most 1/2, reached at p = (1/2, 1/2, 0)
         hessian, top = np.empty((3, 3)), 0.0
-        for f in (np.array([u, v, w]) for u in (-40.0, 0.0, 1.0) for v in (-1.0, 0.0, 2.0) for w in (-50.0, 0.0, 3.0)):
+        for f in (
+            np.array([u, v, w])
+            for u in (-40.0, 0.0, 1.0)
+            for v in (-1.0, 0.0, 2.0)
+            for w in (-50.0, 0.0, 3.0)
+        ):
             for c in range(3):
                 up, down = np.empty(3), np.empty(3)
                 loss.slope(f + h / 2 * np.eye(3)[c], 0, up)
@@ -48,17 +61,25 @@ def test_curvature_is_the_supremum_of_the_second_derivative(name):
                 hessian[c] = (up - down) / h
             top = max(top, np.linalg.eigvalsh(hessian).max())
     elif name == "hinge":
-        top = max(abs(loss.slope(f + h, 1.0) - loss.slope(f, 1.0)) for f in (-3.0, 0.0, 0.9, 1.1, 5.0))
+        top = max(
+            abs(loss.slope(f + h, 1.0) - loss.slope(f, 1.0)) for f in (-3.0, 0.0, 0.9, 1.1, 5.0)
+        )
     else:
         grid = np.linspace(-5.0, 5.0, 2001)
-        top = max((loss.slope(f + h / 2, 1.0) - loss.slope(f - h / 2, 1.0)) / h for f in map(float, grid))
+        top = max(
+            (loss.slope(f + h / 2, 1.0) - loss.slope(f - h / 2, 1.0)) / h for f in map(float, grid)
+        )
     assert top == pytest.approx(loss.curvature, abs=1e-6)
 
 
 def test_extreme_predictions_stay_finite():
     """log(1 + e^{-yf}) and log Σ e^f are the overflow traps: at f = ±1e4 they are |f| or 0 exactly."""
     logistic, softmax = losses.TABLE["logistic"], losses.TABLE["softmax"]
-    assert (logistic.value(-1e4, 1.0), logistic.value(1e4, 1.0), logistic.slope(-1e4, 1.0)) == (1e4, 0.0, -1.0)
+    assert (logistic.value(-1e4, 1.0), logistic.value(1e4, 1.0), logistic.slope(-1e4, 1.0)) == (
+        1e4,
+        0.0,
+        -1.0,
+    )
     out = np.empty(2)
     softmax.slope(np.array([1e4, -1e4]), 1, out)
     assert softmax.value(np.array([1e4, -1e4]), 1) == 2e4 and out.tolist() == [1.0, -1.0]
@@ -67,12 +88,32 @@ def test_extreme_predictions_stay_finite():
 @pytest.mark.parametrize(
     ("loss", "y", "message"),
     [
-        ("squared", np.zeros(3), r"y must be \(4,\) or \(4, K\), one row for each row of x; got \(3,\)"),
+        (
+            "squared",
+            np.zeros(3),
+            r"y must be \(4,\) or \(4, K\), one row for each row of x; got \(3,\)",
+        ),
         ("squared", np.array(0.0), r"y must be \(4,\) or"),
-        ("squared", np.array([0.0, np.nan, 1.0, np.inf]), "y has NaN or infinite values, first in row 1"),
-        ("logistic", np.array([0, 1, 1, 0]), r"wants labels -1 and \+1; got values such as .*For labels 0 and 1 use 2\*y - 1"),
-        ("hinge", np.array([1.0, -1.0, 1.0, 2.0]), r"wants labels -1 and \+1; got values such as \[2.0\]"),
-        ("softmax", np.eye(4), r"wants integer classes 0 … K-1 of shape \(4,\).*y.argmax\(axis=1\)"),
+        (
+            "squared",
+            np.array([0.0, np.nan, 1.0, np.inf]),
+            "y has NaN or infinite values, first in row 1",
+        ),
+        (
+            "logistic",
+            np.array([0, 1, 1, 0]),
+            r"wants labels -1 and \+1; got values such as .*For labels 0 and 1 use 2\*y - 1",
+        ),
+        (
+            "hinge",
+            np.array([1.0, -1.0, 1.0, 2.0]),
+            r"wants labels -1 and \+1; got values such as \[2.0\]",
+        ),
+        (
+            "softmax",
+            np.eye(4),
+            r"wants integer classes 0 … K-1 of shape \(4,\).*y.argmax\(axis=1\)",
+        ),
         ("softmax", np.array([0.5, 1.0, 0.0, 1.0]), "wants integer classes"),
         ("softmax", np.array([0, 1, -1, 0]), "wants integer classes"),
     ],
@@ -95,7 +136,9 @@ def test_labels_of_the_right_kind_take_their_stored_form():
 
 
 def test_an_unknown_loss_is_answered_with_the_nearest():
-    with pytest.raises(ValueError, match="unknown loss 'square'. Did you mean 'squared'\\? Known: squared, huber"):
+    with pytest.raises(
+        ValueError, match="unknown loss 'square'. Did you mean 'squared'\\? Known: squared, huber"
+    ):
         losses.get("square")
     with pytest.raises(TypeError, match="loss must be a name or an mf.Loss; got None"):
         losses.get(None)
@@ -152,5 +195,7 @@ def test_a_coupled_slope_that_leaves_out_what_is_zero_has_zeros_there():
     loss = mf.Loss("perceptron", value, slope, labels="class", coupled=True)
     f = np.arange(4000.0)[:, None] % 7 + np.array([0.0, 1.0, 2.0])
     classes = np.zeros(4000, int)
-    assert np.array_equal(loss_kernels.slopes(loss, f, classes), np.tile([-1.0, 0.0, 1.0], (4000, 1)))
+    assert np.array_equal(
+        loss_kernels.slopes(loss, f, classes), np.tile([-1.0, 0.0, 1.0], (4000, 1))
+    )
     assert np.array_equal(loss_kernels.slopes(loss, -f, classes), np.zeros((4000, 3)))

@@ -47,22 +47,36 @@ def swish_slope(beta, forgotten=False):
 def test_a_slope_that_forgets_beta_is_refused_before_any_file(h5_path):
     flow = flow_of(swish(1.5), swish_slope(1.5, forgotten=True))
     recorder = mf.Recorder(h5_path, mf.every(1))
-    with pytest.raises(ValueError, match=r"σ' of 'mine' at z = .*: given .*, differences of σ give .*check=False"):
+    with pytest.raises(
+        ValueError, match=r"σ' of 'mine' at z = .*: given .*, differences of σ give .*check=False"
+    ):
         mf.simulate(flow, STATE, mf.EULER, dt=0.1, n_steps=1, observers=[recorder], progress=False)
     assert not list(h5_path.parent.iterdir())
     flow_of(swish(1.5), swish_slope(1.5, forgotten=True), check=False).velocity(STATE)
 
 
 RIGHT = {
-    "softplus of steepness 50": (lambda z: max(z, 0.0) + log1p(exp(-abs(50 * z))) / 50, lambda z: 0.5 + 0.5 * math.tanh(25 * z)),
+    "softplus of steepness 50": (
+        lambda z: max(z, 0.0) + log1p(exp(-abs(50 * z))) / 50,
+        lambda z: 0.5 + 0.5 * math.tanh(25 * z),
+    ),
     "a step-like sigmoid": (lambda z: 0.5 + 0.5 * math.tanh(1e6 * z), lambda z: 0.0),
     "a kink at 1": (lambda z: min(max(z, -1.0), 1.0), lambda z: 1.0 if abs(z) < 1.0 else 0.0),
     "of size 1e-9": (lambda z: 1e-9 * z * z, lambda z: 2e-9 * z),
     "of scale 1e-3": (lambda z: math.sin(1e3 * z), lambda z: 1e3 * math.cos(1e3 * z)),
-    "faster than the shortest step": (lambda z: math.sin(1e9 * z), lambda z: 1e9 * math.cos(1e9 * z)),
+    "faster than the shortest step": (
+        lambda z: math.sin(1e9 * z),
+        lambda z: 1e9 * math.cos(1e9 * z),
+    ),
     "of scale 1e-6": (lambda z: math.sin(1e6 * z), lambda z: 1e6 * math.cos(1e6 * z)),
-    "of scale 1e-8 next to a kink": (lambda z: abs(z - 0.7812501), lambda z: 1.0 if z > 0.7812501 else -1.0),
-    "on positive numbers": (lambda z: math.sqrt(z) if z > 0.25 else z + 0.25, lambda z: 0.5 / math.sqrt(z) if z > 0.25 else 1.0),
+    "of scale 1e-8 next to a kink": (
+        lambda z: abs(z - 0.7812501),
+        lambda z: 1.0 if z > 0.7812501 else -1.0,
+    ),
+    "on positive numbers": (
+        lambda z: math.sqrt(z) if z > 0.25 else z + 0.25,
+        lambda z: 0.5 / math.sqrt(z) if z > 0.25 else 1.0,
+    ),
 }
 
 
@@ -72,11 +86,26 @@ def test_right_slopes_of_steep_and_kinked_functions_are_taken(name):
 
 
 RIGHT_LOSSES = {
-    "quantile": (lambda f, y: max(0.9 * (y - f), 0.1 * (f - y)), lambda f, y: -0.9 if y > f else 0.1),
-    "expectile": (lambda f, y: (0.9 if y > f else 0.1) * (y - f) ** 2, lambda f, y: 2 * (0.9 if y > f else 0.1) * (f - y)),
-    "Student": (lambda f, y: 2 * log1p((f - y) ** 2 / 3), lambda f, y: 4 * (f - y) / (3 + (f - y) ** 2)),
-    "Student, narrow": (lambda f, y: log1p((f - y) ** 2 / 1e-8), lambda f, y: 2 * (f - y) / (1e-8 + (f - y) ** 2)),
-    "ramp": (lambda f, y: min(max(1 - y * f, 0.0), 2.0), lambda f, y: -y if -1 < y * f < 1 else 0.0),
+    "quantile": (
+        lambda f, y: max(0.9 * (y - f), 0.1 * (f - y)),
+        lambda f, y: -0.9 if y > f else 0.1,
+    ),
+    "expectile": (
+        lambda f, y: (0.9 if y > f else 0.1) * (y - f) ** 2,
+        lambda f, y: 2 * (0.9 if y > f else 0.1) * (f - y),
+    ),
+    "Student": (
+        lambda f, y: 2 * log1p((f - y) ** 2 / 3),
+        lambda f, y: 4 * (f - y) / (3 + (f - y) ** 2),
+    ),
+    "Student, narrow": (
+        lambda f, y: log1p((f - y) ** 2 / 1e-8),
+        lambda f, y: 2 * (f - y) / (1e-8 + (f - y) ** 2),
+    ),
+    "ramp": (
+        lambda f, y: min(max(1 - y * f, 0.0), 2.0),
+        lambda f, y: -y if -1 < y * f < 1 else 0.0,
+    ),
     "Huber, 0.01": (
         lambda f, y: 0.5 * (f - y) ** 2 if abs(f - y) < 0.01 else 0.01 * (abs(f - y) - 0.005),
         lambda f, y: max(-0.01, min(0.01, f - y)),
@@ -94,7 +123,13 @@ RIGHT_LOSSES = {
         lambda f, y: math.tanh(f - y),
     ),
 }
-LABELS = {"signs": [-1.0, 1.0], "1e5": [99999.2, 100000.0], "1e8": [1e8, 2e8], "1e-12": [1e-12], "zero": [0.0]}
+LABELS = {
+    "signs": [-1.0, 1.0],
+    "1e5": [99999.2, 100000.0],
+    "1e8": [1e8, 2e8],
+    "1e-12": [1e-12],
+    "zero": [0.0],
+}
 
 
 @pytest.mark.parametrize("name", RIGHT_LOSSES)
@@ -105,7 +140,10 @@ def test_right_losses_are_taken_whatever_their_width_and_their_labels(name, labe
 
 
 WRONG_NEAR_THE_LABEL = {
-    "an insensitive tube": (lambda f, y: max(abs(f - y) - 0.1, 0.0), lambda f, y: 1.0 if f > y else -1.0),
+    "an insensitive tube": (
+        lambda f, y: max(abs(f - y) - 0.1, 0.0),
+        lambda f, y: 1.0 if f > y else -1.0,
+    ),
     "Huber, twice its middle": (
         lambda f, y: 0.5 * (f - y) ** 2 if abs(f - y) < 0.1 else 0.1 * (abs(f - y) - 0.05),
         lambda f, y: 2 * (f - y) if abs(f - y) < 0.1 else math.copysign(0.1, f - y),
@@ -122,7 +160,9 @@ def test_a_slope_that_is_wrong_within_a_tenth_of_the_label_is_refused(name):
 
 def test_student_with_another_width_is_refused_at_labels_of_1e5():
     """Far from the label both slopes are 4/(f - y) to 1e-10: points near it tell."""
-    loss = mf.Loss("t", lambda f, y: 2 * log1p((f - y) ** 2 / 3), lambda f, y: 4 * (f - y) / (1 + (f - y) ** 2))
+    loss = mf.Loss(
+        "t", lambda f, y: 2 * log1p((f - y) ** 2 / 3), lambda f, y: 4 * (f - y) / (1 + (f - y) ** 2)
+    )
     with pytest.raises(ValueError, match="ℓ' of 't'"):
         check_loss(loss, label_points(loss, np.array([[99999.0], [100000.0]]), 1))
 
@@ -140,7 +180,14 @@ def test_each_output_of_a_coupled_slope_is_looked_at():
         out[1] *= 0.5
 
     points = label_points(losses.TABLE["softmax"], np.array([0, 1, 2]), 3)
-    right = mf.Loss("mine", losses.softmax, lambda f, y, out: losses.softmax_slope(f, y, out), "class", 0.5, True)
+    right = mf.Loss(
+        "mine",
+        losses.softmax,
+        lambda f, y, out: losses.softmax_slope(f, y, out),
+        "class",
+        0.5,
+        True,
+    )
     check_loss(right, points)
     with pytest.raises(ValueError, match=r"ℓ' of 'mine' at f = \[.*output 1"):
         check_loss(mf.Loss("mine", losses.softmax, half, "class", 0.5, True), points)
@@ -150,7 +197,9 @@ def test_a_wrong_degree_and_a_joint_formula_of_another_function_are_refused():
     with pytest.raises(ValueError, match="'sq' is not homogeneous of degree 1"):
         check_activation(mf.Activation("sq", lambda z: z * z, lambda z: 2 * z, homogeneity=1))
     with pytest.raises(ValueError, match="value_and_slope of 'sq'"):
-        check_activation(mf.Activation("sq", lambda z: z * z, lambda z: 2 * z, lambda z: (z * z, z)))
+        check_activation(
+            mf.Activation("sq", lambda z: z * z, lambda z: 2 * z, lambda z: (z * z, z))
+        )
 
 
 def test_halving_stops_after_twenty_in_a_row_and_says_what_it_means():
@@ -209,7 +258,10 @@ def test_whole_numbers_count_as_in_python(name):
 
 
 def test_what_can_not_be_mended_is_refused():
-    with pytest.raises(ValueError, match=r"σ of activation 'mine' at z = .*: Python gives .*, compiled for float64 it gives"):
+    with pytest.raises(
+        ValueError,
+        match=r"σ of activation 'mine' at z = .*: Python gives .*, compiled for float64 it gives",
+    ):
         flow_of(lambda z: (BASE << 62) * z * 1e-19, lambda z: (BASE << 62) * 1e-19).predict(STATE)
 
 
@@ -234,8 +286,12 @@ def test_whole_numbers_of_a_potential_and_of_a_loss_count_as_in_python():
     def slope(f, y):
         return (f - y) / (1.0 + ((f - y) / BASE ** (POWER + 2)) ** 2) ** 0.5
 
-    risk = mf.EmpiricalRisk(mf.Network("linear"), X, np.full(2, sum(Z) / 2 - 1.0), loss=mf.Loss("pseudo", value, slope))
-    assert mf.GradientFlow(risk).risk(STATE) == pytest.approx(0.01 * (math.sqrt(101.0) - 1.0), rel=1e-12)
+    risk = mf.EmpiricalRisk(
+        mf.Network("linear"), X, np.full(2, sum(Z) / 2 - 1.0), loss=mf.Loss("pseudo", value, slope)
+    )
+    assert mf.GradientFlow(risk).risk(STATE) == pytest.approx(
+        0.01 * (math.sqrt(101.0) - 1.0), rel=1e-12
+    )
 
 
 def leaky_pair(power):
@@ -243,7 +299,11 @@ def leaky_pair(power):
 
     def prepare(q):
         length = math.sqrt(q)
-        return (1.0 / length if length > 0.0 else 0.0), (1 - 2**power) ** 2 * gaussian_pairs.INV_TWO_PI * length, 0.0
+        return (
+            (1.0 / length if length > 0.0 else 0.0),
+            (1 - 2**power) ** 2 * gaussian_pairs.INV_TWO_PI * length,
+            0.0,
+        )
 
     def pair(rho, x, y):
         sine = math.sqrt(abs(1.0 - rho * rho))
@@ -260,7 +320,12 @@ def leaky_pair(power):
 
 def test_whole_numbers_of_a_closed_kernel_count_as_in_python():
     """2**-2 is 1/4: the same energy and velocity as mf.leaky_relu(0.25), to rounding of a few terms."""
-    mine = mf.Activation("mine", lambda z: z if z > 0.0 else 0.25 * z, lambda z: 1.0 if z > 0.0 else 0.25, pair=leaky_pair(-2))
+    mine = mf.Activation(
+        "mine",
+        lambda z: z if z > 0.0 else 0.25 * z,
+        lambda z: 1.0 if z > 0.0 else 0.25,
+        pair=leaky_pair(-2),
+    )
     rows = np.random.default_rng(0).normal(size=(8, 4)) * [1.0, 1.0, 1.0, 0.0]
     teacher, state = mf.State(rows[:3]), mf.State(rows[3:])
 
@@ -275,7 +340,10 @@ def test_whole_numbers_of_a_closed_kernel_count_as_in_python():
 def test_a_closed_kernel_that_can_not_be_mended_is_refused():
     shifted = dataclasses.replace(leaky_pair(-2), linear=lambda q: (BASE << 62) * q * 1e-19)
     sigma = mf.Activation("mine", lambda z: z, lambda z: 1.0, pair=shifted)
-    with pytest.raises(ValueError, match="linear of the pair of activation 'mine' at .*Python gives .*, compiled it gives"):
+    with pytest.raises(
+        ValueError,
+        match="linear of the pair of activation 'mine' at .*Python gives .*, compiled it gives",
+    ):
         as_written.prove_gaussian_pair(sigma, "float64")
 
 
@@ -303,7 +371,14 @@ def test_a_constant_edited_between_two_processes_is_the_new_one(tmp_path):
         (tmp_path / "package" / "module.py").write_text(f"c = {c}\n")
         path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
         settings = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path}
-        made = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True)
+        made = subprocess.run(
+            [sys.executable, "run.py"],
+            cwd=tmp_path,
+            env=settings,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert float(made.stdout) == pytest.approx(1.5 * c, rel=1e-14)
 
 
@@ -336,7 +411,10 @@ def test_the_fingerprint_follows_a_constant_in_a_module_of_a_package():
     before = [compiler.fingerprint(f) for f in (direct, inside, listed)]
     PACKAGE.module.c, table[1][1000] = -4, 1.0
     try:
-        assert all(a != compiler.fingerprint(f) for a, f in zip(before, (direct, inside, listed), strict=True))
+        assert all(
+            a != compiler.fingerprint(f)
+            for a, f in zip(before, (direct, inside, listed), strict=True)
+        )
     finally:
         PACKAGE.module.c, table[1][1000] = -3, 0.0
     assert before == [compiler.fingerprint(f) for f in (direct, inside, listed)]
@@ -349,7 +427,10 @@ def test_the_fingerprint_follows_a_constant_in_a_module_of_a_package():
     ("value", "said"),
     [
         (lambda z, *, k=2.0: k * z, r"σ must be a function of z; <lambda> takes \(z, \*, k=2.0\)"),
-        (lambda z: np.clip(z, -1.0, 1.0), r"σ \(<lambda>\) does not compile for float64: clip is not known for numbers there"),
+        (
+            lambda z: np.clip(z, -1.0, 1.0),
+            r"σ \(<lambda>\) does not compile for float64: clip is not known for numbers there",
+        ),
         (lambda z: scipy.special.expit(z), "scipy.special.expit is not known there"),
         (lambda z: np.heaviside(z, 0.5) * z, "heaviside"),
         (lambda z, k: z, r"σ must be a function of z; <lambda> takes \(z, k\)"),
@@ -368,21 +449,39 @@ def test_an_activation_that_does_not_compile_is_answered_in_one_line(value, said
     ("value", "slope", "said"),
     [
         (lambda f: f, lambda f, y: 1.0, r"ℓ must be a function of \(f, y\); <lambda> takes \(f\)"),
-        (lambda f, y: scipy.special.huber(1.0, f - y), lambda f, y: f - y, r"ℓ \(<lambda>\) does not compile"),
+        (
+            lambda f, y: scipy.special.huber(1.0, f - y),
+            lambda f, y: f - y,
+            r"ℓ \(<lambda>\) does not compile",
+        ),
     ],
 )
 def test_a_loss_that_does_not_compile_is_answered_in_one_line(value, slope, said):
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(), X, np.zeros(2), loss=mf.Loss("mine", value, slope)))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network(), X, np.zeros(2), loss=mf.Loss("mine", value, slope))
+    )
     with pytest.raises(TypeError, match=f"loss 'mine': .*{said}") as caught:
         flow.risk(STATE)
     assert "\n" not in str(caught.value)
 
 
 def test_numpy_scalars_are_numbers_in_activations_losses_and_energies():
-    sigma = mf.Activation("sq", lambda z: z * z, lambda z: 2.0 * z, homogeneity=np.float32(2), smooth=np.bool_(True))
-    loss = mf.Loss("mine", losses.squared, losses.squared_slope, curvature=np.float32(0.5), coupled=np.bool_(False))
+    sigma = mf.Activation(
+        "sq", lambda z: z * z, lambda z: 2.0 * z, homogeneity=np.float32(2), smooth=np.bool_(True)
+    )
+    loss = mf.Loss(
+        "mine",
+        losses.squared,
+        losses.squared_slope,
+        curvature=np.float32(0.5),
+        coupled=np.bool_(False),
+    )
     energy = mf.PairwiseEnergy((lambda x: 0.0, lambda x, out: None), self_pairs=np.bool_(False))
-    assert (type(sigma.homogeneity), type(loss.curvature), type(energy.self_pairs)) == (float, float, bool)
+    assert (type(sigma.homogeneity), type(loss.curvature), type(energy.self_pairs)) == (
+        float,
+        float,
+        bool,
+    )
     assert mf.leaky_relu(np.float32(0.25)).name == "leaky_relu(0.25)"
     for wrong in ({"labels": "classes"}, {"curvature": -1.0}, {"curvature": "1"}, {"coupled": 1}):
         with pytest.raises((ValueError, TypeError), match="Loss 'mine': "):

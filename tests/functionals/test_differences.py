@@ -46,7 +46,17 @@ def check(interaction, points, potential=None, **settings):
     mf.PairwiseEnergy(potential, interaction, **settings).check_state(mf.State(points, outputs=0))
 
 
-CLOUDS = [(1.0, 0.0), (1e-3, 0.0), (1e-4, 0.0), (1e-9, 0.0), (1e5, 0.0), (1.0, 1e3), (1.0, 1e4), (1.0, 1e6), (1e-3, 1e3)]
+CLOUDS = [
+    (1.0, 0.0),
+    (1e-3, 0.0),
+    (1e-4, 0.0),
+    (1e-9, 0.0),
+    (1e5, 0.0),
+    (1.0, 1e3),
+    (1.0, 1e4),
+    (1.0, 1e6),
+    (1e-3, 1e3),
+]
 
 
 @pytest.mark.parametrize(("scale", "shift"), CLOUDS)
@@ -140,7 +150,10 @@ def test_a_right_slope_is_taken_and_one_that_is_off_is_not(name):
         assert slope_at(f, z, wrong, (1.0,))[1] == pytest.approx(slope(z), rel=1e-3, abs=1e-9)
 
 
-@pytest.mark.parametrize(("given", "right"), [(-1.0, True), (0.0, True), (1.0, True), (0.3, True), (1.1, False), (-2.0, False)])
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [(-1.0, True), (0.0, True), (1.0, True), (0.3, True), (1.1, False), (-2.0, False)],
+)
 def test_at_a_kink_every_slope_between_its_sides_is_right(given, right):
     assert (slope_at(abs, 0.0, given, (1.0,))[1] is None) == right
 
@@ -155,7 +168,10 @@ def soft_spheres(sign):
     def grad_U(x, y, out):
         r = math.hypot(x[0] - y[0], x[1] - y[1])
         if 0.0 < r < 1.0:
-            out[0], out[1] = -sign * (1.0 - r) * (x[0] - y[0]) / r, -sign * (1.0 - r) * (x[1] - y[1]) / r
+            out[0], out[1] = (
+                -sign * (1.0 - r) * (x[0] - y[0]) / r,
+                -sign * (1.0 - r) * (x[1] - y[1]) / r,
+            )
 
     return mf.PairwiseEnergy(interaction=(U, grad_U))
 
@@ -213,4 +229,6 @@ def test_particles_at_the_ends_of_the_numbers_are_taken_without_a_warning(scale)
     def grad_V(x, out):
         out[0] = 1.0 if x[0] > 0.0 else -1.0
 
-    mf.PairwiseEnergy((V, grad_V)).check_state(mf.State(scale * np.array([[1.0], [3.0], [-2.0]]), outputs=0))
+    mf.PairwiseEnergy((V, grad_V)).check_state(
+        mf.State(scale * np.array([[1.0], [3.0], [-2.0]]), outputs=0)
+    )

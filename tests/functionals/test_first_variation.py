@@ -61,7 +61,11 @@ def slope_at_zero(G, h):
 
 def joined(state, neuron, share):
     """(1 - ε)μ + ε δ_θ."""
-    return mf.State(np.vstack([state.theta, neuron]), state.outputs, np.append((1.0 - share) * state.mass, share))
+    return mf.State(
+        np.vstack([state.theta, neuron]),
+        state.outputs,
+        np.append((1.0 - share) * state.mass, share),
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -74,8 +78,12 @@ def test_adding_a_neuron_changes_F_by_its_first_variation_less_the_mean(case):
     assert heights.shape == (Q,)
     h, tolerance = (1e-4, 1e-7) if case == "softmax" else (0.25, 1e-12)
     for neuron, height in zip(others.theta, heights, strict=True):
-        found = slope_at_zero(lambda share, neuron=neuron: flow.energy(joined(state, neuron, share)), h)
-        assert found == pytest.approx(height - mean, abs=tolerance * max(1.0, flow.energy(state), abs(height), abs(mean)))
+        found = slope_at_zero(
+            lambda share, neuron=neuron: flow.energy(joined(state, neuron, share)), h
+        )
+        assert found == pytest.approx(
+            height - mean, abs=tolerance * max(1.0, flow.energy(state), abs(height), abs(mean))
+        )
 
 
 def test_a_neuron_added_to_a_linearised_network_is_linearised_where_it_is_added():
@@ -92,8 +100,12 @@ def test_a_neuron_added_to_a_linearised_network_is_linearised_where_it_is_added(
 
     for neuron, height in zip(others.theta, heights, strict=True):
         found = slope_at_zero(lambda share, neuron=neuron: energy(neuron, share), 0.25)
-        assert found == pytest.approx(height - mean, abs=1e-12 * max(1.0, flow.energy(moved), abs(height), abs(mean)))
-    np.testing.assert_allclose(flow.first_variation(START, at=START), flow.first_variation(START), rtol=1e-12, atol=1e-13)
+        assert found == pytest.approx(
+            height - mean, abs=1e-12 * max(1.0, flow.energy(moved), abs(height), abs(mean))
+        )
+    np.testing.assert_allclose(
+        flow.first_variation(START, at=START), flow.first_variation(START), rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -117,19 +129,46 @@ def test_pairs_count_every_particle_of_the_state_and_points_may_be_many_twice_an
     state = mf.State([[-1.0], [0.5], [2.0]], outputs=0, mass=[0.2, 0.3, 0.5])
     at = np.append(RNG.uniform(-3.0, 3.0, 2490), np.full(10, 0.25))[RNG.permutation(2500), None]
     expected = -np.log(np.abs(at - state.theta[:, 0])) @ state.mass
-    np.testing.assert_allclose(mf.GradientFlow(energy).first_variation(state, at=at), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        mf.GradientFlow(energy).first_variation(state, at=at), expected, rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
     ("case", "at", "error", "text"),
     [
-        ("squared", np.zeros((3, 4)), ValueError, r"at must be \(q, 5\).*d = 2, K = 2.*got \(3, 4\)"),
+        (
+            "squared",
+            np.zeros((3, 4)),
+            ValueError,
+            r"at must be \(q, 5\).*d = 2, K = 2.*got \(3, 4\)",
+        ),
         ("squared", np.zeros(5), ValueError, r"at must be \(q, 5\), one row a neuron.*got \(5,\)"),
-        ("squared", mf.State(np.zeros((2, 5)), 1), ValueError, r"at must be \(q, 5\).*got State\(m=2, d=3, K=1"),
+        (
+            "squared",
+            mf.State(np.zeros((2, 5)), 1),
+            ValueError,
+            r"at must be \(q, 5\).*got State\(m=2, d=3, K=1",
+        ),
         ("squared", np.zeros((0, 5)), ValueError, "at has no rows"),
-        ("squared", [[0.0, 0.0, np.nan, 0.0, 0.0]], ValueError, "at has NaN or infinite values in 1 of 1 rows"),
-        ("squared", np.zeros((1, 5), complex), TypeError, "at must be real numbers; got dtype complex128"),
-        ("teacher", np.ones((1, 5)), ValueError, "no biases, but the argument `at`'s neuron 0 has b = 1"),
+        (
+            "squared",
+            [[0.0, 0.0, np.nan, 0.0, 0.0]],
+            ValueError,
+            "at has NaN or infinite values in 1 of 1 rows",
+        ),
+        (
+            "squared",
+            np.zeros((1, 5), complex),
+            TypeError,
+            "at must be real numbers; got dtype complex128",
+        ),
+        (
+            "teacher",
+            np.ones((1, 5)),
+            ValueError,
+            "no biases, but the argument `at`'s neuron 0 has b = 1",
+        ),
         ("pairs", np.ones((1, 3)), ValueError, r"at must be \(q, 2\)"),
     ],
 )

@@ -28,7 +28,11 @@ def check(slow=False, **cases):
 
     def register(function):
         for case, arguments in (cases or {"": ()}).items():
-            CHECKS[f"{function.__name__}[{case}]" if case else function.__name__] = (slow, function, arguments)
+            CHECKS[f"{function.__name__}[{case}]" if case else function.__name__] = (
+                slow,
+                function,
+                arguments,
+            )
         return function
 
     return register
@@ -51,9 +55,18 @@ class Pair:
         mass = rng.uniform(0.5, 1.5, m)
         self.mass = mass / mass.sum()
         self.theta, self.u = (rng.normal(size=(m, K + d + 1)).astype(dtype) for _ in range(2))
-        self.x, self.r = (rng.normal(size=(n, d)) / np.sqrt(d)).astype(dtype), rng.normal(size=(n, K)).astype(dtype)
+        self.x, self.r = (
+            (rng.normal(size=(n, d)) / np.sqrt(d)).astype(dtype),
+            rng.normal(size=(n, K)).astype(dtype),
+        )
         self.held = [
-            (side, side.upload(self.theta), side.upload(self.u), side.weights(self.mass), side.samples(self.x.astype(float)))
+            (
+                side,
+                side.upload(self.theta),
+                side.upload(self.u),
+                side.weights(self.mass),
+                side.samples(self.x.astype(float)),
+            )
             for side in self.sides
         ]
 
@@ -62,12 +75,18 @@ class Pair:
 
     def same(self, compute, scale, terms):
         expected, found = self.both(compute)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=scale * tolerance(self.dtype, terms))
+        np.testing.assert_allclose(
+            found, expected, rtol=0, atol=scale * tolerance(self.dtype, terms)
+        )
 
     def all_kernels(self):
         """Terms are of order 1, |a| |σ| <= 10, times |x| or |u| <= 30: the scales of tests/backends/test_backend_cpu.py."""
         self.same(lambda b, theta, u, w, x: b.download(b.mean_feature(theta, w, x)), 30, self.m)
-        self.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, b.upload(self.r), 0.3)), 30 * self.n, self.n)
+        self.same(
+            lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, b.upload(self.r), 0.3)),
+            30 * self.n,
+            self.n,
+        )
         self.same(lambda b, theta, u, w, x: b.download(b.push_forward(theta, w, x, u)), 30, self.m)
 
 
@@ -103,13 +122,22 @@ def every_activation_is_that_of_the_cpu(name):
 
 
 @check(
-    slow=True, **{f"{name}-K{K}-{dtype}": (name, K, dtype) for name in EVERY for K in (1, 2) for dtype in ("float64", "float32")}
+    slow=True,
+    **{
+        f"{name}-K{K}-{dtype}": (name, K, dtype)
+        for name in EVERY
+        for K in (1, 2)
+        for dtype in ("float64", "float32")
+    },
 )
 def every_activation_is_that_of_the_cpu_for_more_outputs_and_in_single_precision(name, K, dtype):
     Pair(activation(name), d=3, K=K, m=5, n=7, dtype=dtype).all_kernels()
 
 
-SHAPES = {f"d{d}-K{K}": (d, K) for d, K in ((1, 1), (2, 1), (6, 1), (3, 2), (3, 3), (3, 5), (20, 1), (20, 3))}
+SHAPES = {
+    f"d{d}-K{K}": (d, K)
+    for d, K in ((1, 1), (2, 1), (6, 1), (3, 2), (3, 3), (3, 5), (20, 1), (20, 3))
+}
 
 
 @check(**SHAPES)
@@ -146,7 +174,11 @@ def two_particles_a_thread_are_those_of_one(name):
     before, cuda.FEW = cuda.FEW, 3
     try:
         pair = Pair(name, d=2, K=1, m=9)
-        assert pair.sides[1]._shape(9) == (2, 1) and pair.sides[1]._shape(5) == (1, 1) and pair.sides[1]._shape(2) == (1, 4)
+        assert (
+            pair.sides[1]._shape(9) == (2, 1)
+            and pair.sides[1]._shape(5) == (1, 1)
+            and pair.sides[1]._shape(2) == (1, 4)
+        )
         pair.all_kernels()
     finally:
         cuda.FEW = before
@@ -166,17 +198,29 @@ def one_thread_a_particle_is_four():
 def frozen_columns_do_not_move(*trainable):
     for d, K in ((3, 1), (3, 3)):
         pair = Pair("tanh", d=d, K=K, m=5, n=7, trainable=trainable)
-        pair.same(lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, b.upload(pair.r), 0.3)), 30 * 7, 7)  # noqa: B023
+        pair.same(
+            lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, b.upload(pair.r), 0.3)),
+            30 * 7,
+            7,
+        )
         columns = mf.Network(trainable=trainable).trainable_columns(d, K)
         side, theta, _, _, x = pair.held[1]
-        assert np.all(side.download(side.pull_back(theta, x, side.upload(pair.r), 0.3))[:, ~columns] == 0.0)
+        assert np.all(
+            side.download(side.pull_back(theta, x, side.upload(pair.r), 0.3))[:, ~columns] == 0.0
+        )
 
 
 @check(float64=("float64",), float32=("float32",))
 def stages_are_added_and_arguments_stay(dtype):
     pair = Pair("relu", d=2, K=1, dtype=dtype)
     for coefficients in ([0.5], [0.5, 0.0, -2.0], [0.1] * 6, [0.1] * 9):
-        pair.same(lambda b, theta, u, w, x: b.download(b.combine(theta, coefficients, [u] * len(coefficients))), 30, 10)  # noqa: B023
+        pair.same(
+            lambda b, theta, u, w, x: b.download(
+                b.combine(theta, coefficients, [u] * len(coefficients))
+            ),
+            30,
+            10,
+        )
     side, theta, u, *_ = pair.held[1]
     assert side.combine(theta, [0.0], [u]) is theta
     np.testing.assert_array_equal(side.download(theta), pair.theta)
@@ -220,7 +264,10 @@ ENERGIES = {
     "interaction": ((None, pair_formulas.GAUSSIAN), True),
     "partly-assigned": ((pair_formulas.WALL, pair_formulas.CONTACT), False),
 }
-PAIR_CASES = {f"{kind}-p{p}": (kind, p, 70, "float64") for kind, p in (("both", 2), ("both", 5), ("no-self-pairs", 2))}
+PAIR_CASES = {
+    f"{kind}-p{p}": (kind, p, 70, "float64")
+    for kind, p in (("both", 2), ("both", 5), ("no-self-pairs", 2))
+}
 PAIR_CASES |= {kind: (kind, 1, 40, "float64") for kind in ("potential", "interaction")}
 PAIR_CASES |= {"both-float32": ("both", 3, 40, "float32"), "both-p40": ("both", 40, 33, "float64")}
 PAIR_CASES |= {f"partly-assigned-p{p}": ("partly-assigned", p, 33, "float64") for p in (2, 40)}
@@ -237,7 +284,9 @@ def pairs_of_particles_are_those_of_the_cpu(kind, p, m, dtype):
     flows = [mf.GradientFlow(energy, backend=backend, dtype=dtype) for backend in ("cpu", "cuda")]
     for name in ("velocity", "first_variation", "energy"):
         expected, found = (getattr(flow, name)(state) for flow in flows)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance(dtype, m) * np.abs(expected).max())
+        np.testing.assert_allclose(
+            found, expected, rtol=0, atol=tolerance(dtype, m) * np.abs(expected).max()
+        )
 
 
 @check()
@@ -259,15 +308,21 @@ def pairs_step_as_those_of_the_cpu():
     state = mf.State(np.random.default_rng(3).normal(size=(9, 2)), outputs=0)
     energy = mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.GAUSSIAN)
     flows = [mf.GradientFlow(energy, backend=name) for name in ("cpu", "cuda")]
-    same_end([mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False) for flow in flows])
+    same_end(
+        [mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False) for flow in flows]
+    )
 
 
-def population(activation, d=2, K=1, m=5, teachers=3, trainable=("a", "w"), ridge=0.1, dtype="float64"):
+def population(
+    activation, d=2, K=1, m=5, teachers=3, trainable=("a", "w"), ridge=0.1, dtype="float64"
+):
     """(risk, state) of unequal masses on both sides."""
     rng = np.random.default_rng([d, K, m, 1])
 
     def particles(count):
-        theta = np.column_stack([rng.normal(size=(count, K)), rng.normal(size=(count, d)) / np.sqrt(d), np.zeros(count)])
+        theta = np.column_stack(
+            [rng.normal(size=(count, K)), rng.normal(size=(count, d)) / np.sqrt(d), np.zeros(count)]
+        )
         mass = rng.uniform(0.5, 1.5, count)
         return mf.State(theta.astype(dtype), K, mass / mass.sum())
 
@@ -278,16 +333,32 @@ def population(activation, d=2, K=1, m=5, teachers=3, trainable=("a", "w"), ridg
 def neurons_as_on_the_cpu(risk, state, dtype="float64"):
     """Terms |A||v||w| of order one, but for s⁻¹ before the teacher's: the sum of its absolute values is that of ν. float32: the
     pair's formula has 20 operations and the vectors are rounded to begin with, as in `tolerance`; R and F are float64 anyway."""
-    fields = [mf.GradientFlow(risk, backend=backend, dtype=dtype).on_device(state) for backend in ("cpu", "cuda")]
-    thetas = [field.backend.upload(state.theta) for field in fields]  # so that all that is asked shares its sums
+    fields = [
+        mf.GradientFlow(risk, backend=backend, dtype=dtype).on_device(state)
+        for backend in ("cpu", "cuda")
+    ]
+    thetas = [
+        field.backend.upload(state.theta) for field in fields
+    ]  # so that all that is asked shares its sums
     teacher, s = risk.teacher_state, risk.network.scaling.output_scale(state.m)
-    size = (np.abs(state.a).max(axis=1) * state.mass).sum() + (np.abs(teacher.a).max(axis=1) * teacher.mass).sum() / s
-    longest = max(1.0, *(np.linalg.norm(one.w, axis=1).max() for one in (state, teacher)), np.abs(state.a).max())
+    size = (np.abs(state.a).max(axis=1) * state.mass).sum() + (
+        np.abs(teacher.a).max(axis=1) * teacher.mass
+    ).sum() / s
+    longest = max(
+        1.0,
+        *(np.linalg.norm(one.w, axis=1).max() for one in (state, teacher)),
+        np.abs(state.a).max(),
+    )
     scale = max(1.0, size) * longest**4  # of square: K = q q' + 2c², ∇K a power less, times |a|
     for name in ("velocity", "first_variation", "energy", "value"):
-        expected, found = (getattr(field, name)(theta) for field, theta in zip(fields, thetas, strict=True))
+        expected, found = (
+            getattr(field, name)(theta) for field, theta in zip(fields, thetas, strict=True)
+        )
         if name == "velocity":
-            expected, found = (field.backend.download(v) for field, v in zip(fields, (expected, found), strict=True))
+            expected, found = (
+                field.backend.download(v)
+                for field, v in zip(fields, (expected, found), strict=True)
+            )
         exact = dtype == "float64" or name != "velocity"
         atol = scale * (1e-12 if exact else tolerance(dtype, state.m))
         np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
@@ -351,10 +422,15 @@ def neurons_step_as_those_of_the_cpu(name, dtype, dt):
     if dt == "auto":
         with mock.patch.object(functionals_population, "SAMPLES", 8):
             flows = [mf.GradientFlow(risk, backend=side, dtype=dtype) for side in ("cpu", "cuda")]
-            ends = [mf.simulate(flow, state, mf.EULER, dt=dt, n_steps=2, progress=False) for flow in flows]
+            ends = [
+                mf.simulate(flow, state, mf.EULER, dt=dt, n_steps=2, progress=False)
+                for flow in flows
+            ]
     else:
         flows = [mf.GradientFlow(risk, backend=side, dtype=dtype) for side in ("cpu", "cuda")]
-        ends = [mf.simulate(flow, state, mf.HEUN, dt=dt, n_steps=2, progress=False) for flow in flows]
+        ends = [
+            mf.simulate(flow, state, mf.HEUN, dt=dt, n_steps=2, progress=False) for flow in flows
+        ]
     same_end(ends, atol=1e-5 if dtype == "float32" else 1e-10 if dt == "auto" else 1e-12)
 
 
@@ -383,7 +459,13 @@ def labels(loss, n, K, rng):
     return np.sign(y) if loss in ("logistic", "hinge") else y
 
 
-@check(**{f"{loss}-K{K}-{dtype}": (loss, K, dtype) for loss, K in LOSSES.items() for dtype in ("float64", "float32")})
+@check(
+    **{
+        f"{loss}-K{K}-{dtype}": (loss, K, dtype)
+        for loss, K in LOSSES.items()
+        for dtype in ("float64", "float32")
+    }
+)
 def every_loss_is_that_of_the_cpu(loss, K, dtype):
     """n = 300 samples are two slabs. Features and totals are float64 in any dtype; slopes are rounded to it once."""
     pair, rng = Pair("relu", d=1, K=K, m=1, n=1, dtype=dtype), np.random.default_rng([8, K])
@@ -391,26 +473,50 @@ def every_loss_is_that_of_the_cpu(loss, K, dtype):
     F, y = 3 * rng.normal(size=(300, K)), labels(loss, 300, K, rng)
     held = [(side, side.labels(losses.check_labels(given, y, 300))) for side in pair.sides]
     features = [F, pair.sides[1].pool.fill(np.ascontiguousarray(F.T))]
-    totals = [float(side.total(given, f, target, 2.5)) for (side, target), f in zip(held, features, strict=True)]
+    totals = [
+        float(side.total(given, f, target, 2.5))
+        for (side, target), f in zip(held, features, strict=True)
+    ]
     np.testing.assert_allclose(totals[1], totals[0], rtol=1e-13)
-    found = [side.download(side.slopes(given, f, target, 2.5, 0.1)) for (side, target), f in zip(held, features, strict=True)]
+    found = [
+        side.download(side.slopes(given, f, target, 2.5, 0.1))
+        for (side, target), f in zip(held, features, strict=True)
+    ]
     assert found[1].dtype == dtype
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-13 if dtype == "float64" else 6e-8, atol=1e-16)
+    np.testing.assert_allclose(
+        found[1], found[0], rtol=1e-13 if dtype == "float64" else 6e-8, atol=1e-16
+    )
 
 
-@check(**{f"{loss}-{dtype}": (loss, LOSSES[loss], dtype) for loss in ("squared", "softmax") for dtype in ("float64", "float32")})
+@check(
+    **{
+        f"{loss}-{dtype}": (loss, LOSSES[loss], dtype)
+        for loss in ("squared", "softmax")
+        for dtype in ("float64", "float32")
+    }
+)
 def every_weight_of_a_sample_counts_as_on_the_cpu(loss, K, dtype):
     """As above; a slope is rounded to the dtype before and after its weight."""
     pair, rng = Pair("relu", d=1, K=K, m=1, n=1, dtype=dtype), np.random.default_rng([9, K])
     given, weights = losses.get(loss), rng.random(150)
-    F, y = 3 * rng.normal(size=(150, K)), losses.check_labels(losses.get(loss), labels(loss, 150, K, rng), 150)
+    F, y = (
+        3 * rng.normal(size=(150, K)),
+        losses.check_labels(losses.get(loss), labels(loss, 150, K, rng), 150),
+    )
     held = [(side, side.labels(y), side.labels(weights)) for side in pair.sides]
     features = [F, pair.sides[1].pool.fill(np.ascontiguousarray(F.T))]
-    totals = [float(side.total(given, f, target, 2.5, w)) for (side, target, w), f in zip(held, features, strict=True)]
+    totals = [
+        float(side.total(given, f, target, 2.5, w))
+        for (side, target, w), f in zip(held, features, strict=True)
+    ]
     np.testing.assert_allclose(totals[1], totals[0], rtol=1e-13)
     pairs = zip(held, features, strict=True)
-    found = [side.download(side.slopes(given, f, target, 2.5, 0.1, w)) for (side, target, w), f in pairs]
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-13 if dtype == "float64" else 1.8e-7, atol=1e-16)
+    found = [
+        side.download(side.slopes(given, f, target, 2.5, 0.1, w)) for (side, target, w), f in pairs
+    ]
+    np.testing.assert_allclose(
+        found[1], found[0], rtol=1e-13 if dtype == "float64" else 1.8e-7, atol=1e-16
+    )
 
 
 def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, **simulate):
@@ -419,7 +525,13 @@ def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, **simulate):
     x, y = rng.normal(size=(6, d)), labels(loss, 6, K, rng)
     mass = rng.uniform(0.5, 1.5, 7)
     state = mf.State(rng.normal(size=(7, K + d + 1)), outputs=K, mass=mass / mass.sum())
-    risk = mf.EmpiricalRisk(mf.Network("tanh", mf.Scaling(0.75)), x, y, own_loss() if loss == "own" else loss, ridge=ridge)
+    risk = mf.EmpiricalRisk(
+        mf.Network("tanh", mf.Scaling(0.75)),
+        x,
+        y,
+        own_loss() if loss == "own" else loss,
+        ridge=ridge,
+    )
     flows = [mf.GradientFlow(risk, backend=backend, dtype=dtype) for backend in ("cpu", "cuda")]
     return [mf.simulate(flow, state, integrator, progress=False, **simulate) for flow in flows]
 
@@ -460,7 +572,10 @@ def counted(held):
     if compiler.SIMULATED:
         from numba.cuda.simulator import kernel
 
-        launcher, inside = kernel.FakeCUDAKernel, lambda launched: launched._device or kernel._get_kernel_context() is not None
+        launcher, inside = (
+            kernel.FakeCUDAKernel,
+            lambda launched: launched._device or kernel._get_kernel_context() is not None,
+        )
     else:
         from numba.cuda.dispatcher import _LaunchConfiguration as launcher
 
@@ -494,7 +609,12 @@ STEPS = {
     "auto": (mf.EULER, "auto", 11, {}),
     "softmax": (mf.EULER, 0.01, 7, {"loss": "softmax", "K": 3}),
     "wide": (mf.EULER, 0.01, None, {"d": 20}),
-    "pairs": (mf.RK4, 0.01, 19, {"energy": mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.SPRING), "K": 0}),
+    "pairs": (
+        mf.RK4,
+        0.01,
+        19,
+        {"energy": mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.SPRING), "K": 0},
+    ),
     "neurons": (mf.EULER, 0.01, 9, {"energy": population("gelu")[0]}),
 }
 
@@ -507,19 +627,26 @@ def a_step_is_launched_whole_and_reads_its_numbers_in_one_copy(integrator, dt, l
     the teacher and themselves, what these come to. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the
     device, 2 KB come back, for any m and n."""
     settings = {"loss": "squared", "K": 1, "d": 2, "energy": None, "dtype": "float64"} | settings
-    loss, K, d, energy, dtype = (settings.pop(name) for name in ("loss", "K", "d", "energy", "dtype"))
+    loss, K, d, energy, dtype = (
+        settings.pop(name) for name in ("loss", "K", "d", "energy", "dtype")
+    )
     rng = np.random.default_rng(9)
     x, y = rng.normal(size=(7, d)), labels(loss, 7, max(K, 1), rng)
     functional = energy or mf.EmpiricalRisk(mf.Network("tanh"), x, y, loss, ridge=0.1)
     theta = rng.normal(size=(9, d + (K + 1 if K else 0)))
     if isinstance(functional, mf.PopulationRisk):
         theta[:, -1] = 0.0  # there are no biases
-    flow, state = mf.GradientFlow(functional, backend="cuda", dtype=dtype), mf.State(theta, outputs=K)
+    flow, state = (
+        mf.GradientFlow(functional, backend="cuda", dtype=dtype),
+        mf.State(theta, outputs=K),
+    )
     march = March(flow, state, integrator, dt, 1.0, None, **settings)
     march.advance()
     with counted(march.theta) as seen:
         march.advance()
-        assert np.isfinite(march.dissipated + march.path + float(march.size2 if march.watches_size else 0))
+        assert np.isfinite(
+            march.dissipated + march.path + float(march.size2 if march.watches_size else 0)
+        )
     assert not march.halvings and seen["to_device"] == [] and seen["to_host"] == [2048]
     assert launches is None or seen["launches"] == launches
 
@@ -530,8 +657,14 @@ def a_number_is_read_with_all_that_are_under_way():
     side._numbers = memory.Numbers(4)
     with counted(theta) as seen:
         early = [side.norm(array, weight) for array in (theta, u, theta)]
-        assert seen["to_host"] == [] and float(early[1]) != float(early[0]) == float(early[2]) and len(seen["to_host"]) == 1
-        many = [side.norm(array, weight) for array in (u, theta, u, theta, theta, u)]  # more than there are places
+        assert (
+            seen["to_host"] == []
+            and float(early[1]) != float(early[0]) == float(early[2])
+            and len(seen["to_host"]) == 1
+        )
+        many = [
+            side.norm(array, weight) for array in (u, theta, u, theta, theta, u)
+        ]  # more than there are places
         assert len(seen["to_host"]) == 2
         assert [float(number) for number in many] == [float(early[i]) for i in (1, 0, 1, 0, 0, 1)]
 
@@ -542,7 +675,9 @@ def what_a_flow_gives_is_that_of_the_cpu(quantity):
     x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 1))
     state = mf.State(rng.normal(size=(7, 5)))
     risk = mf.EmpiricalRisk(mf.Network("tanh", trainable=("w", "b")), x, y, ridge=0.1)
-    expected, found = (getattr(mf.GradientFlow(risk, backend=name), quantity)(state) for name in ("cpu", "cuda"))
+    expected, found = (
+        getattr(mf.GradientFlow(risk, backend=name), quantity)(state) for name in ("cpu", "cuda")
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -555,12 +690,19 @@ def the_first_variation_at_other_neurons_is_that_of_the_cpu():
     taught, neurons = population("erf", d=2, m=7)
     pairs = mf.PairwiseEnergy(pair_formulas.QUADRATIC, pair_formulas.GAUSSIAN, self_pairs=False)
     cases = [
-        (mf.EmpiricalRisk(mf.Network("tanh", trainable=("w", "b")), x, y, ridge=0.1), state, others),
+        (
+            mf.EmpiricalRisk(mf.Network("tanh", trainable=("w", "b")), x, y, ridge=0.1),
+            state,
+            others,
+        ),
         (taught, neurons, others[:, :4] * [1, 1, 1, 0]),
         (pairs, mf.State(state.theta[:, :2], outputs=0), others[:, :2]),
     ]
     for functional, at_state, at in cases:
-        expected, found = (mf.GradientFlow(functional, backend=name).first_variation(at_state, at) for name in ("cpu", "cuda"))
+        expected, found = (
+            mf.GradientFlow(functional, backend=name).first_variation(at_state, at)
+            for name in ("cpu", "cuda")
+        )
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -571,7 +713,9 @@ def a_linearised_flow_is_that_of_the_cpu():
     state = mf.State(rng.normal(size=(7, 5)))
     risk = ntk.linearise(mf.Network("tanh"), state).risk(x, y)
     flows = [mf.GradientFlow(risk, backend=name) for name in ("cpu", "cuda")]
-    same_end([mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False) for flow in flows])
+    same_end(
+        [mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False) for flow in flows]
+    )
 
 
 @check(slow=True)
@@ -596,7 +740,9 @@ def philox_gives_the_words_of_the_cpu():
     for components, step in ((1, 0), (6, 7), (8, 5 * 2**32 + 7)):
         for fill, expected in ((cuda_noise.raw, noise.raw), (cuda_noise.uniforms, noise.uniforms)):
             found = fill(pool, 2**32 - 11, noise.DIFFUSION, 9, components, step).data.copy_to_host()
-            np.testing.assert_array_equal(found.T, expected(2**32 - 11, noise.DIFFUSION, 9, components, step))
+            np.testing.assert_array_equal(
+                found.T, expected(2**32 - 11, noise.DIFFUSION, 9, components, step)
+            )
 
 
 @check()

@@ -70,21 +70,32 @@ def vectors(dtype):
 def loss_kernels(name, dtype):
     """[(kernel, signature)] of ℓ and ℓ' of a loss; the slopes are of the dtype, all else is float64."""
     loss = losses.get(name)
-    module = compiler.load("cuda_loss", cuda_losses.SOURCE, "float64", {"value": loss.value, "slope": loss.slope})
-    F, sums, out = float64[:, ::1], float64[:, :, ::1], {"float32": float32, "float64": float64}[dtype][:, ::1]
+    module = compiler.load(
+        "cuda_loss", cuda_losses.SOURCE, "float64", {"value": loss.value, "slope": loss.slope}
+    )
+    F, sums, out = (
+        float64[:, ::1],
+        float64[:, :, ::1],
+        {"float32": float32, "float64": float64}[dtype][:, ::1],
+    )
     if loss.coupled:
         return [
             (module.total_coupled, (F, int64[::1], float64, int64, F, sums)),
             (module.slopes_coupled, (F, int64[::1], float64, float64, F, F, out)),
         ]
-    return [(module.total, (F, F, float64, int64, sums)), (module.slopes, (F, F, float64, float64, out))]
+    return [
+        (module.total, (F, F, float64, int64, sums)),
+        (module.slopes, (F, F, float64, float64, out)),
+    ]
 
 
 def pair_kernels(interaction, dtype, dim, groups, self_pairs=True):
     """[(kernel, signature)] of a pairwise energy: velocity and values."""
     T = {"float32": float32, "float64": float64}[dtype]
     text = cuda_pair_energy.source(dim, np.dtype(dtype).itemsize, True, self_pairs, groups)
-    module = compiler.load(f"cuda_pair_energy_d{dim}", text, dtype, pair_energy.named(pair_formulas.WELL, interaction))
+    module = compiler.load(
+        f"cuda_pair_energy_d{dim}", text, dtype, pair_energy.named(pair_formulas.WELL, interaction)
+    )
     arrays = T[:, ::1], T[::1]
     return [(module.velocity, (*arrays, T[:, ::1])), (module.values, (*arrays, float64[:, ::1]))]
 
@@ -97,7 +108,16 @@ def neuron_sums(activation, dtype, dim, outputs, groups, theta="same"):
     used = {"pair": formula.pair, "finish": formula.finish}
     kernel = compiler.load(f"cuda_gaussian_pairs_d{dim}", text, dtype, used).pair_sums
     rows, sums = T[dtype][:, ::1], float64[:, ::1]
-    return kernel, (T[dtype if theta == "same" else theta][:, ::1], rows, float64[::1], rows, sums, int64, sums, sums)
+    return kernel, (
+        T[dtype if theta == "same" else theta][:, ::1],
+        rows,
+        float64[::1],
+        rows,
+        sums,
+        int64,
+        sums,
+        sums,
+    )
 
 
 def neuron_particles(activation, dtype):
@@ -111,7 +131,10 @@ def neuron_particles(activation, dtype):
         (module.prepare_cloud, (theta, vector, int64, vector, theta)),
         (module.moments, (theta, vector, int64, int64, partial)),
         (module.pairing, (theta, vector, matrix, int64, partial)),
-        (module.finish_sums, (theta, int64, vector, matrix, matrix, float64, vector, matrix, theta)),
+        (
+            module.finish_sums,
+            (theta, int64, vector, matrix, matrix, float64, vector, matrix, theta),
+        ),
     ]
 
 
@@ -119,7 +142,9 @@ def ptx(kernel, signature, monkeypatch, cc=(9, 0)):
     """PTX text. A device function asks the present GPU for its kind as it is compiled; without one, this answers."""
     device = types.SimpleNamespace(compute_capability=cc)
     monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: device)
-    return cuda.compile(kernel.py_func, signature, cc=cc, device=False, abi="numba", output="ptx")[0]
+    return cuda.compile(kernel.py_func, signature, cc=cc, device=False, abi="numba", output="ptx")[
+        0
+    ]
 
 
 def report(text, cc=(9, 0)):
@@ -154,5 +179,9 @@ def innermost_loops(text):
         target = re.search(r"bra(?:\.uni)?\s+(\$L__BB\d+_\d+);", line)
         if target and at.get(target[1], end) < end:
             found.append((at[target[1]], end))
-    inner = [loop for loop in found if not any(loop != other and loop[0] <= other[0] and other[1] <= loop[1] for other in found)]
+    inner = [
+        loop
+        for loop in found
+        if not any(loop != other and loop[0] <= other[0] and other[1] <= loop[1] for other in found)
+    ]
     return [[line for line in lines[start:end] if line.endswith(";")] for start, end in inner]

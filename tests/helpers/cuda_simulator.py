@@ -34,7 +34,10 @@ def quicken_simulator():
                 barrier.abort()
                 raise
 
-        threads = [kernel.BlockThread(target, self, grid_point, point, False) for point in np.ndindex(*self._block_dim)]
+        threads = [
+            kernel.BlockThread(target, self, grid_point, point, False)
+            for point in np.ndindex(*self._block_dim)
+        ]
         for thread in threads:
             thread.syncthreads = barrier.wait
             thread.start()
@@ -50,7 +53,9 @@ def quicken_simulator():
 
 def main(names):
     """Run the checks whose names start so, printing what came of each."""
-    warnings.filterwarnings("ignore")  # unsigned numbers that wrap round, exp that overflows: NumPy warns, a GPU does not
+    warnings.filterwarnings(
+        "ignore"
+    )  # unsigned numbers that wrap round, exp that overflows: NumPy warns, a GPU does not
     quicken_simulator()
     slow = "--slow" in names
     prefixes = tuple(name for name in names if name != "--slow") or ("",)

@@ -22,10 +22,25 @@ def problem(kind="signs", activation="relu", d=3, m=10, dtype="float64", n=12, g
     return flow, start, mf.data.Dataset(x, y, x_test, y_test, name="toy")
 
 
-def record(path, made=None, steps=9, every=3, series=(), method=mf.RK4, dt=0.2, test=True, exists="replace", **more):
+def record(
+    path,
+    made=None,
+    steps=9,
+    every=3,
+    series=(),
+    method=mf.RK4,
+    dt=0.2,
+    test=True,
+    exists="replace",
+    **more,
+):
     """Run a problem to `path`, a frame at every third step; returns its path."""
     flow, start, data = made or problem()
     recorder = mf.Recorder(path, mf.every(every), exists=exists, data=data if test else None)
-    times = {"t_end": steps * dt} if method not in (mf.EULER, mf.HEUN, mf.RK4) else {"n_steps": steps}
-    mf.simulate(flow, start, method, dt=dt, observers=[recorder, *series], progress=False, **times, **more)
+    times = (
+        {"t_end": steps * dt} if method not in (mf.EULER, mf.HEUN, mf.RK4) else {"n_steps": steps}
+    )
+    mf.simulate(
+        flow, start, method, dt=dt, observers=[recorder, *series], progress=False, **times, **more
+    )
     return path

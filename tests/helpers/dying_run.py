@@ -25,7 +25,11 @@ X = np.linspace(-1, 1, 16)[:, None]
 LAW = mf.InitialLaw(dim=1, b_std=1.0)
 KINDS = ("fixed", "auto", "adaptive")
 LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # has it ended by itself?
-LONGER = {"fixed": 40.0, "auto": 30.0, "adaptive": 300.0}  # flow times to which a finished run is extended
+LONGER = {
+    "fixed": 40.0,
+    "auto": 30.0,
+    "adaptive": 300.0,
+}  # flow times to which a finished run is extended
 
 
 def problem(kind):
@@ -41,7 +45,11 @@ def simulate(path, kind, **settings):
     """The run from its first step to its file; a schedule of frames, and two series of other rhythms."""
     flow, state, method, dt, t_end = problem(kind)
     recorder = mf.Recorder(path, mf.evenly(12), **settings)
-    watch = [recorder, mf.Series("theta_max", mf.every(7)), mf.Series("risk", mf.at_times([0.5, 1.25]))]
+    watch = [
+        recorder,
+        mf.Series("theta_max", mf.every(7)),
+        mf.Series("risk", mf.at_times([0.5, 1.25])),
+    ]
     return mf.simulate(flow, state, method, dt=dt, t_end=t_end, observers=watch, progress=False)
 
 
@@ -58,14 +66,21 @@ def killed_at_random(folder, count, start):
 
     Three kills of four come at a random instant after the process has published its first checkpoint, the rest at any.
     """
-    chance, kills, turns, done = random.Random(7), 0, itertools.cycle(KINDS), dict.fromkeys(KINDS, 0)
+    chance, kills, turns, done = (
+        random.Random(7),
+        0,
+        itertools.cycle(KINDS),
+        dict.fromkeys(KINDS, 0),
+    )
     while kills < count or not all(done.values()):
         kind = next(turns)
         path = folder / f"{kind}{done[kind]}.h5"
         before, pid = checkpoints(path), start(path, kind)
         if kills < count:
             patient = chance.random() < 0.75
-            while patient and checkpoints(path) == before and os.waitid(os.P_PID, pid, LOOK) is None:
+            while (
+                patient and checkpoints(path) == before and os.waitid(os.P_PID, pid, LOOK) is None
+            ):
                 time.sleep(0.005)
             time.sleep(chance.uniform(0.0, 0.3))
             os.kill(pid, signal.SIGKILL)
@@ -74,7 +89,9 @@ def killed_at_random(folder, count, start):
         if not os.WIFSIGNALED(status) and status:
             raise SystemExit(f"{kind} failed with status {status}")
         if unfinished(path):
-            mf.Trajectory(f"{path}.parts").content_hash()  # whatever the instant, what is there can be read
+            mf.Trajectory(
+                f"{path}.parts"
+            ).content_hash()  # whatever the instant, what is there can be read
         if path.exists() and mf.Trajectory(path).times[-1] == LONGER[kind]:
             print(kind, mf.Trajectory(path).content_hash(), flush=True)
             done[kind] += 1

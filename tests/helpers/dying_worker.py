@@ -18,7 +18,13 @@ from sims.sweeps import folders, leases, plans, workers
 from sims.sweeps.workers import Terms
 
 toy_run.DURABLE = (*toy_run.DURABLE, "link", "rename")
-BASE = {"m": 8, "t_end": 0.4, "dt": 0.1, "frames": 2, "data": {"name": "teacher_student", "options": {"n": 6, "dim": 2}}}
+BASE = {
+    "m": 8,
+    "t_end": 0.4,
+    "dt": 0.1,
+    "frames": 2,
+    "data": {"name": "teacher_student", "options": {"n": 6, "dim": 2}},
+}
 TERMS = Terms(checkpoint_seconds=0.0)
 
 
@@ -39,7 +45,10 @@ def killed_before(number, folder):
     _, second = os.waitpid(child(lambda: workers.work(here, TERMS)), 0)
     left = [*here.work.iterdir(), *here.failed.iterdir(), *here.leases.glob("[0-9a-f]*")]
     if second or there not in (None, here.run(name).stat().st_ino) or left:
-        print(f"wrong: killed before call {number}: then {second}, published {there}, left over {left}", flush=True)
+        print(
+            f"wrong: killed before call {number}: then {second}, published {there}, left over {left}",
+            flush=True,
+        )
     with mf.Trajectory(here.run(name)) as run:
         print("run", run.content_hash(), flush=True)
     return os.WIFSIGNALED(status)

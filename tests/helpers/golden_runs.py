@@ -16,17 +16,28 @@ import toy_run
 import meanfield as mf
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-PROVENANCE = {"author": "nobody", "versions": {"meanfield": mf.__version__}, "machine": {"host": "somewhere"}}
+PROVENANCE = {
+    "author": "nobody",
+    "versions": {"meanfield": mf.__version__},
+    "machine": {"host": "somewhere"},
+}
 KINK = np.linspace(-1, 1, 8)[:, None]
 
 
 def relu_flow(dtype="float64"):
-    return mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), KINK, np.abs(KINK[:, 0])), dtype=dtype)
+    return mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu"), KINK, np.abs(KINK[:, 0])), dtype=dtype
+    )
 
 
 def softmax_flow():
     x = np.random.default_rng(1).normal(size=(9, 2))
-    risk = mf.EmpiricalRisk(mf.Network("tanh", scaling=mf.Scaling(gamma=0.75, alpha=2.0)), x, np.arange(9) % 3, "softmax")
+    risk = mf.EmpiricalRisk(
+        mf.Network("tanh", scaling=mf.Scaling(gamma=0.75, alpha=2.0)),
+        x,
+        np.arange(9) % 3,
+        "softmax",
+    )
     return mf.GradientFlow(risk)
 
 
@@ -52,7 +63,9 @@ def grad_repulsion(x, y, out):
 
 
 def pairwise_flow():
-    return mf.GradientFlow(mf.PairwiseEnergy(potential=(well, grad_well), interaction=(repulsion, grad_repulsion)))
+    return mf.GradientFlow(
+        mf.PairwiseEnergy(potential=(well, grad_well), interaction=(repulsion, grad_repulsion))
+    )
 
 
 def mean_a(flow, state):
@@ -70,7 +83,13 @@ def simulated(path, flow, state, *observers, steps=12, dt=0.1):
 
 
 def relu(path):
-    simulated(path, relu_flow(), start(), mf.Series("mean_a", mf.every(1), mean_a), mf.Events(schedule=mf.every(2)))
+    simulated(
+        path,
+        relu_flow(),
+        start(),
+        mf.Series("mean_a", mf.every(1), mean_a),
+        mf.Events(schedule=mf.every(2)),
+    )
 
 
 def softmax(path):
@@ -94,7 +113,9 @@ def masses(path):
     recording = toy_run.create(path, mass_varies=True, provenance=PROVENANCE)
     for step in range(3):
         weights = np.arange(1.0, 9.0) ** step
-        recording.frame(mf.State(first.theta + step, mass=weights / weights.sum(), step=step, t=step / 2))
+        recording.frame(
+            mf.State(first.theta + step, mass=weights / weights.sum(), step=step, t=step / 2)
+        )
         recording.observe("mass_entropy", step, step / 2, float(step))
     recording.finish({}, {"seconds": 0.0})
 
@@ -113,7 +134,9 @@ def unfinished(path):
         Path(f"{path}.parts/lock").unlink()  # it names a process
 
 
-RUNS = {run.__name__: run for run in (relu, softmax, pairwise, population, single, masses, unfinished)}
+RUNS = {
+    run.__name__: run for run in (relu, softmax, pairwise, population, single, masses, unfinished)
+}
 
 
 def write(folder, version, names):

@@ -140,7 +140,9 @@ def velocity(network, state, x, y, loss="squared", reduction="mean", ridge=0.0):
     """v(θ_k) = -s^{-1} Σ_i ∂R/∂f(x_i) · ∇φ(θ_k; x_i) - λ θ_k on the trainable columns, 0 on the others, (m, p)."""
     s = network.scaling.output_scale(state.m)
     slopes = loss_slopes(predict(network, state, x), y, loss, reduction)
-    v = -pull_back(state.theta, x, slopes, network.sigma, state.outputs) / s - ridge * np.asarray(state.theta, dtype=np.float64)
+    v = -pull_back(state.theta, x, slopes, network.sigma, state.outputs) / s - ridge * np.asarray(
+        state.theta, dtype=np.float64
+    )
     for j, trained in enumerate(network.trainable_columns(state.dim, state.outputs)):
         if not trained:
             v[:, j] = 0.0
@@ -161,7 +163,12 @@ def _in_the_plane(w, v, angles, radii):
         rest -= (rest @ first) * first
     second = rest / np.linalg.norm(rest) if len(w) > 1 else 0 * first
     across = np.arctan2(v @ second, v @ first) if len(w) > 1 else 0.0
-    kinks = sorted({float(np.mod(angle, 2 * np.pi)) for angle in (np.pi / 2, -np.pi / 2, across + np.pi / 2, across - np.pi / 2)})
+    kinks = sorted(
+        {
+            float(np.mod(angle, 2 * np.pi))
+            for angle in (np.pi / 2, -np.pi / 2, across + np.pi / 2, across - np.pi / 2)
+        }
+    )
     nodes, weights = np.polynomial.legendre.leggauss(angles)
     radial, radial_weights = np.polynomial.legendre.leggauss(radii)
     r, r_weight = 4.75 * (radial + 1), 4.75 * radial_weights
@@ -170,7 +177,16 @@ def _in_the_plane(w, v, angles, radii):
             angle = start + 0.5 * (stop - start) * (node + 1)
             direction = np.cos(angle) * first + np.sin(angle) * second
             for r_i, weight_i in zip(r, r_weight, strict=True):
-                yield r_i * direction, 0.5 * (stop - start) * weight * weight_i * r_i * np.exp(-0.5 * r_i**2) / (2 * np.pi)
+                yield (
+                    r_i * direction,
+                    0.5
+                    * (stop - start)
+                    * weight
+                    * weight_i
+                    * r_i
+                    * np.exp(-0.5 * r_i**2)
+                    / (2 * np.pi),
+                )
 
 
 def pair_kernel(sigma, w, v, angles=24, radii=48):
@@ -199,7 +215,10 @@ def population(network, state, teacher, ridge=0.0, angles=12, radii=20):
                 v[k, K:-1] -= float(state.a[k] @ A[other]) * gradient
     v -= ridge * state.theta
     v[:, ~network.trainable_columns(state.dim, K)] = 0.0
-    regular = sum(float(p) * float(r) for p, r in zip(state.mass, regulariser(network, state, ridge), strict=True))
+    regular = sum(
+        float(p) * float(r)
+        for p, r in zip(state.mass, regulariser(network, state, ridge), strict=True)
+    )
     return R, R / s**2 + regular, variation, v
 
 
@@ -221,7 +240,9 @@ def tangent_kernel(network, state, x1, x2=None, columns=None):
                 for c in range(K):
                     for c2 in range(K):
                         for j in np.flatnonzero(columns):
-                            H[i, i2, c, c2] += float(state.mass[k]) * first[i][c, j] * second[i2][c2, j]
+                            H[i, i2, c, c2] += (
+                                float(state.mass[k]) * first[i][c, j] * second[i2][c2, j]
+                            )
     return H[:, :, 0, 0] if K == 1 else H
 
 
@@ -270,9 +291,18 @@ def w2(theta, theta2):
     """Exact W2 of two clouds of m equal masses: the best of all m! matchings (m up to 7)."""
     m = len(theta)
     if m > 7 or len(theta2) != m:
-        raise ValueError(f"brute force is for two clouds of the same m <= 7; got {m} and {len(theta2)}.")
-    cost = np.array([[sum((float(u) - float(v)) ** 2 for u, v in zip(p, q, strict=True)) for q in theta2] for p in theta])
-    return min(sum(cost[k, match[k]] for k in range(m)) / m for match in permutations(range(m))) ** 0.5
+        raise ValueError(
+            f"brute force is for two clouds of the same m <= 7; got {m} and {len(theta2)}."
+        )
+    cost = np.array(
+        [
+            [sum((float(u) - float(v)) ** 2 for u, v in zip(p, q, strict=True)) for q in theta2]
+            for p in theta
+        ]
+    )
+    return (
+        min(sum(cost[k, match[k]] for k in range(m)) / m for match in permutations(range(m))) ** 0.5
+    )
 
 
 def _amplitude_and_direction(state, k):
@@ -334,13 +364,17 @@ def budget(network, states, x, y, loss="squared", reduction="mean"):
     first = tangent_kernel(network, states[0], x)
     rates = []
     for state in states:
-        slopes = np.asarray(loss_slopes(predict(network, state, x), y, loss, reduction)).reshape(len(x), -1)
+        slopes = np.asarray(loss_slopes(predict(network, state, x), y, loss, reduction)).reshape(
+            len(x), -1
+        )
         H = tangent_kernel(network, state, x)
         rates.append([-_times(first, slopes), -_times(H - first, slopes)])
     found = [[np.zeros_like(rate) for rate in rates[0]]]
     for number in range(1, len(states)):
         dt = states[number].t - states[number - 1].t
-        found.append([found[-1][i] + dt / 2 * (rates[number - 1][i] + rates[number][i]) for i in range(2)])
+        found.append(
+            [found[-1][i] + dt / 2 * (rates[number - 1][i] + rates[number][i]) for i in range(2)]
+        )
     return np.array(found).transpose(1, 0, 2, 3)
 
 
@@ -348,7 +382,12 @@ def _times(H, v):
     """Σ_j Σ_e H(x_i, x_j)_ce v_je for H (n, n) or (n, n, K, K): (n, K)."""
     H = H[:, :, None, None] if H.ndim == 2 else H
     n, K = v.shape
-    return np.array([[sum(H[i, j, c, e] * v[j, e] for j in range(n) for e in range(K)) for c in range(K)] for i in range(n)])
+    return np.array(
+        [
+            [sum(H[i, j, c, e] * v[j, e] for j in range(n) for e in range(K)) for c in range(K)]
+            for i in range(n)
+        ]
+    )
 
 
 def best_assignment(theta, theta2, twin=None):
@@ -359,7 +398,10 @@ def best_assignment(theta, theta2, twin=None):
     for i, x in enumerate(theta):
         for j, y in enumerate(theta2):
             options = [y] if twin is None else [y, y * twin]
-            cost[i, j] = min(sum((float(u) - float(v)) ** 2 for u, v in zip(x, option, strict=True)) for option in options)
+            cost[i, j] = min(
+                sum((float(u) - float(v)) ** 2 for u, v in zip(x, option, strict=True))
+                for option in options
+            )
     rows, columns = linear_sum_assignment(cost)
     return columns, float(np.sqrt(cost[rows, columns].mean()))
 
@@ -372,7 +414,9 @@ def centred_alignment(H, y):
     centred, target = np.zeros(H.shape), y - y.sum(axis=0) / n
     for i in range(n):
         for j in range(n):
-            centred[i, j] = H[i, j] - H[:, j].sum(axis=0) / n - H[i].sum(axis=0) / n + H.sum(axis=(0, 1)) / n**2
+            centred[i, j] = (
+                H[i, j] - H[:, j].sum(axis=0) / n - H[i].sum(axis=0) / n + H.sum(axis=(0, 1)) / n**2
+            )
     product = size_H = size_y = 0.0
     for i in range(n):
         for j in range(n):
@@ -403,12 +447,16 @@ def effective_rank(H):
                     matrix[i * K + c, j * K + e] = H[i, j] if H.ndim == 2 else H[i, j, c, e]
     values = [max(float(value), 0.0) for value in np.linalg.eigvals(matrix).real]
     total = sum(values)
-    return float(np.exp(-sum(value / total * np.log(value / total) for value in values if value > 0)))
+    return float(
+        np.exp(-sum(value / total * np.log(value / total) for value in values if value > 0))
+    )
 
 
 def pre_activation(state, k, x_i):
     """⟨w_k, x_i⟩ + b_k."""
-    return sum(float(w) * float(x) for w, x in zip(state.w[k], x_i, strict=True)) + float(state.b[k])
+    return sum(float(w) * float(x) for w, x in zip(state.w[k], x_i, strict=True)) + float(
+        state.b[k]
+    )
 
 
 def sign_flips(start, end, x):
@@ -416,14 +464,20 @@ def sign_flips(start, end, x):
     total = 0.0
     for k in range(end.m):
         for x_i in x:
-            total += float(end.mass[k]) * ((pre_activation(start, k, x_i) > 0) != (pre_activation(end, k, x_i) > 0)) / len(x)
+            total += (
+                float(end.mass[k])
+                * ((pre_activation(start, k, x_i) > 0) != (pre_activation(end, k, x_i) > 0))
+                / len(x)
+            )
     return total
 
 
 def dead_units(state, x, activation):
     """The mass of the neurons with σ'(z) = 0 on every sample."""
     return sum(
-        float(state.mass[k]) for k in range(state.m) if all(activation.slope(pre_activation(state, k, x_i)) == 0 for x_i in x)
+        float(state.mass[k])
+        for k in range(state.m)
+        if all(activation.slope(pre_activation(state, k, x_i)) == 0 for x_i in x)
     )
 
 
@@ -431,7 +485,10 @@ def margins(f, y):
     """y f for signs (n, K); for classes (n,) f_y minus the largest other output."""
     if y.ndim == 2:
         return [float(y[i, c]) * float(f[i, c]) for i in range(len(y)) for c in range(y.shape[1])]
-    return [float(f[i, y[i]]) - max(float(f[i, c]) for c in range(f.shape[1]) if c != y[i]) for i in range(len(y))]
+    return [
+        float(f[i, y[i]]) - max(float(f[i, c]) for c in range(f.shape[1]) if c != y[i])
+        for i in range(len(y))
+    ]
 
 
 def active_samples(state, k, x):
@@ -464,13 +521,28 @@ def events(states, x, degrees, tracked, mortal):
     """What mf.Events lists for samplings at these states: (step, time, kind, neuron, other, value), in this order."""
     rows, before = [], None
     for state in states:
-        pairs = [(k, j) for k in range(min(tracked, state.m)) for j in range(k + 1, min(tracked, state.m))]
+        pairs = [
+            (k, j)
+            for k in range(min(tracked, state.m))
+            for j in range(k + 1, min(tracked, state.m))
+        ]
         angles = {pair: angle(state, *pair) for pair in pairs}
-        now = [active_samples(state, k, x) for k in range(state.m)], {pair for pair in pairs if angles[pair] <= degrees}
+        now = (
+            [active_samples(state, k, x) for k in range(state.m)],
+            {pair for pair in pairs if angles[pair] <= degrees},
+        )
         if before is not None:
-            found = [("flip", k, i, float(i in now[0][k])) for k in range(state.m) for i in sorted(now[0][k] ^ before[0][k])]
+            found = [
+                ("flip", k, i, float(i in now[0][k]))
+                for k in range(state.m)
+                for i in sorted(now[0][k] ^ before[0][k])
+            ]
             for kind, then, after in (("death", before[0], now[0]), ("revival", now[0], before[0])):
-                found += [(kind, k, -1, float(len(then[k]))) for k in range(state.m) if mortal and then[k] and not after[k]]
+                found += [
+                    (kind, k, -1, float(len(then[k])))
+                    for k in range(state.m)
+                    if mortal and then[k] and not after[k]
+                ]
             found += [("merge", *pair, angles[pair]) for pair in sorted(now[1] - before[1])]
             found += [("split", *pair, angles[pair]) for pair in sorted(before[1] - now[1])]
             rows += [(state.step, state.t, *row) for row in found]
@@ -494,7 +566,9 @@ def pair_first_variation(energy, state):
             total[k] += energy.potential[0](state.theta[k])
         for l in range(state.m):  # noqa: E741
             if energy.interaction and (energy.self_pairs or l != k):
-                total[k] += float(state.mass[l]) * energy.interaction[0](state.theta[k], state.theta[l])
+                total[k] += float(state.mass[l]) * energy.interaction[0](
+                    state.theta[k], state.theta[l]
+                )
     return total
 
 

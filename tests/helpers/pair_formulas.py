@@ -114,5 +114,10 @@ def grad_wall(x, out):
 
 
 WELL, QUADRATIC = (well, grad_well), (quadratic, grad_quadratic)
-GAUSSIAN, SPRING, COULOMB, KINK = (gaussian, grad_gaussian), (spring, grad_spring), (coulomb, grad_coulomb), (kink, grad_kink)
+GAUSSIAN, SPRING, COULOMB, KINK = (
+    (gaussian, grad_gaussian),
+    (spring, grad_spring),
+    (coulomb, grad_coulomb),
+    (kink, grad_kink),
+)
 CONTACT, WALL = (contact, grad_contact), (wall, grad_wall)  # gradients that leave out what is 0

@@ -10,14 +10,28 @@ from meanfield.formulas import activations
 class Problem:
     """m particles of unequal masses, n samples, K outputs, a direction u and slopes r; on the CPU and for the twins."""
 
-    def __init__(self, rng, activation="tanh", d=3, K=1, m=9, n=11, dtype="float64", trainable=("a", "w", "b"), masses=True):
+    def __init__(
+        self,
+        rng,
+        activation="tanh",
+        d=3,
+        K=1,
+        m=9,
+        n=11,
+        dtype="float64",
+        trainable=("a", "w", "b"),
+        masses=True,
+    ):
         self.sigma, self.K, self.d, self.dtype = activations.get(activation), K, d, dtype
         self.cpu = backends.make("cpu", mf.Network(activation, trainable=trainable), d, K, dtype)
         mass = rng.uniform(0.5, 1.5, m) if masses else np.ones(m)
         self.mass = mass / mass.sum()
         # float32 is judged as arithmetic, not as storage: the twin sees the numbers that the kernel sees.
         self.theta, self.u = (self.round(rng.normal(size=(m, K + d + 1))) for _ in range(2))
-        self.x, self.r = self.round(rng.normal(size=(n, d)) / np.sqrt(d)), self.round(rng.normal(size=(n, K)))
+        self.x, self.r = (
+            self.round(rng.normal(size=(n, d)) / np.sqrt(d)),
+            self.round(rng.normal(size=(n, K))),
+        )
         self.on_device = self.cpu.upload(self.theta)
         self.weight, self.samples = self.cpu.weights(self.mass), self.cpu.samples(self.x)
 
@@ -36,4 +50,6 @@ class Problem:
         return self.cpu.download(self.cpu.pull_back(self.on_device, self.samples, self.r, decay))
 
     def push_forward(self):
-        return self.cpu.push_forward(self.on_device, self.weight, self.samples, self.cpu.upload(self.u))
+        return self.cpu.push_forward(
+            self.on_device, self.weight, self.samples, self.cpu.upload(self.u)
+        )

@@ -33,7 +33,16 @@ def grad_U(x, y, out):
     out[1] = c * dy
 
 
-def fit(activation, dim, dtype="float64", scaling=mf.MEAN_FIELD, outputs=1, loss="squared", masses=False, m=200):
+def fit(
+    activation,
+    dim,
+    dtype="float64",
+    scaling=mf.MEAN_FIELD,
+    outputs=1,
+    loss="squared",
+    masses=False,
+    m=200,
+):
     """(flow, start) of a network on random samples."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(40, dim)) / dim**0.5
@@ -51,12 +60,16 @@ def fit(activation, dim, dtype="float64", scaling=mf.MEAN_FIELD, outputs=1, loss
 def population():
     network = mf.Network("relu", mf.MEAN_FIELD, trainable=("a", "w"))
     teacher = mf.InitialLaw(5, w="sphere").sample(3, seed=3)
-    return mf.GradientFlow(mf.PopulationRisk(network, teacher)), mf.InitialLaw(5).sample(200, seed=0)
+    return mf.GradientFlow(mf.PopulationRisk(network, teacher)), mf.InitialLaw(5).sample(
+        200, seed=0
+    )
 
 
 def pairwise():
     energy = mf.PairwiseEnergy(potential=(V, grad_V), interaction=(U, grad_U))
-    return mf.GradientFlow(energy), mf.State(np.random.default_rng(5).normal(size=(150, 2)), outputs=0)
+    return mf.GradientFlow(energy), mf.State(
+        np.random.default_rng(5).normal(size=(150, 2)), outputs=0
+    )
 
 
 RUNS = {
@@ -78,7 +91,9 @@ def main():
     for name, make in RUNS.items():
         flow, start, method, dt = make()
         end = mf.simulate(flow, start, method, dt=dt, t_end=5.0, progress=False)
-        print(f"{name:28s} steps {end.step:4d} {hashlib.sha256(end.theta.tobytes()).hexdigest()[:32]}")
+        print(
+            f"{name:28s} steps {end.step:4d} {hashlib.sha256(end.theta.tobytes()).hexdigest()[:32]}"
+        )
 
 
 if __name__ == "__main__":

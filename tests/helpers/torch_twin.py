@@ -10,7 +10,9 @@ ACTIVATIONS = {
     "tanh": torch.tanh,
     "erf": torch.erf,
     "sigmoid": torch.sigmoid,
-    "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),  # functional.softplus turns linear above 20
+    "softplus": lambda z: torch.logaddexp(
+        z, torch.zeros_like(z)
+    ),  # functional.softplus turns linear above 20
     "gelu": functional.gelu,
     "sin": torch.sin,
     "square": torch.square,
@@ -26,17 +28,23 @@ LOSSES = {  # summed over samples and outputs
 }
 
 
-def torch_gradient(theta, x, y, activation, loss, scaling, trainable=("a", "w", "b"), ridge=0.0, reduction="mean"):
+def torch_gradient(
+    theta, x, y, activation, loss, scaling, trainable=("a", "w", "b"), ridge=0.0, reduction="mean"
+):
     """∂/∂θ_k of R + s² (λ/2) mean_k |θ_k|², the ridge over trainable columns; zero in the frozen ones. (m, p)."""
     theta, x = np.asarray(theta, dtype=np.float64), torch.tensor(np.asarray(x, dtype=np.float64))
     m, K = len(theta), theta.shape[1] - x.shape[1] - 1
     s = scaling.output_scale(m)
     blocks = {"a": theta[:, :K], "w": theta[:, K:-1], "b": theta[:, -1]}
-    leaves = {name: torch.tensor(block, requires_grad=name in trainable) for name, block in blocks.items()}
+    leaves = {
+        name: torch.tensor(block, requires_grad=name in trainable) for name, block in blocks.items()
+    }
 
     f = s * ACTIVATIONS[activation](x @ leaves["w"].T + leaves["b"]) @ leaves["a"] / m
     labels = torch.tensor(np.asarray(y))
-    objective = LOSSES[loss](f, labels.long() if loss == "softmax" else labels.to(torch.float64).reshape(f.shape))
+    objective = LOSSES[loss](
+        f, labels.long() if loss == "softmax" else labels.to(torch.float64).reshape(f.shape)
+    )
     if reduction == "mean":
         objective = objective / len(x)
     for name in trainable:
@@ -44,11 +52,16 @@ def torch_gradient(theta, x, y, activation, loss, scaling, trainable=("a", "w", 
 
     if trainable:
         objective.backward()
-    columns = [(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).reshape(m, -1) for leaf in leaves.values()]
+    columns = [
+        (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).reshape(m, -1)
+        for leaf in leaves.values()
+    ]
     return torch.cat(columns, dim=1).numpy()
 
 
-def torch_gradient_step(theta, x, y, activation, loss, scaling, trainable, ridge, reduction, learning_rate):
+def torch_gradient_step(
+    theta, x, y, activation, loss, scaling, trainable, ridge, reduction, learning_rate
+):
     """θ - η ∂(R + s² (λ/2) mean_k |θ_k|²)/∂θ: one step of torch.optim.SGD. y (n,) or (n, K), for softmax classes (n,)."""
     return np.asarray(theta, dtype=np.float64) - learning_rate * torch_gradient(
         theta, x, y, activation, loss, scaling, trainable, ridge, reduction

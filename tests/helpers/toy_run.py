@@ -24,13 +24,21 @@ LAW = mf.InitialLaw(dim=2, b_std=1.0)
 NETWORK = mf.Network("tanh", scaling=mf.Scaling(gamma=0.75, alpha=2.0), trainable=("a", "w"))
 X, Y = np.linspace(-1, 1, 12).reshape(6, 2), np.arange(6.0)
 FRAME_EVERY = 5
-DURABLE = ("replace", "unlink", "fsync", "mkdir", "rmdir")  # of os: the calls a kill may come before
+DURABLE = (
+    "replace",
+    "unlink",
+    "fsync",
+    "mkdir",
+    "rmdir",
+)  # of os: the calls a kill may come before
 
 
 @functools.cache  # drawn before the first fork: a compiler that every child runs anew is all that would ever be killed
 def start(m=8, dtype=np.float64):
     drawn = LAW.sample(m, seed=3)
-    return drawn if dtype == np.float64 else mf.State(drawn.theta.astype(dtype), origin=drawn.origin)
+    return (
+        drawn if dtype == np.float64 else mf.State(drawn.theta.astype(dtype), origin=drawn.origin)
+    )
 
 
 def state_at(step, first):
@@ -51,7 +59,12 @@ def config(steps):
 
 def create(path, exists="error", steps=20, first=None, **more):
     arrays = more.pop("arrays", {"x": X, "y": Y})
-    settings = {"config": config(steps), "provenance": {"author": "nobody"}, "arrays": arrays, "start": first or start()} | more
+    settings = {
+        "config": config(steps),
+        "provenance": {"author": "nobody"},
+        "arrays": arrays,
+        "start": first or start(),
+    } | more
     return Recording.create(path, exists, **settings)
 
 
@@ -174,4 +187,6 @@ if __name__ == "__main__":
         killed_everywhere(place, lambda path: None, lambda path: advance(path, 20, cadence))
     else:
         short = whole(place / "short.h5", steps=10)
-        killed_everywhere(place, lambda path: shutil.copy(short, path), lambda path: extend(path, 20))
+        killed_everywhere(
+            place, lambda path: shutil.copy(short, path), lambda path: extend(path, 20)
+        )

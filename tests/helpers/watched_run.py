@@ -20,7 +20,15 @@ def flow(dtype="float64", outputs=1):
 
 
 def watched(*observers, of=None, state=START, steps=60, progress=False):
-    return mf.simulate(of or flow(), state, mf.HEUN, dt=0.1, n_steps=steps, observers=[*observers], progress=progress)
+    return mf.simulate(
+        of or flow(),
+        state,
+        mf.HEUN,
+        dt=0.1,
+        n_steps=steps,
+        observers=[*observers],
+        progress=progress,
+    )
 
 
 class Gated(Solver):

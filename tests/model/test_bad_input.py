@@ -28,12 +28,22 @@ def flow(**settings):
 
 def simulate(of=None, state=STATE, method=mf.RK4, path="run.h5", **clock):
     recorder = mf.Recorder(path, mf.evenly(3))
-    return mf.simulate(of or flow(), state, method, observers=[recorder], progress=False, **(clock or {"dt": 0.1, "t_end": 0.5}))
+    return mf.simulate(
+        of or flow(),
+        state,
+        method,
+        observers=[recorder],
+        progress=False,
+        **(clock or {"dt": 0.1, "t_end": 0.5}),
+    )
 
 
 def classes(K, y=(0, 1, 2, 0, 1, 2)):
     """A flow on integer classes and a state of K outputs."""
-    return simulate(mf.GradientFlow(risk(y=np.array(y), loss="softmax")), mf.InitialLaw(dim=2, outputs=K).sample(4))
+    return simulate(
+        mf.GradientFlow(risk(y=np.array(y), loss="softmax")),
+        mf.InitialLaw(dim=2, outputs=K).sample(4),
+    )
 
 
 BAD = [
@@ -142,7 +152,9 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "error", "message"), BAD, ids=[str(number) for number in range(len(BAD))])
+@pytest.mark.parametrize(
+    ("make", "error", "message"), BAD, ids=[str(number) for number in range(len(BAD))]
+)
 def test_bad_input_raises_before_anything_is_created(make, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
@@ -155,8 +167,16 @@ def test_bad_input_raises_before_anything_is_created(make, error, message, tmp_p
     ("where", "error", "message"),
     [
         ("absent/run.h5", FileNotFoundError, "the folder for run.h5 does not exist; make it first"),
-        ("file/run.h5", NotADirectoryError, "run.h5 cannot be written there: this is a file, not a folder"),
-        ("folder", IsADirectoryError, "the name of a run's file is that of a folder; add a file name"),
+        (
+            "file/run.h5",
+            NotADirectoryError,
+            "run.h5 cannot be written there: this is a file, not a folder",
+        ),
+        (
+            "folder",
+            IsADirectoryError,
+            "the name of a run's file is that of a folder; add a file name",
+        ),
     ],
 )
 def test_a_place_that_cannot_hold_a_run_is_refused(where, error, message, exists, tmp_path):
@@ -217,8 +237,14 @@ def shortened(share):
 
 FILES = {
     "empty": (lambda path: path.write_bytes(b""), "is not a readable HDF5 file"),
-    "text": (lambda path: path.write_text(json.dumps({"theta": [1, 2]})), "is not a readable HDF5 file"),
-    "foreign": (foreign, "is HDF5, but not a run of meanfield: it holds weights; expected h5md, particles, parameters"),
+    "text": (
+        lambda path: path.write_text(json.dumps({"theta": [1, 2]})),
+        "is not a readable HDF5 file",
+    ),
+    "foreign": (
+        foreign,
+        "is HDF5, but not a run of meanfield: it holds weights; expected h5md, particles, parameters",
+    ),
     "newer": (newer, "has schema version 99; this meanfield reads up to"),
     "header only": (shortened(0.02), "is not a readable HDF5 file, or a truncated one"),
     "half": (shortened(0.5), "is not a readable HDF5 file, or a truncated one"),

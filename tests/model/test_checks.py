@@ -17,7 +17,9 @@ NUMBERS = {
     "alpha": lambda v: mf.Scaling(alpha=v),
     "w_std": lambda v: mf.InitialLaw(dim=2, w_std=v),
     "ridge": lambda v: mf.EmpiricalRisk(mf.Network(), np.ones((2, 1)), np.ones(2), ridge=v),
-    "population ridge": lambda v: mf.PopulationRisk(mf.Network(trainable=("a", "w")), mf.State(np.eye(1, 3)), ridge=v),
+    "population ridge": lambda v: mf.PopulationRisk(
+        mf.Network(trainable=("a", "w")), mf.State(np.eye(1, 3)), ridge=v
+    ),
     "rtol": lambda v: mf.Adaptive(rtol=v),
     "seconds": lambda v: mf.w2_interval(np.eye(2), 2 * np.eye(2), seconds=v),
     "reg": lambda v: mf.w2(np.eye(2), 2 * np.eye(2), "sinkhorn", reg=v),
@@ -56,7 +58,9 @@ INTEGERS = {
 
 
 @pytest.mark.parametrize("door", NUMBERS)
-@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), np.float16(0.5), np.array(0.5)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [np.float32(0.5), np.float64(0.5), np.float16(0.5), np.array(0.5)], ids=repr
+)
 def test_a_numpy_number_is_a_number(door, value):
     NUMBERS[door](value)
 
@@ -64,7 +68,9 @@ def test_a_numpy_number_is_a_number(door, value):
 @pytest.mark.parametrize("door", NUMBERS)
 @pytest.mark.parametrize("value", [True, np.True_, "0.5", None, np.array([0.5])], ids=repr)
 def test_a_truth_value_is_no_number(door, value):
-    if (door == "noise" and value is None) or (door == "t of a KernelFlow" and isinstance(value, np.ndarray)):
+    if (door == "noise" and value is None) or (
+        door == "t of a KernelFlow" and isinstance(value, np.ndarray)
+    ):
         return
     with pytest.raises((TypeError, ValueError)):
         NUMBERS[door](value)
@@ -84,17 +90,25 @@ def test_a_truth_value_or_a_real_number_is_no_integer(door, value):
 
 
 def test_what_a_file_keeps_of_a_numpy_number_is_plain():
-    kept = [mf.every(np.int64(3)), mf.Adaptive(rtol=np.float32(0.5)), mf.Scaling(gamma=np.float32(0.5))]
+    kept = [
+        mf.every(np.int64(3)),
+        mf.Adaptive(rtol=np.float32(0.5)),
+        mf.Scaling(gamma=np.float32(0.5)),
+    ]
     assert kept == [mf.every(3), mf.Adaptive(rtol=0.5), mf.Scaling(gamma=0.5)]
     json.dumps([schedules.to_dict(kept[0]), kept[1].rtol, kept[2].to_dict()])
 
 
 def test_a_step_given_in_float32_is_that_step_and_not_an_automatic_one():
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(), np.array([[-1.0], [1.0]]), np.array([1.0, 2.0])))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network(), np.array([[-1.0], [1.0]]), np.array([1.0, 2.0]))
+    )
     state = mf.InitialLaw(dim=1).sample(4)
     for dt, n in ((np.float32(0.25), np.int64(3)), (np.array(0.25), np.array(3))):
         end = mf.simulate(flow, state, mf.EULER, dt=dt, n_steps=n)
-        assert end.t == 0.75 and np.array_equal(end.theta, mf.simulate(flow, state, mf.EULER, dt=0.25, n_steps=3).theta)
+        assert end.t == 0.75 and np.array_equal(
+            end.theta, mf.simulate(flow, state, mf.EULER, dt=0.25, n_steps=3).theta
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -106,7 +120,9 @@ def test_masses_in_single_precision_divided_by_their_sum_are_masses(dtype):
     for given in (mass, mass.astype(np.float64), mass.tolist()) if dtype == np.float32 else (mass,):
         state = mf.State(np.ones((1000, 3)), 1, given)
         assert state.mass.dtype == np.float64 and abs(state.mass.sum() - 1) < 1e-14
-        np.testing.assert_allclose(state.mass, mass.astype(float) / mass.astype(float).sum(), rtol=1e-15)
+        np.testing.assert_allclose(
+            state.mass, mass.astype(float) / mass.astype(float).sum(), rtol=1e-15
+        )
     wrong = mass.astype(np.float64)
     wrong[0] += 1e-7  # no longer what float32 holds
     with pytest.raises(ValueError, match="masses must sum to 1"):
@@ -134,7 +150,10 @@ def test_the_checks_that_raise_name_what_they_checked():
 
 def test_a_long_double_in_a_data_set_s_origin_becomes_a_number_of_json():
     data = mf.data.teacher_student(5, 2, noise=np.longdouble(0.5))
-    assert data.origin["arguments"]["noise"] == 0.5 and type(data.origin["arguments"]["noise"]) is float
+    assert (
+        data.origin["arguments"]["noise"] == 0.5
+        and type(data.origin["arguments"]["noise"]) is float
+    )
 
 
 def test_the_step_and_time_of_a_state_are_what_was_given_or_refused():

@@ -42,7 +42,11 @@ def problem(loss, K, d, scaling):
     for seed in range(100):
         rng = np.random.default_rng([seed, d, K])
         theta, x = rng.normal(size=(M, K + d + 1)), rng.normal(size=(N, d)) / np.sqrt(d)
-        y = {"real": rng.normal(size=(N, K)), "sign": rng.choice([-1.0, 1.0], (N, K)), "class": rng.integers(0, K, N)}[kind]
+        y = {
+            "real": rng.normal(size=(N, K)),
+            "sign": rng.choice([-1.0, 1.0], (N, K)),
+            "class": rng.integers(0, K, N),
+        }[kind]
         z = x @ theta[:, K:-1].T + theta[:, -1]
         if np.abs(z).min() > 1e-3:
             return theta, x, y
@@ -63,26 +67,46 @@ def check_step(activation, loss, K, scaling, trainable, ridge, reduction, d=3):
     theta, x, y = problem(loss, K, d, scaling)
     assert margin(theta, x, y, loss, activation, scaling, K) > 1e-9
     network = mf.Network(activation, scaling=scaling, trainable=trainable)
-    flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y, loss=loss, reduction=reduction, ridge=ridge))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(network, x, y, loss=loss, reduction=reduction, ridge=ridge)
+    )
     dt = 0.1
     end = mf.simulate(flow, mf.State(theta, outputs=K), mf.EULER, dt=dt, n_steps=1, progress=False)
     rate = dt * M / scaling.output_scale(M) ** 2
-    expected = torch_gradient_step(theta, x, y, activation, loss, scaling, trainable, ridge, reduction, rate)
+    expected = torch_gradient_step(
+        theta, x, y, activation, loss, scaling, trainable, ridge, reduction, rate
+    )
     moved = np.linalg.norm(expected - theta)
     what = activation, loss, K, scaling, trainable, ridge, reduction, d
     assert np.linalg.norm(end.theta - expected) <= 1e-12 * (np.linalg.norm(theta) + moved), what
-    assert moved > 0 or not trainable or loss == "hinge", what  # hinge: every sample may have its margin
+    assert moved > 0 or not trainable or loss == "hinge", (
+        what
+    )  # hinge: every sample may have its margin
 
 
-@pytest.mark.filterwarnings("ignore:no particle moves")  # nothing trainable, or every margin kept: that is the point
-@pytest.mark.parametrize("activation", [pytest.param(name, marks=() if name == "tanh" else KERNEL) for name in activations.TABLE])
+@pytest.mark.filterwarnings(
+    "ignore:no particle moves"
+)  # nothing trainable, or every margin kept: that is the point
+@pytest.mark.parametrize(
+    "activation",
+    [pytest.param(name, marks=() if name == "tanh" else KERNEL) for name in activations.TABLE],
+)
 def test_one_euler_step_is_gradient_descent_with_rate_dt_m_over_s_squared(activation):
     """The full product: 8 scalings × 9 losses and K × 8 subsets × 2 ridges × 2 reductions for each activation."""
-    for scaling, (loss, K), trainable, ridge, reduction in product(SCALINGS, LOSSES, SUBSETS, RIDGES, REDUCTIONS):
+    for scaling, (loss, K), trainable, ridge, reduction in product(
+        SCALINGS, LOSSES, SUBSETS, RIDGES, REDUCTIONS
+    ):
         check_step(activation, loss, K, scaling, trainable, ridge, reduction)
 
 
-BETWEEN = (4, 7, 8, 9, 10, 11)  # each its own kernels, of a shape that other d have too: a fast run leaves their compiling out
+BETWEEN = (
+    4,
+    7,
+    8,
+    9,
+    10,
+    11,
+)  # each its own kernels, of a shape that other d have too: a fast run leaves their compiling out
 FEW = (2, 13)  # one of each of the two kinds of kernels
 DIMS = [
     *(pytest.param(d, marks=pytest.mark.slow) for d in BETWEEN),
@@ -105,7 +129,9 @@ def test_many_steps_are_many_steps_of_gradient_descent():
     end = mf.simulate(flow, mf.State(theta), mf.EULER, dt=0.05, n_steps=20, progress=False)
     expected = theta
     for _ in range(20):
-        expected = torch_gradient_step(expected, x, y, "tanh", "squared", mf.NTK, ("a", "w", "b"), 0.0, "mean", 0.05)
+        expected = torch_gradient_step(
+            expected, x, y, "tanh", "squared", mf.NTK, ("a", "w", "b"), 0.0, "mean", 0.05
+        )
     assert np.linalg.norm(end.theta - expected) <= 20 * 1e-12 * np.linalg.norm(theta)
     assert end.t == pytest.approx(1.0) and end.step == 20
 
@@ -117,10 +143,18 @@ def test_a_hundred_steps_of_torch_sgd_on_mse_are_euler_with_dt_two_lr_s2_over_m(
     100 steps of a contraction add 100 roundings of sums of 200 terms: 1e-13 of f of size 1."""
     torch.manual_seed(0)
     m, d, lr = 200, 3, 1e-3
-    layer, readout = torch.nn.Linear(d, m).double(), torch.nn.Linear(m, outputs, bias=False).double()
+    layer, readout = (
+        torch.nn.Linear(d, m).double(),
+        torch.nn.Linear(m, outputs, bias=False).double(),
+    )
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, d)), rng.normal(size=(40, outputs))
-    theta = torch.cat([readout.weight.T, layer.weight, layer.bias[:, None]], dim=1).detach().numpy().copy()
+    theta = (
+        torch.cat([readout.weight.T, layer.weight, layer.bias[:, None]], dim=1)
+        .detach()
+        .numpy()
+        .copy()
+    )
     scaling = mf.Scaling(gamma=0)
     dt = scaling.flow_time(2 * lr / outputs, 1, m)
     risk = mf.EmpiricalRisk(mf.Network("tanh", scaling), x, y, ridge=decay * lr / dt)
@@ -132,5 +166,7 @@ def test_a_hundred_steps_of_torch_sgd_on_mse_are_euler_with_dt_two_lr_s2_over_m(
         sgd.zero_grad()
         torch.nn.MSELoss()(model(torch.tensor(x)), torch.tensor(y)).backward()
         sgd.step()
-    np.testing.assert_allclose(flow.predict(end, x), model(torch.tensor(x)).detach().numpy(), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        flow.predict(end, x), model(torch.tensor(x)).detach().numpy(), rtol=0, atol=1e-13
+    )
     np.testing.assert_allclose(end.b, layer.bias.detach().numpy(), rtol=0, atol=1e-13)

@@ -12,13 +12,22 @@ ROUNDING = 1e-13
 
 def problem(rng, loss, outputs, m=9, n=6, dim=3):
     mass = rng.random(m) + 0.1
-    state = mf.State(rng.normal(size=(m, dim + outputs + 1)), outputs=outputs, mass=mass / mass.sum())
-    labels = {"softmax": rng.integers(0, outputs, n), "logistic": rng.choice([-1.0, 1.0], (n, outputs))}
+    state = mf.State(
+        rng.normal(size=(m, dim + outputs + 1)), outputs=outputs, mass=mass / mass.sum()
+    )
+    labels = {
+        "softmax": rng.integers(0, outputs, n),
+        "logistic": rng.choice([-1.0, 1.0], (n, outputs)),
+    }
     labels["hinge"] = labels["logistic"]
     return state, rng.normal(size=(n, dim)), labels.get(loss, rng.normal(size=(n, outputs)))
 
 
-CASES = [(loss, reduction) for loss in ("squared", "huber", "logistic", "hinge", "softmax") for reduction in ("mean", "sum")]
+CASES = [
+    (loss, reduction)
+    for loss in ("squared", "huber", "logistic", "hinge", "softmax")
+    for reduction in ("mean", "sum")
+]
 
 
 @pytest.mark.parametrize(("loss", "reduction"), CASES)
@@ -32,12 +41,20 @@ def test_the_flow_is_the_slow_twin_with_unequal_masses(rng, loss, reduction, out
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y, loss, reduction, ridge=0.3))
     close = {"rtol": ROUNDING, "atol": ROUNDING}
     np.testing.assert_allclose(flow.predict(state), naive.predict(network, state, x), **close)
-    np.testing.assert_allclose(flow.predict(state, x[:2]), naive.predict(network, state, x[:2]), **close)
-    assert flow.risk(state) == pytest.approx(naive.risk(network, state, x, y, loss, reduction), rel=ROUNDING)
+    np.testing.assert_allclose(
+        flow.predict(state, x[:2]), naive.predict(network, state, x[:2]), **close
+    )
+    assert flow.risk(state) == pytest.approx(
+        naive.risk(network, state, x, y, loss, reduction), rel=ROUNDING
+    )
     arguments = (network, state, x, y, loss, reduction, 0.3)
     assert flow.energy(state) == pytest.approx(naive.energy(*arguments), rel=ROUNDING)
-    np.testing.assert_allclose(flow.first_variation(state), naive.first_variation(*arguments), rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(flow.velocity(state), naive.velocity(*arguments), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        flow.first_variation(state), naive.first_variation(*arguments), rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        flow.velocity(state), naive.velocity(*arguments), rtol=1e-12, atol=1e-12
+    )
     assert not flow.velocity(state)[:, -1].any()
 
 
@@ -75,7 +92,9 @@ def test_a_flow_that_is_not_there_says_so(rng, settings, words):
 def test_a_dtype_may_be_numpys(rng):
     _, x, y = problem(rng, "squared", 1)
     risk = mf.EmpiricalRisk(mf.Network(), x, y)
-    assert [mf.GradientFlow(risk, dtype=dtype).dtype for dtype in (np.float32, np.dtype("float64"))] == ["float32", "float64"]
+    assert [
+        mf.GradientFlow(risk, dtype=dtype).dtype for dtype in (np.float32, np.dtype("float64"))
+    ] == ["float32", "float64"]
 
 
 def test_what_does_not_fit_is_named_with_what_would(rng):
@@ -93,7 +112,9 @@ def test_what_does_not_fit_is_named_with_what_would(rng):
     with pytest.raises(ValueError, match=r"y has 2 output\(s\) a sample but the state has K = 1"):
         mf.GradientFlow(mf.EmpiricalRisk(network, x, np.hstack([y, y]))).risk(state)
     with pytest.raises(ValueError, match="needs outputs K >= 3"):
-        mf.GradientFlow(mf.EmpiricalRisk(network, x, np.array([0, 1, 2, 0, 1, 2]), "softmax")).risk(state)
+        mf.GradientFlow(mf.EmpiricalRisk(network, x, np.array([0, 1, 2, 0, 1, 2]), "softmax")).risk(
+            state
+        )
     with pytest.raises(ValueError, match="ridge must be a finite number >= 0"):
         mf.EmpiricalRisk(network, x, y, ridge=-1.0)
     with pytest.raises(ValueError, match='reduction must be "mean" or "sum"'):

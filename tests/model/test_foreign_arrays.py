@@ -29,7 +29,9 @@ def test_arrays_of_other_libraries_are_taken_bit_for_bit(form):
     assert mf.w2(made(X), made(2 * X)) == mf.w2(X, 2 * X)
     data = mf.data.Dataset(made(X), made(Y))
     risk = mf.EmpiricalRisk(mf.Network(), made(X), made(Y))
-    assert np.array_equal(data.x, X) and np.array_equal(risk.x, X) and np.array_equal(risk.y[:, 0], Y)
+    assert (
+        np.array_equal(data.x, X) and np.array_equal(risk.x, X) and np.array_equal(risk.y[:, 0], Y)
+    )
     flow = mf.GradientFlow(risk)
     assert np.array_equal(flow.predict(state, made(X)), flow.predict(state, X))
 
@@ -37,11 +39,19 @@ def test_arrays_of_other_libraries_are_taken_bit_for_bit(form):
 def test_what_is_no_array_of_numbers_is_refused_with_the_conversion():
     mixed = pd.DataFrame({"u": [1.0, 2.0], "name": ["a", "b"]})
     risk, data = mf.EmpiricalRisk, mf.data.Dataset
-    for make in (lambda: risk(mf.Network(), mixed, Y[:2]), lambda: mf.State(mixed), lambda: data(mixed, Y[:2])):
+    for make in (
+        lambda: risk(mf.Network(), mixed, Y[:2]),
+        lambda: mf.State(mixed),
+        lambda: data(mixed, Y[:2]),
+    ):
         with pytest.raises(TypeError, match=r"frame.to_numpy\(dtype=float\)"):
             make()
     half = torch.ones((2, 3), dtype=torch.bfloat16)
-    for make in (lambda: mf.State(half), lambda: mf.w2(half, half), lambda: mf.data.Dataset(half, Y[:2])):
+    for make in (
+        lambda: mf.State(half),
+        lambda: mf.w2(half, half),
+        lambda: mf.data.Dataset(half, Y[:2]),
+    ):
         with pytest.raises(TypeError, match=r"bfloat16.*\.to\(torch.float64\)\.numpy\(\)"):
             make()
 
@@ -51,5 +61,7 @@ def test_neither_torch_nor_pandas_is_imported_for_them():
         "import sys, numpy as np, meanfield as mf; mf.State(np.ones((2, 3))); mf.EmpiricalRisk(mf.Network(), [[1.0]], [1.0]);"
         "print(*{'torch', 'pandas'} & {name.split('.')[0] for name in sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
     assert done.stdout.strip() == ""

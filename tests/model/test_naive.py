@@ -19,7 +19,11 @@ SUBSETS = [("a", "w", "b"), ("a",), ("w",), ("b",), ("a", "w"), ()]
 def problem(rng, loss="squared", outputs=2, m=5, n=4, d=3, masses=False):
     """A small state and labelled data in general position."""
     mass = rng.uniform(0.5, 1.5, m)
-    state = mf.State(rng.normal(size=(m, outputs + d + 1)), outputs=outputs, mass=mass / mass.sum() if masses else None)
+    state = mf.State(
+        rng.normal(size=(m, outputs + d + 1)),
+        outputs=outputs,
+        mass=mass / mass.sum() if masses else None,
+    )
     y = {
         "real": rng.normal(size=(n, outputs)),
         "sign": rng.choice([-1.0, 1.0], size=(n, outputs)),
@@ -67,8 +71,14 @@ def test_velocity_is_m_over_s_squared_times_the_gradient_of_torch(rng, activatio
         state, x, y = problem(rng, outputs=outputs)
         s = scaling.output_scale(state.m)
         v = naive.velocity(network, state, x, y, "squared", "mean", 0.1)
-        expected = -state.m / s**2 * torch_gradient(state.theta, x, y, activation, "squared", scaling, trainable, 0.1)
-        np.testing.assert_allclose(v, expected, rtol=1e-12, atol=1e-12 * max(1.0, np.abs(expected).max()))
+        expected = (
+            -state.m
+            / s**2
+            * torch_gradient(state.theta, x, y, activation, "squared", scaling, trainable, 0.1)
+        )
+        np.testing.assert_allclose(
+            v, expected, rtol=1e-12, atol=1e-12 * max(1.0, np.abs(expected).max())
+        )
 
 
 @pytest.mark.parametrize("loss", losses.TABLE)
@@ -78,10 +88,14 @@ def test_one_euler_step_is_gradient_descent_with_rate_dt_m_over_s_squared(rng, l
     state, x, y = problem(rng, loss, outputs=3)
     dt = 0.1
     step = naive.euler_step(
-        lambda theta: naive.velocity(network, mf.State(theta, 3), x, y, loss, reduction, 0.2), state.theta, dt
+        lambda theta: naive.velocity(network, mf.State(theta, 3), x, y, loss, reduction, 0.2),
+        state.theta,
+        dt,
     )
     rate = network.scaling.learning_rate(dt, state.m)
-    expected = torch_gradient_step(state.theta, x, y, "gelu", loss, network.scaling, ("a", "w", "b"), 0.2, reduction, rate)
+    expected = torch_gradient_step(
+        state.theta, x, y, "gelu", loss, network.scaling, ("a", "w", "b"), 0.2, reduction, rate
+    )
     np.testing.assert_allclose(step, expected, rtol=1e-13, atol=1e-13)
 
 
@@ -94,7 +108,13 @@ def test_first_variation_is_the_derivative_of_the_energy_in_the_mass_of_a_partic
     h = 1e-6  # central differences of a function quadratic in ε are exact up to rounding, 1e-16/h
     for k in range(state.m):
         change = [
-            naive.energy(network, mf.State(state.theta, 2, (1 - e) * state.mass + e * np.eye(state.m)[k]), x, y, ridge=0.4)
+            naive.energy(
+                network,
+                mf.State(state.theta, 2, (1 - e) * state.mass + e * np.eye(state.m)[k]),
+                x,
+                y,
+                ridge=0.4,
+            )
             for e in (h, -h)
         ]
         assert (change[0] - change[1]) / (2 * h) == pytest.approx(variation[k] - mean, abs=1e-8)
@@ -102,15 +122,21 @@ def test_first_variation_is_the_derivative_of_the_energy_in_the_mass_of_a_partic
 
 def test_push_forward_is_the_derivative_of_the_mean_feature_and_the_adjoint_of_pull_back(rng):
     state, x, _ = problem(rng, masses=True)
-    sigma, u, slopes = activations.get("sin"), rng.normal(size=state.theta.shape), rng.normal(size=(4, 2))
+    sigma, u, slopes = (
+        activations.get("sin"),
+        rng.normal(size=state.theta.shape),
+        rng.normal(size=(4, 2)),
+    )
     pushed = naive.push_forward(state.theta, state.mass, x, u, sigma, 2)
     h = 1e-5
-    difference = naive.mean_feature(state.theta + h * u, state.mass, x, sigma, 2) - naive.mean_feature(
-        state.theta - h * u, state.mass, x, sigma, 2
-    )
+    difference = naive.mean_feature(
+        state.theta + h * u, state.mass, x, sigma, 2
+    ) - naive.mean_feature(state.theta - h * u, state.mass, x, sigma, 2)
     np.testing.assert_allclose(pushed, difference / (2 * h), atol=1e-8)  # h² and 1e-16/h, as above
     pulled = naive.pull_back(state.theta, x, slopes, sigma, 2)
-    assert np.sum(slopes * pushed) == pytest.approx(np.sum(state.mass[:, None] * pulled * u), rel=1e-12)
+    assert np.sum(slopes * pushed) == pytest.approx(
+        np.sum(state.mass[:, None] * pulled * u), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -127,7 +153,9 @@ def test_the_prediction_moves_by_the_tangent_kernel(rng, outputs):
     np.testing.assert_allclose(rate, -np.einsum("jicd,id->jc", H, slopes), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize(("step", "order"), [(naive.euler_step, 1), (naive.heun_step, 2), (naive.rk4_step, 4)])
+@pytest.mark.parametrize(
+    ("step", "order"), [(naive.euler_step, 1), (naive.heun_step, 2), (naive.rk4_step, 4)]
+)
 def test_a_step_agrees_with_the_exponential_to_its_order(step, order):
     """dθ/dt = -θ: one step is the Taylor polynomial of e^{-dt}; the error is dt^(order+1)/(order+1)! to leading order."""
     dt = 0.01
@@ -140,4 +168,6 @@ def test_w2_is_zero_on_a_permutation_and_the_length_of_a_shift(rng):
     cloud = rng.normal(size=(6, 2))
     assert naive.w2(cloud, cloud[::-1]) == 0.0
     assert naive.w2(cloud, cloud + [3.0, 4.0]) == pytest.approx(5.0, rel=1e-14)
-    assert naive.displacement(cloud, cloud + [3.0, 4.0], np.full(6, 1 / 6)) == pytest.approx(5.0, rel=1e-14)
+    assert naive.displacement(cloud, cloud + [3.0, 4.0], np.full(6, 1 / 6)) == pytest.approx(
+        5.0, rel=1e-14
+    )

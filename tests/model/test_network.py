@@ -8,7 +8,9 @@ import meanfield as mf
 
 def test_trainable_names_select_columns_of_theta():
     assert mf.Network(trainable=("b", "a")).trainable == ("a", "b")  # in the order of the columns
-    assert mf.Network(trainable=("w",)).trainable_columns(dim=2, outputs=3).tolist() == [False] * 3 + [True] * 2 + [False]
+    assert mf.Network(trainable=("w",)).trainable_columns(dim=2, outputs=3).tolist() == [
+        False
+    ] * 3 + [True] * 2 + [False]
     assert not mf.Network(trainable=()).trainable_columns(2, 1).any()
 
 
@@ -42,9 +44,19 @@ def test_a_state_is_a_read_only_copy_with_views_of_its_blocks(rng):
     state = mf.State(theta, outputs=2)
     theta[0, 0] = 99.0
     assert state.theta[0, 0] != 99.0
-    assert (state.m, state.dim, state.a.shape, state.w.shape, state.b.shape) == (4, 3, (4, 2), (4, 3), (4,))
+    assert (state.m, state.dim, state.a.shape, state.w.shape, state.b.shape) == (
+        4,
+        3,
+        (4, 2),
+        (4, 3),
+        (4,),
+    )
     assert np.array_equal(np.column_stack([state.a, state.w, state.b]), state.theta)
-    assert np.array_equal(state.mass, np.full(4, 0.25)) and (state.step, state.t, state.origin) == (0, 0.0, None)
+    assert np.array_equal(state.mass, np.full(4, 0.25)) and (state.step, state.t, state.origin) == (
+        0,
+        0.0,
+        None,
+    )
     for array in (state.theta, state.mass, state.a):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0.0
@@ -65,17 +77,57 @@ def test_without_outputs_the_rows_are_points_and_have_no_blocks():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"theta": np.ones(5)}, ValueError, r"theta must be \(m, p\), one row a particle; got \(5,\).*theta\[:, None\]"),
+        (
+            {"theta": np.ones(5)},
+            ValueError,
+            r"theta must be \(m, p\), one row a particle; got \(5,\).*theta\[:, None\]",
+        ),
         ({"theta": np.ones((0, 4))}, ValueError, "theta has no particles"),
-        ({"theta": np.ones((3, 2))}, ValueError, r"needs p = K \+ d \+ 1 >= 3 columns .* for K = 1; got p = 2"),
-        ({"theta": np.ones((3, 4), complex)}, TypeError, "theta must be real numbers; got dtype complex128"),
-        ({"theta": np.array([[1.0, 2, 3], [1, np.nan, 3]])}, ValueError, "1 of 2 particles, first in particle 1"),
-        ({"theta": np.ones((3, 4)), "outputs": -1}, ValueError, "outputs must be an integer K >= 1"),
-        ({"theta": np.ones((3, 4)), "outputs": 1.5}, ValueError, "outputs must be an integer K >= 1"),
-        ({"theta": np.ones((3, 4)), "mass": np.ones(3)}, ValueError, r"masses must sum to 1; got 3. Divide by mass.sum\(\)"),
-        ({"theta": np.ones((3, 4)), "mass": [0.5, 0.5]}, ValueError, r"mass must be \(3,\), one for each particle; got \(2,\)"),
-        ({"theta": np.ones((3, 4)), "mass": [1.5, -0.5, 0.0]}, ValueError, "masses must be finite and non-negative"),
-        ({"theta": np.ones((3, 4)), "mass": [np.nan, 0.5, 0.5]}, ValueError, "masses must be finite and non-negative"),
+        (
+            {"theta": np.ones((3, 2))},
+            ValueError,
+            r"needs p = K \+ d \+ 1 >= 3 columns .* for K = 1; got p = 2",
+        ),
+        (
+            {"theta": np.ones((3, 4), complex)},
+            TypeError,
+            "theta must be real numbers; got dtype complex128",
+        ),
+        (
+            {"theta": np.array([[1.0, 2, 3], [1, np.nan, 3]])},
+            ValueError,
+            "1 of 2 particles, first in particle 1",
+        ),
+        (
+            {"theta": np.ones((3, 4)), "outputs": -1},
+            ValueError,
+            "outputs must be an integer K >= 1",
+        ),
+        (
+            {"theta": np.ones((3, 4)), "outputs": 1.5},
+            ValueError,
+            "outputs must be an integer K >= 1",
+        ),
+        (
+            {"theta": np.ones((3, 4)), "mass": np.ones(3)},
+            ValueError,
+            r"masses must sum to 1; got 3. Divide by mass.sum\(\)",
+        ),
+        (
+            {"theta": np.ones((3, 4)), "mass": [0.5, 0.5]},
+            ValueError,
+            r"mass must be \(3,\), one for each particle; got \(2,\)",
+        ),
+        (
+            {"theta": np.ones((3, 4)), "mass": [1.5, -0.5, 0.0]},
+            ValueError,
+            "masses must be finite and non-negative",
+        ),
+        (
+            {"theta": np.ones((3, 4)), "mass": [np.nan, 0.5, 0.5]},
+            ValueError,
+            "masses must be finite and non-negative",
+        ),
     ],
 )
 def test_a_state_refuses_what_is_not_a_cloud_of_particles(arguments, error, message):
@@ -106,7 +158,9 @@ def test_neighbours_of_a_symmetric_start_differ_in_the_sign_of_a_and_pair_j_uses
     pairs = mf.InitialLaw(**{**law.to_dict(), "symmetric": True}).sample(40, seed=1)
     assert np.array_equal(pairs.theta[::2], law.sample(20, seed=1).theta)
     assert np.array_equal(pairs.a[1::2], -pairs.a[::2])
-    assert np.array_equal(pairs.w[1::2], pairs.w[::2]) and np.array_equal(pairs.b[1::2], pairs.b[::2])
+    assert np.array_equal(pairs.w[1::2], pairs.w[::2]) and np.array_equal(
+        pairs.b[1::2], pairs.b[::2]
+    )
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -142,7 +196,11 @@ def test_the_law_says_itself_in_one_line_and_in_a_dictionary():
     [
         ({"dim": 0}, ValueError, "dim must be an integer >= 1; got 0"),
         ({"dim": 2, "outputs": 1.5}, ValueError, "outputs must be an integer >= 1"),
-        ({"dim": 2, "a": "uniform"}, ValueError, "a must be one of rademacher, normal, zero; got 'uniform'"),
+        (
+            {"dim": 2, "a": "uniform"},
+            ValueError,
+            "a must be one of rademacher, normal, zero; got 'uniform'",
+        ),
         ({"dim": 2, "w": "cube"}, ValueError, "w must be one of normal, sphere; got 'cube'"),
         ({"dim": 2, "b_std": -1.0}, ValueError, "b_std must be a finite number >= 0"),
         ({"dim": 2, "w_std": np.nan}, ValueError, "w_std must be a finite number >= 0"),

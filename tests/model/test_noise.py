@@ -12,9 +12,21 @@ from meanfield import noise
 
 # philox4x32 10 of Random123's kat_vectors: counter, key, output.
 KNOWN_ANSWERS = [
-    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
 ]
 DRAWS = [noise.raw, noise.uniforms, noise.normals]
 
@@ -25,7 +37,9 @@ def hex_words(text):
 
 @pytest.mark.parametrize("counter, key, output", KNOWN_ANSWERS)
 def test_philox_gives_the_known_answers_of_random123(counter, key, output):
-    np.testing.assert_array_equal(noise.philox4x32(hex_words(counter), hex_words(key)), np.array(hex_words(output), np.uint32))
+    np.testing.assert_array_equal(
+        noise.philox4x32(hex_words(counter), hex_words(key)), np.array(hex_words(output), np.uint32)
+    )
 
 
 def test_raw_words_are_the_block_of_particle_step_and_component():
@@ -41,7 +55,9 @@ def test_raw_words_are_the_block_of_particle_step_and_component():
 def test_a_draw_depends_on_neither_the_width_nor_the_number_of_components(draw):
     wide = draw(1, noise.INITIAL, 1000, 11, 4)
     for m, components in [(1, 11), (17, 1), (64, 2), (999, 3), (1000, 7), (5, 10)]:
-        np.testing.assert_array_equal(draw(1, noise.INITIAL, m, components, 4), wide[:m, :components])
+        np.testing.assert_array_equal(
+            draw(1, noise.INITIAL, m, components, 4), wide[:m, :components]
+        )
     chosen = np.array([999, 3, 3, 500], dtype=np.int64)
     np.testing.assert_array_equal(draw(1, noise.INITIAL, chosen, 11, 4), wide[chosen])
     np.testing.assert_array_equal(draw(1, noise.INITIAL, np.arange(1000)[::2], 11, 4), wide[::2])
@@ -56,11 +72,22 @@ def test_nothing_asked_gives_empty_arrays(draw):
 
 @pytest.mark.parametrize("draw", DRAWS)
 def test_other_seeds_purposes_and_steps_give_other_numbers(draw):
-    keys = [(0, 0, 0), (1, 0, 0), (2**32 - 1, 0, 0), (0, 1, 0), (0, 2, 0), (0, 0, 1), (0, 0, 2**32), (0, 0, 2**64 - 1)]
+    keys = [
+        (0, 0, 0),
+        (1, 0, 0),
+        (2**32 - 1, 0, 0),
+        (0, 1, 0),
+        (0, 2, 0),
+        (0, 0, 1),
+        (0, 0, 2**32),
+        (0, 0, 2**64 - 1),
+    ]
     draws = [draw(seed, purpose, 50, 4, step) for seed, purpose, step in keys]
     for i, first in enumerate(draws):
         for second in draws[:i]:
-            assert np.mean(first == second) < 0.01  # 200 numbers of 2³² values: a single tie has probability 5e-8
+            assert (
+                np.mean(first == second) < 0.01
+            )  # 200 numbers of 2³² values: a single tie has probability 5e-8
 
 
 def test_the_purposes_are_different_streams():
@@ -71,7 +98,10 @@ def test_the_purposes_are_different_streams():
 def test_uniforms_are_the_words_shifted_into_the_open_interval():
     u, words = noise.uniforms(3, noise.DATA, 1000, 6), noise.raw(3, noise.DATA, 1000, 6)
     np.testing.assert_array_equal(u, (words + 0.5) / 2.0**32)
-    assert noise.open_uniform(np.uint32(0)) == 2.0**-33 and noise.open_uniform(np.uint32(2**32 - 1)) == 1 - 2.0**-33
+    assert (
+        noise.open_uniform(np.uint32(0)) == 2.0**-33
+        and noise.open_uniform(np.uint32(2**32 - 1)) == 1 - 2.0**-33
+    )
 
 
 def test_normals_are_box_muller_on_neighbouring_components():
@@ -84,10 +114,15 @@ def test_normals_are_box_muller_on_neighbouring_components():
 
 def test_uniforms_and_normals_have_the_moments_of_their_laws():
     m, components = 100_000, 6
-    u, z = noise.uniforms(5, noise.INITIAL, m, components, 9), noise.normals(5, noise.INITIAL, m, components, 9)
+    u, z = (
+        noise.uniforms(5, noise.INITIAL, m, components, 9),
+        noise.normals(5, noise.INITIAL, m, components, 9),
+    )
     error = 5 / math.sqrt(m)  # 5 standard errors of a mean of unit variance
     assert np.all(abs(u.mean(0) - 0.5) < error * math.sqrt(1 / 12))
-    assert np.all(abs(u.var(0) - 1 / 12) < error * math.sqrt(1 / 180))  # var (u - ½)² = 1/80 - 1/144
+    assert np.all(
+        abs(u.var(0) - 1 / 12) < error * math.sqrt(1 / 180)
+    )  # var (u - ½)² = 1/80 - 1/144
     assert np.all(abs(z.mean(0)) < error)
     assert np.all(abs((z**2).mean(0) - 1) < error * math.sqrt(2))
     assert np.all(abs((z**3).mean(0)) < error * math.sqrt(15))
@@ -100,7 +135,9 @@ def test_normals_of_different_components_particles_and_steps_are_uncorrelated():
     error = 5 / math.sqrt(m - 1)
     off_diagonal = ~np.eye(12, dtype=bool)
     assert np.all(abs((z.T @ z / m)[off_diagonal]) < error)
-    assert np.all(abs(((z**2 - 1).T @ (z**2 - 1) / (2 * m))[off_diagonal]) < error)  # Box–Muller pairs share a radius
+    assert np.all(
+        abs(((z**2 - 1).T @ (z**2 - 1) / (2 * m))[off_diagonal]) < error
+    )  # Box–Muller pairs share a radius
     assert np.all(abs(z[1:].T @ z[:-1] / (m - 1)) < error)
 
 
@@ -131,7 +168,9 @@ def test_other_bad_arguments_raise_and_are_named(arguments, named):
 
 
 def test_numpy_integers_are_seeds_too():
-    np.testing.assert_array_equal(noise.raw(np.uint32(7), 0, np.int64(4), np.int32(2)), noise.raw(7, 0, 4, 2))
+    np.testing.assert_array_equal(
+        noise.raw(np.uint32(7), 0, np.int64(4), np.int32(2)), noise.raw(7, 0, 4, 2)
+    )
 
 
 def test_a_second_process_loads_the_compiled_code_from_the_cache(tmp_path):
@@ -139,6 +178,10 @@ def test_a_second_process_loads_the_compiled_code_from_the_cache(tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
 
     def hits():
-        return int(subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout)
+        return int(
+            subprocess.run(
+                [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+            ).stdout
+        )
 
     assert [hits(), hits()] == [0, 1]

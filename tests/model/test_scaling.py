@@ -20,7 +20,9 @@ def test_an_euler_step_is_gradient_descent_with_rate_dt_m_over_s_squared():
     """THEORY.md, section 1: γ = 1 gives η = dt·m, γ = 1/2 gives η = dt."""
     assert mf.MEAN_FIELD.learning_rate(0.1, 500) == pytest.approx(50.0, rel=1e-15)
     assert mf.NTK.learning_rate(0.1, 500) == pytest.approx(0.1, rel=1e-14)
-    assert mf.Scaling(gamma=0.5, alpha=10.0).learning_rate(0.1, 500) == pytest.approx(0.001, rel=1e-14)
+    assert mf.Scaling(gamma=0.5, alpha=10.0).learning_rate(0.1, 500) == pytest.approx(
+        0.001, rel=1e-14
+    )
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.7, 1.0, 1.2])
@@ -33,7 +35,14 @@ def test_flow_time_undoes_the_learning_rate(gamma):
 def test_the_description_says_regime_scale_and_rate():
     line = mf.NTK.describe(m=400, dt=0.5)
     assert "\n" not in line
-    for part in ("gamma = 0.5 (NTK)", "alpha = 1", "m = 400", "s = 20", "dt = 0.5", "learning rate 0.5 on R"):
+    for part in (
+        "gamma = 0.5 (NTK)",
+        "alpha = 1",
+        "m = 400",
+        "s = 20",
+        "dt = 0.5",
+        "learning rate 0.5 on R",
+    ):
         assert part in line
     assert "mean-field" in mf.MEAN_FIELD.describe(10, 1.0)
     assert "intermediate" in mf.Scaling(0.7).describe(10, 1.0)
@@ -42,7 +51,9 @@ def test_the_description_says_regime_scale_and_rate():
 
 def test_it_is_a_value():
     scaling = mf.Scaling(gamma=0.75, alpha=2)
-    assert scaling == mf.Scaling.from_dict(scaling.to_dict()) and hash(scaling) == hash(mf.Scaling(0.75, 2.0))
+    assert scaling == mf.Scaling.from_dict(scaling.to_dict()) and hash(scaling) == hash(
+        mf.Scaling(0.75, 2.0)
+    )
     with pytest.raises(AttributeError):
         scaling.gamma = 1.0
 

@@ -13,7 +13,9 @@ SUBSETS = (("a",), ("w",), ("b",), ("a", "w"), ("a", "w", "b"))
 
 def state_of(rng, m, dim, outputs):
     mass = rng.uniform(0.5, 1.5, m)
-    return mf.State(rng.normal(size=(m, outputs + dim + 1)), outputs=outputs, mass=mass / mass.sum())
+    return mf.State(
+        rng.normal(size=(m, outputs + dim + 1)), outputs=outputs, mass=mass / mass.sum()
+    )
 
 
 def slow_kernel(network, state, x1, x2):
@@ -39,8 +41,12 @@ def test_the_kernel_is_the_sum_over_neurons_of_gradient_products(rng, outputs, t
     """
     network = mf.Network("tanh", trainable=trainable)
     state, x1, x2 = state_of(rng, 6, 3, outputs), rng.normal(size=(4, 3)), rng.normal(size=(5, 3))
-    np.testing.assert_allclose(tangent.kernel(network, state, x1, x2), slow_kernel(network, state, x1, x2), atol=1e-13)
-    np.testing.assert_allclose(tangent.kernel(network, state, x1), slow_kernel(network, state, x1, x1), atol=1e-13)
+    np.testing.assert_allclose(
+        tangent.kernel(network, state, x1, x2), slow_kernel(network, state, x1, x2), atol=1e-13
+    )
+    np.testing.assert_allclose(
+        tangent.kernel(network, state, x1), slow_kernel(network, state, x1, x1), atol=1e-13
+    )
 
 
 def test_blocks_of_neurons_change_nothing_beyond_rounding(rng, monkeypatch):
@@ -54,14 +60,21 @@ def test_blocks_of_neurons_change_nothing_beyond_rounding(rng, monkeypatch):
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_kernel_has_the_same_bits_with_one_thread_and_two(rng, monkeypatch, outputs):
     """Blocks of neurons are multiplied by any thread, and added one after the other."""
-    network, state, x1, x2 = mf.Network("tanh"), state_of(rng, 200, 3, outputs), rng.normal(size=(9, 3)), rng.normal(size=(7, 3))
+    network, state, x1, x2 = (
+        mf.Network("tanh"),
+        state_of(rng, 200, 3, outputs),
+        rng.normal(size=(9, 3)),
+        rng.normal(size=(7, 3)),
+    )
     monkeypatch.setattr(tangent, "BLOCK_ENTRIES", 9 * 8)
     monkeypatch.setattr(tangent, "SMALL", 0)
     before, found = numba.get_num_threads(), []
     for threads in (1, 2):
         numba.set_num_threads(threads)
         try:
-            found.append([tangent.kernel(network, state, x1, other).tobytes() for other in (None, x2)])
+            found.append(
+                [tangent.kernel(network, state, x1, other).tobytes() for other in (None, x2)]
+            )
         finally:
             numba.set_num_threads(before)
     assert found[0] == found[1]
@@ -71,11 +84,17 @@ def test_the_kernel_has_the_same_bits_with_one_thread_and_two(rng, monkeypatch, 
 def test_the_kernel_times_a_vector_is_the_product_that_never_forms_it(rng, outputs):
     """`product` is a pull-back and its adjoint; `kernel` is a matrix: (H v)_ic = Σ_je H_ijce v_je."""
     network = mf.Network("relu", trainable=("a", "w", "b"))
-    state, x, v = state_of(rng, 40, 3, outputs), rng.normal(size=(6, 3)), rng.normal(size=(6, outputs))
+    state, x, v = (
+        state_of(rng, 40, 3, outputs),
+        rng.normal(size=(6, 3)),
+        rng.normal(size=(6, outputs)),
+    )
     field = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.zeros((6, outputs)))).on_device(state)
     H = tangent.kernel(network, state, x).reshape(6, 6, outputs, outputs)
     expected = np.einsum("ijce,je->ic", H, v)
-    np.testing.assert_allclose(tangent.product(field, field.backend.upload(state.theta), v), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        tangent.product(field, field.backend.upload(state.theta), v), expected, atol=1e-12
+    )
     # power iteration ends within rtol = 1e-3 of the largest eigenvalue, from below
     largest = np.linalg.eigvalsh(H.transpose(0, 2, 1, 3).reshape(6 * outputs, -1))[-1]
     found = tangent.largest_eigenvalue(field, field.backend.upload(state.theta))
@@ -97,7 +116,11 @@ def test_the_parts_are_those_of_the_infinite_kernel(rng):
 
 def test_the_drift_is_zero_for_the_same_state_and_quadratic_for_a_scaled_one(rng):
     """ReLU without biases, all of θ times c: σ and a scale by c, so H scales by c²."""
-    network, state, x = mf.Network("relu", trainable=("a", "w")), state_of(rng, 20, 3, 1), rng.normal(size=(5, 3))
+    network, state, x = (
+        mf.Network("relu", trainable=("a", "w")),
+        state_of(rng, 20, 3, 1),
+        rng.normal(size=(5, 3)),
+    )
     assert tangent.drift(network, state, state, x) == 0.0
     scaled = mf.State(1.1 * state.theta, mass=state.mass)
     assert tangent.drift(network, state, scaled, x) == pytest.approx(1.1**2 - 1, rel=1e-12)

@@ -61,7 +61,11 @@ def test_two_layer_relu_kernels_have_their_published_values(rho):
 def test_points_on_the_circle_have_the_eigenvalues_of_their_circulant(n, expected):
     """TRUTHS.md, section 1: six digits."""
     angle = 2 * np.pi * np.arange(n) / n
-    H = ntk.kernel(mf.Network("relu", trainable=("w",)), mf.InitialLaw(dim=2), np.column_stack([np.cos(angle), np.sin(angle)]))
+    H = ntk.kernel(
+        mf.Network("relu", trainable=("w",)),
+        mf.InitialLaw(dim=2),
+        np.column_stack([np.cos(angle), np.sin(angle)]),
+    )
     np.testing.assert_allclose(np.linalg.eigvalsh(H), expected, atol=5e-7)
 
 
@@ -87,7 +91,9 @@ def test_the_limit_is_the_mean_over_neurons_drawn_from_the_law(activation, law, 
     x1, x2 = points
     state = dataclasses.replace(law, symmetric=False).sample(M, seed=11)
     sigma = activations.get(activation)
-    (v1, s1), (v2, s2) = (values_and_slopes(sigma, state.w @ x.T + state.b[:, None]) for x in (x1, x2))
+    (v1, s1), (v2, s2) = (
+        values_and_slopes(sigma, state.w @ x.T + state.b[:, None]) for x in (x1, x2)
+    )
     values, power = v1[:, :, None] * v2[:, None, :], (state.a**2)[:, :, None]
     slopes = power * s1[:, :, None] * s2[:, None, :]
     draws = {"a": values, "w": slopes * (x1 @ x2.T), "b": slopes}
@@ -98,7 +104,9 @@ def test_the_limit_is_the_mean_over_neurons_drawn_from_the_law(activation, law, 
         within_four_errors(sample, sum(whole[name] for name in trainable))
         if law.w == "normal":  # every subset is the sum of its parts
             H = ntk.kernel(network, law, x1, x2)
-            np.testing.assert_allclose(H, sum(whole[name] for name in trainable), atol=1e-13 * np.abs(H).max())
+            np.testing.assert_allclose(
+                H, sum(whole[name] for name in trainable), atol=1e-13 * np.abs(H).max()
+            )
     iid = dataclasses.replace(law, symmetric=False)
     within_four_errors(power * values, ntk.nngp(mf.Network(activation), iid, x1, x2))
 
@@ -118,8 +126,12 @@ def test_a_homogeneous_activation_on_the_sphere_is_a_gaussian_one_by_a_factor(ac
     forgetful = mf.Activation("own", sigma.value, sigma.slope, smooth=sigma.smooth)
     x = rng.normal(size=(4, dim))
     for name in ("a", "w"):
-        H, by_quadrature = (ntk.kernel(mf.Network(s, trainable=(name,)), law, x) for s in (sigma, forgetful))
-        np.testing.assert_allclose(H, by_quadrature, atol=1e-8 if dim == 1 else 1e-10 * np.abs(H).max())
+        H, by_quadrature = (
+            ntk.kernel(mf.Network(s, trainable=(name,)), law, x) for s in (sigma, forgetful)
+        )
+        np.testing.assert_allclose(
+            H, by_quadrature, atol=1e-8 if dim == 1 else 1e-10 * np.abs(H).max()
+        )
 
 
 def test_in_one_dimension_the_sphere_is_two_points():
@@ -140,7 +152,9 @@ def test_a_sphere_in_many_dimensions_is_nearly_a_gaussian():
     network = mf.Network("tanh")
     gaussian = ntk.kernel(network, mf.InitialLaw(dim=2000), x)
     np.testing.assert_allclose(
-        ntk.kernel(network, mf.InitialLaw(dim=2000, w="sphere", w_std=math.sqrt(2000)), x), gaussian, rtol=1e-3
+        ntk.kernel(network, mf.InitialLaw(dim=2000, w="sphere", w_std=math.sqrt(2000)), x),
+        gaussian,
+        rtol=1e-3,
     )
 
 
@@ -151,19 +165,26 @@ def test_several_outputs_share_one_kernel_if_readouts_scale_with_the_hidden_unit
     """
     rng = np.random.default_rng(8)
     x, nu, k, K, networks = unit_pair(0.4), 1.3, 200, 3, 1000
-    H = ntk.kernel(mf.Network("relu", trainable=("w",)), mf.InitialLaw(dim=2, outputs=K, a_std=nu), x)
+    H = ntk.kernel(
+        mf.Network("relu", trainable=("w",)), mf.InitialLaw(dim=2, outputs=K, a_std=nu), x
+    )
     products = np.empty((networks, K, K))
     for i in range(networks):
         V, on = rng.normal(size=(K, k)) * nu / math.sqrt(k), rng.normal(size=(k, 2)) @ x.T > 0
         products[i] = (V * (on[:, 0] & on[:, 1])) @ V.T * (x[0] @ x[1])
     error = products.std(axis=0) / math.sqrt(networks)
     assert (np.abs(products.mean(axis=0) - H[0, 1] * np.eye(K)) <= 4 * error).all()
-    assert np.abs(k / K * products[:, 0, 0].mean() - H[0, 1]) > 100 * error[0, 0]  # Var V = ν²/K misses by k/K
+    assert (
+        np.abs(k / K * products[:, 0, 0].mean() - H[0, 1]) > 100 * error[0, 0]
+    )  # Var V = ν²/K misses by k/K
 
 
 def test_the_law_of_a_enters_by_its_second_moment():
     x, network = unit_pair(0.3), mf.Network("erf")
-    kernels = [ntk.kernel(network, mf.InitialLaw(dim=2, a=a, a_std=1.5), x) for a in ("rademacher", "normal")]
+    kernels = [
+        ntk.kernel(network, mf.InitialLaw(dim=2, a=a, a_std=1.5), x)
+        for a in ("rademacher", "normal")
+    ]
     np.testing.assert_array_equal(*kernels)
     parts = ntk.kernel(network, mf.InitialLaw(dim=2, a="zero"), x, parts=True)
     assert list(parts) == ["a", "w", "b"]
@@ -174,7 +195,9 @@ def test_scaling_and_symmetry_leave_the_kernel_and_a_symmetric_start_has_no_cova
     x, law = unit_pair(0.3), mf.InitialLaw(dim=2, b_std=0.2)
     twin = dataclasses.replace(law, symmetric=True)
     H = ntk.kernel(mf.Network("relu"), law, x)
-    np.testing.assert_array_equal(ntk.kernel(mf.Network("relu", scaling=mf.Scaling(0.5, 3.0)), twin, x), H)
+    np.testing.assert_array_equal(
+        ntk.kernel(mf.Network("relu", scaling=mf.Scaling(0.5, 3.0)), twin, x), H
+    )
     assert ntk.nngp(mf.Network("relu"), law, x).min() > 0
     assert not ntk.nngp(mf.Network("relu"), twin, x).any()
     assert not ntk.nngp(mf.Network("relu"), dataclasses.replace(law, a="zero"), x).any()
@@ -194,14 +217,23 @@ def test_blocks_are_the_whole_and_the_whole_is_exactly_symmetric(activation, w, 
     np.testing.assert_array_equal(again, again.T)
     np.testing.assert_array_equal(whole, whole.T)
     np.testing.assert_allclose(again, whole, atol=2e-8 * whole.max())
-    np.testing.assert_allclose(ntk.kernel(network, law, x, x[: n // 2]), whole[:, : n // 2], atol=2e-8 * whole.max())
+    np.testing.assert_allclose(
+        ntk.kernel(network, law, x, x[: n // 2]), whole[:, : n // 2], atol=2e-8 * whole.max()
+    )
     blocks = list(ntk.kernel_blocks(network, law, x, block=n // 3))
     np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), again)
-    assert [rows for rows, _ in blocks] == [slice(i, min(i + n // 3, n)) for i in range(0, n, n // 3)]
+    assert [rows for rows, _ in blocks] == [
+        slice(i, min(i + n // 3, n)) for i in range(0, n, n // 3)
+    ]
 
 
 def test_a_kernel_goes_to_a_file_block_by_block(h5_path, rng):
-    network, law, x1, x2 = mf.Network("relu"), mf.InitialLaw(dim=3), rng.normal(size=(50, 3)), rng.normal(size=(40, 3))
+    network, law, x1, x2 = (
+        mf.Network("relu"),
+        mf.InitialLaw(dim=3),
+        rng.normal(size=(50, 3)),
+        rng.normal(size=(40, 3)),
+    )
     with h5py.File(h5_path, "w") as file:
         dataset = file.create_dataset("H", (50, 40), dtype="f8")
         for rows, H in ntk.kernel_blocks(network, law, x1, x2, block=16):
@@ -221,7 +253,11 @@ def test_parallel_inputs_do_not_round_beyond_correlation_one(rng):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"x1": np.array([[1.0, np.nan]])}, ValueError, "NaN or infinite values, first at row 0, column 1"),
+        (
+            {"x1": np.array([[1.0, np.nan]])},
+            ValueError,
+            "NaN or infinite values, first at row 0, column 1",
+        ),
         ({"x1": np.ones((2, 3))}, ValueError, r"x must be \(n, 2\)"),
         ({"x2": np.ones((2, 3))}, ValueError, r"x must be \(n, 2\)"),
         ({"x1": np.ones(2)}, ValueError, r"x\[:, None\]"),
@@ -232,7 +268,12 @@ def test_parallel_inputs_do_not_round_beyond_correlation_one(rng):
     ],
 )
 def test_bad_input_is_refused_with_what_to_do(change, error, message):
-    arguments = {"network": mf.Network("relu"), "law": mf.InitialLaw(dim=2), "x1": np.ones((2, 2)), "x2": None}
+    arguments = {
+        "network": mf.Network("relu"),
+        "law": mf.InitialLaw(dim=2),
+        "x1": np.ones((2, 2)),
+        "x2": None,
+    }
     with pytest.raises(error, match=message):
         ntk.kernel(**(arguments | change))
     with pytest.raises(error, match=message):
@@ -240,7 +281,9 @@ def test_bad_input_is_refused_with_what_to_do(change, error, message):
 
 
 def test_blocks_need_a_size():
-    with pytest.raises(ValueError, match="block, the number of rows at a time, must be an integer >= 1; got 0"):
+    with pytest.raises(
+        ValueError, match="block, the number of rows at a time, must be an integer >= 1; got 0"
+    ):
         ntk.kernel_blocks(mf.Network("relu"), mf.InitialLaw(dim=2), np.ones((2, 2)), block=0)
 
 
@@ -256,9 +299,13 @@ def test_huge_inputs_have_the_kernel_of_a_sign(name, scale):
     network, law = mf.Network(name, trainable=("a", "w")), mf.InitialLaw(dim=2)
     i, j = [0, 0, 1], [1, 2, 2]
     sign = 2 / np.pi * np.arcsin(rho)
-    np.testing.assert_allclose(ntk.nngp(network, law, scale * x)[i, j], sign, rtol=0, atol=10 / scale + 1e-14)
+    np.testing.assert_allclose(
+        ntk.nngp(network, law, scale * x)[i, j], sign, rtol=0, atol=10 / scale + 1e-14
+    )
     expected = sign + 2 / np.pi * rho / np.sqrt(1 - rho**2)
-    np.testing.assert_allclose(ntk.kernel(network, law, scale * x)[i, j], expected, rtol=0, atol=10 / scale + 1e-13)
+    np.testing.assert_allclose(
+        ntk.kernel(network, law, scale * x)[i, j], expected, rtol=0, atol=10 / scale + 1e-13
+    )
     deep = ntk.deep(scale * x, depth=1, activation=name, normalise=False)
     np.testing.assert_allclose(deep[1][i, j], expected, rtol=0, atol=10 / scale + 1e-13)
 
@@ -304,7 +351,10 @@ def test_squares_that_overflow_are_refused_with_what_to_do(name):
 
 
 def test_on_a_sphere_widths_that_no_rule_resolves_are_refused():
-    with pytest.raises(ValueError, match=r'the dual of tanh for w on a sphere.*standardise them\), or take w="normal"'):
+    with pytest.raises(
+        ValueError,
+        match=r'the dual of tanh for w on a sphere.*standardise them\), or take w="normal"',
+    ):
         ntk.kernel(mf.Network("tanh"), mf.InitialLaw(dim=3, w="sphere"), 1e16 * np.eye(3))
 
 
@@ -317,12 +367,16 @@ def test_quadrature_that_takes_long_says_so_before_it_starts(monkeypatch):
         warnings.simplefilter("error")
         ntk.kernel(network, law, x)
     monkeypatch.setattr(polar, "ANNOUNCE", 1e-6)
-    with pytest.warns(UserWarning, match=r"the dual of tanh of w on a sphere with a bias.* will take about .*w=\"normal\""):
+    with pytest.warns(
+        UserWarning,
+        match=r"the dual of tanh of w on a sphere with a bias.* will take about .*w=\"normal\"",
+    ):
         ntk.kernel(network, law, x)
 
 
 @pytest.mark.parametrize(
-    ("x", "a_std"), [(1e100 * np.eye(2, 3), 1.0), (np.array([[1e100, 0.0], [0.0, 1.0]]), 1.0), (np.eye(2), 1e200)]
+    ("x", "a_std"),
+    [(1e100 * np.eye(2, 3), 1.0), (np.array([[1e100, 0.0], [0.0, 1.0]]), 1.0), (np.eye(2), 1e200)],
 )
 def test_an_entry_that_overflows_is_refused_without_a_warning_of_numpy(x, a_std):
     with warnings.catch_warnings():

@@ -11,7 +11,10 @@ import ntk
 from ntk.theorems import bounds
 
 ANGLES = 2 * np.pi * np.arange(5) / 5
-PENTAGON, SIGNS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1), np.array([1.0, -1.0, 1.0, -1.0, 1.0])
+PENTAGON, SIGNS = (
+    np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1),
+    np.array([1.0, -1.0, 1.0, -1.0, 1.0]),
+)
 NETWORK = mf.Network("relu", scaling=mf.NTK, trainable=("w",))  # a = ±1 fixed, no bias
 LAW = mf.InitialLaw(dim=2)
 
@@ -31,7 +34,15 @@ def trained(m, seed, t_end=10.0):
     """A network on the pentagon, and its states along the flow of the summed loss."""
     flow = mf.GradientFlow(mf.EmpiricalRisk(NETWORK, PENTAGON, SIGNS, reduction="sum"))
     start, watch = LAW.sample(m, seed), Watch()
-    mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=t_end, observers=[mf.Series("states", mf.every(10), watch)], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.1,
+        t_end=t_end,
+        observers=[mf.Series("states", mf.every(10), watch)],
+        progress=False,
+    )
     return start, watch.states
 
 
@@ -43,13 +54,19 @@ def test_du_et_al_hold_on_the_pentagon_in_twenty_of_twenty_seeds(m):
     """
     for seed in range(20):
         start, states = trained(m, seed)
-        found = bounds.two_layer_convergence(NETWORK, start, PENTAGON, SIGNS, states, reduction="sum", epsilon=0.05)
+        found = bounds.two_layer_convergence(
+            NETWORK, start, PENTAGON, SIGNS, states, reduction="sum", epsilon=0.05
+        )
         assert found["lambda_min"].bound == pytest.approx(0.75 * 0.3, abs=1e-12)
         for name in ("lambda_min", "residual", "movement"):
             assert found[name].holds, f"m = {m}, seed {seed}: {found}"
         f0 = mf.GradientFlow(mf.EmpiricalRisk(NETWORK, PENTAGON, SIGNS)).predict(start)[:, 0]
-        assert found["movement"].bound == pytest.approx(2 * math.sqrt(5 / m) * np.linalg.norm(SIGNS - f0) / 0.3, rel=1e-12)
-        assert found["time to epsilon"].holds and found["time to epsilon"].bound == pytest.approx(math.log(20) / 0.3)
+        assert found["movement"].bound == pytest.approx(
+            2 * math.sqrt(5 / m) * np.linalg.norm(SIGNS - f0) / 0.3, rel=1e-12
+        )
+        assert found["time to epsilon"].holds and found["time to epsilon"].bound == pytest.approx(
+            math.log(20) / 0.3
+        )
         assert found.applies is False and not found.hypotheses[-1].holds
 
 
@@ -58,14 +75,20 @@ def test_each_hypothesis_is_named_and_checked():
 
     def failing(network=NETWORK, law=LAW, **change):
         found = bounds.two_layer_convergence(network, law.sample(100), PENTAGON, SIGNS, **change)
-        return {item.name for item in found.hypotheses if item.holds is False and not item.name.startswith("m is enough")}, found
+        return {
+            item.name
+            for item in found.hypotheses
+            if item.holds is False and not item.name.startswith("m is enough")
+        }, found
 
     assert failing()[0] == set()
     assert failing(mf.Network("erf", mf.NTK, ("w",)))[0] == {"the activation is relu"}
     assert failing(mf.Network("relu", mf.NTK))[0] == {"only w is trained"}
     assert failing(law=mf.InitialLaw(dim=2, a="normal"))[0] == {"one output, |a| = 1"}
     assert failing(law=mf.InitialLaw(dim=2, b_std=0.1))[0] == {"no biases"}
-    assert failing(law=mf.InitialLaw(dim=2, symmetric=True))[0] == {"w ~ N(0, w_std² I), neurons independent"}
+    assert failing(law=mf.InitialLaw(dim=2, symmetric=True))[0] == {
+        "w ~ N(0, w_std² I), neurons independent"
+    }
     mean, total = failing(reduction="mean")[1], failing(reduction="sum")[1]
     assert mean["time to epsilon"].bound == pytest.approx(5 * total["time to epsilon"].bound)
     assert mean["movement"] == total["movement"]
@@ -75,15 +98,21 @@ def test_each_hypothesis_is_named_and_checked():
 
 def test_the_width_that_keeps_neurons_within_the_radius_makes_the_theorem_apply():
     """At the width that is asked for the movement bound equals R: for ‖y - f_0‖ as measured both scale as stated."""
-    narrow = bounds.two_layer_convergence(NETWORK, LAW.sample(1000), PENTAGON, SIGNS, reduction="sum")
+    narrow = bounds.two_layer_convergence(
+        NETWORK, LAW.sample(1000), PENTAGON, SIGNS, reduction="sum"
+    )
     asked = narrow["width"].bound
-    assert narrow["movement"].bound * math.sqrt(1000 / asked) == pytest.approx(narrow["radius"].bound, rel=1e-12)
+    assert narrow["movement"].bound * math.sqrt(1000 / asked) == pytest.approx(
+        narrow["radius"].bound, rel=1e-12
+    )
     assert asked > 1e6  # of use in principle
 
 
 def test_repeated_inputs_have_no_such_theorem():
     with pytest.raises(ValueError, match="lambda_0 = .*positive definite limits"):
-        bounds.two_layer_convergence(NETWORK, LAW.sample(10), np.ones((2, 2)), np.array([1.0, -1.0]))
+        bounds.two_layer_convergence(
+            NETWORK, LAW.sample(10), np.ones((2, 2)), np.array([1.0, -1.0])
+        )
     with pytest.raises(ValueError, match="needs the law of the start"):
         bounds.two_layer_convergence(NETWORK, mf.State(np.ones((4, 4))), PENTAGON, SIGNS)
     with pytest.raises(ValueError, match=r"delta must lie in \(0, 1\)"):
@@ -102,7 +131,9 @@ def test_the_complexity_is_the_way_of_the_lazy_network():
     end = mf.simulate(flow, start, mf.RK4, dt=0.5, t_end=60.0, progress=False)
     H = ntk.kernel(NETWORK, law, PENTAGON)
     found = bounds.fine_grained(H, SIGNS, NETWORK, start, end)
-    assert found["complexity"].bound == pytest.approx(math.sqrt(2 * SIGNS @ np.linalg.solve(H, SIGNS) / 5), rel=1e-10)
+    assert found["complexity"].bound == pytest.approx(
+        math.sqrt(2 * SIGNS @ np.linalg.solve(H, SIGNS) / 5), rel=1e-10
+    )
     assert found["movement"].measured == pytest.approx(found["movement"].bound, rel=0.05)
     assert found.applies
 
@@ -114,7 +145,9 @@ def test_a_start_that_is_not_zero_is_no_case_of_the_fine_grained_theorem():
     by_law = bounds.fine_grained(H, SIGNS, NETWORK, start, start)
     measured = bounds.fine_grained(H, SIGNS, NETWORK, start, start, x=PENTAGON)
     assert by_law.applies is False and measured.applies is False
-    assert "NO  f_0 = 0 (max |f_0| = " in str(measured) and "NO  f_0 = 0 (the neurons" in str(by_law)
+    assert "NO  f_0 = 0 (max |f_0| = " in str(measured) and "NO  f_0 = 0 (the neurons" in str(
+        by_law
+    )
     symmetric = mf.InitialLaw(dim=2, symmetric=True).sample(100, seed=0)
     assert bounds.fine_grained(H, SIGNS, NETWORK, symmetric, symmetric, x=PENTAGON).applies is True
     unknown = bounds.fine_grained(H, SIGNS, NETWORK, mf.State(start.theta), start)
@@ -125,7 +158,9 @@ def test_a_start_that_is_not_zero_is_no_case_of_the_fine_grained_theorem():
 def test_labels_in_the_null_space_have_infinite_complexity():
     K = np.array([[1.0, 1.0], [1.0, 1.0]])
     assert bounds.fine_grained(K, [1.0, -1.0])["complexity"].bound == math.inf
-    assert bounds.fine_grained(K, [1.0, 1.0])["complexity"].bound == pytest.approx(1.0)  # √(2·(√2)²/2 / 2)
+    assert bounds.fine_grained(K, [1.0, 1.0])["complexity"].bound == pytest.approx(
+        1.0
+    )  # √(2·(√2)²/2 / 2)
     assert bounds.fine_grained(K, [1.0, -1.0]).applies is False
 
 
@@ -142,20 +177,32 @@ def test_information_is_learnt_and_nuisance_is_not_for_the_linear_model(rng, t, 
     later = V @ (np.exp(-c * values * stop) * (V.T @ r))
     moved = J.T @ (V @ (-np.expm1(-c * values * stop) / values * (V.T @ r)))
     found = bounds.information(K, r, cutoff, later, t, reduction, K_t=K)
-    assert found["residual"].holds and found["residual"].measured == pytest.approx(np.linalg.norm(later))
+    assert found["residual"].holds and found["residual"].measured == pytest.approx(
+        np.linalg.norm(later)
+    )
     assert np.linalg.norm(moved) <= found["movement"].bound * (1 + 1e-9)
-    assert found.hypotheses[0].holds and not bounds.information(K, r, cutoff, K_t=2 * K).hypotheses[0].holds
+    assert (
+        found.hypotheses[0].holds
+        and not bounds.information(K, r, cutoff, K_t=2 * K).hypotheses[0].holds
+    )
 
 
 def test_random_features_follow_the_beta_law():
     """TRUTHS.md, section 4: d = 64, m = 32: mean 1 - m/d, P(MSE < ¼) = 1.3e-3; KS test of 2000 draws at the 1e-3 level."""
     found = bounds.random_features(64, 32, delta=1.3e-3)
-    assert found["error"].bound == pytest.approx(0.25, abs=5e-4) and found["mean error"].bound == 0.5
+    assert (
+        found["error"].bound == pytest.approx(0.25, abs=5e-4) and found["mean error"].bound == 0.5
+    )
     assert scipy.stats.beta(16, 16).cdf(0.25) == pytest.approx(1.3e-3, abs=5e-5)
     target = np.eye(64)[0]
-    errors = [bounds.distance2(mf.InitialLaw(dim=64).sample(32, seed).w, target) for seed in range(2000)]
+    errors = [
+        bounds.distance2(mf.InitialLaw(dim=64).sample(32, seed).w, target) for seed in range(2000)
+    ]
     assert scipy.stats.kstest(errors, scipy.stats.beta(16, 16).cdf).pvalue > 1e-3
-    assert bounds.random_features(64, 64)["error"].bound == 0.0 and bounds.random_features(64, 64).applies is False
+    assert (
+        bounds.random_features(64, 64)["error"].bound == 0.0
+        and bounds.random_features(64, 64).applies is False
+    )
     w = mf.InitialLaw(dim=64).sample(32, seed=0).w
     assert bounds.random_features(64, 32, features=w, target=target)["error"].measured == errors[0]
     with pytest.raises(ValueError, match="target must be a unit vector"):

@@ -12,7 +12,16 @@ from ntk.runs import time_quadrature
 
 
 def trained(
-    path, activation="relu", gamma=1.0, m=64, schedule=None, t_end=5.0, dt="auto", method=mf.RK4, dtype="float64", **risk
+    path,
+    activation="relu",
+    gamma=1.0,
+    m=64,
+    schedule=None,
+    t_end=5.0,
+    dt="auto",
+    method=mf.RK4,
+    dtype="float64",
+    **risk,
 ):
     """The path of a run on the kink 5|x| (or on the sign of x - 0.2, or three classes) from a symmetric start."""
     data = mf.data.kink(10, 5.0)
@@ -20,7 +29,9 @@ def trained(
     y = {"softmax": (data.x[:, 0] > -0.4).astype(int) + (data.x[:, 0] > 0.4)}.get(loss, data.y)
     y = np.where(data.x[:, 0] > 0.2, 1.0, -1.0) if loss in ("logistic", "hinge") else y
     outputs = 3 if loss == "softmax" else 1
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation, mf.Scaling(gamma)), data.x, y, **risk), dtype=dtype)
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network(activation, mf.Scaling(gamma)), data.x, y, **risk), dtype=dtype
+    )
     start = mf.InitialLaw(dim=1, outputs=outputs, b_std=1.0, symmetric=True).sample(m, seed=2)
     observers = [mf.Recorder(path, schedule or mf.log_spaced(30), exists="replace")]
     mf.simulate(flow, start, method, dt=dt, t_end=t_end, observers=observers, progress=False)
@@ -29,8 +40,12 @@ def trained(
 
 @pytest.mark.parametrize("gamma", [0.5, 0.75, 1.0])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("schedule", [mf.log_spaced(12), mf.log_spaced(40), mf.evenly(12), mf.evenly(40)])
-def test_the_parts_sum_to_the_observed_change_within_the_error_predicted(h5_path, activation, gamma, schedule):
+@pytest.mark.parametrize(
+    "schedule", [mf.log_spaced(12), mf.log_spaced(40), mf.evenly(12), mf.evenly(40)]
+)
+def test_the_parts_sum_to_the_observed_change_within_the_error_predicted(
+    h5_path, activation, gamma, schedule
+):
     """The error is made without a look at the residual; in 144 runs of other widths, seeds and γ it was exceeded in none."""
     found = ntk.budget(trained(h5_path, activation, gamma, schedule=schedule))
     assert found.observed.shape == found.lazy.shape == (len(found.times), 10, 1)
@@ -56,7 +71,9 @@ def test_so_they_do_for_every_loss_method_and_precision(h5_path, activation, set
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_what_slides_along_a_kink_of_the_loss_is_said_to_miss_more_than_predicted(h5_path, activation):
+def test_what_slides_along_a_kink_of_the_loss_is_said_to_miss_more_than_predicted(
+    h5_path, activation
+):
     """Hinge at yf = 1: ℓ' jumps where f comes to rest. The parts still sum to the change within some errors; the text says so."""
     found = ntk.budget(trained(h5_path, activation, 0.5, loss="hinge", dt=0.05, t_end=10.0))
     assert (found.residual <= 10 * found.error).all()
@@ -69,10 +86,14 @@ def test_each_part_is_within_the_error_of_what_many_frames_find(h5_path, activat
     """The same run, dt = 0.02, seen in 151 frames, in 11 evenly spaced ones and in 15 log-spaced ones; the errors of both add."""
     fine = ntk.budget(trained(h5_path, activation, gamma, t_end=3.0, dt=0.02, schedule=mf.every(1)))
     for schedule in (mf.evenly(11), mf.log_spaced(15)):
-        found = ntk.budget(trained(h5_path, activation, gamma, t_end=3.0, dt=0.02, schedule=schedule))
+        found = ntk.budget(
+            trained(h5_path, activation, gamma, t_end=3.0, dt=0.02, schedule=schedule)
+        )
         same = np.searchsorted(fine.times, found.times - 1e-9)
         for name in ("lazy", "evolution"):
-            apart = np.sqrt(np.square(getattr(found, name) - getattr(fine, name)[same]).mean(axis=(1, 2)))
+            apart = np.sqrt(
+                np.square(getattr(found, name) - getattr(fine, name)[same]).mean(axis=(1, 2))
+            )
             assert (apart <= found.error + fine.error[same]).all()
 
 
@@ -84,7 +105,15 @@ def test_the_parts_are_those_of_the_slow_twin(h5_path, rng, outputs):
     network = mf.Network("tanh", mf.Scaling(0.7, 2.0), trainable=("a", "w"))
     x, y = rng.normal(size=(4, 2)), rng.normal(size=(4, outputs))
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y))
-    mf.simulate(flow, start, mf.RK4, dt=0.01, t_end=0.2, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.01,
+        t_end=0.2,
+        observers=[mf.Recorder(h5_path, mf.every(1))],
+        progress=False,
+    )
     found = ntk.budget(h5_path)
     with mf.Trajectory(h5_path) as run:
         lazy, evolution = naive.budget(network, list(run), x, y)
@@ -131,7 +160,15 @@ def test_the_ridge_alone_shrinks_f_by_its_own_part(h5_path):
     network = mf.Network("relu", trainable=("a", "w"))
     y = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.zeros(2))).predict(start)
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y, ridge=1e-3))
-    mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=1.0, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.1,
+        t_end=1.0,
+        observers=[mf.Recorder(h5_path, mf.every(1))],
+        progress=False,
+    )
     found = ntk.budget(h5_path)
     np.testing.assert_allclose(found.decay[-1], -2e-3 * y, rtol=2e-3)
     assert (found.residual <= found.error).all() and "ridge's decay" in found.verdict
@@ -141,47 +178,89 @@ def test_the_verdict_has_the_numbers(h5_path):
     found = ntk.budget(trained(h5_path, dt=0.02))
     text = str(found)
     assert found.share_error[-1] < 0.1 and "record mf." not in text
-    assert f"{100 * found.share[-1]:.1f} %" in text and "(a " in text and "t = 0 … 5" in text and "RMS change" in text
+    assert (
+        f"{100 * found.share[-1]:.1f} %" in text
+        and "(a " in text
+        and "t = 0 … 5" in text
+        and "RMS change" in text
+    )
 
 
-@pytest.mark.parametrize(("schedule", "advice"), [(mf.evenly(4), 50), (mf.evenly(100), 100), (mf.log_spaced(100), None)], ids=str)
+@pytest.mark.parametrize(
+    ("schedule", "advice"),
+    [(mf.evenly(4), 50), (mf.evenly(100), 100), (mf.log_spaced(100), None)],
+    ids=str,
+)
 def test_shares_that_the_frames_do_not_resolve_are_not_told(h5_path, schedule, advice):
     """The README's first example, γ = 1 to t = 200: 46 ± 93 % from evenly(100), 47.2 ± 1.9 % from log_spaced(100)."""
     x = np.linspace(-1, 1, 64)[:, None]
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", scaling=mf.MEAN_FIELD), x, np.abs(x[:, 0])))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu", scaling=mf.MEAN_FIELD), x, np.abs(x[:, 0]))
+    )
     start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(1000, seed=0)
-    mf.simulate(flow, start, mf.RK4, dt="auto", t_end=200, observers=[mf.Recorder(h5_path, schedule)], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt="auto",
+        t_end=200,
+        observers=[mf.Recorder(h5_path, schedule)],
+        progress=False,
+    )
     text = str(ntk.budget(h5_path))
     if advice is None:
         assert text.startswith("The kernel of the start makes 47.") and "record mf." not in text
         return
-    assert text.startswith(f"The {schedule.count} frames do not resolve where the change of f came from: ")
-    assert f"To tell them, record mf.log_spaced({advice}) frames" in text and "kernel of the start" not in text
+    assert text.startswith(
+        f"The {schedule.count} frames do not resolve where the change of f came from: "
+    )
+    assert (
+        f"To tell them, record mf.log_spaced({advice}) frames" in text
+        and "kernel of the start" not in text
+    )
     assert ("more than the change itself" in text) == (schedule.count == 4) and "e+" not in text
 
 
 @pytest.mark.parametrize(
-    ("error", "told", "hint"), [(0.09, True, False), (0.11, True, True), (0.49, True, True), (0.51, False, True)]
+    ("error", "told", "hint"),
+    [(0.09, True, False), (0.11, True, True), (0.49, True, True), (0.51, False, True)],
 )
 def test_advice_starts_at_ten_per_cent_and_shares_end_at_fifty(h5_path, error, told, hint):
     found = ntk.budget(trained(h5_path, dt=0.02))
     size = np.sqrt(np.square(found.observed[-1]).mean())
     found = replace(found, error=np.full_like(found.error, error * size))
     text = str(found)
-    assert ("The kernel of the start makes" in text) == told and (f"± {100 * error:.2g} %" in text) == told
-    assert ("record mf.log_spaced(" in text) == hint and ("To tell them better" in text) == (hint and told)
+    assert ("The kernel of the start makes" in text) == told and (
+        f"± {100 * error:.2g} %" in text
+    ) == told
+    assert ("record mf.log_spaced(" in text) == hint and ("To tell them better" in text) == (
+        hint and told
+    )
 
 
 def test_the_frames_to_record_are_as_many_log_spaced_ones_or_twice_as_many_of_those():
-    assert "mf.log_spaced(50) frames, with a smaller dt if these are every step" in time_quadrature.denser(np.linspace(0, 1, 8))
+    assert (
+        "mf.log_spaced(50) frames, with a smaller dt if these are every step"
+        in time_quadrature.denser(np.linspace(0, 1, 8))
+    )
     assert "mf.log_spaced(400)" in time_quadrature.denser(np.linspace(0, 1, 400))
-    assert "mf.log_spaced(200)" in time_quadrature.denser(np.array([0.0, *np.geomspace(1e-3, 1, 99)]))
+    assert "mf.log_spaced(200)" in time_quadrature.denser(
+        np.array([0.0, *np.geomspace(1e-3, 1, 99)])
+    )
 
 
 def test_a_run_that_changes_nothing_has_no_share(h5_path):
     start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(8, seed=0)
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), np.ones((1, 1)), np.zeros(1)))
-    mf.simulate(flow, start, mf.EULER, dt=0.1, t_end=0.5, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.EULER,
+        dt=0.1,
+        t_end=0.5,
+        observers=[mf.Recorder(h5_path, mf.every(1))],
+        progress=False,
+    )
     assert "has not changed" in ntk.budget(h5_path).verdict
 
 
@@ -190,7 +269,15 @@ def test_user_written_parts_are_handed_in_with_the_flow(h5_path):
     x = np.array([[0.5], [-1.0]])
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(mine), x, np.array([1.0, 2.0])))
     start = mf.InitialLaw(dim=1, b_std=1.0).sample(10, seed=0)
-    mf.simulate(flow, start, mf.RK4, dt=0.05, t_end=1.0, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.05,
+        t_end=1.0,
+        observers=[mf.Recorder(h5_path, mf.every(1))],
+        progress=False,
+    )
     with pytest.raises(ValueError, match="written by its user"):
         ntk.budget(h5_path)
     found = ntk.budget(h5_path, flow=flow)
@@ -211,7 +298,13 @@ def test_what_has_no_budget_is_refused_with_the_reason(h5_path, tmp_path):
     risk = ntk.linearise(mf.Network("relu"), start).risk(np.ones((1, 1)), np.ones(1))
     path = tmp_path / "linear.h5"
     mf.simulate(
-        mf.GradientFlow(risk), start, mf.RK4, dt=0.1, t_end=1.0, observers=[mf.Recorder(path, mf.every(1))], progress=False
+        mf.GradientFlow(risk),
+        start,
+        mf.RK4,
+        dt=0.1,
+        t_end=1.0,
+        observers=[mf.Recorder(path, mf.every(1))],
+        progress=False,
     )
     with pytest.raises(ValueError, match="descends LinearisedRisk"):
         ntk.budget(path)
@@ -220,11 +313,19 @@ def test_what_has_no_budget_is_refused_with_the_reason(h5_path, tmp_path):
 def test_between_frames_cubics_are_exact():
     """f and H cubic in t, g = f: ∫ H f over [0, 1.3] on uneven frames, all but the first and last interval with four frames."""
     times = np.array([0.0, 0.2, 0.5, 0.9, 1.3])
-    cubic, kernel = np.polynomial.Polynomial([1.0, -2.0, 0.5, 3.0]), np.polynomial.Polynomial([0.3, 1.0, -1.0])
+    cubic, kernel = (
+        np.polynomial.Polynomial([1.0, -2.0, 0.5, 3.0]),
+        np.polynomial.Polynomial([0.3, 1.0, -1.0]),
+    )
     f, rate = (values(times)[:, None, None] for values in (cubic, cubic.deriv()))
     exact = (cubic * kernel).integ()
-    for j, interval in enumerate(time_quadrature.intervals(times, f, rate, lambda values: values, np.arange(5))):
-        found = sum(kernel(times[k]) * v[0, 0] for k, v in zip(interval.frames, interval.vectors, strict=True))
+    for j, interval in enumerate(
+        time_quadrature.intervals(times, f, rate, lambda values: values, np.arange(5))
+    ):
+        found = sum(
+            kernel(times[k]) * v[0, 0]
+            for k, v in zip(interval.frames, interval.vectors, strict=True)
+        )
         assert found == pytest.approx(exact(times[j + 1]) - exact(times[j]), rel=1e-12)
         assert interval.weights @ kernel(times[interval.frames]) == pytest.approx(
             kernel.integ()(times[j + 1]) - kernel.integ()(times[j]), rel=1e-12

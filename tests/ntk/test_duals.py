@@ -33,7 +33,13 @@ def covariances():
     """q1 (5, 1), q2 (1, 4), c (5, 4) with ρ from -1 to 1, ends and neighbours of the ends included; and ρ."""
     q1, q2 = np.array([[0.3], [1.0], [2.0], [0.64], [4.0]]), np.array([[1.0, 0.64, 0.05, 3.0]])
     rho = np.array(
-        [[0.3, -0.9, 0.999, 0.0], [1, 1 - 1e-6, -1, 0.5], [-1 + 1e-6, 0.7, -0.2, 1], [0.1, -1, 0.9, -0.6], [0.99, 0, 1, -1]]
+        [
+            [0.3, -0.9, 0.999, 0.0],
+            [1, 1 - 1e-6, -1, 0.5],
+            [-1 + 1e-6, 0.7, -0.2, 1],
+            [0.1, -1, 0.9, -0.6],
+            [0.99, 0, 1, -1],
+        ]
     )
     return q1, q2, rho * np.sqrt(q1) * np.sqrt(q2), rho
 
@@ -42,7 +48,9 @@ def sizes(sigma, q1, q2):
     """√(E[f(u)²] E[f(v)²]) for f = σ and σ': what accuracy is relative to."""
     return [
         np.sqrt(a) * np.sqrt(b)
-        for a, b in zip(duals.unchecked(sigma, q1, q1, q1), duals.unchecked(sigma, q2, q2, q2), strict=True)
+        for a, b in zip(
+            duals.unchecked(sigma, q1, q1, q1), duals.unchecked(sigma, q2, q2, q2), strict=True
+        )
     ]
 
 
@@ -61,7 +69,9 @@ def test_closed_forms_agree_with_quadrature(sigma):
     """1e-10 of √(Eσ²Eσ'²) as promised; 1e-8 for slopes of kinked σ where ρ rounds to ±1: arccos keeps half the digits there."""
     q1, q2, c, rho = covariances()
     found = quadrature.gaussian(sigma, q1, q2, c)
-    for k, (exact, size) in enumerate(zip(duals.unchecked(sigma, q1, q2, c), sizes(sigma, q1, q2), strict=True)):
+    for k, (exact, size) in enumerate(
+        zip(duals.unchecked(sigma, q1, q2, c), sizes(sigma, q1, q2), strict=True)
+    ):
         error = np.abs(found[k] - exact) / size
         assert error[np.abs(rho) < 1].max() < 1e-10
         assert error.max() < (1e-8 if k and not sigma.smooth else 1e-10)
@@ -109,17 +119,31 @@ def test_an_own_activation_with_a_kink_at_zero_is_cut_there():
     """σ = |z| + z³ for instance: E = relu-like part in closed form, E[u³v³] = 9 q1 q2 c + 6 c³, E[|u|v³] = 0 by symmetry.
 
     E|u||v| = (2/π) √(q1q2) (sin ψ + (π/2 - ψ) cos ψ)."""
-    own = mf.Activation("own", lambda z: abs(z) + z * z * z, lambda z: (-1.0 if z < 0.0 else 1.0) + 3.0 * z * z, smooth=False)
+    own = mf.Activation(
+        "own",
+        lambda z: abs(z) + z * z * z,
+        lambda z: (-1.0 if z < 0.0 else 1.0) + 3.0 * z * z,
+        smooth=False,
+    )
     q1, q2, c, _ = covariances()
     scale = np.sqrt(q1 * q2)
     psi = np.arccos(np.clip(c / scale, -1, 1))
-    exact = 2 / np.pi * scale * (np.sin(psi) + (np.pi / 2 - psi) * np.cos(psi)) + 9 * q1 * q2 * c + 6 * c**3
+    exact = (
+        2 / np.pi * scale * (np.sin(psi) + (np.pi / 2 - psi) * np.cos(psi))
+        + 9 * q1 * q2 * c
+        + 6 * c**3
+    )
     np.testing.assert_allclose(duals.value(own, q1, q2, c), exact, atol=1e-10 * np.abs(exact).max())
 
 
 def test_a_kink_that_quadrature_cannot_see_is_refused_not_guessed():
-    clipped = mf.Activation("clipped", lambda z: min(max(z, -0.3), 0.3), lambda z: 1.0 if abs(z) < 0.3 else 0.0)
-    with pytest.raises(ValueError, match="the dual of clipped is not found by quadrature for 1 pairs.*Kinks must lie at 0"):
+    clipped = mf.Activation(
+        "clipped", lambda z: min(max(z, -0.3), 0.3), lambda z: 1.0 if abs(z) < 0.3 else 0.0
+    )
+    with pytest.raises(
+        ValueError,
+        match="the dual of clipped is not found by quadrature for 1 pairs.*Kinks must lie at 0",
+    ):
         duals.pair(clipped, 1.0, 1.0, 0.5)
 
 
@@ -143,8 +167,12 @@ def test_at_correlation_one_the_slope_and_value_are_second_moments(sigma):
     for f, dual in ((sigma.value, duals.value), (sigma.slope, duals.slope)):
         right = np.array([f(math.sqrt(q) * t) for t in z])
         left = np.array([f(-math.sqrt(q) * t) for t in z])
-        assert float(dual(sigma, q, q, q)) == pytest.approx(weights @ (right**2 + left**2), rel=1e-9)
-        assert float(dual(sigma, q, q, -q)) == pytest.approx(2 * weights @ (right * left), rel=1e-9, abs=1e-9)
+        assert float(dual(sigma, q, q, q)) == pytest.approx(
+            weights @ (right**2 + left**2), rel=1e-9
+        )
+        assert float(dual(sigma, q, q, -q)) == pytest.approx(
+            2 * weights @ (right * left), rel=1e-9, abs=1e-9
+        )
 
 
 def test_near_parallel_relu_slopes_hold_seven_digits():
@@ -215,7 +243,9 @@ def test_pairs_with_variances_of_their_own_are_taken_in_pieces(rng, monkeypatch)
     c = rng.uniform(-1, 1, 20)
     whole = duals.pair("tanh", q1, q2, c)
     monkeypatch.setattr(quadrature, "ENTRYWISE", 7)
-    np.testing.assert_allclose(duals.pair("tanh", q1, q2, c), whole, atol=1e-11)  # the series may end at another term
+    np.testing.assert_allclose(
+        duals.pair("tanh", q1, q2, c), whole, atol=1e-11
+    )  # the series may end at another term
 
 
 def limits(sigma, q, rho):
@@ -225,7 +255,9 @@ def limits(sigma, q, rho):
     if sigma.name in ("softplus", "gelu"):
         return float(relu.value) * q, float(relu.slope)
     g, h = (0.5, 0.5) if sigma.name == "sigmoid" else (0.0, 1.0)
-    return g * g + h * h * 2 / math.pi * math.asin(rho), (2 * h) ** 2 / (2 * math.pi * q * math.sqrt(1 - rho * rho))
+    return g * g + h * h * 2 / math.pi * math.asin(rho), (2 * h) ** 2 / (
+        2 * math.pi * q * math.sqrt(1 - rho * rho)
+    )
 
 
 @pytest.mark.parametrize("name", ["tanh", "erf", "sigmoid", "softplus", "gelu"])
@@ -236,7 +268,11 @@ def test_wide_arguments_have_the_values_of_a_step_or_a_ramp(name, scale):
     for rho in (0.5, -0.3, 0.95):
         if q > 1e300 and name == "softplus":
             continue  # E σ(u)² itself ends near there
-        np.testing.assert_allclose(np.array(duals.pair(sigma, q, q, rho * q)), limits(sigma, q, rho), rtol=10 / scale + 1e-12)
+        np.testing.assert_allclose(
+            np.array(duals.pair(sigma, q, q, rho * q)),
+            limits(sigma, q, rho),
+            rtol=10 / scale + 1e-12,
+        )
 
 
 def test_where_two_methods_reach_they_agree():
@@ -250,7 +286,9 @@ def test_where_two_methods_reach_they_agree():
     rest = a * b + a * over_b + over_a * b + over_a * over_b * (1 - rho) * (1 + rho)
     value = 2 / np.pi * np.arctan2(rho * np.sqrt(over_a * over_b), np.sqrt(rest))
     np.testing.assert_allclose(found[0], value, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(found[1], 4 / np.pi * np.sqrt(a) * np.sqrt(b) / np.sqrt(rest), rtol=1e-12)
+    np.testing.assert_allclose(
+        found[1], 4 / np.pi * np.sqrt(a) * np.sqrt(b) / np.sqrt(rest), rtol=1e-12
+    )
     assert (np.abs(found[0] - value) <= error[0] + 1e-300).all()
 
 
@@ -268,8 +306,12 @@ def test_the_wide_method_takes_over_without_a_jump(name):
 
 def test_an_own_step_is_found_as_well_and_what_decays_slowly_is_refused_not_guessed():
     """z/(1 + |z|) has no tail that is a line to rounding: from a deviation of 1e8 on it is refused; an own tanh is not."""
-    own = mf.Activation("own_tanh", lambda z: math.tanh(z), lambda z: 1.0 - math.tanh(z) * math.tanh(z))
-    np.testing.assert_allclose(duals.pair(own, 1e16, 1e16, 0.5e16), duals.pair("tanh", 1e16, 1e16, 0.5e16), rtol=1e-9)
+    own = mf.Activation(
+        "own_tanh", lambda z: math.tanh(z), lambda z: 1.0 - math.tanh(z) * math.tanh(z)
+    )
+    np.testing.assert_allclose(
+        duals.pair(own, 1e16, 1e16, 0.5e16), duals.pair("tanh", 1e16, 1e16, 0.5e16), rtol=1e-9
+    )
     slow = mf.Activation("slow", lambda z: z / (1.0 + abs(z)), lambda z: 1.0 / (1.0 + abs(z)) ** 2)
     for q in (1e16, 1e32, 1e200):
         with pytest.raises(ValueError, match="dual of slow is not found"):
@@ -288,6 +330,9 @@ def test_an_expectation_that_overflows_is_refused(name):
 
 def test_sin_at_wide_arguments_is_right_or_refused():
     """½ for u = v, 0 for u and v far apart; between, q1 + q2 - 2c has no digits left and nothing is guessed."""
-    assert float(duals.value("sin", 1e20, 1e20, 1e20)) == 0.5 and float(duals.value("sin", 1e20, 1e20, 0.5e20)) == 0.0
+    assert (
+        float(duals.value("sin", 1e20, 1e20, 1e20)) == 0.5
+        and float(duals.value("sin", 1e20, 1e20, 0.5e20)) == 0.0
+    )
     with pytest.raises(ValueError, match="nearly parallel"):
         duals.pair("sin", 1e20, 1e20, np.nextafter(1e20, 0.0))

@@ -27,7 +27,11 @@ def test_the_flow_is_the_matrix_exponential(blocks, reduction, c, t):
     decay = expm(-c * K * t)
     found = flow.at(t)
     np.testing.assert_allclose(found.train, y + decay @ (f0 - y), atol=1e-12)
-    np.testing.assert_allclose(found.test, f0_test + K_test @ np.linalg.solve(K, (np.eye(8) - decay) @ (y - f0)), atol=1e-12)
+    np.testing.assert_allclose(
+        found.test,
+        f0_test + K_test @ np.linalg.solve(K, (np.eye(8) - decay) @ (y - f0)),
+        atol=1e-12,
+    )
     assert flow.risk(t) == pytest.approx(c / 2 * np.sum((decay @ (f0 - y)) ** 2), rel=1e-10)
 
 
@@ -62,8 +66,12 @@ def test_a_kernel_with_outputs_of_its_own_couples_them(rng, blocks):
     Y = np.stack([y, f0], axis=1)
     found = ntk.KernelFlow(four, Y, K_test=test).at([0.0, 3.0])
     np.testing.assert_allclose(found.train[1, :, 0], ntk.KernelFlow(K, y).at(3.0).train, atol=1e-12)
-    np.testing.assert_allclose(found.train[1, :, 1], ntk.KernelFlow(other, f0).at(3.0).train, atol=1e-12)
-    np.testing.assert_allclose(found.test[1, :, 0], ntk.KernelFlow(K, y, K_test=K_test).at(3.0).test, atol=1e-12)
+    np.testing.assert_allclose(
+        found.train[1, :, 1], ntk.KernelFlow(other, f0).at(3.0).train, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        found.test[1, :, 0], ntk.KernelFlow(K, y, K_test=K_test).at(3.0).test, atol=1e-12
+    )
     assert np.all(found.test[:, :, 1] == 0)
 
 
@@ -76,7 +84,9 @@ def test_the_residual_in_the_null_space_stays_for_ever(rng):
     for t in (1.0, 1e15, np.inf):
         assert np.isfinite(flow.at(t).train).all()
         np.testing.assert_allclose(Q.T @ (flow.at(t).train - y), -Q.T @ y, atol=1e-13)
-    np.testing.assert_allclose(flow.at(np.inf).test, K_test @ np.linalg.pinv(K, rcond=1e-10) @ y, atol=1e-12)
+    np.testing.assert_allclose(
+        flow.at(np.inf).test, K_test @ np.linalg.pinv(K, rcond=1e-10) @ y, atol=1e-12
+    )
     np.testing.assert_allclose(flow.at(1e15).test, flow.at(np.inf).test, atol=1e-12)
     np.testing.assert_allclose(flow.at(np.inf).train - y, ntk.unlearnable(K, -y), atol=1e-13)
 
@@ -97,7 +107,9 @@ def test_the_loss_never_falls_below_the_floor_of_a_duplicated_input(rng):
     assert (flow.risk(np.geomspace(1e-3, 1e6, 50)) >= floor * (1 - 1e-12)).all()
     assert ntk.loss_floor(K, -y, "sum") == pytest.approx(floor, rel=1e-12)
     for scaling in (mf.NTK, mf.MEAN_FIELD):
-        engine = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", scaling=scaling), x, y, reduction="sum"))
+        engine = mf.GradientFlow(
+            mf.EmpiricalRisk(mf.Network("tanh", scaling=scaling), x, y, reduction="sum")
+        )
         watch = mf.Series("risk", mf.every(5))
         mf.simulate(engine, state, mf.RK4, dt=0.1, t_end=10.0, observers=[watch], progress=False)
         assert watch.values[-1] < watch.values[0] and min(watch.values) >= floor * (1 - 1e-12)
@@ -144,13 +156,22 @@ def test_the_residual_of_the_linear_model_is_oymaks_sum(rng):
 def test_other_losses_solve_their_equation_in_function_space(rng, blocks, loss):
     """df/dt = -K ℓ'(f, y)/n against RK4 with 400 steps: error (λ dt)^4-ish below 1e-8; LSODA to 1e-8 a step."""
     K, K_test, _, _, _ = blocks
-    y = {"huber": 3 * rng.normal(size=8), "logistic": np.sign(rng.normal(size=8)), "softmax": rng.integers(3, size=8)}[loss]
+    y = {
+        "huber": 3 * rng.normal(size=8),
+        "logistic": np.sign(rng.normal(size=8)),
+        "softmax": rng.integers(3, size=8),
+    }[loss]
     f0 = np.zeros((8, 3)) if loss == "softmax" else np.zeros(8)
     table = losses.TABLE[loss]
     labels = losses.check_labels(table, y, 8)
 
     def slope(f):
-        return loss_kernels.slopes(table, np.ascontiguousarray(f.reshape(8, -1)), labels).reshape(f.shape) / 8
+        return (
+            loss_kernels.slopes(table, np.ascontiguousarray(f.reshape(8, -1)), labels).reshape(
+                f.shape
+            )
+            / 8
+        )
 
     f, g, dt = f0, np.zeros((3, *f0.shape[1:])), 4.0 / 400
     for _ in range(400):
@@ -176,7 +197,9 @@ def test_squared_loss_by_the_solver_is_squared_loss_by_modes(blocks):
     """A loss of one's own goes through the solver: ½(f - y)² under another name agrees with the closed form to its 1e-8."""
     K, K_test, y, f0, _ = blocks
     own = losses.Loss("mine", losses.squared, losses.squared_slope)
-    found, expected = (ntk.KernelFlow(K, y, f0, K_test, loss=loss).at(5.0) for loss in (own, "squared"))
+    found, expected = (
+        ntk.KernelFlow(K, y, f0, K_test, loss=loss).at(5.0) for loss in (own, "squared")
+    )
     np.testing.assert_allclose(found.train, expected.train, atol=1e-6)
     np.testing.assert_allclose(found.test, expected.test, atol=1e-6)
 
@@ -205,7 +228,10 @@ def test_the_hinge_takes_finite_steps_only(blocks):
         ({"K_test": np.zeros((3, 5))}, "Transpose it"),
         ({"K_test": np.full((2, 3), np.nan)}, "K_test or f0_test has NaN"),
         ({"f0_test": 1.0}, "needs K_test"),
-        ({"K_test": np.zeros((2, 3)), "f0_test": np.zeros(3)}, r"f0_test must be a number or \(2,\)"),
+        (
+            {"K_test": np.zeros((2, 3)), "f0_test": np.zeros(3)},
+            r"f0_test must be a number or \(2,\)",
+        ),
         ({"reduction": "max"}, "reduction must be"),
         ({"loss": "sqared"}, "Did you mean 'squared'"),
         ({"loss": "logistic"}, "labels -1 and \\+1"),

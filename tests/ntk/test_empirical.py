@@ -41,15 +41,21 @@ def some_state(rng, m, dim, outputs=1):
     return mf.State(rng.normal(size=(m, outputs + dim + 1)), outputs=outputs)
 
 
-@pytest.mark.parametrize("trainable", [("a",), ("w",), ("b",), ("a", "w"), ("a", "w", "b")], ids="".join)
+@pytest.mark.parametrize(
+    "trainable", [("a",), ("w",), ("b",), ("a", "w"), ("a", "w", "b")], ids="".join
+)
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
-def test_the_empirical_kernel_is_the_contraction_of_the_jacobian(rng, activation, outputs, trainable):
+def test_the_empirical_kernel_is_the_contraction_of_the_jacobian(
+    rng, activation, outputs, trainable
+):
     """THEORY.md, section 3: H = (m/s²) J Jᵀ, whatever γ and α are. Sums of m·p products in another order: far below 1e-10."""
     network = mf.Network(activation, scaling=mf.Scaling(gamma=0.7, alpha=3.0), trainable=trainable)
     state, x = some_state(rng, 60, 4, outputs), rng.normal(size=(7, 4))
     expected = jacobian_kernel(network, state, x)
-    np.testing.assert_allclose(ntk.empirical(network, state, x), expected, atol=1e-10 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        ntk.empirical(network, state, x), expected, atol=1e-10 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
@@ -61,27 +67,41 @@ def test_the_parts_sum_to_the_kernel_between_any_two_sets_of_inputs(rng, outputs
     H = ntk.empirical(network, state, x1, x2)
     assert H.shape == ((5, 4) if outputs == 1 else (5, 4, 2, 2))
     np.testing.assert_allclose(parts["a"] + parts["w"], H, rtol=1e-14)
-    np.testing.assert_allclose(H, np.swapaxes(ntk.empirical(network, state, x2, x1), 0, 1), atol=1e-13)
+    np.testing.assert_allclose(
+        H, np.swapaxes(ntk.empirical(network, state, x2, x1), 0, 1), atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_tiles_change_nothing_beyond_rounding_and_symmetry_is_exact(rng, monkeypatch, outputs):
-    network, state, x = mf.Network("tanh"), some_state(rng, 50, 3, outputs), rng.normal(size=(11, 3))
+    network, state, x = (
+        mf.Network("tanh"),
+        some_state(rng, 50, 3, outputs),
+        rng.normal(size=(11, 3)),
+    )
     whole, between = ntk.empirical(network, state, x), ntk.empirical(network, state, x, x[:7])
     monkeypatch.setattr(tangent, "TILE", 4 * outputs)
     tiled = ntk.empirical(network, state, x)
     np.testing.assert_allclose(tiled, whole, atol=1e-13)
     np.testing.assert_allclose(ntk.empirical(network, state, x, x[:7]), between, atol=1e-13)
-    np.testing.assert_array_equal(tiled, tiled.swapaxes(0, 1) if outputs == 1 else tiled.transpose(1, 0, 3, 2))
+    np.testing.assert_array_equal(
+        tiled, tiled.swapaxes(0, 1) if outputs == 1 else tiled.transpose(1, 0, 3, 2)
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_in_float32_an_entry_is_off_by_the_rounding_of_a_thousand_terms_at_most(rng, outputs):
     """A sum of N <= 1024 terms is off by at most N u Σ|terms|, u = 2⁻²⁴, and Σ|σσ'| <= max H_ii by Cauchy and Schwarz; z of d = 3
     inputs and σ add a few u, which 16 more terms cover. Across blocks float64 adds nothing."""
-    network, state, x = mf.Network("tanh"), some_state(rng, 5000, 3, outputs), rng.normal(size=(9, 3))
+    network, state, x = (
+        mf.Network("tanh"),
+        some_state(rng, 5000, 3, outputs),
+        rng.normal(size=(9, 3)),
+    )
     for x2 in (None, x[:5]):
-        exact, single = (ntk.empirical(network, state, x, x2, dtype=dtype) for dtype in ("float64", "float32"))
+        exact, single = (
+            ntk.empirical(network, state, x, x2, dtype=dtype) for dtype in ("float64", "float32")
+        )
         assert single.dtype == np.float64 and not np.array_equal(exact, single)
         largest = ntk.empirical(network, state, x).max()
         np.testing.assert_allclose(single, exact, rtol=0, atol=(1024 + 16) * 2.0**-24 * largest)
@@ -104,12 +124,19 @@ def test_the_operator_is_the_kernel_times_a_vector_with_its_masses(rng, outputs)
     mass = rng.uniform(0.5, 1.5, 40)
     state = mf.State(rng.normal(size=(40, outputs + 4)), outputs=outputs, mass=mass / mass.sum())
     network, x = mf.Network("relu", trainable=("a", "w")), rng.normal(size=(6, 3))
-    H = ntk.empirical(network, state, x).reshape(6, 6, outputs, outputs).transpose(0, 2, 1, 3).reshape(6 * outputs, -1)
+    H = (
+        ntk.empirical(network, state, x)
+        .reshape(6, 6, outputs, outputs)
+        .transpose(0, 2, 1, 3)
+        .reshape(6 * outputs, -1)
+    )
     operator = ntk.operator(network, state, x)
     np.testing.assert_allclose(operator @ np.eye(6 * outputs), H, atol=1e-12)
     np.testing.assert_allclose(operator.H @ np.eye(6 * outputs), H, atol=1e-12)
     largest = np.linalg.eigvalsh(H)[-1]
-    assert eigsh(operator, k=1, return_eigenvectors=False, v0=np.ones(len(H)))[0] == pytest.approx(largest, rel=1e-10)
+    assert eigsh(operator, k=1, return_eigenvectors=False, v0=np.ones(len(H)))[0] == pytest.approx(
+        largest, rel=1e-10
+    )
 
 
 def test_products_with_a_kernel_of_a_hundred_thousand_inputs(rng):
@@ -130,7 +157,10 @@ def test_the_kernel_approaches_its_limit_like_one_over_root_m():
     limit = np.cos(psi) * (np.pi - psi) / (2 * np.pi)
     network, law = mf.Network("relu", scaling=mf.NTK, trainable=("w",)), mf.InitialLaw(dim=2)
     for m in (256, 4096):
-        gaps = [np.linalg.norm(ntk.empirical(network, law.sample(m, seed=k), x) - limit, 2) for k in range(20)]
+        gaps = [
+            np.linalg.norm(ntk.empirical(network, law.sample(m, seed=k), x) - limit, 2)
+            for k in range(20)
+        ]
         assert np.sqrt(m) * np.mean(gaps) == pytest.approx(0.95, rel=0.25)
 
 
@@ -140,7 +170,9 @@ def test_the_smallest_eigenvalue_stays_above_three_quarters_of_its_limit(m):
     angles = 2 * np.pi * np.arange(5) / 5
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     network, law = mf.Network("relu", scaling=mf.NTK, trainable=("w",)), mf.InitialLaw(dim=2)
-    least = [np.linalg.eigvalsh(ntk.empirical(network, law.sample(m, seed=k), x))[0] for k in range(20)]
+    least = [
+        np.linalg.eigvalsh(ntk.empirical(network, law.sample(m, seed=k), x))[0] for k in range(20)
+    ]
     assert min(least) >= 0.75 * 0.3
 
 
@@ -148,8 +180,12 @@ def test_drift_sees_a_change_of_scale_and_the_cosine_distance_does_not(rng):
     J = rng.normal(size=(6, 9))
     H = J @ J.T
     assert ntk.drift(H, 1.3 * H) == pytest.approx(0.3, rel=1e-12)
-    assert ntk.cosine_distance(H, 1.3 * H) < 1e-30  # ½‖difference of unit vectors‖², each entry to an ulp
-    assert ntk.cosine_distance(np.diag([1.0, 0.0]), np.diag([0.0, 2.0])) == pytest.approx(1.0, abs=1e-15)
+    assert (
+        ntk.cosine_distance(H, 1.3 * H) < 1e-30
+    )  # ½‖difference of unit vectors‖², each entry to an ulp
+    assert ntk.cosine_distance(np.diag([1.0, 0.0]), np.diag([0.0, 2.0])) == pytest.approx(
+        1.0, abs=1e-15
+    )
     angle = 1e-9  # 1 - cos is 5e-19: a difference from 1 would give 0
     turned = np.diag([np.cos(angle), np.sin(angle)])
     assert ntk.cosine_distance(np.diag([1.0, 0.0]), turned) == pytest.approx(angle**2 / 2, rel=1e-6)
@@ -168,7 +204,9 @@ def test_alignment_is_one_for_the_outer_product_of_the_labels(rng):
     assert ntk.alignment(K, y) == pytest.approx(by_hand, rel=1e-13)
     # centred: constants in features and labels do not count. Rounding of numbers of size 100 against 1: 1e-12
     shifted = (J + 10.0) @ (J + 10.0).T
-    assert ntk.alignment(shifted, y + 7, centred=True) == pytest.approx(ntk.alignment(K, y, centred=True), rel=1e-11)
+    assert ntk.alignment(shifted, y + 7, centred=True) == pytest.approx(
+        ntk.alignment(K, y, centred=True), rel=1e-11
+    )
     # I_C ⊗ K with C outputs: the labels' columns one below the other
     Y = rng.normal(size=(6, 2))
     four = K[:, :, None, None] * np.eye(2)
@@ -215,7 +253,11 @@ def test_wrong_input_is_refused_with_what_to_do(rng):
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_the_closed_form_is_ten_times_faster_than_contracting_a_jacobian(rng, activation):
     """PERFORMANCE.md: empirical NTK, m = 10⁴, n = 500, float64, in one run, best of five; one thread each, as others may work."""
-    network, state, x = mf.Network(activation), some_state(rng, 10_000, 10), rng.normal(size=(500, 10))
+    network, state, x = (
+        mf.Network(activation),
+        some_state(rng, 10_000, 10),
+        rng.normal(size=(500, 10)),
+    )
     best = {}
     threads = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(1)

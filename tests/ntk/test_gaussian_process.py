@@ -22,7 +22,9 @@ def kernels(rng):
 
 def test_the_log_density_has_the_n_dimensional_normalisation():
     """TRUTHS.md, section 0: n = 3, H = 2I, y = 0: -3.796536."""
-    assert ntk.log_marginal_likelihood(2 * np.eye(3), np.zeros(3)) == pytest.approx(-3.796536, abs=5e-7)
+    assert ntk.log_marginal_likelihood(2 * np.eye(3), np.zeros(3)) == pytest.approx(
+        -3.796536, abs=5e-7
+    )
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.3])
@@ -31,9 +33,13 @@ def test_the_log_density_is_that_of_the_multivariate_normal(kernels, rng, ridge)
     normal = multivariate_normal(cov=K + ridge * np.eye(6))
     assert ntk.log_marginal_likelihood(K, y, ridge) == pytest.approx(normal.logpdf(y), rel=1e-11)
     Y = rng.normal(size=(6, 2))
-    assert ntk.log_marginal_likelihood(K, Y, ridge) == pytest.approx(normal.logpdf(Y.T).sum(), rel=1e-11)
+    assert ntk.log_marginal_likelihood(K, Y, ridge) == pytest.approx(
+        normal.logpdf(Y.T).sum(), rel=1e-11
+    )
     jittered = multivariate_normal(cov=K + (ridge + 0.1 * np.trace(K) / 6) * np.eye(6))
-    assert ntk.log_marginal_likelihood(K, y, ridge, jitter=0.1) == pytest.approx(jittered.logpdf(y), rel=1e-11)
+    assert ntk.log_marginal_likelihood(K, y, ridge, jitter=0.1) == pytest.approx(
+        jittered.logpdf(y), rel=1e-11
+    )
 
 
 def test_a_singular_kernel_has_no_density_and_no_jitter_hides_it(rng):
@@ -70,7 +76,9 @@ def test_at_time_t_the_readout_has_contracted_twice_as_fast_in_variance(kernels)
         found = ntk.regression(K, y, h, own, t=t, reduction="sum")
         expected = own - h @ np.linalg.solve(K, (np.eye(6) - expm(-2 * K * t)) @ h.T)
         np.testing.assert_allclose(found.covariance, expected, atol=1e-11)
-        np.testing.assert_allclose(found.mean, ntk.KernelFlow(K, y, K_test=h, reduction="sum").at(t).test, atol=1e-12)
+        np.testing.assert_allclose(
+            found.mean, ntk.KernelFlow(K, y, K_test=h, reduction="sum").at(t).test, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("t", [1.3, np.inf])
@@ -95,7 +103,9 @@ def test_the_law_is_that_of_networks_drawn_and_trained(kernels, rng):
     mean, C = ntk.regression(K, y, h, nngp=prior, t=t)
     variances = np.diag(C)
     assert (np.abs(ends.mean(axis=1) - mean) <= 4 * np.sqrt(variances / N)).all()
-    assert (np.abs(np.cov(ends) - C) <= 4 * np.sqrt((np.outer(variances, variances) + C**2) / N)).all()
+    assert (
+        np.abs(np.cov(ends) - C) <= 4 * np.sqrt((np.outer(variances, variances) + C**2) / N)
+    ).all()
 
 
 def test_null_modes_are_never_fitted_and_outputs_are_columns(rng):
@@ -105,7 +115,9 @@ def test_null_modes_are_never_fitted_and_outputs_are_columns(rng):
     np.testing.assert_allclose(found.mean, h @ np.linalg.pinv(K, rcond=1e-10) @ Y, atol=1e-11)
     # six inputs determine a function of three parameters: nothing is left to vary, √ε of cancellation aside
     np.testing.assert_allclose(found.covariance, 0, atol=1e-10)
-    np.testing.assert_allclose(ntk.regression(np.zeros((6, 6)), Y, np.zeros((2, 6)), own).covariance, own)
+    np.testing.assert_allclose(
+        ntk.regression(np.zeros((6, 6)), Y, np.zeros((2, 6)), own).covariance, own
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,14 +129,23 @@ def test_null_modes_are_never_fitted_and_outputs_are_columns(rng):
         ({"K_test": np.zeros((2, 3))}, r"K_test must be \(n_test, 2\)"),
         ({"K_test": np.full((1, 2), np.nan)}, "K_test has NaN"),
         ({"K_test_test": np.eye(3)}, r"test inputs must be \(1, 1\)"),
-        ({"K_test": [[3.0, 0.0]], "K_test_test": [[1.0]]}, "variance at test input 0 comes out as -8 < 0"),
+        (
+            {"K_test": [[3.0, 0.0]], "K_test_test": [[1.0]]},
+            "variance at test input 0 comes out as -8 < 0",
+        ),
         ({"ridge": -1.0}, "ridge must be"),
         ({"t": -1.0}, "t must be a flow time"),
         ({"reduction": "max"}, "reduction must be"),
         ({"nngp": (np.eye(3), np.zeros((1, 3)), np.eye(1))}, r"nngp\[0\] must be \(2, 2\)"),
         ({"nngp": (np.eye(2), np.zeros((2, 2)), np.eye(2))}, "between the same inputs"),
-        ({"nngp": (-np.eye(2), np.zeros((1, 2)), np.eye(1))}, "not positive semi-definite: lambda_min = -1"),
-        ({"nngp": (np.eye(2), np.zeros((1, 2)), np.eye(1)), "K_test_test": np.eye(1)}, "K_test_test is not needed"),
+        (
+            {"nngp": (-np.eye(2), np.zeros((1, 2)), np.eye(1))},
+            "not positive semi-definite: lambda_min = -1",
+        ),
+        (
+            {"nngp": (np.eye(2), np.zeros((1, 2)), np.eye(1)), "K_test_test": np.eye(1)},
+            "K_test_test is not needed",
+        ),
     ],
 )
 def test_bad_input_is_refused(change, message):

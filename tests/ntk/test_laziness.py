@@ -58,7 +58,9 @@ def test_the_relative_scale_of_the_one_parameter_toy(alpha):
     g_w = x + 2 * w * x + 0.1 * math.exp(0.1 * w) * math.cos(math.exp(0.1 * w))
     f, f_w, f_ww = g * (w - 0.4), g, 2 * g_w  # the factor w - .4 vanishes
     assert (f_w, f_ww) == pytest.approx((1.7028143741, 5.5052303148), abs=1e-10)
-    assert scale(alpha * f - y, alpha * f_w, alpha * f_ww) == pytest.approx(1.8986323553 / alpha, rel=1e-10)
+    assert scale(alpha * f - y, alpha * f_w, alpha * f_ww) == pytest.approx(
+        1.8986323553 / alpha, rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("trainable", [("a", "w", "b"), ("a", "w"), ("w", "b"), ("w",)])
@@ -104,11 +106,17 @@ def test_kappa_falls_as_one_over_alpha_and_as_one_over_root_m_in_the_ntk_scaling
     y = np.cos(3 * x[:, 0])
     law = mf.InitialLaw(dim=1, a="normal", b_std=1.0, symmetric=True)
     state = law.sample(100, seed=0)
-    one, ten = (ntk.relative_scale(mf.Network("tanh", mf.Scaling(0.5, alpha)), state, x, y).kappa for alpha in (1.0, 10.0))
+    one, ten = (
+        ntk.relative_scale(mf.Network("tanh", mf.Scaling(0.5, alpha)), state, x, y).kappa
+        for alpha in (1.0, 10.0)
+    )
     assert ten == pytest.approx(one / 10, rel=1e-6)
     widths = [64, 256, 1024, 4096]
     network = mf.Network("tanh", mf.NTK)
-    kappa = [np.mean([ntk.relative_scale(network, law.sample(m, seed), x, y).kappa for seed in range(8)]) for m in widths]
+    kappa = [
+        np.mean([ntk.relative_scale(network, law.sample(m, seed), x, y).kappa for seed in range(8)])
+        for m in widths
+    ]
     assert -0.52 < np.polyfit(np.log(widths), np.log(kappa), 1)[0] < -0.3
 
 
@@ -122,7 +130,9 @@ def test_kappa_of_a_one_hidden_layer_tanh_net_without_prefactor_falls_as_one_ove
     kappa = [
         np.mean(
             [
-                ntk.relative_scale(network, mf.InitialLaw(dim=1, a="normal", a_std=m**-0.5).sample(m, seed), x, y).kappa
+                ntk.relative_scale(
+                    network, mf.InitialLaw(dim=1, a="normal", a_std=m**-0.5).sample(m, seed), x, y
+                ).kappa
                 for seed in range(40)
             ]
         )
@@ -131,7 +141,17 @@ def test_kappa_of_a_one_hidden_layer_tanh_net_without_prefactor_falls_as_one_ove
     assert np.polyfit(np.log(widths), np.log(kappa), 1)[0] == pytest.approx(-1.0, abs=0.05)
 
 
-def recorded(path, gamma, activation="tanh", reduction="mean", t_end=20.0, outputs=1, frames=40, m=400, **options):
+def recorded(
+    path,
+    gamma,
+    activation="tanh",
+    reduction="mean",
+    t_end=20.0,
+    outputs=1,
+    frames=40,
+    m=400,
+    **options,
+):
     x = np.linspace(-1, 1, 10)[:, None]
     y = np.stack([np.sin(3 * x[:, 0] + c) for c in range(outputs)], axis=1)
     network = mf.Network(activation, scaling=mf.Scaling(gamma))
@@ -144,11 +164,18 @@ def recorded(path, gamma, activation="tanh", reduction="mean", t_end=20.0, outpu
 
 @pytest.mark.parametrize(
     ("gamma", "activation", "reduction", "outputs"),
-    [(0.5, "tanh", "mean", 1), (0.75, "relu", "mean", 1), (1.0, "erf", "mean", 2), (1.0, "tanh", "sum", 1)],
+    [
+        (0.5, "tanh", "mean", 1),
+        (0.75, "relu", "mean", 1),
+        (1.0, "erf", "mean", 2),
+        (1.0, "tanh", "sum", 1),
+    ],
 )
 def test_the_bound_lies_above_the_measured_gap(h5_path, gamma, activation, reduction, outputs):
     """Grönwall, mode by mode, and what the frames and the run's own steps miss of it: 1e-12 is rounding."""
-    path = recorded(h5_path, gamma, activation, reduction, 20.0 if reduction == "mean" else 2.0, outputs)
+    path = recorded(
+        h5_path, gamma, activation, reduction, 20.0 if reduction == "mean" else 2.0, outputs
+    )
     found = ntk.laziness(path)
     assert np.all(found.gap <= found.bound + 1e-12 * found.start)
     assert found.gap[0] < 1e-12 and found.bound[0] < 1e-12 and found.drift[0] == 0
@@ -160,15 +187,30 @@ def test_the_verdict_tells_the_lazy_run_from_the_rich_one(tmp_path):
     lazy = ntk.laziness(recorded(tmp_path / "lazy.h5", 0.5, m=4000))
     rich = ntk.laziness(mf.Trajectory(recorded(tmp_path / "rich.h5", 1.0, t_end=200.0)))
     assert lazy.regime == "lazy" and rich.regime == "rich"
-    assert lazy.verdict.startswith("Lazy, certified by the bound: sup |f - f_lin| is ") and "kernel drift" in lazy.verdict
+    assert (
+        lazy.verdict.startswith("Lazy, certified by the bound: sup |f - f_lin| is ")
+        and "kernel drift" in lazy.verdict
+    )
     assert rich.verdict.startswith("Rich: ") and "kappa = " in rich.verdict
     assert lazy.kappa.kappa < 0.2 < rich.kappa.kappa
 
 
-def student(path, gamma, schedule, activation="relu", t_end=200.0, dt=0.05, method=mf.RK4, watch=(), **options):
+def student(
+    path,
+    gamma,
+    schedule,
+    activation="relu",
+    t_end=200.0,
+    dt=0.05,
+    method=mf.RK4,
+    watch=(),
+    **options,
+):
     """Of three neurons in two dimensions: 300 relu neurons to t = 200, or something near it."""
     data = mf.data.teacher_student(20, 2)
-    network = mf.Network(activation, scaling=mf.Scaling(gamma), trainable=options.pop("trainable", ("a", "w", "b")))
+    network = mf.Network(
+        activation, scaling=mf.Scaling(gamma), trainable=options.pop("trainable", ("a", "w", "b"))
+    )
     start = mf.InitialLaw(dim=2, b_std=1.0, symmetric=True).sample(options.pop("m", 300), seed=0)
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, data.x, data.y), **options)
     observers = [mf.Recorder(path, schedule, exists="replace"), *watch]
@@ -177,7 +219,8 @@ def student(path, gamma, schedule, activation="relu", t_end=200.0, dt=0.05, meth
 
 
 @pytest.mark.parametrize(
-    ("gamma", "count"), [(0.5, 3), (0.5, 8), (0.5, 20), (0.5, 100), (1.0, 3), (1.0, 8), (1.0, 20), (1.0, 100)]
+    ("gamma", "count"),
+    [(0.5, 3), (0.5, 8), (0.5, 20), (0.5, 100), (1.0, 3), (1.0, 8), (1.0, 20), (1.0, 100)],
 )
 def test_nothing_is_certified_where_even_frames_miss_the_start(h5_path, gamma, count):
     """H_t moves, and f_t with it, in the first few units of time: evenly(100) has two frames there.
@@ -194,28 +237,45 @@ def test_nothing_is_certified_where_even_frames_miss_the_start(h5_path, gamma, c
 
 
 @pytest.mark.parametrize(("gamma", "largest"), [(0.5, 0.005451), (1.0, 0.27148)])
-@pytest.mark.parametrize("schedule", [mf.evenly(400), mf.log_spaced(30), mf.log_spaced(50)], ids=str)
-def test_what_the_advice_records_is_resolved_and_the_bound_holds_between_frames_too(h5_path, gamma, largest, schedule):
+@pytest.mark.parametrize(
+    "schedule", [mf.evenly(400), mf.log_spaced(30), mf.log_spaced(50)], ids=str
+)
+def test_what_the_advice_records_is_resolved_and_the_bound_holds_between_frames_too(
+    h5_path, gamma, largest, schedule
+):
     """largest: sup |f - f_lin|/|f_0 - y| over every step of the run, 4001 frames. A unit in its last digit is 2e-4 of it."""
     found = ntk.laziness(student(h5_path, gamma, schedule))
     assert found.resolved and "No bound" not in found.verdict
     assert 1.0002 * found.bound.max() >= largest * found.start
-    assert found.certified == (gamma == 0.5) == found.verdict.startswith("Lazy, certified by the bound: ")
+    assert (
+        found.certified
+        == (gamma == 0.5)
+        == found.verdict.startswith("Lazy, certified by the bound: ")
+    )
 
 
 @pytest.mark.parametrize("count", [8, 20, 100])
-def test_the_first_example_of_the_readme_is_never_certified_and_rich_by_its_drift_alone(h5_path, count):
+def test_the_first_example_of_the_readme_is_never_certified_and_rich_by_its_drift_alone(
+    h5_path, count
+):
     """relu on |x|, γ = 1, m = 1000, t = 200, dt = "auto": gap .06, below even the threshold of lazy; drift .86."""
     x = np.linspace(-1, 1, 64)[:, None]
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", scaling=mf.MEAN_FIELD), x, np.abs(x[:, 0])))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu", scaling=mf.MEAN_FIELD), x, np.abs(x[:, 0]))
+    )
     start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(1000, seed=0)
     recorder = mf.Recorder(h5_path, mf.evenly(count))
     mf.simulate(flow, start, mf.RK4, dt="auto", t_end=200, observers=[recorder], progress=False)
     found = ntk.laziness(h5_path)
-    assert np.all(found.gap <= found.bound + 1e-12 * found.start) and "certified" not in found.verdict
+    assert (
+        np.all(found.gap <= found.bound + 1e-12 * found.start) and "certified" not in found.verdict
+    )
     assert ("(bound" in found.verdict) == found.resolved == ("too few" not in found.verdict)
     assert found.verdict.startswith("Rich: sup |f - f_lin| is 0.06")
-    assert "the drift alone, above 0.5, makes it rich: features move, and the linearised network describes f" in found.verdict
+    assert (
+        "the drift alone, above 0.5, makes it rich: features move, and the linearised network describes f"
+        in found.verdict
+    )
 
 
 def test_an_unfinished_run_is_not_certified_either(h5_path):
@@ -234,23 +294,35 @@ def test_an_unfinished_run_is_not_certified_either(h5_path):
 @pytest.mark.parametrize("count", [8, 20, 100])
 def test_even_frames_that_miss_what_the_steps_do_at_the_start_certify_nothing(h5_path, count):
     """Euler's steps make a gap of .027 of |f_0 - y| at t < 2, and forget it; the kernel hardly moves."""
-    found = ntk.laziness(student(h5_path, 0.5, mf.evenly(count), "tanh", m=4000, dt="auto", method=mf.EULER))
+    found = ntk.laziness(
+        student(h5_path, 0.5, mf.evenly(count), "tanh", m=4000, dt="auto", method=mf.EULER)
+    )
     assert np.all(found.gap <= found.bound + 1e-12 * found.start)
     assert not found.certified and "too few for one; record mf.log_spaced(" in found.verdict
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"method": mf.EULER, "dt": "auto"}, {"trainable": ("a",)}, {"dtype": "float32"}, {"method": mf.Adaptive(), "dt": None}],
+    [
+        {"method": mf.EULER, "dt": "auto"},
+        {"trainable": ("a",)},
+        {"dtype": "float32"},
+        {"method": mf.Adaptive(), "dt": None},
+    ],
     ids=str,
 )
 def test_what_the_steps_of_a_lazy_run_do_is_not_blamed_on_its_frames(h5_path, settings):
     """Euler's steps make a gap many times the kernel's; a kernel that cannot move leaves nothing else."""
-    found = ntk.laziness(student(h5_path, 0.5, mf.log_spaced(50), "tanh", 20.0, m=4000, **{"dt": 0.2, **settings}))
+    found = ntk.laziness(
+        student(h5_path, 0.5, mf.log_spaced(50), "tanh", 20.0, m=4000, **{"dt": 0.2, **settings})
+    )
     assert found.certified and np.all(found.gap <= found.bound + 1e-12 * found.start)
 
 
-CLOSELY, ROUGHLY = "the linearised network describes f closely", "the linearised network describes f roughly"
+CLOSELY, ROUGHLY = (
+    "the linearised network describes f closely",
+    "the linearised network describes f roughly",
+)
 NOT = "the linearised network does not describe f"
 
 
@@ -258,10 +330,20 @@ NOT = "the linearised network does not describe f"
     ("gap", "drift", "regime", "said"),
     [
         (0.05, 0.05, "lazy", f"both are below 0.1: {CLOSELY}"),
-        (0.05, 0.3, "intermediate", f"the drift alone, not below 0.1, makes it intermediate: {CLOSELY}"),
+        (
+            0.05,
+            0.3,
+            "intermediate",
+            f"the drift alone, not below 0.1, makes it intermediate: {CLOSELY}",
+        ),
         (0.2, 0.3, "intermediate", f"both, not below 0.1, make it intermediate: {ROUGHLY}"),
         (0.7, 0.3, "rich", f"the gap alone, above 0.5, makes it rich: {NOT}"),
-        (0.06, 0.9, "rich", f"the drift alone, above 0.5, makes it rich: features move, and {CLOSELY}"),
+        (
+            0.06,
+            0.9,
+            "rich",
+            f"the drift alone, above 0.5, makes it rich: features move, and {CLOSELY}",
+        ),
         (0.7, 0.9, "rich", f"both, above 0.5, make it rich: features move, and {NOT}"),
     ],
 )
@@ -273,7 +355,11 @@ def test_the_verdict_says_which_quantity_made_the_regime(gap, drift, regime, sai
     assert found.verdict.startswith(
         f"{regime.capitalize()}{', certified by the bound' * found.certified}: sup |f - f_lin| is {gap:g}"
     )
-    assert found.certified == (regime == "lazy") and "< 0.1" in ntk.laziness.__doc__ and "> 0.5" in ntk.laziness.__doc__
+    assert (
+        found.certified == (regime == "lazy")
+        and "< 0.1" in ntk.laziness.__doc__
+        and "> 0.5" in ntk.laziness.__doc__
+    )
 
 
 def test_the_gap_is_that_of_the_linearised_network_run_by_the_engine(h5_path):
@@ -294,18 +380,38 @@ def test_without_a_hessian_there_is_no_kappa_and_a_note_says_why(h5_path):
     x = np.eye(3)
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.ones(3)))
     state = mf.InitialLaw(dim=3).sample(50, seed=0)
-    mf.simulate(flow, state, mf.RK4, dt="auto", t_end=5.0, observers=[mf.Recorder(h5_path, mf.evenly(5))], progress=False)
+    mf.simulate(
+        flow,
+        state,
+        mf.RK4,
+        dt="auto",
+        t_end=5.0,
+        observers=[mf.Recorder(h5_path, mf.evenly(5))],
+        progress=False,
+    )
     found = ntk.laziness(h5_path)
-    assert found.kappa is None and "jumps" in found.note and "No kappa" in str(found) and "kappa =" not in found.verdict
-    assert ntk.relative_scale(mf.Network("relu", trainable=("a",)), state, x, np.ones(3)).kappa == 0.0  # linear in a
+    assert (
+        found.kappa is None
+        and "jumps" in found.note
+        and "No kappa" in str(found)
+        and "kappa =" not in found.verdict
+    )
+    assert (
+        ntk.relative_scale(mf.Network("relu", trainable=("a",)), state, x, np.ones(3)).kappa == 0.0
+    )  # linear in a
 
 
 def test_runs_that_the_theory_is_not_about_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"ridge 0.1; the bound is for the squared loss without ridge"):
+    with pytest.raises(
+        ValueError, match=r"ridge 0.1; the bound is for the squared loss without ridge"
+    ):
         ntk.laziness(recorded(tmp_path / "ridge.h5", 1.0, ridge=0.1))
     with pytest.raises(ValueError, match=r"has loss 'huber'"):
         ntk.laziness(recorded(tmp_path / "huber.h5", 1.0, loss="huber"))
-    with pytest.raises(ValueError, match=r"frame\(s\); record three at least, as with mf.Recorder\(path, mf.log_spaced"):
+    with pytest.raises(
+        ValueError,
+        match=r"frame\(s\); record three at least, as with mf.Recorder\(path, mf.log_spaced",
+    ):
         ntk.laziness(recorded(tmp_path / "short.h5", 1.0, frames=2))
     with pytest.raises(TypeError, match="needs an mf.Network and an mf.State"):
         ntk.relative_scale(mf.Network(), np.ones((3, 3)), np.ones((1, 1)), np.ones(1))
@@ -319,7 +425,15 @@ def test_a_float32_run_is_measured_in_float64(h5_path):
     x = np.linspace(-1, 1, 6)[:, None]
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("erf"), x, np.cos(x[:, 0])), dtype="float32")
     state = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(64, seed=0)
-    mf.simulate(flow, state, mf.RK4, dt="auto", t_end=5.0, observers=[mf.Recorder(h5_path, mf.evenly(20))], progress=False)
+    mf.simulate(
+        flow,
+        state,
+        mf.RK4,
+        dt="auto",
+        t_end=5.0,
+        observers=[mf.Recorder(h5_path, mf.evenly(20))],
+        progress=False,
+    )
     found = ntk.laziness(h5_path)
     assert np.all(found.gap <= found.bound + 1e-12 * found.start) and found.gap.max() > 1e-3
 
@@ -327,23 +441,39 @@ def test_a_float32_run_is_measured_in_float64(h5_path):
 def test_a_run_that_starts_at_its_labels_is_refused(h5_path):
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), np.ones((1, 1)), np.zeros(1)))
     state = mf.InitialLaw(dim=1, symmetric=True).sample(4, seed=0)
-    mf.simulate(flow, state, mf.RK4, dt=0.1, t_end=1.0, observers=[mf.Recorder(h5_path, mf.evenly(5))], progress=False)
+    mf.simulate(
+        flow,
+        state,
+        mf.RK4,
+        dt=0.1,
+        t_end=1.0,
+        observers=[mf.Recorder(h5_path, mf.evenly(5))],
+        progress=False,
+    )
     with pytest.raises(ValueError, match="starts with f_0 = y"):
         ntk.laziness(h5_path)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0])
-def test_the_diagnostic_laziness_ends_at_the_larger_of_gap_and_drift_that_ntk_laziness_goes_by(tmp_path, gamma):
+def test_the_diagnostic_laziness_ends_at_the_larger_of_gap_and_drift_that_ntk_laziness_goes_by(
+    tmp_path, gamma
+):
     """sup max(|f - f_lin|/|f_0 - y|, ‖H_t - H_0‖/‖H_0‖) over the frames. The same float64 formulas: to 1e-12."""
     path = record(tmp_path / "run.h5", problem("real", "tanh", gamma=gamma))
     found, known = mf.diagnose(path, ["laziness", "departure"], progress=False), ntk.laziness(path)
     largest = np.maximum(known.gap / known.start, known.drift)
     np.testing.assert_allclose(found["departure"].values, largest, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(found["laziness"].values, np.maximum.accumulate(largest), rtol=1e-12, atol=1e-15)
-    assert found["laziness"].values[-1] == pytest.approx(max(known.gap.max() / known.start, known.drift.max()), rel=1e-12)
+    np.testing.assert_allclose(
+        found["laziness"].values, np.maximum.accumulate(largest), rtol=1e-12, atol=1e-15
+    )
+    assert found["laziness"].values[-1] == pytest.approx(
+        max(known.gap.max() / known.start, known.drift.max()), rel=1e-12
+    )
 
 
 def test_laziness_is_not_measured_where_f_lin_has_no_closed_form(tmp_path):
     path = record(tmp_path / "run.h5", problem("signs"))
-    with pytest.raises(ValueError, match="squared loss without ridge; the run has loss 'logistic' and ridge 0"):
+    with pytest.raises(
+        ValueError, match="squared loss without ridge; the run has loss 'logistic' and ridge 0"
+    ):
         mf.diagnose(path, ["laziness"], progress=False)

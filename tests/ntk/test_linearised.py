@@ -20,7 +20,9 @@ def some_state(rng, m=7, outputs=1):
 
 
 @pytest.mark.parametrize("outputs", [1, 2])
-def test_predictions_are_the_first_order_expansion_and_the_field_is_its_gradient(rng, task, outputs):
+def test_predictions_are_the_first_order_expansion_and_the_field_is_its_gradient(
+    rng, task, outputs
+):
     """f_lin = f_0 + s Σ p_k ∇φ(θ_0k)·(θ_k - θ_0k) by loops over neurons; v = -(1/p_k) ∂F/∂θ_k by central differences.
 
     Sums of a few terms: 1e-13. F is a quadratic plus the ridge: differences are exact but for rounding, 1e-16/1e-5.
@@ -46,7 +48,9 @@ def test_predictions_are_the_first_order_expansion_and_the_field_is_its_gradient
     columns = network.trainable_columns(2, outputs)
     for k in (0, 5):
         slopes = (f - y[:, None]) / len(y) / s
-        by_hand = sum(slopes[i] @ feature(k, x[i]) for i in range(6)) + 0.15 * np.sum(now.theta[k, columns] ** 2)
+        by_hand = sum(slopes[i] @ feature(k, x[i]) for i in range(6)) + 0.15 * np.sum(
+            now.theta[k, columns] ** 2
+        )
         assert variation[k] == pytest.approx(by_hand, rel=1e-12)
         for j in range(now.theta.shape[1]):
             if not columns[j]:
@@ -57,7 +61,9 @@ def test_predictions_are_the_first_order_expansion_and_the_field_is_its_gradient
                 theta = now.theta.copy()
                 theta[k, j] += sign * 1e-5
                 energies.append(flow.energy(mf.State(theta, outputs=outputs, mass=start.mass)))
-            assert velocity[k, j] == pytest.approx(-(energies[0] - energies[1]) / 2e-5 / start.mass[k], abs=1e-8)
+            assert velocity[k, j] == pytest.approx(
+                -(energies[0] - energies[1]) / 2e-5 / start.mass[k], abs=1e-8
+            )
 
 
 def test_both_models_start_as_one(rng, task):
@@ -67,7 +73,9 @@ def test_both_models_start_as_one(rng, task):
     linear = mf.GradientFlow(ntk.linearise(network, start).risk(x, y))
     np.testing.assert_array_equal(linear.predict(start, x_test), plain.predict(start, x_test))
     np.testing.assert_array_equal(linear.velocity(start), plain.velocity(start))
-    np.testing.assert_allclose(linear.first_variation(start), plain.first_variation(start), rtol=1e-14)
+    np.testing.assert_allclose(
+        linear.first_variation(start), plain.first_variation(start), rtol=1e-14
+    )
     assert linear.energy(start) == plain.energy(start)
 
 
@@ -88,7 +96,10 @@ def test_under_euler_it_is_gradient_descent_and_under_rk4_the_flow_to_fourth_ord
     end = mf.simulate(flow, start, mf.EULER, dt=0.2, n_steps=20, progress=False)
     assert errors(end, kernel_flow.after(20, 0.2)) < 1e-13
     found = [
-        errors(mf.simulate(flow, start, mf.RK4, dt=dt, t_end=4.0, progress=False), kernel_flow.at(4.0)) for dt in (0.4, 0.2, 0.1)
+        errors(
+            mf.simulate(flow, start, mf.RK4, dt=dt, t_end=4.0, progress=False), kernel_flow.at(4.0)
+        )
+        for dt in (0.4, 0.2, 0.1)
     ]
     assert found[2] < 1e-7
     np.testing.assert_allclose(np.log2(np.divide(found[:-1], found[1:])), 4.0, atol=0.3)
@@ -108,7 +119,15 @@ def test_the_gap_to_the_linearised_network_closes_as_the_particles_stop_moving(r
             start = mf.InitialLaw(dim=2, b_std=1.0, symmetric=True).sample(m, seed=seed)
             risk = mf.EmpiricalRisk(network, x, y)
             watch = mf.Series("gap", mf.every(6), ntk.linearise(network, start).gap(risk, x_test))
-            mf.simulate(mf.GradientFlow(risk), start, mf.RK4, dt=0.15, t_end=10.0, observers=[watch], progress=False)
+            mf.simulate(
+                mf.GradientFlow(risk),
+                start,
+                mf.RK4,
+                dt=0.15,
+                t_end=10.0,
+                observers=[watch],
+                progress=False,
+            )
             assert watch.values[0] < 1e-13
             gaps.append(max(watch.values))
         means.append(np.mean(gaps))
@@ -123,7 +142,15 @@ def test_the_gap_to_the_linearised_network_closes_as_the_particles_stop_moving(r
             f0 = mf.GradientFlow(mf.EmpiricalRisk(network, x, y)).predict(start)[:, 0]
             risk = mf.EmpiricalRisk(network, x, y + f0)
             watch = mf.Series("gap", mf.every(1), ntk.linearise(network, start).gap(risk))
-            mf.simulate(mf.GradientFlow(risk), start, mf.RK4, dt=0.2, t_end=4.0, observers=[watch], progress=False)
+            mf.simulate(
+                mf.GradientFlow(risk),
+                start,
+                mf.RK4,
+                dt=0.2,
+                t_end=4.0,
+                observers=[watch],
+                progress=False,
+            )
             gaps.append(max(watch.values))
         assert np.log(gaps[1] / gaps[0]) / np.log(4) == pytest.approx(slope, abs=0.1)
 
@@ -153,11 +180,21 @@ def test_dt_auto_and_the_adaptive_method_agree(rng, task):
     np.testing.assert_allclose(flow.predict(ends[0]), flow.predict(ends[1]), atol=1e-4)
 
 
-def test_a_recorded_run_resumes_from_its_file_where_it_starts_at_its_linearisation_and_else_says_so(rng, task, h5_path):
+def test_a_recorded_run_resumes_from_its_file_where_it_starts_at_its_linearisation_and_else_says_so(
+    rng, task, h5_path
+):
     x, y, _ = task
     network, start = mf.Network("tanh", scaling=mf.NTK), some_state(rng, m=20)
     flow = mf.GradientFlow(ntk.linearise(network, start).risk(x, y))
-    mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=1.0, observers=[mf.Recorder(h5_path, mf.every(5))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.1,
+        t_end=1.0,
+        observers=[mf.Recorder(h5_path, mf.every(5))],
+        progress=False,
+    )
     mf.resume(h5_path, t_end=1.5, progress=False)
     end = mf.resume(h5_path, t_end=2.0, flow=flow, progress=False)
     straight = mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=2.0, progress=False)
@@ -165,7 +202,15 @@ def test_a_recorded_run_resumes_from_its_file_where_it_starts_at_its_linearisati
     other = mf.GradientFlow(ntk.linearise(network, end).risk(x, y))
     with pytest.raises(ValueError, match="is not the flow of"):
         mf.resume(h5_path, t_end=3.0, flow=other, progress=False)
-    mf.simulate(flow, end, mf.RK4, dt=0.1, t_end=3.0, observers=[mf.Recorder(h5_path, mf.every(5), "replace")], progress=False)
+    mf.simulate(
+        flow,
+        end,
+        mf.RK4,
+        dt=0.1,
+        t_end=3.0,
+        observers=[mf.Recorder(h5_path, mf.every(5), "replace")],
+        progress=False,
+    )
     with pytest.raises(ValueError, match="linearised at another state than `start`. Pass flow="):
         mf.resume(h5_path, t_end=4.0, progress=False)
 

@@ -37,14 +37,22 @@ def test_arc_functions_are_right_to_three_units_of_the_last_place(which, dtype, 
         for i in range(x.size):
             y[i] = function(x[i])
 
-    spacing = np.concatenate([10.0 ** rng.uniform(-12, 0, 2000), 1 - 10.0 ** rng.uniform(-15, 0, 2000), rng.uniform(0, 1, 4000)])
+    spacing = np.concatenate(
+        [
+            10.0 ** rng.uniform(-12, 0, 2000),
+            1 - 10.0 ** rng.uniform(-15, 0, 2000),
+            rng.uniform(0, 1, 4000),
+        ]
+    )
     x = np.concatenate([spacing, -spacing, [0.0, 0.5, -0.5, 1.0, -1.0]]).astype(dtype)
     y = np.empty_like(x)
     loop(x, y)
     with mpmath.workprec(100):
         exact = [getattr(mpmath, which)(mpmath.mpf(float(v))) for v in x]
         unit = np.spacing(np.abs(np.array([float(e) for e in exact])).astype(dtype))
-        error = [float(abs(mpmath.mpf(float(found)) - e)) for found, e in zip(y, exact, strict=True)]
+        error = [
+            float(abs(mpmath.mpf(float(found)) - e)) for found, e in zip(y, exact, strict=True)
+        ]
     assert (np.array(error) / unit).max() <= 3
     assert np.isnan(function(np.dtype(dtype).type(np.nan)))
 
@@ -58,7 +66,9 @@ def test_a_fused_layer_is_the_closed_form(name, dtype, rng):
     assert passes.covers(sigma, c.size)
     fused = passes.one_layer(sigma, q, q, c)
     largest = np.sqrt(np.outer(q, q))
-    exact = duals.unchecked(sigma, q[:, None], q[None, :], np.clip(c.astype(np.float64), -largest, largest))
+    exact = duals.unchecked(
+        sigma, q[:, None], q[None, :], np.clip(c.astype(np.float64), -largest, largest)
+    )
     eps = np.finfo(dtype).eps
     rho = np.abs(c) / np.where(largest > 0, largest, 1)
     generic = rho < 0.99
@@ -107,7 +117,11 @@ print(json.dumps([sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_
 """
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     counts = [
-        json.loads(subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout)
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+            ).stdout
+        )
         for _ in range(2)
     ]
     assert counts == [[0, 1], [1, 0]]

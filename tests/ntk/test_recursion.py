@@ -85,7 +85,16 @@ def test_one_hidden_layer_is_the_two_layer_kernel(rng):
         parts = ntk.kernel(mf.Network(activation), law, x1, x2, parts=True)
         # in the recursion w is w_std times a standard normal and the gradient is for that: w_std² and b_std² appear
         expected = 1.1**2 * parts["a"] + 0.8**2 * parts["w"] + 0.4**2 * parts["b"]
-        nngp, found = ntk.deep(x1, x2, depth=1, activation=activation, w_std=0.8, b_std=0.4, readout_w_std=1.1, normalise=False)
+        nngp, found = ntk.deep(
+            x1,
+            x2,
+            depth=1,
+            activation=activation,
+            w_std=0.8,
+            b_std=0.4,
+            readout_w_std=1.1,
+            normalise=False,
+        )
         np.testing.assert_allclose(found, expected, rtol=1e-12)
         np.testing.assert_allclose(nngp, ntk.nngp(mf.Network(activation), law, x1, x2), rtol=1e-12)
 
@@ -95,8 +104,16 @@ def test_the_deep_kernel_is_symmetric_and_the_rectangular_one_agrees(activation,
     """One of them skips half of the entries. n = 150 is above the size from which fused passes run; copies of rows: 1e-8."""
     x = rng.normal(size=(150, 4)) / 2
     x[7], x[8] = x[2], -x[2]
-    arguments = {"depth": 3, "activation": activation, "w_std": 1.2, "b_std": 0.1, "normalise": False}
-    for square, rectangle in zip(ntk.deep(x, **arguments), ntk.deep(x, x.copy(), **arguments), strict=True):
+    arguments = {
+        "depth": 3,
+        "activation": activation,
+        "w_std": 1.2,
+        "b_std": 0.1,
+        "normalise": False,
+    }
+    for square, rectangle in zip(
+        ntk.deep(x, **arguments), ntk.deep(x, x.copy(), **arguments), strict=True
+    ):
         np.testing.assert_array_equal(square, square.T)
         np.testing.assert_allclose(square, rectangle, atol=1e-7 * np.abs(square).max())
         off = ~np.eye(150, dtype=bool) & ~np.isin(np.arange(150), (2, 7, 8))

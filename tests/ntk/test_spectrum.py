@@ -34,7 +34,10 @@ def test_points_on_the_circle_have_a_positive_definite_kernel(n, expected):
     assert found.positive_definite is True
     assert found.rank == n and found.null_space.shape == (n, 0)
     assert found.lambda_min == found.eigenvalues[0] and found.lambda_max == found.eigenvalues[-1]
-    assert "Positive definite" in found.verdict and f"tolerance = {found.tolerance:.2g}" in found.verdict
+    assert (
+        "Positive definite" in found.verdict
+        and f"tolerance = {found.tolerance:.2g}" in found.verdict
+    )
 
 
 @pytest.mark.parametrize("n", [4, 8, 12])
@@ -47,7 +50,10 @@ def test_the_error_bound_holds_for_the_hilbert_matrix(n):
     with mpmath.workdps(60):
         exact = sorted(mpmath.eigsy(mpmath.matrix(H.tolist()), eigvals_only=True))
         found = ntk.certificate(H)
-        errors = [abs(mpmath.mpf(float(value)) - true) for value, true in zip(found.eigenvalues, exact, strict=True)]
+        errors = [
+            abs(mpmath.mpf(float(value)) - true)
+            for value, true in zip(found.eigenvalues, exact, strict=True)
+        ]
     assert max(errors) <= found.error_bound < 1e-13 * found.lambda_max
     assert found.positive_definite is (True if n < 12 else None)
 
@@ -98,8 +104,16 @@ def test_distinct_inputs_are_no_proof_of_anything(rng):
     [
         ("relu", [[1.0, 2.0], [0.0, 1.0], [2.5, 5.0]], "Parallel inputs make K singular: 0 and 2"),
         ("relu", [[1.0, 2.0], [0.0, 0.0], [2.5, 1.0]], "Zero inputs, with zero features: 1"),
-        ("tanh", [[1.0, 2.0], [0.0, 1.0], [-1.0, -2.0]], "Antipodal inputs make K singular: 0 and 2"),
-        ("square", [[1.0, 2.0], [0.0, 1.0], [-3.0, -6.0]], "Antipodal inputs make K singular: 0 and 2"),
+        (
+            "tanh",
+            [[1.0, 2.0], [0.0, 1.0], [-1.0, -2.0]],
+            "Antipodal inputs make K singular: 0 and 2",
+        ),
+        (
+            "square",
+            [[1.0, 2.0], [0.0, 1.0], [-3.0, -6.0]],
+            "Antipodal inputs make K singular: 0 and 2",
+        ),
         (
             "relu",
             [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -2.0], [1.0, 1.0], [-1.0, -1.0]],
@@ -116,7 +130,9 @@ def test_inputs_that_a_network_without_bias_cannot_tell_apart_are_named(activati
     assert "Singular as far as rounding shows" in found.verdict and "ndecided" not in found.verdict
 
 
-@pytest.mark.parametrize("x", [[[1.0, 2.0], [0.0, 1.0], [2.0, 4.0]], [[1.0, 2.0], [0.0, 1.0], [-1.0, -2.0]]])
+@pytest.mark.parametrize(
+    "x", [[[1.0, 2.0], [0.0, 1.0], [2.0, 4.0]], [[1.0, 2.0], [0.0, 1.0], [-1.0, -2.0]]]
+)
 def test_with_a_bias_parallel_and_antipodal_inputs_are_innocent(x):
     x = np.array(x)
     with warnings.catch_warnings():
@@ -125,7 +141,9 @@ def test_with_a_bias_parallel_and_antipodal_inputs_are_innocent(x):
     assert found.positive_definite is True and found.causes == ()
 
 
-def test_the_pair_that_deep_returns_and_the_parts_of_a_kernel_are_named_where_one_kernel_is_asked(rng):
+def test_the_pair_that_deep_returns_and_the_parts_of_a_kernel_are_named_where_one_kernel_is_asked(
+    rng,
+):
     both = ntk.deep(rng.normal(size=(3, 2)), depth=2)
     for work in (
         lambda: ntk.certificate(both),
@@ -136,17 +154,28 @@ def test_the_pair_that_deep_returns_and_the_parts_of_a_kernel_are_named_where_on
         lambda: ntk.drift(both, both),
         lambda: ntk.alignment(both, np.ones(3)),
     ):
-        with pytest.raises(TypeError, match=r"must be one kernel; got a tuple .*ntk.deep returns \(nngp, ntk\): write nngp, H ="):
+        with pytest.raises(
+            TypeError,
+            match=r"must be one kernel; got a tuple .*ntk.deep returns \(nngp, ntk\): write nngp, H =",
+        ):
             work()
-    with pytest.raises(TypeError, match=r"got a dict of a, w, b. Parts sum to it: sum\(K.values\(\)\)"):
+    with pytest.raises(
+        TypeError, match=r"got a dict of a, w, b. Parts sum to it: sum\(K.values\(\)\)"
+    ):
         ntk.certificate({"a": both[0], "w": both[1], "b": both[1]})
-    assert ntk.certificate([[2.0, 1.0], [1.0, 2.0]]).positive_definite is True  # nested lists stay a kernel
+    assert (
+        ntk.certificate([[2.0, 1.0], [1.0, 2.0]]).positive_definite is True
+    )  # nested lists stay a kernel
 
 
 def test_an_indefinite_matrix_is_refused_by_all_but_the_certificate():
     K = np.diag([1.0, -0.25])
     found = ntk.certificate(K)
-    assert found.positive_definite is False and "Not positive semi-definite" in found.verdict and found.rank == 2
+    assert (
+        found.positive_definite is False
+        and "Not positive semi-definite" in found.verdict
+        and found.rank == 2
+    )
     for work in (
         lambda: ntk.unlearnable(K, [1.0, 1.0]),
         lambda: ntk.split(K, [1.0, 1.0], 0.1),
@@ -163,7 +192,9 @@ def test_what_is_unlearnable_is_the_projection_on_the_null_space(rng):
     np.testing.assert_allclose(part, r - J @ np.linalg.lstsq(J, r, rcond=None)[0], atol=1e-12)
     assert ntk.loss_floor(J @ J.T, r, "sum") == pytest.approx(0.5 * np.sum(part**2), rel=1e-14)
     assert ntk.loss_floor(J @ J.T, r) == pytest.approx(np.sum(part**2) / 14, rel=1e-14)
-    assert ntk.loss_floor(J @ J.T, r) == pytest.approx(ntk.KernelFlow(J @ J.T, -r).risk(np.inf), rel=1e-12)
+    assert ntk.loss_floor(J @ J.T, r) == pytest.approx(
+        ntk.KernelFlow(J @ J.T, -r).risk(np.inf), rel=1e-12
+    )
     assert np.all(ntk.unlearnable(np.eye(3), np.ones(3)) == 0)
     with pytest.raises(ValueError, match=r"residual must be \(7,\)"):
         ntk.unlearnable(J @ J.T, np.zeros(6))
@@ -196,7 +227,9 @@ def test_information_is_learnt_by_the_stopping_time_and_nuisance_is_not(rng):
     assert found.stopping_time == pytest.approx(6 * np.log(10) / 1.0, rel=1e-12)
     remaining = ntk.KernelFlow(K, np.zeros(6), r).at(found.stopping_time).train
     assert np.linalg.norm(remaining) <= found.residual_bound
-    assert np.linalg.norm(Q[:, :3].T @ remaining) <= 0.1 * np.linalg.norm(Q[:, :3].T @ r) * (1 + 1e-12)
+    assert np.linalg.norm(Q[:, :3].T @ remaining) <= 0.1 * np.linalg.norm(Q[:, :3].T @ r) * (
+        1 + 1e-12
+    )
     kept = np.abs(Q[:, 3:].T @ remaining) / np.abs(Q[:, 3:].T @ r)
     assert (kept >= 0.1 ** (0.01 / 1.0) - 1e-12).all()
     nothing = ntk.split(K, r, cutoff=9.0)

@@ -38,11 +38,21 @@ def stops(after):
     return mf.Series("stops", mf.every(1), function)
 
 
-def go(x=RAW, activation="relu", method=mf.RK4, dt="auto", t_end=1.0, after=0, progress=False, m=20):
+def go(
+    x=RAW, activation="relu", method=mf.RK4, dt="auto", t_end=1.0, after=0, progress=False, m=20
+):
     """A run that is left after some steps; what the series raises comes in an error that names it."""
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, Y))
     with contextlib.suppress(Enough):
-        mf.simulate(flow, LAW.sample(m, seed=0), method, dt=dt, t_end=t_end, observers=[stops(after)], progress=progress)
+        mf.simulate(
+            flow,
+            LAW.sample(m, seed=0),
+            method,
+            dt=dt,
+            t_end=t_end,
+            observers=[stops(after)],
+            progress=progress,
+        )
 
 
 def messages(caught):
@@ -56,11 +66,16 @@ def test_unscaled_inputs_are_told_with_the_steps_the_time_and_standardise_before
     with pytest.warns(RuntimeWarning) as caught:
         go()
     (said,) = messages(caught)
-    assert re.match(r"this run takes \d(\.\d)?e\+\d+ steps of dt = \S+ to t = 1, about \S+ (min|hours|days|years)\. ", said)
+    assert re.match(
+        r"this run takes \d(\.\d)?e\+\d+ steps of dt = \S+ to t = 1, about \S+ (min|hours|days|years)\. ",
+        said,
+    )
     assert "The inputs are not scaled (root mean squares of the columns of x: " in said
     assert "mf.data.load(…, standardise=True) or mf.data.prepare(data, standardise=True)" in said
     sizes = [float(size) for size in re.search(r"of x: (\S+) … (\S+)\)", said).groups()]
-    np.testing.assert_allclose(sizes, [np.sqrt((RAW[:, 2] ** 2).mean()), np.sqrt((RAW[:, 1] ** 2).mean())], rtol=1e-2)
+    np.testing.assert_allclose(
+        sizes, [np.sqrt((RAW[:, 2] ** 2).mean()), np.sqrt((RAW[:, 1] ** 2).mean())], rtol=1e-2
+    )
     assert caught[0].filename == __file__
 
 
@@ -75,7 +90,10 @@ def test_what_the_message_advises_exists_and_helps():
 def test_a_run_of_many_steps_on_scaled_inputs_is_not_told_to_scale_them():
     with pytest.warns(RuntimeWarning) as caught:
         go(x=RAW / [300.0, 1e5, 6.0], dt=1e-8)
-    assert re.match(r"this run takes 1e\+08 steps of dt = 1e-08 to t = 1, about .*\. Use a larger dt", messages(caught)[0])
+    assert re.match(
+        r"this run takes 1e\+08 steps of dt = 1e-08 to t = 1, about .*\. Use a larger dt",
+        messages(caught)[0],
+    )
 
 
 @pytest.mark.parametrize("activation", ["tanh", "erf", "sigmoid"])
@@ -83,11 +101,15 @@ def test_saturated_units_of_a_bounded_activation_are_told(activation):
     with pytest.warns(RuntimeWarning) as caught:
         go(activation=activation, dt=0.1)
     said = [text for text in messages(caught) if "saturated" in text]
-    assert len(said) == 1 and re.match(r"\d+% of the units are saturated at the start: \|σ'\(z\)\| of \w+ is below", said[0])
+    assert len(said) == 1 and re.match(
+        r"\d+% of the units are saturated at the start: \|σ'\(z\)\| of \w+ is below", said[0]
+    )
     assert "standardise=True" in said[0]
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "gelu", "softplus", "sin", "square", "linear"])
+@pytest.mark.parametrize(
+    "activation", ["relu", "leaky_relu", "gelu", "softplus", "sin", "square", "linear"]
+)
 def test_an_unbounded_or_periodic_activation_is_not_called_saturated(activation):
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), RAW, Y))
     assert saturation(flow, LAW.sample(20, seed=0)) == ""
@@ -123,10 +145,14 @@ def test_adaptive_on_a_stiff_flow_says_how_many_steps_it_is_going_to_take():
     with pytest.warns(RuntimeWarning) as caught:
         go(x=x, method=mf.Adaptive(1e-6), dt=None, t_end=300.0, after=progress.SETTLED + 400)
     said = messages(caught)
-    assert len(said) == 1 and re.match(r"this run takes \S+ steps of dt = \S+ to t = 300, about", said[0])
+    assert len(said) == 1 and re.match(
+        r"this run takes \S+ steps of dt = \S+ to t = 300, about", said[0]
+    )
     scaled = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x / 3e3, Y))
     march = types.SimpleNamespace(flow=scaled, integrator=Adaptive())
-    assert "stability of a stiff flow" in progress._advice(march) and "a larger rtol" in progress._advice(march)
+    assert "stability of a stiff flow" in progress._advice(
+        march
+    ) and "a larger rtol" in progress._advice(march)
 
 
 def test_halvings_to_very_many_steps_are_told():
@@ -142,14 +168,22 @@ def test_halvings_to_very_many_steps_are_told():
         watched.step()
         march.step = 12
         watched.step()
-    assert len(said) == 1 and said[0].startswith("this run takes 9e+08 steps of dt = 1e-09 to t = 1, about")
-    assert said[0].endswith("dt was halved 23 times: the flow has become that stiff. End at an earlier t, or stop it here.")
+    assert len(said) == 1 and said[0].startswith(
+        "this run takes 9e+08 steps of dt = 1e-09 to t = 1, about"
+    )
+    assert said[0].endswith(
+        "dt was halved 23 times: the flow has become that stiff. End at an earlier t, or stop it here."
+    )
 
 
 def clock(monkeypatch, seconds):
     """time.monotonic of progress advances by so much whenever it is asked for."""
     now = iter(np.arange(1, 10**6) * seconds)
-    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(now), perf_counter=lambda: next(now)))
+    monkeypatch.setattr(
+        progress,
+        "time",
+        types.SimpleNamespace(monotonic=lambda: next(now), perf_counter=lambda: next(now)),
+    )
 
 
 def test_a_line_every_ten_seconds_where_stderr_is_no_terminal(monkeypatch, capsys):
@@ -163,7 +197,9 @@ def test_a_line_every_ten_seconds_where_stderr_is_no_terminal(monkeypatch, capsy
     assert left == [4 * (20 - step) for step in range(3, 20, 3)]
 
 
-def test_a_first_step_that_compiles_for_twenty_seconds_is_not_taken_for_the_time_of_a_step(monkeypatch, capsys):
+def test_a_first_step_that_compiles_for_twenty_seconds_is_not_taken_for_the_time_of_a_step(
+    monkeypatch, capsys
+):
     """Begin at 1, the first step ends at 21, each other takes 1 s: the first line is after the second, 18 s from the end."""
     now = iter([0.0, 1.0, *np.arange(21.0, 10**4)])
     monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
@@ -180,13 +216,17 @@ def test_progress_false_draws_and_says_nothing_on_the_way(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_run_of_more_than_an_hour_that_nobody_watches_warns_once_before_its_first_step(monkeypatch):
+def test_a_run_of_more_than_an_hour_that_nobody_watches_warns_once_before_its_first_step(
+    monkeypatch,
+):
     """2000 steps of 4 stages, of which each velocity takes 11 s by this clock: 88 000 s."""
     clock(monkeypatch, 11.0)
     with pytest.warns(RuntimeWarning) as caught:
         go(x=RAW / [300.0, 1e5, 6.0], dt=1e-3, t_end=2.0, after=0)
     (said,) = messages(caught)
-    assert said.startswith("this run takes 2e+03 steps of dt = 0.001 to t = 2, about 24 hours. Use a larger dt if the flow")
+    assert said.startswith(
+        "this run takes 2e+03 steps of dt = 0.001 to t = 2, about 24 hours. Use a larger dt if the flow"
+    )
     with pytest.warns(RuntimeWarning, match="standardise=True"):
         go(dt=1e-3, t_end=2.0)
 
@@ -196,7 +236,9 @@ def test_adaptive_whose_steps_turn_out_to_take_an_hour_warns_once_under_way(monk
     with pytest.warns(RuntimeWarning) as caught:
         go(x=RAW / [300.0, 1e5, 6.0], method=mf.Adaptive(1e-8), dt=1e-3, t_end=20.0, after=20)
     (said,) = messages(caught)
-    assert re.match(r"this run takes \S+ steps of dt = \S+ to t = 20, about \d+ (min|hours|days)", said)
+    assert re.match(
+        r"this run takes \S+ steps of dt = \S+ to t = 20, about \d+ (min|hours|days)", said
+    )
 
 
 def test_on_a_terminal_the_bar_says_it_and_no_line_or_warning_does(monkeypatch, capsys):
@@ -218,7 +260,9 @@ def test_in_a_notebook_the_bar_is_that_of_tqdm_auto(monkeypatch):
     class Widget(tqdm.std.tqdm):
         def __init__(self, *args, **settings):
             made.append(settings)
-            super().__init__(*args, **{**settings, "disable": bool(settings["disable"]), "file": io.StringIO()})
+            super().__init__(
+                *args, **{**settings, "disable": bool(settings["disable"]), "file": io.StringIO()}
+            )
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Widget)
     go(x=RAW / [300.0, 1e5, 6.0], dt=0.5, after=9, progress=True)
@@ -229,7 +273,14 @@ def test_in_a_notebook_the_bar_is_that_of_tqdm_auto(monkeypatch):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (119, "119 s"), (121, "2 min"), (7300, "2 hours"), (3e5, "3 days"), (4e9, "127 years")],
+    [
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (121, "2 min"),
+        (7300, "2 hours"),
+        (3e5, "3 days"),
+        (4e9, "127 years"),
+    ],
 )
 def test_durations_have_the_unit_that_fits(seconds, text):
     assert progress.duration(seconds) == text

@@ -48,7 +48,10 @@ def test_log_spaced_begins_with_the_start_and_one_step_and_ends_at_the_end():
 
 def test_at_steps_are_absolute_steps_and_those_before_the_start_do_not_come_back():
     assert due_steps(mf.at_steps([40, 3, 3]), SPAN, 100) == [3, 40]
-    assert due_steps(mf.at_steps([3, 55]), Span(50, 5.0, 10.0, 0.1), 50) == [50, 55]  # what was missed is seen at once
+    assert due_steps(mf.at_steps([3, 55]), Span(50, 5.0, 10.0, 0.1), 50) == [
+        50,
+        55,
+    ]  # what was missed is seen at once
 
 
 def test_at_times_takes_the_first_step_not_before_the_request_up_to_rounding():
@@ -60,7 +63,10 @@ def test_at_times_takes_the_first_step_not_before_the_request_up_to_rounding():
     assert due_steps(mf.at_times([2.0]), Span(0, 0.0, 1.0, 0.1), 10) == []
 
 
-@pytest.mark.parametrize("schedule", [mf.every(3), mf.evenly(7), mf.log_spaced(5), mf.at_steps([2, 4]), mf.at_times([0.5, 0.25])])
+@pytest.mark.parametrize(
+    "schedule",
+    [mf.every(3), mf.evenly(7), mf.log_spaced(5), mf.at_steps([2, 4]), mf.at_times([0.5, 0.25])],
+)
 def test_a_schedule_survives_its_dictionary_and_a_checkpoint_in_the_middle(schedule):
     assert schedules.from_dict(schedules.to_dict(schedule)) == schedule
     span, dt = Span(0, 0.0, 2.0, 0.1), 0.1
@@ -91,5 +97,11 @@ def test_moments_that_are_none_raise():
 
 def test_the_number_of_moments_is_known_unless_the_steps_are_not():
     span = Span(0, 0.0, 10.0, 0.1)
-    assert [schedule.resolve(span).count(100) for schedule in (mf.every(10), mf.evenly(7), mf.at_steps([3, 5]))] == [10, 7, 2]
-    assert mf.every(10).resolve(span).count(None) is None and mf.at_times([1.0]).resolve(span).count(None) == 1
+    assert [
+        schedule.resolve(span).count(100)
+        for schedule in (mf.every(10), mf.evenly(7), mf.at_steps([3, 5]))
+    ] == [10, 7, 2]
+    assert (
+        mf.every(10).resolve(span).count(None) is None
+        and mf.at_times([1.0]).resolve(span).count(None) == 1
+    )

@@ -46,7 +46,9 @@ def gate(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("dtype", "outputs", "workers"), [("float64", 1, 1), ("float32", 2, 2)])
-def test_the_values_are_mf_w2_of_the_frames_bit_for_bit_and_in_order(h5_path, dtype, outputs, workers):
+def test_the_values_are_mf_w2_of_the_frames_bit_for_bit_and_in_order(
+    h5_path, dtype, outputs, workers
+):
     """Unequal masses, start and end included though the schedule names neither; the frames are at the same moments."""
     state = mf.InitialLaw(dim=1, outputs=outputs, b_std=1.0).sample(40, seed=3)
     mass = np.random.default_rng(1).uniform(0.5, 1.5, 40)
@@ -54,10 +56,15 @@ def test_the_values_are_mf_w2_of_the_frames_bit_for_bit_and_in_order(h5_path, dt
     w2 = mf.W2(mf.every(7), previous=True, workers=workers)
     watched(mf.Recorder(h5_path, mf.every(7)), w2, of=flow(dtype, outputs), state=state)
     run = mf.Trajectory(h5_path)
-    assert run.steps.tolist() == w2.steps == [*range(0, 60, 7), 60] and w2.times == run.times.tolist()
+    assert (
+        run.steps.tolist() == w2.steps == [*range(0, 60, 7), 60] and w2.times == run.times.tolist()
+    )
     assert (w2.values, w2.step_values) == distances(run)
     assert w2.values[0] == 0.0 < min(w2.values[1:])
-    for name, steps, values in (("w2", w2.steps, w2.values), ("w2_step", w2.steps[1:], w2.step_values)):
+    for name, steps, values in (
+        ("w2", w2.steps, w2.values),
+        ("w2_step", w2.steps[1:], w2.step_values),
+    ):
         found = run.series(name)
         assert (found.steps.tolist(), found.values.tolist()) == (steps, values)
         assert found.times.tolist() == w2.times[-len(steps) :]
@@ -85,7 +92,10 @@ def test_once_the_particles_are_no_numbers_the_distance_is_none_either(tmp_path)
             watch = [mf.Recorder(path, mf.every(1)), w2, mf.StopOnNonFinite()]
             mf.simulate(wild, START, mf.EULER, dt=1e200, n_steps=4, observers=watch, progress=False)
     run = mf.Trajectory(path)
-    assert run.status == "diverged" and run.series("w2").steps.tolist() == run.steps.tolist() == w2.steps
+    assert (
+        run.status == "diverged"
+        and run.series("w2").steps.tolist() == run.steps.tolist() == w2.steps
+    )
     assert np.isfinite(w2.values).all()
 
 
@@ -151,7 +161,9 @@ def interrupting(number):
     return guard
 
 
-def test_an_interrupted_run_waits_for_no_distance_and_goes_on_from_its_file_to_the_same_bits(tmp_path, gate):
+def test_an_interrupted_run_waits_for_no_distance_and_goes_on_from_its_file_to_the_same_bits(
+    tmp_path, gate
+):
     path, whole, w2 = tmp_path / "run.h5", tmp_path / "whole.h5", mf.W2(mf.every(5), previous=True)
     with pytest.raises(mf.Interrupted):
         watched(mf.Recorder(path, mf.evenly(3), checkpoint_seconds=0, guard=interrupting(23)), w2)
@@ -170,7 +182,9 @@ def test_an_interrupted_run_waits_for_no_distance_and_goes_on_from_its_file_to_t
         assert again.step_values == run.series("w2_step").values.tolist()
 
 
-def test_a_run_interrupted_while_it_waits_at_its_end_has_only_the_distances_left_to_do(tmp_path, gate):
+def test_a_run_interrupted_while_it_waits_at_its_end_has_only_the_distances_left_to_do(
+    tmp_path, gate
+):
     path, whole = tmp_path / "run.h5", tmp_path / "whole.h5"
     timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
@@ -214,7 +228,13 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_leaves_no_process_behind(tmp_
     paths = [str(Path(__file__).parents[1] / "helpers"), str(Path(mf.__file__).parents[1])]
     for resume, kill in ((False, 20), (True, 9)):
         program = SCRIPT.format(paths=paths, path=str(path), kill=kill, resume=resume)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert unfinished(path) and "w2" not in mf.Trajectory(path).series_names
         processes = [int(line) for line in done.stdout.split()]
@@ -232,7 +252,10 @@ def test_a_killed_run_goes_on_to_the_same_bits_and_leaves_no_process_behind(tmp_
 def alive(processes):
     """Those that are there and no zombies."""
     found = subprocess.run(
-        ["ps", "-o", "stat=", "-p", ",".join(map(str, processes))], capture_output=True, text=True, check=False
+        ["ps", "-o", "stat=", "-p", ",".join(map(str, processes))],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return [state for state in found.stdout.split() if not state.startswith("Z")]
 
@@ -243,7 +266,9 @@ def test_an_extended_run_goes_on_from_the_snapshot_at_its_old_end(tmp_path):
     mf.resume(path, t_end=5.0, progress=False)
     run = mf.Trajectory(path)
     assert run.series("w2").steps.tolist() == run.steps.tolist() == [0, 10, 20, 25, 30, 40, 50]
-    assert (run.series("w2").values.tolist(), run.series("w2_step").values.tolist()) == distances(run)
+    assert (run.series("w2").values.tolist(), run.series("w2_step").values.tolist()) == distances(
+        run
+    )
 
 
 # ---- what goes wrong
@@ -252,12 +277,18 @@ def test_an_extended_run_goes_on_from_the_snapshot_at_its_old_end(tmp_path):
 @pytest.mark.parametrize(
     ("solver", "workers", "said"),
     [
-        (Mortal, 2, "w2 at step 30 is solved in the run's own process.*ended with code 3.*1 of them left"),
+        (
+            Mortal,
+            2,
+            "w2 at step 30 is solved in the run's own process.*ended with code 3.*1 of them left",
+        ),
         (Mortal, 1, "w2 at step 30 .*ended with code 3.*none is left, so the run waits"),
         (Foreign, 1, "w2 at step 0 .*ImportError: no such module here.*none is left"),
     ],
 )
-def test_what_a_worker_does_not_solve_is_solved_in_the_runs_own_process(h5_path, monkeypatch, solver, workers, said):
+def test_what_a_worker_does_not_solve_is_solved_in_the_runs_own_process(
+    h5_path, monkeypatch, solver, workers, said
+):
     monkeypatch.setattr(w2_beside, "Solver", solver)
     w2 = mf.W2(mf.evenly(5), workers=workers)
     with pytest.warns(RuntimeWarning) as caught:
@@ -279,7 +310,8 @@ def test_long_solves_are_announced_before_the_run_begins(h5_path):
     """8000² pairs are beyond what is held in memory: 8 s · 1.6^2.55 · (1.5 + 0.16 · 3) = 52 s."""
     wide = mf.InitialLaw(dim=1, b_std=1.0).sample(8000, seed=0)
     with pytest.warns(
-        SlowSolve, match=r"8000 particles in 3 dimensions takes about 5\d s .* 200 of them by 2 worker\(s\): 8\d min"
+        SlowSolve,
+        match=r"8000 particles in 3 dimensions takes about 5\d s .* 200 of them by 2 worker\(s\): 8\d min",
     ):
         Beside(mf.W2(mf.evenly(100), previous=True, workers=2), wide).announce(100)
     with warnings.catch_warnings(), pytest.raises(SlowSolve, match="; 12 of them by 1 worker"):
@@ -292,11 +324,26 @@ def test_long_solves_are_announced_before_the_run_begins(h5_path):
     ("make", "error", "message"),
     [
         (lambda: mf.W2(5), TypeError, "a schedule is one of"),
-        (lambda: mf.W2(mf.every(5), workers=0), ValueError, "workers must be an integer >= 1; got 0"),
-        (lambda: mf.W2(mf.every(5), previous=1), TypeError, "previous must be True or False; got 1"),
-        (lambda: watched(mf.W2(mf.every(5)), mf.W2(mf.every(6))), ValueError, "one run has one mf.W2"),
         (
-            lambda: watched(mf.W2(mf.every(5), previous=True), mf.Series("w2_step", mf.every(1), lambda flow, state: 0.0)),
+            lambda: mf.W2(mf.every(5), workers=0),
+            ValueError,
+            "workers must be an integer >= 1; got 0",
+        ),
+        (
+            lambda: mf.W2(mf.every(5), previous=1),
+            TypeError,
+            "previous must be True or False; got 1",
+        ),
+        (
+            lambda: watched(mf.W2(mf.every(5)), mf.W2(mf.every(6))),
+            ValueError,
+            "one run has one mf.W2",
+        ),
+        (
+            lambda: watched(
+                mf.W2(mf.every(5), previous=True),
+                mf.Series("w2_step", mf.every(1), lambda flow, state: 0.0),
+            ),
             ValueError,
             "mf.W2 writes series of these names itself: w2_step",
         ),

@@ -50,7 +50,14 @@ def environment(changes, folder):
 def start(program, changes, folder, *arguments, **more):
     command = [sys.executable, "-c", program, *map(str, arguments)]
     around = environment(changes, folder) | more
-    return subprocess.Popen(command, env=around, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    return subprocess.Popen(
+        command,
+        env=around,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
 
 
 def test_a_run_has_the_same_bits_in_every_environment_and_two_at_once(tmp_path):
@@ -61,7 +68,10 @@ def test_a_run_has_the_same_bits_in_every_environment_and_two_at_once(tmp_path):
         folders = [tmp_path / name.replace(" ", "_") for name, _ in pair]
         for folder in folders:
             folder.mkdir()
-        at_once = [start(PROGRAM, changes, folder, folder / "run.h5") for (_, changes), folder in zip(pair, folders, strict=True)]
+        at_once = [
+            start(PROGRAM, changes, folder, folder / "run.h5")
+            for (_, changes), folder in zip(pair, folders, strict=True)
+        ]
         for (name, _), process in zip(pair, at_once, strict=True):
             out, error = process.communicate(timeout=300)
             assert (process.returncode, error) == (0, ""), f"{name}: {error}"
@@ -69,10 +79,16 @@ def test_a_run_has_the_same_bits_in_every_environment_and_two_at_once(tmp_path):
     assert set(said.values()) == {said["as it is"]}, said
 
 
-@pytest.mark.parametrize("home", [UNWRITABLE, None], ids=["a home that cannot be written", "no home"])
-def test_where_neither_the_package_nor_a_home_can_be_written_kernels_are_kept_for_the_process(tmp_path, home):
+@pytest.mark.parametrize(
+    "home", [UNWRITABLE, None], ids=["a home that cannot be written", "no home"]
+)
+def test_where_neither_the_package_nor_a_home_can_be_written_kernels_are_kept_for_the_process(
+    tmp_path, home
+):
     """As in a container with a user id of its own; numba raises there by itself. A file for __pycache__ stops root too."""
-    shutil.copytree(ROOT / "meanfield", tmp_path / "meanfield", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "meanfield", tmp_path / "meanfield", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for folder in (tmp_path / "meanfield", tmp_path / "meanfield" / "backends"):
         (folder / "__pycache__").touch()
     program = """
@@ -83,10 +99,19 @@ if not {home!r}:
 import meanfield as mf, meanfield.backends.cpu, numba
 print(mf.__file__, mf.InitialLaw(dim=1).sample(2, seed=0).m, numba.config.CACHE_DIR)
 """
-    changes = {"HOME": home or UNWRITABLE, "XDG_CACHE_HOME": None, "NUMBA_CACHE_DIR": None, "MEANFIELD_CACHE": None}
-    process = start(program.format(home=home), changes, tmp_path, PYTHONPATH=str(tmp_path), TMPDIR=str(tmp_path))
+    changes = {
+        "HOME": home or UNWRITABLE,
+        "XDG_CACHE_HOME": None,
+        "NUMBA_CACHE_DIR": None,
+        "MEANFIELD_CACHE": None,
+    }
+    process = start(
+        program.format(home=home), changes, tmp_path, PYTHONPATH=str(tmp_path), TMPDIR=str(tmp_path)
+    )
     out, error = process.communicate(timeout=300)
-    assert error == "" and out.startswith(f"{tmp_path}/meanfield/__init__.py 2 {tmp_path}/meanfield-"), (out, error)
+    assert error == "" and out.startswith(
+        f"{tmp_path}/meanfield/__init__.py 2 {tmp_path}/meanfield-"
+    ), (out, error)
 
 
 def test_the_command_line_reaches_a_terminal_that_knows_ascii_alone(tmp_path):
@@ -94,8 +119,13 @@ def test_the_command_line_reaches_a_terminal_that_knows_ascii_alone(tmp_path):
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     record, error = start(PROGRAM, {}, tmp_path, "run.h5").communicate(timeout=300)
     assert record, error
-    for program in ("inspect as c; c.main(['run.h5'])", "sweep as c; c.main(['create', '--settings'])"):
-        out, error = start(f"from sims.commands import {program}", ascii_only, tmp_path).communicate(timeout=300)
+    for program in (
+        "inspect as c; c.main(['run.h5'])",
+        "sweep as c; c.main(['create', '--settings'])",
+    ):
+        out, error = start(
+            f"from sims.commands import {program}", ascii_only, tmp_path
+        ).communicate(timeout=300)
         assert error == "" and "\\" in out, (out, error)  # \xb1 and the like
 
 
@@ -149,10 +179,14 @@ def test_no_code_replaces_or_ends_the_process_it_is_called_in(package):
     for path in sorted((ROOT / package).rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
         for function, call in endings(path):
-            assert call == "os._exit" and (name, function) in CHILDREN, f"{name}: {function or 'the module'} calls {call}"
+            assert call == "os._exit" and (name, function) in CHILDREN, (
+                f"{name}: {function or 'the module'} calls {call}"
+            )
 
 
 def test_the_search_for_endings_sees_what_it_should(tmp_path):
     module = tmp_path / "module.py"
-    module.write_text('import os, sys\ndef f():\n    os.execve("a", [], {})\n\nif __name__ == "__main__":\n    sys.exit(0)\n')
+    module.write_text(
+        'import os, sys\ndef f():\n    os.execve("a", [], {})\n\nif __name__ == "__main__":\n    sys.exit(0)\n'
+    )
     assert endings(module) == [("f", "os.execve")]

@@ -26,7 +26,15 @@ def said(program, folder, **changes):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **changes}
     environment = {name: value for name, value in environment.items() if value is not None}
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1]
 
@@ -36,25 +44,38 @@ THREADS = RUN + "run(0); import numba; print(numba.get_num_threads())"
 
 @pytest.mark.parametrize("first", ["", "import numba\n"], ids=["", "numba imported before"])
 @pytest.mark.parametrize(
-    ("openmp", "numba", "threads"), [("1", None, "1"), ("1,4", None, "1"), ("1", "2", "2"), ("2", "1", "1"), ("none", "2", "2")]
+    ("openmp", "numba", "threads"),
+    [("1", None, "1"), ("1,4", None, "1"), ("1", "2", "2"), ("2", "1", "1"), ("none", "2", "2")],
 )
-def test_numba_takes_openmp_s_number_of_threads_where_it_has_none_of_its_own(tmp_path, first, openmp, numba, threads):
+def test_numba_takes_openmp_s_number_of_threads_where_it_has_none_of_its_own(
+    tmp_path, first, openmp, numba, threads
+):
     """Two numbers are told apart on a machine with at least two cores alone; NUMBA_NUM_THREADS wins."""
-    assert said(first + THREADS, tmp_path, OMP_NUM_THREADS=openmp, NUMBA_NUM_THREADS=numba) == [threads]
+    assert said(first + THREADS, tmp_path, OMP_NUM_THREADS=openmp, NUMBA_NUM_THREADS=numba) == [
+        threads
+    ]
 
 
 @pytest.mark.parametrize("numba", ["1", "2"])
 def test_torch_keeps_its_number_of_threads_when_a_run_starts_numba_s(tmp_path, numba):
     """The OpenMP layer of numba sets the number for the whole process; torch set another one."""
     pytest.importorskip("torch")
-    program = "import torch; torch.set_num_threads(3)\n" + RUN + "run(0); print(torch.get_num_threads())"
+    program = (
+        "import torch; torch.set_num_threads(3)\n" + RUN + "run(0); print(torch.get_num_threads())"
+    )
     assert said(program, tmp_path, NUMBA_NUM_THREADS=numba) == ["3"]
 
 
 def test_torch_that_is_imported_after_a_run_has_the_number_of_threads_that_it_has_alone(tmp_path):
     pytest.importorskip("torch")
-    after = said(RUN + "run(0); import torch; print(torch.get_num_threads())", tmp_path, NUMBA_NUM_THREADS="1")
-    assert after == said("import torch; print(torch.get_num_threads())", tmp_path, NUMBA_NUM_THREADS="1")
+    after = said(
+        RUN + "run(0); import torch; print(torch.get_num_threads())",
+        tmp_path,
+        NUMBA_NUM_THREADS="1",
+    )
+    assert after == said(
+        "import torch; print(torch.get_num_threads())", tmp_path, NUMBA_NUM_THREADS="1"
+    )
 
 
 # A pool waits for ever for children that are ended from without, hence the limit.
@@ -71,8 +92,13 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @forks
 def test_a_child_of_a_fork_after_a_run_says_why_it_cannot_run(tmp_path):
     (line,) = said(RUN + "run(0)\n" + POOL.format(method="fork"), tmp_path)
-    assert line == "2" or "this process is a fork of one in which compiled kernels have already run" in line
-    assert line == "2" or 'multiprocessing.get_context("spawn")' in line  # 2 where numba's threads are those of its workqueue
+    assert (
+        line == "2"
+        or "this process is a fork of one in which compiled kernels have already run" in line
+    )
+    assert (
+        line == "2" or 'multiprocessing.get_context("spawn")' in line
+    )  # 2 where numba's threads are those of its workqueue
 
 
 @forks
@@ -82,13 +108,21 @@ def test_a_child_of_a_fork_before_any_run_runs(tmp_path):
 
 @forks
 @pytest.mark.parametrize(
-    "work", ["ntk.kernel(flow.functional.network, law, x)", "mf.Events()", "flow.predict(law.sample(9), x)", "pair.energy(free)"]
+    "work",
+    [
+        "ntk.kernel(flow.functional.network, law, x)",
+        "mf.Events()",
+        "flow.predict(law.sample(9), x)",
+        "pair.energy(free)",
+    ],
 )
 def test_every_kind_of_kernel_says_so(tmp_path, work):
     """Those of networks, of kernels and of pairs: none ends its process."""
     if "Events" in work:
         work = "mf.simulate(flow, law.sample(9), mf.EULER, dt=0.1, n_steps=40, observers=[mf.Events()], progress=False)"
-    program = RUN + f"""
+    program = (
+        RUN
+        + f"""
 import ntk
 law = mf.InitialLaw(dim=1, b_std=1.0)
 def U(x, y):
@@ -109,6 +143,7 @@ if (child := os.fork()) == 0:
         os._exit(0)
 assert os.waitpid(child, 0)[1] == 0, "the child was ended"
 """
+    )
     (line,) = said(program, tmp_path)
     assert line == "done" or "this process is a fork" in line
 
@@ -126,5 +161,12 @@ if __name__ == "__main__":
 """
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     assert done.stdout == "True\n"

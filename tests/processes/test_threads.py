@@ -25,7 +25,11 @@ def flow(dtype="float64"):
 
 def threads():
     """How many threads each BLAS of this process uses."""
-    return [library["num_threads"] for library in ThreadpoolController().info() if library["user_api"] == "blas"]
+    return [
+        library["num_threads"]
+        for library in ThreadpoolController().info()
+        if library["user_api"] == "blas"
+    ]
 
 
 def test_inside_every_blas_has_one_thread_and_outside_what_it_had():
@@ -48,7 +52,13 @@ def test_diagnostics_are_called_with_blas_on_one_thread_unless_they_say_that_the
     with threadpool_limits(2, user_api="blas"):
         before = max(threads())
         for blas, expected in ((True, 1), (False, before)):
-            assert evaluate(Diagnostic("most", lambda frame: max(threads()), "1", "Threads.", blas=blas), frame) == expected
+            assert (
+                evaluate(
+                    Diagnostic("most", lambda frame: max(threads()), "1", "Threads.", blas=blas),
+                    frame,
+                )
+                == expected
+            )
 
 
 def test_what_says_that_it_calls_no_blas_has_no_matrix_product():
@@ -66,13 +76,24 @@ def test_what_says_that_it_calls_no_blas_has_no_matrix_product():
 def test_recorded_values_are_the_same_bits_whatever_the_number_of_blas_threads(tmp_path, dtype):
     """12 000 neurons: products of that length are shared out by OpenBLAS (from 10 000 on) unless it is told not to."""
     state, hashes = LAW.sample(12_000, seed=1), []
-    names = ["sign_flips", "relative_weight_change", "effective_neurons", "direction_order", "kernel_drift"]
+    names = [
+        "sign_flips",
+        "relative_weight_change",
+        "effective_neurons",
+        "direction_order",
+        "kernel_drift",
+    ]
     for count in (1, 2):
         path = tmp_path / f"{count}.h5"
         watch = [mf.Recorder(path, mf.every(2)), *(mf.Series(name, mf.every(2)) for name in names)]
         with threadpool_limits(count, user_api="blas"):
-            mf.simulate(flow(dtype), state, mf.EULER, dt="auto", n_steps=4, observers=watch, progress=False)
-            distance = mf.w2(state.theta[:, :1], state.theta[::-1, 1:2]), mf.displacement(state, mf.Trajectory(path)[-1])
+            mf.simulate(
+                flow(dtype), state, mf.EULER, dt="auto", n_steps=4, observers=watch, progress=False
+            )
+            distance = (
+                mf.w2(state.theta[:, :1], state.theta[::-1, 1:2]),
+                mf.displacement(state, mf.Trajectory(path)[-1]),
+            )
         hashes.append((mf.Trajectory(path).content_hash(), distance))
     assert hashes[0] == hashes[1]
 
@@ -83,5 +104,13 @@ def test_the_values_that_every_run_records_limit_nothing(h5_path, monkeypatch):
 
     monkeypatch.setattr("meanfield.diagnostics.frame.one_thread", refuse)
     watch = [mf.Recorder(h5_path, mf.every(5)), mf.Series("risk", mf.every(1))]
-    mf.simulate(flow(), LAW.sample(8, seed=0), mf.RK4, dt="auto", n_steps=10, observers=watch, progress=False)
+    mf.simulate(
+        flow(),
+        LAW.sample(8, seed=0),
+        mf.RK4,
+        dt="auto",
+        n_steps=10,
+        observers=watch,
+        progress=False,
+    )
     assert len(mf.Trajectory(h5_path).series("risk").values) == 11

@@ -10,7 +10,19 @@ from unittest.mock import ANY
 import naive
 import numpy as np
 import pytest
-from bench import bench, interactions, kernels, limits, memory, peers, population, readme, runs, sections, steps
+from bench import (
+    bench,
+    interactions,
+    kernels,
+    limits,
+    memory,
+    peers,
+    population,
+    readme,
+    runs,
+    sections,
+    steps,
+)
 
 import meanfield as mf
 from meanfield.formulas import activations
@@ -20,14 +32,24 @@ QUICK = sections.Effort(rounds=1, seconds=0.0, quick=True)
 
 def starting_point(dtype, m=6, n=5, d=3):
     rng = np.random.default_rng(3)
-    return rng.normal(size=(m, d + 2)).astype(dtype), rng.normal(size=(n, d)).astype(dtype), rng.normal(size=n).astype(dtype)
+    return (
+        rng.normal(size=(m, d + 2)).astype(dtype),
+        rng.normal(size=(n, d)).astype(dtype),
+        rng.normal(size=n).astype(dtype),
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("activation", peers.ACTIVATIONS)
 @pytest.mark.parametrize(
     "peer",
-    [steps.Ours, *(pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in peers.PEERS)],
+    [
+        steps.Ours,
+        *(
+            pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ())
+            for peer in peers.PEERS
+        ),
+    ],
     ids=lambda peer: peer.name,
 )
 def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activation, dtype):
@@ -41,7 +63,9 @@ def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activat
     contender.step(2)
     expected = theta.astype(np.float64)
     for _ in range(3):
-        expected = naive.euler_step(lambda theta: naive.velocity(network, mf.State(theta), x, y), expected, dt)
+        expected = naive.euler_step(
+            lambda theta: naive.velocity(network, mf.State(theta), x, y), expected, dt
+        )
     tolerance = {"float64": 1e-13, "float32": 1e-5}[
         dtype
     ]  # three steps of sums of 30 terms of order one, some units in the last place
@@ -52,7 +76,10 @@ def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activat
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     "peer",
-    [pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ()) for peer in population.PEERS],
+    [
+        pytest.param(peer, marks=pytest.mark.slow if "compile" in peer.name else ())
+        for peer in population.PEERS
+    ],
     ids=lambda peer: peer.name,
 )
 def test_a_contender_of_the_pairs_takes_our_steps(monkeypatch, peer, dtype):
@@ -98,11 +125,23 @@ def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, section):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]
-    said = {goal["text"].split(" ≥ ")[0].split(" ≤ ")[0] for result in results for goal in result["goals"]}
-    goals = {"torch eager", "the better of torch.compile and JAX", "of the FMA peak", "over cuBLAS alone", "GPU memory"}
+    said = {
+        goal["text"].split(" ≥ ")[0].split(" ≤ ")[0]
+        for result in results
+        for goal in result["goals"]
+    }
+    goals = {
+        "torch eager",
+        "the better of torch.compile and JAX",
+        "of the FMA peak",
+        "over cuBLAS alone",
+        "GPU memory",
+    }
     assert said == (goals if section == "gpu_steps" else set())
     assert all(
-        text in done.stdout for result in results for text in (result["case"], *(goal["text"] for goal in result["goals"]))
+        text in done.stdout
+        for result in results
+        for text in (result["case"], *(goal["text"] for goal in result["goals"]))
     )
 
 
@@ -115,18 +154,26 @@ def test_a_section_of_the_other_device_is_named(capsys):
     assert "no table of tests/bench/README.md is the GPU's" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("activation, dtype", [("tanh", "float32"), ("erf", "float64")])  # erf has no formula of its own for both
+@pytest.mark.parametrize(
+    "activation, dtype", [("tanh", "float32"), ("erf", "float64")]
+)  # erf has no formula of its own for both
 def test_a_ceiling_is_that_of_every_value_and_slope_of_the_activation(activation, dtype):
     """None is left out: the sums over all rounds are those of the scalar functions. Sums of 15 terms of at most 1.2."""
     module, sigma, rounds = limits.sums(activation, dtype, 2), activations.get(activation), 3
     b, x = np.linspace(-1, 1, module.COUNT).astype(dtype), np.linspace(-3, 3, 5).astype(dtype)
     z = b.astype(np.float64) + x[:, None]
-    values, slopes = (rounds * np.vectorize(function)(z).sum(axis=0) for function in (sigma.value, sigma.slope))
-    tolerance = 15 * 15 * 1.2 * np.finfo(dtype).eps  # each term some ε, each of 15 partial sums of at most 15 · 1.2 half an ε
+    values, slopes = (
+        rounds * np.vectorize(function)(z).sum(axis=0) for function in (sigma.value, sigma.slope)
+    )
+    tolerance = (
+        15 * 15 * 1.2 * np.finfo(dtype).eps
+    )  # each term some ε, each of 15 partial sums of at most 15 · 1.2 half an ε
     for kernel, expected in ((module.values, [values]), (module.both, [values, slopes])):
         out = np.full((3, len(expected), module.COUNT), np.nan, dtype)
         kernel(b, x, rounds, out)
-        np.testing.assert_allclose(out, np.broadcast_to(expected, out.shape), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(
+            out, np.broadcast_to(expected, out.shape), rtol=0, atol=tolerance
+        )
 
 
 def test_a_step_is_held_against_its_multiply_adds_and_its_activation(monkeypatch):
@@ -143,7 +190,11 @@ def test_a_step_is_held_against_its_multiply_adds_and_its_activation(monkeypatch
     assert relu["ceilings"] is None and relu["share_of_limit"] is None
     headings = [column.heading for column in steps.COLUMNS]
     table = sections.markdown(steps, [{"case": "", **result} for result in (tanh, relu)])
-    cells = [line.split(" | ")[headings.index("of limit") + 1] for line in table.splitlines() if "---" not in line]
+    cells = [
+        line.split(" | ")[headings.index("of limit") + 1]
+        for line in table.splitlines()
+        if "---" not in line
+    ]
     assert cells[0] == "of limit" and cells[1:] == [f"{tanh['share_of_limit']:.0%}", ""]
 
 
@@ -157,8 +208,12 @@ def test_cases_are_chosen_by_name():
         "relu-d784-n1000-m1e4-float32",
         "relu-d784-n1000-m1e4-float64",
     ]
-    assert {case.activation for _, case in bench.chosen(["steps"], ["tanh-*"], quick=True)} == {"tanh"}
-    assert len(bench.chosen(["steps"], [], quick=True)) < len(bench.chosen(["steps"], [], quick=False))
+    assert {case.activation for _, case in bench.chosen(["steps"], ["tanh-*"], quick=True)} == {
+        "tanh"
+    }
+    assert len(bench.chosen(["steps"], [], quick=True)) < len(
+        bench.chosen(["steps"], [], quick=False)
+    )
     names = [case.name for _, case in bench.chosen(bench.SECTIONS, [], quick=False)]
     assert len(set(names)) == len(names)
     with pytest.raises(SystemExit):
@@ -173,8 +228,12 @@ def test_contenders_for_a_kernel_compute_the_same_matrix(kind, dtype):
         pytest.importorskip("jax")
     case = kernels.Case(kind, 3, 7, 5, dtype)
     result = kernels.run(case, QUICK)
-    assert set(result["ms"]) == {"ours", "numpy"} | ({"torch.func", "jax"} if kind == "empirical" else set())
-    assert [goal.found for goal in result["goals"]] == [result["plain_ratio"] if kind == "analytic" else ANY]
+    assert set(result["ms"]) == {"ours", "numpy"} | (
+        {"torch.func", "jax"} if kind == "empirical" else set()
+    )
+    assert [goal.found for goal in result["goals"]] == [
+        result["plain_ratio"] if kind == "analytic" else ANY
+    ]
 
 
 @pytest.mark.parametrize("interaction", interactions.INTERACTIONS)
@@ -182,7 +241,9 @@ def test_contenders_for_all_pairs_compute_the_same_velocity(interaction):
     """`run` itself refuses a contender that differs."""
     pytest.importorskip("jax")
     result = interactions.run(interactions.Case(interaction, 100, 2, "float64"), QUICK)
-    assert set(result["ms"]) == {"ours", "torch", "jax"} | ({"torch products"} if interaction == "gaussian" else set())
+    assert set(result["ms"]) == {"ours", "torch", "jax"} | (
+        {"torch products"} if interaction == "gaussian" else set()
+    )
 
 
 def test_a_contender_that_computes_another_kernel_is_refused(monkeypatch):
@@ -212,24 +273,50 @@ def toy_section(value):
     )
 
 
-def test_the_exit_code_the_closing_lines_and_the_json_say_which_goals_were_missed(monkeypatch, tmp_path, capsys):
+def test_the_exit_code_the_closing_lines_and_the_json_say_which_goals_were_missed(
+    monkeypatch, tmp_path, capsys
+):
     monkeypatch.setattr(bench, "SECTIONS", ("toys",))
-    for value, code, said in ((1.0, 0, "goals reached: 1, missed: 0"), (3.0, 1, "missed  toy: time ≤ 2.0 s: 3.0 s")):
+    for value, code, said in (
+        (1.0, 0, "goals reached: 1, missed: 0"),
+        (3.0, 1, "missed  toy: time ≤ 2.0 s: 3.0 s"),
+    ):
         monkeypatch.setattr(bench, "section", lambda name, value=value: toy_section(value))
         assert bench.main(["--json", str(tmp_path / "out.json")]) == code
         assert said in capsys.readouterr().out
-    (result,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]  # the later one of the two
-    assert result["seconds"] == 3.0 and {"date", "commit"} <= result.keys() and not result["goals"][0]["reached"]
+    (result,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))[
+        "results"
+    ]  # the later one of the two
+    assert (
+        result["seconds"] == 3.0
+        and {"date", "commit"} <= result.keys()
+        and not result["goals"][0]["reached"]
+    )
 
 
 def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
     path = tmp_path / "out.json"
-    path.write_text(json.dumps({"machine": {"cpu": "another"}, "gigaflops": {}, "results": [{"section": "w2", "case": "old"}]}))
+    path.write_text(
+        json.dumps(
+            {
+                "machine": {"cpu": "another"},
+                "gigaflops": {},
+                "results": [{"section": "w2", "case": "old"}],
+            }
+        )
+    )
     bench.Report(path).add({"section": "w2", "case": "new"}, {"float32": 1.0})
-    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == ["new"]
-    assert json.loads((tmp_path / "out.other.json").read_text(encoding="utf-8"))["machine"] == {"cpu": "another"}
+    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == [
+        "new"
+    ]
+    assert json.loads((tmp_path / "out.other.json").read_text(encoding="utf-8"))["machine"] == {
+        "cpu": "another"
+    }
     bench.Report(path).add({"section": "w2", "case": "newer"}, {})
-    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == ["new", "newer"]
+    assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == [
+        "new",
+        "newer",
+    ]
 
 
 def test_a_readme_is_filled_from_the_json_alone():
@@ -237,14 +324,27 @@ def test_a_readme_is_filled_from_the_json_alone():
         "section": "w2", "case": "w2-moved-m500-p4", "date": "2026-01-02", "ours_ms": 22.11, "plain": "scipy", "plain_ms": 8.2,
         "plain_ratio": 0.37, "goals": [],
     }  # fmt: skip
-    machine = {"cpu": "a processor", "cores": 2, "memory_gb": 24.0, "versions": {"numpy": "2.1", "jax": None}}
+    machine = {
+        "cpu": "a processor",
+        "cores": 2,
+        "memory_gb": 24.0,
+        "versions": {"numpy": "2.1", "jax": None},
+    }
     report = {"machine": machine, "gigaflops": {"float32": 470.4}, "results": [result]}
-    blocks = [f"<!-- bench {name}: filled -->\nold {name}\n<!-- bench end -->\n" for name in ("machine", "w2", "steps")]
+    blocks = [
+        f"<!-- bench {name}: filled -->\nold {name}\n<!-- bench end -->\n"
+        for name in ("machine", "w2", "steps")
+    ]
     text = readme.filled("before\n" + "between\n".join(blocks) + "after", report)
     assert text.startswith("before") and text.count("between") == 2 and text.endswith("after")
-    assert "a processor, 2 cores, 24 GB, 470 (float32) GFLOP/s of multiply-adds; NumPy 2.1; 2026-01-02." in text
+    assert (
+        "a processor, 2 cores, 24 GB, 470 (float32) GFLOP/s of multiply-adds; NumPy 2.1; 2026-01-02."
+        in text
+    )
     assert "| w2-moved-m500-p4 | 22.11 | scipy | 8.2 | 0.4 |  |" in text
-    assert "old steps" in text and "old w2" not in text and "old machine" not in text  # steps were not measured
+    assert (
+        "old steps" in text and "old w2" not in text and "old machine" not in text
+    )  # steps were not measured
     assert readme.filled(text, report) == text
     with pytest.raises(ValueError, match="has no <!-- bench SECTION"):
         readme.filled("no block", report)
@@ -262,7 +362,10 @@ def test_watching_a_run_costs_little(monkeypatch):
     small frames. Generous: 4 times as much."""
     names = ("plain", "every step", "recorded")
     monkeypatch.setattr(runs, "WATCHES", {name: runs.WATCHES[name] for name in names})
-    best = {name: min(row) for name, row in runs.seconds(runs.Case(64, 32, "float64", 1000), rounds=3).items()}
+    best = {
+        name: min(row)
+        for name, row in runs.seconds(runs.Case(64, 32, "float64", 1000), rounds=3).items()
+    }
     assert best["every step"] - best["plain"] < 1000 * 28e-6
     assert best["recorded"] - best["plain"] < 0.2
 
@@ -270,8 +373,12 @@ def test_watching_a_run_costs_little(monkeypatch):
 def test_the_cost_of_a_watch_is_the_median_of_the_differences_within_a_round():
     times = {"plain": [4.0, 1.0, 2.0], "progress": [4.0, 1.0, 2.0], "every step": [4.2, 1.2, 2.0], "recorded": [4.3, 1.4, 2.2],
              "all": [4.3, 1.9, 2.4]}  # fmt: skip
-    assert runs.costs(times) == pytest.approx({"plain": 0, "progress": 0, "every step": 0.2, "recorded": 0.3, "all": 0.4})
+    assert runs.costs(times) == pytest.approx(
+        {"plain": 0, "progress": 0, "every step": 0.2, "recorded": 0.3, "all": 0.4}
+    )
     result = runs.summary(runs.Case(64, 32, "float64", 1000), times)
-    assert result["recorded_ms"] == pytest.approx(300) and result["series_share"] == pytest.approx(0.1)
+    assert result["recorded_ms"] == pytest.approx(300) and result["series_share"] == pytest.approx(
+        0.1
+    )
     assert result["enough_s"] == pytest.approx(0.4 / 0.03)  # of the dearer one
     assert [goal.reached for goal in result["goals"]] == [False]

@@ -58,7 +58,9 @@ def run_tests(root, *options):
 
 def run(root, command):
     env = {**os.environ, "PYTHONPATH": str(root)}
-    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(
+        command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=600
+    )
 
 
 def copy(tmp_path, *names):
@@ -81,8 +83,17 @@ def insert(path, before, text):
 
 
 def test_each_kind_has_its_recipe():
-    kinds = {"activation": 2, "Butcher tableau": 1, "functional": 1, "series": 1, "diagnostic": 1, "experiment": 1}
-    assert set(RECIPES) == {(kind, number) for kind, count in kinds.items() for number in range(count)}
+    kinds = {
+        "activation": 2,
+        "Butcher tableau": 1,
+        "functional": 1,
+        "series": 1,
+        "diagnostic": 1,
+        "experiment": 1,
+    }
+    assert set(RECIPES) == {
+        (kind, number) for kind, count in kinds.items() for number in range(count)
+    }
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
@@ -98,9 +109,19 @@ def test_an_activation_of_ones_own_trains_and_its_run_goes_on(mine, h5_path):
     """σ is compiled as it is written: f of one neuron with a = 1, w = 1, b = 0 is x/(1 + e^(-x)), to rounding."""
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(mine.SILU), X, X[:, 0]))
     one = mf.State(np.array([[1.0, 1.0, 0.0]]), outputs=1)
-    np.testing.assert_allclose(flow.predict(one)[:, 0], X[:, 0] / (1 + np.exp(-X[:, 0])), rtol=1e-14)
+    np.testing.assert_allclose(
+        flow.predict(one)[:, 0], X[:, 0] / (1 + np.exp(-X[:, 0])), rtol=1e-14
+    )
     start = mf.InitialLaw(dim=1).sample(6, seed=0)
-    mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=0.5, observers=[mf.Recorder(h5_path, mf.evenly(2))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.1,
+        t_end=0.5,
+        observers=[mf.Recorder(h5_path, mf.evenly(2))],
+        progress=False,
+    )
     end = mf.resume(h5_path, t_end=1.0, flow=flow, progress=False)
     assert flow.energy(end) < flow.energy(start)
 
@@ -118,7 +139,9 @@ def test_an_activation_in_the_package_is_taken_up_by_the_tests_from_its_table(tm
     insert(their_path, '    "linear":', twin)
     result = run_tests(root, "tests/model/test_naive.py", "-k", "silu or twin", "--no-header")
     assert result.returncode == 0, result.stdout
-    assert re.search(r"\b3 passed", result.stdout), result.stdout  # K = 1 and 3, and that the twin knows every name
+    assert re.search(r"\b3 passed", result.stdout), (
+        result.stdout
+    )  # K = 1 and 3, and that the twin knows every name
 
 
 @recipe("Butcher tableau")
@@ -126,7 +149,9 @@ def test_a_tableau_of_ones_own_has_its_order_and_its_file_holds_it(mine, h5_path
     """dθ/dt = -∇V on V = ½|θ|²: a step is 1 - h + h²/2, so the error at t = 1 is h²/6·e^(-1)(1 + O(h))."""
     flow = mf.GradientFlow(mf.PairwiseEnergy(potential=(half_square, half_square_slope)))
     start = mf.State(np.array([[1.0], [2.0]]), outputs=0)
-    errors = [abs(march(flow, start, mine.MIDPOINT, 1 / n).theta[0, 0] - np.exp(-1.0)) for n in (50, 100)]
+    errors = [
+        abs(march(flow, start, mine.MIDPOINT, 1 / n).theta[0, 0] - np.exp(-1.0)) for n in (50, 100)
+    ]
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)
     march(flow, start, mine.MIDPOINT, 0.1, mf.Recorder(h5_path, mf.evenly(2)))
     end = mf.resume(h5_path, t_end=2.0, flow=flow, progress=False)
@@ -142,7 +167,9 @@ def half_square_slope(x, out):
 
 
 def march(flow, start, method, dt, *observers, t_end=1.0):
-    return mf.simulate(flow, start, method, dt=dt, t_end=t_end, observers=list(observers), progress=False)
+    return mf.simulate(
+        flow, start, method, dt=dt, t_end=t_end, observers=list(observers), progress=False
+    )
 
 
 @recipe("functional")
@@ -150,9 +177,18 @@ def test_a_functional_of_ones_own_is_descended_recorded_and_goes_on(mine, h5_pat
     """dθ/dt = -θ: θ(2) = θ(0)e^(-2), by RK4 with dt = 0.1 to dt⁴/120·2 = 2e-6 of θ(0)."""
     flow = mf.GradientFlow(mine.Well())
     start = mf.State(np.random.default_rng(0).normal(size=(5, 2)), outputs=0)
-    march(flow, start, mf.RK4, 0.1, mf.Recorder(h5_path, mf.evenly(2)), mf.Series("energy", mf.every(1)))
+    march(
+        flow,
+        start,
+        mf.RK4,
+        0.1,
+        mf.Recorder(h5_path, mf.evenly(2)),
+        mf.Series("energy", mf.every(1)),
+    )
     end = mf.resume(h5_path, t_end=2.0, flow=flow, progress=False)
-    np.testing.assert_allclose(end.theta, np.exp(-2.0) * start.theta, atol=2e-6 * np.abs(start.theta).max())
+    np.testing.assert_allclose(
+        end.theta, np.exp(-2.0) * start.theta, atol=2e-6 * np.abs(start.theta).max()
+    )
 
 
 def small_run(*observers):
@@ -180,7 +216,9 @@ def test_a_diagnostic_of_ones_own_is_computed_from_a_file_and_along_the_run(apar
     flow, end = small_run(mf.Recorder(h5_path, mf.evenly(2)), series)
     expected = pytest.approx(flow.predict(end).mean(), rel=1e-12)
     assert series.values[-1] == expected
-    assert mf.diagnose(h5_path, ["mean_output"], progress=False)["mean_output"].values[-1] == expected
+    assert (
+        mf.diagnose(h5_path, ["mean_output"], progress=False)["mean_output"].values[-1] == expected
+    )
 
 
 def test_an_experiment_is_found_by_the_tests_and_runs_from_the_command_line(tmp_path):
@@ -190,7 +228,11 @@ def test_an_experiment_is_found_by_the_tests_and_runs_from_the_command_line(tmp_
         (root / name).write_text(text, encoding="utf-8")
     result = run_tests(root, "tests/sims/test_sims.py", "-k", "travel", "--no-header")
     assert result.returncode == 0, result.stdout
-    assert re.search(r"\b4 passed", result.stdout), result.stdout  # draws, does not repeat, helps, plans
+    assert re.search(r"\b4 passed", result.stdout), (
+        result.stdout
+    )  # draws, does not repeat, helps, plans
     done = run(root, [sys.executable, "-m", "sims.travel", "--demo", "--out", str(root / "out")])
     assert done.returncode == 0, done.stderr
-    assert {"m4.h5", "m8.h5", "travel.png", "travel.pdf"} <= {path.name for path in (root / "out").iterdir()}
+    assert {"m4.h5", "m8.h5", "travel.png", "travel.pdf"} <= {
+        path.name for path in (root / "out").iterdir()
+    }

@@ -37,7 +37,7 @@ class Tables(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("a<b>&\"c") / "run.h5"
+    path = tmp_path_factory.mktemp('a<b>&"c') / "run.h5"
     mf.simulate(mf.GradientFlow(RISK), START, mf.EULER, dt=0.1, n_steps=4,
                 observers=[mf.Recorder(path, mf.evenly(3))], progress=False)  # fmt: skip
     return path
@@ -58,7 +58,11 @@ def test_python_m_meanfield_says_where_to_start_and_a_file_gets_the_command_that
 
 def test_the_first_run_that_is_shown_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code = "\n".join(line[2:] for line in first.ABOUT.split("\n") if line.startswith("  ") and not line.startswith("  python"))
+    code = "\n".join(
+        line[2:]
+        for line in first.ABOUT.split("\n")
+        if line.startswith("  ") and not line.startswith("  python")
+    )
     exec(code.split("help(")[0], {})
     assert "Trajectory('run.h5': 50 frames, m=1000" in capsys.readouterr().out
 
@@ -90,8 +94,19 @@ def test_runs_diagnoses_and_comparisons_are_tables_in_a_notebook_and_their_texts
         shown = {name: thing._repr_html_() for name, thing in things.items()}
         last = run.series("risk").values[-1]
     for text in shown.values():
-        assert "<b>" not in text and set(Tables(text).tags) <= {"table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
+        assert "<b>" not in text and set(Tables(text).tags) <= {
+            "table",
+            "caption",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "p",
+        }
     assert 'a<b>&"c0/run.h5' in Tables(shown["run"]).cells[0]
     assert "0.75" in Tables(shown["run"]).cells and f"{last:.5g}" in shown["run"]
     assert {"displacement", "w2", "θ"} <= set(Tables(shown["values"]).cells)
-    assert "kernel_drift" in Tables(shown["nothing"]).cells and "gamma" in Tables(shown["two"]).cells
+    assert (
+        "kernel_drift" in Tables(shown["nothing"]).cells and "gamma" in Tables(shown["two"]).cells
+    )

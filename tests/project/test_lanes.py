@@ -11,7 +11,9 @@ import pytest
 from tests import conftest, versions
 
 ROOT = Path(__file__).resolve().parents[2]
-MARKERS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]["markers"]
+MARKERS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"][
+    "ini_options"
+]["markers"]
 
 
 @pytest.fixture
@@ -20,7 +22,9 @@ def project(tmp_path):
     for name, mark in (("model/test_engine", "lint"), ("sims/test_figures", "slow")):
         path = tmp_path / "tests" / f"{name}.py"
         path.parent.mkdir(parents=True)
-        path.write_text(f"import pytest\ndef test_it(): pass\n@pytest.mark.{mark}\ndef test_marked(): pass\n")
+        path.write_text(
+            f"import pytest\ndef test_it(): pass\n@pytest.mark.{mark}\ndef test_marked(): pass\n"
+        )
     for name in ("tests/conftest.py", "pyproject.toml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     return tmp_path
@@ -39,11 +43,25 @@ def project(tmp_path):
     ids=["none", "lane", "slow", "keyword", "folder", "test"],
 )
 def test_a_test_runs_in_its_lane_or_where_it_is_named(project, options, expected):
-    command = [sys.executable, "-m", "pytest", "-v", "-n", "1", *options]  # each worker chooses for itself
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-n",
+        "1",
+        *options,
+    ]  # each worker chooses for itself
     text = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"PASSED tests/\w+/(test_\w+\.py::\w+)", text)) == expected
     told = set(re.findall(r"^  scripts/test -m (\w+)", text, re.M))
-    assert told == (set() if "-m" in options else set(conftest.BY_NAME) if options else {*conftest.LANES, *conftest.BY_NAME})
+    assert told == (
+        set()
+        if "-m" in options
+        else set(conftest.BY_NAME)
+        if options
+        else {*conftest.LANES, *conftest.BY_NAME}
+    )
 
 
 def test_ci_runs_every_lane_that_a_contributor_leaves_out():

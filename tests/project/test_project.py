@@ -38,7 +38,11 @@ HOMES = {
     "submitit": ("sims/sweeps/submission.py",),
 }
 
-MAY_IMPORT = {"meanfield": {"meanfield"}, "ntk": {"meanfield", "ntk"}, "sims": {"meanfield", "ntk", "sims"}}
+MAY_IMPORT = {
+    "meanfield": {"meanfield"},
+    "ntk": {"meanfield", "ntk"},
+    "sims": {"meanfield", "ntk", "sims"},
+}
 HEAVY = ("torch", "matplotlib", "ot", "h5py", "pydantic")
 TOP_LEVEL = {"pyproject.toml", "meanfield", "ntk", "sims", "tests", "scripts", "README.md"}
 TOP_LEVEL |= {"LICENSE", "findings"}  # and dot-files
@@ -46,7 +50,11 @@ TOP_LEVEL |= {"LICENSE", "findings"}  # and dot-files
 
 def sources() -> list[str]:
     """Every Python file of the three packages, relative to the root."""
-    return sorted(path.relative_to(ROOT).as_posix() for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+    return sorted(
+        path.relative_to(ROOT).as_posix()
+        for package in MAY_IMPORT
+        for path in (ROOT / package).rglob("*.py")
+    )
 
 
 def module_name(source: str) -> str:
@@ -70,18 +78,27 @@ def imports(source: str) -> list[tuple[int, str]]:
             base = package[: len(package) - node.level + 1] if node.level else []
             stem = ".".join([*base, *([node.module] if node.module else [])])
             found += [(node.lineno, f"{stem}.{alias.name}") for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in (
+            "import_module",
+            "__import__",
+        ):
             literal = node.args[0] if node.args else None
             if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
                 name = literal.value
-                found.append((node.lineno, ".".join(package) + name if name.startswith(".") else name))
+                found.append(
+                    (node.lineno, ".".join(package) + name if name.startswith(".") else name)
+                )
     return found
 
 
 def place(package: str, room: str) -> int:
     """Where a room stands in its package; what is named nowhere stands where a question does, or last."""
     order = ROOMS[package].split()
-    return order.index(room if room in order else "QUESTIONS") if {room, "QUESTIONS"} & set(order) else len(order)
+    return (
+        order.index(room if room in order else "QUESTIONS")
+        if {room, "QUESTIONS"} & set(order)
+        else len(order)
+    )
 
 
 def broken_layers(source: str, imported: list[tuple[int, str]]) -> list[str]:
@@ -92,8 +109,15 @@ def broken_layers(source: str, imported: list[tuple[int, str]]) -> list[str]:
         there, theirs = [*name.split("."), ""][:2]
         if there in MAY_IMPORT and there not in MAY_IMPORT[package]:
             broken.append(f"{source}:{line}: {package} must not import {name}.")
-        elif there == package and room and theirs not in (room, "__version__") and place(package, theirs) >= place(package, room):
-            broken.append(f"{source}:{line}: {room} must not import {name}, whose room comes later.")
+        elif (
+            there == package
+            and room
+            and theirs not in (room, "__version__")
+            and place(package, theirs) >= place(package, room)
+        ):
+            broken.append(
+                f"{source}:{line}: {room} must not import {name}, whose room comes later."
+            )
     return broken
 
 
@@ -103,7 +127,9 @@ def broken_homes(source: str, imported: list[tuple[int, str]]) -> list[str]:
         f"{source}:{line}: {name.split('.')[0]} belongs in {', '.join(homes) or 'no package'}; go through what stands there."
         for line, name in imported
         if (homes := HOMES.get(name.split(".")[0])) is not None
-        and not any(source.startswith(home) if home.endswith("/") else source == home for home in homes)
+        and not any(
+            source.startswith(home) if home.endswith("/") else source == home for home in homes
+        )
     ]
 
 
@@ -155,7 +181,9 @@ def test_an_import_is_quick_and_loads_no_heavy_dependency(package):
         f"import {package}; "
         f"print(json.dumps([time.perf_counter() - start, sorted(set({HEAVY}) & set(sys.modules))]))"
     )
-    seconds, loaded = zip(*(json.loads(run([sys.executable, "-c", program]).stdout) for _ in range(3)), strict=True)
+    seconds, loaded = zip(
+        *(json.loads(run([sys.executable, "-c", program]).stdout) for _ in range(3)), strict=True
+    )
     assert loaded[0] == []
     assert min(seconds) < 0.6
 
@@ -196,8 +224,14 @@ def test_scripts_are_executable_and_thin():
         if script.suffix in (".txt", ".md") or script.name == "_setup":
             continue
         text = script.read_text(encoding="utf-8")
-        assert os.access(script, os.X_OK), f"{script.name} is not executable: chmod +x scripts/{script.name}"
-        assert text.startswith("#!/usr/bin/env "), f"{script.name} needs a #! line with /usr/bin/env"
+        assert os.access(script, os.X_OK), (
+            f"{script.name} is not executable: chmod +x scripts/{script.name}"
+        )
+        assert text.startswith("#!/usr/bin/env "), (
+            f"{script.name} needs a #! line with /usr/bin/env"
+        )
         assert len(text.splitlines()) <= 20, f"{script.name} is longer than an entry point"
         logic = re.search(r"^\s*(def |class |function |\w+\s*\(\)\s*\{)", text, re.MULTILINE)
-        assert not logic, f"{script.name} defines {logic and logic[0].strip()!r}; put it into a module"
+        assert not logic, (
+            f"{script.name} defines {logic and logic[0].strip()!r}; put it into a module"
+        )

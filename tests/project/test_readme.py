@@ -16,7 +16,9 @@ PAGES = [
     ROOT / ".github" / "CONTRIBUTING.md",
 ]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-EXTENDING = PAGES[-1].read_text(encoding="utf-8")  # its code is parts of files: test_extending.py runs it
+EXTENDING = PAGES[-1].read_text(
+    encoding="utf-8"
+)  # its code is parts of files: test_extending.py runs it
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT.replace(EXTENDING, ""), re.S)
 
 
@@ -48,10 +50,14 @@ EXAMPLES = (
 FIRST, SGD, LATER, KERNEL, BARE, FIT, GAS, TEACHER = map(block, ('kink.h5", mf.evenly', *EXAMPLES))
 
 
-OTHERS = [text for text in BLOCKS if text not in (FIRST, SGD, LATER, KERNEL, BARE, FIT, GAS, TEACHER)]
+OTHERS = [
+    text for text in BLOCKS if text not in (FIRST, SGD, LATER, KERNEL, BARE, FIT, GAS, TEACHER)
+]
 
 
-@pytest.mark.parametrize("example", OTHERS, ids=[text.strip().splitlines()[-1][:40] for text in OTHERS])
+@pytest.mark.parametrize(
+    "example", OTHERS, ids=[text.strip().splitlines()[-1][:40] for text in OTHERS]
+)
 def test_every_other_example_runs_by_itself(example, tmp_path):
     run(example, tmp_path)
 
@@ -69,13 +75,22 @@ def test_the_example_on_files_runs_after_the_first_and_prints_what_its_comments_
     assert "kernel_drift" in printed and "The kernel of the start makes" in printed
     share = next(float(line) for line in printed.splitlines() if line.startswith("0.9"))
     assert share > 0.985  # of Δf; the comment says .99
-    assert {"evolution.png", "evolution.pdf", "rich.gif", "rich.h5.diagnostics"} <= {item.name for item in tmp_path.iterdir()}
+    assert {"evolution.png", "evolution.pdf", "rich.gif", "rich.h5.diagnostics"} <= {
+        item.name for item in tmp_path.iterdir()
+    }
 
 
 def test_the_teacher_is_learned_as_the_comment_says(tmp_path):
     printed = run(TEACHER, tmp_path).stdout.splitlines()
-    found = [[float(word) for word in line.split()] for line in printed if line.startswith(("1.0 ", "0.5 "))]
-    assert [f"{risk:.1e}, {distance:.2g}" for _, risk, distance in found] == ["8.5e-05, 0.79", "5.1e-04, 0.048"]
+    found = [
+        [float(word) for word in line.split()]
+        for line in printed
+        if line.startswith(("1.0 ", "0.5 "))
+    ]
+    assert [f"{risk:.1e}, {distance:.2g}" for _, risk, distance in found] == [
+        "8.5e-05, 0.79",
+        "5.1e-04, 0.048",
+    ]
 
 
 def test_the_pytorch_run_is_reproduced_exactly(tmp_path):
@@ -93,7 +108,9 @@ def test_the_kernel_example_runs_and_prints_what_its_comments_say(tmp_path):
     lines = run(KERNEL, tmp_path).stdout.splitlines()
     assert "rank 20 of 21" in lines[0]
     floors = [float(number) for number in lines[1].split()]
-    assert floors[0] == floors[1] or abs(floors[0] - floors[1]) < 1e-12  # (y1 - y2)²/4 over n: TRUTHS.md, section 4
+    assert (
+        floors[0] == floors[1] or abs(floors[0] - floors[1]) < 1e-12
+    )  # (y1 - y2)²/4 over n: TRUTHS.md, section 4
     assert float(lines[3]) < 0.05 and "Lazy" in lines[-1] + lines[-2]
 
 

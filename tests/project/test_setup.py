@@ -31,8 +31,14 @@ def required():
 
 
 def pinned(file):
-    lines = (line.partition("#")[0].strip() for line in (ROOT / "scripts" / file).read_text(encoding="utf-8").splitlines())
-    return {normal(name): version for name, _, version in (line.partition("==") for line in lines if line)}
+    lines = (
+        line.partition("#")[0].strip()
+        for line in (ROOT / "scripts" / file).read_text(encoding="utf-8").splitlines()
+    )
+    return {
+        normal(name): version
+        for name, _, version in (line.partition("==") for line in lines if line)
+    }
 
 
 # ---- the names of distributions
@@ -59,18 +65,33 @@ def wrong_names(text):
 def texts():
     """Every text of ours that may tell somebody to install something; findings/ install the foreign packages they are about."""
     done = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip("not a git checkout")
     kinds = (".py", ".md", ".toml", ".sh", ".txt")
-    names = [name for name in done.stdout.splitlines() if name.endswith(kinds) or name.startswith(("scripts/", ".ci/"))]
-    return [ROOT / name for name in names if not name.startswith("findings/") and (ROOT / name).is_file()]
+    names = [
+        name
+        for name in done.stdout.splitlines()
+        if name.endswith(kinds) or name.startswith(("scripts/", ".ci/"))
+    ]
+    return [
+        ROOT / name
+        for name in names
+        if not name.startswith("findings/") and (ROOT / name).is_file()
+    ]
 
 
 def test_no_text_of_ours_tells_to_install_a_distribution_that_is_not_ours_or_a_dependency():
     """The package `meanfield` on the index is another's."""
-    found = {path.relative_to(ROOT).as_posix(): wrong_names(path.read_text(encoding="utf-8")) for path in texts()}
+    found = {
+        path.relative_to(ROOT).as_posix(): wrong_names(path.read_text(encoding="utf-8"))
+        for path in texts()
+    }
     found.pop("tests/project/test_setup.py", None)
     assert not {name: wrong for name, wrong in found.items() if wrong}
     assert normal(OURS) != "meanfield"
@@ -98,7 +119,10 @@ def test_the_oldest_lane_runs_the_lower_bounds():
     """But for torch: the oldest build for processors alone that the index of this project's machines has."""
     oldest, bounds = pinned("constraints-oldest.txt"), required()
     for name in set(bounds) - {"torch", "jax", "ruff", "mypy"}:  # tools, and a peer of the bench
-        assert (name, oldest.get(name, "no line")) == (name, full(bounds[name], oldest.get(name, "")))
+        assert (name, oldest.get(name, "no line")) == (
+            name,
+            full(bounds[name], oldest.get(name, "")),
+        )
 
 
 def full(bound, version):
@@ -107,7 +131,8 @@ def full(bound, version):
 
 
 @pytest.mark.parametrize(
-    ("name", "bound"), [("matplotlib", (3, 10)), ("tyro", (0, 9, 14)), ("submitit", (1, 5, 4)), ("xarray", (2025, 8))]
+    ("name", "bound"),
+    [("matplotlib", (3, 10)), ("tyro", (0, 9, 14)), ("submitit", (1, 5, 4)), ("xarray", (2025, 8))],
 )
 def test_a_version_that_lacks_what_we_call_is_not_allowed(name, bound):
     """get_figure(root=), FlagCreatePairsOff; submitit before needs pkg_resources, xarray before fails with pandas 3."""
@@ -125,12 +150,16 @@ def known():
 def test_the_kept_help_is_what_the_programs_say(known):
     """Word by word; lines are broken by argparse and tyro, each version in its way."""
     kept = {path.name for path in help_texts.FOLDER.iterdir()}
-    assert kept == {help_texts.path(*name).name for name in known}, "python -m tests.help_texts writes them"
+    assert kept == {help_texts.path(*name).name for name in known}, (
+        "python -m tests.help_texts writes them"
+    )
     for name in known:
         if name[0] == "demo" and not same_tyro():
             continue
         text = help_texts.path(*name).read_text(encoding="utf-8")
-        assert text.split() == help_texts.text(*name).split(), f"{name}: python -m tests.help_texts writes it"
+        assert text.split() == help_texts.text(*name).split(), (
+            f"{name}: python -m tests.help_texts writes it"
+        )
 
 
 def same_tyro():
@@ -156,7 +185,9 @@ def call(folder, *words, path=None):
             (tools / name).symlink_to(shutil.which(name))
     environment = {"PATH": path or str(tools), "HOME": str(folder)}
     command = [str(folder / "scripts" / words[0]), *words[1:]]
-    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
 
 
 @needs_bash
@@ -184,7 +215,9 @@ def test_help_needs_no_installation(tmp_path, words, said):
 def test_without_help_a_script_installs_first(tmp_path):
     """That the calls above would have failed."""
     done = call(clone(tmp_path), "sweep", "status", "folder")
-    assert done.returncode == 2 and "Python 3.11 to 3.14 with its venv module is needed" in done.stderr
+    assert (
+        done.returncode == 2 and "Python 3.11 to 3.14 with its venv module is needed" in done.stderr
+    )
 
 
 # ---- what is installed, and where
@@ -230,7 +263,10 @@ def test_an_environment_that_is_a_link_into_another_clone_is_refused(tmp_path):
     (here / ".venv").symlink_to(other / ".venv")
     done = call(here, "inspect", "run.h5")
     assert done.returncode == 2
-    assert f"{here / '.venv'} is a link to {other / '.venv'}" in done.stderr and "Remove the link" in done.stderr
+    assert (
+        f"{here / '.venv'} is a link to {other / '.venv'}" in done.stderr
+        and "Remove the link" in done.stderr
+    )
     assert [item.name for item in (other / ".venv").iterdir()] == ["bin"]
 
 

@@ -32,14 +32,21 @@ def test_a_row_holds_the_distances_of_functions_trained_by_hand(small):
     f = flow.predict(trained(flow, start), data.x_test)[:, 0]
     linear = ntk.linearise(flow.network, start)
     kernels = {
-        "to_ntk": (ntk.kernel(flow.network, law, data.x), ntk.kernel(flow.network, law, data.x_test, data.x)),
+        "to_ntk": (
+            ntk.kernel(flow.network, law, data.x),
+            ntk.kernel(flow.network, law, data.x_test, data.x),
+        ),
         "to_frozen": (
             mf.tangent.kernel(flow.network, start, data.x),
             mf.tangent.kernel(flow.network, start, data.x_test, data.x),
         ),
     }
-    others = {name: ntk.KernelFlow(K, data.y, K_test=h).at(2.0).test for name, (K, h) in kernels.items()}
-    others["to_linear"] = linear.predict(trained(mf.GradientFlow(linear.risk(data.x, data.y)), start), data.x_test)[:, 0]
+    others = {
+        name: ntk.KernelFlow(K, data.y, K_test=h).at(2.0).test for name, (K, h) in kernels.items()
+    }
+    others["to_linear"] = linear.predict(
+        trained(mf.GradientFlow(linear.risk(data.x, data.y)), start), data.x_test
+    )[:, 0]
     others["to_mean_field"] = flow.predict(trained(flow, wide), data.x_test)[:, 0]
     for name, values in others.items():
         assert getattr(row, name) == pytest.approx(np.sqrt(np.mean((f - values) ** 2)), rel=1e-9)
@@ -54,7 +61,10 @@ def test_laziness_of_each_run_stands_in_row_and_table(small):
         assert (row.regime, row.verdict) == (found.regime, found.verdict)
         assert row.drift == found.drift.max() and row.gap == found.gap.max() / found.start
     text = both_limits.table(small.rows)
-    assert len(text.splitlines()) == 1 + 4 and both_limits.called(small.rows[-2:]) in text.splitlines()[-1]
+    assert (
+        len(text.splitlines()) == 1 + 4
+        and both_limits.called(small.rows[-2:]) in text.splitlines()[-1]
+    )
     from sims.both_limits import panels
 
     assert "ntk.laziness: " in panels.verdict(small.rows)
@@ -82,7 +92,9 @@ def test_settings_that_make_no_study_are_refused(settings, said):
 
 
 def test_runs_of_two_studies_do_not_share_a_table(small, tmp_path):
-    other = both_limits.run(config.from_dict(both_limits.Config, {**config.to_dict(SMALL), "t_end": 1.0}), tmp_path)
+    other = both_limits.run(
+        config.from_dict(both_limits.Config, {**config.to_dict(SMALL), "t_end": 1.0}), tmp_path
+    )
     paths = [other.folder / name for name in other.references]
     for results in (small, other):
         paths += [results.folder / row.file for row in results.rows]
@@ -100,7 +112,13 @@ def test_each_end_of_the_gamma_axis_approaches_its_own_limit_like_one_over_root_
     for rows, near, far in ((lazy, "to_ntk", "to_mean_field"), (rich, "to_mean_field", "to_ntk")):
         assert runs.exponent(rows, near).slope == pytest.approx(-0.5, abs=0.15)
         assert runs.exponent(rows, far).slope == pytest.approx(0.0, abs=0.05)
-    assert max(row.to_ntk for row in lazy if row.m == 1024) < 0.1 * min(row.to_mean_field for row in lazy)
-    assert max(row.to_mean_field for row in rich if row.m == 1024) < 0.02 * min(row.to_ntk for row in rich)
-    assert {row.regime for row in lazy if row.m == 1024} == {"lazy"} and {row.regime for row in rich} == {"rich"}
+    assert max(row.to_ntk for row in lazy if row.m == 1024) < 0.1 * min(
+        row.to_mean_field for row in lazy
+    )
+    assert max(row.to_mean_field for row in rich if row.m == 1024) < 0.02 * min(
+        row.to_ntk for row in rich
+    )
+    assert {row.regime for row in lazy if row.m == 1024} == {"lazy"} and {
+        row.regime for row in rich
+    } == {"rich"}
     assert max(abs(row.to_linear - row.to_frozen) for row in results.rows) < 1e-6

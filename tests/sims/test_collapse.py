@@ -26,7 +26,9 @@ def test_the_critical_point_of_curves_that_collapse_is_found(centre):
     h = 0.05·9.7 and f''' < 0.25: 1.2e-3; it moves γ_c by at most that over the slope d/dγ, of order log m = 5.5."""
     found = critical_point(GAMMA, M, curves(centre))
     assert found.value == pytest.approx(centre, abs=1.2e-3 / 5.5)
-    assert found.local == pytest.approx([centre] * 3, abs=1.2e-3 / 5.5 * 3)  # a pair has a third of the lever arm
+    assert found.local == pytest.approx(
+        [centre] * 3, abs=1.2e-3 / 5.5 * 3
+    )  # a pair has a third of the lever arm
     assert found.spread < 1.2e-3 / curves(centre).std() and found.spread_before > 0.2
     assert np.isnan([found.error, found.low, found.high]).all() and found.seeds == 1
 
@@ -58,7 +60,9 @@ def test_curves_that_do_not_cross_have_no_critical_point():
 def test_one_curve_cut_in_pieces_has_no_spread():
     x = np.linspace(-2, 2, 41)
     y = 3 * x + 1
-    assert spread([(x[:30], y[:30]), (x[10:], y[10:]), (x[::2], y[::2])]) == pytest.approx(0.0, abs=1e-12)
+    assert spread([(x[:30], y[:30]), (x[10:], y[10:]), (x[::2], y[::2])]) == pytest.approx(
+        0.0, abs=1e-12
+    )
 
 
 def test_the_spread_of_two_shifted_lines_is_their_distance_over_their_deviation():
@@ -72,7 +76,9 @@ def test_the_spread_of_unrelated_curves_is_about_the_square_root_of_two():
     """E (y - y')² = 2 var y for independent y: over 3·2·200 differences of 600 numbers within 4/√(600/2) = 23 % in the square."""
     rng = np.random.default_rng(0)
     x = np.arange(200.0)
-    assert spread([(x, rng.normal(size=200)) for _ in range(3)]) ** 2 == pytest.approx(2.0, rel=0.23)
+    assert spread([(x, rng.normal(size=200)) for _ in range(3)]) ** 2 == pytest.approx(
+        2.0, rel=0.23
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +88,10 @@ def test_the_spread_of_unrelated_curves_is_about_the_square_root_of_two():
         (lambda: spread([([0, 1], [0, 1]), ([2, 3], [0, 1])]), "no two curves overlap"),
         (lambda: spread([([0, 1], [0, 1]), ([1, 0], [0, 1])]), "rising"),
         (lambda: spread([([0, 1], [0, 1]), ([0, 1], [0, np.nan])]), "NaN"),
-        (lambda: critical_point(GAMMA, M, curves(1.0)[0]), r"values must be \(seeds, widths, gammas\)"),
+        (
+            lambda: critical_point(GAMMA, M, curves(1.0)[0]),
+            r"values must be \(seeds, widths, gammas\)",
+        ),
         (lambda: critical_point(GAMMA[:3], M, curves(1.0)[:, :, :3]), "four gammas"),
         (lambda: critical_point(GAMMA, M[::-1], curves(1.0)), "must rise"),
     ],

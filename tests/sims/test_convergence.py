@@ -12,7 +12,11 @@ from meanfield.stepping import march
 from sims.lab import convergence, experiment
 
 RUN = experiment.Experiment(
-    gamma=1.0, m=16, frames=2, law=experiment.Law(a="normal", b_std=1.0), data=experiment.Data("luo_points", {})
+    gamma=1.0,
+    m=16,
+    frames=2,
+    law=experiment.Law(a="normal", b_std=1.0),
+    data=experiment.Data("luo_points", {}),
 )
 
 
@@ -21,17 +25,28 @@ def test_the_first_end_is_that_of_the_slowest_mode_of_the_linearised_loss():
     lazy = dataclasses.replace(RUN, gamma=0.5, m=4096)
     made = experiment.make(lazy)
     slowest = np.linalg.eigvalsh(tangent.kernel(made.flow.network, made.start, made.data.x))[0]
-    assert math.exp(-2 * slowest / 3 * convergence.first_end(lazy, 1e-3)) == pytest.approx(1e-3, rel=1e-9)
-    assert convergence.first_end(dataclasses.replace(RUN, gamma=2.0), 1e-4) == pytest.approx(math.log(1e2) * 10 / 16)
+    assert math.exp(-2 * slowest / 3 * convergence.first_end(lazy, 1e-3)) == pytest.approx(
+        1e-3, rel=1e-9
+    )
+    assert convergence.first_end(dataclasses.replace(RUN, gamma=2.0), 1e-4) == pytest.approx(
+        math.log(1e2) * 10 / 16
+    )
 
 
 @pytest.mark.parametrize(("reduction", "outputs"), [("sum", 1), ("mean", 2), ("sum", 2)])
-def test_the_first_end_of_a_wide_lazy_run_is_enough_whatever_reduction_and_outputs(tmp_path, reduction, outputs):
+def test_the_first_end_of_a_wide_lazy_run_is_enough_whatever_reduction_and_outputs(
+    tmp_path, reduction, outputs
+):
     """γ = 0.2, m = 1000: s = 251, the loss decays as linearised to relative O(1/s). At a sixth of that time the slowest mode has
     tol^(1/6) = .3 of its part left: above tol where it began with a hundredth of the loss."""
     options = {"n": 3, "dim": 4, "outputs": outputs, "seed": 2}
     lazy = dataclasses.replace(
-        RUN, gamma=0.2, m=1000, reduction=reduction, data=experiment.Data("teacher_student", options), law=experiment.Law()
+        RUN,
+        gamma=0.2,
+        m=1000,
+        reduction=reduction,
+        data=experiment.Data("teacher_student", options),
+        law=experiment.Law(),
     )
     path = tmp_path / "run.h5"
     assert convergence.train(lazy, path, tol=1e-3, doublings=0)
@@ -47,7 +62,10 @@ def test_the_time_is_doubled_until_the_loss_is_below_the_fraction(tmp_path, monk
     assert convergence.train(RUN, path, tol=1e-2, doublings=20)
     with mf.Trajectory(path) as run:
         t_end, risk = run.times[-1], run.series("risk")
-    assert math.log2(t_end / 0.5) == pytest.approx(round(math.log2(t_end / 0.5)), abs=1e-9) and t_end > 0.5
+    assert (
+        math.log2(t_end / 0.5) == pytest.approx(round(math.log2(t_end / 0.5)), abs=1e-9)
+        and t_end > 0.5
+    )
     assert risk.values[-1] <= 1e-2 * risk.values[0] < np.interp(t_end / 2, risk.times, risk.values)
     assert convergence.loss_left(path) == risk.values[-1] / risk.values[0]
 
@@ -56,7 +74,9 @@ def test_a_spent_budget_is_said_and_not_exceeded(tmp_path, monkeypatch):
     monkeypatch.setattr(convergence, "first_end", lambda config, tol: 0.5)
     path = tmp_path / "run.h5"
     assert not convergence.train(RUN, path, tol=1e-9, doublings=2)
-    assert mf.Trajectory(path).times[-1] == pytest.approx(2.0) and convergence.loss_left(path) > 1e-9
+    assert (
+        mf.Trajectory(path).times[-1] == pytest.approx(2.0) and convergence.loss_left(path) > 1e-9
+    )
 
 
 def test_a_run_that_has_come_to_its_end_is_left_alone_and_another_is_refused(tmp_path):
@@ -75,7 +95,9 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, part
     """Interrupted in the first stretch of flow time, or in the stretch that doubles it."""
     monkeypatch.setattr(convergence, "first_end", lambda config, tol: 2.0)
     whole, cut = tmp_path / "whole.h5", tmp_path / "cut.h5"
-    assert convergence.train(RUN, whole, 1e-2, 10) == convergence.train(RUN, tmp_path / "again.h5", 1e-2, 10)
+    assert convergence.train(RUN, whole, 1e-2, 10) == convergence.train(
+        RUN, tmp_path / "again.h5", 1e-2, 10
+    )
     calls, advance = [], march.March.advance
 
     def stop(self, stops=None):

@@ -23,10 +23,14 @@ def test_a_drift_of_c_m_to_the_two_gamma_minus_two_leaves_the_lazy_regime_at_one
     each = 1 + np.log(0.1 / np.array(factors)) / (2 * math.log(1024))
     reach = stats.t.ppf(0.975, 3) * each.std(ddof=1) / 2
     assert found.at == pytest.approx(each.mean(), rel=1e-12)
-    assert (found.low, found.high) == pytest.approx((each.mean() - reach, each.mean() + reach), rel=1e-12)
+    assert (found.low, found.high) == pytest.approx(
+        (each.mean() - reach, each.mean() + reach), rel=1e-12
+    )
     assert found.between == (0.75, 1.0) and found.rises and found.seeds == found.crossed == 4
     said = found.sentence("gamma", "kernel drift")
-    assert said.startswith(f"leaves the lazy regime (kernel drift 0.1) at γ = {found.at:.2f} (95 %: {found.low:.2f} … ")
+    assert said.startswith(
+        f"leaves the lazy regime (kernel drift 0.1) at γ = {found.at:.2f} (95 %: {found.low:.2f} … "
+    )
     assert said.endswith("; 4 seeds; between 0.75 and 1)")
 
 
@@ -34,16 +38,25 @@ def test_the_order_of_the_axis_does_not_matter_and_against_m_a_falling_drift_bec
     m = np.array([1024.0, 64.0, 256.0])
     found = find_crossing(m, m**-0.5, 0.1, log_x=True)  # m^(-1/2) = .1 at m = 100
     assert found.at == pytest.approx(100.0) and found.between == (64.0, 256.0) and not found.rises
-    assert found.sentence("m", "laziness") == "becomes lazy (laziness 0.1) at m = 100 (one seed: no interval; between 64 and 256)"
+    assert (
+        found.sentence("m", "laziness")
+        == "becomes lazy (laziness 0.1) at m = 100 (one seed: no interval; between 64 and 256)"
+    )
 
 
-@pytest.mark.parametrize(("factor", "side", "near"), [(1e-3, "below", "0.001 at γ = 1"), (1e5, "above", "0.954 at γ = 0.5")])
+@pytest.mark.parametrize(
+    ("factor", "side", "near"),
+    [(1e-3, "below", "0.001 at γ = 1"), (1e5, "above", "0.954 at γ = 0.5")],
+)
 def test_a_threshold_that_is_not_bracketed_is_said_to_be_so(factor, side, near):
     """1e5/1024 = 97.7: here over 1024^(…) the nearest value stays above the threshold."""
     values = power(1024, [factor]) if side == "below" else power(1024, [factor]) / 102.4
     found = find_crossing(GAMMAS, values, 0.1)
     assert found.at is found.low is None and found.crossed == 0
-    assert found.note == f"not bracketed: {side} 0.1 over the whole range, nearest {near.replace('γ = ', '')}"
+    assert (
+        found.note
+        == f"not bracketed: {side} 0.1 over the whole range, nearest {near.replace('γ = ', '')}"
+    )
     assert near in found.sentence("gamma", "kernel drift")
 
 
@@ -51,7 +64,9 @@ def test_seeds_that_stay_on_one_side_leave_the_crossing_of_the_mean_without_an_i
     """c = 2 passes .1 at γ < 1, c = .05 at no γ <= 1; their geometric mean, √.1 = .316, does."""
     found = find_crossing(GAMMAS, power(1024, [2.0, 0.05]), 0.1)
     assert found.at == pytest.approx(1 + math.log(0.1 / math.sqrt(0.1)) / (2 * math.log(1024)))
-    assert found.low is None and str(found).endswith("(1 of 2 seeds do not cross 0.1 here: no interval; between 0.75 and 1)")
+    assert found.low is None and str(found).endswith(
+        "(1 of 2 seeds do not cross 0.1 here: no interval; between 0.75 and 1)"
+    )
 
 
 def test_a_curve_that_passes_the_threshold_three_times_says_that_the_first_is_given():
@@ -101,5 +116,7 @@ def test_threshold_and_level_of_a_crossing_are_numbers_of_any_width():
     same = find_crossing(GAMMAS, drifts, 0.125, level=0.9)
     assert (found.at, found.low, found.level, type(found.level)) == (same.at, same.low, 0.9, float)
     for wrong in ("0.1", True, None):
-        with pytest.raises(ValueError, match="threshold must be positive and level between 0 and 1"):
+        with pytest.raises(
+            ValueError, match="threshold must be positive and level between 0 and 1"
+        ):
             find_crossing(GAMMAS, drifts, wrong)

@@ -27,7 +27,15 @@ def recorded(path, gamma, dim, outputs=1):
     y = np.abs(x[:, :outputs]) if outputs > 1 else np.abs(x[:, 0])
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", scaling=mf.Scaling(gamma)), x, y))
     start = mf.InitialLaw(dim=dim, outputs=outputs, b_std=1.0, symmetric=True).sample(8, seed=1)
-    mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=2.0, observers=[mf.Recorder(path, mf.evenly(5))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.1,
+        t_end=2.0,
+        observers=[mf.Recorder(path, mf.evenly(5))],
+        progress=False,
+    )
     return path
 
 
@@ -43,7 +51,10 @@ def test_compare_draws_the_risk_of_every_run(tmp_path):
         np.testing.assert_array_equal(line.get_xdata(), times)
         np.testing.assert_array_equal(line.get_ydata(), risk)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert "γ = 1/2 (NTK scaling), m = 8" in labels[0] and "γ = 1 (mean-field scaling), m = 8" in labels[1]
+    assert (
+        "γ = 1/2 (NTK scaling), m = 8" in labels[0]
+        and "γ = 1 (mean-field scaling), m = 8" in labels[1]
+    )
     assert "RMS displacement" in " ".join(texts(ax).split())
     with pytest.raises(ValueError, match="at least one run"):
         figures.compare([])
@@ -52,14 +63,19 @@ def test_compare_draws_the_risk_of_every_run(tmp_path):
 def test_no_title_calls_a_run_lazy_by_its_gamma(tmp_path):
     """γ = 1/2, α = .1, two points, labels ±1: rich, the kernel drifts by more than .5; the title states the scaling and α."""
     x = np.array([[-1.0], [0.5]])
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", mf.Scaling(0.5, 0.1)), x, np.array([1.0, -1.0])))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("tanh", mf.Scaling(0.5, 0.1)), x, np.array([1.0, -1.0]))
+    )
     start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(20, seed=0)
     watch = [mf.Recorder(tmp_path / "small_alpha.h5", mf.log_spaced(20))]
     mf.simulate(flow, start, mf.RK4, dt=0.05, t_end=20.0, observers=watch, progress=False)
     assert ntk.laziness(tmp_path / "small_alpha.h5").drift.max() > 0.5
     title = texts(ax := figures.kernel_ellipse(tmp_path / "small_alpha.h5")) + ax.get_title()
     assert "γ = 1/2, α = 0.1 (NTK scaling)" in title and "lazy" not in title.lower()
-    assert figures.regime(1.0) == "γ = 1 (mean-field scaling)" and figures.regime(0.75, 2.0) == "γ = 3/4, α = 2"
+    assert (
+        figures.regime(1.0) == "γ = 1 (mean-field scaling)"
+        and figures.regime(0.75, 2.0) == "γ = 3/4, α = 2"
+    )
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
@@ -89,7 +105,9 @@ def test_the_plane_of_movement_holds_the_movement():
     moved[:, 4] += 0.1 * np.cos(np.arange(20))
 
     basis = figures.movement(mf.State(theta), mf.State(moved))
-    assert abs(basis[1, 0]) == pytest.approx(1, abs=1e-2) and abs(basis[3, 1]) == pytest.approx(1, abs=1e-2)
+    assert abs(basis[1, 0]) == pytest.approx(1, abs=1e-2) and abs(basis[3, 1]) == pytest.approx(
+        1, abs=1e-2
+    )
 
 
 def test_function_1d_draws_the_function_before_and_after(tmp_path):
@@ -123,7 +141,9 @@ def test_a_curve_is_the_mean_with_its_standard_error():
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2.0, 4.0])
     # the standard error of two values is half their difference
     corners = ax.collections[0].get_paths()[0].vertices
-    assert {(0.0, 1.0), (0.0, 3.0), (1.0, 2.0), (1.0, 6.0)} <= {tuple(corner) for corner in corners.tolist()}
+    assert {(0.0, 1.0), (0.0, 3.0), (1.0, 2.0), (1.0, 6.0)} <= {
+        tuple(corner) for corner in corners.tolist()
+    }
 
 
 def test_curves_differ_in_colour_line_and_marker_and_in_gray():
@@ -135,7 +155,13 @@ def test_curves_differ_in_colour_line_and_marker_and_in_gray():
 
 
 def test_fractions_are_written_as_such():
-    assert [figures.fraction(value) for value in (0.5, 0.75, 1.0, -0.25, 0.61)] == ["1/2", "3/4", "1", "−1/4", "0.61"]
+    assert [figures.fraction(value) for value in (0.5, 0.75, 1.0, -0.25, 0.61)] == [
+        "1/2",
+        "3/4",
+        "1",
+        "−1/4",
+        "0.61",
+    ]
 
 
 def test_saved_files_are_the_same_every_time_and_leave_nothing_behind(tmp_path):
@@ -143,15 +169,23 @@ def test_saved_files_are_the_same_every_time_and_leave_nothing_behind(tmp_path):
     found = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        found.append([path.read_bytes() for path in figures.save(ax.figure, tmp_path / name / "figure")])
-        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["figure.pdf", "figure.png"]
+        found.append(
+            [path.read_bytes() for path in figures.save(ax.figure, tmp_path / name / "figure")]
+        )
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
+            "figure.pdf",
+            "figure.png",
+        ]
     assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", ["run_0.5", "run_0.5.png", "run_0.5.pdf"])
 def test_a_name_with_a_dot_keeps_it_and_no_ending_is_doubled(tmp_path, name):
     figure = figures.plt.figure()
-    assert figures.save(figure, str(tmp_path / name)) == (tmp_path / "run_0.5.png", tmp_path / "run_0.5.pdf")
+    assert figures.save(figure, str(tmp_path / name)) == (
+        tmp_path / "run_0.5.png",
+        tmp_path / "run_0.5.pdf",
+    )
 
 
 def test_figures_are_made_without_a_display():
@@ -159,5 +193,12 @@ def test_figures_are_made_without_a_display():
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     program = "from sims import figures; print(figures.matplotlib.get_backend())"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip().lower() == "agg"

@@ -26,9 +26,19 @@ def small(monkeypatch):
 
 def record(path, dim=1, outputs=1, frames=7, dtype="float64"):
     x = np.cos(np.arange(6 * dim)).reshape(6, dim)
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.abs(x[:, :outputs])), dtype=dtype)
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu"), x, np.abs(x[:, :outputs])), dtype=dtype
+    )
     start = mf.InitialLaw(dim=dim, outputs=outputs, a="normal", b_std=1.0).sample(8, seed=1)
-    mf.simulate(flow, start, mf.HEUN, dt=0.1, t_end=1.2, observers=[mf.Recorder(path, mf.evenly(frames))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.HEUN,
+        dt=0.1,
+        t_end=1.2,
+        observers=[mf.Recorder(path, mf.evenly(frames))],
+        progress=False,
+    )
     return path
 
 
@@ -55,14 +65,18 @@ def test_a_gif_has_one_picture_for_each_recorded_frame(run, tmp_path, kind):
 
 @pytest.mark.parametrize(("dim", "outputs", "dtype"), [(2, 1, "float64"), (5, 2, "float32")])
 @pytest.mark.parametrize("kind", ["paths", "kernel", "ellipse"])
-def test_planes_higher_dimensions_outputs_and_float32_are_animated_too(tmp_path, kind, dim, outputs, dtype):
+def test_planes_higher_dimensions_outputs_and_float32_are_animated_too(
+    tmp_path, kind, dim, outputs, dtype
+):
     path = record(tmp_path / "run.h5", dim, outputs, frames=3, dtype=dtype)
     with Image.open(figures.animate(path, kind, tmp_path / "run.gif", progress=False)) as gif:
         assert gif.n_frames == 3
 
 
 def test_of_many_frames_evenly_spaced_ones_are_shown_with_both_ends(run, tmp_path):
-    with Image.open(figures.animate(run, "ellipse", tmp_path / "run.gif", most=4, progress=False)) as gif:
+    with Image.open(
+        figures.animate(run, "ellipse", tmp_path / "run.gif", most=4, progress=False)
+    ) as gif:
         assert gif.n_frames == 4
     np.testing.assert_array_equal(sources.thinned(7, 4), [0, 2, 4, 6])
     np.testing.assert_array_equal(sources.thinned(7, 150), np.arange(7))
@@ -99,7 +113,9 @@ def test_a_neuron_s_tail_is_where_it_was(run, monkeypatch):
         expected = frames[3:6, positive].transpose(1, 0, 2)
         np.testing.assert_allclose(np.array(tails[0].get_segments()), expected)
         draw(1)
-        np.testing.assert_allclose(np.array(tails[0].get_segments()), frames[:2, positive].transpose(1, 0, 2))
+        np.testing.assert_allclose(
+            np.array(tails[0].get_segments()), frames[:2, positive].transpose(1, 0, 2)
+        )
         verdict = ax.texts[-1].get_text()
         assert f"t = {opened.times[1]:.4g}, risk " in verdict
         assert f"RMS displacement {mf.displacement(opened[0], opened[1]):.3g}" in verdict
@@ -125,7 +141,9 @@ def test_a_failure_leaves_no_file_and_the_old_one_as_it_was(run, tmp_path, monke
         ("paths", "run.gif", {"most": 1}, "at least 2 frames; got 1"),
     ],
 )
-def test_what_cannot_be_animated_is_said_before_anything_is_drawn(run, tmp_path, kind, name, options, message):
+def test_what_cannot_be_animated_is_said_before_anything_is_drawn(
+    run, tmp_path, kind, name, options, message
+):
     with pytest.raises(ValueError, match=message):
         figures.animate(run, kind, tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []
@@ -145,7 +163,10 @@ def test_a_function_of_two_variables_is_no_film(tmp_path):
 
 def test_without_ffmpeg_an_mp4_asks_for_it_or_for_a_gif(run, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"needs ffmpeg, which is not on the PATH: install it, or write .*run\.gif"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"needs ffmpeg, which is not on the PATH: install it, or write .*run\.gif",
+    ):
         figures.animate(run, "paths", tmp_path / "run.mp4", progress=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -153,7 +174,9 @@ def test_without_ffmpeg_an_mp4_asks_for_it_or_for_a_gif(run, tmp_path, monkeypat
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 def test_an_mp4_is_written_where_ffmpeg_is(run, tmp_path):
     out = figures.animate(run, "paths", tmp_path / "run.mp4", progress=False)
-    assert out.read_bytes()[4:8] == b"ftyp" and [path.name for path in tmp_path.iterdir()] == ["run.mp4"]
+    assert out.read_bytes()[4:8] == b"ftyp" and [path.name for path in tmp_path.iterdir()] == [
+        "run.mp4"
+    ]
 
 
 def test_the_bar_is_quiet_where_stderr_is_no_terminal(run, tmp_path, capfd):

@@ -36,7 +36,10 @@ def run(tmp_path_factory):
     y = np.sign(x[:, 0])
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, y))
     start = mf.InitialLaw(dim=1, b_std=1.0).sample(10, seed=1)
-    return record(tmp_path_factory.mktemp("paper") / "run.h5", (flow, start, mf.data.Dataset(x, y, x + 0.01, y)))
+    return record(
+        tmp_path_factory.mktemp("paper") / "run.h5",
+        (flow, start, mf.data.Dataset(x, y, x + 0.01, y)),
+    )
 
 
 def all_axes(found):
@@ -55,14 +58,19 @@ def test_a_bare_figure_has_neither_title_nor_verdict_and_tells_both_on_request(r
     axes = all_axes(FIGURES[kind](run, bare=True))
     usual = all_axes(FIGURES[kind](run))
     for ax, other in zip(axes, usual, strict=True):
-        assert not [text for text in ax.texts if text.get_visible() and text.get_text()] and not ax.get_title()
+        assert (
+            not [text for text in ax.texts if text.get_visible() and text.get_text()]
+            and not ax.get_title()
+        )
         assert any(text.get_text() for text in other.texts), "and the next figure has them again"
     assert figures.said(axes[0].figure) == figures.said(usual[0].figure)
     assert all(title and verdict for title, verdict in figures.said(axes[0].figure))
 
 
 @pytest.mark.parametrize("kind", FIGURES)
-def test_on_paper_letters_have_7_points_the_width_is_3_4_inches_and_nothing_leaves_it(run, tmp_path, kind):
+def test_on_paper_letters_have_7_points_the_width_is_3_4_inches_and_nothing_leaves_it(
+    run, tmp_path, kind
+):
     axes = all_axes(FIGURES[kind](run, style="paper"))
     figure = axes[0].figure
     assert letters(figure) == {7.0} and figure.get_figwidth() == 3.4
@@ -70,12 +78,21 @@ def test_on_paper_letters_have_7_points_the_width_is_3_4_inches_and_nothing_leav
     for ax in axes:
         for label in (ax.xaxis.label, ax.yaxis.label):
             box = label.get_window_extent()
-            assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+            assert (
+                box.x0 >= 0
+                and box.y0 >= 0
+                and box.x1 <= figure.bbox.x1
+                and box.y1 <= figure.bbox.y1
+            )
     png, _ = figures.save(figure, tmp_path / "figure")
     with Image.open(png) as picture:
         assert picture.width == 1020  # 3.4 inches of 300 dots
     if len(axes) == 2:
-        assert not axes[0].xaxis.label.get_window_extent().overlaps(axes[1].xaxis.label.get_window_extent())
+        assert (
+            not axes[0]
+            .xaxis.label.get_window_extent()
+            .overlaps(axes[1].xaxis.label.get_window_extent())
+        )
 
 
 def test_axes_of_ones_own_are_dressed_for_paper_too(run):
@@ -97,12 +114,16 @@ def test_an_animation_may_be_bare(run, tmp_path, monkeypatch):
     monkeypatch.setattr(figures.plt, "close", lambda figure: seen.append(figure) or close(figure))
     for bare in (False, True):
         figures.animate(run, "paths", tmp_path / f"{bare}.gif", progress=False, bare=bare)
-    words, none = ([text.get_text() for text in film.axes[0].texts if text.get_visible()] for film in seen)
+    words, none = (
+        [text.get_text() for text in film.axes[0].texts if text.get_visible()] for film in seen
+    )
     assert any("RMS displacement" in text for text in words) and not any(none)
 
 
 def test_the_command_line_draws_for_paper(run, tmp_path):
-    assert inspect.main(["plot", str(run), "--style", "paper", "--out", str(tmp_path / "figure")]) == 0
+    assert (
+        inspect.main(["plot", str(run), "--style", "paper", "--out", str(tmp_path / "figure")]) == 0
+    )
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.width == 1020
 
@@ -112,7 +133,10 @@ def test_compare_draws_the_diagnostic_or_series_that_is_named(run, tmp_path):
     found = mf.diagnose(run, ["test_error"], progress=False)["test_error"]
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), found.times)
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), found.values)
-    assert ax.get_ylabel() == "test error" and f"Ends at {found.values[-1]:.3g} for" in figures.said(ax.figure)[0][1]
+    assert (
+        ax.get_ylabel() == "test error"
+        and f"Ends at {found.values[-1]:.3g} for" in figures.said(ax.figure)[0][1]
+    )
     assert figures.compare([run], "displacement").get_ylabel() == "RMS displacement [θ]"
     assert figures.compare([run], "w2").get_ylabel() == "W2 from the start [θ]"
     with pytest.raises(ValueError, match="no series 'test_eror'.*Did you mean 'test_error'"):
@@ -136,7 +160,12 @@ def test_the_labels_of_four_slopes_do_not_cover_one_another(spread):
     m = np.array([16.0, 64.0, 256.0])
     slopes = [-0.5, -0.4, -0.3, -0.2]
     curves = [
-        figures.Curve(f"γ = {1 + slope:g}: slope −0.123 ± 0.001, theory −0.1", m, (1 + spread * k) * (m[None] / 16) ** slope, k)
+        figures.Curve(
+            f"γ = {1 + slope:g}: slope −0.123 ± 0.001, theory −0.1",
+            m,
+            (1 + spread * k) * (m[None] / 16) ** slope,
+            k,
+        )
         for k, slope in enumerate(slopes)
     ]
     figures.power_laws(ax, curves, slopes, "width m", "RMS displacement")
@@ -146,7 +175,11 @@ def test_the_labels_of_four_slopes_do_not_cover_one_another(spread):
     assert set(shown) == {curve.label for curve in curves} | {"theory's slope"}
     boxes = [text.get_window_extent() for text in (*beside, *ax.get_legend().get_texts())]
     assert not [1 for k, box in enumerate(boxes) for other in boxes[:k] if box.overlaps(other)]
-    lines = [ax.transData.transform(np.column_stack([curve.x, curve.values[0]])) for curve in curves]
+    lines = [
+        ax.transData.transform(np.column_stack([curve.x, curve.values[0]])) for curve in curves
+    ]
     paths = [figures.matplotlib.path.Path(line) for line in lines]
     if not beside:
-        assert not any(path.intersects_bbox(box, filled=False) for path in paths for box in boxes), "room is made above the data"
+        assert not any(
+            path.intersects_bbox(box, filled=False) for path in paths for box in boxes
+        ), "room is made above the data"

@@ -31,10 +31,22 @@ def test_an_exact_power_law_gives_its_slope_and_no_error(slope, seeds):
     values = np.arange(2.0, 2.0 + seeds)[:, None] * M[order] ** slope
     fit = fit_exponent(M[order], values if seeds > 1 else values[0])
     assert (fit.slope, fit.low, fit.high) == pytest.approx((slope,) * 3, abs=1e-12)
-    assert fit.error < 1e-12 and fit.local == pytest.approx((slope,) * 6, abs=1e-12) and fit.widths == tuple(M)
-    assert fit.bend == pytest.approx(0.0, abs=1e-11) and fit.curvature_p > 0.99 if seeds > 1 else True
-    assert fit.predict(M) == pytest.approx(np.exp(np.log(values).mean(axis=0))[np.argsort(M[order])], rel=1e-12)
-    assert fit.agrees(slope) and not fit.agrees(slope + 0.01) and fit.agrees(slope + 0.01, tolerance=0.02)
+    assert (
+        fit.error < 1e-12
+        and fit.local == pytest.approx((slope,) * 6, abs=1e-12)
+        and fit.widths == tuple(M)
+    )
+    assert (
+        fit.bend == pytest.approx(0.0, abs=1e-11) and fit.curvature_p > 0.99 if seeds > 1 else True
+    )
+    assert fit.predict(M) == pytest.approx(
+        np.exp(np.log(values).mean(axis=0))[np.argsort(M[order])], rel=1e-12
+    )
+    assert (
+        fit.agrees(slope)
+        and not fit.agrees(slope + 0.01)
+        and fit.agrees(slope + 0.01, tolerance=0.02)
+    )
 
 
 def test_one_seed_is_ordinary_least_squares():
@@ -62,21 +74,31 @@ def test_errors_and_intervals_cover():
     rng = np.random.default_rng(1)
     found = [fit_exponent(M, noisy(rng, -0.5, 8)) for _ in range(600)]
     assert np.mean([fit.low <= -0.5 <= fit.high for fit in found]) > 0.92
-    slopes, errors = (np.array([getattr(fit, name) for fit in found]) for name in ("slope", "error"))
+    slopes, errors = (
+        np.array([getattr(fit, name) for fit in found]) for name in ("slope", "error")
+    )
     assert abs(slopes.mean() + 0.5) < 4 * slopes.std() / np.sqrt(600)
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(slopes.std(), rel=0.1)
     # the curvature test at 5 % rejects a straight line in 5 % of the cases, ± 3·.009
     assert 0.02 < np.mean([fit.curvature_p < 0.05 for fit in found]) < 0.08
 
 
-@pytest.mark.parametrize(("seeds", "share"), [(2, (0.87, 0.95)), (3, (0.91, 0.95)), (4, (0.92, 0.95)), (8, (0.93, 0.96))])
+@pytest.mark.parametrize(
+    ("seeds", "share"), [(2, (0.87, 0.95)), (3, (0.91, 0.95)), (4, (0.92, 0.95)), (8, (0.93, 0.96))]
+)
 @pytest.mark.parametrize(("m", "shared", "power"), [(M, 0.7, -0.5), (M[::3], 0.0, 0.0)])
 def test_the_interval_of_few_seeds_covers_what_its_docstring_says(m, seeds, share, shared, power):
     """The best and the worst of the scatters: shares of 600 repeats, ± 3·√(.09/600) at .9; more for what .05 leaves."""
     rng = np.random.default_rng(6)
-    found = [fit_exponent(m, noisy(rng, -0.5, seeds, m, shared=shared, power=power)) for _ in range(600)]
+    found = [
+        fit_exponent(m, noisy(rng, -0.5, seeds, m, shared=shared, power=power)) for _ in range(600)
+    ]
     error = 3 * np.sqrt(0.09 / 600)
-    assert share[0] - error < np.mean([fit.low <= -0.5 <= fit.high for fit in found]) < share[1] + error
+    assert (
+        share[0] - error
+        < np.mean([fit.low <= -0.5 <= fit.high for fit in found])
+        < share[1] + error
+    )
 
 
 def test_the_verdict_agrees_with_what_lies_in_the_interval_and_with_nothing_else():
@@ -85,12 +107,20 @@ def test_the_verdict_agrees_with_what_lies_in_the_interval_and_with_nothing_else
     for seeds in (1, 2, 3, 8):
         fit = fit_exponent(M, noisy(rng, -0.5, seeds, size=0.02))
         printed = ends(str(fit))
-        for expected in (*np.round(np.linspace(fit.low - 0.003, fit.high + 0.003, 31), 3), fit.low, fit.high, -1 / 2, -2 / 3):
+        for expected in (
+            *np.round(np.linspace(fit.low - 0.003, fit.high + 0.003, 31), 3),
+            fit.low,
+            fit.high,
+            -1 / 2,
+            -2 / 3,
+        ):
             inside = fit.low <= expected <= fit.high
             verdict = fit.verdict(expected)
             low, high = ends(verdict)
             assert fit.agrees(expected) == verdict.startswith("agrees") == inside
-            shown = float(verdict.replace("−", "-").split("with " if inside else "from ")[1].split()[0])
+            shown = float(
+                verdict.replace("−", "-").split("with " if inside else "from ")[1].split()[0]
+            )
             assert (low <= shown <= high) == inside
             if abs(expected - round(expected, 3)) < 1e-12:
                 assert (printed[0] <= expected <= printed[1]) == inside
@@ -98,21 +128,36 @@ def test_the_verdict_agrees_with_what_lies_in_the_interval_and_with_nothing_else
 
 def ends(text):
     """low and high as they are printed."""
-    return [float(end) for end in re.search(r"95 %: (\S+) … (−?[\d.]+)", text).expand(r"\1 \2").replace("−", "-").split()]
+    return [
+        float(end)
+        for end in re.search(r"95 %: (\S+) … (−?[\d.]+)", text)
+        .expand(r"\1 \2")
+        .replace("−", "-")
+        .split()
+    ]
 
 
 def test_an_end_of_the_interval_never_stands_on_the_other_side_of_what_it_is_compared_with():
     """An end -.49996 is not printed as −0.500: 2 seeds with slopes -.49996 and -.4 have t = 12.7; set by hand."""
-    fit = dataclasses.replace(fit_exponent(M, noisy(np.random.default_rng(0), -0.48, 2)), low=-0.49996, high=-0.46, error=0.001)
+    fit = dataclasses.replace(
+        fit_exponent(M, noisy(np.random.default_rng(0), -0.48, 2)),
+        low=-0.49996,
+        high=-0.46,
+        error=0.001,
+    )
     assert "−0.49996 … −0.46" in str(fit) and "over 2 seeds" in str(fit)
-    assert fit.verdict(-0.5).startswith("differs from −0.50000 (") and "95 %: −0.49996 … −0.46000" in fit.verdict(-0.5)
+    assert fit.verdict(-0.5).startswith(
+        "differs from −0.50000 ("
+    ) and "95 %: −0.49996 … −0.46000" in fit.verdict(-0.5)
     assert fit.verdict(-0.49).startswith("agrees with −0.490 (")
 
 
 def test_the_verdict_says_that_a_curve_has_no_single_exponent():
     """Also where it agrees; a straight line is said to be nothing else. .05 is 1 - level."""
     rng = np.random.default_rng(8)
-    bent, straight = (fit_exponent(M, noisy(rng, -0.5, 8, bend=bend, size=0.02)) for bend in (0.2, 0.0))
+    bent, straight = (
+        fit_exponent(M, noisy(rng, -0.5, 8, bend=bend, size=0.02)) for bend in (0.2, 0.0)
+    )
     said = f"a single exponent does not describe these data: curvature p = {bent.curvature_p:.2g}, the slope changes by +0."
     assert bent.curved and said in bent.verdict(-0.3) and said in bent.verdict(bent.slope)
     assert not straight.curved and "curvature" not in straight.verdict(-0.5)
@@ -122,7 +167,9 @@ def test_the_verdict_says_that_a_curve_has_no_single_exponent():
 def test_near_is_not_the_same_as_within_errors():
     fit = fit_exponent(M, noisy(np.random.default_rng(9), -0.5, 8, size=0.01))
     assert fit.verdict(-0.48, 0.03).startswith("is within 0.03, but not within errors, of −0.48")
-    assert fit.verdict(-0.44, 0.03).startswith("differs from −0.44") and fit.verdict(-0.5, 0.03).startswith("agrees with")
+    assert fit.verdict(-0.44, 0.03).startswith("differs from −0.44") and fit.verdict(
+        -0.5, 0.03
+    ).startswith("agrees with")
 
 
 def array(values, *dims, **coordinates):
@@ -135,23 +182,47 @@ def test_named_dimensions_say_which_is_the_width_in_any_order_also_of_a_square()
     values = noisy(np.random.default_rng(10), -0.5, 4, m)
     known = fit_exponent(m, values)
     named = array(values.T, "m", "seed", m=m.astype(int), seed=range(4))
-    assert known == fit_exponent(m, named) == fit_exponent(m, named.T) == fit_exponent(named.m, named)
-    assert known == fit_exponent(m, named.rename(m="width")) == fit_exponent(m, array(values.T, "m", "seed"))
-    assert known == fit_exponent(m, array(values.T, "m", "seed", seed=m))  # seeds that are called 256, 512, …
-    zipped = array(values.T, "dt", "seed", dt=list("abcd")).assign_coords(m=("dt", m))  # as a sweep has m zipped to another axis
+    assert (
+        known == fit_exponent(m, named) == fit_exponent(m, named.T) == fit_exponent(named.m, named)
+    )
+    assert (
+        known
+        == fit_exponent(m, named.rename(m="width"))
+        == fit_exponent(m, array(values.T, "m", "seed"))
+    )
+    assert known == fit_exponent(
+        m, array(values.T, "m", "seed", seed=m)
+    )  # seeds that are called 256, 512, …
+    zipped = array(values.T, "dt", "seed", dt=list("abcd")).assign_coords(
+        m=("dt", m)
+    )  # as a sweep has m zipped to another axis
     assert known == fit_exponent(m, zipped)
     assert fit_exponent(m, named.isel(seed=0)) == fit_exponent(m, values[0])
-    assert fits.fit_or_refuse(m[:2], named[:2]).reason == "no exponent from 2 widths, give 3 at least"
+    assert (
+        fits.fit_or_refuse(m[:2], named[:2]).reason == "no exponent from 2 widths, give 3 at least"
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda a: a.expand_dims(gamma=[0.5]), r"got \('gamma', 'm', 'seed'\). Choose along gamma with values.sel\(…\).$"),
-        (lambda a: a.rename(seed="gamma"), r"got \('m', 'gamma'\). Choose along gamma .* what counts seeds: .*gamma='seed'"),
-        (lambda a: a.assign_coords(m=2 * M[:4]), r"the coordinate m of values, \[512.0, .*; got \[256.0"),
+        (
+            lambda a: a.expand_dims(gamma=[0.5]),
+            r"got \('gamma', 'm', 'seed'\). Choose along gamma with values.sel\(…\).$",
+        ),
+        (
+            lambda a: a.rename(seed="gamma"),
+            r"got \('m', 'gamma'\). Choose along gamma .* what counts seeds: .*gamma='seed'",
+        ),
+        (
+            lambda a: a.assign_coords(m=2 * M[:4]),
+            r"the coordinate m of values, \[512.0, .*; got \[256.0",
+        ),
         (lambda a: a[::-1], r"the coordinate m of values, \[2048.0, .*; got \[256.0"),
-        (lambda a: a.drop_vars("m").rename(m="k"), r"called m, or have m = \[256.0, .*; got \('k', 'seed'\)"),
+        (
+            lambda a: a.drop_vars("m").rename(m="k"),
+            r"called m, or have m = \[256.0, .*; got \('k', 'seed'\)",
+        ),
     ],
 )
 def test_named_dimensions_that_do_not_fit_are_refused_with_their_names(change, said):
@@ -170,7 +241,9 @@ def test_the_bootstrap_draws_whole_seeds_and_covers_what_it_is_said_to():
     ):
         found = [fit_exponent(M, noisy(rng, -0.5, seeds)).bootstrap for _ in range(600)]
         assert check(np.mean([low <= -0.5 <= high for low, high in found]))
-    values = np.array([3.0 * M**slope for slope in (-0.6, -0.5, -0.45)])  # each seed an exact law: nothing within a seed scatters
+    values = np.array(
+        [3.0 * M**slope for slope in (-0.6, -0.5, -0.45)]
+    )  # each seed an exact law: nothing within a seed scatters
     fit = fit_exponent(M, values)
     assert -0.6 - 1e-9 <= fit.bootstrap[0] < fit.slope < fit.bootstrap[1] <= -0.45 + 1e-9
     assert fit.bootstrap == fit_exponent(M, values).bootstrap  # the draws are the same every time
@@ -194,7 +267,9 @@ def test_curvature_is_found_where_it_is():
     assert abs(bends.mean() - 0.2) < 4 * bends.std() / np.sqrt(50)
     assert max(fit.curvature_p for fit in found) < 0.01
     local = np.mean([fit.local for fit in found], axis=0)
-    assert local[-1] - local[0] == pytest.approx(0.2 * 5 / 6, abs=0.02)  # middles of the first and last interval
+    assert local[-1] - local[0] == pytest.approx(
+        0.2 * 5 / 6, abs=0.02
+    )  # middles of the first and last interval
 
 
 def test_the_fit_is_the_same_every_time():
@@ -212,8 +287,12 @@ def test_a_fit_says_what_it_found():
         and "curvature: " in text
         and "p = " in text
     )
-    assert "-" not in text and fit.short == "−0.4993 ± 0.0004"  # as many decimals as the error needs
-    assert fit.verdict(-0.5).startswith("agrees with −0.5000 (") and fit.verdict(-0.3).startswith("differs from −0.300")
+    assert (
+        "-" not in text and fit.short == "−0.4993 ± 0.0004"
+    )  # as many decimals as the error needs
+    assert fit.verdict(-0.5).startswith("agrees with −0.5000 (") and fit.verdict(-0.3).startswith(
+        "differs from −0.300"
+    )
     assert fit.standard_errors(-0.5) == pytest.approx((fit.slope + 0.5) / fit.error)
 
 
@@ -235,11 +314,19 @@ def test_a_short_range_is_refused_with_the_reason(m, values, said):
 @pytest.mark.parametrize(
     ("m", "values", "said"),
     [
-        (M, np.ones(6), r"values must be \(len\(m\),\) or \(seeds, len\(m\)\); got m \(7,\) and values \(1, 6\)"),
+        (
+            M,
+            np.ones(6),
+            r"values must be \(len\(m\),\) or \(seeds, len\(m\)\); got m \(7,\) and values \(1, 6\)",
+        ),
         (M, np.ones((0, 7)), "values must be"),
         (M, np.arange(7.0), "1 are not, the first is 0 at m = 256, row 0"),
         (M, np.where(M > 5000, np.nan, M), "2 are not, the first is nan at m = 8192"),
-        (M, [np.ones(7), -np.ones(7)], r"7 are not, the first is -1 at m = 256, row 1. For signed quantities give |·|"),
+        (
+            M,
+            [np.ones(7), -np.ones(7)],
+            r"7 are not, the first is -1 at m = 256, row 1. For signed quantities give |·|",
+        ),
         ([1, 4, 4], np.ones(3), "without repetition"),
         ([0, 4, 8], np.ones(3), "m must be positive"),
     ],
@@ -256,11 +343,15 @@ def test_values_without_an_exponent_are_an_error_not_a_refusal(m, values, said):
 def test_two_seeds_that_are_some_standard_errors_off_agree_with_their_p_value_said():
     """Seeds with the slopes -.468 ± .01: with one degree of freedom t = 3.2 has p = 1 - (2/π) atan 3.2 = .193 (Cauchy)."""
     error, off = 0.01, 3.2
-    slopes = np.array([-0.5 + off * error - error, -0.5 + off * error + error])  # mean -.468, scatter of the mean .01
+    slopes = np.array(
+        [-0.5 + off * error - error, -0.5 + off * error + error]
+    )  # mean -.468, scatter of the mean .01
     fit = fit_exponent(M, M ** slopes[:, None])
     assert fit.standard_errors(-0.5) == pytest.approx(off, rel=1e-6)
     assert fit.p_value(-0.5) == pytest.approx(1 - 2 / np.pi * np.arctan(off), rel=1e-6)
-    assert fit.verdict(-0.5).startswith("agrees with −0.500 (3.2 standard errors off, p = 0.19; 95 %: ")
+    assert fit.verdict(-0.5).startswith(
+        "agrees with −0.500 (3.2 standard errors off, p = 0.19; 95 %: "
+    )
 
 
 def test_the_p_value_and_the_interval_tell_the_same():
@@ -274,22 +365,32 @@ def test_one_seed_has_no_plus_minus():
     assert "±" not in fit_exponent(M, M**-0.5).short
     assert fits.with_error(0.25, None) == fits.with_error(0.25, np.nan) == "0.250"
     one = [SimpleNamespace(displacement=0.5)]
-    assert runs._mean(one, "displacement") == "0.5" and runs._mean([*one, *one], "displacement").startswith("0.5 ± ")
+    assert runs._mean(one, "displacement") == "0.5" and runs._mean(
+        [*one, *one], "displacement"
+    ).startswith("0.5 ± ")
     point = collapse.CriticalPoint(1.0, np.nan, np.nan, np.nan, 0.95, 0.1, 1.0, (1.0,), 1)
-    assert str(point).startswith("γ_c = 1.000 (one seed: no error), from") and "nan" not in str(point)
+    assert str(point).startswith("γ_c = 1.000 (one seed: no error), from") and "nan" not in str(
+        point
+    )
 
 
 def test_two_settings_differ_only_where_welch_says_so():
     """(0, 2) against (5, 7): t = 5/√2 with 2 degrees of freedom, p = 1 - t/√(t² + 2) = .0715; one seed: not testable."""
     t = 5 / np.sqrt(2)
     assert fits.different([0, 2], [5, 7]) == pytest.approx(1 - t / np.sqrt(t * t + 2), rel=1e-9)
-    assert fits.different([1.0], [2.0, 3.0]) is None and fits.different([1.0, 1.0], [1.0, 1.0]) == 1.0
+    assert (
+        fits.different([1.0], [2.0, 3.0]) is None and fits.different([1.0, 1.0], [1.0, 1.0]) == 1.0
+    )
 
 
 def test_the_level_of_an_interval_is_a_number_of_any_width():
     m, values = [10, 20, 40, 80], np.array([[1.0, 0.55, 0.25, 0.11], [0.9, 0.5, 0.26, 0.13]])
     wide = fit_exponent(m, values, level=np.longdouble(0.9))
-    assert wide.level == 0.9 and type(wide.level) is float and wide.low == fit_exponent(m, values, level=0.9).low
+    assert (
+        wide.level == 0.9
+        and type(wide.level) is float
+        and wide.low == fit_exponent(m, values, level=0.9).low
+    )
     for wrong in ("0.9", True, np.nan, 1):
         with pytest.raises(ValueError, match="level must lie between 0 and 1"):
             fit_exponent(m, values, level=wrong)

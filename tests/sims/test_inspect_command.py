@@ -23,8 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 def record(path, gamma=1.0, dim=1, flow=None, start=None):
     data = mf.data.kink(n=8) if dim == 1 else mf.data.teacher_student(8, dim, seed=0)
     start = start or mf.InitialLaw(dim=dim, b_std=1.0).sample(6, seed=0)
-    flow = flow or mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", mf.Scaling(gamma)), data.x, data.y))
-    mf.simulate(flow, start, mf.HEUN, dt=0.1, t_end=1.0, observers=[mf.Recorder(path, mf.evenly(4))], progress=False)
+    flow = flow or mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("relu", mf.Scaling(gamma)), data.x, data.y)
+    )
+    mf.simulate(
+        flow,
+        start,
+        mf.HEUN,
+        dt=0.1,
+        t_end=1.0,
+        observers=[mf.Recorder(path, mf.evenly(4))],
+        progress=False,
+    )
     return path
 
 
@@ -82,7 +92,9 @@ def test_csv_has_a_line_for_each_frame_and_bounds_in_two_columns(capsys, runs, t
     ):
         np.testing.assert_array_equal(np.array(columns[name], dtype=float), expected)
     assert columns["displacement_step"][0] == ""
-    np.testing.assert_array_equal(np.array(columns["displacement_step"][1:], dtype=float), found["displacement_step"].values)
+    np.testing.assert_array_equal(
+        np.array(columns["displacement_step"][1:], dtype=float), found["displacement_step"].values
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["measured.csv"]
 
 
@@ -105,7 +117,11 @@ def test_two_runs_are_compared_as_mf_compare_prints_them(capsys, runs):
 def test_a_figure_is_plotted_as_png_and_pdf(capsys, runs, tmp_path, monkeypatch, kind):
     """Named after the run and the kind unless --out says otherwise, with or without an ending; dots in a name stay."""
     monkeypatch.chdir(tmp_path)
-    assert shown(capsys, "plot", runs["line"], "--kind", kind) == (0, f"line_{kind}.png\nline_{kind}.pdf\n", "")
+    assert shown(capsys, "plot", runs["line"], "--kind", kind) == (
+        0,
+        f"line_{kind}.png\nline_{kind}.pdf\n",
+        "",
+    )
     assert Path(f"line_{kind}.png").read_bytes().startswith(b"\x89PNG")
     code, _, err = shown(capsys, "plot", runs["line"], "--kind", kind)
     assert code == 5 and f"line_{kind}.png exists: choose another name for --out." in err
@@ -116,7 +132,9 @@ def test_a_figure_is_plotted_as_png_and_pdf(capsys, runs, tmp_path, monkeypatch,
 
 def test_a_run_is_animated(capsys, runs, tmp_path):
     out = tmp_path / "run.gif"
-    assert shown(capsys, "animate", runs["plane"], "--kind", "ellipse", "--out", out, "--fps", 5) == (0, f"{out}\n", "")
+    assert shown(
+        capsys, "animate", runs["plane"], "--kind", "ellipse", "--out", out, "--fps", 5
+    ) == (0, f"{out}\n", "")
     with Image.open(out) as gif:
         assert gif.n_frames == 4 and gif.info["duration"] == 200
     assert shown(capsys, "animate", runs["plane"], "--out", out) == (
@@ -143,15 +161,21 @@ def test_an_mp4_without_ffmpeg_is_wrong_usage(capsys, runs, tmp_path, monkeypatc
         (["animate", "{line}", "--out", "run.avi"], "must end in .gif or .mp4"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_writes_nothing(capsys, runs, tmp_path, monkeypatch, arguments, message):
+def test_wrong_usage_exits_with_2_and_writes_nothing(
+    capsys, runs, tmp_path, monkeypatch, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     code, out, err = shown(capsys, *(item.format(**runs) for item in arguments))
     assert (code, out) == (2, "") and message in err
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [["diagnose"], ["compare", "{line}"], ["plot"], ["animate", "--out", "run.gif"]])
-def test_a_file_that_is_not_there_exits_with_5_and_one_that_is_no_run_with_7(capsys, runs, tmp_path, monkeypatch, command):
+@pytest.mark.parametrize(
+    "command", [["diagnose"], ["compare", "{line}"], ["plot"], ["animate", "--out", "run.gif"]]
+)
+def test_a_file_that_is_not_there_exits_with_5_and_one_that_is_no_run_with_7(
+    capsys, runs, tmp_path, monkeypatch, command
+):
     monkeypatch.chdir(tmp_path)
     Path("text.h5").write_text("text")
     arguments = [item.format(**runs) for item in command]
@@ -161,15 +185,23 @@ def test_a_file_that_is_not_there_exits_with_5_and_one_that_is_no_run_with_7(cap
     assert (code, out) == (7, "") and "is not a readable HDF5 file" in err
 
 
-def test_a_folder_that_is_not_there_is_said_before_anything_is_computed(capsys, runs, tmp_path, monkeypatch):
+def test_a_folder_that_is_not_there_is_said_before_anything_is_computed(
+    capsys, runs, tmp_path, monkeypatch
+):
     monkeypatch.setattr(mf, "diagnose", lambda *arguments, **options: 1 / 0)
-    for arguments in (["diagnose", "{line}", "risk", "--csv"], ["plot", "{line}", "--out"], ["animate", "{line}", "--out"]):
+    for arguments in (
+        ["diagnose", "{line}", "risk", "--csv"],
+        ["plot", "{line}", "--out"],
+        ["animate", "{line}", "--out"],
+    ):
         target = tmp_path / "absent" / "x.gif"
         code, _, err = shown(capsys, *(item.format(**runs) for item in arguments), target)
         assert code == 5 and "no such folder" in err
 
 
-def test_a_file_with_the_name_of_a_command_is_inspected_as_a_path(capsys, runs, tmp_path, monkeypatch):
+def test_a_file_with_the_name_of_a_command_is_inspected_as_a_path(
+    capsys, runs, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("compare").write_bytes(runs["line"].read_bytes())
     code, out, _ = shown(capsys, "./compare")
@@ -189,5 +221,7 @@ def test_the_report_needs_no_matplotlib(runs):
     program = "import sys; from sims.commands import inspect as c; c.main(sys.argv[1:]); print('matplotlib' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, str(runs["line"])]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.stdout.splitlines()[-1:] == ["False"], done.stderr

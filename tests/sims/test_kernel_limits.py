@@ -24,14 +24,21 @@ def test_the_end_is_where_the_median_mode_has_fallen_to_its_e_th_part():
     data = kernel_limits.dataset(config)
     H = ntk.kernel(kernel_limits.network(config), kernel_limits.law(data.d), data.x)
     times = ntk.mode_times(H, np.exp(-1.0))
-    assert kernel_limits.end_time(config, data) == pytest.approx(np.median(times), rel=0.5)  # n even: median of two modes
+    assert kernel_limits.end_time(config, data) == pytest.approx(
+        np.median(times), rel=0.5
+    )  # n even: median of two modes
     assert times.min() < kernel_limits.end_time(config, data) < times.max()
 
 
 def test_the_loss_with_a_repeated_input_stops_at_its_floor(tmp_path):
     """TRUTHS.md, section 4: (y1 - y2)²/4 = 1 for labels ±1, at γ = 1/2 and 1; nothing else is unlearnable there."""
     config = kernel_limits.Config(
-        widths=(8, 16), seeds=2, n=6, test=5, dtype="float64", repeated=kernel_limits.Repeated(m=256, t_end=150)
+        widths=(8, 16),
+        seeds=2,
+        n=6,
+        test=5,
+        dtype="float64",
+        repeated=kernel_limits.Repeated(m=256, t_end=150),
     )
     results = kernel_limits.run(config, tmp_path)
     assert len(results.duplicates) == 2

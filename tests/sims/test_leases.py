@@ -45,7 +45,12 @@ def test_one_process_has_a_lease_and_another_can_see_who(path):
     lease = claim(path, 60.0)
     assert lease.held() and claim(path, 60.0) is None
     holder = look(path)
-    assert (holder.pid, holder.timeout, holder.deaths, holder.stale) == (os.getpid(), 60.0, 0, False) and 0 <= holder.age < 5
+    assert (holder.pid, holder.timeout, holder.deaths, holder.stale) == (
+        os.getpid(),
+        60.0,
+        0,
+        False,
+    ) and 0 <= holder.age < 5
     lease.release()
     assert look(path) is None and claim(path, 60.0).held()
 
@@ -55,7 +60,9 @@ def test_a_stale_lease_is_taken_over_and_its_owner_finds_out_before_it_publishes
     new = claim(path, 60.0)
     assert new.held() and not old.held()
     new.check()
-    with pytest.raises(LeaseLost, match=r"the lease .*run was taken over by another process; this one stops\."):
+    with pytest.raises(
+        LeaseLost, match=r"the lease .*run was taken over by another process; this one stops\."
+    ):
         old.check()
 
 
@@ -83,7 +90,9 @@ def test_an_owner_that_wakes_up_between_the_look_and_the_rename_keeps_its_lease(
     assert owner.held() and sorted(os.listdir(path.parent)) == [".clock", "run"]
 
 
-def test_a_lease_taken_over_between_the_look_and_the_rename_stays_with_who_was_first(path, monkeypatch):
+def test_a_lease_taken_over_between_the_look_and_the_rename_stays_with_who_was_first(
+    path, monkeypatch
+):
     stale(path)
     first = []
     just_before(monkeypatch, "rename", lambda: first.append(claim(path, 60.0)))
@@ -91,14 +100,18 @@ def test_a_lease_taken_over_between_the_look_and_the_rename_stays_with_who_was_f
     assert first[0].held() and sorted(os.listdir(path.parent)) == [".clock", "run"]
 
 
-def test_a_lease_released_between_the_look_and_the_rename_is_left_to_the_next_look(path, monkeypatch):
+def test_a_lease_released_between_the_look_and_the_rename_is_left_to_the_next_look(
+    path, monkeypatch
+):
     owner = stale(path)
     just_before(monkeypatch, "rename", owner.release)
     assert claim(path, 60.0) is None
     assert claim(path, 60.0).held()
 
 
-def test_a_name_claimed_while_a_wrongly_taken_lease_is_put_back_belongs_to_the_claimer(path, monkeypatch):
+def test_a_name_claimed_while_a_wrongly_taken_lease_is_put_back_belongs_to_the_claimer(
+    path, monkeypatch
+):
     """The owner wakes up, its lease is renamed all the same, a third claims the free name: the third has it, the others know."""
     owner, third = stale(path), []
     just_before(monkeypatch, "rename", owner.beat)
@@ -110,7 +123,9 @@ def test_a_name_claimed_while_a_wrongly_taken_lease_is_put_back_belongs_to_the_c
     assert sorted(os.listdir(path.parent)) == [".clock", "run"]
 
 
-def test_two_who_see_the_same_stale_lease_do_not_both_get_it_even_when_its_inode_is_used_again(path, monkeypatch):
+def test_two_who_see_the_same_stale_lease_do_not_both_get_it_even_when_its_inode_is_used_again(
+    path, monkeypatch
+):
     """The first frees the name and makes its own file, perhaps of the same inode number, before the second's rename."""
     stale(path)
     winners = []

@@ -36,7 +36,9 @@ def test_a_row_holds_what_the_file_says(small):
             first, last, risk = run[0], run[-1], run.series("risk").values
         assert row.relative_change == condensation.relative_change(first, last)
         assert row.loss_left == risk[-1] / risk[0] and row.converged == (row.loss_left <= 0.5)
-        assert row.displacement == mf.displacement(first, last) and row.alignment == condensation.alignment(last)
+        assert row.displacement == mf.displacement(
+            first, last
+        ) and row.alignment == condensation.alignment(last)
         assert row.scale == pytest.approx(row.m ** (1 - row.gamma))
         assert 0 < row.neurons <= 1 and row.clusters >= 1 and row.kind == "plane"
 
@@ -54,8 +56,12 @@ def test_the_plane_s_coordinates_are_read_from_the_law(small):
 def test_the_table_marks_what_did_not_converge(small):
     rows = [dataclasses.replace(row, converged=row.gamma < 1) for row in small[0]]
     lines = table(rows, 0.5).splitlines()
-    assert len(lines) == 4 and "not converged" not in lines[1] and lines[2].endswith("not converged")
-    assert lines[3].startswith("3 of 6 runs above 0.5 of their first loss, the first plane_gamma1.25_prime-0.25_m8")
+    assert (
+        len(lines) == 4 and "not converged" not in lines[1] and lines[2].endswith("not converged")
+    )
+    assert lines[3].startswith(
+        "3 of 6 runs above 0.5 of their first loss, the first plane_gamma1.25_prime-0.25_m8"
+    )
     assert [at.converged for at in points(rows)] == [True, False]
 
 
@@ -67,14 +73,18 @@ def test_expected_slopes_are_those_of_the_published_diagram():
         for prime in np.linspace(-1.1, 1.3, 49):
             linear, condensed = gamma < 1 or prime > gamma - 1, gamma > 1 and prime < gamma - 1
             slope = expected_slope(gamma, prime)
-            assert (slope < -1e-12) == bool(linear and abs(gamma - 1) + abs(prime) > 1e-9) or abs(slope) < 1e-9
+            assert (slope < -1e-12) == bool(linear and abs(gamma - 1) + abs(prime) > 1e-9) or abs(
+                slope
+            ) < 1e-9
             assert (slope > 1e-12) == bool(condensed) or abs(slope) < 1e-9
 
 
 def test_expected_slopes_are_continuous():
     """Piecewise linear with gradients up to 2: steps of 1e-6 change it by at most 4e-6, across every border."""
     rng = np.random.default_rng(0)
-    for gamma, prime in np.vstack([rng.uniform([0.2, -1], [2, 1], (300, 2)), [(1, 0), (1, 0.5), (1.5, 0.5), (1.5, -0.5)]]):
+    for gamma, prime in np.vstack(
+        [rng.uniform([0.2, -1], [2, 1], (300, 2)), [(1, 0), (1, 0.5), (1.5, 0.5), (1.5, -0.5)]]
+    ):
         for step in rng.normal(size=(4, 2)) * 1e-6:
             near = expected_slope(gamma + step[0], prime + step[1])
             assert abs(near - expected_slope(gamma, prime)) <= 2.1 * np.abs(step).sum()

@@ -14,7 +14,9 @@ def circle(points):
 
 
 def test_without_levels_it_is_the_grid():
-    assert refine(circle, FIRST, SECOND, 0) == {(x, y): circle([(x, y)])[0] for x in FIRST for y in SECOND}
+    assert refine(circle, FIRST, SECOND, 0) == {
+        (x, y): circle([(x, y)])[0] for x in FIRST for y in SECOND
+    }
 
 
 def test_every_point_is_measured_once_and_a_level_is_one_call():
@@ -35,7 +37,9 @@ def test_refined_points_stand_along_the_zero_line_and_their_number_grows_with_it
     h = 0.5 / 2 ** (levels - 1)
     distance = np.abs(np.hypot(new[:, 0] - 1.05, new[:, 1] - 0.02) - 0.4)
     assert before <= after and distance.max() <= np.sqrt(2) * h
-    assert len(new) <= 5 * (2 * 4 * 0.8 / h + 4)  # a curve meets at most so many cells as its box has columns and rows, twice
+    assert len(new) <= 5 * (
+        2 * 4 * 0.8 / h + 4
+    )  # a curve meets at most so many cells as its box has columns and rows, twice
 
 
 def test_the_zero_line_comes_closer_with_every_level():
@@ -56,12 +60,24 @@ def test_a_step_between_values_of_one_sign_is_refined_where_it_is_larger_than_th
     step = lambda points: [2.0 if x > 1.2 else 1.0 for x, _ in points]  # noqa: E731
     assert len(refine(step, FIRST, SECOND, 1)) == 9
     new = refine(step, FIRST, SECOND, 1, jump=0.5).keys() - refine(step, FIRST, SECOND, 0).keys()
-    assert new == {(1.0, -0.25), (1.0, 0.25), *((1.25, y) for y in (-0.5, -0.25, 0.0, 0.25, 0.5)), (1.5, -0.25), (1.5, 0.25)}
+    assert new == {
+        (1.0, -0.25),
+        (1.0, 0.25),
+        *((1.25, y) for y in (-0.5, -0.25, 0.0, 0.25, 0.5)),
+        (1.5, -0.25),
+        (1.5, 0.25),
+    }
 
 
 @pytest.mark.parametrize(
     ("corners", "expected"),
-    [((1, 2, 3, 4), False), ((-1, -2, -3, 0), False), ((0, 0, 0, 1), True), ((-1, 1, 1, 1), True), ((1, 2, 3, 9), True)],
+    [
+        ((1, 2, 3, 4), False),
+        ((-1, -2, -3, 0), False),
+        ((0, 0, 0, 1), True),
+        ((-1, 1, 1, 1), True),
+        ((1, 2, 3, 9), True),
+    ],
 )
 def test_corners_disagree_by_sign_or_by_jump(corners, expected):
     assert disagree(corners, jump=5.0) is expected

@@ -67,10 +67,7 @@ def record(path, activation="tanh", dim=1, **network):
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("<script>alert(1)</script>".replace("/", "_"))
     out = folder / "run.html"
-    assert (
-        inspect.main(["report", str(record(folder / "run & <b>.h5")), "--out", str(out)])
-        == 0
-    )
+    assert inspect.main(["report", str(record(folder / "run & <b>.h5")), "--out", str(out)]) == 0
     return out
 
 
@@ -143,10 +140,7 @@ def test_a_file_that_is_there_is_kept_and_nothing_is_left_of_a_report_that_fails
     assert inspect.main(["report", str(path), "--out", str(out)]) == 5
     assert "choose another name for --out" in capsys.readouterr().err and out.read_text() == "mine"
     assert (
-        inspect.main(
-            ["report", str(tmp_path / "no.h5"), "--out", str(tmp_path / "no.html")]
-        )
-        == 5
+        inspect.main(["report", str(tmp_path / "no.h5"), "--out", str(tmp_path / "no.html")]) == 5
     )
     with pytest.raises(SystemExit):
         inspect.main(["report", str(path), "--out", str(tmp_path / "run.pdf")])

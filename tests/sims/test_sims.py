@@ -22,13 +22,18 @@ from sims.lab import config, runs, study
 
 ROOT = Path(__file__).resolve().parents[2]
 HOMES = sorted((ROOT / "sims").glob("*/__init__.py"))
-SIMS = [path.parent.name for path in HOMES if re.search(r"^def tiny\(", path.read_text("utf-8"), re.M)]
+SIMS = [
+    path.parent.name for path in HOMES if re.search(r"^def tiny\(", path.read_text("utf-8"), re.M)
+]
 
 
 @pytest.fixture(scope="module", params=SIMS)
 def ran(request, tmp_path_factory):
     """A sim, the folder it wrote to at tiny size, and its results."""
-    sim, out = importlib.import_module(f"sims.{request.param}"), tmp_path_factory.mktemp(request.param)
+    sim, out = (
+        importlib.import_module(f"sims.{request.param}"),
+        tmp_path_factory.mktemp(request.param),
+    )
     return SimpleNamespace(sim=sim, out=out, results=sim.run(sim.tiny(), out))
 
 
@@ -64,7 +69,12 @@ def test_help_teaches(sim, capsys):
         sim.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert sim.QUESTION[:40] in text and "--dry-run" in text and "Examples:" in text and "75 interrupted" in text
+    assert (
+        sim.QUESTION[:40] in text
+        and "--dry-run" in text
+        and "Examples:" in text
+        and "75 interrupted" in text
+    )
     for name in config.to_dict(sim.tiny()):
         assert f"--{name.replace('_', '-')}" in text
 
@@ -79,7 +89,20 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(sim, capsys, tmp_p
 
 # What follows is about lazy_vs_mean_field, the main job.
 
-SMALL = ["--gammas", "0.5", "1", "--widths", "8", "16", "--seeds", "1", "--tasks", "teacher", "--teacher.n", "20"]
+SMALL = [
+    "--gammas",
+    "0.5",
+    "1",
+    "--widths",
+    "8",
+    "16",
+    "--seeds",
+    "1",
+    "--tasks",
+    "teacher",
+    "--teacher.n",
+    "20",
+]
 SMALL += ["--teacher.dim", "15", "--teacher.n-test", "20", "--teacher.t-end", "1"]
 
 
@@ -94,7 +117,12 @@ def test_the_command_line_writes_runs_table_and_figure(lazy, tmp_path, capsys):
     assert "mf.Trajectory(" in text and "lazy_vs_mean_field.png" in text
     with open(tmp_path / "lazy_vs_mean_field.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["gamma"], row["m"]) for row in rows] == [("0.5", "8"), ("0.5", "16"), ("1.0", "8"), ("1.0", "16")]
+    assert [(row["gamma"], row["m"]) for row in rows] == [
+        ("0.5", "8"),
+        ("0.5", "16"),
+        ("1.0", "8"),
+        ("1.0", "16"),
+    ]
     with mf.Trajectory(tmp_path / rows[0]["file"]) as run:
         assert run.status == "finished" and run.data.n_test == 20 and run.times[-1] == 1.0
         assert float(rows[0]["displacement"]) == mf.displacement(run[0], run[-1])
@@ -102,7 +130,10 @@ def test_the_command_line_writes_runs_table_and_figure(lazy, tmp_path, capsys):
 
 def test_table_and_figure_are_made_again_from_the_files_alone(lazy, tmp_path, capsys):
     assert lazy.main([*SMALL, "--out", str(tmp_path)]) == 0
-    made = {name: (tmp_path / name).read_bytes() for name in ("lazy_vs_mean_field.csv", "lazy_vs_mean_field.png")}
+    made = {
+        name: (tmp_path / name).read_bytes()
+        for name in ("lazy_vs_mean_field.csv", "lazy_vs_mean_field.png")
+    }
     for name in made:
         (tmp_path / name).unlink()
     assert lazy.main(["--redraw", "--out", str(tmp_path)]) == 0
@@ -112,7 +143,12 @@ def test_table_and_figure_are_made_again_from_the_files_alone(lazy, tmp_path, ca
 def test_a_row_holds_what_the_file_says(lazy, tmp_path):
     """W2 <= displacement (the identity is a coupling), H_T from the file, wrong signs counted on the test images."""
     settings = lazy.Config(
-        tasks=("digits",), gammas=(0.5, 1.0), widths=(8, 16), seeds=1, frames=3, digits=lazy.Digits(n=30, t_end=5.0)
+        tasks=("digits",),
+        gammas=(0.5, 1.0),
+        widths=(8, 16),
+        seeds=1,
+        frames=3,
+        digits=lazy.Digits(n=30, t_end=5.0),
     )
     results = lazy.run(settings, tmp_path)
     for row in results.rows:
@@ -122,7 +158,9 @@ def test_a_row_holds_what_the_file_says(lazy, tmp_path):
         H0, H = (mf.tangent.kernel(network, state, data.x) for state in (first, last))
         wrong = flow.predict(last, data.x_test)[:, 0] * data.y_test <= 0
         assert row.w2_lower <= row.w2_upper <= row.displacement * (1 + 1e-12)
-        assert row.kernel_drift == pytest.approx(np.linalg.norm(H - H0) / np.linalg.norm(H0), rel=1e-12)
+        assert row.kernel_drift == pytest.approx(
+            np.linalg.norm(H - H0) / np.linalg.norm(H0), rel=1e-12
+        )
         assert row.test_error == wrong.mean() and row.error_kind == "wrong signs"
         # float32 predictions against float64 ones of the same particles: 1e-5
         assert row.train_loss == pytest.approx(flow.risk(last), rel=1e-5)
@@ -136,7 +174,9 @@ def test_fitted_slopes_are_those_of_a_power_law():
     ]  # fmt: skip
     fit = runs.exponent(rows, "value")
     assert (fit.slope, fit.error, fit.seeds) == pytest.approx((-0.5, 0.0, 3), abs=1e-12)
-    assert "no exponent from 2 widths" in str(runs.exponent([row for row in rows if row.m < 256], "value"))
+    assert "no exponent from 2 widths" in str(
+        runs.exponent([row for row in rows if row.m < 256], "value")
+    )
     with pytest.raises(ValueError, match="runs are missing beside a.h5: m = 256, seed 2"):
         runs.exponent(rows[:-1], "value")
 
@@ -159,9 +199,16 @@ def test_data_of_ones_own(lazy, tmp_path, rng, capsys):
     made = {name: lazy.dataset(lazy.Config(tasks=("file",), file=lazy.File(path=str(tmp_path / f"{name}.npz"))), "file")
             for name in ("classes", "real")}  # fmt: skip
     assert set(made["classes"].y) == {-1.0, 1.0} and made["classes"].n_test == 12
-    assert made["real"].y.mean() == pytest.approx(0, abs=1e-12) and made["real"].y.std() == pytest.approx(1)
+    assert made["real"].y.mean() == pytest.approx(0, abs=1e-12) and made[
+        "real"
+    ].y.std() == pytest.approx(1)
     for name in ("holes", "three"):
-        assert lazy.main(["--tasks", "file", "--file.path", str(tmp_path / f"{name}.npz"), "--dry-run"]) == 4
+        assert (
+            lazy.main(
+                ["--tasks", "file", "--file.path", str(tmp_path / f"{name}.npz"), "--dry-run"]
+            )
+            == 4
+        )
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -180,7 +227,9 @@ def test_data_of_ones_own(lazy, tmp_path, rng, capsys):
         (["--redraw", "--out", "absent"], 2, "no runs"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_an_exit_code(lazy, tmp_path, monkeypatch, capsys, options, code, said):
+def test_a_wrong_command_line_is_one_line_and_an_exit_code(
+    lazy, tmp_path, monkeypatch, capsys, options, code, said
+):
     monkeypatch.chdir(tmp_path)
     assert lazy.main(options) == code
     lines = capsys.readouterr().err.splitlines()
@@ -235,13 +284,18 @@ def test_an_interrupted_study_says_so_and_goes_on(lazy, tmp_path):
     for name in ("a", "b"):
         assert lazy.main([*options, str(tmp_path / name)]) == 0
     for path in sorted((tmp_path / "b").glob("*.h5")):
-        assert mf.Trajectory(path).content_hash() == mf.Trajectory(tmp_path / "a" / path.name).content_hash()
+        assert (
+            mf.Trajectory(path).content_hash()
+            == mf.Trajectory(tmp_path / "a" / path.name).content_hash()
+        )
 
 
 def test_settings_are_frozen_checked_and_hashed(lazy):
     """DESIGN.md, decision 11: extra keys forbidden, the nearest name offered, 1 and 1.0 one hash."""
     one, other = lazy.Config(gammas=(1, 0.5)), lazy.Config(gammas=[1.0, 0.5])
-    assert one == other and config.digest(one) == config.digest(other) != config.digest(lazy.Config())
+    assert one == other and config.digest(one) == config.digest(other) != config.digest(
+        lazy.Config()
+    )
     assert hash(one) == hash(other)
     with pytest.raises(AttributeError):
         one.seeds = 3
@@ -256,11 +310,18 @@ def test_a_toml_file_is_read_over_the_defaults_and_options_over_it(lazy, tmp_pat
     path = tmp_path / "study.toml"
     path.write_text("widths = [8, 16]\ngammas = [1, 0.5]\n[teacher]\ndim = 7\n", encoding="utf-8")
     read = config.load(path, lazy.tiny())
-    assert read.widths == (8, 16) and read.teacher.dim == 7 and read.teacher.n == lazy.tiny().teacher.n
+    assert (
+        read.widths == (8, 16) and read.teacher.dim == 7 and read.teacher.n == lazy.tiny().teacher.n
+    )
     presets = {"full": (lazy.Config(), ""), "demo": (lazy.demo(), "small")}
     given = ["--config", str(path), "--demo", "--teacher.dim", "9"]
     found, options = config.command_line("x", "y", presets, study.Options, given)
-    assert found.widths == (8, 16) and found.teacher.dim == 9 and found.seeds == lazy.demo().seeds and not options.dry_run
+    assert (
+        found.widths == (8, 16)
+        and found.teacher.dim == 9
+        and found.seeds == lazy.demo().seeds
+        and not options.dry_run
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,7 +342,9 @@ def test_a_wrong_toml_file_is_named_with_what_is_wrong(lazy, tmp_path, text, sai
     assert said in str(error.value)
 
 
-def test_another_activation_is_trained_named_in_the_heading_and_held_to_its_own_exponents(lazy, tmp_path, capsys):
+def test_another_activation_is_trained_named_in_the_heading_and_held_to_its_own_exponents(
+    lazy, tmp_path, capsys
+):
     """σ smooth: kernel drift m^(2(γ - 1)), so -1 at γ = 1/2, where ReLU has -3/4."""
     options = ["--activation", "tanh", *SMALL, "--widths", "8", "16", "32", "--out", str(tmp_path)]
     assert lazy.main(options) == 0
@@ -290,15 +353,29 @@ def test_another_activation_is_trained_named_in_the_heading_and_held_to_its_own_
     sheet = lazy.figure(runs.collect(sorted(tmp_path.glob("*.h5"))))
     words = " ".join(text.get_text().replace("\n", " ") for ax in sheet.axes for text in ax.texts)
     assert "tanh, squared loss" in words and "ReLU" not in words
-    labels = [text.get_text() for ax in sheet.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
-    drift = [text for text in [*labels, *words.split("γ")] if "theory −1" in text and "theory −1/2" not in text]
+    labels = [
+        text.get_text()
+        for ax in sheet.axes
+        if ax.get_legend()
+        for text in ax.get_legend().get_texts()
+    ]
+    drift = [
+        text
+        for text in [*labels, *words.split("γ")]
+        if "theory −1" in text and "theory −1/2" not in text
+    ]
     assert drift, "of the kernel's drift at γ = 1/2"
     figures.plt.close("all")
     capsys.readouterr()
-    assert lazy.main(["--activation", "tahn", "--dry-run"]) == 2 and "Did you mean 'tanh'" in capsys.readouterr().err
+    assert (
+        lazy.main(["--activation", "tahn", "--dry-run"]) == 2
+        and "Did you mean 'tanh'" in capsys.readouterr().err
+    )
 
 
-def test_ones_own_inputs_keep_their_lengths_unless_asked_and_the_heading_says_what_was_done(lazy, tmp_path, rng):
+def test_ones_own_inputs_keep_their_lengths_unless_asked_and_the_heading_says_what_was_done(
+    lazy, tmp_path, rng
+):
     """sqrt_d: |x|² is 1 on average over the training rows, exactly, as columns have mean 0 and variance 1; rows: 1 for each."""
     x = rng.normal(size=(40, 4)) * np.linspace(1, 9, 40)[:, None]
     np.savez(tmp_path / "mine.npz", x=x, y=x[:, 0] ** 2)
@@ -312,11 +389,16 @@ def test_ones_own_inputs_keep_their_lengths_unless_asked_and_the_heading_says_wh
         sheet = lazy.figure(lazy.run(settings, tmp_path / normalise))
         said[normalise] = " ".join(text.get_text() for text in sheet.axes[0].texts)
         figures.plt.close("all")
-    assert np.ptp(lengths["sqrt_d"]) > 0.5 and np.square(lengths["sqrt_d"]).mean() == pytest.approx(1, rel=1e-12)
+    assert np.ptp(lengths["sqrt_d"]) > 0.5 and np.square(lengths["sqrt_d"]).mean() == pytest.approx(
+        1, rel=1e-12
+    )
     np.testing.assert_allclose(lengths["rows"], 1, rtol=1e-12)
     assert np.square(lengths["none"]).mean() == pytest.approx(4, rel=1e-12)
     assert lazy.File().normalise == "sqrt_d", "no row is rescaled by itself unless asked"
-    assert "d = 4 (standardised, x/√d, y standardised)" in said["sqrt_d"] and "|x| = 1" not in said["sqrt_d"]
+    assert (
+        "d = 4 (standardised, x/√d, y standardised)" in said["sqrt_d"]
+        and "|x| = 1" not in said["sqrt_d"]
+    )
     assert "d = 4 (standardised, |x| = 1, y standardised)" in said["rows"]
 
 
@@ -326,16 +408,23 @@ def test_real_targets_have_a_test_loss_and_no_test_error(lazy, tmp_path, capsys)
     assert "test loss/start's" in table and "test error" not in table.split("settings")[1]
     results = runs.collect(sorted(tmp_path.glob("*.h5")))
     sheet = lazy.figure(results)
-    words = [text.get_text() for ax in sheet.axes for text in (*ax.texts, ax.xaxis.label, ax.yaxis.label)]
+    words = [
+        text.get_text() for ax in sheet.axes for text in (*ax.texts, ax.xaxis.label, ax.yaxis.label)
+    ]
     assert "Test loss" in words and not any("error" in text.lower() for text in words)
     figures.plt.close("all")
 
 
 @pytest.mark.parametrize(
     ("factor", "said"),
-    [(2.0, "At m = 64 drift passes 0.1 at γ = 0.639 (95 %: 0.63"), (1e-3, "drift passes 0.1 is not bracketed (below at all γ)")],
+    [
+        (2.0, "At m = 64 drift passes 0.1 at γ = 0.639 (95 %: 0.63"),
+        (1e-3, "drift passes 0.1 is not bracketed (below at all γ)"),
+    ],
 )
-def test_the_verdict_says_at_which_gamma_the_kernel_leaves_the_lazy_regime(lazy, tmp_path, factor, said):
+def test_the_verdict_says_at_which_gamma_the_kernel_leaves_the_lazy_regime(
+    lazy, tmp_path, factor, said
+):
     """Drifts set to c m^(2(γ - 1)), which are .1 at γ = 1 + log(.1/c)/(2 log m) = .6392 on average, c = 2 and 2.02, m = 64."""
     config = lazy.Config(
         tasks=("teacher",), gammas=(0.5, 0.75, 1.0), widths=(16, 32, 64), seeds=2, frames=2,
@@ -343,11 +432,15 @@ def test_the_verdict_says_at_which_gamma_the_kernel_leaves_the_lazy_regime(lazy,
     )  # fmt: skip
     results = lazy.run(config, tmp_path)
     rows = tuple(
-        dataclasses.replace(row, kernel_drift=factor * (1 + 0.01 * row.seed) * row.m ** (2 * (row.gamma - 1)))
+        dataclasses.replace(
+            row, kernel_drift=factor * (1 + 0.01 * row.seed) * row.m ** (2 * (row.gamma - 1))
+        )
         for row in results.rows
     )
     sheet = lazy.figure(dataclasses.replace(results, rows=rows))
-    verdicts = [verdict for title, verdict in figures.said(sheet) if title == "Change of the tangent kernel"]
+    verdicts = [
+        verdict for title, verdict in figures.said(sheet) if title == "Change of the tangent kernel"
+    ]
     assert said in verdicts[0]
     lines = [line for ax in sheet.axes for line in ax.lines if line.get_gid() == "threshold"]
     assert [line.get_ydata()[0] for line in lines] == [0.1]

@@ -32,7 +32,10 @@ def slurm(tmp_path, monkeypatch):
     """A PATH on which srun is found, and an sbatch that prints what sbatch prints and keeps the script."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, text in (("srun", "exit 1"), ("sbatch", f'cp "$1" "{tmp_path}/script.sh"\necho "Submitted batch job 4711"')):
+    for name, text in (
+        ("srun", "exit 1"),
+        ("sbatch", f'cp "$1" "{tmp_path}/script.sh"\necho "Submitted batch job 4711"'),
+    ):
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
         (tools / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
@@ -49,13 +52,21 @@ def test_local_jobs_make_a_sweep(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="finds the job's process in /proc")
-def test_the_warning_before_the_end_checkpoints_and_the_job_goes_on_in_a_new_one(tmp_path, monkeypatch):
+def test_the_warning_before_the_end_checkpoints_and_the_job_goes_on_in_a_new_one(
+    tmp_path, monkeypatch
+):
     """The signal that the controller sends signal_delay_s before the time is up; the run is endless."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     made_sweep = made(tmp_path / "sweep", t_end=1e6)
-    (job,) = submission.submit(made_sweep, Request("local", workers=1, minutes=30), Terms(checkpoint_seconds=0.0))
+    (job,) = submission.submit(
+        made_sweep, Request("local", workers=1, minutes=30), Terms(checkpoint_seconds=0.0)
+    )
     try:
-        worker = until(lambda: next((h.pid for p in made_sweep.leases.glob("[0-9a-f]*") if (h := leases.look(p))), None))
+        worker = until(
+            lambda: next(
+                (h.pid for p in made_sweep.leases.glob("[0-9a-f]*") if (h := leases.look(p))), None
+            )
+        )
         until(lambda: any(made_sweep.work.glob("*/run.h5.parts/checkpoint-*")))
         fields = Path(f"/proc/{worker}/status").read_text(encoding="utf-8").splitlines()
         parent = next(int(line.split()[1]) for line in fields if line.startswith("PPid:"))
@@ -98,7 +109,17 @@ def test_the_slurm_script_asks_for_what_was_asked(tmp_path, slurm, capsys):
         "gres=gpu:1",
         "qos=long",
     ]
-    words = ["submit", str(folder), "--engine", "slurm", "--workers", "3", "--time", "240", *options]
+    words = [
+        "submit",
+        str(folder),
+        "--engine",
+        "slurm",
+        "--workers",
+        "3",
+        "--time",
+        "240",
+        *options,
+    ]
     assert sweep.main(words) == 0
     assert "started 3 jobs (4711_0, 4711_1, 4711_2)" in capsys.readouterr().out
     script = slurm.read_text(encoding="utf-8")
@@ -106,13 +127,18 @@ def test_the_slurm_script_asks_for_what_was_asked(tmp_path, slurm, capsys):
              "gres=gpu:1", "qos=long", "array=0-2%3", "open-mode=append")  # fmt: skip
     for line in asked:
         assert f"#SBATCH --{line}\n" in script
-    assert f"{sys.executable} -u -m submitit.core._submit" in script and str(folder / "logs/jobs") in script
+    assert (
+        f"{sys.executable} -u -m submitit.core._submit" in script
+        and str(folder / "logs/jobs") in script
+    )
 
 
 def test_what_slurm_starts_makes_the_sweep_and_can_be_queued_again(tmp_path, slurm):
     """The pickled job is loaded and called as on a node; its checkpoint is a job with the same settings."""
     made_sweep = made(tmp_path / "sweep")
-    submission.submit(made_sweep, Request("slurm", workers=1, minutes=60), Terms(checkpoint_seconds=5.0))
+    submission.submit(
+        made_sweep, Request("slurm", workers=1, minutes=60), Terms(checkpoint_seconds=5.0)
+    )
     (pickled,) = (made_sweep.logs / "jobs").glob("*submitted.pkl")
     delayed = submitit.core.utils.DelayedSubmission.load(pickled)
     job = delayed.function
@@ -123,7 +149,9 @@ def test_what_slurm_starts_makes_the_sweep_and_can_be_queued_again(tmp_path, slu
 
 def test_without_slurm_the_message_names_the_other_engine(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ValueError, match="srun.*--engine local starts the same jobs on this machine"):
+    with pytest.raises(
+        ValueError, match="srun.*--engine local starts the same jobs on this machine"
+    ):
         submission.executor(made(tmp_path / "sweep"), Request("slurm", 1, 60))
 
 
@@ -157,9 +185,17 @@ def test_a_request_that_makes_no_sense_is_refused(request_, words):
 
 @pytest.mark.parametrize(
     ("engine", "minutes", "seconds"),
-    [("local", 3, 60), ("local", 3.999, 119), ("slurm", 4, 60), ("slurm", 3.01, 60), ("slurm", 240, 14220)],
+    [
+        ("local", 3, 60),
+        ("local", 3.999, 119),
+        ("slurm", 4, 60),
+        ("slurm", 3.01, 60),
+        ("slurm", 240, 14220),
+    ],
 )
-def test_the_work_of_a_job_is_counted_as_submitit_and_slurm_round_its_time(engine, minutes, seconds):
+def test_the_work_of_a_job_is_counted_as_submitit_and_slurm_round_its_time(
+    engine, minutes, seconds
+):
     """Local jobs of submitit: whole seconds, int(60 · 3.999) = 239. SLURM: the next whole minute, 240 - 120 - 60 s."""
     assert Request(engine, 1, minutes).work_seconds == seconds
 
@@ -167,7 +203,12 @@ def test_the_work_of_a_job_is_counted_as_submitit_and_slurm_round_its_time(engin
 @pytest.mark.parametrize("minutes", ["1e-9", "2.01", "2.9", "-5", "nan"])
 def test_a_time_that_leaves_no_work_is_refused_before_any_job(tmp_path, capsys, minutes):
     folder = made(tmp_path / "sweep").path
-    assert sweep.main(["submit", str(folder), "--engine", "local", "--workers", "1", f"--time={minutes}"]) == 2
+    assert (
+        sweep.main(
+            ["submit", str(folder), "--engine", "local", "--workers", "1", f"--time={minutes}"]
+        )
+        == 2
+    )
     assert "--time is in minutes and must leave a job 60 s of work" in capsys.readouterr().err
     assert not (folder / "logs" / "jobs").exists()
 
@@ -181,7 +222,9 @@ def test_status_goes_by_the_runs_and_not_by_what_submitit_says_of_its_jobs(tmp_p
         job.result()
     assert job.state == "FINISHED"
     assert "finished       0" in reporting.status(made_sweep)
-    sources = [path.read_text(encoding="utf-8") for path in Path(submission.__file__).parent.glob("*.py")]
+    sources = [
+        path.read_text(encoding="utf-8") for path in Path(submission.__file__).parent.glob("*.py")
+    ]
     assert not [text for text in sources if re.search(r"job\w*\.(state|done|get_info)", text)]
 
 
@@ -191,5 +234,7 @@ def _raise():
 
 def test_without_submitit_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(ImportError, match=r'jobs of a cluster need submitit: pip install -e "\.\[cluster\]"'):
+    with pytest.raises(
+        ImportError, match=r'jobs of a cluster need submitit: pip install -e "\.\[cluster\]"'
+    ):
         submission.executor(made(tmp_path / "sweep"), Request("local", 1, 60))

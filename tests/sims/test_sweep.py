@@ -55,7 +55,10 @@ def test_from_a_file_to_a_figure(file, tmp_path, capsys):
     assert re.search(r"waiting +6 +100\.0%", capsys.readouterr().out)
     assert run("work", path, "--workers", 2) == 0
     out = capsys.readouterr().out
-    assert out.startswith("6 runs to do, 0 there already; 2 workers\n") and "6 finished\nnext: scripts/sweep collect" in out
+    assert (
+        out.startswith("6 runs to do, 0 there already; 2 workers\n")
+        and "6 finished\nnext: scripts/sweep collect" in out
+    )
     assert run("work", path) == 0
     assert capsys.readouterr().out.startswith("nothing to do: all 6 runs are there\n6 finished\n")
     assert run("status", path) == 0
@@ -64,12 +67,18 @@ def test_from_a_file_to_a_figure(file, tmp_path, capsys):
     assert run("collect", path) == 0
     assert f"6 of 6 runs in {path / 'index.csv'}" in capsys.readouterr().out
     with open(path / "index.csv", newline="", encoding="utf-8") as table:
-        assert [(row["gamma"], row["m"]) for row in csv.DictReader(table)][:3] == [("0.5", "8"), ("0.5", "16"), ("0.5", "32")]
+        assert [(row["gamma"], row["m"]) for row in csv.DictReader(table)][:3] == [
+            ("0.5", "8"),
+            ("0.5", "16"),
+            ("0.5", "32"),
+        ]
     assert run("plot", path, "--by", "gamma", "--y", "displacement", "test_risk") == 0
     for ending in ("png", "pdf"):
         assert (path / f"displacement_test_risk_against_m_by_gamma.{ending}").is_file()
     assert run("plot", path, "--where", "gamma=1", "--log", "y") == 0
-    assert (path / "displacement_against_m_gamma=1_log=y.png").is_file(), "another figure, another name"
+    assert (path / "displacement_against_m_gamma=1_log=y.png").is_file(), (
+        "another figure, another name"
+    )
     assert run("plot", path, "--where", "gamma=1", "--out", tmp_path / "mine") == 0
     assert (tmp_path / "mine.png").is_file()
     assert len(sims.Sweep(path)) == 6
@@ -77,7 +86,10 @@ def test_from_a_file_to_a_figure(file, tmp_path, capsys):
 
 def test_a_dry_run_checks_and_writes_nothing(file, tmp_path, capsys):
     assert run("create", file, tmp_path / "sweep", "--dry-run") == 0
-    assert capsys.readouterr().out == "6 runs: gamma 2 × m 3; nothing was written\n  gamma = 0.5, 1\n  m = 8, 16, 32\n"
+    assert (
+        capsys.readouterr().out
+        == "6 runs: gamma 2 × m 3; nothing was written\n  gamma = 0.5, 1\n  m = 8, 16, 32\n"
+    )
     assert not (tmp_path / "sweep").exists()
 
 
@@ -86,7 +98,12 @@ def test_a_dry_run_checks_and_writes_nothing(file, tmp_path, capsys):
     [
         ("[axes]", "[axis]", 2, "no table 'axis'. Did you mean 'axes'?"),
         ("gamma =", "gama =", 2, "no setting 'gama'. Did you mean 'gamma'?"),
-        ("teacher_student", "teacher_studnt", 4, "unknown data set 'teacher_studnt'. Did you mean 'teacher_student'?"),
+        (
+            "teacher_student",
+            "teacher_studnt",
+            4,
+            "unknown data set 'teacher_studnt'. Did you mean 'teacher_student'?",
+        ),
         ("frames = 2", 'loss = "hinge"', 4, "loss 'hinge' wants labels -1 and +1"),
     ],
 )
@@ -102,12 +119,17 @@ def test_exit_codes_of_input_and_output(file, folder, tmp_path, capsys):
     assert run("create", tmp_path / "none.toml", folder) == 5
     assert run("work", tmp_path) == 5
     found = capsys.readouterr().err
-    assert f"error: {tmp_path}: no sweep here: it has no manifest.json" in found and "[Errno" not in found
+    assert (
+        f"error: {tmp_path}: no sweep here: it has no manifest.json" in found
+        and "[Errno" not in found
+    )
     assert f"error: {tmp_path / 'none.toml'}: No such file or directory\n" in found
     file.write_text(TOML.replace("0.5, 1]", "0.5, 0.75]"))
     assert run("create", file, folder) == 5
     assert "the folder holds another sweep" in capsys.readouterr().err
-    assert run("plot", folder, "--by", "gamma", "--out", tmp_path / "nowhere/figure") == 2, "no run is there to draw"
+    assert run("plot", folder, "--by", "gamma", "--out", tmp_path / "nowhere/figure") == 2, (
+        "no run is there to draw"
+    )
     (folder / "manifest.json").write_text("{}")
     assert run("status", folder) == 7
     assert run("work", folder, "--workers", 0) in (2, 7)
@@ -117,7 +139,8 @@ def test_exit_codes_of_input_and_output(file, folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(KeyboardInterrupt("stopped"), 75), (local_workers.RunsFailed("1 of 6 runs failed"), 2)]
+    ("error", "code"),
+    [(KeyboardInterrupt("stopped"), 75), (local_workers.RunsFailed("1 of 6 runs failed"), 2)],
 )
 def test_exit_codes_of_work(folder, monkeypatch, capsys, error, code):
     def supervise(*arguments):
@@ -140,10 +163,19 @@ def test_status_names_what_runs_and_what_failed_and_says_how_long_it_may_take(fo
         workers.leases.claim(there.leases / name, 60.0)
     assert run("status", folder) == 0
     text = capsys.readouterr().out
-    for state, count in (("finished", 2), ("failed", 1), ("running", 2), ("interrupted", 0), ("waiting", 1), ("diverged", 0)):
+    for state, count in (
+        ("finished", 2),
+        ("failed", 1),
+        ("running", 2),
+        ("interrupted", 0),
+        ("waiting", 1),
+        ("diverged", 0),
+    ):
         assert re.search(rf"{state} +{count} ", text)
     assert f"failed      {three} gamma 0.5, m 32: boom" in text
-    assert re.search(rf"running     {four} gamma 1\.0, m 8: \S+ pid {os.getpid()}, heartbeat 0 s ago", text)
+    assert re.search(
+        rf"running     {four} gamma 1\.0, m 8: \S+ pid {os.getpid()}, heartbeat 0 s ago", text
+    )
     assert "3 left, 60 s each so far: about 90 s with 2 at work" in text
 
 
@@ -158,13 +190,20 @@ def test_status_does_not_count_a_killed_worker_as_one_at_work(folder, capsys):
     assert run("status", folder) == 0
     text = capsys.readouterr().out
     assert re.search(r"running +1 ", text) and re.search(r"interrupted +1 ", text)
-    assert re.search(rf"interrupted {one} gamma 0\.5, m 8: \S+ pid {os.getpid()} is gone, no heartbeat for 40 s", text)
+    assert re.search(
+        rf"interrupted {one} gamma 0\.5, m 8: \S+ pid {os.getpid()} is gone, no heartbeat for 40 s",
+        text,
+    )
     assert "6 left, 60 s each so far: about 6.0 min with 1 at work" in text
 
 
 def test_a_badly_integrated_run_is_said_to_be_one(file, tmp_path, capsys):
     """Euler's steps at the edge of stability: the runs are finished, their energy is not accounted for."""
-    file.write_text(TOML.replace("dt = 0.1", 'dt = 1.0\nintegrator = "euler"').replace("t_end = 0.5", "t_end = 3"))
+    file.write_text(
+        TOML.replace("dt = 0.1", 'dt = 1.0\nintegrator = "euler"').replace(
+            "t_end = 0.5", "t_end = 3"
+        )
+    )
     path, mark = (
         tmp_path / "sweep",
         r"6 finished runs lost or gained energy that they did not dissipate \(energy_defect > 0\.1, up to \S+\)",
@@ -175,7 +214,9 @@ def test_a_badly_integrated_run_is_said_to_be_one(file, tmp_path, capsys):
     for command in ("status", "collect"):
         assert run(command, path) == 0
         text = capsys.readouterr().out
-        assert re.search(mark, text) and len(re.findall(r"energy_defect \d", text)) == (5 if command == "status" else 0)
+        assert re.search(mark, text) and len(re.findall(r"energy_defect \d", text)) == (
+            5 if command == "status" else 0
+        )
 
 
 def test_what_is_said_of_badly_integrated_runs():
@@ -184,7 +225,10 @@ def test_what_is_said_of_badly_integrated_runs():
         "1 finished run lost or gained energy that it did not dissipate (energy_defect > 0.1"
     )
     two = reporting.mark([0.26, 0.01, 1.0])
-    assert "2 finished runs lost or gained energy that they did not dissipate (energy_defect > 0.1, up to 1)" in two
+    assert (
+        "2 finished runs lost or gained energy that they did not dissipate (energy_defect > 0.1, up to 1)"
+        in two
+    )
     assert 'use a smaller dt or integrator = "adaptive"' in two
 
 
@@ -192,17 +236,25 @@ def test_diagnostics_become_columns(folder, capsys):
     """Unknown names before any work; what a run does not allow is NaN, with the reason once."""
     there = folders.SweepFolder(folder)
     assert run("collect", folder, "--diagnose", "kernel_drft") == 2
-    assert "unknown diagnostic 'kernel_drft'. Did you mean 'kernel_drift'?" in capsys.readouterr().err
+    assert (
+        "unknown diagnostic 'kernel_drft'. Did you mean 'kernel_drift'?" in capsys.readouterr().err
+    )
     assert not (folder / "index.csv").exists()
     workers.work(there, workers.Terms())
     assert run("collect", folder, "--diagnose", "kernel_drift", "companion_gap", "information") == 0
     assert "companion_gap is NaN for 6 of 6 runs: it needs companion=" in capsys.readouterr().err
     with open(folder / "index.csv", newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
-    assert all(float(row["kernel_drift"]) > 0 and row["companion_gap"] == "nan" and row["information"] for row in rows)
+    assert all(
+        float(row["kernel_drift"]) > 0 and row["companion_gap"] == "nan" and row["information"]
+        for row in rows
+    )
     assert run("plot", folder, "--by", "gamma", "--y", "kernel_drift") == 0
     assert run("plot", folder, "--by", "gamma", "--y", "speed") == 2
-    assert "It is a diagnostic: scripts/sweep collect FOLDER --diagnose speed" in capsys.readouterr().err
+    assert (
+        "It is a diagnostic: scripts/sweep collect FOLDER --diagnose speed"
+        in capsys.readouterr().err
+    )
 
 
 def test_every_setting_is_explained(capsys):
@@ -213,7 +265,10 @@ def test_every_setting_is_explained(capsys):
     assert stop.value.code == 0 and text.strip() == experiment.Experiment.__doc__.strip()
     for name, meaning in experiment.meanings().items():
         assert re.search(rf"^{re.escape(name)} = .*  {re.escape(meaning)}$", text, re.M)
-    assert set(experiment.meanings()) == set(experiment.defaults()) and len(experiment.meanings()) >= 25
+    assert (
+        set(experiment.meanings()) == set(experiment.defaults())
+        and len(experiment.meanings()) >= 25
+    )
     assert "α m^(-γ)" in text and "a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2)" in text
 
 

@@ -14,7 +14,10 @@ from sims.lab import experiment
 from sims.sweeps import folders, leases, plans
 from sims.sweeps.folders import SweepFolder, create
 
-TABLES = {"base": {"m": 8, "t_end": 1, "trainable": ["a", "w"]}, "axes": {"gamma": [0.5, 1], "seed": [0, 1]}}
+TABLES = {
+    "base": {"m": 8, "t_end": 1, "trainable": ["a", "w"]},
+    "axes": {"gamma": [0.5, 1], "seed": [0, 1]},
+}
 
 
 def plan(**base):
@@ -29,26 +32,35 @@ def sweep(tmp_path):
 def test_the_manifest_gives_the_plan_back(sweep):
     assert SweepFolder(sweep.path).plan == plan()
     content = json.loads(sweep.manifest.read_text(encoding="utf-8"))
-    assert {"schema", "base", "axes", "runs", "versions"} == content.keys() and content["versions"]["numpy"]
+    assert {"schema", "base", "axes", "runs", "versions"} == content.keys() and content["versions"][
+        "numpy"
+    ]
     assert [run["digest"] for run in content["runs"]] == list(plan().runs)
 
 
 def test_the_same_sweep_again_changes_nothing(sweep):
     before = sweep.manifest.read_bytes(), sweep.manifest.stat().st_mtime_ns
     again, new = create(plan(), sweep.path)
-    assert not new and again.path == sweep.path and (sweep.manifest.read_bytes(), sweep.manifest.stat().st_mtime_ns) == before
+    assert (
+        not new
+        and again.path == sweep.path
+        and (sweep.manifest.read_bytes(), sweep.manifest.stat().st_mtime_ns) == before
+    )
 
 
 def test_another_sweep_is_refused(sweep):
     with pytest.raises(
-        FileExistsError, match=r"the folder holds another sweep \(its base and runs differ\), which cannot be changed"
+        FileExistsError,
+        match=r"the folder holds another sweep \(its base and runs differ\), which cannot be changed",
     ):
         create(plan(t_end=2), sweep.path)
 
 
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(FileExistsError, match=r"the folder holds other things \(thesis\.tex\); name a new one"):
+    with pytest.raises(
+        FileExistsError, match=r"the folder holds other things \(thesis\.tex\); name a new one"
+    ):
         create(plan(), tmp_path)
     assert os.listdir(tmp_path) == ["thesis.tex"]
     with pytest.raises(NotADirectoryError, match="a sweep needs a folder, and this is a file"):
@@ -86,7 +98,10 @@ def test_a_file_system_without_hard_links_is_said_to_be_unfit(tmp_path, monkeypa
 
 
 def test_no_sweep_a_damaged_and_a_newer_one_are_told_apart(sweep, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no sweep here: it has no manifest\.json; make one with scripts/sweep create"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no sweep here: it has no manifest\.json; make one with scripts/sweep create",
+    ):
         SweepFolder(tmp_path)
     content = json.loads(sweep.manifest.read_text(encoding="utf-8"))
     for text, words in (
@@ -107,8 +122,17 @@ def test_states_say_who_is_at_work_and_whose_worker_has_gone(sweep):
     os.utime(sweep.leases / second, ns=(then, then))
     folders.write_json(sweep.failed / f"{third}.json", {"message": "boom"})
     states = sweep.states()
-    assert [states[name][0] for name in (first, second, third, fourth)] == ["running", "interrupted", "failed", "waiting"]
-    assert states[first][1].pid == os.getpid() and sweep.failure(third) == {"message": "boom"} and sweep.failure(first) == {}
+    assert [states[name][0] for name in (first, second, third, fourth)] == [
+        "running",
+        "interrupted",
+        "failed",
+        "waiting",
+    ]
+    assert (
+        states[first][1].pid == os.getpid()
+        and sweep.failure(third) == {"message": "boom"}
+        and sweep.failure(first) == {}
+    )
 
 
 def test_a_worker_that_was_killed_is_not_at_work(sweep, monkeypatch):
@@ -116,7 +140,12 @@ def test_a_worker_that_was_killed_is_not_at_work(sweep, monkeypatch):
     killed, silent, alive, elsewhere = sweep.plan.runs
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    for name, pid in ((killed, process.pid), (silent, os.getpid()), (alive, os.getpid()), (elsewhere, process.pid)):
+    for name, pid in (
+        (killed, process.pid),
+        (silent, os.getpid()),
+        (alive, os.getpid()),
+        (elsewhere, process.pid),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(os, "getpid", lambda pid=pid: pid)
             if name == elsewhere:
@@ -125,8 +154,12 @@ def test_a_worker_that_was_killed_is_not_at_work(sweep, monkeypatch):
     then = leases.now_ns(sweep.leases) - int(31e9)
     os.utime(sweep.leases / silent, ns=(then, then))
     states = sweep.states()
-    assert [states[name][0] for name in (killed, silent, alive, elsewhere)] == ["interrupted"] * 2 + ["running"] * 2
-    assert not any(states[name][1].stale for name in states), "the lease of a process that sleeps is not taken over so soon"
+    assert [states[name][0] for name in (killed, silent, alive, elsewhere)] == [
+        "interrupted"
+    ] * 2 + ["running"] * 2
+    assert not any(states[name][1].stale for name in states), (
+        "the lease of a process that sleeps is not taken over so soon"
+    )
 
 
 def test_an_energy_defect_comes_from_the_note_or_from_the_run(sweep, monkeypatch):

@@ -34,45 +34,84 @@ def test_a_file_becomes_the_product_of_its_axes(tmp_path):
         """
     )
     found = plans.load(path)
-    assert [axis.names for axis in found.axes] == [("gamma",), ("seed",), ("law.b_std",), ("data.options.seed",)]
+    assert [axis.names for axis in found.axes] == [
+        ("gamma",),
+        ("seed",),
+        ("law.b_std",),
+        ("data.options.seed",),
+    ]
     assert found.describe() == "24 runs: gamma 2 × seed 3 × law.b_std 2 × data.options.seed 2"
     for name, run in found.runs.items():
-        assert digest(run.config) == name and run.config.t_end == 2.0 and run.config.law.a == "normal"
+        assert (
+            digest(run.config) == name and run.config.t_end == 2.0 and run.config.law.a == "normal"
+        )
         at = found.at(name)
-        assert (run.config.gamma, run.config.seed, run.config.law.b_std) == (at["gamma"], at["seed"], at["law.b_std"])
+        assert (run.config.gamma, run.config.seed, run.config.law.b_std) == (
+            at["gamma"],
+            at["seed"],
+            at["law.b_std"],
+        )
         assert run.config.data.options == {"n": 100, "dim": 5, "seed": at["data.options.seed"]}
     assert len({run.index for run in found.runs.values()}) == 24
 
 
 def test_zipped_settings_step_together_on_one_axis():
     found = plan({"axes": {"seed": [0, 1]}, "zipped": [{"alpha": [1, 10], "t_end": [20, 2]}]})
-    assert found.axes[1].names == ("alpha", "t_end") and found.axes[1].points == ((1.0, 20.0), (10.0, 2.0))
-    assert {(run.config.alpha, run.config.t_end) for run in found.runs.values()} == {(1.0, 20.0), (10.0, 2.0)}
+    assert found.axes[1].names == ("alpha", "t_end") and found.axes[1].points == (
+        (1.0, 20.0),
+        (10.0, 2.0),
+    )
+    assert {(run.config.alpha, run.config.t_end) for run in found.runs.values()} == {
+        (1.0, 20.0),
+        (10.0, 2.0),
+    }
     assert found.describe() == "4 runs: seed 2 × alpha+t_end 2"
 
 
 def test_settings_that_are_equal_are_one_run():
     """1 and 1.0, 0.0 and -0.0; true is a truth value and not 1."""
-    found = plan({"axes": {"gamma": [1, 1.0, 0.5, 1], "ridge": [0.0, -0.0], "data.options.n": [50, 50.0, 60]}})
+    found = plan(
+        {
+            "axes": {
+                "gamma": [1, 1.0, 0.5, 1],
+                "ridge": [0.0, -0.0],
+                "data.options.n": [50, 50.0, 60],
+            }
+        }
+    )
     assert [len(axis.points) for axis in found.axes] == [2, 1, 2] and len(found.runs) == 4
     assert axis("law.symmetric", [True, False]) == [True, False]
 
 
 def test_the_digest_does_not_depend_on_how_a_sweep_says_it():
     a = plan({"base": {"gamma": 1, "t_end": 3}, "axes": {"seed": [0, 1]}})
-    b = plan({"base": {"t_end": 3.0}, "axes": {"seed": {"from": 0, "to": 1, "count": 2}, "gamma": [1.0]}})
+    b = plan(
+        {"base": {"t_end": 3.0}, "axes": {"seed": {"from": 0, "to": 1, "count": 2}, "gamma": [1.0]}}
+    )
     assert set(a.runs) == set(b.runs)
 
 
 def test_ranges_are_even_or_of_equal_ratios_and_whole_where_the_setting_is():
     assert axis("gamma", {"from": 0, "to": 0.5, "count": 6}) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    assert axis("alpha", {"from": 0.01, "to": 100, "count": 5, "log": True}) == [0.01, 0.1, 1.0, 10.0, 100.0]
+    assert axis("alpha", {"from": 0.01, "to": 100, "count": 5, "log": True}) == [
+        0.01,
+        0.1,
+        1.0,
+        10.0,
+        100.0,
+    ]
     assert axis("gamma", {"from": 1, "to": 0.5, "count": 2}) == [1.0, 0.5]
     assert axis("seed", {"from": 0, "to": 4, "count": 5}) == [0, 1, 2, 3, 4]
     assert axis("m", {"from": 64, "to": 1024, "count": 5, "log": True}) == [64, 128, 256, 512, 1024]
-    assert axis("m", {"from": 1, "to": 30, "count": 4, "log": True}) == [2, 4, 10, 30], "even, for the start is symmetric"
+    assert axis("m", {"from": 1, "to": 30, "count": 4, "log": True}) == [2, 4, 10, 30], (
+        "even, for the start is symmetric"
+    )
     assert axis("m", {"from": 1, "to": 5, "count": 5}, law={"symmetric": False}) == [1, 2, 3, 4, 5]
-    assert axis("data.options.n", {"from": 10, "to": 1000, "count": 3, "log": True}) == [10, 100, 1000]
+    assert axis("data.options.n", {"from": 10, "to": 1000, "count": 3, "log": True}) == [
+        10,
+        100,
+        1000,
+    ]
     assert axis("data.options.noise", {"from": 0, "to": 1, "count": 3}) == [0.0, 0.5, 1.0]
 
 
@@ -135,7 +174,12 @@ def test_the_message_names_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("base", "axes", "kind", "words"),
     [
-        ({"data": {"name": "digitz"}}, {"seed": [0]}, BadData, "unknown data set 'digitz'. Did you mean 'digits'?"),
+        (
+            {"data": {"name": "digitz"}},
+            {"seed": [0]},
+            BadData,
+            "unknown data set 'digitz'. Did you mean 'digits'?",
+        ),
         (
             {"data": {"name": "techer"}},
             {"seed": [0]},
@@ -157,7 +201,9 @@ def test_every_run_is_tried_before_anything_is_made(base, axes, kind, words):
 def test_data_are_made_once_for_each_distinct_set(monkeypatch):
     """Twelve runs, two data sets; widths, seeds, exponents and devices need no data of their own."""
     asked, get = [], mf.data.get
-    monkeypatch.setattr(mf.data, "get", lambda name, **options: asked.append(options["n"]) or get(name, **options))
+    monkeypatch.setattr(
+        mf.data, "get", lambda name, **options: asked.append(options["n"]) or get(name, **options)
+    )
     axes = {"gamma": [0.5, 1], "seed": [0, 1, 2], "data.options.n": [5, 6]}
     plans.check(plan({"base": {**SMALL, "backend": "cuda"}, "axes": axes}))
     assert sorted(asked) == [5, 6]
@@ -182,38 +228,58 @@ def test_what_was_made_of_the_file_is_said():
     assert found == dataclasses.replace(found, notes=())
     odd = plan({**tables, "base": {"law": {"symmetric": False}}})
     assert "  m = 31, 62, 93" in odd.values() and len(odd.notes) == 1
-    many = plan({"axes": {"seed": list(range(30))}, "zipped": [{"alpha": [1, 10], "ridge": [0, 1e-3]}]})
-    assert many.values() == "  seed = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, … 29\n  alpha+ridge = (1, 0), (10, 0.001)"
+    many = plan(
+        {"axes": {"seed": list(range(30))}, "zipped": [{"alpha": [1, 10], "ridge": [0, 1e-3]}]}
+    )
+    assert (
+        many.values()
+        == "  seed = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, … 29\n  alpha+ridge = (1, 0), (10, 0.001)"
+    )
 
 
 def test_runs_that_differ_in_words_alone_are_counted(tmp_path, monkeypatch):
     (tmp_path / "mine.csv").write_text("a,b,y\n1,2,3\n4,5,6\n7,8,10\n")
     monkeypatch.chdir(tmp_path)
-    found = plan({"base": {"data": {"options": {}}}, "axes": {"data.name": ["mine.csv", "./mine.csv"]}})
+    found = plan(
+        {"base": {"data": {"options": {}}}, "axes": {"data.name": ["mine.csv", "./mine.csv"]}}
+    )
     assert len(found.runs) * (1 + len(found.notes)) == 2, "one run with a note, or one point"
 
 
 def test_the_options_of_the_default_data_go_with_its_name_alone():
     for tables in (
         {"axes": {"data.name": ["teacher_student", "digits"]}},
-        {"base": {"data": {"name": "digits"}}, "axes": {"data.name": ["teacher_student", "digits"]}},
+        {
+            "base": {"data": {"name": "digits"}},
+            "axes": {"data.name": ["teacher_student", "digits"]},
+        },
         {"axes": {"data": [{"name": "teacher_student"}, {"name": "digits"}]}},
     ):
         found = [run.config.data.options for run in plan(tables).runs.values()]
         assert found == [{"n": 100, "dim": 5}, {}]
     with pytest.raises(BadData, match="digits has no option 'n_test'"):
-        plans.check(plan({"axes": {"data.name": ["teacher_student", "digits"], "data.options.n_test": [10]}}))
-    given = plan({"base": {"data": {"options": {"n": 9}}}, "axes": {"data.name": ["kink", "parity"]}})
+        plans.check(
+            plan(
+                {"axes": {"data.name": ["teacher_student", "digits"], "data.options.n_test": [10]}}
+            )
+        )
+    given = plan(
+        {"base": {"data": {"options": {"n": 9}}}, "axes": {"data.name": ["kink", "parity"]}}
+    )
     assert [run.config.data.options for run in given.runs.values()] == [{"n": 9}] * 2
 
 
 def test_a_sweep_for_gpus_is_made_on_a_machine_without_one_and_says_so(monkeypatch):
     def check(backend):
-        raise ValueError('backend="cuda" was asked for, but no usable NVIDIA GPU was found. Or use backend="cpu".')
+        raise ValueError(
+            'backend="cuda" was asked for, but no usable NVIDIA GPU was found. Or use backend="cpu".'
+        )
 
     found = plan({"base": SMALL, "axes": {"backend": ["cpu", "cuda"]}})
     monkeypatch.setattr(plans.backends, "check", check)
-    assert plans.without_gpu(found).startswith('backend="cuda" was asked for, but no usable NVIDIA GPU was found. The workers of')
+    assert plans.without_gpu(found).startswith(
+        'backend="cuda" was asked for, but no usable NVIDIA GPU was found. The workers of'
+    )
     assert plans.without_gpu(plan({"base": SMALL, "axes": {"backend": ["cpu", "auto"]}})) == ""
     monkeypatch.setattr(plans.backends, "check", lambda *arguments: "cuda")
     assert plans.without_gpu(found) == ""

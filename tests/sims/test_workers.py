@@ -45,13 +45,22 @@ def hashes(sweep):
 
 def events(sweep):
     """(event, digest) of all workers' logs."""
-    lines = [line.split() for path in sweep.logs.glob("*.log") for line in path.read_text(encoding="utf-8").splitlines()]
-    return [(words[2], words[3]) for words in lines if len(words) > 3 and re.match(r"\d{4}-", words[0])]
+    lines = [
+        line.split()
+        for path in sweep.logs.glob("*.log")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return [
+        (words[2], words[3]) for words in lines if len(words) > 3 and re.match(r"\d{4}-", words[0])
+    ]
 
 
 def index(sweep):
     """The rows but for how long, where and in how many attempts."""
-    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in indexing.measure(sweep)]
+    return [
+        {name: value for name, value in row.items() if name not in TIMINGS}
+        for row in indexing.measure(sweep)
+    ]
 
 
 def same(a, b):
@@ -67,7 +76,9 @@ def two(tmp_path):
 def test_a_worker_makes_every_run_and_leaves_nothing_else(two):
     assert workers.work(two, Terms()) == 0
     assert two.published() == set(two.plan.runs)
-    assert not any(two.work.iterdir()) and os.listdir(two.leases) == [".clock"] and not two.failures()
+    assert (
+        not any(two.work.iterdir()) and os.listdir(two.leases) == [".clock"] and not two.failures()
+    )
     for name, planned in two.plan.runs.items():
         alone = two.path / f"{name}.h5"
         experiment.perform(planned.config, alone)
@@ -84,14 +95,20 @@ def test_a_finished_sweep_is_left_as_it_is(two):
 
 
 def test_a_diverged_run_is_a_result(tmp_path):
-    sweep = made(tmp_path / "sweep", seeds=1, activation="square", integrator="euler", dt=5.0, t_end=500.0)
+    sweep = made(
+        tmp_path / "sweep", seeds=1, activation="square", integrator="euler", dt=5.0, t_end=500.0
+    )
     assert workers.work(sweep, Terms()) == 0
     assert {state for state, _ in sweep.states().values()} == {"diverged"} and not sweep.failures()
     rows = index(sweep)
-    assert all(row["status"] == "diverged" and "is not finite at step" in row["message"] for row in rows)
+    assert all(
+        row["status"] == "diverged" and "is not finite at step" in row["message"] for row in rows
+    )
 
 
-def test_a_failed_run_is_recorded_does_not_stop_the_others_and_is_tried_again(two, monkeypatch, capsys):
+def test_a_failed_run_is_recorded_does_not_stop_the_others_and_is_tried_again(
+    two, monkeypatch, capsys
+):
     bad = next(iter(two.plan.runs))
     real, calls = experiment.perform, []
 
@@ -107,8 +124,15 @@ def test_a_failed_run_is_recorded_does_not_stop_the_others_and_is_tried_again(tw
     assert sorted(calls) == sorted(two.plan.runs), "each once: not again and again"
     assert [state for state, _ in two.states().values()] == ["failed", "finished"]
     failure = two.failure(bad)
-    assert (failure["kind"], failure["message"], failure["code"]) == ("ValueError", "no such thing as this run", 2)
-    assert [(row["status"], row["message"]) for row in index(two)] == [("failed", "no such thing as this run"), ("finished", "")]
+    assert (failure["kind"], failure["message"], failure["code"]) == (
+        "ValueError",
+        "no such thing as this run",
+        2,
+    )
+    assert [(row["status"], row["message"]) for row in index(two)] == [
+        ("failed", "no such thing as this run"),
+        ("finished", ""),
+    ]
     monkeypatch.setattr(workers, "perform", real)
     assert workers.work(two, Terms(since=leases.now_ns(two.leases) + 1)) == 0
     assert two.published() == set(two.plan.runs) and not two.failures()
@@ -127,12 +151,18 @@ def interrupted_at(step, monkeypatch, action):
     monkeypatch.setattr(mf.Series, "observe", observe)
 
 
-def test_a_signal_checkpoints_and_another_worker_goes_on_to_the_same_bits(two, tmp_path, monkeypatch):
+def test_a_signal_checkpoints_and_another_worker_goes_on_to_the_same_bits(
+    two, tmp_path, monkeypatch
+):
     interrupted_at(5, monkeypatch, lambda: signal.raise_signal(signal.SIGTERM))
     assert workers.work(two, Terms()) == 75
     first = next(iter(two.plan.runs))
     (place,) = two.work.iterdir()
-    assert place.name.startswith(first) and Place(place).reached() == 1 and leases.look(two.leases / first) is None
+    assert (
+        place.name.startswith(first)
+        and Place(place).reached() == 1
+        and leases.look(two.leases / first) is None
+    )
     assert workers.work(two, Terms()) == 0
     with mf.Trajectory(two.run(first)) as run:
         assert len(run.provenance["continued"]) == 1
@@ -141,7 +171,9 @@ def test_a_signal_checkpoints_and_another_worker_goes_on_to_the_same_bits(two, t
     assert hashes(two) == hashes(whole) and not any(two.work.iterdir())
 
 
-def test_a_signal_that_comes_too_late_for_one_run_stops_the_worker_before_the_next(two, monkeypatch):
+def test_a_signal_that_comes_too_late_for_one_run_stops_the_worker_before_the_next(
+    two, monkeypatch
+):
     """While a run is published its loop has ended; the signal is for the loop around it."""
     real = workplaces.publish
 
@@ -171,11 +203,15 @@ def robbed(sweep, name):
     return thief
 
 
-def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publishes_nothing(two, monkeypatch, capsys):
+def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publishes_nothing(
+    two, monkeypatch, capsys
+):
     first, *_ = two.plan.runs
     thieves = []
     interrupted_at(5, monkeypatch, lambda: thieves.append(robbed(two, first)))
-    lost = threading.Timer(30.0, signal.raise_signal, [signal.SIGTERM])  # for a worker that would wait for ever
+    lost = threading.Timer(
+        30.0, signal.raise_signal, [signal.SIGTERM]
+    )  # for a worker that would wait for ever
 
     def release(*arguments):  # the thief gives up once the other run is there
         real(*arguments)
@@ -193,7 +229,9 @@ def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publi
     assert log.count(("published", first)) == 1
 
 
-def test_a_worker_robbed_at_the_last_moment_does_not_publish_a_second_file(two, monkeypatch, capsys):
+def test_a_worker_robbed_at_the_last_moment_does_not_publish_a_second_file(
+    two, monkeypatch, capsys
+):
     """After its last look at the lease it sleeps; another takes over and publishes; the link of the sleeper is refused."""
     first, *_ = two.plan.runs
     real, inodes = workplaces.publish, []
@@ -215,7 +253,9 @@ def test_a_worker_robbed_at_the_last_moment_does_not_publish_a_second_file(two, 
     assert f"superseded {first}" in capsys.readouterr().out
 
 
-def test_a_run_is_continued_from_the_furthest_place_and_the_old_owner_can_go_on_harming_nobody(two, monkeypatch):
+def test_a_run_is_continued_from_the_furthest_place_and_the_old_owner_can_go_on_harming_nobody(
+    two, monkeypatch
+):
     """Its file after both have worked on it is the undisturbed one, whoever of them was thought dead."""
     name, planned = next(iter(two.plan.runs.items()))
     begun, further, mine = (Place(two.work / f"{name}.{letter}") for letter in "abc")
@@ -248,9 +288,13 @@ def test_a_run_that_kills_its_workers_is_given_up_after_some(two, monkeypatch, c
 
 def test_the_cores_are_shared_out_as_threads(two, monkeypatch):
     """Each worker is started with its share, at least one, and in a session of its own: Ctrl-C is for the crew."""
-    assert local_workers.share(1) >= local_workers.share(2) >= 1 and local_workers.share(10_000) == 1
+    assert (
+        local_workers.share(1) >= local_workers.share(2) >= 1 and local_workers.share(10_000) == 1
+    )
     started = []
-    monkeypatch.setattr(local_workers.subprocess, "Popen", lambda *arguments, **keywords: started.append(keywords))
+    monkeypatch.setattr(
+        local_workers.subprocess, "Popen", lambda *arguments, **keywords: started.append(keywords)
+    )
     Crew(two, 3, Terms(), 5).start()
     assert [each["env"]["NUMBA_NUM_THREADS"] for each in started] == ["5"] * 3
     assert all(each["start_new_session"] for each in started)
@@ -260,13 +304,17 @@ def test_a_crew_whose_workers_cannot_start_says_where_to_look(two, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     team = Crew(two, 1, Terms(), 1)
     team.start()
-    with pytest.raises(RunsFailed, match=r"a worker ended with exit code 1; the end of .*-0\.log says why"):
+    with pytest.raises(
+        RunsFailed, match=r"a worker ended with exit code 1; the end of .*-0\.log says why"
+    ):
         while team.busy():
             time.sleep(0.01)
 
 
 def test_supervise_reports_failed_runs(two, monkeypatch):
-    folders.write_json(two.failed / f"{next(iter(two.plan.runs))}.json", {"message": "boom", "code": 2})
+    folders.write_json(
+        two.failed / f"{next(iter(two.plan.runs))}.json", {"message": "boom", "code": 2}
+    )
     monkeypatch.setattr(Crew, "start", lambda self: None)
     with pytest.raises(RunsFailed, match=r"1 of 2 runs failed, the others are there; .*: boom"):
         local_workers.supervise(two, 1, Terms(), progress=False)
@@ -274,9 +322,20 @@ def test_supervise_reports_failed_runs(two, monkeypatch):
 
 def command(sweep, *options):
     """`scripts/sweep work` in a process of its own."""
-    words = [sys.executable, "-m", "sims.commands.sweep", "work", str(sweep.path), "--checkpoint-seconds", "0", *options]
+    words = [
+        sys.executable,
+        "-m",
+        "sims.commands.sweep",
+        "work",
+        str(sweep.path),
+        "--checkpoint-seconds",
+        "0",
+        *options,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def test_a_supervisor_asked_to_stop_asks_its_workers_and_exits_with_75(tmp_path):
@@ -284,13 +343,22 @@ def test_a_supervisor_asked_to_stop_asks_its_workers_and_exits_with_75(tmp_path)
     sweep = made(tmp_path / "sweep", seeds=1, t_end=1e6)
     process = command(sweep, "--workers", "2")
     until(
-        lambda: all(Place(place).reached() > 0 for place in sweep.work.iterdir()) and len(list(sweep.work.iterdir())) == 2,
+        lambda: (
+            all(Place(place).reached() > 0 for place in sweep.work.iterdir())
+            and len(list(sweep.work.iterdir())) == 2
+        ),
         process,
     )
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 75
-    assert "stopped with 0 of 2 runs finished. The same command goes on from here." in process.stderr.read()
-    assert collections.Counter(event for event, _ in events(sweep)) == {"claimed": 2, "interrupted": 2}
+    assert (
+        "stopped with 0 of 2 runs finished. The same command goes on from here."
+        in process.stderr.read()
+    )
+    assert collections.Counter(event for event, _ in events(sweep)) == {
+        "claimed": 2,
+        "interrupted": 2,
+    }
     assert os.listdir(sweep.leases) == [".clock"]
 
 
@@ -306,15 +374,26 @@ def test_workers_whose_supervisor_was_killed_stop_after_a_checkpoint(tmp_path):
 def until(condition, process=None):
     end = time.monotonic() + 120
     while not condition():
-        assert time.monotonic() < end and (process is None or process.poll() is None), process and process.stderr.read()
+        assert time.monotonic() < end and (process is None or process.poll() is None), (
+            process and process.stderr.read()
+        )
         time.sleep(0.02)
 
 
 @pytest.mark.parametrize("stride", [9, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_worker_killed_before_any_durable_call_leaves_a_run_that_the_next_one_finishes(tmp_path, stride):
+def test_a_worker_killed_before_any_durable_call_leaves_a_run_that_the_next_one_finishes(
+    tmp_path, stride
+):
     """Never a second file, never another content, nothing left over. An undisturbed worker makes some eighty such calls."""
-    script = [sys.executable, str(ROOT / "tests/helpers/dying_worker.py"), str(tmp_path), str(stride)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/helpers")])}
+    script = [
+        sys.executable,
+        str(ROOT / "tests/helpers/dying_worker.py"),
+        str(tmp_path),
+        str(stride),
+    ]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/helpers")])
+    }
     done = subprocess.run(script, capture_output=True, text=True, env=environment, check=True)
     lines = [line.split() for line in done.stdout.splitlines()]
     assert not [line for line in lines if line[0] == "wrong:"]
@@ -328,7 +407,10 @@ def under_fire(sweep, kills, chance):
     Each kill comes at a random instant up to 0.1 s after its victim was seen with a lease: while it computes, publishes,
     clears up, or has the next run. Returns the inode of each run's file when it was first seen.
     """
-    processes, inodes = [command(sweep, "--workers", "2", "--lease-seconds", "1") for _ in range(2)], {}
+    processes, inodes = (
+        [command(sweep, "--workers", "2", "--lease-seconds", "1") for _ in range(2)],
+        {},
+    )
     killed = 0
 
     def see():
@@ -339,9 +421,15 @@ def under_fire(sweep, kills, chance):
         see()
         time.sleep(0.01)
         held = [
-            holder for path in sweep.leases.glob("[0-9a-f]*") if (holder := leases.look(path)) and holder.pid and not holder.stale
+            holder
+            for path in sweep.leases.glob("[0-9a-f]*")
+            if (holder := leases.look(path)) and holder.pid and not holder.stale
         ]
-        alive = [holder.pid for holder in held if os.path.exists(f"/proc/{holder.pid}")] if os.path.exists("/proc") else []
+        alive = (
+            [holder.pid for holder in held if os.path.exists(f"/proc/{holder.pid}")]
+            if os.path.exists("/proc")
+            else []
+        )
         if killed < kills and alive and chance.random() < 0.5:
             time.sleep(chance.uniform(0.0, 0.1))
             try:
@@ -357,8 +445,12 @@ def under_fire(sweep, kills, chance):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="looks for living processes in /proc")
-@pytest.mark.parametrize(("seeds", "kills"), [(20, 5), pytest.param(100, 20, marks=pytest.mark.slow)])
-def test_a_sweep_whose_workers_are_killed_at_random_ends_as_an_undisturbed_one(tmp_path, seeds, kills):
+@pytest.mark.parametrize(
+    ("seeds", "kills"), [(20, 5), pytest.param(100, 20, marks=pytest.mark.slow)]
+)
+def test_a_sweep_whose_workers_are_killed_at_random_ends_as_an_undisturbed_one(
+    tmp_path, seeds, kills
+):
     """Every run there, with the content hash of an undisturbed sweep, published by one worker; the same index; nothing left over.
 
     That one worker publishes: no log has a second line "published" of a run (a worker killed between the link and the line
@@ -374,7 +466,9 @@ def test_a_sweep_whose_workers_are_killed_at_random_ends_as_an_undisturbed_one(t
     assert inodes == {name: sweep.run(name).stat().st_ino for name in sweep.plan.runs}
     assert same(index(sweep), index(calm))
     assert not any(sweep.work.iterdir()) and not sweep.failures()
-    assert [name for name in os.listdir(sweep.leases) if not name.startswith(".aside-")] == [".clock"]
+    assert [name for name in os.listdir(sweep.leases) if not name.startswith(".aside-")] == [
+        ".clock"
+    ]
     assert np.isfinite([row["test_risk"] for row in index(sweep)]).all()
 
 

@@ -20,7 +20,9 @@ def smooth():
     """A flow on a smooth activation, its start, and where it is at T_END by SciPy's DOP853 at rounding level."""
     rng = np.random.default_rng(0)
     state = mf.InitialLaw(dim=3, b_std=1.0).sample(20, seed=1)
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), rng.normal(size=(10, 3)), rng.normal(size=10)))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("tanh"), rng.normal(size=(10, 3)), rng.normal(size=10))
+    )
     return flow, state, mf.State(dop853(flow, state, T_END))
 
 
@@ -29,7 +31,9 @@ def dop853(flow, state, t_end, tolerance=1e-13):
         return flow.velocity(mf.State(theta.reshape(state.theta.shape))).ravel()
 
     return (
-        solve_ivp(velocity, (0, t_end), state.theta.ravel(), "DOP853", rtol=tolerance, atol=tolerance)
+        solve_ivp(
+            velocity, (0, t_end), state.theta.ravel(), "DOP853", rtol=tolerance, atol=tolerance
+        )
         .y[:, -1]
         .reshape(state.theta.shape)
     )
@@ -77,7 +81,9 @@ def test_a_tableau_that_misses_its_order_is_refused():
         RungeKutta("leaky", order=1, a=((),), b=(0.9,))
     with pytest.raises(ValueError, match="strictly lower triangular with 2 rows of lengths 0 … 1"):
         RungeKutta("implicit", order=2, a=((0.5,), (0.5, 0.5)), b=(0.5, 0.5))
-    with pytest.raises(ValueError, match="order 4 by"):  # one entry of the embedded weights off by 1e-6
+    with pytest.raises(
+        ValueError, match="order 4 by"
+    ):  # one entry of the embedded weights off by 1e-6
         wrong = (DORMAND_PRINCE.b_embedded[0] + 1e-6, *DORMAND_PRINCE.b_embedded[1:])
         RungeKutta("pair", order=5, a=DORMAND_PRINCE.a, b=DORMAND_PRINCE.b, b_embedded=wrong)
 
@@ -86,7 +92,10 @@ def test_a_tableau_of_ones_own_is_a_method(smooth):
     """Ralston's second-order method: another tableau, the same order."""
     flow, state, exact = smooth
     ralston = RungeKutta("ralston", order=2, a=((), (2 / 3,)), b=(1 / 4, 3 / 4))
-    errors = [mf.displacement(march(flow, state, ralston, T_END / count)[0], exact) for count in (128, 512)]
+    errors = [
+        mf.displacement(march(flow, state, ralston, T_END / count)[0], exact)
+        for count in (128, 512)
+    ]
     assert np.log(errors[0] / errors[1]) / np.log(4) == pytest.approx(2, abs=0.15)
     assert runge_kutta.from_dict(runge_kutta.to_dict(ralston)) == ralston
     assert runge_kutta.from_dict(runge_kutta.to_dict(mf.RK4)) == mf.RK4
@@ -111,7 +120,9 @@ def test_adaptive_meets_its_tolerance_against_dop853(smooth, rtol):
     """Each accepted step errs by at most atol + rtol·‖θ‖ (the estimate is that of the lower order, so it errs above); a gradient
     flow settling into a minimum does not spread errors, so N steps err by at most N times that. No more is promised."""
     flow, state, exact = smooth
-    end = mf.simulate(flow, state, mf.Adaptive(rtol=rtol, atol=rtol / 100), t_end=T_END, progress=False)
+    end = mf.simulate(
+        flow, state, mf.Adaptive(rtol=rtol, atol=rtol / 100), t_end=T_END, progress=False
+    )
     size = max(np.sqrt((s.theta**2).sum(axis=1).mean()) for s in (state, end))
     assert mf.displacement(end, exact) <= end.step * (rtol / 100 + rtol * size)
     assert end.t == T_END
@@ -136,19 +147,32 @@ def test_adaptive_refuses_tolerances_no_step_could_meet():
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(
     ("method", "loss", "K"),
-    [(mf.EULER, "squared", 1), (mf.HEUN, "logistic", 1), (mf.RK4, "squared", 3), (mf.RK4, "softmax", 3)],
+    [
+        (mf.EULER, "squared", 1),
+        (mf.HEUN, "logistic", 1),
+        (mf.RK4, "squared", 3),
+        (mf.RK4, "softmax", 3),
+    ],
 )
 def test_the_automatic_step_is_a_tenth_of_the_stability_bound(rng, method, loss, K, reduction):
     """dt = 0.1·c/(L·λ_max), λ_max that of the dense H_0/n or H_0, which iteration gives from below, to rtol = 1e-3."""
     x = rng.normal(size=(6, 3))
-    y = {"squared": rng.normal(size=(6, K)), "logistic": rng.choice([-1.0, 1.0], 6), "softmax": np.arange(6) % 3}[loss]
+    y = {
+        "squared": rng.normal(size=(6, K)),
+        "logistic": rng.choice([-1.0, 1.0], 6),
+        "softmax": np.arange(6) % 3,
+    }[loss]
     network = mf.Network("tanh", scaling=mf.Scaling(gamma=0.6))
     state = mf.InitialLaw(dim=3, outputs=K, b_std=1.0).sample(12, seed=3)
     H = naive.tangent_kernel(network, state, x)
     H = H if K == 1 else H.transpose(0, 2, 1, 3).reshape(6 * K, 6 * K)
     top = np.linalg.eigvalsh(H)[-1]
     curvature = {"squared": 1.0, "logistic": 0.25, "softmax": 0.5}[loss]
-    bound = 0.1 * {"rk4": 2.78}.get(method.name, 2.0) / (curvature * top / (6 if reduction == "mean" else 1))
+    bound = (
+        0.1
+        * {"rk4": 2.78}.get(method.name, 2.0)
+        / (curvature * top / (6 if reduction == "mean" else 1))
+    )
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y, loss=loss, reduction=reduction))
     dt = mf.simulate(flow, state, method, dt="auto", n_steps=1, progress=False).t
     assert bound * (1 - 1e-12) <= dt <= bound / (1 - 1e-3)
@@ -163,7 +187,9 @@ def test_the_product_with_the_tangent_kernel_is_that_of_the_dense_one(rng):
         field = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.zeros((6, K)))).on_device(state)
         H = naive.tangent_kernel(network, state, x).reshape(6, 6, K, K)
         found = tangent.product(field, field.backend.upload(state.theta), v)
-        np.testing.assert_allclose(found, np.einsum("ijcd,jd->ic", H, v), rtol=0, atol=1e-13 * np.abs(H).sum())
+        np.testing.assert_allclose(
+            found, np.einsum("ijcd,jd->ic", H, v), rtol=0, atol=1e-13 * np.abs(H).sum()
+        )
 
 
 @pytest.mark.parametrize("method", [mf.EULER, mf.RK4], ids=lambda method: method.name)
@@ -174,11 +200,21 @@ def test_a_kink_that_makes_the_kernel_grow_is_learnt_and_not_killed(h5_path, siz
     x = np.linspace(-1, 1, 64)[:, None]
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, size * np.abs(x[:, 0])))
     state = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(1000, seed=0)
-    end = mf.simulate(flow, state, method, dt="auto", t_end=20.0, observers=[mf.Recorder(h5_path, mf.every(1))], progress=False)
+    end = mf.simulate(
+        flow,
+        state,
+        method,
+        dt="auto",
+        t_end=20.0,
+        observers=[mf.Recorder(h5_path, mf.every(1))],
+        progress=False,
+    )
     assert flow.risk(end) < flow.risk(state) / 100
     # Most of the neurons that the exact flow keeps alive somewhere on [-1, 1] stay so.
     exact = mf.simulate(flow, state, mf.Adaptive(rtol=1e-6, atol=1e-8), t_end=20.0, progress=False)
-    alive, kept = ((s.theta[:, 1:2] @ x.T + s.theta[:, 2:] > 0).any(axis=1).mean() for s in (exact, end))
+    alive, kept = (
+        (s.theta[:, 1:2] @ x.T + s.theta[:, 2:] > 0).any(axis=1).mean() for s in (exact, end)
+    )
     assert kept > 0.5 * alive
     run = mf.Trajectory(h5_path)
     _, times, energy = run.series("energy")
@@ -192,15 +228,24 @@ def test_a_kink_that_makes_the_kernel_grow_is_learnt_and_not_killed(h5_path, siz
 
 
 def test_the_automatic_step_asks_for_a_loss_with_curvature(rng):
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), rng.normal(size=(4, 3)), np.ones(4), loss="hinge"))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("tanh"), rng.normal(size=(4, 3)), np.ones(4), loss="hinge")
+    )
     state = mf.InitialLaw(dim=3).sample(8)
-    with pytest.raises(ValueError, match="dt=\"auto\" needs a loss with curvature; 'hinge' has ℓ'' = 0. Give dt a number"):
+    with pytest.raises(
+        ValueError,
+        match="dt=\"auto\" needs a loss with curvature; 'hinge' has ℓ'' = 0. Give dt a number",
+    ):
         mf.simulate(flow, state, mf.EULER, dt="auto", t_end=1.0, progress=False)
 
 
 @pytest.mark.parametrize(
     ("method", "message"),
-    [("rk4", r"Did you mean mf.RK4\?"), (mf.Adaptive, "pass an instance: mf.Adaptive"), (None, "integrator must be mf.EULER")],
+    [
+        ("rk4", r"Did you mean mf.RK4\?"),
+        (mf.Adaptive, "pass an instance: mf.Adaptive"),
+        (None, "integrator must be mf.EULER"),
+    ],
 )
 def test_what_is_not_an_integrator_is_answered_with_those_there_are(smooth, method, message):
     flow, state, _ = smooth

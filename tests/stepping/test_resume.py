@@ -36,10 +36,22 @@ def flow(activation="tanh", dtype="float64", **settings):
     return mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), X, Y, **settings), dtype=dtype)
 
 
-def run(path, *observers, schedule=None, dt=0.1, t_end=2.0, state=START, of=None, method=mf.RK4, **recorder):
+def run(
+    path,
+    *observers,
+    schedule=None,
+    dt=0.1,
+    t_end=2.0,
+    state=START,
+    of=None,
+    method=mf.RK4,
+    **recorder,
+):
     """A recorded run of 20 steps."""
     watch = [mf.Recorder(path, schedule or mf.every(3), **recorder), *observers]
-    return mf.simulate(of or flow(), state, method, dt=dt, t_end=t_end, observers=watch, progress=False)
+    return mf.simulate(
+        of or flow(), state, method, dt=dt, t_end=t_end, observers=watch, progress=False
+    )
 
 
 def content(path):
@@ -63,7 +75,11 @@ def stops_at(count, raised=signal.SIGINT):
 # ---- kills
 
 
-@pytest.mark.parametrize("how", [(), pytest.param(("fresh",), marks=pytest.mark.slow)], ids=["forked", "fresh interpreters"])
+@pytest.mark.parametrize(
+    "how",
+    [(), pytest.param(("fresh",), marks=pytest.mark.slow)],
+    ids=["forked", "fresh interpreters"],
+)
 def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tmp_path, how):
     """Fixed steps, dt="auto" with halvings and Adaptive; every run is extended once it is finished, under the same fire."""
     expected = {}
@@ -73,9 +89,17 @@ def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tm
         mf.resume(path, dying_run.LONGER[kind], progress=False)
         expected[kind] = content(path)
     assert mf.Trajectory(tmp_path / "whole-auto.h5").summary["halvings"]
-    command = [sys.executable, str(ROOT / "tests" / "helpers" / "dying_run.py"), str(tmp_path), "20", *how]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "helpers" / "dying_run.py"),
+        str(tmp_path),
+        "20",
+        *how,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": "1"}
-    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=600).stdout
+    output = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=600
+    ).stdout
     *found, kills = [line.split() for line in output.splitlines()]
     assert kills == ["kills", "20"]
     assert {kind for kind, _ in found} == set(dying_run.KINDS)
@@ -86,18 +110,23 @@ def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_raises_interrupted_after_the_checkpoint_and_resume_continues_to_the_same_hash(tmp_path, number):
+def test_a_signal_raises_interrupted_after_the_checkpoint_and_resume_continues_to_the_same_hash(
+    tmp_path, number
+):
     whole, path = tmp_path / "whole.h5", tmp_path / "run.h5"
     end = run(whole, mf.Series("user", mf.every(1), lambda flow, state: float(state.step)))
     before = signal.getsignal(number)
     with pytest.raises(
-        mf.Interrupted, match=r"interrupted at step 4, t = 0.4. Continue with mf.resume\('.*run.h5', functions={'user': …}\)"
+        mf.Interrupted,
+        match=r"interrupted at step 4, t = 0.4. Continue with mf.resume\('.*run.h5', functions={'user': …}\)",
     ):
         run(path, mf.Series("user", mf.every(1), stops_at(5, number)))
     assert signal.getsignal(number) is before
     assert not path.exists() and unfinished(path)
     assert mf.Trajectory(path).series("user").steps[-1] == 4
-    last = mf.resume(path, functions={"user": lambda flow, state: float(state.step)}, progress=False)
+    last = mf.resume(
+        path, functions={"user": lambda flow, state: float(state.step)}, progress=False
+    )
     assert content(path) == content(whole)
     assert not unfinished(path)
     np.testing.assert_array_equal(last.theta, end.theta)
@@ -117,14 +146,18 @@ def test_a_signal_before_the_first_step_or_in_the_last_is_not_lost(tmp_path, cou
     with pytest.raises(mf.Interrupted):
         run(path, mf.Series("user", mf.every(1), stops_at(count)))
     mf.resume(path, functions={"user": lambda flow, state: float(state.step)}, progress=False)
-    run(tmp_path / "whole.h5", mf.Series("user", mf.every(1), lambda flow, state: float(state.step)))
+    run(
+        tmp_path / "whole.h5", mf.Series("user", mf.every(1), lambda flow, state: float(state.step))
+    )
     assert content(path) == content(tmp_path / "whole.h5")
 
 
 def test_without_a_recorder_the_state_of_the_exception_goes_on():
     end = mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=2.0, progress=False)
     stopping = mf.Series("user", mf.every(1), stops_at(11))
-    with pytest.raises(mf.Interrupted, match="Nothing was recorded; the exception's .state goes on") as caught:
+    with pytest.raises(
+        mf.Interrupted, match="Nothing was recorded; the exception's .state goes on"
+    ) as caught:
         mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=2.0, observers=[stopping], progress=False)
     assert caught.value.state.step == 10
     rest = mf.simulate(flow(), caught.value.state, mf.RK4, dt=0.1, t_end=2.0, progress=False)
@@ -140,7 +173,15 @@ def test_a_second_signal_does_not_wait_for_the_step():
         return 0.0
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=2.0, observers=[mf.Series("user", mf.every(1), twice)], progress=False)
+        mf.simulate(
+            flow(),
+            START,
+            mf.RK4,
+            dt=0.1,
+            t_end=2.0,
+            observers=[mf.Series("user", mf.every(1), twice)],
+            progress=False,
+        )
     assert not isinstance(caught.value, mf.Interrupted)
 
 
@@ -195,12 +236,19 @@ def test_a_larger_t_end_extends_a_finished_run(h5_path):
     last = mf.resume(h5_path, t_end=3.0, progress=False)
     longer = mf.Trajectory(h5_path)
     assert longer.status == "finished" and longer.config["t_end"] == 3.0 and last.t == 3.0
-    assert longer.steps.tolist() == [*steps.tolist(), 24, 28, 30]  # 30 steps of 0.1: the rhythm goes on, and the end is there
+    assert longer.steps.tolist() == [
+        *steps.tolist(),
+        24,
+        28,
+        30,
+    ]  # 30 steps of 0.1: the rhythm goes on, and the end is there
     assert longer.series("risk").steps.tolist() == list(range(31))
     np.testing.assert_array_equal(longer.series("risk").values[:21], risks)
     np.testing.assert_array_equal(longer[len(steps) - 1].theta, end.theta)
     whole = run(h5_path.with_name("whole.h5"), t_end=3.0)
-    np.testing.assert_allclose(last.theta, whole.theta, rtol=0, atol=1e-13)  # dt agrees up to rounding
+    np.testing.assert_allclose(
+        last.theta, whole.theta, rtol=0, atol=1e-13
+    )  # dt agrees up to rounding
 
 
 def test_the_extended_series_of_path_and_defect_continue(h5_path):
@@ -228,8 +276,14 @@ def test_the_old_file_can_be_read_all_along_an_extension_and_after_its_interrupt
 
     with pytest.raises(mf.Interrupted):
         mf.resume(h5_path, t_end=3.0, functions={"user": look}, progress=False)
-    assert set(seen) == {before} and len(seen) >= 5  # and at the stored frames, where it is held against what was recorded
-    assert content(h5_path) == before and mf.Trajectory(h5_path).status == "finished" and unfinished(h5_path)
+    assert (
+        set(seen) == {before} and len(seen) >= 5
+    )  # and at the stored frames, where it is held against what was recorded
+    assert (
+        content(h5_path) == before
+        and mf.Trajectory(h5_path).status == "finished"
+        and unfinished(h5_path)
+    )
     mf.resume(h5_path, functions={"user": lambda flow, state: float(state.step)}, progress=False)
     at_once = h5_path.with_name("at_once.h5")
     run(at_once, watch)
@@ -279,7 +333,11 @@ def test_an_unfinished_run(tmp_path, exists):
     last = run(path, one, exists=exists)
     assert content(path) == content(whole)
     np.testing.assert_array_equal(last.theta, end.theta)
-    assert one.steps == list(range(21)) and one.values == [float(k) for k in range(21)] and one.times[-1] == 2.0
+    assert (
+        one.steps == list(range(21))
+        and one.values == [float(k) for k in range(21)]
+        and one.times[-1] == 2.0
+    )
 
 
 def test_exists_replace_keeps_the_old_file_until_the_new_one_is_complete(h5_path):
@@ -307,7 +365,10 @@ def test_exists_resume_starts_extends_or_returns_the_run(h5_path):
         ({"t_end": 1.0}, "t_end, which is earlier"),
         ({"method": mf.HEUN}, "integrator.name"),
         ({"schedule": mf.every(4)}, "observers.recorder.k"),
-        ({"state": mf.InitialLaw(dim=1, b_std=1.0).sample(20, seed=1)}, "seed 1, in the file 0; the initial state"),
+        (
+            {"state": mf.InitialLaw(dim=1, b_std=1.0).sample(20, seed=1)},
+            "seed 1, in the file 0; the initial state",
+        ),
         ({"of": flow(ridge=0.1)}, "flow.functional.ridge"),
         ({"of": flow(activation="erf")}, "flow.functional.network.activation"),
         ({"of": flow(dtype="float32")}, "flow.dtype"),
@@ -316,7 +377,9 @@ def test_exists_resume_starts_extends_or_returns_the_run(h5_path):
 def test_exists_resume_with_another_configuration_names_what_differs(h5_path, change, named):
     run(h5_path)
     before = h5_path.read_bytes()
-    with pytest.raises(ValueError, match=f"holds another run, so it cannot be resumed; different here: .*{named}"):
+    with pytest.raises(
+        ValueError, match=f"holds another run, so it cannot be resumed; different here: .*{named}"
+    ):
         run(h5_path, exists="resume", **change)
     assert h5_path.read_bytes() == before and not unfinished(h5_path)
 
@@ -332,7 +395,10 @@ def test_exists_resume_tells_initial_arrays_apart(h5_path):
 
 
 def test_the_cadence_of_recording_and_of_checkpoints_leaves_the_bits_alone(tmp_path):
-    ends = [run(tmp_path / f"{k}.h5", schedule=mf.every(k), checkpoint_seconds=wait) for k, wait in ((1, 0), (7, 30), (50, 0))]
+    ends = [
+        run(tmp_path / f"{k}.h5", schedule=mf.every(k), checkpoint_seconds=wait)
+        for k, wait in ((1, 0), (7, 30), (50, 0))
+    ]
     bare = mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=2.0, progress=False)
     for end in ends:
         np.testing.assert_array_equal(end.theta, bare.theta)
@@ -386,11 +452,16 @@ def swish_slope(z):
 def test_a_user_written_activation_must_be_handed_in_with_flow(tmp_path):
     own = flow(mf.Activation("swish", swish, swish_slope))
     run(tmp_path / "whole.h5", of=own)
-    watch = [mf.Recorder(tmp_path / "run.h5", mf.every(3)), mf.Series("user", mf.at_steps([5]), stops_at(1))]
+    watch = [
+        mf.Recorder(tmp_path / "run.h5", mf.every(3)),
+        mf.Series("user", mf.at_steps([5]), stops_at(1)),
+    ]
     with pytest.raises(mf.Interrupted, match=r"mf.resume\('.*', flow=…, functions={'user': …}\)"):
         mf.simulate(own, START, mf.RK4, dt=0.1, t_end=2.0, observers=watch, progress=False)
     functions = {"user": lambda flow, state: 0.0}
-    with pytest.raises(ValueError, match="unknown activation 'swish'.*Pass flow= with the user-written function"):
+    with pytest.raises(
+        ValueError, match="unknown activation 'swish'.*Pass flow= with the user-written function"
+    ):
         mf.resume(tmp_path / "run.h5", functions=functions)
     with pytest.raises(ValueError, match="flow= is not the flow of"):
         mf.resume(tmp_path / "run.h5", flow=flow(), functions=functions)
@@ -427,7 +498,9 @@ class Taken(RuntimeError):
     """What a guard raises."""
 
 
-def test_a_guard_stops_a_run_before_its_next_checkpoint_and_another_goes_on_to_the_same_bits(tmp_path):
+def test_a_guard_stops_a_run_before_its_next_checkpoint_and_another_goes_on_to_the_same_bits(
+    tmp_path,
+):
     """It is asked before every checkpoint (here after every step) and before the file; where it raises nothing is published."""
     asked = []
 
@@ -437,15 +510,28 @@ def test_a_guard_stops_a_run_before_its_next_checkpoint_and_another_goes_on_to_t
             raise Taken
 
     def watch(path, **settings):
-        return [mf.Recorder(path, mf.every(3), exists="resume", checkpoint_seconds=0.0, **settings), mf.StopOnNonFinite()]
+        return [
+            mf.Recorder(path, mf.every(3), exists="resume", checkpoint_seconds=0.0, **settings),
+            mf.StopOnNonFinite(),
+        ]
 
     def go(path, **settings):
-        return mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=1.0, observers=watch(path, **settings), progress=False)
+        return mf.simulate(
+            flow(),
+            START,
+            mf.RK4,
+            dt=0.1,
+            t_end=1.0,
+            observers=watch(path, **settings),
+            progress=False,
+        )
 
     path = tmp_path / "run.h5"
     with pytest.raises(Taken):
         go(path, guard=guard)
-    assert unfinished(path) and [name[:17] for name in sorted(p.name for p in path.with_name("run.h5.parts").glob("c*"))] == [
+    assert unfinished(path) and [
+        name[:17] for name in sorted(p.name for p in path.with_name("run.h5.parts").glob("c*"))
+    ] == [
         "checkpoint-000002",
         "checkpoint-000003",
     ]
@@ -476,6 +562,9 @@ def test_a_finished_run_that_is_asked_for_an_earlier_end_says_where_it_is(h5_pat
     last = run(h5_path)
     capsys.readouterr()
     assert mf.resume(h5_path, t_end=1.0).t == last.t
-    assert "has reached t = 2 already, beyond t_end = 1: run.at(t) is an earlier frame" in capsys.readouterr().err
+    assert (
+        "has reached t = 2 already, beyond t_end = 1: run.at(t) is an earlier frame"
+        in capsys.readouterr().err
+    )
     mf.resume(h5_path, t_end=1.0, progress=False)
     assert not capsys.readouterr().err

@@ -321,7 +321,9 @@ def test_a_finished_run_is_held_against_the_functions_that_are_given_without_a_f
 
     observers = [mf.Recorder(path, mf.every(1)), mf.Series("mine", mf.every(1), series(1.0))]
     start = mf.InitialLaw(dim=1).sample(4, seed=0)
-    end = mf.simulate(risk(), start, mf.EULER, dt=0.1, n_steps=2, observers=observers, progress=False)
+    end = mf.simulate(
+        risk(), start, mf.EULER, dt=0.1, n_steps=2, observers=observers, progress=False
+    )
     again = mf.resume(path, functions={"mine": series(1.0)}, progress=False)
     assert np.array_equal(again.theta, end.theta)
     with pytest.raises(ValueError, match=r"the series 'mine': k = 2.0, in the file 1.0"):

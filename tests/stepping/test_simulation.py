@@ -26,12 +26,19 @@ def one_thread():
 
 
 def flow(activation="tanh", scaling=mf.MEAN_FIELD, dtype="float64", **settings):
-    return mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation, scaling), X, Y, **settings), dtype=dtype)
+    return mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network(activation, scaling), X, Y, **settings), dtype=dtype
+    )
 
 
 def go(*observers, of=None, state=START, method=mf.RK4, progress=False, **clock):
     return mf.simulate(
-        of or flow(), state, method, observers=observers, progress=progress, **(clock or {"dt": 0.1, "t_end": 2.0})
+        of or flow(),
+        state,
+        method,
+        observers=observers,
+        progress=progress,
+        **(clock or {"dt": 0.1, "t_end": 2.0}),
     )
 
 
@@ -39,14 +46,17 @@ def go(*observers, of=None, state=START, method=mf.RK4, progress=False, **clock)
 
 
 @pytest.mark.parametrize(
-    ("dt", "t_end", "steps"), [(0.1, 2.0, 20), (0.3, 2.0, 7), (5.0, 2.0, 1), (0.1, 0.1 * 3, 3), (2.0 / 3, 2.0, 3)]
+    ("dt", "t_end", "steps"),
+    [(0.1, 2.0, 20), (0.3, 2.0, 7), (5.0, 2.0, 1), (0.1, 0.1 * 3, 3), (2.0 / 3, 2.0, 3)],
 )
 def test_a_fixed_dt_is_shortened_so_that_the_last_step_ends_at_t_end_exactly(dt, t_end, steps):
     clock = mf.Series("risk", mf.every(1))
     end = go(clock, dt=dt, t_end=t_end)
     assert (end.step, end.t) == (steps, t_end)
     # t = step·dt is computed, not accumulated: one rounding each for the product and for dt
-    np.testing.assert_allclose(clock.times, t_end * np.arange(steps + 1) / steps, rtol=4 * np.finfo(float).eps)
+    np.testing.assert_allclose(
+        clock.times, t_end * np.arange(steps + 1) / steps, rtol=4 * np.finfo(float).eps
+    )
 
 
 def test_n_steps_is_relative_and_t_end_is_absolute():
@@ -59,7 +69,9 @@ def test_n_steps_is_relative_and_t_end_is_absolute():
 
 def test_one_euler_step_is_theta_plus_dt_times_the_velocity():
     end = go(method=mf.EULER, dt=0.25, n_steps=1)
-    np.testing.assert_allclose(end.theta, START.theta + 0.25 * flow().velocity(START), rtol=1e-15, atol=1e-16)
+    np.testing.assert_allclose(
+        end.theta, START.theta + 0.25 * flow().velocity(START), rtol=1e-15, atol=1e-16
+    )
 
 
 def test_the_states_that_go_in_and_out_are_values():
@@ -93,7 +105,13 @@ def test_auto_steps_do_not_grind_at_a_kink():
     """A neuron that has come to rest on a data point chatters across it at every dt: halving must end."""
     x = np.linspace(-1, 1, 16)[:, None]
     of = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, 20 * np.abs(x[:, 0])))
-    end = go(of=of, state=mf.InitialLaw(dim=1, b_std=1.0).sample(50, seed=1), method=mf.HEUN, dt="auto", t_end=30.0)
+    end = go(
+        of=of,
+        state=mf.InitialLaw(dim=1, b_std=1.0).sample(50, seed=1),
+        method=mf.HEUN,
+        dt="auto",
+        t_end=30.0,
+    )
     assert end.step < 5000  # 437 000 for the last third alone where every rise was refused
 
 
@@ -124,7 +142,10 @@ def test_adaptive_lands_on_requested_times_and_on_the_end():
         ({"dt": True, "t_end": 1.0}, "dt must be a positive number"),
         ({"dt": 0.1}, "give either t_end .* or n_steps"),
         ({"dt": 0.1, "t_end": 1.0, "n_steps": 3}, "give either t_end .* or n_steps"),
-        ({"dt": 0.1, "t_end": 0.0}, "t_end must be a finite flow time after the state's t = 0; got 0.0"),
+        (
+            {"dt": 0.1, "t_end": 0.0},
+            "t_end must be a finite flow time after the state's t = 0; got 0.0",
+        ),
         ({"dt": 0.1, "t_end": -1.0}, "t_end must be a finite flow time after"),
         ({"dt": 0.1, "t_end": float("inf")}, "t_end must be a finite flow time after"),
         ({"dt": 0.1, "t_end": "1"}, "t_end must be a finite flow time after"),
@@ -147,7 +168,10 @@ def test_time_that_makes_no_sense_raises_before_any_work(h5_path, clock, message
 def test_a_series_calls_its_function_when_due_and_keeps_what_it_returns():
     seen = mf.Series("a2", mf.every(6), lambda flow, state: np.square(state.a).mean())
     end = go(seen)
-    assert (seen.steps, seen.times) == ([0, 6, 12, 18], pytest.approx([0.0, 0.6, 1.2, 1.8], rel=1e-15))
+    assert (seen.steps, seen.times) == (
+        [0, 6, 12, 18],
+        pytest.approx([0.0, 0.6, 1.2, 1.8], rel=1e-15),
+    )
     assert seen.values[0] == 1.0 and seen.values[-1] != np.square(end.a).mean()
 
 
@@ -164,21 +188,38 @@ def test_the_recorder_keeps_start_and_end_whatever_its_schedule(h5_path):
     run = mf.Trajectory(h5_path)
     assert run.steps.tolist() == [0, 5, 20]
     np.testing.assert_array_equal(run[-1].theta, end.theta)
-    assert run.series("risk").steps.tolist() == list(range(21)) and run.series("energy").steps.tolist() == [0, 5, 20]
+    assert run.series("risk").steps.tolist() == list(range(21)) and run.series(
+        "energy"
+    ).steps.tolist() == [0, 5, 20]
 
 
 def test_every_run_carries_its_measures(h5_path):
     end = go(mf.Recorder(h5_path, mf.evenly(3)), of=flow("relu", mf.Scaling(0.75, 2.0)))
     run = mf.Trajectory(h5_path)
-    names = {"energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect"}
+    names = {
+        "energy",
+        "risk",
+        "regulariser",
+        "speed2",
+        "path",
+        "displacement",
+        "theta_max",
+        "nonfinite",
+        "energy_defect",
+    }
     assert set(run.series_names) == names | {"energy_defect_motion", "balance_defect"}
     last = {name: run.series(name).values[-1] for name in run.series_names}
     of = flow("relu", mf.Scaling(0.75, 2.0))
     assert last["risk"] == pytest.approx(of.risk(end), rel=1e-14)
     assert last["energy"] == pytest.approx(of.energy(end), rel=1e-14)
     assert last["displacement"] == pytest.approx(mf.displacement(START, end), rel=1e-13)
-    assert last["speed2"] == pytest.approx(np.square(of.velocity(end)).sum(axis=1).mean(), rel=1e-13)
-    assert last["theta_max"] == np.abs(end.theta).max() and last["nonfinite"] == last["regulariser"] == 0
+    assert last["speed2"] == pytest.approx(
+        np.square(of.velocity(end)).sum(axis=1).mean(), rel=1e-13
+    )
+    assert (
+        last["theta_max"] == np.abs(end.theta).max()
+        and last["nonfinite"] == last["regulariser"] == 0
+    )
     assert last["displacement"] <= last["path"]
     assert {name: run.summary[name] for name in last} == last
 
@@ -190,7 +231,11 @@ def test_recording_is_of_what_happens_and_never_changes_it(h5_path):
 def test_the_test_set_travels_in_the_file(h5_path):
     data = mf.data.kink(n=16, n_test=8, seed=1)
     of = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), data.x, data.y))
-    go(mf.Recorder(h5_path, mf.evenly(2), data=data), of=of, state=mf.InitialLaw(dim=data.d, b_std=1.0).sample(8))
+    go(
+        mf.Recorder(h5_path, mf.evenly(2), data=data),
+        of=of,
+        state=mf.InitialLaw(dim=data.d, b_std=1.0).sample(8),
+    )
     stored = mf.Trajectory(h5_path).data
     for name in ("x", "y", "x_test", "y_test"):
         np.testing.assert_array_equal(getattr(stored, name), getattr(data, name))
@@ -202,10 +247,26 @@ def test_the_test_set_travels_in_the_file(h5_path):
 @pytest.mark.parametrize(
     ("observers", "error", "message"),
     [
-        ([mf.Series("risk", mf.every(1)), mf.Series("risk", mf.every(2))], ValueError, "each series needs a name of its own"),
-        ([mf.Series("risk", mf.every(1), lambda flow, state: 0.0)], ValueError, "not that of another or of a built-in: risk"),
-        (["run.h5"], TypeError, "observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got 'run.h5'"),
-        ([mf.Recorder("a.h5", mf.every(1)), mf.Recorder("b.h5", mf.every(1))], ValueError, "one run has one Recorder"),
+        (
+            [mf.Series("risk", mf.every(1)), mf.Series("risk", mf.every(2))],
+            ValueError,
+            "each series needs a name of its own",
+        ),
+        (
+            [mf.Series("risk", mf.every(1), lambda flow, state: 0.0)],
+            ValueError,
+            "not that of another or of a built-in: risk",
+        ),
+        (
+            ["run.h5"],
+            TypeError,
+            "observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got 'run.h5'",
+        ),
+        (
+            [mf.Recorder("a.h5", mf.every(1)), mf.Recorder("b.h5", mf.every(1))],
+            ValueError,
+            "one run has one Recorder",
+        ),
         (mf.Series("risk", mf.every(1)), TypeError, "observers is a list"),
     ],
 )
@@ -217,7 +278,12 @@ def test_observers_that_make_no_sense_raise(observers, error, message, tmp_path,
 
 
 def test_a_series_function_that_returns_no_scalar_raises():
-    with pytest.raises(ValueError, match=re.escape("series 'a': function(flow, state) must return a scalar; got shape (20, 1)")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape(
+            "series 'a': function(flow, state) must return a scalar; got shape (20, 1)"
+        ),
+    ):
         go(mf.Series("a", mf.every(1), lambda flow, state: state.a))
 
 
@@ -228,7 +294,10 @@ def test_an_error_in_a_series_function_leaves_a_run_that_can_be_resumed(h5_path)
         return 1.0
 
     with pytest.raises(ZeroDivisionError, match="user code"):
-        go(mf.Recorder(h5_path, mf.every(1), checkpoint_seconds=0), mf.Series("user", mf.every(1), fragile))
+        go(
+            mf.Recorder(h5_path, mf.every(1), checkpoint_seconds=0),
+            mf.Series("user", mf.every(1), fragile),
+        )
     assert mf.Trajectory(h5_path).steps[-1] == 11
     end = mf.resume(h5_path, functions={"user": lambda flow, state: 1.0}, progress=False)
     np.testing.assert_array_equal(end.theta, go().theta)
@@ -261,8 +330,17 @@ def test_divergence_without_a_recorder_says_that_nothing_was_recorded():
 
 def test_without_stop_on_nonfinite_a_diverged_run_goes_on_and_warns_once(h5_path):
     bad = mf.Series("nonfinite", mf.every(1))
-    with pytest.warns(RuntimeWarning, match="the run diverged: .* at step .* Add mf.StopOnNonFinite") as caught:
-        end = go(mf.Recorder(h5_path, mf.evenly(4)), bad, of=flow("linear"), method=mf.EULER, dt=1e3, t_end=1e5)
+    with pytest.warns(
+        RuntimeWarning, match="the run diverged: .* at step .* Add mf.StopOnNonFinite"
+    ) as caught:
+        end = go(
+            mf.Recorder(h5_path, mf.evenly(4)),
+            bad,
+            of=flow("linear"),
+            method=mf.EULER,
+            dt=1e3,
+            t_end=1e5,
+        )
     assert sum("diverged" in str(item.message) for item in caught) == 1
     assert end.step == 100 and not np.isfinite(end.theta).all() and bad.values[-1] > 0
     with mf.Trajectory(h5_path) as run:  # it says so itself, and no defect of 0 is made of NaN
@@ -271,8 +349,15 @@ def test_without_stop_on_nonfinite_a_diverged_run_goes_on_and_warns_once(h5_path
 
 
 def test_adaptive_that_cannot_meet_its_tolerance_diverges_and_names_the_last_good_frame(h5_path):
-    with pytest.raises(mf.Diverged, match=r"the tolerance asks for dt = .*The last good frame is step \d+"):
-        go(mf.Recorder(h5_path, mf.every(3)), of=flow("relu"), method=mf.Adaptive(1e-15, 0.0), t_end=2e4)
+    with pytest.raises(
+        mf.Diverged, match=r"the tolerance asks for dt = .*The last good frame is step \d+"
+    ):
+        go(
+            mf.Recorder(h5_path, mf.every(3)),
+            of=flow("relu"),
+            method=mf.Adaptive(1e-15, 0.0),
+            t_end=2e4,
+        )
     assert mf.Trajectory(h5_path).status == "diverged"
 
 
@@ -280,7 +365,8 @@ def test_a_run_whose_units_have_all_died_warns_once():
     """ReLU units that see no sample have no gradient; the risk stays where it is."""
     dead = mf.State(np.array([[1.0, 1.0, -5.0], [-1.0, -1.0, -5.0]]))
     with pytest.warns(
-        RuntimeWarning, match=r"no particle moves any more \(step 1, t = 0.1, risk 0.\d+\): all units are dead"
+        RuntimeWarning,
+        match=r"no particle moves any more \(step 1, t = 0.1, risk 0.\d+\): all units are dead",
     ) as caught:
         end = go(of=flow("relu"), state=dead)
     assert len(caught) == 1 and caught[0].filename == __file__.replace("\\", "/")
@@ -291,7 +377,10 @@ def test_where_inputs_are_not_scaled_and_all_units_died_the_warning_says_to_scal
     """The step of a rate of about 10⁸ throws every unit away; a smaller dt or another seed would not help."""
     unscaled = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), 1e4 * X, Y))
     dead = mf.State(np.array([[1.0, 1.0, -5e5], [-1.0, -1.0, -5e5]]))
-    with pytest.warns(RuntimeWarning, match="this is a critical point. The inputs are not scaled .* standardise=True"):
+    with pytest.warns(
+        RuntimeWarning,
+        match="this is a critical point. The inputs are not scaled .* standardise=True",
+    ):
         go(of=unscaled, state=dead)
 
 
@@ -311,13 +400,21 @@ def test_progress_names_scaling_law_and_time_unit_and_how_it_ended(capsys):
     go(of=flow("relu", mf.Scaling(0.75, 2.0)), progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    said = [line.removeprefix("meanfield: ") for line in err.splitlines() if not line.startswith("meanfield: compiling")]
+    said = [
+        line.removeprefix("meanfield: ")
+        for line in err.splitlines()
+        if not line.startswith("meanfield: compiling")
+    ]
     rate = mf.Scaling(0.75, 2.0).learning_rate(0.1, 20)
     assert "gamma = 0.75 (intermediate), alpha = 2, m = 20" in said[0]
-    assert f"an Euler step dt = 0.1 of flow time is gradient descent with learning rate {rate:.6g} on R" in said[0]
+    assert (
+        f"an Euler step dt = 0.1 of flow time is gradient descent with learning rate {rate:.6g} on R"
+        in said[0]
+    )
     assert said[1] == f"{LAW.describe()}; flow time t = 0 … 2; cpu, float64"
     assert re.fullmatch(
-        r"t = 2 after 20 steps: risk \S+, energy_defect \S+, balance_defect \S+, displacement \S+, path \S+", said[2]
+        r"t = 2 after 20 steps: risk \S+, energy_defect \S+, balance_defect \S+, displacement \S+, path \S+",
+        said[2],
     )
     assert len(said) == 3
 
@@ -348,33 +445,50 @@ def test_times_that_the_run_never_reaches_are_named_with_the_likely_slip(exists,
         return mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=2.0, progress=False,
                            observers=[mf.Recorder(h5_path, mf.at_times(times), exists)])  # fmt: skip
 
-    with pytest.raises(ValueError, match=r"mf.at_times has 10, 20, but .* t_end = 2: nothing would be seen.*mf.at_steps"):
+    with pytest.raises(
+        ValueError,
+        match=r"mf.at_times has 10, 20, but .* t_end = 2: nothing would be seen.*mf.at_steps",
+    ):
         recorded([10, 20])
     assert not h5_path.exists()
-    with pytest.warns(RuntimeWarning, match=r"mf.at_times has 2.5, but the run goes from t = 0 to t_end = 2"):
+    with pytest.warns(
+        RuntimeWarning, match=r"mf.at_times has 2.5, but the run goes from t = 0 to t_end = 2"
+    ):
         recorded([1.0, 2.5])
 
 
-def test_a_series_that_raises_is_named_with_its_step_and_goes_on_once_mended_to_the_same_bits(h5_path):
+def test_a_series_that_raises_is_named_with_its_step_and_goes_on_once_mended_to_the_same_bits(
+    h5_path,
+):
     def fragile(flow, state):
         if state.step == 12:
             raise ZeroDivisionError("user code")
         return float(state.step)
 
     def watch(path, function):
-        return mf.Recorder(path, mf.every(5)), mf.Series("risk", mf.every(2)), mf.Series("mine", mf.every(3), function)
+        return (
+            mf.Recorder(path, mf.every(5)),
+            mf.Series("risk", mf.every(2)),
+            mf.Series("mine", mf.every(3), function),
+        )
 
     with pytest.raises(ZeroDivisionError, match="user code") as caught:
         go(*watch(h5_path, fragile))
     note = "The series 'mine' raised this at step 12, t = 1.2. A checkpoint of this step is published: .*mf.resume"
-    assert re.search(note, caught.value.__notes__[0]) and "functions={'mine': …}" in caught.value.__notes__[0]
+    assert (
+        re.search(note, caught.value.__notes__[0])
+        and "functions={'mine': …}" in caught.value.__notes__[0]
+    )
     mf.resume(h5_path, functions={"mine": lambda flow, state: float(state.step)}, progress=False)
     whole = h5_path.with_name("whole.h5")
     go(*watch(whole, lambda flow, state: float(state.step)))
     assert mf.Trajectory(h5_path).content_hash() == mf.Trajectory(whole).content_hash()
     with pytest.raises(ValueError) as caught:
         go(mf.Series("mine", mf.every(3), lambda flow, state: state.theta))
-    assert "The series 'mine' raised this at step 0, t = 0. Nothing was recorded" in caught.value.__notes__[0]
+    assert (
+        "The series 'mine' raised this at step 0, t = 0. Nothing was recorded"
+        in caught.value.__notes__[0]
+    )
 
 
 def test_the_warnings_and_errors_that_the_solvers_raise_are_names_of_the_package():

@@ -15,7 +15,9 @@ def whitened(rng, m, columns, second_moment):
     return q * np.sqrt(m * second_moment)
 
 
-@pytest.mark.parametrize("scaling", [mf.Scaling(0.5), mf.Scaling(0.75), mf.Scaling(1.0), mf.Scaling(1.0, 0.25)])
+@pytest.mark.parametrize(
+    "scaling", [mf.Scaling(0.5), mf.Scaling(0.75), mf.Scaling(1.0), mf.Scaling(1.0, 0.25)]
+)
 def test_the_lazy_share_of_the_linear_network_is_asinh_z_over_z(h5_path, scaling):
     """TRUTHS.md, 3.1: b' = 2√(s0² + ε²b²)(b* - b), so lazy = ∫2 s0 (b* - b) dt = s0 ∫ db/√(s0² + ε²b²) = (s0/ε) asinh(εb/s0).
 
@@ -27,7 +29,15 @@ def test_the_lazy_share_of_the_linear_network_is_asinh_z_over_z(h5_path, scaling
     start = mf.State(np.column_stack([whitened(rng, M, 1 + D, S0), np.zeros(M)]))
     network = mf.Network("linear", scaling=scaling, trainable=("a", "w"))
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, B_STAR * x @ direction))
-    mf.simulate(flow, start, mf.RK4, dt=0.01, t_end=2.0, observers=[mf.Recorder(h5_path, mf.evenly(41))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.01,
+        t_end=2.0,
+        observers=[mf.Recorder(h5_path, mf.evenly(41))],
+        progress=False,
+    )
     found = ntk.budget(h5_path)
     b = found.observed[1:, :, 0] @ x @ direction / 12
     z = b / (scaling.output_scale(M) * S0)
@@ -44,7 +54,13 @@ def kink(path, gamma, m, t_end, dt, frames):
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", mf.Scaling(gamma)), data.x, data.y))
     start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(m, seed=0)
     end = mf.simulate(
-        flow, start, mf.RK4, dt=dt, t_end=t_end, observers=[mf.Recorder(path, mf.log_spaced(frames))], progress=False
+        flow,
+        start,
+        mf.RK4,
+        dt=dt,
+        t_end=t_end,
+        observers=[mf.Recorder(path, mf.log_spaced(frames))],
+        progress=False,
     )
     return ntk.budget(path), flow.risk(end) / flow.risk(start)
 

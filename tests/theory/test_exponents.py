@@ -89,11 +89,18 @@ def test_the_untrained_prediction_is_m_to_the_one_half_minus_gamma(gamma):
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, np.array([[0.6, 0.0, 0.8]]), np.zeros(1)))
     law = mf.InitialLaw(dim=3, a="normal")
     # seeds of their own for each width: independent, as the tolerance assumes
-    f = np.array([[flow.predict(law.sample(m, seed=1000 * i + k))[0, 0] for i, m in enumerate(widths)] for k in range(N)])
+    f = np.array(
+        [
+            [flow.predict(law.sample(m, seed=1000 * i + k))[0, 0] for i, m in enumerate(widths)]
+            for k in range(N)
+        ]
+    )
     fit = fit_exponent(widths, np.sqrt(np.mean(f**2, axis=0)))
     assert fit.slope == pytest.approx(0.5 - gamma, abs=0.068), str(fit)
     exact = alpha**2 * np.array(widths, dtype=float) ** (1 - 2 * gamma) / 2
-    assert np.mean(f**2, axis=0) / exact == pytest.approx(np.ones(4), abs=4 * np.sqrt((2 + 15 / 64) / N))
+    assert np.mean(f**2, axis=0) / exact == pytest.approx(
+        np.ones(4), abs=4 * np.sqrt((2 + 15 / 64) / N)
+    )
 
 
 @pytest.mark.parametrize("symmetric", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -108,7 +115,10 @@ def test_mean_field_fluctuations_are_one_over_m_on_test_points(symmetric):
     law = mf.InitialLaw(dim=3, symmetric=symmetric)
 
     def trained(m, seed):
-        return flow.predict(mf.simulate(flow, law.sample(m, seed=seed), mf.HEUN, dt=0.2, t_end=3.0, progress=False), x_test)
+        return flow.predict(
+            mf.simulate(flow, law.sample(m, seed=seed), mf.HEUN, dt=0.2, t_end=3.0, progress=False),
+            x_test,
+        )
 
     squares = np.empty((seeds, len(widths)))
     for seed in range(seeds):
@@ -118,4 +128,6 @@ def test_mean_field_fluctuations_are_one_over_m_on_test_points(symmetric):
     fit = fit_exponent(widths, squares)
     assert fit.slope == pytest.approx(-1.0, abs=0.15) and fit.error < 0.07, str(fit)
     constant = np.array(widths) * squares.mean(axis=0)
-    assert constant.max() / constant.min() < 1.6  # means of 64 squares of few modes scatter by an eighth to a fifth
+    assert (
+        constant.max() / constant.min() < 1.6
+    )  # means of 64 squares of few modes scatter by an eighth to a fifth

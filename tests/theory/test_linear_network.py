@@ -37,7 +37,11 @@ def problem(scaling):
     x = whitened(rng, 12, D, 1.0)
     theta = np.column_stack([whitened(rng, M, 1 + D, S0), np.zeros(M)])
     network = mf.Network("linear", scaling=scaling, trainable=("a", "w"))
-    return mf.GradientFlow(mf.EmpiricalRisk(network, x, B_STAR * x @ direction)), mf.State(theta), direction
+    return (
+        mf.GradientFlow(mf.EmpiricalRisk(network, x, B_STAR * x @ direction)),
+        mf.State(theta),
+        direction,
+    )
 
 
 def exact(epsilon, times):
@@ -61,7 +65,9 @@ def test_the_trajectory_of_the_linear_network_is_that_of_one_scalar(case):
     epsilon = 1 / scaling.output_scale(M)
     b_exact = exact(epsilon, TIMES)
     digits = 5e-6 if case == "0" else 5e-9
-    np.testing.assert_allclose(b_exact, printed, rtol=0, atol=1.01 * digits)  # half a unit of the last digit printed
+    np.testing.assert_allclose(
+        b_exact, printed, rtol=0, atol=1.01 * digits
+    )  # half a unit of the last digit printed
     state = start
     for t, b in zip(TIMES, b_exact, strict=True):
         state = mf.simulate(flow, state, mf.RK4, dt=0.02, t_end=t, progress=False)
@@ -95,9 +101,13 @@ def test_the_kernel_drifts_along_the_target_by_the_closed_form(case):
     flow, start, direction = problem(scaling)
     epsilon = 1 / scaling.output_scale(M)
     end = mf.simulate(flow, start, mf.RK4, dt=0.02, t_end=1.2, progress=False)
-    before, after = (naive.tangent_kernel(flow.network, state, direction[None])[0, 0] for state in (start, end))
+    before, after = (
+        naive.tangent_kernel(flow.network, state, direction[None])[0, 0] for state in (start, end)
+    )
     assert before == pytest.approx(2 * S0, rel=1e-13)
-    assert after / before - 1 == pytest.approx(np.sqrt(1 + (epsilon * exact(epsilon, (1.2,))[0] / S0) ** 2) - 1, abs=2e-6)
+    assert after / before - 1 == pytest.approx(
+        np.sqrt(1 + (epsilon * exact(epsilon, (1.2,))[0] / S0) ** 2) - 1, abs=2e-6
+    )
 
 
 @pytest.mark.parametrize("m", [16, 256])
@@ -109,5 +119,12 @@ def test_only_epsilon_matters_and_not_the_width(m):
     scaling = mf.Scaling(gamma=0.6, alpha=8.0 / m**0.4)  # s = 8, ε = 1/8
     start = mf.State(np.column_stack([whitened(rng, m, 1 + D, S0), np.zeros(m)]))
     network = mf.Network("linear", scaling=scaling, trainable=("a", "w"))
-    end = mf.simulate(mf.GradientFlow(mf.EmpiricalRisk(network, x, y)), start, mf.RK4, dt=0.02, t_end=1.2, progress=False)
+    end = mf.simulate(
+        mf.GradientFlow(mf.EmpiricalRisk(network, x, y)),
+        start,
+        mf.RK4,
+        dt=0.02,
+        t_end=1.2,
+        progress=False,
+    )
     assert effective(end, scaling) @ direction == pytest.approx(CASES["1/8"][1][2], abs=1e-6)

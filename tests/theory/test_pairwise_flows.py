@@ -44,14 +44,21 @@ def test_a_spring_contracts_the_cloud_at_rate_one_and_keeps_its_mean(rng):
     mean, covariance = moments(start)
     np.testing.assert_allclose(moments(end)[0], mean, rtol=1e-12)
     np.testing.assert_allclose(end.theta, mean + np.exp(-1.0) * (theta - mean), rtol=1e-8)
-    np.testing.assert_allclose(np.sqrt(np.diag(moments(end)[1])), np.exp(-1.0) * np.sqrt(np.diag(covariance)), rtol=1e-8)
+    np.testing.assert_allclose(
+        np.sqrt(np.diag(moments(end)[1])), np.exp(-1.0) * np.sqrt(np.diag(covariance)), rtol=1e-8
+    )
 
 
 def test_repelling_particles_in_a_well_come_to_rest_at_the_zeros_of_a_hermite_polynomial():
     """TRUTHS 3.5: v_i = -x_i + (1/N) Σ_{j≠i} 1/(x_i - x_j) rests at the zeros of H_N over √N. There the rates are 1, 2, …, N:
     dt = 0.1 is stable for N = 12, and the slowest mode has e^{-25} = 1e-11 left. hermgauss gives the zeros to 1e-14."""
     N = 12
-    _, end = march(mf.PairwiseEnergy(QUADRATIC, COULOMB, self_pairs=False), np.linspace(-1, 1, N)[:, None], 0.1, 25.0)
+    _, end = march(
+        mf.PairwiseEnergy(QUADRATIC, COULOMB, self_pairs=False),
+        np.linspace(-1, 1, N)[:, None],
+        0.1,
+        25.0,
+    )
     zeros = np.polynomial.hermite.hermgauss(N)[0] / np.sqrt(N)
     np.testing.assert_allclose(np.sort(end.theta[:, 0]), zeros, atol=1e-9)
 

@@ -23,13 +23,19 @@ def test_the_linear_network_follows_one_scalar_at_every_exponent_and_finite_widt
     for t, b, shown in zip(TIMES, exact(epsilon, TIMES), printed, strict=True):
         state = mf.simulate(flow, state, mf.RK4, dt=0.02, t_end=t, progress=False)
         np.testing.assert_allclose(effective(state, scaling), b * direction, rtol=0, atol=1e-6)
-        assert effective(state, scaling) @ direction == pytest.approx(shown, abs=1e-6 if case != "0" else 6e-6)
+        assert effective(state, scaling) @ direction == pytest.approx(
+            shown, abs=1e-6 if case != "0" else 6e-6
+        )
         R = 0.5 * np.arcsinh(epsilon * b / S0)
         displacement = mf.displacement(start, state)
-        assert displacement == pytest.approx(np.sqrt(S0 * (np.expm1(R) ** 2 + np.expm1(-R) ** 2)), rel=1e-6)
+        assert displacement == pytest.approx(
+            np.sqrt(S0 * (np.expm1(R) ** 2 + np.expm1(-R) ** 2)), rel=1e-6
+        )
         assert mf.w2(start, state) == pytest.approx(displacement, rel=1e-9)
         # R = ½(b - b*)², a difference of terms of order s² Σ|A||A'| K: rounding 1e-16 s²
-        assert flow.risk(state) == pytest.approx(0.5 * (b - B_STAR) ** 2, abs=2e-6 + 1e-14 / epsilon**2)
+        assert flow.risk(state) == pytest.approx(
+            0.5 * (b - B_STAR) ** 2, abs=2e-6 + 1e-14 / epsilon**2
+        )
     if case == "1":
         assert displacement == pytest.approx(0.99020527, abs=1e-6)
 
@@ -42,7 +48,9 @@ def test_the_second_moments_of_a_quadratic_network_obey_their_own_equation():
     """
     rng, d, m = np.random.default_rng(5), 3, 40
     student, taught = rng.normal(size=(m, d)), rng.normal(size=(4, d)) * [1.0, 0.5, 0.2]
-    state, teacher = (mf.State(np.column_stack([np.ones(len(w)), w, np.zeros(len(w))])) for w in (student, taught))
+    state, teacher = (
+        mf.State(np.column_stack([np.ones(len(w)), w, np.zeros(len(w))])) for w in (student, taught)
+    )
     flow = mf.GradientFlow(mf.PopulationRisk(mf.Network("square", trainable=("w",)), teacher))
     target = taught.T @ taught / 4
 
@@ -56,19 +64,28 @@ def test_the_second_moments_of_a_quadratic_network_obey_their_own_equation():
     solution = solve_ivp(slope, (0, 0.5), start, "DOP853", t_eval=times, rtol=1e-12, atol=1e-13).y.T
     for t, expected in zip(times, solution, strict=True):
         state = mf.simulate(flow, state, mf.RK4, dt=0.002, t_end=t, progress=False)
-        np.testing.assert_allclose(state.w.T @ state.w / m, expected.reshape(d, d), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            state.w.T @ state.w / m, expected.reshape(d, d), rtol=0, atol=1e-6
+        )
         gap = state.w.T @ state.w / m - target
-        assert flow.risk(state) == pytest.approx(0.5 * np.trace(gap) ** 2 + np.trace(gap @ gap), rel=1e-9)
+        assert flow.risk(state) == pytest.approx(
+            0.5 * np.trace(gap) ** 2 + np.trace(gap @ gap), rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("scaling", [mf.MEAN_FIELD, mf.NTK])
-@pytest.mark.parametrize(("activation", "p", "K"), [("relu", 1, 1), ("relu", 1, 2), ("leaky_relu", 1, 1), ("square", 2, 1)])
+@pytest.mark.parametrize(
+    ("activation", "p", "K"),
+    [("relu", 1, 1), ("relu", 1, 2), ("leaky_relu", 1, 1), ("square", 2, 1)],
+)
 def test_every_neuron_keeps_its_balance(activation, p, K, scaling):
     """3.3: |w|² - p|a|² is conserved. In population no neuron meets a kink but w = 0: RK4 at dt = 0.02 leaves 1e-7.
 
     (square is of degree 6 in θ where relu is of 4: rates are some four times as large.) 1e-6 is asked."""
     law = mf.InitialLaw(dim=3, outputs=K, a="normal", w_std=0.7)
-    flow = mf.GradientFlow(mf.PopulationRisk(mf.Network(activation, scaling, ("a", "w")), law.sample(3, seed=1)))
+    flow = mf.GradientFlow(
+        mf.PopulationRisk(mf.Network(activation, scaling, ("a", "w")), law.sample(3, seed=1))
+    )
     start = law.sample(100, seed=0)
     end = mf.simulate(flow, start, mf.RK4, dt=0.02 / p**2, t_end=2.0, progress=False)
     balance = [(state.w**2).sum(axis=1) - p * (state.a**2).sum(axis=1) for state in (start, end)]
@@ -79,11 +96,15 @@ def test_every_neuron_keeps_its_balance(activation, p, K, scaling):
 @pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
 def test_an_activation_that_is_not_homogeneous_breaks_it(activation):
     law = mf.InitialLaw(dim=3, a="normal")
-    flow = mf.GradientFlow(mf.PopulationRisk(mf.Network(activation, trainable=("a", "w")), law.sample(3, seed=1)))
+    flow = mf.GradientFlow(
+        mf.PopulationRisk(mf.Network(activation, trainable=("a", "w")), law.sample(3, seed=1))
+    )
     start = law.sample(100, seed=0)
     end = mf.simulate(flow, start, mf.RK4, dt=0.05, t_end=2.0, progress=False)
     for p in (1, 2):
-        balance = [(state.w**2).sum(axis=1) - p * (state.a**2).sum(axis=1) for state in (start, end)]
+        balance = [
+            (state.w**2).sum(axis=1) - p * (state.a**2).sum(axis=1) for state in (start, end)
+        ]
         assert np.abs(balance[1] - balance[0]).max() > 1e-2
 
 
@@ -91,10 +112,17 @@ def test_the_order_of_the_method_is_seen_along_a_relu_flow():
     """Population smooths ReLU: the flow is analytic off w = 0, and RK4's error falls as dt⁴ (Heun's as dt²), within a fifth."""
     law = mf.InitialLaw(dim=2, a="normal")
     flow, start = (
-        mf.GradientFlow(mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), law.sample(3, seed=1))),
+        mf.GradientFlow(
+            mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), law.sample(3, seed=1))
+        ),
         law.sample(50, 0),
     )
     best = mf.simulate(flow, start, mf.RK4, dt=0.005, t_end=1.0, progress=False)
     for method, order in ((mf.RK4, 4), (mf.HEUN, 2)):
-        errors = [mf.displacement(mf.simulate(flow, start, method, dt=dt, t_end=1.0, progress=False), best) for dt in (0.2, 0.1)]
+        errors = [
+            mf.displacement(
+                mf.simulate(flow, start, method, dt=dt, t_end=1.0, progress=False), best
+            )
+            for dt in (0.2, 0.1)
+        ]
         assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.2 * order)

@@ -29,18 +29,30 @@ def test_neurons_travel_as_m_to_the_gamma_minus_one_over_alpha(gamma, alpha):
     lengths = []
     for m in WIDTHS:
         starts = [law.sample(m, seed=seed) for seed in SEEDS]
-        ends = [mf.simulate(flow, start, mf.HEUN, dt=0.1, t_end=2.0, progress=False) for start in starts]
-        lengths.append(np.mean([mf.displacement(start, end) for start, end in zip(starts, ends, strict=True)]))
+        ends = [
+            mf.simulate(flow, start, mf.HEUN, dt=0.1, t_end=2.0, progress=False) for start in starts
+        ]
+        lengths.append(
+            np.mean([mf.displacement(start, end) for start, end in zip(starts, ends, strict=True)])
+        )
     slope = np.polyfit(np.log(WIDTHS), np.log(lengths), 1)[0]
     assert slope == pytest.approx(gamma - 1, abs=0.03)
-    if alpha != 1.0:  # four times α: a quarter of the way, up to the non-linear part, of relative order 1/s < 1/16 · 1/4
+    if (
+        alpha != 1.0
+    ):  # four times α: a quarter of the way, up to the non-linear part, of relative order 1/s < 1/16 · 1/4
         plain = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", scaling=mf.NTK), x, y))
         end = mf.simulate(plain, starts[-1], mf.HEUN, dt=0.1, t_end=2.0, progress=False)
-        assert mf.displacement(starts[-1], end) == pytest.approx(alpha * mf.displacement(starts[-1], ends[-1]), rel=0.02)
+        assert mf.displacement(starts[-1], end) == pytest.approx(
+            alpha * mf.displacement(starts[-1], ends[-1]), rel=0.02
+        )
 
 
-@pytest.mark.parametrize(("gamma", "alpha", "m"), [(0.5, 1.0, 64), (0.5, 3.0, 16), (0.75, 1.0, 64), (1.0, 2.0, 128)])
-def test_the_initial_prediction_has_variance_alpha_squared_m_to_the_one_minus_two_gamma_over_two(gamma, alpha, m):
+@pytest.mark.parametrize(
+    ("gamma", "alpha", "m"), [(0.5, 1.0, 64), (0.5, 3.0, 16), (0.75, 1.0, 64), (1.0, 2.0, 128)]
+)
+def test_the_initial_prediction_has_variance_alpha_squared_m_to_the_one_minus_two_gamma_over_two(
+    gamma, alpha, m
+):
     """a, w ~ N(0, 1), unit x, ReLU, no bias: E f_0² = α² m^{1-2γ}/2 exactly (E σ(z)² = 1/2). The mean square of N = 1000 networks
     scatters by √((2 + κ)/N), κ = 15/m the excess kurtosis of a sum of m terms with E φ⁴/(E φ²)² = 18: 4 standard errors."""
     N = 1000
@@ -59,16 +71,30 @@ def test_the_initial_prediction_has_variance_alpha_squared_m_to_the_one_minus_tw
 def test_length_bounds_displacement_bounds_w2(activation, gamma):
     """W2(μ_0, μ_t) <= RMS displacement <= path length, up to 1e-9 for the rounding of the transport plan."""
     x, y = data()
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation, scaling=mf.Scaling(gamma)), x, y))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network(activation, scaling=mf.Scaling(gamma)), x, y)
+    )
     start = mf.InitialLaw(dim=3, b_std=1.0).sample(100, seed=1)
     path, displacement = (mf.Series(name, mf.evenly(5)) for name in ("path", "displacement"))
     middles = []
-    keep = mf.Series("w2", mf.evenly(5), lambda flow, state: middles.append(state) or mf.w2(start, state))
-    end = mf.simulate(flow, start, mf.RK4, dt=0.05, t_end=3.0, observers=[path, displacement, keep], progress=False)
+    keep = mf.Series(
+        "w2", mf.evenly(5), lambda flow, state: middles.append(state) or mf.w2(start, state)
+    )
+    end = mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.05,
+        t_end=3.0,
+        observers=[path, displacement, keep],
+        progress=False,
+    )
     for i, state in enumerate(middles):
         assert keep.values[i] <= displacement.values[i] * (1 + 1e-9) + 1e-12
         assert displacement.values[i] <= path.values[i] * (1 + 1e-9)
-        assert displacement.values[i] == pytest.approx(mf.displacement(start, state), rel=1e-12, abs=1e-15)
+        assert displacement.values[i] == pytest.approx(
+            mf.displacement(start, state), rel=1e-12, abs=1e-15
+        )
     assert 0.01 < displacement.values[-1] == pytest.approx(mf.displacement(start, end), rel=1e-12)
     assert np.all(np.diff(path.values) > 0)
 
@@ -89,9 +115,14 @@ def test_energy_is_dissipated_at_the_rate_of_the_squared_speed(scaling, ridge):
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", scaling=scaling), x, y, ridge=ridge))
     start = mf.InitialLaw(dim=3, b_std=1.0).sample(200, seed=1)
     energy, defect = mf.Series("energy", mf.every(1)), mf.Series("energy_defect", mf.every(1))
-    end = mf.simulate(flow, start, mf.RK4, dt="auto", t_end=5.0, observers=[energy, defect], progress=False)
+    end = mf.simulate(
+        flow, start, mf.RK4, dt="auto", t_end=5.0, observers=[energy, defect], progress=False
+    )
     fields = [flow.on_device(state) for state in (start, end)]
-    top = [tangent.largest_eigenvalue(f, f.backend.upload(s.theta)) for f, s in zip(fields, (start, end), strict=True)]
+    top = [
+        tangent.largest_eigenvalue(f, f.backend.upload(s.theta))
+        for f, s in zip(fields, (start, end), strict=True)
+    ]
     assert max(defect.values[1:]) < rk4_defect(0.278 * max(1.0, top[1] / top[0]))
     assert np.all(np.diff(energy.values) < 0)
     # The rate itself: a difference quotient over one step, of relative error dt λ.
@@ -116,8 +147,14 @@ def test_small_initial_weights_generalise_and_large_ones_do_not(tau, mean, scatt
         x = rng.normal(size=(2 * n, d))
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         y = np.maximum(x @ teachers.T, 0.0) @ signs
-        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", scaling=scaling, trainable=("a", "w")), x[:n], y[:n]))
+        flow = mf.GradientFlow(
+            mf.EmpiricalRisk(
+                mf.Network("relu", scaling=scaling, trainable=("a", "w")), x[:n], y[:n]
+            )
+        )
         law = mf.InitialLaw(dim=d, a="normal", a_std=tau, w_std=tau, symmetric=True)
-        end = mf.simulate(flow, law.sample(m, seed=trial), mf.EULER, dt=dt, n_steps=steps, progress=False)
+        end = mf.simulate(
+            flow, law.sample(m, seed=trial), mf.EULER, dt=dt, n_steps=steps, progress=False
+        )
         losses.append(1000 * 0.5 * np.mean((flow.predict(end, x[n:])[:, 0] - y[n:]) ** 2))
     assert np.mean(losses) == pytest.approx(mean, abs=3 * np.sqrt(2 / trials) * scatter)

@@ -10,12 +10,18 @@ from meanfield.transport import matching
 from meanfield.transport.distances import optimal_plan
 
 ROUNDING = 1e-12  # of O(1) weights after a few products
-EVEN, ODD, HOMOGENEOUS = {"square"}, {"tanh", "erf", "sin", "linear"}, {"relu": 1, "leaky_relu": 1, "square": 2, "linear": 1}
+EVEN, ODD, HOMOGENEOUS = (
+    {"square"},
+    {"tanh", "erf", "sin", "linear"},
+    {"relu": 1, "leaky_relu": 1, "square": 2, "linear": 1},
+)
 
 
 def cloud(rng, m, dim=3, outputs=1, masses=False):
     mass = rng.integers(1, 5, size=m).astype(float) if masses else np.ones(m)
-    return mf.State(rng.normal(size=(m, outputs + dim + 1)), outputs=outputs, mass=mass / mass.sum())
+    return mf.State(
+        rng.normal(size=(m, outputs + dim + 1)), outputs=outputs, mass=mass / mass.sum()
+    )
 
 
 def disguised(rng, state, name):
@@ -65,18 +71,24 @@ def test_the_verdict_says_up_to_what_and_in_which_units_its_distance_is():
         "; W2 = 1.414 (": mf.match(p, q, canonical=False),
         "W2 up to sign = ": mf.match(p, q, network=mf.Network("tanh")),
         "W2 up to rescaling and sign = ": mf.match(p, q, network=mf.Network("square")),
-        "; W2 = 1.414 (1 ": mf.match(p, q, network=mf.Network("gelu")),  # no symmetry: nothing is divided out
+        "; W2 = 1.414 (1 ": mf.match(
+            p, q, network=mf.Network("gelu")
+        ),  # no symmetry: nothing is divided out
     }
     for words, found in said.items():
         assert words in str(found)
 
 
-@pytest.mark.parametrize(("name", "twin"), [("gelu", None), ("tanh", [-1] * 5), ("square", [1, -1, -1, -1, -1])])
+@pytest.mark.parametrize(
+    ("name", "twin"), [("gelu", None), ("tanh", [-1] * 5), ("square", [1, -1, -1, -1, -1])]
+)
 def test_plan_and_distance_are_those_of_the_hungarian_method(rng, name, twin):
     p, q = cloud(rng, 30), cloud(rng, 30)
     found = mf.match(p, q, network=mf.Network(name))
     p, q = found.first, found.second  # balanced for square
-    columns, distance = naive.best_assignment(p.theta, q.theta, None if twin is None else np.array(twin, float))
+    columns, distance = naive.best_assignment(
+        p.theta, q.theta, None if twin is None else np.array(twin, float)
+    )
     np.testing.assert_array_equal(found.permutation, columns)
     assert found.distance == pytest.approx(distance, rel=1e-12)
 
@@ -84,9 +96,14 @@ def test_plan_and_distance_are_those_of_the_hungarian_method(rng, name, twin):
 @pytest.mark.parametrize("twin", [None, -np.ones(5)])
 def test_masses_are_split_as_the_hungarian_method_splits_their_units(rng, twin):
     """Masses that are multiples of 1/60: each neuron as so many neurons of 1/60 is an assignment of equal masses."""
-    counts = [rng.multinomial(60 - 12, np.full(12, 1 / 12)) + 1, rng.multinomial(60 - 9, np.full(9, 1 / 9)) + 1]
+    counts = [
+        rng.multinomial(60 - 12, np.full(12, 1 / 12)) + 1,
+        rng.multinomial(60 - 9, np.full(9, 1 / 9)) + 1,
+    ]
     p, q = (mf.State(rng.normal(size=(len(count), 5)), mass=count / 60) for count in counts)
-    _, distance = naive.best_assignment(np.repeat(p.theta, counts[0], axis=0), np.repeat(q.theta, counts[1], axis=0), twin)
+    _, distance = naive.best_assignment(
+        np.repeat(p.theta, counts[0], axis=0), np.repeat(q.theta, counts[1], axis=0), twin
+    )
     found = mf.match(p, q, network=mf.Network("gelu" if twin is None else "erf"))
     assert found.distance == pytest.approx(distance, rel=1e-9)
     assert len(found.i) <= 12 + 9 - 1
@@ -102,7 +119,10 @@ def test_without_canonical_weights_it_is_the_plan_of_w2(rng):
     p, q = cloud(rng, 20, masses=True), cloud(rng, 31, masses=True)
     found = mf.match(p, q, canonical=False)
     assert found.distance == pytest.approx(mf.w2(p, q), rel=1e-12) and not found.flipped.any()
-    rows = mf.State(rng.normal(size=(7, 1)), outputs=0), mf.State(rng.normal(size=(4, 1)), outputs=0)
+    rows = (
+        mf.State(rng.normal(size=(7, 1)), outputs=0),
+        mf.State(rng.normal(size=(4, 1)), outputs=0),
+    )
     assert mf.match(*rows, canonical=False).distance == pytest.approx(mf.w2(*rows), rel=1e-12)
 
 
@@ -117,7 +137,9 @@ def test_particles_without_mass_are_in_no_pair(rng):
 def test_balanced_weights_compute_the_same_function_with_balanced_norms(rng, name):
     state, p = cloud(rng, 25, outputs=2), HOMOGENEOUS[name]
     found = matching.balanced(state, activations.get(name))
-    np.testing.assert_allclose((found.theta[:, 2:] ** 2).sum(axis=1), p * (found.a**2).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        (found.theta[:, 2:] ** 2).sum(axis=1), p * (found.a**2).sum(axis=1), rtol=1e-12
+    )
     x = rng.normal(size=(5, 3))
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(name), x, np.zeros((5, 2))))
     np.testing.assert_allclose(flow.predict(found), flow.predict(state), rtol=0, atol=ROUNDING)
@@ -127,7 +149,9 @@ def test_balanced_weights_compute_the_same_function_with_balanced_norms(rng, nam
 
 def test_parity_is_that_of_the_function():
     found = {name: matching.parity(sigma) for name, sigma in activations.TABLE.items()}
-    assert found == {name: 1 if name in EVEN else -1 if name in ODD else 0 for name in activations.TABLE}
+    assert found == {
+        name: 1 if name in EVEN else -1 if name in ODD else 0 for name in activations.TABLE
+    }
 
 
 def test_how_far_the_mass_moved():
@@ -148,9 +172,19 @@ def test_how_far_the_mass_moved():
 
 def run(path, gamma, m, seed=0, activation="relu"):
     x = np.linspace(-1, 1, 8)[:, None]
-    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation, mf.Scaling(gamma)), x, np.abs(x[:, 0])))
+    flow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network(activation, mf.Scaling(gamma)), x, np.abs(x[:, 0]))
+    )
     start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(m, seed=seed)
-    mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=2.0, observers=[mf.Recorder(path, mf.evenly(2))], progress=False)
+    mf.simulate(
+        flow,
+        start,
+        mf.RK4,
+        dt=0.1,
+        t_end=2.0,
+        observers=[mf.Recorder(path, mf.evenly(2))],
+        progress=False,
+    )
     return path
 
 
@@ -161,7 +195,9 @@ def test_runs_are_matched_by_their_last_frames_with_the_activation_of_their_file
     with mf.Trajectory(paths[0]) as lazy, mf.Trajectory(paths[1]) as rich:
         assert found.distance == mf.match(lazy, rich).distance == mf.match(lazy[-1], rich).distance
         start = mf.match(rich.start, rich)
-        assert start.same > 0.9 and start.distance <= mf.displacement(start.first, start.second) * (1 + 1e-12)
+        assert start.same > 0.9 and start.distance <= mf.displacement(start.first, start.second) * (
+            1 + 1e-12
+        )
 
 
 def test_an_activation_written_by_the_user_is_handed_in(tmp_path):
@@ -171,7 +207,9 @@ def test_an_activation_written_by_the_user_is_handed_in(tmp_path):
         mf.match(tmp_path / "cube.h5", tmp_path / "cube.h5")
     found = mf.match(tmp_path / "cube.h5", tmp_path / "cube.h5", network=mf.Network(cube))
     assert found.distance == 0.0 and found.same == 1.0
-    np.testing.assert_allclose((found.first.theta[:, 1:] ** 2).sum(axis=1), 3 * found.first.a[:, 0] ** 2, rtol=1e-12)
+    np.testing.assert_allclose(
+        (found.first.theta[:, 1:] ** 2).sum(axis=1), 3 * found.first.a[:, 0] ** 2, rtol=1e-12
+    )
 
 
 def test_in_output_units_the_mean_of_the_features_is_f(tmp_path):
@@ -181,10 +219,14 @@ def test_in_output_units_the_mean_of_the_features_is_f(tmp_path):
     for path, state in zip(paths, (found.first, found.second), strict=True):
         with mf.Trajectory(path) as trained:
             x = trained.data.x
-            f = mf.GradientFlow(mf.EmpiricalRisk(trained.network, x, np.zeros(8))).predict(trained[-1])
+            f = mf.GradientFlow(mf.EmpiricalRisk(trained.network, x, np.zeros(8))).predict(
+                trained[-1]
+            )
         unit = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.zeros(8)))
         np.testing.assert_allclose(unit.predict(state), f, rtol=0, atol=ROUNDING)
-        np.testing.assert_allclose(np.square(state.theta[:, 1:]).sum(axis=1), state.a[:, 0] ** 2, rtol=1e-12)
+        np.testing.assert_allclose(
+            np.square(state.theta[:, 1:]).sum(axis=1), state.a[:, 0] ** 2, rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("canonical", [False, True])
@@ -194,7 +236,9 @@ def test_interpolation_has_constant_speed(rng, canonical):
     network = mf.Network("relu")
     states = mf.interpolate(p, q, times, canonical, network)
     whole = mf.match(p, q, canonical, network)
-    assert all(state.m <= 14 + 23 - 1 and state.t == t for state, t in zip(states, times, strict=True))
+    assert all(
+        state.m <= 14 + 23 - 1 and state.t == t for state, t in zip(states, times, strict=True)
+    )
     assert mf.w2(states[0], whole.first) < 1e-9 and mf.w2(states[-1], whole.second) < 1e-9
     for s, here in zip(times, states, strict=True):
         for t, there in zip(times, states, strict=True):
@@ -204,7 +248,9 @@ def test_interpolation_has_constant_speed(rng, canonical):
 def test_equal_widths_interpolate_with_as_many_neurons(rng):
     p = cloud(rng, 12)
     half = mf.interpolate(p, mf.State(p.theta[::-1] + 2.0), [0.5])[0]
-    np.testing.assert_allclose(half.theta, p.theta + 1.0, rtol=0, atol=ROUNDING)  # a translation is optimal
+    np.testing.assert_allclose(
+        half.theta, p.theta + 1.0, rtol=0, atol=ROUNDING
+    )  # a translation is optimal
     assert half.m == 12 and np.ptp(half.mass) == 0.0
 
 
@@ -217,7 +263,9 @@ def test_what_does_not_fit_is_refused_with_what_to_do(rng, tmp_path):
     with pytest.raises(ValueError, match="the same number of columns"):
         mf.match(p, cloud(rng, 4, dim=2), canonical=False)
     with pytest.raises(ValueError, match="outputs = 0"):
-        mf.match(mf.State(p.theta, outputs=0), mf.State(q.theta, outputs=0), network=mf.Network("relu"))
+        mf.match(
+            mf.State(p.theta, outputs=0), mf.State(q.theta, outputs=0), network=mf.Network("relu")
+        )
     with pytest.raises(ValueError, match="activations relu and tanh"):
         mf.match(run(tmp_path / "a.h5", 1.0, 4), run(tmp_path / "b.h5", 1.0, 4, activation="tanh"))
     with pytest.raises(ValueError, match=r"lie in \[0, 1\]; got 1.5"):
@@ -239,8 +287,21 @@ def test_runs_of_whole_rows_are_matched_as_they_are_and_the_error_says_so(tmp_pa
         out[0] = x[0]
 
     path = tmp_path / "pair.h5"
-    flow, start = mf.GradientFlow(mf.PairwiseEnergy(potential=(V, grad_V))), mf.State(np.ones((3, 1)), outputs=0)
-    mf.simulate(flow, start, mf.EULER, dt=0.1, n_steps=2, observers=[mf.Recorder(path, mf.evenly(2))], progress=False)
-    with pytest.raises(ValueError, match="outputs = 0, whole rows of θ, have no a, w, b: pass canonical=False"):
+    flow, start = (
+        mf.GradientFlow(mf.PairwiseEnergy(potential=(V, grad_V))),
+        mf.State(np.ones((3, 1)), outputs=0),
+    )
+    mf.simulate(
+        flow,
+        start,
+        mf.EULER,
+        dt=0.1,
+        n_steps=2,
+        observers=[mf.Recorder(path, mf.evenly(2))],
+        progress=False,
+    )
+    with pytest.raises(
+        ValueError, match="outputs = 0, whole rows of θ, have no a, w, b: pass canonical=False"
+    ):
         mf.match(path, path)
     assert mf.match(path, path, canonical=False).distance == 0

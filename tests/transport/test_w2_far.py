@@ -27,7 +27,9 @@ def test_one_particle_far_away_in_both_clouds_hides_nothing_of_the_others(far):
     x[0], y[0] = (far, 0, 0), (far + 1, 0, 0)
     truth = np.sqrt((1.0 + assigned(x[1:], y[1:])) / 60)  # the far one goes to the far one
     assert mf.w2(x, y) == pytest.approx(truth, rel=PROVED)
-    assert mf.match(mf.State(x), mf.State(y), canonical=False).distance == pytest.approx(truth, rel=PROVED)
+    assert mf.match(mf.State(x), mf.State(y), canonical=False).distance == pytest.approx(
+        truth, rel=PROVED
+    )
     middle = mf.interpolate(mf.State(x), mf.State(y), [0.5])[0]
     # a constant speed; the middle of the far pair is rounded to far·eps, of W2·√60
     assert mf.w2(middle, y) == pytest.approx(0.5 * truth, rel=PROVED + far * 2.3e-16)
@@ -37,9 +39,15 @@ def test_one_particle_far_away_in_both_clouds_hides_nothing_of_the_others(far):
 def test_clusters_far_apart_and_of_different_sizes_are_each_solved_to_the_end(seed):
     r = rng(seed)
     k, dim = int(r.integers(2, 5)), int(r.integers(2, 6))
-    centres, sizes = r.normal(size=(k, dim)) * 10 ** r.uniform(3, 12), 10 ** r.uniform(-3, 3, size=k)
+    centres, sizes = (
+        r.normal(size=(k, dim)) * 10 ** r.uniform(3, 12),
+        10 ** r.uniform(-3, 3, size=k),
+    )
     counts = r.integers(1, 40, size=k)
-    xs, ys = ([c + s * r.normal(size=(n, dim)) for c, s, n in zip(centres, sizes, counts, strict=True)] for _ in range(2))
+    xs, ys = (
+        [c + s * r.normal(size=(n, dim)) for c, s, n in zip(centres, sizes, counts, strict=True)]
+        for _ in range(2)
+    )
     x, y = np.concatenate(xs), np.concatenate(ys)
     truth = np.sqrt(sum(assigned(a, b) for a, b in zip(xs, ys, strict=True)) / len(x))
     assert mf.w2(x[r.permutation(len(x))], y) == pytest.approx(truth, rel=PROVED)
@@ -64,7 +72,9 @@ def test_columns_of_very_different_scales_and_tiny_or_huge_clouds_keep_the_optim
     r = rng(4)
     scales = np.array([1e-8, 1e-3, 1.0, 1e8])
     x, y = r.normal(size=(2, 40, 4)) * scales
-    assert mf.w2(x * unit, y * unit) / unit == pytest.approx(np.sqrt(assigned(x, y) / 40), rel=PROVED)
+    assert mf.w2(x * unit, y * unit) / unit == pytest.approx(
+        np.sqrt(assigned(x, y) / 40), rel=PROVED
+    )
 
 
 def test_a_plan_whose_optimality_is_not_proved_raises():
@@ -101,7 +111,10 @@ def entropic(x, y, epsilon, rounds=3000):
         return top + np.log(np.exp(z - top[:, None]).mean(axis=1))
 
     for _ in range(rounds):
-        to_f, to_g = -epsilon * smooth((g - cost) / epsilon), -epsilon * smooth((f - cost.T) / epsilon)
+        to_f, to_g = (
+            -epsilon * smooth((g - cost) / epsilon),
+            -epsilon * smooth((f - cost.T) / epsilon),
+        )
         f, g = (f + to_f) / 2, (g + to_g) / 2
     return f.mean() + g.mean()
 
@@ -116,7 +129,9 @@ def test_the_sinkhorn_distance_of_close_clouds_is_that_of_many_more_iterations_i
     mean = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
     centred = entropic(X, Y, epsilon) - entropic(X, X, epsilon) / 2 - entropic(Y, Y, epsilon) / 2
     # entropic.ACCURACY of the square, and its rounding: 4e-16 of a value of size·2 squared; a hundredth at 1e-6
-    assert mf.w2(x, y, "sinkhorn", reg=0.2) == pytest.approx(float(centred + mean) ** 0.5, rel=1e-6 + 1e-15 / size**2)
+    assert mf.w2(x, y, "sinkhorn", reg=0.2) == pytest.approx(
+        float(centred + mean) ** 0.5, rel=1e-6 + 1e-15 / size**2
+    )
 
 
 def test_clouds_too_close_for_a_sinkhorn_divergence_raise_and_the_same_cloud_in_another_order_is_at_zero():

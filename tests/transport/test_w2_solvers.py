@@ -60,7 +60,9 @@ def test_a_long_solve_says_so_before_it_starts(monkeypatch):
 
     monkeypatch.setattr(distances, "_optimal_coupling", solve)
     x = rng(23).normal(size=(10_000, 2))
-    with pytest.warns(distances.SlowSolve, match=r"10000 .* s \(within a factor of 2\); mf\.w2_interval"):
+    with pytest.warns(
+        distances.SlowSolve, match=r"10000 .* s \(within a factor of 2\); mf\.w2_interval"
+    ):
         mf.w2(x, x + x**3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -86,12 +88,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def resident_growth(m, lazy):
     """MB by which the resident memory's peak grows (ru_maxrss: kB on Linux, bytes on macOS)."""
     code = MEMORY.format(m=m, lazy=", lazy=True" if lazy else "")
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=with_path()).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=with_path()
+    ).stdout
     return int(out) / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def with_path():
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(["." if path == "" else path for path in sys.path])}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(["." if path == "" else path for path in sys.path]),
+    }
 
 
 def test_the_lazy_solver_needs_memory_in_proportion_to_the_particles():
@@ -112,7 +119,9 @@ def test_neither_the_package_nor_its_first_exact_distance_loads_torch_or_jax():
         "mf.w2(np.eye(3), 2 * np.eye(3)); assert 'ot' in sys.modules; assert dict(os.environ) == before;"
         "print([name for name in ('torch', 'jax') if name in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=with_path()).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=with_path()
+    ).stdout
     assert out.strip() == "[]"
 
 
@@ -122,9 +131,19 @@ def test_neither_the_package_nor_its_first_exact_distance_loads_torch_or_jax():
 @pytest.mark.parametrize(
     ("p", "q", "error", "message"),
     [
-        (np.zeros(3), np.zeros((3, 1)), ValueError, r"p must be \(m, p\).*got \(3,\).*p\[:, None\]"),
+        (
+            np.zeros(3),
+            np.zeros((3, 1)),
+            ValueError,
+            r"p must be \(m, p\).*got \(3,\).*p\[:, None\]",
+        ),
         (np.zeros((3, 1)), np.zeros(3), ValueError, r"q must be .*q\[:, None\]"),
-        (np.zeros((3, 2)), np.zeros((3, 4)), ValueError, r"same number of columns; got \(3, 2\) and \(3, 4\)"),
+        (
+            np.zeros((3, 2)),
+            np.zeros((3, 4)),
+            ValueError,
+            r"same number of columns; got \(3, 2\) and \(3, 4\)",
+        ),
         (np.zeros((0, 2)), np.zeros((3, 2)), ValueError, "m >= 1"),
         (np.zeros((2, 2, 2)), np.zeros((3, 2)), ValueError, "m >= 1"),
         (
@@ -134,10 +153,20 @@ def test_neither_the_package_nor_its_first_exact_distance_loads_torch_or_jax():
             "p has NaN or infinite values in 1 of 2 particles, first in particle 1",
         ),
         (np.zeros((3, 1)), np.array([[np.inf]]), ValueError, "q has NaN or infinite"),
-        (np.zeros((3, 1)), np.array([["a"]]), TypeError, "q must be a State or an array of real numbers; got ndarray"),
+        (
+            np.zeros((3, 1)),
+            np.array([["a"]]),
+            TypeError,
+            "q must be a State or an array of real numbers; got ndarray",
+        ),
         (object(), np.zeros((3, 1)), TypeError, "p must be a State .* got object"),
         (np.zeros((3, 1), complex), np.zeros((3, 1)), TypeError, "complex"),
-        (mf.State(np.zeros((2, 5)), 1), mf.State(np.zeros((2, 5)), 2), ValueError, "K = 1 outputs and q has K = 2"),
+        (
+            mf.State(np.zeros((2, 5)), 1),
+            mf.State(np.zeros((2, 5)), 2),
+            ValueError,
+            "K = 1 outputs and q has K = 2",
+        ),
     ],
 )
 def test_bad_clouds_are_refused_with_what_was_found_and_what_to_do(p, q, error, message):
@@ -149,7 +178,11 @@ def test_bad_clouds_are_refused_with_what_was_found_and_what_to_do(p, q, error, 
 def test_bad_masses_of_a_trusted_state_are_refused():
     """State checks masses; State.trusted, which the engine uses inside a run, does not."""
     good = np.zeros((2, 3))
-    for mass, message in (([0.6, 0.6], "sum to 1; got 1.2"), ([1.5, -0.5], "non-negative"), ([np.nan, 1.0], "finite")):
+    for mass, message in (
+        ([0.6, 0.6], "sum to 1; got 1.2"),
+        ([1.5, -0.5], "non-negative"),
+        ([np.nan, 1.0], "finite"),
+    ):
         with pytest.raises(ValueError, match=message):
             mf.w2(mf.State.trusted(good.copy(), 1, np.array(mass), 0, 0.0), good)
 
@@ -158,7 +191,9 @@ def test_bad_options_are_refused_by_name():
     x, y = np.zeros((3, 2)), np.ones((4, 2))
     with pytest.raises(ValueError, match=r"got 'sinkhrn'. Did you mean 'sinkhorn'\?"):
         mf.w2(x, y, "sinkhrn")
-    with pytest.raises(TypeError, match="method='exact' has no keyword 'reg'; it takes: lazy, numItermax"):
+    with pytest.raises(
+        TypeError, match="method='exact' has no keyword 'reg'; it takes: lazy, numItermax"
+    ):
         mf.w2(x, y, reg=0.1)
     with pytest.raises(TypeError, match="method='coupled' has no keyword 'seed'; it takes: none"):
         mf.w2(x, x, "coupled", seed=1)

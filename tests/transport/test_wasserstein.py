@@ -16,7 +16,9 @@ def test_the_distance_of_a_translate_is_the_length_of_the_shift(method):
     shift = np.array([3.0, -4.0, 0.5])
     for far in (0.0, 1e6):
         # x + far + shift is itself rounded: far·eps each, 1e6·2e-16/5 relative to the shift
-        assert mf.w2(x + far, x + far + shift, method) == pytest.approx(np.linalg.norm(shift), rel=1e-9)
+        assert mf.w2(x + far, x + far + shift, method) == pytest.approx(
+            np.linalg.norm(shift), rel=1e-9
+        )
 
 
 def test_the_sliced_distance_of_a_translate_is_the_shift_over_root_p():
@@ -29,7 +31,10 @@ def test_the_sliced_distance_of_a_translate_is_the_shift_over_root_p():
 def test_the_distance_to_itself_is_zero(method):
     x = 7.0 + rng().normal(size=(60, 5))
     assert mf.w2(x, x.copy(), method) == 0.0
-    if method not in ("coupled", "sinkhorn"):  # permuted: the means differ by an ulp of 7·√5 at most
+    if method not in (
+        "coupled",
+        "sinkhorn",
+    ):  # permuted: the means differ by an ulp of 7·√5 at most
         assert mf.w2(x, x[::-1], method) <= 1e-12
 
 
@@ -37,7 +42,9 @@ def test_in_one_dimension_it_is_the_distance_of_the_sorted_particles():
     """TRUTHS.md 3.8; against POT's dense solver with masses and unequal numbers of particles."""
     r = rng(1)
     x, y = r.normal(size=(80, 1)), 2.0 + r.standard_t(3, size=(80, 1))
-    assert mf.w2(x, y) == pytest.approx(np.sqrt(np.mean((np.sort(x[:, 0]) - np.sort(y[:, 0])) ** 2)), rel=1e-13)
+    assert mf.w2(x, y) == pytest.approx(
+        np.sqrt(np.mean((np.sort(x[:, 0]) - np.sort(y[:, 0])) ** 2)), rel=1e-13
+    )
     p, q = weighted(x, r.random(80)), weighted(y[:37], r.random(37))
     for method in ("exact", "sliced"):  # p = 1: every direction is ±1
         assert mf.w2(p, q, method) == pytest.approx(pot_w2(p, q), rel=1e-10)
@@ -59,7 +66,9 @@ def test_bures_of_nearly_equal_covariances_keeps_its_digits():
     """y = (1 + h) x: Bures = h √tr C. The trace formula would have an error √(eps tr C) = 1e-8, a hundred times the value."""
     x = rng(3).normal(size=(100, 3))
     x -= x.mean(axis=0)
-    assert mf.w2(x, (1 + 1e-10) * x, "bures") == pytest.approx(1e-10 * np.sqrt(np.square(x).sum() / 100), rel=1e-4)
+    assert mf.w2(x, (1 + 1e-10) * x, "bures") == pytest.approx(
+        1e-10 * np.sqrt(np.square(x).sum() / 100), rel=1e-4
+    )
 
 
 def test_n_uniform_samples_are_at_mean_squared_distance_one_over_six_n_of_the_uniform_law():
@@ -72,7 +81,9 @@ def test_n_uniform_samples_are_at_mean_squared_distance_one_over_six_n_of_the_un
     standard_error = np.sqrt(1 / 45 / repeats) / n
     assert np.mean(squares) == pytest.approx(1 / (6 * n), abs=4 * standard_error)  # ± 15 %
     midpoints = (np.arange(n)[:, None] + 0.5) / n
-    assert mf.w2(midpoints, grid) ** 2 == pytest.approx(1 / (12 * n**2) - 1 / (12 * cells**2), rel=1e-12)
+    assert mf.w2(midpoints, grid) ** 2 == pytest.approx(
+        1 / (12 * n**2) - 1 / (12 * cells**2), rel=1e-12
+    )
 
 
 # --- masses, solvers, relations
@@ -99,13 +110,18 @@ def test_particles_without_mass_do_not_count():
     far = x.copy()
     far[6:] = 1e9
     for method in ("exact", "sliced", "sinkhorn", "bures"):
-        assert mf.w2(weighted(far, mass), y, method) == pytest.approx(mf.w2(x[:6], y, method), rel=1e-12)
+        assert mf.w2(weighted(far, mass), y, method) == pytest.approx(
+            mf.w2(x[:6], y, method), rel=1e-12
+        )
     assert mf.displacement(weighted(x, mass), weighted(far, mass)) == 0.0
 
 
 def test_the_lazy_solver_agrees_with_the_dense_one():
     r = rng(8)
-    p, q = weighted(r.normal(size=(150, 5)), r.random(150)), weighted(1 + r.standard_t(3, size=(90, 5)), r.random(90))
+    p, q = (
+        weighted(r.normal(size=(150, 5)), r.random(150)),
+        weighted(1 + r.standard_t(3, size=(90, 5)), r.random(90)),
+    )
     assert mf.w2(p, q, lazy=True) == pytest.approx(mf.w2(p, q, lazy=False), rel=1e-12)
     assert mf.w2(p, q) == pytest.approx(pot_w2(p, q), rel=1e-10)
 
@@ -121,15 +137,21 @@ def test_every_method_is_homogeneous(scale):
     """W2(cμ, cν) = c W2(μ, ν), also where squares would leave the range of float64 or a solver's tolerances are absolute."""
     x, y = rng(11).normal(size=(40, 3)), 0.3 + 2 * rng(12).normal(size=(40, 3))
     for method in ("exact", "sliced", "sinkhorn", "bures", "coupled"):
-        assert mf.w2(scale * x, scale * y, method) == pytest.approx(scale * mf.w2(x, y, method), rel=1e-9)
-    assert mf.w2_interval(scale * x, scale * y, 0).lower == pytest.approx(scale * mf.w2_interval(x, y, 0).lower, rel=1e-9)
+        assert mf.w2(scale * x, scale * y, method) == pytest.approx(
+            scale * mf.w2(x, y, method), rel=1e-9
+        )
+    assert mf.w2_interval(scale * x, scale * y, 0).lower == pytest.approx(
+        scale * mf.w2_interval(x, y, 0).lower, rel=1e-9
+    )
 
 
 def test_single_particles_and_coinciding_particles_have_the_distances_of_points():
     point, other = np.array([[1.0, 2.0]]), np.array([[4.0, 6.0]])
     for method in ("exact", "bures", "coupled", "sinkhorn"):
         assert mf.w2(point, other, method) == pytest.approx(5.0, rel=1e-14)
-        assert mf.w2(np.repeat(point, 7, axis=0), np.repeat(other, 7, axis=0), method) == pytest.approx(5.0, rel=1e-14)
+        assert mf.w2(
+            np.repeat(point, 7, axis=0), np.repeat(other, 7, axis=0), method
+        ) == pytest.approx(5.0, rel=1e-14)
     assert mf.w2(np.repeat(point, 7, axis=0), other) == pytest.approx(5.0, rel=1e-14)
     assert mf.w2_interval(point, other)[:2] == pytest.approx((5.0, 5.0), rel=1e-12)
 
@@ -151,7 +173,10 @@ def test_the_sliced_distance_is_the_mean_over_directions():
     of the mean of W2² over a frame is below that of one direction: standard error <= std/√2000."""
     x, y = rng(13).normal(size=(40, 2)) * [1, 5], rng(14).normal(size=(30, 2)) * [3, 1] + [1, 0]
     angles = (np.arange(720) + 0.5) * np.pi / 720
-    squares = [mf.w2((x @ [np.cos(t), np.sin(t)])[:, None], (y @ [np.cos(t), np.sin(t)])[:, None]) ** 2 for t in angles]
+    squares = [
+        mf.w2((x @ [np.cos(t), np.sin(t)])[:, None], (y @ [np.cos(t), np.sin(t)])[:, None]) ** 2
+        for t in angles
+    ]
     found = mf.w2(x, y, "sliced", n_projections=4000, seed=1)
     assert found**2 == pytest.approx(np.mean(squares), abs=4 * np.std(squares) / np.sqrt(2000))
     assert found == mf.w2(x, y, "sliced", n_projections=4000, seed=1)

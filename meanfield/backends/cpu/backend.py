@@ -30,8 +30,12 @@ from . import blocked, fused, kinked, losses, products
 from .memory import Pool
 
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
-KEEP_BYTES = 256 * 2**20  # pre-activations of the forward pass are kept for the pull-back up to this size
-TILE_BYTES = 24 * 2**10  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
+KEEP_BYTES = (
+    256 * 2**20
+)  # pre-activations of the forward pass are kept for the pull-back up to this size
+TILE_BYTES = (
+    24 * 2**10
+)  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
 SMALL = 10**6  # operations in float32 that one thread does in about ten microseconds
 ELEMENT = 10  # operations that reading and writing an element takes the time of
 SIGMA = 20  # … and evaluating a σ that is not linear on either side of 0
@@ -53,14 +57,22 @@ def _advance(base, coefficient, stage, out, weight, columns, partial):
     for shard in numba.prange(shards):
         widest_vectors()
         start, stop = shard * m // shards, (shard + 1) * m // shards
-        total = np.zeros(height * p)  # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
+        total = np.zeros(
+            height * p
+        )  # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
         for first in range(start, stop, height):
             rows = min(height, stop - first)
-            row, at, size = np.uint64(first), np.uint64(first * p), np.uint64(rows * p)  # without a sign no index wraps around
+            row, at, size = (
+                np.uint64(first),
+                np.uint64(first * p),
+                np.uint64(rows * p),
+            )  # without a sign no index wraps around
             common, equal = weight[row], 0
             for k in range(np.uint64(rows)):
                 equal += weight[row + k] == common
-            runs, length = (1, size) if equal == rows else (rows, np.uint64(p))  # of one weight: vectors want long ones
+            runs, length = (
+                (1, size) if equal == rows else (rows, np.uint64(p))
+            )  # of one weight: vectors want long ones
             for r in range(np.uint64(runs)):
                 scale, begin = weight[row + r], np.uint64(r) * length
                 for e in range(begin, begin + length):
@@ -126,8 +138,14 @@ class CPU:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
         self.pool = Pool()
         self._everything = np.ones(dim + outputs + 1 if outputs else dim, self.dtype)
-        self.trainable = network.trainable_columns(dim, outputs).astype(self.dtype) if network else self._everything
-        self.unproved = {"value", "slope"} if network and as_written.by_user(network.sigma) else set()
+        self.trainable = (
+            network.trainable_columns(dim, outputs).astype(self.dtype)
+            if network
+            else self._everything
+        )
+        self.unproved = (
+            {"value", "slope"} if network and as_written.by_user(network.sigma) else set()
+        )
         self._losses: dict[Loss, losses.Kernels] = {}
         self._kept: tuple[np.ndarray, Samples, np.ndarray] | None = None
 
@@ -167,7 +185,11 @@ class CPU:
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
-        names = ("mean_feature_k", "pull_back_k") if self.fused and self.outputs > 1 else ("mean_feature", "pull_back")
+        names = (
+            ("mean_feature_k", "pull_back_k")
+            if self.fused and self.outputs > 1
+            else ("mean_feature", "pull_back")
+        )
         return all(compiler.is_compiled(getattr(self.kernels, name)) for name in names)
 
     @property
@@ -195,18 +217,24 @@ class CPU:
         largest = min(1024, TILE_BYTES // ((d + 1) * self.dtype.itemsize)) if self.fused else 1024
         tiles = max(1, math.ceil(n / largest))
         size = math.ceil(math.ceil(n / tiles) / lanes) * lanes
-        padded = np.zeros((tiles * size, d if self.fused else math.ceil(d / lanes) * lanes), self.dtype)
+        padded = np.zeros(
+            (tiles * size, d if self.fused else math.ceil(d / lanes) * lanes), self.dtype
+        )
         padded[:n, :d] = x
         rows = padded.reshape(tiles, size, -1)
         columns = np.ascontiguousarray(rows[:, :, :d].transpose(0, 2, 1))
         if self.fused:
             return Samples(n, size, columns)
-        return Samples(n, size, np.stack([*map(products.pack, columns)]), np.stack([*map(products.pack, rows)]))
+        return Samples(
+            n, size, np.stack([*map(products.pack, columns)]), np.stack([*map(products.pack, rows)])
+        )
 
     def labels(self, y: np.ndarray) -> np.ndarray:
         return y
 
-    def mean_feature(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False) -> np.ndarray:
+    def mean_feature(
+        self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False
+    ) -> np.ndarray:
         """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
         if "value" in self.unproved:
             as_written.prove_activation(self, "value")
@@ -216,17 +244,26 @@ class CPU:
             kernel = self.kernels.mean_feature if self.outputs == 1 else self.kernels.mean_feature_k
             _run(kernel, self._work(theta, samples), *arguments)
         else:
-            _run(self.kernels.mean_feature, self._work(theta, samples), *arguments, self._keep(theta, samples, keep))
+            _run(
+                self.kernels.mean_feature,
+                self._work(theta, samples),
+                *arguments,
+                self._keep(theta, samples, keep),
+            )
         return self._total(partial, samples, theta)
 
-    def pull_back(self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0) -> np.ndarray:
+    def pull_back(
+        self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0
+    ) -> np.ndarray:
         """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m, p) on the device."""
         if "slope" in self.unproved:
             as_written.prove_activation(self, "slope")
         tiles = samples.x.shape[0]
         padded = np.zeros((tiles * samples.size, self.outputs), self.dtype)
         padded[: samples.n] = slopes
-        slopes = np.ascontiguousarray(padded.reshape(tiles, samples.size, self.outputs).transpose(0, 2, 1))
+        slopes = np.ascontiguousarray(
+            padded.reshape(tiles, samples.size, self.outputs).transpose(0, 2, 1)
+        )
         out = self.pool.take(theta.shape, theta.dtype)
         work, shards = self._work(theta, samples), self.shards(theta.shape[0])
         arguments = slopes, self.dtype.type(decay), self.trainable, out
@@ -236,25 +273,55 @@ class CPU:
         else:
             kept = self._kept
             z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
-            _run(self.kernels.pull_back, work, theta, samples.x, samples.transposed, *arguments, z, shards)
+            _run(
+                self.kernels.pull_back,
+                work,
+                theta,
+                samples.x,
+                samples.transposed,
+                *arguments,
+                z,
+                shards,
+            )
         return out
 
-    def push_forward(self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray) -> np.ndarray:
+    def push_forward(
+        self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray
+    ) -> np.ndarray:
         """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
         if "slope" in self.unproved:
             as_written.prove_activation(self, "slope")
         partial = self._partial(theta, samples)
-        _run(self.kernels.push_forward, self._work(theta, samples), theta, weight, samples.x, move, partial)
+        _run(
+            self.kernels.push_forward,
+            self._work(theta, samples),
+            theta,
+            weight,
+            samples.x,
+            move,
+            partial,
+        )
         return self._total(partial, samples, theta)
 
     def total(
-        self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, weights: np.ndarray | None = None
+        self,
+        loss: Loss,
+        features: np.ndarray,
+        labels: np.ndarray,
+        s: float,
+        weights: np.ndarray | None = None,
     ) -> float:
         """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless given."""
         return self._loss(loss).total(features, labels, s, weights)
 
     def slopes(
-        self, loss: Loss, features: np.ndarray, labels: np.ndarray, s: float, factor: float, weights: np.ndarray | None = None
+        self,
+        loss: Loss,
+        features: np.ndarray,
+        labels: np.ndarray,
+        s: float,
+        factor: float,
+        weights: np.ndarray | None = None,
     ) -> np.ndarray:
         """factor · w_i ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
         return self._loss(loss).slopes(features, labels, s, factor, weights)
@@ -265,31 +332,61 @@ class CPU:
 
         return PairEnergy(self, potential, interaction, self_pairs)
 
-    def combine(self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]) -> np.ndarray:
+    def combine(
+        self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]
+    ) -> np.ndarray:
         """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
         out = theta
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
                 target = self.pool.take(theta.shape, theta.dtype) if out is theta else out
-                _run(_add_scaled, ELEMENT * theta.size, out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel())
+                _run(
+                    _add_scaled,
+                    ELEMENT * theta.size,
+                    out.ravel(),
+                    theta.dtype.type(coefficient),
+                    stage.ravel(),
+                    target.ravel(),
+                )
                 out = target
         return out
 
     def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
-        return self._advance(array, 0.0, array, array[:0], weight, self.trainable if trainable_only else self._everything)
+        return self._advance(
+            array,
+            0.0,
+            array,
+            array[:0],
+            weight,
+            self.trainable if trainable_only else self._everything,
+        )
 
-    def advance(self, theta: np.ndarray, coefficient: float, stage: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, float]:
+    def advance(
+        self, theta: np.ndarray, coefficient: float, stage: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, float]:
         """(θ + coefficient · stage, ∫|stage|² dμ): `combine` and `norm` in one pass over the memory."""
         out = self.pool.take(theta.shape, theta.dtype) if coefficient else theta[:0]
         norm = self._advance(theta, coefficient, stage, out, weight, self._everything)
         return (out if coefficient else theta), norm
 
-    def _advance(self, theta: Any, coefficient: float, stage: Any, out: Any, weight: Any, columns: Any) -> float:
+    def _advance(
+        self, theta: Any, coefficient: float, stage: Any, out: Any, weight: Any, columns: Any
+    ) -> float:
         m = stage.shape[0]
         partial = self.pool.take((self.shards(m),), float)
         base, stage, out = theta.ravel(), stage.ravel(), out.ravel()
-        _run(_advance, ELEMENT * stage.size, base, stage.dtype.type(coefficient), stage, out, weight, columns, partial)
+        _run(
+            _advance,
+            ELEMENT * stage.size,
+            base,
+            stage.dtype.type(coefficient),
+            stage,
+            out,
+            weight,
+            columns,
+            partial,
+        )
         return float(tree_sum(partial)) / m
 
     @cached_property
@@ -307,7 +404,11 @@ class CPU:
         shape = (samples.x.shape[0], theta.shape[0], samples.size)
         if not keep or np.prod(shape) * self.dtype.itemsize > KEEP_BYTES:
             return self._nothing
-        buffer = self._kept[2] if self._kept and self._kept[2].shape == shape else np.empty(shape, self.dtype)
+        buffer = (
+            self._kept[2]
+            if self._kept and self._kept[2].shape == shape
+            else np.empty(shape, self.dtype)
+        )
         self._kept = theta, samples, buffer
         return buffer
 
@@ -317,7 +418,9 @@ class CPU:
         return m * samples.n * self._operations if self.shards(m) > 1 else 0
 
     def _partial(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
-        return self.pool.take((self.shards(theta.shape[0]), samples.x.shape[0], self.outputs, samples.size), float)
+        return self.pool.take(
+            (self.shards(theta.shape[0]), samples.x.shape[0], self.outputs, samples.size), float
+        )
 
     def _total(self, partial: np.ndarray, samples: Samples, theta: np.ndarray) -> np.ndarray:
         total = tree_sum(partial).transpose(0, 2, 1).reshape(-1, self.outputs)[: samples.n]

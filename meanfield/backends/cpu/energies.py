@@ -77,7 +77,14 @@ def _lines(indent: int, *texts: str) -> str:
     return "".join(" " * indent + text + "\n" for text in texts)
 
 
-def _lanes(dim: int, self_pairs: bool, call: list[str], terms: list[str], alone: list[str], results: list[str]) -> str:
+def _lanes(
+    dim: int,
+    self_pairs: bool,
+    call: list[str],
+    terms: list[str],
+    alone: list[str],
+    results: list[str],
+) -> str:
     """The body of a shard with targets in the lanes: Σ_l weight_l·term in s0_[l], s1_[l], …, then `alone` and `results`."""
     axes, sums = range(dim), [f"s{c}" for c in range(len(terms))]
     unless = "" if self_pairs else " if i != first + l else {0}[l]"
@@ -178,7 +185,9 @@ def source(dim: int, paired: bool, self_pairs: bool) -> str:
     """The text of the kernels `velocity` and `values` for particles of `dim` coordinates; paired: there is a U."""
     if not paired:
         return _HEAD + _ALONE + _KERNELS
-    return _HEAD + (_in_lanes(dim, self_pairs) if dim < ROWS_FROM else _in_rows(self_pairs)) + _KERNELS
+    return (
+        _HEAD + (_in_lanes(dim, self_pairs) if dim < ROWS_FROM else _in_rows(self_pairs)) + _KERNELS
+    )
 
 
 def nowhere(x):
@@ -195,12 +204,16 @@ Formulas = tuple[Callable[..., float], Callable[..., None]]  # value and gradien
 
 def named(potential: Formulas | None, interaction: Formulas | None) -> dict[str, Callable]:
     """What a kernel's text calls by name."""
-    used: dict[str, Callable] = dict(zip(("V", "grad_V"), potential or (nowhere, nowhere_gradient), strict=True))
+    used: dict[str, Callable] = dict(
+        zip(("V", "grad_V"), potential or (nowhere, nowhere_gradient), strict=True)
+    )
     return used | dict(zip(("U", "grad_U"), interaction, strict=True)) if interaction else used
 
 
 @contextmanager
-def explained(potential: Formulas | None, interaction: Formulas | None, dtype: Any) -> Iterator[None]:
+def explained(
+    potential: Formulas | None, interaction: Formulas | None, dtype: Any
+) -> Iterator[None]:
     """Say of formulas that do not compile what they must be."""
     try:
         yield
@@ -215,8 +228,19 @@ def explained(potential: Formulas | None, interaction: Formulas | None, dtype: A
 class PairEnergy:
     """The kernels of one potential (V, grad_V) or None, one interaction (U, grad_U) or None, p and dtype, on a CPU backend."""
 
-    def __init__(self, backend: Any, potential: Formulas | None, interaction: Formulas | None, self_pairs: bool) -> None:
-        self.backend, self.potential, self.interaction, self.self_pairs = backend, potential, interaction, self_pairs
+    def __init__(
+        self,
+        backend: Any,
+        potential: Formulas | None,
+        interaction: Formulas | None,
+        self_pairs: bool,
+    ) -> None:
+        self.backend, self.potential, self.interaction, self.self_pairs = (
+            backend,
+            potential,
+            interaction,
+            self_pairs,
+        )
         self.unproved = {"velocity", "values"}
 
     def forget(self) -> None:
@@ -235,7 +259,9 @@ class PairEnergy:
         """The module of compiled kernels for these formulas."""
         dim, dtype = self.backend.dim, self.backend.dtype.name
         text = source(dim, self.interaction is not None, self.self_pairs)
-        return compiler.load(f"pair_energy_d{dim}", text, dtype, named(self.potential, self.interaction))
+        return compiler.load(
+            f"pair_energy_d{dim}", text, dtype, named(self.potential, self.interaction)
+        )
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""

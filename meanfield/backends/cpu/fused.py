@@ -58,7 +58,9 @@ def _mean_feature(dim: int) -> str:
         lines = ["x0 = t0[i]", *(f"z{u} = b{u} + w0_{u} * x0" for u in range(count))]
         for j in range(1, dim):
             lines += [f"x{j} = t{j}[i]", *(f"z{u} = z{u} + w{j}_{u} * x{j}" for u in range(count))]
-        lines.append("local[i] = local[i]" + "".join(f" + c{u} * T(value(z{u}))" for u in range(count)))
+        lines.append(
+            "local[i] = local[i]" + "".join(f" + c{u} * T(value(z{u}))" for u in range(count))
+        )
         loop = "                for i in range(size):\n"
         return load + loop + "".join(f"                    {line}\n" for line in lines)
 
@@ -154,7 +156,9 @@ def pull_back(theta, x, slopes, decay, trainable, out, shards):
 
 def _any_outputs(dim: int) -> str:
     tiles = "; ".join(f"t{j} = x[tile, {j}]" for j in range(dim))
-    weights = "".join(f"w{j} = theta[k, K + {j}]; " for j in range(dim)) + f"b = theta[k, K + {dim}]"
+    weights = (
+        "".join(f"w{j} = theta[k, K + {j}]; " for j in range(dim)) + f"b = theta[k, K + {dim}]"
+    )
     moves = "".join(f"u{j} = move[k, K + {j}]; " for j in range(dim)) + f"ub = move[k, K + {dim}]"
     samples = "; ".join(f"x{j} = t{j}[i]" for j in range(dim))
     push = "ub + " + " + ".join(f"u{j} * x{j}" for j in range(dim))

@@ -23,7 +23,9 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32  # of a vector; bits do not depend on it
+BYTES = (
+    64 if llvm.get_host_cpu_features().get("avx512f") else 32
+)  # of a vector; bits do not depend on it
 TWO_CHAINS_UP_TO = 3  # the largest d at which one addition a sample to each sum would be waited for
 
 _intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
@@ -45,7 +47,9 @@ def side_sums(dim: int) -> Any:
 
     @_intrinsic
     def compute(_, weights, stride, terms, size, sums, sums_stride, zero):
-        signature = types.void(types.uintp, types.intp, types.uintp, types.intp, types.uintp, types.intp, zero)
+        signature = types.void(
+            types.uintp, types.intp, types.uintp, types.intp, types.uintp, types.intp, zero
+        )
 
         def codegen(context, builder, signature, arguments):
             real = context.get_value_type(zero)
@@ -58,20 +62,35 @@ def side_sums(dim: int) -> Any:
                 return ir.Constant(integer, value)
 
             def row(base: Any, stride: Any, index: int, kind: Any) -> Any:
-                return builder.inttoptr(builder.add(base, builder.mul(stride, number(index))), kind.as_pointer())
+                return builder.inttoptr(
+                    builder.add(base, builder.mul(stride, number(index))), kind.as_pointer()
+                )
 
             def everywhere(sample: Any, c: int) -> Any:
-                scalar = builder.load(builder.gep(numbers, [builder.add(sample, number(c))]), align=bytes_)
-                lane = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-                return builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count))
+                scalar = builder.load(
+                    builder.gep(numbers, [builder.add(sample, number(c))]), align=bytes_
+                )
+                lane = builder.insert_element(
+                    ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0)
+                )
+                return builder.shuffle_vector(
+                    lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), count), [0] * count)
+                )
 
             name = f"llvm.fma.v{count}f{8 * bytes_}"
-            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+            fma = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * 3), name
+            )
             zeros = ir.Constant(vector, [0.0] * count)
-            *w, b = (builder.load(row(weights, stride, c, vector), align=bytes_) for c in range(dim + 1))
+            *w, b = (
+                builder.load(row(weights, stride, c, vector), align=bytes_) for c in range(dim + 1)
+            )
             threshold = builder.fneg(b)
             numbers = builder.inttoptr(terms, real.as_pointer())
-            totals = [[cgutils.alloca_once_value(builder, zeros) for _ in range(dim + 1)] for _ in range(chains)]
+            totals = [
+                [cgutils.alloca_once_value(builder, zeros) for _ in range(dim + 1)]
+                for _ in range(chains)
+            ]
             with cgutils.for_range(builder, builder.udiv(size, number(2)), intp=integer) as loop:
                 first = builder.mul(loop.index, number(2 * (2 * dim + 1)))
                 samples = [first, builder.add(first, number(2 * dim + 1))]
@@ -85,7 +104,12 @@ def side_sums(dim: int) -> Any:
                 for u, sample in enumerate(samples):
                     for c, part in enumerate(totals[u % chains]):
                         total = builder.load(part)
-                        builder.store(builder.select(on[u], builder.fadd(total, everywhere(sample, dim + c)), total), part)
+                        builder.store(
+                            builder.select(
+                                on[u], builder.fadd(total, everywhere(sample, dim + c)), total
+                            ),
+                            part,
+                        )
             for c in range(dim + 1):
                 parts = [builder.load(parts[c]) for parts in totals]
                 total = parts[0] if chains == 1 else builder.fadd(*parts)
@@ -117,23 +141,35 @@ def transposer(p: int, back: bool = False) -> Any:
             rows, columns, stride, _ = arguments
             rows = builder.inttoptr(rows, everything.as_pointer())
             places = [
-                builder.inttoptr(builder.add(columns, builder.mul(stride, ir.Constant(stride.type, j))), vector.as_pointer())
+                builder.inttoptr(
+                    builder.add(columns, builder.mul(stride, ir.Constant(stride.type, j))),
+                    vector.as_pointer(),
+                )
                 for j in range(p)
             ]
 
             def shuffle(first: Any, second: Any, order: list[int]) -> Any:
-                return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+                return builder.shuffle_vector(
+                    first, second, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
+                )
 
             if not back:
                 joined = builder.load(rows, align=bytes_)
                 for j, place in enumerate(places):
-                    builder.store(shuffle(joined, joined, [p * lane + j for lane in range(count)]), place, align=bytes_)
+                    builder.store(
+                        shuffle(joined, joined, [p * lane + j for lane in range(count)]),
+                        place,
+                        align=bytes_,
+                    )
                 return context.get_dummy_value()
             parts = [builder.load(place, align=bytes_) for place in places]
             parts += [ir.Constant(vector, ir.Undefined)] * (2 ** (p - 1).bit_length() - p)
             while len(parts) > 1:
                 width = parts[0].type.count
-                parts = [shuffle(a, b, list(range(2 * width))) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+                parts = [
+                    shuffle(a, b, list(range(2 * width)))
+                    for a, b in zip(parts[::2], parts[1::2], strict=True)
+                ]
             order = [j * count + lane for lane in range(count) for j in range(p)]
             builder.store(shuffle(parts[0], parts[0], order), rows, align=bytes_)
             return context.get_dummy_value()

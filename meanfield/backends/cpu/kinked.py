@@ -23,7 +23,9 @@ def slopes(sigma: Activation) -> tuple[float, float] | None:
 def pull_back(dim: int, below: float, above: float) -> str:
     """Text of the kernel pull_back (one output) for this d and these slopes of σ."""
     p = dim + 2
-    terms = list(enumerate(range(1, dim + 2)))  # of a sum: its number and the column of θ, w_0, …, b
+    terms = list(
+        enumerate(range(1, dim + 2))
+    )  # of a sum: its number and the column of θ, w_0, …, b
 
     def lines(indent: int, texts: list[str]) -> str:
         return "".join(" " * indent + text + "\n" for text in texts)

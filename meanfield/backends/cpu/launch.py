@@ -22,7 +22,9 @@ from ...processes.threads import openmp_threads, openmp_untouched
 for_numba(numba.config)
 
 if "NUMBA_NUM_THREADS" not in os.environ and (wanted := openmp_threads()) is not None:
-    os.environ["NUMBA_NUM_THREADS"] = str(wanted)  # for numba, should it be imported again in a process started from here
+    os.environ["NUMBA_NUM_THREADS"] = str(
+        wanted
+    )  # for numba, should it be imported again in a process started from here
     if not parallel._is_initialized:
         vars(numba.config)["NUMBA_NUM_THREADS"] = parallel.NUM_THREADS = wanted
 
@@ -34,7 +36,9 @@ def _launch() -> None:
     if parallel._is_initialized:
         return
     try:
-        importlib.import_module("numba.np.ufunc.omppool")  # loads OpenMP, so that its number of threads can be looked up
+        importlib.import_module(
+            "numba.np.ufunc.omppool"
+        )  # loads OpenMP, so that its number of threads can be looked up
     except ImportError:
         pass
     with openmp_untouched():
@@ -63,13 +67,20 @@ def _after_fork_in_child() -> None:
         return
     for module in list(sys.modules.values()):
         for name, value in list(getattr(module, "__dict__", {}).items()):
-            if isinstance(value, Dispatcher) and value.targetoptions.get("parallel") and _ours(value):
+            if (
+                isinstance(value, Dispatcher)
+                and value.targetoptions.get("parallel")
+                and _ours(value)
+            ):
                 setattr(module, name, Lost())
 
 
 def _ours(kernel: Any) -> bool:
     """Of this package, of ntk, or of a module that `formulas.load` wrote."""
-    return kernel.py_func.__module__.split(".")[0] in ("meanfield", "ntk") or "FASTMATH" in kernel.py_func.__globals__
+    return (
+        kernel.py_func.__module__.split(".")[0] in ("meanfield", "ntk")
+        or "FASTMATH" in kernel.py_func.__globals__
+    )
 
 
 parallel._launch_threads = _launch

@@ -74,9 +74,13 @@ class Kernels:
 
     def forget(self) -> None:
         """Load the kernels of the formulas as they are now."""
-        self.module = compiler.load("loss", SOURCE, "float64", {"value": self.loss.value, "slope": self.loss.slope})
+        self.module = compiler.load(
+            "loss", SOURCE, "float64", {"value": self.loss.value, "slope": self.loss.slope}
+        )
 
-    def total(self, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None) -> float:
+    def total(
+        self, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None
+    ) -> float:
         """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
         if "value" in self.unproved:
             as_written.prove_loss(self.loss, "value", y, F.shape[1], self)
@@ -89,7 +93,12 @@ class Kernels:
         return float(self.module.total(F, y, s))
 
     def slopes(
-        self, F: np.ndarray, y: np.ndarray, s: float = 1.0, factor: float = 1.0, weights: np.ndarray | None = None
+        self,
+        F: np.ndarray,
+        y: np.ndarray,
+        s: float = 1.0,
+        factor: float = 1.0,
+        weights: np.ndarray | None = None,
     ) -> np.ndarray:
         """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
         if weights is not None:
@@ -104,13 +113,20 @@ class Kernels:
         return out
 
 
-def total(loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None) -> float:
+def total(
+    loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None
+) -> float:
     """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
     return Kernels(loss).total(F, y, s, weights)
 
 
 def slopes(
-    loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, factor: float = 1.0, weights: np.ndarray | None = None
+    loss: Loss,
+    F: np.ndarray,
+    y: np.ndarray,
+    s: float = 1.0,
+    factor: float = 1.0,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
     return Kernels(loss).slopes(F, y, s, factor, weights)

@@ -151,7 +151,9 @@ def pair_sums(targets, x_targets, directions, amplitudes, parameters, sums):
 
 def many(sums: int) -> str:
     """The kernel pair_sums for run-time d and K; targets w' (targets, d), their x, a (targets, K) and q."""
-    total = "total[k, 0] += dot({0}, firsts)" + ("; total[k, 1] += dot({0}, seconds)" if sums == 2 else "")
+    total = "total[k, 0] += dot({0}, firsts)" + (
+        "; total[k, 1] += dot({0}, seconds)" if sums == 2 else ""
+    )
     return f"""{_HEAD}
 # Products: {products.version()}
 from meanfield.backends.cpu.products import multiplier

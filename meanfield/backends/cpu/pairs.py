@@ -42,7 +42,12 @@ class PairSums:
     """
 
     def __init__(self, backend: CPU) -> None:
-        self.backend, self.dim, self.outputs, self.dtype = backend, backend.dim, backend.outputs, backend.dtype
+        self.backend, self.dim, self.outputs, self.dtype = (
+            backend,
+            backend.dim,
+            backend.outputs,
+            backend.dtype,
+        )
         formula = backend.network.sigma.pair if backend.network else None
         assert formula is not None  # checked where the functional was made
         self.formula = formula
@@ -62,12 +67,19 @@ class PairSums:
         bound: dict[str, Callable] = {"pair": self.formula.pair, "finish": self.formula.finish}
         sums = self.formula.sums
         text = pair_kernels.few(self.dim, sums) if self.few else pair_kernels.many(sums)
-        return compiler.load(f"pairs_d{self.dim}" if self.few else "pairs", text, self.dtype.name, bound)
+        return compiler.load(
+            f"pairs_d{self.dim}" if self.few else "pairs", text, self.dtype.name, bound
+        )
 
     def compiled(self) -> bool:
         """Whether the kernels are compiled already, in this process or in the cache on disk."""
         pairs = [self.kernels.pair_sums] if self.formula.sums else []
-        return all(map(compiler.is_compiled, [self.particles.prepare_cloud, self.particles.finish_sums, *pairs]))
+        return all(
+            map(
+                compiler.is_compiled,
+                [self.particles.prepare_cloud, self.particles.finish_sums, *pairs],
+            )
+        )
 
     def hold(self, array: np.ndarray) -> np.ndarray:
         """Particles (m, p) or factors (m,) of the host, as `cloud` takes them."""
@@ -83,13 +95,20 @@ class PairSums:
         lanes = (pair_kernels.VECTORS if self.few else 1) * products.LANES[self.dtype.name]
         tiles = -(-m // pair_kernels.TILE)
         size = -(-m // (tiles * lanes)) * lanes
-        padded = d if self.few else -(-d // products.LANES[self.dtype.name]) * products.LANES[self.dtype.name]
+        padded = (
+            d
+            if self.few
+            else -(-d // products.LANES[self.dtype.name]) * products.LANES[self.dtype.name]
+        )
         if self.few:
             rows, directions = None, np.zeros((tiles, d, size), self.dtype)
         else:
             rows = np.zeros((tiles, size, padded), self.dtype)
             directions = rows.transpose(0, 2, 1)
-        amplitudes, parameters = np.zeros((tiles, K, size), self.dtype), np.zeros((tiles, size), self.dtype)
+        amplitudes, parameters = (
+            np.zeros((tiles, K, size), self.dtype),
+            np.zeros((tiles, size), self.dtype),
+        )
         squares, total = np.zeros(tiles * size), np.empty((self.backend.shards(m), K, d))
         arguments = theta, factor, K, directions, amplitudes, parameters, squares, total
         _run(self.particles.prepare_cloud, theta.size, *arguments)
@@ -100,7 +119,9 @@ class PairSums:
         backward = np.stack([*map(products.pack, rows)])
         return Cloud(*parts, rows.reshape(-1, padded), forward, backward)
 
-    def act(self, cloud: Cloud, sources: Sequence[Cloud], decay: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def act(
+        self, cloud: Cloud, sources: Sequence[Cloud], decay: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(g, v): g_k = Σ_l A_l K(w_k, w_l) (m, K) float64, v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k (m, p), 0 on frozen columns."""
         m, S, d, K = cloud.theta.shape[0], self.formula.sums, self.dim, self.outputs
         sums = np.zeros((cloud.squares.size, S + d + (K if K > 1 else 0)))
@@ -108,11 +129,27 @@ class PairSums:
         for source in sources if S else ():
             work = m * source.squares.size * d
             target = sums if self.few else sums[:m]
-            _run(self.kernels.pair_sums, work, *self._targets(cloud), *self._sources(source), target)
+            _run(
+                self.kernels.pair_sums, work, *self._targets(cloud), *self._sources(source), target
+            )
         total = sum(source.total for source in sources)
-        potential, velocity = np.empty((m, K)), self.backend.pool.take(cloud.theta.shape, self.dtype)
+        potential, velocity = (
+            np.empty((m, K)),
+            self.backend.pool.take(cloud.theta.shape, self.dtype),
+        )
         trainable = self.backend.trainable.astype(np.float64)
-        arguments = cloud.theta, K, S, cloud.squares, sums, total, decay, trainable, potential, velocity
+        arguments = (
+            cloud.theta,
+            K,
+            S,
+            cloud.squares,
+            sums,
+            total,
+            decay,
+            trainable,
+            potential,
+            velocity,
+        )
         _run(self.particles.finish_sums, m * d, *arguments)
         return potential, velocity
 
@@ -126,7 +163,12 @@ class PairSums:
             return cloud.directions, cloud.parameters
         assert cloud.rows is not None
         a = cloud.theta[:, : self.outputs].astype(self.dtype)
-        return cloud.rows[:, : self.dim], cloud.parameters.ravel(), a, cloud.squares.astype(self.dtype)
+        return (
+            cloud.rows[:, : self.dim],
+            cloud.parameters.ravel(),
+            a,
+            cloud.squares.astype(self.dtype),
+        )
 
     def _sources(self, cloud: Cloud) -> tuple[np.ndarray, ...]:
         if self.few:

@@ -62,7 +62,9 @@ def _gathered(eights):
 @inlined
 def _bit_count(word):
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word & np.uint64(0x3333333333333333)) + (
+        (word >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
@@ -129,15 +131,25 @@ def _close(theta, outputs, place, largest, u, columns, near):
 
 
 @numba.njit(error_model="numpy", cache=True)
-def _differences(active, before, near, near_before, u, mortal, limit, totals, kind, neuron, other, value):
+def _differences(
+    active, before, near, near_before, u, mortal, limit, totals, kind, neuron, other, value
+):
     """Writes totals, then the number of silent neurons, and the rows; returns how many. The columns hold 5·limit."""
     flips, silent, deaths, revivals = 0, 0, 0, 0
-    for k in range(active.size):  # counted without a branch, which would be mispredicted at every other neuron
+    for k in range(
+        active.size
+    ):  # counted without a branch, which would be mispredicted at every other neuron
         flips += _bit_count(active[k] ^ before[k])
         silent += active[k] == 0
         deaths += (active[k] == 0) & (before[k] != 0)
         revivals += (active[k] != 0) & (before[k] == 0)
-    totals[FLIP], totals[DEATH], totals[REVIVAL], totals[MERGE], totals[SPLIT] = flips, deaths, revivals, 0, 0
+    totals[FLIP], totals[DEATH], totals[REVIVAL], totals[MERGE], totals[SPLIT] = (
+        flips,
+        deaths,
+        revivals,
+        0,
+        0,
+    )
     totals[5] = silent
     row, k = 0, 0
     while row < min(flips, limit):
@@ -162,7 +174,9 @@ def _differences(active, before, near, near_before, u, mortal, limit, totals, ki
         most = row + limit
         for k in range(near.shape[0]):
             for word in range(near.shape[1]):
-                changed = (near[k, word] ^ near_before[k, word]) & (near[k, word] if code == MERGE else near_before[k, word])
+                changed = (near[k, word] ^ near_before[k, word]) & (
+                    near[k, word] if code == MERGE else near_before[k, word]
+                )
                 if changed:
                     totals[code] += _bit_count(changed)
                     while changed and row < most:
@@ -171,7 +185,9 @@ def _differences(active, before, near, near_before, u, mortal, limit, totals, ki
                         for j in range(u.shape[1]):
                             square += (u[k, j] - u[l, j]) ** 2
                         kind[row], neuron[row], other[row] = code, k, l
-                        value[row] = math.degrees(2.0 * math.asin(min(1.0, 0.5 * math.sqrt(square))))
+                        value[row] = math.degrees(
+                            2.0 * math.asin(min(1.0, 0.5 * math.sqrt(square)))
+                        )
                         changed &= changed - np.uint64(1)
                         row += 1
     return row
@@ -185,7 +201,14 @@ class Sampler:
     """
 
     def __init__(
-        self, x: np.ndarray, outputs: int, dtype: np.dtype, tracked: int, degrees: float, limit: int, mortal: bool
+        self,
+        x: np.ndarray,
+        outputs: int,
+        dtype: np.dtype,
+        tracked: int,
+        degrees: float,
+        limit: int,
+        mortal: bool,
     ) -> None:
         n, d = x.shape
         self._x = np.zeros((d, WORD), dtype)
@@ -195,7 +218,12 @@ class Sampler:
         self._largest = (2 * math.sin(math.radians(degrees) / 2)) ** 2
         # Kept from call to call: fresh memory costs more than what is written to it.
         size, self._totals = 5 * limit, np.zeros(6, np.int64)
-        self._rows = np.empty(size, np.uint8), np.empty(size, np.int32), np.empty(size, np.int32), np.empty(size)
+        self._rows = (
+            np.empty(size, np.uint8),
+            np.empty(size, np.int32),
+            np.empty(size, np.int32),
+            np.empty(size),
+        )
 
     def sample(self, theta: np.ndarray) -> Sampling:
         """theta (m, p) with columns [a | w | b]."""
@@ -209,7 +237,15 @@ class Sampler:
 
     def differences(self, before: Sampling, after: Sampling) -> Differences:
         """What differs: all are counted, the first `limit` of each kind are listed."""
-        given = after.active, before.active, after.near, before.near, after.u, self._mortal, self._limit
+        given = (
+            after.active,
+            before.active,
+            after.near,
+            before.near,
+            after.u,
+            self._mortal,
+            self._limit,
+        )
         count = _differences(*given, self._totals, *self._rows)
         *totals, silent = self._totals.tolist()
         return Differences(totals, silent, *(column[:count].copy() for column in self._rows))

@@ -21,9 +21,14 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-LANES = {"float32": 16, "float64": 8}  # of a 512-bit vector; narrower machines take two or four for one
+LANES = {
+    "float32": 16,
+    "float64": 8,
+}  # of a 512-bit vector; narrower machines take two or four for one
 ROWS = 6  # rows of C in registers at once …
-VECTORS = 4 if llvm.get_host_cpu_features().get("avx512f") else 1  # … times so many vectors of columns: 24 of 32, or 12 of 16
+VECTORS = (
+    4 if llvm.get_host_cpu_features().get("avx512f") else 1
+)  # … times so many vectors of columns: 24 of 32, or 12 of 16
 
 _intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
 
@@ -38,7 +43,9 @@ def panels(n: int, dtype: str) -> list[tuple[int, int]]:
 
 def pack(B: np.ndarray) -> np.ndarray:
     """B (l, n), n a whole number of vectors, as `multiply` reads it: (l n,)."""
-    return np.concatenate([B[:, start : start + count].ravel() for start, count in panels(B.shape[1], B.dtype.name)])
+    return np.concatenate(
+        [B[:, start : start + count].ravel() for start, count in panels(B.shape[1], B.dtype.name)]
+    )
 
 
 @functools.cache
@@ -75,9 +82,25 @@ def _panel(vectors: int, dtype: str) -> Any:
         whole = count // ROWS * ROWS
         b = panel.ctypes.data
         for k in range(0, whole, ROWS):
-            several(rows[k].ctypes.data, rows.strides[0], b, out[k].ctypes.data, out.strides[0], length, T(0))
+            several(
+                rows[k].ctypes.data,
+                rows.strides[0],
+                b,
+                out[k].ctypes.data,
+                out.strides[0],
+                length,
+                T(0),
+            )
         for k in range(whole, count):
-            one(rows[k].ctypes.data, rows.strides[0], b, out[k].ctypes.data, out.strides[0], length, T(0))
+            one(
+                rows[k].ctypes.data,
+                rows.strides[0],
+                b,
+                out[k].ctypes.data,
+                out.strides[0],
+                length,
+                T(0),
+            )
 
     # In compiled code a function has its name and a number that counts functions from the start of a process. If all widths had
     # one name, two kernels cached by different processes could each bring another product of the same name and number, and a
@@ -91,7 +114,9 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
 
     @_intrinsic
     def tile(_, a, a_stride, b, c, c_stride, length, zero):
-        signature = types.void(types.uintp, types.intp, types.uintp, types.uintp, types.intp, types.intp, zero)
+        signature = types.void(
+            types.uintp, types.intp, types.uintp, types.uintp, types.intp, types.intp, zero
+        )
 
         def codegen(context, builder, signature, arguments):
             real = context.get_value_type(zero)
@@ -107,27 +132,42 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
                 return builder.inttoptr(builder.add(address, number(offset)), kind.as_pointer())
 
             name = f"llvm.fma.v{lanes}f{8 * size}"
-            fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+            fma = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * 3), name
+            )
             nothing, everywhere = (
                 ir.Constant(vector, ir.Undefined),
                 ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
             )
             zeros = ir.Constant(vector, [0.0] * lanes)
-            sums = [[cgutils.alloca_once_value(builder, zeros) for _ in range(vectors)] for _ in range(rows)]
+            sums = [
+                [cgutils.alloca_once_value(builder, zeros) for _ in range(vectors)]
+                for _ in range(rows)
+            ]
             left = [pointer(a, a_stride, k, 0, real) for k in range(rows)]
             right = builder.inttoptr(b, vector.as_pointer())
             with cgutils.for_range(builder, length, intp=integer) as loop:
                 first = builder.mul(loop.index, number(vectors))
-                columns = [builder.load(builder.gep(right, [builder.add(first, number(v))]), align=size) for v in range(vectors)]
+                columns = [
+                    builder.load(builder.gep(right, [builder.add(first, number(v))]), align=size)
+                    for v in range(vectors)
+                ]
                 for k in range(rows):
                     scalar = builder.load(builder.gep(left[k], [loop.index]), align=size)
                     lane = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
                     entry = builder.shuffle_vector(lane, nothing, everywhere)
                     for v in range(vectors):
-                        builder.store(builder.call(fma, (entry, columns[v], builder.load(sums[k][v]))), sums[k][v])
+                        builder.store(
+                            builder.call(fma, (entry, columns[v], builder.load(sums[k][v]))),
+                            sums[k][v],
+                        )
             for k in range(rows):
                 for v in range(vectors):
-                    builder.store(builder.load(sums[k][v]), pointer(c, c_stride, k, 64 * v, vector), align=size)
+                    builder.store(
+                        builder.load(sums[k][v]),
+                        pointer(c, c_stride, k, 64 * v, vector),
+                        align=size,
+                    )
             return context.get_dummy_value()
 
         return signature, codegen

@@ -31,11 +31,17 @@ from .memory import Held, Number, Numbers, Pool
 
 # Guesses from the arithmetic of the kernels; not yet measured on a GPU (scripts/bench --device cuda measures).
 FUSED_UP_TO = 16  # the largest d at which the fused kernels win over cuBLAS
-FEW = 2**17  # particles that fill a large GPU with one thread each: below, four share one; from twice as many, a thread has two
-PAIRS_UP_TO = 4  # the largest d at which a thread has two; beyond, their sums would crowd the registers
+FEW = (
+    2**17
+)  # particles that fill a large GPU with one thread each: below, four share one; from twice as many, a thread has two
+PAIRS_UP_TO = (
+    4  # the largest d at which a thread has two; beyond, their sums would crowd the registers
+)
 
 SLABS = 1024
-PARTIAL_BYTES = 2**28  # of the partial predictions in work at once; those of THREADS samples may take more
+PARTIAL_BYTES = (
+    2**28
+)  # of the partial predictions in work at once; those of THREADS samples may take more
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +67,17 @@ class CUDA:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
         self._kernels: dict[tuple, Any] = {}
         self.pool, self._numbers = Pool(), Numbers()
-        self.unproved = {"value", "slope"} if network and as_written.by_user(network.sigma) else set()
+        self.unproved = (
+            {"value", "slope"} if network and as_written.by_user(network.sigma) else set()
+        )
         self._losses: dict[Loss, losses.Kernels] = {}
         everything = np.ones(dim + outputs + 1 if outputs else dim)
         columns = network.trainable_columns(dim, outputs) if network else everything
         self.trainable = self.pool.fill(columns.astype(self.dtype))
-        self._columns = {True: self.pool.fill(columns.astype(float)), False: self.pool.fill(everything)}
+        self._columns = {
+            True: self.pool.fill(columns.astype(float)),
+            False: self.pool.fill(everything),
+        }
         self._vectors = compiler.load("cuda_vectors", vectors.source(), dtype, {})
 
     @cached_property
@@ -81,7 +92,9 @@ class CUDA:
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
-        return compiler.is_compiled(self._wide.kernels.values if self._wide else self.kernel("mean_feature"))
+        return compiler.is_compiled(
+            self._wide.kernels.values if self._wide else self.kernel("mean_feature")
+        )
 
     @cached_property
     def _wide(self) -> Any:
@@ -98,7 +111,9 @@ class CUDA:
         if key not in self._kernels:
             assert self.network is not None
             homogeneous = self.network.sigma.homogeneity == 1.0
-            text = cuda_kernels.source(name, self.dim, min(self.outputs, 4), homogeneous, unroll, groups)
+            text = cuda_kernels.source(
+                name, self.dim, min(self.outputs, 4), homogeneous, unroll, groups
+            )
             module = compiler.load(f"cuda_d{self.dim}", text, self.dtype.name, self.formulas)
             self._kernels[key] = getattr(module, name)
         return self._kernels[key]
@@ -115,7 +130,9 @@ class CUDA:
 
     def samples(self, x: np.ndarray) -> Samples:
         n, d = x.shape
-        padded = np.zeros((d + 1 if self._wide else d, math.ceil(n / THREADS) * THREADS), self.dtype)
+        padded = np.zeros(
+            (d + 1 if self._wide else d, math.ceil(n / THREADS) * THREADS), self.dtype
+        )
         padded[:d, :n] = x.T
         padded[d:, :n] = 1
         return Samples(n, self.pool.fill(padded))
@@ -137,7 +154,9 @@ class CUDA:
             as_written.prove_activation(self, "slope")
         if self._wide:
             return self._wide.mean_feature(theta, weight, samples, move)
-        return self._forward(self.kernel("push_forward"), (theta.data, move.data, weight.data), samples)
+        return self._forward(
+            self.kernel("push_forward"), (theta.data, move.data, weight.data), samples
+        )
 
     def _forward(self, kernel: Any, arrays: tuple, samples: Samples) -> Held:
         m, K = arrays[0].shape[1], self.outputs
@@ -157,7 +176,9 @@ class CUDA:
         """total[:, first + i] = Σ over the first axis by the fixed tree, divided."""
         count, K, n = partial.data.shape
         rows = min(32, 2 ** (count.bit_length() - 1))
-        self._vectors.add_rows[(math.ceil(n / 32), K), (32, rows)](partial.data, float(divisor), first, total)
+        self._vectors.add_rows[(math.ceil(n / 32), K), (32, rows)](
+            partial.data, float(divisor), first, total
+        )
 
     def number(self, partial: Held, divisor: float) -> Number:
         """Σ of (count, 1, 1), divided."""
@@ -228,10 +249,14 @@ class CUDA:
         kernels = self._losses[loss]
         if what in kernels.unproved:
             y = labels.data.copy_to_host()
-            as_written.prove_loss(loss, what, y.T if y.ndim == 2 else y, features.data.shape[0], kernels)
+            as_written.prove_loss(
+                loss, what, y.T if y.ndim == 2 else y, features.data.shape[0], kernels
+            )
         return kernels.module
 
-    def total(self, loss: Loss, features: Held, labels: Held, s: float, weights: Held | None = None) -> Number:
+    def total(
+        self, loss: Loss, features: Held, labels: Held, s: float, weights: Held | None = None
+    ) -> Number:
         """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n); w = 1 unless given."""
         F, kernels = features.data, self._loss(loss, "value", labels, features)
         length, count = slabs(F.shape[1])
@@ -243,15 +268,25 @@ class CUDA:
                     F, labels.data, weights.data, float(s), length, f.data, partial.data
                 )
             else:
-                kernels.total_coupled[count, 128](F, labels.data, float(s), length, f.data, partial.data)
+                kernels.total_coupled[count, 128](
+                    F, labels.data, float(s), length, f.data, partial.data
+                )
         elif weights is not None:
-            kernels.total_weighted[count, 128](F, labels.data, weights.data, float(s), length, partial.data)
+            kernels.total_weighted[count, 128](
+                F, labels.data, weights.data, float(s), length, partial.data
+            )
         else:
             kernels.total[count, 128](F, labels.data, float(s), length, partial.data)
         return self.number(partial, 1.0)
 
     def slopes(
-        self, loss: Loss, features: Held, labels: Held, s: float, factor: float, weights: Held | None = None
+        self,
+        loss: Loss,
+        features: Held,
+        labels: Held,
+        s: float,
+        factor: float,
+        weights: Held | None = None,
     ) -> Held:
         """factor · w_i ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
         F, kernels = features.data, self._loss(loss, "slope", labels, features)
@@ -259,7 +294,9 @@ class CUDA:
         out, blocks = self.pool.take((K, n), self.dtype), math.ceil(n / 128)
         if loss.coupled:
             f, r = self.pool.take((K, n), float), self.pool.take((K, n), float)
-            kernels.slopes_coupled[blocks, 128](F, labels.data, float(s), float(factor), f.data, r.data, out.data)
+            kernels.slopes_coupled[blocks, 128](
+                F, labels.data, float(s), float(factor), f.data, r.data, out.data
+            )
         else:
             kernels.slopes[(blocks, K), 128](F, labels.data, float(s), float(factor), out.data)
         if weights is not None:
@@ -268,17 +305,25 @@ class CUDA:
 
     def combine(self, theta: Held, coefficients: Sequence[float], stages: Sequence[Held]) -> Held:
         """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
-        terms = [(theta.data.dtype.type(c), stage.data) for c, stage in zip(coefficients, stages, strict=True) if c]
+        terms = [
+            (theta.data.dtype.type(c), stage.data)
+            for c, stage in zip(coefficients, stages, strict=True)
+            if c
+        ]
         p, m = theta.data.shape
         for first in range(0, len(terms), vectors.STAGES):
             some = terms[first : first + vectors.STAGES]
             out = self.pool.take((p, m), theta.data.dtype)
             kernel = getattr(self._vectors, f"combine_{len(some)}")
-            kernel[(math.ceil(m / 256), min(p, 65535)), 256](theta.data, *(item for term in some for item in term), out.data)
+            kernel[(math.ceil(m / 256), min(p, 65535)), 256](
+                theta.data, *(item for term in some for item in term), out.data
+            )
             theta = out
         return theta
 
-    def advance(self, theta: Held, coefficient: float, stage: Held, weight: Held) -> tuple[Held, Number]:
+    def advance(
+        self, theta: Held, coefficient: float, stage: Held, weight: Held
+    ) -> tuple[Held, Number]:
         """(θ + coefficient · stage, ∫|stage|² dμ)."""
         return self.combine(theta, [coefficient], [stage]), self.norm(stage, weight)
 
@@ -288,5 +333,7 @@ class CUDA:
         length, count = slabs(m)
         partial = self.pool.take((count, 1, 1), float)
         columns = self._columns[trainable_only]
-        self._vectors.squares[count, 128](array.data, weight.data, columns.data, length, partial.data)
+        self._vectors.squares[count, 128](
+            array.data, weight.data, columns.data, length, partial.data
+        )
         return self.number(partial, m)

@@ -28,7 +28,9 @@ vars(config).update(CUDA_LOW_OCCUPANCY_WARNINGS=0)
 
 def bind(function: Callable, dtype: str) -> Any:
     """The formula as a device function for "float32" or "float64"."""
-    return compiler.bind(function, dtype, cuda.jit(device=True), lambda name, _: getattr(math, name, None))
+    return compiler.bind(
+        function, dtype, cuda.jit(device=True), lambda name, _: getattr(math, name, None)
+    )
 
 
 def load(name: str, source: str, dtype: str, used: dict[str, Callable]) -> types.ModuleType:
@@ -41,4 +43,6 @@ def is_compiled(kernel: Any) -> bool:
     if SIMULATED:
         return True
     stored = kernel._cache._impl
-    return bool(kernel.overloads) or any(Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi"))
+    return bool(kernel.overloads) or any(
+        Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi")
+    )

@@ -38,42 +38,86 @@ MOST = 1000  # coordinates, of which a tile has room for four rows
 
 
 def _kernel(
-    name: str, dim: int, rows: int, groups: int, call: list[str], terms: list[str], ending: list[str], self_pairs: bool
+    name: str,
+    dim: int,
+    rows: int,
+    groups: int,
+    call: list[str],
+    terms: list[str],
+    ending: list[str],
+    self_pairs: bool,
 ) -> str:
     """One kernel: total0, total1, … = Σ_l weight_l·term over the sources, then `ending` for target k. No sums without terms."""
     lanes, axes, share = THREADS // groups, range(dim), rows // groups
     totals = range(len(terms))
     text = f"\n\n@cuda.jit(cache=True)\ndef {name}(theta, weight, out):\n"
     text += _lines(4, [f"{row} = cuda.local.array({dim}, T)" for row in "xyg"])
-    text += _lines(4, [f"lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes}", "m = theta.shape[1]"])
+    text += _lines(
+        4,
+        [
+            f"lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes}",
+            "m = theta.shape[1]",
+        ],
+    )
     text += _lines(4, [f"k = cuda.blockIdx.x * {lanes} + lane", "at = min(k, m - 1)"])
     text += _lines(4, [f"x[{j}] = theta[{j}, at]" for j in axes])
     if terms:
         # What pads the last tile is not visited: its distance from a target may be 0, and 0 times infinity is no number.
-        term = "tile[q, {dim}] * T({text})" if self_pairs else "tile[q, {dim}] * T({text}) if block + q != at else T(0)"
+        term = (
+            "tile[q, {dim}] * T({text})"
+            if self_pairs
+            else "tile[q, {dim}] * T({text}) if block + q != at else T(0)"
+        )
         text += _lines(4, [f"tile = cuda.shared.array(({rows}, {_width(dim + 1)}), T, ALIGN)"])
-        text += _lines(4, [f"sums = cuda.shared.array(({groups}, {lanes}), np.float64)"] * (groups > 1))
+        text += _lines(
+            4, [f"sums = cuda.shared.array(({groups}, {lanes}), np.float64)"] * (groups > 1)
+        )
         text += _lines(4, [f"total{c} = 0.0" for c in totals])
         text += _lines(4, ["block = 0", "while block < m:"])
         text += _lines(8, [f"s{c} = T(0)" for c in totals])
         text += _lines(
-            8, [f"end = min(m, block + {TERMS})", "while block < end:", "    i = min(block + cuda.threadIdx.x, m - 1)"]
+            8,
+            [
+                f"end = min(m, block + {TERMS})",
+                "while block < end:",
+                "    i = min(block + cuda.threadIdx.x, m - 1)",
+            ],
         )
         text += _lines(12, [f"if cuda.threadIdx.x < {rows}:"] * (rows < THREADS))
-        text += _lines(12 if rows == THREADS else 16, [f"tile[cuda.threadIdx.x, {j}] = theta[{j}, i]" for j in axes])
-        text += _lines(12 if rows == THREADS else 16, [f"tile[cuda.threadIdx.x, {dim}] = weight[i]"])
         text += _lines(
-            12, ["cuda.syncthreads()", f"q = group * {share}", f"stop = min(q + {share}, m - block)", "while q < stop:"]
+            12 if rows == THREADS else 16,
+            [f"tile[cuda.threadIdx.x, {j}] = theta[{j}, i]" for j in axes],
+        )
+        text += _lines(
+            12 if rows == THREADS else 16, [f"tile[cuda.threadIdx.x, {dim}] = weight[i]"]
+        )
+        text += _lines(
+            12,
+            [
+                "cuda.syncthreads()",
+                f"q = group * {share}",
+                f"stop = min(q + {share}, m - block)",
+                "while q < stop:",
+            ],
         )
         text += _lines(16, [*(f"y[{j}] = tile[q, {j}]" for j in axes), *call])
-        text += _lines(16, [f"s{c} += {term.format(dim=dim, text=text_)}" for c, text_ in enumerate(terms)])
+        text += _lines(
+            16, [f"s{c} += {term.format(dim=dim, text=text_)}" for c, text_ in enumerate(terms)]
+        )
         text += _lines(16, ["q += 1"])
         text += _lines(12, ["cuda.syncthreads()", f"block += {rows}"])
         text += _lines(8, [f"total{c} += np.float64(s{c})" for c in totals])
         if groups > 1:
             together = _tree([f"sums[{g}, lane]" for g in range(groups)])
             for c in totals:
-                text += _lines(4, [f"sums[group, lane] = total{c}", "cuda.syncthreads()", f"total{c} = {together}"])
+                text += _lines(
+                    4,
+                    [
+                        f"sums[group, lane] = total{c}",
+                        "cuda.syncthreads()",
+                        f"total{c} = {together}",
+                    ],
+                )
                 text += _lines(4, ["cuda.syncthreads()"])
     return text + _lines(4, ["if group == 0 and k < m:", *(f"    {line}" for line in ending)])
 
@@ -87,21 +131,45 @@ def source(dim: int, itemsize: int, paired: bool, self_pairs: bool, groups: int)
     sums = [f"total{j} / m + " if paired else "" for j in range(dim)]
     clear = [f"g[{j}] = T(0)" for j in range(dim)]  # a gradient may leave out what is 0
     moves = [*clear, "grad_V(x, g)", *(f"out[{j}, k] = T(-({sums[j]}g[{j}]))" for j in range(dim))]
-    velocity = _kernel("velocity", dim, rows, groups, [*clear, "grad_U(x, y, g)"], [f"g[{j}]" for j in axes], moves, self_pairs)
+    velocity = _kernel(
+        "velocity",
+        dim,
+        rows,
+        groups,
+        [*clear, "grad_U(x, y, g)"],
+        [f"g[{j}]" for j in axes],
+        moves,
+        self_pairs,
+    )
     found = ["out[0, k] = V(x)", f"out[1, k] = {'total0 / m' if paired else '0.0'}"]
-    return _HEAD + velocity + _kernel("values", dim, rows, groups, [], ["U(x, y)"] * paired, found, self_pairs)
+    return (
+        _HEAD
+        + velocity
+        + _kernel("values", dim, rows, groups, [], ["U(x, y)"] * paired, found, self_pairs)
+    )
 
 
 class PairEnergy:
     """The kernels of one potential (V, grad_V) or None, one interaction (U, grad_U) or None, p and dtype, on a GPU."""
 
-    def __init__(self, backend: CUDA, potential: Formulas | None, interaction: Formulas | None, self_pairs: bool) -> None:
+    def __init__(
+        self,
+        backend: CUDA,
+        potential: Formulas | None,
+        interaction: Formulas | None,
+        self_pairs: bool,
+    ) -> None:
         if backend.dim > MOST:
             raise ValueError(
                 f'backend="cuda" holds particles of up to {MOST} coordinates for a PairwiseEnergy; got p = {backend.dim}. '
                 'Use backend="cpu".'
             )
-        self.backend, self.potential, self.interaction, self.self_pairs = backend, potential, interaction, self_pairs
+        self.backend, self.potential, self.interaction, self.self_pairs = (
+            backend,
+            potential,
+            interaction,
+            self_pairs,
+        )
         self._kernels: dict[int, Any] = {}
         self.unproved = {"velocity", "values"}
 
@@ -111,7 +179,10 @@ class PairEnergy:
 
     def of_few(self, what: str, rows: np.ndarray) -> np.ndarray:
         """-∇V - Σ ∇U/m (m, p) or (V, Σ U/m) (m, 2) of some particles of equal masses, on the host."""
-        theta, weight = self.backend.upload(rows), self.backend.weights(np.full(len(rows), 1.0 / len(rows)))
+        theta, weight = (
+            self.backend.upload(rows),
+            self.backend.weights(np.full(len(rows), 1.0 / len(rows))),
+        )
         if what == "velocity":
             return self.backend.download(self.velocity(theta, weight)).astype(np.float64)
         return np.stack(self.values(theta, weight), axis=1)
@@ -120,7 +191,13 @@ class PairEnergy:
         """The module of kernels whose blocks are cut into so many groups."""
         if groups not in self._kernels:
             dim, dtype = self.backend.dim, self.backend.dtype.name
-            text = source(dim, self.backend.dtype.itemsize, self.interaction is not None, self.self_pairs, groups)
+            text = source(
+                dim,
+                self.backend.dtype.itemsize,
+                self.interaction is not None,
+                self.self_pairs,
+                groups,
+            )
             used: dict[str, Callable] = named(self.potential, self.interaction)
             self._kernels[groups] = compiler.load(f"cuda_pair_energy_d{dim}", text, dtype, used)
         return self._kernels[groups]

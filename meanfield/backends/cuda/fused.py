@@ -61,15 +61,24 @@ def forward(dim: int, outputs: int, push: bool) -> str:
     load += [f"tile[group, r, {j}] = theta[K + {j}, k]" for j in range(dim + 1)]
     load += [f"tile[group, r, {dim + 1 + j}] = move[K + {j}, k]" for j in range(dim + 1) if push]
     for c in range(C):
-        load += [f"tile[group, r, {amplitudes + c}] = theta[c0 + {c}, k] * scale if c0 + {c} < K else T(0)"]
-        load += [f"tile[group, r, {amplitudes + C + c}] = move[c0 + {c}, k] * scale if c0 + {c} < K else T(0)"] * push
+        load += [
+            f"tile[group, r, {amplitudes + c}] = theta[c0 + {c}, k] * scale if c0 + {c} < K else T(0)"
+        ]
+        load += [
+            f"tile[group, r, {amplitudes + C + c}] = move[c0 + {c}, k] * scale if c0 + {c} < K else T(0)"
+        ] * push
     loop = []
     for s in range(S):
         if push:
             loop += [f"v, change = value_and_slope({_z(dim, row, f'x{{j}}_{s}')})", "v = T(v)"]
-            change = f"{row}{2 * dim + 1}] + " + " + ".join(f"{row}{dim + 1 + j}] * x{j}_{s}" for j in range(dim))
+            change = f"{row}{2 * dim + 1}] + " + " + ".join(
+                f"{row}{dim + 1 + j}] * x{j}_{s}" for j in range(dim)
+            )
             loop += [f"change = T(change) * ({change})"]
-            loop += [f"f{c}_{s} += {row}{amplitudes + C + c}] * v + {row}{amplitudes + c}] * change" for c in range(C)]
+            loop += [
+                f"f{c}_{s} += {row}{amplitudes + C + c}] * v + {row}{amplitudes + c}] * change"
+                for c in range(C)
+            ]
         else:
             loop += [f"v = T(value({_z(dim, row, f'x{{j}}_{s}')}))"]
             loop += [f"f{c}_{s} += {row}{amplitudes + c}] * v" for c in range(C)]
@@ -86,7 +95,9 @@ def {name}(theta, {moved}weight, x, first, length, partial):
     start = slab * length
     stop = min(m, start + length)
 """
-    text += _lines(4, [f"x{j}_{s} = x[{j}, first + i0 + {s * L}]" for s in range(S) for j in range(dim)])
+    text += _lines(
+        4, [f"x{j}_{s} = x[{j}, first + i0 + {s * L}]" for s in range(S) for j in range(dim)]
+    )
     text += _lines(4, [f"total{c}_{s} = 0.0" for s in range(S) for c in range(C)])
     text += _lines(4, ["block = start", "while block < stop:"])
     text += _lines(8, [f"f{c}_{s} = T(0)" for s in range(S) for c in range(C)])
@@ -101,7 +112,9 @@ def {name}(theta, {moved}weight, x, first, length, partial):
     for s in range(S):
         for c in range(C):
             text += _lines(4, [f"sums[group, lane] = total{c}_{s}", "cuda.syncthreads()"])
-            text += _lines(4, [f"if group == 0 and i0 + {s * L} < partial.shape[2] and c0 + {c} < K:"])
+            text += _lines(
+                4, [f"if group == 0 and i0 + {s * L} < partial.shape[2] and c0 + {c} < K:"]
+            )
             text += _lines(8, [f"partial[slab, c0 + {c}, i0 + {s * L}] = {tree}"])
             text += _lines(4, ["cuda.syncthreads()"])
     return text
@@ -138,19 +151,39 @@ def pull_back(theta, x, slopes, decay, trainable, out):
     k0 = cuda.blockIdx.x * {L * P} + lane
 """
     for u in range(P):
-        text += _lines(4, [f"k{u} = min(k0 + {u * L}, m - 1)", f"b{u} = theta[K + {dim}, k{u}]", f"total_b{u} = 0.0"])
+        text += _lines(
+            4,
+            [
+                f"k{u} = min(k0 + {u * L}, m - 1)",
+                f"b{u} = theta[K + {dim}, k{u}]",
+                f"total_b{u} = 0.0",
+            ],
+        )
         text += _lines(4, [f"w{j}_{u} = theta[K + {j}, k{u}]" for j in range(dim)])
         text += _lines(4, [f"total_w{j}_{u} = 0.0" for j in range(dim)])
     text += _lines(4, ["c0 = 0", "while c0 < K:"])
     for u in range(P):
-        text += _lines(8, [f"c{c}_{u} = theta[c0 + {c}, k{u}] if c0 + {c} < K else T(0)" for c in range(C)])
+        text += _lines(
+            8, [f"c{c}_{u} = theta[c0 + {c}, k{u}] if c0 + {c} < K else T(0)" for c in range(C)]
+        )
     text += _lines(8, [f"total_{name} = 0.0" for name in amplitudes])
     text += _lines(8, ["block = 0", "while block < n:"])
     text += _lines(12, [f"s{name} = T(0)" for name in [*amplitudes, *gradients]])
-    text += _lines(12, [f"end = min(n, block + {TERMS})", "while block < end:", "    i = block + cuda.threadIdx.x"])
+    text += _lines(
+        12,
+        [
+            f"end = min(n, block + {TERMS})",
+            "while block < end:",
+            "    i = block + cuda.threadIdx.x",
+        ],
+    )
     text += _lines(16, [f"tile[group, lane, {j}] = x[{j}, i]" for j in range(dim)])
     text += _lines(
-        16, [f"tile[group, lane, {dim + c}] = slopes[c0 + {c}, i] if c0 + {c} < K and i < samples else T(0)" for c in range(C)]
+        16,
+        [
+            f"tile[group, lane, {dim + c}] = slopes[c0 + {c}, i] if c0 + {c} < K and i < samples else T(0)"
+            for c in range(C)
+        ],
     )
     text += _lines(16, ["cuda.syncthreads()", "q = 0", f"while q < {L}:"])
     for u in range(P):
@@ -159,13 +192,21 @@ def pull_back(theta, x, slopes, decay, trainable, out):
             text += _lines(20, [f"r = {row}{dim}] * T(slope({z}))"])
         else:
             # One output: a is common to all terms of its particle, so it is taken out of the sum.
-            common = f"{row}{dim}]" if C == 1 else " + ".join(f"c{c}_{u} * {row}{dim + c}]" for c in range(C))
-            text += _lines(20, [f"v, r = value_and_slope({z})", "v = T(v)", f"r = T(r) * ({common})"])
+            common = (
+                f"{row}{dim}]"
+                if C == 1
+                else " + ".join(f"c{c}_{u} * {row}{dim + c}]" for c in range(C))
+            )
+            text += _lines(
+                20, [f"v, r = value_and_slope({z})", "v = T(v)", f"r = T(r) * ({common})"]
+            )
             text += _lines(20, [f"sa{c}_{u} += {row}{dim + c}] * v" for c in range(C)])
         text += _lines(20, [f"sb{u} += r", *(f"sw{j}_{u} += r * {row}{j}]" for j in range(dim))])
     text += _lines(20, ["q += 1"])
     text += _lines(16, ["cuda.syncthreads()", f"block += {THREADS}"])
-    text += _lines(12, [f"total_{name} += np.float64(s{name})" for name in [*amplitudes, *gradients]])
+    text += _lines(
+        12, [f"total_{name} += np.float64(s{name})" for name in [*amplitudes, *gradients]]
+    )
 
     def meet(names: list[str], indent: int) -> str:
         """The sums of the groups, added in a tree, in every group's hands."""
@@ -173,25 +214,40 @@ def pull_back(theta, x, slopes, decay, trainable, out):
             return ""
         together = _tree([f"sums[{g}, lane]" for g in range(G)])
         steps = [
-            [f"sums[group, lane] = {name}", "cuda.syncthreads()", f"{name} = {together}", "cuda.syncthreads()"] for name in names
+            [
+                f"sums[group, lane] = {name}",
+                "cuda.syncthreads()",
+                f"{name} = {together}",
+                "cuda.syncthreads()",
+            ]
+            for name in names
         ]
         return "".join(_lines(indent, step) for step in steps)
 
     def store(u: int, c: str, column: str, value: str, condition: str = "") -> list[str]:
         here = ("group == 0 and " if G > 1 else "") + f"k0 + {u * L} < m" + condition
-        return [f"if {here}:", f"    out[{column}, k{u}] = T({value} - decay * {c}) * trainable[{column}]"]
+        return [
+            f"if {here}:",
+            f"    out[{column}, k{u}] = T({value} - decay * {c}) * trainable[{column}]",
+        ]
 
     if not free:
         text += meet([f"total_{name}" for name in amplitudes], 8)
         for u in range(P):
             for c in range(C):
-                text += _lines(8, store(u, f"c{c}_{u}", f"c0 + {c}", f"total_a{c}_{u}", f" and c0 + {c} < K"))
+                text += _lines(
+                    8, store(u, f"c{c}_{u}", f"c0 + {c}", f"total_a{c}_{u}", f" and c0 + {c} < K")
+                )
     text += _lines(8, [f"c0 += {C}"])
     text += meet([f"total_{name}" for name in gradients], 4)
     for u in range(P):
         factor = f"theta[0, k{u}] * " if C == 1 else ""
         if free:
-            sigma = f"(total_b{u} * b{u} + " + " + ".join(f"total_w{j}_{u} * w{j}_{u}" for j in range(dim)) + ")"
+            sigma = (
+                f"(total_b{u} * b{u} + "
+                + " + ".join(f"total_w{j}_{u} * w{j}_{u}" for j in range(dim))
+                + ")"
+            )
             text += _lines(4, store(u, f"theta[0, k{u}]", "0", sigma))
         for j in range(dim):
             text += _lines(4, store(u, f"w{j}_{u}", f"K + {j}", f"{factor}total_w{j}_{u}"))
@@ -199,7 +255,9 @@ def pull_back(theta, x, slopes, decay, trainable, out):
     return text
 
 
-def source(kernel: str, dim: int, outputs: int, homogeneous: bool = False, unroll: int = 1, groups: int = 1) -> str:
+def source(
+    kernel: str, dim: int, outputs: int, homogeneous: bool = False, unroll: int = 1, groups: int = 1
+) -> str:
     """The text of one kernel: "mean_feature", "push_forward" or "pull_back", for this d and C = min(K, 4) outputs at a time."""
     if kernel == "pull_back":
         return _HEAD + backward(dim, outputs, homogeneous, unroll, groups)

@@ -141,11 +141,17 @@ class Kernels:
 
     def forget(self) -> None:
         """Load the kernels of the formulas as they are now."""
-        self.module = compiler.load("cuda_loss", SOURCE, "float64", {"value": self.loss.value, "slope": self.loss.slope})
+        self.module = compiler.load(
+            "cuda_loss", SOURCE, "float64", {"value": self.loss.value, "slope": self.loss.slope}
+        )
 
     def total(self, f: np.ndarray, y: np.ndarray) -> float:
-        return float(self.backend.total(self.loss, self.backend.labels(f), self.backend.labels(y), 1.0))
+        return float(
+            self.backend.total(self.loss, self.backend.labels(f), self.backend.labels(y), 1.0)
+        )
 
     def slopes(self, f: np.ndarray, y: np.ndarray) -> np.ndarray:
-        made = self.backend.slopes(self.loss, self.backend.labels(f), self.backend.labels(y), 1.0, 1.0)
+        made = self.backend.slopes(
+            self.loss, self.backend.labels(f), self.backend.labels(y), 1.0, 1.0
+        )
         return np.ascontiguousarray(made.data.copy_to_host().T)

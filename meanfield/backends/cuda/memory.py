@@ -62,7 +62,10 @@ class Numbers:
     """A row of numbers on the device, written one after the other by kernels and read together, in one copy."""
 
     def __init__(self, count: int = 256) -> None:
-        self._device, self._host = cuda.device_array((count, 1, 1), float), cuda.pinned_array((count, 1, 1), float)
+        self._device, self._host = (
+            cuda.device_array((count, 1, 1), float),
+            cuda.pinned_array((count, 1, 1), float),
+        )
         self._places = [self._device[i] for i in range(count)]
         self._waiting: list[Number] = []
 

@@ -56,7 +56,9 @@ def fill_uniforms(out, low, high, k0, k1):
             c += 4
 
 
-def _filled(kernel: Any, dtype: Any, pool: Pool, seed: int, purpose: int, m: int, components: int, step: int) -> Held:
+def _filled(
+    kernel: Any, dtype: Any, pool: Pool, seed: int, purpose: int, m: int, components: int, step: int
+) -> Held:
     out = pool.take((components, m), dtype)
     words = np.uint32(step % 2**32), np.uint32(step >> 32), np.uint32(seed), np.uint32(purpose)
     kernel[math.ceil(m / 256), 256](out.data, *words)

@@ -41,13 +41,17 @@ class Wide:
                 f'backend="cuda" with d = {backend.dim} inputs multiplies matrices by torch, and torch {torch.__version__} here '
                 'finds no GPU. Install a torch built for CUDA (pytorch.org/get-started), or use backend="cpu".'
             )
-        self.backend: CUDA = weakref.proxy(backend)  # in a cycle its memory would wait for the garbage collector
+        self.backend: CUDA = weakref.proxy(
+            backend
+        )  # in a cycle its memory would wait for the garbage collector
         used = {name: backend.formulas[name] for name in ("value", "value_and_slope")}
         self.kernels = compiler.load("cuda_activate", vectors.ACTIVATE, backend.dtype.name, used)
         self.z, self.q = (backend.pool.take((BLOCK, TERMS), backend.dtype) for _ in range(2))
         torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are not float32
 
-    def mean_feature(self, theta: Held, weight: Held, samples: Samples, move: Held | None = None) -> Held:
+    def mean_feature(
+        self, theta: Held, weight: Held, samples: Samples, move: Held | None = None
+    ) -> Held:
         """Σ_k p_k φ(θ_k; x_i), or with `move` its derivative in that direction: (K, n) float64."""
         K, points, X = self.backend.outputs, tensor(theta.data), tensor(samples.x.data)
         masses, moves = tensor(weight.data), None if move is None else tensor(move.data)
@@ -72,7 +76,12 @@ class Wide:
 
     def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: Any) -> Held:
         """Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns: (p, m)."""
-        K, points, X, R = self.backend.outputs, tensor(theta.data), tensor(samples.x.data), tensor(slopes.data)
+        K, points, X, R = (
+            self.backend.outputs,
+            tensor(theta.data),
+            tensor(samples.x.data),
+            tensor(slopes.data),
+        )
         out = self.backend.pool.take(theta.data.shape, self.backend.dtype)
         result, trainable = tensor(out.data), tensor(self.backend.trainable.data)
         for block in _ranges(points.shape[1], BLOCK):
@@ -85,19 +94,26 @@ class Wide:
                 self._activate(z, q)
                 g[:K] += R[:, tile] @ z.T
                 g[K:] += X[:, tile] @ q.T
-            result[:, block] = (g - float(decay) * points[:, block]).to(X.dtype) * trainable[:, None]
+            result[:, block] = (g - float(decay) * points[:, block]).to(X.dtype) * trainable[
+                :, None
+            ]
         return out
 
     def _room(self, block: slice, tile: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Memory for two matrices of this block's and tile's shape, contiguous."""
         shape = block.stop - block.start, tile.stop - tile.start
-        return tuple(tensor(held.data).view(-1)[: math.prod(shape)].view(shape) for held in (self.z, self.q))
+        return tuple(
+            tensor(held.data).view(-1)[: math.prod(shape)].view(shape) for held in (self.z, self.q)
+        )
 
     def _activate(self, z: torch.Tensor, q: torch.Tensor | None) -> None:
         """z <- σ(z) and, where q is there, q <- q σ'(z)."""
         rows, columns = z.shape
         grid = math.ceil(columns / 256), rows
-        flat = [held.data.reshape(BLOCK * TERMS)[: rows * columns].reshape(rows, columns) for held in (self.z, self.q)]
+        flat = [
+            held.data.reshape(BLOCK * TERMS)[: rows * columns].reshape(rows, columns)
+            for held in (self.z, self.q)
+        ]
         if q is None:
             self.kernels.values[grid, 256](flat[0], rows, columns)
         else:

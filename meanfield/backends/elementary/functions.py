@@ -122,12 +122,18 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
 
 # A constant in parts, each the rounded rest: with an fma, x - n·(first part) is exact, the others only correct it.
 PARTS: dict[str, dict[str, tuple[float, ...]]] = {
-    "ln2": {"float32": (0.6931472, -1.9046542e-09), "float64": (0.6931471805599453, 2.3190468138462996e-17)},
+    "ln2": {
+        "float32": (0.6931472, -1.9046542e-09),
+        "float64": (0.6931471805599453, 2.3190468138462996e-17),
+    },
     "half_pi": {
         "float32": (1.5707964, -4.371139e-08, -1.7151245e-15),
         "float64": (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33),
     },
-    "two_over_sqrt_pi": {"float32": (1.1283792, -5.8635383e-08), "float64": (1.1283791670955126, 1.533545961316588e-17)},
+    "two_over_sqrt_pi": {
+        "float32": (1.1283792, -5.8635383e-08),
+        "float64": (1.1283791670955126, 1.533545961316588e-17),
+    },
 }
 
 
@@ -143,7 +149,9 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
     minus_zero, quarter, half, one, two, inf, nan = cast(-0.0, 0.25, 0.5, 1, 2, math.inf, math.nan)
     log2e, two_over_pi, quarter_pi = cast(1 / math.log(2), 2 / math.pi, math.pi / 4)
     magic = 1.5 * 2.0**mantissa
-    round_, round_exponent, round_lower, four_over = cast(magic, magic + bias, magic + bias - 1, magic + bias + 2)
+    round_, round_exponent, round_lower, four_over = cast(
+        magic, magic + bias, magic + bias - 1, magic + bias + 2
+    )
     round_raised, lower = cast(magic + bias + 64, 2.0**-64)
     unit = real(2.0**mantissa + bias)
     ln2_0, ln2_1 = cast(*PARTS["ln2"][dtype])
@@ -153,9 +161,13 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         cast(*table[dtype]) for table in COEFFICIENTS.values()
     )
     # Beyond these the rounded result no longer changes: exp is 0 or inf, expm1 -1, tanh and erf 1.
-    exp_low, exp_high, expm1_low, tanh_high, erf_high = cast(*((-105, 89, -20, 10, 4) if single else (-746, 710, -40, 20, 6)))
+    exp_low, exp_high, expm1_low, tanh_high, erf_high = cast(
+        *((-105, 89, -20, 10, 4) if single else (-746, 710, -40, 20, 6))
+    )
     gaussian_high, mills_high = cast(*((15, 10) if single else (39, 13)))
-    angle_limit = real(0.79)  # a little above π/4: keeps arguments past the range of the reduction in [-1, 1]
+    angle_limit = real(
+        0.79
+    )  # a little above π/4: keeps arguments past the range of the reduction in [-1, 1]
 
     def exp(x):
         """eˣ = 2ⁿ eʳ, x = n ln 2 + r; 2ⁿ in two factors, for results that overflow or lie below the normal range."""
@@ -165,7 +177,11 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         r = fma(-n, ln2_1, fma(-n, ln2_0, x))
         t = fma(n, half, round_exponent)
         rest = n - (t - round_exponent)
-        return (fma(r * r, polynomial(r, expm1_p), r) + one) * two_to(t) * two_to(rest + round_exponent)
+        return (
+            (fma(r * r, polynomial(r, expm1_p), r) + one)
+            * two_to(t)
+            * two_to(rest + round_exponent)
+        )
 
     @_compile
     def half_expm1(x, low):
@@ -229,7 +245,9 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         a = abs(x)
         a = erf_high if a > erf_high else a
         if single:
-            u = fma(a, quarter * slope_0, a * polynomial(a, erfc_p))  # 2y, for numbers below the normal range
+            u = fma(
+                a, quarter * slope_0, a * polynomial(a, erfc_p)
+            )  # 2y, for numbers below the normal range
             y = fma(-quarter * u, u, u)
             y = fma(-y, y, y + y)
             return copysign(fma(-y, y, y + y), x)
@@ -291,12 +309,27 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
     def cos(x):
         return rotated(x, one)
 
-    functions = (exp, decay, expm1, log1p, tanh, erf, gaussian, mills, sin, cos, angle, angle_absolute)
+    functions = (
+        exp,
+        decay,
+        expm1,
+        log1p,
+        tanh,
+        erf,
+        gaussian,
+        mills,
+        sin,
+        cos,
+        angle,
+        angle_absolute,
+    )
     return {function.__name__: function for function in functions}
 
 
 TABLE: dict[tuple[str, str], Callable[..., Any]] = {
-    (name, dtype): function for dtype in ("float32", "float64") for name, function in _family(dtype).items()
+    (name, dtype): function
+    for dtype in ("float32", "float64")
+    for name, function in _family(dtype).items()
 }
 
 
@@ -306,7 +339,9 @@ def get(name: str, dtype: str) -> Any:
     if (name, dtype) not in TABLE:
         names, dtypes = (list(dict.fromkeys(key[i] for key in TABLE)) for i in (0, 1))
         known = f"{', '.join(names)} in {' and '.join(dtypes)}"
-        raise ValueError(f"no elementary function {name!r} in {dtype!r}.{hint(name, names)} Known: {known}.")
+        raise ValueError(
+            f"no elementary function {name!r} in {dtype!r}.{hint(name, names)} Known: {known}."
+        )
     return _compile(TABLE[name, dtype])
 
 
@@ -314,4 +349,6 @@ def get(name: str, dtype: str) -> Any:
 def version() -> str:
     """sha256 of this file and intrinsics.py: part of the key of every cached kernel, so that no edit here is missed."""
     here = Path(__file__)
-    return hashlib.sha256(here.read_bytes() + here.with_name("intrinsics.py").read_bytes()).hexdigest()
+    return hashlib.sha256(
+        here.read_bytes() + here.with_name("intrinsics.py").read_bytes()
+    ).hexdigest()

@@ -20,7 +20,9 @@ _intrinsic: Any = intrinsic  # numba's annotation counts the typing context amon
 
 def _call(builder: Any, name: str, arguments: Any) -> Any:
     real = arguments[0].type
-    function = builder.module.declare_intrinsic(name, [real], ir.FunctionType(real, [real] * len(arguments)))
+    function = builder.module.declare_intrinsic(
+        name, [real], ir.FunctionType(real, [real] * len(arguments))
+    )
     return builder.call(function, arguments)
 
 
@@ -28,8 +30,12 @@ def _call(builder: Any, name: str, arguments: Any) -> Any:
 def fma(_, x, y, z):
     """x·y + z, rounded once. All of one dtype: a float64 that slips into float32 code is an error, not a slow kernel."""
     if not x == y == z:
-        raise TypingError(f"an elementary function is called with a number of its own dtype; found {x}, {y} and {z} together.")
-    return x(x, x, x), lambda context, builder, signature, arguments: _call(builder, "llvm.fma", arguments)
+        raise TypingError(
+            f"an elementary function is called with a number of its own dtype; found {x}, {y} and {z} together."
+        )
+    return x(x, x, x), lambda context, builder, signature, arguments: _call(
+        builder, "llvm.fma", arguments
+    )
 
 
 class Row(types.Array):
@@ -136,7 +142,9 @@ wide = stack_array(WIDE)
 
 @_intrinsic
 def copysign(_, x, y):
-    return x(x, x), lambda context, builder, signature, arguments: _call(builder, "llvm.copysign", arguments)
+    return x(x, x), lambda context, builder, signature, arguments: _call(
+        builder, "llvm.copysign", arguments
+    )
 
 
 @_intrinsic
@@ -168,7 +176,9 @@ def _on_bits(transform: Callable[..., Any]) -> Any:
 
         def codegen(context, builder, signature, arguments):
             bits = builder.bitcast(arguments[0], ir.IntType(width))
-            bits = transform(builder, bits, lambda value: ir.Constant(ir.IntType(width), value), width, mantissa)
+            bits = transform(
+                builder, bits, lambda value: ir.Constant(ir.IntType(width), value), width, mantissa
+            )
             return builder.bitcast(bits, arguments[0].type)
 
         return x(x), codegen
@@ -194,11 +204,15 @@ def _exponent_bits(b, bits, constant, width, mantissa):
     one = _bits_of_one(width, mantissa)
     root_half = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}[width]
     exponent = b.lshr(b.add(bits, constant(one - root_half)), constant(mantissa))
-    return b.or_(exponent, constant(one + (mantissa << mantissa)))  # the pattern of 2^mantissa, whose last bit is worth 1
+    return b.or_(
+        exponent, constant(one + (mantissa << mantissa))
+    )  # the pattern of 2^mantissa, whose last bit is worth 1
 
 
 # The last bits of t = integer + 1.5·2^mantissa are that integer, and adding this "magic" number rounds to the nearest.
-two_to = _on_bits(lambda b, bits, constant, width, mantissa: b.shl(bits, constant(mantissa)))  # n + bias + magic -> 2ⁿ
+two_to = _on_bits(
+    lambda b, bits, constant, width, mantissa: b.shl(bits, constant(mantissa))
+)  # n + bias + magic -> 2ⁿ
 odd_sign, half_turn_sign = _sign_from_bit(0), _sign_from_bit(1)  # n + magic -> (-1)ⁿ, (-1)^⌊n/2⌋
 exponent = _on_bits(_exponent_bits)  # u >= 0 -> k + bias + 2^mantissa, with 2⁻ᵏ u in [√½, √2)
 
@@ -212,7 +226,9 @@ def widest_vectors(_):
     """
 
     def codegen(context, builder, signature, arguments):
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite knows no attributes with values
+        set.add(
+            builder.function.attributes, '"prefer-vector-width"="512"'
+        )  # llvmlite knows no attributes with values
         return context.get_dummy_value()
 
     return types.none(), codegen

@@ -38,13 +38,17 @@ def relative_change(start: State, end: State) -> float:
         )
     length = _norm(v_start, start.mass)
     if length == 0:
-        raise ValueError("all input weights (w, b) are 0 at the start: there is nothing their change could be relative to.")
+        raise ValueError(
+            "all input weights (w, b) are 0 at the start: there is nothing their change could be relative to."
+        )
     return _norm(v - v_start, start.mass) / length
 
 
 def amplitudes(state: State) -> np.ndarray:
     """A_k = |a_k||(w_k, b_k)|, (m,); |a_k| Euclidean over the K outputs."""
-    return np.linalg.norm(state.a.astype(np.float64), axis=1) * np.linalg.norm(_input_weights(state), axis=1)
+    return np.linalg.norm(state.a.astype(np.float64), axis=1) * np.linalg.norm(
+        _input_weights(state), axis=1
+    )
 
 
 def participation(weights: np.ndarray) -> float:
@@ -123,7 +127,9 @@ def _directions(state: State) -> tuple[np.ndarray, np.ndarray]:
     """(ρ_k, u_k) of the neurons that have an amplitude; ValueError where one is not a number."""
     weight, v = state.mass * amplitudes(state), _input_weights(state)
     if not np.isfinite(weight).all():
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(weight))} of {state.m} neurons are not finite: they have no direction.")
+        raise ValueError(
+            f"{np.count_nonzero(~np.isfinite(weight))} of {state.m} neurons are not finite: they have no direction."
+        )
     v, weight = v[weight > 0], weight[weight > 0]
     total = weight.sum()
     return weight / total if len(weight) else weight, v / np.linalg.norm(v, axis=1, keepdims=True)

@@ -56,7 +56,9 @@ def path_frames(speed) -> tuple:
 @register_diagnostic(unit="θ", needs=("flow", "equal masses"), finite=False, blas=False)
 def displacement(frame: Frame) -> float:
     """(∫|θ_t - θ_0|² dμ)^½, each neuron against itself at the start."""
-    start = frame.field.backend.upload(frame.start.theta)  # not kept: θ-sized arrays are what a run costs in memory
+    start = frame.field.backend.upload(
+        frame.start.theta
+    )  # not kept: θ-sized arrays are what a run costs in memory
     return math.sqrt(frame.field.speed2(frame.field.backend.combine(frame.theta, [-1.0], [start])))
 
 
@@ -79,7 +81,9 @@ def energy_defect(recorded) -> np.ndarray:
     return recorded.values
 
 
-@register_diagnostic(unit="1", of=("recorded:energy_defect_motion",), needs=("recorded energy_defect_motion",))
+@register_diagnostic(
+    unit="1", of=("recorded:energy_defect_motion",), needs=("recorded energy_defect_motion",)
+)
 def energy_defect_motion(recorded) -> np.ndarray:
     """The energy_defect with the dissipation of the motion that took place, |Δθ|²/Δt over windows of ten steps and more, as the
     run recorded it: where particles slide along kinks it tends to 0 with dt, and energy_defect does not (motion.py)."""
@@ -93,7 +97,10 @@ def energy_defect_frames(energy, speed2) -> tuple:
     fall = energy.values[0] - energy.values
     scale = np.maximum(np.abs(fall), 1e-12 * abs(energy.values[0]))
     least, most = _riemann(speed2.times, speed2.values)
-    gaps = np.maximum(np.maximum(least - fall, fall - most), 0.0), np.maximum(np.abs(fall - least), np.abs(fall - most))
+    gaps = (
+        np.maximum(np.maximum(least - fall, fall - most), 0.0),
+        np.maximum(np.abs(fall - least), np.abs(fall - most)),
+    )
     lower, upper = (np.divide(gap, scale, out=np.zeros_like(gap), where=scale != 0) for gap in gaps)
     return lower, upper, *_methods(len(lower))
 
@@ -105,7 +112,9 @@ def balance_defect(frame: Frame) -> float:
     assert p is not None
 
     def at_start() -> tuple[np.ndarray, float]:
-        return balance.invariants(start.theta, start.outputs, p), balance.invariants(start.theta, 0, p).max()
+        return balance.invariants(start.theta, start.outputs, p), balance.invariants(
+            start.theta, 0, p
+        ).max()
 
     before, scale = frame.problem.keep("balance", at_start)
     change = balance.largest_change(frame.state.theta, start.outputs, p, before)

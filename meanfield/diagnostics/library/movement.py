@@ -43,7 +43,10 @@ def geodesic_efficiency(w2, path) -> tuple:
     """W2(μ_0, μ_t) / ∫_0^t |v|_{L2(μ)} dt <= 1, with the path the run recorded: 1 for a geodesic at any speed; NaN before
     any movement."""
     moved = path.values > 0
-    lower, upper = (np.divide(bound, path.values, out=np.full(len(moved), np.nan), where=moved) for bound in (w2.lower, w2.upper))
+    lower, upper = (
+        np.divide(bound, path.values, out=np.full(len(moved), np.nan), where=moved)
+        for bound in (w2.lower, w2.upper)
+    )
     return lower, upper, w2.lower_method, w2.upper_method
 
 
@@ -51,4 +54,9 @@ def geodesic_efficiency(w2, path) -> tuple:
 def relabelling(displacement, w2) -> tuple:
     """(∫|θ_t - θ_0|² dμ)^½ - W2(μ_0, μ_t) >= 0: movement of labelled neurons that the measure does not see; 0 while no
     two change places."""
-    return displacement.values - w2.upper, displacement.values - w2.lower, w2.upper_method, w2.lower_method
+    return (
+        displacement.values - w2.upper,
+        displacement.values - w2.lower,
+        w2.upper_method,
+        w2.lower_method,
+    )

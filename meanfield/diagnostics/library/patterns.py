@@ -24,7 +24,9 @@ def pre_activations(state: State, x: np.ndarray) -> Iterator[tuple[slice, np.nda
 
 def _signs(frame: Frame) -> np.ndarray:
     """z_ki > 0 as bits, (m, ⌈n/8⌉)."""
-    return np.concatenate([np.packbits(z > 0, axis=1) for _, z in pre_activations(frame.state, frame.x)])
+    return np.concatenate(
+        [np.packbits(z > 0, axis=1) for _, z in pre_activations(frame.state, frame.x)]
+    )
 
 
 @register_diagnostic(unit="1", needs=("network", "data"))
@@ -40,12 +42,15 @@ def sign_flips(frame: Frame) -> float:
 def dead_units(frame: Frame) -> float:
     """The share of neurons (by mass) with σ'(z) = 0 on all training samples; for σ with a kink, such as relu."""
     dead = [
-        ~elementwise.values_and_slopes(frame.network.sigma, z)[1].any(axis=1) for _, z in pre_activations(frame.state, frame.x)
+        ~elementwise.values_and_slopes(frame.network.sigma, z)[1].any(axis=1)
+        for _, z in pre_activations(frame.state, frame.x)
     ]
     return float(frame.state.mass[np.concatenate(dead)].sum())
 
 
-@register_diagnostic(unit="1", needs=("network", "data", "residual", "kink", "homogeneous", "kernel", "steps"))
+@register_diagnostic(
+    unit="1", needs=("network", "data", "residual", "kink", "homogeneous", "kernel", "steps")
+)
 def sliding_neurons(frame: Frame) -> float:
     """The share of neurons (by mass) that slide along a kink of σ: for a sample i, z = ⟨w, x_i⟩ + b is pushed back to 0 from
     both sides, ż(0+) < 0 < ż(0-), and is less than a step away, |z| <= dt max |ż(0±)|. Kinks are taken one at a time.
@@ -59,7 +64,9 @@ def sliding_neurons(frame: Frame) -> float:
     tiny = 1e-200
     jump = sigma.slope(tiny) - sigma.slope(-tiny)
     size2 = np.square(frame.x).sum(axis=1) * ("w" in trainable) + 1.0 * ("b" in trainable)
-    force = -flow.functional.slopes(frame.predictions) / frame.network.scaling.output_scale(frame.start.m)
+    force = -flow.functional.slopes(frame.predictions) / frame.network.scaling.output_scale(
+        frame.start.m
+    )
     velocity = frame.field.backend.download(frame.velocity).astype(np.float64)
     sliding = np.zeros(frame.state.m, dtype=bool)
     for which, z in pre_activations(frame.state, frame.x):
