@@ -28,7 +28,7 @@ def test_every_kernel_gives_the_same_bits_with_one_thread_and_two(d, K, dtype):
     results = []
     for threads in (1, 2):
         p = Problem(np.random.default_rng(4), d=d, K=K, m=1500, n=1100, dtype=dtype)
-        step = lambda p=p: (  # noqa: E731
+        step = lambda p=p: (
             p.mean_feature(), p.pull_back(0.2), p.push_forward(), p.cpu.combine(p.on_device, [0.1], [p.cpu.upload(p.u)]),
             np.array(p.cpu.norm(p.on_device, p.weight)),
         )  # fmt: skip

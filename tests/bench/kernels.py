@@ -66,7 +66,7 @@ def torch_func(theta: np.ndarray, dtype: str) -> Work:
     """The Jacobian of every sample by vmap(jacrev), contracted: J Jᵀ m/s², s = 1."""
     import torch
 
-    tensor = lambda array: torch.tensor(np.ascontiguousarray(array), dtype=getattr(torch, dtype))  # noqa: E731
+    tensor = lambda array: torch.tensor(np.ascontiguousarray(array), dtype=getattr(torch, dtype))
     a, w, b = tensor(theta[:, 0]), tensor(theta[:, 1:-1]), tensor(theta[:, -1])
     m = len(theta)
 

@@ -231,7 +231,7 @@ def stages_are_added_and_arguments_stay(dtype):
 def norms_are_those_of_the_cpu(m):
     pair = Pair("relu", d=1, K=1, m=m, n=3, trainable=("w",))
     for only in (False, True):
-        pair.same(lambda b, theta, u, w, x: float(b.norm(theta, w, only)), 30, m)  # noqa: B023
+        pair.same(lambda b, theta, u, w, x: float(b.norm(theta, w, only)), 30, m)
     pair.same(lambda b, theta, u, w, x: float(b.advance(theta, 0.5, u, w)[1]), 30, m)
     pair.same(lambda b, theta, u, w, x: b.download(b.advance(theta, 0.5, u, w)[0]), 30, 10)
 
@@ -579,7 +579,7 @@ def counted(held):
     else:
         from numba.cuda.dispatcher import _LaunchConfiguration as launcher
 
-        inside = lambda launched: False  # noqa: E731
+        inside = lambda launched: False
     launch, to_host, to_device = launcher.__call__, array.copy_to_host, array.copy_to_device
 
     def count_launch(self, *arguments):

@@ -57,7 +57,7 @@ def test_a_function_of_one_sign_is_not_refined_and_has_no_zero_line():
 
 
 def test_a_step_between_values_of_one_sign_is_refined_where_it_is_larger_than_the_jump():
-    step = lambda points: [2.0 if x > 1.2 else 1.0 for x, _ in points]  # noqa: E731
+    step = lambda points: [2.0 if x > 1.2 else 1.0 for x, _ in points]
     assert len(refine(step, FIRST, SECOND, 1)) == 9
     new = refine(step, FIRST, SECOND, 1, jump=0.5).keys() - refine(step, FIRST, SECOND, 0).keys()
     assert new == {
