@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importlib.abc and typing would take longer than all else that is imported
+    from typing import Any
 
 ROOMS = {
     "formulas": "activations losses gaussian_pairs special",
@@ -28,11 +30,11 @@ MOVED = {
 }
 
 
-class Moved(MetaPathFinder, Loader):
+class Moved:
     """`import meanfield.OLD` gives the module of its new name."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None
+        return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = ModuleType(spec.name, f"{spec.name} is now {MOVED[spec.name]}.")
