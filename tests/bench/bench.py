@@ -29,6 +29,7 @@ SECTIONS = (
     "start",
     "crossover",
 )
+OF_ENGINE = ("steps", "population", "interactions", "kernels", "w2", "runs", "start")  # --against
 ON_GPU = ("gpu_steps", "gpu_pairs", "gpu_crossover")  # those of --device cuda
 SLOWS_BLAS = (
     "OPENBLAS_CORETYPE",
@@ -172,13 +173,24 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="with --device cuda: every line of it at toy sizes in CUDA's simulator, without a GPU",
     )
+    parser.add_argument(
+        "--against",
+        metavar="REV",
+        help="instead, without peers: time the engine here and at another commit, in turns, and "
+        "print the ratios; judges no goal, exit code 0",
+    )
     options = parser.parse_args(argv)
-    there = ON_GPU if options.device == "cuda" else SECTIONS
+    if options.against and (options.device == "cuda" or options.readme or options.json):
+        parser.error(
+            "--against times the CPU's engine and writes no file: no --device cuda, "
+            "--readme or --json with it."
+        )
+    kind, there = f"--device {options.device}", ON_GPU if options.device == "cuda" else SECTIONS
+    if options.against:
+        kind, there = "--against", OF_ENGINE
     options.only = options.only or there
     if strange := sorted(set(options.only) - set(there)):
-        parser.error(
-            f"--only {' '.join(strange)}: --device {options.device} has {', '.join(there)}."
-        )
+        parser.error(f"--only {' '.join(strange)}: {kind} has {', '.join(there)}.")
     if options.json is None:
         options.json = (
             ROOT / "results" / ("bench-cuda.json" if options.device == "cuda" else "bench.json")
@@ -235,6 +247,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         {},
         (1, 1e-9) if options.dry_run else (3, 0.05) if options.quick else (7, 0.2),
     )
+    if options.against:
+        from . import against
+
+        effort = Effort(options.rounds or length[0], options.seconds or length[1], options.quick)
+        return against.run(options.against, selected, effort)
     if options.device == "cuda":
         from .gpu_limits import Effort, gpu
 

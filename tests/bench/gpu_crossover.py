@@ -9,9 +9,10 @@ from typing import Any
 
 from meanfield.backends.cuda import backend
 
+from .engine import samples
 from .gpu_limits import SIMULATED, Effort, measure
 from .sections import Column, Named, milliseconds, spread
-from .steps import Ours, start
+from .steps import Ours
 
 TITLE = f"fused kernels (used up to d = {backend.FUSED_UP_TO}) against matrix products"
 COLUMNS = (
@@ -37,7 +38,7 @@ def run(case: Named, effort: Effort) -> dict[str, Any]:
 
     def work(limit: int) -> Any:
         backend.FUSED_UP_TO = limit
-        ours = Ours(*start(m, n, d, "float32"), activation, 0.01, "cuda")
+        ours = Ours(*samples(m, n, d, "float32"), activation, 0.01, "cuda")
 
         def step(count: int) -> None:
             backend.FUSED_UP_TO = limit

@@ -21,7 +21,7 @@ import torch
 
 import meanfield as mf
 
-from . import peers, population
+from . import engine, peers, population
 from .gpu_limits import SIMULATED, Effort, measure
 from .gpu_steps import wants_gpu
 from .sections import Column, milliseconds, spread
@@ -69,7 +69,7 @@ class Case:
     @property
     def operations(self) -> float:
         if self.kind == "neurons":
-            return float(self.m) * (self.m + population.TEACHER) * (4 * self.p + 7)
+            return float(self.m) * (self.m + engine.TEACHER) * (4 * self.p + 7)
         return float(self.m) ** 2 * (6 * self.p + 1)
 
     def contenders(
@@ -77,7 +77,7 @@ class Case:
     ) -> tuple[Callable[[], Ours | Neurons], Callable[[bool], Torch | TorchNeurons]]:
         """(what makes ours, what makes the torch peer, compiled or not)."""
         if self.kind == "neurons":
-            theta, teacher = population.start(self.m, self.p, self.dtype)
+            theta, teacher = engine.student(self.m, self.p, self.dtype)
             return lambda: Neurons(theta, teacher), lambda compiled: TorchNeurons(
                 theta, teacher, compiled
             )

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from . import peers
+from .engine import samples
 from .gpu_limits import SIMULATED, Effort, measure, memory
 from .sections import Column, Goal, milliseconds, repeated, spread
 from .steps import Case as OnProcessor
-from .steps import Ours, start
+from .steps import Ours
 
 TITLE = "one step on the GPU"
 COLUMNS = (
@@ -158,7 +159,7 @@ def parts(
 
 def run(case: Case, effort: Effort) -> dict[str, Any]:
     """Milliseconds of a step, of its parts, and of the peers, each of which takes turns with ours; the goals set for it."""
-    problem = start(case.m, case.n, case.d, case.dtype)
+    problem = samples(case.m, case.n, case.d, case.dtype)
     times, memory_gb = parts(case, problem, effort)
     gc.collect()
     ratios, absent = ({}, {}) if "fits" in case.asked else peer_ratios(case, problem, effort)

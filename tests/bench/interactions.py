@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp
 from typing import Any
 
 import numpy as np
 
 import meanfield as mf
 
+from .engine import INTERACTIONS
 from .sections import Column, Effort, best, measure, milliseconds, repeated, spread
 
 TITLE = "all pairs: user-written interactions"
@@ -32,35 +32,6 @@ TOLERANCE = {
     "float64": 1e-10,
     "float32": 2e-4,
 }  # of the largest: products lose half the digits of small distances
-
-
-def square_distance(x, y):
-    total = 0.0
-    for j in range(x.size):
-        total += (x[j] - y[j]) ** 2
-    return total
-
-
-def spring(x, y):
-    return 0.5 * square_distance(x, y)
-
-
-def grad_spring(x, y, out):
-    for j in range(x.size):
-        out[j] = x[j] - y[j]
-
-
-def gaussian(x, y):
-    return exp(-0.5 * square_distance(x, y))
-
-
-def grad_gaussian(x, y, out):
-    e = exp(-0.5 * square_distance(x, y))
-    for j in range(x.size):
-        out[j] = -(x[j] - y[j]) * e
-
-
-INTERACTIONS = {"spring": (spring, grad_spring), "gaussian": (gaussian, grad_gaussian)}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .engine import samples
 from .sections import Column, Effort, Goal, Named
-from .steps import Case, Ours, start
+from .steps import Case, Ours
 
 TITLE = "memory of a process"
 COLUMNS = (
@@ -46,7 +47,7 @@ def run(case: Named, effort: Effort) -> dict[str, Any]:
 
 def report(case: Case) -> dict[str, Any]:
     """What this process has needed once the case's steps are done."""
-    contender = Ours(*start(case.m, case.n, case.d, case.dtype), case.activation, 0.01)
+    contender = Ours(*samples(case.m, case.n, case.d, case.dtype), case.activation, 0.01)
     theta = 1e-9 * contender.position.nbytes
     begin = time.perf_counter()
     contender.step(3)

@@ -22,6 +22,7 @@ import numpy as np
 import meanfield as mf
 from meanfield.backends.elementary.functions import COEFFICIENTS
 
+from .engine import TEACHER, student
 from .peers import forget_compiled
 from .sections import Column, Effort, Goal, best, measure, milliseconds, spread
 
@@ -37,7 +38,6 @@ COLUMNS = (
     Column("share_of_peak", "of FMA peak", ".0%"),
 )
 
-TEACHER = 3
 INV_TWO_PI = 0.5 / math.pi
 BLOCK_BYTES = 1 << 20  # of one array of an expert's block
 
@@ -75,14 +75,6 @@ def cases(quick: bool = False) -> list[Case]:
         for d in (2, 10)
         for dtype in ("float32", "float64")
     ]
-
-
-def start(m: int, d: int, dtype: str) -> tuple:
-    """(theta, teacher), (m, d + 1) and (3, d + 1), columns [a | w]."""
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(m, d + 1)).astype(dtype), rng.normal(size=(TEACHER, d + 1)).astype(
-        dtype
-    )
 
 
 class Ours:
@@ -313,7 +305,7 @@ PEERS = (NumpyInPlace, TorchEager, TorchCompiled, JaxJit, TorchBlocked, TorchFus
 
 def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
     """({name: contender}, {name: why it is absent}), all from the same start."""
-    theta, teacher = start(case.m, case.d, case.dtype)
+    theta, teacher = student(case.m, case.d, case.dtype)
     present, absent = {}, {}
     for contender in (Ours, *PEERS):
         try:

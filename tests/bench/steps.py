@@ -13,11 +13,10 @@ import tracemalloc
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 import meanfield as mf
 from meanfield.backends.cpu.backend import FUSED_UP_TO
 
+from .engine import samples
 from .peers import PEERS, forget_compiled
 from .sections import Column, Effort, Goal, best, measure, milliseconds, spread
 
@@ -36,7 +35,10 @@ COLUMNS = (
 )
 QUICK = 3e6  # m·n of the largest case of --quick
 SIZES = [
+    (256, 64, 2),
+    (256, 500, 2),
     (1e3, 100, 2),
+    (2048, 500, 2),
     (1e4, 100, 2),
     (1e5, 256, 2),
     (1e6, 64, 2),
@@ -59,9 +61,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.activation}-d{self.d}-n{self.n}-m{self.m:.0e}-{self.dtype}".replace(
-            "e+0", "e"
-        )
+        m = f"{self.m:.0e}".replace("e+0", "e") if self.m % 1000 == 0 else self.m
+        return f"{self.activation}-d{self.d}-n{self.n}-m{m}-{self.dtype}"
 
     @property
     def keeps_z(self) -> bool:
@@ -139,18 +140,9 @@ class Ours:
         return self.field.backend.download(self.position)
 
 
-def start(m: int, n: int, d: int, dtype: str) -> tuple:
-    """(theta, x, y) at random, ⟨w, x⟩ of order one."""
-    rng = np.random.default_rng(0)
-    theta = rng.normal(size=(m, d + 2)).astype(dtype)
-    theta[:, 1:-1] /= d**0.5
-    x = rng.normal(size=(n, d)).astype(dtype)
-    return theta, x, np.sin(x[:, 0])
-
-
 def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
     """({name: contender}, {name: why it is absent}), all from the same start."""
-    theta, x, y = start(case.m, case.n, case.d, case.dtype)
+    theta, x, y = samples(case.m, case.n, case.d, case.dtype)
     present, absent = {}, {}
     for contender in (Ours, *PEERS):
         name = contender.name

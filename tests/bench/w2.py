@@ -13,6 +13,7 @@ import numpy as np
 
 import meanfield as mf
 
+from .engine import clouds
 from .sections import Column, Effort, Named, best, measure, milliseconds, repeated, spread
 
 TITLE = "exact W2"
@@ -54,9 +55,7 @@ def by_pot(x: np.ndarray, y: np.ndarray) -> float:
 
 def run(case: Named, effort: Effort) -> dict[str, Any]:
     kind, m, p = case.of
-    rng = np.random.default_rng(0)
-    x, other = rng.normal(size=(2, m, p))
-    y = x + other / 3 if kind == "moved" else other + 2.0
+    x, y = clouds(kind, m, p)
     works = {"ours": lambda: mf.w2(x, y), "POT": lambda: by_pot(x, y)}
     if p > 1 and m <= LARGEST_ASSIGNMENT:
         works["scipy"] = lambda: by_assignment(x, y)

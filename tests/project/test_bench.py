@@ -11,14 +11,15 @@ import naive
 import numpy as np
 import pytest
 from bench import (
+    against,
     bench,
+    engine,
     interactions,
     kernels,
     limits,
     memory,
     peers,
     population,
-    readme,
     runs,
     sections,
     steps,
@@ -87,7 +88,7 @@ def test_a_contender_of_the_pairs_takes_our_steps(monkeypatch, peer, dtype):
     if peer is population.JaxJit:
         pytest.importorskip("jax")
     monkeypatch.setattr(population, "BLOCK_BYTES", 2000)  # several blocks
-    theta, teacher = population.start(40, 3, dtype)
+    theta, teacher = engine.student(40, 3, dtype)
     ours, contender = (kind(theta, teacher, 0.05) for kind in (population.Ours, peer))
     for one in (ours, contender):
         one.step(1)
@@ -143,15 +144,6 @@ def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, section):
         for result in results
         for text in (result["case"], *(goal["text"] for goal in result["goals"]))
     )
-
-
-def test_a_section_of_the_other_device_is_named(capsys):
-    with pytest.raises(SystemExit):
-        bench.options_of(["--device", "cuda", "--only", "steps"])
-    assert "--only steps: --device cuda has gpu_steps" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        bench.options_of(["--device", "cuda", "--readme"])
-    assert "no table of tests/bench/README.md is the GPU's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -252,16 +244,6 @@ def test_a_contender_that_computes_another_kernel_is_refused(monkeypatch):
         kernels.run(kernels.Case("analytic", 2, 5, 3, "float64"), QUICK)
 
 
-def test_goals_say_what_was_asked_and_found():
-    reached, missed = sections.Goal("plain peer", 5.0, 5.0), sections.Goal("plain peer", 5.0, 4.4)
-    below = sections.Goal("cost", 0.03, 0.012, ".1%", "", most=True)
-    absent = sections.Goal("torch.func", 10.0, None)
-    assert [goal.reached for goal in (reached, missed, below, absent)] == [True, False, True, False]
-    assert [str(goal) for goal in (missed, below, absent)] == [
-        "plain peer ≥ 5×: 4.4×", "cost ≤ 3.0%: 1.2%", "torch.func ≥ 10×: not measured",
-    ]  # fmt: skip
-
-
 def toy_section(value):
     """A section whose one case measures `value`, at most 2 s asked."""
     goal = sections.Goal("time", 2.0, value, ".1f", " s", most=True)
@@ -319,43 +301,6 @@ def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
     ]
 
 
-def test_a_readme_is_filled_from_the_json_alone():
-    result = {
-        "section": "w2", "case": "w2-moved-m500-p4", "date": "2026-01-02", "ours_ms": 22.11, "plain": "scipy", "plain_ms": 8.2,
-        "plain_ratio": 0.37, "goals": [],
-    }  # fmt: skip
-    machine = {
-        "cpu": "a processor",
-        "cores": 2,
-        "memory_gb": 24.0,
-        "versions": {"numpy": "2.1", "jax": None},
-    }
-    report = {"machine": machine, "gigaflops": {"float32": 470.4}, "results": [result]}
-    blocks = [
-        f"<!-- bench {name}: filled -->\nold {name}\n<!-- bench end -->\n"
-        for name in ("machine", "w2", "steps")
-    ]
-    text = readme.filled("before\n" + "between\n".join(blocks) + "after", report)
-    assert text.startswith("before") and text.count("between") == 2 and text.endswith("after")
-    assert (
-        "a processor, 2 cores, 24 GB, 470 (float32) GFLOP/s of multiply-adds; NumPy 2.1; 2026-01-02."
-        in text
-    )
-    assert "| w2-moved-m500-p4 | 22.11 | scipy | 8.2 | 0.4 |  |" in text
-    assert (
-        "old steps" in text and "old w2" not in text and "old machine" not in text
-    )  # steps were not measured
-    assert readme.filled(text, report) == text
-    with pytest.raises(ValueError, match="has no <!-- bench SECTION"):
-        readme.filled("no block", report)
-
-
-def test_the_readme_holds_the_numbers_of_the_stored_measurement():
-    """`scripts/bench --readme` makes tests/bench/README.md of measured.json: no number is typed by hand."""
-    text = readme.PAGE.read_text(encoding="utf-8")
-    assert readme.filled(text, json.loads(readme.STORED.read_text(encoding="utf-8"))) == text
-
-
 @pytest.mark.slow  # a time: beside other work it says nothing
 def test_watching_a_run_costs_little(monkeypatch):
     """The best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s for recording 100
@@ -370,15 +315,37 @@ def test_watching_a_run_costs_little(monkeypatch):
     assert best["recorded"] - best["plain"] < 0.2
 
 
-def test_the_cost_of_a_watch_is_the_median_of_the_differences_within_a_round():
-    times = {"plain": [4.0, 1.0, 2.0], "progress": [4.0, 1.0, 2.0], "every step": [4.2, 1.2, 2.0], "recorded": [4.3, 1.4, 2.2],
-             "all": [4.3, 1.9, 2.4]}  # fmt: skip
-    assert runs.costs(times) == pytest.approx(
-        {"plain": 0, "progress": 0, "every step": 0.2, "recorded": 0.3, "all": 0.4}
-    )
-    result = runs.summary(runs.Case(64, 32, "float64", 1000), times)
-    assert result["recorded_ms"] == pytest.approx(300) and result["series_share"] == pytest.approx(
-        0.1
-    )
-    assert result["enough_s"] == pytest.approx(0.4 / 0.03)  # of the dearer one
-    assert [goal.reached for goal in result["goals"]] == [False]
+def test_a_ratio_is_slower_where_the_best_turns_and_three_rounds_of_four_say_so():
+    """Turns of 2 s there: the best of (1, 3, 3, 3) is 1 s here, and of (2.1, …) none is below 2 s."""
+    there = (2.0, 2.0, 2.0, 2.0)
+    one_turn_was_free = against.Compared(there, (1.0, 3.0, 3.0, 3.0))
+    assert one_turn_was_free.ratio == 2.0 and not one_turn_was_free.slower
+    one_turn_was_held_up = against.Compared(there, (2.1, 2.0, 2.0, 9.0))
+    assert one_turn_was_held_up.ratio == 1.0 and not one_turn_was_held_up.slower
+    assert against.Compared(there, (2.1, 2.2, 2.3, 2.1)).slower
+    assert against.Compared(there, (1.0, 1.0, 1.0, 1.0)).scatter == (2.0, 2.0)
+
+
+@pytest.mark.parametrize("section", bench.OF_ENGINE)
+def test_the_engine_alone_makes_a_small_case_of_every_section(tmp_path, section):
+    (_, case), *_ = bench.chosen([section], [], quick=True)
+    side = against.Side(against.ROOT, tmp_path)
+    for _, description in against.described(section, case):
+        side.ask(description)
+        assert side.answer() == {}
+        assert side.turn(0.0) > 0.0
+    side.ask({"section": "of another commit"})
+    assert side.answer()["error"].startswith("KeyError")
+    side.close()
+
+
+def test_a_commit_is_measured_against_itself_and_leaves_no_worktree(capsys):
+    if not (against.ROOT / ".git").exists():
+        pytest.skip("a copy without its history")
+    options = ["--quick", "--cases", "w2-moved-m500-p4", "--rounds", "1"]
+    assert bench.main(["--against", "HEAD", *options]) == 0
+    said = capsys.readouterr().out
+    assert "w2-moved-m500-p4" in said and "slower beyond the scatter: " in said
+    assert not [line for line in against.git("worktree", "list").splitlines() if "/tree " in line]
+    assert bench.main(["--against", "no-such-commit", *options]) == 2
+    assert "no commit of this repository" in capsys.readouterr().err

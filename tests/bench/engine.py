@@ -1,0 +1,224 @@
+"""What the engine does for its users, by its public names alone.
+
+A process of its own, `python -P engine.py`, so that it runs with any commit's package. It reads a
+JSON a line and answers a JSON a line:
+
+    {"section": "steps", …}   makes a case and calls it, so that kernels are compiled; {"error": why}
+    {"turn": 0.2}             a turn of so many seconds on that case; {"seconds": of one piece of work}
+
+It imports nothing of this folder; the other sections take their inputs from here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Work = Callable[[int], Any]  # count pieces of work
+PIECES = 5  # of a turn: its time is their median
+TEACHER = 3  # neurons
+
+
+def samples(m: int, n: int, d: int, dtype: str) -> tuple:
+    """(theta, x, y) at random, ⟨w, x⟩ of order one."""
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(m, d + 2)).astype(dtype)
+    theta[:, 1:-1] /= d**0.5
+    x = rng.normal(size=(n, d)).astype(dtype)
+    return theta, x, np.sin(x[:, 0])
+
+
+def student(m: int, d: int, dtype: str) -> tuple:
+    """(theta, teacher), (m, d + 1) and (3, d + 1), columns [a | w]."""
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=(m, d + 1)).astype(dtype)
+    return theta, rng.normal(size=(TEACHER, d + 1)).astype(dtype)
+
+
+def clouds(kind: str, m: int, p: int) -> tuple:
+    """Two clouds (m, p) of normal particles.
+
+    "moved": each particle, and where it is a third of the spread away; "shifted": two draws, one
+    shifted by twice the spread.
+    """
+    x, other = np.random.default_rng(0).normal(size=(2, m, p))
+    return x, x + other / 3 if kind == "moved" else other + 2.0
+
+
+def square_distance(x, y):
+    total = 0.0
+    for j in range(x.size):
+        total += (x[j] - y[j]) ** 2
+    return total
+
+
+def spring(x, y):
+    return 0.5 * square_distance(x, y)
+
+
+def grad_spring(x, y, out):
+    for j in range(x.size):
+        out[j] = x[j] - y[j]
+
+
+def gaussian(x, y):
+    return exp(-0.5 * square_distance(x, y))
+
+
+def grad_gaussian(x, y, out):
+    e = exp(-0.5 * square_distance(x, y))
+    for j in range(x.size):
+        out[j] = -(x[j] - y[j]) * e
+
+
+INTERACTIONS = {"spring": (spring, grad_spring), "gaussian": (gaussian, grad_gaussian)}
+
+
+# The work of a case of each section.
+
+
+def _run(functional: Any, state: Any, dtype: str, method: str = "EULER") -> Work:
+    """Steps of a run that nobody watches."""
+    import meanfield as mf
+
+    flow, method = mf.GradientFlow(functional, dtype=dtype), getattr(mf, method)
+    return lambda count: mf.simulate(flow, state, method, dt=0.01, n_steps=count, progress=False)
+
+
+def steps(
+    activation: str, m: int, n: int, d: int, dtype: str, method: str = "EULER", **_: Any
+) -> Work:
+    import meanfield as mf
+
+    theta, x, y = samples(m, n, d, dtype)
+    risk = mf.EmpiricalRisk(mf.Network(activation), x, y)
+    return _run(risk, mf.State(theta), dtype, method)
+
+
+def population(m: int, d: int, dtype: str, **_: Any) -> Work:
+    import meanfield as mf
+
+    start, teacher = (
+        mf.State(np.column_stack([particles, np.zeros(len(particles))]))
+        for particles in student(m, d, dtype)
+    )
+    return _run(mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), teacher), start, dtype)
+
+
+def interactions(interaction: str, m: int, d: int, dtype: str, **_: Any) -> Work:
+    import meanfield as mf
+
+    x = np.random.default_rng(0).normal(size=(m, d)).astype(dtype)
+    energy = mf.PairwiseEnergy(interaction=INTERACTIONS[interaction])
+    return _run(energy, mf.State(x, outputs=0), dtype)
+
+
+def kernels(kind: str, size: int, n: int, d: int, dtype: str, **_: Any) -> Work:
+    import meanfield as mf
+    import ntk
+
+    x = np.random.default_rng(0).normal(size=(n, d)) / d**0.5
+    if kind == "analytic":
+        return _repeated(lambda: ntk.deep(x.astype(dtype), depth=size))
+
+    network, state = mf.Network("relu"), mf.InitialLaw(d, b_std=1.0).sample(size, seed=0)
+    return _repeated(lambda: ntk.empirical(network, state, x, dtype=dtype))
+
+
+def w2(of: tuple, **_: Any) -> Work:
+    import meanfield as mf
+
+    x, y = clouds(*of)
+    return _repeated(lambda: mf.w2(x, y))
+
+
+def runs(m: int, n: int, dtype: str, steps: int, **_: Any) -> Work:
+    """A whole recorded run with 100 frames."""
+    import meanfield as mf
+
+    x = np.random.default_rng(0).normal(size=(n, 2))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), dtype=dtype)
+    start = mf.InitialLaw(dim=2, b_std=1.0).sample(m, seed=0)
+    folder = tempfile.TemporaryDirectory()
+
+    def once() -> None:
+        recorder = mf.Recorder(Path(folder.name) / "run.h5", mf.evenly(100), exists="replace")
+        mf.simulate(
+            flow, start, mf.RK4, dt=0.01, n_steps=steps, observers=[recorder], progress=False
+        )
+
+    return _repeated(once)
+
+
+def start(name: str, of: str, **_: Any) -> Work:
+    """A fresh process, where "compiling" with an empty cache."""
+
+    def once() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            empty = {"MEANFIELD_CACHE": f"{folder}/0", "NUMBA_CACHE_DIR": f"{folder}/1"}
+            environment = {**os.environ, **(empty if name.endswith("compiling") else {})}
+            subprocess.run([sys.executable, "-P", "-c", of], env=environment, check=True)
+
+    return _repeated(once)
+
+
+def _repeated(function: Callable[[], Any]) -> Work:
+    def work(count: int) -> None:
+        for _ in range(count):
+            function()
+
+    return work
+
+
+def seconds_of(work: Work, count: int) -> float:
+    """Of one piece of work."""
+    begin = time.perf_counter()
+    work(count)
+    return (time.perf_counter() - begin) / count
+
+
+def turn(work: Work, seconds: float) -> float:
+    """The median of PIECES times of one piece of work; one time, where it is longer than the turn.
+
+    What comes before is not counted: the threads of the process before go to sleep meanwhile.
+    """
+    one = seconds_of(work, 1)
+    count = round(seconds / PIECES / one)
+    if count == 0:
+        return one if one > seconds else statistics.median(seconds_of(work, 1) for _ in range(3))
+    one = seconds_of(work, count)  # without the fixed cost of a call
+    count = max(1, round(seconds / PIECES / one))
+    return statistics.median(seconds_of(work, count) for _ in range(PIECES))
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a case prints is no answer
+    work: Work = lambda count: None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "turn" in asked:
+            answer: dict[str, Any] = {"seconds": turn(work, asked["turn"])}
+        else:
+            try:
+                work = globals()[asked["section"]](**asked)
+                work(1)
+                answer = {}
+            except Exception as error:  # another commit may lack anything
+                answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
