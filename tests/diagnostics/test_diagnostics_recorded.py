@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from diagnosed import problem, record
+from sweeps import sweep
 
 import meanfield as mf
 import ntk  # noqa: F401  its diagnostics belong to "all"
@@ -39,7 +40,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "activation", "d", "dtype", "method"), CASES)
+@pytest.mark.parametrize(
+    ("kind", "activation", "d", "dtype", "method"), sweep(CASES, CASES[0], CASES[2])
+)
 def test_all_diagnostics_of_one_moment_are_the_same_bits_during_the_run_and_after_it(
     kind, activation, d, dtype, method, h5_path, tmp_path
 ):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_run
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.files import durable, parts, publishing
@@ -56,13 +57,17 @@ def newest(folder, kind):
 # ---- kills
 
 
+@pytest.mark.process
 def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tmp_path):
     expected = Trajectory(toy_run.whole(tmp_path / "whole.h5", steps=60)).content_hash()
     found = hashes(tmp_path, "random", "20")
     assert found and set(found) == {expected}
 
 
-@pytest.mark.parametrize(("what", "least"), [("every", 30), ("at_once", 10), ("extension", 30)])
+@pytest.mark.parametrize(
+    ("what", "least"),
+    sweep([("at_once", 10), ("every", 30), ("extension", 30)], lane="process"),
+)
 def test_a_kill_before_any_durable_call_leaves_the_uninterrupted_content_hash(
     tmp_path, what, least
 ):

@@ -65,7 +65,11 @@ def made_on_a_gpu(path, folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype"), [*((kind, "float64") for kind in RISKS), ("weights", "float32")]
+    ("kind", "dtype"),
+    [
+        *((kind, "float64") for kind in RISKS),
+        pytest.param("weights", "float32", marks=pytest.mark.kernel),
+    ],
 )
 def test_the_flow_of_a_file_has_the_bits_and_the_settings_of_the_flow_that_was_run(
     h5_path, kind, dtype

@@ -12,6 +12,7 @@ from math import exp, log1p
 import numpy as np
 import pytest
 import scipy.special
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.backends import as_written, compiler
@@ -248,7 +249,7 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", sweep(WHOLE, "globals", "a product beyond 2^63"))
 def test_whole_numbers_count_as_in_python(name):
     """f = mean of σ over both neurons: σ is linear, so float64's rounding of a few products is all."""
     sigma = WHOLE[name]
@@ -318,6 +319,7 @@ def leaky_pair(power):
     return gaussian_pairs.GaussianPair(prepare, pair, finish, linear)
 
 
+@pytest.mark.kernel
 def test_whole_numbers_of_a_closed_kernel_count_as_in_python():
     """2**-2 is 1/4: the same energy and velocity as mf.leaky_relu(0.25), to rounding of a few terms."""
     mine = mf.Activation(

@@ -3,6 +3,7 @@
 import numpy as np
 import pair_formulas
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 import ntk
@@ -108,7 +109,7 @@ def test_a_neuron_added_to_a_linearised_network_is_linearised_where_it_is_added(
     )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", sweep(["float64", "float32"]))
 @pytest.mark.parametrize("case", [name for name in CASES if name != "pairs without their own"])
 def test_at_the_neurons_of_the_state_it_is_the_first_variation_of_the_state(case, dtype):
     """To the bit for samples and teachers, where every neuron is by itself; weights of pairs are rounded once more: ε each."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield import backends
@@ -98,7 +99,7 @@ def cloud(m=40, p=2, dtype=np.float64):
     return mf.State(np.random.default_rng(0).normal(size=(m, p)).astype(dtype), outputs=0)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", sweep(["float64", "float32"]))
 @pytest.mark.parametrize("method", [mf.RK4, mf.Adaptive(rtol=1e-6)])
 def test_an_energy_without_network_and_data_goes_through_the_whole_engine(
     known, h5_path, dtype, method

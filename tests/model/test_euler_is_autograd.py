@@ -118,7 +118,7 @@ DIMS = [
 @pytest.mark.parametrize("d", DIMS)
 def test_a_step_is_gradient_descent_in_every_input_dimension(d):
     for scaling, reduction in product((mf.NTK, mf.MEAN_FIELD, mf.Scaling(0.7, 10.0)), REDUCTIONS):
-        for K in (1, 3) if d in (1, 3, 12, 13, 64) else (1,):
+        for K in (1, 3) if d in (1, 3, 12, 64) else (1,):
             check_step("tanh", "squared", K, scaling, ("a", "w", "b"), 0.1, reduction, d=d)
 
 

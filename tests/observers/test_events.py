@@ -9,6 +9,7 @@ import naive
 import numba
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.diagnostics.inspection import report
@@ -57,12 +58,14 @@ def content(path):
 
 @pytest.mark.parametrize(
     ("activation", "dtype", "outputs"),
-    [
-        ("relu", "float64", 1),
-        ("relu", "float32", 1),
-        ("leaky_relu(0.1)", "float64", 1),
-        ("tanh", "float32", 2),
-    ],
+    sweep(
+        [
+            ("relu", "float64", 1),
+            ("relu", "float32", 1),
+            ("leaky_relu(0.1)", "float64", 1),
+            ("tanh", "float32", 2),
+        ]
+    ),
 )
 def test_the_log_is_what_a_plain_comparison_of_the_frames_finds(
     h5_path, activation, dtype, outputs
@@ -311,6 +314,7 @@ def _doomed(path, at):
         )
 
 
+@pytest.mark.process
 def test_a_killed_run_goes_on_to_the_same_log(tmp_path):
     """SIGKILL between two samplings, and in the resumed run again: right after, and at a sampling."""
     path, whole = tmp_path / "run.h5", tmp_path / "whole.h5"

@@ -3,6 +3,7 @@
 import naive
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.backends.cpu import balance
@@ -183,7 +184,7 @@ def test_the_balance_defect_is_reported_where_the_theory_conserves_it(
     assert ("balance_defect" in mf.Trajectory(h5_path).series_names) == reported
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", sweep(["float64", "float32"]))
 @pytest.mark.parametrize(
     ("activation", "p", "m", "outputs"), [("relu", 1, 5, 1), ("square", 2, 200, 2)]
 )

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.observers import progress
@@ -96,7 +97,7 @@ def test_a_run_of_many_steps_on_scaled_inputs_is_not_told_to_scale_them():
     )
 
 
-@pytest.mark.parametrize("activation", ["tanh", "erf", "sigmoid"])
+@pytest.mark.parametrize("activation", sweep(["tanh", "erf", "sigmoid"]))
 def test_saturated_units_of_a_bounded_activation_are_told(activation):
     with pytest.warns(RuntimeWarning) as caught:
         go(activation=activation, dt=0.1)

@@ -8,6 +8,7 @@ import warnings
 import h5py
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 import ntk
@@ -96,7 +97,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sweep(CASES, "sigma", "V"))
 def test_a_formula_of_the_same_name_with_another_constant_is_refused_and_the_constant_named(
     case, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 
@@ -32,7 +33,7 @@ def drift(flow, start, p, dt, t_end=1.0, method=mf.RK4):
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     ("activation", "p", "outputs"),
-    [("relu", 1, 1), ("relu", 1, 3), ("leaky_relu", 1, 1), ("square", 2, 1)],
+    sweep([("relu", 1, 1), ("relu", 1, 3), ("leaky_relu", 1, 1), ("square", 2, 1)]),
 )
 def test_every_neuron_keeps_its_balance(h5_path, activation, p, outputs, bias):
     """d/dt (|w|² + b² - p|a|²) = 2⟨w, w'⟩ + 2bb' - 2p⟨a, a'⟩ = 0, because ⟨w, x⟩ + b = z and zσ'(z) = pσ(z).
@@ -81,7 +82,7 @@ def test_euler_violates_the_balance_at_first_order():
     assert coarse > 1e-4 and coarse / fine == pytest.approx(2.0, rel=0.1)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus"])
+@pytest.mark.parametrize("activation", sweep(["tanh", "gelu", "softplus"]))
 def test_an_activation_that_is_not_homogeneous_breaks_it(activation):
     flow, start = problem(activation, bias=True)
     for p in (1, 2):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from sweeps import sweep
 from theory.test_linear_network import B_STAR, CASES, S0, TIMES, D, M, effective, exact, whitened
 
 import meanfield as mf
@@ -76,7 +77,11 @@ def test_the_second_moments_of_a_quadratic_network_obey_their_own_equation():
 @pytest.mark.parametrize("scaling", [mf.MEAN_FIELD, mf.NTK])
 @pytest.mark.parametrize(
     ("activation", "p", "K"),
-    [("relu", 1, 1), ("relu", 1, 2), ("leaky_relu", 1, 1), ("square", 2, 1)],
+    sweep(
+        [("relu", 1, 1), ("relu", 1, 2), ("leaky_relu", 1, 1), ("square", 2, 1)],
+        ("relu", 1, 1),
+        ("square", 2, 1),
+    ),
 )
 def test_every_neuron_keeps_its_balance(activation, p, K, scaling):
     """3.3: |w|² - p|a|² is conserved. In population no neuron meets a kink but w = 0: RK4 at dt = 0.02 leaves 1e-7.
@@ -93,7 +98,7 @@ def test_every_neuron_keeps_its_balance(activation, p, K, scaling):
     assert np.abs(balance[1] - balance[0]).max() < 1e-6
 
 
-@pytest.mark.parametrize("activation", ["erf", "gelu", "sin"])
+@pytest.mark.parametrize("activation", sweep(["erf", "gelu", "sin"]))
 def test_an_activation_that_is_not_homogeneous_breaks_it(activation):
     law = mf.InitialLaw(dim=3, a="normal")
     flow = mf.GradientFlow(

@@ -3,6 +3,7 @@
 import naive
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.formulas import activations
@@ -40,8 +41,8 @@ def disguised(rng, state, name):
     return mf.State(theta, K, state.mass[order]), np.argsort(order)
 
 
-@pytest.mark.parametrize("name", activations.TABLE)
-@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("name", sweep(activations.TABLE, "relu", "tanh"))
+@pytest.mark.parametrize("outputs", sweep([1, 3]))
 def test_a_network_in_disguise_is_matched_at_distance_zero(rng, name, outputs):
     """Rescaled, flipped and permuted, it computes the same f; the plan recovers the permutation exactly, `apply` undoes it."""
     network, p = mf.Network(name), cloud(rng, 40, outputs=outputs)
