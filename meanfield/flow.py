@@ -12,6 +12,7 @@ from . import backends
 from .checks import as_array
 from .functionals import protocol
 from .functionals.risk import check_inputs
+from .particles import Particles
 from .state import State
 
 
@@ -33,13 +34,10 @@ class GradientFlow:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not all(
-            callable(getattr(self.functional, name, None))
-            for name in ("check_state", "on", "to_dict")
-        ):
+        if not isinstance(self.functional, protocol.Functional):
             raise TypeError(
                 "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an mf.PairwiseEnergy; got "
-                f"{type(self.functional).__name__}."
+                f"{type(self.functional).__name__}. One of your own derives from mf.Functional."
             )
         for name in ("temperature", "reaction"):
             if getattr(self, name) != 0:
@@ -67,10 +65,17 @@ class GradientFlow:
         return self.functional.network
 
     def on_device(self, state: State) -> Any:
-        """The flow bound to its device and to the state's masses: what an integrator steps."""
+        """The flow bound to its device, for particles of the shape of `state`: what a method steps."""
         self.functional.check_state(state)
         backend = backends.make(self.backend, self.network, state.dim, state.outputs, self.dtype)
-        return self.functional.on(backend, state)
+        field = self.functional.on(backend, state)
+        field.temperature, field.reaction, field.seed = self.temperature, self.reaction, self.seed
+        return field
+
+    def _uploaded(self, state: State) -> tuple[Any, Particles]:
+        """The field and the particles of a state, on the device."""
+        field = self.on_device(state)
+        return field, Particles.of(state, field.backend)
 
     def predict(self, state: State, x: Any = None) -> np.ndarray:
         """f(x) = s ∫ φ(θ; x) dμ: (n, K), at the training inputs or at x (n, d)."""
@@ -79,28 +84,26 @@ class GradientFlow:
             raise ValueError(
                 f"a {type(self.functional).__name__} has no training inputs: write flow.predict(state, x)."
             )
-        field = self.on_device(state)
-        theta = field.backend.upload(state.theta)
+        field, particles = self._uploaded(state)
         if x is None:
-            return field.predictions(theta)
+            return field.predictions(particles)
         x = check_inputs(x, state.dim)
         if x.shape[0] == 0:
             raise ValueError("x has no rows: there is nothing to predict.")
-        samples = field.backend.samples(x)
-        return field.s * field.backend.download(
-            field.backend.mean_feature(theta, field.weight, samples)
-        )
+        backend, weight = field.backend, field.weight(particles)
+        features = backend.mean_feature(particles.theta, weight, backend.samples(x))
+        return field.s * backend.download(features)
 
     def risk(self, state: State) -> float:
         """R(f_μ)."""
         self._needs_network("has no risk")
-        field = self.on_device(state)
-        return field.value(field.backend.upload(state.theta))
+        field, particles = self._uploaded(state)
+        return field.value(particles)
 
     def energy(self, state: State) -> float:
         """F_s(μ) = R/s² + ∫ r dμ."""
-        field = self.on_device(state)
-        return field.energy(field.backend.upload(state.theta))
+        field, particles = self._uploaded(state)
+        return field.energy(particles)
 
     def first_variation(self, state: State, at: Any = None) -> np.ndarray:
         """δF/δμ(θ; μ), the height of the landscape that a neuron feels, at the state's neurons (m,) or at others (q,).
@@ -122,16 +125,14 @@ class GradientFlow:
         ValueError, TypeError : for `at` of another shape than (q, p), NaN; for biases where a functional has none.
         """
         points = None if at is None else _points(at, state)
-        field = self.on_device(state)
-        theta = field.backend.upload(state.theta)
-        if points is None:
-            return field.first_variation(theta)
-        return field.first_variation(theta, field.backend.upload(points))
+        field, particles = self._uploaded(state)
+        at = None if points is None else field.backend.upload(points)
+        return field.potential(particles, at)
 
     def velocity(self, state: State) -> np.ndarray:
         """v(θ_k) = -∇ δF/δμ(θ_k): (m, p), zero on frozen columns."""
-        field = self.on_device(state)
-        return field.backend.download(field.velocity(field.backend.upload(state.theta)))
+        field, particles = self._uploaded(state)
+        return field.backend.download(field.velocity(particles))
 
     def _needs_network(self, lacks: str) -> None:
         if self.network is None:

@@ -17,19 +17,20 @@ from .files.provenance import provenance
 from .files.recording import Recording, last_memory, unfinished
 from .files.trajectory import Trajectory
 from .flow import GradientFlow
-from .observers import schedules
-from .observers.distances import W2
-from .observers.events import COUNTS, Events
+from .observers import settings
+from .observers.moment import MEASURES
 from .observers.progress import say
-from .observers.recorder import MEASURES, Recorder, Series, StopOnNonFinite, series_of_clock
+from .observers.protocol import Observer
+from .observers.recorder import Recorder
+from .observers.series import Series
 from .processes.interruption import Interrupted
 from .resuming import identity
 from .resuming.settings import settings_that_differ
 from .run import Run
 from .state import State
-from .stepping import runge_kutta
-from .stepping.march import Diverged
-from .stepping.runge_kutta import Adaptive, RungeKutta
+from .stepping import methods
+from .stepping.clocks import Diverged
+from .stepping.methods import Method
 
 __all__ = ["Diverged", "Interrupted", "resume", "simulate"]
 
@@ -37,7 +38,7 @@ __all__ = ["Diverged", "Interrupted", "resume", "simulate"]
 def simulate(
     flow: GradientFlow,
     state: State,
-    integrator: RungeKutta | Adaptive,
+    integrator: Method,
     dt: float | str | None = None,
     t_end: float | None = None,
     n_steps: int | None = None,
@@ -49,7 +50,8 @@ def simulate(
     dt: a number: n_steps = ⌈(t_end - t)/dt - 1e-9⌉ steps of equal length, the last ends at t_end exactly. "auto":
     0.1·c/(L·λ_max) with λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound; a step
     that raises F is done again with half the dt (recorded in the summary). Adaptive: the first step, or None.
-    observers: mf.Recorder, mf.Events and mf.W2 (at most one each), mf.Series, mf.StopOnNonFinite. progress: a bar when stderr is
+    observers: mf.Recorder, mf.Events and mf.W2 (at most one each), mf.Series, mf.StopOnNonFinite, or classes of yours that
+    derive from mf.Observer. progress: a bar when stderr is
     a terminal and in notebooks, elsewhere a line every ten seconds (t, share done, risk or energy, time left), and lines that
     say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, …).
 
@@ -63,19 +65,25 @@ def simulate(
     recorder = run.recorder
     if recorder is None:
         run.check_times()
-        return run.go(None, None)
-    config = run.config
+        return run.go()
+
     if recorder.exists == "resume" and (recorder.path.is_file() or unfinished(recorder.path)):
-        return _resume_same(run, config, recorder)
+        return _resume_same(run, recorder)
     run.check_times()
-    arrays = _arrays(flow, recorder)
     recording = Recording.create(
-        recorder.path, recorder.exists, config=config, provenance=provenance(), arrays=arrays, start=run.march.state(),
-        needed=run.needed, identity=identity.of(flow, {item.name: item.function for item in run.series}, run.march.start),
-    )  # fmt: skip
+        recorder.path,
+        recorder.exists,
+        config=run.config,
+        provenance=provenance(),
+        arrays=_arrays(flow, recorder),
+        start=run.march.start,
+        mass_varies=run.march.method.moves_masses,
+        needed=run.needed,
+        identity=identity.of(flow, _functions(run), run.march.start),
+    )
     recording.guard = recorder.guard
     with recording:
-        return run.go(recording, None)
+        return run.go(recording)
 
 
 def resume(
@@ -86,6 +94,7 @@ def resume(
     progress: bool = True,
     checkpoint_seconds: float = 30.0,
     guard: Callable[[], None] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> State:
     """Continue an interrupted run from its file alone, to the same bits as if it had never stopped; returns the last State.
 
@@ -93,109 +102,122 @@ def resume(
     otherwise a finished run is left as it is. Schedules that divide the time, such as evenly, do so again for the part
     added. flow=, functions={series: function}: only for user-written ones, which
     no file can hold; the file keeps values and code of them, and ValueError says what differs where others of the same
-    names are given. A series whose function raised may be mended. checkpoint_seconds, guard: as in mf.Recorder.
+    names are given. A series whose function raised may be mended. observers: those of your own, by
+    their names. checkpoint_seconds, guard: as in mf.Recorder.
     """
-    return _resume(
-        path, t_end, flow, functions or {}, progress, checkpoint_seconds, guard, compare=True
-    )
-
-
-def _resume(
-    path: Any, t_end: float | None, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool,
-    checkpoint_seconds: float, guard: Callable[[], None] | None, compare: bool,
-) -> State:  # fmt: skip
-    """resume. compare: hold what is user-written against what the file keeps of it; done once, for it may take some time."""
-    path = Path(path)
+    path, functions = Path(path), functions or {}
     if t_end is not None and not _is_number(t_end):
         raise ValueError(
             f"t_end must be a finite flow time, or None for the run's own; got {t_end!r}."
         )
-    memory: dict[str, Any] | None
+    given = flow is not None or functions or observers
     if not unfinished(path):
-        with Trajectory(path) as run:
-            config, last = run.config, run[-1]
-            if run.status == "diverged":
-                raise Diverged(f"{path} ended there: {run.summary['message']}")
-            if t_end is None or t_end <= config["t_end"]:
-                if (flow is not None or functions) and compare:
-                    _flow_of(run, path, flow, functions, compare)
-                if progress and t_end is not None and t_end < config["t_end"]:
-                    reached = f"{path} has reached t = {config['t_end']:g} already, beyond t_end = {t_end:g}"
-                    say(f"{reached}: run.at(t) is an earlier frame")
-                return last
-            _flow_of(
-                run, path, flow, functions, compare
-            )  # what is missing is said before there is a file
-            compare = False
-        recording, memory = Recording.extend(
-            path, config={**config, "t_end": float(t_end)}, provenance=provenance()
-        )
-    else:
-        recording, memory = Recording.reopen(path, provenance=provenance())
-    recording.guard = guard
-    with recording:
-        if t_end is not None and t_end < recording.config["t_end"]:
-            end = recording.config["t_end"]
-            raise ValueError(
-                f"the run {path} goes to t_end = {end:g} and cannot be cut to {t_end:g}; resume it without t_end."
+        with Trajectory(path) as stored:
+            config, last = stored.config, stored[-1]
+            if stored.status == "diverged":
+                raise Diverged(f"{path} ended there: {stored.summary['message']}")
+            over = t_end is None or t_end <= config["t_end"]
+            if given or not over:
+                # What is missing is said before there is a file.
+                _flow_of(stored, path, flow, functions, observers, compare=True)
+        if over:
+            if progress and t_end is not None and t_end < config["t_end"]:
+                reached = (
+                    f"{path} has reached t = {config['t_end']:g} already, beyond t_end = {t_end:g}"
+                )
+                say(f"{reached}: run.at(t) is an earlier frame")
+            return last
+
+    made: list[Run] = []
+    compare = unfinished(path)  # of a finished one it has been done
+
+    def run(recording: Recording) -> Run:
+        """The run that this file describes, made once."""
+        if not made:
+            made.append(
+                _rebuilt(
+                    recording, flow, functions, observers, progress, checkpoint_seconds, compare
+                )
             )
-        if recording.final:
-            recording.finish(memory or {}, **recording.final)
+        return made[0]
+
+    return _go_on(path, t_end, run, guard)
+
+
+def _go_on(
+    path: Path,
+    t_end: float | None,
+    run: Callable[[Recording], Run],
+    guard: Callable[[], None] | None,
+) -> State:
+    """March an unfinished run to its end, and a finished one, in a new file, to t_end."""
+    while True:
+        if unfinished(path):
+            recording, memory = Recording.reopen(path, provenance=provenance())
         else:
-            _rebuilt(recording, flow, functions, progress, checkpoint_seconds, compare).go(
-                recording, memory
-            )
-    with Trajectory(path) as run:
-        if run.status != "diverged" and (t_end is None or t_end <= run.config["t_end"]):
-            return run[-1]
-    return _resume(path, t_end, flow, functions, progress, checkpoint_seconds, guard, compare=False)
+            with Trajectory(path) as stored:
+                longer = {**stored.config, "t_end": float(t_end)}  # type: ignore[arg-type]
+            recording, memory = Recording.extend(path, config=longer, provenance=provenance())
+        recording.guard = guard
+        with recording:
+            end = recording.config["t_end"]
+            if t_end is not None and t_end < end:
+                raise ValueError(
+                    f"the run {path} goes to t_end = {end:g} and cannot be cut to {t_end:g}; resume it without t_end."
+                )
+            if recording.final:
+                recording.finish(memory or {}, **recording.final)
+            else:
+                run(recording).go(recording, memory)
+
+        with Trajectory(path) as stored:
+            if stored.status == "diverged":
+                raise Diverged(f"{path} ended there: {stored.summary['message']}")
+            if t_end is None or t_end <= stored.config["t_end"]:
+                return stored[-1]
 
 
-def _resume_same(run: Run, config: dict[str, Any], recorder: Recorder) -> State:
+def _resume_same(run: Run, recorder: Recorder) -> State:
     """exists="resume": continue, extend or return the run at this path, provided it is the same run."""
-    with Trajectory(
-        f"{recorder.path}.parts" if unfinished(recorder.path) else recorder.path
-    ) as stored:
+    path, config = recorder.path, run.config
+    going = unfinished(path)
+    with Trajectory(f"{path}.parts" if going else path) as stored:
         theirs, start = stored.config, stored.start
         test_set = {name: sha for name, sha in stored.data_sha256.items() if name.endswith("_test")}
-        written = _written_differently(
-            stored, recorder.path, run.flow, {item.name: item.function for item in run.series}
-        )
+        written = _written_differently(stored, path, run.flow, _functions(run))
+        diverged = None if going or stored.status != "diverged" else stored.summary["message"]
     ours, state = json.loads(canonical_json(config)), run.march.start
     differing = settings_that_differ({**ours, "t_end": None}, {**theirs, "t_end": None})
     if not (np.array_equal(state.theta, start.theta) and np.array_equal(state.mass, start.mass)):
         differing.append("the initial state")
+    arrays = _arrays(run.flow, recorder)
     if test_set != {
-        name: array_sha256(a)
-        for name, a in _arrays(run.flow, recorder).items()
-        if name.endswith("_test")
+        name: array_sha256(array) for name, array in arrays.items() if name.endswith("_test")
     }:
         differing.append("the test set")
     if config["t_end"] < theirs["t_end"]:
-        differing.append(
-            f"t_end, which is earlier ({config['t_end']:g}, in the file {theirs['t_end']:g})"
-        )
+        earlier = f"({config['t_end']:g}, in the file {theirs['t_end']:g})"
+        differing.append(f"t_end, which is earlier {earlier}")
     if differing := [*differing, *written]:
         raise ValueError(
-            f"{recorder.path} holds another run, so it cannot be resumed; different here: {'; '.join(differing)}. "
+            f"{path} holds another run, so it cannot be resumed; different here: {'; '.join(differing)}. "
             'Choose another name, or exists="replace"; mf.Trajectory reads the run that is there.'
         )
-    functions = {item.name: item.function for item in run.series if item.function is not None}
-    last = _resume(
-        recorder.path, config["t_end"], run.flow, functions, run.progress, recorder.checkpoint_seconds, recorder.guard,
-        compare=False,
-    )  # fmt: skip
-    with Trajectory(recorder.path) as stored:
-        for item in run.series:
-            item.clear()
-            for row in zip(*stored.series(item.name), strict=True):
-                item.append(*row)
-        if run.beside is not None:
-            run.beside.w2.clear()
-            for name in run.beside.w2.names:
-                for row in zip(*stored.series(name), strict=True):
-                    run.beside.w2.keep(name, *row)
+
+    if diverged is not None:
+        raise Diverged(f"{path} ended there: {diverged}")
+    if going or config["t_end"] > theirs["t_end"]:
+        last = _go_on(path, config["t_end"], lambda recording: run, recorder.guard)
+    with Trajectory(path) as stored:
+        last = stored[-1]
+        for item in run.observers:
+            item.read(stored)
     return last
+
+
+def _functions(run: Run) -> dict[str, Callable | None]:
+    """series -> function, None for the built-in ones."""
+    return {item.name: item.function for item in run.observers if isinstance(item, Series)}
 
 
 def _written_differently(
@@ -211,45 +233,35 @@ def _written_differently(
 
 
 def _rebuilt(
-    recording: Recording, flow: GradientFlow | None, functions: dict[str, Callable], progress: bool, checkpoint_seconds: float,
+    recording: Recording,
+    flow: GradientFlow | None,
+    functions: dict[str, Callable],
+    observers: Sequence[Observer],
+    progress: bool,
+    checkpoint_seconds: float,
     compare: bool,
-) -> Run:  # fmt: skip
-    """The run that this file describes."""
-    config = recording.config
-    place = f"{recording.path}.parts"
-    watch = config["observers"]
-    diagnosed = [
-        item["name"]
-        for item in watch["series"]
-        if not item["user"] and item["name"] not in MEASURES
-    ]
-    with Trajectory(place) as stored:
-        data = stored.data if (flow is None or diagnosed) and "x" in stored.arrays else None
-        flow = _flow_of(stored, recording.path, flow, functions, compare)
+) -> Run:
+    """The run that this file describes. compare: hold what is user-written against what the file keeps of it."""
+    config, watched = recording.config, recording.config["observers"]
+    names = [item["name"] for item in watched["series"] if not item["user"]]
+    diagnosed = [name for name in names if name not in MEASURES]
+    with Trajectory(f"{recording.path}.parts") as stored:
+        with_data = (flow is None or diagnosed) and "x" in stored.arrays
+        data = stored.data if with_data else None
+        flow = _flow_of(stored, recording.path, flow, functions, observers, compare)
     if unknown := [name for name in diagnosed if name not in registry.names()]:
         more = registry.missing(unknown[0]) or " Import the module that registers it, then resume."
         raise ValueError(
             f"{recording.path} records the diagnostic {unknown[0]!r}, which is not registered here.{more}"
         )
-    schedule = schedules.from_dict(watch["recorder"])
-    recorder = Recorder(recording.path, schedule, data=data, checkpoint_seconds=checkpoint_seconds)
-    series = [
-        Series(item["name"], schedules.from_dict(item["schedule"]), functions.get(item["name"]))
-        for item in watch["series"]
-    ]
-    events = [Events.from_dict(watch["events"])] if "events" in watch else []
-    w2 = [W2.from_dict(watch["w2"])] if "w2" in watch else []
-    observers = [
-        recorder,
-        *series,
-        *events,
-        *w2,
-        *([StopOnNonFinite()] if watch["stop_on_nonfinite"] else []),
-    ]
-    method = runge_kutta.from_dict(config["integrator"])
-    return _checked(
-        flow, recording.start, method, config["dt"], config["t_end"], None, observers, progress
-    )
+
+    def recorder(schedule: Any) -> Recorder:
+        return Recorder(recording.path, schedule, data=data, checkpoint_seconds=checkpoint_seconds)
+
+    made = settings.from_dict(watched, functions, observers, recorder)
+    method = methods.from_dict(config["integrator"])
+    dt, end = config["dt"], config["t_end"]
+    return _checked(flow, recording.start, method, dt, end, None, made, progress)
 
 
 def _flow_of(
@@ -257,6 +269,7 @@ def _flow_of(
     path: Path,
     flow: GradientFlow | None,
     functions: dict[str, Callable],
+    observers: Sequence[Observer],
     compare: bool,
 ) -> GradientFlow:
     """The flow of a file's run: the one given, else made again from the file; ValueError for what no file holds."""
@@ -277,6 +290,13 @@ def _flow_of(
     if missing:
         needed = ", ".join(f"{name!r}: …" for name in missing)
         raise ValueError(f"{path} has user-written series: pass functions={{{needed}}}.")
+    others = {item.name for item in observers}
+    if missing := [
+        item["name"] for item in config["observers"].get("others", ()) if item["name"] not in others
+    ]:
+        raise ValueError(
+            f"{path} has observers of your own: pass observers=[…] with one named {missing[0]!r}."
+        )
     series = {
         item["name"]: functions[item["name"]] if item["user"] else None
         for item in config["observers"]["series"]
@@ -307,17 +327,16 @@ def _checked(
         raise TypeError(f"state must be an mf.State; got {type(state).__name__}. {advice}")
     if not np.isfinite(state.theta).all():
         raise ValueError("the initial state has NaN or infinite particles.")
-    integrator = runge_kutta.check(integrator)
-    clock = _clock(state, integrator, dt, t_end, n_steps)
-    recorder, series, events, w2, stop = _sorted(observers)
-    return Run(flow, state, integrator, *clock, recorder, series, events, w2, stop, progress)
+    method = methods.check(integrator)
+    times = _times(state, method, dt, t_end, n_steps)
+    return Run(flow, state, method, times, observers, progress)
 
 
-def _clock(
-    state: State, integrator: Any, dt: Any, t_end: Any, n_steps: Any
+def _times(
+    state: State, method: Method, dt: Any, t_end: Any, n_steps: Any
 ) -> tuple[Any, float | None, int | None]:
     """Check what was said about time; raises for what makes no sense."""
-    adaptive = isinstance(integrator, Adaptive)
+    adaptive = method.controls_error
     if (t_end is None) == (n_steps is None):
         raise ValueError(
             f"give either t_end (an absolute flow time) or n_steps; got t_end = {t_end}, n_steps = {n_steps}."
@@ -345,63 +364,6 @@ def _clock(
 
 def _is_number(value: Any) -> bool:
     return is_number(value) and math.isfinite(value)
-
-
-def _sorted(
-    observers: Sequence[Any],
-) -> tuple[Recorder | None, list[Series], Events | None, W2 | None, bool]:
-    known = (Recorder, Series, Events, W2, StopOnNonFinite)
-    if isinstance(observers, known):
-        raise TypeError("observers is a list: write observers=[…].")
-    unknown = [item for item in observers if not isinstance(item, known)]
-    if unknown:
-        raise TypeError(
-            f"observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got {unknown[0]!r}."
-        )
-    recorders = [item for item in observers if isinstance(item, Recorder)]
-    series = [item for item in observers if isinstance(item, Series)]
-    events = [item for item in observers if isinstance(item, Events)]
-    distances = [item for item in observers if isinstance(item, W2)]
-    if len(distances) > 1:
-        raise ValueError(
-            "one run has one mf.W2: join the schedules; previous=True adds the distances between its snapshots."
-        )
-    if len(events) > 1:
-        raise ValueError("one run has one mf.Events: join the probes, and the schedules.")
-    if len(recorders) > 1:
-        raise ValueError(
-            "one run has one Recorder; for other scalars add mf.Series(name, schedule)."
-        )
-    names = [item.name for item in series]
-    taken = {
-        item.name
-        for item in series
-        if names.count(item.name) > 1 or (item.function is not None and item.name in MEASURES)
-    }
-    if taken:
-        raise ValueError(
-            f"each series needs a name of its own, not that of another or of a built-in: {', '.join(sorted(taken))}."
-        )
-    if clocks := [(name, other) for name in names if (other := series_of_clock(name, names))]:
-        raise ValueError(
-            "{!r} is a clock of the series {!r} in an xarray.Dataset: rename one of them.".format(
-                *clocks[0]
-            )
-        )
-    if events and (counted := sorted(set(names) & set(COUNTS))):
-        raise ValueError(
-            f"mf.Events writes series of these names itself: {', '.join(counted)}. Give yours another name."
-        )
-    if distances and (written := sorted(set(names) & set(distances[0].names))):
-        raise ValueError(
-            f"mf.W2 writes series of these names itself: {', '.join(written)}. Give yours another name."
-        )
-    for item in series:
-        item.clear()
-    stop = any(isinstance(item, StopOnNonFinite) for item in observers)
-    return (
-        recorders[0] if recorders else None, series, events[0] if events else None, distances[0] if distances else None, stop
-    )  # fmt: skip
 
 
 def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:

@@ -199,13 +199,3 @@ class _Features:
         b, rates = theta[:, -1].astype(dtype), (root[:, None] * theta[:, :K]).astype(dtype)
         self.kernel(z, b, root.astype(dtype), rates, values, slopes)
         return values, slopes
-
-
-def product(field: Any, theta: Any, v: np.ndarray) -> np.ndarray:
-    """H·v on the training inputs, v (n, K) -> (n, K): no kernel is formed."""
-    return field.tangent_product(theta, v)
-
-
-def largest_eigenvalue(field: Any, theta: Any, rtol: float = 1e-3, steps: int = 200) -> float:
-    """λ_max(H) on the training inputs by Lanczos iteration, a lower estimate to rtol; 0 for a kernel that vanishes."""
-    return field.tangent_eigenvalue(theta, rtol, steps)

@@ -13,11 +13,12 @@ import numpy as np
 
 from ..formulas import activations
 from ..functionals.risk import EmpiricalRisk
+from ..particles import Particles
 from ..processes.threads import one_thread
 from ..scaling import Scaling
-from ..stepping.march import NOISE, March
+from ..stepping.clocks import NOISE
+from ..stepping.march import March
 from ..stepping.motion import LEAST
-from ..stepping.runge_kutta import Adaptive
 
 # Of energy_defect this share may be left in that of the motion, whose windows are short where there were few steps. Step control
 # shortens the steps at each crossing of a kink, so a window may hold less than a period of the chatter: more is left there.
@@ -50,6 +51,8 @@ class Finding:
 def at_end(march: March) -> Finding | None:
     """What is to be said of a march that has ended, or None."""
     flow, start = march.flow, march.start
+    if not march.balances:
+        return None
     own = energy_defect(march, march.dissipated)
     if not own > LIMIT or not abs(march.energy_start - march.energy - march.dissipated) > _rounding(
         march
@@ -58,10 +61,8 @@ def at_end(march: March) -> Finding | None:
     moved = march.moved
     motion = None if moved is None else energy_defect(march, moved)
     rate = flow.network.scaling.learning_rate(march.dt, start.m) if _is_descent(march) else None
-    method = "adaptive" if isinstance(march.integrator, Adaptive) else march.integrator.name
-    advice = shorter_steps(
-        method, "auto" if march.automatic else march.dt, flow.network is not None
-    )
+    dt = "auto" if march.clock.kind == "halving" else march.dt
+    advice = shorter_steps(march.method.name, dt, flow.network is not None)
     return _finding(_kind(march, own, motion), own, motion, rate, advice, flow.network is not None)
 
 
@@ -107,20 +108,18 @@ def _kind(march: March, own: float, motion: float | None) -> str:
         march.step - march.start.step < WINDOW
     ):  # no whole window: its motion cannot speak for the steps
         return "steps"
-    explained = EXPLAINED_ADAPTIVE if isinstance(march.integrator, Adaptive) else EXPLAINED
+    explained = EXPLAINED_ADAPTIVE if march.method.controls_error else EXPLAINED
     if motion is None or motion > max(LIMIT, explained * own):
         return "steps"
-    if isinstance(march.integrator, Adaptive):
+    if march.method.controls_error:
         return "sliding"
     try:
         with one_thread():
-            rate = max(
-                march.field.rate(theta)
-                for theta in (march.field.backend.upload(march.start.theta), march.theta)
-            )
+            start = Particles.of(march.start, march.field.backend)
+            rate = max(march.field.rate(start), march.field.rate(march.particles))
     except ValueError:  # of a loss or an energy without a bound of its curvature
         return "unclear"
-    times = march.dt * rate / march.integrator.stability
+    times = march.dt * rate / march.method.stability
     return "sliding" if times <= 0.8 else "unclear" if times <= 0.95 else "steps"
 
 
@@ -139,7 +138,7 @@ def _rounding(march: March) -> float:
 
 def _is_descent(march: March) -> bool:
     """Whether this can be meant as gradient descent on R: Euler, and F fell."""
-    euler = getattr(march.integrator, "name", "") == "euler"
+    euler = march.method.name == "euler"
     return euler and march.flow.network is not None and march.energy < march.energy_start
 
 

@@ -13,6 +13,7 @@ from .. import tangent
 from ..flow import GradientFlow
 from ..functionals.risk import EmpiricalRisk
 from ..network import Network
+from ..particles import Particles
 from ..processes.threads import one_thread
 from ..state import State
 from .registry import Diagnostic
@@ -22,15 +23,22 @@ class Problem:
     """The flow, the start and the data of a run, and what diagnostics keep of the start.
 
     flow: None where it cannot be made, and `without` says why. data: the Dataset with the test set, or None.
-    companion: t -> the Frame of another run at that time, or None. mass_varies: whether the flow changes masses.
+    companion: t -> the Frame of another run at that time, or None. mass_varies: whether the masses change. traits: of the
+    method, as in stepping/methods.py: "noisy", "moves masses", "does not balance".
     """
 
     def __init__(
-        self, flow: GradientFlow | None, start: State, data: Any = None, without: str = "", mass_varies: bool = False,
+        self,
+        flow: GradientFlow | None,
+        start: State,
+        data: Any = None,
+        without: str = "",
+        mass_varies: bool = False,
         companion: Callable[[float], Frame] | None = None,
-    ) -> None:  # fmt: skip
+        traits: tuple[str, ...] = (),
+    ) -> None:
         self.flow, self.start, self.data, self.without = flow, start, data, without
-        self.mass_varies, self.companion = mass_varies, companion
+        self.mass_varies, self.companion, self.traits = mass_varies, companion, traits
         self.kept: dict[Any, Any] = {}
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -46,7 +54,7 @@ class Problem:
 
     @cached_property
     def field(self) -> Any:
-        """The flow on its device, with the masses of the start."""
+        """The flow on its device, for particles of the shape of the start."""
         assert self.flow is not None
         return self.flow.on_device(self.start)
 
@@ -54,7 +62,8 @@ class Problem:
     def test(self) -> EmpiricalRisk | None:
         """The risk on the test set, without the ridge; None without a test set."""
         risk = self.flow.functional if self.flow else None
-        if not isinstance(risk, EmpiricalRisk) or getattr(self.data, "x_test", None) is None:
+        without = self.data is None or self.data.x_test is None
+        if not isinstance(risk, EmpiricalRisk) or without:
             return None
         return EmpiricalRisk(
             risk.network, self.data.x_test, self.data.y_test, risk.loss, risk.reduction
@@ -68,26 +77,11 @@ class Problem:
         )
 
 
-class OnDevice:
-    """θ on its device, with what costs a pass over the data: computed when first asked for."""
-
-    def __init__(self, field: Any, theta: Any) -> None:
-        self.field, self.theta = field, theta
-
-    @cached_property
-    def velocity(self) -> Any:
-        return self.field.velocity(self.theta)
-
-    @cached_property
-    def energy(self) -> float:
-        return self.field.energy(self.theta)
-
-
 class Frame:
     """One moment: .state and .start (States), .flow, .x (n, d), .y (n, K) or classes (n,), and what follows from them.
 
     θ is on the device of the flow, in its dtype; everything else is NumPy on the host. Each is made when first asked for.
-    device: () -> what holds field, theta, velocity and energy: the march of a run, or by default the state uploaded.
+    march: that of a run that is on, whose particles are on the device already; None: the state is uploaded.
     dt: the length of the run's steps around this moment; NaN where it is not known.
     """
 
@@ -95,10 +89,10 @@ class Frame:
         self,
         problem: Problem,
         state: Callable[[], State],
-        device: Callable[[], Any] | None = None,
+        march: Any = None,
         dt: float = float("nan"),
     ) -> None:
-        self.problem, self._state, self._device = problem, state, device or self._uploaded
+        self.problem, self._state, self._march = problem, state, march
         self.dt = dt
         self.kept: dict[Any, Any] = {}
 
@@ -111,16 +105,6 @@ class Frame:
     @cached_property
     def state(self) -> State:
         return self._state()
-
-    @cached_property
-    def device(self) -> Any:
-        """Field (value, energy, velocity, speed2, predictions of device particles), theta, velocity, energy."""
-        return self._device()
-
-    def _uploaded(self) -> OnDevice:
-        same = np.array_equal(self.state.mass, self.start.mass)
-        field = self.problem.field if same else self.flow.on_device(self.state)
-        return OnDevice(field, field.backend.upload(self.state.theta))
 
     @property
     def start(self) -> State:
@@ -136,50 +120,52 @@ class Frame:
 
     @property
     def x(self) -> np.ndarray:
-        return self.flow.functional.x
+        return self.flow.functional.samples.x
 
     @property
     def y(self) -> np.ndarray:
-        return self.flow.functional.y
+        return self.flow.functional.samples.y
 
     @cached_property
     def finite(self) -> bool:
         return bool(np.isfinite(self.state.theta).all())
 
-    @property
+    @cached_property
     def field(self) -> Any:
-        """The flow bound to its device and to the masses."""
-        return self.device.field
+        """The flow bound to its device: energy, velocity, potential, value, predictions of particles."""
+        return self._march.field if self._march else self.problem.field
+
+    @cached_property
+    def particles(self) -> Particles:
+        """θ on the device, with the masses."""
+        return (
+            self._march.particles if self._march else Particles.of(self.state, self.field.backend)
+        )
 
     @property
     def theta(self) -> Any:
         """θ (m, p) on the device."""
-        return self.device.theta
+        return self.particles.theta
 
-    @property
+    @cached_property
     def velocity(self) -> Any:
         """v(θ_k), (m, p) on the device."""
-        return self.device.velocity
+        return self.field.velocity(self.particles)
 
-    @property
+    @cached_property
     def energy(self) -> float:
         """F_s."""
-        return self.device.energy
+        return self._march.energy if self._march else self.field.energy(self.particles)
 
     @cached_property
     def predictions(self) -> np.ndarray:
         """f(x_i) on the training inputs, (n, K)."""
-        return self.field.predictions(self.theta)
+        return self.field.predictions(self.particles)
 
     @cached_property
     def test_predictions(self) -> np.ndarray:
         """f(x_i) on the test inputs, (n_test, K)."""
-        field = self.problem.test_field
-        if not np.array_equal(self.state.mass, self.start.mass):
-            field = GradientFlow(
-                field.risk, backend=self.flow.backend, dtype=self.flow.dtype
-            ).on_device(self.state)
-        return field.predictions(self.theta)
+        return self.problem.test_field.predictions(self.particles)
 
     @property
     def companion(self) -> Frame:

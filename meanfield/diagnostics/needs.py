@@ -32,22 +32,19 @@ def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] =
     return ""
 
 
+def missing(need: str, problem: Problem) -> str:
+    """Why one need is not met, or ""."""
+    return _CHECKS[need](problem)
+
+
 def balanced(flow: GradientFlow, start: State) -> bool:
     """Whether |w|² + b² - p|a|² is conserved for each neuron: σ p-homogeneous, a and w trained, b trained or zero, no ridge."""
     network, functional = flow.network, flow.functional
-    if network is None or linearised(functional) or network.sigma.homogeneity is None:
+    if network is None or functional.linearised_at is not None:
         return False
     bias_is_fine = "b" in network.trainable or not start.b.any()
-    return (
-        {"a", "w"} <= set(network.trainable)
-        and bias_is_fine
-        and getattr(functional, "ridge", 0.0) == 0
-    )
-
-
-def linearised(functional: Any) -> bool:
-    """Whether its features stay those of a `start` that it keeps."""
-    return hasattr(functional, "start")
+    trained = {"a", "w"} <= set(network.trainable) and bias_is_fine
+    return network.sigma.homogeneity is not None and trained and functional.ridge == 0
 
 
 def _neurons(problem: Problem) -> str:
@@ -65,7 +62,7 @@ def _network(problem: Problem) -> str:
         return problem.without
     if problem.flow.network is None:
         return _risk(problem)
-    if linearised(problem.flow.functional):
+    if problem.flow.functional.linearised_at is not None:
         return "the network is linearised: its features and its kernel are those of the start"
     return ""
 
@@ -90,21 +87,16 @@ def _kernel(problem: Problem) -> str:
 def _data(problem: Problem) -> str:
     if problem.flow is None:
         return problem.without
-    return (
-        ""
-        if np.size(getattr(problem.flow.functional, "x", ()))
-        else "the flow has no training samples"
-    )
+    return "" if problem.flow.functional.samples is not None else "the flow has no training samples"
 
 
 def _residual(problem: Problem) -> str:
     if found := _data(problem):
         return found
     assert problem.flow is not None
-    known = hasattr(problem.flow.functional, "slopes") and hasattr(
-        problem.flow.functional, "factor"
-    )
-    return "" if known else f"a {type(problem.flow.functional).__name__} has no residual on samples"
+    functional = problem.flow.functional
+    known = functional.samples is functional
+    return "" if known else f"a {type(functional).__name__} has no residual on samples"
 
 
 def are_labels(y: np.ndarray | None) -> bool:
@@ -118,7 +110,7 @@ def _labels(problem: Problem) -> str:
     assert problem.flow is not None
     return (
         ""
-        if are_labels(problem.flow.functional.y)
+        if are_labels(problem.flow.functional.samples.y)
         else "y holds real targets, neither classes nor signs -1 and +1"
     )
 
@@ -129,7 +121,7 @@ def _varied(problem: Problem) -> str:
     assert problem.flow is not None
     return (
         "y is constant on the training samples"
-        if np.all(problem.flow.functional.y == problem.flow.functional.y[0])
+        if np.all(problem.flow.functional.samples.y == problem.flow.functional.samples.y[0])
         else ""
     )
 
@@ -165,6 +157,8 @@ def _balance(problem: Problem) -> str:
     if found := _homogeneous(problem):
         return found
     assert problem.flow is not None
+    if found := _plain_flow(problem):
+        return found
     if balanced(problem.flow, problem.start):
         return ""
     return "|w|² + b² - p|a|² is conserved only where a and w train, b trains or is zero, and there is no ridge"
@@ -176,6 +170,37 @@ def _kink(problem: Problem) -> str:
     assert problem.flow is not None
     sigma = problem.flow.network.sigma
     return f"σ = {sigma.name} is smooth: it has no inactive side" if sigma.smooth else ""
+
+
+def _energy(problem: Problem) -> str:
+    if found := _flow(problem):
+        return found
+    assert problem.flow is not None
+    functional = problem.flow.functional
+    known = "energy" in functional.terms
+    return "" if known else f"a {type(functional).__name__} does not know F"
+
+
+_BECAUSE = {
+    "noisy": "the steps are noisy",
+    "moves masses": "the masses change",
+    "does not balance": "F does not lose what the steps dissipate",
+}
+
+
+def _plain_flow(problem: Problem) -> str:
+    """Whether this is the deterministic gradient flow of F with constant masses."""
+    if problem.traits:
+        causes = " and ".join(_BECAUSE[trait] for trait in problem.traits)
+        return f"it is about the gradient flow alone, and here {causes}"
+    flow = problem.flow
+    if flow is not None and not flow.functional.deterministic:
+        return f"it is about the gradient flow of F, and a {type(flow.functional).__name__} draws its samples"
+    return ""
+
+
+def _energy_balance(problem: Problem) -> str:
+    return _energy(problem) or _plain_flow(problem)
 
 
 def _equal_masses(problem: Problem) -> str:
@@ -194,6 +219,8 @@ def _linear_twin(problem: Problem) -> str:
     """f_lin is known in closed form for the gradient flow of the squared loss without ridge."""
     if found := _kernel(problem):
         return found
+    if found := _plain_flow(problem):
+        return found
     flow = problem.flow
     assert flow is not None
     if not isinstance(flow.functional, EmpiricalRisk):
@@ -204,15 +231,12 @@ def _linear_twin(problem: Problem) -> str:
         return (
             f"f_lin is known in closed form for the squared loss without ridge; the run has {found}"
         )
-    return (
-        "f_lin is that of a flow without noise and reaction"
-        if flow.temperature or flow.reaction
-        else ""
-    )
+    return ""
 
 
 _CHECKS: dict[str, Callable[[Problem], str]] = {
-    "neurons": _neurons, "flow": _flow, "network": _network, "risk": _risk,
+    "neurons": _neurons, "flow": _flow, "network": _network, "risk": _risk, "energy": _energy,
+    "plain flow": _plain_flow, "energy balance": _energy_balance,
     "kernel": _kernel, "data": _data, "residual": _residual,
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,

@@ -35,7 +35,8 @@ class Stored:
         }:
             raise ValueError(f"flow= is not the flow of {run.path}; it needs {run.config['flow']}.")
         beside = companion.at_time if companion else None
-        self.problem = Problem(flow, run.start, data, without, run.mass_varies, beside)
+        traits = tuple((run.config.get("integrator") or {}).get("traits", ()))
+        self.problem = Problem(flow, run.start, data, without, run.mass_varies, beside, traits)
         self._last: list[tuple[int, Frame]] = []
 
     def __len__(self) -> int:

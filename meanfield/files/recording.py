@@ -189,6 +189,10 @@ class Recording:
         self._forward("frames", state.step)
         self._buffer.add_frame(state, self.mass_varies)
 
+    def has(self, name: str, step: int) -> bool:
+        """Whether the series has a value of this step."""
+        return self._last_steps.get(f"series/{name}") == step
+
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         """Buffer one scalar of the dense series `name`."""
         if name not in self._buffer.series:

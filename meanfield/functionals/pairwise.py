@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..formulas.differences import check_gradient, check_symmetry, steepest
+from ..particles import Particles
 from ..state import State
+from .protocol import Field, Functional
 
 SAMPLE = 24  # particles of a start that the gradients are checked at
 POINTS, COUPLES = 4, 8  # of them, and of their pairs
@@ -22,7 +24,7 @@ Formulas = tuple[Callable[..., float], Callable[..., None]]
 
 
 @dataclass(frozen=True, eq=False)
-class PairwiseEnergy:
+class PairwiseEnergy(Functional):
     """F(μ) = ∫ V dμ + ½ ∬ U dμ dμ on whole rows of θ: velocity_k = -∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l).
 
     potential = (V, grad_V), interaction = (U, grad_U), either may be None. They are plain Python functions of particles
@@ -68,10 +70,6 @@ class PairwiseEnergy:
                 object.__setattr__(self, name, _formulas(name, given, arguments))
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {}
-
-    @property
     def formulas(self) -> tuple[Callable, ...]:
         return *(self.potential or ()), *(self.interaction or ())
 
@@ -115,8 +113,7 @@ class PairwiseEnergy:
                 self._checked.add(("U", rows.shape[1]))
 
     def on(self, backend: Any, state: State) -> PairField:
-        """This energy on a device, for particles of the state's masses."""
-        self.check_state(state)
+        """This energy on a device, for particles of the shape of `state`."""
         return PairField(self, backend, state)
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,56 +162,56 @@ def _formulas(name: str, given: Any, arguments: str) -> Formulas:
     return given[0], given[1]
 
 
-class PairField:
-    """The energy bound to a device and to masses; what it has of θ is computed again for each θ."""
+class PairField(Field):
+    """The energy bound to a device."""
 
     def __init__(self, energy: PairwiseEnergy, backend: Any, state: State) -> None:
-        self.pair_energy, self.backend, self.mass = energy, backend, state.mass
-        self.weight = backend.weights(state.mass)
+        super().__init__(backend)
+        self.pair_energy = energy
         self.kernels = backend.pair_energy(energy.potential, energy.interaction, energy.self_pairs)
 
-    def energy(self, theta: Any) -> float:
+    def energy(self, particles: Particles) -> float:
         """F = Σ_k p_k [V(x_k) + ½ Σ_l p_l U(x_k, x_l)]."""
-        alone, paired = self.kernels.values(theta, self.weight)
-        return float((self.mass * (alone + 0.5 * paired)).sum())
+        alone, paired = self._values(particles)
+        return float((particles.mass * (alone + 0.5 * paired)).sum())
 
-    def velocity(self, theta: Any) -> Any:
+    def _values(self, particles: Particles) -> tuple[np.ndarray, np.ndarray]:
+        """V(x_k) and Σ_l p_l U(x_k, x_l), each (m,) on the host."""
+        return self.kernels.values(particles.theta, self.weight(particles))
+
+    def _velocity(self, particles: Particles) -> Any:
         """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l): a device array (m, p)."""
-        return self.kernels.velocity(theta, self.weight)
+        return self.kernels.velocity(particles.theta, self.weight(particles))
 
-    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+    def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
         """δF/δμ(x_k) = V(x_k) + Σ_l p_l U(x_k, x_l): (m,) on the host; of other particles `at`, (q,), over all l."""
         if at is not None:
-            return self._elsewhere(theta, at)
-        alone, paired = self.kernels.values(theta, self.weight)
+            return self._elsewhere(particles, at)
+        alone, paired = self._values(particles)
         return alone + paired
 
-    def _elsewhere(self, theta: Any, at: Any) -> np.ndarray:
+    def _elsewhere(self, particles: Particles, at: Any) -> np.ndarray:
         """V(y) + Σ_l p_l U(y, x_l) at each row y of `at`: they join the particles without mass, and none meets itself.
 
         Each once, for two in one place would meet: 0·U may be 0·∞. As many at a time as there are particles, or 1024.
         """
         energy, backend = self.pair_energy, self.backend
         kernels = backend.pair_energy(energy.potential, energy.interaction, False)
-        particles = backend.download(theta)
-        m = len(particles)
+        theta = backend.download(particles.theta)
+        m = len(theta)
         points, where = np.unique(backend.download(at), axis=0, return_inverse=True)
         size = max(m, 1024)
+
         found = []
         for first in range(0, len(points), size):
             some = points[first : first + size]
-            weight = backend.weights(np.concatenate([self.mass, np.zeros(len(some))]))
-            alone, paired = kernels.values(
-                backend.upload(np.concatenate([particles, some])), weight
-            )
+            weight = backend.weights(np.concatenate([particles.mass, np.zeros(len(some))]))
+            joined = backend.upload(np.concatenate([theta, some]))
+            alone, paired = kernels.values(joined, weight)
             found.append((alone + paired)[m:])
         return np.concatenate(found)[where.ravel()]
 
-    def speed2(self, velocity: Any) -> Any:
-        """∫ |v|² dμ: a number of the backend, which float() waits for."""
-        return self.backend.norm(velocity, self.weight)
-
-    def rate(self, theta: Any) -> float:
+    def rate(self, particles: Particles) -> float:
         """Not known: the formulas are the user's."""
         raise ValueError(
             'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give dt a number, well below 2 over the '
@@ -222,5 +219,4 @@ class PairField:
         )
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
         return self.kernels.compiled()

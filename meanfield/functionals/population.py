@@ -14,14 +14,16 @@ from .. import noise
 from ..checks import is_number
 from ..formulas import activations
 from ..network import Network
+from ..particles import Particles
 from ..state import State
+from .protocol import Functional, NetworkField
 from .risk import EmpiricalRisk
 
 SAMPLES = 1024  # Gaussian inputs, and four times d, on which dt="auto" looks at the tangent kernel
 
 
 @dataclass(frozen=True, eq=False)
-class PopulationRisk:
+class PopulationRisk(Functional):
     """R = ½ E|f - f*|² over x ~ N(0, I_d), summed over outputs, for the teacher f*(x) = Σ_j p*_j a*_j σ(⟨w*_j, x⟩).
 
     network: activation relu, leaky_relu, erf, gelu, sin, square or linear, or an mf.Activation with a `pair`; trainable without
@@ -46,6 +48,7 @@ class PopulationRisk:
     ridge: float = 0.0
 
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    terms: ClassVar[tuple[str, ...]] = ("energy", "risk", "regulariser")
     arrays_of_teacher: ClassVar[tuple[str, str]] = ("teacher", "teacher_mass")
 
     def __post_init__(self) -> None:
@@ -116,8 +119,7 @@ class PopulationRisk:
         return f"PopulationRisk({self.network}, teacher {self.teacher_state}{ridge})"
 
     def on(self, backend: Any, state: State) -> PopulationField:
-        """This risk on a device, for particles of the state's masses."""
-        self.check_state(state)
+        """This risk on a device, for particles of the shape of `state`."""
         return PopulationField(self, backend, state)
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,117 +149,112 @@ class PopulationRisk:
         )
 
 
-class PopulationField:
-    """The risk bound to a device and to masses.
-
-    Device arrays are never written to, so what the last θ seen comes to is remembered by identity: in float64 the energy
-    after a step and the first stage of the next step share one sum over pairs.
-    """
+class PopulationField(NetworkField):
+    """The risk bound to a device. In float64 F after a step and the next velocity share one sum over pairs."""
 
     def __init__(self, risk: PopulationRisk, backend: Any, state: State) -> None:
-        self.risk, self.backend, self.state = risk, backend, state
+        super().__init__(backend)
+        self.risk, self.state = risk, state
         self.s = risk.network.scaling.output_scale(state.m)
-        self.weight = backend.weights(state.mass)
-        self._sums = _SignedMeasure(risk, backend.gaussian_pairs, state.mass, self.s)
+        self._sums = _SignedMeasure(risk, backend.gaussian_pairs, self.s)
 
     @cached_property
     def _exact(self) -> _SignedMeasure:
         """The same sums in float64: R is a small difference of large ones."""
         if self.backend.dtype == np.float64:
             return self._sums
-        return _SignedMeasure(self.risk, self.backend.exact_gaussian_pairs, self.state.mass, self.s)
+        return _SignedMeasure(self.risk, self.backend.exact_gaussian_pairs, self.s)
 
-    def value(self, theta: Any) -> float:
+    def value(self, particles: Particles) -> float:
         """R(f)."""
-        return self.s**2 * self._exact.energy(theta)
+        return self.s**2 * self._exact.energy(particles)
 
-    def regulariser(self, theta: Any) -> float:
+    def regulariser(self, particles: Particles) -> float:
         """(λ/2) ∫ |θ|² dμ over trainable columns."""
-        return 0.5 * self.risk.ridge * float(self._size2(theta))
+        return 0.5 * self.risk.ridge * float(self._size2(particles))
 
-    def energy(self, theta: Any) -> float:
+    def energy(self, particles: Particles) -> float:
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
-        size2, energy = (
-            self._size2(theta),
-            self._exact.energy(theta),
-        )  # a number under way is read with the others
+        size2 = self._size2(particles)
+        energy = self._exact.energy(particles)  # brings size2, already started, to the host too
         return energy + 0.5 * self.risk.ridge * float(size2)
 
-    def _size2(self, theta: Any) -> Any:
+    def _size2(self, particles: Particles) -> Any:
         """∫ |θ|² dμ over trainable columns where there is a ridge: a number of the backend, which float() waits for."""
-        return (
-            self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
-        )
+        if not self.risk.ridge:
+            return 0.0
+        weight = self.weight(particles)
+        return self.backend.norm(particles.theta, weight, trainable_only=True)
 
-    def velocity(self, theta: Any) -> Any:
+    def _velocity(self, particles: Particles) -> Any:
         """v_k = -∇_θ (a_k·∫ K_σ(w_k, v) dν(v)) - λ θ_k on trainable columns: a device array (m, p)."""
-        return self._sums.at(theta)[1]
+        return self._sums.at(particles)[1]
 
-    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+    def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
         """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host; of other neurons `at`, (q,)."""
-        points, K = self.backend.download(theta if at is None else at), self.backend.outputs
+        K = self.backend.outputs
+        points = self.backend.download(particles.theta if at is None else at)
         if at is not None:
             self.risk._refuse_biases("argument `at`", State(points, K))
+
+        exact = self._exact
+        if at is None:
+            sums = exact.at(particles)[0]
+        else:
+            sums = exact.elsewhere(particles, at, len(points))
+        potential = exact.pairs.potentials(sums)
+
         host = points.astype(np.float64)
         columns = self.risk.network.trainable_columns(self.backend.dim, K)
-        exact = self._exact
-        potential = exact.pairs.potentials(
-            exact.at(theta)[0] if at is None else exact.elsewhere(theta, at, len(points))
-        )
-        return (host[:, :K] * potential).sum(axis=1) + 0.5 * self.risk.ridge * (
-            host[:, columns] ** 2
-        ).sum(axis=1)
+        decay = 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
+        return (host[:, :K] * potential).sum(axis=1) + decay
 
-    def speed2(self, velocity: Any) -> Any:
-        """∫ |v|² dμ: a number of the backend, which float() waits for."""
-        return self.backend.norm(velocity, self.weight)
-
-    def rate(self, theta: Any) -> float:
+    def rate(self, particles: Particles) -> float:
         """λ_max + λ: λ_max of the tangent kernel's operator on fixed samples of N(0, I), λ the ridge."""
         d = self.backend.dim
         x = noise.normals(0, noise.DATA, SAMPLES + 4 * d, d)
-        sampled = EmpiricalRisk(
-            self.risk.network, x, np.zeros((len(x), self.backend.outputs)), ridge=self.risk.ridge
-        )
-        return sampled.on(self.backend, self.state).rate(theta)
+        y = np.zeros((len(x), self.backend.outputs))
+        sampled = EmpiricalRisk(self.risk.network, x, y, ridge=self.risk.ridge)
+        return sampled.on(self.backend, self.state).rate(particles)
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
         return self._sums.pairs.compiled()
 
 
 class _SignedMeasure:
     """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype, by the backend's sums over pairs."""
 
-    def __init__(self, risk: PopulationRisk, pairs: Any, mass: np.ndarray, s: float) -> None:
-        self.pairs, self.mass, self.ridge = pairs, pairs.hold(mass), risk.ridge
+    def __init__(self, risk: PopulationRisk, pairs: Any, s: float) -> None:
+        self.pairs, self.ridge = pairs, risk.ridge
         teacher = risk.teacher_state
         self.teacher = pairs.cloud(pairs.hold(teacher.theta), pairs.hold(-teacher.mass / s))
-        self._last: tuple[Any, Any, tuple[Any, Any]] | None = None
+        self._mass: tuple[Any, Any] = (None, None)
+        self._last: tuple[Any, Any, Any, tuple[Any, Any]] | None = None
 
-    def at(self, theta: Any) -> tuple[Any, Any]:
+    def at(self, particles: Particles) -> tuple[Any, Any]:
         """(∫ K_σ(w_k, v) dν(v) in float64, the velocity), both on the device."""
-        return self._at(theta)[2]
+        return self._at(particles)[3]
 
-    def elsewhere(self, theta: Any, at: Any, count: int) -> Any:
+    def elsewhere(self, particles: Particles, at: Any, count: int) -> Any:
         """∫ K_σ(w, v) dν(v) in float64 at so many neurons `at`, on the device."""
-        targets = self.pairs.cloud(
-            at, self.pairs.hold(np.zeros(count))
-        )  # as sources they have no mass
-        return self.pairs.act(targets, (self.teacher, self._at(theta)[1]))[0]
+        massless = self.pairs.hold(np.zeros(count))  # as sources they do not count
+        targets = self.pairs.cloud(at, massless)
+        return self.pairs.act(targets, (self.teacher, self._at(particles)[2]))[0]
 
-    def energy(self, theta: Any) -> float:
+    def energy(self, particles: Particles) -> float:
         """½ ∬ K_σ dν dν."""
-        _, cloud, (potential, _) = self._at(theta)
+        _, _, cloud, (potential, _) = self._at(particles)
         of_teacher, _ = self.pairs.act(self.teacher, (self.teacher, cloud))
         student = self.pairs.pairing(cloud, potential)
-        teacher = self.pairs.pairing(
-            self.teacher, of_teacher
-        )  # numbers under way are read together
+        teacher = self.pairs.pairing(self.teacher, of_teacher)
         return 0.5 * (float(student) + float(teacher))
 
-    def _at(self, theta: Any) -> tuple[Any, Any, tuple[Any, Any]]:
-        if self._last is None or self._last[0] is not theta:
-            cloud = self.pairs.cloud(theta, self.mass)
-            self._last = theta, cloud, self.pairs.act(cloud, (self.teacher, cloud), self.ridge)
-        return self._last
+    def _at(self, particles: Particles) -> tuple[Any, Any, Any, tuple[Any, Any]]:
+        last, theta, mass = self._last, particles.theta, particles.mass
+        if last is None or last[0] is not theta or last[1] is not mass:
+            if self._mass[0] is not mass:
+                self._mass = mass, self.pairs.hold(mass)
+            cloud = self.pairs.cloud(theta, self._mass[1])
+            sums = self.pairs.act(cloud, (self.teacher, cloud), self.ridge)
+            self._last = last = theta, mass, cloud, sums
+        return last

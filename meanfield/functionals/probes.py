@@ -14,6 +14,8 @@ from ..formulas.gaussian_pairs import GaussianPair
 from ..formulas.losses import Loss
 from ..formulas.slopes import POINTS, label_points, some
 from ..state import State
+from .pairwise import PairwiseEnergy
+from .population import PopulationRisk
 
 SAME, SAME_OF_LARGEST = (
     1e-9,
@@ -28,24 +30,30 @@ def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]
     In plain Python; None where a formula has no finite value. For json; `changed(before, now)` says what is not the same.
     """
     found: dict[str, list[float]] = {}
-    network, loss = getattr(functional, "network", None), getattr(functional, "loss", None)
+    network, samples = functional.network, functional.samples
     if network is not None:
         found["σ"] = [plain(network.sigma.value, z) for z in POINTS]
         found["σ'"] = [plain(network.sigma.slope, z) for z in POINTS]
-    if network is not None and hasattr(functional, "teacher_state"):
+    if network is not None and isinstance(functional, PopulationRisk):
         found["K_σ"] = [
             plain(_kernel, network.sigma.pair, abs(q), abs(r)) for q, r in pairwise(POINTS)
         ]
-    if isinstance(loss, Loss):
-        found |= _of_loss(loss, functional.y, start.outputs)
+    if samples is not None and isinstance(samples.loss, Loss):
+        found |= _of_loss(samples.loss, samples.y, start.outputs)
+    if not isinstance(functional, PairwiseEnergy):
+        return _finite(found)
     rows = some(start.theta)
-    if pair := getattr(functional, "potential", None):
+    if pair := functional.potential:
         found["V"] = [plain(pair[0], x) for x in rows]
         found["∇V"] = [_along(pair[1], x) for x in rows]
-    if pair := getattr(functional, "interaction", None):
+    if pair := functional.interaction:
         couples = [(x, y) for x in rows for y in rows if not np.array_equal(x, y)]
         found["U"] = [plain(pair[0], x, y) for x, y in couples]
         found["∇U"] = [_along(pair[1], x, y) for x, y in couples]
+    return _finite(found)
+
+
+def _finite(found: dict[str, list[float]]) -> dict[str, list[float | None]]:
     return {
         name: [value if math.isfinite(value) else None for value in values]
         for name, values in found.items()

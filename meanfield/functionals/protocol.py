@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+
+from ..particles import Particles
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -21,73 +23,154 @@ OF_NTK = (
 OTHERS: dict[str, Callable[[dict[str, Any], Mapping[str, np.ndarray], Any], Any]] = {}
 
 
-class Functional(Protocol):
-    """What a flow descends. One of a network is R/s² + ∫ r dμ; one without is an energy of whole rows of θ (outputs = 0)."""
+class Functional:
+    """What a flow descends: F_s = R/s² + ∫ r dμ of a network, or an energy of whole rows of θ (outputs = 0).
+
+    A functional of your own derives from this class. It has `network`, `on` and `to_dict`, and declares
+    below what else it has; the rest of the engine asks these attributes and nothing else.
+
+    Attributes
+    ----------
+    network : the mf.Network that makes f of the particles; None for an energy of whole rows: no
+        predictions, no risk, no regulariser.
+    devices : the backends that have its kernels, of "cpu" and "cuda".
+    terms : what its field can measure, of "energy", "risk" and "regulariser". Without "energy" no run
+        knows F, and energy_defect and dt="auto" do not apply.
+    deterministic : whether the velocity of the same particles is the same at every step.
+    samples : the mf.EmpiricalRisk of the training samples that it is about; None without any.
+    linearised_at : the State at which the features are frozen; None where they move.
+    ridge : λ of r = (λ/2)|θ|².
+    arrays : what a file has to hold besides the settings: x and y of samples, a teacher's particles.
+    formulas : the scalar functions it computes with, besides σ: what stored diagnostics depend on.
+    """
+
+    network: Network | None
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    terms: ClassVar[tuple[str, ...]] = ("energy",)
+    deterministic: ClassVar[bool] = True
+    ridge: float = 0.0
 
     @property
-    def network(self) -> Network | None:
-        """What makes f of the particles; None for an energy of whole rows: no predictions, no risk, no regulariser."""
+    def samples(self) -> Any:
+        return None
+
+    @property
+    def linearised_at(self) -> State | None:
+        return None
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a file has to hold beside the settings: x and y of training samples, a teacher's particles, or nothing."""
+        return {}
 
     @property
     def formulas(self) -> tuple[Callable, ...]:
-        """The scalar functions it computes with, besides the activation: what stored diagnostics depend on."""
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """The backends that have its kernels, of "cpu" and "cuda"."""
+        return ()
 
     def check_state(self, state: State) -> None:
         """Raise where it cannot act on such particles."""
 
     def on(self, backend: Any, state: State) -> Field:
-        """Itself on a device, for particles of the state's masses."""
+        """Itself on a device, for particles of the shape of `state`. Their masses travel with them."""
+        raise NotImplementedError(f"{type(self).__name__} has no method on(backend, state).")
 
     def to_dict(self) -> dict[str, Any]:
-        """Settings with a "kind"; `arrays` travel beside it."""
+        """Settings with a "kind"; `arrays` go into the file besides them."""
+        return {"kind": type(self).__name__}
 
 
-class Field(Protocol):
-    """A functional bound to a device and to masses; θ and velocities are device arrays (m, p)."""
+class Field:
+    """A functional bound to a device. θ and velocities are the device's arrays (m, p).
 
-    backend: Any
-    weight: Any  # m·p_k, as the backend wants it
+    What was computed of the last θ is kept: F after a step and the first stage of the next one share a
+    pass over the data. `kept` does that for each name.
 
-    def energy(self, theta: Any) -> float:
+    Attributes
+    ----------
+    s : the output scale α m^(1-γ); 1 without a network.
+    temperature, reaction, seed : those of the flow.
+    """
+
+    s: float = 1.0
+    temperature: float = 0.0
+    reaction: float = 0.0
+    seed: int = 0
+
+    def __init__(self, backend: Any, deterministic: bool = True) -> None:
+        self.backend, self._deterministic = backend, deterministic
+        self._seen: tuple[Any, Any, int] = (None, None, 0)
+        self._kept: dict[str, Any] = {}
+        self._weight: tuple[Any, Any] = (None, None)
+
+    def velocity(self, particles: Particles) -> Any:
+        """v_k = -∇ δF/δμ(θ_k): a device array (m, p), zero on frozen columns."""
+        return self.kept(particles, "velocity", self._velocity)
+
+    def _velocity(self, particles: Particles) -> Any:
+        """The velocity, computed."""
+        raise NotImplementedError(f"{type(self).__name__} has no method _velocity(particles).")
+
+    def energy(self, particles: Particles) -> float:
         """F(μ)."""
+        raise NotImplementedError(f"{type(self).__name__} has no method energy(particles).")
 
-    def velocity(self, theta: Any) -> Any:
-        """v_k = -∇ δF/δμ(θ_k), a new array."""
+    def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
+        """δF/δμ of the particles, at them (m,), or at others on the device, `at` (q, p): (q,)."""
+        raise NotImplementedError(f"{type(self).__name__} has no method potential(particles, at).")
 
-    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
-        """δF/δμ of the particles θ, at them (m,), or at others on the device, `at` (q, p): (q,); on the host."""
-
-    def speed2(self, velocity: Any) -> Any:
-        """∫ |v|² dμ: a number of the backend, which float() waits for."""
-
-    def rate(self, theta: Any) -> float:
+    def rate(self, particles: Particles) -> float:
         """A bound of how fast the flow relaxes near θ, for dt="auto"; ValueError where none is known."""
+        raise ValueError(f'dt="auto" knows no rate of a {type(self).__name__}. Give dt a number.')
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        return True
+
+    def weight(self, particles: Particles) -> Any:
+        """m·p_k as the backend wants it."""
+        mass, weight = self._weight
+        if mass is not particles.mass:
+            weight = self.backend.weights(particles.mass)
+            self._weight = particles.mass, weight
+        return weight
+
+    def mean_square(self, u: Any, particles: Particles) -> Any:
+        """∫ |u|² dμ of a device array u (m, p): a number of the backend, which float() waits for."""
+        return self.backend.norm(u, self.weight(particles))
+
+    def energy_kept(self, particles: Particles) -> float:
+        """F(μ), computed once for the same particles."""
+        return self.kept(particles, "energy", self.energy)
+
+    def size2(self, particles: Particles) -> Any:
+        """∫ |θ|² dμ, likewise."""
+        return self.kept(particles, "size2", lambda p: self.mean_square(p.theta, p))
+
+    def kept(self, particles: Particles, name: str, make: Callable[[Particles], Any]) -> Any:
+        """make(particles), once for the same θ, masses and, where the functional draws numbers, step."""
+        theta, mass, step = self._seen
+        same = particles.theta is theta and particles.mass is mass
+        if not same or (particles.step != step and not self._deterministic):
+            self._seen = particles.theta, particles.mass, particles.step
+            self._kept.clear()  # before anything is made: an array of the size of θ is freed
+        if name not in self._kept:
+            self._kept[name] = make(particles)
+        return self._kept[name]
 
 
-class NetworkField(Field, Protocol):
+class NetworkField(Field):
     """The field of a functional with a network. predictions are for training samples alone, where there are any."""
 
-    s: float
-
-    def predictions(self, theta: Any) -> np.ndarray:
+    def predictions(self, particles: Particles) -> np.ndarray:
         """f(x_i) on the training samples: (n, K)."""
+        raise NotImplementedError(f"{type(self).__name__} has no training samples.")
 
-    def value(self, theta: Any) -> float:
+    def value(self, particles: Particles) -> float:
         """R(f)."""
+        raise NotImplementedError(f"{type(self).__name__} has no method value(particles).")
 
-    def regulariser(self, theta: Any) -> float:
+    def regulariser(self, particles: Particles) -> float:
         """∫ r dμ."""
+        return 0.0
 
 
 def from_dict(

@@ -15,14 +15,16 @@ from ..data.dataset import Dataset
 from ..formulas import losses
 from ..formulas.losses import Loss
 from ..network import PARAMETERS, Network
+from ..particles import Particles
 from ..state import State
 from .lanczos import largest_eigenvalue
+from .protocol import Functional, NetworkField
 
 REDUCTIONS = ("mean", "sum")
 
 
 @dataclass(frozen=True, eq=False)
-class EmpiricalRisk:
+class EmpiricalRisk(Functional):
     """R(f) = (1/n) Σ_i ℓ(f(x_i), y_i) ("sum" drops the 1/n), summed over outputs; plus a ridge.
 
     weights w_i >= 0 (n,): R = Σ_i w_i ℓ_i / Σ_i w_i, without the division for "sum": whole numbers are repetitions of rows.
@@ -43,6 +45,7 @@ class EmpiricalRisk:
     weights: Any = None
 
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    terms: ClassVar[tuple[str, ...]] = ("energy", "risk", "regulariser")
 
     def __post_init__(self) -> None:
         if not isinstance(self.network, Network):
@@ -76,6 +79,10 @@ class EmpiricalRisk:
             ("weights", weights),
         ):
             object.__setattr__(self, name, value)
+
+    @property
+    def samples(self) -> EmpiricalRisk:
+        return self
 
     @property
     def n(self) -> int:
@@ -179,8 +186,7 @@ class EmpiricalRisk:
         return f"EmpiricalRisk({self.network}, {size})"
 
     def on(self, backend: Any, state: State) -> RiskField:
-        """This risk on a device, for particles of the state's masses."""
-        self.check_state(state)
+        """This risk on a device, for particles of the shape of `state`."""
         return RiskField(self, backend, state)
 
     def to_dict(self) -> dict[str, Any]:
@@ -290,77 +296,75 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     return x
 
 
-class RiskField:
-    """The risk bound to a device and to masses: predictions, energy and velocity of device particles θ.
+class RiskField(NetworkField):
+    """The risk bound to a device: predictions, energy and velocity of device particles.
 
     Mean features F = ∫ φ dμ, losses and slopes stay on the device; `predictions` are what the host sees of them.
-    Device arrays are never written to, so F is remembered for the last θ seen by identity: the energy after a step and the
-    first stage of the next step share one forward pass.
     """
 
     def __init__(self, risk: EmpiricalRisk, backend: Any, state: State) -> None:
-        self.risk, self.backend = risk, backend
+        super().__init__(backend)
+        self.risk = risk
         self.s = risk.network.scaling.output_scale(state.m)
-        self.weight = backend.weights(state.mass)
-        self.samples, self.labels = backend.samples(risk.x), backend.labels(risk.y)
+        self.samples = backend.samples(risk.x)
+        self.labels = backend.labels(risk.y)
         self._weights = {} if risk.weights is None else {"weights": backend.labels(risk.weights)}
-        self._last: tuple[Any, Any] | None = None
 
-    def features(self, theta: Any) -> Any:
+    def features(self, particles: Particles) -> Any:
         """F(x_i) = Σ_k p_k φ(θ_k; x_i), (n, K) on the device."""
-        if self._last is None or self._last[0] is not theta:
-            self._last = (
-                theta,
-                self.backend.mean_feature(theta, self.weight, self.samples, keep=True),
-            )
-        return self._last[1]
+        return self.kept(particles, "features", self._features)
 
-    def predictions(self, theta: Any) -> np.ndarray:
+    def _features(self, particles: Particles) -> Any:
+        weight = self.weight(particles)
+        return self.backend.mean_feature(particles.theta, weight, self.samples, keep=True)
+
+    def predictions(self, particles: Particles) -> np.ndarray:
         """f(x_i) = s F(x_i): (n, K) on the host."""
-        return self.s * self.backend.download(self.features(theta))
+        return self.s * self.backend.download(self.features(particles))
 
-    def value(self, theta: Any) -> float:
+    def value(self, particles: Particles) -> float:
         """R(f)."""
-        return self.risk.factor * float(self._total(theta))
+        return self.risk.factor * float(self._total(particles))
 
-    def regulariser(self, theta: Any) -> float:
+    def regulariser(self, particles: Particles) -> float:
         """(λ/2) ∫ |θ|² dμ over trainable columns."""
-        return 0.5 * self.risk.ridge * float(self._size2(theta))
+        return 0.5 * self.risk.ridge * float(self._size2(particles))
 
-    def energy(self, theta: Any) -> float:
+    def energy(self, particles: Particles) -> float:
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
-        total, size2 = (
-            self._total(theta),
-            self._size2(theta),
-        )  # both under way before the first is waited for
-        return self.risk.factor * float(total) / self.s**2 + 0.5 * self.risk.ridge * float(size2)
+        total = self._total(particles)
+        size2 = self._size2(particles)  # both are started before the first is waited for
+        risk = self.risk.factor * float(total) / self.s**2
 
-    def _total(self, theta: Any) -> Any:
-        return self.backend.total(
-            self.risk._loss, self.features(theta), self.labels, self.s, **self._weights
-        )
+        return risk + 0.5 * self.risk.ridge * float(size2)
 
-    def _size2(self, theta: Any) -> Any:
-        return (
-            self.backend.norm(theta, self.weight, trainable_only=True) if self.risk.ridge else 0.0
-        )
+    def _total(self, particles: Particles) -> Any:
+        features = self.features(particles)
+        return self.backend.total(self.risk._loss, features, self.labels, self.s, **self._weights)
 
-    def slopes(self, theta: Any, sign: float = 1.0) -> Any:
+    def _size2(self, particles: Particles) -> Any:
+        if not self.risk.ridge:
+            return 0.0
+        weight = self.weight(particles)
+        return self.backend.norm(particles.theta, weight, trainable_only=True)
+
+    def slopes(self, particles: Particles, sign: float = 1.0) -> Any:
         """± s⁻¹ ∂R/∂f(x_i), (n, K) on the device."""
         factor = sign * self.risk.factor
+        features = self.features(particles)
         return self.backend.slopes(
-            self.risk._loss, self.features(theta), self.labels, self.s, factor, **self._weights
+            self.risk._loss, features, self.labels, self.s, factor, **self._weights
         )
 
-    def velocity(self, theta: Any) -> Any:
+    def _velocity(self, particles: Particles) -> Any:
         """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array (m, p)."""
-        return self.backend.pull_back(
-            theta, self.samples, self.slopes(theta, -1.0), decay=self.risk.ridge
-        )
+        slopes = self.slopes(particles, -1.0)
+        return self.backend.pull_back(particles.theta, self.samples, slopes, decay=self.risk.ridge)
 
-    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+    def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
         """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host; of other neurons `at`, (q,)."""
-        return self._heights(self.backend, theta if at is None else at, self.slopes(theta))
+        points = particles.theta if at is None else at
+        return self._heights(self.backend, points, self.slopes(particles))
 
     def _heights(self, backend: Any, points: Any, slopes: Any) -> np.ndarray:
         """Σ_i slopes_i · φ(θ; x_i) + (λ/2)|θ|² at each point, on the host. φ = a σ is the derivative in a, times a."""
@@ -368,60 +372,44 @@ class RiskField:
         everything = type(backend)(
             replace(self.risk.network, trainable=PARAMETERS), backend.dim, K, backend.dtype.name
         )
-        g = everything.download(everything.pull_back(points, self.samples, slopes)).astype(
-            np.float64
-        )
+        gradient = everything.pull_back(points, self.samples, slopes)
+        g = everything.download(gradient).astype(np.float64)
         host = backend.download(points).astype(np.float64)
         columns = self.risk.network.trainable_columns(backend.dim, K)
-        return (g[:, :K] * host[:, :K]).sum(axis=1) + 0.5 * self.risk.ridge * (
-            host[:, columns] ** 2
-        ).sum(axis=1)
+        decay = 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
 
-    def speed2(self, velocity: Any) -> Any:
-        """∫ |v|² dμ: a number of the backend, which float() waits for."""
-        return self.backend.norm(velocity, self.weight)
+        return (g[:, :K] * host[:, :K]).sum(axis=1) + decay
 
-    def tangent_product(self, theta: Any, v: np.ndarray) -> np.ndarray:
+    def tangent_product(self, particles: Particles, v: np.ndarray) -> np.ndarray:
         """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no kernel is formed."""
+        theta, weight = particles.theta, self.weight(particles)
         pulled = self.backend.pull_back(theta, self.samples, self.backend.upload(v))
-        return self.backend.download(
-            self.backend.push_forward(theta, self.weight, self.samples, pulled)
-        )
+        pushed = self.backend.push_forward(theta, weight, self.samples, pulled)
+        return self.backend.download(pushed)
 
     def tangent_eigenvalue(
-        self, theta: Any, rtol: float = 1e-3, steps: int = 200, weighted: bool = False
+        self, particles: Particles, rtol: float = 1e-3, steps: int = 200, weighted: bool = False
     ) -> float:
         """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes. weighted: λ_max(W^½HW^½)."""
         shape = self.samples.n, self.backend.outputs
-        root = (
-            np.sqrt(self.risk.weights)[:, None]
-            if weighted and self.risk.weights is not None
-            else None
-        )
+        weights = self.risk.weights if weighted else None
+        root = 1.0 if weights is None else np.sqrt(weights)[:, None]
 
         def product(v: np.ndarray) -> np.ndarray:
-            v = v.reshape(shape)
-            found = (
-                self.tangent_product(theta, v)
-                if root is None
-                else root * self.tangent_product(theta, root * v)
-            )
-            return found.ravel()
+            found = self.tangent_product(particles, root * v.reshape(shape))
+            return (root * found).ravel()
 
         return largest_eigenvalue(product, shape[0] * shape[1], rtol, steps)
 
-    def rate(self, theta: Any) -> float:
+    def rate(self, particles: Particles) -> float:
         """L·λ_max + λ: λ_max that of H/n (mean) or H (sum), W^½HW^½ with weights; L = sup ℓ'', λ the ridge."""
         risk = self.risk
         if risk.curvature == 0:
             raise ValueError(
                 f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number."
             )
-        return (
-            risk.curvature * risk.factor * self.tangent_eigenvalue(theta, weighted=True)
-            + risk.ridge
-        )
+        eigenvalue = self.tangent_eigenvalue(particles, weighted=True)
+        return risk.curvature * risk.factor * eigenvalue + risk.ridge
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
         return self.backend.compiled()

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checks import is_integer
+from ..diagnostics.frame import Problem
 from ..processes.workers import NoWorkers, WorkerDied, Workers
 from ..state import State
+from ..stepping.march import March
 from ..transport.couplings import NotConverged
 from ..transport.distances import (
     ANNOUNCE_SECONDS,
@@ -24,6 +28,9 @@ from ..transport.distances import (
     w2,
 )
 from . import schedules
+from .health import callers
+from .moment import Moment
+from .protocol import Observer, Value
 
 SERIES, STEP_SERIES = "w2", "w2_step"
 WAITING = (
@@ -31,7 +38,7 @@ WAITING = (
 )
 
 
-class W2:
+class W2(Observer):
     """The exact distance W2(μ_0, μ_t) of a run's snapshots, as mf.w2 gives it, solved by other processes meanwhile.
 
     A snapshot is taken at the start, on the schedule and at the end, and handed to one of `workers` processes with one thread
@@ -56,16 +63,55 @@ class W2:
         )
         self.clear()
 
+    name, rank = "w2", 2
+    edges, own, later = True, True, True
+
+    @property
+    def series(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The series that a run with this observer has besides its others."""
+        return (SERIES, STEP_SERIES) if self.previous else (SERIES,)
+
+    @property
+    def waiting(self) -> int:  # type: ignore[override]
+        return self._beside.waiting
+
+    def begin(self, march: March, problem: Problem, path: Path | None) -> None:
+        self._beside = Beside(self, march.start)
+        steps = None if march.method.controls_error else march.clock.steps_left(march.particles)
+        self._beside.announce(self.schedule.resolve(march.span).count(steps))
+
+    def observe(self, moment: Moment) -> None:
+        self._beside.add(moment.state)
+
+    def collect(self, received: Sequence[int], last: bool) -> Iterator[Value]:
+        """The distances that are known; wait while more snapshots have none than may wait."""
+        most = 0 if last else WAITING
+        while self.waiting and not received:
+            rows = self._beside.take(0.2 if self.waiting > most else 0.0)
+            if rows is None and self.waiting <= most:
+                return
+            yield from rows or ()
+
+    def memory(self) -> dict[str, Any]:
+        return self._beside.memory()
+
+    def restore(self, memory: dict[str, Any]) -> None:
+        self._beside.restore(memory)
+
+    def read(self, run: Any) -> None:
+        self.clear()
+        for name in self.series:
+            for row in zip(*run.series(name), strict=True):
+                self.keep(name, *row)
+
+    def close(self) -> None:
+        self._beside.close()
+
     def clear(self) -> None:
         self.steps: list[int] = []
         self.times: list[float] = []
         self.values: list[float] = []
         self.step_values: list[float] = []
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The series that a run with this observer has besides its others."""
-        return (SERIES, STEP_SERIES) if self.previous else (SERIES,)
 
     def keep(self, name: str, step: int, t: float, value: float) -> None:
         """One value of one of its series."""
@@ -86,15 +132,6 @@ class W2:
 
     def __repr__(self) -> str:
         return f"W2({self.schedule}, previous={self.previous}, workers={self.workers}, {len(self.values)} values)"
-
-
-class Row(NamedTuple):
-    """One value of one series."""
-
-    name: str
-    step: int
-    t: float
-    value: float
 
 
 class _Solve(NamedTuple):
@@ -145,7 +182,7 @@ class Beside:
         if seconds <= ANNOUNCE_SECONDS:
             return
         memory = f" and {39e-9 * m * m:.1g} GB" if m * m <= EXACT_DENSE_LIMIT else ""
-        solves = None if moments is None else moments * len(self.w2.names)
+        solves = None if moments is None else moments * len(self.w2.series)
         total = (
             f"; {solves} of them by {self._count} worker(s): {solves * seconds / self._count / 60:.0f} min"
             if solves
@@ -155,7 +192,7 @@ class Beside:
             f"mf.W2: an exact distance of {m} particles in {p} dimensions takes about {seconds:.0f} s (within a factor of 2)"
             f'{memory}{total}, beside the run, which waits for the last one. Bounds after the run: mf.diagnose(path, ["w2"]).',
             SlowSolve,
-            stacklevel=5,
+            stacklevel=callers(),
         )
 
     @property
@@ -172,7 +209,7 @@ class Beside:
             solves.append(self._asked(STEP_SERIES, last, state))
         self._pending.append(solves)
 
-    def take(self, seconds: float) -> list[Row] | None:
+    def take(self, seconds: float) -> list[Value] | None:
         """The values of the first snapshot that waits; None where they are not there within so many seconds."""
         solves = self._pending[0]
         answers = [item.answer for item in solves]
@@ -182,7 +219,7 @@ class Beside:
             return None
         rows = []
         for item in solves:
-            rows.append(Row(item.name, item.after.step, item.after.t, self._value(item)))
+            rows.append(Value(item.name, item.after.step, item.after.t, self._value(item)))
             self.w2.keep(*rows[-1])
         self._known = self._pending.popleft()[0].after
         return rows
@@ -234,7 +271,7 @@ class Beside:
             warnings.warn(
                 f"{item.name} at step {item.after.step} is NaN: {error}",
                 RuntimeWarning,
-                stacklevel=7,
+                stacklevel=callers(),
             )
             return float("nan")
 
@@ -252,7 +289,7 @@ class Beside:
             f"{item.name} at step {item.after.step} is solved in the run's own process, for the mf.W2 worker did not do it: "
             f"{error} ({more})",
             RuntimeWarning,
-            stacklevel=8,
+            stacklevel=callers(),
         )
 
 

@@ -5,6 +5,7 @@ Events (settings, an observer) ──Watch (the last sampling)──▶ rows and
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..backends.cpu import patterns
 from ..checks import is_integer, is_number
+from ..diagnostics.frame import Problem
 from ..files.event_table import DEAD, KINDS, EventTable, joined
 from ..files.pieces import SeriesData
 from ..files.trajectory import Trajectory
@@ -19,14 +21,17 @@ from ..flow import GradientFlow
 from ..formulas.activations import Activation
 from ..functionals.risk import check_inputs
 from ..state import State
+from ..stepping.march import March
 from . import schedules
+from .moment import Moment
+from .protocol import Observer
 
 # At m = 10⁴ a sampling takes 1 to 4 % of 20 Euler steps, about 1 % of 20 RK4 steps (n = 64 … 256, d = 2 … 10).
 OFTEN = schedules.every(20)
 COUNTS = (*KINDS.values(), DEAD)  # the series that a watched run has besides its others
 
 
-class Events:
+class Events(Observer):
     """The log of neurons: activation flips, deaths, revivals, merges and splits of directions, sampled on a schedule.
 
     A sampling holds for each neuron k its pattern over the probe samples, bits [⟨w_k, x_i⟩ + b_k > 0], and for each pair of
@@ -77,9 +82,33 @@ class Events:
         self.degrees: float = float(degrees)
         self.tracked: int = int(tracked)
         self.limit: int = int(limit)
-        self.begin(None)
+        self.clear(None)
 
-    def begin(self, path: Path | None) -> None:
+    name, series, rank = "events", COUNTS, 3
+    edges, own = True, True
+
+    def begin(self, march: March, problem: Problem, path: Path | None) -> None:
+        self._watch = Watch(self, march.flow, march.start)
+        self.clear(path)
+
+    def observe(self, moment: Moment) -> dict[str, int]:
+        """The counts of what has changed since the last sampling; its rows go into the file, or into .table."""
+        if not math.isfinite(moment.march.dissipated):
+            return {}
+        rows, counts = self._watch.sample(moment.state)
+        if moment.recording is not None:
+            moment.recording.log(rows)
+        else:
+            self.keep(moment.step, moment.t, rows, counts)
+        return counts
+
+    def memory(self) -> dict[str, Any]:
+        return self._watch.memory()
+
+    def restore(self, memory: dict[str, Any]) -> None:
+        self._watch.restore(memory)
+
+    def clear(self, path: Path | None) -> None:
         """Forget the last run; path: the file of the one that starts."""
         self._path = path
         self._rows: list[dict[str, np.ndarray]] = []
@@ -132,9 +161,7 @@ class Events:
 class Watch:
     """Events of one run: its probe, and the last sampling, which is all that a checkpoint has to keep."""
 
-    def __init__(
-        self, events: Events, flow: GradientFlow, state: State, path: Path | None = None
-    ) -> None:
+    def __init__(self, events: Events, flow: GradientFlow, state: State) -> None:
         self.events = events
         if flow.network is None:
             raise ValueError(
@@ -163,7 +190,6 @@ class Watch:
         )
         self._counted = [kind for kind in KINDS if self._mortal or kind not in ("death", "revival")]
         self._last: patterns.Sampling | None = None
-        events.begin(path)
 
     def memory(self) -> dict[str, np.ndarray]:
         return {} if self._last is None else self._last._asdict()

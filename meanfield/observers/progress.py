@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..particles import Particles
 from ..stepping.march import March
-from ..stepping.runge_kutta import Adaptive
 
 SECONDS = 10.0  # between two lines
 MANY = 10**7  # steps of a very long run
@@ -35,7 +34,8 @@ class Progress:
     def watching(self) -> Iterator[Progress]:
         """The bar, where there is somebody to look at one; a run that will be very long is warned of before its first step."""
         with _bar(self.march.t_end - self.march.start.t, self.shown) as self.bar:
-            if not isinstance(self.march.integrator, Adaptive) and steps_left(self.march) >= WORTH:
+            counted = not self.march.method.controls_error
+            if counted and steps_left(self.march) >= WORTH:
                 self._foretell(_seconds_a_step(self.march))
             self.begun = self.last = time.monotonic()
             yield self
@@ -50,7 +50,7 @@ class Progress:
             self.begun = now
             return
         if march.dt != self.dt and (
-            march.step - self.first >= SETTLED or not isinstance(march.integrator, Adaptive)
+            march.step - self.first >= SETTLED or not march.method.controls_error
         ):
             self.dt = march.dt
             self._foretell(self._seconds(now))
@@ -68,15 +68,10 @@ class Progress:
         self._foretell(seconds)
         if self.bar.disable and self.shown:
             left = steps_left(march) * seconds
-            network = march.flow.network is not None
-            value = (
-                f"risk {march.field.value(march.theta):.3g}"
-                if network
-                else f"energy {march.energy:.3g}"
-            )
+            value = _value(march)
             share = (march.t - march.start.t) / (march.t_end - march.start.t)
             say(
-                f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}), {value}, about {duration(left)} left"
+                f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}){value}, about {duration(left)} left"
             )
 
     def _foretell(self, seconds: float) -> None:
@@ -92,9 +87,7 @@ class Progress:
 
 def steps_left(march: March) -> float:
     """To the end, with the dt of now."""
-    if isinstance(march.integrator, Adaptive):
-        return math.ceil((march.t_end - march.t) / march.dt)
-    return march.leg_step + march.leg_count - march.step
+    return march.clock.steps_left(march.particles)
 
 
 def duration(seconds: float) -> str:
@@ -134,7 +127,7 @@ def say(text: str) -> None:
 def _advice(march: March) -> str:
     if found := unscaled(march.flow):
         return found
-    if isinstance(march.integrator, Adaptive):
+    if march.method.controls_error:
         return (
             "Its dt is held there by the stability of a stiff flow, or by kinks of σ, and not by what changes: use a larger "
             'rtol, or mf.RK4 with dt="auto", which counts its steps before the first.'
@@ -146,16 +139,24 @@ def _advice(march: March) -> str:
 
 def _seconds_a_step(march: March) -> float:
     """The shortest of three velocities, for each stage; the first of them compiles the kernels."""
-    assert not isinstance(march.integrator, Adaptive)
     seconds = []
     for _ in range(3):
-        theta = march.field.backend.upload(
-            march.state().theta
-        )  # another array, of which nothing is remembered
+        field = march.field
+        particles = Particles.of(
+            march.state(), field.backend
+        )  # a new array, of which nothing is kept
         begun = time.perf_counter()
-        float(march.field.speed2(march.field.velocity(theta)))
+        float(field.mean_square(field.velocity(particles), particles))
         seconds.append(time.perf_counter() - begun)
-    return min(seconds) * len(march.integrator.b)
+    return min(seconds) * march.method.stages
+
+
+def _value(march: March) -> str:
+    """Risk or energy, where the functional knows one."""
+    terms = march.flow.functional.terms
+    if "risk" in terms:
+        return f", risk {march.field.value(march.particles):.3g}"
+    return f", energy {march.energy:.3g}" if "energy" in terms else ""
 
 
 @contextmanager

@@ -164,12 +164,15 @@ def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, str
         for part in parts:
             if callable(function := getattr(sigma.pair, part, None)):
                 found.append((f"the pair of {sigma.name!r}: {part}", function, "K_σ", []))
-    loss = getattr(functional, "loss", None)
+    loss = None if functional.samples is None else functional.samples.loss
     if isinstance(loss, losses.Loss) and not _built_in(loss, losses.get):
         found.append((f"the loss {loss.name!r}", loss.value, "ℓ", []))
         found.append((f"the slope of the loss {loss.name!r}", loss.slope, "ℓ'", []))
-    for name, letter, paired in (("potential", "V", False), ("interaction", "U", True)):
-        if formulas := getattr(functional, name, None):
+    pairs = (functional.potential, functional.interaction) if kind == "PairwiseEnergy" else ()
+    for formulas, (name, letter, paired) in zip(
+        pairs, (("potential", "V", False), ("interaction", "U", True)), strict=False
+    ):
+        if formulas:
             points = _particles(start, paired)
             found.append((f"the {name} {letter}", formulas[0], letter, points))
             found.append((f"the gradient of {letter}", formulas[1], f"∇{letter}", points))
@@ -189,7 +192,7 @@ def _settings(flow: GradientFlow) -> list[tuple[str, dict[str, Any]]]:
                 {"homogeneity": sigma.homogeneity, "smooth": sigma.smooth},
             )
         )
-    loss = getattr(flow.functional, "loss", None)
+    loss = None if flow.functional.samples is None else flow.functional.samples.loss
     if isinstance(loss, losses.Loss) and not _built_in(loss, losses.get):
         found.append(
             (

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..functionals.population import PopulationRisk
 from ..functionals.protocol import Field
+from ..particles import Particles
 
 LEAST = 5  # steps of half a window
 
@@ -19,11 +20,8 @@ def may_slide(flow: Any) -> bool:
     functional, network = flow.functional, flow.network
     if network is None or isinstance(functional, PopulationRisk):
         return False
-    loss = getattr(functional, "loss", None)
-    kinked = (
-        loss is not None and getattr(loss, "curvature", 1.0) == 0
-    )  # hinge: ℓ'' = 0 wherever it is defined
-    return kinked or (not network.sigma.smooth and not hasattr(functional, "start"))
+    kinked = functional.samples is not None and functional.samples.curvature == 0  # hinge: ℓ'' = 0
+    return kinked or (not network.sigma.smooth and functional.linearised_at is None)
 
 
 class Motion:
@@ -35,45 +33,48 @@ class Motion:
     exponential adds to the square of its mean: exact for one mode e^{-λt}, 1 for a uniform motion.
     THEORY.md, section 2. Filippov (1988), Differential Equations with Discontinuous Righthand Sides, section 4.
 
-    What is kept is θ at the start of the window (device arrays are never written to: no copy is made).
+    What is kept is the particles at the start of the window (device arrays are never written to: no copy is made).
     """
 
-    def __init__(self, theta: Any, t: float) -> None:
-        self.theta, self.t, self.total = theta, t, 0.0
+    def __init__(self, particles: Particles) -> None:
+        self.start, self.t, self.total = particles, particles.t, 0.0
         self.steps = self.window = 0
         self.path = self.path_half = 0.0
 
-    def after(self, field: Field, theta: Any, t: float, path: float) -> None:
-        """One accepted step has led to θ at t, `path` long from the start of the run."""
+    def after(self, field: Field, particles: Particles, path: float) -> None:
+        """One accepted step has led to these particles, `path` long from the start of the run."""
         self.steps += 1
         self.window += 1
         half = max(LEAST, math.isqrt(self.steps - self.window) // 2)
         if self.window == half:
             self.path_half = path
         elif self.window == 2 * half:
-            self.total += self._open(field, theta, t, path)
-            self.theta, self.t, self.path, self.window = theta, t, path, 0
+            self.total += self._open(field, particles, path)
+            self.start, self.t = particles, particles.t
+            self.path, self.window = path, 0
 
-    def dissipated(self, field: Field, theta: Any, t: float, path: float) -> float:
+    def dissipated(self, field: Field, particles: Particles, path: float) -> float:
         """Up to this moment, that of the last step."""
-        return self.total + (self._open(field, theta, t, path) if self.window else 0.0)
+        return self.total + (self._open(field, particles, path) if self.window else 0.0)
 
-    def memory(self, field: Field) -> dict[str, Any]:
+    def memory(self, backend: Any) -> dict[str, Any]:
         return {
-            "theta": field.backend.download(self.theta),
+            "theta": backend.download(self.start.theta),
             **{name: getattr(self, name) for name in self._SCALARS},
         }
 
-    def restore(self, field: Field, memory: dict[str, Any]) -> None:
-        self.theta = field.backend.upload(memory["theta"])
+    def restore(self, backend: Any, memory: dict[str, Any]) -> None:
+        self.start = self.start._replace(theta=backend.upload(memory["theta"]), t=memory["t"])
         for name in self._SCALARS:
             setattr(self, name, memory[name])
 
     _SCALARS = ("t", "total", "steps", "window", "path", "path_half")
 
-    def _open(self, field: Field, theta: Any, t: float, path: float) -> float:
+    def _open(self, field: Field, particles: Particles, path: float) -> float:
         """The part of the window that is open: |Δθ|²/Δt·g."""
-        way2 = float(field.speed2(field.backend.combine(theta, [-1.0], [self.theta])))
+        way = field.backend.combine(particles.theta, [-1.0], [self.start.theta])
+        way2 = float(field.mean_square(way, particles))
+        t = particles.t
         if not t > self.t:
             return 0.0
         first, second = self.path_half - self.path, path - self.path_half

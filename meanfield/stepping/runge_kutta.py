@@ -1,46 +1,18 @@
-"""Integrators are data: a Butcher tableau that checks itself, and the one step that reads it."""
+"""Runge–Kutta methods are data: a Butcher tableau that checks itself, and the one step that reads it."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 from ..checks import is_number
-
-
-class Step(NamedTuple):
-    """What one step made: the new θ, ∫|k_i|² dμ of its stages, v(new θ) where the last stage was taken there, and for an
-    embedded pair ∫|e|² dμ with the factor that makes |e| the local error. The integrals are numbers of the backend: a step
-    waits for none of them; the first that is looked at brings them all."""
-
-    theta: Any
-    dt: float
-    b: tuple[float, ...]
-    speeds: list[Any]
-    velocity: Any = None
-    error2: Any = 0.0
-    error_factor: float = 0.0
-
-    @property
-    def dissipated(self) -> float:
-        """∫∫|v|² dμ dt over the step, with the method's own weights."""
-        return self.dt * sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
-
-    @property
-    def length(self) -> float:
-        """∫|v|_{L2(μ)} dt over the step, likewise."""
-        return self.dt * sum(c * math.sqrt(q) for c, q in zip(self.b, self.speeds, strict=True))
-
-    @property
-    def error(self) -> float:
-        """The local error ‖θ - θ̂‖_{L2(μ)} of an embedded pair."""
-        return self.error_factor * math.sqrt(self.error2)
+from ..particles import Particles
+from .methods import TABLE, Method, Step, register
 
 
 @dataclass(frozen=True)
-class RungeKutta:
+class RungeKutta(Method):
     """θ_{n+1} = θ_n + dt Σ_i b_i k_i,  k_i = v(θ_n + dt Σ_{j<i} a_ij k_j).
 
     a is strictly lower triangular (explicit), b sums to 1, and the order conditions are checked up to `order`
@@ -49,7 +21,7 @@ class RungeKutta:
     """
 
     name: str
-    order: int
+    order: int = field()
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
     b_embedded: tuple[float, ...] | None = None
@@ -70,36 +42,53 @@ class RungeKutta:
                     f"{self.name}: the weights {weights} miss the conditions of order {order} by {defect:.1e}."
                 )
 
-    def step(self, field: Any, theta: Any, velocity: Any, dt: float) -> Step:
-        """One step from θ with v(θ) = `velocity` in hand."""
+    @property
+    def stages(self) -> int:  # type: ignore[override]
+        return len(self.b)
+
+    def step(self, field: Any, particles: Particles, dt: float) -> Step:
+        """One step; v of the particles is known already where the field has just been asked for it."""
         combine, advance = field.backend.combine, field.backend.advance
+        theta, weight = particles.theta, field.weight(particles)
         last_is_new = len(self.b) > 1 and self.b == (*self.a[-1], 0.0)
         weights = [0.0 if last_is_new else dt * c for c in self.b]  # of the sum that is the new θ
-        stages: list[Any] = [velocity]
-        new, speed = advance(theta, weights[0], velocity, field.weight)
+
+        stages: list[Any] = [field.velocity(particles)]
+        new, speed = advance(theta, weights[0], stages[0], weight)
         point, speeds = theta, [speed]
         for i, row in enumerate(self.a[1:], start=1):
             point = combine(theta, [dt * c for c in row], stages)
             if (
                 self.b_embedded is None
-            ):  # let go of what no later stage reads: θ-sized arrays are what a step costs in memory
+            ):  # free what no later stage reads: θ-sized arrays are what a step costs
                 stages = [
                     k if any(later[j] for later in self.a[i + 1 :]) else None
                     for j, k in enumerate(stages)
                 ]
-            stages.append(field.velocity(point))
-            new, speed = advance(new, weights[i], stages[-1], field.weight)
+            stages.append(field.velocity(particles._replace(theta=point)))
+            new, speed = advance(new, weights[i], stages[-1], weight)
             speeds.append(speed)
-        new = point if last_is_new else new
+
+        made = particles._replace(theta=point if last_is_new else new)
         if self.b_embedded is None:
-            return Step(new, dt, self.b, speeds)
+            return Step(made, dt, self.b, speeds)
+
         # θ - θ̂ from the stages themselves: subtracting the two results would lose the digits it is made of.
         gaps = [dt * (c - e) for c, e in zip(self.b, self.b_embedded, strict=True)]
         first = next(i for i, gap in enumerate(gaps) if gap)
         ratios = [gap / gaps[first] for gap in gaps]
         error = combine(stages[first], ratios[first + 1 :], stages[first + 1 :])
-        known = stages[-1] if last_is_new else None
-        return Step(new, dt, self.b, speeds, known, field.speed2(error), abs(gaps[first]))
+        return Step(made, dt, self.b, speeds, field.mean_square(error, made), abs(gaps[first]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The name of a built-in; of another tableau, all of it."""
+        if TABLE.get(self.name) == self:
+            return {"name": self.name}
+        return {**asdict(self), "a": [list(row) for row in self.a], "b": list(self.b)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RungeKutta:
+        return cls(**{**data, "a": tuple(map(tuple, data["a"])), "b": tuple(data["b"])})
 
 
 def _order_defect(a: tuple[tuple[float, ...], ...], b: tuple[float, ...], order: int) -> float:
@@ -142,7 +131,7 @@ DORMAND_PRINCE = RungeKutta(
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(Method):
     """Dormand–Prince 5(4) with step control: the local error ‖θ - θ̂‖_{L2(μ)} stays below atol + rtol·‖θ‖_{L2(μ)}.
 
     The norm is the metric of the flow: a coupling, so each step's W2 error is within the tolerance too.
@@ -161,9 +150,13 @@ class Adaptive:
         if self.rtol == self.atol == 0:
             raise ValueError("Adaptive: rtol and atol are both 0: no step could pass.")
 
-    @property
-    def tableau(self) -> RungeKutta:
-        return DORMAND_PRINCE
+    name: ClassVar[str] = "adaptive"
+    order: ClassVar[int] = DORMAND_PRINCE.order  # type: ignore[misc]
+    stability: ClassVar[float] = DORMAND_PRINCE.stability  # type: ignore[misc]
+    controls_error: ClassVar[bool] = True
+
+    def step(self, field: Any, particles: Particles, dt: float) -> Step:
+        return DORMAND_PRINCE.step(field, particles, dt)
 
     def factor(self, error: float, tolerance: float) -> float:
         """By how much to change dt after a step with this error."""
@@ -172,36 +165,6 @@ class Adaptive:
         return 5.0 if error == 0 else min(5.0, max(0.2, 0.9 * (tolerance / error) ** 0.2))
 
 
-TABLE = {method.name: method for method in (EULER, HEUN, RK4)}
-
-
-def check(integrator: Any) -> RungeKutta | Adaptive:
-    """The integrator, or a TypeError that names what there is."""
-    if isinstance(integrator, (RungeKutta, Adaptive)):
-        return integrator
-    if isinstance(integrator, type) and issubclass(integrator, Adaptive):
-        raise TypeError("pass an instance: mf.Adaptive(rtol=1e-6, atol=1e-9).")
-    hint = ""
-    if isinstance(integrator, str) and (
-        near := difflib.get_close_matches(integrator.lower(), TABLE, n=1)
-    ):
-        hint = f" Did you mean mf.{near[0].upper()}?"
-    raise TypeError(
-        f"integrator must be mf.EULER, mf.HEUN, mf.RK4 or mf.Adaptive(rtol, atol); got {integrator!r}.{hint}"
-    )
-
-
-def to_dict(integrator: RungeKutta | Adaptive) -> dict[str, Any]:
-    if isinstance(integrator, Adaptive):
-        return {"name": "adaptive", "rtol": integrator.rtol, "atol": integrator.atol}
-    if TABLE.get(integrator.name) == integrator:
-        return {"name": integrator.name}
-    return {**asdict(integrator), "a": [list(row) for row in integrator.a], "b": list(integrator.b)}
-
-
-def from_dict(data: dict[str, Any]) -> RungeKutta | Adaptive:
-    if data["name"] == "adaptive":
-        return Adaptive(data["rtol"], data["atol"])
-    if "a" in data:
-        return RungeKutta(**{**data, "a": tuple(map(tuple, data["a"])), "b": tuple(data["b"])})
-    return TABLE[data["name"]]
+for method in (EULER, HEUN, RK4, Adaptive):
+    register(method)
+TABLE["tableau"] = RungeKutta

@@ -12,6 +12,7 @@ from meanfield.diagnostics.library import kernels
 from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk, check_inputs
 from meanfield.network import Network
+from meanfield.particles import Particles
 from meanfield.state import State
 
 from ..learning.matrices import checked, one_kernel
@@ -61,10 +62,11 @@ def operator(
     field = GradientFlow(
         EmpiricalRisk(network, x, np.zeros((n, K))), backend=backend, dtype=dtype
     ).on_device(state)
-    theta = field.backend.upload(state.theta)
+    particles = Particles.of(state, field.backend)
 
     def product(v: np.ndarray) -> np.ndarray:
-        return tangent.product(field, theta, np.asarray(v, dtype=np.float64).reshape(n, K)).ravel()
+        v = np.asarray(v, dtype=np.float64).reshape(n, K)
+        return field.tangent_product(particles, v).ravel()
 
     return LinearOperator((n * K, n * K), matvec=product, rmatvec=product, dtype=np.float64)
 

@@ -12,8 +12,10 @@ import numpy as np
 from meanfield import tangent
 from meanfield.flow import GradientFlow
 from meanfield.formulas.losses import Loss
+from meanfield.functionals.protocol import Functional
 from meanfield.functionals.risk import EmpiricalRisk, RiskField, check_inputs
 from meanfield.network import PARAMETERS, Network
+from meanfield.particles import Particles
 from meanfield.state import State
 
 from ..learning.dynamics import KernelFlow
@@ -92,7 +94,7 @@ def linearise(network: Network, state: State) -> Linearised:
 
 
 @dataclass(frozen=True, eq=False)
-class LinearisedRisk:
+class LinearisedRisk(Functional):
     """R(f_lin)/s² + (λ/2)∫|θ|² dμ as a functional of the particles θ_k, whose features stay those of θ_0.
 
     risk: what is minimised; start: θ_0. A flow of it moves the particles that θ_0 names: the same m and masses.
@@ -103,6 +105,7 @@ class LinearisedRisk:
     start: State
 
     devices: ClassVar[tuple[str, ...]] = EmpiricalRisk.devices
+    terms: ClassVar[tuple[str, ...]] = EmpiricalRisk.terms
 
     def __post_init__(self) -> None:
         self.risk.check_state(self.start)
@@ -110,6 +113,14 @@ class LinearisedRisk:
     @property
     def network(self) -> Network:
         return self.risk.network
+
+    @property
+    def samples(self) -> EmpiricalRisk:
+        return self.risk
+
+    @property
+    def linearised_at(self) -> State:
+        return self.start
 
     @property
     def x(self) -> np.ndarray:
@@ -155,7 +166,6 @@ class LinearisedRisk:
 
     def on(self, backend: Any, state: State) -> LinearisedField:
         """This risk on a device."""
-        self.check_state(state)
         return LinearisedField(self.risk, FrozenFeatures(backend, self.start), state)
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,25 +228,24 @@ class FrozenFeatures:
 class LinearisedField(RiskField):
     """The field of the linearised risk: everything as in RiskField on frozen features, but for the particles' own share."""
 
-    def first_variation(self, theta: Any, at: Any = None) -> np.ndarray:
+    def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
         """s⁻¹ Σ_i ∂R/∂f(x_i) [φ(θ_0k; x_i) + ∇φ(θ_0k; x_i)·(θ_k - θ_0k)] + (λ/2)|θ_k|²: (m,) on the host.
 
         Another neuron, of `at` (q, p), is linearised at itself: it has φ(θ; x_i) in the brackets.
         """
         frozen, K = self.backend, self.backend.outputs
+        slopes = self.slopes(particles)
         if at is not None:
-            return self._heights(frozen.backend, at, self.slopes(theta))
+            return self._heights(frozen.backend, at, slopes)
+
         everything = type(frozen.backend)(
             replace(self.risk.network, trainable=PARAMETERS), frozen.dim, K, frozen.dtype.name
         )
-        g, theta0, now = (
-            frozen.download(array).astype(np.float64)
-            for array in (
-                everything.pull_back(frozen.theta0, self.samples, self.slopes(theta)),
-                frozen.theta0,
-                theta,
-            )
-        )
+        gradient = everything.pull_back(frozen.theta0, self.samples, slopes)
+        g = frozen.download(gradient).astype(np.float64)
+        theta0 = frozen.download(frozen.theta0).astype(np.float64)
+        now = frozen.download(particles.theta).astype(np.float64)
+
         columns = self.risk.network.trainable_columns(frozen.dim, K)
         share = (g[:, :K] * theta0[:, :K]).sum(axis=1) + (g * (now - theta0)).sum(axis=1)
         return share + 0.5 * self.risk.ridge * np.square(now[:, columns]).sum(axis=1)

@@ -8,7 +8,8 @@ import numpy as np
 
 from meanfield.files.trajectory import Trajectory
 from meanfield.flow import GradientFlow
-from meanfield.stepping import runge_kutta
+from meanfield.particles import Particles
+from meanfield.stepping import methods
 
 
 class Seen(NamedTuple):
@@ -39,49 +40,43 @@ def look(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> Seen:
     rows = []
     for number, state in enumerate(run):
         field = flow.on_device(state)
-        backend, theta = field.backend, field.backend.upload(state.theta)
-        f, velocity = field.predictions(theta), field.velocity(theta)
-        rate = field.s * backend.download(
-            backend.push_forward(theta, field.weight, field.samples, velocity)
-        )
-        samples = field.samples if x is risk.x else backend.samples(x)
-        at_x = (
-            f
-            if x is risk.x
-            else field.s * backend.download(backend.mean_feature(theta, field.weight, samples))
-        )
+        backend, particles = field.backend, Particles.of(state, field.backend)
+        theta, weight = particles.theta, field.weight(particles)
+        f, velocity = field.predictions(particles), field.velocity(particles)
+        moved = backend.push_forward(theta, weight, field.samples, velocity)
+        rate = field.s * backend.download(moved)
+
+        samples, at_x = field.samples, f
+        if x is not risk.x:
+            samples = backend.samples(x)
+            at_x = field.s * backend.download(backend.mean_feature(theta, weight, samples))
+
         pulled = np.zeros_like(at_x)
         if risk.ridge:
             columns = flow.network.trainable_columns(state.dim, state.outputs)
-            moved = backend.push_forward(
-                theta, field.weight, samples, backend.upload(state.theta * columns)
-            )
-            pulled = field.s * backend.download(moved)
-        missed = _missed(run, field, theta, velocity, samples, float(dt[min(number, len(dt) - 1)]))
+            held = backend.upload(state.theta * columns)
+            pushed = backend.push_forward(theta, weight, samples, held)
+            pulled = field.s * backend.download(pushed)
+
+        missed = _missed(run, field, particles, samples, float(dt[min(number, len(dt) - 1)]))
         rows.append((f, rate, at_x, pulled, missed))
     return Seen(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _missed(
-    run: Trajectory, field: Any, theta: Any, velocity: Any, samples: Any, dt: float
-) -> float:
+def _missed(run: Trajectory, field: Any, particles: Particles, samples: Any, dt: float) -> float:
     """The error of f in one step of the run's method, from a step and two halves: 2^p/(2^p - 1) times their difference, RMS."""
-    method = runge_kutta.from_dict(run.config["integrator"])
-    method = method.tableau if isinstance(method, runge_kutta.Adaptive) else method
-    whole = method.step(field, theta, velocity, dt).theta
-    half = method.step(field, theta, velocity, 0.5 * dt).theta
-    halves = method.step(field, half, field.velocity(half), 0.5 * dt).theta
-    backend = field.backend
+    method = methods.from_dict(run.config["integrator"])
+    backend, weight = field.backend, field.weight(particles)
+    whole = method.step(field, particles, dt).particles
+    half = method.step(field, particles, 0.5 * dt).particles
+    halves = method.step(field, half, 0.5 * dt).particles
+
     values = [
-        backend.download(backend.mean_feature(point, field.weight, samples))
+        backend.download(backend.mean_feature(point.theta, weight, samples))
         for point in (whole, halves)
     ]
-    return (
-        field.s
-        * float(np.sqrt(np.square(values[0] - values[1]).mean()))
-        * 2**method.order
-        / (2**method.order - 1)
-    )
+    difference = float(np.sqrt(np.square(values[0] - values[1]).mean()))
+    return field.s * difference * 2**method.order / (2**method.order - 1)
 
 
 def rounding(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield import tangent
 from meanfield.diagnostics import defects
 from meanfield.files.trajectory import Trajectory
 from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk
 from meanfield.network import Network
+from meanfield.particles import Particles
 from meanfield.state import State
 
 from ..finite.curvature import hessian_norm
@@ -65,11 +65,10 @@ def relative_scale(network: Network, state: State, x: Any, y: Any) -> RelativeSc
         )
     risk = EmpiricalRisk(network, x, y)
     field = GradientFlow(risk).on_device(state)
-    theta = field.backend.upload(state.theta)
-    residual = float(np.linalg.norm(field.predictions(theta) - risk.y))
-    jacobian = field.s * float(
-        np.sqrt(tangent.largest_eigenvalue(field, theta, rtol=1e-8, steps=1000))
-    )
+    particles = Particles.of(state, field.backend)
+    residual = float(np.linalg.norm(field.predictions(particles) - risk.y))
+    eigenvalue = field.tangent_eigenvalue(particles, rtol=1e-8, steps=1000)
+    jacobian = field.s * float(np.sqrt(eigenvalue))
     if jacobian == 0.0:
         raise ValueError("∇f vanishes on these samples: the relative scale is not defined.")
     lower, upper = hessian_norm(network, state, risk.x)

@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
 from meanfield import tangent
-from meanfield.diagnostics.needs import linearised
 from meanfield.processes.interruption import signals
 
 from .fits import ExponentFit, Refused, fit_or_refuse
@@ -113,8 +112,8 @@ def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> floa
     """‖H_T - H_0‖ / ‖H_0‖ on the training inputs; 0 for a linearised network, whose kernel is that of its start."""
     return (
         0.0
-        if linearised(flow.functional)
-        else tangent.drift(flow.network, first, last, flow.functional.x)
+        if flow.functional.linearised_at is not None
+        else tangent.drift(flow.network, first, last, flow.functional.samples.x)
     )
 
 

@@ -73,5 +73,5 @@ def margin_mean_normalised(frame: Frame) -> float:
 def _normalised(frame: Frame, margin: float) -> float:
     p = frame.network.sigma.homogeneity
     assert p is not None
-    size = float(frame.field.speed2(frame.theta)) ** ((p + 1) / 2)
+    size = float(frame.field.size2(frame.particles)) ** ((p + 1) / 2)
     return margin / (frame.field.s * size) if size > 0 else float("nan")

@@ -15,7 +15,7 @@ from ..frame import Frame
 from ..registry import register_diagnostic
 
 
-@register_diagnostic(unit="F", needs=("flow",), finite=False, blas=False)
+@register_diagnostic(unit="F", needs=("energy",), finite=False, blas=False)
 def energy(frame: Frame) -> float:
     """F_s(μ_t) = R/s² + ∫r dμ_t; of a pairwise energy ∫V dμ_t + ½ ∬U dμ_t dμ_t."""
     return frame.energy
@@ -24,19 +24,19 @@ def energy(frame: Frame) -> float:
 @register_diagnostic(unit="R", needs=("risk",), finite=False, blas=False)
 def risk(frame: Frame) -> float:
     """R(f_t) on the training samples."""
-    return frame.field.value(frame.theta)
+    return frame.field.value(frame.particles)
 
 
 @register_diagnostic(unit="F", needs=("risk",), finite=False, blas=False)
 def regulariser(frame: Frame) -> float:
     """∫r dμ_t."""
-    return frame.field.regulariser(frame.theta)
+    return frame.field.regulariser(frame.particles)
 
 
 @register_diagnostic(unit="θ²/t²", needs=("flow",), finite=False, blas=False)
 def speed2(frame: Frame) -> float:
     """∫|v_t|² dμ_t, the rate at which F_s falls."""
-    return float(frame.field.speed2(frame.velocity))
+    return float(frame.field.mean_square(frame.velocity, frame.particles))
 
 
 @register_diagnostic(unit="θ", of=("recorded:path",), needs=("recorded path",))
@@ -56,10 +56,12 @@ def path_frames(speed) -> tuple:
 @register_diagnostic(unit="θ", needs=("flow", "equal masses"), finite=False, blas=False)
 def displacement(frame: Frame) -> float:
     """(∫|θ_t - θ_0|² dμ)^½, each neuron against itself at the start."""
-    start = frame.field.backend.upload(
+    backend = frame.field.backend
+    start = backend.upload(
         frame.start.theta
     )  # not kept: θ-sized arrays are what a run costs in memory
-    return math.sqrt(frame.field.speed2(frame.field.backend.combine(frame.theta, [-1.0], [start])))
+    way = backend.combine(frame.theta, [-1.0], [start])
+    return math.sqrt(frame.field.mean_square(way, frame.particles))
 
 
 @register_diagnostic(unit="θ", finite=False, blas=False)

@@ -22,7 +22,7 @@ def displacement_step(frame: Frame, previous: Frame) -> float:
 @register_diagnostic(unit="θ/t", needs=("flow",))
 def speed(frame: Frame) -> float:
     """|v_t|_{L2(μ_t)} = (∫|v_t|² dμ_t)^½, the metric speed."""
-    return math.sqrt(frame.field.speed2(frame.velocity))
+    return math.sqrt(frame.field.mean_square(frame.velocity, frame.particles))
 
 
 @register_diagnostic(unit="θ", interval=True)

@@ -1,0 +1,99 @@
+"""Series: one number of a run on its own schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..diagnostics import registry
+from ..diagnostics.frame import Problem
+from ..files.schema import check_series_name
+from ..flow import GradientFlow
+from ..state import State
+from ..stepping.march import March
+from . import schedules
+from .moment import ALONG, MEASURES, Moment, recordable, series_of_clock, unrecordable
+from .protocol import Observer
+
+
+class Series(Observer):
+    """One scalar on its own schedule, kept in .steps .times .values and in the run's file where there is a Recorder.
+
+    function(flow, state) -> scalar; without it, name is one of MEASURES, or a registered diagnostic of one moment, such as
+    kernel_drift, sign_flips or test_error, the same bits as mf.diagnose gives after the run:
+    energy F = R/s² + ∫r dμ; of a network, risk R and regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length
+    travelled;
+    displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and infinite ones;
+    energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); energy_defect_motion, where σ or ℓ has kinks,
+    the same with |Δθ|²/Δt over windows of steps in place of the integral (motion.py); balance_defect the largest change of
+    |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        schedule: Any,
+        function: Callable[[GradientFlow, State], float] | None = None,
+    ) -> None:
+        check_series_name(name)
+        if name not in (known := registry.names()) and (
+            other := series_of_clock(name, [*MEASURES, *known])
+        ):
+            raise ValueError(
+                f"{name!r} is a clock of the series {other!r} in an xarray.Dataset (<series>_t, <series>_step): "
+                "choose another name."
+            )
+        if function is None and name not in ALONG:
+            recordable(name)
+        if function is not None and not callable(function):
+            raise TypeError(
+                f"function must be callable as function(flow, state); got {function!r}."
+            )
+        self.name, self.schedule, self.function = name, schedules.check(schedule), function
+        self.clear()
+
+    own = True
+
+    @property
+    def series(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (self.name,)
+
+    def clear(self) -> None:
+        self.steps: list[int] = []
+        self.times: list[float] = []
+        self.values: list[float] = []
+
+    def begin(self, march: March, problem: Problem, path: Path | None) -> None:
+        self.clear()
+        if self.function is None and (why := unrecordable(self.name, march, problem)):
+            raise ValueError(f"series {self.name!r} cannot be recorded in this run: {why}.")
+
+    def observe(self, moment: Moment) -> dict[str, float]:
+        """Measure and keep the value."""
+        if self.function is None:
+            value = moment.measure(self.name)
+        else:
+            found = np.asarray(self.function(moment.flow, moment.state))
+            if found.size != 1:
+                raise ValueError(
+                    f"series {self.name!r}: function(flow, state) must return a scalar; got shape {found.shape}."
+                )
+            value = float(found.reshape(()))
+        self.append(moment.step, moment.t, value)
+        return {self.name: value}
+
+    def read(self, run: Any) -> None:
+        self.clear()
+        for row in zip(*run.series(self.name), strict=True):
+            self.append(*row)
+
+    def append(self, step: int, t: float, value: float) -> None:
+        self.steps.append(int(step))
+        self.times.append(float(t))
+        self.values.append(float(value))
+
+    def __repr__(self) -> str:
+        return f"Series({self.name!r}, {self.schedule}, {len(self.values)} values)"

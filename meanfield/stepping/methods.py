@@ -1,0 +1,164 @@
+"""Methods: what leads from t to t + dt, one protocol and one registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from typing import Any, ClassVar, NamedTuple
+
+from ..particles import Particles
+
+# name -> a method without settings, or the class whose from_dict makes one again of its settings.
+TABLE: dict[str, Any] = {}
+
+
+class Step(NamedTuple):
+    """What one step made.
+
+    The numbers are the backend's: a step waits for none of them, and the first that is looked at
+    brings them all.
+
+    Attributes
+    ----------
+    particles : the new ones. March sets their step and t.
+    dt : the length of the step, in flow time.
+    b, speeds : weights and ∫|k_i|² dμ of the stages: dt Σ b_i speeds_i is what F lost, dissipated. Empty
+        for a method that does not say.
+    error2, error_factor : of an embedded pair ∫|e|² dμ, with the factor that makes |e| the local error.
+    """
+
+    particles: Particles
+    dt: float
+    b: tuple[float, ...] = ()
+    speeds: list[Any] | tuple[Any, ...] = ()
+    error2: Any = 0.0
+    error_factor: float = 0.0
+
+    @property
+    def dissipated(self) -> float:
+        """∫∫|v|² dμ dt over the step, with the method's own weights."""
+        return self.dt * sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
+
+    @property
+    def length(self) -> float:
+        """∫|v|_{L2(μ)} dt over the step, likewise."""
+        return self.dt * sum(c * math.sqrt(q) for c, q in zip(self.b, self.speeds, strict=True))
+
+    @property
+    def error(self) -> float:
+        """The local error ‖θ - θ̂‖_{L2(μ)} of an embedded pair."""
+        return self.error_factor * math.sqrt(self.error2)
+
+
+class Method:
+    """A way to step a flow. One of your own derives from this class; `register` makes it known to files.
+
+    Attributes
+    ----------
+    name : what it is called in files and messages.
+    stages : velocities in a step.
+    order : the power of dt in its error at fixed t.
+    stability : stable on the negative real axis for dt·|λ| up to this.
+    needs : what the functional must have, of "energy", "network", "samples" and "deterministic".
+    noisy : whether steps draw numbers.
+    moves_masses : whether steps change the masses.
+    balances : whether F loses what Step says was dissipated, as dt → 0. Without it there is no
+        energy_defect, no path and no dt="auto".
+    controls_error : whether Step has an error, so that the method chooses dt itself by its .rtol and .atol.
+    """
+
+    name: str
+    stages: int = 1
+    order: int = 1
+    stability: float = 2.0
+    needs: ClassVar[tuple[str, ...]] = ()
+    noisy: ClassVar[bool] = False
+    moves_masses: ClassVar[bool] = False
+    balances: ClassVar[bool] = True
+    controls_error: ClassVar[bool] = False
+
+    def start(self, field: Any, particles: Particles) -> Particles:
+        """The particles with the memory that the first step reads; also where a bad flow is refused."""
+        return particles
+
+    def step(self, field: Any, particles: Particles, dt: float) -> Step:
+        """From particles at t to those at t + dt."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no method step(field, particles, dt)."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and settings, for a file."""
+        settings = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}  # type: ignore[call-overload]
+        return {"name": self.name, **settings}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Any:
+        """The inverse of to_dict."""
+        return cls(**{key: value for key, value in data.items() if key != "name"})
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """What diagnostics of a stored run must know of it: none for a method of the plain gradient flow."""
+        known = {
+            "noisy": self.noisy,
+            "moves masses": self.moves_masses,
+            "does not balance": not self.balances,
+        }
+        return tuple(name for name, holds in known.items() if holds)
+
+
+def register(method: Any) -> Any:
+    """Make a method, or a class of methods with settings, known by its name, so that files can be resumed.
+
+    Also a decorator. ValueError for a name that is taken.
+    """
+    name = method.name
+    if name in TABLE and not _same(TABLE[name], method):
+        raise ValueError(f"a method {name!r} is registered already: give yours another name.")
+    TABLE[name] = method
+    return method
+
+
+def _same(known: Any, other: Any) -> bool:
+    """Equal, or the class of the same place, made again in a notebook."""
+    if isinstance(known, type) and isinstance(other, type):
+        return (known.__module__, known.__qualname__) == (other.__module__, other.__qualname__)
+    return known == other
+
+
+def check(method: Any) -> Method:
+    """The method, or a TypeError that names what there is."""
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, type) and issubclass(method, Method):
+        arguments = "(rtol=1e-6, atol=1e-9)" if method.controls_error else "(…)"
+        raise TypeError(f"pass an instance: mf.{method.__name__}{arguments}.")
+    hint = ""
+    instances = [name for name, known in TABLE.items() if isinstance(known, Method)]
+    if isinstance(method, str):
+        near = difflib.get_close_matches(method.lower(), instances, n=1)
+        hint = f" Did you mean mf.{near[0].upper()}?" if near else ""
+    raise TypeError(
+        "integrator must be mf.EULER, mf.HEUN, mf.RK4, mf.Adaptive(rtol, atol) or another mf.Method; "
+        f"got {method!r}.{hint}"
+    )
+
+
+def to_dict(method: Method) -> dict[str, Any]:
+    """Settings of a method, and its traits where it has any."""
+    return {**method.to_dict(), **({"traits": list(method.traits)} if method.traits else {})}
+
+
+def from_dict(data: dict[str, Any]) -> Method:
+    """The method that to_dict described; ValueError for one that is not registered here."""
+    settings = {key: value for key, value in data.items() if key != "traits"}
+    if "a" in settings:  # a tableau of the user's own, which its file holds
+        return TABLE["tableau"].from_dict(settings)
+    if settings["name"] not in TABLE:
+        raise ValueError(
+            f"the method {settings['name']!r} is not registered here: import the module that registers it first."
+        )
+    known = TABLE[settings["name"]]
+    return known.from_dict(settings) if isinstance(known, type) else known
