@@ -25,9 +25,9 @@ RESERVED = {"run", "names", "flow", "companion", "workers", "progress"}
 RECORDED = "recorded:"  # in `of`: the series of that name in the run's file
 OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
-    "neurons", "flow", "plain flow", "energy", "energy balance", "network", "risk", "kernel", "data", "residual", "labels", "varied labels",
-    "test", "test labels",
-    "homogeneous", "balance", "kink", "equal masses", "companion", "linear twin", "steps",
+    "neurons", "flow", "plain flow", "energy", "energy balance", "network", "risk", "kernel",
+    "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
+    "balance", "kink", "equal masses", "companion", "linear twin", "steps",
     "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
 )  # fmt: skip
 # What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never imports ntk.

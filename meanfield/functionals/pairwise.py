@@ -53,7 +53,7 @@ class PairwiseEnergy(Functional):
         default_factory=set, init=False, repr=False
     )  # letters and dimensions
 
-    network: ClassVar[None] = None
+    network: ClassVar[None] = None  # type: ignore[misc]
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     def __post_init__(self) -> None:

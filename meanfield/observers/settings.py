@@ -87,25 +87,22 @@ def key(observer: Observer) -> str:
 
 def to_dict(observers: Sequence[Observer]) -> dict[str, Any]:
     """What a file says of them."""
-    of_kind = {
-        kind: [item for item in observers if isinstance(item, kind)]
-        for kind in (Recorder, Series, Events, W2)
-    }
-    recorder = next(iter(of_kind[Recorder]), None)
+    recorders = [item for item in observers if isinstance(item, Recorder)]
     found: dict[str, Any] = {
-        "recorder": schedules.to_dict(recorder.schedule) if recorder else None,
+        "recorder": schedules.to_dict(recorders[0].schedule) if recorders else None,
         "series": [
             {
                 "name": item.name,
                 "schedule": schedules.to_dict(item.schedule),
-                "user": item.function is not None,  # type: ignore[attr-defined]
+                "user": item.function is not None,
             }
-            for item in of_kind[Series]
+            for item in observers
+            if isinstance(item, Series)
         ],
         "stop_on_nonfinite": any(isinstance(item, StopOnNonFinite) for item in observers),
     }
-    for item in (*of_kind[Events], *of_kind[W2]):
-        found[item.name] = item.to_dict()
+    for kind in (Events, W2):
+        found |= {item.name: item.to_dict() for item in observers if isinstance(item, kind)}
     if others := [item for item in observers if not item.own]:
         found["others"] = [
             {"name": item.name, "class": type(item).__name__, **item.to_dict()} for item in others

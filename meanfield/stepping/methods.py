@@ -90,8 +90,9 @@ class Method:
 
     def to_dict(self) -> dict[str, Any]:
         """Name and settings, for a file."""
-        settings = dataclasses.asdict(self) if dataclasses.is_dataclass(self) else {}  # type: ignore[call-overload]
-        return {"name": self.name, **settings}
+        this: Any = self
+        fields = dataclasses.fields(this) if dataclasses.is_dataclass(this) else ()
+        return {"name": self.name, **{field.name: getattr(this, field.name) for field in fields}}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Any:
@@ -160,5 +161,5 @@ def from_dict(data: dict[str, Any]) -> Method:
         raise ValueError(
             f"the method {settings['name']!r} is not registered here: import the module that registers it first."
         )
-    known = TABLE[settings["name"]]
-    return known.from_dict(settings) if isinstance(known, type) else known
+    known: Any = TABLE[settings["name"]]
+    return known if isinstance(known, Method) else known.from_dict(settings)

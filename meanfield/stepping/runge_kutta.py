@@ -150,7 +150,7 @@ class Adaptive(Method):
         if self.rtol == self.atol == 0:
             raise ValueError("Adaptive: rtol and atol are both 0: no step could pass.")
 
-    name: ClassVar[str] = "adaptive"
+    name: ClassVar[str] = "adaptive"  # type: ignore[misc]
     order: ClassVar[int] = DORMAND_PRINCE.order  # type: ignore[misc]
     stability: ClassVar[float] = DORMAND_PRINCE.stability  # type: ignore[misc]
     controls_error: ClassVar[bool] = True

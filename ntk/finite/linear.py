@@ -111,7 +111,7 @@ class LinearisedRisk(Functional):
         self.risk.check_state(self.start)
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Network:  # type: ignore[override]
         return self.risk.network
 
     @property
@@ -147,7 +147,7 @@ class LinearisedRisk(Functional):
         return self.risk.reduction
 
     @property
-    def ridge(self) -> float:
+    def ridge(self) -> float:  # type: ignore[override]
         return self.risk.ridge
 
     def check_state(self, state: State) -> None:

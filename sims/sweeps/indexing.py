@@ -26,7 +26,6 @@ from tqdm.auto import tqdm
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
 from meanfield.diagnostics import registry
-from meanfield.diagnostics.needs import linearised
 
 from ..lab import config as settings
 from ..lab.experiment import Experiment
@@ -193,7 +192,7 @@ def _measured(path: Path) -> dict[str, Any]:
 
 def _on_samples(risk: Any, x: np.ndarray, y: np.ndarray) -> Any:
     """The same risk on other samples, all of one weight; of a linearised network with the same start."""
-    if linearised(risk):
+    if risk.linearised_at is not None:
         return replace(risk, risk=_on_samples(risk.risk, x, y))
     return replace(risk, x=x, y=y, weights=None)
 

@@ -156,14 +156,14 @@ def peak_of_two_steps(d, m, n):
     )
     state = mf.InitialLaw(d).sample(m, seed=0)
     field = flow.on_device(state)
-    theta = field.backend.upload(state.theta)
+    particles = mf.Particles.of(state, field.backend)
     for count in range(4):
         if count == 2:  # what a step needs has been made
             tracemalloc.start()
-        theta = mf.RK4.step(field, theta, field.velocity(theta), 0.01).theta
+        particles = mf.RK4.step(field, particles, 0.01).particles
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return peak, theta.nbytes
+    return peak, particles.theta.nbytes
 
 
 @pytest.mark.parametrize("d", [2, 13])

@@ -311,6 +311,6 @@ def test_on_a_gpu_a_hundred_million_neurons_step():
     """d = 2, n = 256 in float32: θ is 1.6 GB, and no array of m·n = 2.6·10¹⁰ numbers is made."""
     flow, state = large("float32", m=10**8, n=256)
     field = flow.on_device(state)
-    theta = field.backend.upload(state.theta)
-    step = mf.RK4.step(field, theta, field.velocity(theta), 0.1)
-    assert field.energy(step.theta) < field.energy(theta)
+    particles = mf.Particles.of(state, field.backend)
+    step = mf.RK4.step(field, particles, 0.1)
+    assert field.energy(step.particles) < field.energy(particles)

@@ -42,7 +42,7 @@ for K in {outputs}:
     if {everything}:
         end = mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False)
         field = flow.on_device(state)
-        results += [flow.risk(end), tangent.largest_eigenvalue(field, field.backend.upload(state.theta))]
+        results += [flow.risk(end), field.tangent_eigenvalue(mf.Particles.of(state, field.backend))]
     modules = [vars(flow.on_device(state).backend.kernels), vars(loss_kernels.Kernels(flow.functional.loss).module), vars(cpu)]
     for kernel in [item for module in modules for item in module.values() if hasattr(getattr(item, "_cache", None), "_impl")]:
         kernels[id(kernel)] = kernel  # those that have a cache of their own; the others are compiled into them
@@ -102,11 +102,12 @@ for sigma, d, K, dtype in cases:
     state = mf.State(rng.normal(size=(300, K + d + 1)), outputs=K)
     risk = mf.EmpiricalRisk(mf.Network(sigma, scaling=mf.NTK), rng.normal(size=(50, d)), rng.normal(size=(50, K)))
     field = mf.GradientFlow(risk, dtype=dtype).on_device(state)
-    theta = field.backend.upload(state.theta)
+    particles = mf.Particles.of(state, field.backend)
+    theta, weight = particles.theta, field.weight(particles)
     made = (
-        field.backend.mean_feature(theta, field.weight, field.samples),
+        field.backend.mean_feature(theta, weight, field.samples),
         field.backend.pull_back(theta, field.samples, rng.normal(size=(50, K)), decay=0.3),
-        field.backend.push_forward(theta, field.weight, field.samples, field.backend.upload(state.theta[::-1])),
+        field.backend.push_forward(theta, weight, field.samples, field.backend.upload(state.theta[::-1])),
     )
     print([array.tobytes().hex() for array in made])
 """

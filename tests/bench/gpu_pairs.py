@@ -105,18 +105,16 @@ class Ours:
         energy = mf.PairwiseEnergy(interaction=(attraction, grad_attraction))
         flow = mf.GradientFlow(energy, backend="cuda", dtype=theta.dtype.name)
         self.field = flow.on_device(mf.State(theta, outputs=0))
-        self.position = self.field.backend.upload(theta)
+        self.particles = mf.Particles.of(mf.State(theta, outputs=0), self.field.backend)
 
     def step(self, count: int = 1) -> None:
         for _ in range(count):
-            taken = mf.EULER.step(self.field, self.position, self.field.velocity(self.position), DT)
-            self.position, self.dissipated = (
-                taken.theta,
-                taken.dissipated,
-            )  # which every step of a run looks at
+            taken = mf.EULER.step(self.field, self.particles, DT)
+            self.particles = taken.particles
+            self.dissipated = taken.dissipated  # which every step of a run looks at
 
     def theta(self) -> np.ndarray:
-        return self.field.backend.download(self.position)
+        return self.field.backend.download(self.particles.theta)
 
 
 class Neurons(Ours):
@@ -130,7 +128,7 @@ class Neurons(Ours):
         self.field = mf.GradientFlow(risk, backend="cuda", dtype=theta.dtype.name).on_device(
             mf.State(own)
         )
-        self.position = self.field.backend.upload(own)
+        self.particles = mf.Particles.of(mf.State(own), self.field.backend)
 
     def theta(self) -> np.ndarray:
         return super().theta()[:, :-1]

@@ -123,7 +123,7 @@ def products(ours: Ours, field: Any) -> Callable[[], None]:
     from meanfield.backends.cuda.wide import tensor
 
     torch.backends.cuda.matmul.allow_tf32 = False
-    V, X = tensor(ours.position.data)[1:], tensor(field.samples.x.data)[:, : field.samples.n]
+    V, X = tensor(ours.particles.theta.data)[1:], tensor(field.samples.x.data)[:, : field.samples.n]
     z = torch.empty((V.shape[1], X.shape[1]), dtype=X.dtype, device=X.device)
     g = torch.empty_like(V)
 
@@ -146,9 +146,13 @@ def parts(
     works = {
         "ours": ours.step,
         "forward": repeated(
-            lambda: backend.mean_feature(ours.position, field.weight, field.samples)
+            lambda: backend.mean_feature(
+                ours.particles.theta, field.weight(ours.particles), field.samples
+            )
         ),
-        "backward": repeated(lambda: backend.pull_back(ours.position, field.samples, slopes)),
+        "backward": repeated(
+            lambda: backend.pull_back(ours.particles.theta, field.samples, slopes)
+        ),
     }
     if not backend.fused:
         works["products"] = repeated(products(ours, field))

@@ -65,8 +65,8 @@ def ours(case: Case, x: np.ndarray) -> Work:
         mf.PairwiseEnergy(interaction=INTERACTIONS[case.interaction]), dtype=case.dtype
     )
     field = flow.on_device(mf.State(x, outputs=0))
-    theta = field.backend.upload(x)
-    return lambda: field.velocity(theta)
+    particles = mf.Particles.of(mf.State(x, outputs=0), field.backend)
+    return lambda: field.velocity(particles._replace(theta=particles.theta.view()))
 
 
 def torch_eager(case: Case, x: np.ndarray) -> Work:

@@ -48,7 +48,7 @@ def run(case: Named, effort: Effort) -> dict[str, Any]:
 def report(case: Case) -> dict[str, Any]:
     """What this process has needed once the case's steps are done."""
     contender = Ours(*samples(case.m, case.n, case.d, case.dtype), case.activation, 0.01)
-    theta = 1e-9 * contender.position.nbytes
+    theta = 1e-9 * contender.particles.theta.nbytes
     begin = time.perf_counter()
     contender.step(3)
     seconds = (time.perf_counter() - begin) / 3

@@ -89,16 +89,14 @@ class Ours:
         pop = mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), mf.State(with_b[1]))
         flow = mf.GradientFlow(pop, dtype=theta.dtype.name)
         self.method, self.field, self.dt = mf.EULER, flow.on_device(mf.State(with_b[0])), dt
-        self.position = self.field.backend.upload(with_b[0])
+        self.particles = mf.Particles.of(mf.State(with_b[0]), self.field.backend)
 
     def step(self, count=1):
         for _ in range(count):
-            self.position = self.method.step(
-                self.field, self.position, self.field.velocity(self.position), self.dt
-            ).theta
+            self.particles = self.method.step(self.field, self.particles, self.dt).particles
 
     def theta(self):
-        return self.field.backend.download(self.position)[:, :-1]
+        return self.field.backend.download(self.particles.theta)[:, :-1]
 
 
 def sources(xp, theta, teacher):

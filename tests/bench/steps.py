@@ -124,20 +124,16 @@ class Ours:
             mf.EmpiricalRisk(mf.Network(activation), x, y), backend=backend, dtype=x.dtype.name
         )
         self.method, self.field, self.dt = mf.EULER, flow.on_device(mf.State(theta)), dt
-        self.position = self.field.backend.upload(theta)
+        self.particles = mf.Particles.of(mf.State(theta), self.field.backend)
 
     def step(self, count=1):
         for _ in range(count):
-            taken = self.method.step(
-                self.field, self.position, self.field.velocity(self.position), self.dt
-            )
-            self.position, self.dissipated = (
-                taken.theta,
-                taken.dissipated,
-            )  # which every step of a run looks at
+            taken = self.method.step(self.field, self.particles, self.dt)
+            self.particles = taken.particles
+            self.dissipated = taken.dissipated  # which every step of a run looks at
 
     def theta(self):
-        return self.field.backend.download(self.position)
+        return self.field.backend.download(self.particles.theta)
 
 
 def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:

@@ -9,7 +9,7 @@ import meanfield as mf
 import ntk  # noqa: F401  its diagnostics belong to "all"
 from meanfield.diagnostics import registry
 from meanfield.diagnostics.diagnosis import Curve
-from meanfield.observers.recorder import MEASURES, recordable
+from meanfield.observers.moment import MEASURES, recordable
 
 
 def local(path):

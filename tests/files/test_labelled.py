@@ -12,7 +12,7 @@ from diagnosed import problem, record
 import meanfield as mf
 from meanfield.diagnostics import registry
 from meanfield.files import durable, labelled
-from meanfield.observers.recorder import MEASURES
+from meanfield.observers.moment import MEASURES
 
 xarray = pytest.importorskip("xarray")
 

@@ -13,58 +13,41 @@ from meanfield.diagnostics import inspection
 from meanfield.functionals import protocol
 
 
-@dataclass(frozen=True, eq=False)
-class Well:
+class Well(mf.Functional):
     """F = ½ ∫|θ|² dμ on whole rows of θ: no network, no samples, nothing in a file but its name."""
 
-    network: ClassVar[None] = None
-    arrays: ClassVar[dict] = {}
-    formulas: ClassVar[tuple] = ()
-    devices: ClassVar[tuple] = ("cpu",)
+    network = None
 
     def check_state(self, state):
         if state.outputs:
             raise ValueError("a well wants outputs = 0.")
 
     def on(self, backend, state):
-        return WellField(backend, state)
-
-    def to_dict(self):
-        return {"kind": "Well"}
+        return WellField(backend)
 
 
-class WellField:
-    def __init__(self, backend, state):
-        self.backend, self.weight = backend, backend.weights(state.mass)
+class WellField(mf.Field):
+    def energy(self, particles):
+        return 0.5 * float(self.size2(particles))
 
-    def energy(self, theta):
-        return 0.5 * self.backend.norm(theta, self.weight)
+    def _velocity(self, particles):
+        return self.backend.combine(particles.theta, [-2.0], [particles.theta])
 
-    def velocity(self, theta):
-        return self.backend.combine(theta, [-2.0], [theta])
+    def potential(self, particles, at=None):
+        return 0.5 * np.square(self.backend.download(particles.theta)).sum(axis=1)
 
-    def first_variation(self, theta):
-        return 0.5 * np.square(self.backend.download(theta)).sum(axis=1)
-
-    def speed2(self, velocity):
-        return self.backend.norm(velocity, self.weight)
-
-    def rate(self, theta):
+    def rate(self, particles):
         return 1.0
-
-    def compiled(self):
-        return True
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
+class Taught(mf.Functional):
     """½ E|f|² over samples that only it knows, so that a flow sees a network and a teacher's array, and no x."""
 
     network: mf.Network
     teacher: np.ndarray
 
-    formulas: ClassVar[tuple] = ()
-    devices: ClassVar[tuple] = ("cpu",)
+    terms: ClassVar[tuple] = ("energy", "risk", "regulariser")
 
     @property
     def risk(self):

@@ -244,8 +244,8 @@ def test_dt_auto_and_the_adaptive_method_agree_and_learn(rng):
     field = of.on_device(state)
     x = rng.normal(size=(20_000, 3))
     wide = mf.EmpiricalRisk(of.network, x, np.zeros(len(x))).on(field.backend, state)
-    theta = field.backend.upload(state.theta)
-    assert field.rate(theta) == pytest.approx(wide.rate(theta), rel=0.2)
+    there = mf.Particles.of(state, field.backend)
+    assert field.rate(there) == pytest.approx(wide.rate(there), rel=0.2)
     ends = [
         mf.simulate(of, state, how, dt=dt, t_end=5.0, progress=False)
         for how, dt in ((mf.RK4, "auto"), (mf.Adaptive(1e-8), None))

@@ -45,7 +45,7 @@ def test_whole_numbers_are_repetitions_of_the_rows(loss, reduction):
         )
     # the largest eigenvalue of W^½HW^½ is that of H on the repeated rows; Lanczos to 1e-3
     steps = [
-        f.on_device(state).rate(f.on_device(state).backend.upload(state.theta))
+        f.on_device(state).rate(mf.Particles.of(state, f.on_device(state).backend))
         for f in (flow, repeated)
     ]
     assert steps[0] == pytest.approx(steps[1], rel=2e-3)

@@ -337,9 +337,9 @@ def neurons_as_on_the_cpu(risk, state, dtype="float64"):
         mf.GradientFlow(risk, backend=backend, dtype=dtype).on_device(state)
         for backend in ("cpu", "cuda")
     ]
-    thetas = [
-        field.backend.upload(state.theta) for field in fields
-    ]  # so that all that is asked shares its sums
+    thetas = [  # so that all that is asked shares its sums
+        mf.Particles.of(state, field.backend) for field in fields
+    ]
     teacher, s = risk.teacher_state, risk.network.scaling.output_scale(state.m)
     size = (np.abs(state.a).max(axis=1) * state.mass).sum() + (
         np.abs(teacher.a).max(axis=1) * teacher.mass
@@ -350,7 +350,7 @@ def neurons_as_on_the_cpu(risk, state, dtype="float64"):
         np.abs(state.a).max(),
     )
     scale = max(1.0, size) * longest**4  # of square: K = q q' + 2c², ∇K a power less, times |a|
-    for name in ("velocity", "first_variation", "energy", "value"):
+    for name in ("velocity", "potential", "energy", "value"):
         expected, found = (
             getattr(field, name)(theta) for field, theta in zip(fields, thetas, strict=True)
         )
@@ -642,7 +642,7 @@ def a_step_is_launched_whole_and_reads_its_numbers_in_one_copy(integrator, dt, l
     )
     march = March(flow, state, integrator, dt, 1.0, None, **settings)
     march.advance()
-    with counted(march.theta) as seen:
+    with counted(march.particles.theta) as seen:
         march.advance()
         assert np.isfinite(
             march.dissipated + march.path + float(march.size2 if march.watches_size else 0)

@@ -82,7 +82,7 @@ def test_the_kernel_has_the_same_bits_with_one_thread_and_two(rng, monkeypatch, 
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_kernel_times_a_vector_is_the_product_that_never_forms_it(rng, outputs):
-    """`product` is a pull-back and its adjoint; `kernel` is a matrix: (H v)_ic = Σ_je H_ijce v_je."""
+    """`tangent_product` is a pull-back and its adjoint; `kernel` is a matrix: (H v)_ic = Σ_je H_ijce v_je."""
     network = mf.Network("relu", trainable=("a", "w", "b"))
     state, x, v = (
         state_of(rng, 40, 3, outputs),
@@ -92,12 +92,11 @@ def test_the_kernel_times_a_vector_is_the_product_that_never_forms_it(rng, outpu
     field = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.zeros((6, outputs)))).on_device(state)
     H = tangent.kernel(network, state, x).reshape(6, 6, outputs, outputs)
     expected = np.einsum("ijce,je->ic", H, v)
-    np.testing.assert_allclose(
-        tangent.product(field, field.backend.upload(state.theta), v), expected, atol=1e-12
-    )
+    particles = mf.Particles.of(state, field.backend)
+    np.testing.assert_allclose(field.tangent_product(particles, v), expected, atol=1e-12)
     # power iteration ends within rtol = 1e-3 of the largest eigenvalue, from below
     largest = np.linalg.eigvalsh(H.transpose(0, 2, 1, 3).reshape(6 * outputs, -1))[-1]
-    found = tangent.largest_eigenvalue(field, field.backend.upload(state.theta))
+    found = field.tangent_eigenvalue(particles)
     assert 0.99 * largest <= found <= largest * (1 + 1e-12)
 
 

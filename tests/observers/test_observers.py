@@ -7,7 +7,7 @@ from sweeps import sweep
 
 import meanfield as mf
 from meanfield.backends.cpu import balance
-from meanfield.observers.recorder import MEASURES
+from meanfield.observers.moment import MEASURES
 
 
 def problem(activation="tanh", ridge=0.0, scaling=mf.MEAN_FIELD, m=10):

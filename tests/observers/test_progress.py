@@ -150,7 +150,7 @@ def test_adaptive_on_a_stiff_flow_says_how_many_steps_it_is_going_to_take():
         r"this run takes \S+ steps of dt = \S+ to t = 300, about", said[0]
     )
     scaled = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x / 3e3, Y))
-    march = types.SimpleNamespace(flow=scaled, integrator=Adaptive())
+    march = types.SimpleNamespace(flow=scaled, method=Adaptive())
     assert "stability of a stiff flow" in progress._advice(
         march
     ) and "a larger rtol" in progress._advice(march)
@@ -158,14 +158,16 @@ def test_adaptive_on_a_stiff_flow_says_how_many_steps_it_is_going_to_take():
 
 def test_halvings_to_very_many_steps_are_told():
     """The first dt that dt="auto" finds is fit; later H has grown so much that it is halved to 10⁻⁸ of the time left."""
-    said = []
+    said, left = [], [90]
     march = types.SimpleNamespace(
-        step=10, t=0.1, dt=0.01, t_end=1.0, start=types.SimpleNamespace(t=0.0), leg_step=10, leg_count=90, integrator=mf.RK4,
+        step=10, t=0.1, dt=0.01, t_end=1.0, start=types.SimpleNamespace(t=0.0), particles=None, method=mf.RK4,
+        clock=types.SimpleNamespace(steps_left=lambda particles: left[0]),
         halvings=[], flow=mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), RAW / [300.0, 1e5, 6.0], Y)),
     )  # fmt: skip
     watched = progress.Progress(march, False, lambda kind, text: said.append(text))
     with watched.watching():
-        march.step, march.dt, march.leg_count, march.halvings = 11, 1e-9, 9 * 10**8, [{}] * 23
+        left[0] = 9 * 10**8
+        march.step, march.dt, march.halvings = 11, 1e-9, [{}] * 23
         watched.step()
         march.step = 12
         watched.step()

@@ -8,8 +8,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import meanfield as mf
-from meanfield import tangent
-from meanfield.stepping import runge_kutta
+from meanfield.stepping import methods
 from meanfield.stepping.runge_kutta import DORMAND_PRINCE, RungeKutta
 
 T_END = 4.0
@@ -97,8 +96,8 @@ def test_a_tableau_of_ones_own_is_a_method(smooth):
         for count in (128, 512)
     ]
     assert np.log(errors[0] / errors[1]) / np.log(4) == pytest.approx(2, abs=0.15)
-    assert runge_kutta.from_dict(runge_kutta.to_dict(ralston)) == ralston
-    assert runge_kutta.from_dict(runge_kutta.to_dict(mf.RK4)) == mf.RK4
+    assert methods.from_dict(methods.to_dict(ralston)) == ralston
+    assert methods.from_dict(methods.to_dict(mf.RK4)) == mf.RK4
 
 
 @pytest.mark.parametrize("method", [mf.EULER, mf.HEUN, mf.RK4], ids=lambda method: method.name)
@@ -186,7 +185,7 @@ def test_the_product_with_the_tangent_kernel_is_that_of_the_dense_one(rng):
         x, v = rng.normal(size=(6, 3)), rng.normal(size=(6, K))
         field = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.zeros((6, K)))).on_device(state)
         H = naive.tangent_kernel(network, state, x).reshape(6, 6, K, K)
-        found = tangent.product(field, field.backend.upload(state.theta), v)
+        found = field.tangent_product(mf.Particles.of(state, field.backend), v)
         np.testing.assert_allclose(
             found, np.einsum("ijcd,jd->ic", H, v), rtol=0, atol=1e-13 * np.abs(H).sum()
         )

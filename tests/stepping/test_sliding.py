@@ -154,15 +154,7 @@ def test_a_hinge_loss_has_a_kink_of_its_own_and_a_population_risk_has_none():
             flow,
             mf.InitialLaw(dim=dim).sample(4, seed=0),
             mf.EULER,
-            0.1,
-            None,
-            2,
-            None,
-            [],
-            None,
-            None,
-            False,
-            False,
+            (0.1, None, 2),
         ).march
         return march.motion is not None
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield import tangent
 
 WIDTHS = (256, 1024, 4096, 16384)
 SEEDS = range(4)
@@ -120,7 +119,7 @@ def test_energy_is_dissipated_at_the_rate_of_the_squared_speed(scaling, ridge):
     )
     fields = [flow.on_device(state) for state in (start, end)]
     top = [
-        tangent.largest_eigenvalue(f, f.backend.upload(s.theta))
+        f.tangent_eigenvalue(mf.Particles.of(s, f.backend))
         for f, s in zip(fields, (start, end), strict=True)
     ]
     assert max(defect.values[1:]) < rk4_defect(0.278 * max(1.0, top[1] / top[0]))
