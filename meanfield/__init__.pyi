@@ -39,6 +39,7 @@ from .simulation import simulate as simulate
 from .state import State as State
 from .stepping.methods import Method as Method
 from .stepping.methods import Step as Step
+from .stepping.methods import register_method as register_method
 from .stepping.runge_kutta import EULER as EULER
 from .stepping.runge_kutta import HEUN as HEUN
 from .stepping.runge_kutta import RK4 as RK4

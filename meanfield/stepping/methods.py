@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 
 class Method:
-    """A way to step a flow. One of your own derives from this class; `register` makes it known to files.
+    """A way to step a flow. One of your own derives from this class; `register_method` makes it known to files.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Method:
         return tuple(name for name, holds in known.items() if holds)
 
 
-def register(method: Any) -> Any:
+def register_method(method: Any) -> Any:
     """Make a method, or a class of methods with settings, known by its name, so that files can be resumed.
 
     Also a decorator. ValueError for a name that is taken.

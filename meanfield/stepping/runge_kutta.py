@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..checks import is_number
 from ..particles import Particles
-from .methods import TABLE, Method, Step, register
+from .methods import TABLE, Method, Step, register_method
 
 
 @dataclass(frozen=True)
@@ -166,5 +166,5 @@ class Adaptive(Method):
 
 
 for method in (EULER, HEUN, RK4, Adaptive):
-    register(method)
+    register_method(method)
 TABLE["tableau"] = RungeKutta
