@@ -27,8 +27,8 @@ def check(observers: Sequence[Any]) -> list[Observer]:
         raise TypeError("observers is a list: write observers=[…].")
     if unknown := [item for item in observers if not isinstance(item, Observer)]:
         raise TypeError(
-            "observers are mf.Recorder, mf.Series, mf.Events, mf.W2, mf.StopOnNonFinite, or of a class of yours that "
-            f"derives from mf.Observer; got {unknown[0]!r}."
+            "observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; "
+            f"got {unknown[0]!r}. One of your own derives from mf.Observer."
         )
     for kind, message in ONE.items():
         if sum(isinstance(item, kind) for item in observers) > 1:

@@ -19,6 +19,7 @@ from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..formulas import activations, losses
 from ..functionals import probes, protocol
+from ..observers.health import callers
 from ..state import State
 from . import function_code
 
@@ -118,7 +119,9 @@ def differing(
             how = written_differently.format(
                 what, seen if points else "no value of it can be compared"
             )
-            warnings.warn(f"{how} {'; '.join(constants)}".strip(), RuntimeWarning, stacklevel=5)
+            warnings.warn(
+                f"{how} {'; '.join(constants)}".strip(), RuntimeWarning, stacklevel=callers()
+            )
     return found
 
 

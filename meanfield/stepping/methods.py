@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import math
 from typing import Any, ClassVar, NamedTuple
 
 from ..particles import Particles
 
+MODULES = ("runge_kutta",)  # of this room: they register what they have
 # name -> a method without settings, or the class whose from_dict makes one again of its settings.
 TABLE: dict[str, Any] = {}
 
@@ -129,6 +131,13 @@ def _same(known: Any, other: Any) -> bool:
     return known == other
 
 
+def known() -> dict[str, Any]:
+    """All that is registered, the built-in ones included."""
+    for name in MODULES:
+        importlib.import_module(f".{name}", __package__)
+    return TABLE
+
+
 def check(method: Any) -> Method:
     """The method, or a TypeError that names what there is."""
     if isinstance(method, Method):
@@ -137,7 +146,7 @@ def check(method: Any) -> Method:
         arguments = "(rtol=1e-6, atol=1e-9)" if method.controls_error else "(…)"
         raise TypeError(f"pass an instance: mf.{method.__name__}{arguments}.")
     hint = ""
-    instances = [name for name, known in TABLE.items() if isinstance(known, Method)]
+    instances = [name for name, made in known().items() if isinstance(made, Method)]
     if isinstance(method, str):
         near = difflib.get_close_matches(method.lower(), instances, n=1)
         hint = f" Did you mean mf.{near[0].upper()}?" if near else ""
@@ -155,11 +164,12 @@ def to_dict(method: Method) -> dict[str, Any]:
 def from_dict(data: dict[str, Any]) -> Method:
     """The method that to_dict described; ValueError for one that is not registered here."""
     settings = {key: value for key, value in data.items() if key != "traits"}
+    table = known()
     if "a" in settings:  # a tableau of the user's own, which its file holds
-        return TABLE["tableau"].from_dict(settings)
-    if settings["name"] not in TABLE:
+        return table["tableau"].from_dict(settings)
+    if settings["name"] not in table:
         raise ValueError(
             f"the method {settings['name']!r} is not registered here: import the module that registers it first."
         )
-    known: Any = TABLE[settings["name"]]
-    return known if isinstance(known, Method) else known.from_dict(settings)
+    found: Any = table[settings["name"]]
+    return found if isinstance(found, Method) else found.from_dict(settings)

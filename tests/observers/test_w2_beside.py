@@ -16,7 +16,6 @@ import pytest
 from watched_run import GATE, START, Foreign, Gated, Mortal, Stuck, X, flow, watched
 
 import meanfield as mf
-from meanfield import run as running
 from meanfield.diagnostics.inspection import report
 from meanfield.files.recording import Recording, unfinished
 from meanfield.observers import distances as w2_beside
@@ -118,7 +117,7 @@ def test_the_steps_go_on_while_a_distance_is_being_solved(h5_path, gate):
 
 def test_with_too_many_snapshots_waiting_the_stepping_waits(gate, monkeypatch):
     """Three may wait: with the fourth, at step 3, no further step is taken until an answer comes."""
-    monkeypatch.setattr(running, "WAITING", 3)
+    monkeypatch.setattr(w2_beside, "WAITING", 3)
     steps, seen = [], []
 
     def look(flow, state):
@@ -170,7 +169,13 @@ def test_an_interrupted_run_waits_for_no_distance_and_goes_on_from_its_file_to_t
     assert w2.values == [] and "w2" not in mf.Trajectory(path).series_names
     recording, memory = Recording.reopen(path)
     recording.close()
-    assert [item["step"] for item in memory["w2"]["pending"]] == [0, 5, 10, 15, 20]
+    assert [item["step"] for item in memory["observers"]["w2"]["memory"]["pending"]] == [
+        0,
+        5,
+        10,
+        15,
+        20,
+    ]
     gate.touch()
     watched(mf.Recorder(whole, mf.evenly(3)), mf.W2(mf.every(5), previous=True, workers=2))
     again = mf.W2(mf.every(5), previous=True)
@@ -202,7 +207,6 @@ import os, signal, subprocess, sys
 sys.path[:0] = {paths!r}
 import watched_run as t
 import meanfield as mf
-from meanfield.observers import distances
 from meanfield.processes import workers
 distances.Solver = t.Gated
 class Popen(subprocess.Popen):

@@ -39,13 +39,13 @@ def speed2(frame: Frame) -> float:
     return float(frame.field.mean_square(frame.velocity, frame.particles))
 
 
-@register_diagnostic(unit="θ", of=("recorded:path",), needs=("recorded path",))
+@register_diagnostic(unit="θ", of=("recorded:path",), needs=("plain flow", "recorded path"))
 def path(recorded) -> np.ndarray:
     """∫_0^t |v|_{L2(μ)} dt, the length travelled, as the run recorded it: every step counted, with the weights of its method."""
     return recorded.values
 
 
-@register_diagnostic(unit="θ", of=("speed",), interval=True)
+@register_diagnostic(unit="θ", of=("speed",), needs=("plain flow",), interval=True)
 def path_frames(speed) -> tuple:
     """Bounds of ∫|v|_{L2(μ)} dt since the first frame, where the speed is monotone between frames; their middle is the
     trapezoid."""
@@ -76,7 +76,9 @@ def nonfinite(frame: Frame) -> float:
     return float(np.count_nonzero(~np.isfinite(frame.state.theta)))
 
 
-@register_diagnostic(unit="1", of=("recorded:energy_defect",), needs=("recorded energy_defect",))
+@register_diagnostic(
+    unit="1", of=("recorded:energy_defect",), needs=("plain flow", "recorded energy_defect")
+)
 def energy_defect(recorded) -> np.ndarray:
     """|F(0) - F(t) - ∫_0^t ∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), as the run recorded it: every step counted, with
     the weights of its method."""
@@ -84,7 +86,9 @@ def energy_defect(recorded) -> np.ndarray:
 
 
 @register_diagnostic(
-    unit="1", of=("recorded:energy_defect_motion",), needs=("recorded energy_defect_motion",)
+    unit="1",
+    of=("recorded:energy_defect_motion",),
+    needs=("plain flow", "recorded energy_defect_motion"),
 )
 def energy_defect_motion(recorded) -> np.ndarray:
     """The energy_defect with the dissipation of the motion that took place, |Δθ|²/Δt over windows of ten steps and more, as the
@@ -92,7 +96,7 @@ def energy_defect_motion(recorded) -> np.ndarray:
     return recorded.values
 
 
-@register_diagnostic(unit="1", of=("energy", "speed2"), interval=True)
+@register_diagnostic(unit="1", of=("energy", "speed2"), needs=("plain flow",), interval=True)
 def energy_defect_frames(energy, speed2) -> tuple:
     """Bounds of the energy_defect since the first frame, where ∫|v|² dμ is monotone between frames; wide where frames are too
     few to tell."""
