@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 import time
@@ -19,6 +18,7 @@ from tqdm.auto import tqdm
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..functionals import protocol
+from ..processes.threads import cores
 from ..processes.workers import NoWorkers, spread
 from . import registry
 from .cache import Cache
@@ -103,7 +103,7 @@ def _computed(
         seconds = time.perf_counter() - start
         yield number, found
     rest = numbers[2:]
-    count = min(len(rest), _cpus() if workers is None else int(workers))
+    count = min(len(rest), cores() if workers is None else int(workers))
     done: set[int] = set()
     flow = stored.problem.flow
     if flow is not None and flow.backend != "cpu":
@@ -131,10 +131,6 @@ def _computed(
                     job.settings,
                 ),
             )
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _portable(job: Job) -> bool:

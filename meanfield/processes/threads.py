@@ -37,6 +37,11 @@ def one_thread() -> Iterator[None]:
             library.set_num_threads(count)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def openmp_threads() -> int | None:
     """What OMP_NUM_THREADS asks for, of a list the first; None where it is not set, or no positive whole number."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()

@@ -1,4 +1,9 @@
-"""The workers of one machine: processes that pull runs, one progress bar over all of them, and an end that loses nothing."""
+"""The workers of one machine: processes that pull runs, one progress bar, an end without losses.
+
+A process pool of a library (loky: see meanfield/processes/workers.py) does not fit: a worker is
+asked to stop at a checkpoint, other machines work on the same folder, and a worker that was killed
+is replaced while the others go on.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,8 @@ from tqdm.auto import tqdm
 
 import meanfield as mf
 from meanfield.processes.interruption import signals
+from meanfield.processes.threads import cores
+from meanfield.processes.workers import start_python
 
 from ..lab.config import INTERRUPTED
 from ..lab.experiment import make, method
@@ -96,28 +103,16 @@ class Crew:
         }
         terms |= {"since": self.terms.since, "parent": os.getpid()}
         options = [word for name, value in terms.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, "-m", "sims.sweeps.workers", str(self.sweep.path), *options]
-        root = str(Path(__file__).resolve().parents[2])
-        paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        environment = os.environ | {"NUMBA_NUM_THREADS": str(self.threads), "PYTHONPATH": paths}
+        command = ["-m", "sims.sweeps.workers", str(self.sweep.path), *options]
         with open(self._log(number), "ab") as log:
-            # a session of its own: Ctrl-C reaches us alone, and we ask each worker once
-            self._at_work[number] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
+            self._at_work[number] = start_python(
+                command, self.threads, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
 
 def share(workers: int) -> int:
     """Threads for each of so many workers: the cores this process may use, shared out."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, cores // workers)
+    return max(1, cores() // workers)
 
 
 def supervise(

@@ -94,7 +94,7 @@ def test_the_kernel_times_a_vector_is_the_product_that_never_forms_it(rng, outpu
     expected = np.einsum("ijce,je->ic", H, v)
     particles = mf.Particles.of(state, field.backend)
     np.testing.assert_allclose(field.tangent_product(particles, v), expected, atol=1e-12)
-    # power iteration ends within rtol = 1e-3 of the largest eigenvalue, from below
+    # Lanczos iteration ends within rtol = 1e-3 of the largest eigenvalue, from below
     largest = np.linalg.eigvalsh(H.transpose(0, 2, 1, 3).reshape(6 * outputs, -1))[-1]
     found = field.tangent_eigenvalue(particles)
     assert 0.99 * largest <= found <= largest * (1 + 1e-12)
