@@ -13,22 +13,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .backends.compiler import fingerprint
 from .diagnostics import defects, needs
 from .diagnostics.frame import Problem
 from .files.recording import Recording
 from .flow import GradientFlow
-from .formulas import activations, losses
-from .functionals import protocol
 from .observers import schedules, settings
 from .observers.health import Health, callers, what_diverged
 from .observers.moment import Moment, measures, recordable
-from .observers.progress import Progress, say
+from .observers.progress import Progress, announce, say_how_it_ended, say_what_compiles
 from .observers.protocol import Observer
 from .observers.recorder import Recorder
 from .observers.series import Series
 from .processes.interruption import Interrupted, signals
-from .resuming import checkpoints
+from .resuming import checkpoints, identity
 from .state import State
 from .stepping import clocks, methods
 from .stepping.clocks import Diverged, Span
@@ -58,10 +55,10 @@ class Run:
         self.flow, self.dt_asked, self.progress = flow, times[0], progress
         self.observers = settings.check(observers)
         self.recorder = next((item for item in self.observers if isinstance(item, Recorder)), None)
-        self.user_written = user_written(flow) if self.recorder else []
+        self.user_written = identity.user_written(flow) if self.recorder else []
         self.march = March(flow, state, method, *times)
         if progress and not self.march.field.compiled():
-            _say_what_compiles(flow, state)
+            say_what_compiles(flow, state)
         _check_velocity(self.march)
 
         data = self.recorder.data if self.recorder else None
@@ -151,7 +148,8 @@ class Run:
             )
             self._plan(self.march.span)
         to_see = self._restore(memory, t_end) if memory is not None else None
-        self._announce()
+        if self.progress:
+            announce(self.march)
         if to_see is None:
             self.health.at_start()
             to_see = [item for item in self.observers if item.due(self.march)]
@@ -332,7 +330,7 @@ class Run:
             status = "diverged" if diverged else "finished"
             recording.finish(self._memory(), {**summary, **diverged}, status=status)
         if self.progress:
-            self._say_how_it_ended(summary, finding)
+            say_how_it_ended(self.march, summary, finding)
         return end
 
     def summary(self, finding: defects.Finding | None) -> dict[str, Any]:
@@ -387,37 +385,6 @@ class Run:
         found = [item.schedule for item in self.observers]
         return {t for item in found if isinstance(item, schedules.at_times) for t in item.times}
 
-    def _announce(self) -> None:
-        if not self.progress:
-            return
-        march, network = self.march, self.flow.network
-        m = march.start.m
-        law = march.start.origin[0].describe() if march.start.origin else "initial state given"
-        other = f"{self.flow.functional}, m = {m}, dt = {march.dt:g}"
-        say(network.scaling.describe(m, march.dt) if network else other)
-        flow_time = f"flow time t = {march.t:g} … {march.t_end:g}"
-        say(f"{law}; {flow_time}; {self.flow.backend}, {self.flow.dtype}")
-
-    def _say_how_it_ended(self, summary: dict[str, Any], finding: defects.Finding | None) -> None:
-        march = self.march
-        risk = "risk" if self.flow.network else "energy"
-        shown = (risk, "energy_defect", "balance_defect", "displacement", "path")
-        values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
-        times = len(march.halvings)
-        halved = f", dt halved {times} times to {march.dt:.3g}" if times else ""
-        say(f"t = {march.t:g} after {summary['steps']} steps: {values}{halved}")
-        if finding is not None and finding.kind == "sliding":
-            share = summary.get("sliding_neurons")
-            at_end = "" if share is None else f" At the end {share:.0%} slide."
-            say(f"{finding.text}{at_end}")
-
-
-def _say_what_compiles(flow: GradientFlow, state: State) -> None:
-    name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
-    say(
-        f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk"
-    )
-
 
 def _check_velocity(march: March) -> None:
     """Raise where particles of an energy start on a singularity."""
@@ -429,26 +396,3 @@ def _check_velocity(march: March) -> None:
             "the velocity at the start is not finite. An interaction that is singular at x = y needs self_pairs=False, and "
             "particles that do not coincide."
         )
-
-
-def user_written(flow: GradientFlow) -> list[str]:
-    """The formulas of a flow that no file can hold; ValueError for one that goes by the name of another, a built-in."""
-    functional = flow.functional
-    kind = type(functional).__name__
-    names = [] if kind in protocol.OWN else [kind]
-    formulas: list[Any] = [(flow.network.sigma, activations.get)] if flow.network else []
-    formulas += [(functional.samples.loss, losses.get)] if functional.samples is not None else []
-    for given, get in formulas:
-        try:
-            known = get(given.name)
-        except ValueError:
-            names.append(given.name)
-            continue
-        if any(
-            fingerprint(getattr(given, part)) != fingerprint(getattr(known, part))
-            for part in ("value", "slope")
-        ):
-            raise ValueError(
-                f"{given.name!r} is a built-in, and this is another formula: give it a name of its own."
-            )
-    return names

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..diagnostics.defects import Finding
 from ..particles import Particles
+from ..state import State
 from ..stepping.march import March
 
 SECONDS = 10.0  # between two lines
@@ -122,6 +124,40 @@ def unscaled(flow: Any) -> str:
 def say(text: str) -> None:
     """A line of the run for its user."""
     print(f"meanfield: {text}", file=sys.stderr)
+
+
+def say_what_compiles(flow: Any, state: State) -> None:
+    """Before a run whose kernels are in no cache."""
+    name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
+    say(
+        f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk"
+    )
+
+
+def announce(march: March) -> None:
+    """What runs: γ, α, the initial law, the time unit, the device."""
+    flow, start = march.flow, march.start
+    law = start.origin[0].describe() if start.origin else "initial state given"
+    if flow.network:
+        say(flow.network.scaling.describe(start.m, march.dt))
+    else:
+        say(f"{flow.functional}, m = {start.m}, dt = {march.dt:g}")
+    flow_time = f"flow time t = {march.t:g} … {march.t_end:g}"
+    say(f"{law}; {flow_time}; {flow.backend}, {flow.dtype}")
+
+
+def say_how_it_ended(march: March, summary: dict[str, Any], finding: Finding | None) -> None:
+    """The last measures, and neurons that slide along kinks."""
+    risk = "risk" if march.flow.network else "energy"
+    shown = (risk, "energy_defect", "balance_defect", "displacement", "path")
+    values = ", ".join(f"{name} {summary[name]:.3g}" for name in shown if name in summary)
+    times = len(march.halvings)
+    halved = f", dt halved {times} times to {march.dt:.3g}" if times else ""
+    say(f"t = {march.t:g} after {summary['steps']} steps: {values}{halved}")
+    if finding is not None and finding.kind == "sliding":
+        share = summary.get("sliding_neurons")
+        at_end = "" if share is None else f" At the end {share:.0%} slide."
+        say(f"{finding.text}{at_end}")
 
 
 def _advice(march: March) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.compiler import fingerprint
 from ..diagnostics import registry
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
@@ -301,3 +302,26 @@ def _text(point: Point) -> str:
             else shown
         )
     return ", ".join(parts)
+
+
+def user_written(flow: GradientFlow) -> list[str]:
+    """The formulas of a flow that no file can hold; ValueError for one that goes by the name of another, a built-in."""
+    functional = flow.functional
+    kind = type(functional).__name__
+    names = [] if kind in protocol.OWN else [kind]
+    formulas: list[Any] = [(flow.network.sigma, activations.get)] if flow.network else []
+    formulas += [(functional.samples.loss, losses.get)] if functional.samples is not None else []
+    for given, get in formulas:
+        try:
+            known = get(given.name)
+        except ValueError:
+            names.append(given.name)
+            continue
+        if any(
+            fingerprint(getattr(given, part)) != fingerprint(getattr(known, part))
+            for part in ("value", "slope")
+        ):
+            raise ValueError(
+                f"{given.name!r} is a built-in, and this is another formula: give it a name of its own."
+            )
+    return names
