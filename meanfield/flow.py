@@ -18,12 +18,22 @@ from .state import State
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
-    """The flow of F_s = R/s² + ∫ r dμ, or of ∫V dμ + ½∬U dμdμ, on particles: mathematics only; `simulate` marches and watches.
+    """The flow of F_s = R/s² + ∫ r dμ, or of ∫V dμ + ½∬U dμdμ, on particles.
 
-    functional: mf.EmpiricalRisk, mf.PopulationRisk, mf.PairwiseEnergy, or another such as ntk.linearise(…).risk(…). dtype
-    "float64" or "float32"; backend "cpu", "cuda" or "auto", which becomes "cuda" where a GPU and the functional's kernels for it
-    can be used and "cpu" elsewhere.
-    What these methods take and give is NumPy on the host. THEORY.md, section 1.
+    Parameters
+    ----------
+    functional : what it descends: mf.EmpiricalRisk, mf.PopulationRisk, mf.PairwiseEnergy, or
+        another such as ntk.linearise(…).risk(…).
+    temperature, reaction : 0 in this version.
+    backend : "cpu", "cuda" or "auto", which becomes "cuda" where a GPU and the functional's kernels
+        for it can be used and "cpu" elsewhere.
+    dtype : "float64" or "float32".
+    seed : of what a method or a functional draws.
+
+    Notes
+    -----
+    dθ_k/dt = -∇ δF/δμ(θ_k). Mathematics only: `simulate` marches and watches. What the methods take
+    and give is NumPy on the host. THEORY.md, section 1.
     """
 
     functional: Any  # a table.Functional

@@ -17,12 +17,21 @@ CHOICES = {"a": ("rademacher", "normal", "zero"), "w": ("normal", "sphere")}
 
 @dataclass(frozen=True)
 class InitialLaw:
-    """Independent a, w, b.  a: "rademacher" (±a_std), "normal" (N(0, a_std²)) or "zero", each output on its own;
-    w: "normal" (N(0, w_std² I_d)) or "sphere" (uniform, |w| = w_std);  b ~ N(0, b_std²).
+    """The law μ_0 from which neurons are drawn: a, w and b independent of each other.
 
-    symmetric: neighbours (a, w, b), (-a, w, b), so that f_0 = 0 up to rounding (m must be even).
-    Particle k depends on (seed, k) only, so a narrower sample is a prefix of a wider one; of a symmetric
-    start pair j uses draw j. THEORY.md, section 2.
+    Parameters
+    ----------
+    dim, outputs : d and K.
+    a : "rademacher" (±a_std), "normal" (N(0, a_std²)) or "zero", each output on its own.
+    w : "normal" (N(0, w_std² I_d)) or "sphere" (uniform, |w| = w_std).
+    a_std, w_std, b_std : the standard deviations; b ~ N(0, b_std²).
+    symmetric : neighbours are (a, w, b), (-a, w, b), so that f_0 = 0 up to rounding. m must be
+        even.
+
+    Notes
+    -----
+    Particle k depends on (seed, k) only, so a narrower sample is a prefix of a wider one; of a
+    symmetric start pair j uses draw j. THEORY.md, section 2.
     """
 
     dim: int
@@ -55,7 +64,21 @@ class InitialLaw:
         object.__setattr__(self, "symmetric", bool(self.symmetric))
 
     def sample(self, m: int, seed: int = 0) -> State:
-        """m neurons; State.origin records (law, seed). Odd m raises for a symmetric law."""
+        """m neurons, (m, K + d + 1).
+
+        Parameters
+        ----------
+        m : the width, even for a symmetric law.
+        seed : 0 … 2³² - 1.
+
+        Returns
+        -------
+        A State whose origin is (law, seed).
+
+        Raises
+        ------
+        ValueError : for m < 1, and for an odd m of a symmetric law.
+        """
         if not is_integer(m) or m < 1:
             raise ValueError(f"the width m must be an integer >= 1; got {m!r}.")
         if self.symmetric and m % 2:

@@ -18,9 +18,18 @@ PARAMETERS = ("a", "w", "b")
 class Network:
     """A two-layer network as a functional of the measure μ of its neurons.
 
-    f(x) = s ∫ φ(θ; x) dμ(θ), φ(θ; x) = a σ(⟨w, x⟩ + b), θ = (a, w, b) ∈ R^(K + d + 1). THEORY.md, section 1.
-    activation: a name (see activations.TABLE) or an mf.Activation. trainable: any subset of ("a", "w", "b");
-    frozen columns keep their initial values. "No bias" means b_std = 0 in the law and "b" not in trainable.
+    Parameters
+    ----------
+    activation : σ, a name (relu leaky_relu tanh erf sigmoid softplus gelu sin square linear) or an
+        mf.Activation.
+    scaling : mf.MEAN_FIELD, mf.NTK or mf.Scaling(gamma, alpha).
+    trainable : any subset of ("a", "w", "b"); frozen columns keep their initial values. "No bias"
+        means b_std = 0 in the law and "b" not in trainable.
+
+    Notes
+    -----
+    f(x) = s ∫ φ(θ; x) dμ(θ), φ(θ; x) = a σ(⟨w, x⟩ + b), θ = (a, w, b) ∈ R^(K + d + 1). THEORY.md,
+    section 1.
     """
 
     activation: str | Activation = "relu"

@@ -17,8 +17,15 @@ from .checks import is_integer, is_number
 class Scaling:
     """f(x) = α m^(-γ) Σ_k φ(θ_k; x) = s ∫ φ dμ with s = α m^(1-γ).
 
-    gamma any finite real, alpha > 0. Time is the flow time t, comparable for every γ, α and m:
-    one explicit Euler step dt is gradient descent on R with learning rate η = dt·m/s² = dt·m^(2γ-1)/α².
+    Parameters
+    ----------
+    gamma : γ, any finite real: 1 is the mean-field limit, ½ the lazy (NTK) one.
+    alpha : α > 0.
+
+    Notes
+    -----
+    Time is the flow time t, comparable for every γ, α and m: one explicit Euler step dt is gradient
+    descent on R with learning rate η = dt·m/s² = dt·m^(2γ-1)/α². THEORY.md, section 1.
     """
 
     gamma: float = 1.0

@@ -45,21 +45,47 @@ def simulate(
     observers: Sequence[Any] = (),
     progress: bool = True,
 ) -> State:
-    """March `flow` from `state` to the flow time t_end (absolute), or by n_steps; returns the last State.
+    """March `flow` from `state` to a flow time, and watch it on the way.
 
-    dt: a number: n_steps = ⌈(t_end - t)/dt - 1e-9⌉ steps of equal length, the last ends at t_end exactly. "auto":
-    0.1·c/(L·λ_max) with λ_max that of H_0/n (mean) or H_0 (sum), L = sup ℓ'', c the method's stability bound; a step
-    that raises F is done again with half the dt (recorded in the summary). Adaptive: the first step, or None.
-    observers: mf.Recorder, mf.Events and mf.W2 (at most one each), mf.Series, mf.StopOnNonFinite, or classes of yours that
-    derive from mf.Observer. progress: a bar when stderr is
-    a terminal and in notebooks, elsewhere a line every ten seconds (t, share done, risk or energy, time left), and lines that
-    say what runs (γ, α, initial law, time unit) and how it ended (energy_defect, …).
+    Parameters
+    ----------
+    flow : the mf.GradientFlow.
+    state : where it starts; its t and step count on.
+    integrator : mf.EULER, mf.HEUN, mf.RK4, mf.Adaptive(rtol, atol) or another mf.Method.
+    dt : the length of a step in flow time. A number: ⌈(t_end - t)/dt - 1e-9⌉ steps of equal length,
+        the last of which ends at t_end exactly. "auto": 0.1·c/(L·λ_max), with λ_max that of H_0/n
+        (mean) or H_0 (sum), L = sup ℓ'' and c the method's stability bound; a step that raises F is
+        done again with half the dt, and the summary of the file says so. With Adaptive: the first
+        step, or None.
+    t_end : the flow time at which to end, absolute; or
+    n_steps : the number of steps from here.
+    observers : mf.Recorder, mf.Events and mf.W2 (at most one each), mf.Series, mf.StopOnNonFinite,
+        or classes of yours that derive from mf.Observer.
+    progress : a bar when stderr is a terminal and in notebooks, elsewhere a line every ten seconds
+        (t, share done, risk or energy, time left), and lines that say what runs (γ, α, initial law,
+        time unit) and how it ended (energy_defect, …).
 
-    Warns (RuntimeWarning, with progress=False too) of more than 10⁷ steps or an hour that no bar shows, before the first step; of
-    nearly all units saturated at the start; and at the end of an energy_defect above 0.1 (defects.py).
+    Returns
+    -------
+    The last State.
 
-    Raises ValueError/TypeError before any work or file; mf.Diverged; mf.Interrupted, a KeyboardInterrupt, once the
-    step in hand is finished and its checkpoint published. THEORY.md, sections 1 and 2.
+    Raises
+    ------
+    ValueError, TypeError : before any work or file.
+    mf.Diverged : where mf.StopOnNonFinite stops it, or no step is short enough.
+    mf.Interrupted : a KeyboardInterrupt, once the step in hand is finished and its checkpoint
+        published.
+
+    Warns
+    -----
+    RuntimeWarning : also with progress=False. Before the first step: of more than 10⁷ steps, or of
+        an hour that no bar shows; of nearly all units saturated. At the end: of an energy_defect
+        above 0.1.
+
+    Notes
+    -----
+    dθ_k/dt = -∇ δF/δμ(θ_k). One Euler step dt is gradient descent on R with rate dt·m/s².
+    THEORY.md, sections 1 and 2.
     """
     run = _checked(flow, state, integrator, dt, t_end, n_steps, observers, progress)
     recorder = run.recorder
@@ -96,14 +122,31 @@ def resume(
     guard: Callable[[], None] | None = None,
     observers: Sequence[Observer] = (),
 ) -> State:
-    """Continue an interrupted run from its file alone, to the same bits as if it had never stopped; returns the last State.
+    """Continue an interrupted run from its file alone, to the same bits as if it had never stopped.
 
-    t_end beyond the run's own extends it once finished, into a new file that takes the old one's place at the end;
-    otherwise a finished run is left as it is. Schedules that divide the time, such as evenly, do so again for the part
-    added. flow=, functions={series: function}: only for user-written ones, which
-    no file can hold; the file keeps values and code of them, and ValueError says what differs where others of the same
-    names are given. A series whose function raised may be mended. observers: those of your own, by
-    their names. checkpoint_seconds, guard: as in mf.Recorder.
+    Parameters
+    ----------
+    path : of the run's file; an unfinished run stands in `path`.parts.
+    t_end : beyond the run's own it extends the run once that is finished, into a new file that
+        takes the old one's place at the end. Schedules that divide the time, such as evenly, do so
+        again for the part added. Otherwise a finished run is left as it is.
+    flow : only for user-written functions, which no file can hold.
+    functions : {series: function}, likewise. The file keeps values and code of user-written
+        functions, and ValueError says what differs where others of the same names are given. One
+        that raised may be mended.
+    observers : those of your own, by their names.
+    progress : as in mf.simulate.
+    checkpoint_seconds, guard : as in mf.Recorder.
+
+    Returns
+    -------
+    The last State.
+
+    Raises
+    ------
+    ValueError : for a t_end before the run's own, for what is missing or differs.
+    mf.Diverged : where the run had ended so.
+    mf.Interrupted : as in mf.simulate.
     """
     path, functions = Path(path), functions or {}
     if t_end is not None and not _is_number(t_end):

@@ -17,12 +17,22 @@ def column_names(dim: int, outputs: int) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """μ = Σ_k p_k δ_{θ_k}: theta (m, p) with columns [a | w | b], p = K + d + 1, and masses p_k (m,).
+    """μ = Σ_k p_k δ_{θ_k}: the particles at one time.
 
-    mass defaults to 1/m and sums to 1, in float32 to its rounding (it is then divided by its sum). step and t
-    say when; origin = (law, seed) says from where, or None.
-    The arrays are read-only copies in float64 or float32. outputs = 0 is for pairwise energies on whole rows:
-    then p = d and the views a, w, b are absent.
+    Parameters
+    ----------
+    theta : (m, p) with columns [a | w | b], p = K + d + 1. Kept as a read-only copy in float64 or
+        float32.
+    outputs : K; 0 for pairwise energies on whole rows: then p = d, and the views a, w, b are
+        absent.
+    mass : p_k, (m,); 1/m by default. Sums to 1, in float32 to its rounding (it is then divided by
+        its sum).
+    step, t : when.
+    origin : (law, seed), or None.
+
+    Raises
+    ------
+    ValueError, TypeError : for wrong shapes or dtypes, NaN, and masses that do not sum to 1.
     """
 
     theta: np.ndarray

@@ -25,24 +25,36 @@ Formulas = tuple[Callable[..., float], Callable[..., None]]
 
 @dataclass(frozen=True, eq=False)
 class PairwiseEnergy(Functional):
-    """F(μ) = ∫ V dμ + ½ ∬ U dμ dμ on whole rows of θ: velocity_k = -∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l).
+    """F(μ) = ∫ V dμ + ½ ∬ U dμ dμ on whole rows of θ: velocity_k = -∇V(x_k) - Σ_l p_l ∇_x U(x_k,
+    x_l).
 
-    potential = (V, grad_V), interaction = (U, grad_U), either may be None. They are plain Python functions of particles
-    x, y with p coordinates each, x[0] … x[p - 1], which call exp, log, sqrt, … from `math`:
+    Parameters
+    ----------
+    potential : (V, grad_V), or None.
+    interaction : (U, grad_U), or None. All four are plain Python functions of particles x, y with p
+        coordinates each, x[0] … x[p - 1], which call exp, log, sqrt, … from `math`:
 
-        V(x) -> float    grad_V(x, out): out[j] = ∂V/∂x_j
-        U(x, y) -> float, symmetric    grad_U(x, y, out): out[j] = ∂U/∂x_j, the gradient in the first argument
+            V(x) -> float                grad_V(x, out):     out[j] = ∂V/∂x_j
+            U(x, y) -> float, symmetric  grad_U(x, y, out):  out[j] = ∂U/∂x_j, x the first argument
 
-    and are compiled, inlined, for the backend and dtype of the flow. With ½ before ∬, U = ½|x - y|² contracts a cloud as e^{-t}.
-    self_pairs=False leaves out l = k (and the diagonal of ∬): for U that are singular there, such as -log|x - y|.
-    Particles are mf.State(theta, outputs=0); masses p_k are honoured. O(m²) time and O(m) memory a step.
+        They are compiled, inlined, for the backend and dtype of the flow. `out` is 0 before each
+        call, so a gradient may assign it only where it is not 0 (within a cut-off, say).
+    self_pairs : False leaves out l = k (and the diagonal of ∬): for U that are singular there, such
+        as -log|x - y|.
+    check : False leaves out the comparison with differences.
 
-    `out` is 0 before each call, so a gradient may assign it only where it is not 0 (within a cut-off, say).
+    Raises
+    ------
+    TypeError, ValueError : for functions of other arguments at once; at the first states of a
+        dimension, until their particles have told, also for a U that is not symmetric and for
+        gradients that are not those of V and U, by differences at several steps at a few particles
+        and pairs, near and far.
 
-    Raises for functions of other arguments at once; at the first states of a dimension, until their particles have told, also for
-    a U that is not symmetric and for gradients that are not those of V and U, by differences at several steps at a few of the
-    particles and of their pairs, near and far; check=False leaves that out. No file holds the functions: mf.resume(path, flow=…).
-    THEORY.md, section 4.
+    Notes
+    -----
+    With ½ before ∬, U = ½|x - y|² contracts a cloud as e^{-t}. Particles are mf.State(theta,
+    outputs=0); masses p_k are honoured. O(m²) time and O(m) memory a step. No file holds the
+    functions: mf.resume(path, flow=…). THEORY.md, section 4.
     """
 
     potential: Formulas | None = None

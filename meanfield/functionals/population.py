@@ -24,23 +24,37 @@ SAMPLES = 1024  # Gaussian inputs, and four times d, on which dt="auto" looks at
 
 @dataclass(frozen=True, eq=False)
 class PopulationRisk(Functional):
-    """R = ½ E|f - f*|² over x ~ N(0, I_d), summed over outputs, for the teacher f*(x) = Σ_j p*_j a*_j σ(⟨w*_j, x⟩).
+    """R = ½ E|f - f*|² over x ~ N(0, I_d), summed over outputs, for the teacher f*(x) = Σ_j p*_j
+    a*_j
+    σ(⟨w*_j, x⟩).
 
-    network: activation relu, leaky_relu, erf, gelu, sin, square or linear, or an mf.Activation with a `pair`; trainable without
-    "b", for there are no biases. teacher_state: an mf.State with b = 0, its masses the p*_j (so 1/m* unless given; no factor s).
-    ridge λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns.
+    Parameters
+    ----------
+    network : activation relu, leaky_relu, erf, gelu, sin, square or linear, or an mf.Activation
+        with a `pair`; trainable without "b", for there are no biases.
+    teacher_state : an mf.State with b = 0, its masses the p*_j (so 1/m* unless given; no factor s).
+    ridge : λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns.
 
-    With the signed measure ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} and K_σ(w, v) = E[σ(⟨w,x⟩)σ(⟨v,x⟩)],
+    Raises
+    ------
+    ValueError, TypeError : for activations without a closed form, biases and wrong shapes, before
+        any work.
+
+    Notes
+    -----
+    With the signed measure ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} and K_σ(w, v) =
+    E[σ(⟨w,x⟩)σ(⟨v,x⟩)],
 
         R/s² = ½ ∬ K_σ dν dν,   δF/δμ(θ) = a·∫ K_σ(w, v) dν(v) + r(θ),   v_k = -∇_θ of that at θ_k.
 
-    One velocity is a sum over m (m + m*) pairs in O(m + m*) memory. Errors are relative to ∬|K dν dν|, not to R: in float64
-    about 1e-16, so R is resolved down to 1e-16 (E f² + E f*²) times the square of a large α. In float32 θ moves by float32
-    kernels, but R and F are computed in float64 from it.
+    One velocity is a sum over m (m + m*) pairs in O(m + m*) memory. Errors are relative to ∬|K dν
+    dν|, not to R: in float64 about 1e-16, so R is resolved down to 1e-16 (E f² + E f*²) times the
+    square of a large α. In float32 θ moves by float32 kernels, but R and F are computed in float64
+    from it.
 
-    dt="auto" takes λ_max of the tangent kernel's operator on 1024 + 4d fixed Gaussian samples (noise.normals, seed 0): within
-    a few per cent of, or above, that under N(0, I). Deterministic, and a step that raises F is done again at half dt anyway.
-    Raises ValueError or TypeError for activations without a closed form, biases and wrong shapes, before any work.
+    dt="auto" takes λ_max of the tangent kernel's operator on 1024 + 4d fixed Gaussian samples
+    (noise.normals, seed 0): within a few per cent of, or above, that under N(0, I). Deterministic,
+    and a step that raises F is done again at half dt anyway. THEORY.md, section 4.
     """
 
     network: Network

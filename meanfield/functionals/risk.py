@@ -25,15 +25,28 @@ REDUCTIONS = ("mean", "sum")
 
 @dataclass(frozen=True, eq=False)
 class EmpiricalRisk(Functional):
-    """R(f) = (1/n) Σ_i ℓ(f(x_i), y_i) ("sum" drops the 1/n), summed over outputs; plus a ridge.
+    """R(f) = (1/n) Σ_i ℓ(f(x_i), y_i), summed over outputs; plus a ridge.
 
-    weights w_i >= 0 (n,): R = Σ_i w_i ℓ_i / Σ_i w_i, without the division for "sum": whole numbers are repetitions of rows.
-    "balanced": n/(C n_c) for each label c of C, n_c times there; or {label: weight}. Kept as the array, or None.
+    Parameters
+    ----------
+    network : the mf.Network.
+    x : inputs, (n, d).
+    y : (n,) or (n, K); integer classes 0 … K-1, (n,), for softmax.
+    loss : a name or an mf.Loss. squared ½(f-y)², huber (δ = 1), logistic log(1+e^{-yf}) and hinge
+        max(0, 1-yf) with y = ±1, softmax -log p_y.
+    reduction : "mean", or "sum", which drops the 1/n.
+    ridge : λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns.
+    weights : w_i >= 0, (n,): R = Σ_i w_i ℓ_i / Σ_i w_i, without the division for "sum", so whole
+        numbers are repetitions of rows. "balanced": n/(C n_c) for each label c of C, n_c times
+        there; or {label: weight}. Kept as the array, or None.
 
-    network; x (n, d); y (n,) or (n, K), integer classes 0 … K-1 (n,) for softmax; loss a name or an mf.Loss:
-    squared ½(f-y)², huber (δ = 1), logistic log(1+e^{-yf}) and hinge max(0, 1-yf) with y = ±1, softmax -log p_y.
-    ridge λ >= 0 adds (λ/2) ∫ |θ|² dμ over the trainable columns. THEORY.md, section 1.
-    Raises ValueError or TypeError for wrong shapes, dtypes, NaN, labels, before any work.
+    Raises
+    ------
+    ValueError, TypeError : for wrong shapes, dtypes, NaN and labels, before any work.
+
+    Notes
+    -----
+    F_s = R/s² + (λ/2) ∫ |θ|² dμ. THEORY.md, section 1.
     """
 
     network: Network

@@ -39,16 +39,27 @@ WAITING = (
 
 
 class W2(Observer):
-    """The exact distance W2(μ_0, μ_t) of a run's snapshots, as mf.w2 gives it, solved by other processes meanwhile.
+    """The exact distance W2(μ_0, μ_t) of a run's snapshots, as mf.w2 gives it, solved by other
+    processes meanwhile.
 
-    A snapshot is taken at the start, on the schedule and at the end, and handed to one of `workers` processes with one thread
-    each, which need no __main__ guard and end with the run. The distances are the series "w2" of the run's file, in the order
-    of the snapshots, and are kept here in .steps .times .values. previous=True: also W2(μ_t', μ_t) from the snapshot before,
-    at t', as the series "w2_step" and in .step_values, from the second snapshot on. NaN once θ is not finite.
-    The bits are those of mf.w2 on these States, whatever the number of workers, kills and resumptions: a checkpoint holds the
-    snapshots that wait. With more than 16 of them the stepping waits for the first, and at the end the run waits for all.
-    A solve takes about 0.13 s at m = 1000, 8 s and 1 GB at m = 5000, and grows as m^2.55; above 10 s a SlowSolve warning says
-    so before the run starts. Masses may vary, any K goes. Bounds are quicker: mf.diagnose(path, ["w2"]) after the run.
+    Parameters
+    ----------
+    schedule : when snapshots are taken; also at the start and at the end.
+    previous : also W2(μ_t', μ_t) from the snapshot before, at t', as the series "w2_step" and in
+        .step_values, from the second snapshot on.
+    workers : how many processes, of one thread each; they need no __main__ guard and end with the
+        run.
+
+    Notes
+    -----
+    The distances are the series "w2" of the run's file, in the order of the snapshots, and are kept
+    in .steps .times .values. NaN once θ is not finite. The bits are those of mf.w2 on these States,
+    whatever the number of workers, kills and resumptions: a checkpoint holds the snapshots that
+    wait. With more than 16 of them the stepping waits for the first, and at the end the run waits
+    for all. Where the coupling of each particle with itself is not optimal, a solve takes about
+    0.13 s at m = 1000, 8 s and 1 GB at m = 5000, and grows as m^2.55; above 10 s a SlowSolve
+    warning says so before the run starts. Masses may vary, any K goes. Bounds are quicker:
+    mf.diagnose(path, ["w2"]) after the run.
     """
 
     def __init__(self, schedule: Any, *, previous: bool = False, workers: int = 1) -> None:

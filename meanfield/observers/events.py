@@ -32,31 +32,40 @@ COUNTS = (*KINDS.values(), DEAD)  # the series that a watched run has besides it
 
 
 class Events(Observer):
-    """The log of neurons: activation flips, deaths, revivals, merges and splits of directions, sampled on a schedule.
+    """The log of neurons: flips, deaths, revivals, merges and splits of directions.
 
-    A sampling holds for each neuron k its pattern over the probe samples, bits [⟨w_k, x_i⟩ + b_k > 0], and for each pair of
-    the first `tracked` neurons whether their input directions (w, b)/|(w, b)| enclose at most `degrees`. It is taken at the
-    start, on the schedule and at the end. An event is a difference between two consecutive samplings, dated by the later one:
-    what comes and goes in between is not seen, and a neuron that crosses a sample twice has not flipped.
+    Parameters
+    ----------
+    probe : inputs x, (n <= 64, d); None: the first 64 training inputs, or as many as there are.
+    schedule : when to sample; also at the start and at the end.
+    degrees : two directions closer than this are merged.
+    tracked : of so many first neurons all pairs are watched.
+    limit : rows of each kind in one sampling (of the lowest neurons), so that a file grows by no
+        more than 165·limit bytes a sampling, 33 a row. The rest are counted: series flips, deaths,
+        revivals, merges, splits (events at each sampling) and dead (neurons) are exact.
 
-    | kind    | neuron k                                            | other       | value                             |
-    |---------|-----------------------------------------------------|-------------|-----------------------------------|
-    | flip    | its bit for sample i has changed                    | i           | 1 now active, 0 now inactive      |
-    | death   | was active on some samples, and is on none          | -1          | the number of samples it has lost |
-    | revival | was active on none, and is on some                  | -1          | the number of samples it has won  |
-    | merge   | the pair k < l was not within `degrees`, and is     | l           | the angle now, in degrees         |
-    | split   | the pair k < l was within `degrees`, and is not     | l           | the angle now, in degrees         |
+    Notes
+    -----
+    A sampling holds for each neuron k its pattern over the probe samples, bits [⟨w_k, x_i⟩ + b_k >
+    0], and for each pair of the first `tracked` neurons whether their input directions (w, b)/|(w,
+    b)| enclose at most `degrees`. An event is a difference between two consecutive samplings, dated
+    by the later one: what comes and goes in between is not seen, and a neuron that crosses a sample
+    twice has not flipped.
 
-    A death comes with its flips. Deaths and revivals are defined for σ = 0 on z <= 0 (relu) only, where a neuron that is
-    inactive on all training inputs does not move; on a probe of some of them, "dead" is a statement about these samples. Other
-    activations (leaky_relu, the smooth ones) have flips, merges and splits. A pair that is close from the start is no event;
-    (w, b) = 0 has no direction. Nothing is sampled any more once θ or its speed is not finite.
+        flip      its bit for sample i has changed; other = i, value 1 now active, 0 now inactive
+        death     was active on some samples, and is on none; other = -1, value: samples lost
+        revival   was active on none, and is on some; other = -1, value: samples won
+        merge     the pair k < l was not within `degrees`, and is; other = l, value: degrees now
+        split     the pair k < l was within `degrees`, and is not; other = l, value: degrees now
 
-    probe: inputs x (n <= 64, d); None: the first 64 training inputs, or as many as there are. Rows: at most `limit` of each
-    kind in one sampling (of the lowest neurons), so that a file grows by no more than 165·limit bytes a sampling, 33 a row;
-    the rest are counted: series flips, deaths, revivals, merges, splits (events at each sampling) and dead (neurons) are exact.
-    Time: 64·m·d for the patterns, tracked²·d/2 for the pairs. Read it as mf.Trajectory(path).events, or without a Recorder as
-    .table: an EventTable.
+    A death comes with its flips. Deaths and revivals are defined for σ = 0 on z <= 0 (relu) only,
+    where a neuron that is inactive on all training inputs does not move; on a probe of some of
+    them, "dead" is a statement about these samples. Other activations (leaky_relu, the smooth ones)
+    have flips, merges and splits. A pair that is close from the start is no event; (w, b) = 0 has
+    no direction. Nothing is sampled any more once θ or its speed is not finite.
+
+    Time: 64·m·d for the patterns, tracked²·d/2 for the pairs. Read it as
+    mf.Trajectory(path).events, or without a Recorder as .table: an EventTable.
     """
 
     def __init__(

@@ -16,14 +16,27 @@ from .protocol import Observer
 
 
 class Recorder(Observer):
-    """Records the run to an HDF5 file: frames, and the series of MEASURES, at its schedule, at the start and at the end.
+    """Records a run to an HDF5 file: frames and measures, on a schedule, at the start and at the
+    end.
 
-    exists, for a finished or unfinished run of that name: "error"; "resume" (continue the unfinished one, of the same
-    configuration, formulas and series; ValueError says what differs);
-    "replace" (the old file stays until the new one is complete). data: the mf.data.Dataset the flow's x
-    and y come from, so that its name, origin and test set travel in the file. checkpoint_seconds: wall time between
-    checkpoints; none of it changes a bit of the result. guard: called before each checkpoint and before the file is
-    published; what it raises ends the run there (a lease that was lost). Schema of the file: mf.Trajectory.
+    Parameters
+    ----------
+    path : of the file. Until the run has ended it stands in `path`.parts.
+    schedule : mf.every(k), mf.evenly(count), mf.log_spaced(count), mf.at_steps(…) or
+        mf.at_times(…).
+    exists : for a finished or unfinished run of that name. "error"; "resume": continue the
+        unfinished one, of the same configuration, formulas and series (ValueError says what
+        differs); "replace": the old file stays until the new one is complete.
+    data : the mf.data.Dataset the flow's x and y come from, so that its name, origin and test set
+        are in the file.
+    checkpoint_seconds : wall time between checkpoints; none of it changes a bit of the result.
+    guard : called before each checkpoint and before the file is published; what it raises ends the
+        run there (a lease that was lost).
+
+    Notes
+    -----
+    The measures are the built-in series of mf.Series that make sense for the run. Schema of the
+    file: mf.Trajectory.
     """
 
     name = "recorder"

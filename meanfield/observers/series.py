@@ -20,16 +20,27 @@ from .protocol import Observer
 
 
 class Series(Observer):
-    """One scalar on its own schedule, kept in .steps .times .values and in the run's file where there is a Recorder.
+    """One number on its own schedule, kept in .steps .times .values, and in the run's file where
+    there
+    is a Recorder.
 
-    function(flow, state) -> scalar; without it, name is one of MEASURES, or a registered diagnostic of one moment, such as
-    kernel_drift, sign_flips or test_error, the same bits as mf.diagnose gives after the run:
-    energy F = R/s² + ∫r dμ; of a network, risk R and regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length
-    travelled;
-    displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and infinite ones;
-    energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); energy_defect_motion, where σ or ℓ has kinks,
-    the same with |Δθ|²/Δt over windows of steps in place of the integral (motion.py); balance_defect the largest change of
-    |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it.
+    Parameters
+    ----------
+    name : without a function, one of the measures below, or a registered diagnostic of one moment,
+        such as kernel_drift, sign_flips or test_error: the same bits as mf.diagnose gives after the
+        run.
+    schedule : when to look (mf.every …).
+    function : function(flow, state) -> scalar.
+
+    Notes
+    -----
+    energy F = R/s² + ∫r dμ; of a network, risk R and regulariser ∫r dμ; speed2 ∫|v|² dμ; path
+    ∫(∫|v|² dμ)^½ dt, the length travelled; displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest
+    |component of θ|; nonfinite the count of NaN and infinite ones; energy_defect |F(0) - F(t) -
+    ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); energy_defect_motion, where σ or ℓ has kinks,
+    the same with |Δθ|²/Δt over windows of steps in place of the integral (stepping/motion.py);
+    balance_defect the largest change of |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where
+    homogeneity conserves it. One that does not apply to a run raises ValueError with the reason.
     """
 
     def __init__(

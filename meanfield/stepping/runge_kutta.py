@@ -15,9 +15,22 @@ from .methods import TABLE, Method, Step, register_method
 class RungeKutta(Method):
     """θ_{n+1} = θ_n + dt Σ_i b_i k_i,  k_i = v(θ_n + dt Σ_{j<i} a_ij k_j).
 
-    a is strictly lower triangular (explicit), b sums to 1, and the order conditions are checked up to `order`
-    (at most 4). b_embedded, of order - 1, gives an error estimate. stability: the method is stable on the negative
-    real axis for dt·|λ| up to this.  Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I, II.1–II.4.
+    Parameters
+    ----------
+    name : in files and messages.
+    order : its order conditions are checked, up to 4.
+    a : strictly lower triangular (explicit): row i has i entries.
+    b : the weights, with sum 1.
+    b_embedded : weights of order - 1, for an estimate of the error.
+    stability : the method is stable on the negative real axis for dt·|λ| up to this.
+
+    Raises
+    ------
+    ValueError : for a tableau that is not explicit, or misses its order.
+
+    Notes
+    -----
+    Hairer, Nørsett, Wanner, Solving Ordinary Differential Equations I, II.1–II.4.
     """
 
     name: str
@@ -132,10 +145,18 @@ DORMAND_PRINCE = RungeKutta(
 
 @dataclass(frozen=True)
 class Adaptive(Method):
-    """Dormand–Prince 5(4) with step control: the local error ‖θ - θ̂‖_{L2(μ)} stays below atol + rtol·‖θ‖_{L2(μ)}.
+    """Dormand–Prince 5(4) with step control.
 
-    The norm is the metric of the flow: a coupling, so each step's W2 error is within the tolerance too.
-    Controller: dt ← dt · min(5, max(0.2, 0.9 (tolerance/error)^{1/5})).  Dormand and Prince (1980).
+    Parameters
+    ----------
+    rtol, atol : the local error ‖θ - θ̂‖_{L2(μ)} stays below atol + rtol·‖θ‖_{L2(μ)}; in [0, 1),
+        not both 0.
+
+    Notes
+    -----
+    The norm is the metric of the flow: a coupling, so each step's W2 error is within the tolerance
+    too. Controller: dt ← dt · min(5, max(0.2, 0.9 (tolerance/error)^{1/5})). Dormand and Prince
+    (1980).
     """
 
     rtol: float = 1e-6
