@@ -267,6 +267,14 @@ def rk4_step(v, theta, dt):
     return theta + dt / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
 
 
+def runge_kutta_step(v, theta, dt, a, b):
+    """θ + dt Σ_i b_i k_i, k_i = v(θ + dt Σ_j a_ij k_j): Hairer, Nørsett and Wanner, I, II.1.8."""
+    k = []
+    for row in a:
+        k.append(v(theta + dt * sum(c * earlier for c, earlier in zip(row, k, strict=True))))
+    return theta + dt * sum(c * stage for c, stage in zip(b, k, strict=True))
+
+
 def displacement(theta, theta2, mass):
     """(Σ_k p_k |θ_k - θ'_k|²)^{1/2}."""
     total = 0.0

@@ -6,12 +6,23 @@ import naive
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.stepping import methods
 from meanfield.stepping.runge_kutta import DORMAND_PRINCE, RungeKutta
 
 T_END = 4.0
+# What is registered; a tableau that is added to the registry is tested by itself.
+TABLEAUS = [method for method in methods.known().values() if isinstance(method, RungeKutta)]
+KUTTA = RungeKutta(
+    "kutta", 3, a=((), (1 / 2,), (-1.0, 2.0)), b=(1 / 6, 2 / 3, 1 / 6), stability=2.51
+)
+COARSEST = {1: 64, 2: 128, 3: 32, 4: 16}  # steps to T_END, by order
+
+
+def every(methods):
+    return pytest.mark.parametrize("method", methods, ids=lambda method: method.name)
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +56,13 @@ def march(flow, state, method, dt, t_end=T_END, observe="energy_defect"):
     return end, series.values[-1]
 
 
-@pytest.mark.parametrize("method", [mf.EULER, mf.HEUN, mf.RK4], ids=lambda method: method.name)
+@every([*TABLEAUS, KUTTA])  # Dormand-Prince's errors of order 6 outweigh those of order 5
 def test_the_error_and_the_energy_defect_fall_with_the_order_of_the_method(smooth, method):
     """Slopes of log error against log dt within 0.15 of the order: the next term of the error is a factor (1 + c dt), c ~ 1 here,
     which bends the slope by about c dt <= 0.1. THEORY.md, section 2: q takes the method's own weights, so the energy defect
     has the order of the method too. Errors stay above 1e-12, a hundred times the rounding of F and of 256 steps."""
     flow, state, exact = smooth
-    counts = {1: (64, 128, 256), 2: (128, 256, 512), 4: (16, 32, 64)}[method.order]
+    counts = [COARSEST[method.order] * factor for factor in (1, 2, 4)]
     found = [march(flow, state, method, T_END / count) for count in counts]
     errors = [mf.displacement(end, exact) for end, _ in found]
     for values in (errors, [defect for _, defect in found]):
@@ -60,17 +71,16 @@ def test_the_error_and_the_energy_defect_fall_with_the_order_of_the_method(smoot
         assert slope == pytest.approx(method.order, abs=0.15)
 
 
-@pytest.mark.parametrize(
-    ("method", "twin"),
-    [(mf.EULER, naive.euler_step), (mf.HEUN, naive.heun_step), (mf.RK4, naive.rk4_step)],
-    ids=["euler", "heun", "rk4"],
-)
-def test_a_step_is_its_twin(smooth, method, twin):
+@every([*TABLEAUS, KUTTA, DORMAND_PRINCE])
+def test_a_step_is_its_twin(smooth, method):
     """The same sums in another order: a few units of rounding of numbers below 10."""
     flow, state, _ = smooth
+    velocity = lambda theta: flow.velocity(mf.State(theta))
     end = mf.simulate(flow, state, method, dt=0.3, n_steps=1, progress=False)
-    expected = twin(lambda theta: flow.velocity(mf.State(theta)), state.theta, 0.3)
+    expected = naive.runge_kutta_step(velocity, state.theta, 0.3, method.a, method.b)
     np.testing.assert_allclose(end.theta, expected, rtol=0, atol=1e-14)
+    if by_hand := getattr(naive, f"{method.name}_step", None):
+        np.testing.assert_allclose(end.theta, by_hand(velocity, state.theta, 0.3), atol=1e-14)
 
 
 def test_a_tableau_that_misses_its_order_is_refused():
@@ -100,7 +110,7 @@ def test_a_tableau_of_ones_own_is_a_method(smooth):
     assert methods.from_dict(methods.to_dict(mf.RK4)) == mf.RK4
 
 
-@pytest.mark.parametrize("method", [mf.EULER, mf.HEUN, mf.RK4], ids=lambda method: method.name)
+@every([*TABLEAUS, KUTTA, DORMAND_PRINCE])
 def test_the_stability_bound_is_where_the_stability_polynomial_reaches_one(method):
     """|P(-c)| <= 1 up to the declared c, and > 1 a hundredth beyond; P(z) = 1 + z bᵀ(1 + zA + z²A² + …)1."""
 
@@ -147,11 +157,10 @@ def test_adaptive_refuses_tolerances_no_step_could_meet():
 @pytest.mark.parametrize(
     ("method", "loss", "K"),
     [
-        (mf.EULER, "squared", 1),
-        (mf.HEUN, "logistic", 1),
-        (mf.RK4, "squared", 3),
-        (mf.RK4, "softmax", 3),
+        *((method, "squared", 1) for method in TABLEAUS),
+        *((mf.RK4, loss, K) for loss, K in (("logistic", 1), ("squared", 3), ("softmax", 3))),
     ],
+    ids=lambda value: getattr(value, "name", value),
 )
 def test_the_automatic_step_is_a_tenth_of_the_stability_bound(rng, method, loss, K, reduction):
     """dt = 0.1·c/(L·λ_max), λ_max that of the dense H_0/n or H_0, which iteration gives from below, to rtol = 1e-3."""
@@ -167,11 +176,7 @@ def test_the_automatic_step_is_a_tenth_of_the_stability_bound(rng, method, loss,
     H = H if K == 1 else H.transpose(0, 2, 1, 3).reshape(6 * K, 6 * K)
     top = np.linalg.eigvalsh(H)[-1]
     curvature = {"squared": 1.0, "logistic": 0.25, "softmax": 0.5}[loss]
-    bound = (
-        0.1
-        * {"rk4": 2.78}.get(method.name, 2.0)
-        / (curvature * top / (6 if reduction == "mean" else 1))
-    )
+    bound = 0.1 * method.stability / (curvature * top / (6 if reduction == "mean" else 1))
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y, loss=loss, reduction=reduction))
     dt = mf.simulate(flow, state, method, dt="auto", n_steps=1, progress=False).t
     assert bound * (1 - 1e-12) <= dt <= bound / (1 - 1e-3)
@@ -191,7 +196,7 @@ def test_the_product_with_the_tangent_kernel_is_that_of_the_dense_one(rng):
         )
 
 
-@pytest.mark.parametrize("method", [mf.EULER, mf.RK4], ids=lambda method: method.name)
+@every(sweep(TABLEAUS, mf.EULER, mf.RK4))
 @pytest.mark.parametrize("size", [5.0, 20.0])
 def test_a_kink_that_makes_the_kernel_grow_is_learnt_and_not_killed(h5_path, size, method):
     """y = 5|x| and 20|x| at γ = 1: the step derived from H_0 becomes too long as |a| and |w| grow (|θ|² must reach order `size`);
