@@ -3,9 +3,9 @@
 Formulas are plain scalar Python functions (activations, losses, pair potentials). `bind` rebuilds one with its
 float constants cast to the dtype and exp, tanh, … bound to fast accurate versions (elementary.py), and compiles it.
 
-`load` writes a kernel's source text to a file of the cache folder whose name holds the hash of the text and of
-the formulas it uses, and imports it. numba's own cache then works on that file: a second process finds every
-kernel, an edited formula has another name and misses. (A kernel that closes over a dispatcher misses always;
+`kernels` makes the text of a kernel from a kernel file (kernel_files.py), and `load` writes it to a file of the cache folder whose
+name holds the hash of the text and of the formulas it uses, and imports it. numba's own cache then works on that file: a second
+process finds every kernel, an edited formula has another name and misses. (A kernel that closes over a dispatcher misses always;
 one that refers to it by bare name in a fixed file goes stale.)
 """
 
@@ -31,6 +31,7 @@ from numba.core.dispatcher import Dispatcher
 from ..formulas import special
 from ..formulas.activations import Activation
 from ..processes.caches import folder
+from . import kernel_files
 from .cpu import launch  # noqa: F401  launch: before any parallel kernel
 from .elementary import functions as elementary
 
@@ -292,6 +293,21 @@ def load(
             del sys.modules[module_name]
             raise
         return module
+
+
+def kernels(
+    file: str,
+    dtype: str,
+    formulas: dict[str, Callable],
+    *,
+    bind: Callable[[Callable, str], Any] = bind,
+    **constants: Any,
+) -> types.ModuleType:
+    """The kernels of a kernel file, by its dotted name, for a dtype, formulas and constants: kernel_files.py."""
+    *_, room, _, name = file.split(".")
+    whole = [f"{key}{value}" for key, value in constants.items() if isinstance(value, int)]
+    text = kernel_files.text(file, **constants)
+    return load("_".join([room, name, *whole]), text, dtype, formulas, bind)
 
 
 def _write_once(path: Path, text: str) -> None:

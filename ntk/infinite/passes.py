@@ -1,7 +1,8 @@
 """Fused elementwise passes over kernel matrices: the duals of relu and erf, once, or through all layers of a deep network.
 
 A row of the matrix stays in the cache while the layers pass over it (a loop over layers around a loop over samples: the
-other way round does not vectorise). Entries are independent, so the bits do not depend on the number of threads.
+other way round does not vectorise). Entries are independent, so the bits do not depend on the number of threads. The loops are
+kernels/passes.py's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from meanfield.backends import compiler
-from meanfield.backends.elementary.intrinsics import polynomial
+from meanfield.backends.llvm.intrinsics import polynomial
 from meanfield.formulas.activations import Activation
 
 from ..gaussian import duals
@@ -50,36 +51,6 @@ ARCSIN = {
         *(0.07500000000020764, 0.1666666666666665),
     ),
 }
-
-SOURCE = '''"""Written by ntk/infinite/passes.py; bound here: T, FASTMATH, dual."""
-from numba import njit, prange
-
-kernel = njit(error_model="numpy", fastmath=FASTMATH, parallel=True, cache=True)
-
-
-@kernel
-def one_layer(c, p1, g1, p2, g2, values, slopes):
-    for i in prange(c.shape[0]):
-        for j in range(c.shape[1]):
-            value, slope = dual(c[i, j], p1[i], g1[i], p2[j], g2[j])
-            values[i, j] = value
-            slopes[i, j] = slope
-
-
-@kernel
-def all_layers(sigma, theta, triangle, scale, shift, p1, g1, p2, g2):
-    n = sigma.shape[0]
-    for k in prange(n):
-        i = n - 1 - k // 2 if k % 2 else k // 2  # long and short rows in turn
-        first = i if triangle else 0
-        s, t = sigma[i, first:], theta[i, first:]
-        for h in range(scale.shape[0]):
-            factor, offset, p, g, ps, gs = scale[h], shift[h], p1[h, i], g1[h, i], p2[h, first:], g2[h, first:]
-            for j in range(s.shape[0]):
-                value, slope = dual(s[j], p, g, ps[j], gs[j])
-                s[j] = factor * value + offset
-                t[j] = s[j] + factor * slope * t[j]
-'''
 
 
 def arc_functions(dtype: str) -> tuple[Callable, Callable]:
@@ -163,9 +134,8 @@ def covers(sigma: Activation, entries: int, *variances: np.ndarray) -> bool:
 
 def compiled(sigma: Activation, dtype: np.dtype) -> Any:
     """The module with one_layer and all_layers for this activation and dtype."""
-    return compiler.load(
-        f"kernel_{sigma.name}", SOURCE, dtype.name, {"dual": FORMULAS[sigma.name](dtype.name)}
-    )
+    used = {"dual": FORMULAS[sigma.name](dtype.name)}
+    return compiler.kernels(f"{__package__}.kernels.passes", dtype.name, used)
 
 
 def factors(sigma: Activation, q: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@ import pytest
 from numba import njit
 
 import meanfield as mf
-from meanfield.backends.cpu import half_spaces, kinked
+from meanfield.backends.cpu import kinked
+from meanfield.backends.llvm import half_spaces
 from meanfield.formulas import activations
 
 
@@ -16,15 +17,7 @@ def sums_of(w, b, x, r, start):
 
     @njit
     def call(weights, terms, sums):
-        side_sums(
-            weights.ctypes.data,
-            weights.strides[0],
-            terms.ctypes.data,
-            terms.shape[0],
-            sums.ctypes.data,
-            sums.strides[0],
-            T(0),
-        )
+        side_sums(weights, terms, sums)
 
     sums = start.copy()
     call(np.vstack([w.T, b]).astype(T, order="C"), np.hstack([x, r]), sums)
@@ -67,8 +60,8 @@ def test_rows_become_columns_and_come_back(rng, p, dtype):
 
     @njit
     def call(rows, columns, again):
-        split(rows.ctypes.data, columns.ctypes.data, columns.strides[0], T(0))
-        join(again.ctypes.data, columns.ctypes.data, columns.strides[0], T(0))
+        split(rows, columns)
+        join(again, columns)
 
     rows = rng.normal(size=(half_spaces.lanes(T().itemsize), p)).astype(dtype)
     columns, again = np.empty((p, len(rows)), dtype), np.empty_like(rows)

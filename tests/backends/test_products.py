@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from meanfield.backends.cpu import products
+from meanfield.backends.llvm import products
 
 
 @numba.njit

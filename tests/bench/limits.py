@@ -88,7 +88,7 @@ def {name}(b, x, rounds, out):
 _SUMS = f'''"""Written by tests/bench/limits.py; bound here: T, FASTMATH, value, value_and_slope."""
 from numba import njit, prange
 
-from meanfield.backends.elementary.intrinsics import stack_array, widest_vectors
+from meanfield.backends.llvm.intrinsics import stack_array, widest_vectors
 
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)

@@ -19,13 +19,9 @@ from meanfield.backends.cuda import (
 from meanfield.backends.cuda import (
     fused as cuda_kernels,
 )
-from meanfield.backends.cuda import (
-    losses as cuda_losses,
-)
-from meanfield.backends.cuda import (
-    vectors as cuda_vectors,
-)
 from meanfield.formulas import activations, losses
+
+KERNELS = "meanfield.backends.cuda.kernels"
 
 
 def fused(name, activation, dtype, dim, outputs=1, unroll=1, groups=1):
@@ -53,26 +49,30 @@ def vectors(dtype):
     """[(kernel, signature)] of the kernels on whole arrays and of those around the matrix products."""
     T = {"float32": float32, "float64": float64}[dtype]
     matrix, sums = T[:, ::1], float64[:, :, ::1]
-    module = compiler.load("cuda_vectors", cuda_vectors.source(), dtype, {})
+    module = compiler.kernels(f"{KERNELS}.vectors", dtype, {})
     tanh = activations.get("tanh")
     used = {"value": tanh.value, "value_and_slope": tanh.value_and_slope}
-    around = compiler.load("cuda_activate", cuda_vectors.ACTIVATE, dtype, used)
+    around = compiler.kernels(f"{KERNELS}.activate", dtype, used)
     return [
         (module.add_rows, (sums, float64, int64, float64[:, ::1])),
         (module.squares, (matrix, T[::1], float64[::1], int64, sums)),
-        (module.combine_1, (matrix, T, matrix, matrix)),
-        (module.combine_7, (matrix, *([T, matrix] * 7), matrix)),
+        (combine(1, dtype), (matrix, T, matrix, matrix)),
+        (combine(7, dtype), (matrix, *[T] * 7, *[matrix] * 7, matrix)),
         (around.values, (matrix, int64, int64)),
         (around.values_and_slopes, (matrix, matrix, int64, int64)),
     ]
 
 
+def combine(count, dtype):
+    """The kernel that adds so many stages."""
+    return compiler.kernels(f"{KERNELS}.combine", dtype, {}, COUNT=count).combine
+
+
 def loss_kernels(name, dtype):
     """[(kernel, signature)] of ℓ and ℓ' of a loss; the slopes are of the dtype, all else is float64."""
     loss = losses.get(name)
-    module = compiler.load(
-        "cuda_loss", cuda_losses.SOURCE, "float64", {"value": loss.value, "slope": loss.slope}
-    )
+    used = {"value": loss.value, "slope": loss.slope}
+    module = compiler.kernels(f"{KERNELS}.losses", "float64", used, WEIGHTED=False)
     F, sums, out = (
         float64[:, ::1],
         float64[:, :, ::1],
@@ -80,11 +80,11 @@ def loss_kernels(name, dtype):
     )
     if loss.coupled:
         return [
-            (module.total_coupled, (F, int64[::1], float64, int64, F, sums)),
+            (module.total_coupled, (F, int64[::1], float64[::1], float64, int64, F, sums)),
             (module.slopes_coupled, (F, int64[::1], float64, float64, F, F, out)),
         ]
     return [
-        (module.total, (F, F, float64, int64, sums)),
+        (module.total, (F, F, float64[::1], float64, int64, sums)),
         (module.slopes, (F, F, float64, float64, out)),
     ]
 
@@ -124,7 +124,7 @@ def neuron_particles(activation, dtype):
     """[(kernel, signature)] of what is prepared of each neuron and what its sums come to."""
     formula = activations.get(activation).pair
     used = {"prepare": formula.prepare, "finish": formula.finish, "linear": formula.linear}
-    module = compiler.load("cuda_pair_particles", pairs.PARTICLES, "float64", used)
+    module = compiler.kernels(f"{KERNELS}.pair_particles", "float64", used)
     theta = {"float32": float32, "float64": float64}[dtype][:, ::1]
     vector, matrix, partial = float64[::1], float64[:, ::1], float64[:, :, ::1]
     return [

@@ -23,7 +23,7 @@ ROOMS = {
 
 # Where a dependency may be imported: files, or folders ending in a slash.
 HOMES = {
-    "numba": ("meanfield/backends/", "meanfield/noise.py", "ntk/infinite/passes.py"),
+    "numba": ("meanfield/backends/", "meanfield/noise.py", "ntk/infinite/kernels/"),
     "llvmlite": ("meanfield/backends/",),
     "ot": ("meanfield/transport/distances.py",),
     "h5py": ("meanfield/files/schema.py", "meanfield/data/__init__.py"),

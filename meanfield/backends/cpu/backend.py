@@ -25,10 +25,12 @@ import numpy as np
 from ...formulas.losses import Loss
 from ...network import Network
 from .. import as_written, compiler
-from ..elementary.intrinsics import widest_vectors
-from . import blocked, fused, kinked, losses, products
+from ..llvm import products
+from ..llvm.intrinsics import widest_vectors
+from . import kinked, losses
 from .memory import Pool
 
+KERNELS = f"{__package__}.kernels"
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 KEEP_BYTES = (
     256 * 2**20
@@ -152,15 +154,33 @@ class CPU:
     @cached_property
     def kernels(self) -> Any:
         """The module of compiled kernels for (activation, d, dtype)."""
+        if not self.fused:
+            return self._load("blocked")
+        vectors = 2 if self.dim <= 4 else 1  # of 32 registers 2 d + 3 a vector, and some for σ
+        return self._load("fused", D=self.dim, VECTORS=vectors)
+
+    @cached_property
+    def pull_back_kernel(self) -> Any:
+        """The kernel of the pull-back for this K and activation."""
         assert self.network is not None
-        sigma = self.network.sigma
-        text = fused.source(self.dim, kinked.slopes(sigma)) if self.fused else blocked.SOURCE
-        name = f"fused_d{self.dim}" if self.fused else "blocked"
-        return compiler.load(name, text, self.dtype.name, compiler.of_activation(sigma))
+        if self.fused and self.outputs > 1:
+            return self.kernels.pull_back_k
+        sides = kinked.slopes(self.network.sigma)
+        if not self.fused or sides is None:
+            return self.kernels.pull_back
+        below, above = sides
+        constants = {"D": self.dim, "BELOW": below, "JUMP": above - below}
+        return self._load("kinked", **constants).pull_back
+
+    def _load(self, name: str, **constants: Any) -> Any:
+        assert self.network is not None
+        used = compiler.of_activation(self.network.sigma)
+        return compiler.kernels(f"{KERNELS}.{name}", self.dtype.name, used, **constants)
 
     def forget(self) -> None:
         """Compile σ again when it is used next: its formulas have changed."""
-        self.__dict__.pop("kernels", None)
+        for name in ("kernels", "pull_back_kernel"):
+            self.__dict__.pop(name, None)
 
     def _loss(self, loss: Loss) -> losses.Kernels:
         if loss not in self._losses:
@@ -185,12 +205,9 @@ class CPU:
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
-        names = (
-            ("mean_feature_k", "pull_back_k")
-            if self.fused and self.outputs > 1
-            else ("mean_feature", "pull_back")
-        )
-        return all(compiler.is_compiled(getattr(self.kernels, name)) for name in names)
+        several = self.fused and self.outputs > 1
+        forward = self.kernels.mean_feature_k if several else self.kernels.mean_feature
+        return all(map(compiler.is_compiled, (forward, self.pull_back_kernel)))
 
     @property
     def fused(self) -> bool:
@@ -268,13 +285,12 @@ class CPU:
         work, shards = self._work(theta, samples), self.shards(theta.shape[0])
         arguments = slopes, self.dtype.type(decay), self.trainable, out
         if self.fused:
-            kernel = self.kernels.pull_back if self.outputs == 1 else self.kernels.pull_back_k
-            _run(kernel, work, theta, samples.x, *arguments, shards)
+            _run(self.pull_back_kernel, work, theta, samples.x, *arguments, shards)
         else:
             kept = self._kept
             z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
             _run(
-                self.kernels.pull_back,
+                self.pull_back_kernel,
                 work,
                 theta,
                 samples.x,

@@ -10,39 +10,10 @@ import numpy as np
 from ...formulas.activations import Activation
 from .. import compiler
 
-SOURCE = '''"""Written by meanfield/backends/cpu/elementwise.py; bound here: T, FASTMATH, value, slope."""
-from numba import njit, prange
-
-from meanfield.backends.elementary.intrinsics import widest_vectors
-
-
-@njit(error_model="numpy", parallel=True, cache=True)
-def evaluate(z, values, slopes):
-    for k in prange(z.shape[0]):
-        widest_vectors()
-        for i in range(z.shape[1]):
-            values[k, i] = value(z[k, i])
-            slopes[k, i] = slope(z[k, i])
-
-
-@njit(error_model="numpy", cache=True, nogil=True)
-def features(z, b, root, rates, values, slopes):
-    widest_vectors()
-    for k in range(z.shape[0]):
-        if values.size:
-            for i in range(z.shape[1]):
-                values[k, i] = root[k] * T(value(z[k, i] + b[k]))
-        if slopes.size:
-            for i in range(z.shape[1]):
-                z[k, i] = slope(z[k, i] + b[k])
-            for c in range(rates.shape[1]):
-                for i in range(z.shape[1]):
-                    slopes[c, k, i] = rates[k, c] * z[k, i]
-'''
-
 
 def _kernels(sigma: Activation, dtype: str) -> Any:
-    return compiler.load("elementwise", SOURCE, dtype, {"value": sigma.value, "slope": sigma.slope})
+    used = {"value": sigma.value, "slope": sigma.slope}
+    return compiler.kernels(f"{__package__}.kernels.elementwise", dtype, used)
 
 
 def threads() -> int:

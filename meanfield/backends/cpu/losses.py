@@ -2,64 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...formulas.losses import Loss
 from ...formulas.slopes import written_here
 from .. import as_written, compiler
 
-SOURCE = '''"""Written by meanfield/backends/cpu/losses.py; bound here: value, slope."""
-from numba import njit
-
-kernel = njit(error_model="numpy", cache=True, nogil=True)
-
-
-@kernel
-def total(F, y, s):
-    result = 0.0
-    for i in range(F.shape[0]):
-        for c in range(F.shape[1]):
-            result += value(s * F[i, c], y[i, c])
-    return result
-
-
-@kernel
-def slopes(F, y, s, factor, out):
-    for i in range(F.shape[0]):
-        for c in range(F.shape[1]):
-            out[i, c] = factor * slope(s * F[i, c], y[i, c]) / s
-
-
-@kernel
-def total_coupled(f, y):
-    result = 0.0
-    for i in range(f.shape[0]):
-        result += value(f[i], y[i])
-    return result
-
-
-@kernel
-def slopes_coupled(f, y, out):
-    for i in range(f.shape[0]):
-        slope(f[i], y[i], out[i])
-
-
-@kernel
-def total_weighted(F, y, s, weights):
-    result = 0.0
-    for i in range(F.shape[0]):
-        for c in range(F.shape[1]):
-            result += weights[i] * value(s * F[i, c], y[i, c])
-    return result
-
-
-@kernel
-def total_coupled_weighted(f, y, weights):
-    result = 0.0
-    for i in range(f.shape[0]):
-        result += weights[i] * value(f[i], y[i])
-    return result
-'''
+KERNELS = f"{__package__}.kernels.losses"
+NO_WEIGHTS = np.empty(0)
 
 
 class Kernels:
@@ -74,9 +26,14 @@ class Kernels:
 
     def forget(self) -> None:
         """Load the kernels of the formulas as they are now."""
-        self.module = compiler.load(
-            "loss", SOURCE, "float64", {"value": self.loss.value, "slope": self.loss.slope}
-        )
+        self.modules: dict[bool, Any] = {}
+
+    def module(self, weighted: bool = False) -> Any:
+        """The kernels for samples without or with weights."""
+        if weighted not in self.modules:
+            used = {"value": self.loss.value, "slope": self.loss.slope}
+            self.modules[weighted] = compiler.kernels(KERNELS, "float64", used, WEIGHTED=weighted)
+        return self.modules[weighted]
 
     def total(
         self, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None
@@ -84,13 +41,11 @@ class Kernels:
         """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
         if "value" in self.unproved:
             as_written.prove_loss(self.loss, "value", y, F.shape[1], self)
-        if weights is not None:
-            if self.loss.coupled:
-                return float(self.module.total_coupled_weighted(s * F, y, weights))
-            return float(self.module.total_weighted(F, y, s, weights))
+        kernels = self.module(weights is not None)
+        weights = NO_WEIGHTS if weights is None else weights
         if self.loss.coupled:
-            return float(self.module.total_coupled(s * F, y))
-        return float(self.module.total(F, y, s))
+            return float(kernels.total_coupled(s * F, y, weights))
+        return float(kernels.total(F, y, weights, s))
 
     def slopes(
         self,
@@ -107,9 +62,9 @@ class Kernels:
             as_written.prove_loss(self.loss, "slope", y, F.shape[1], self)
         out = np.zeros_like(F)  # a slope may leave out what is 0
         if self.loss.coupled:
-            self.module.slopes_coupled(s * F, y, out)
+            self.module().slopes_coupled(s * F, y, out)
             return factor * out / s
-        self.module.slopes(F, y, s, factor, out)
+        self.module().slopes(F, y, s, factor, out)
         return out
 
 

@@ -1,4 +1,14 @@
-"""Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k: particles against clouds of sources, on the CPU, in O(m) memory."""
+"""Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k: particles against clouds of sources, on the CPU, in O(m) memory.
+
+A cloud is stored in tiles of at most 1024 vectors, so that the sources of one stream from the cache while targets wait:
+directions (tiles, d, size) hold v' = μ v, amplitudes (tiles, K, size) Ã, parameters (tiles, size) x; what pads has Ã = 0
+(formulas/gaussian_pairs.py has the formulas). To `sums` (targets, S + d), S = 1 or 2 as the formula has F alone or F and X, a
+kernel adds  F, [X,] V: kernels/pair_few.py for one output and small d, kernels/pair_many.py for any.
+
+Sums run in the kernel's dtype T within a tile and in float64 across tiles. Each target's sums are its own, made in the order
+of the sources: bits do not depend on threads. No fast-math flag, here or in the formulas, but the fma that is asked for: where
+products may be contracted, ab + cd is fma(a, b, cd) or fma(c, d, ab) as it comes, in a fresh kernel and in one from the cache.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +20,18 @@ from typing import Any
 import numpy as np
 
 from .. import compiler
-from . import pair_kernels, products
+from ..llvm import products
 from .backend import CPU, _run, tree_sum
 
+KERNELS = f"{__package__}.kernels"
+TILE = 1024
+VECTORS = 2  # of targets at once, in the kernel for small d
 FEW_UP_TO = 10  # the largest d at which the kernel `few` wins
 
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """Particles θ (m, p) with amplitudes A = factor · a, prepared as pair_kernels.py says. total (K, d) is Σ A w.
+    """Particles θ (m, p) with amplitudes A = factor · a, prepared as above. total (K, d) is Σ A w.
 
     rows (tiles·size, d rounded up) has the directions a row each, and packed for the two products; None for the kernel `few`.
     """
@@ -60,16 +73,21 @@ class PairSums:
             "finish": self.formula.finish,
             "linear": self.formula.linear,
         }
-        return compiler.load("pair_particles", pair_kernels.PARTICLES, "float64", bound)
+        return compiler.kernels(f"{KERNELS}.pair_particles", "float64", bound)
 
     @cached_property
     def kernels(self) -> Any:
         bound: dict[str, Callable] = {"pair": self.formula.pair, "finish": self.formula.finish}
         sums = self.formula.sums
-        text = pair_kernels.few(self.dim, sums) if self.few else pair_kernels.many(sums)
-        return compiler.load(
-            f"pairs_d{self.dim}" if self.few else "pairs", text, self.dtype.name, bound
-        )
+        constants: dict[str, Any]
+        if self.few:
+            vectors = VECTORS if self.dim <= 4 else 1
+            name = "pair_few"
+            constants = {"D": self.dim, "S": sums, "VECTORS": vectors}
+        else:
+            name = "pair_many"
+            constants = {"S": sums, "FASTMATH": False}
+        return compiler.kernels(f"{KERNELS}.{name}", self.dtype.name, bound, **constants)
 
     def compiled(self) -> bool:
         """Whether the kernels are compiled already, in this process or in the cache on disk."""
@@ -92,8 +110,8 @@ class PairSums:
     def cloud(self, theta: np.ndarray, factor: np.ndarray) -> Cloud:
         """Particles [a | w | b] of any float dtype and factor (m,) -> what the kernels read."""
         m, d, K = theta.shape[0], self.dim, self.outputs
-        lanes = (pair_kernels.VECTORS if self.few else 1) * products.LANES[self.dtype.name]
-        tiles = -(-m // pair_kernels.TILE)
+        lanes = (VECTORS if self.few else 1) * products.LANES[self.dtype.name]
+        tiles = -(-m // TILE)
         size = -(-m // (tiles * lanes)) * lanes
         padded = (
             d

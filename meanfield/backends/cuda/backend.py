@@ -24,7 +24,7 @@ from ...formulas.losses import Loss
 from ...network import Network
 from .. import as_written
 from ..compiler import of_activation
-from . import compiler, losses, vectors
+from . import compiler, losses
 from . import fused as cuda_kernels
 from .fused import FORWARD_ROWS, THREADS
 from .memory import Held, Number, Numbers, Pool
@@ -38,7 +38,9 @@ PAIRS_UP_TO = (
     4  # the largest d at which a thread has two; beyond, their sums would crowd the registers
 )
 
+KERNELS = f"{__package__}.kernels"
 SLABS = 1024
+STAGES = 7  # added at once: of the longest tableau, Dormand and Prince's
 PARTIAL_BYTES = (
     2**28
 )  # of the partial predictions in work at once; those of THREADS samples may take more
@@ -78,7 +80,8 @@ class CUDA:
             True: self.pool.fill(columns.astype(float)),
             False: self.pool.fill(everything),
         }
-        self._vectors = compiler.load("cuda_vectors", vectors.source(), dtype, {})
+        self._no_weights = self.pool.take((1,), float)
+        self._vectors = compiler.kernels(f"{KERNELS}.vectors", dtype, {})
 
     @cached_property
     def formulas(self) -> dict[str, Callable]:
@@ -242,8 +245,8 @@ class CUDA:
         for name in ("formulas", "_wide"):
             self.__dict__.pop(name, None)
 
-    def _loss(self, loss: Loss, what: str, labels: Held, features: Held) -> Any:
-        """The module of a loss's kernels."""
+    def _loss(self, loss: Loss, what: str, labels: Held, features: Held) -> losses.Kernels:
+        """The kernels of a loss, compared with its Python functions before they are first used."""
         if loss not in self._losses:
             self._losses[loss] = losses.Kernels(loss, self)
         kernels = self._losses[loss]
@@ -252,31 +255,22 @@ class CUDA:
             as_written.prove_loss(
                 loss, what, y.T if y.ndim == 2 else y, features.data.shape[0], kernels
             )
-        return kernels.module
+        return kernels
 
     def total(
         self, loss: Loss, features: Held, labels: Held, s: float, weights: Held | None = None
     ) -> Number:
         """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n); w = 1 unless given."""
-        F, kernels = features.data, self._loss(loss, "value", labels, features)
+        F = features.data
+        kernels = self._loss(loss, "value", labels, features).module(weights is not None)
         length, count = slabs(F.shape[1])
         partial = self.pool.take((count, 1, 1), float)
+        read = F, labels.data, (weights or self._no_weights).data, float(s), length
         if loss.coupled:
             f = self.pool.take(F.shape, float)
-            if weights is not None:
-                kernels.total_coupled_weighted[count, 128](
-                    F, labels.data, weights.data, float(s), length, f.data, partial.data
-                )
-            else:
-                kernels.total_coupled[count, 128](
-                    F, labels.data, float(s), length, f.data, partial.data
-                )
-        elif weights is not None:
-            kernels.total_weighted[count, 128](
-                F, labels.data, weights.data, float(s), length, partial.data
-            )
+            kernels.total_coupled[count, 128](*read, f.data, partial.data)
         else:
-            kernels.total[count, 128](F, labels.data, float(s), length, partial.data)
+            kernels.total[count, 128](*read, partial.data)
         return self.number(partial, 1.0)
 
     def slopes(
@@ -289,7 +283,7 @@ class CUDA:
         weights: Held | None = None,
     ) -> Held:
         """factor · w_i ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
-        F, kernels = features.data, self._loss(loss, "slope", labels, features)
+        F, kernels = features.data, self._loss(loss, "slope", labels, features).module()
         K, n = F.shape
         out, blocks = self.pool.take((K, n), self.dtype), math.ceil(n / 128)
         if loss.coupled:
@@ -311,15 +305,21 @@ class CUDA:
             if c
         ]
         p, m = theta.data.shape
-        for first in range(0, len(terms), vectors.STAGES):
-            some = terms[first : first + vectors.STAGES]
+        for first in range(0, len(terms), STAGES):
+            some = terms[first : first + STAGES]
             out = self.pool.take((p, m), theta.data.dtype)
-            kernel = getattr(self._vectors, f"combine_{len(some)}")
-            kernel[(math.ceil(m / 256), min(p, 65535)), 256](
-                theta.data, *(item for term in some for item in term), out.data
-            )
+            factors, arrays = zip(*some, strict=True)
+            grid = math.ceil(m / 256), min(p, 65535)
+            self._combine(len(some))[grid, 256](theta.data, *factors, *arrays, out.data)
             theta = out
         return theta
+
+    def _combine(self, count: int) -> Any:
+        """The kernel that adds so many stages."""
+        if ("combine", count) not in self._kernels:
+            module = compiler.kernels(f"{KERNELS}.combine", self.dtype.name, {}, COUNT=count)
+            self._kernels["combine", count] = module.combine
+        return self._kernels["combine", count]
 
     def advance(
         self, theta: Held, coefficient: float, stage: Held, weight: Held

@@ -38,6 +38,11 @@ def load(name: str, source: str, dtype: str, used: dict[str, Callable]) -> types
     return compiler.load(name, source, dtype, used, bind)
 
 
+def kernels(file: str, dtype: str, used: dict[str, Callable], **constants: Any) -> types.ModuleType:
+    """The kernels of a kernel file (compiler.kernels); compiled when first called."""
+    return compiler.kernels(file, dtype, used, bind=bind, **constants)
+
+
 def is_compiled(kernel: Any) -> bool:
     """Whether a first call of this kernel would find machine code, in this process or in the cache on disk."""
     if SIMULATED:

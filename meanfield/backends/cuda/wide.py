@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import compiler, vectors
+from . import compiler
 from .memory import Held
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Wide:
             backend
         )  # in a cycle its memory would wait for the garbage collector
         used = {name: backend.formulas[name] for name in ("value", "value_and_slope")}
-        self.kernels = compiler.load("cuda_activate", vectors.ACTIVATE, backend.dtype.name, used)
+        self.kernels = compiler.kernels(f"{__package__}.kernels.activate", backend.dtype.name, used)
         self.z, self.q = (backend.pool.take((BLOCK, TERMS), backend.dtype) for _ in range(2))
         torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are not float32
 

@@ -1,1 +1,1 @@
-"""exp, tanh, erf and others without branches, and LLVM intrinsics, for kernels to inline."""
+"""exp, tanh, erf and others without branches and calls, for kernels to inline."""

@@ -28,7 +28,8 @@ import numpy as np
 from numba import njit
 
 from ...nearest import hint
-from .intrinsics import copysign, exponent, fma, half_turn_sign, odd_sign, polynomial, two_to
+from ..llvm import intrinsics
+from ..llvm.intrinsics import copysign, exponent, fma, half_turn_sign, odd_sign, polynomial, two_to
 
 _compile = njit(error_model="numpy", fastmath=False, forceinline=True)
 
@@ -347,8 +348,6 @@ def get(name: str, dtype: str) -> Any:
 
 @functools.cache
 def version() -> str:
-    """sha256 of this file and intrinsics.py: part of the key of every cached kernel, so that no edit here is missed."""
-    here = Path(__file__)
-    return hashlib.sha256(
-        here.read_bytes() + here.with_name("intrinsics.py").read_bytes()
-    ).hexdigest()
+    """sha256 of this file and of llvm/intrinsics.py: part of the key of every cached kernel, so that no edit here is missed."""
+    files = Path(__file__), Path(intrinsics.__file__)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

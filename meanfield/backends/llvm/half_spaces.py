@@ -12,9 +12,6 @@ take turns at their d multiply-adds, each of which waits for the one before: a s
 
 from __future__ import annotations
 
-import functools
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -37,34 +34,32 @@ def lanes(itemsize: int) -> int:
 
 
 def side_sums(dim: int) -> Any:
-    """side_sums(weights, stride, terms, size, sums, sums_stride, zero) for this d: addresses, strides in bytes, 0 of the dtype.
+    """side_sums(weights, terms, sums) for this d, arrays whose last index runs through memory.
 
-    weights: d + 1 rows w_0, …, b of LANES numbers; terms (size, 2d + 1): x_0, …; r_0, …, r_d of each sample, `size` even;
+    weights: d + 1 rows w_0, …, b of LANES numbers; terms (n, 2d + 1): x_0, …; r_0, …, r_d of each sample, n even;
     sums: d + 1 rows of LANES float64, added to. Within the call sums are of the dtype, even and odd samples apart where
     d + 1 additions in a row would be waited for.
     """
     chains = 2 if dim <= TWO_CHAINS_UP_TO else 1
 
     @_intrinsic
-    def compute(_, weights, stride, terms, size, sums, sums_stride, zero):
-        signature = types.void(
-            types.uintp, types.intp, types.uintp, types.intp, types.uintp, types.intp, zero
-        )
-
+    def compute(_, weights, terms, sums):
         def codegen(context, builder, signature, arguments):
-            real = context.get_value_type(zero)
+            real = context.get_value_type(signature.args[0].dtype)
             bytes_ = context.get_abi_sizeof(real)
             count, integer = lanes(bytes_), ir.IntType(64)
             vector, wide = ir.VectorType(real, count), ir.VectorType(ir.DoubleType(), count)
-            weights, stride, terms, size, sums, sums_stride, _ = arguments
+            weights, terms, sums = (
+                context.make_array(kind)(context, builder, argument)
+                for kind, argument in zip(signature.args, arguments, strict=True)
+            )
+            size = builder.extract_value(terms.shape, 0)
 
             def number(value: int) -> Any:
                 return ir.Constant(integer, value)
 
-            def row(base: Any, stride: Any, index: int, kind: Any) -> Any:
-                return builder.inttoptr(
-                    builder.add(base, builder.mul(stride, number(index))), kind.as_pointer()
-                )
+            def row(array: Any, index: int, kind: Any) -> Any:
+                return _row(builder, array, index, kind)
 
             def everywhere(sample: Any, c: int) -> Any:
                 scalar = builder.load(
@@ -82,11 +77,9 @@ def side_sums(dim: int) -> Any:
                 builder.module, ir.FunctionType(vector, [vector] * 3), name
             )
             zeros = ir.Constant(vector, [0.0] * count)
-            *w, b = (
-                builder.load(row(weights, stride, c, vector), align=bytes_) for c in range(dim + 1)
-            )
+            *w, b = (builder.load(row(weights, c, vector), align=bytes_) for c in range(dim + 1))
             threshold = builder.fneg(b)
-            numbers = builder.inttoptr(terms, real.as_pointer())
+            numbers = terms.data
             totals = [
                 [cgutils.alloca_once_value(builder, zeros) for _ in range(dim + 1)]
                 for _ in range(chains)
@@ -114,39 +107,42 @@ def side_sums(dim: int) -> Any:
                 parts = [builder.load(parts[c]) for parts in totals]
                 total = parts[0] if chains == 1 else builder.fadd(*parts)
                 total = builder.fpext(total, wide) if wide != vector else total
-                place = row(sums, sums_stride, c, wide)
+                place = row(sums, c, wide)
                 builder.store(builder.fadd(builder.load(place, align=8), total), place, align=8)
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(weights, terms, sums), codegen
 
     return compute
 
 
-def transposer(p: int, back: bool = False) -> Any:
-    """transpose(rows, columns, stride, zero): LANES rows of p numbers, one after the other, become p columns.
+def _row(builder: Any, array: Any, index: int, kind: Any) -> Any:
+    """Pointer to a vector at the start of a row of a matrix."""
+    start = builder.ptrtoint(array.data, ir.IntType(64))
+    stride = builder.extract_value(array.strides, 0)
+    offset = builder.mul(stride, ir.Constant(stride.type, index))
+    return builder.inttoptr(builder.add(start, offset), kind.as_pointer())
 
-    Addresses; columns lie `stride` bytes apart; back: the other way. Whole vectors are shuffled: a loop would gather numbers.
+
+def transposer(p: int, back: bool = False) -> Any:
+    """transpose(rows, columns): LANES rows of p numbers, one after the other in memory, become the p rows of `columns`.
+
+    back: the other way. Whole vectors are shuffled: a loop would gather numbers.
     """
 
     @_intrinsic
-    def transpose(_, rows, columns, stride, zero):
-        signature = types.void(types.uintp, types.uintp, types.intp, zero)
-
+    def transpose(_, rows, columns):
         def codegen(context, builder, signature, arguments):
-            real = context.get_value_type(zero)
+            real = context.get_value_type(signature.args[0].dtype)
             bytes_ = context.get_abi_sizeof(real)
             count = lanes(bytes_)
             vector, everything = ir.VectorType(real, count), ir.VectorType(real, p * count)
-            rows, columns, stride, _ = arguments
-            rows = builder.inttoptr(rows, everything.as_pointer())
-            places = [
-                builder.inttoptr(
-                    builder.add(columns, builder.mul(stride, ir.Constant(stride.type, j))),
-                    vector.as_pointer(),
-                )
-                for j in range(p)
-            ]
+            rows, columns = (
+                context.make_array(kind)(context, builder, argument)
+                for kind, argument in zip(signature.args, arguments, strict=True)
+            )
+            rows = builder.bitcast(rows.data, everything.as_pointer())
+            places = [_row(builder, columns, j, vector) for j in range(p)]
 
             def shuffle(first: Any, second: Any, order: list[int]) -> Any:
                 return builder.shuffle_vector(
@@ -174,12 +170,6 @@ def transposer(p: int, back: bool = False) -> Any:
             builder.store(shuffle(parts[0], parts[0], order), rows, align=bytes_)
             return context.get_dummy_value()
 
-        return signature, codegen
+        return types.void(rows, columns), codegen
 
     return transpose
-
-
-@functools.cache
-def version() -> str:
-    """sha256 of this file, for the names of cached kernels."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()

@@ -106,40 +106,6 @@ def stack_array(count: int, fixed: bool = False) -> Any:
     return make
 
 
-# For kernel texts that bind T: Σ over arrays of whole vectors in an order that is written down, four vectors of running sums.
-_SUM = """
-@shard_kernel
-def {name}({arguments}):
-    s = wide(T(0))
-    for l in range(WIDE):
-        s[l] = T(0)
-    whole = u.shape[0] // WIDE * WIDE
-    for i in range(0, whole, WIDE):
-        for l in range(WIDE):
-            s[l] += {term}
-    for i in range(whole, u.shape[0], LANES):
-        for l in range(LANES):
-            s[l] += {term}
-    for l in range(LANES):
-        s[l] = (s[l] + s[LANES + l]) + (s[2 * LANES + l] + s[3 * LANES + l])
-    total = T(0)
-    for l in range(LANES):
-        total += s[l]
-    return total
-
-"""
-SUMS = (
-    """
-LANES = 64 // T().itemsize
-WIDE = 4 * LANES
-wide = stack_array(WIDE)
-
-"""
-    + _SUM.format(name="dot", arguments="u, v", term="u[i + l] * v[i + l]")
-    + _SUM.format(name="summed", arguments="u", term="u[i + l]")
-)
-
-
 @_intrinsic
 def copysign(_, x, y):
     return x(x, x), lambda context, builder, signature, arguments: _call(

@@ -1,35 +1,24 @@
-"""Source text of the CPU kernels for large d: matrix products of a block of particles with a tile of samples.
+"""Kernels of the CPU for large d: matrix products of a block of particles with a tile of samples.
 
 A block of at most BLOCK particles and a tile of at most 1024 samples give Z = W Xᵀ (block, tile), one row a particle; x is
-packed once for that product (`forward`), and once more for the one of the pull-back (`backward`): products.py.
+packed once for that product (`forward`), and once more for the one of the pull-back (`backward`): llvm/products.py.
 `keep` holds Z of the forward pass for the pull-back of the same particles where it fits the budget (then its shape is
 (tiles, m, tile), otherwise (0, 0, 0) and Z is computed again: the same product on the same block, so the same bits).
 Blocks never straddle a shard, and a shard is worked by one thread: bits do not depend on threads.
 """
 
-from __future__ import annotations
-
-from ..elementary.intrinsics import SUMS
-from . import products
-
-SOURCE = (
-    '''"""Written by meanfield/backends/cpu/blocked.py; bound here: T, FASTMATH, value, value_and_slope. Products: '''
-    + products.version()
-    + '''"""
 import numpy as np
 from numba import njit, prange
 
-from meanfield.backends.elementary.intrinsics import stack_array, widest_vectors
-from meanfield.backends.cpu.products import multiplier
+from meanfield.backends.bound import FASTMATH, T, value, value_and_slope
+from meanfield.backends.cpu.kernels.sums import dot, summed
+from meanfield.backends.llvm.intrinsics import widest_vectors
+from meanfield.backends.llvm.products import multiplier
 
+BLOCK = 96
 multiply = multiplier(np.dtype(T).name)
-
 shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
-BLOCK = 96
-'''
-    + SUMS
-    + '''
 
 
 @shard_kernel
@@ -52,8 +41,8 @@ def mean_feature_shard(start, stop, theta, weight, x, partial, keep):
     for first in range(start, stop, BLOCK):
         last = min(stop, first + BLOCK)
         for tile in range(tiles):
-            z = keep[tile, first:last] if keep.shape[0] else scratch[:last - first]
-            inputs(theta[first:last, K:], weights[:last - first], x[tile], z)
+            z = keep[tile, first:last] if keep.shape[0] else scratch[: last - first]
+            inputs(theta[first:last, K:], weights[: last - first], x[tile], z)
             local[:] = T(0)
             for k in range(last - first):
                 row, b = z[k], theta[first + k, K + d]
@@ -78,7 +67,9 @@ def mean_feature_shard(start, stop, theta, weight, x, partial, keep):
 def mean_feature(theta, weight, x, partial, keep):
     m, shards = theta.shape[0], partial.shape[0]
     for shard in prange(shards):
-        mean_feature_shard(shard * m // shards, (shard + 1) * m // shards, theta, weight, x, partial[shard], keep)
+        mean_feature_shard(
+            shard * m // shards, (shard + 1) * m // shards, theta, weight, x, partial[shard], keep
+        )
 
 
 @shard_kernel
@@ -88,17 +79,21 @@ def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, traina
     p = theta.shape[1]
     d, d_padded = p - K - 1, backward.shape[1] // size
     # z and q are never the same memory: loops over overlapping rows would run unvectorised, with other bits.
-    weights, scratch, q_block = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T), np.empty((BLOCK, size), T)
+    weights, scratch, q_block = (
+        np.empty((BLOCK, d), T),
+        np.empty((BLOCK, size), T),
+        np.empty((BLOCK, size), T),
+    )
     values, common = np.empty(size, T), np.empty(size, T)
     product, total = np.empty((BLOCK, d_padded), T), np.empty((BLOCK, p), np.float64)
     for first in range(start, stop, BLOCK):
         last = min(stop, first + BLOCK)
         total[:] = 0.0
         for tile in range(tiles):
-            q = q_block[:last - first]
-            z = keep[tile, first:last] if keep.shape[0] else scratch[:last - first]
+            q = q_block[: last - first]
+            z = keep[tile, first:last] if keep.shape[0] else scratch[: last - first]
             if not keep.shape[0]:
-                inputs(theta[first:last, K:], weights[:last - first], forward[tile], z)
+                inputs(theta[first:last, K:], weights[: last - first], forward[tile], z)
             for k in range(last - first):
                 row, q_row, b = z[k], q[k], theta[first + k, K + d]
                 if K == 1:
@@ -122,7 +117,7 @@ def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, traina
                     for i in range(size):
                         q_row[i] *= common[i]
                 total[k, p - 1] += summed(q_row)
-            g_w = product[:last - first]
+            g_w = product[: last - first]
             multiply(q, backward[tile], g_w)
             for k in range(last - first):
                 for j in range(d):
@@ -145,15 +140,19 @@ def push_forward_shard(start, stop, theta, weight, x, move, partial):
     widest_vectors()
     tiles, K, size = partial.shape
     d = theta.shape[1] - K - 1
-    weights, scratch, change = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T), np.empty((BLOCK, size), T)
+    weights, scratch, change = (
+        np.empty((BLOCK, d), T),
+        np.empty((BLOCK, size), T),
+        np.empty((BLOCK, size), T),
+    )
     local, values = np.empty((K, size), T), np.empty(size, T)
     partial[:] = 0.0
     for first in range(start, stop, BLOCK):
         last = min(stop, first + BLOCK)
         for tile in range(tiles):
-            z, dz = scratch[:last - first], change[:last - first]
-            inputs(theta[first:last, K:], weights[:last - first], x[tile], z)
-            inputs(move[first:last, K:], weights[:last - first], x[tile], dz)
+            z, dz = scratch[: last - first], change[: last - first]
+            inputs(theta[first:last, K:], weights[: last - first], x[tile], z)
+            inputs(move[first:last, K:], weights[: last - first], x[tile], dz)
             local[:] = T(0)
             for k in range(last - first):
                 row, d_row, b, db = z[k], dz[k], theta[first + k, K + d], move[first + k, K + d]
@@ -162,7 +161,11 @@ def push_forward_shard(start, stop, theta, weight, x, move, partial):
                     values[i] = v
                     d_row[i] = T(s) * (d_row[i] + db)
                 for o in range(K):
-                    c, dc, out = theta[first + k, o] * weight[first + k], move[first + k, o] * weight[first + k], local[o]
+                    c, dc, out = (
+                        theta[first + k, o] * weight[first + k],
+                        move[first + k, o] * weight[first + k],
+                        local[o],
+                    )
                     for i in range(size):
                         out[i] = out[i] + dc * values[i] + c * d_row[i]
             for o in range(K):
@@ -175,6 +178,6 @@ def push_forward_shard(start, stop, theta, weight, x, move, partial):
 def push_forward(theta, weight, x, move, partial):
     m, shards = theta.shape[0], partial.shape[0]
     for shard in prange(shards):
-        push_forward_shard(shard * m // shards, (shard + 1) * m // shards, theta, weight, x, move, partial[shard])
-'''
-)
+        push_forward_shard(
+            shard * m // shards, (shard + 1) * m // shards, theta, weight, x, move, partial[shard]
+        )

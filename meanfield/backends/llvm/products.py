@@ -10,8 +10,6 @@ entry of C is one chain of fused multiply-adds in the order of l: its bits do no
 from __future__ import annotations
 
 import functools
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -173,9 +171,3 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
         return signature, codegen
 
     return tile
-
-
-@functools.cache
-def version() -> str:
-    """sha256 of this file, for the names of cached kernels."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()

@@ -1,0 +1,39 @@
+"""Names that kernel files use and `compiler.load` binds: the dtype, the formulas, and what is constant in one kernel.
+
+Nothing here is ever called: a kernel file imports these names so that a reader, ruff and an editor know them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+T: Any = np.float64  # the dtype: numbers become T(number)
+FASTMATH: Any = False  # compiler.FASTMATH
+
+# Formulas: σ and σ', or ℓ and ℓ'; a pair of neurons; a pairwise energy; a Gaussian expectation.
+value: Any = None
+slope: Any = None
+value_and_slope: Any = None
+prepare: Any = None
+pair: Any = None
+finish: Any = None
+linear: Any = None
+U: Any = None
+grad_U: Any = None
+V: Any = None
+grad_V: Any = None
+dual: Any = None
+
+# Constants, each of one kernel.
+D: Any = 2  # inputs, or coordinates
+S: Any = 1  # sums over pairs beside the vector V
+COUNT: Any = 1  # how many are worked at once
+VECTORS: Any = 1  # of numbers in registers, worked at once
+BELOW: Any = 0.0  # σ' below 0 …
+JUMP: Any = 1.0  # … and how much more it is above
+PAIRED: Any = True  # whether there is an interaction U
+ROWS: Any = False  # whether formulas see rows of θ itself
+SELF_PAIRS: Any = True  # whether a particle meets itself
+WEIGHTED: Any = False  # whether samples have weights

@@ -1,0 +1,199 @@
+"""A pairwise energy: Σ_l p_l ∇_x U(x_k, x_l) and Σ_l p_l U(x_k, x_l) of all particles k, and V and ∇V of each.
+
+PAIRED: there is a U. In lanes, a vector holds particles k, and the sources l stream by: the formulas, inlined, see rows of D
+numbers that live in registers, so whatever they compute is computed for many particles at once, user-written or not. In rows
+(ROWS), they see rows of θ itself, one pair at a time. SELF_PAIRS: a particle meets itself. A gradient may leave out what is 0.
+
+Sums run over the sources in their order, in the kernel's dtype over blocks of at most 1024 of them and in float64 across
+blocks. No fast-math flag, here or in the formulas, but the fma that is asked for: energies.py in the folder above says why.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from meanfield.backends.bound import PAIRED, ROWS, SELF_PAIRS, D, T, U, V, grad_U, grad_V
+from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
+from meanfield.backends.unroll import each
+
+TARGETS = (
+    32  # in work at once: 2 vectors of float32, 4 of float64; 64 are slower for all formulas tried
+)
+row = stack_array(D, fixed=True)
+lanes = stack_array(TARGETS)
+shard_kernel = njit(error_model="numpy", fastmath=False, nogil=True)
+kernel = njit(error_model="numpy", parallel=True, cache=True)
+
+
+@kernel
+def velocity(theta, weight, out, shards):
+    """out_k = -∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l)."""
+    m = theta.shape[0]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        if PAIRED and ROWS:
+            velocity_in_rows(start, stop, theta, weight, out)
+        elif PAIRED:
+            velocity_in_lanes(start, stop, theta, weight, out)
+        else:
+            velocity_alone(start, stop, theta, out)
+
+
+@kernel
+def values(theta, weight, alone, paired, shards):
+    """alone_k = V(x_k), paired_k = Σ_l p_l U(x_k, x_l)."""
+    m = theta.shape[0]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        if PAIRED and ROWS:
+            values_in_rows(start, stop, theta, weight, alone, paired)
+        elif PAIRED:
+            values_in_lanes(start, stop, theta, weight, alone, paired)
+        else:
+            values_alone(start, stop, theta, alone, paired)
+
+
+@shard_kernel
+def velocity_in_lanes(start, stop, theta, weight, out):
+    widest_vectors()
+    m = theta.shape[0]
+    x, y, g = row(T(0)), row(T(0)), row(T(0))
+    targets = [lanes(T(0)) for j in each(D)]
+    part = [lanes(T(0)) for j in each(D)]
+    whole = [np.empty(TARGETS) for j in each(D)]
+    for first in range(start, stop, TARGETS):
+        count = min(TARGETS, stop - first)
+        for l in range(TARGETS):
+            k = first + min(l, count - 1)
+            for j in each(D):
+                targets[j][l] = theta[k, j]
+            for j in each(D):
+                whole[j][l] = 0.0
+
+        for block in range(0, m, 1024):
+            for l in range(TARGETS):
+                for j in each(D):
+                    part[j][l] = T(0)
+            for i in range(block, min(m, block + 1024)):
+                w = weight[i]
+                for j in each(D):
+                    y[j] = theta[i, j]
+                for l in range(TARGETS):
+                    for j in each(D):
+                        x[j] = targets[j][l]
+                    for j in each(D):
+                        g[j] = T(0)
+                    grad_U(x, y, g)
+                    for j in each(D):
+                        if SELF_PAIRS:
+                            part[j][l] = fma(w, T(g[j]), part[j][l])
+                        else:  # chosen, not skipped: a vector has no branches
+                            more = fma(w, T(g[j]), part[j][l])
+                            part[j][l] = more if i != first + l else part[j][l]
+            for l in range(TARGETS):
+                for j in each(D):
+                    whole[j][l] += part[j][l]
+
+        for l in range(count):
+            k = first + l
+            for j in each(D):
+                x[j] = theta[k, j]
+            for j in each(D):
+                g[j] = T(0)
+            grad_V(x, g)
+            for j in each(D):
+                out[k, j] = T(-(whole[j][l] / m + g[j]))
+
+
+@shard_kernel
+def values_in_lanes(start, stop, theta, weight, alone, paired):
+    widest_vectors()
+    m = theta.shape[0]
+    x, y = row(T(0)), row(T(0))
+    targets = [lanes(T(0)) for j in each(D)]
+    part = lanes(T(0))
+    whole = np.empty(TARGETS)
+    for first in range(start, stop, TARGETS):
+        count = min(TARGETS, stop - first)
+        for l in range(TARGETS):
+            k = first + min(l, count - 1)
+            for j in each(D):
+                targets[j][l] = theta[k, j]
+            whole[l] = 0.0
+
+        for block in range(0, m, 1024):
+            for l in range(TARGETS):
+                part[l] = T(0)
+            for i in range(block, min(m, block + 1024)):
+                w = weight[i]
+                for j in each(D):
+                    y[j] = theta[i, j]
+                for l in range(TARGETS):
+                    for j in each(D):
+                        x[j] = targets[j][l]
+                    if SELF_PAIRS:
+                        part[l] = fma(w, T(U(x, y)), part[l])
+                    else:
+                        part[l] = fma(w, T(U(x, y)), part[l]) if i != first + l else part[l]
+            for l in range(TARGETS):
+                whole[l] += part[l]
+
+        for l in range(count):
+            k = first + l
+            for j in each(D):
+                x[j] = theta[k, j]
+            alone[k] = V(x)
+            paired[k] = whole[l] / m
+
+
+@shard_kernel
+def velocity_in_rows(start, stop, theta, weight, out):
+    m, p = theta.shape
+    g, part, whole = np.zeros(p, T), np.empty(p, T), np.empty(p)  # g is 0 before each call
+    for k in range(start, stop):
+        whole[:] = 0.0
+        for block in range(0, m, 1024):
+            part[:] = T(0)
+            for i in range(block, min(m, block + 1024)):
+                if SELF_PAIRS or i != k:
+                    grad_U(theta[k], theta[i], g)
+                    w = weight[i]
+                    for j in range(p):
+                        part[j] = fma(w, g[j], part[j])
+                        g[j] = T(0)
+            for j in range(p):
+                whole[j] += part[j]
+        grad_V(theta[k], g)
+        for j in range(p):
+            out[k, j] = T(-(whole[j] / m + g[j]))
+            g[j] = T(0)
+
+
+@shard_kernel
+def values_in_rows(start, stop, theta, weight, alone, paired):
+    m = theta.shape[0]
+    for k in range(start, stop):
+        whole = 0.0
+        for block in range(0, m, 1024):
+            part = T(0)
+            for i in range(block, min(m, block + 1024)):
+                if SELF_PAIRS or i != k:
+                    part = fma(weight[i], T(U(theta[k], theta[i])), part)
+            whole += part
+        alone[k] = V(theta[k])
+        paired[k] = whole / m
+
+
+@shard_kernel
+def velocity_alone(start, stop, theta, out):
+    for k in range(start, stop):
+        out[k] = T(0)
+        grad_V(theta[k], out[k])
+        for j in range(theta.shape[1]):
+            out[k, j] = -out[k, j]
+
+
+@shard_kernel
+def values_alone(start, stop, theta, alone, paired):
+    for k in range(start, stop):
+        alone[k] = V(theta[k])
+        paired[k] = 0.0

@@ -1,0 +1,249 @@
+"""Fused kernels of the CPU for small d: no n·m array, everything in registers and one tile.
+
+x is stored in tiles (tiles, D, tile), padded samples have zero slopes; z = ⟨w, x⟩ + b is recomputed, never stored. Forward, a
+vector holds samples, and PARTICLES are worked at once so that one load of x serves all of them. Backward (one output), a vector
+holds particles, whose gradients stay in registers while the samples pass: no sum runs across a vector.
+
+Sums run in the kernel's dtype T within one tile (at most 1024 samples) and blocks of at most 1024 particles, and in
+float64 across them. A shard is worked by one thread from its first particle to its last: bits do not depend on threads.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from meanfield.backends.bound import FASTMATH, VECTORS, D, T, value, value_and_slope
+from meanfield.backends.cpu.kernels.sums import dot, summed
+from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
+from meanfield.backends.unroll import each, total
+
+# PARTICLES is 4: from d = 5 on their weights take more than 32 registers, and still LLVM's loads of some of them from an aligned
+# stack cost less than those of x for fewer particles (at d = 10 a third less than with one, of relu and of tanh).
+LANES = 64 // T().itemsize  # numbers in a vector
+COUNT = VECTORS * LANES
+particles = stack_array(COUNT)
+# No other pointer reaches them, and the stack is aligned to vectors for all that is put there.
+sums_of_tile = stack_array(1024)
+shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+kernel = njit(error_model="numpy", parallel=True, cache=True)
+
+
+@shard_kernel
+def mean_feature_shard(start, stop, theta, weight, x, partial):
+    widest_vectors()
+    local = sums_of_tile(T(0))
+    size = x.shape[2] // LANES * LANES  # all of them: whole vectors, and so said
+    for tile in range(x.shape[0]):
+        t = [x[tile, j] for j in each(D)]
+        sums = partial[tile, 0]
+        sums[:] = 0.0
+        for block in range(start, stop, 1024):
+            end = min(stop, block + 1024)
+            for i in range(size):
+                local[i] = T(0)
+            first = block
+            for count in each((4, 1)):  # PARTICLES at once, then those that are left
+                last = first + (end - first) // count * count
+                for k in range(first, last, count):
+                    c = [theta[k + u, 0] * weight[k + u] for u in each(count)]
+                    b = [theta[k + u, D + 1] for u in each(count)]
+                    w = [[theta[k + u, 1 + j] for j in each(D)] for u in each(count)]
+                    for i in range(size):
+                        v = t[0][i]
+                        z = [b[u] + w[u][0] * v for u in each(count)]
+                        for j in each(1, D):
+                            v = t[j][i]
+                            for u in each(count):
+                                z[u] = z[u] + w[u][j] * v
+                        local[i] = total(local[i], *(c[u] * T(value(z[u])) for u in each(count)))
+                first = last
+            for i in range(size):
+                sums[i] += local[i]
+
+
+@kernel
+def mean_feature(theta, weight, x, partial):
+    m, shards = theta.shape[0], partial.shape[0]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        mean_feature_shard(start, stop, theta, weight, x, partial[shard])
+
+
+@shard_kernel
+def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
+    widest_vectors()
+    b = particles(T(0))
+    w = [particles(T(0)) for j in each(D)]
+    ga = particles(T(0))
+    gb = particles(T(0))
+    g = [particles(T(0)) for j in each(D)]
+    total_a = np.empty(COUNT)
+    total_b = np.empty(COUNT)
+    total_w = [np.empty(COUNT) for j in each(D)]
+    for first in range(start, stop, COUNT):
+        count = min(COUNT, stop - first)
+        for l in range(COUNT):
+            k = first + min(l, count - 1)
+            b[l] = theta[k, D + 1]
+            for j in each(D):
+                w[j][l] = theta[k, 1 + j]
+            total_a[l] = 0.0
+            total_b[l] = 0.0
+            for j in each(D):
+                total_w[j][l] = 0.0
+
+        for tile in range(slopes.shape[0]):
+            r_tile = slopes[tile, 0]
+            t = [x[tile, j] for j in each(D)]
+            for l in range(COUNT):
+                ga[l] = T(0)
+                gb[l] = T(0)
+                for j in each(D):
+                    g[j][l] = T(0)
+            for i in range(r_tile.shape[0]):
+                r = r_tile[i]
+                v = [t[j][i] for j in each(D)]
+                for l in range(COUNT):
+                    s, d = value_and_slope(total(b[l], *(w[j][l] * v[j] for j in each(D))))
+                    ga[l] += r * T(s)
+                    q = r * T(d)
+                    gb[l] += q
+                    for j in each(D):
+                        g[j][l] += q * v[j]
+            for l in range(COUNT):
+                total_a[l] += ga[l]
+                total_b[l] += gb[l]
+                for j in each(D):
+                    total_w[j][l] += g[j][l]
+
+        for l in range(count):
+            k = first + l
+            a = theta[k, 0]
+            out[k, 0] = T(total_a[l] - decay * a) * trainable[0]
+            for j in each(D):
+                moved = fma(np.float64(a), total_w[j][l], -np.float64(decay * w[j][l]))
+                out[k, 1 + j] = T(moved) * trainable[1 + j]
+            moved = fma(np.float64(a), total_b[l], -np.float64(decay * b[l]))
+            out[k, D + 1] = T(moved) * trainable[D + 1]
+
+
+@kernel
+def pull_back(theta, x, slopes, decay, trainable, out, shards):
+    m = theta.shape[0]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out)
+
+
+# Any number K of outputs.
+
+
+@shard_kernel
+def mean_feature_k_shard(start, stop, theta, weight, x, partial):
+    widest_vectors()
+    K, size = partial.shape[1], x.shape[2]
+    local, values = np.empty((K, size), T), np.empty(size, T)
+    for tile in range(x.shape[0]):
+        t = [x[tile, j] for j in each(D)]
+        partial[tile] = 0.0
+        for block in range(start, stop, 1024):
+            local[:] = T(0)
+            for k in range(block, min(stop, block + 1024)):
+                w = [theta[k, K + j] for j in each(D)]
+                b = theta[k, K + D]
+                for i in range(size):
+                    v = [t[j][i] for j in each(D)]
+                    values[i] = value(total(b, *(w[j] * v[j] for j in each(D))))
+                for c in range(K):
+                    a, row = theta[k, c] * weight[k], local[c]
+                    for i in range(size):
+                        row[i] += a * values[i]
+            for c in range(K):
+                row, sums = local[c], partial[tile, c]
+                for i in range(size):
+                    sums[i] += row[i]
+
+
+@kernel
+def mean_feature_k(theta, weight, x, partial):
+    m, shards = theta.shape[0], partial.shape[0]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        mean_feature_k_shard(start, stop, theta, weight, x, partial[shard])
+
+
+@shard_kernel
+def pull_back_k_shard(start, stop, theta, x, slopes, decay, trainable, out):
+    widest_vectors()
+    K, size, p = slopes.shape[1], x.shape[2], theta.shape[1]
+    values, rates, common = np.empty(size, T), np.empty(size, T), np.empty(size, T)
+    sums = np.empty(p, np.float64)
+    for k in range(start, stop):
+        w = [theta[k, K + j] for j in each(D)]
+        b = theta[k, K + D]
+        sums[:] = 0.0
+        for tile in range(x.shape[0]):
+            t = [x[tile, j] for j in each(D)]
+            for i in range(size):
+                v = [t[j][i] for j in each(D)]
+                s, d = value_and_slope(total(b, *(w[j] * v[j] for j in each(D))))
+                values[i] = s
+                rates[i] = d
+                common[i] = T(0)
+            for c in range(K):
+                row, a = slopes[tile, c], theta[k, c]
+                sums[c] += dot(row, values)
+                for i in range(size):
+                    common[i] += a * row[i]
+            for i in range(size):
+                common[i] *= rates[i]
+            for j in each(D):
+                sums[K + j] += dot(common, t[j])
+            sums[p - 1] += summed(common)
+        for j in range(p):
+            out[k, j] = T(sums[j] - decay * theta[k, j]) * trainable[j]
+
+
+@kernel
+def pull_back_k(theta, x, slopes, decay, trainable, out, shards):
+    m = theta.shape[0]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        pull_back_k_shard(start, stop, theta, x, slopes, decay, trainable, out)
+
+
+@shard_kernel
+def push_forward_shard(start, stop, theta, weight, x, move, partial):
+    widest_vectors()
+    K, size = partial.shape[1], x.shape[2]
+    local, values, changes = np.empty((K, size), T), np.empty(size, T), np.empty(size, T)
+    for tile in range(x.shape[0]):
+        t = [x[tile, j] for j in each(D)]
+        partial[tile] = 0.0
+        for block in range(start, stop, 1024):
+            local[:] = T(0)
+            for k in range(block, min(stop, block + 1024)):
+                w = [theta[k, K + j] for j in each(D)]
+                b = theta[k, K + D]
+                uw = [move[k, K + j] for j in each(D)]
+                ub = move[k, K + D]
+                for i in range(size):
+                    v = [t[j][i] for j in each(D)]
+                    s, d = value_and_slope(total(b, *(w[j] * v[j] for j in each(D))))
+                    values[i] = s
+                    changes[i] = T(d) * total(ub, *(uw[j] * v[j] for j in each(D)))
+                for c in range(K):
+                    a, ua, row = theta[k, c] * weight[k], move[k, c] * weight[k], local[c]
+                    for i in range(size):
+                        row[i] = row[i] + ua * values[i] + a * changes[i]
+            for c in range(K):
+                row, sums = local[c], partial[tile, c]
+                for i in range(size):
+                    sums[i] += row[i]
+
+
+@kernel
+def push_forward(theta, weight, x, move, partial):
+    m, shards = theta.shape[0], partial.shape[0]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        push_forward_shard(start, stop, theta, weight, x, move, partial[shard])

@@ -1,0 +1,87 @@
+"""The fused pull-back for a σ that is linear on either side of 0, such as ReLU: σ'(z) is `below` or `above`.
+
+    G_w = Σ_i r_i σ'(z_i) x_i = below Σ_i r_i x_i + (above - below) Σ_{i: z_i > 0} r_i x_i,   G_b alike with 1 in place of x_i
+    g_w = a G_w,   g_b = a G_b,   g_a = ⟨w, G_w⟩ + b G_b
+
+The first sum is the same for all particles, the second one is llvm/half_spaces.py's: it reads (x, r x, r) sample by sample. By
+the first, a NaN among the residuals reaches every velocity. BELOW and JUMP are `below` and `above` - `below`.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from meanfield.backends.bound import BELOW, FASTMATH, JUMP, D, T
+from meanfield.backends.llvm import half_spaces
+from meanfield.backends.llvm.intrinsics import fma
+from meanfield.backends.unroll import each
+
+BLOCK = 64
+LANES = half_spaces.lanes(T().itemsize)
+side_sums = half_spaces.side_sums(D)
+split = half_spaces.transposer(D + 2)
+join = half_spaces.transposer(D + 2, back=True)
+shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+kernel = njit(error_model="numpy", parallel=True, cache=True)
+
+
+@shard_kernel
+def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
+    columns, rates = np.empty((D + 2, BLOCK), T), np.empty((D + 2, BLOCK), T)
+    sums = np.empty((D + 1, BLOCK))
+    spare = np.zeros((D + 2) * BLOCK, T)  # for a last block that is not full
+    spare_made = np.empty((D + 2) * BLOCK, T)
+    t = [columns[j] for j in each(D + 2)]
+    v = [rates[j] for j in each(D + 2)]
+    free = [trainable[j] for j in each(D + 2)]
+    g = [sums[c] for c in each(D + 1)]
+    base = [whole[c] for c in each(D + 1)]
+    for first in range((D + 2) * start, (D + 2) * stop, (D + 2) * BLOCK):
+        last = min((D + 2) * stop, first + (D + 2) * BLOCK)
+        block, made = theta[first:last], out[first:last]
+        full = block.size == spare.size
+        if not full:
+            for e in range(block.size):  # an assignment of slices would take seconds to compile
+                spare[e] = block[e]
+        for l in range(0, BLOCK, LANES):
+            split((block if full else spare)[(D + 2) * l :], columns[:, l:])
+
+        sums[:] = 0.0
+        for tile in range(terms.shape[0]):
+            for l in range(0, BLOCK, LANES):
+                side_sums(columns[1:, l:], terms[tile], sums[:, l:])
+
+        for l in range(BLOCK):
+            a = t[0][l]
+            G = [T(fma(JUMP, g[c][l], BELOW * base[c])) for c in each(D + 1)]
+            v_a = -(decay * a)
+            for c in each(D + 1):
+                v_a = fma(G[c], t[1 + c][l], v_a)
+            v[0][l] = v_a * free[0]
+            for c in each(D + 1):
+                v[1 + c][l] = fma(a, G[c], -(decay * t[1 + c][l])) * free[1 + c]
+
+        for l in range(0, BLOCK, LANES):
+            join((made if full else spare_made)[(D + 2) * l :], rates[:, l:])
+        if not full:
+            for e in range(made.size):
+                made[e] = spare_made[e]
+
+
+@kernel
+def pull_back(theta, x, slopes, decay, trainable, out, shards):
+    m, tiles, size = theta.shape[0], x.shape[0], x.shape[2]
+    terms = np.empty((tiles, size, 2 * D + 1), T)  # of a sample: x_0, …; r x_0, …, r
+    whole = np.zeros(D + 1)
+    for tile in range(tiles):
+        for i in range(size):
+            r = slopes[tile, 0, i]
+            for j in range(D):
+                terms[tile, i, j] = x[tile, j, i]
+                terms[tile, i, D + j] = r * x[tile, j, i]
+            terms[tile, i, 2 * D] = r
+            for c in range(D + 1):
+                whole[c] += terms[tile, i, D + c]
+    for shard in prange(shards):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        rows, made = theta.reshape(theta.size), out.reshape(out.size)
+        pull_back_shard(start, stop, rows, terms, whole, decay, trainable, made)

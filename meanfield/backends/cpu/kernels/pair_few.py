@@ -1,0 +1,76 @@
+"""Every target against every source of a cloud, for one output and small d: a vector holds targets.
+
+Their sums stay in registers while the sources pass, each loaded once for all of them. S is 1 or 2, as the formula has F alone
+or F and X. No fast-math flag, but the fma that is asked for: pairs.py says why.
+"""
+
+from numba import njit, prange
+
+from meanfield.backends.bound import VECTORS, D, S, T, pair
+from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
+from meanfield.backends.unroll import each
+
+LANES = 64 // T().itemsize  # numbers in a vector
+COUNT = VECTORS * LANES
+lanes = stack_array(COUNT)
+shard_kernel = njit(error_model="numpy", fastmath=False, nogil=True)
+kernel = njit(error_model="numpy", parallel=True, cache=True)
+
+
+@shard_kernel
+def pair_sums_block(targets, x_targets, directions, amplitudes, parameters, sums):
+    widest_vectors()
+    x = lanes(T(0))
+    w = [lanes(T(0)) for j in each(D)]
+    part = [lanes(T(0)) for j in each(S + D)]  # F, [X,] V of the sources of a tile
+    whole = [lanes(0.0) for j in each(S + D)]
+    for l in range(COUNT):
+        x[l] = x_targets[l]
+        for j in each(D):
+            w[j][l] = targets[j, l]
+        for j in each(S + D):
+            whole[j][l] = 0.0
+
+    for tile in range(directions.shape[0]):
+        c_tile, x_tile = amplitudes[tile, 0], parameters[tile]
+        t = [directions[tile, j] for j in each(D)]
+        for l in range(COUNT):
+            for j in each(S + D):
+                part[j][l] = T(0)
+        for i in range(c_tile.shape[0]):
+            c, y = c_tile[i], x_tile[i]
+            v = [t[j][i] for j in each(D)]
+            for l in range(COUNT):
+                rho = w[0][l] * v[0]
+                for j in each(1, D):
+                    rho = fma(w[j][l], v[j], rho)
+                along, first, second = pair(rho, x[l], y)
+                q = c * T(along)
+                part[0][l] = fma(c, T(first), part[0][l])
+                if S == 2:
+                    part[1][l] = fma(c, T(second), part[1][l])
+                for j in each(D):
+                    part[S + j][l] = fma(q, v[j], part[S + j][l])
+        for l in range(COUNT):
+            for j in each(S + D):
+                whole[j][l] += part[j][l]
+
+    for l in range(COUNT):
+        for j in each(S + D):
+            sums[l, j] += whole[j][l]
+
+
+@kernel
+def pair_sums(targets, x_targets, directions, amplitudes, parameters, sums):
+    size = targets.shape[2]
+    groups = size // COUNT
+    for block in prange(targets.shape[0] * groups):
+        tile, first = block // groups, block % groups * COUNT
+        pair_sums_block(
+            targets[tile, :, first : first + COUNT],
+            x_targets[tile, first : first + COUNT],
+            directions,
+            amplitudes,
+            parameters,
+            sums[block * COUNT : (block + 1) * COUNT],
+        )

@@ -1,0 +1,69 @@
+"""Kernel files: ordinary Python files from which the text of a kernel is made, for `compiler.load`.
+
+A kernel file imports from bound.py what differs from kernel to kernel: T, the formulas, the number D of inputs. Its text is the
+file itself, line for line, without that import. Where there are constants, they and the loops over each(…) are written out
+(unroll.py). What it imports of other kernel files is put at its end, so that one text has all that is compiled into a kernel,
+and of other files of this package the text names the sha256: no edit leaves a stale kernel in the cache.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from . import unroll
+
+WORDS = ("meanfield.backends.bound", "meanfield.backends.unroll")  # they mean nothing to a compiler
+
+
+@functools.cache
+def text(module: str, **constants: Any) -> str:
+    """The text of the kernel file with this dotted name, for these constants."""
+    found = path(module).read_text(encoding="utf-8")
+    tree = ast.parse(found, module)
+    notes = [f"Made from {module} by meanfield/backends/kernel_files.py."]
+    more = ""
+    for node in tree.body[:]:
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        if node.module in WORDS or is_kernel_file(node.module):
+            found = _without(found, node)
+            tree.body.remove(node)
+        elif node.module.startswith("meanfield."):
+            notes.append(f"{node.module} {digest(node.module)}")
+        if is_kernel_file(node.module):
+            more += text(node.module, **constants)
+
+    if constants:
+        found = ast.unparse(unroll.write_out(tree, constants)) + "\n"
+    return found + "".join(f"# {note}\n" for note in notes) + more
+
+
+def is_kernel_file(module: str) -> bool:
+    """Whether it lies in a folder `kernels`."""
+    return ".kernels." in module
+
+
+@functools.cache
+def path(module: str) -> Path:
+    """The file of a module, which is not imported."""
+    found = importlib.util.find_spec(module)
+    assert found is not None and found.origin is not None
+    return Path(found.origin)
+
+
+def digest(module: str) -> str:
+    """sha256 of its file."""
+    return hashlib.sha256(path(module).read_bytes()).hexdigest()
+
+
+def _without(text: str, node: ast.stmt) -> str:
+    """The statement as a comment: the lines after it keep their numbers."""
+    lines = text.splitlines(keepends=True)
+    for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+        lines[number] = "# " + lines[number]
+    return "".join(lines)

@@ -1,0 +1,38 @@
+"""Gaussian expectations of a matrix of covariances, once or through all layers: rows stay in the cache between layers."""
+
+from numba import njit, prange
+
+from meanfield.backends.bound import FASTMATH, dual
+
+kernel = njit(error_model="numpy", fastmath=FASTMATH, parallel=True, cache=True)
+
+
+@kernel
+def one_layer(c, p1, g1, p2, g2, values, slopes):
+    for i in prange(c.shape[0]):
+        for j in range(c.shape[1]):
+            value, slope = dual(c[i, j], p1[i], g1[i], p2[j], g2[j])
+            values[i, j] = value
+            slopes[i, j] = slope
+
+
+@kernel
+def all_layers(sigma, theta, triangle, scale, shift, p1, g1, p2, g2):
+    n = sigma.shape[0]
+    for k in prange(n):
+        i = n - 1 - k // 2 if k % 2 else k // 2  # long and short rows in turn
+        first = i if triangle else 0
+        s, t = sigma[i, first:], theta[i, first:]
+        for h in range(scale.shape[0]):
+            factor, offset, p, g, ps, gs = (
+                scale[h],
+                shift[h],
+                p1[h, i],
+                g1[h, i],
+                p2[h, first:],
+                g2[h, first:],
+            )
+            for j in range(s.shape[0]):
+                value, slope = dual(s[j], p, g, ps[j], gs[j])
+                s[j] = factor * value + offset
+                t[j] = s[j] + factor * slope * t[j]

@@ -1,0 +1,158 @@
+"""Kernel files run as plain Python against what is compiled from them, and the loops that are written out."""
+
+import ast
+
+import numpy as np
+import pair_formulas
+import pytest
+from small_problem import Problem
+
+import meanfield as mf
+from meanfield.backends import compiler, kernel_files, make, plain, unroll
+from meanfield.backends.cpu import elementwise, losses
+from meanfield.formulas.losses import TABLE
+from ntk.infinite import passes
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """A function of no arguments → what it gives compiled, and in plain Python."""
+
+    def run(function):
+        compiled = function()
+        with monkeypatch.context() as patch:
+            patch.setattr(compiler, "kernels", plain.kernels)
+            return compiled, function()
+
+    return run
+
+
+def check(both, function, size, terms, dtype="float64"):
+    """Two orders of one sum of `terms` numbers whose absolute values add to `size` differ by `terms` roundings of `size` at most;
+    exp, tanh, … of elementary/ are within 4 units of Python's."""
+    for found, expected in zip(*both(function), strict=True):
+        found, expected = np.asarray(found, float), np.asarray(expected, float)
+        assert np.abs(expected).max() > 0 and np.abs(expected).max() <= size
+        allowed = (terms + 8) * np.finfo(dtype).eps * size
+        np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("activation", "d", "K"),
+    [("tanh", 1, 1), ("tanh", 3, 1), ("relu", 2, 1), ("leaky_relu(0.2)", 5, 1), ("tanh", 2, 3), ("tanh", 12, 1), ("tanh", 12, 2)],
+)  # fmt: skip
+def test_the_passes_of_a_step_are_their_files_in_plain_python(both, activation, d, K, dtype):
+    """Fused, kinked and blocked kernels; m = 67 and n = 21 leave some particles and samples over. |a|, |w|, |x| and r are normal:
+    below 5, so a term is below 5·5·(5·5·d + 5)."""
+
+    def step():
+        p = Problem(np.random.default_rng(3), activation, d=d, K=K, m=67, n=21, dtype=dtype)
+        return p.mean_feature(), p.pull_back(0.2), p.push_forward()
+
+    check(both, step, 25 * (25 * d + 5) * 67, 67, dtype)
+
+
+@pytest.mark.parametrize(("d", "K", "activation"), [(2, 1, "relu"), (3, 1, "erf"), (3, 2, "relu"), (13, 1, "erf")])  # fmt: skip
+def test_sums_over_pairs_of_neurons_are_their_files_in_plain_python(both, activation, d, K):
+    """Of few and of many dimensions. Amplitudes and |w| below 5: a term below 5·5·d²."""
+    rng = np.random.default_rng(d)
+    theta, factor = rng.normal(size=(20, K + d + 1)), rng.uniform(0.5, 1.5, 20)
+
+    def act():
+        backend = make("cpu", mf.Network(activation, trainable=("a", "w")), d, K, "float64")
+        pairs = backend.gaussian_pairs
+        cloud = pairs.cloud(backend.upload(theta), factor)
+        return pairs.act(cloud, [cloud], 0.1)
+
+    check(both, act, 125 * d * d * 20, 20 * d)
+
+
+@pytest.mark.parametrize("self_pairs", [True, False])
+@pytest.mark.parametrize(("d", "interaction"), [(1, "GAUSSIAN"), (3, "COULOMB"), (26, "GAUSSIAN"), (2, None)])  # fmt: skip
+def test_energies_of_pairs_are_their_files_in_plain_python(both, d, interaction, self_pairs):
+    """Particles in lanes and in rows, and without an interaction. Coordinates below 4."""
+    theta = np.random.default_rng(d).normal(size=(35, d))
+
+    def energy():
+        backend = make("cpu", None, d, 0, "float64")
+        used = interaction and getattr(pair_formulas, interaction)
+        pairs = backend.pair_energy(pair_formulas.WELL, used, self_pairs)
+        weight = backend.weights(np.full(35, 1 / 35))
+        velocity = pairs.velocity(backend.upload(theta), weight)
+        return (velocity, *pairs.values(backend.upload(theta), weight)[: 2 if used else 1])
+
+    check(both, energy, 1e3 * d, 35 * d)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("loss", TABLE)
+def test_losses_are_their_files_in_plain_python(both, loss, weighted):
+    """Predictions below 5, labels 0 and 1: ℓ and ℓ' below 36."""
+    rng = np.random.default_rng(0)
+    F, weights = rng.normal(size=(9, 3)), rng.uniform(size=9) if weighted else None
+
+    def values():
+        chosen = mf.formulas.losses.get(loss)
+        y = rng.integers(0, 3, 9) if chosen.coupled else np.where(F > 0.5, 1.0, -1.0)
+        kernels = losses.Kernels(chosen)
+        return kernels.total(F, y, 1.5, weights), kernels.slopes(F, y, 1.5, 0.5, weights)
+
+    state = rng.bit_generator.state
+
+    def again():
+        rng.bit_generator.state = state
+        return values()
+
+    check(both, again, 36 * 27, 27)
+
+
+def test_matrices_are_their_files_in_plain_python(both):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(5, 7))
+    sigma = mf.formulas.activations.get("tanh")
+    check(both, lambda: elementwise.values_and_slopes(sigma, z), 1.0, 8)
+
+    relu = mf.formulas.activations.get("relu")
+    w = rng.normal(size=(130, 4))
+    covariance, q = w @ w.T, np.stack([(w * w).sum(axis=1)] * 2)
+    half = np.full(2, 0.5)
+    check(both, lambda: passes.all_layers(relu, covariance.copy(), q, q, half, half, False), 40, 90)
+
+
+def written(text, **constants):
+    return ast.unparse(unroll.write_out(ast.parse(text), constants))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("for j in each(D):\n    a[j] = j + 1", "a[0] = 1\na[1] = 2"),
+        ("w = [x[j] for j in each(D)]\ny = w[1]", "w_0 = x[0]\nw_1 = x[1]\ny = w_1"),
+        ("w = [[x[j, u] for j in each(D)] for u in each(1)]\ny = w[0][1]", "w_0_0 = x[0, 0]\nw_0_1 = x[1, 0]\ny = w_0_1"),
+        ("y = total(b, *(w(j) for j in each(D)))", "y = b + w(0) + w(1)"),
+        ("y = in_pairs(*(w[j] for j in each(2 * D)))", "y = w[0] + w[1] + (w[2] + w[3])"),
+        ("for j in each(1, D):\n    y = j", "y = 1"),
+        ("for j in each((4, D)):\n    y = j", "y = 4\ny = 2"),
+        ("if D == 2 and more:\n    y = 1\nelse:\n    y = 0", "if more:\n    y = 1\nelse:\n    y = 0"),
+        ("if D > 2:\n    y = 1\nelif more:\n    y = 0", "if more:\n    y = 0"),
+        ("y = a if D == 3 or D == 1 else b", "y = b"),
+        ("for j in range(D):\n    y[j] = D", "for j in range(2):\n    y[j] = 2"),
+        ("def f(a, c: each(D), b):\n    return c[0] + c[1]", "def f(a, c_0, c_1, b):\n    return c_0 + c_1"),
+    ],
+)  # fmt: skip
+def test_a_loop_is_written_out(text, expected):
+    assert written(text, D=2) == expected
+
+
+def test_a_list_of_names_has_no_item_that_is_known_only_later():
+    with pytest.raises(AssertionError, match="of which turn"):
+        written("w = [x[j] for j in each(2)]\nfor j in range(2):\n    y = w[j]")
+
+
+def test_the_text_of_a_kernel_file_keeps_its_lines():
+    """So an error of the compiler names the line of the file."""
+    file = "meanfield.backends.cpu.kernels.blocked"
+    lines = kernel_files.path(file).read_text().splitlines()
+    for number, line in enumerate(kernel_files.text(file).splitlines()[: len(lines)]):
+        assert line in (lines[number], "# " + lines[number])
