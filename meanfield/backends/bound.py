@@ -28,11 +28,26 @@ dual: Any = None
 
 # Constants, each of one kernel.
 D: Any = 2  # inputs, or coordinates
-S: Any = 1  # sums over pairs beside the vector V
+K: Any = 1  # outputs
+S: Any = 1  # sums over pairs beside the vector V; samples of a thread of a GPU
+C: Any = 1  # outputs worked at once
+P: Any = 1  # particles of a thread
+G: Any = 1  # groups of threads in a block
+L: Any = 1  # threads of a group
+R: Any = 1  # rows of a tile of shared memory
+WIDTH: Any = 4  # numbers in such a row
+TERMS: Any = 1024  # of a sum in T, at most
+SHARE: Any = 1  # … that one group works
+THREADS: Any = 1  # of a block
+COLUMNS: Any = 3  # numbers that a particle sums
+ALIGN: Any = None  # bytes, of a tile
+PUSH: Any = False  # whether it is a derivative in a direction
+FREE: Any = False  # whether one of the gradients follows from the others
 COUNT: Any = 1  # how many are worked at once
 VECTORS: Any = 1  # of numbers in registers, worked at once
 BELOW: Any = 0.0  # σ' below 0 …
 JUMP: Any = 1.0  # … and how much more it is above
+LOOPS: Any = False  # whether loops over each(…) stay loops (unroll.py)
 PAIRED: Any = True  # whether there is an interaction U
 ROWS: Any = False  # whether formulas see rows of θ itself
 SELF_PAIRS: Any = True  # whether a particle meets itself

@@ -8,8 +8,8 @@ A kernel file marks them, and gives a name to what has one value for each turn:
     for j in each(D):                                          out[k, 1] = w_0 * z
         out[k, 1 + j] = w[j] * z                               out[k, 2] = w_1 * z
 
-A parameter `stage: each(3)` is written out as three. In plain Python `each` is range and `total` adds from left to right, so the
-same file runs without a compiler: plain.py.
+A parameter `stage: each(3)` is written out as three. Where the constant LOOPS is true, loops are left to run as such. In plain
+Python `each` is range and `total` adds from left to right, so the same file runs without a compiler: plain.py.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _WriteOut(ast.NodeTransformer):
 
     def visit_For(self, node: ast.For) -> ast.stmt | list[ast.stmt]:
         values = self.turns(node.iter)
-        if values is None:
+        if values is None or self.known.get("LOOPS"):
             self.generic_visit(node)
             return node
         assert isinstance(node.target, ast.Name)
@@ -164,7 +164,10 @@ class _WriteOut(ast.NodeTransformer):
                     continue
             arguments.append(self.visit(argument))
         node.args = arguments
+        node.keywords = [self.visit(keyword) for keyword in node.keywords]
         node.func = self.visit(node.func)
+        if isinstance(node.func, ast.Name) and node.func.id == "each":  # of a loop that stays one
+            node.func.id = "range"
         if isinstance(node.func, ast.Name) and node.func.id in ("total", "in_pairs"):
             add = total if node.func.id == "total" else in_pairs
             return add(*map(_Sum, arguments)).node
@@ -173,6 +176,10 @@ class _WriteOut(ast.NodeTransformer):
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         return _folded(node, node.left, node.right)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        self.generic_visit(node)
+        return _folded(node, node.operand)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         self.generic_visit(node)

@@ -132,6 +132,7 @@ def written(text, **constants):
         ("w = [[x[j, u] for j in each(D)] for u in each(1)]\ny = w[0][1]", "w_0_0 = x[0, 0]\nw_0_1 = x[1, 0]\ny = w_0_1"),
         ("y = total(b, *(w(j) for j in each(D)))", "y = b + w(0) + w(1)"),
         ("y = in_pairs(*(w[j] for j in each(2 * D)))", "y = w[0] + w[1] + (w[2] + w[3])"),
+        ("y = f(D, key=D)", "y = f(2, key=2)"),
         ("for j in each(1, D):\n    y = j", "y = 1"),
         ("for j in each((4, D)):\n    y = j", "y = 4\ny = 2"),
         ("if D == 2 and more:\n    y = 1\nelse:\n    y = 0", "if more:\n    y = 1\nelse:\n    y = 0"),

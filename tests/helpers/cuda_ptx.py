@@ -33,12 +33,17 @@ def fused(name, activation, dtype, dim, outputs=1, unroll=1, groups=1):
         return value(z), slope(z)
 
     used = {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
-    text = cuda_kernels.source(name, dim, outputs, sigma.homogeneity == 1.0, unroll, groups)
-    kernel = getattr(compiler.load(f"cuda_d{dim}", text, dtype, used), name)
+    if name == "pull_back":
+        homogeneous = sigma.homogeneity == 1.0
+        constants = cuda_kernels.backward(dim, outputs, homogeneous, unroll, groups)
+        kernel = compiler.kernels(f"{KERNELS}.fused_backward", dtype, used, **constants).pull_back
+    else:
+        constants = cuda_kernels.forward(dim, outputs, name == "push_forward")
+        kernel = compiler.kernels(f"{KERNELS}.fused_forward", dtype, used, **constants).forward
     T = {"float32": float32, "float64": float64}[dtype]
     matrix, vector, sums = T[:, ::1], T[::1], float64[:, :, ::1]
     signatures = {
-        "mean_feature": (matrix, vector, matrix, int64, int64, sums),
+        "mean_feature": (matrix, matrix, vector, matrix, int64, int64, sums),
         "push_forward": (matrix, matrix, vector, matrix, int64, int64, sums),
         "pull_back": (matrix, matrix, matrix, T, vector, matrix),
     }
@@ -92,10 +97,10 @@ def loss_kernels(name, dtype):
 def pair_kernels(interaction, dtype, dim, groups, self_pairs=True):
     """[(kernel, signature)] of a pairwise energy: velocity and values."""
     T = {"float32": float32, "float64": float64}[dtype]
-    text = cuda_pair_energy.source(dim, np.dtype(dtype).itemsize, True, self_pairs, groups)
-    module = compiler.load(
-        f"cuda_pair_energy_d{dim}", text, dtype, pair_energy.named(pair_formulas.WELL, interaction)
-    )
+    itemsize = np.dtype(dtype).itemsize
+    constants = cuda_pair_energy.constants(dim, itemsize, True, self_pairs, groups)
+    used = pair_energy.named(pair_formulas.WELL, interaction)
+    module = compiler.kernels(f"{KERNELS}.energies", dtype, used, **constants)
     arrays = T[:, ::1], T[::1]
     return [(module.velocity, (*arrays, T[:, ::1])), (module.values, (*arrays, float64[:, ::1]))]
 
@@ -104,9 +109,9 @@ def neuron_sums(activation, dtype, dim, outputs, groups, theta="same"):
     """(kernel, signature) of the sums over pairs of neurons, of which θ may be of another dtype."""
     T = {"float32": float32, "float64": float64}
     formula = activations.get(activation).pair
-    text = pairs.source(dim, outputs, formula.sums, np.dtype(dtype).itemsize, groups)
+    constants = pairs.constants(dim, outputs, formula.sums, np.dtype(dtype).itemsize, groups)
     used = {"pair": formula.pair, "finish": formula.finish}
-    kernel = compiler.load(f"cuda_gaussian_pairs_d{dim}", text, dtype, used).pair_sums
+    kernel = compiler.kernels(f"{KERNELS}.pairs", dtype, used, **constants).pair_sums
     rows, sums = T[dtype][:, ::1], float64[:, ::1]
     return kernel, (
         T[dtype if theta == "same" else theta][:, ::1],

@@ -24,8 +24,7 @@ from ...formulas.losses import Loss
 from ...network import Network
 from .. import as_written
 from ..compiler import of_activation
-from . import compiler, losses
-from . import fused as cuda_kernels
+from . import compiler, fused, losses
 from .fused import FORWARD_ROWS, THREADS
 from .memory import Held, Number, Numbers, Pool
 
@@ -113,13 +112,19 @@ class CUDA:
         key = name, unroll, groups
         if key not in self._kernels:
             assert self.network is not None
-            homogeneous = self.network.sigma.homogeneity == 1.0
-            text = cuda_kernels.source(
-                name, self.dim, min(self.outputs, 4), homogeneous, unroll, groups
-            )
-            module = compiler.load(f"cuda_d{self.dim}", text, self.dtype.name, self.formulas)
-            self._kernels[key] = getattr(module, name)
+            outputs = min(self.outputs, 4)
+            if name == "pull_back":
+                homogeneous = self.network.sigma.homogeneity == 1.0
+                chosen = fused.backward(self.dim, outputs, homogeneous, unroll, groups)
+                self._kernels[key] = self._load("fused_backward", **chosen).pull_back
+            else:
+                chosen = fused.forward(self.dim, outputs, name == "push_forward")
+                self._kernels[key] = self._load("fused_forward", **chosen).forward
         return self._kernels[key]
+
+    def _load(self, name: str, **constants: Any) -> Any:
+        file = f"{KERNELS}.{name}"
+        return compiler.kernels(file, self.dtype.name, self.formulas, **constants)
 
     def upload(self, theta: np.ndarray) -> Held:
         return self.pool.fill(np.ascontiguousarray(theta.T, dtype=self.dtype))
@@ -149,7 +154,9 @@ class CUDA:
             as_written.prove_activation(self, "value")
         if self._wide:
             return self._wide.mean_feature(theta, weight, samples)
-        return self._forward(self.kernel("mean_feature"), (theta.data, weight.data), samples)
+        return self._forward(
+            self.kernel("mean_feature"), (theta.data, theta.data, weight.data), samples
+        )
 
     def push_forward(self, theta: Held, weight: Held, samples: Samples, move: Held) -> Held:
         """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (K, n) float64, the adjoint of pull_back."""
@@ -164,7 +171,7 @@ class CUDA:
     def _forward(self, kernel: Any, arrays: tuple, samples: Samples) -> Held:
         m, K = arrays[0].shape[1], self.outputs
         length, count = slabs(m)
-        block = THREADS // cuda_kernels.FORWARD_GROUPS * cuda_kernels.samples_a_thread(self.dim)
+        block = THREADS // fused.FORWARD_GROUPS * fused.samples_a_thread(self.dim)
         chunk = max(THREADS, PARTIAL_BYTES // (8 * count * K) // THREADS * THREADS)
         out = self.pool.take((K, samples.n), float)
         for first in range(0, samples.n, chunk):

@@ -1,12 +1,7 @@
-"""A pairwise energy on the GPU: the sums of pair_energy.py, every target against all sources, in tiles of shared memory.
+"""A pairwise energy on the GPU: the sums of cpu/energies.py, every target against all sources (kernels/energies.py).
 
-A thread holds one target in registers. The sources of a tile are staged through shared memory, a row [coordinates | weight]
-padded to 16 bytes, and all threads read the same row: a broadcast. For few particles the block is cut into groups, each
-with its share of the rows, whose sums meet at the end in a tree. Sums run in T over at most 1024 sources and in float64 across
-them, in one order that depends on m alone; there are no atomics. Not yet run on a GPU.
-
-Bound to the text by name: T, U, grad_U, V, grad_V. They see rows of p numbers that a thread has to itself: in registers where
-their loops unroll, which is shown for up to ten coordinates; with forty a thread's sums spill to its local memory.
+The formulas U, grad_U, V and grad_V see rows of p numbers that a thread has to itself: in registers where their loops unroll,
+which is shown for up to ten coordinates; with forty a thread's sums spill to its local memory. Not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -20,133 +15,35 @@ import numpy as np
 from .. import as_written
 from ..cpu.energies import Formulas, explained, named
 from . import compiler
-from .fused import TERMS, THREADS, _lines, _tree, _width
+from .fused import TERMS, THREADS, row_width, rows_of_tile
 from .memory import Held
 
 if TYPE_CHECKING:
     from .backend import CUDA
 
-_HEAD = '''"""Written by meanfield/backends/cuda/energies.py; bound here: T, U, grad_U, V, grad_V."""
-import numpy as np
-from numba import cuda
-
-from meanfield.backends.cuda.compiler import ALIGN
-'''
-
-TILE_BYTES = 2**15  # of shared memory: THREADS rows of up to 31 coordinates in float64
+KERNELS = f"{__package__}.kernels.energies"
 MOST = 1000  # coordinates, of which a tile has room for four rows
 
 
-def _kernel(
-    name: str,
-    dim: int,
-    rows: int,
-    groups: int,
-    call: list[str],
-    terms: list[str],
-    ending: list[str],
-    self_pairs: bool,
-) -> str:
-    """One kernel: total0, total1, … = Σ_l weight_l·term over the sources, then `ending` for target k. No sums without terms."""
-    lanes, axes, share = THREADS // groups, range(dim), rows // groups
-    totals = range(len(terms))
-    text = f"\n\n@cuda.jit(cache=True)\ndef {name}(theta, weight, out):\n"
-    text += _lines(4, [f"{row} = cuda.local.array({dim}, T)" for row in "xyg"])
-    text += _lines(
-        4,
-        [
-            f"lane, group = cuda.threadIdx.x % {lanes}, cuda.threadIdx.x // {lanes}",
-            "m = theta.shape[1]",
-        ],
-    )
-    text += _lines(4, [f"k = cuda.blockIdx.x * {lanes} + lane", "at = min(k, m - 1)"])
-    text += _lines(4, [f"x[{j}] = theta[{j}, at]" for j in axes])
-    if terms:
-        # What pads the last tile is not visited: its distance from a target may be 0, and 0 times infinity is no number.
-        term = (
-            "tile[q, {dim}] * T({text})"
-            if self_pairs
-            else "tile[q, {dim}] * T({text}) if block + q != at else T(0)"
-        )
-        text += _lines(4, [f"tile = cuda.shared.array(({rows}, {_width(dim + 1)}), T, ALIGN)"])
-        text += _lines(
-            4, [f"sums = cuda.shared.array(({groups}, {lanes}), np.float64)"] * (groups > 1)
-        )
-        text += _lines(4, [f"total{c} = 0.0" for c in totals])
-        text += _lines(4, ["block = 0", "while block < m:"])
-        text += _lines(8, [f"s{c} = T(0)" for c in totals])
-        text += _lines(
-            8,
-            [
-                f"end = min(m, block + {TERMS})",
-                "while block < end:",
-                "    i = min(block + cuda.threadIdx.x, m - 1)",
-            ],
-        )
-        text += _lines(12, [f"if cuda.threadIdx.x < {rows}:"] * (rows < THREADS))
-        text += _lines(
-            12 if rows == THREADS else 16,
-            [f"tile[cuda.threadIdx.x, {j}] = theta[{j}, i]" for j in axes],
-        )
-        text += _lines(
-            12 if rows == THREADS else 16, [f"tile[cuda.threadIdx.x, {dim}] = weight[i]"]
-        )
-        text += _lines(
-            12,
-            [
-                "cuda.syncthreads()",
-                f"q = group * {share}",
-                f"stop = min(q + {share}, m - block)",
-                "while q < stop:",
-            ],
-        )
-        text += _lines(16, [*(f"y[{j}] = tile[q, {j}]" for j in axes), *call])
-        text += _lines(
-            16, [f"s{c} += {term.format(dim=dim, text=text_)}" for c, text_ in enumerate(terms)]
-        )
-        text += _lines(16, ["q += 1"])
-        text += _lines(12, ["cuda.syncthreads()", f"block += {rows}"])
-        text += _lines(8, [f"total{c} += np.float64(s{c})" for c in totals])
-        if groups > 1:
-            together = _tree([f"sums[{g}, lane]" for g in range(groups)])
-            for c in totals:
-                text += _lines(
-                    4,
-                    [
-                        f"sums[group, lane] = total{c}",
-                        "cuda.syncthreads()",
-                        f"total{c} = {together}",
-                    ],
-                )
-                text += _lines(4, ["cuda.syncthreads()"])
-    return text + _lines(4, ["if group == 0 and k < m:", *(f"    {line}" for line in ending)])
-
-
-def source(dim: int, itemsize: int, paired: bool, self_pairs: bool, groups: int) -> str:
-    """The text of the kernels `velocity` and `values` for particles of `dim` coordinates; paired: there is a U."""
-    rows = THREADS
-    while rows > groups and rows * _width(dim + 1) * itemsize > TILE_BYTES:
-        rows //= 2
-    axes = range(dim) if paired else []
-    sums = [f"total{j} / m + " if paired else "" for j in range(dim)]
-    clear = [f"g[{j}] = T(0)" for j in range(dim)]  # a gradient may leave out what is 0
-    moves = [*clear, "grad_V(x, g)", *(f"out[{j}, k] = T(-({sums[j]}g[{j}]))" for j in range(dim))]
-    velocity = _kernel(
-        "velocity",
-        dim,
-        rows,
-        groups,
-        [*clear, "grad_U(x, y, g)"],
-        [f"g[{j}]" for j in axes],
-        moves,
-        self_pairs,
-    )
-    found = ["out[0, k] = V(x)", f"out[1, k] = {'total0 / m' if paired else '0.0'}"]
-    return (
-        _HEAD
-        + velocity
-        + _kernel("values", dim, rows, groups, [], ["U(x, y)"] * paired, found, self_pairs)
-    )
+def constants(
+    dim: int, itemsize: int, paired: bool, self_pairs: bool, groups: int
+) -> dict[str, Any]:
+    """Of the kernels `velocity` and `values` for particles of `dim` coordinates; paired: there is a U."""
+    width = row_width(dim + 1)
+    rows = rows_of_tile(width * itemsize, groups)
+    return {
+        "D": dim,
+        "G": groups,
+        "L": THREADS // groups,
+        "R": rows,
+        "SHARE": rows // groups,
+        "WIDTH": width,
+        "TERMS": TERMS,
+        "THREADS": THREADS,
+        "ALIGN": compiler.ALIGN,
+        "PAIRED": paired,
+        "SELF_PAIRS": self_pairs,
+    }
 
 
 class PairEnergy:
@@ -190,16 +87,10 @@ class PairEnergy:
     def kernels(self, groups: int) -> Any:
         """The module of kernels whose blocks are cut into so many groups."""
         if groups not in self._kernels:
-            dim, dtype = self.backend.dim, self.backend.dtype.name
-            text = source(
-                dim,
-                self.backend.dtype.itemsize,
-                self.interaction is not None,
-                self.self_pairs,
-                groups,
-            )
+            backend, paired = self.backend, self.interaction is not None
+            chosen = constants(backend.dim, backend.dtype.itemsize, paired, self.self_pairs, groups)
             used: dict[str, Callable] = named(self.potential, self.interaction)
-            self._kernels[groups] = compiler.load(f"cuda_pair_energy_d{dim}", text, dtype, used)
+            self._kernels[groups] = compiler.kernels(KERNELS, backend.dtype.name, used, **chosen)
         return self._kernels[groups]
 
     def compiled(self) -> bool:
