@@ -1,16 +1,7 @@
 """Where the arithmetic is done: on the CPU by numba, or on a GPU by CUDA. Nothing above this folder names a device.
 
-A backend holds θ on its device, and of n samples inputs, labels, mean features and slopes. It offers
-
-    upload, download     an array of rows to the device and back: (m, p) particles, (n, K) values at samples
-    weights, samples, labels                    what a functional reads there at every step: masses, x and y
-    mean_feature, push_forward, pull_back       the feature map, its derivative, its adjoint
-    total, slopes                               a loss on mean features, and its slopes
-    combine, norm, advance                      linear combinations, the squared L2(μ) norm, both in one
-    pair_energy, (exact_)gaussian_pairs         the sums over pairs of a pairwise energy and of a population risk
-    compiled                                    whether the kernels of a step are there already
-
-Numbers (total, norm) may still be under way when they are returned: float() waits for them, for all of them at once.
+protocol.py says what a backend has. Kernels are plain Python, in the folders `kernels`; kernel_files.py makes the text of one,
+unroll.py writes its short loops out, compiler.py binds formulas to it and compiles it, plain.py runs it without a compiler.
 """
 
 from __future__ import annotations
@@ -20,6 +11,7 @@ import sys
 from typing import Any
 
 from ..network import Network
+from .protocol import Backend
 
 NAMES = ("cpu", "cuda", "auto")
 DTYPES = ("float64", "float32")
@@ -71,7 +63,7 @@ def why_no_cuda() -> str | None:
     return f"no usable NVIDIA GPU was found ({said}). Install an NVIDIA driver for CUDA 13; `nvidia-smi` must list a GPU."
 
 
-def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: str) -> Any:
+def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: str) -> Backend:
     """The backend of that name for one network, input dimension and dtype; network None: for whole rows of θ (outputs = 0)."""
     if check(backend) == "cuda":
         from .cuda.backend import CUDA
