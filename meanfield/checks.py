@@ -1,11 +1,13 @@
-"""What counts as a number at every door: Python's own, NumPy scalars of any width, arrays of no dimension. True and False do not.
+"""What users pass, checked at every door: numbers, flags, masses, and the nearest known name.
 
-The predicates are for conditions with a message of their own; they promise that int(value) or float(value) is the value.
+A number is Python's own, a NumPy scalar of any width or an array of no dimension; True and False
+are none. The predicates are for conditions with a message of their own; they promise that int(value) or float(value) is the value.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -112,3 +114,11 @@ def conversion(dtype: np.dtype) -> str:
             "frame.to_numpy(dtype=float) of its numeric columns."
         )
     return ""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """ " Did you mean 'relu'?", or nothing where no known name is near: for errors about names."""
+    import difflib  # only an error needs it
+
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -30,6 +30,9 @@ MOVED = {
 }
 
 
+MOVED["meanfield.nearest"] = "meanfield.checks"
+
+
 class Moved:
     """`import meanfield.OLD` gives the module of its new name."""
 

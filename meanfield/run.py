@@ -26,15 +26,13 @@ from .observers.recorder import Recorder
 from .observers.series import Series
 from .processes.interruption import Interrupted, signals
 from .resuming import checkpoints, identity
+from .scaling import TIME_UNIT
 from .state import State
 from .stepping import clocks, methods
 from .stepping.clocks import Diverged, Span
 from .stepping.march import March
 from .stepping.methods import Method
 
-TIME_UNIT = (
-    "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)"
-)
 SEGMENT_BYTES = (
     64 * 2**20
 )  # frames waiting in memory are published at this size, whatever the clock says

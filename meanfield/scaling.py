@@ -12,6 +12,10 @@ from typing import Any
 
 from .checks import is_integer, is_number
 
+TIME_UNIT = (
+    "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)"
+)
+
 
 @dataclass(frozen=True)
 class Scaling:

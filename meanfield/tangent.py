@@ -61,6 +61,12 @@ def kernel(
     return H[:, :, 0, 0] if K == 1 else H
 
 
+def as_matrix(H: np.ndarray) -> np.ndarray:
+    """(n1, n2) as it is; (n1, n2, K, K) as (n1 K, n2 K), row i·K + c for output c of sample i."""
+    n1, n2 = H.shape[:2]
+    return H if H.ndim == 2 else H.transpose(0, 2, 1, 3).reshape(n1 * H.shape[2], n2 * H.shape[3])
+
+
 def drift(network: Network, start: State, end: State, x: Any) -> float:
     """‖H_t - H_0‖ / ‖H_0‖, Frobenius norms of the kernels of two states on x (n, d).
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nearest import hint
+from ..checks import hint
 from . import tables
 from .bundled import breast_cancer, diabetes, digits, iris, wine
 from .dataset import Dataset

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.polynomial.hermite_e import hermeval
 
-from ..checks import is_integer, is_number
+from ..checks import hint, is_integer, is_number
 from ..formulas import activations
 from ..formulas.activations import Activation
-from ..nearest import hint
 from ..noise import DATA, normals
 from .dataset import Dataset
 

@@ -6,13 +6,11 @@ A key is the digest of all that a value depends on, so nothing here can be out o
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..files.durable import canonical_json, fsync, move
+from ..files.durable import canonical_json, replacing
 from .registry import Diagnostic
 
 
@@ -47,19 +45,13 @@ class Cache:
             "meaning": diagnostic.meaning,
         }
         target = self.folder / f"{diagnostic.name}.json"
-        new = self.folder / f".{diagnostic.name}.{os.getpid()}.new"
         try:
             self.folder.mkdir(exist_ok=True)
             text = canonical_json({**about, "values": {**self.read(diagnostic.name), **values}})
-            with open(new, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                fsync(file.fileno())
-            move(new, target)
+            with replacing(target) as new:
+                new.write_text(text, encoding="utf-8")
         except OSError as error:
             self.writable = False
-            with suppress(OSError):
-                new.unlink()
             warnings.warn(
                 f"diagnostics are computed but not kept: {self.folder} cannot be written ({error.strerror}).",
                 stacklevel=5,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import html
+from ..files import tables
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..functionals.risk import EmpiricalRisk
@@ -22,8 +22,8 @@ from ..transport.bounds import Interval
 from ..transport.distances import displacement, w2_interval
 from . import defects, seed_scatter
 from .library.errors import wrong
-from .library.kernels import SAMPLES as KERNEL_SAMPLES
 from .needs import are_labels
+from .registry import SAMPLES
 
 KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
 LAZY, RICH = (
@@ -53,12 +53,9 @@ class Comparison:
             ("", *self.names),
             *((name, *map(_text, pair)) for name, pair in self.rows.items()),
         ]
-        widths = [max(len(row[column]) for row in table) for column in range(3)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in table
-        ]
-        lines.insert(1, "  ".join("-" * width for width in widths))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        rule = ["-" * width for width in widths]
+        lines = [tables.text_table([table[0], rule, *table[1:]])]
         for which, distance in (("starts", self.starts), ("ends", self.between)):
             if distance is not None:
                 lines.append(f"W2 between the two {which}: {_text(distance)}")
@@ -72,8 +69,8 @@ class Comparison:
         for which, distance in (("starts", self.starts), ("ends", self.between)):
             if distance is not None:
                 rows.append((f"W2 between the two {which}", _text(distance), ""))
-        notes = "".join(html.paragraph(f"note: {note}") for note in self.notes)
-        return html.table(rows, ("", *self.names)) + notes + html.paragraph(self.verdict)
+        notes = "".join(tables.paragraph(f"note: {note}") for note in self.notes)
+        return tables.html_table(rows, ("", *self.names)) + notes + tables.paragraph(self.verdict)
 
 
 def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
@@ -223,7 +220,7 @@ def _own_output(
 
 def _kernel_samples(state: State, n: int) -> int:
     affordable = int((KERNEL_PRODUCTS / (state.m * state.outputs**2)) ** 0.5)
-    return max(2, min(n, KERNEL_SAMPLES, affordable))
+    return max(2, min(n, SAMPLES, affordable))
 
 
 def _errors(

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import is_integer
+from ..checks import hint, is_integer
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
-from ..nearest import hint
 from . import needs, registry
 from .diagnosis import Bounds, Curve, Diagnosis
 from .jobs import Values, frame_values, opened_run

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import html
+from ..files import tables
 from ..files.labelled import frames_to_xarray
 from . import registry
 from .registry import RECORDED, Diagnostic
@@ -108,21 +108,18 @@ class Diagnosis(Mapping[str, Any]):
                 (name, *_ends(curve), self.units[name], self.meanings[name])
                 for name, curve in self.items()
             ]
-            return html.table(values, ("diagnostic", "first", "last", "unit", "meaning"), caption)
+            return tables.html_table(
+                values, ("diagnostic", "first", "last", "unit", "meaning"), caption
+            )
         known = [registry.get(name) for name in self.available]
         rows = [(item.name, item.unit, item.meaning) for item in known]
         rows += [(name, "-", f"not available: {why}") for name, why in self.unavailable.items()]
-        return html.table(rows, ("diagnostic", "unit", "meaning"), caption)
+        return tables.html_table(rows, ("diagnostic", "unit", "meaning"), caption)
 
     def _values(self) -> list[str]:
         """First and last values, where they come from, and what else there is."""
         rows = [(name, *_ends(curve), self.units[name]) for name, curve in self.items()]
-        table = [("diagnostic", "first", "last", "unit"), *rows]
-        widths = [max(len(row[column]) for row in table) for column in range(4)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in table
-        ]
+        table = tables.text_table([("diagnostic", "first", "last", "unit"), *rows])
         more = (
             [("note", f"{', '.join(self.recorded)}: the run's own series, which count every step")]
             if self.recorded
@@ -131,7 +128,7 @@ class Diagnosis(Mapping[str, Any]):
         more += [("also", ", ".join(self.available))] if self.available else []
         more += [("not", f"{', '.join(names)}: {why}") for why, names in self._reasons().items()]
         return [
-            *lines,
+            table,
             *(
                 textwrap.fill(text, 118, initial_indent=f"{kind:5}", subsequent_indent=" " * 5)
                 for kind, text in more

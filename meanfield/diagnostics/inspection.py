@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from ..files.recording import unfinished
+from ..files.tables import text_table
 from ..files.trajectory import Trajectory
 from ..scaling import Scaling
 from . import defects
@@ -55,7 +57,8 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
         ("series", "values", "first", "last", "from t", "to t"),
         *series_rows(run),
     ]
-    yield from _table(rows if len(rows) > 1 else [("series: none",)])
+    yield ""
+    yield text_table(rows, "<>") if len(rows) > 1 else "series: none"
     rows = [("frame", "step", "t")]
     rows += [
         (str(k), str(step), _text(t))
@@ -64,7 +67,8 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
     if len(rows) > SHOWN_FRAMES + 1:
         half = SHOWN_FRAMES // 2
         rows = [*rows[: half + 1], ("…", "…", "…"), *rows[-half:]]
-    yield from _table(rows if len(rows) > 1 else [("frames: none before the first checkpoint",)])
+    yield ""
+    yield text_table(rows, "<>") if len(rows) > 1 else "frames: none before the first checkpoint"
 
 
 def headline(run: Trajectory) -> str:
@@ -187,21 +191,9 @@ def _provenance(provenance: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _section(title: str, lines: list[tuple[str, str]]) -> Iterator[str]:
     if lines:
-        width = max(len(name) for name, _ in lines)
         yield ""
         yield title
-        yield from (f"  {name.ljust(width)}  {text}" for name, text in lines)
-
-
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    yield ""
-    for row in rows:
-        first, *rest = (
-            cell.ljust(width) if k == 0 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join([first, *rest]).rstrip()
+        yield textwrap.indent(text_table(lines), "  ")
 
 
 def _size(path: Path) -> int:

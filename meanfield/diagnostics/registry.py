@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from ..checks import is_integer
-from ..nearest import hint
+from ..checks import hint, is_integer
 
 BUILT_IN = (
     "measures",
@@ -21,6 +20,7 @@ BUILT_IN = (
     "directions",
     "errors",
 )  # modules that register when first asked for
+SAMPLES = 256  # the first samples of x carry the kernel unless another number is asked for
 RESERVED = {"run", "names", "flow", "companion", "workers", "progress"}
 RECORDED = "recorded:"  # in `of`: the series of that name in the run's file
 OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take

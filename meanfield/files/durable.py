@@ -13,10 +13,11 @@ import json
 import os
 import shutil
 import socket
+import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,6 +94,15 @@ def fsync(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
+def sync(path: Path) -> None:
+    """Make a file that is closed durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder as durable as the files' contents."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -100,6 +110,41 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def temporary(target: Path) -> Iterator[Path]:
+    """A temporary name in the folder of `target`, with its ending; what has it at the end is removed."""
+    path = target.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{target.name}")
+    try:
+        yield path
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """The name under which the block writes a file, which takes the place of `target` at its end.
+
+    Whatever happens, `target` is the old file or the complete new one.
+    """
+    with temporary(target) as path:
+        yield path
+        sync(path)
+        move(path, target)
+
+
+@contextmanager
+def creating(target: Path) -> Iterator[Path]:
+    """As `replacing`, but never over a file: FileExistsError where another has come meanwhile."""
+    with temporary(target) as path:
+        yield path
+        sync(path)
+        os.link(path, target)
+        sync_folder(target.parent)
 
 
 def move(source: Path, target: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ..checks import is_integer
-from ..nearest import hint
+from ..checks import hint, is_integer
 from .pieces import SeriesData
 from .schema import EVENT_COLUMNS
+from .tables import text_table
 
 # Kinds of events, in the order of their codes in the file, and the series that counts each of them at every sampling.
 KINDS = {
@@ -209,18 +209,9 @@ class EventTable:
             tuple(f"{item:.6g}" if isinstance(item, float) else str(item) for item in event)
             for event in self[:SHOWN]
         ]
-        table = [Event._fields, *cells] if cells else []
-        widths = (
-            [max(len(row[column]) for row in table) for column in range(len(Event._fields))]
-            if table
-            else []
-        )
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in table
-        ]
+        table = [text_table([Event._fields, *cells], ">")] if cells else []
         rest = len(self) - len(cells)
-        return "\n".join([repr(self), *lines, *([f"… {rest} more rows"] if rest else [])])
+        return "\n".join([repr(self), *table, *([f"… {rest} more rows"] if rest else [])])
 
     def _selected(
         self,

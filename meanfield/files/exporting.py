@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import schema
-from .durable import IncompatibleFile, check_space, fsync, move
+from .durable import IncompatibleFile, check_space, move, replacing, sync, temporary
 from .labelled import run_to_xarray
 from .parts import Parts, check_place
 
@@ -27,11 +25,9 @@ MARKS = (".zgroup", "zarr.json")  # one of them is in every Zarr store
 def to_netcdf(run: Trajectory, path: Any, exists: str = "error") -> Path:
     """See Trajectory.to_netcdf."""
     target = _checked(Path(path), exists, _replaceable_file)
-    with _beside(target) as temporary:
+    with replacing(target) as new:
         dataset = _dataset(run, target)
-        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=_exact(dataset))
-        _sync(temporary)
-        move(temporary, target)
+        dataset.to_netcdf(new, engine="h5netcdf", encoding=_exact(dataset))
     return target
 
 
@@ -40,16 +36,16 @@ def to_zarr(run: Trajectory, path: Any, exists: str = "error") -> Path:
     if importlib.util.find_spec("zarr") is None:
         raise ImportError('a Zarr store needs zarr: pip install -e ".[zarr]".')
     target = _checked(Path(path), exists, _replaceable_store)
-    with _beside(target) as temporary:
+    with temporary(target) as store:
         dataset = _dataset(run, target)
         # chunks that equal the fill value are written too: -0 equals 0
         dataset.to_zarr(
-            temporary, zarr_format=ZARR_FORMAT, encoding=_exact(dataset), write_empty_chunks=True
+            store, zarr_format=ZARR_FORMAT, encoding=_exact(dataset), write_empty_chunks=True
         )
-        for folder, _, names in os.walk(temporary):
+        for folder, _, names in os.walk(store):
             for name in names:
-                _sync(Path(folder, name))
-        _move_folder(temporary, target)
+                sync(Path(folder, name))
+        _move_folder(store, target)
     return target
 
 
@@ -109,19 +105,6 @@ def _replaceable_store(path: Path) -> str:
     return "is a file, and a Zarr store is a folder"
 
 
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A temporary name next to the target; what bears it at the end is removed."""
-    temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        yield temporary
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
 def _move_folder(source: Path, target: Path) -> None:
     """Under the name `target` is the old store, for an instant nothing, then the complete new one: folders cannot be swapped."""
     if not target.exists():
@@ -135,11 +118,3 @@ def _move_folder(source: Path, target: Path) -> None:
         os.rename(aside, target)
         raise
     shutil.rmtree(aside)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..scaling import TIME_UNIT
 from ..state import column_names
-from .schema import TIME_UNIT
 
 if TYPE_CHECKING:
     from .trajectory import Trajectory

@@ -19,6 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..scaling import TIME_UNIT
 from ..state import State, column_names
 from .durable import IncompatibleFile, InUse, Scratch, canonical_json
 
@@ -41,7 +42,6 @@ EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
     "other": np.dtype(np.int32), "value": np.dtype(np.float64),
 }  # fmt: skip
 EVENT_BYTES = sum(dtype.itemsize for dtype in EVENT_COLUMNS.values())  # of a row
-TIME_UNIT = "flow time t: a step dt is gradient descent with learning rate dt m / s^2, s = alpha m^(1 - gamma)"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ..data.dataset import Dataset
 from ..initial import InitialLaw
 from ..network import Network
 from ..state import State
-from . import html, schema
+from . import schema, tables
 from .buffer import Buffer
 from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
 from .event_table import KINDS, EventTable
@@ -124,7 +124,7 @@ class Trajectory:
         for name in ("risk", "energy", "displacement", "energy_defect"):
             if name in self.series_names and len(values := self.series(name).values):
                 rows.append((f"{name}, first and last", f"{values[0]:.5g}, {values[-1]:.5g}"))
-        return html.table(rows, caption=str(self.path))
+        return tables.html_table(rows, caption=str(self.path))
 
     def __len__(self) -> int:
         return self._pieces.frames

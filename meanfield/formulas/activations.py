@@ -15,8 +15,7 @@ from math import cos, erf, log1p, sin, tanh
 
 import numpy as np
 
-from ..checks import real
-from ..nearest import hint
+from ..checks import hint, real
 from . import gaussian_pairs
 from .gaussian_pairs import GaussianPair
 from .special import decay, gaussian, mills

@@ -12,8 +12,7 @@ from math import exp, log, log1p
 
 import numpy as np
 
-from ..checks import as_array, conversion
-from ..nearest import hint
+from ..checks import as_array, conversion, hint
 from .loss_names import advice
 
 LABELS = ("real", "sign", "class")

@@ -198,15 +198,20 @@ def make(march: Any, method: Method, dt: Any, t_end: float | None, n_steps: int 
     return Fixed(particles, float(dt), t_end, n_steps)
 
 
+def stable_step(method: Method, rate: float) -> float:
+    """dt = 0.1·c/rate: a tenth of the method's stability bound c for the fastest rate."""
+    return 0.1 * method.stability / rate
+
+
 def auto_step(field: Any, particles: Particles, method: Method) -> float:
-    """dt = 0.1·c/rate: c the method's stability bound; of a risk, rate = L·λ_max(H_0) + λ (functionals/risk.py)."""
+    """dt="auto": of a risk, the rate is L·λ_max(H_0) + λ (functionals/risk.py)."""
     with one_thread():
         rate = field.rate(particles)
     if not (math.isfinite(rate) and rate > 0):
         raise ValueError(
             f'dt="auto": the fastest rate at the start is {rate:g}, so no step follows from it. Give dt a number.'
         )
-    return 0.1 * method.stability / rate
+    return stable_step(method, rate)
 
 
 def first_step(march: Any, method: Any, t_end: float) -> float:

@@ -13,8 +13,9 @@ from meanfield.backends.cpu import losses as loss_kernels
 from meanfield.checks import is_number
 from meanfield.formulas import losses
 from meanfield.formulas.losses import Loss
+from meanfield.tangent import as_matrix
 
-from .matrices import Modes, as_matrix, columns, factor, one_kernel
+from .matrices import Modes, columns, factor, one_kernel
 
 RTOL, ATOL = 1e-8, 1e-10  # of the ODE solver; ATOL in units of f
 

@@ -9,8 +9,9 @@ import numpy as np
 import scipy.linalg
 
 from meanfield.checks import is_number
+from meanfield.tangent import as_matrix
 
-from .matrices import Modes, as_matrix, checked, columns, factor, one_kernel
+from .matrices import Modes, checked, columns, factor, one_kernel
 
 
 class Posterior(NamedTuple):

@@ -10,6 +10,7 @@ import scipy.linalg
 
 from meanfield.checks import is_number
 from meanfield.functionals.risk import REDUCTIONS
+from meanfield.tangent import as_matrix
 
 
 def checked(K: Any, name: str = "K") -> np.ndarray:
@@ -64,12 +65,6 @@ def precision(K: Any) -> float:
     """ε of the dtype that K was handed over in."""
     dtype = np.asarray(one_kernel(K)).dtype
     return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
-
-
-def as_matrix(K: np.ndarray) -> np.ndarray:
-    """(n, n) as it is; (n, n, C, C) as (nC, nC), row i·C + c for output c of sample i."""
-    n1, n2 = K.shape[:2]
-    return K if K.ndim == 2 else K.transpose(0, 2, 1, 3).reshape(n1 * K.shape[2], n2 * K.shape[3])
 
 
 def columns(values: Any, K: np.ndarray, name: str) -> np.ndarray:

@@ -12,9 +12,10 @@ import scipy.linalg
 
 from meanfield.checks import is_number
 from meanfield.functionals.risk import check_inputs
+from meanfield.tangent import as_matrix
 
 from . import repeated_inputs
-from .matrices import Modes, as_matrix, checked, columns, factor, null_tolerance, precision
+from .matrices import Modes, checked, columns, factor, null_tolerance, precision
 
 
 @dataclass(frozen=True, eq=False)

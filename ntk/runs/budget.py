@@ -12,8 +12,8 @@ from meanfield import tangent
 from meanfield.files.trajectory import Trajectory
 from meanfield.flow import GradientFlow
 from meanfield.functionals.risk import EmpiricalRisk, check_inputs
+from meanfield.tangent import as_matrix
 
-from ..learning.matrices import as_matrix
 from .frames import Seen, check_frames, look, rounding
 from .time_quadrature import Interval, denser, intervals
 

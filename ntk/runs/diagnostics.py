@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.diagnostics.registry import register_diagnostic
+from meanfield.diagnostics.registry import SAMPLES, register_diagnostic
 from meanfield.functionals.protocol import OTHERS
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from ..learning.spectrum import Split
 
-SAMPLES = 256
 SHARE = 0.01  # of the largest eigenvalue of H_0: the cutoff unless one is given
 
 
@@ -34,7 +33,8 @@ def residual(frame: Frame, samples: int | None) -> np.ndarray:
 
 def _split(frame: Frame, at_start: bool, samples: int | None, cutoff: float | None) -> Split | None:
     """The residual at t in the modes of H_0 or of H_t; None where H_0 vanishes and no cutoff is given."""
-    from ..learning.matrices import as_matrix
+    from meanfield.tangent import as_matrix
+
     from ..learning.spectrum import split
 
     problem = frame.problem

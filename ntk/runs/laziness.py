@@ -14,11 +14,12 @@ from meanfield.functionals.risk import EmpiricalRisk
 from meanfield.network import Network
 from meanfield.particles import Particles
 from meanfield.state import State
+from meanfield.tangent import as_matrix
 
 from ..finite.curvature import hessian_norm
 from ..finite.kernel import drift, empirical
 from ..learning.dynamics import KernelFlow
-from ..learning.matrices import Modes, as_matrix
+from ..learning.matrices import Modes
 from .frames import check_frames, look, rounding
 from .time_quadrature import denser
 

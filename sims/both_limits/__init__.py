@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 import meanfield as mf
 import ntk
+from meanfield.files.tables import text_table
 
 from ..lab import config as settings
 from ..lab import experiment, planning, runs, study
@@ -256,17 +257,13 @@ def figure(results: Results) -> Figure:
 
 def table(rows: Sequence[Row]) -> str:
     """One line for each γ and m: mean distances over seeds, and what ntk.laziness calls the runs."""
-    lines = [
-        f"{'γ':>6}  {'m':>6}  {'runs':>4}  "
-        + "  ".join(f"{name:>13}" for name in (*DISTANCES, "error"))
-        + "  ntk.laziness"
-    ]
+    lines: list[tuple[str, ...]] = [("γ", "m", "runs", *DISTANCES, "error", "ntk.laziness")]
     for gamma, m in sorted({(row.gamma, row.m) for row in rows}):
         chosen = [row for row in rows if (row.gamma, row.m) == (gamma, m)]
         means = [np.mean([getattr(row, name) for row in chosen]) for name in (*DISTANCES, "error")]
-        cells = "  ".join(f"{value:>13.4g}" for value in means)
-        lines.append(f"{gamma:>6g}  {m:>6}  {len(chosen):>4}  {cells}  {called(chosen)}")
-    return "\n".join(lines)
+        cells = (f"{value:.4g}" for value in means)
+        lines.append((f"{gamma:g}", f"{m}", f"{len(chosen)}", *cells, called(chosen)))
+    return text_table(lines, ">" * (len(lines[0]) - 1) + "<")
 
 
 def called(rows: Sequence[Row]) -> str:

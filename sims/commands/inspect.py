@@ -13,7 +13,7 @@ from typing import Any
 
 import meanfield as mf
 from meanfield.diagnostics import inspection
-from meanfield.files.durable import IncompatibleFile
+from meanfield.files.durable import IncompatibleFile, replacing
 
 from ..lab import terminal
 from . import inspect_help
@@ -133,13 +133,11 @@ def write_csv(found: Any, path: Path) -> None:
         )
         for label, values in parts.items():
             columns[label] = dict(zip(curve.steps.tolist(), values.tolist(), strict=True))
-    temporary = path.with_name(f".tmp-{path.name}")
-    with open(temporary, "w", newline="", encoding="utf-8") as target:
+    with replacing(path) as new, open(new, "w", newline="", encoding="utf-8") as target:
         writer = csv.writer(target, lineterminator="\n")
         writer.writerow(("step", "time", *columns))
         for step, time in zip(found.steps.tolist(), found.times.tolist(), strict=True):
             writer.writerow((step, time, *(values.get(step, "") for values in columns.values())))
-    os.replace(temporary, path)
 
 
 def compare(arguments: Sequence[str]) -> int:

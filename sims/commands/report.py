@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import errno
 import io
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ import numpy as np
 import meanfield as mf
 import ntk
 from meanfield.diagnostics import defects, inspection
-from meanfield.files.html import paragraph, table, text
+from meanfield.files.durable import creating
+from meanfield.files.tables import escaped, html_table, paragraph
 
 from .. import figures
 from ..sweeps import indexing, plotting, reporting
@@ -88,14 +88,8 @@ def write(path: Any, out: Any) -> Path:
         raise FileExistsError(errno.EEXIST, "exists", str(out))
     is_sweep = path.is_dir() and (path / "manifest.json").is_file()
     page = of_sweep(path) if is_sweep else of_run(path)
-    temporary = out.with_name(f".tmp-{out.name}")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        os.link(
-            temporary, out
-        )  # unlike a renaming it never takes the place of a file that came since
-    finally:
-        temporary.unlink(missing_ok=True)
+    with creating(out) as new:
+        new.write_text(page, encoding="utf-8")
     return out
 
 
@@ -105,7 +99,7 @@ def of_run(path: Any) -> str:
         sections = inspection.sections(run)
         body = [
             paragraph(inspection.headline(run)),
-            "<h2>Verdicts</h2>", table(_verdicts(run), ("question", "answer")),
+            "<h2>Verdicts</h2>", html_table(_verdicts(run), ("question", "answer")),
             "<h2>Figures</h2>", '<div class="figures">', *_pictures(run), "</div>",
             *_sections({"Recorded": inspection.series_rows(run)}, ("series", "values", "first", "last", "from t", "to t")),
             *_sections(sections),
@@ -128,16 +122,16 @@ def of_sweep(path: Any) -> str:
     body = [
         paragraph(f"{plan.describe()}: {reporting.counts(folder)}"),
         "<h2>Verdicts</h2>",
-        table(_sweep_verdicts(folder, shown), ("question", "answer")),
+        html_table(_sweep_verdicts(folder, shown), ("question", "answer")),
         "<h2>Over the axes</h2>",
         *_safely("the quantities over the axes", lambda: _over_axes(data, names)),
         "<h2>Runs</h2>",
-        f'<div class="scroll">{table(rows, columns)}</div>',
+        f'<div class="scroll">{html_table(rows, columns)}</div>',
     ]
     if shown:
         with mf.Trajectory(folder.run(shown[0])) as run:
             body += [
-                f"<h2>{text(f'One run, {shown[0]}: {_point(plan.at(shown[0]))}')}</h2>",
+                f"<h2>{escaped(f'One run, {shown[0]}: {_point(plan.at(shown[0]))}')}</h2>",
                 '<div class="figures">',
                 *_pictures(run),
                 "</div>",
@@ -216,7 +210,7 @@ def _safely(name: str, draw: Callable[[], list[str]]) -> list[str]:
     try:
         return draw()
     except NOT_DRAWN as error:
-        return [f'<p class="note">{text(f"Not drawn, {name}: {error}")}</p>']
+        return [f'<p class="note">{escaped(f"Not drawn, {name}: {error}")}</p>']
 
 
 def _over_axes(data: Any, names: Sequence[str]) -> list[str]:
@@ -274,7 +268,7 @@ def _png(figure: Any) -> bytes:
 def _figure(data: bytes, kind: str, caption: str, wide: bool = False) -> str:
     """A picture whose bytes stand in the page."""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    words = text(caption[0].upper() + caption[1:])
+    words = escaped(caption[0].upper() + caption[1:])
     opening = '<figure class="wide">' if wide else "<figure>"
     return f'{opening}<img alt="{words}" src="{source}"><figcaption>{words}</figcaption></figure>'
 
@@ -283,9 +277,9 @@ def _sections(sections: dict[str, Any], head: Sequence[str] = ()) -> list[str]:
     found = []
     for title, rows in sections.items():
         if rows:
-            found += [f"<h2>{text(title[0].upper() + title[1:])}</h2>", table(rows, head)]
+            found += [f"<h2>{escaped(title[0].upper() + title[1:])}</h2>", html_table(rows, head)]
     return found
 
 
 def _page(title: str, body: Sequence[str]) -> str:
-    return PAGE.substitute(title=text(title), body="\n".join(body))
+    return PAGE.substitute(title=escaped(title), body="\n".join(body))

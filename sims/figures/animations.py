@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 import meanfield as mf
+from meanfield.files.durable import replacing
 
 from .scenes import Draw, scene
 from .sources import thinned, usable
@@ -51,25 +51,26 @@ def animate(
     run, make = scene(run, kind)
     _check(out, fps, most)
     frames = thinned(usable(run, least=2), most)
-    figure, temporary = canvas(6.0, 4.4), out.with_name(f".tmp-{out.name}")
+    figure = canvas(6.0, 4.4)
     figure.set_dpi(max(120, figure.dpi))
     try:
         draw = make(run, frames, figure.add_subplot(), flow)
         draw(len(frames) - 1)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # where the last frame put the axes is where they stay
-        with tqdm(
-            range(len(frames)),
-            unit="frame",
-            disable=None if progress else True,
-            leave=False,
-            file=sys.stderr,
-        ) as bar:
+        with (
+            replacing(out) as new,
+            tqdm(
+                range(len(frames)),
+                unit="frame",
+                disable=None if progress else True,
+                leave=False,
+                file=sys.stderr,
+            ) as bar,
+        ):
             write = _write_gif if out.suffix.lower() == ".gif" else _write_mp4
-            write(figure, draw, bar, fps, temporary)
-        os.replace(temporary, out)
+            write(figure, draw, bar, fps, new)
     finally:
-        temporary.unlink(missing_ok=True)
         plt.close(figure)
     return out
 

@@ -12,12 +12,12 @@ from matplotlib.image import AxesImage
 import meanfield as mf
 import ntk
 from meanfield.diagnostics.library.kernels import alignment
+from meanfield.diagnostics.registry import SAMPLES
 
 from .panels import panel
 from .sources import caveat, milestones, network_of, number, open_run, scaling_text, some_frames
 from .style import GREY, LINES, ages, axes_or_new, bare, canvas, drawn, resized
 
-SAMPLES = 256  # the first samples of x are drawn
 PRODUCTS = (
     4e9  # m n² K² multiplications at most, some seconds: fewer samples for very wide networks
 )

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import meanfield as mf
+from meanfield.checks import hint
 from meanfield.diagnostics import registry
-from meanfield.nearest import hint
 
 from .panels import Curve, fit, legend_above, lines, panel, particles
 from .planes import homogeneous, plane, projected

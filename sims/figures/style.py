@@ -31,6 +31,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from meanfield.files.durable import replacing
+
 T = TypeVar("T")
 
 COLOURS = ("#0072B2", "#E69F00", "#C4380D", "#009E73", "#7B3294", "#56B4E9")
@@ -202,13 +204,10 @@ def save(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
     pixels = io.BytesIO()
     figure.savefig(pixels, format="png", dpi="figure")
     picture = Image.open(pixels).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    for path in (png, pdf):
-        temporary = path.with_name(f".tmp-{path.name}")
-        if path is png:
-            picture.save(temporary, format="png", optimize=True)
-        else:
-            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
-        os.replace(temporary, path)
+    with replacing(png) as new:
+        picture.save(new, format="png", optimize=True)
+    with replacing(pdf) as new:
+        figure.savefig(new, format="pdf", metadata={"CreationDate": None})
     return png, pdf
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 import meanfield as mf
 import ntk
+from meanfield.files.tables import text_table
 
 from ..lab import config as settings
 from ..lab import planning, runs, study
@@ -237,12 +238,14 @@ def figure(results: Results) -> Figure:
 def table(rows: Sequence[Row]) -> str:
     """One line for each m: means over seeds."""
     names = ("kernel_error", "test_gap", "kernel_drift")
-    lines = [f"{'m':>7}  {'runs':>4}  " + "  ".join(f"{name:>13}" for name in names)]
+    lines: list[tuple[str, ...]] = [("m", "runs", *names)]
     for m in sorted({row.m for row in rows}):
         of_m = [row for row in rows if row.m == m]
         means = [np.mean([getattr(row, name) for row in of_m]) for name in names]
-        lines.append(f"{m:>7}  {len(of_m):>4}  " + "  ".join(f"{value:>13.4g}" for value in means))
-    return "\n".join([*lines, *(f"{name}: {runs.exponent(rows, name)}" for name in names)])
+        lines.append((f"{m}", f"{len(of_m)}", *(f"{value:.4g}" for value in means)))
+    return "\n".join(
+        [text_table(lines, ">"), *(f"{name}: {runs.exponent(rows, name)}" for name in names)]
+    )
 
 
 def plan(config: Config, out: Path) -> str:

@@ -24,9 +24,7 @@ def first_end(config: Experiment, tol: float) -> float:
     """
     made = experiment.make(config)
     network, factor = made.flow.network, 1.0 if config.reduction == "sum" else 1.0 / made.data.n
-    H = tangent.kernel(network, made.start, made.data.x)
-    if H.ndim == 4:  # (n, n, K, K): one row for each sample and output
-        H = H.transpose(0, 2, 1, 3).reshape(len(H) * H.shape[2], -1)
+    H = tangent.as_matrix(tangent.kernel(network, made.start, made.data.x))
     rate = max(
         factor * float(np.linalg.eigvalsh(H)[0]), 0.1 / network.scaling.output_scale(config.m)
     )

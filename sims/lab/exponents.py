@@ -28,6 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from meanfield.files.tables import text_table
+
 from .fits import ExponentFit, Refused, decimals, fit_or_refuse, with_error
 
 QUANTITIES = {
@@ -160,12 +162,7 @@ def table(exponents: Sequence[Exponent]) -> str:
             _number(one.theory),
         )
         lines.append((*start, *fitted, p, one.verdict))
-    sizes = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    rows = [
-        "  ".join(cell.ljust(size) for cell, size in zip(line, sizes, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*rows, "", FOOTNOTE])
+    return "\n".join([text_table(lines), "", FOOTNOTE])
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 import meanfield as mf
 from meanfield import tangent
+from meanfield.stepping.clocks import stable_step
 
 RUN_SECONDS = 0.12  # opening, publishing and measuring a small run
 STEP_SECONDS = 2e-4  # of any step of RK4, however small
@@ -51,8 +52,8 @@ class Job:
 
 def steps(network: mf.Network, start: mf.State, x: np.ndarray, t_end: float) -> int:
     """Steps of RK4 to t_end with dt="auto" and the squared loss, from the largest eigenvalue of H_0; halvings add to them."""
-    largest = float(np.linalg.eigvalsh(tangent.kernel(network, start, x))[-1])
-    return math.ceil(t_end * largest / (0.1 * mf.RK4.stability * len(x)))
+    H = tangent.as_matrix(tangent.kernel(network, start, x))
+    return math.ceil(t_end / stable_step(mf.RK4, float(np.linalg.eigvalsh(H)[-1]) / len(x)))
 
 
 def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from tqdm.auto import tqdm
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
 from meanfield import tangent
+from meanfield.files.durable import replacing
+from meanfield.files.tables import text_table
 from meanfield.processes.interruption import signals
 
 from .fits import ExponentFit, Refused, fit_or_refuse
@@ -211,11 +212,7 @@ def table(results: Results) -> str:
                 *cells,
             )
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
+    return text_table(lines, ">")
 
 
 def train_all(jobs: Sequence[tuple[Path, Callable[[], Any]]], progress: bool = False) -> None:
@@ -236,12 +233,10 @@ def train_all(jobs: Sequence[tuple[Path, Callable[[], Any]]], progress: bool = F
 
 def write_csv(rows: Sequence[Any], path: Path) -> None:
     """All rows, dataclasses of one kind, one for each run."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(rows[0])])
         writer.writeheader()
         writer.writerows(dataclasses.asdict(row) for row in rows)
-    os.replace(temporary, path)
 
 
 def _mean(rows: Sequence[Row], name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import meanfield as mf
 from meanfield import tangent
 from meanfield.diagnostics.library import condensation
+from meanfield.files.tables import text_table
 
 from ..lab import runs
 from ..lab.fits import ExponentFit, Refused
@@ -140,18 +141,20 @@ def distance_to_critical_line(gamma: np.ndarray, gamma_prime: np.ndarray) -> np.
 
 def table(rows: Sequence[Row], tol: float) -> str:
     """One line for each (γ, γ'): the slope of the relative change, theory's, the order parameter; what did not converge."""
-    lines = [f"{'γ':>8} {'γ′':>8} {'slope':>16} {'theory':>8} {'alignment':>10}"]
+    lines: list[tuple[str, ...]] = [("γ", "γ′", "slope", "theory", "alignment", "")]
     for at in points([row for row in rows if row.kind == "plane"]):
         slope, theory = (
             getattr(at.fit, "short", "refused"),
             expected_slope(at.gamma, at.gamma_prime),
         )
-        mark = "" if at.converged else "  not converged"
-        lines.append(
-            f"{at.gamma:8.4g} {at.gamma_prime:8.4g} {slope:>16} {theory:8.3f} {at.alignment:10.3f}{mark}"
-        )
+        mark = "" if at.converged else "not converged"
+        place = (f"{at.gamma:.4g}", f"{at.gamma_prime:.4g}")
+        lines.append((*place, slope, f"{theory:.3f}", f"{at.alignment:.3f}", mark))
     late = [row.file for row in rows if not row.converged]
     first = f", the first {late[0]}" if late else ""
     return "\n".join(
-        [*lines, f"{len(late)} of {len(rows)} runs above {tol:g} of their first loss{first}"]
+        [
+            text_table(lines, ">"),
+            f"{len(late)} of {len(rows)} runs above {tol:g} of their first loss{first}",
+        ]
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import meanfield as mf
+from meanfield.files.durable import replacing
+from meanfield.files.tables import text_table
 from ntk.gaussian import duals
 from ntk.theorems import bounds
 
@@ -171,25 +172,22 @@ def figure(results: Results) -> Figure:
 
 def table(results: Results) -> str:
     """One line for each m: means over the draws, and the bound."""
-    lines = [f"{'m':>5}  {'1 - m/d':>9}  {'linear':>9}  {'relu':>9}"]
+    lines: list[tuple[str, ...]] = [("m", "1 - m/d", "linear", "relu")]
     for row in results.rows:
         bound = max(0.0, 1 - row.m / results.dim)
-        lines.append(
-            f"{row.m:>5}  {bound:>9.4g}  {np.mean(row.linear):>9.3g}  {np.mean(row.relu):>9.3g}"
-        )
-    return "\n".join(lines)
+        errors = (f"{np.mean(values):.3g}" for values in (row.linear, row.relu))
+        lines.append((f"{row.m}", f"{bound:.4g}", *errors))
+    return text_table(lines, ">")
 
 
 def write_csv(results: Results, path: Path) -> None:
     """One line for each m and draw."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("d", "m", "seed", "linear", "relu"))
         for row in results.rows:
             for seed, pair in enumerate(zip(row.linear, row.relu, strict=True)):
                 writer.writerow((results.dim, row.m, seed, *pair))
-    os.replace(temporary, path)
 
 
 def plan(config: Config, out: Path) -> str:

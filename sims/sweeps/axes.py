@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from meanfield.checks import is_integer
-from meanfield.nearest import hint
+from meanfield.checks import hint, is_integer
 
 from ..lab.config import BadSettings
 from ..lab.experiment import Experiment

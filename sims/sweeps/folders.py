@@ -15,14 +15,13 @@ import errno
 import json
 import math
 import os
-import uuid
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import meanfield as mf
-from meanfield.files.durable import IncompatibleFile, fsync, sync_folder
+from meanfield.files.durable import IncompatibleFile, creating, replacing
 from meanfield.files.provenance import provenance
 
 from ..lab import config as settings
@@ -156,34 +155,28 @@ def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
             errno.ENOTDIR, "a sweep needs a folder, and this is a file", str(path)
         )
     strange = sorted(set(os.listdir(path)) - set(FOLDERS)) if path.exists() else []
-    if strange := [name for name in strange if not name.startswith(".tmp-manifest-")]:
+    if strange := [name for name in strange if not name.startswith(".tmp-")]:
         raise FileExistsError(
             errno.EEXIST, f"the folder holds other things ({strange[0]}); name a new one", str(path)
         )
     for name in FOLDERS:
         (path / name).mkdir(parents=True, exist_ok=True)
-    temporary = path / f".tmp-manifest-{uuid.uuid4().hex}"
-    _write(temporary, json.dumps(content | {"versions": provenance()["versions"]}, indent=1))
+    text = json.dumps(content | {"versions": provenance()["versions"]}, indent=1)
     try:
-        os.link(
-            temporary, path / "manifest.json"
-        )  # unlike a rename, never over one that another process has just made
+        with creating(path / "manifest.json") as new:
+            new.write_text(text, encoding="utf-8")
     except FileExistsError:
         return _same(path, content), False
     except OSError as error:
         text = f"{error.strerror}; a sweep needs a file system with hard links, by which one worker alone can publish a run"
         raise OSError(error.errno, text, str(path)) from error
-    finally:
-        temporary.unlink()
-    sync_folder(path)
     return SweepFolder(path), True
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replace a small file: the old one or the new one is there, whatever happens."""
-    temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex}")
-    _write(temporary, json.dumps(content, ensure_ascii=False))
-    os.replace(temporary, path)
+    with replacing(path) as new:
+        new.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def _content(plan: Plan) -> dict[str, Any]:
@@ -217,10 +210,3 @@ def _json(path: Path) -> dict[str, Any]:
     with suppress(FileNotFoundError, json.JSONDecodeError):
         return json.loads(path.read_text(encoding="utf-8"))
     return {}
-
-
-def _write(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        fsync(file.fileno())

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -26,6 +25,7 @@ from tqdm.auto import tqdm
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
 from meanfield.diagnostics import registry
+from meanfield.files.durable import replacing
 
 from ..lab import config as settings
 from ..lab.experiment import Experiment
@@ -114,14 +114,10 @@ def collect(
     """
     names, as_of = known(diagnose), _as_of(folder)
     rows = measure(folder, progress, names)
-    _replace(folder.path / "index.csv", _csv(rows))
-    dataset = _dataset(folder, rows, as_of, names)
-    temporary = folder.path / f".tmp-index-{uuid.uuid4().hex}.h5"
-    try:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
-        os.replace(temporary, folder.path / "index.h5")
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(folder.path / "index.csv") as new:
+        new.write_text(_csv(rows), encoding="utf-8")
+    with replacing(folder.path / "index.h5") as new:
+        _dataset(folder, rows, as_of, names).to_netcdf(new, engine="h5netcdf")
     return rows
 
 
@@ -266,12 +262,6 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _xarray() -> Any:

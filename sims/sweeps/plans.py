@@ -30,7 +30,7 @@ from typing import Any
 
 import meanfield as mf
 from meanfield import backends
-from meanfield.nearest import hint
+from meanfield.checks import hint
 
 from ..lab import config as settings
 from ..lab.config import BadSettings

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield.checks import hint
 from meanfield.diagnostics import registry
 from meanfield.diagnostics.defects import LIMIT
-from meanfield.nearest import hint
 
 from ..lab.config import BadSettings
 from ..lab.crossings import SIGNS, Crossing, find_crossing

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from meanfield.files.durable import fsync, sync_folder
+from meanfield.files.durable import replacing, sync_folder
 from meanfield.files.recording import unfinished
 
 from .folders import SweepFolder
@@ -89,11 +89,8 @@ def _link_all(source: Place, target: Place) -> None:
     """Checkpoints first: the segments that one names were there before it."""
     theirs, ours = (place.run.with_name("run.h5.parts") for place in (source, target))
     if source.run.is_file():  # a copy, for by the file itself `publish` knows who published it
-        copy = target.folder / ".tmp-run.h5"
-        shutil.copyfile(source.run, copy)
-        with open(copy, "rb") as file:
-            fsync(file.fileno())
-        os.replace(copy, target.run)
+        with replacing(target.run) as copy:
+            shutil.copyfile(source.run, copy)
     if theirs.is_dir():
         ours.mkdir()
         names = sorted(name for name in os.listdir(theirs) if name.startswith("checkpoint-"))

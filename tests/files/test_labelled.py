@@ -11,7 +11,7 @@ from diagnosed import problem, record
 
 import meanfield as mf
 from meanfield.diagnostics import registry
-from meanfield.files import durable, labelled
+from meanfield.files import durable, exporting, labelled
 from meanfield.observers.moment import MEASURES
 
 xarray = pytest.importorskip("xarray")
@@ -229,7 +229,8 @@ def test_an_export_that_fails_leaves_what_was_there(h5_path, tmp_path, kind, mon
                 getattr(run, f"to_{kind}")(target, exists="replace")
         with monkeypatch.context() as patch:
             patch.setattr(
-                f"meanfield.files.exporting.{'_sync' if kind == 'netcdf' else 'move'}",
+                durable if kind == "netcdf" else exporting,
+                "move",
                 lambda *_: 1 / 0,
             )
             with pytest.raises(ZeroDivisionError):

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ...nearest import hint
+from ...checks import hint
 from ..llvm import intrinsics
 from ..llvm.intrinsics import copysign, exponent, fma, half_turn_sign, odd_sign, polynomial, two_to
 

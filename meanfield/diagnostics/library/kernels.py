@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...tangent import as_matrix
 from ..frame import Frame
-from ..registry import register_diagnostic
-
-SAMPLES = 256  # the first samples of x carry the kernel unless another number is asked for
+from ..registry import SAMPLES, register_diagnostic
 
 
 def drift(H0: np.ndarray, Ht: np.ndarray) -> float:
@@ -32,7 +31,7 @@ def alignment(H: np.ndarray, y: np.ndarray, centred: bool) -> float:
         H = H - H.mean(axis=0, keepdims=True)
         H = H - H.mean(axis=1, keepdims=True)
         y = y - y.mean(axis=0)
-    matrix = unfolded(H)
+    matrix = as_matrix(H)
     columns = y.reshape(len(matrix), -1)
     size = float(np.linalg.norm(matrix) * np.linalg.norm(columns.T @ columns))
     return float(np.vdot(columns, matrix @ columns)) / size if size > 0 else float("nan")
@@ -40,16 +39,11 @@ def alignment(H: np.ndarray, y: np.ndarray, centred: bool) -> float:
 
 def effective_rank(H: np.ndarray) -> float:
     """exp(-Σ_i p_i log p_i), p_i = λ_i/Σλ; eigenvalues negative by rounding count as zero. NaN for a kernel that vanishes."""
-    values = np.maximum(np.linalg.eigvalsh(unfolded(H)), 0.0)
+    values = np.maximum(np.linalg.eigvalsh(as_matrix(H)), 0.0)
     if not values.any():
         return float("nan")
     p = values[values > 0] / values.sum()
     return float(np.exp(-np.sum(p * np.log(p))))
-
-
-def unfolded(H: np.ndarray) -> np.ndarray:
-    """(n, n) as it is; (n, n, K, K) as (nK, nK), row i·K + c for output c of sample i."""
-    return H if H.ndim == 2 else H.transpose(0, 2, 1, 3).reshape(H.shape[0] * H.shape[2], -1)
 
 
 def _pair(frame: Frame, samples: int | None) -> tuple[np.ndarray, np.ndarray]:
