@@ -1,8 +1,9 @@
 """Bounds that bracket W2 without the full solve: lower <= W2 <= upper, rounding included.
 
-Below: Gelbrich's bound, and (Σ_j W2²(projections on q_j))^½ over an ORTHONORMAL basis q_1 … q_p, because a coupling's cost is the
-sum of its costs along the q_j, each at least the one-dimensional optimum (√p times the sliced distance over independent
-random directions is not a bound), and Kantorovich potentials. Above: the cost of any coupling. THEORY.md, section 6.
+Below: Gelbrich's bound, and (Σ_j W2²(projections on q_j))^½ over an ORTHONORMAL basis q_1 … q_p,
+because a coupling's cost is the sum of its costs along the q_j, each at least the one-dimensional
+optimum (√p times the sliced distance over independent random directions is not a bound), and
+Kantorovich potentials. Above: the cost of any coupling. THEORY.md, section 6.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .couplings import (
     monotone_coupling,
     projected,
 )
+from .exact import Solution
 from .potentials import (
     LISTING_SECONDS,
     SAMPLE_SECONDS,
@@ -36,10 +38,13 @@ from .potentials import (
 
 Solver = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Coupling]
 
-BLOCK = 256  # entries of a coupling solved together: about 4 ms a block; 128 and 512 end within 1 % of each other after a second
+# Entries of a coupling solved together, about 4 ms; 128 and 512 end within 1 % of each other.
+BLOCK = 256
 QUIET_SWEEPS = 12  # directions tried in a row without a gain before the refinement stops
-SOLVER_ERROR = 1e-14  # the network simplex stops at reduced costs of 2.2e-15 of the largest potential, a few diameters²
-LOWER_SHARE = 0.05  # of the time goes into further orthonormal bases; potentials and couplings gain more per second
+# The simplex stops at reduced costs of 2.2e-15 of the largest potential, a few diameters².
+SOLVER_ERROR = 1e-14
+# Of the time, for more orthonormal bases; potentials and couplings gain more a second.
+LOWER_SHARE = 0.05
 
 
 class Interval(NamedTuple):
@@ -52,10 +57,12 @@ class Interval(NamedTuple):
 
 
 def bures_squared(x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray) -> float:
-    """tr A + tr B - 2 tr (A^½ B A^½)^½ of the covariances of two centred clouds: W2² of the centred Gaussians.
+    """tr A + tr B - 2 tr (A^½ B A^½)^½ of the covariances of two centred clouds: W2² of the centred
+    Gaussians.
 
-    Computed as min over orthogonal U of ‖F - G U‖², A = F Fᵀ, B = G Gᵀ (Procrustes: U from the SVD of GᵀF = S Σ Tᵀ), a sum of
-    squares: the trace formula would lose half the digits for close covariances. Bhatia, Jain, Lim (2019), theorem 1.
+    Computed as min over orthogonal U of ‖F - G U‖², A = F Fᵀ, B = G Gᵀ (Procrustes: U from the SVD
+    of GᵀF = S Σ Tᵀ), a sum of squares: the trace formula would lose half the digits for close
+    covariances. Bhatia, Jain, Lim (2019), theorem 1.
     """
     f, g = _factor(x, a), _factor(y, b)
     s, _, t = np.linalg.svd(g.T @ f)
@@ -63,7 +70,8 @@ def bures_squared(x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray) ->
 
 
 def _factor(x: np.ndarray, a: np.ndarray) -> np.ndarray:
-    """F (p, p) with F Fᵀ = Σ_k p_k x_k x_kᵀ, by QR of the weighted cloud: the squares of x are never formed."""
+    """F (p, p) with F Fᵀ = Σ_k p_k x_k x_kᵀ, by QR of the weighted cloud: the squares of x are
+    never formed."""
     r: np.ndarray = np.linalg.qr(np.sqrt(a)[:, None] * x)[1]
     factor = np.zeros((x.shape[1], x.shape[1]))
     factor[:, : len(r)] = r.T
@@ -71,13 +79,20 @@ def _factor(x: np.ndarray, a: np.ndarray) -> np.ndarray:
 
 
 def interval(
-    pair: Pair, seconds: float, solve: Solver, listed: ListedSolver, expected: float
+    pair: Pair,
+    seconds: float,
+    solve: Solver,
+    listed: ListedSolver,
+    expected: float,
+    own: Solution | None = None,
 ) -> Interval:
-    """The best bounds `seconds` allow. solve(x, a, y, b) -> coupling is the exact solver, `expected` its time for the whole pair;
-    listed(x, a, y, b, i, j) -> coupling, ψ solves among the pairs (i, j): see potentials.py.
+    """The best bounds `seconds` allow. solve(x, a, y, b) -> coupling is the exact solver,
+    `expected` its time for the whole pair; listed(x, a, y, b, i, j) -> coupling, ψ solves among the
+    pairs (i, j): see potentials.py.
 
-    The first bounds of each kind are made however short the time is. lower = upper up to rounding where the exact solve fits.
-    A solve that fails only leaves the bounds wider.
+    The first bounds of each kind are made however short the time is. lower = upper up to rounding
+    where the exact solve fits, or where `own`, a proved coupling of particles paired one by one, is
+    there. A solve that fails only leaves the bounds wider.
     """
     start = perf_counter()
     if pair.identical:
@@ -85,6 +100,9 @@ def interval(
     bracket = _Bracket(pair)
     if pair.x.shape[1] == 1:
         bracket.optimal(monotone_coupling(pair.x[:, 0], pair.a, pair.y[:, 0], pair.b), "sorted")
+        return bracket.interval()
+    if own is not None:
+        bracket.optimal(own.coupling, "exact", own.gap)
         return bracket.interval()
     if expected <= seconds:
         with suppress(NotConverged):
@@ -123,9 +141,11 @@ def _by_potentials(
     deadline: float,
     rng: np.random.Generator,
 ) -> Coupling:
-    """Bounds from both sides by potentials and listed pairs, as many rounds as there is time for; the best coupling found.
+    """Bounds from both sides by potentials and listed pairs, as many rounds as there is time for;
+    the best coupling found.
 
-    Potentials of a sample need one large c-transform, and at most half of the time; a round two, and two listings.
+    Potentials of a sample need one large c-transform, and at most half of the time; a round two,
+    and two listings.
     """
     pairs = (
         float(len(pair.a)) * len(pair.b) * (0.8 + pair.x.shape[1] / 50)
@@ -158,7 +178,8 @@ class _Bracket:
         m1, m2, dim = len(pair.a), len(pair.b), pair.x.shape[1]
         self.relative = EPS * (m1 + m2 + 8.0 * dim)  # summing m products of p terms, worst case
         self.diameter2 = 4.0 * dim  # coordinates lie in [-1, 1]
-        # cumulated masses are right to (m1 + m2) ulp; moving that much mass changes W2² by at most its share of the diameter²
+        # cumulated masses are right to (m1 + m2) ulp; moving that much mass changes W2² by at most
+        # its share of the diameter²
         self.mass_error = 0.0 if pair.uniform else 4.0 * EPS * (m1 + m2)
         self.lower, self.lower_method = 0.0, "zero"
         self.upper, self.upper_method = np.inf, "none"
@@ -169,14 +190,16 @@ class _Bracket:
         return self.upper - self.lower <= 1e-9 * self.upper
 
     def raise_lower(self, centred2: float, method: str, error: float = 0.0) -> None:
-        """From a squared bound of the centred clouds, right to `error` besides what summing and cumulated masses do."""
+        """From a squared bound of the centred clouds, right to `error` besides what summing and
+        cumulated masses do."""
         centred2 = centred2 * (1.0 - self.relative) - (self.mass_error + error) * self.diameter2
         low = self.pair.distance(centred2) * (1.0 - 8.0 * EPS) - self.pair.rounding
         if low > self.lower:
             self.lower, self.lower_method = low, method
 
     def drop_upper(self, coupling: Coupling, method: str) -> None:
-        """A coupling whose marginals miss a and b by δ in all costs at most δ·diameter² more once they are mended."""
+        """A coupling whose marginals miss a and b by δ in all costs at most δ·diameter² more once
+        they are mended."""
         reach = self.pair.shift + self.pair.scale * np.sqrt(self.diameter2)
         mended = np.hypot(
             coupling_distance(self.pair, coupling),
@@ -199,9 +222,15 @@ class _Bracket:
         if high < self.upper:
             self.upper, self.upper_method = high, method
 
-    def optimal(self, coupling: Coupling, method: str) -> None:
-        """Both bounds from an optimal coupling; projections see movements below the solver's tolerance."""
-        self.raise_lower(coupling_cost(self.pair.x, self.pair.y, coupling), method, SOLVER_ERROR)
+    def optimal(self, coupling: Coupling, method: str, gap: float | None = None) -> None:
+        """Both bounds from an optimal coupling; projections see movements below the solver's
+        tolerance.
+
+        gap: the proved share of its cost that is too much, instead of the simplex's tolerance.
+        """
+        cost = coupling_cost(self.pair.x, self.pair.y, coupling)
+        error = SOLVER_ERROR if gap is None else gap * cost / self.diameter2
+        self.raise_lower(cost, method, error)
         self.raise_lower(
             float(projected(self.pair, np.eye(self.pair.x.shape[1])).sum()),
             "projections on the axes",
@@ -209,14 +238,16 @@ class _Bracket:
         self.drop_upper(coupling, method)
 
     def interval(self) -> Interval:
-        # two bounds of one number, each correct: they can only cross by rounding that is already paid for
+        # two bounds of one number, each correct: they can only cross by rounding that is already
+        # paid for
         return Interval(
             min(self.lower, self.upper), self.upper, self.lower_method, self.upper_method
         )
 
 
 def _marginal_error(pair: Pair, coupling: Coupling) -> float:
-    """Σ_i |a_i - Σ_j π_ij| + Σ_j |b_j - Σ_i π_ij|, and the rounding of these sums; a one-to-one coupling has none to sum."""
+    """Σ_i |a_i - Σ_j π_ij| + Σ_j |b_j - Σ_i π_ij|, and the rounding of these sums; a one-to-one
+    coupling has none to sum."""
     i, j, w = coupling
     m1, m2 = len(pair.a), len(pair.b)
     one_to_one = (
@@ -231,7 +262,8 @@ def _marginal_error(pair: Pair, coupling: Coupling) -> float:
 def _bases(
     pair: Pair, principal: np.ndarray, rng: np.random.Generator
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Orthonormal bases (p, p): axes, principal axes of both clouds together and of their difference, then random rotations."""
+    """Orthonormal bases (p, p): axes, principal axes of both clouds together and of their
+    difference, then random rotations."""
     dim = len(principal)
     yield "projections on the axes", np.eye(dim)
     yield "projections on the principal axes", principal
@@ -244,8 +276,9 @@ def _bases(
 def refined(
     pair: Pair, coupling: Coupling, solve: Solver, deadline: float, rng: np.random.Generator
 ) -> Coupling:
-    """A coupling that costs no more: its entries, sorted along a random direction by their midpoints and cut in blocks, are
-    coupled again, exactly, within each block; then another direction, until the deadline or until nothing is gained.
+    """A coupling that costs no more: its entries, sorted along a random direction by their
+    midpoints and cut in blocks, are coupled again, exactly, within each block; then another
+    direction, until the deadline or until nothing is gained.
 
     A block keeps its marginals, so every stage is a coupling and the cost never rises.
     """

@@ -1,10 +1,11 @@
 """Two particle clouds made ready for optimal transport, and the couplings that need no solver.
 
-    W2²(μ, ν) = |mean μ - mean ν|² + W2²(centred μ, centred ν)        for every coupling π, so also for every bound,
+    W2²(μ, ν) = |mean μ - mean ν|² + W2²(centred μ, centred ν)
 
-because the cross term ∫⟨x - x̄, c⟩ dπ of a constant c vanishes. Solvers and projections see the centred clouds: their squared
-costs hold no large common part that cancels. The cost of a coupling, once found, is summed from the positions as given:
-differences of close numbers are exact. NumPy only; the solvers are in wasserstein.py.
+for every coupling π, so also for every bound, because the cross term ∫⟨x - x̄, c⟩ dπ of a constant
+c vanishes. Solvers and projections see the centred clouds: their squared costs hold no large common
+part that cancels. The cost of a coupling, once found, is summed from the positions as given:
+differences of close numbers are exact. NumPy only; the solvers are in solvers.py and exact.py.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ class NotConverged(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Centred clouds x (m1, p), y (m2, p) with masses a, b > 0 that sum to 1; true positions are mean + scale·x.
+    """Centred clouds x (m1, p), y (m2, p) with masses a, b > 0 that sum to 1; true positions are
+    mean + scale·x.
 
     scale makes the largest coordinate 1, so that no solver tolerance meets a tiny or a huge cost.
-    W2 = hypot(shift, scale·W2(x, y)), shift = |mean μ - mean ν|.
-    given_x, given_y: the positions as given. paired: equal masses one by one, so particle k may be coupled with itself.
-    rounding: a bound on what centring and projecting can change in W2, in the units of the input.
+    W2 = hypot(shift, scale·W2(x, y)), shift = |mean μ - mean ν|. given_x, given_y: the positions as
+    given. paired: equal masses one by one, so particle k may be coupled with itself. rounding: a
+    bound on what centring and projecting can change in W2, in the units of the input.
     """
 
     x: np.ndarray
@@ -52,7 +54,8 @@ class Pair:
 
     @property
     def uniform(self) -> bool:
-        """Equal numbers of equal masses: an optimal coupling is a permutation, and 1-D optimal transport is sorting."""
+        """Equal numbers of equal masses: an optimal coupling is a permutation, and 1-D optimal
+        transport is sorting."""
         return self.a.size == self.b.size and np.ptp(self.a) == 0.0 and np.ptp(self.b) == 0.0
 
     def distance(self, centred2: float) -> float:
@@ -61,16 +64,19 @@ class Pair:
 
 
 def cloud(measure: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """theta (m, p) in float64 and masses (m,) summing to 1, of a State or of an array (equal masses). Raises what is wrong."""
+    """theta (m, p) in float64 and masses (m,) summing to 1, of a State or of an array (equal
+    masses). Raises what is wrong."""
     given = measure.theta if isinstance(measure, State) else measure
     theta = as_array(name, given)
     if theta.dtype.kind not in "fiu":
         raise TypeError(
-            f"{name} must be a State or an array of real numbers; got {type(measure).__name__} with dtype {theta.dtype}."
+            f"{name} must be a State or an array of real numbers; got {type(measure).__name__} "
+            f"with dtype {theta.dtype}."
         )
     if theta.ndim == 1:
         raise ValueError(
-            f"{name} must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use {name}[:, None]."
+            f"{name} must be (m, p), one row a particle; got {theta.shape}. For one-dimensional "
+            f"particles use {name}[:, None]."
         )
     if theta.ndim != 2 or 0 in theta.shape:
         raise ValueError(
@@ -80,7 +86,8 @@ def cloud(measure: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))
     if bad.size:
         raise ValueError(
-            f"{name} has NaN or infinite values in {bad.size} of {len(theta)} particles, first in particle {bad[0]}. "
+            f"{name} has NaN or infinite values in {bad.size} of {len(theta)} particles, first in "
+            f"particle {bad[0]}. "
             "No distance is defined: remove them or take an earlier frame."
         )
     m = len(theta)
@@ -89,7 +96,8 @@ def cloud(measure: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     mass = np.asarray(measure.mass, dtype=np.float64)
     if mass.shape != (m,) or not np.all(np.isfinite(mass)) or mass.min() < 0:
         raise ValueError(
-            f"{name}.mass must be ({m},), finite and non-negative; got {mass.shape} with smallest {mass.min(initial=np.inf):.6g}."
+            f"{name}.mass must be ({m},), finite and non-negative; got {mass.shape} with smallest "
+            f"{mass.min(initial=np.inf):.6g}."
         )
     total = float(mass.sum())
     if abs(total - 1.0) > 1e-9:
@@ -110,23 +118,27 @@ def two_clouds(p: Any, q: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
         )
     if isinstance(p, State) and isinstance(q, State) and p.outputs != q.outputs:
         raise ValueError(
-            f"p has K = {p.outputs} outputs and q has K = {q.outputs}: their columns [a | w | b] differ in meaning. "
+            f"p has K = {p.outputs} outputs and q has K = {q.outputs}: their columns [a | w | b] "
+            "differ in meaning. "
             "Compare networks of the same d and K."
         )
     return x, a, y, b
 
 
 def rms_displacement(x: np.ndarray, a: np.ndarray, y: np.ndarray, b: np.ndarray) -> float:
-    """(Σ_k p_k |θ_k - θ'_k|²)^½ for particles paired by their index; needs equal m and equal masses."""
+    """(Σ_k p_k |θ_k - θ'_k|²)^½ for particles paired by their index; needs equal m and equal
+    masses."""
     if x.shape != y.shape:
         raise ValueError(
-            f"pairing particle k with particle k needs equal numbers of particles; got m = {len(x)} and m = {len(y)}. "
+            "pairing particle k with particle k needs equal numbers of particles; got m = "
+            f"{len(x)} and m = {len(y)}. "
             "Use method='exact' for clouds of different size."
         )
     if not np.allclose(a, b, rtol=1e-9, atol=0.0):
         k = int(np.argmax(np.abs(a - b)))
         raise ValueError(
-            f"pairing particle k with particle k needs equal masses; particle {k} has {a[k]:.6g} and {b[k]:.6g}. "
+            f"pairing particle k with particle k needs equal masses; particle {k} has {a[k]:.6g} "
+            f"and {b[k]:.6g}. "
             "Use method='exact', which moves mass between particles."
         )
     return root_mean_square(x - y, a / a.sum())
@@ -155,14 +167,16 @@ def centred_pair(p: Any, q: Any) -> Pair:
     shift = unit * float(np.linalg.norm(difference / unit))
     scale = max(float(np.abs(x).max()), float(np.abs(y).max())) or 1.0
     m, dim = max(len(x), len(y)), x.shape[1]
-    # per coordinate: the means are off by a few ulp of the largest coordinate, the centred clouds' means by m ulp of theirs
-    # (worst case of a sum), a projection on a unit vector by p ulp; √p turns coordinates into distances.
+    # per coordinate: the means are off by a few ulp of the largest coordinate, the centred clouds'
+    # means by m ulp of theirs (worst case of a sum), a projection on a unit vector by p ulp; √p
+    # turns coordinates into distances.
     rounding = EPS * float(np.sqrt(dim)) * (8.0 * largest + scale * (2.0 * m + 8.0 * dim**1.5))
     return Pair(x / scale, a, y / scale, b, given_x, given_y, shift, scale, paired, rounding)
 
 
 def same_measure(pair: Pair) -> bool:
-    """Whether both hold the same positions with the same masses, to their rounding, in whatever order and number of pieces."""
+    """Whether both hold the same positions with the same masses, to their rounding, in whatever
+    order and number of pieces."""
     (x, at_x), (y, at_y) = (
         np.unique(z, axis=0, return_inverse=True) for z in (pair.given_x, pair.given_y)
     )
@@ -173,7 +187,8 @@ def same_measure(pair: Pair) -> bool:
 
 
 def _centre(x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x minus its mean, and the mean; twice, because the first mean of a far-away cloud is a rounded one."""
+    """x minus its mean, and the mean; twice, because the first mean of a far-away cloud is a
+    rounded one."""
     mean = a @ x
     x = x - mean
     rest = a @ x
@@ -183,10 +198,12 @@ def _centre(x: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def monotone_coupling(
     u: np.ndarray, a: np.ndarray, v: np.ndarray, b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The increasing coupling of the scalars u (m1,) and v (m2,): indices i, j and masses w, at most m1 + m2 entries.
+    """The increasing coupling of the scalars u (m1,) and v (m2,): indices i, j and masses w, at
+    most m1 + m2 entries.
 
-    It is optimal for (u, v) in one dimension, and a valid coupling of any clouds that u and v are functions of.
-    Slivers below (m1 + m2) ulp, which only the rounding of the cumulated masses makes, are left out.
+    It is optimal for (u, v) in one dimension, and a valid coupling of any clouds that u and v are
+    functions of. Slivers below (m1 + m2) ulp, which only the rounding of the cumulated masses
+    makes, are left out.
     """
     order_u, order_v = np.argsort(u, kind="stable"), np.argsort(v, kind="stable")
     if a.size == b.size and np.ptp(a) == 0.0 and np.ptp(b) == 0.0:
@@ -214,13 +231,21 @@ def coupling_cost(
 
 
 def coupling_distance(pair: Pair, coupling: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """(Σ w |x_i - y_j|²)^½ of the positions as given: an upper bound of W2, and W2 itself for an optimal coupling."""
+    """(Σ w |x_i - y_j|²)^½ of the positions as given: an upper bound of W2, and W2 itself for an
+    optimal coupling."""
     i, j, w = coupling
     return root_mean_square(pair.given_x[i] - pair.given_y[j], w)
 
 
+def sorted_distance(pair: Pair) -> float:
+    """W2 in one dimension of equal numbers of equal masses: that of the sorted positions."""
+    ranked = np.sort(pair.given_x[:, 0]) - np.sort(pair.given_y[:, 0])
+    return root_mean_square(ranked[:, None], pair.a)
+
+
 def projected(pair: Pair, directions: np.ndarray) -> np.ndarray:
-    """One-dimensional W2² of the clouds projected on each column of directions (p, k) -> (k,), by sorting."""
+    """One-dimensional W2² of the clouds projected on each column of directions (p, k) -> (k,), by
+    sorting."""
     u, v = (
         np.ascontiguousarray((pair.x @ directions).T),
         np.ascontiguousarray((pair.y @ directions).T),
@@ -238,7 +263,8 @@ def projected(pair: Pair, directions: np.ndarray) -> np.ndarray:
 
 
 def sliced_distance(pair: Pair, n_projections: int = 200, seed: int = 0) -> float:
-    """(E_u W2²(⟨u, ·⟩))^½ over random unit vectors u, in orthonormal frames; the mean part |s|²/p is in closed form."""
+    """(E_u W2²(⟨u, ·⟩))^½ over random unit vectors u, in orthonormal frames; the mean part |s|²/p
+    is in closed form."""
     dim = pair.x.shape[1]
     rng = np.random.default_rng(seed)
     total, left = 0.0, int(n_projections)

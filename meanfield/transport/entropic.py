@@ -1,10 +1,12 @@
 """The Sinkhorn divergence from its three pairs of potentials, with a bound of its error.
 
-    S_ε = OT_ε(μ,ν) - ½OT_ε(μ,μ) - ½OT_ε(ν,ν),    OT_ε = max_g ⟨a, f(g)⟩ + ⟨b, g⟩,    f(g) = -ε log Σ_j b_j exp((g_j - c_j)/ε)
+    S_ε = OT_ε(μ,ν) - ½OT_ε(μ,μ) - ½OT_ε(ν,ν)
+    OT_ε = max_g ⟨a, f(g)⟩ + ⟨b, g⟩,    f(g) = -ε log Σ_j b_j exp((g_j - c_j)/ε)
 
-Of close clouds it is a small difference of large numbers, each of which Sinkhorn's iteration leaves off by ½ε rᵀL⁻¹r: r is what
-the marginal of ν misses, L = diag(πᵀ1) - πᵀ diag(1/a) π the Hessian. The same solve is a Newton step, and a few of them do what
-thousands of iterations would not. NumPy only.
+Of close clouds it is a small difference of large numbers, each of which Sinkhorn's iteration leaves
+off by ½ε rᵀL⁻¹r: r is what the marginal of ν misses, L = diag(πᵀ1) - πᵀ diag(1/a) π the Hessian.
+The same solve is a Newton step, and a few of them do what thousands of iterations would not. NumPy
+only.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def divergence(
 ) -> tuple[float, float]:
     """(S_ε, a bound of its error) from the potentials of (μ, ν), (μ, μ), (ν, ν).
 
-    Newton steps where a plan has at most so many pairs; else the bound is from the tolerance of the marginals.
+    Newton steps where a plan has at most so many pairs; else the bound is from the tolerance of the
+    marginals.
     """
     found, rounding = _difference(problems, potentials, epsilon)
     if any(len(a) * len(b) > dense for _, a, _, b in problems):
@@ -51,7 +54,8 @@ def divergence(
 def _difference(
     problems: Sequence[Problem], potentials: Sequence[Potentials], epsilon: float
 ) -> tuple[float, float]:
-    """(S_ε, its rounding): the potentials are subtracted before they are summed, the entropies of a and b cancel."""
+    """(S_ε, its rounding): the potentials are subtracted before they are summed, the entropies of a
+    and b cancel."""
     _, a, _, b = problems[0]
     (u, v), (u_x, v_x), (u_y, v_y) = potentials
     above, below = u - 0.5 * (u_x + v_x), v - 0.5 * (u_y + v_y)
@@ -62,7 +66,8 @@ def _difference(
 
 
 def _polished(problem: Problem, potentials: Potentials, epsilon: float, left: float) -> Potentials:
-    """Newton's method on the dual in g, until what the value can still gain is at most `left`, or no more."""
+    """Newton's method on the dual in g, until what the value can still gain is at most `left`, or
+    no more."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
     from scipy.spatial.distance import cdist
     from scipy.special import logsumexp

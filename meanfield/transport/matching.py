@@ -1,4 +1,5 @@
-"""Which neuron of one network is which of another: optimal transport between neurons up to the symmetries of the activation."""
+"""Which neuron of one network is which of another: optimal transport between neurons up to the
+symmetries of the activation."""
 
 from __future__ import annotations
 
@@ -24,10 +25,11 @@ PROBES = (0.3, 0.7, 1.1, 1.9, 3.1)  # where σ(-z) is compared with ±σ(z)
 class Matching:
     """An optimal plan between the neurons of two networks. `match` makes it.
 
-    first, second: the States that were compared (balanced, in output units, as asked), in their own order. The plan: mass[l]
-    of neuron i[l] of `first` goes to neuron j[l] of `second`, (pairs,) each; flipped[l]: to its twin under the activation's
-    sign symmetry. twin: ±1 for each column, what flipping does, or None. units: what the distances are in, in words: the
-    symmetries that were divided out and the unit of a; empty for θ as it is, where `distance` is mf.w2 of the two.
+    first, second: the States that were compared (balanced, in output units, as asked), in their own
+    order. The plan: mass[l] of neuron i[l] of `first` goes to neuron j[l] of `second`, (pairs,)
+    each; flipped[l]: to its twin under the activation's sign symmetry. twin: ±1 for each column,
+    what flipping does, or None. units: what the distances are in, in words: the symmetries that
+    were divided out and the unit of a; empty for θ as it is, where `distance` is mf.w2 of the two.
     """
 
     first: State
@@ -41,7 +43,8 @@ class Matching:
 
     @property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """θ of the first and of the second network's neuron of each pair, signs aligned: (pairs, p) each, float64."""
+        """θ of the first and of the second network's neuron of each pair, signs aligned: (pairs, p)
+        each, float64."""
         x, y = (
             state.theta.astype(np.float64)[which]
             for state, which in ((self.first, self.i), (self.second, self.j))
@@ -50,7 +53,8 @@ class Matching:
 
     @property
     def plan(self) -> Any:
-        """The plan as a sparse matrix (m, m'), scipy.sparse.coo_array: entry (i, j) is the mass that goes from i to j."""
+        """The plan as a sparse matrix (m, m'), scipy.sparse.coo_array: entry (i, j) is the mass
+        that goes from i to j."""
         from scipy.sparse import coo_array
 
         return coo_array((self.mass, (self.i, self.j)), shape=(self.first.m, self.second.m))
@@ -63,10 +67,12 @@ class Matching:
 
     @property
     def distance(self) -> float:
-        """(Σ_l mass_l length_l²)^½: W2 of `first` and `second`, in the quotient by the sign symmetry.
+        """(Σ_l mass_l length_l²)^½: W2 of `first` and `second`, in the quotient by the sign
+        symmetry.
 
-        Of a canonical match it is no more mf.w2 of the two networks, nor what mf.compare shows: balanced weights that compute
-        the same functions are compared, not the weights as the flow moves them. `units` says which.
+        Of a canonical match it is no more mf.w2 of the two networks, nor what mf.compare shows:
+        balanced weights that compute the same functions are compared, not the weights as the flow
+        moves them. `units` says which.
         """
         return float(np.sqrt(self.mass @ np.square(self.lengths)))
 
@@ -80,7 +86,8 @@ class Matching:
         return np.array([self.mass[self.lengths > distance].sum() for distance in distances])
 
     def quantiles(self, *fractions: float) -> np.ndarray:
-        """The distances that these fractions of the mass do not exceed: quantiles(0.5) is the median."""
+        """The distances that these fractions of the mass do not exceed: quantiles(0.5) is the
+        median."""
         if any(not 0 <= fraction <= 1 for fraction in fractions):
             raise ValueError(f"fractions must lie in [0, 1]; got {fractions}.")
         order = np.argsort(self.lengths)
@@ -90,20 +97,23 @@ class Matching:
 
     @property
     def permutation(self) -> np.ndarray:
-        """(m,): neuron k of the first network is neuron permutation[k] of the second. Raises where a neuron was split."""
+        """(m,): neuron k of the first network is neuron permutation[k] of the second. Raises where
+        a neuron was split."""
         if (
             len(self.i) != self.first.m
             or self.first.m != self.second.m
             or len(set(self.j.tolist())) != self.second.m
         ):
             raise ValueError(
-                f"the plan is no permutation: {len(self.i)} pairs between m = {self.first.m} and m = {self.second.m} neurons. "
+                f"the plan is no permutation: {len(self.i)} pairs between m = {self.first.m} and m "
+                f"= {self.second.m} neurons. "
                 "Its pairs are in .i, .j, .mass; .at(t) has a particle for each of them."
             )
         return self.j
 
     def apply(self, state: State) -> State:
-        """A State of the second network's neurons, any frame of it, in the order of the first's, twins flipped; scales stay.
+        """A State of the second network's neurons, any frame of it, in the order of the first's,
+        twins flipped; scales stay.
 
         The function is the same. Raises where the plan is no permutation.
         """
@@ -118,7 +128,8 @@ class Matching:
         return State(theta, state.outputs, state.mass[order], state.step, state.t)
 
     def at(self, t: float) -> State:
-        """((1 - t) Id + t T)_# μ, 0 <= t <= 1: a particle for each pair, State.t = t. McCann (1997); THEORY.md, section 6."""
+        """((1 - t) Id + t T)_# μ, 0 <= t <= 1: a particle for each pair, State.t = t. McCann
+        (1997); THEORY.md, section 6."""
         if not 0 <= t <= 1:
             raise ValueError(f"times of a displacement interpolation lie in [0, 1]; got {t!r}.")
         x, y = self.ends
@@ -134,7 +145,8 @@ class Matching:
             else ""
         )
         return (
-            f"{self.same:.1%} of the mass has a partner of the same index{flips}; half of it lies within {median:.3g} of its "
+            f"{self.same:.1%} of the mass has a partner of the same index{flips}; half of it lies "
+            f"within {median:.3g} of its "
             f"partner, 90 % within {most:.3g}, all within {farthest:.3g}; "
             f"W2{self.units and f' {self.units}'} = {self.distance:.4g} "
             f"({len(self.i)} pairs, m = {self.first.m} and {self.second.m})."
@@ -147,21 +159,27 @@ class Matching:
 
 
 def match(
-    p: Any, q: Any, canonical: bool = True, network: Network | None = None, output_units: bool = False
+    p: Any,
+    q: Any,
+    canonical: bool = True,
+    network: Network | None = None,
+    output_units: bool = False,
 ) -> Matching:  # fmt: skip
-    """Match the neurons of two networks by the optimal plan of W2, after weights that say the same are made the same.
+    """Match the neurons of two networks by the optimal plan of W2, after weights that say the same
+    are made the same.
 
-    p, q: State, or Trajectory or path (its last frame); any widths and masses, the same d and K. canonical: up to what leaves
-    φ = a σ(⟨w, x⟩ + b) as it is,
+    p, q: State, or Trajectory or path (its last frame); any widths and masses, the same d and K.
+    canonical: up to what leaves φ = a σ(⟨w, x⟩ + b) as it is,
 
-        σ(cz) = c^p σ(z)     (a, w, b) ~ (a/c^p, c w, c b)     the balanced one is taken, |w|² + b² = p|a|²; 0 where φ = 0
-        σ odd                (a, w, b) ~ (-a, -w, -b)          a pair is as far apart as the nearer of the two signs
-        σ even               (a, w, b) ~ (a, -w, -b)           likewise
+        σ(cz) = c^p σ(z)  (a, w, b) ~ (a/c^p, c w, c b)  balanced: |w|² + b² = p|a|²; 0 where φ = 0
+        σ odd             (a, w, b) ~ (-a, -w, -b)       a pair is as far apart as the nearer sign
+        σ even            (a, w, b) ~ (a, -w, -b)        likewise
 
-    σ comes from the Trajectory, or from `network` for States (and for activations written by the user). False: θ as it is.
-    output_units: a is multiplied by each network's own s = α m^(1-γ) first, so that f = ∫φ dμ: for different γ, α, or widths
-    at γ < 1, where equal weights do not mean equal outputs. Without it θ is compared as the flow moves it.
-    Exact, O(m^2.5): 8 s at m = 5000. Raises ValueError or TypeError for other inputs, NotConverged.
+    σ comes from the Trajectory, or from `network` for States (and for activations written by the
+    user). False: θ as it is. output_units: a is multiplied by each network's own s = α m^(1-γ)
+    first, so that f = ∫φ dμ: for different γ, α, or widths at γ < 1, where equal weights do not
+    mean equal outputs. Without it θ is compared as the flow moves it. Exact, O(m^2.5): 8 s at m =
+    5000. Raises ValueError or TypeError for other inputs, NotConverged.
     """
     with ExitStack() as stack:
         ends, networks = zip(
@@ -174,16 +192,19 @@ def match(
     if canonical or output_units:
         if 0 in (first.outputs, second.outputs):
             raise ValueError(
-                "particles with outputs = 0, whole rows of θ, have no a, w, b: pass canonical=False."
+                "particles with outputs = 0, whole rows of θ, have no a, w, b: pass "
+                "canonical=False."
             )
         if not known:
             raise ValueError(
-                "States do not say what σ and s are: pass network=mf.Network(…), or canonical=False."
+                "States do not say what σ and s are: pass network=mf.Network(…), or "
+                "canonical=False."
             )
         if canonical and len({found.sigma.name for found in known}) > 1:
             names = " and ".join(sorted({found.sigma.name for found in known}))
             raise ValueError(
-                f"the networks have the activations {names}: their neurons are different functions. canonical=False."
+                f"the networks have the activations {names}: their neurons are different "
+                "functions. canonical=False."
             )
         own = [found or known[0] for found in networks]
         if output_units:
@@ -213,21 +234,25 @@ def interpolate(
     network: Network | None = None,
     output_units: bool = False,
 ) -> list[State]:
-    """Displacement interpolation t ↦ μ_t = ((1 - t) Id + tT)_# μ between two networks, 0 <= t <= 1, as a list of State.
+    """Displacement interpolation t ↦ μ_t = ((1 - t) Id + tT)_# μ between two networks, 0 <= t <= 1,
+    as a list of State.
 
-    The constant-speed geodesic, W2(μ_s, μ_t) = |t - s| W2(p, q); T is the plan of `match`, whose options these are, with a
-    particle for each of its pairs: at most m + m' - 1. Their number enters s = α m^(1-γ): for γ ≠ 1 and a number other than m
-    the function of an interpolant is that of a Scaling with the s you mean. With the sign symmetry of a canonical match the
-    geodesic is that of the quotient space.
+    The constant-speed geodesic, W2(μ_s, μ_t) = |t - s| W2(p, q); T is the plan of `match`, whose
+    options these are, with a particle for each of its pairs: at most m + m' - 1. Their number
+    enters s = α m^(1-γ): for γ ≠ 1 and a number other than m the function of an interpolant is that
+    of a Scaling with the s you mean. With the sign symmetry of a canonical match the geodesic is
+    that of the quotient space.
     """
     matching = match(p, q, canonical, network, output_units)
     return [matching.at(real("a time of interpolate", t)) for t in times]
 
 
 def balanced(state: State, sigma: Activation) -> State:
-    """The same function with |w|² + b² = p|a|² for each neuron, where σ is positively homogeneous of degree p > 0; 0 where φ = 0.
+    """The same function with |w|² + b² = p|a|² for each neuron, where σ is positively homogeneous
+    of degree p > 0; 0 where φ = 0.
 
-    c^(2 + 2p) = p|a|²/(|w|² + b²) in (a/c^p, c w, c b). Other activations: the state in float64, unchanged.
+    c^(2 + 2p) = p|a|²/(|w|² + b²) in (a/c^p, c w, c b). Other activations: the state in float64,
+    unchanged.
     """
     p, K = sigma.homogeneity, state.outputs
     theta = state.theta.astype(np.float64)
@@ -243,7 +268,8 @@ def balanced(state: State, sigma: Activation) -> State:
 
 
 def parity(sigma: Activation) -> int:
-    """1 for an even σ, -1 for an odd one, 0 for neither: from its values at a few points, to rounding."""
+    """1 for an even σ, -1 for an odd one, 0 for neither: from its values at a few points, to
+    rounding."""
     pairs = [(float(sigma.value(z)), float(sigma.value(-z))) for z in PROBES]
     for sign in (1, -1):
         if all(
@@ -290,13 +316,15 @@ def _end(
         measure = stack.enter_context(Trajectory(measure))
     if not isinstance(measure, Trajectory):
         raise TypeError(
-            f"{name} must be an mf.State, an mf.Trajectory or the path of a run; got {type(measure).__name__}."
+            f"{name} must be an mf.State, an mf.Trajectory or the path of a run; got "
+            f"{type(measure).__name__}."
         )
     own = None
     if settings := measure.config.get("network"):
         if network is not None and network.sigma.name != settings["activation"]:
             raise ValueError(
-                f"{measure.path} has the activation {settings['activation']!r}; network= has {network.sigma.name!r}."
+                f"{measure.path} has the activation {settings['activation']!r}; network= has "
+                f"{network.sigma.name!r}."
             )
         own = Network.from_dict(settings, network.sigma if network else None)
     return measure[-1] if len(measure) else measure.start, own

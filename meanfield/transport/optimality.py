@@ -2,10 +2,11 @@
 
     Σ w c - min = at most  Σ_ij π_ij (c_ij - φ_i - ψ_j)     whenever φ_i + ψ_j <= c_ij for all i, j
 
-The right side, the gap, is a sum of reduced costs >= 0 over the coupling: no two large numbers are subtracted. A network simplex
-compares reduced costs with about 10 ulp of its largest potential, so one particle far away hides what the others cost. The
-remedy is iterative refinement: reduced costs are a problem with the same solutions, and their size is that of what is still
-wrong. They are formed from differences of positions, each right to its last digits.
+The right side, the gap, is a sum of reduced costs >= 0 over the coupling: no two large numbers are
+subtracted. A network simplex compares reduced costs with about 10 ulp of its largest potential, so
+one particle far away hides what the others cost. The remedy is iterative refinement: reduced costs
+are a problem with the same solutions, and their size is that of what is still wrong. They are
+formed from differences of positions, each right to its last digits.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ GAP = 1e-9  # of W2²: W2 is then right to half of it
 ROUNDS = (
     8  # of refinement; each gains some ten digits, so that four are enough for positions in float64
 )
-CAP = 8.0  # gaps per smallest mass: a pair whose reduced cost is above one of these carries no mass in a better coupling
+# Gaps per smallest mass: a pair of higher reduced cost carries no mass in a better coupling.
+CAP = 8.0
 _BLOCK_ENTRIES = 2_000_000  # of costs in work at once: 16 MB an array
 
 
 def gap(cost: np.ndarray, u: np.ndarray, v: np.ndarray, coupling: Coupling) -> float:
-    """Σ π (c - φ - ψ) for ψ = v and φ_i = min_j (c_ij - v_j): what the coupling costs above the minimum, at most."""
+    """Σ π (c - φ - ψ) for ψ = v and φ_i = min_j (c_ij - v_j): what the coupling costs above the
+    minimum, at most."""
     i, j, w = coupling
     least = np.empty(len(u))
     for rows in blocks(*cost.shape):
@@ -46,7 +49,8 @@ def blocks(m1: int, m2: int) -> Iterator[slice]:
 def refined(
     cost: np.ndarray, mass: float, enough: float, solve: PotentialSolver
 ) -> tuple[Coupling, float]:
-    """(coupling, gap) with a gap <= enough where that can be had; mass is the least one of a particle.
+    """(coupling, gap) with a gap <= enough where that can be had; mass is the least one of a
+    particle.
 
     cost (m1, m2), not all 0, is used up.
     """
@@ -71,7 +75,8 @@ def refined(
 def _reduce(cost: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
     """c_ij - u_i - v_j, then what makes every entry >= 0 and every row hold a 0, in place.
 
-    u_i + v_j is exact where the two nearly cancel: the error is some ulp of the cost and of what is left of it.
+    u_i + v_j is exact where the two nearly cancel: the error is some ulp of the cost and of what is
+    left of it.
     """
     for rows in blocks(*cost.shape):
         cost[rows] -= u[rows, None] + v
@@ -81,9 +86,11 @@ def _reduce(cost: np.ndarray, u: np.ndarray, v: np.ndarray) -> None:
 def accurate_costs(
     x: np.ndarray, y: np.ndarray, shift: np.ndarray, twin: np.ndarray | None = None
 ) -> np.ndarray:
-    """|x_i - y_j - shift|² (m1, m2), each right to some ulp of itself: differences carry their rounding errors.
+    """|x_i - y_j - shift|² (m1, m2), each right to some ulp of itself: differences carry their
+    rounding errors.
 
-    A shift changes no optimal coupling: it adds terms of x alone and of y alone. twin: min(|x - y|², |x - twin·y|²).
+    A shift changes no optimal coupling: it adds terms of x alone and of y alone. twin: min(|x -
+    y|², |x - twin·y|²).
     """
     cost = _squares(x, y, shift)
     return cost if twin is None else np.minimum(cost, _squares(x, y * twin, shift))

@@ -1,10 +1,12 @@
-"""Kantorovich potentials: a lower bound of W2 from any of them, and a near-optimal coupling from short lists of pairs.
+"""Kantorovich potentials: a lower bound of W2 from any of them, and a near-optimal coupling from
+short lists of pairs.
 
-    W2² >= Σ_i a_i φ_i + Σ_j b_j ψ_j     whenever φ_i + ψ_j <= |x_i - y_j|² for all i, j  (Kantorovich duality),
+    W2² >= Σ_i a_i φ_i + Σ_j b_j ψ_j     whenever φ_i + ψ_j <= |x_i - y_j|²  (Kantorovich duality),
 
-and the c-transform φ_i = min_j (|x_i - y_j|² - ψ_j) makes any ψ admissible. At the optimum mass moves only where the reduced
-cost |x_i - y_j|² - φ_i - ψ_j is zero, so pairs of small reduced cost are all that the network simplex needs to be shown: solve on
-them, take the new potentials, list again (column generation; Gottschlich and Schuhmacher 2014). O(m·k) memory.
+and the c-transform φ_i = min_j (|x_i - y_j|² - ψ_j) makes any ψ admissible. At the optimum mass
+moves only where the reduced cost |x_i - y_j|² - φ_i - ψ_j is zero, so pairs of small reduced cost
+are all that the network simplex needs to be shown: solve on them, take the new potentials, list
+again (column generation; Gottschlich and Schuhmacher 2014). O(m·k) memory.
 """
 
 from __future__ import annotations
@@ -37,10 +39,11 @@ _BLOCK_ENTRIES = 4_000_000  # of reduced costs held at once: 32 MB
 def dual_bound(
     pair: Pair, psi: np.ndarray, targets: np.ndarray | None = None
 ) -> tuple[float, float, np.ndarray, np.ndarray]:
-    """(value, error, φ, ψ): the bound Σaφ + Σbψ on W2² of the centred clouds after two c-transforms, and its rounding.
+    """(value, error, φ, ψ): the bound Σaφ + Σbψ on W2² of the centred clouds after two
+    c-transforms, and its rounding.
 
-    psi lives on targets (n, p), all of y when None. error: each transform's |x|² + |y|² - 2xy is right to (p + 4) ulp of the
-    diameter² 4p, sums of m terms to m ulp of the largest potential.
+    psi lives on targets (n, p), all of y when None. error: each transform's |x|² + |y|² - 2xy is
+    right to (p + 4) ulp of the diameter² 4p, sums of m terms to m ulp of the largest potential.
     """
     phi = c_transform(pair.x, pair.y if targets is None else targets, psi)
     psi = c_transform(pair.y, pair.x, phi)
@@ -83,8 +86,9 @@ def sampled_potential(
 def shortlist(
     pair: Pair, phi: np.ndarray, psi: np.ndarray, coupling: Coupling
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (i, j), sorted and distinct: the least reduced costs of every x_i and of every y_j, and the coupling's own pairs,
-    without which the listed problem might have no solution; with them its optimum costs no more than the coupling."""
+    """Pairs (i, j), sorted and distinct: the least reduced costs of every x_i and of every y_j, and
+    the coupling's own pairs, without which the listed problem might have no solution; with them its
+    optimum costs no more than the coupling."""
     i = [coupling[0], np.repeat(np.arange(len(pair.x)), min(NEIGHBOURS, len(pair.y)))]
     j = [coupling[1], _least(pair.x, pair.y, psi).ravel()]
     i.append(_least(pair.y, pair.x, phi).ravel())

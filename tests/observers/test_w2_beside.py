@@ -207,6 +207,7 @@ import os, signal, subprocess, sys
 sys.path[:0] = {paths!r}
 import watched_run as t
 import meanfield as mf
+from meanfield.observers import distances
 from meanfield.processes import workers
 distances.Solver = t.Gated
 class Popen(subprocess.Popen):
@@ -311,11 +312,11 @@ def test_a_solve_without_an_optimum_is_said_and_nan(monkeypatch):
 
 
 def test_long_solves_are_announced_before_the_run_begins(h5_path):
-    """8000² pairs are beyond what is held in memory: 8 s · 1.6^2.55 · (1.5 + 0.16 · 3) = 52 s."""
-    wide = mf.InitialLaw(dim=1, b_std=1.0).sample(8000, seed=0)
+    """Matched clouds: 1.5e-8 s · 30 000² · (1 + 3/10) = 18 s."""
+    wide = mf.InitialLaw(dim=1, b_std=1.0).sample(30_000, seed=0)
     with pytest.warns(
         SlowSolve,
-        match=r"8000 particles in 3 dimensions takes about 5\d s .* 200 of them by 2 worker\(s\): 8\d min",
+        match=r"30000 particles in 3 dimensions takes about 18 s .* 200 of them by 2 worker\(s\): 29 min",
     ):
         Beside(mf.W2(mf.evenly(100), previous=True, workers=2), wide).announce(100)
     with warnings.catch_warnings(), pytest.raises(SlowSolve, match="; 12 of them by 1 worker"):

@@ -25,7 +25,7 @@ ROOMS = {
 HOMES = {
     "numba": ("meanfield/backends/", "meanfield/noise.py", "ntk/infinite/kernels/"),
     "llvmlite": ("meanfield/backends/",),
-    "ot": ("meanfield/transport/distances.py",),
+    "ot": ("meanfield/transport/solvers.py",),
     "h5py": ("meanfield/files/schema.py", "meanfield/data/__init__.py"),
     "torch": ("ntk/modules.py", "meanfield/backends/sharded.py", "meanfield/backends/cuda/wide.py"),
     "matplotlib": ("sims/figures/",),

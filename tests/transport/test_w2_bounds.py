@@ -16,7 +16,7 @@ from meanfield.transport.couplings import (
 )
 from meanfield.transport.potentials import dual_bound
 
-SOLVERS = distances._network_simplex, distances._listed_simplex
+SOLVERS = distances._plan, distances.listed_simplex
 
 
 def test_the_interval_holds_the_exact_distance_on_1000_random_pairs():

@@ -10,7 +10,7 @@ import pytest
 from clouds import rng, weighted
 
 import meanfield as mf
-from meanfield.transport import distances
+from meanfield.transport import distances, exact
 
 # --- sinkhorn
 
@@ -54,24 +54,25 @@ def test_a_long_solve_says_so_before_it_starts(monkeypatch):
     """PERFORMANCE.md: 35–51 s for 10 000 particles; 2000 take about a second and say nothing."""
     started = []
 
-    def solve(pair, lazy, numItermax):
+    def solve(pair, lazy, numItermax, twin):
         started.append(len(pair.a))
-        return np.arange(len(pair.a)), np.arange(len(pair.a)), pair.a
+        return exact.Solution((np.zeros(1, int), np.zeros(1, int), np.ones(1)), "none", 0.0)
 
-    monkeypatch.setattr(distances, "_optimal_coupling", solve)
-    x = rng(23).normal(size=(10_000, 2))
+    monkeypatch.setattr(exact, "_by_simplex", solve)
+    x = rng(23).normal(size=(10_001, 2))
     with pytest.warns(
-        distances.SlowSolve, match=r"10000 .* s \(within a factor of 2\); mf\.w2_interval"
-    ):
-        mf.w2(x, x + x**3)
+        distances.SlowSolve, match=r"10001 .* s \(within a factor of 2\); mf\.w2_interval"
+    ) as caught:
+        mf.w2(x, x[1:])
+    assert [warning.filename for warning in caught] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        mf.w2(x[:2000], x[:2000] ** 3)
+        mf.w2(x[:2000], x[:1999])
         with pytest.raises(distances.SlowSolve, match="lazy=False would take .* GB"):
-            mf.w2(x, x + x**3)
+            mf.w2(x, x[1:])
         with pytest.raises(distances.SlowSolve, match="the sinkhorn W2"):
             mf.w2(x, x + x**3, "sinkhorn")
-    assert started == [10_000, 2000]  # the third was stopped by its warning: that comes first
+    assert started == [10_001, 2000]  # the third was stopped by its warning: that comes first
     assert 35 < distances.expected_seconds(10_000, 10_000, 10, lazy=False) < 51
 
 
@@ -116,7 +117,7 @@ def test_neither_the_package_nor_its_first_exact_distance_loads_torch_or_jax():
     """POT imports every backend it finds; ours needs NumPy's only. The environment is left as it was."""
     code = (
         "import sys, os, numpy as np, meanfield as mf; mf.w2; before = dict(os.environ); assert 'ot' not in sys.modules;"
-        "mf.w2(np.eye(3), 2 * np.eye(3)); assert 'ot' in sys.modules; assert dict(os.environ) == before;"
+        "mf.w2(np.eye(3), np.eye(4)[:, :3]); assert 'ot' in sys.modules; assert dict(os.environ) == before;"
         "print([name for name in ('torch', 'jax') if name in sys.modules])"
     )
     out = subprocess.run(
