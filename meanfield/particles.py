@@ -39,6 +39,10 @@ class Particles(NamedTuple):
         """The particles of a state, uploaded."""
         return cls(backend.upload(state.theta), state.mass, NOTHING, state.step, state.t)
 
+    def at(self, theta: Any) -> Particles:
+        """The same with another θ; quicker than _replace, for every stage of every step."""
+        return Particles(theta, self.mass, self.memory, self.step, self.t)
+
     def state(self, backend: Any, outputs: int, origin: Any = None) -> State:
         """The State of these particles, downloaded."""
         theta = backend.download(self.theta)

@@ -82,7 +82,7 @@ class Field:
     """A functional bound to a device. θ and velocities are the device's arrays (m, p).
 
     What was computed of the last θ is kept: F after a step and the first stage of the next one share a
-    pass over the data. `kept` does that for each name.
+    pass over the data. `known` holds it by name.
 
     Attributes
     ----------
@@ -98,12 +98,15 @@ class Field:
     def __init__(self, backend: Any, deterministic: bool = True) -> None:
         self.backend, self._deterministic = backend, deterministic
         self._seen: tuple[Any, Any, int] = (None, None, 0)
-        self._kept: dict[str, Any] = {}
+        self._known: dict[str, Any] = {}
         self._weight: tuple[Any, Any] = (None, None)
 
     def velocity(self, particles: Particles) -> Any:
         """v_k = -∇ δF/δμ(θ_k): a device array (m, p), zero on frozen columns."""
-        return self.kept(particles, "velocity", self._velocity)
+        known = self.known(particles)
+        if "velocity" not in known:
+            known["velocity"] = self._velocity(particles)
+        return known["velocity"]
 
     def _velocity(self, particles: Particles) -> Any:
         """The velocity, computed."""
@@ -139,22 +142,26 @@ class Field:
 
     def energy_kept(self, particles: Particles) -> float:
         """F(μ), computed once for the same particles."""
-        return self.kept(particles, "energy", self.energy)
+        known = self.known(particles)
+        if "energy" not in known:
+            known["energy"] = self.energy(particles)
+        return known["energy"]
 
     def size2(self, particles: Particles) -> Any:
         """∫ |θ|² dμ, likewise."""
-        return self.kept(particles, "size2", lambda p: self.mean_square(p.theta, p))
+        known = self.known(particles)
+        if "size2" not in known:
+            known["size2"] = self.mean_square(particles.theta, particles)
+        return known["size2"]
 
-    def kept(self, particles: Particles, name: str, make: Callable[[Particles], Any]) -> Any:
-        """make(particles), once for the same θ, masses and, where the functional draws numbers, step."""
+    def known(self, particles: Particles) -> dict[str, Any]:
+        """What has been computed of the same θ, masses and, where the functional draws numbers, step; by name."""
         theta, mass, step = self._seen
         same = particles.theta is theta and particles.mass is mass
         if not same or (particles.step != step and not self._deterministic):
             self._seen = particles.theta, particles.mass, particles.step
-            self._kept.clear()  # before anything is made: an array of the size of θ is freed
-        if name not in self._kept:
-            self._kept[name] = make(particles)
-        return self._kept[name]
+            self._known = {}  # before anything is made: arrays of the size of θ are freed
+        return self._known
 
 
 class NetworkField(Field):

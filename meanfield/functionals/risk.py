@@ -325,11 +325,11 @@ class RiskField(NetworkField):
 
     def features(self, particles: Particles) -> Any:
         """F(x_i) = Σ_k p_k φ(θ_k; x_i), (n, K) on the device."""
-        return self.kept(particles, "features", self._features)
-
-    def _features(self, particles: Particles) -> Any:
-        weight = self.weight(particles)
-        return self.backend.mean_feature(particles.theta, weight, self.samples, keep=True)
+        known = self.known(particles)
+        if "features" not in known:
+            theta, weight = particles.theta, self.weight(particles)
+            known["features"] = self.backend.mean_feature(theta, weight, self.samples, keep=True)
+        return known["features"]
 
     def predictions(self, particles: Particles) -> np.ndarray:
         """f(x_i) = s F(x_i): (n, K) on the host."""

@@ -184,12 +184,12 @@ class March:
         return self._known[name]
 
     def _accept(self, step: Step, t: float) -> None:
-        before = self.particles.theta
-        self.particles = step.particles._replace(step=self.particles.step + 1, t=t)
+        before, made = self.particles, step.particles
+        self.particles = Particles(made.theta, made.mass, made.memory, before.step + 1, t)
         self._known = {}
         if self.watches_size:
             _ = self.size2  # started before the step's own numbers are waited for
-        self.still = self.particles.theta is before
+        self.still = made.theta is before.theta
         if step.speeds:
             dissipated = step.dissipated
             self.dissipated += dissipated

@@ -151,7 +151,7 @@ def check(method: Any) -> Method:
         near = difflib.get_close_matches(method.lower(), instances, n=1)
         hint = f" Did you mean mf.{near[0].upper()}?" if near else ""
     raise TypeError(
-        "integrator must be mf.EULER, mf.HEUN, mf.RK4, mf.Adaptive(rtol, atol) or another mf.Method; "
+        "integrator must be mf.EULER, mf.HEUN, mf.RK4 or mf.Adaptive(rtol, atol), or another mf.Method; "
         f"got {method!r}.{hint}"
     )
 

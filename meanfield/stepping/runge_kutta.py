@@ -78,11 +78,11 @@ class RungeKutta(Method):
                     k if any(later[j] for later in self.a[i + 1 :]) else None
                     for j, k in enumerate(stages)
                 ]
-            stages.append(field.velocity(particles._replace(theta=point)))
+            stages.append(field.velocity(particles.at(point)))
             new, speed = advance(new, weights[i], stages[-1], weight)
             speeds.append(speed)
 
-        made = particles._replace(theta=point if last_is_new else new)
+        made = particles.at(point if last_is_new else new)
         if self.b_embedded is None:
             return Step(made, dt, self.b, speeds)
 
