@@ -2,13 +2,13 @@
 
     f(x) = s ∫ a σ(⟨w, x⟩ + b) dμ,  s = α m^(1-γ);      dθ_k/dt = -∇ δF/δμ(θ_k)
 
-state → flow → integrator → observers → trajectory. The public names stand in __init__.pyi and are
+state → flow → method → observers → trajectory. The public names stand in __init__.pyi and are
 loaded when first used, so that `import meanfield` costs next to nothing.
 """
 
 import lazy_loader
 
-from . import moved  # noqa: F401  modules under their earlier names
+from . import old_names  # noqa: F401  modules under their earlier names
 
 __version__ = "0.1.0"
 

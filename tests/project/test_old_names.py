@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from meanfield.moved import MOVED
+from meanfield.old_names import MOVED
 
 
 @pytest.mark.parametrize("old", MOVED)
