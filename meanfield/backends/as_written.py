@@ -9,14 +9,11 @@ devices. Formulas of this package are not looked at: tests compare them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from ..formulas.activations import Activation
 from ..formulas.differences import UNABLE, number, plain
@@ -31,6 +28,7 @@ from ..formulas.slopes import (
 )
 from ..network import PARAMETERS
 from . import compiler, whole_numbers
+from .compile_errors import explained
 
 SINGLE = [(z,) for z in POINTS]  # arguments of σ
 PROVED: set[tuple] = (
@@ -48,10 +46,6 @@ PARTICLES, PAIRS = (
 NEIGHBOURS = 64  # times what neighbouring numbers change
 ADVICE = (
     "Write its constants as floats, 10.0**k and not 10**k, and numbers beyond 9.2e18 as floats too."
-)
-ALLOWED = (
-    "plain Python on numbers: + - * / **, comparisons, `a if c else b`, abs, min, max, loops over range, exp, log, sqrt, tanh, "
-    "erf, sin, … of `math`, and constants and functions of that kind from around it"
 )
 
 
@@ -340,16 +334,14 @@ def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
     if not len(rows):
         return
     given = [pair[what == "velocity"] for pair in (kernels.potential, kernels.interaction) if pair]
-    if (
-        what,
-        kernels.backend.name,
-        dtype,
-        theta.shape[1],
-        *map(compiler.fingerprint, given),
-    ) in PROVED:
-        kernels.unproved.discard(what)
-        return
+
+    def key() -> tuple:  # a formula that was mended has another fingerprint
+        prints = map(compiler.fingerprint, given)
+        return (what, kernels.backend.name, dtype, theta.shape[1], *prints)
+
     kernels.unproved.discard(what)  # of_few comes here again
+    if key() in PROVED:
+        return
     exact, size = _pair_sums(kernels, what, rows.astype(np.float64))
     noise = np.zeros_like(exact)
     for k in (-1, 0, 1):
@@ -374,9 +366,7 @@ def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
     if not np.isfinite(exact).any():
         kernels.unproved.add(what)  # these particles do not tell
         return
-    PROVED.add(
-        (what, kernels.backend.name, dtype, theta.shape[1], *map(compiler.fingerprint, given))
-    )
+    PROVED.add(key())
 
 
 def _pair_sums(kernels: Any, what: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -439,49 +429,3 @@ def _mended_pair(f: Callable, rows: np.ndarray, gradient: bool, paired: bool) ->
         ).size
 
     return bool(calls) and whole_numbers.mend(f, calls, agrees, rows.dtype.name, gradient)
-
-
-@contextmanager
-def explained(
-    who: str, used: dict[str, Callable | None], sample: tuple, dtype: Any, coupled: bool = False
-) -> Iterator[None]:
-    """Say in one line of formulas that do not compile which it is, why, and what may be used. sample: arguments of one call."""
-    try:
-        yield
-    except NumbaError as error:
-        name, why = "", reason(error)
-        for part, f in used.items():
-            if f is None:
-                continue
-            try:
-                out = (np.zeros_like(sample[0]),) if coupled and part == "ℓ'" else ()
-                compiler.bind(f, str(dtype))(*sample, *out)
-            except NumbaError as found:
-                name, why = f"{part} ({f.__name__})", reason(found)
-                break
-        raise TypeError(
-            f"{who}: {name or 'a formula'} does not compile for {dtype}: {why}. It must be {ALLOWED}."
-        ) from error
-
-
-def reason(error: Exception) -> str:
-    """The compiler's own reason, in a few words."""
-    text = str(error)
-    if found := re.search(
-        r"No implementation of function Function\(<(?:function|ufunc|built-in function) '?([\w.]+)'?",
-        text,
-    ):
-        return f"{found[1]} is not known for numbers there"
-    if found := re.search(r"Unknown attribute '(\w+)' of type Module\(<module '([\w.]+)'", text):
-        return f"{found[2]}.{found[1]} is not known there"
-    if found := re.search(
-        r"(Untyped global name '[^']*'|NameError: [^\n]*|Use of unsupported [^\n]*|Unsupported [^\n]*)",
-        text,
-    ):
-        return found[1].strip(" .:")
-    lines = [
-        line.strip()
-        for line in text.splitlines()
-        if line.strip() and not line.startswith("Failed in ")
-    ]
-    return (lines[0] if lines else type(error).__name__)[:160].strip(" .:")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba.core.errors import NumbaError
 
-from .. import as_written, compiler
+from .. import as_written, compile_errors, compiler
 from .backend import _run
 
 ROWS_FROM = 25  # coordinates from which formulas unrolled in registers spill more than they gain (measured: 24 gains, 64 loses)
@@ -54,7 +54,7 @@ def explained(
         names = ", ".join(f.__name__ for f in (*(potential or ()), *(interaction or ())))
         raise TypeError(
             f"the formulas {names} do not compile for {dtype}: they are plain Python on the numbers of a row, x[0], x[1], … or a "
-            f"loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {as_written.reason(error)}."
+            f"loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {compile_errors.reason(error)}."
         ) from error
 
 
