@@ -29,6 +29,7 @@ from ..formulas.slopes import (
 from ..network import PARAMETERS
 from . import compiler, whole_numbers
 from .compile_errors import explained
+from .protocol import Backend
 
 SINGLE = [(z,) for z in POINTS]  # arguments of σ
 PROVED: set[tuple] = (
@@ -53,11 +54,12 @@ def by_user(sigma: Activation) -> bool:
     return not written_here(sigma.value, sigma.slope, sigma.value_and_slope)
 
 
-def prove_activation(backend: Any, what: str) -> None:
+def prove_activation(backend: Backend, what: str) -> None:
     """Compare σ ("value": mean_feature) or σ and σ' ("slope": pull_back) of a backend's kernels with the Python functions.
 
     The first use of an Activation: σ' is compared with differences of σ here, too.
     """
+    assert backend.network is not None
     sigma, dtype = backend.network.sigma, backend.dtype.name
     backend.unproved.discard(what)
     if _key(sigma, what, backend) in PROVED:
@@ -94,7 +96,7 @@ def prove_activation(backend: Any, what: str) -> None:
     PROVED.add(_key(sigma, what, backend))
 
 
-def _key(sigma: Activation, what: str, backend: Any) -> tuple:
+def _key(sigma: Activation, what: str, backend: Backend) -> tuple:
     used = compiler.of_activation(sigma)
     return (
         what,
@@ -106,10 +108,10 @@ def _key(sigma: Activation, what: str, backend: Any) -> tuple:
     )
 
 
-def _at_points(backend: Any, what: str) -> list[np.ndarray]:
+def _at_points(backend: Backend, what: str) -> list[np.ndarray]:
     """[σ] or [σ, σ'] at POINTS, by the backend's own kernels: one neuron on many samples, or many neurons on one."""
-    every = replace(backend.network, trainable=PARAMETERS)
-    twin = type(backend)(every, backend.dim, backend.outputs, backend.dtype.name)
+    assert backend.network is not None
+    twin = backend.for_network(replace(backend.network, trainable=PARAMETERS))
     twin.unproved = set()
     z, d, K = np.array(POINTS), backend.dim, backend.outputs
     if what == "value":

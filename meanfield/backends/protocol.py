@@ -31,10 +31,16 @@ class Backend(Protocol):
     """
 
     name: str
+    unproved: set[
+        str
+    ]  # what of σ has not been compared with its Python function yet: as_written.py
     network: Network | None
     dim: int
     outputs: int
     dtype: np.dtype
+
+    def for_network(self, network: Network) -> Backend:
+        """A backend of the same device, d, K and dtype for another network; it reads the same arrays."""
 
     def upload(self, theta: np.ndarray) -> Array:
         """Rows of the host, (m, p) particles or (n, K) values at samples, on the device."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..backends.protocol import Backend
 from ..formulas.differences import check_gradient, check_symmetry, steepest
 from ..particles import Particles
 from ..state import State
@@ -124,7 +125,7 @@ class PairwiseEnergy(Functional):
             if any([check_gradient(*U, (x, y), [gap, spread], floor) for x, y, gap in couples]):
                 self._checked.add(("U", rows.shape[1]))
 
-    def on(self, backend: Any, state: State) -> PairField:
+    def on(self, backend: Backend, state: State) -> PairField:
         """This energy on a device, for particles of the shape of `state`."""
         return PairField(self, backend, state)
 
@@ -177,7 +178,7 @@ def _formulas(name: str, given: Any, arguments: str) -> Formulas:
 class PairField(Field):
     """The energy bound to a device."""
 
-    def __init__(self, energy: PairwiseEnergy, backend: Any, state: State) -> None:
+    def __init__(self, energy: PairwiseEnergy, backend: Backend, state: State) -> None:
         super().__init__(backend)
         self.pair_energy = energy
         self.kernels = backend.pair_energy(energy.potential, energy.interaction, energy.self_pairs)

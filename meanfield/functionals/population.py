@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import noise
+from ..backends.protocol import Backend, PairSums
 from ..checks import is_number
 from ..formulas import activations
 from ..network import Network
@@ -132,7 +133,7 @@ class PopulationRisk(Functional):
         ridge = f", ridge={self.ridge:g}" if self.ridge else ""
         return f"PopulationRisk({self.network}, teacher {self.teacher_state}{ridge})"
 
-    def on(self, backend: Any, state: State) -> PopulationField:
+    def on(self, backend: Backend, state: State) -> PopulationField:
         """This risk on a device, for particles of the shape of `state`."""
         return PopulationField(self, backend, state)
 
@@ -166,7 +167,7 @@ class PopulationRisk(Functional):
 class PopulationField(NetworkField):
     """The risk bound to a device. In float64 F after a step and the next velocity share one sum over pairs."""
 
-    def __init__(self, risk: PopulationRisk, backend: Any, state: State) -> None:
+    def __init__(self, risk: PopulationRisk, backend: Backend, state: State) -> None:
         super().__init__(backend)
         self.risk, self.state = risk, state
         self.s = risk.network.scaling.output_scale(state.m)
@@ -238,7 +239,7 @@ class PopulationField(NetworkField):
 class _SignedMeasure:
     """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype, by the backend's sums over pairs."""
 
-    def __init__(self, risk: PopulationRisk, pairs: Any, s: float) -> None:
+    def __init__(self, risk: PopulationRisk, pairs: PairSums, s: float) -> None:
         self.pairs, self.ridge = pairs, risk.ridge
         teacher = risk.teacher_state
         self.teacher = pairs.cloud(pairs.hold(teacher.theta), pairs.hold(-teacher.mass / s))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..backends.protocol import Backend
 from ..particles import Particles
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Functional:
     def check_state(self, state: State) -> None:
         """Raise where it cannot act on such particles."""
 
-    def on(self, backend: Any, state: State) -> Field:
+    def on(self, backend: Backend, state: State) -> Field:
         """Itself on a device, for particles of the shape of `state`. Their masses travel with them."""
         raise NotImplementedError(f"{type(self).__name__} has no method on(backend, state).")
 
@@ -95,7 +96,7 @@ class Field:
     reaction: float = 0.0
     seed: int = 0
 
-    def __init__(self, backend: Any, deterministic: bool = True) -> None:
+    def __init__(self, backend: Backend, deterministic: bool = True) -> None:
         self.backend, self._deterministic = backend, deterministic
         self._seen: tuple[Any, Any, int] = (None, None, 0)
         self._known: dict[str, Any] = {}

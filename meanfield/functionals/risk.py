@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backends.cpu import losses as loss_kernels
+from ..backends.protocol import Backend
 from ..checks import as_array, conversion, is_number, number
 from ..data.dataset import Dataset
 from ..formulas import losses
@@ -198,7 +199,7 @@ class EmpiricalRisk(Functional):
         size = f"n={self.n}, d={self.dim}, {self._loss.name}, {self.reduction}{ridge}"
         return f"EmpiricalRisk({self.network}, {size})"
 
-    def on(self, backend: Any, state: State) -> RiskField:
+    def on(self, backend: Backend, state: State) -> RiskField:
         """This risk on a device, for particles of the shape of `state`."""
         return RiskField(self, backend, state)
 
@@ -315,7 +316,7 @@ class RiskField(NetworkField):
     Mean features F = ∫ φ dμ, losses and slopes stay on the device; `predictions` are what the host sees of them.
     """
 
-    def __init__(self, risk: EmpiricalRisk, backend: Any, state: State) -> None:
+    def __init__(self, risk: EmpiricalRisk, backend: Backend, state: State) -> None:
         super().__init__(backend)
         self.risk = risk
         self.s = risk.network.scaling.output_scale(state.m)
@@ -379,12 +380,10 @@ class RiskField(NetworkField):
         points = particles.theta if at is None else at
         return self._heights(self.backend, points, self.slopes(particles))
 
-    def _heights(self, backend: Any, points: Any, slopes: Any) -> np.ndarray:
+    def _heights(self, backend: Backend, points: Any, slopes: Any) -> np.ndarray:
         """Σ_i slopes_i · φ(θ; x_i) + (λ/2)|θ|² at each point, on the host. φ = a σ is the derivative in a, times a."""
         K = backend.outputs
-        everything = type(backend)(
-            replace(self.risk.network, trainable=PARAMETERS), backend.dim, K, backend.dtype.name
-        )
+        everything = backend.for_network(replace(self.risk.network, trainable=PARAMETERS))
         gradient = everything.pull_back(points, self.samples, slopes)
         g = everything.download(gradient).astype(np.float64)
         host = backend.download(points).astype(np.float64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.protocol import Backend
 from ..flow import GradientFlow
 from ..particles import Particles
 from ..state import State
@@ -226,12 +227,12 @@ def check_needs(method: Method, flow: GradientFlow, dt: Any) -> None:
         )
 
 
-def _plain(backend: Any, value: Any) -> Any:
+def _plain(backend: Backend, value: Any) -> Any:
     """One thing that a method remembers, as a file holds it."""
     return value if isinstance(value, (bool, int, float, str)) else backend.download(value)
 
 
-def _uploaded(backend: Any, value: Any, example: Any) -> Any:
+def _uploaded(backend: Backend, value: Any, example: Any) -> Any:
     """The inverse: device arrays go back to the device."""
     on_host = isinstance(example, (bool, int, float, str))
     return value if on_host else backend.upload(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..backends.protocol import Backend
 from ..functionals.population import PopulationRisk
 from ..functionals.protocol import Field
 from ..particles import Particles
@@ -57,13 +58,13 @@ class Motion:
         """Up to this moment, that of the last step."""
         return self.total + (self._open(field, particles, path) if self.window else 0.0)
 
-    def memory(self, backend: Any) -> dict[str, Any]:
+    def memory(self, backend: Backend) -> dict[str, Any]:
         return {
             "theta": backend.download(self.start.theta),
             **{name: getattr(self, name) for name in self._SCALARS},
         }
 
-    def restore(self, backend: Any, memory: dict[str, Any]) -> None:
+    def restore(self, backend: Backend, memory: dict[str, Any]) -> None:
         self.start = self.start._replace(theta=backend.upload(memory["theta"]), t=memory["t"])
         for name in self._SCALARS:
             setattr(self, name, memory[name])

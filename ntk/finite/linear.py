@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from meanfield import tangent
+from meanfield.backends.protocol import Backend
 from meanfield.flow import GradientFlow
 from meanfield.formulas.losses import Loss
 from meanfield.functionals.protocol import Functional
@@ -164,7 +165,7 @@ class LinearisedRisk(Functional):
     def __repr__(self) -> str:
         return f"LinearisedRisk({self.risk}, at {self.start})"
 
-    def on(self, backend: Any, state: State) -> LinearisedField:
+    def on(self, backend: Backend, state: State) -> LinearisedField:
         """This risk on a device."""
         return LinearisedField(self.risk, FrozenFeatures(backend, self.start), state)
 
@@ -194,7 +195,7 @@ class FrozenFeatures:
     Its pull-back at any θ is that at θ_0. Columns that do not train have not moved, so they need no care.
     """
 
-    def __init__(self, backend: Any, start: State) -> None:
+    def __init__(self, backend: Backend, start: State) -> None:
         self.backend, self.theta0, self.weight0 = (
             backend,
             backend.upload(start.theta),
@@ -233,14 +234,13 @@ class LinearisedField(RiskField):
 
         Another neuron, of `at` (q, p), is linearised at itself: it has φ(θ; x_i) in the brackets.
         """
-        frozen, K = self.backend, self.backend.outputs
+        frozen: Any = self.backend  # FrozenFeatures
+        K = frozen.outputs
         slopes = self.slopes(particles)
         if at is not None:
             return self._heights(frozen.backend, at, slopes)
 
-        everything = type(frozen.backend)(
-            replace(self.risk.network, trainable=PARAMETERS), frozen.dim, K, frozen.dtype.name
-        )
+        everything = frozen.for_network(replace(self.risk.network, trainable=PARAMETERS))
         gradient = everything.pull_back(frozen.theta0, self.samples, slopes)
         g = frozen.download(gradient).astype(np.float64)
         theta0 = frozen.download(frozen.theta0).astype(np.float64)

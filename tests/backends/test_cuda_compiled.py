@@ -266,7 +266,7 @@ def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
     dispatcher = numba.cuda.dispatcher
 
     def loaded():
-        for name in [name for name in sys.modules if name.startswith("cuda_d3_")]:
+        for name in [name for name in sys.modules if name.startswith("cuda_fused_forward_")]:
             monkeypatch.delitem(sys.modules, name)
         return cuda_ptx.fused("mean_feature", "sigmoid", "float32", 3)
 

@@ -43,7 +43,7 @@ for K in {outputs}:
         end = mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False)
         field = flow.on_device(state)
         results += [flow.risk(end), field.tangent_eigenvalue(mf.Particles.of(state, field.backend))]
-    modules = [vars(flow.on_device(state).backend.kernels), vars(loss_kernels.Kernels(flow.functional.loss).module), vars(cpu)]
+    modules = [vars(flow.on_device(state).backend.kernels), vars(loss_kernels.Kernels(flow.functional.loss).module()), vars(cpu)]
     for kernel in [item for module in modules for item in module.values() if hasattr(getattr(item, "_cache", None), "_impl")]:
         kernels[id(kernel)] = kernel  # those that have a cache of their own; the others are compiled into them
 for kernel in kernels.values():

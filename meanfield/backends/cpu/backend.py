@@ -217,6 +217,9 @@ class CPU:
     def shards(m: int) -> int:
         return min(64, -(-m // 64))
 
+    def for_network(self, network: Network) -> CPU:
+        return CPU(network, self.dim, self.outputs, self.dtype.name)
+
     def upload(self, theta: np.ndarray) -> np.ndarray:
         return np.array(theta, dtype=self.dtype, order="C")
 

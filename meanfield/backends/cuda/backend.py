@@ -126,6 +126,9 @@ class CUDA:
         file = f"{KERNELS}.{name}"
         return compiler.kernels(file, self.dtype.name, self.formulas, **constants)
 
+    def for_network(self, network: Network) -> CUDA:
+        return CUDA(network, self.dim, self.outputs, self.dtype.name)
+
     def upload(self, theta: np.ndarray) -> Held:
         return self.pool.fill(np.ascontiguousarray(theta.T, dtype=self.dtype))
 
