@@ -428,6 +428,7 @@ def test_a_merge_that_cannot_fit_is_not_begun(h5_path, monkeypatch):
     assert raised.value.errno == errno.ENOSPC and unfinished(h5_path)
 
 
+@pytest.mark.slow  # a time: beside other work it says nothing
 def test_two_megabyte_frames_are_recorded_at_hundreds_of_megabytes_a_second(h5_path):
     """Asked for: hundreds; tested: 60, for the machine may be busy, and its disk slow to sync."""
     first = mf.State(np.random.default_rng(0).normal(size=(2**16, 4)))

@@ -425,6 +425,7 @@ def test_the_hash_covers_every_column(tmp_path):
 # ---- cost and errors
 
 
+@pytest.mark.slow  # a time: beside other work it says little
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_log_costs_little(dtype):
     """On one thread, Euler at m = 1e4, n = 64, d = 2, the cheapest step there is: measured 3 to 4 % of 20 steps.
