@@ -181,6 +181,7 @@ def test_the_verdict_says_what_both_runs_are(drift, moved, expected):
     assert compare._verdict(("a", "b"), other) == expected + differ
 
 
+@pytest.mark.kernel
 def test_labels_give_classification_errors(tmp_path):
     data = mf.data.gaussian_mixture(n=40, n_test=20, dim=2, seed=1)
     signs = np.where(data.y > 0, 1.0, -1.0), np.where(data.y_test > 0, 1.0, -1.0)
@@ -207,6 +208,7 @@ def test_labels_give_classification_errors(tmp_path):
     assert None not in found.rows["kernel drift"]
 
 
+@pytest.mark.kernel
 def test_runs_of_unequal_length_widths_and_dtypes(tmp_path):
     record(tmp_path / "long.h5", mf.MEAN_FIELD, m=20, dtype="float32")
     record(tmp_path / "short.h5", mf.MEAN_FIELD, m=40, t_end=1.0, given=False)
@@ -226,6 +228,7 @@ def softsign_slope(z):
     return 1.0 / (1.0 + abs(z)) ** 2
 
 
+@pytest.mark.kernel
 def test_what_is_not_to_be_had_is_said(tmp_path):
     """A user-written activation is not in the file; distances need none."""
     record(
@@ -241,6 +244,7 @@ def test_what_is_not_to_be_had_is_said(tmp_path):
     assert "note: own.h5 has no network" in str(found)
 
 
+@pytest.mark.kernel
 def test_a_run_that_left_the_numbers_has_no_distances(tmp_path, runs):
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("linear"), DATA.x, DATA.y))
     recorder = mf.Recorder(tmp_path / "wild.h5", mf.evenly(2))

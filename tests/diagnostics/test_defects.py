@@ -71,6 +71,7 @@ def test_the_verdicts_of_figures_say_that_a_run_is_not_the_flow(coarse):
     assert "Not the flow: energy_defect" in words(figures.compare([coarse, coarse]))
 
 
+@pytest.mark.kernel
 def test_euler_with_long_steps_is_called_gradient_descent_with_its_rate():
     """η = dt·m/s² = 80 at γ = 1; the steps are too long for the flow, and F falls all the same."""
     with pytest.warns(

@@ -81,7 +81,7 @@ def test_recording_diagnostics_leaves_the_particles_as_they_would_be(tmp_path):
     for number, settings in enumerate(
         ({"dt": 0.2}, {"dt": "auto"}, {"method": mf.Adaptive(rtol=1e-4)})
     ):
-        made = problem("real", "tanh", d=12 if number == 1 else 3)
+        made = problem("real", "tanh", d=13 if number == 1 else 3)
         plain = record(tmp_path / f"plain{number}.h5", made, **settings)
         names = ["kernel_drift", "test_risk", "speed", "energy", "sign_flips"]
         watched = record(

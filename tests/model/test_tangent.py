@@ -4,6 +4,7 @@ import naive
 import numba
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield import tangent
@@ -80,7 +81,7 @@ def test_the_kernel_has_the_same_bits_with_one_thread_and_two(rng, monkeypatch, 
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("outputs", sweep([1, 2]))
 def test_the_kernel_times_a_vector_is_the_product_that_never_forms_it(rng, outputs):
     """`tangent_product` is a pull-back and its adjoint; `kernel` is a matrix: (H v)_ic = Σ_je H_ijce v_je."""
     network = mf.Network("relu", trainable=("a", "w", "b"))

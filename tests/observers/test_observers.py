@@ -149,7 +149,7 @@ def test_absolute_times_of_a_continued_state_go_on_from_its_clock():
     [
         ("relu", {"b_std": 1.0}, ("a", "w", "b"), 0.0, True),
         ("relu", {}, ("a", "w"), 0.0, True),
-        ("square", {}, ("a", "w"), 0.0, True),
+        pytest.param("square", {}, ("a", "w"), 0.0, True, marks=pytest.mark.kernel),
         (
             "relu",
             {"b_std": 1.0},

@@ -60,7 +60,7 @@ class Kernels:
             return weights[:, None] * self.slopes(F, y, s, factor)
         if "slope" in self.unproved:
             as_written.prove_loss(self.loss, "slope", y, F.shape[1], self)
-        out = np.zeros_like(F)  # a slope may leave out what is 0
+        out = np.zeros(F.shape, F.dtype)  # a slope may leave out what is 0
         if self.loss.coupled:
             self.module().slopes_coupled(s * F, y, out)
             return factor * out / s
