@@ -21,10 +21,9 @@ from ..functionals import protocol
 from ..processes.threads import cores
 from ..processes.workers import NoWorkers, spread
 from . import registry
-from .cache import Cache
 from .frame import evaluate
 from .registry import Diagnostic
-from .stored import Stored
+from .stored import Cache, Stored
 
 START_SECONDS = 3.0  # what a worker takes to import and to load its kernels, about
 SAVE_SECONDS = 30.0  # between saves of what was computed so far

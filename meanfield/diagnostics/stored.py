@@ -1,21 +1,73 @@
-"""A stored run as diagnostics read it: its frames one at a time, and digests of all that a value can depend on."""
+"""A stored run as diagnostics read it: frames one at a time, keys of their values, values kept.
+
+A key is the digest of all that a value depends on, so no kept value can be out of date. They are in
+run.h5.diagnostics/: one JSON file for each diagnostic, {key: value}, replaced atomically. The
+folder may be deleted at any time.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import warnings
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backends.compiler import fingerprint
 from ..data.dataset import Dataset
-from ..files.durable import canonical_json, feed
+from ..files.durable import canonical_json, feed, replacing
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..state import State
 from .frame import Frame, Problem
 from .registry import Diagnostic
+
+
+def folder_of(path: Path) -> Path:
+    """run.h5.diagnostics, for run.h5 and for run.h5.parts."""
+    return path.with_name(path.name.removesuffix(".parts") + ".diagnostics")
+
+
+class Cache:
+    """The values of one run. A folder that cannot be written is said once, in a warning; the values are then not kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder, self.writable = folder_of(path), True
+
+    def read(self, name: str) -> dict[str, Any]:
+        """All stored values of a diagnostic; none where the file is missing or unreadable, for they can be computed again."""
+        try:
+            content = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        values = content.get("values") if isinstance(content, dict) else None
+        return values if isinstance(values, dict) else {}
+
+    def write(self, diagnostic: Diagnostic, values: dict[str, Any]) -> None:
+        """Add values to what is stored by now."""
+        if not values or not self.writable:
+            return
+        about = {
+            "name": diagnostic.name,
+            "unit": diagnostic.unit,
+            "version": diagnostic.version,
+            "meaning": diagnostic.meaning,
+        }
+        target = self.folder / f"{diagnostic.name}.json"
+        try:
+            self.folder.mkdir(exist_ok=True)
+            text = canonical_json({**about, "values": {**self.read(diagnostic.name), **values}})
+            with replacing(target) as new:
+                new.write_text(text, encoding="utf-8")
+        except OSError as error:
+            self.writable = False
+            warnings.warn(
+                f"diagnostics are computed but not kept: {self.folder} cannot be written ({error.strerror}).",
+                stacklevel=5,
+            )
 
 
 class Stored:

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..state import State
 from . import schema
-from .buffer import Buffer
 from .durable import IncompatibleFile, canonical_json, check_space, move
 from .memory import write_memory
 from .parts import Parts
+from .pieces import Buffer
 from .schema import File, Group
 from .stored_data import write_data
 from .trajectory import IDENTITY, Trajectory

@@ -18,10 +18,10 @@ import numpy as np
 
 from ..state import State
 from . import schema
-from .buffer import Buffer
 from .durable import canonical_json, file_sha256, move
 from .memory import read_memory
 from .parts import FINISHED, Checkpoint, Parts, Segment, check_place, hold, write_checkpoint
+from .pieces import Buffer
 from .publishing import publish, write_start
 from .trajectory import Trajectory, with_continuations
 

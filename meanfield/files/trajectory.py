@@ -18,11 +18,10 @@ from ..initial import InitialLaw
 from ..network import Network
 from ..state import State
 from . import schema, tables
-from .buffer import Buffer
 from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
 from .event_table import KINDS, EventTable
 from .parts import Parts
-from .pieces import Piece, Pieces, SeriesData
+from .pieces import Buffer, Piece, Pieces, SeriesData
 from .schema import File, Group
 from .stored_data import checksums, read_arrays, read_data
 

@@ -13,7 +13,7 @@ from diagnosed import problem, record
 import meanfield as mf
 import ntk
 from meanfield.diagnostics import jobs, registry
-from meanfield.diagnostics.cache import Cache
+from meanfield.diagnostics.stored import Cache
 from meanfield.files.recording import unfinished
 from meanfield.processes import workers
 

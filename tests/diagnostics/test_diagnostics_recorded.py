@@ -8,7 +8,7 @@ from sweeps import sweep
 import meanfield as mf
 import ntk  # noqa: F401  its diagnostics belong to "all"
 from meanfield.diagnostics import registry
-from meanfield.diagnostics.diagnosis import Curve
+from meanfield.diagnostics.diagnose import Curve
 from meanfield.observers.moment import MEASURES, recordable
 
 
