@@ -9,22 +9,29 @@ from typing import Any
 import numpy as np
 
 from . import backends
-from .checks import as_array
+from .checks import as_array, is_integer
 from .functionals import protocol
 from .functionals.risk import check_inputs
 from .particles import Particles
 from .state import State
+from .temperature import Temperature
 
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
     """The flow of F_s = R/s² + ∫ r dμ, or of ∫V dμ + ½∬U dμdμ, on particles.
 
+        dθ_k = -∇ δF/δμ(θ_k) dt + √(2T) dB_k
+
     Parameters
     ----------
     functional : what it descends: mf.EmpiricalRisk, mf.PopulationRisk, mf.PairwiseEnergy, or
         another such as ntk.linearise(…).risk(…).
-    temperature, reaction : 0 in this version.
+    temperature : T >= 0: a number, breakpoints [(t, T), …] with straight lines between them, or a
+        function of the flow time. T > 0 is mean-field Langevin, the flow of F_s + T ∫ log μ dμ; it
+        wants a method with noise such as mf.EULER_MARUYAMA. The noise moves the trainable columns
+        of θ; T does not depend on m, γ or α.
+    reaction : 0 in this version.
     backend : "cpu", "cuda" or "auto", which becomes "cuda" where a GPU and the functional's kernels
         for it can be used and "cpu" elsewhere.
     dtype : "float64" or "float32".
@@ -32,12 +39,15 @@ class GradientFlow:
 
     Notes
     -----
-    dθ_k/dt = -∇ δF/δμ(θ_k). Mathematics only: `simulate` marches and watches. What the methods take
-    and give is NumPy on the host. THEORY.md, section 1.
+    Mathematics only: `simulate` marches and watches. What the methods take and give is NumPy on the
+    host. Energies are without the entropy: F_s alone. THEORY.md, sections 1 and 5. Mei, Montanari,
+    Nguyen (2018), A mean field view of the landscape of two-layer neural networks, PNAS 115; Hu, Ren,
+    Šiška, Szpruch (2021), Mean-field Langevin dynamics and energy landscape of neural networks,
+    Annales de l'Institut Henri Poincaré 57.
     """
 
     functional: Any  # a table.Functional
-    temperature: float = 0.0
+    temperature: Any = 0.0
     reaction: float = 0.0
     backend: str = "cpu"
     dtype: str = "float64"
@@ -49,12 +59,13 @@ class GradientFlow:
                 "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an mf.PairwiseEnergy; got "
                 f"{type(self.functional).__name__}. One of your own derives from mf.Functional."
             )
-        for name in ("temperature", "reaction"):
-            if getattr(self, name) != 0:
-                found = getattr(self, name)
-                raise ValueError(
-                    f"{name} must be 0: noisy and unbalanced flows are not part of this version; got {found!r}."
-                )
+        object.__setattr__(self, "temperature", Temperature.of(self.temperature).given)
+        if self.reaction != 0:
+            raise ValueError(
+                f"reaction must be 0: unbalanced flows are not part of this version; got {self.reaction!r}."
+            )
+        if not (is_integer(self.seed) and 0 <= self.seed < 2**32):
+            raise ValueError(f"seed must be an integer in 0 … 2³² - 1; got {self.seed!r}.")
         object.__setattr__(self, "dtype", backends.dtype_name(self.dtype))
         object.__setattr__(self, "backend", backends.check(self.backend, self._devices()))
 
@@ -79,7 +90,8 @@ class GradientFlow:
         self.functional.check_state(state)
         backend = backends.make(self.backend, self.network, state.dim, state.outputs, self.dtype)
         field = self.functional.on(backend, state)
-        field.temperature, field.reaction, field.seed = self.temperature, self.reaction, self.seed
+        field.temperature = Temperature.of(self.temperature)
+        field.reaction, field.seed = self.reaction, self.seed
         return field
 
     def _uploaded(self, state: State) -> tuple[Any, Particles]:
@@ -111,7 +123,7 @@ class GradientFlow:
         return field.value(particles)
 
     def energy(self, state: State) -> float:
-        """F_s(μ) = R/s² + ∫ r dμ."""
+        """F_s(μ) = R/s² + ∫ r dμ, without T ∫ log μ dμ."""
         field, particles = self._uploaded(state)
         return field.energy(particles)
 
@@ -153,7 +165,8 @@ class GradientFlow:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "functional": self.functional.to_dict(), "temperature": self.temperature, "reaction": self.reaction,
+            "functional": self.functional.to_dict(),
+            "temperature": Temperature.of(self.temperature).to_dict(), "reaction": self.reaction,
             "backend": self.backend, "dtype": self.dtype, "seed": self.seed,
         }  # fmt: skip
 
@@ -168,6 +181,9 @@ class GradientFlow:
         settings = {
             key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")
         }
+        if isinstance(settings["temperature"], Mapping):
+            name = settings["temperature"]["function"]
+            raise ValueError(f"the temperature is a function, {name}, and no file holds it.")
         return cls(protocol.from_dict(data["functional"], arrays, start), **settings)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
+from math import cos, log1p, sin, sqrt
 from typing import Any
 
 import numba
@@ -35,6 +37,8 @@ _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _32 = np.uint64(32)
 _TWO_PI = 2.0 * math.pi
 _ULP = 2.0**-32
+_LN_2_32 = 32.0 * math.log(2.0)
+_TURN = _TWO_PI * _ULP
 
 
 def philox_words(c0, c1, c2, c3, k0, k1):
@@ -67,6 +71,24 @@ def box_muller(u0, u1):
     angle = _TWO_PI * u1
     return radius * math.cos(angle), radius * math.sin(angle)
 
+
+def normal_pair(s0, s1):
+    """box_muller of two words r given as r + ½ or r + ½ - 2³², whichever is in (-2³¹, 2³¹): for kernels, in their dtype.
+
+    ln u of u = (r0 + ½) 2⁻³² is ln(1 + (u - 1)) from ½ on, where u - 1 is s0 2⁻³², and below it ln(2³² u) - 32 ln 2: as
+    good in float32 near 1 as near 0. The angle 2π u1 is taken in (-π, π).
+    """
+    below = s0 > 0.0
+    logarithm = log1p(s0 - 1.0 if below else s0 * _ULP) - (_LN_2_32 if below else 0.0)
+    radius = sqrt(-2.0 * logarithm)
+    angle = s1 * _TURN
+    return radius * cos(angle), radius * sin(angle)
+
+
+FORMULAS: dict[str, Callable[..., Any]] = {
+    "words": philox_words,
+    "normal_pair": normal_pair,
+}  # as kernels of a backend call them
 
 # fastmath=False is said because silence would mean: inherit the flags of the first kernel that calls.
 _njit = njit(cache=True, error_model="numpy", fastmath=False)
@@ -163,6 +185,12 @@ def _drawn(
     )
     fill(out, indices, np.uint32(when % 2**32), np.uint32(when >> 32), np.uint32(k0), np.uint32(k1))
     return out
+
+
+def words(seed: int, purpose: int, step: int) -> tuple[Any, Any, Any, Any]:
+    """What kernels are given of a draw, as uint32: the step in two words, low first, and the key (seed, purpose)."""
+    numbers = (step % 2**32, step >> 32, seed, purpose)
+    return tuple(np.uint32(number) for number in numbers)  # type: ignore[return-value]
 
 
 def philox4x32(counter: Any, key: Any) -> NDArray[np.uint32]:

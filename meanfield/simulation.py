@@ -31,6 +31,7 @@ from .state import State
 from .stepping import methods
 from .stepping.clocks import Diverged
 from .stepping.methods import Method
+from .temperature import Temperature
 
 __all__ = ["Diverged", "Interrupted", "resume", "simulate"]
 
@@ -162,7 +163,9 @@ def resume(
             over = t_end is None or t_end <= config["t_end"]
             if given or not over:
                 # What is missing is said before there is a file.
-                _flow_of(stored, path, flow, functions, observers, compare=True)
+                found = _flow_of(stored, path, flow, functions, observers, compare=True)
+                if t_end is not None and not over:
+                    Temperature.of(found.temperature).check_times(config["t_start"], t_end)
         if over:
             if progress and t_end is not None and t_end < config["t_end"]:
                 reached = (

@@ -25,6 +25,8 @@ grad_U: Any = None
 V: Any = None
 grad_V: Any = None
 dual: Any = None
+words: Any = None  # of the random numbers, noise.py
+normal_pair: Any = None
 
 # Constants, each of one kernel.
 D: Any = 2  # inputs, or coordinates

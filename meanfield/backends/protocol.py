@@ -89,6 +89,11 @@ class Backend(Protocol):
     ) -> Array:
         """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
 
+    def diffuse(
+        self, theta: Array, dt: float, drift: Array, scale: float, seed: int, step: int
+    ) -> Array:
+        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable columns, 0 elsewhere."""
+
     def norm(self, array: Array, weight: Array, trainable_only: bool = False) -> Number:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
 

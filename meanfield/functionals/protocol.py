@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backends.protocol import Backend
 from ..particles import Particles
+from ..temperature import Temperature
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -21,6 +22,7 @@ OF_NTK = (
     "LinearisedRisk",
 )  # known by name, so that an error can say so; meanfield itself never imports ntk
 # Of another package: kind -> f(settings, arrays, start), start the initial State of the run.
+COLD = Temperature(0.0)
 OTHERS: dict[str, Callable[[dict[str, Any], Mapping[str, np.ndarray], Any], Any]] = {}
 
 
@@ -88,11 +90,12 @@ class Field:
     Attributes
     ----------
     s : the output scale α m^(1-γ); 1 without a network.
-    temperature, reaction, seed : those of the flow.
+    temperature : T as a function of the flow time.
+    reaction, seed : those of the flow.
     """
 
     s: float = 1.0
-    temperature: float = 0.0
+    temperature: Temperature = COLD
     reaction: float = 0.0
     seed: int = 0
 

@@ -144,6 +144,9 @@ def announce(march: March) -> None:
         say(f"{flow.functional}, m = {start.m}, dt = {march.dt:g}")
     flow_time = f"flow time t = {march.t:g} … {march.t_end:g}"
     say(f"{law}; {flow_time}; {flow.backend}, {flow.dtype}")
+    if not (temperature := march.field.temperature).zero:
+        without = "energy is without the entropy T ∫ log μ dμ"
+        say(f"temperature T = {temperature}, {march.method.name}, seed {flow.seed}; {without}")
 
 
 def say_how_it_ended(march: March, summary: dict[str, Any], finding: Finding | None) -> None:

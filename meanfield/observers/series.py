@@ -34,13 +34,14 @@ class Series(Observer):
 
     Notes
     -----
-    energy F = R/s² + ∫r dμ; of a network, risk R and regulariser ∫r dμ; speed2 ∫|v|² dμ; path
-    ∫(∫|v|² dμ)^½ dt, the length travelled; displacement (∫|θ_t - θ_0|² dμ)^½; theta_max the largest
-    |component of θ|; nonfinite the count of NaN and infinite ones; energy_defect |F(0) - F(t) -
-    ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|); energy_defect_motion, where σ or ℓ has kinks,
-    the same with |Δθ|²/Δt over windows of steps in place of the integral (stepping/motion.py);
-    balance_defect the largest change of |w|² + b² - p|a|², relative to the largest |θ_k(0)|², where
-    homogeneity conserves it. One that does not apply to a run raises ValueError with the reason.
+    energy F = R/s² + ∫r dμ, without the entropy of a flow with noise; of a network, risk R and
+    regulariser ∫r dμ; speed2 ∫|v|² dμ; path ∫(∫|v|² dμ)^½ dt, the length travelled; displacement
+    (∫|θ_t - θ_0|² dμ)^½; theta_max the largest |component of θ|; nonfinite the count of NaN and
+    infinite ones; energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|);
+    energy_defect_motion, where σ or ℓ has kinks, the same with |Δθ|²/Δt over windows of steps in
+    place of the integral (stepping/motion.py); balance_defect the largest change of |w|² + b² -
+    p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it. One that does not
+    apply to a run raises ValueError with the reason.
     """
 
     def __init__(

@@ -43,6 +43,7 @@ DISTANCES = (
     10.0,
     30.0,
 )  # in cloud sizes
+TIMES = (0.0, *DISTANCES, 100.0, 1000.0)  # of a temperature
 COORDINATES = 200_000  # of all points of V or U together: plain Python reads some millions a second
 COMPONENTS = 8  # of a gradient that are kept
 
@@ -180,6 +181,8 @@ def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, str
             points = _particles(start, paired)
             found.append((f"the {name} {letter}", formulas[0], letter, points))
             found.append((f"the gradient of {letter}", formulas[1], f"∇{letter}", points))
+    if callable(flow.temperature):
+        found.append(("the temperature", flow.temperature, "", [(float(t),) for t in TIMES]))
     if kind not in protocol.OWN and kind not in protocol.OTHERS and kind != "PairwiseEnergy":
         found = [(what, function, "", []) for what, function, *_ in found]
         found.append((f"the functional {kind}", type(functional), "", []))
@@ -309,6 +312,7 @@ def user_written(flow: GradientFlow) -> list[str]:
     functional = flow.functional
     kind = type(functional).__name__
     names = [] if kind in protocol.OWN else [kind]
+    names += ["temperature"] if callable(flow.temperature) else []
     formulas: list[Any] = [(flow.network.sigma, activations.get)] if flow.network else []
     formulas += [(functional.samples.loss, losses.get)] if functional.samples is not None else []
     for given, get in formulas:

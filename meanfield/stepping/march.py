@@ -11,6 +11,7 @@ from ..backends.protocol import Backend
 from ..flow import GradientFlow
 from ..particles import Particles
 from ..state import State
+from ..temperature import Temperature
 from . import clocks
 from .clocks import Diverged, Span
 from .methods import Method, Step
@@ -44,6 +45,8 @@ class March:
             self.start = self.particles.state(self.field.backend, state.outputs, state.origin)
 
         check_needs(method, flow, dt)
+        check_temperature(method, flow)
+        self.field.temperature.check_times(state.t, _end(state, dt, t_end, n_steps))
         self.has_energy = "energy" in flow.functional.terms
         self.balances = self.has_energy and method.balances and flow.functional.deterministic
         self.particles = method.start(self.field, self.particles)
@@ -220,11 +223,34 @@ def check_needs(method: Method, flow: GradientFlow, dt: Any) -> None:
         raise ValueError(
             f"the method {method.name!r} chooses dt by its error, and a {kind} is not deterministic: use mf.EULER with a dt."
         )
+    if dt == "auto" and method.noisy:
+        raise ValueError(
+            f'dt="auto" does a step again where F has not fallen, and the steps of {method.name!r} are noisy: F may rise. '
+            "Give dt a number, or use mf.RK4 without noise."
+        )
     if dt == "auto" and not (has["energy"] and has["deterministic"] and method.balances):
         raise ValueError(
             f'dt="auto" does a step again where F has not fallen, which the method {method.name!r} on a {kind} does not '
             "promise. Give dt a number."
         )
+
+
+def check_temperature(method: Method, flow: GradientFlow) -> None:
+    """Raise where a flow with noise meets a method, or a choice of dt, that knows none."""
+    if Temperature.of(flow.temperature).zero:
+        return
+    if not method.noisy:
+        raise ValueError(
+            f"the flow has temperature {flow.temperature!r}, and the method {method.name!r} draws no noise: use "
+            "mf.EULER_MARUYAMA, mf.STOCHASTIC_HEUN or mf.LEIMKUHLER_MATTHEWS with a number for dt."
+        )
+
+
+def _end(state: State, dt: Any, t_end: float | None, n_steps: int | None) -> float:
+    """The flow time at which a run is to end; inf where that is known later."""
+    if t_end is not None:
+        return t_end
+    return state.t + n_steps * dt if n_steps is not None and dt != "auto" else math.inf
 
 
 def _plain(backend: Backend, value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..particles import Particles
 
-MODULES = ("runge_kutta",)  # of this room: they register what they have
+MODULES = ("runge_kutta", "langevin")  # of this room: they register what they have
 # name -> a method without settings, or the class whose from_dict makes one again of its settings.
 TABLE: dict[str, Any] = {}
 

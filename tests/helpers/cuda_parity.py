@@ -519,7 +519,7 @@ def every_weight_of_a_sample_counts_as_on_the_cpu(loss, K, dtype):
     )
 
 
-def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, **simulate):
+def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, temperature=0.0, **simulate):
     """The same flow on both backends: (CPU's end, device's end)."""
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(6, d)), labels(loss, 6, K, rng)
@@ -532,7 +532,10 @@ def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, **simulate):
         own_loss() if loss == "own" else loss,
         ridge=ridge,
     )
-    flows = [mf.GradientFlow(risk, backend=backend, dtype=dtype) for backend in ("cpu", "cuda")]
+    flows = [
+        mf.GradientFlow(risk, temperature, backend=backend, dtype=dtype)
+        for backend in ("cpu", "cuda")
+    ]
     return [mf.simulate(flow, state, integrator, progress=False, **simulate) for flow in flows]
 
 
@@ -743,6 +746,25 @@ def philox_gives_the_words_of_the_cpu():
             np.testing.assert_array_equal(
                 found.T, expected(2**32 - 11, noise.DIFFUSION, 9, components, step)
             )
+
+
+@check(**{f"{dtype}-p{p}": (dtype, p) for dtype in ("float64", "float32") for p in (1, 4, 6)})
+def philox_moves_particles_as_on_the_cpu(dtype, p):
+    """θ + dt v + c ξ: normals of up to 6.8, their logarithm, root and angle each of some units."""
+    rng = np.random.default_rng(p)
+    theta, v = (rng.normal(size=(9, p)).astype(dtype) for _ in range(2))
+    moved = []
+    for side in (backends.make("cpu", None, p, 0, dtype), cuda.CUDA(None, p, 0, dtype)):
+        held = side.diffuse(side.upload(theta), 0.1, side.upload(v), 0.7, 11, 2**32 + 5)
+        moved.append(side.download(held).astype(float))
+    np.testing.assert_allclose(*moved, rtol=0, atol=1e-12 if dtype == "float64" else 1e-5)
+
+
+@check(
+    euler_maruyama=(mf.EULER_MARUYAMA,), heun=(mf.STOCHASTIC_HEUN,), lm=(mf.LEIMKUHLER_MATTHEWS,)
+)
+def whole_steps_of_langevin_are_those_of_the_cpu(method):
+    same_end(run("squared", 1, method, temperature=0.3, dt=0.1, n_steps=2))
 
 
 @check()

@@ -79,7 +79,7 @@ def test_float32_is_the_same_flow_to_its_rounding(rng):
         ({"backend": "gpu"}, "backend must be one of cpu, cuda, auto"),
         ({"dtype": "float16"}, "dtype must be one of float64, float32"),
         ({"dtype": None}, "dtype must be one of float64, float32; got None"),
-        ({"temperature": 0.1}, "temperature must be 0"),
+        ({"temperature": -0.1}, "temperature must be finite and >= 0"),
         ({"reaction": 1.0}, "reaction must be 0"),
     ],
 )

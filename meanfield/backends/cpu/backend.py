@@ -22,6 +22,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numba
 import numpy as np
 
+from ... import noise
 from ...formulas.losses import Loss
 from ...network import Network
 from .. import as_written, compiler
@@ -40,6 +41,7 @@ TILE_BYTES = (
 )  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
 SMALL = 10**6  # operations in float32 that one thread does in about ten microseconds
 ELEMENT = 10  # operations that reading and writing an element takes the time of
+NORMAL = 40  # … and drawing a normal
 SIGMA = 20  # … and evaluating a σ that is not linear on either side of 0
 
 compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=compiler.FASTMATH)
@@ -368,6 +370,17 @@ class CPU:
                     target.ravel(),
                 )
                 out = target
+        return out
+
+    def diffuse(
+        self, theta: np.ndarray, dt: float, drift: np.ndarray, scale: float, seed: int, step: int
+    ) -> np.ndarray:
+        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable columns, 0 elsewhere."""
+        out, T = self.pool.take(theta.shape, theta.dtype), theta.dtype.type
+        words = noise.words(seed, noise.DIFFUSION, step)
+        kernel = compiler.kernels(f"{KERNELS}.diffusion", self.dtype.name, noise.FORMULAS).diffuse
+        sizes = T(dt), drift, T(scale), self.trainable
+        _run(kernel, NORMAL * theta.size, theta, *sizes, *words, out)
         return out
 
     def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import noise
 from ...formulas.losses import Loss
 from ...network import Network
 from .. import as_written
@@ -336,6 +337,19 @@ class CUDA:
     ) -> tuple[Held, Number]:
         """(θ + coefficient · stage, ∫|stage|² dμ)."""
         return self.combine(theta, [coefficient], [stage]), self.norm(stage, weight)
+
+    def diffuse(
+        self, theta: Held, dt: float, drift: Held, scale: float, seed: int, step: int
+    ) -> Held:
+        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable columns, 0 elsewhere."""
+        p, m = theta.data.shape
+        T, out = self.dtype.type, self.pool.take((p, m), self.dtype)
+        words = noise.words(seed, noise.DIFFUSION, step)
+        module = compiler.kernels(f"{KERNELS}.diffusion", self.dtype.name, noise.FORMULAS)
+        module.diffuse[(math.ceil(m / 128), math.ceil(p / 4)), 128](
+            theta.data, T(dt), drift.data, T(scale), self.trainable.data, *words, out.data
+        )
+        return out
 
     def norm(self, array: Held, weight: Held, trainable_only: bool = False) -> Number:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
