@@ -76,7 +76,7 @@ def _after_fork_in_child() -> None:
 
 
 def _ours(kernel: Any) -> bool:
-    """Of this package, of ntk, or of a module that `formulas.load` wrote."""
+    """Of this package, of ntk, or of a module that `compiler.load` wrote."""
     return (
         kernel.py_func.__module__.split(".")[0] in ("meanfield", "ntk")
         or "FASTMATH" in kernel.py_func.__globals__

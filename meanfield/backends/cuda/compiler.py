@@ -33,11 +33,6 @@ def bind(function: Callable, dtype: str) -> Any:
     )
 
 
-def load(name: str, source: str, dtype: str, used: dict[str, Callable]) -> types.ModuleType:
-    """The kernels of a source text, with the formulas it uses bound by name (formulas.load); compiled when first called."""
-    return compiler.load(name, source, dtype, used, bind)
-
-
 def kernels(file: str, dtype: str, used: dict[str, Callable], **constants: Any) -> types.ModuleType:
     """The kernels of a kernel file (compiler.kernels); compiled when first called."""
     return compiler.kernels(file, dtype, used, bind=bind, **constants)

@@ -87,8 +87,9 @@ def velocity_in_lanes(start, stop, theta, weight, out):
                         if SELF_PAIRS:
                             part[j][l] = fma(w, T(g[j]), part[j][l])
                         else:  # chosen, not skipped: a vector has no branches
-                            more = fma(w, T(g[j]), part[j][l])
-                            part[j][l] = more if i != first + l else part[j][l]
+                            part[j][l] = (
+                                fma(w, T(g[j]), part[j][l]) if i != first + l else part[j][l]
+                            )
             for l in range(TARGETS):
                 for j in each(D):
                     whole[j][l] += part[j][l]
