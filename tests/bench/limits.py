@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from meanfield.backends import compiler
-from meanfield.backends.cpu import products
+from meanfield.backends.llvm import products
 from meanfield.formulas import activations
 
 LENGTH, COLUMNS, ROUNDS = 64, 64, 2000  # of one product: its operands are 17 KB in float32
