@@ -157,6 +157,10 @@ def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
         ]
         seen += [f"events {_schedule(watch['events']['schedule'])}"] if "events" in watch else []
         seen += [f"w2 {_schedule(watch['w2']['schedule'])}"] if "w2" in watch else []
+        seen += [
+            f"{item['name']} {_schedule(item['schedule'])} (user-written)"
+            for item in watch.get("others", ())
+        ]
         lines.append(
             (
                 "observers",
