@@ -32,6 +32,7 @@ from .stepping import clocks, methods
 from .stepping.clocks import Diverged, Span
 from .stepping.march import March
 from .stepping.methods import Method
+from .stepping.stretches import Ahead
 
 SEGMENT_BYTES = (
     64 * 2**20
@@ -118,7 +119,7 @@ class Run:
             try:
                 self._look(to_see)
                 while not (received or march.done):
-                    march.advance(stops)
+                    march.advance(stops, Ahead.first([item.ahead(march) for item in self.observers]))
                     self.health.look()
                     self._look([item for item in self.observers if item.due(march)])
                     watched.step()

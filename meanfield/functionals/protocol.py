@@ -128,6 +128,13 @@ class Field:
         """A bound of how fast the flow relaxes near θ, for dt="auto"; ValueError where none is known."""
         raise ValueError(f'dt="auto" knows no rate of a {type(self).__name__}. Give dt a number.')
 
+    def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
+        """What makes many steps of a method in one compiled call (backends/cpu/stretch.py); None: steps are made one by one.
+
+        seconds: what all the steps of the run would gain by it, which compiling it has to be worth.
+        """
+        return None
+
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
         return True

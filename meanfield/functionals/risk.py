@@ -425,3 +425,20 @@ class RiskField(NetworkField):
 
     def compiled(self) -> bool:
         return self.backend.compiled()
+
+    def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
+        """Of a Runge–Kutta method on the CPU; a subclass has another velocity."""
+        make = getattr(self.backend, "stretch", None)
+        if type(self) is not RiskField or make is None or method.tableau is None:
+            return None
+        settings = self.s, self.risk.factor, self.risk.ridge
+        return make(
+            particles.theta,
+            seconds,
+            weight=self.weight(particles),
+            samples=self.samples,
+            labels=(self.labels, self.risk.weights),
+            loss=self.risk._loss,
+            settings=settings,
+            tableau=method.tableau,
+        )

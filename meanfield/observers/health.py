@@ -15,6 +15,7 @@ from ..diagnostics import defects
 from ..diagnostics.frame import Problem
 from ..stepping.clocks import Diverged
 from ..stepping.march import March
+from ..stepping.stretches import Ahead
 from .moment import Moment
 from .progress import unscaled
 from .protocol import Observer
@@ -36,6 +37,9 @@ class StopOnNonFinite(Observer):
 
     def due(self, march: March) -> bool:
         return not march.sound
+
+    def ahead(self, march: March) -> Ahead:
+        return Ahead()  # steps made together end where one is not sound
 
     def observe(self, moment: Moment) -> None:
         raise Diverged(what_diverged(moment.march))

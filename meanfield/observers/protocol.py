@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..stepping.clocks import Span
 from ..stepping.march import March
+from ..stepping.stretches import NOW, Ahead
 from . import schedules
 from .moment import Moment
 from .schedules import Due
@@ -67,9 +68,17 @@ class Observer:
         self._due = self.schedule.resolve(span) if self.schedule is not None else Due()
 
     def due(self, march: March) -> bool:
-        """Whether to look now; asked once for every accepted step, in order."""
+        """Whether to look now; asked in the order of steps, of each that `ahead` does not pass over."""
         now = self._due(march.step, march.t, march.dt)
         return now or (self.edges and (march.done or march.step == march.start.step))
+
+    def ahead(self, march: March) -> Ahead:
+        """The next moment at which `due` may be True: steps before it may be made in one call, and `due` is not asked of them.
+
+        The start, the end, and a step that comes to no numbers or moves nothing are always asked about. An observer with a `due`
+        of its own is asked at every step.
+        """
+        return self._due.ahead(march.step) if type(self).due is Observer.due else NOW
 
     def observe(self, moment: Moment) -> Mapping[str, float] | None:
         """Look. The values, by series, go into the run's file."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import checks
 from ..stepping.clocks import Span
+from ..stepping.stretches import Ahead
 
 
 class Due:
@@ -28,6 +29,16 @@ class Due:
         if self.period:
             return None if steps is None else steps // self.period
         return self.steps.size + self.times.size
+
+    def ahead(self, step: int) -> Ahead:
+        """When the answer will be True next, of the steps after this one."""
+        if self.period:
+            return Ahead(step=(step // self.period + 1) * self.period)
+        steps = self.steps[self.position :]
+        times = self.times[self.position :]
+        if self.steps.size:
+            return Ahead(step=int(steps[0])) if steps.size else Ahead()
+        return Ahead(t=float(times[0])) if times.size else Ahead()
 
     def __call__(self, step: int, t: float, dt: float) -> bool:
         if self.period:

@@ -141,11 +141,15 @@ class ErrorControl:
 
     def next(self, particles: Particles, stops: np.ndarray | None) -> float:
         """A remainder shorter than a hundredth of dt is taken along; two steps to the target are made equal."""
-        self._target = self.t_end
-        if stops is not None and (ahead := stops[stops > particles.t]).size:
-            self._target = min(self.t_end, float(ahead[0]))
+        self._target = self.next_stop(particles, stops)
         left = self._target - particles.t
         return left if left <= 1.01 * self.dt else min(self.dt, left / 2)
+
+    def next_stop(self, particles: Particles, stops: np.ndarray | None) -> float:
+        """The time that steps land on next."""
+        if stops is not None and (ahead := stops[stops > particles.t]).size:
+            return min(self.t_end, float(ahead[0]))
+        return self.t_end
 
     def judge(self, march: Any, step: Step) -> float | None:
         t, dt = march.particles.t, step.dt

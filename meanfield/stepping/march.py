@@ -16,6 +16,7 @@ from . import clocks
 from .clocks import Diverged, Span
 from .methods import Method, Step
 from .motion import Motion, may_slide
+from .stretches import NOW, Ahead, Stretches
 
 __all__ = ["Diverged", "March"]
 
@@ -57,6 +58,7 @@ class March:
         self._known: dict[str, Any] = {}  # of the particles of now
         self.energy_start = self.energy if self.has_energy else math.nan
         self.clock = clocks.make(self, method, dt, t_end, n_steps)
+        self._stretches = Stretches(self)
 
     @property
     def step(self) -> int:
@@ -116,8 +118,10 @@ class March:
             return None
         return self.motion.dissipated(self.field, self.particles, self.path)
 
-    def advance(self, stops: np.ndarray | None = None) -> None:
-        """One accepted step."""
+    def advance(self, stops: np.ndarray | None = None, ahead: Ahead = NOW) -> None:
+        """One accepted step, or several where they are compiled together: none of those before the last is at `ahead`."""
+        if self._stretches.advance(ahead, stops):
+            return
         t = None
         while t is None:
             dt = self.clock.next(self.particles, stops)
@@ -181,6 +185,13 @@ class March:
     def extend(self, t_end: float) -> None:
         """A later end for a march that had reached its own."""
         self.clock.extend(self.particles, t_end)
+
+    def arrived(self, particles: Particles, steps: int, known: dict[str, Any]) -> None:
+        """Accepted steps have led to these particles, of which something is known; path and dissipated are up to date."""
+        self.particles = particles
+        self._known = known
+        if self.motion is not None:
+            self.motion.after(self.field, particles, self.path, steps)
 
     def _of_now(self, name: str, make: Any) -> Any:
         if name not in self._known:

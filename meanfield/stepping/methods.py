@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import importlib
 import math
+from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 from ..particles import Particles
@@ -40,12 +41,12 @@ class Step(NamedTuple):
     @property
     def dissipated(self) -> float:
         """∫∫|v|² dμ dt over the step, with the method's own weights."""
-        return self.dt * sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
+        return self.dt * _sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
 
     @property
     def length(self) -> float:
         """∫|v|_{L2(μ)} dt over the step, likewise."""
-        return self.dt * sum(c * math.sqrt(q) for c, q in zip(self.b, self.speeds, strict=True))
+        return self.dt * _sum(c * math.sqrt(q) for c, q in zip(self.b, self.speeds, strict=True))
 
     @property
     def error(self) -> float:
@@ -68,6 +69,8 @@ class Method:
     balances : whether F loses what Step says was dissipated, as dt → 0. Without it there is no
         energy_defect, no path and no dt="auto".
     controls_error : whether Step has an error, so that the method chooses dt itself by its .rtol and .atol.
+    tableau : the RungeKutta whose step it makes, so that a field may make many of them in one compiled
+        call; None for any other.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Method:
     moves_masses: ClassVar[bool] = False
     balances: ClassVar[bool] = True
     controls_error: ClassVar[bool] = False
+    tableau: Any = None
 
     def start(self, field: Any, particles: Particles) -> Particles:
         """The particles with the memory that the first step reads; also where a bad flow is refused."""
@@ -110,6 +114,14 @@ class Method:
             "does not balance": not self.balances,
         }
         return tuple(name for name, holds in known.items() if holds)
+
+
+def _sum(terms: Iterable[float]) -> float:
+    """One after the other, as compiled code has it: the built-in sum rounds otherwise from Python 3.12 on."""
+    total = 0.0
+    for term in terms:
+        total += term
+    return total
 
 
 def register_method(method: Any) -> Any:

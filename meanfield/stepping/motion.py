@@ -42,11 +42,20 @@ class Motion:
         self.steps = self.window = 0
         self.path = self.path_half = 0.0
 
-    def after(self, field: Field, particles: Particles, path: float) -> None:
-        """One accepted step has led to these particles, `path` long from the start of the run."""
-        self.steps += 1
-        self.window += 1
-        half = max(LEAST, math.isqrt(self.steps - self.window) // 2)
+    @property
+    def ahead(self) -> int:
+        """The steps to the middle of the window, or to its end: `after` is to be called there."""
+        return self._half - self.window if self.window < self._half else 2 * self._half - self.window
+
+    @property
+    def _half(self) -> int:
+        return max(LEAST, math.isqrt(self.steps - self.window) // 2)
+
+    def after(self, field: Field, particles: Particles, path: float, steps: int = 1) -> None:
+        """Accepted steps have led to these particles, `path` long from the start of the run."""
+        self.steps += steps
+        self.window += steps
+        half = self._half
         if self.window == half:
             self.path_half = path
         elif self.window == 2 * half:
@@ -79,8 +88,7 @@ class Motion:
         if not t > self.t:
             return 0.0
         first, second = self.path_half - self.path, path - self.path_half
-        half = max(LEAST, math.isqrt(self.steps - self.window) // 2)
-        if self.window < 2 * half or not (first > 0 and second > 0):
+        if self.window < 2 * self._half or not (first > 0 and second > 0):
             return way2 / (t - self.t)
         x = abs(math.log(first / second))
         return way2 / (t - self.t) * (x / math.tanh(x) if x > 1e-8 else 1.0)

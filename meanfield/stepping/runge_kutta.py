@@ -59,6 +59,10 @@ class RungeKutta(Method):
     def stages(self) -> int:  # type: ignore[override]
         return len(self.b)
 
+    @property
+    def tableau(self) -> RungeKutta | None:  # type: ignore[override]
+        return self if type(self) is RungeKutta else None  # a subclass may step otherwise
+
     def step(self, field: Any, particles: Particles, dt: float) -> Step:
         """One step; v of the particles is known already where the field has just been asked for it."""
         combine, advance = field.backend.combine, field.backend.advance
@@ -175,6 +179,10 @@ class Adaptive(Method):
     order: ClassVar[int] = DORMAND_PRINCE.order  # type: ignore[misc]
     stability: ClassVar[float] = DORMAND_PRINCE.stability  # type: ignore[misc]
     controls_error: ClassVar[bool] = True
+
+    @property
+    def tableau(self) -> RungeKutta | None:  # type: ignore[override]
+        return DORMAND_PRINCE if type(self) is Adaptive else None
 
     def step(self, field: Any, particles: Particles, dt: float) -> Step:
         return DORMAND_PRINCE.step(field, particles, dt)

@@ -353,6 +353,12 @@ class CPU:
 
         return PairEnergy(self, potential, interaction, self_pairs)
 
+    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> Any:
+        """What makes many steps in one compiled call, or None where that would not be faster: stretch.py."""
+        from . import stretch
+
+        return stretch.of(self, theta, seconds, **given)
+
     def combine(
         self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]
     ) -> np.ndarray:

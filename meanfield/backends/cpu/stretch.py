@@ -1,0 +1,216 @@
+"""What a stretch of steps (stretch_kernel.py) needs of a risk, a tableau and particles, and on how many threads it runs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numba
+import numpy as np
+from numba import typeof
+
+from . import stretch_kernel
+from .addresses import address
+from .stretch_kernel import STATE, Kernels, Method, Risk, Work
+
+SHARED = 3 * 10**5  # operations of a mean feature that a second thread may make shorter
+LARGEST_WORK = 10**8  # operations of a mean feature, beyond which what lies between kernels is not seen
+LARGEST_THETA = 10**5  # numbers of θ, likewise; below it one thread does what is done element by element
+SECONDS = 0.05  # of one call: Ctrl-C is served after it
+TRIAL = 0.003  # … of one that finds out how long a step takes
+WAIT, LONGEST = 0.1, 2.0  # seconds until the slower number of threads is tried again
+COMPILING = 4.0  # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
+KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of stretch_kernel.py
+
+
+class Stretch:
+    """Steps of one tableau for one risk and particles of one shape, with the memory that they take."""
+
+    def __init__(
+        self,
+        backend: Any,
+        theta: np.ndarray,
+        weight: np.ndarray,
+        samples: Any,
+        labels: tuple[np.ndarray, np.ndarray | None],
+        loss: Any,
+        settings: tuple[float, float, float],
+        tableau: Any,
+    ) -> None:
+        m, p = theta.shape
+        K, tiles, stages = backend.outputs, samples.x.shape[0], len(tableau.b)
+        T, y, importance = backend.dtype, *labels
+        s, factor, ridge = settings
+        self.backend, self.theta = backend, theta
+        rows, stage_rows = np.zeros((4, m, p), T), np.zeros((stages, m, p), T)
+
+        a = np.zeros((stages, stages))
+        for i, row in enumerate(tableau.a):
+            a[i, :i] = row
+        b = np.array(tableau.b)
+        gaps = b - np.array(tableau.b_embedded) if tableau.b_embedded else np.zeros(0)
+        last_is_new = stages > 1 and tuple(tableau.b) == (*tableau.a[-1], 0.0)
+        self.method = Method(a, b, gaps, last_is_new)
+
+        self.risk = Risk(
+            samples.x,
+            np.zeros((0, 0), T) if samples.transposed is None else samples.transposed,
+            y,
+            np.zeros(0) if importance is None else importance,
+            backend.trainable,
+            T.type(ridge),
+            bool(loss.coupled),
+            not backend.fused,
+            float(s),
+            float(s**2),
+            float(factor),
+            float(ridge),
+        )
+        kept = np.zeros((0, 0, 0), T) if backend.fused else backend._keep(theta, samples, True)
+        self.work = Work(
+            weight,
+            backend._everything,
+            rows,
+            rows.reshape(4, m * p),
+            stage_rows,
+            stage_rows.reshape(stages, m * p),
+            np.zeros((backend.shards(m), tiles, K, samples.size)),
+            kept,
+            *np.zeros((3, samples.n, K)),
+            np.zeros((tiles, K, samples.size), T),
+            np.zeros(backend.shards(m)),
+            np.zeros(1, T),
+            np.zeros(2, np.int64),
+        )
+        self.kernels = self._addresses(loss)
+        shared = backend._work(theta, samples) > SHARED
+        self.pace = Pace(numba.get_num_threads() if shared else 1)
+
+    def _addresses(self, loss: Any) -> Kernels:
+        backend, risk, work = self.backend, self.risk, self.work
+        from . import backend as elementwise
+
+        theta, line = work.rows[0], work.lines[0]
+        kernels, of_loss = backend.kernels, backend._loss(loss).module
+        several = "_k" if backend.fused and backend.outputs > 1 else ""
+        given = (theta, work.weight, risk.x, work.partial)
+        back = (work.padded, risk.decay, risk.trainable, theta)
+        back = (theta, risk.x, *back) if backend.fused else (theta, risk.x, risk.transposed, *back)
+        kept = () if backend.fused else (work.kept,)
+
+        coupled = "_coupled" if loss.coupled else ""
+        weighted = "_weighted" if risk.importance.size else ""
+        scale = () if loss.coupled else (risk.s,)
+        factor = () if loss.coupled else (risk.s, risk.factor)
+        importance = (risk.importance,) if weighted else ()
+        return Kernels(
+            address(getattr(kernels, f"mean_feature{several}"), *given, *kept),
+            address(getattr(kernels, f"pull_back{several}"), *back, *kept, 1),
+            address(
+                elementwise._advance,
+                line, work.cast[0], line, line, work.weight, work.everything, work.norms,
+            ),
+            address(elementwise._add_scaled, line, work.cast[0], line, line),
+            address(
+                getattr(of_loss, f"total{coupled}{weighted}"),
+                work.features, risk.labels, *scale, *importance,
+            ),
+            address(
+                getattr(of_loss, f"slopes{coupled}"),
+                work.features, risk.labels, *factor, work.slopes,
+            ),
+        )  # fmt: skip
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the call is compiled, in this process or in the cache on disk."""
+        kernel = stretch_kernel.stretch
+        state = np.zeros(1, STATE)
+        kinds = tuple(map(typeof, (self.kernels, self.risk, self.method, self.work, state)))
+        if kinds in kernel.overloads:
+            return True
+        cache = kernel._cache
+        key = cache._index_key(kinds, kernel.targetctx.codegen())
+        return key in cache._cache_file._load_index()
+
+    def state(self, kind: str, given: dict[str, Any]) -> np.ndarray:
+        """The record (1,) that a call goes on with; kind: of the clock."""
+        state = np.zeros(1, STATE)
+        state["clock"] = KINDS.index(kind)
+        for name, value in given.items():
+            state[name] = value
+        return state
+
+    def run(self, theta: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """Steps from θ; returns the last θ, and `state` says where it is."""
+        first = int(state["step"][0])
+        self.work.rows[0] = theta
+        threads, state["seconds"] = self.pace.choose()
+        state["threads"] = threads
+        before = numba.get_num_threads()
+        numba.set_num_threads(1)
+        try:
+            place = stretch_kernel.stretch(
+                self.kernels, self.risk, self.method, self.work, state
+            )
+        finally:
+            numba.set_num_threads(before)
+        self.pace.took(threads, int(state["step"][0]) - first, float(state["seconds"][0]))
+
+        made = self.backend.pool.take(theta.shape, theta.dtype)
+        made[:] = self.work.rows[place]
+        return made
+
+
+class Pace:
+    """One thread or several, by the time that steps take: bits do not depend on it.
+
+    Several threads wait for each other a dozen times a step. Where another process takes the core of one of them, they wait for
+    as long as it keeps it, and a step may take fifty times as long; so both are tried, now and then again.
+    """
+
+    def __init__(self, several: int) -> None:
+        self.several = several
+        self._seconds: dict[int, float] = {}  # of a step
+        self._again = 0.0  # when the slower one is tried next
+        self._wait = WAIT
+
+    def choose(self) -> tuple[int, float]:
+        """(threads, seconds at most) of the next call."""
+        if self.several == 1:
+            return 1, SECONDS
+        for threads in (1, self.several):
+            if threads not in self._seconds:
+                return threads, TRIAL
+        best = min(self._seconds, key=lambda threads: self._seconds[threads])
+        if time.monotonic() < self._again:
+            return best, (SECONDS if best == 1 else SECONDS / 4)
+        return (self.several if best == 1 else 1), TRIAL
+
+    def took(self, threads: int, steps: int, seconds: float) -> None:
+        """So many steps have taken so long."""
+        if self.several == 1 or not steps:
+            return
+        before = self._seconds.get(threads)
+        self._seconds[threads] = seconds / steps
+        if len(self._seconds) < 2:
+            return
+        best = min(self._seconds, key=lambda threads: self._seconds[threads])
+        if time.monotonic() >= self._again:
+            lost = before is not None and threads != best
+            self._wait = min(LONGEST, 2 * self._wait) if lost else WAIT
+            self._again = time.monotonic() + self._wait
+
+
+def of(
+    backend: Any,
+    theta: np.ndarray,
+    seconds: float,
+    **given: Any,
+) -> Stretch | None:
+    """A Stretch; None where it would not make the run shorter. seconds: what all the steps would gain."""
+    work = theta.shape[0] * given["samples"].n * backend._operations
+    if work > LARGEST_WORK or theta.size > LARGEST_THETA:
+        return None
+    made = Stretch(backend, theta, **given)
+    return made if made.compiled or seconds > COMPILING else None

@@ -1,0 +1,114 @@
+"""Stretches: the steps of a march up to the next moment at which anything looks, in one compiled call where that pays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .clocks import CHATTER, NOISE
+
+FEW = 3  # steps, for which a call is not worth its beginning and its end
+ALONE = 2  # the first steps of a march, made one by one: they compile kernels, and compare formulas with what was compiled
+SAVED = 2e-5  # seconds of Python that a stretch saves for each stage
+
+
+class Ahead(NamedTuple):
+    """The next moment at which anything looks: the first step from `step` on, or with a time from `t` on."""
+
+    step: float = math.inf
+    t: float = math.inf
+
+    @classmethod
+    def first(cls, moments: Any) -> Ahead:
+        """The first of several."""
+        steps, times = zip(*moments, strict=True) if moments else ((math.inf,), (math.inf,))
+        return cls(min(steps), min(times))
+
+
+NOW = Ahead(0, -math.inf)
+
+
+class Stretches:
+    """Makes the steps of one march many at a time. The march is the same one to the last bit."""
+
+    def __init__(self, march: Any) -> None:
+        self.march = march
+        self._made = 0
+        self._compiled: Any = None  # what the field makes a stretch with
+        self._refused = False
+
+    def advance(self, ahead: Ahead, stops: np.ndarray | None) -> bool:
+        """Steps until `ahead`, or for a twentieth of a second. False: none was made, the next step is to be made alone."""
+        march = self.march
+        self._made += 1
+        last = self._last_step(ahead)
+        left = min(last - march.step, (ahead.t - march.t) / march.dt)
+        if self._refused or self._made <= ALONE or left < FEW:
+            self._refused = False
+            return False
+        if self._compiled is None:
+            seconds = SAVED * march.method.stages * march.clock.steps_left(march.particles)
+            self._compiled = march.field.stretch(march.method, march.particles, seconds) or False
+        if not self._compiled:
+            return False
+
+        state = self._state(ahead, stops, last)
+        theta = self._compiled.run(march.particles.theta, state)
+        self._refused = bool(state["refused"][0])
+        return self._take(theta, state[0])
+
+    def _last_step(self, ahead: Ahead) -> int:
+        """The step before which nothing looks and after which somebody may."""
+        march = self.march
+        steps = [ahead.step, march.step + 2**40]
+        if march.clock.kind != "error control":
+            steps.append(march.clock.leg_step + march.clock.leg_count)
+        if march.motion is not None:
+            steps.append(march.step + march.motion.ahead)
+        return int(min(steps))
+
+    def _state(self, ahead: Ahead, stops: np.ndarray | None, last: int) -> np.ndarray:
+        """What the compiled call goes on with: a record of the names of clocks.py and march.py."""
+        march, clock, method = self.march, self.march.clock, self.march.method
+        given: dict[str, Any] = {
+            "step": march.step, "t": march.t, "dt": clock.dt, "t_end": clock.t_end,
+            "target": math.inf, "until": ahead.t, "last_step": last,
+            "path": march.path, "dissipated": march.dissipated,
+            "watches_size": march.watches_size, "still": march.still, "sound": march.sound,
+        }  # fmt: skip
+        if clock.kind == "error control":
+            given |= {"rtol": method.rtol, "atol": method.atol, "size2": float(march.size2)}
+            given |= {"target": clock.next_stop(march.particles, stops)}
+            given |= {"span": clock.t_end - clock.t_start}
+        else:
+            given |= {name: getattr(clock, name) for name in ("leg_step", "leg_t", "leg_count")}
+        if clock.kind == "halving":
+            network = march.flow.network
+            given |= {"energy": march.energy, "energy_least": clock.energy_least}
+            given |= {"noise": NOISE[march.flow.dtype] * march.energy_start, "chatter": 1 + CHATTER}
+            given |= {"kinked": network is not None and not network.sigma.smooth}
+        return self._compiled.state(clock.kind, given)
+
+    def _take(self, theta: Any, state: np.ndarray) -> bool:
+        """Go on from where the compiled call has stopped; whether it has come anywhere."""
+        march, clock = self.march, self.march.clock
+        steps = int(state["step"]) - march.step
+        known = {}
+        if clock.kind == "error control":
+            clock.dt = float(state["dt"])
+        if clock.kind == "halving":
+            clock.energy_least = float(state["energy_least"])
+            known["energy"] = float(state["energy"])
+        if march.watches_size or clock.kind == "error control":
+            known["size2"] = float(state["size2"])
+        if not steps:
+            self._refused = False  # the step that follows is made alone
+            return False
+
+        march.path, march.dissipated = float(state["path"]), float(state["dissipated"])
+        march.still = bool(state["still"])
+        step, t = int(state["step"]), float(state["t"])
+        march.arrived(march.particles._replace(theta=theta, step=step, t=t), steps, known)
+        return True
