@@ -119,7 +119,8 @@ class Run:
             try:
                 self._look(to_see)
                 while not (received or march.done):
-                    march.advance(stops, Ahead.first([item.ahead(march) for item in self.observers]))
+                    ahead = Ahead.first(item.ahead(march) for item in self.observers)
+                    march.advance(stops, ahead)
                     self.health.look()
                     self._look([item for item in self.observers if item.due(march)])
                     watched.step()

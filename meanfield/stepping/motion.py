@@ -45,7 +45,9 @@ class Motion:
     @property
     def ahead(self) -> int:
         """The steps to the middle of the window, or to its end: `after` is to be called there."""
-        return self._half - self.window if self.window < self._half else 2 * self._half - self.window
+        return (
+            self._half - self.window if self.window < self._half else 2 * self._half - self.window
+        )
 
     @property
     def _half(self) -> int:

@@ -60,7 +60,7 @@ class RungeKutta(Method):
         return len(self.b)
 
     @property
-    def tableau(self) -> RungeKutta | None:  # type: ignore[override]
+    def tableau(self) -> RungeKutta | None:
         return self if type(self) is RungeKutta else None  # a subclass may step otherwise
 
     def step(self, field: Any, particles: Particles, dt: float) -> Step:
@@ -181,7 +181,7 @@ class Adaptive(Method):
     controls_error: ClassVar[bool] = True
 
     @property
-    def tableau(self) -> RungeKutta | None:  # type: ignore[override]
+    def tableau(self) -> RungeKutta | None:
         return DORMAND_PRINCE if type(self) is Adaptive else None
 
     def step(self, field: Any, particles: Particles, dt: float) -> Step:

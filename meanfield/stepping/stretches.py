@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +22,9 @@ class Ahead(NamedTuple):
     t: float = math.inf
 
     @classmethod
-    def first(cls, moments: Any) -> Ahead:
-        """The first of several."""
-        steps, times = zip(*moments, strict=True) if moments else ((math.inf,), (math.inf,))
+    def first(cls, moments: Iterable[Ahead]) -> Ahead:
+        """The first of several; never, of none."""
+        steps, times = zip(cls(), *moments, strict=True)
         return cls(min(steps), min(times))
 
 

@@ -3,12 +3,20 @@
 The twin is the march itself with stretches switched off. THEORY.md has nothing to say here: the claim is about bits.
 """
 
+import os
+import signal
+import threading
+import time
+import warnings
+
 import numpy as np
 import pytest
 
 import meanfield as mf
 from meanfield.backends.cpu import stretch
+from meanfield.formulas import losses
 from meanfield.stepping import stretches
+from meanfield.stepping.clocks import Span
 from meanfield.stepping.march import March
 from meanfield.stepping.stretches import Ahead
 
@@ -23,31 +31,30 @@ def compiled(monkeypatch):
 
 
 def problem(
-    activation="relu", dim=2, dtype="float64", loss="squared", outputs=1, masses=False, **settings
-):
+    activation="relu", dim=2, dtype="float64", loss="squared", outputs=1, m=150, n=40, masses=False,
+    weighted=False, scaling=mf.MEAN_FIELD, trainable=("a", "w", "b"), **settings,
+):  # fmt: skip
     """(flow, start) of a network on random samples."""
     rng = np.random.default_rng(3)
-    m, n = settings.pop("m", 150), settings.pop("n", 40)
-    network = mf.Network(activation, settings.pop("scaling", mf.MEAN_FIELD), **settings.pop("of_network", {}))
     x = rng.normal(size=(n, dim)) / dim**0.5
-    y = np.sin(3 * x[:, [0] * outputs])
-    y = {"class": rng.integers(0, outputs, n), "sign": np.sign(y)}.get(
-        mf.EmpiricalRisk(network, x, np.sign(y), loss=loss).loss.labels if loss != "softmax" else "class", y
-    )
+    real = np.sin(3 * x[:, [0] * outputs])
+    kind = losses.get(loss).labels
+    y = {"class": rng.integers(0, outputs, n), "sign": np.sign(real), "real": real}[kind]
     state = mf.InitialLaw(dim, outputs=outputs, b_std=0.5).sample(m, seed=1)
     if masses:
-        weights = rng.uniform(0.5, 1.5, m)
-        state = mf.State(state.theta, outputs=outputs, mass=weights / weights.sum())
-    if settings.pop("weighted", False):
+        mass = rng.uniform(0.5, 1.5, m)
+        state = mf.State(state.theta, outputs=outputs, mass=mass / mass.sum())
+    if weighted:
         settings["weights"] = rng.uniform(0.5, 1.5, n)
+
+    network = mf.Network(activation, scaling, trainable=trainable)
     risk = mf.EmpiricalRisk(network, x, y, loss=loss, **settings)
     return mf.GradientFlow(risk, dtype=dtype), state
 
 
 def marched(flow, state, method, dt, t_end, moments=(), stops=None, watches=False):
     """The memory of a march at each of these steps and at its end, and in how many calls it was made."""
-    n_steps = None
-    march = March(flow, state, method, dt, t_end, n_steps, watches)
+    march = March(flow, state, method, dt, t_end, None, watches)
     steps, found, calls = iter([*moments, 2**40]), [], 0
     wanted = next(steps)
     while not march.done:
@@ -87,7 +94,7 @@ PROBLEMS = {
     "tanh": {"activation": "tanh", "dim": 1},
     "tanh float32 in tiles": {"activation": "tanh", "dtype": "float32", "n": 2100},
     "gelu, masses": {"activation": "gelu", "dim": 3, "masses": True},
-    "relu, masses, ridge, frozen b": {"masses": True, "ridge": 0.1, "of_network": {"trainable": ("a", "w")}},
+    "relu, masses, ridge, frozen b": {"masses": True, "ridge": 0.1, "trainable": ("a", "w")},
     "softmax": {"activation": "tanh", "outputs": 3, "loss": "softmax"},
     "softmax, weighted, sum": {"outputs": 3, "loss": "softmax", "weighted": True, "reduction": "sum"},
     "two outputs": {"outputs": 2, "dtype": "float32"},
@@ -136,3 +143,124 @@ def test_steps_of_error_control_have_the_same_bits_in_one_call(name, monkeypatch
         monkeypatch, flow, state, mf.Adaptive(1e-5, 1e-8), None, 200.0, moments=(40,), stops=stops
     )
     assert calls < steps / 2
+
+
+def test_a_march_that_goes_on_from_a_checkpoint_has_the_bits_of_one_that_was_not_stopped():
+    flow, state = problem()
+    (middle, end), _ = marched(flow, state, mf.RK4, "auto", 30.0, moments=(33,))
+    march = March(flow, state, mf.RK4, "auto", 30.0, None)
+    march.restore({name: middle[name] for name in middle if name not in ("energy", "moved")})
+    while not march.done:
+        march.advance(None, Ahead())
+    assert the_same(march.memory(), {name: end[name] for name in march.memory()})
+
+
+class Asked(mf.Observer):
+    """Counts the steps that it is asked about."""
+
+    name = "asked"
+
+    def begin(self, march, problem, path):
+        self.count = 0
+
+    def due(self, march):
+        self.count += 1
+        return False
+
+
+def recorded(path, method, dt, *more, **problem_settings):
+    """Everything that a run with observers of every schedule leaves, and how many steps it has."""
+    flow, state = problem(**problem_settings)
+    observers = [
+        mf.Recorder(path, mf.evenly(7)),
+        mf.Series("risk", mf.every(13)),
+        mf.Series("speed2", mf.log_spaced(5)),
+        mf.Series("path", mf.at_times([0.33, 1.0, 4.9])),
+        mf.Series("theta_max", mf.at_steps([1, 2, 40, 41])),
+        mf.StopOnNonFinite(),
+        *more,
+    ]
+    end = mf.simulate(flow, state, method, dt=dt, t_end=5.0, observers=observers, progress=False)
+    return mf.Trajectory(path).content_hash(), end.step
+
+
+@pytest.mark.parametrize(
+    ("method", "dt"), [(mf.HEUN, 0.02), (mf.RK4, "auto"), (mf.Adaptive(1e-6, 1e-9), None)],
+    ids=["fixed", "auto", "adaptive"],
+)  # fmt: skip
+def test_a_recorded_run_is_the_same_file(method, dt, tmp_path, monkeypatch):
+    """Frames and series of every schedule, and Adaptive's landing on at_times."""
+    together = recorded(tmp_path / "together.h5", method, dt)
+    monkeypatch.setattr(stretches, "FEW", np.inf)
+    assert recorded(tmp_path / "alone.h5", method, dt) == together
+
+
+def test_an_observer_with_a_due_of_its_own_is_asked_at_every_step(tmp_path):
+    asked = Asked(mf.every(1000))
+    _, steps = recorded(tmp_path / "run.h5", mf.HEUN, 0.02, asked)
+    assert asked.count == steps + 1
+
+
+def test_a_step_without_numbers_ends_a_stretch(monkeypatch):
+    """dt far beyond stability: θ overflows, at the same step, and with the same words."""
+    flow, state = problem("linear")
+
+    def said():
+        with pytest.raises(mf.Diverged) as raised:
+            stop = [mf.StopOnNonFinite()]
+            mf.simulate(
+                flow, state, mf.EULER, dt=50.0, n_steps=5000, observers=stop, progress=False
+            )
+        return str(raised.value)
+
+    together = said()
+    monkeypatch.setattr(stretches, "FEW", np.inf)
+    assert said() == together
+
+
+def test_a_step_that_moves_nothing_ends_a_stretch():
+    """All units are dead: the warning names the first step, although it lies within a stretch."""
+    x, y = np.array([[1.0], [2.0]]), np.array([1.0, 1.0])
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, y))
+    dead = mf.State(np.full((80, 3), -1.0), outputs=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mf.simulate(flow, dead, mf.EULER, dt=0.1, n_steps=200, progress=False)
+    assert any("no particle moves any more (step 1," in str(each.message) for each in caught)
+
+
+def test_a_signal_is_served_within_a_fifth_of_a_second():
+    """A call lasts a twentieth; on a busy machine more of the clock, so a second is allowed here."""
+    assert stretch.SECONDS <= 0.1
+    flow, state = problem(m=500)
+    sent = []
+
+    def send():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.5, send)
+    with pytest.raises(mf.Interrupted):
+        timer.start()
+        mf.simulate(flow, state, mf.RK4, dt=1e-6, n_steps=10**6, progress=False)
+    assert time.monotonic() - sent[0] < 1.0
+
+
+def test_ahead_is_never_later_than_the_next_moment():
+    """For each schedule, from each step: the first step that fires is not before `ahead`, and for steps it is at it."""
+    span, dt = Span(0, 0.0, 10.0, 0.1), 0.1
+    for schedule in (
+        mf.every(7),
+        mf.evenly(9),
+        mf.log_spaced(6),
+        mf.at_steps([3, 30]),
+        mf.at_times([0.33, 7.7]),
+    ):
+        due = schedule.resolve(span)
+        due(0, 0.0, dt)
+        last = due.ahead(0)
+        for step in range(1, 101):
+            t = step * dt
+            at_it = step >= last.step or t + 1e-9 * dt >= last.t
+            assert due(step, t, dt) == at_it
+            last = due.ahead(step)

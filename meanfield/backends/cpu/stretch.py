@@ -1,4 +1,4 @@
-"""What a stretch of steps (stretch_kernel.py) needs of a risk, a tableau and particles, and on how many threads it runs."""
+"""What a stretch of steps (kernels/stretch.py) needs of a risk, a tableau and particles, and on how many threads it runs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ import numba
 import numpy as np
 from numba import typeof
 
-from . import stretch_kernel
-from .addresses import address
-from .stretch_kernel import STATE, Kernels, Method, Risk, Work
+from ..llvm.addresses import address
+from .kernels import stretch as loop
+from .kernels.stretch import STATE, Kernels, Method, Risk, Work
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread may make shorter
-LARGEST_WORK = 10**8  # operations of a mean feature, beyond which what lies between kernels is not seen
-LARGEST_THETA = 10**5  # numbers of θ, likewise; below it one thread does what is done element by element
+LARGEST_WORK = (
+    10**8
+)  # operations of a mean feature, beyond which what lies between kernels is not seen
+LARGEST_THETA = (
+    10**5
+)  # numbers of θ, likewise; below it one thread does what is done element by element
 SECONDS = 0.05  # of one call: Ctrl-C is served after it
 TRIAL = 0.003  # … of one that finds out how long a step takes
 WAIT, LONGEST = 0.1, 2.0  # seconds until the slower number of threads is tried again
 COMPILING = 4.0  # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
-KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of stretch_kernel.py
+KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of kernels/stretch.py
 
 
 class Stretch:
@@ -76,7 +80,9 @@ class Stretch:
             stage_rows.reshape(stages, m * p),
             np.zeros((backend.shards(m), tiles, K, samples.size)),
             kept,
-            *np.zeros((3, samples.n, K)),
+            np.zeros((samples.n, K)),
+            np.zeros((samples.n, K)),
+            np.zeros((samples.n, K)),
             np.zeros((tiles, K, samples.size), T),
             np.zeros(backend.shards(m)),
             np.zeros(1, T),
@@ -91,40 +97,32 @@ class Stretch:
         from . import backend as elementwise
 
         theta, line = work.rows[0], work.lines[0]
-        kernels, of_loss = backend.kernels, backend._loss(loss).module
+        kernels, of_loss = backend.kernels, backend._loss(loss)
         several = "_k" if backend.fused and backend.outputs > 1 else ""
         given = (theta, work.weight, risk.x, work.partial)
-        back = (work.padded, risk.decay, risk.trainable, theta)
-        back = (theta, risk.x, *back) if backend.fused else (theta, risk.x, risk.transposed, *back)
+        x = (risk.x,) if backend.fused else (risk.x, risk.transposed)
+        back = (theta, *x, work.padded, risk.decay, risk.trainable, theta)
         kept = () if backend.fused else (work.kept,)
 
         coupled = "_coupled" if loss.coupled else ""
-        weighted = "_weighted" if risk.importance.size else ""
+        total = getattr(of_loss.module(risk.importance.size > 0), f"total{coupled}")
+        slopes = getattr(of_loss.module(), f"slopes{coupled}")
         scale = () if loss.coupled else (risk.s,)
         factor = () if loss.coupled else (risk.s, risk.factor)
-        importance = (risk.importance,) if weighted else ()
+        sums = work.weight, work.everything, work.norms
         return Kernels(
             address(getattr(kernels, f"mean_feature{several}"), *given, *kept),
-            address(getattr(kernels, f"pull_back{several}"), *back, *kept, 1),
-            address(
-                elementwise._advance,
-                line, work.cast[0], line, line, work.weight, work.everything, work.norms,
-            ),
+            address(backend.pull_back_kernel, *back, *kept, 1),
+            address(elementwise._advance, line, work.cast[0], line, line, *sums),
             address(elementwise._add_scaled, line, work.cast[0], line, line),
-            address(
-                getattr(of_loss, f"total{coupled}{weighted}"),
-                work.features, risk.labels, *scale, *importance,
-            ),
-            address(
-                getattr(of_loss, f"slopes{coupled}"),
-                work.features, risk.labels, *factor, work.slopes,
-            ),
-        )  # fmt: skip
+            address(total, work.features, risk.labels, risk.importance, *scale),
+            address(slopes, work.features, risk.labels, *factor, work.slopes),
+        )
 
     @property
     def compiled(self) -> bool:
         """Whether the call is compiled, in this process or in the cache on disk."""
-        kernel = stretch_kernel.stretch
+        kernel = loop.stretch
         state = np.zeros(1, STATE)
         kinds = tuple(map(typeof, (self.kernels, self.risk, self.method, self.work, state)))
         if kinds in kernel.overloads:
@@ -150,9 +148,7 @@ class Stretch:
         before = numba.get_num_threads()
         numba.set_num_threads(1)
         try:
-            place = stretch_kernel.stretch(
-                self.kernels, self.risk, self.method, self.work, state
-            )
+            place = loop.stretch(self.kernels, self.risk, self.method, self.work, state)
         finally:
             numba.set_num_threads(before)
         self.pace.took(threads, int(state["step"][0]) - first, float(state["seconds"][0]))

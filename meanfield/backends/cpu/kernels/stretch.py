@@ -1,7 +1,7 @@
 """A stretch: many steps of a Runge–Kutta method in one compiled call, for a risk on samples.
 
 A step of a small problem is some twenty kernels of a few microseconds, with as much of Python between two of them. Here the same
-kernels are called by their addresses (addresses.py), in the order in which runge_kutta.py, clocks.py, march.py and risk.py call
+kernels are called by their addresses (llvm/addresses.py), in the order in which runge_kutta.py, clocks.py, march.py and risk.py call
 them, so the bits are those of steps made one by one: tests/stepping/test_stretches.py compares the two.
 
 A stretch stops ahead of a step that its clock does not take (`refused`): the caller makes that one by itself, and so the rules for
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit, types
 
-from .addresses import call, number
+from meanfield.backends.llvm.addresses import call, number
 
 # Nothing is allocated in a stretch, so no references are counted: that, and the wrappers, would take half of the compiler's time.
 compiled = njit(error_model="numpy", cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
@@ -97,9 +97,7 @@ class Work(NamedTuple):
 
 # numba's own set_num_threads in compiled code is a pointer of this process, which no cache on disk can hold.
 set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intp))
-_clock_gettime = types.ExternalFunction(
-    "clock_gettime", types.int32(types.int32, types.uintp)
-)
+_clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.uintp))
 MONOTONIC = int(time.CLOCK_MONOTONIC)
 
 
@@ -223,14 +221,9 @@ def _energy(kernels, risk, work, line):
         for i in range(work.features.shape[0]):
             for c in range(work.features.shape[1]):
                 work.predictions[i, c] = risk.s * work.features[i, c]
-        if risk.importance.size:
-            total = number(kernels.total, (work.predictions, risk.labels, risk.importance))
-        else:
-            total = number(kernels.total, (work.predictions, risk.labels))
-    elif risk.importance.size:
-        total = number(kernels.total, (work.features, risk.labels, risk.s, risk.importance))
+        total = number(kernels.total, (work.predictions, risk.labels, risk.importance))
     else:
-        total = number(kernels.total, (work.features, risk.labels, risk.s))
+        total = number(kernels.total, (work.features, risk.labels, risk.importance, risk.s))
     size2 = _norm(kernels, work, line, risk.trainable) if risk.ridge else 0.0
 
     value = risk.factor * total / risk.s_squared

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types, typeof
+from numba import typeof, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
