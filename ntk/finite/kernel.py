@@ -26,12 +26,29 @@ def empirical(
     parts: bool = False,
     dtype: str = "float64",
 ) -> Any:
-    """H_t(x, x') = ∫ ∇_θφ(θ; x)·∇_θφ(θ; x') dμ_t over the trainable columns, independent of γ and α. THEORY.md, section 1.
+    """The tangent kernel of a state, over the trainable columns.
 
-    x1 (n1, d), x2 (n2, d) or None for x1 -> (n1, n2), for K > 1 outputs (n1, n2, K, K); float64, masses honoured.
-    dtype="float32" is twice as fast and good to about 1e-6 of the diagonal: for drifts and pictures, not for small eigenvalues.
-    parts=True: {"a": …, "w": …, "b": …}, the trainable ones, which sum to H. In terms of the Jacobian of f: H = (m/s²) J Jᵀ.
-    Raises ValueError or TypeError for wrong inputs, a state without outputs, a network with nothing to train.
+    Parameters
+    ----------
+    network, state : of finite width; masses are honoured.
+    x1, x2 : (n1, d), (n2, d); x2 = None is x1.
+    parts : return {"a": …, "w": …, "b": …}, the trainable ones, which sum to H.
+    dtype : "float32" is twice as fast and good to about 1e-6 of the diagonal: for drifts and
+        pictures, not for small eigenvalues.
+
+    Returns
+    -------
+    H_t(x, x') = ∫ ∇_θφ(θ; x)·∇_θφ(θ; x') dμ_t, (n1, n2), of K > 1 outputs (n1, n2, K, K), float64,
+    independent of γ and α. In terms of the Jacobian of f: H = (m/s²) J Jᵀ.
+
+    Raises
+    ------
+    ValueError, TypeError : for wrong inputs, a state without outputs, a network with nothing to
+        train.
+
+    Notes
+    -----
+    THEORY.md, section 1.
     """
     _check(network, state)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -51,10 +68,17 @@ def empirical(
 def operator(
     network: Network, state: State, x: Any, backend: str = "cpu", dtype: str = "float64"
 ) -> LinearOperator:
-    """v -> H·v on x (n, d) without forming H: (nK, nK), row i·K + c for output c of sample i.
+    """v -> H·v on x without forming H, for scipy.sparse.linalg.eigsh, cg and their like.
 
-    One pull-back and one push-forward of the engine, O(m n (d + K)) a product and O(m p + n) memory: for n too large to
-    hold H, and for scipy.sparse.linalg.eigsh, cg and their like.
+    Parameters
+    ----------
+    network, state, backend, dtype : as in `empirical` and mf.GradientFlow.
+    x : (n, d).
+
+    Returns
+    -------
+    A LinearOperator, (nK, nK), row i·K + c for output c of sample i: one pull-back and one
+    push-forward of the engine, O(m n (d + K)) a product and O(m p + n) memory.
     """
     _check(network, state)
     x = check_inputs(x, state.dim)
@@ -85,10 +109,17 @@ def cosine_distance(H0: Any, Ht: Any) -> float:
 
 
 def alignment(K: Any, y: Any, centred: bool = False) -> float:
-    """⟨K, yyᵀ⟩_F/(‖K‖_F ‖yyᵀ‖_F) in [0, 1]: how much of the kernel points along the labels.
+    """How much of a kernel points along the labels: ⟨K, yyᵀ⟩_F/(‖K‖_F ‖yyᵀ‖_F) in [0, 1].
 
-    K (n, n) with y (n,) or (n, C), or K (n, n, C, C) with y (n, C). centred: K and y with their means over the samples
-    taken out, CKC and Cy with C = I - 11ᵀ/n. Cristianini et al. (2001); centred: Cortes, Mohri, Rostamizadeh (2012).
+    Parameters
+    ----------
+    K : (n, n) with y (n,) or (n, C), or (n, n, C, C) with y (n, C).
+    y : the labels.
+    centred : K and y with their means over the samples taken out, CKC and Cy with C = I - 11ᵀ/n.
+
+    Notes
+    -----
+    Cristianini et al. (2001); centred: Cortes, Mohri, Rostamizadeh (2012).
     """
     K, y = checked(K), np.asarray(y, dtype=np.float64)
     n = K.shape[0]

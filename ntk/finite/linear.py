@@ -80,12 +80,32 @@ class Linearised:
 
 
 def linearise(network: Network, state: State) -> Linearised:
-    """The network linearised at a state: f and f_lin start from the same particles and the same function.
+    """The network linearised at a state: f and f_lin start from the same particles and the same
+    function.
 
-    linear = ntk.linearise(network, state);  flow = mf.GradientFlow(linear.risk(x, y));  mf.simulate(flow, state, …)
+    Parameters
+    ----------
+    network : an mf.Network.
+    state : θ_0, an mf.State of its neurons.
 
-    The result has .risk(x, y, …), what a flow descends; .predict(state, x), f_lin of moved particles; and .gap(risk, x=None),
-    a function for mf.Series, so that |f - f_lin| is a curve in the file of a run.
+    Returns
+    -------
+    A Linearised: .risk(x, y, …) is what a flow descends; .predict(state, x) f_lin of moved
+    particles; .gap(risk, x=None) a function for mf.Series, so that |f - f_lin| is a curve in the
+    file of a run.
+
+    Raises
+    ------
+    TypeError : for anything else.
+
+    Notes
+    -----
+
+        linear = ntk.linearise(network, state)
+        flow = mf.GradientFlow(linear.risk(x, y))
+        mf.simulate(flow, state, …)
+
+    f_lin(x; θ) = f_0(x) + s ∫ ∇φ(θ_0; x)·(θ - θ_0) dμ. THEORY.md, section 3.
     """
     if not isinstance(network, Network):
         raise TypeError(f"network must be an mf.Network; got {type(network).__name__}.")

@@ -27,17 +27,35 @@ BLOCK = 1024  # rows and columns in work at once: 8 MB for each of a handful of 
 
 
 def kernel(network: Network, law: InitialLaw, x1: Any, x2: Any = None, parts: bool = False) -> Any:
-    """H∞(x1, x2) over the trainable parameters, (n1, n2) float64; parts=True: {"a": …, "w": …, "b": …}, the trainable ones.
+    """The tangent kernel of an infinitely wide network, over its trainable parameters.
 
-    A network with b in trainable has the part of b in H, also where b_std = 0: "no bias" is trainable=("a", "w").
-    Entries are right to 1e-10, those of relu at inputs antipodal up to rounding to 1e-8: eigenvalues below that are noise.
-    Inputs of any size up to |x| = 1e154, where |x|² ends: at large ones tanh, erf and the like are steps. Raises ValueError where
-    |x|² or an entry overflows, or an expectation cannot be found; above |x| w_std = 1e4 directions closer than 1e-7 count as one.
-    x1 (n1, d), x2 (n2, d), or None for x1: then exactly symmetric, the diagonal from ρ = 1. Independent of γ and α.
-    K outputs: the limit is I_K ⊗ H with this H, a_std the deviation of ONE output weight; every InitialLaw has that form, because
-    the outputs' weights are independent with mean 0. A symmetric start has the same H. Closed forms or quadrature: ntk.duals.
-    w on a sphere: by a radial factor for homogeneous σ without bias, by a series for smooth σ, else by quadrature for each pair
-    (milliseconds; with a bias and an own kinked σ, which is then integrated in three dimensions, tenths of a second).
+    Parameters
+    ----------
+    network : its activation and what trains. With "b" in trainable the part of b is in H, also
+        where b_std = 0: "no bias" is trainable=("a", "w").
+    law : the mf.InitialLaw. a_std is the deviation of ONE output weight.
+    x1, x2 : (n1, d), (n2, d); x2 = None is x1: then exactly symmetric, the diagonal from ρ = 1.
+    parts : return {"a": …, "w": …, "b": …}, the trainable ones, which sum to H.
+
+    Returns
+    -------
+    H∞(x1, x2), (n1, n2) float64, independent of γ and α. Of K outputs the limit is I_K ⊗ H with
+    this H: every InitialLaw has that form, because the outputs' weights are independent with mean
+    0. A symmetric start has the same H.
+
+    Raises
+    ------
+    ValueError : where |x|² or an entry overflows, or an expectation cannot be found.
+
+    Notes
+    -----
+    Closed forms or quadrature: ntk.duals. Entries are right to 1e-10, those of relu at inputs
+    antipodal up to rounding to 1e-8: eigenvalues below that are noise. Inputs may have any size up
+    to |x| = 1e154, where |x|² ends: at large ones tanh, erf and the like are steps; above |x| w_std
+    = 1e4 directions closer than 1e-7 count as one. w on a sphere: by a radial factor for
+    homogeneous σ without bias, by a series for smooth σ, else by quadrature for each pair
+    (milliseconds; with a bias and an own kinked σ, which is then integrated in three dimensions,
+    tenths of a second). THEORY.md, section 3.
     """
     _check(network, law)
     if not network.trainable:
@@ -56,9 +74,17 @@ def kernel(network: Network, law: InitialLaw, x1: Any, x2: Any = None, parts: bo
 
 
 def nngp(network: Network, law: InitialLaw, x1: Any, x2: Any = None) -> np.ndarray:
-    """E[a²] E[σσ'] (n1, n2): the limit of m^{2γ-1} α^{-2} Cov(f_0(x), f_0(x')), each output by itself (K outputs: I_K ⊗ this).
+    """The covariance of the network at the start, of infinite width: E[a²] E[σσ'].
 
-    Zero where f_0 is: for a symmetric start and for a = 0 (pass dataclasses.replace(law, symmetric=False) for the iid start's).
+    Parameters
+    ----------
+    network, law, x1, x2 : as in `kernel`.
+
+    Returns
+    -------
+    (n1, n2): the limit of m^{2γ-1} α^{-2} Cov(f_0(x), f_0(x')), each output by itself (K outputs:
+    I_K ⊗ this). Zero where f_0 is: for a symmetric start and for a = 0 (pass
+    dataclasses.replace(law, symmetric=False) for the iid start's).
     """
     _check(network, law)
     result = _matrices(network, law, x1, x2, (("output",),))[0]

@@ -30,19 +30,34 @@ def deep(
     readout_b_std: float = 0.0,
     normalise: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(nngp, ntk) = (Σ^L, Θ^L), each (n1, n2), of L = depth hidden layers, all weights and biases trained. THEORY.md, section 3:
+    """(nngp, ntk) = (Σ^L, Θ^L) of L = depth hidden layers, all weights and biases trained.
+
+    Parameters
+    ----------
+    x1, x2 : (n1, d), (n2, d); x2 = None is x1.
+    depth : L >= 1.
+    activation : a name or an mf.Activation.
+    w_std, b_std : v and β of the hidden layers; readout_w_std, readout_b_std those of the last.
+    normalise : c = 1/E[σ(z)²], z ~ N(0, 1); without it c = 1.
+
+    Returns
+    -------
+    Σ^L and Θ^L, each (n1, n2). float64; float32 when x1 and x2 are: entries of nearly parallel
+    inputs are then right to about 3e-4 (arccos near 1), others to 1e-6. For x2 = None the diagonal
+    is computed in float64 from ρ = 1, and both are exactly symmetric.
+
+    Notes
+    -----
 
         Σ⁰ = Θ⁰ = w_std² ⟨x, x'⟩ + b_std²
-        Σ^h = v² c E[σ(u)σ(v)] + β²,   Θ^h = Σ^h + v² c Θ^{h-1} E[σ'(u)σ'(v)],   (u, v) ~ N(0, Σ^{h-1} of x, x')
+        Σ^h = v² c E[σ(u)σ(v)] + β²
+        Θ^h = Σ^h + v² c Θ^{h-1} E[σ'(u)σ'(v)],   (u, v) ~ N(0, Σ^{h-1} of x, x')
 
-    (v, β) = (w_std, b_std), for the last layer the readout's; c = 1/E[σ(z)²], z ~ N(0, 1), if normalise, else 1. Du et al.
-    (2019), Arora et al. (2019), Jacot et al. (2018). ⟨x, x'⟩ is not divided by d: with w_std/√d at the first layer it would be,
-    so scale x by d^{-1/2} to compare with texts that do.
-
-    K outputs: the kernel is I_K ⊗ Θ, with Θ as here if each readout weight has variance readout_w_std²·c/m, m the width of the
-    last HIDDEN layer (not the number of classes).
-    float64; float32 when x1 and x2 are: entries of nearly parallel inputs are then right to about 3e-4 (arccos near 1), others
-    to 1e-6. For x2 = None the diagonal is computed in float64 from ρ = 1, and both results are exactly symmetric.
+    ⟨x, x'⟩ is not divided by d: with w_std/√d at the first layer it would be, so scale x by
+    d^{-1/2} to compare with texts that do. K outputs: the kernel is I_K ⊗ Θ, with Θ as here if each
+    readout weight has variance readout_w_std²·c/m, m the width of the last HIDDEN layer (not the
+    number of classes). Du et al. (2019), Arora et al. (2019), Jacot et al. (2018); THEORY.md,
+    section 3.
     """
     sigma = activations.get(activation)
     if not is_integer(depth) or depth < 1:

@@ -28,18 +28,36 @@ class Prediction(NamedTuple):
 
 
 class KernelFlow:
-    """The lazy limit: f on n training inputs and on test inputs x under flow time t. THEORY.md, section 3.
+    """The lazy limit: f on n training inputs and on test inputs under flow time t.
 
-        df_t/dt = -c K ℓ'(f_t, y),   df_t(x)/dt = -c h(x)ᵀ ℓ'(f_t, y),   c = 1/n for "mean", 1 for "sum"
+    Parameters
+    ----------
+    K : (n, n), one kernel for all outputs, or (n, n, C, C).
+    y : (n,) or (n, C); for the loss "softmax" classes, (n,).
+    f0 : f at the start, a number or of y's shape; for "softmax" (n, C), which says how many classes
+        there are.
+    K_test : h, (n_test, n) or (n_test, n, C, C).
+    f0_test : a number, (n_test,) or (n_test, C).
+    reduction : c = 1/n for "mean", 1 for "sum".
+    loss : a name of meanfield's losses.
+    tolerance : eigenvalues up to it count as zero; n·ε·λ_max unless given.
 
-    Squared loss: f_t - y = V e^{-cΛt} Vᵀ (f_0 - y), f_t(x) = f_0(x) + h(x)ᵀ V (1 - e^{-cΛt})/Λ Vᵀ (y - f_0), K = VΛVᵀ;
-    the component of f_0 - y in the null space of K stays, at t = ∞ too.
+    Raises
+    ------
+    ValueError : for a K that is not square, symmetric, finite and positive semi-definite (with
+        λ_min), and for shapes that do not match.
 
-    K (n, n), one kernel for all outputs, or (n, n, C, C); y (n,) or (n, C); f0 a number or of y's shape; K_test (n_test, n)
-    or (n_test, n, C, C); f0_test a number or (n_test,) or (n_test, C). loss: a name of meanfield's losses; for "softmax" y
-    holds classes (n,) and f0 (n, C) says how many. tolerance: eigenvalues that count as zero, n·ε·λ_max unless given.
-    Raises ValueError for a K that is not square, symmetric, finite and positive semi-definite (with λ_min), and for shapes
-    that do not match.
+    Notes
+    -----
+
+        df_t/dt = -c K ℓ'(f_t, y),   df_t(x)/dt = -c h(x)ᵀ ℓ'(f_t, y)
+
+    Squared loss, with K = VΛVᵀ:
+
+        f_t - y = V e^{-cΛt} Vᵀ (f_0 - y)
+        f_t(x) = f_0(x) + h(x)ᵀ V (1 - e^{-cΛt})/Λ Vᵀ (y - f_0)
+
+    The component of f_0 - y in the null space of K stays, at t = ∞ too. THEORY.md, section 3.
     """
 
     def __init__(

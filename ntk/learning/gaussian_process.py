@@ -25,17 +25,38 @@ def regression(
     K: Any, y: Any, K_test: Any, K_test_test: Any = None, *,
     ridge: float = 0.0, t: float = math.inf, nngp: tuple[Any, Any, Any] | None = None, reduction: str = "mean",
 ) -> Posterior:  # fmt: skip
-    """Mean and covariance at test inputs of f_t, a Gaussian process at the start, trained with kernel K to flow time t.
+    """Mean and covariance at test inputs of f_t, a Gaussian process at the start, trained with K to
+    flow time t.
 
-        A = h V (1 - e^{-c(Λ+λ)t})/(Λ+λ) Vᵀ        (h = K_test (n_test, n); K = VΛVᵀ; λ = ridge; c = 1/n for "mean", 1 for "sum")
+    Parameters
+    ----------
+    K : (n, n); K_test: h, (n_test, n); K_test_test: (n_test, n_test), or (n_test,) for variances
+        alone.
+    y : (n,) or (n, C), columns independent.
+    ridge : λ, the variance of the labels' noise, in units of K; each network is fitted to labels
+        with noise of its own under ½λ|θ - θ_0|².
+    t : flow time, ∞ allowed.
+    nngp : (𝒦, h_𝒦, 𝒦_**), the law of f_0, with K the tangent kernel: an ensemble of networks (Lee
+        et al. 2019, eq. 16). Without it 𝒦 = K: the readout alone is trained, and t = ∞ is the
+        Bayesian posterior h (K + λ)⁻¹ y, K_** - h (K + λ)⁻¹ hᵀ.
+    reduction : c = 1/n for "mean", 1 for "sum".
+
+    Returns
+    -------
+    A Posterior.
+
+    Raises
+    ------
+    ValueError : for shapes that do not match and for kernels that are not positive semi-definite,
+        with λ_min.
+
+    Notes
+    -----
+
+        A = h V (1 - e^{-c(Λ+λ)t})/(Λ+λ) Vᵀ        K = VΛVᵀ
         mean = A y,   covariance = 𝒦_** - A h_𝒦ᵀ - h_𝒦 Aᵀ + A (𝒦 + λ) Aᵀ
 
-    𝒦, the law of f_0, is nngp = (𝒦, h_𝒦, 𝒦_**) with K the tangent kernel: an ensemble of networks (Lee et al. 2019,
-    eq. 16). Without nngp 𝒦 = K, K_test_test: the readout alone is trained, and t = ∞ is the Bayesian posterior
-    h (K + λ)⁻¹ y, K_** - h (K + λ)⁻¹ hᵀ. ridge λ: the variance of the labels' noise, in units of K; each network is fitted to
-    labels with noise of its own under ½λ|θ - θ_0|². K_** (n_test, n_test), or (n_test,) for variances alone.
-    y (n,) or (n, C), columns independent. Null modes of K (ridge 0) are never fitted, at t = ∞ too: their variance stays.
-    Raises ValueError for shapes that do not match and for kernels that are not positive semi-definite, with λ_min.
+    Null modes of K (ridge 0) are never fitted, at t = ∞ too: their variance stays.
     """
     modes = Modes(K)
     n = len(modes.kernel)
@@ -73,11 +94,23 @@ def regression(
 
 
 def log_marginal_likelihood(K: Any, y: Any, ridge: float = 0.0, jitter: float = 0.0) -> float:
-    """log N(y; 0, K + λI) = -½ yᵀ(K + λ)⁻¹y - ½ log det(K + λ) - (n/2) log 2π, by Cholesky. TRUTHS.md, section 0.
+    """log N(y; 0, K + λI) = -½ yᵀ(K + λ)⁻¹y - ½ log det(K + λ) - (n/2) log 2π, by Cholesky.
 
-    y (n,), or (n, C): summed over independent columns. ridge λ: variance of the labels' noise. jitter: see `cholesky`.
-    -3.796536 for n = 3, K = 2I, y = 0. Raises ValueError, with λ_min, for a K + λ that is not positive definite: a singular
-    Gaussian has no density.
+    Parameters
+    ----------
+    K : (n, n).
+    y : (n,), or (n, C): summed over independent columns.
+    ridge : λ, the variance of the labels' noise.
+    jitter : see `cholesky`.
+
+    Raises
+    ------
+    ValueError : with λ_min, for a K + λ that is not positive definite: a singular Gaussian has no
+        density.
+
+    Notes
+    -----
+    -3.796536 for n = 3, K = 2I, y = 0. TRUTHS.md, section 0.
     """
     L = cholesky(K, ridge, jitter)
     labels = columns(y, checked(K), "y")

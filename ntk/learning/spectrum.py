@@ -64,17 +64,35 @@ class Certificate:
 
 
 def certificate(K: Any, x: Any = None, tolerance: float | None = None) -> Certificate:
-    """Is K positive definite? From the symmetrised eigensolver's V and Λ, with R = KV - VΛ and E = VᵀV - I:
+    """Is K positive definite? The smallest eigenvalue with a bound of its error.
 
-        |λ_i(K) - Λ_i| <= (‖R‖ + ‖E‖ (Λ_max - Λ_min)) / √(1 - ‖E‖) + ½‖K - Kᵀ‖        (Frobenius norms)
+    Parameters
+    ----------
+    K : (n, n) or (n, n, C, C).
+    x : (n, d), the inputs of K; zero, repeated, parallel and antipodal ones are named, in .causes
+        and a RuntimeWarning, where K shows them to be the cause. Their absence proves nothing, and
+        nothing is concluded from it (TRUTHS.md, section 0).
+    tolerance : n·ε·max|λ|, ε that of K's dtype, unless given.
 
-    V = QP with Q orthogonal, ‖P - I‖ <= ‖E‖, gives QᵀKQ = Λ + F with F symmetric of that size: Weyl's inequality
-    (Parlett 1998, section 10.3 and theorem 11.5.1). R and E are computed too: ‖R‖ and ‖E‖ are enlarged by what rounding
-    makes of sums of n terms, √n u each for rounding errors that do not conspire (Higham and Mary 2019).
+    Returns
+    -------
+    A Certificate: .positive_definite is True, False, or None where the bound does not decide.
 
-    K (n, n) or (n, n, C, C); tolerance: n·ε·max|λ|, ε that of K's dtype, unless given. x (n, d): the inputs of K; zero,
-    repeated, parallel and antipodal ones are named, in .causes and a RuntimeWarning, where K shows them to be the cause.
-    Their absence proves nothing, and nothing is concluded from it (TRUTHS.md, section 0). Raises as ntk.matrices.checked.
+    Raises
+    ------
+    ValueError, TypeError : as ntk.matrices.checked.
+
+    Notes
+    -----
+    From the symmetrised eigensolver's V and Λ, with R = KV - VΛ and E = VᵀV - I, in Frobenius
+    norms:
+
+        |λ_i(K) - Λ_i| <= (‖R‖ + ‖E‖ (Λ_max - Λ_min)) / √(1 - ‖E‖) + ½‖K - Kᵀ‖
+
+    V = QP with Q orthogonal, ‖P - I‖ <= ‖E‖, gives QᵀKQ = Λ + F with F symmetric of that size:
+    Weyl's inequality (Parlett 1998, section 10.3 and theorem 11.5.1). R and E are computed too: ‖R‖
+    and ‖E‖ are enlarged by what rounding makes of sums of n terms, √n u each for rounding errors
+    that do not conspire (Higham and Mary 2019).
     """
     epsilon, K = precision(K), checked(K)
     A = as_matrix(K)
@@ -108,10 +126,25 @@ def certificate(K: Any, x: Any = None, tolerance: float | None = None) -> Certif
 
 
 def unlearnable(K: Any, residual: Any, tolerance: float | None = None) -> np.ndarray:
-    """V_0 V_0ᵀ r, the part of the residual r = f_0 - y that never decays: its projection on the null space of K.
+    """V_0 V_0ᵀ r, the part of the residual r = f_0 - y that never decays.
 
-    residual (n,) or (n, C) -> the same shape; null: eigenvalues up to the tolerance, n·ε·λ_max unless given. THEORY.md,
-    section 3. Raises ValueError for an indefinite K, with λ_min, and for shapes that do not match.
+    Parameters
+    ----------
+    K : (n, n) or (n, n, C, C).
+    residual : (n,) or (n, C).
+    tolerance : eigenvalues up to it are null; n·ε·λ_max unless given.
+
+    Returns
+    -------
+    Its projection on the null space of K, of the residual's shape.
+
+    Raises
+    ------
+    ValueError : for an indefinite K, with λ_min, and for shapes that do not match.
+
+    Notes
+    -----
+    THEORY.md, section 3.
     """
     modes = Modes(K, tolerance=tolerance)
     V = modes.vectors[:, modes.null]
@@ -129,9 +162,17 @@ def loss_floor(
 def mode_times(
     K: Any, epsilon: float, reduction: str = "mean", tolerance: float | None = None
 ) -> np.ndarray:
-    """log(1/ε)/(c λ_i), c = 1/n for "mean" or 1: the flow time by which mode i has fallen to ε of its start; ∞ if null.
+    """The flow time by which each mode has fallen to ε of its start: log(1/ε)/(c λ_i).
 
-    (n,), in the order of certificate(K).eigenvalues, ascending: the slowest first.
+    Parameters
+    ----------
+    K, reduction, tolerance : as in `split` and `certificate`; c = 1/n for "mean", 1 for "sum".
+    epsilon : ε in (0, 1).
+
+    Returns
+    -------
+    (n,), in the order of certificate(K).eigenvalues, ascending: the slowest first; ∞ for null
+    modes.
     """
     if not is_number(epsilon) or not 0 < epsilon < 1:
         raise ValueError(
@@ -161,12 +202,26 @@ class Split(NamedTuple):
 def split(
     K: Any, residual: Any, cutoff: float, reduction: str = "mean", left: float = math.exp(-1)
 ) -> Split:
-    """Information (eigenvalues λ >= cutoff) and nuisance (the others) of a residual, for K_0 or any K_t.
+    """Information (eigenvalues λ >= cutoff) and nuisance (the others) of a residual, for K_0 or any
+    K_t.
 
-    In terms of the Jacobian's singular values the cutoff is √cutoff. Stopping at t = log(1/left)/(c λ_I), λ_I the smallest
-    information eigenvalue, c = 1/n for "mean" or 1, leaves at most left·‖information‖ + ‖nuisance‖, while no nuisance mode
-    has been fitted by more than the share 1 - left^(λ/λ_I). Oymak, Fabian, Li and Soltanolkotabi (2019).
-    residual (n,) or (n, C); cutoff > 0. No eigenvalue above it: stop at 0.
+    Parameters
+    ----------
+    K : (n, n) or (n, n, C, C).
+    residual : f - y, (n,) or (n, C).
+    cutoff : > 0; in terms of the Jacobian's singular values √cutoff.
+    reduction : c = 1/n for "mean", 1 for "sum".
+    left : the share of the information that may be left at the stopping time.
+
+    Returns
+    -------
+    A Split. Stopping at t = log(1/left)/(c λ_I), λ_I the smallest information eigenvalue, leaves at
+    most left·‖information‖ + ‖nuisance‖, while no nuisance mode has been fitted by more than the
+    share 1 - left^(λ/λ_I). No eigenvalue above the cutoff: stop at 0.
+
+    Notes
+    -----
+    Oymak, Fabian, Li and Soltanolkotabi (2019).
     """
     if not is_number(cutoff) or not 0 < cutoff < math.inf:
         raise ValueError(

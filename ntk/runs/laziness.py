@@ -47,13 +47,30 @@ class RelativeScale(NamedTuple):
 
 
 def relative_scale(network: Network, state: State, x: Any, y: Any) -> RelativeScale:
-    """κ(θ) = ‖f - y‖ ‖∇²f‖/‖∇f‖² at a state, operator norms over the trainable parameters and the samples. κ ≪ 1: lazy.
+    """κ(θ) = ‖f - y‖ ‖∇²f‖/‖∇f‖² at a state. κ ≪ 1: lazy.
 
-    The relative change of ∇f over the way that the linearised model has to go. Chizat, Oyallon and Bach (2019), section 1;
-    THEORY.md, section 3. x (n, d); y (n,) or (n, K). ‖∇f‖ = s √λ_max(H) by Lanczos iteration on H·v, ‖∇²f‖ by
-    ntk.curvature, neither matrix formed. The metrics (∫|v|² dμ and the Euclidean one on f) cancel: any multiple gives the same κ.
-    For a smooth σ κ ~ m^(-1/2) at γ = 1/2 (times log^½ m for Gaussian a), O(1) at γ = 1. Where σ has kinks, ∇²f is that of
-    almost every θ, which leaves the kinks out. Raises where y does not fit, nothing trains, or σ has kinks and a is frozen.
+    Parameters
+    ----------
+    network, state : with something to train.
+    x : (n, d).
+    y : (n,) or (n, K).
+
+    Returns
+    -------
+    A RelativeScale: the relative change of ∇f over the way that the linearised model has to go, in
+    operator norms over the trainable parameters and the samples.
+
+    Raises
+    ------
+    ValueError, TypeError : where y does not fit, nothing trains, or σ has kinks and a is frozen.
+
+    Notes
+    -----
+    ‖∇f‖ = s √λ_max(H) by Lanczos iteration on H·v, ‖∇²f‖ by ntk.curvature, neither matrix formed.
+    The metrics (∫|v|² dμ and the Euclidean one on f) cancel: any multiple gives the same κ. For a
+    smooth σ κ ~ m^(-1/2) at γ = 1/2 (times log^½ m for Gaussian a), O(1) at γ = 1. Where σ has
+    kinks, ∇²f is that of almost every θ, which leaves the kinks out. Chizat, Oyallon and Bach
+    (2019), section 1; THEORY.md, section 3.
     """
     if not isinstance(network, Network) or not isinstance(state, State):
         found = f"{type(network).__name__}, {type(state).__name__}"
