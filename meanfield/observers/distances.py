@@ -56,9 +56,10 @@ class W2(Observer):
     in .steps .times .values. NaN once θ is not finite. The bits are those of mf.w2 on these States,
     whatever the number of workers, kills and resumptions: a checkpoint holds the snapshots that
     wait. With more than 16 of them the stepping waits for the first, and at the end the run waits
-    for all. Where the coupling of each particle with itself is not optimal, a solve takes about
-    0.13 s at m = 1000, 8 s and 1 GB at m = 5000, and grows as m^2.55; above 10 s a SlowSolve
-    warning says so before the run starts. Masses may vary, any K goes. Bounds are quicker:
+    for all. Where
+    each particle coupled with itself is optimal, as along nearly every run, a solve is a few passes
+    over the pairs; otherwise, and where masses change, it may take seconds at m = 5000: above 10 s
+    a SlowSolve warning says so before the run starts. Masses may vary, any K goes. Bounds are quicker:
     mf.diagnose(path, ["w2"]) after the run.
     """
 
