@@ -26,19 +26,22 @@ from .needs import are_labels
 from .registry import SAMPLES
 
 KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
+# kernel drifts up to the first are called lazy, from the second on far from it
 LAZY, RICH = (
     0.1,
     0.5,
-)  # kernel drifts up to the first are called lazy, from the second on far from it
+)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What mf.compare found. rows: name -> (value of a, value of b), None where there is none; notes say why.
+    """What mf.compare found. rows: name -> (value of a, value of b), None where there is none;
+    notes say why.
 
-    names: of the two runs. between, starts: W2 of the two end states, and of the two starts, as (lower, upper, lower_method,
-    upper_method), or None. Two starts drawn from one law are some way apart (mf.w2 says how far), and so are the ends then,
-    before anything is learnt. verdict: one sentence with numbers. print(comparison) shows all of it.
+    names: of the two runs. between, starts: W2 of the two end states, and of the two starts, as
+    (lower, upper, lower_method, upper_method), or None. Two starts drawn from one law are some way
+    apart (mf.w2 says how far), and so are the ends then, before anything is learnt. verdict: one
+    sentence with numbers. print(comparison) shows all of it.
     """
 
     names: tuple[str, str]
@@ -74,15 +77,18 @@ class Comparison:
 
 
 def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
-    """Scaling, law, how far the neurons travelled, how much the kernel drifted, errors: two runs side by side.
+    """Scaling, law, how far the neurons travelled, how much the kernel drifted, errors: two runs
+    side by side.
 
-    run_a, run_b: paths or Trajectory, finished or not. seconds: for each W2; where the exact solve does not fit,
-    bounds with the methods that gave them. The drift ‖H_T - H_0‖/‖H_0‖ is on the first samples of the run's own x.
+    run_a, run_b: paths or Trajectory, finished or not. seconds: for each W2; where the exact solve
+    does not fit, bounds with the methods that gave them. The drift ‖H_T - H_0‖/‖H_0‖ is on the
+    first samples of the run's own x.
 
-    One run is called lazier where its drift (or, where that tells nothing, its displacement) is smaller by more than 10 % and,
-    from two different starts, by more than two seeds of one setting differ: the factor exp(2.5 √(r_a² + r_b²)), r the relative
-    standard error of each over seeds, about m^(-1/2), as meanfield/diagnostics/seed_scatter.py finds it in each file. Two runs
-    that differ in nothing but the seed are said to be that.
+    One run is called lazier where its drift (or, where that tells nothing, its displacement) is
+    smaller by more than 10 % and, from two different starts, by more than two seeds of one setting
+    differ: the factor exp(2.5 √(r_a² + r_b²)), r the relative standard error of each over seeds,
+    about m^(-1/2), as meanfield/diagnostics/seed_scatter.py finds it in each file. Two runs that
+    differ in nothing but the seed are said to be that.
     """
     notes: list[str] = []
     with ExitStack() as stack:
@@ -230,7 +236,9 @@ def _errors(
     end: State,
     arrays: Mapping[str, np.ndarray],
 ) -> dict[str, float | None]:
-    """R and, for labels, the share of wrong ones, on the training and on the test set; weights are those of training samples."""
+    """R and, for labels, the share of wrong ones, on the training and on the test set; weights are
+    those of training samples.
+    """
     found: dict[str, float | None] = {}
     functional = settings["functional"]
     if functional["kind"] != "EmpiricalRisk":
@@ -245,9 +253,8 @@ def _errors(
         risk = EmpiricalRisk(
             network, x, y, functional["loss"], functional["reduction"], weights=weights
         )
-        backend = (
-            "cpu" if settings["backend"] == "cpu" else "auto"
-        )  # a file made on a GPU is read anywhere
+        # a file made on a GPU is read anywhere
+        backend = "cpu" if settings["backend"] == "cpu" else "auto"
         f = GradientFlow(risk, backend=backend, dtype=settings["dtype"]).predict(end)
         found[f"{kind} risk"], found[f"{kind} error"] = (
             risk.value(f),
@@ -259,7 +266,8 @@ def _errors(
 def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval | None:
     if (p.dim, p.outputs) != (q.dim, q.outputs):
         notes.append(
-            f"no W2 between the ends: d = {p.dim}, K = {p.outputs} against d = {q.dim}, K = {q.outputs}."
+            f"no W2 between the ends: d = {p.dim}, K = {p.outputs} against d = {q.dim}, K "
+            f"= {q.outputs}."
         )
         return None
     if not (np.isfinite(p.theta).all() and np.isfinite(q.theta).all()):
@@ -273,9 +281,11 @@ def _verdict(
     reaches: dict[str, float] | None = None,
     seeds_alone: bool = False,
 ) -> str:
-    """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons moved less. Particles that are
-    no neurons have moved more or less, no more is said of them. reaches: the factors by which two seeds of one setting differ,
-    empty for two runs from one start; seeds_alone: the two runs are two such seeds."""
+    """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons
+    moved less. Particles that are no neurons have moved more or less, no more is said of them.
+    reaches: the factors by which two seeds of one setting differ, empty for two runs from one
+    start; seeds_alone: the two runs are two such seeds.
+    """
     measured = [
         (what, rows[what])
         for what in ("kernel drift", "RMS displacement")
@@ -287,7 +297,10 @@ def _verdict(
         )
     if seeds_alone:
         found = ", ".join(f"{what} {pair[0]:.3g} and {pair[1]:.3g}" for what, pair in measured)
-        return f"Two seeds of one setting: {found}. So much do seeds differ; of laziness this says nothing."
+        return (
+            f"Two seeds of one setting: {found}. So much do seeds differ; of laziness "
+            "this says nothing."
+        )
     reaches = reaches or {}
     what, pair = measured[0]
     less, more = sorted(pair)
@@ -301,7 +314,8 @@ def _verdict(
     ]
     if not beyond:
         found = ", ".join(
-            f"{kind} {values[0]:.3g} and {values[1]:.3g} (two seeds of one setting: up to a factor {reaches[kind]:.3g})"
+            f"{kind} {values[0]:.3g} and {values[1]:.3g} (two seeds of one setting: up to "
+            f"a factor {reaches[kind]:.3g})"
             for kind, values in measured
         )
         return f"No difference beyond what two seeds differ by: {found}.{_unlike(rows)}"
@@ -309,12 +323,16 @@ def _verdict(
     less = min(pair)
     first = 0 if pair[0] < pair[1] else 1
     numbers = [
-        f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} ({_factor(values[first], values[1 - first])})"
+        f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} "
+        f"({_factor(values[first], values[1 - first])})"
         for kind, values in measured
     ]
     far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
     lazier = "is lazier" if _of_networks(rows) else "moved less"
-    return f"{names[first]} {lazier} than {names[1 - first]}: {', '.join(numbers)}.{far}{_unlike(rows)}"
+    return (
+        f"{names[first]} {lazier} than {names[1 - first]}: "
+        f"{', '.join(numbers)}.{far}{_unlike(rows)}"
+    )
 
 
 def _of_networks(rows: dict[str, tuple[Any, Any]]) -> bool:
@@ -322,7 +340,9 @@ def _of_networks(rows: dict[str, tuple[Any, Any]]) -> bool:
 
 
 def _alike(what: str, value: float) -> str:
-    """What two runs of about the same drift are; a displacement alone, in the units of θ, does not say it."""
+    """What two runs of about the same drift are; a displacement alone, in the units of θ, does not
+    say it.
+    """
     if value == 0:
         return "Equally lazy"
     if what != "kernel drift" or LAZY < value < RICH:

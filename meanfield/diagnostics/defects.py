@@ -1,6 +1,8 @@
-"""One rule for a run that is not the flow: its energy_defect is above LIMIT, and sliding along kinks does not explain it.
+"""One rule for a run that is not the flow: its energy_defect is above LIMIT, and sliding along
+kinks does not explain it.
 
-The end of a run, scripts/inspect, mf.compare, ntk.laziness, figures and sweeps all ask here, and say the same.
+The end of a run, scripts/inspect, mf.compare, ntk.laziness, figures and sweeps all ask here, and
+say the same.
 """
 
 from __future__ import annotations
@@ -20,18 +22,22 @@ from ..stepping.clocks import NOISE
 from ..stepping.march import March
 from ..stepping.motion import LEAST
 
-# Of energy_defect this share may be left in that of the motion, whose windows are short where there were few steps. Step control
-# shortens the steps at each crossing of a kink, so a window may hold less than a period of the chatter: more is left there.
+# Of energy_defect this share may be left in that of the motion, whose windows are short where there
+# were few steps. Step control shortens the steps at each crossing of a kink, so a window may hold
+# less than a period of the chatter: more is left there.
 EXPLAINED = 0.25
 EXPLAINED_ADAPTIVE = 0.5
 WINDOW = 2 * LEAST  # steps
-LIMIT = 0.1  # of energy_defect, the energy lost and not dissipated (or the reverse) over the energy lost
+# of energy_defect, the energy lost and not dissipated (or the reverse) over the energy lost
+LIMIT = 0.1
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What an energy_defect above LIMIT means. kind: "steps" (too long), "sliding" (the flow all the same: particles chatter
-    along kinks at every dt), "unclear" (one of the two). text: sentences for a user; short: a few words for a figure."""
+    """What an energy_defect above LIMIT means. kind: "steps" (too long), "sliding" (the flow all
+    the same: particles chatter along kinks at every dt), "unclear" (one of the two). text:
+    sentences for a user; short: a few words for a figure.
+    """
 
     kind: str
     defect: float
@@ -67,7 +73,9 @@ def at_end(march: March) -> Finding | None:
 
 
 def of_run(run: Any) -> Finding | None:
-    """The same of a stored run, an mf.Trajectory: from its summary, or the last values of its series while it goes on."""
+    """The same of a stored run, an mf.Trajectory: from its summary, or the last values of its
+    series while it goes on.
+    """
     if run.status == "diverged":  # that is said in its own words
         return None
     config, summary = run.config, run.summary
@@ -98,15 +106,16 @@ def energy_defect(march: March, dissipated: float) -> float:
 
 
 def _kind(march: March, own: float, motion: float | None) -> str:
-    """Steps at the stability limit of the method make θ bounce between the sides of a valley, and the mean motion follows the
-    valley: that looks as sliding does. λ_max of the tangent kernel tells them apart: training grows it until dt λ_max is at the
-    limit, and keeps it there (Cohen et al. 2021, "Gradient descent on neural networks typically occurs at the edge of
-    stability"; here 0.92 … 1.0 of the limit in every case tried)."""
+    """Steps at the stability limit of the method make θ bounce between the sides of a valley, and
+    the mean motion follows the valley: that looks as sliding does. λ_max of the tangent kernel
+    tells them apart: training grows it until dt λ_max is at the limit, and keeps it there (Cohen et
+    al. 2021, "Gradient descent on neural networks typically occurs at the edge of stability"; here
+    0.92 … 1.0 of the limit in every case tried).
+    """
     if march.flow.network is None:  # V and U are the user's: they may have kinks
         return "unclear"
-    if (
-        march.step - march.start.step < WINDOW
-    ):  # no whole window: its motion cannot speak for the steps
+    # no whole window: its motion cannot speak for the steps
+    if march.step - march.start.step < WINDOW:
         return "steps"
     explained = EXPLAINED_ADAPTIVE if march.method.controls_error else EXPLAINED
     if motion is None or motion > max(LIMIT, explained * own):
@@ -124,14 +133,15 @@ def _kind(march: March, own: float, motion: float | None) -> str:
 
 
 def _rounding(march: March) -> float:
-    """What rounding does to F(0) - F(t): that of F itself, and, where f is close to y, that of f - y."""
+    """What rounding does to F(0) - F(t): that of F itself, and, where f is close to y, that of f -
+    y.
+    """
     flow, size = march.flow, abs(march.energy_start) + abs(march.energy)
     risk = flow.functional
     if not isinstance(risk, EmpiricalRisk):
         return NOISE[flow.dtype] * size
-    alone = (
-        risk.value(np.zeros((risk.n, march.start.outputs))) / march.field.s**2
-    )  # R/s² at f = 0: the size of y
+    # R/s² at f = 0: the size of y
+    alone = risk.value(np.zeros((risk.n, march.start.outputs))) / march.field.s**2
     eps = float(np.finfo(flow.dtype).eps)
     return NOISE[flow.dtype] * size + 16 * eps * (math.sqrt(size * alone) + eps * alone)
 

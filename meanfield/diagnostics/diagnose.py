@@ -20,7 +20,9 @@ from .stored import Stored
 
 
 class Curve(NamedTuple):
-    """One scalar at each frame (from the second on for what is measured between frames): step, flow time, value."""
+    """One scalar at each frame (from the second on for what is measured between frames): step, flow
+    time, value.
+    """
 
     steps: np.ndarray
     times: np.ndarray
@@ -39,11 +41,13 @@ class Bounds(NamedTuple):
 
 
 class Diagnosis(Mapping[str, Any]):
-    """A mapping name -> Curve (steps, times, values) or Bounds (steps, times, lower, upper, lower_method, upper_method).
+    """A mapping name -> Curve (steps, times, values) or Bounds (steps, times, lower, upper,
+    lower_method, upper_method).
 
-    units, meanings: by name. parameters: what each was computed with. recorded: names whose values are the run's own series.
-    available: names that could be computed of this run, too; unavailable: name -> why not. device: says it where another was used
-    than during the run, "" else. to_xarray() for labelled arrays; print(diagnosis) shows first and last values, or, where nothing
+    units, meanings: by name. parameters: what each was computed with. recorded: names whose values
+    are the run's own series. available: names that could be computed of this run, too; unavailable:
+    name -> why not. device: says it where another was used than during the run, "" else.
+    to_xarray() for labelled arrays; print(diagnosis) shows first and last values, or, where nothing
     was asked for, what each name means.
     """
 
@@ -84,7 +88,9 @@ class Diagnosis(Mapping[str, Any]):
         return len(self._curves)
 
     def to_xarray(self) -> Any:
-        """An xarray.Dataset over the frames: coordinates step and t, attributes units and meaning; Bounds as _lower, _upper."""
+        """An xarray.Dataset over the frames: coordinates step and t, attributes units and meaning;
+        Bounds as _lower, _upper.
+        """
         curves = {}
         for name, curve in self.items():
             about = {"units": self.units[name], "long_name": self.meanings[name]}
@@ -200,21 +206,26 @@ def diagnose(
     progress: bool = True,
     **parameters: Any,
 ) -> Diagnosis:
-    """Diagnostics of a stored run, finished or not: mf.diagnose("run.h5", ["kernel_drift", "w2"]) -> a mapping by name.
+    """Diagnostics of a stored run, finished or not: mf.diagnose("run.h5", ["kernel_drift", "w2"])
+    -> a mapping by name.
 
-    d["kernel_drift"] -> (steps, times, values); d.units; d.to_xarray(); print(d) lists values, what else could be computed
-    and what could not and why. names=None computes nothing and lists, with meanings. The run is never touched; values are kept
-    in run.h5.diagnostics/ beside it, keyed by all they depend on (name, version, parameters, settings, data, start, frame): an
-    extended run keeps its old values, a replaced one none. A folder that cannot be written is said, once, in a warning.
-    Sums over every step, path and energy_defect, are those the run recorded, and d.recorded names them; from the frames alone
-    they can only be bracketed: path_frames, energy_defect_frames.
+    d["kernel_drift"] -> (steps, times, values); d.units; d.to_xarray(); print(d) lists values, what
+    else could be computed and what could not and why. names=None computes nothing and lists, with
+    meanings. The run is never touched; values are kept in run.h5.diagnostics/ beside it, keyed by
+    all they depend on (name, version, parameters, settings, data, start, frame): an extended run
+    keeps its old values, a replaced one none. A folder that cannot be written is said, once, in a
+    warning. Sums over every step, path and energy_defect, are those the run recorded, and
+    d.recorded names them; from the frames alone they can only be bracketed: path_frames,
+    energy_defect_frames.
 
-    flow: for user-written formulas, which no file can hold. companion: another run, for diagnostics that compare two.
-    workers: processes, as many as there are CPUs by default; they start only where the first frames show that it pays, and the
-    bits do not depend on them. parameters: of the diagnostics, such as samples=512 for the kernel or seconds=10 for w2.
-    progress: a bar when stderr is a terminal.
+    flow: for user-written formulas, which no file can hold. companion: another run, for diagnostics
+    that compare two. workers: processes, as many as there are CPUs by default; they start only
+    where the first frames show that it pays, and the bits do not depend on them. parameters: of the
+    diagnostics, such as samples=512 for the kernel or seconds=10 for w2. progress: a bar when
+    stderr is a terminal.
 
-    Raises ValueError for unknown names (with the nearest), unknown parameters, and diagnostics that this run does not allow.
+    Raises ValueError for unknown names (with the nearest), unknown parameters, and diagnostics that
+    this run does not allow.
     """
     if isinstance(names, str):
         raise TypeError(f"names is a list: write [{names!r}].")
@@ -319,7 +330,8 @@ def _curve(name: str, stored: Stored, values: Values) -> Curve | Bounds:
         curve = Curve(*clock, np.asarray(made, dtype=np.float64))
         if curve.values.shape != curve.steps.shape:
             raise ValueError(
-                f"diagnostic {name!r} must return one value for each of the {len(curve.steps)} moments of {diagnostic.of[0]!r}; "
+                f"diagnostic {name!r} must return one value for each of the "
+                f"{len(curve.steps)} moments of {diagnostic.of[0]!r}; "
                 f"got shape {curve.values.shape}."
             )
         return curve

@@ -1,4 +1,6 @@
-"""Frame: one moment of a run as a diagnostic sees it, live or stored; Problem: what all frames of a run share."""
+"""Frame: one moment of a run as a diagnostic sees it, live or stored; Problem: what all frames of a
+run share.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ from .registry import Diagnostic
 class Problem:
     """The flow, the start and the data of a run, and what diagnostics keep of the start.
 
-    flow: None where it cannot be made, and `without` says why. data: the Dataset with the test set, or None.
-    companion: t -> the Frame of another run at that time, or None. mass_varies: whether the masses change. traits: of the
-    method, as in stepping/methods.py: "noisy", "moves masses", "does not balance".
+    flow: None where it cannot be made, and `without` says why. data: the Dataset with the test set,
+    or None. companion: t -> the Frame of another run at that time, or None. mass_varies: whether
+    the masses change. traits: of the method, as in stepping/methods.py: "noisy", "moves masses",
+    "does not balance".
     """
 
     def __init__(
@@ -78,11 +81,13 @@ class Problem:
 
 
 class Frame:
-    """One moment: .state and .start (States), .flow, .x (n, d), .y (n, K) or classes (n,), and what follows from them.
+    """One moment: .state and .start (States), .flow, .x (n, d), .y (n, K) or classes (n,), and what
+    follows from them.
 
-    θ is on the device of the flow, in its dtype; everything else is NumPy on the host. Each is made when first asked for.
-    march: that of a run that is on, whose particles are on the device already; None: the state is uploaded.
-    dt: the length of the run's steps around this moment; NaN where it is not known.
+    θ is on the device of the flow, in its dtype; everything else is NumPy on the host. Each is made
+    when first asked for. march: that of a run that is on, whose particles are on the device
+    already; None: the state is uploaded. dt: the length of the run's steps around this moment; NaN
+    where it is not known.
     """
 
     def __init__(
@@ -132,7 +137,9 @@ class Frame:
 
     @cached_property
     def field(self) -> Any:
-        """The flow bound to its device: energy, velocity, potential, value, predictions of particles."""
+        """The flow bound to its device: energy, velocity, potential, value, predictions of
+        particles.
+        """
         return self._march.field if self._march else self.problem.field
 
     @cached_property
@@ -183,7 +190,9 @@ class Frame:
 def evaluate(
     diagnostic: Diagnostic, frame: Frame, previous: Frame | None = None, **parameters: Any
 ) -> Any:
-    """The value at a frame: a float, or (lower, upper, method, method); the one way, during a run and after it."""
+    """The value at a frame: a float, or (lower, upper, method, method); the one way, during a run
+    and after it.
+    """
     frames = (frame,) if diagnostic.kind == "frame" else (frame, previous)
     if diagnostic.finite and not all(item is not None and item.finite for item in frames):
         return (float("nan"), float("nan"), "", "") if diagnostic.interval else float("nan")

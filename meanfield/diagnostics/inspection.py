@@ -1,4 +1,6 @@
-"""What is in a trajectory file, finished or not, line by line; and a series of it as CSV. scripts/inspect prints it."""
+"""What is in a trajectory file, finished or not, line by line; and a series of it as CSV.
+scripts/inspect prints it.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from ..files.trajectory import Trajectory
 from ..scaling import Scaling
 from . import defects
 
+# of a functional, shown in words
 SETTINGS = (
     "loss",
     "reduction",
@@ -24,12 +27,14 @@ SETTINGS = (
     "potential",
     "interaction",
     "self_pairs",
-)  # of a functional, shown in words
+)
 SHOWN_FRAMES = 12  # of more than these, the first and the last few
 
 
 def export(run: Trajectory, name: str, out: str | None = None) -> None:
-    """The series `name` as step,time,name: to the screen, or into a new file. Floats read back exactly."""
+    """The series `name` as step,time,name: to the screen, or into a new file. Floats read back
+    exactly.
+    """
     series = run.series(name)
     with open(out, "x", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as target:
         writer = csv.writer(target, lineterminator="\n")
@@ -43,7 +48,10 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
     if "message" in run.summary:
         yield run.summary["message"]
     if run.status == "unfinished":
-        yield f"Still running, or to be continued with mf.resume({str(run.path).removesuffix('.parts')!r})."
+        yield (
+            "Still running, or to be continued with "
+            f"mf.resume({str(run.path).removesuffix('.parts')!r})."
+        )
     elif unfinished(run.path):
         yield f"Another run is about to replace or extend it: inspect {run.path}.parts."
     if content_hash:
@@ -74,7 +82,10 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
 def headline(run: Trajectory) -> str:
     """Which file it is, its status and its size, in one line."""
     start = run.start
-    frames = f"{len(run)} frames of {start.m} particles, d = {start.dim}, K = {start.outputs}, {start.theta.dtype}"
+    frames = (
+        f"{len(run)} frames of {start.m} particles, d = {start.dim}, K = {start.outputs}, "
+        f"{start.theta.dtype}"
+    )
     return f"{run.path}: {run.status}, {frames}, {_bytes(_size(run.path))}"
 
 
@@ -108,7 +119,10 @@ def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
     dt = run.summary.get("dt", left.get("dt"))
     if network:
         scaling = Scaling(**network["scaling"])
-        s = f"gamma = {scaling.gamma:g}, alpha = {scaling.alpha:g}, m = {m}, s = {scaling.output_scale(m):.6g}"
+        s = (
+            f"gamma = {scaling.gamma:g}, alpha = {scaling.alpha:g}, m = {m}, s = "
+            f"{scaling.output_scale(m):.6g}"
+        )
         lines += [
             (
                 "network",

@@ -1,4 +1,6 @@
-"""Values at frames: from the cache beside the run, or computed, here or by worker processes where that is quicker."""
+"""Values at frames: from the cache beside the run, or computed, here or by worker processes where
+that is quicker.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def frame_values(
     workers: int | None,
     progress: bool,
 ) -> Values:
-    """Every value of these diagnostics, from the cache or computed; what is new is kept, also when this is interrupted."""
+    """Every value of these diagnostics, from the cache or computed; what is new is kept, also when
+    this is interrupted.
+    """
     cache = Cache(stored.run.path)
     diagnostics = {name: registry.get(name) for name in names}
     values: Values = {name: {} for name in names}
@@ -91,7 +95,9 @@ def frame_values(
 def _computed(
     stored: Stored, job: Job, missing: dict[int, list[str]], workers: int | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(frame number, values) of all frames: the first two here, and timed; the others by workers where that is quicker."""
+    """(frame number, values) of all frames: the first two here, and timed; the others by workers
+    where that is quicker.
+    """
     numbers = list(missing)
     seconds = 0.0
     for number in numbers[:2]:  # the first may compile; the second tells
@@ -116,7 +122,8 @@ def _computed(
                     yield number, found
         except NoWorkers as error:
             warnings.warn(
-                f"worker processes did not start ({error}); the frames are computed one after the other.",
+                f"worker processes did not start ({error}); the frames are computed one "
+                "after the other.",
                 stacklevel=4,
             )
     for number in rest:
@@ -133,7 +140,9 @@ def _computed(
 
 
 def _portable(job: Job) -> bool:
-    """Whether another process can have it: functions of a script or a notebook, and closures, stay here."""
+    """Whether another process can have it: functions of a script or a notebook, and closures, stay
+    here.
+    """
     if any(item.function.__module__ == "__main__" for item in job.diagnostics.values()):
         return False
     try:
@@ -155,7 +164,8 @@ def _frame_values(
             value = evaluate(item, frame, previous, **settings[item.name])
         except Exception as error:
             error.add_note(
-                f"while computing the diagnostic {item.name!r} at frame {number} of {stored.run.path}"
+                f"while computing the diagnostic {item.name!r} at frame {number} of "
+                f"{stored.run.path}"
             )
             raise
         found[item.name] = list(value) if item.interval else value
@@ -182,7 +192,8 @@ class Job:
             digest,
         ):
             raise ValueError(
-                f"{self.path} was replaced while its diagnostics were computed; call mf.diagnose again."
+                f"{self.path} was replaced while its diagnostics were computed; call "
+                "mf.diagnose again."
             )
         return number, _frame_values(
             stored, number, [self.diagnostics[name] for name in names], self.settings

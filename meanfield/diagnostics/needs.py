@@ -15,7 +15,9 @@ from .registry import Diagnostic
 
 
 def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] = ()) -> str:
-    """Why this diagnostic cannot be computed, or "". recorded: the series that have a value at every frame."""
+    """Why this diagnostic cannot be computed, or "". recorded: the series that have a value at
+    every frame.
+    """
     for need in diagnostic.needs:
         if need.startswith("recorded "):
             name = need.removeprefix("recorded ")
@@ -38,7 +40,9 @@ def missing(need: str, problem: Problem) -> str:
 
 
 def balanced(flow: GradientFlow, start: State) -> bool:
-    """Whether |w|² + b² - p|a|² is conserved for each neuron: σ p-homogeneous, a and w trained, b trained or zero, no ridge."""
+    """Whether |w|² + b² - p|a|² is conserved for each neuron: σ p-homogeneous, a and w trained, b
+    trained or zero, no ridge.
+    """
     network, functional = flow.network, flow.functional
     if network is None or functional.linearised_at is not None:
         return False
@@ -127,7 +131,10 @@ def _varied(problem: Problem) -> str:
 
 
 _INSTEAD = {"energy_defect_motion": ": it is recorded where σ or ℓ has kinks"}
-_WITHOUT_TEST = "no test set was saved with the run: mf.Recorder(…, data=dataset) saves the one of an mf.data.Dataset"
+_WITHOUT_TEST = (
+    "no test set was saved with the run: mf.Recorder(…, data=dataset) saves the one of "
+    "an mf.data.Dataset"
+)
 
 
 def _test(problem: Problem) -> str:
@@ -161,7 +168,10 @@ def _balance(problem: Problem) -> str:
         return found
     if balanced(problem.flow, problem.start):
         return ""
-    return "|w|² + b² - p|a|² is conserved only where a and w train, b trains or is zero, and there is no ridge"
+    return (
+        "|w|² + b² - p|a|² is conserved only where a and w train, b trains or is zero, "
+        "and there is no ridge"
+    )
 
 
 def _kink(problem: Problem) -> str:
@@ -195,7 +205,10 @@ def _plain_flow(problem: Problem) -> str:
         return f"it is about the gradient flow alone, and here {causes}"
     flow = problem.flow
     if flow is not None and not flow.functional.deterministic:
-        return f"it is about the gradient flow of F, and a {type(flow.functional).__name__} draws its samples"
+        return (
+            f"it is about the gradient flow of F, and a {type(flow.functional).__name__} "
+            "draws its samples"
+        )
     return ""
 
 

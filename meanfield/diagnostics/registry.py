@@ -1,4 +1,6 @@
-"""The registry: a diagnostic is a function of frames with a name, a unit, declared needs, a version and a meaning."""
+"""The registry: a diagnostic is a function of frames with a name, a unit, declared needs, a version
+and a meaning.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from typing import Any
 
 from ..checks import hint, is_integer
 
+# modules that register when first asked for
 BUILT_IN = (
     "measures",
     "movement",
@@ -19,7 +22,7 @@ BUILT_IN = (
     "patterns",
     "directions",
     "errors",
-)  # modules that register when first asked for
+)
 SAMPLES = 256  # the first samples of x carry the kernel unless another number is asked for
 RESERVED = {"run", "names", "flow", "companion", "workers", "progress"}
 RECORDED = "recorded:"  # in `of`: the series of that name in the run's file
@@ -30,7 +33,8 @@ NEEDS = (
     "balance", "kink", "equal masses", "companion", "linear twin", "steps",
     "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
 )  # fmt: skip
-# What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never imports ntk.
+# What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never
+# imports ntk.
 OF_NTK = (
     "information",
     "nuisance",
@@ -44,10 +48,12 @@ OF_NTK = (
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One diagnostic. kind: "frame" f(frame), "step" f(frame, previous), "curve" f(*curves of the diagnostics in `of`).
+    """One diagnostic. kind: "frame" f(frame), "step" f(frame, previous), "curve" f(*curves of the
+    diagnostics in `of`).
 
-    parameters: the keyword-only arguments of the function with their defaults. interval: the value is lower <= … <= upper.
-    finite: not called, and NaN, where θ is not finite. blas: called with BLAS on one thread; False for what never calls it.
+    parameters: the keyword-only arguments of the function with their defaults. interval: the value
+    is lower <= … <= upper. finite: not called, and NaN, where θ is not finite. blas: called with
+    BLAS on one thread; False for what never calls it.
     """
 
     name: str
@@ -102,27 +108,30 @@ def register_diagnostic(
     finite: bool = True,
     blas: bool = True,
 ) -> Callable[[Callable], Callable]:
-    """A decorator: mf.diagnose and mf.Series know the function by its name from then on; the docstring is its meaning.
+    """A decorator: mf.diagnose and mf.Series know the function by its name from then on; the
+    docstring is its meaning.
 
         @mf.register_diagnostic(unit="1", needs=("data",))
         def mean_output(frame):
             \"\"\"(1/n) Σ_i f(x_i), first output.\"\"\"
             return frame.predictions[:, 0].mean()
 
-    f(frame) -> scalar, at each frame; f(frame, previous), from the second frame on; with of=("energy", …), f(*curves) ->
-    (frames,) from the named tuples (steps, times, values) of other diagnostics, "recorded:name" for a series of the file.
-    A frame has .state .start .flow .x .y .predictions .velocity .kernel(samples): see diagnostics/frame.py. Keyword-only
-    arguments are parameters, settable in mf.diagnose.
-    unit: "1" for numbers without one. needs: what must be there, else the diagnostic is said to be unavailable, with the reason:
-    neurons (outputs K >= 1), flow, network (of neurons, not linearised), risk (of any network), kernel, data (training samples),
-    residual, labels (signs or classes), varied labels, test, test labels, homogeneous (σ), balance, kink (σ), equal masses,
-    companion, linear twin (gradient flow of the squared loss without ridge), steps (frame.dt, the length of the run's steps),
-    recorded path, recorded energy_defect, recorded energy_defect_motion.
-    version: raise it when the function changes, so that stored values are not used. interval: returns (lower, upper, method
-    of the lower, method of the upper). finite=False: call it for θ with NaN too; otherwise the value is NaN there.
-    blas=False: it makes no matrix product and no linear algebra, whose bits would depend on the number of threads: the 5 µs
-    that limiting BLAS to one thread takes are saved.
-    A later function of the same name takes its place; built-in names are taken.
+    f(frame) -> scalar, at each frame; f(frame, previous), from the second frame on; with
+    of=("energy", …), f(*curves) -> (frames,) from the named tuples (steps, times, values) of other
+    diagnostics, "recorded:name" for a series of the file. A frame has .state .start .flow .x .y
+    .predictions .velocity .kernel(samples): see diagnostics/frame.py. Keyword-only arguments are
+    parameters, settable in mf.diagnose. unit: "1" for numbers without one. needs: what must be
+    there, else the diagnostic is said to be unavailable, with the reason: neurons (outputs K >= 1),
+    flow, network (of neurons, not linearised), risk (of any network), kernel, data (training
+    samples), residual, labels (signs or classes), varied labels, test, test labels, homogeneous
+    (σ), balance, kink (σ), equal masses, companion, linear twin (gradient flow of the squared loss
+    without ridge), steps (frame.dt, the length of the run's steps), recorded path, recorded
+    energy_defect, recorded energy_defect_motion. version: raise it when the function changes, so
+    that stored values are not used. interval: returns (lower, upper, method of the lower, method of
+    the upper). finite=False: call it for θ with NaN too; otherwise the value is NaN there.
+    blas=False: it makes no matrix product and no linear algebra, whose bits would depend on the
+    number of threads: the 5 µs that limiting BLAS to one thread takes are saved. A later function
+    of the same name takes its place; built-in names are taken.
     """
 
     def register(function: Callable) -> Callable:
@@ -151,7 +160,8 @@ def add(diagnostic: Diagnostic) -> None:
     name = diagnostic.name
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise ValueError(
-            f"a diagnostic's name is a plain identifier; got {name!r}. Pass name=… to mf.register_diagnostic."
+            f"a diagnostic's name is a plain identifier; got {name!r}. Pass name=… to "
+            "mf.register_diagnostic."
         )
     for what in ("unit", "meaning"):
         value = getattr(diagnostic, what)
@@ -165,7 +175,8 @@ def add(diagnostic: Diagnostic) -> None:
     unknown = [need for need in diagnostic.needs if need not in NEEDS]
     if unknown:
         raise ValueError(
-            f"diagnostic {name!r} needs {unknown[0]!r}, which nobody provides.{hint(unknown[0], NEEDS)} "
+            f"diagnostic {name!r} needs {unknown[0]!r}, which nobody "
+            f"provides.{hint(unknown[0], NEEDS)} "
             f"Known: {', '.join(NEEDS)}."
         )
     if not is_integer(diagnostic.version) or diagnostic.version < 1:
@@ -174,13 +185,15 @@ def add(diagnostic: Diagnostic) -> None:
         )
     if not diagnostic.kind:
         raise TypeError(
-            f"diagnostic {name!r} must take (frame) or (frame, previous); parameters are keyword-only arguments."
+            f"diagnostic {name!r} must take (frame) or (frame, previous); parameters are "
+            "keyword-only arguments."
         )
     if any(default is inspect.Parameter.empty for default in diagnostic.parameters.values()):
         raise TypeError(f"diagnostic {name!r}: each keyword-only argument needs a default.")
     if taken := sorted(RESERVED & set(diagnostic.parameters)):
         raise ValueError(
-            f"diagnostic {name!r}: {taken[0]!r} is an argument of mf.diagnose itself; call the parameter otherwise."
+            f"diagnostic {name!r}: {taken[0]!r} is an argument of mf.diagnose itself; "
+            "call the parameter otherwise."
         )
     if not diagnostic.own:
         _load_own()
@@ -190,7 +203,9 @@ def add(diagnostic: Diagnostic) -> None:
 
 
 def get(name: str) -> Diagnostic:
-    """The diagnostic of that name; ValueError with the nearest, or with `import ntk`, for an unknown one."""
+    """The diagnostic of that name; ValueError with the nearest, or with `import ntk`, for an
+    unknown one.
+    """
     _load_own()
     if name in _TABLE:
         return _TABLE[name]
@@ -198,7 +213,9 @@ def get(name: str) -> Diagnostic:
 
 
 def missing(name: str) -> str:
-    """What to add to an error about an unknown name: the nearest known one, or that `import ntk` brings it."""
+    """What to add to an error about an unknown name: the nearest known one, or that `import ntk`
+    brings it.
+    """
     if name in OF_NTK:
         return " It is one of ntk's: `import ntk` first."
     near = hint(name, [*names(), *OF_NTK])
@@ -210,7 +227,9 @@ def missing(name: str) -> str:
 
 
 def names() -> list[str]:
-    """All registered names: those of meanfield, of ntk, of the user, each in the order of the source."""
+    """All registered names: those of meanfield, of ntk, of the user, each in the order of the
+    source.
+    """
     _load_own()
     modules = [f"{__package__}.library.{module}" for module in BUILT_IN]
 

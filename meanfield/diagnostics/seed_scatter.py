@@ -1,14 +1,17 @@
-"""How far apart two seeds of one setting are in a measure of their neurons' motion, estimated from one run alone.
+"""How far apart two seeds of one setting are in a measure of their neurons' motion, estimated from
+one run alone.
 
-A measure is a function of means over the m neurons, and neurons are drawn independently (symmetric pairs together), so it
-scatters by m^(-1/2) times what a jackknife finds: the measure without one of GROUPS blocks of neighbours,
+A measure is a function of means over the m neurons, and neurons are drawn independently (symmetric
+pairs together), so it scatters by m^(-1/2) times what a jackknife finds: the measure without one of
+GROUPS blocks of neighbours,
 
     r² = (G - 1)/G Σ_g (log M_(g) - mean)²,            M_(g): without block g     (Efron and Stein, 1981)
 
-The jackknife holds the flow fixed, so r is at least FLOOR/√(independent neurons): so much scattered over 8 seeds of ReLU and tanh
-at γ = 1/2 and 1, m = 40 and 200, where the flow itself varies (2.0 to 2.6 for the drift with ReLU, whose kinks are crossed).
-Another seed has another f_0, too: |slopes at f_0 - slopes at 0|/|slopes at f_0| of what drives the flow is this seed's own, and
-OWN of it was found in the measures. It is 0 for a symmetric start, m^(-1/2) at γ = 1, of order 1 at γ = 1/2.
+The jackknife holds the flow fixed, so r is at least FLOOR/√(independent neurons): so much scattered
+over 8 seeds of ReLU and tanh at γ = 1/2 and 1, m = 40 and 200, where the flow itself varies (2.0 to
+2.6 for the drift with ReLU, whose kinks are crossed). Another seed has another f_0, too: |slopes at
+f_0 - slopes at 0|/|slopes at f_0| of what drives the flow is this seed's own, and OWN of it was
+found in the measures. It is 0 for a symmetric start, m^(-1/2) at γ = 1, of order 1 at γ = 1/2.
 """
 
 from __future__ import annotations
@@ -31,12 +34,16 @@ OWN = 0.7
 
 
 def reach(first: float, second: float) -> float:
-    """The factor within which two measures of relative errors r1, r2 are one: exp(REACH √(r1² + r2²))."""
+    """The factor within which two measures of relative errors r1, r2 are one: exp(REACH √(r1² +
+    r2²)).
+    """
     return math.exp(min(REACH * math.hypot(first, second), 700.0))
 
 
 def floor(measure: str, m: int, symmetric: bool) -> float:
-    """What the relative error of a measure is at least, for m neurons; a symmetric start drew pairs of them together."""
+    """What the relative error of a measure is at least, for m neurons; a symmetric start drew pairs
+    of them together.
+    """
     return FLOOR[measure] / math.sqrt(max(1.0, m / 2 if symmetric else m))
 
 
@@ -48,7 +55,9 @@ def blocks(m: int) -> list[slice]:
 
 
 def _jackknife(logs: Any) -> float:
-    """√((G - 1)/G Σ (log M_(g) - mean)²); ∞ for fewer than two blocks, or measures that vanish: nothing is known."""
+    """√((G - 1)/G Σ (log M_(g) - mean)²); ∞ for fewer than two blocks, or measures that vanish:
+    nothing is known.
+    """
     logs = np.asarray(logs, dtype=float)
     if len(logs) < 2 or not np.isfinite(logs).all():
         return math.inf
@@ -70,7 +79,9 @@ def of_displacement(start: State, end: State) -> float:
 
 
 def of_drift(network: Network, start: State, end: State, x: Any) -> tuple[float, float]:
-    """(tangent.drift to the bit, its relative standard error over seeds); a second pass over the neurons, block by block."""
+    """(tangent.drift to the bit, its relative standard error over seeds); a second pass over the
+    neurons, block by block.
+    """
     H0 = tangent.kernel(network, start, x)
     A = tangent.kernel(network, end, x) - H0
     size2, way2 = float(np.vdot(H0, H0)), float(np.vdot(A, A))

@@ -32,13 +32,17 @@ def folder_of(path: Path) -> Path:
 
 
 class Cache:
-    """The values of one run. A folder that cannot be written is said once, in a warning; the values are then not kept."""
+    """The values of one run. A folder that cannot be written is said once, in a warning; the values
+    are then not kept.
+    """
 
     def __init__(self, path: Path) -> None:
         self.folder, self.writable = folder_of(path), True
 
     def read(self, name: str) -> dict[str, Any]:
-        """All stored values of a diagnostic; none where the file is missing or unreadable, for they can be computed again."""
+        """All stored values of a diagnostic; none where the file is missing or unreadable, for they
+        can be computed again.
+        """
         try:
             content = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -65,13 +69,16 @@ class Cache:
         except OSError as error:
             self.writable = False
             warnings.warn(
-                f"diagnostics are computed but not kept: {self.folder} cannot be written ({error.strerror}).",
+                f"diagnostics are computed but not kept: {self.folder} cannot be written "
+                f"({error.strerror}).",
                 stacklevel=5,
             )
 
 
 class Stored:
-    """A Trajectory, the Problem of its frames, and what identifies them. flow: as in diagnose; companion: another run."""
+    """A Trajectory, the Problem of its frames, and what identifies them. flow: as in diagnose;
+    companion: another run.
+    """
 
     def __init__(
         self, run: Trajectory, flow: GradientFlow | None = None, companion: Stored | None = None
@@ -104,7 +111,9 @@ class Stored:
         return frame
 
     def step_length(self, number: int) -> float:
-        """dt around frame `number`: the mean since the frame before it (of the first, to the next); NaN for a frame alone."""
+        """dt around frame `number`: the mean since the frame before it (of the first, to the next);
+        NaN for a frame alone.
+        """
         last = max(number, 1)
         if last >= len(self):
             return float(self.run.summary.get("dt", float("nan")))
@@ -120,7 +129,8 @@ class Stored:
         near = int(np.argmin(np.abs(self.times - t))) if len(self) else -1
         if near < 0 or abs(self.times[near] - t) > 1e-9 * max(abs(self.times[-1]), abs(t)):
             raise ValueError(
-                f"the companion {self.run.path} has no frame at t = {t:.9g}: record both runs at the same times, "
+                f"the companion {self.run.path} has no frame at t = {t:.9g}: record both "
+                "runs at the same times, "
                 "for example by mf.evenly(count) or mf.at_times([...]) with equal t_end."
             )
         return near

@@ -1,4 +1,5 @@
-"""Files that survive a kill: written under a temporary name, fsynced, renamed, the folder fsynced; one writer at a time.
+"""Files that survive a kill: written under a temporary name, fsynced, renamed, the folder fsynced;
+one writer at a time.
 
 Knows bytes, names and locks; nothing of HDF5 and nothing of particles.
 """
@@ -37,7 +38,9 @@ class InUse(ValueError):
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: sorted keys, no spaces, floats by repr (exact; NaN and Infinity as Python writes them)."""
+    """One text for one value: sorted keys, no spaces, floats by repr (exact; NaN and Infinity as
+    Python writes them).
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
 
 
@@ -49,7 +52,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(
-        f"{value!r} cannot be written as JSON: use numbers, strings, booleans, None, lists and dictionaries."
+        f"{value!r} cannot be written as JSON: use numbers, strings, booleans, None, "
+        "lists and dictionaries."
     )
 
 
@@ -114,7 +118,9 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def temporary(target: Path) -> Iterator[Path]:
-    """A temporary name in the folder of `target`, with its ending; what has it at the end is removed."""
+    """A temporary name in the folder of `target`, with its ending; what has it at the end is
+    removed.
+    """
     path = target.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{target.name}")
     try:
         yield path
@@ -148,7 +154,9 @@ def creating(target: Path) -> Iterator[Path]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Atomic: under the name `target` is the old file or the complete new one, whenever the power goes."""
+    """Atomic: under the name `target` is the old file or the complete new one, whenever the power
+    goes.
+    """
     os.replace(source, target)
     sync_folder(target.parent)
 
@@ -167,8 +175,9 @@ def check_space(needed: int, folder: Path, what: str) -> None:
 class Scratch(io.RawIOBase):
     """The new file that HDF5 writes into.
 
-    HDF5 crashes the whole process when a write fails inside it (full disk, quota). So the first error is kept, HDF5
-    is told that all is well, and `check` raises it; the half-written file is never given a name that counts.
+    HDF5 crashes the whole process when a write fails inside it (full disk, quota). So the first
+    error is kept, HDF5 is told that all is well, and `check` raises it; the half-written file is
+    never given a name that counts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -182,7 +191,9 @@ class Scratch(io.RawIOBase):
             raise self.error
 
     def complete(self, meanwhile: Callable[[], None] | None = None) -> None:
-        """Everything is on the disk, or the error that prevented it is raised. meanwhile: called while the disk is at work."""
+        """Everything is on the disk, or the error that prevented it is raised. meanwhile: called
+        while the disk is at work.
+        """
         self.check()
         if meanwhile is None:
             fsync(self._file)
@@ -243,7 +254,9 @@ class Scratch(io.RawIOBase):
 
 
 def lock(path: Path, what: str) -> IO[str]:
-    """Take the flock on `path`: held until the returned file is closed, or its process dies in whatever way."""
+    """Take the flock on `path`: held until the returned file is closed, or its process dies in
+    whatever way.
+    """
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
         try:
@@ -260,10 +273,12 @@ def lock(path: Path, what: str) -> IO[str]:
                 file.close()
                 raise
             warnings.warn(
-                f"no locks in {path.parent}: nothing keeps a second process from writing {what} too.",
+                f"no locks in {path.parent}: nothing keeps a second process from writing "
+                f"{what} too.",
                 stacklevel=3,
             )
-        # whoever held the lock before may have removed the file between our open and our flock: a lock on no name
+        # whoever held the lock before may have removed the file between our open and our flock: a
+        # lock on no name
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             file.seek(0)
             file.truncate()

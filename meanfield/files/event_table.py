@@ -13,7 +13,8 @@ from .pieces import SeriesData
 from .schema import EVENT_COLUMNS
 from .tables import text_table
 
-# Kinds of events, in the order of their codes in the file, and the series that counts each of them at every sampling.
+# Kinds of events, in the order of their codes in the file, and the series that counts each of them
+# at every sampling.
 KINDS = {
     "flip": "flips",
     "death": "deaths",
@@ -40,16 +41,19 @@ class Event(NamedTuple):
 
 
 class EventTable:
-    """The events of a run, ordered by step, kind, neuron, other: `run.events`, or `.table` of an mf.Events without a file.
+    """The events of a run, ordered by step, kind, neuron, other: `run.events`, or `.table` of an
+    mf.Events without a file.
 
-    Columns, all (r,): steps int64, times float64 (flow time), kinds (names), neurons and others int32, values float64;
-    what they mean for each kind is in the docstring of mf.Events. len(table), iteration and table[i] give rows, table[i:j] a
-    table; print(table) shows the first of them.
+    Columns, all (r,): steps int64, times float64 (flow time), kinds (names), neurons and others
+    int32, values float64; what they mean for each kind is in the docstring of mf.Events.
+    len(table), iteration and table[i] give rows, table[i:j] a table; print(table) shows the first
+    of them.
 
-    kind(*names), neuron(k), between(t0, t1) select rows and can be chained. counts() says how many events there were of each
-    kind, over_time(kind) at every sampling: all of them, also those not among the rows. unlisted: how many these are, for there
-    were more than `limit` of their kind in one sampling; None for the events of one neuron and for a slice, of which that is
-    not known: there the rows are counted. watched: False for a run without mf.Events.
+    kind(*names), neuron(k), between(t0, t1) select rows and can be chained. counts() says how many
+    events there were of each kind, over_time(kind) at every sampling: all of them, also those not
+    among the rows. unlisted: how many these are, for there were more than `limit` of their kind in
+    one sampling; None for the events of one neuron and for a slice, of which that is not known:
+    there the rows are counted. watched: False for a run without mf.Events.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class EventTable:
         counts: dict[str, SeriesData] | None,
         clock: SeriesData | None = None,
     ) -> None:
-        """Not for callers. columns: EVENT_COLUMNS; counts: events a sampling of each kind; clock: the samplings."""
+        """Not for callers. columns: EVENT_COLUMNS; counts: events a sampling of each kind; clock:
+        the samplings.
+        """
         self._columns, self._counts = columns, counts
         self._clock = counts.get("flip", NOTHING) if counts is not None and clock is None else clock
 
@@ -129,7 +135,8 @@ class EventTable:
         return self._selected((self.times >= t0) & (self.times <= t1), kept, clock)
 
     def over_time(self, kind: str) -> SeriesData:
-        """(steps, times, values): how many events of this kind each sampling found, whether or not they are all listed.
+        """(steps, times, values): how many events of this kind each sampling found, whether or not
+        they are all listed.
 
         Of one neuron: how many of the rows.
         """
@@ -145,7 +152,9 @@ class EventTable:
         return SeriesData(self._clock.steps, self._clock.times, found)
 
     def counts(self) -> dict[str, int]:
-        """How many events there were of each kind, listed or not; of one neuron, and of a slice: how many of the rows."""
+        """How many events there were of each kind, listed or not; of one neuron, and of a slice:
+        how many of the rows.
+        """
         found = np.bincount(self._columns["kind"], minlength=len(KINDS))
         rows = {name: int(count) for name, count in zip(KINDS, found, strict=True)}
         return rows | {name: int(item.values.sum()) for name, item in (self._counts or {}).items()}
@@ -180,7 +189,8 @@ class EventTable:
         if not is_integer(i):
             raise TypeError(
                 f"a row is asked for by an integer, rows by a slice; got {type(i).__name__}. "
-                "kind(name), neuron(k) and between(t0, t1) select; to_array() gives an array to index."
+                "kind(name), neuron(k) and between(t0, t1) select; to_array() gives an "
+                "array to index."
             )
         row = [column[i].item() for column in self._columns.values()]
         return Event(row[0], row[1], str(NAMES[row[2]]), *row[3:])

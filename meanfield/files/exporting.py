@@ -1,4 +1,6 @@
-"""Exporting: a run as a netCDF file or a Zarr store, for programs that know labelled arrays and nothing of this package."""
+"""Exporting: a run as a netCDF file or a Zarr store, for programs that know labelled arrays and
+nothing of this package.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from .trajectory import Trajectory
 
 EXISTS = ("error", "replace")
-ZARR_FORMAT = 2  # which every reader of Zarr knows; format 3 has no specification of text and of metadata in one place yet
+# which every reader of Zarr knows; format 3 has no specification of text and of metadata in one
+# place yet
+ZARR_FORMAT = 2
 MARKS = (".zgroup", "zarr.json")  # one of them is in every Zarr store
 
 
@@ -66,7 +70,9 @@ def _exact(dataset: Any) -> dict[str, dict[str, Any]]:
 
 
 def _checked(path: Path, exists: str, replaceable: Callable[[Path], str]) -> Path:
-    """The path, where something may be written; replaceable: why what is there may not be replaced, or ""."""
+    """The path, where something may be written; replaceable: why what is there may not be replaced,
+    or "".
+    """
     if exists not in EXISTS:
         raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
     if Parts(path).begun():
@@ -106,7 +112,9 @@ def _replaceable_store(path: Path) -> str:
 
 
 def _move_folder(source: Path, target: Path) -> None:
-    """Under the name `target` is the old store, for an instant nothing, then the complete new one: folders cannot be swapped."""
+    """Under the name `target` is the old store, for an instant nothing, then the complete new one:
+    folders cannot be swapped.
+    """
     if not target.exists():
         move(source, target)
         return

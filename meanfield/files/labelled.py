@@ -1,4 +1,6 @@
-"""Labelled arrays: a run, or its diagnostics, as an xarray.Dataset. xarray is imported when first asked for."""
+"""Labelled arrays: a run, or its diagnostics, as an xarray.Dataset. xarray is imported when first
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ CLOCK = {
     "t": {"long_name": "flow time", "units": "t"},
     "step": {"long_name": "time steps made", "units": "steps"},
 }
-ABOUT = {  # units and meaning of θ, the masses and what every Recorder writes; the units are those of the diagnostics
+# units and meaning of θ, the masses and what every Recorder writes; the units are those of the
+# diagnostics
+ABOUT = {
     "theta": ("θ", "particles: a output weights, w input weights, b bias"),
     "mass": ("1", "share of each particle in μ"),
     "energy": ("F", "F = R/s² + ∫r dμ, what the flow descends"),
@@ -38,7 +42,9 @@ ABOUT = {  # units and meaning of θ, the masses and what every Recorder writes;
 
 
 def run_to_xarray(run: Trajectory) -> Any:
-    """theta (frame, neuron, column), mass, and each series over the frames or over its own times; see Trajectory.to_xarray."""
+    """theta (frame, neuron, column), mass, and each series over the frames or over its own times;
+    see Trajectory.to_xarray.
+    """
     xarray = _xarray()
     start = run.start
     theta = np.empty((len(run), *start.theta.shape), start.theta.dtype)
@@ -72,7 +78,9 @@ def run_to_xarray(run: Trajectory) -> Any:
 
 
 def series_labels(names: list[str]) -> dict[str, str]:
-    """Series -> variable: its name, without spaces, and after "series_" where it would be the name of something else."""
+    """Series -> variable: its name, without spaces, and after "series_" where it would be the name
+    of something else.
+    """
     labels: dict[str, str] = {}
     clocks = {f"{name}_{part}" for name in names for part in CLOCK}
     for name in names:
@@ -100,7 +108,9 @@ def frames_to_xarray(
     times: np.ndarray,
     run: str,
 ) -> Any:
-    """Curves, name -> (steps, values, attributes), as variables over the frames (steps, times); NaN where one has no value."""
+    """Curves, name -> (steps, values, attributes), as variables over the frames (steps, times); NaN
+    where one has no value.
+    """
     xarray = _xarray()
     variables = {}
     for name, (own_steps, own_values, about) in curves.items():

@@ -1,4 +1,6 @@
-"""Memory: what a checkpoint remembers for the loop, as a group of an HDF5 file; restored exactly, floats by their repr."""
+"""Memory: what a checkpoint remembers for the loop, as a group of an HDF5 file; restored exactly,
+floats by their repr.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,14 @@ from .schema import Group
 
 
 def write_memory(group: Group, memory: dict[str, Any]) -> None:
-    """A nested dictionary of numbers, strings, booleans, None, lists (tuples become lists) and numpy arrays, exactly."""
+    """A nested dictionary of numbers, strings, booleans, None, lists (tuples become lists) and
+    numpy arrays, exactly.
+    """
     arrays: list[np.ndarray] = []
 
     def plain(value: Any) -> Any:
-        if (
-            isinstance(value, np.ndarray) and value.dtype.kind == "b"
-        ):  # h5py would make an enumeration of it
+        # h5py would make an enumeration of it
+        if isinstance(value, np.ndarray) and value.dtype.kind == "b":
             arrays.append(value.astype(np.uint8))
             return {"__flags__": len(arrays) - 1}
         if isinstance(value, np.ndarray) and value.dtype.kind in "iufc":
@@ -33,7 +36,8 @@ def write_memory(group: Group, memory: dict[str, Any]) -> None:
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         raise TypeError(
-            f"a checkpoint holds numbers, strings, lists, dictionaries and numeric arrays; got {type(value)}."
+            "a checkpoint holds numbers, strings, lists, dictionaries and numeric "
+            f"arrays; got {type(value)}."
         )
 
     schema.write_text(group, "memory", canonical_json(plain(memory)))

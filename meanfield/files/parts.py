@@ -1,12 +1,13 @@
-"""The folder `run.h5.parts/` of an unfinished run: its names, its checkpoints, and which of them can be trusted.
+"""The folder `run.h5.parts/` of an unfinished run: its names, its checkpoints, and which of them
+can be trusted.
 
     start.h5                          configuration, provenance, data, initial State; written first (of an extension: last)
     segment-000007.h5                 frames and series of one stretch of the run; never changed
     checkpoint-000007-<sha256>.h5     memory of the loop, and the list of all segments with their sha256; the last two are kept
     lock                              flocked by the one process that writes
 
-A checkpoint's name holds the hash of its content, so a torn one is found. Segment 0 of an extension is the
-finished file, by the name "finished".
+A checkpoint's name holds the hash of its content, so a torn one is found. Segment 0 of an extension
+is the finished file, by the name "finished".
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file names; `final` is {"status", "summary"} once the run has ended and only waits to be merged."""
+    """What a checkpoint file names; `final` is {"status", "summary"} once the run has ended and
+    only waits to be merged.
+    """
 
     path: Path
     number: int
@@ -71,7 +74,9 @@ class Parts:
         self.lock = self.folder / "lock"
 
     def begun(self) -> bool:
-        """A folder without start.h5 is the remainder of a run that never began, or of one that is published."""
+        """A folder without start.h5 is the remainder of a run that never began, or of one that is
+        published.
+        """
         return self.start.is_file()
 
     def locate(self, segment: Segment) -> Path:
@@ -88,13 +93,14 @@ class Parts:
         return 1 + max(map(_number, [*self._names(_CHECKPOINT), *self._names(_SEGMENT)]), default=0)
 
     def newest(self, thorough: bool) -> Checkpoint | None:
-        """The newest valid checkpoint; None before the first. thorough: the segments' bytes too, not only their sizes.
+        """The newest valid checkpoint; None before the first. thorough: the segments' bytes too,
+        not only their sizes.
 
-        The first that is valid, of the (at most two) there are: a torn newest one gives way to the one before.
+        The first that is valid, of the (at most two) there are: a torn newest one gives way to the
+        one before.
         """
-        for _ in range(
-            10
-        ):  # a writer may replace the older one between our looking and our opening
+        # a writer may replace the older one between our looking and our opening
+        for _ in range(10):
             problems = []
             for path in self.checkpoints():
                 try:
@@ -114,7 +120,9 @@ class Parts:
         raise IncompatibleFile(f"{self.folder} changes while it is read; try again.")
 
     def published(self) -> bool:
-        """True when the final file already is what these parts add up to (killed between the renaming and the removal)."""
+        """True when the final file already is what these parts add up to (killed between the
+        renaming and the removal).
+        """
         if not (self.final.is_file() and self.begun()):
             return False
         with suppress(IncompatibleFile), schema.open_hdf5(self.final) as file:
@@ -124,11 +132,15 @@ class Parts:
         return False
 
     def mark(self) -> str:
-        """What a file names that was made from start.h5 and memory alone: the run was over before its first checkpoint."""
+        """What a file names that was made from start.h5 and memory alone: the run was over before
+        its first checkpoint.
+        """
         return MARK + file_sha256(self.start)[:DIGITS]
 
     def tidy(self, checkpoint: Checkpoint | None) -> None:
-        """Remove what no future reader needs: temporary files, newer torn checkpoints, segments that no checkpoint names."""
+        """Remove what no future reader needs: temporary files, newer torn checkpoints, segments
+        that no checkpoint names.
+        """
         named = {segment.name for segment in checkpoint.segments} if checkpoint else set()
         number = checkpoint.number if checkpoint else 0
         for name in os.listdir(self.folder):
@@ -138,7 +150,9 @@ class Parts:
                 os.unlink(self.folder / name)
 
     def empty(self) -> None:
-        """Remove our files but the lock, start.h5 first: from then on the folder is a remainder. Others' files stay."""
+        """Remove our files but the lock, start.h5 first: from then on the folder is a remainder.
+        Others' files stay.
+        """
         self.start.unlink(missing_ok=True)
         sync_folder(self.folder)
         for name in os.listdir(self.folder):
@@ -149,9 +163,8 @@ class Parts:
         """Empty and remove the folder; by the one who holds the lock."""
         self.empty()
         self.lock.unlink(missing_ok=True)
-        with suppress(
-            OSError
-        ):  # somebody else's file in it, or the next run that already wants this name
+        # somebody else's file in it, or the next run that already wants this name
+        with suppress(OSError):
             self.folder.rmdir()
         sync_folder(self.folder.parent)
 
@@ -208,7 +221,9 @@ def write_checkpoint(
 
 @contextmanager
 def hold(parts: Parts) -> Iterator[IO[str]]:
-    """The parts folder, made if need be, and its lock: kept when the block succeeds, undone when it raises."""
+    """The parts folder, made if need be, and its lock: kept when the block succeeds, undone when it
+    raises.
+    """
     if not parts.folder.exists():
         parts.folder.mkdir()
         sync_folder(parts.folder.parent)

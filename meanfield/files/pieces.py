@@ -1,4 +1,5 @@
-"""The files of a run, and what is still in memory, read as one sequence of frames and set of series.
+"""The files of a run, and what is still in memory, read as one sequence of frames and set of
+series.
 
 A finished run is one file; one that goes on is some segments. Its writer has the last piece in
 memory: a Buffer.
@@ -18,7 +19,9 @@ from .schema import Dataset, File
 
 
 class Buffer:
-    """Frames, scalars of series and blocks of events, in the order they came. bytes: what a kill would lose of it."""
+    """Frames, scalars of series and blocks of events, in the order they came. bytes: what a kill
+    would lose of it.
+    """
 
     def __init__(self) -> None:
         self.frames: list[State] = []
@@ -51,7 +54,9 @@ class Buffer:
         return state.theta if dataset == f"{schema.POSITION}/value" else state.mass
 
     def columns(self, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-        """What these datasets of a group of a file would hold: the clock of the frames, a series, or events."""
+        """What these datasets of a group of a file would hold: the clock of the frames, a series,
+        or events.
+        """
         if group == schema.POSITION:
             found = {
                 "step": [state.step for state in self.frames],
@@ -78,9 +83,8 @@ class Buffer:
         )
 
 
-CACHED_POINTS = (
-    4 * 10**6
-)  # of all series (100 MB): up to that they are read in one pass over the segments and kept
+# of all series (100 MB): up to that they are read in one pass over the segments and kept
+CACHED_POINTS = 4 * 10**6
 
 
 class SeriesData(NamedTuple):
@@ -92,7 +96,9 @@ class SeriesData(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """One file, or what its writer holds: how many frames, how many values of each series, and how many events."""
+    """One file, or what its writer holds: how many frames, how many values of each series, and how
+    many events.
+    """
 
     source: Path | Buffer
     frames: int
@@ -101,7 +107,9 @@ class Piece(NamedTuple):
 
 
 class Block:
-    """A dataset of frames in piece number `piece`, read by `together` of them: one, or some small ones, kept for the next."""
+    """A dataset of frames in piece number `piece`, read by `together` of them: one, or some small
+    ones, kept for the next.
+    """
 
     def __init__(self, piece: int, whole: Dataset, together: int) -> None:
         self.piece, self._whole, self._together = piece, whole, together
@@ -121,7 +129,9 @@ class Block:
 
 
 class Pieces:
-    """Reads across files. One is open at a time: a long run has more segments than a process may have open files."""
+    """Reads across files. One is open at a time: a long run has more segments than a process may
+    have open files.
+    """
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self._pieces = list(pieces)
@@ -138,7 +148,9 @@ class Pieces:
         self._series: dict[str, SeriesData] = {}
 
     def held_last(self, buffer: Buffer) -> Pieces:
-        """These with the last one, or, where there is none yet, a first one, read from memory; closes these."""
+        """These with the last one, or, where there is none yet, a first one, read from memory;
+        closes these.
+        """
         self.close()
         last = Piece(
             buffer,

@@ -1,4 +1,6 @@
-"""Where a run comes from: versions, git commit, machine, command line, start time. In its file, outside the content hash."""
+"""Where a run comes from: versions, git commit, machine, command line, start time. In its file,
+outside the content hash.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ PACKAGES = ("numpy", "numba", "scipy", "torch", "h5py", "POT")
 
 
 def provenance() -> dict[str, Any]:
-    """A JSON-able dictionary. Packages are looked up, not imported; what cannot be found out is None."""
+    """A JSON-able dictionary. Packages are looked up, not imported; what cannot be found out is
+    None.
+    """
     return {
         "author": _user(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -52,7 +56,9 @@ def _versions() -> tuple[tuple[str, str | None], ...]:
 
 @functools.cache
 def _git() -> tuple[tuple[str, Any], ...]:
-    """Commit of the tree that tracks meanfield, and whether its sources differ from it; None for an installed copy."""
+    """Commit of the tree that tracks meanfield, and whether its sources differ from it; None for an
+    installed copy.
+    """
     source = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:

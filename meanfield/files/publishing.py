@@ -20,7 +20,9 @@ from .trajectory import IDENTITY, Trajectory
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
                 data: dict[str, np.ndarray] | File, identity: dict[str, Any] | None = None) -> None:  # fmt: skip
-    """start.h5: from now on the run exists. data: the arrays, or the file of a run that has them and its identity."""
+    """start.h5: from now on the run exists. data: the arrays, or the file of a run that has them
+    and its identity.
+    """
     temporary = parts.folder / ".tmp-start.h5"
     with schema.new_hdf5(temporary) as (file, _):
         parameters = schema.write_head(file, config, provenance, start, mass_varies)
@@ -36,11 +38,13 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
 
 def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict[str, Any], final: dict[str, Any],
             checkpoint: str, held: Buffer, guard: Callable[[], None] | None = None) -> None:  # fmt: skip
-    """Merge into a temporary file, read it back and compare it to the bit, rename. A frame and its copy are in memory at a time.
+    """Merge into a temporary file, read it back and compare it to the bit, rename. A frame and its
+    copy are in memory at a time.
 
-    final: {"status", "summary"}; checkpoint: the name of the last one, or the mark of start.h5, by which the parts of a file
-    can be recognised when the process is killed between the renaming and the removal of the parts. held: what is still in
-    memory, of the last segment, or of a run that has none. guard: called before the renaming, which what it raises prevents.
+    final: {"status", "summary"}; checkpoint: the name of the last one, or the mark of start.h5, by
+    which the parts of a file can be recognised when the process is killed between the renaming and
+    the removal of the parts. held: what is still in memory, of the last segment, or of a run that
+    has none. guard: called before the renaming, which what it raises prevents.
     """
     with Trajectory(parts.folder) as run, schema.open_hdf5(parts.start) as head:
         if held:

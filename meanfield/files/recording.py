@@ -1,9 +1,11 @@
-"""Recording: a run on its way to the disk. Immutable segments and two checkpoints while it goes on, one file at the end.
+"""Recording: a run on its way to the disk. Immutable segments and two checkpoints while it goes on,
+one file at the end.
 
     create → frame, observe, … → checkpoint → … → finish           reopen: after a kill         extend: a finished run goes on
 
-Nothing that has been published is ever written to again, so a kill, a full disk or a power cut at any instant leaves
-the run readable, and continuable from its last checkpoint. HDF5 itself gives no such promise.
+Nothing that has been published is ever written to again, so a kill, a full disk or a power cut at
+any instant leaves the run readable, and continuable from its last checkpoint. HDF5 itself gives no
+such promise.
 """
 
 from __future__ import annotations
@@ -29,12 +31,14 @@ EXISTS = ("error", "resume", "replace")
 
 
 class Recording:
-    """The writer of one run; made by `create`, `reopen` or `extend`, and the only one of its path (a lock sees to that).
+    """The writer of one run; made by `create`, `reopen` or `extend`, and the only one of its path
+    (a lock sees to that).
 
-    path: the final name. config, provenance: dictionaries; start: the initial State. final: None, or {"status", "summary"}
-    when the run had ended before a kill and only `finish(memory, **recording.final)` is left to do.
-    pending_bytes: buffered since the last checkpoint. last_checkpoint_time: time.monotonic() of it. guard: called before
-    anything is published; what it raises keeps the run as it is.
+    path: the final name. config, provenance: dictionaries; start: the initial State. final: None,
+    or {"status", "summary"} when the run had ended before a kill and only `finish(memory,
+    **recording.final)` is left to do. pending_bytes: buffered since the last checkpoint.
+    last_checkpoint_time: time.monotonic() of it. guard: called before anything is published; what
+    it raises keeps the run as it is.
     """
 
     guard: Callable[[], None] | None = None
@@ -42,7 +46,9 @@ class Recording:
     def __init__(
         self, parts: Parts, held: IO[str], checkpoint: Checkpoint | None, continued: Any = None
     ) -> None:
-        """Not for callers: parts that have begun, whose lock is held, and the checkpoint to go on from."""
+        """Not for callers: parts that have begun, whose lock is held, and the checkpoint to go on
+        from.
+        """
         self._parts, self._lock = parts, held
         self.path = parts.final
         with Trajectory(parts.folder) as run:
@@ -68,9 +74,10 @@ class Recording:
                identity: dict[str, Any] | None = None) -> Recording:  # fmt: skip
         """A new run. Everything is checked before anything is created.
 
-        exists: what to do about a finished file of that name, "error" or "replace" (it stays until the new one is
-        complete); "resume" is as "error" here, for there is `reopen`. arrays: the data sets by name. needed: what mf.resume has
-        to be given besides the path, ", flow=…". identity: what tells user-written formulas of one name apart, as JSON.
+        exists: what to do about a finished file of that name, "error" or "replace" (it stays until
+        the new one is complete); "resume" is as "error" here, for there is `reopen`. arrays: the
+        data sets by name. needed: what mf.resume has to be given besides the path, ", flow=…".
+        identity: what tells user-written formulas of one name apart, as JSON.
         """
         if exists not in EXISTS:
             raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
@@ -79,18 +86,21 @@ class Recording:
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
                 raise TypeError(
-                    f"the data set {name!r} must be a numeric array; got {getattr(array, 'dtype', type(array))}."
+                    f"the data set {name!r} must be a numeric array; got "
+                    f"{getattr(array, 'dtype', type(array))}."
                 )
         check_place(parts.final)
         if parts.final.exists() and exists != "replace":
             raise FileExistsError(
-                f'{parts.final} exists. Continue it with mf.resume({str(path)!r}, t_end=…{needed}) or exists="resume", replace '
+                f"{parts.final} exists. Continue it with mf.resume({str(path)!r}, "
+                f't_end=…{needed}) or exists="resume", replace '
                 'it with exists="replace", or choose another name.'
             )
         with hold(parts) as held:
             if parts.begun() and exists != "replace" and not parts.published():
                 raise FileExistsError(
-                    f"{parts.folder} holds an unfinished run. Continue it with mf.resume({str(path)!r}{needed}) or "
+                    f"{parts.folder} holds an unfinished run. Continue it with "
+                    f"mf.resume({str(path)!r}{needed}) or "
                     'exists="resume", or give it up with exists="replace".'
                 )
             parts.empty()  # what a run that never began, or is given up, has left
@@ -101,16 +111,18 @@ class Recording:
     def reopen(
         cls, path: Any, provenance: dict[str, Any] | None = None
     ) -> tuple[Recording, dict[str, Any] | None]:
-        """Go on with an unfinished run: the recording and the memory of its newest valid checkpoint, None before the first.
+        """Go on with an unfinished run: the recording and the memory of its newest valid
+        checkpoint, None before the first.
 
-        All checksums are verified; what came after that checkpoint is removed. provenance: that of the process which
-        goes on, kept beside the first's.
+        All checksums are verified; what came after that checkpoint is removed. provenance: that of
+        the process which goes on, kept beside the first's.
         """
         parts = Parts(Path(path))
         if not parts.folder.is_dir():
             if parts.final.is_file():
                 raise ValueError(
-                    f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it."
+                    f"{parts.final} is finished: there is nothing to continue. A larger "
+                    "t_end extends it."
                 )
             raise FileNotFoundError(
                 f"no run at {parts.final}: neither the file nor {parts.folder.name}/ is there."
@@ -121,10 +133,12 @@ class Recording:
                 parts.remove()
                 if published or parts.final.is_file():
                     raise ValueError(
-                        f"{parts.final} is finished: there is nothing to continue. A larger t_end extends it."
+                        f"{parts.final} is finished: there is nothing to continue. A "
+                        "larger t_end extends it."
                     )
                 raise ValueError(
-                    f"the run {parts.final} was killed before it began: nothing is lost, start it again."
+                    f"the run {parts.final} was killed before it began: nothing is lost, "
+                    "start it again."
                 )
             checkpoint = parts.newest(thorough=True)
             parts.tidy(checkpoint)
@@ -137,9 +151,11 @@ class Recording:
     @classmethod
     def extend(cls, path: Any, config: dict[str, Any] | None = None,
                provenance: dict[str, Any] | None = None) -> tuple[Recording, dict[str, Any]]:  # fmt: skip
-        """Go on with a finished run. The file stays as it is until `finish` puts the longer one in its place.
+        """Go on with a finished run. The file stays as it is until `finish` puts the longer one in
+        its place.
 
-        config: the configuration of the longer run (its t_end). After a kill `reopen` continues the extension.
+        config: the configuration of the longer run (its t_end). After a kill `reopen` continues the
+        extension.
         """
         parts = Parts(Path(path))
         with Trajectory(parts.final) as run:  # raises for what is not a run
@@ -149,7 +165,8 @@ class Recording:
         with hold(parts) as held:
             if parts.begun() and not parts.published():
                 raise ValueError(
-                    f"{parts.folder} holds an unfinished run: continue it first, or remove that folder to give it up."
+                    f"{parts.folder} holds an unfinished run: continue it first, or "
+                    "remove that folder to give it up."
                 )
             parts.empty()
             with Trajectory(parts.final) as run, schema.open_hdf5(parts.final) as file:
@@ -179,7 +196,9 @@ class Recording:
         return sum(segment.frames for segment in self._segments) + len(self._buffer.frames)
 
     def frame(self, state: State) -> None:
-        """Buffer one frame: step, t, θ, and the masses where they vary. The arrays must not change afterwards."""
+        """Buffer one frame: step, t, θ, and the masses where they vary. The arrays must not change
+        afterwards.
+        """
         start = self.start
         if state.theta.shape != start.theta.shape or state.theta.dtype != start.theta.dtype:
             expected, found = (
@@ -201,15 +220,19 @@ class Recording:
         self._buffer.add_value(name, step, t, value)
 
     def log(self, rows: dict[str, np.ndarray]) -> None:
-        """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those before."""
+        """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those
+        before.
+        """
         if len(rows["step"]):
             self._buffer.add_events(rows)
 
     def checkpoint(self, memory: dict[str, Any]) -> None:
-        """Publish what is buffered as one segment, then the memory: the loop's whole future, current θ included.
+        """Publish what is buffered as one segment, then the memory: the loop's whole future,
+        current θ included.
 
-        memory: a nested dictionary of numbers, strings, lists and numpy arrays, restored exactly. When the disk is full
-        OSError is raised, all that was published before stays valid, and the call can be repeated.
+        memory: a nested dictionary of numbers, strings, lists and numpy arrays, restored exactly.
+        When the disk is full OSError is raised, all that was published before stays valid, and the
+        call can be repeated.
         """
         self._publish(memory, None)
 
@@ -218,10 +241,11 @@ class Recording:
     ) -> Path:
         """Merge the parts into the final file, verify it, rename it into place, remove the parts.
 
-        status: "finished" or "diverged". Frames are in memory one by one. A run that is over before its first checkpoint
-        goes from memory into its file; killed there, it begins again, and whatever else goes wrong there, what is in memory
-        is published in parts after all. Otherwise a last segment and checkpoint come first, and after a kill `reopen`
-        continues the run, whose `final` then says that only this is left.
+        status: "finished" or "diverged". Frames are in memory one by one. A run that is over before
+        its first checkpoint goes from memory into its file; killed there, it begins again, and
+        whatever else goes wrong there, what is in memory is published in parts after all. Otherwise
+        a last segment and checkpoint come first, and after a kill `reopen` continues the run, whose
+        `final` then says that only this is left.
         """
         final = {"status": status, "summary": summary}
         canonical_json(final)
@@ -245,7 +269,9 @@ class Recording:
         return self.path
 
     def _published_at_once(self, memory: dict[str, Any], final: dict[str, Any]) -> bool:
-        """Whether the file could be made without parts; where the disk refuses, the parts say what is safe."""
+        """Whether the file could be made without parts; where the disk refuses, the parts say what
+        is safe.
+        """
         self._ask_guard()
         try:
             publish(
@@ -266,7 +292,9 @@ class Recording:
         return True
 
     def close(self) -> None:
-        """Release the lock. What is buffered and not published is dropped; `reopen` continues from the last checkpoint."""
+        """Release the lock. What is buffered and not published is dropped; `reopen` continues from
+        the last checkpoint.
+        """
         self._lock.close()
 
     def __enter__(self) -> Recording:
@@ -339,7 +367,10 @@ class Recording:
         try:
             yield
         except OSError as error:
-            safe = f"what was published before is safe in {self._parts.folder}: mf.resume({str(self.path)!r}) goes on from there"
+            safe = (
+                f"what was published before is safe in {self._parts.folder}: "
+                f"mf.resume({str(self.path)!r}) goes on from there"
+            )
             raise OSError(
                 error.errno, f"{error.strerror or error}; {safe}", error.filename or str(self.path)
             ) from error

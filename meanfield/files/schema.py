@@ -1,7 +1,8 @@
-"""The HDF5 layout of a run (H5MD 1.1, de Buyl et al., Comput. Phys. Commun. 185 (2014) 1546): how each group is written and read.
+"""The HDF5 layout of a run (H5MD 1.1, de Buyl et al., Comput. Phys. Commun. 185 (2014) 1546): how
+each group is written and read.
 
-Segments, checkpoints and the finished file are cut from the same groups, so one reader serves all; the table of the
-schema is in the docstring of `Trajectory`.
+Segments, checkpoints and the finished file are cut from the same groups, so one reader serves all;
+the table of the schema is in the docstring of `Trajectory`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,14 @@ from .durable import IncompatibleFile, InUse, Scratch, canonical_json
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 
 SCHEMA_VERSION = 1
-SCHEMA_MINOR = 1  # readers of any minor version read all of them; what each added is in the docstring of Trajectory
-LARGEST_ATTRIBUTE = (
-    1 << 12
-)  # bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
-AT_ONCE = (
-    1 << 18
-)  # bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms
-LARGEST_CHUNK = (
-    1 << 27
-)  # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
+# readers of any minor version read all of them; what each added is in the docstring of Trajectory
+SCHEMA_MINOR = 1
+# bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
+LARGEST_ATTRIBUTE = 1 << 12
+# bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms
+AT_ONCE = 1 << 18
+# a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
+LARGEST_CHUNK = 1 << 27
 POSITION = "particles/units/position"
 EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
     "step": np.dtype(np.int64), "time": np.dtype(np.float64), "kind": np.dtype(np.uint8), "neuron": np.dtype(np.int32),
@@ -48,9 +47,11 @@ EVENT_BYTES = sum(dtype.itemsize for dtype in EVENT_COLUMNS.values())  # of a ro
 def new_hdf5(
     path: Path, verify: Callable[[], None] | None = None
 ) -> Iterator[tuple[h5py.File, Scratch]]:
-    """A new file, complete and fsynced when the block ends; removed when anything fails. For temporary names only.
+    """A new file, complete and fsynced when the block ends; removed when anything fails. For
+    temporary names only.
 
-    verify: called when all is written, while the disk syncs it, to read it back; what it raises is a failure too.
+    verify: called when all is written, while the disk syncs it, to read it back; what it raises is
+    a failure too.
     """
     scratch = Scratch(path)
     try:
@@ -69,7 +70,9 @@ def new_hdf5(
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open for reading, as a bare h5py.File(path) would: HDF5 refuses one file with two settings in one process."""
+    """Open for reading, as a bare h5py.File(path) would: HDF5 refuses one file with two settings in
+    one process.
+    """
     try:
         return h5py.File(path, "r")
     except FileNotFoundError:
@@ -93,11 +96,13 @@ def check_schema(file: h5py.File, path: Path) -> None:
     if "h5md" not in file or version is None:
         found = ", ".join(sorted(file)) or "nothing"
         raise IncompatibleFile(
-            f"{path} is HDF5, but not a run of meanfield: it holds {found}; expected h5md, particles, parameters."
+            f"{path} is HDF5, but not a run of meanfield: it holds {found}; expected "
+            "h5md, particles, parameters."
         )
     if version > SCHEMA_VERSION:
         raise IncompatibleFile(
-            f"{path} has schema version {version}; this meanfield reads up to {SCHEMA_VERSION}: install a newer one."
+            f"{path} has schema version {version}; this meanfield reads up to "
+            f"{SCHEMA_VERSION}: install a newer one."
         )
 
 
@@ -117,7 +122,9 @@ def _short(error: BaseException) -> str:
 
 
 def ascii_text(text: str) -> bytes:
-    """With JSON's escapes for what is not ASCII: Octave stops at the first text in UTF-8, and loses all that follows."""
+    """With JSON's escapes for what is not ASCII: Octave stops at the first text in UTF-8, and loses
+    all that follows.
+    """
     return (text if text.isascii() else json.dumps(text)[1:-1]).encode("ascii")
 
 
@@ -128,7 +135,9 @@ def _fixed_length(text: str | list[str]) -> np.ndarray:
 
 
 def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
-    """A scalar fixed-length string, or an array of them (an attribute could not hold more than 64 KB)."""
+    """A scalar fixed-length string, or an array of them (an attribute could not hold more than 64
+    KB).
+    """
     group.create_dataset(name, data=_fixed_length(text), track_times=False)
 
 
@@ -154,7 +163,9 @@ def get_text(attributes: h5py.AttributeManager, name: str) -> str:
 
 
 def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
-    """A checksummed array in chunks of one index of the leading axis (of a frame, or of rows where that is too large)."""
+    """A checksummed array in chunks of one index of the leading axis (of a frame, or of rows where
+    that is too large).
+    """
     options: dict[str, Any] = {"track_times": False}
     if len(shape) and math.prod(shape):
         item = np.dtype(dtype).itemsize
@@ -193,9 +204,8 @@ def write_head(
     set_text(creator, "version", str(provenance.get("versions", {}).get("meanfield", "unknown")))
     parameters = file.create_group("parameters")
     parameters.attrs.update({"schema_version": SCHEMA_VERSION, "schema_minor": SCHEMA_MINOR})
-    parameters.attrs["mass_varies"] = int(
-        mass_varies
-    )  # h5py makes a bool an enumeration, which netCDF4 leaves out
+    # h5py makes a bool an enumeration, which netCDF4 leaves out
+    parameters.attrs["mass_varies"] = int(mass_varies)
     write_text(parameters, "config", canonical_json(config))
     write_text(parameters, "provenance", canonical_json(provenance))
     group = parameters.create_group("start")
@@ -212,7 +222,9 @@ def read_start(group: h5py.Group, origin: Any) -> State:
 
 def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: State, mass_varies: bool,
                  check: Callable[[], None]) -> None:  # fmt: skip
-    """/particles/units/position, and mass where it varies: explicit step and time; one frame, or some small ones, at a time."""
+    """/particles/units/position, and mass where it varies: explicit step and time; one frame, or
+    some small ones, at a time.
+    """
     position = file.create_group(POSITION)
     value = new_array(position, "value", (count, *start.theta.shape), start.theta.dtype)
     mass = (
@@ -245,7 +257,9 @@ def at_once(size: int) -> int:
 
 
 def _write_clock(group: h5py.Group, steps: np.ndarray, times: np.ndarray) -> None:
-    """Of its own: H5MD advises to link equal clocks, and readers that follow no links then find a value without its time."""
+    """Of its own: H5MD advises to link equal clocks, and readers that follow no links then find a
+    value without its time.
+    """
     write_array(group, "step", steps)
     write_array(group, "time", times)
 
@@ -288,7 +302,9 @@ def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndar
 def write_views(
     file: h5py.File, config: dict[str, Any], start: State, aligned: Sequence[str], mass_varies: bool
 ) -> None:
-    """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables (links, no second copy)."""
+    """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables
+    (links, no second copy).
+    """
     units = file["particles/units"]
     m, p = start.theta.shape
     names = column_names(start.dim, start.outputs) if start.outputs else [f"x{j}" for j in range(p)]
@@ -305,9 +321,8 @@ def write_views(
         write_array(units, "mass", start.mass)
     _write_box(units, p)
     if p >= 3:
-        chosen = (
-            [0, 1, 2] if not start.outputs else [0, start.outputs, start.outputs + 1]
-        )  # a0 w0 w1, or a0 w0 b when d = 1
+        # a0 w0 w1, or a0 w0 b when d = 1
+        chosen = [0, 1, 2] if not start.outputs else [0, start.outputs, start.outputs + 1]
         _write_view(file, [names[j] for j in chosen], chosen)
     observables = file.create_group("observables")
     for name in aligned:
@@ -321,7 +336,9 @@ def _write_box(group: h5py.Group, dimension: int) -> None:
 
 
 def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
-    """/particles/trajectory: sorts before `units`, so that readers which take the first group get three dimensions."""
+    """/particles/trajectory: sorts before `units`, so that readers which take the first group get
+    three dimensions.
+    """
     source = file[POSITION]["value"]
     frames, m, p = source.shape
     group = file.create_group("particles/trajectory")
@@ -329,12 +346,10 @@ def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
     _write_box(group, 3)
     position = group.create_group("position")
     options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    options.set_obj_track_times(
-        False
-    )  # the reason for not using h5py.VirtualLayout, which dates what it makes
-    options.set_fill_value(
-        np.array(np.nan, source.dtype)
-    )  # what is seen by readers that do not follow the source: never zeros
+    # the reason for not using h5py.VirtualLayout, which dates what it makes
+    options.set_obj_track_times(False)
+    # what is seen by readers that do not follow the source: never zeros
+    options.set_fill_value(np.array(np.nan, source.dtype))
     space = h5py.h5s.create_simple((frames, m, 3))
     for j, column in enumerate(chosen if frames else []):
         here, there = h5py.h5s.create_simple((frames, m, 3)), h5py.h5s.create_simple((frames, m, p))

@@ -1,4 +1,6 @@
-"""The data set of a run: its arrays in the run's file, or, too large for that, how to make it again and how to know it."""
+"""The data set of a run: its arrays in the run's file, or, too large for that, how to make it again
+and how to know it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ STORED = 64 * 10**6  # bytes of arrays kept in the file itself
 
 
 def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
-    """/parameters/data/<name> with sha256 and shape; samples beyond 64 MB in all: these attributes of an empty dataset only."""
+    """/parameters/data/<name> with sha256 and shape; samples beyond 64 MB in all: these attributes
+    of an empty dataset only.
+    """
     group = parameters.create_group("data")
     stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
@@ -50,12 +54,13 @@ def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[st
 
 
 def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
-    """The Dataset, named and described by config["data"]; one that is not in the file is made again and compared."""
+    """The Dataset, named and described by config["data"]; one that is not in the file is made again
+    and compared.
+    """
     about = config.get("data") or {}
     name, origin = about.get("name") or "data", about.get("origin") or {}
-    stored = {
-        name: item for name, item in parameters["data"].items() if name != "weights"
-    }  # the risk's, not the data set's
+    # the risk's, not the data set's
+    stored = {name: item for name, item in parameters["data"].items() if name != "weights"}
     if "x" not in stored:
         raise ValueError(f"{path} has no data set: its functional needs none.")
     if all(item.shape is not None for item in stored.values()):
@@ -70,7 +75,8 @@ def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     )
     if "maker" not in origin:
         raise ValueError(
-            f"the data set {name!r} was too large for {path}, and where it came from is not known; needed: {wanted}."
+            f"the data set {name!r} was too large for {path}, and where it came from is "
+            f"not known; needed: {wanted}."
         )
     from .. import data  # makers and loaders, which most readers never need
 
@@ -79,6 +85,7 @@ def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     for key, digest in expected.items():
         if getattr(made, key) is None or array_sha256(getattr(made, key)) != digest:
             raise ValueError(
-                f"{origin['maker']}({origin.get('arguments')}) no longer makes the data set of {path}; needed: {wanted}."
+                f"{origin['maker']}({origin.get('arguments')}) no longer makes the data "
+                f"set of {path}; needed: {wanted}."
             )
     return made

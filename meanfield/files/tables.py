@@ -8,7 +8,8 @@ from typing import Any
 
 
 def text_table(rows: Iterable[Sequence[Any]], sides: str = "<") -> str:
-    """Rows of cells as lines, columns two spaces apart. sides: "<" left, ">" right, for each column.
+    """Rows of cells as lines, columns two spaces apart. sides: "<" left, ">" right, for each
+    column.
 
     The last side is that of all further columns: "<>" has the first one left, all others right.
     """

@@ -36,12 +36,14 @@ __all__ = ["InUse", "IncompatibleFile", "SeriesData", "Trajectory"]
 
 
 class Trajectory:
-    """A sequence of State: len(run), run[-1], run[2:5], iteration; read lazily, one frame at a time.
+    """A sequence of State: len(run), run[-1], run[2:5], iteration; read lazily, one frame at a
+    time.
 
-    path: the finished file `run.h5`; where only `run.h5.parts/` exists, the unfinished run up to its last checkpoint
-    (name the folder itself to look into a run that is about to replace or extend a finished file).
-    Errors: FileNotFoundError; IncompatibleFile (a ValueError) for foreign, truncated or newer files.
-    run.flow() is the run's mf.GradientFlow, made again from the file: run.flow().predict(run[-1], x).
+    path: the finished file `run.h5`; where only `run.h5.parts/` exists, the unfinished run up to
+    its last checkpoint (name the folder itself to look into a run that is about to replace or
+    extend a finished file). Errors: FileNotFoundError; IncompatibleFile (a ValueError) for foreign,
+    truncated or newer files. run.flow() is the run's mf.GradientFlow, made again from the file:
+    run.flow().predict(run[-1], x).
 
     | in the file (H5MD 1.1)                     | what                                                                        |
     |--------------------------------------------|-----------------------------------------------------------------------------|
@@ -64,10 +66,10 @@ class Trajectory:
     |                                            | without training samples: the functional's own arrays, or none              |
     | /parameters/start, checkpoint              | the initial State; what the loop needs to go on                             |
 
-    All versions read one another's files. Since minor 1 texts are ASCII with JSON's escapes, flags are whole numbers, no
-    clock is a link to another's, and what would be an attribute beyond 4096 bytes (box/boundary from p = 1025 on) is a data
-    set of that name. Before: UTF-8, an enumeration, links, columns as an attribute only. meanfield/README.md says which
-    programs read what.
+    All versions read one another's files. Since minor 1 texts are ASCII with JSON's escapes, flags
+    are whole numbers, no clock is a link to another's, and what would be an attribute beyond 4096
+    bytes (box/boundary from p = 1025 on) is a data set of that name. Before: UTF-8, an enumeration,
+    links, columns as an attribute only. meanfield/README.md says which programs read what.
     """
 
     def __init__(self, path: Any) -> None:
@@ -77,9 +79,8 @@ class Trajectory:
         except FileNotFoundError:
             if not self.path.is_file():
                 raise
-            opened = _open(
-                self.path
-            )  # published between our looking for the file and for its parts
+            # published between our looking for the file and for its parts
+            opened = _open(self.path)
         self._head, self._pieces = opened.head, Pieces(opened.pieces)
         self.status: str = opened.status
         self.summary: dict[str, Any] = opened.summary
@@ -140,7 +141,8 @@ class Trajectory:
             return [self[i] for i in range(*index.indices(len(self)))]
         if not is_integer(index):
             raise TypeError(
-                f"a frame is taken by its number, an integer; got {index!r}. By flow time: run.at(t)."
+                f"a frame is taken by its number, an integer; got {index!r}. By flow "
+                "time: run.at(t)."
             )
         asked, count = int(index), len(self)
         number = asked + count if asked < 0 else asked
@@ -171,10 +173,12 @@ class Trajectory:
     @overload
     def at(self, t: Sequence[float] | np.ndarray) -> list[State]: ...
     def at(self, t: Any) -> Any:
-        """The frame nearest to flow time t: a State that was recorded, nothing between two; of two as near the earlier one.
+        """The frame nearest to flow time t: a State that was recorded, nothing between two; of two
+        as near the earlier one.
 
-        Its .t says when it was. t: a number, or several in one dimension, for which a list comes back. Raises ValueError
-        outside the times of the frames (beyond rounding, 1e-9 of the largest), and for NaN.
+        Its .t says when it was. t: a number, or several in one dimension, for which a list comes
+        back. Raises ValueError outside the times of the frames (beyond rounding, 1e-9 of the
+        largest), and for NaN.
         """
         asked = np.asarray(t)
         if asked.dtype.kind not in "iuf" or asked.ndim > 1:
@@ -190,7 +194,8 @@ class Trajectory:
             wrong = float(asked[outside][0] if asked.ndim else asked)
             so_far = " so far" * (self.status == "unfinished")
             raise ValueError(
-                f"t = {wrong:g} was asked for; the frames of {self.path}{so_far} are from t = {first:g} to {last:g}."
+                f"t = {wrong:g} was asked for; the frames of {self.path}{so_far} are from "
+                f"t = {first:g} to {last:g}."
             )
         found = [self[int(np.abs(self.times - moment).argmin())] for moment in np.atleast_1d(asked)]
         return found if asked.ndim else found[0]
@@ -219,13 +224,16 @@ class Trajectory:
         """(steps, times, values) of a dense series; its own clock, not that of the frames."""
         if name not in self._pieces.counts:
             raise ValueError(
-                f"no series {name!r} in {self.path}; it has: {', '.join(self.series_names) or 'none'}."
+                f"no series {name!r} in {self.path}; it has: "
+                f"{', '.join(self.series_names) or 'none'}."
             )
         return self._pieces.series(name)
 
     @property
     def events(self) -> EventTable:
-        """What mf.Events has logged: flips, deaths, merges …; empty, and it says so, for a run that was not watched."""
+        """What mf.Events has logged: flips, deaths, merges …; empty, and it says so, for a run that
+        was not watched.
+        """
         columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
         if not (self.config.get("observers") or {}).get("events"):
             return EventTable(columns, None)
@@ -248,10 +256,12 @@ class Trajectory:
         return self._pieces.event_blocks()
 
     def flow(self, backend: str = "auto", dtype: Any = None) -> GradientFlow:
-        """The GradientFlow of the run, made again from the file: network, functional with its arrays and weights, settings.
+        """The GradientFlow of the run, made again from the file: network, functional with its
+        arrays and weights, settings.
 
-        run.flow().predict(run[-1], x) is f of the last frame; risk, energy, velocity and first_variation go the same way.
-        A linearised risk (`import ntk` makes it from a file) is linearised at run.start.
+        run.flow().predict(run[-1], x) is f of the last frame; risk, energy, velocity and
+        first_variation go the same way. A linearised risk (`import ntk` makes it from a file) is
+        linearised at run.start.
 
         Parameters
         ----------
@@ -269,7 +279,8 @@ class Trajectory:
         settings = self.config.get("flow")
         if not settings:
             raise ValueError(
-                f"{self.path} does not say what it descends: pass flow=, the mf.GradientFlow of the run."
+                f"{self.path} does not say what it descends: pass flow=, the "
+                "mf.GradientFlow of the run."
             )
         dtype = settings["dtype"] if dtype is None else backends.dtype_name(dtype)
         if backend == "auto":
@@ -281,14 +292,18 @@ class Trajectory:
             made = GradientFlow.from_dict({**settings, "backend": "cpu"}, self.arrays, self.start)
         except ValueError as error:
             raise ValueError(
-                f"{error} Pass flow= with the user-written function of this run, an mf.GradientFlow made as it was for the run, "
-                "to mf.resume, mf.diagnose, ntk.budget or a figure; or use that flow in place of run.flow()."
+                f"{error} Pass flow= with the user-written function of this run, an "
+                "mf.GradientFlow made as it was for the run, "
+                "to mf.resume, mf.diagnose, ntk.budget or a figure; or use that flow in "
+                "place of run.flow()."
             ) from error
         return replace(made, backend=backend, dtype=dtype)
 
     @property
     def network(self) -> Network:
-        """The Network of the configuration. User-written activations are not in a file: the error says how to hand one in."""
+        """The Network of the configuration. User-written activations are not in a file: the error
+        says how to hand one in.
+        """
         if not self.config.get("network"):
             raise ValueError(
                 f"{self.path} has no network in its configuration (a flow on whole rows of theta)."
@@ -298,18 +313,23 @@ class Trajectory:
         except ValueError as error:
             name = self.config["network"].get("activation")
             raise ValueError(
-                f"the activation {name!r} of {self.path} was written by its user and is not in the file ({error}) Hand it in: "
+                f"the activation {name!r} of {self.path} was written by its user and is "
+                f"not in the file ({error}) Hand it in: "
                 "mf.Network.from_dict(run.config['network'], activation=...)."
             ) from error
 
     @property
     def law(self) -> InitialLaw | None:
-        """The law the initial particles were drawn from, with the seed config["seed"]; None for particles from an array."""
+        """The law the initial particles were drawn from, with the seed config["seed"]; None for
+        particles from an array.
+        """
         return InitialLaw.from_dict(self.config["law"]) if self.config.get("law") else None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Values and code of the formulas and series that the run's user wrote, by which a resume knows them; {} without any."""
+        """Values and code of the formulas and series that the run's user wrote, by which a resume
+        knows them; {} without any.
+        """
         with schema.reading(self.path):
             parameters = self._head["parameters"]
             return schema.read_json(parameters, IDENTITY) if IDENTITY in parameters else {}
@@ -322,51 +342,63 @@ class Trajectory:
 
     @property
     def data(self) -> Dataset:
-        """The Dataset of the run: its arrays from the file, or, if they were too large for it, made again and compared."""
+        """The Dataset of the run: its arrays from the file, or, if they were too large for it, made
+        again and compared.
+        """
         return read_data(self._head["parameters"], self.config, self.path)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the functional needs beside its settings: x and y of the training samples, a teacher's particles, or nothing."""
+        """What the functional needs beside its settings: x and y of the training samples, a
+        teacher's particles, or nothing.
+        """
         return read_arrays(self._head["parameters"], self.config, self.path)
 
     def to_xarray(self) -> Any:
-        """An xarray.Dataset: theta (frame, neuron, column) with t, step and the columns' names, mass, and each series.
+        """An xarray.Dataset: theta (frame, neuron, column) with t, step and the columns' names,
+        mass, and each series.
 
-        A series of the frames' steps and times is over `frame` too, so that run.to_xarray().risk / .displacement has one value
-        a frame; any other is over <name>_t, its own times, with <name>_step; series that share a clock share the first one's.
-        A series whose name is taken (mass, or risk_t where there is risk) is series_<name>. Variables have long_name, and units
-        ("θ", "R", "F", "t" for flow time, "1" …) but for a user's series; attributes gamma, alpha, law, time_unit, run, status.
-        All frames in memory at once. Needs xarray.
+        A series of the frames' steps and times is over `frame` too, so that run.to_xarray().risk /
+        .displacement has one value a frame; any other is over <name>_t, its own times, with
+        <name>_step; series that share a clock share the first one's. A series whose name is taken
+        (mass, or risk_t where there is risk) is series_<name>. Variables have long_name, and units
+        ("θ", "R", "F", "t" for flow time, "1" …) but for a user's series; attributes gamma, alpha,
+        law, time_unit, run, status. All frames in memory at once. Needs xarray.
         """
         from .labelled import run_to_xarray
 
         return run_to_xarray(self)
 
     def to_netcdf(self, path: Any, exists: str = "error") -> Path:
-        """Write to_xarray() as one netCDF-4 file (dimension scales, units, attributes); returns its path. Needs h5netcdf.
+        """Write to_xarray() as one netCDF-4 file (dimension scales, units, attributes); returns its
+        path. Needs h5netcdf.
 
-        xarray.open_dataset(path) reads the same bits without this package. exists: "error", or "replace" for a file of that
-        name, which stays until the new one is complete; a recorded run is never replaced. Raises FileExistsError, ValueError,
-        and OSError where the disk is full, before anything is written.
+        xarray.open_dataset(path) reads the same bits without this package. exists: "error", or
+        "replace" for a file of that name, which stays until the new one is complete; a recorded run
+        is never replaced. Raises FileExistsError, ValueError, and OSError where the disk is full,
+        before anything is written.
         """
         from .exporting import to_netcdf
 
         return to_netcdf(self, path, exists)
 
     def to_zarr(self, path: Any, exists: str = "error") -> Path:
-        """Write to_xarray() as a Zarr store (format 2, a folder), read back by xarray.open_zarr(path) to the same bits.
+        """Write to_xarray() as a Zarr store (format 2, a folder), read back by
+        xarray.open_zarr(path) to the same bits.
 
-        As `to_netcdf`; only a Zarr store is ever replaced. Needs xarray and zarr: pip install -e ".[zarr]".
+        As `to_netcdf`; only a Zarr store is ever replaced. Needs xarray and zarr: pip install -e
+        ".[zarr]".
         """
         from .exporting import to_zarr
 
         return to_zarr(self, path, exists)
 
     def content_hash(self) -> str:
-        """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series and events, in this order.
+        """sha256 over configuration, data, particles (id, step, time, mass, θ), observables, series
+        and events, in this order.
 
-        The same for the parts and for the file made of them; blind to provenance, wall times, checkpoints and layout.
+        The same for the parts and for the file made of them; blind to provenance, wall times,
+        checkpoints and layout.
         """
         digest = hashlib.sha256()
         for name, item in self._content():
@@ -377,7 +409,9 @@ class Trajectory:
         return digest.hexdigest()
 
     def has_content_of(self, other: Trajectory) -> bool:
-        """Whether both have the same content, to the bit: all that the content hash is made of. A frame of each is in memory."""
+        """Whether both have the same content, to the bit: all that the content hash is made of. A
+        frame of each is in memory.
+        """
         pairs = zip_longest(self._content(), other._content(), fillvalue=("", ""))
         return all(
             name == theirs
@@ -407,9 +441,8 @@ class Trajectory:
         for name in self.series_names:
             for kind, column in zip(SeriesData._fields, self.series(name), strict=True):
                 yield f"{name} {kind}", column
-        for name in (
-            schema.EVENT_COLUMNS if self.event_count else ()
-        ):  # runs of before events keep their hash
+        # runs of before events keep their hash
+        for name in schema.EVENT_COLUMNS if self.event_count else ():
             yield f"events {name}", self._pieces.event_column(name)
 
     def hold(self, buffer: Buffer) -> None:
@@ -453,7 +486,8 @@ def _open(path: Path) -> _Opened:
     if path.is_dir():
         raise IncompatibleFile(f"{path} is a folder, not a run.")
     raise FileNotFoundError(
-        f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there."
+        f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished "
+        "run is there."
     )
 
 

@@ -9,7 +9,9 @@ from ..registry import register_diagnostic
 
 
 def wrong(y: np.ndarray, f: np.ndarray) -> float:
-    """The share of wrong classes, or of wrong signs (f = 0 counts as +1): y (n,) classes or (n, K) signs, f (n, K)."""
+    """The share of wrong classes, or of wrong signs (f = 0 counts as +1): y (n,) classes or (n, K)
+    signs, f (n, K).
+    """
     if y.dtype.kind == "i":
         return float(np.mean(f.argmax(axis=1) != y))
     return float(np.mean(np.where(f >= 0, 1.0, -1.0) != y))
@@ -59,8 +61,9 @@ def margin_mean(frame: Frame) -> float:
 
 @register_diagnostic(unit="f/θ^(p+1)", needs=("labels", "homogeneous"))
 def margin_min_normalised(frame: Frame) -> float:
-    """margin_min / (s (∫|θ|² dμ_t)^((p+1)/2)), σ p-homogeneous: unchanged when all θ are rescaled (Chizat and Bach 2020);
-    NaN at θ = 0."""
+    """margin_min / (s (∫|θ|² dμ_t)^((p+1)/2)), σ p-homogeneous: unchanged when all θ are rescaled
+    (Chizat and Bach 2020); NaN at θ = 0.
+    """
     return _normalised(frame, float(margins(frame.y, frame.predictions).min()))
 
 

@@ -1,7 +1,9 @@
-"""What every run records at its frames, as diagnostics of stored frames: the same functions, so the same bits.
+"""What every run records at its frames, as diagnostics of stored frames: the same functions, so the
+same bits.
 
-Units: F and R as in THEORY.md, section 1; lengths are those of θ. No matrix product here: sums are those of the backend, which
-has one order for them whatever the threads, so BLAS need not be limited and a value costs next to nothing.
+Units: F and R as in THEORY.md, section 1; lengths are those of θ. No matrix product here: sums are
+those of the backend, which has one order for them whatever the threads, so BLAS need not be limited
+and a value costs next to nothing.
 """
 
 from __future__ import annotations
@@ -41,14 +43,17 @@ def speed2(frame: Frame) -> float:
 
 @register_diagnostic(unit="θ", of=("recorded:path",), needs=("plain flow", "recorded path"))
 def path(recorded) -> np.ndarray:
-    """∫_0^t |v|_{L2(μ)} dt, the length travelled, as the run recorded it: every step counted, with the weights of its method."""
+    """∫_0^t |v|_{L2(μ)} dt, the length travelled, as the run recorded it: every step counted, with
+    the weights of its method.
+    """
     return recorded.values
 
 
 @register_diagnostic(unit="θ", of=("speed",), needs=("plain flow",), interval=True)
 def path_frames(speed) -> tuple:
-    """Bounds of ∫|v|_{L2(μ)} dt since the first frame, where the speed is monotone between frames; their middle is the
-    trapezoid."""
+    """Bounds of ∫|v|_{L2(μ)} dt since the first frame, where the speed is monotone between frames;
+    their middle is the trapezoid.
+    """
     lower, upper = _riemann(speed.times, speed.values)
     return lower, upper, *_methods(len(lower))
 
@@ -57,9 +62,8 @@ def path_frames(speed) -> tuple:
 def displacement(frame: Frame) -> float:
     """(∫|θ_t - θ_0|² dμ)^½, each neuron against itself at the start."""
     backend = frame.field.backend
-    start = backend.upload(
-        frame.start.theta
-    )  # not kept: θ-sized arrays are what a run costs in memory
+    # not kept: θ-sized arrays are what a run costs in memory
+    start = backend.upload(frame.start.theta)
     way = backend.combine(frame.theta, [-1.0], [start])
     return math.sqrt(frame.field.mean_square(way, frame.particles))
 
@@ -80,8 +84,9 @@ def nonfinite(frame: Frame) -> float:
     unit="1", of=("recorded:energy_defect",), needs=("plain flow", "recorded energy_defect")
 )
 def energy_defect(recorded) -> np.ndarray:
-    """|F(0) - F(t) - ∫_0^t ∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), as the run recorded it: every step counted, with
-    the weights of its method."""
+    """|F(0) - F(t) - ∫_0^t ∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), as the run recorded it:
+    every step counted, with the weights of its method.
+    """
     return recorded.values
 
 
@@ -91,15 +96,18 @@ def energy_defect(recorded) -> np.ndarray:
     needs=("plain flow", "recorded energy_defect_motion"),
 )
 def energy_defect_motion(recorded) -> np.ndarray:
-    """The energy_defect with the dissipation of the motion that took place, |Δθ|²/Δt over windows of ten steps and more, as the
-    run recorded it: where particles slide along kinks it tends to 0 with dt, and energy_defect does not (motion.py)."""
+    """The energy_defect with the dissipation of the motion that took place, |Δθ|²/Δt over windows
+    of ten steps and more, as the run recorded it: where particles slide along kinks it tends to 0
+    with dt, and energy_defect does not (motion.py).
+    """
     return recorded.values
 
 
 @register_diagnostic(unit="1", of=("energy", "speed2"), needs=("plain flow",), interval=True)
 def energy_defect_frames(energy, speed2) -> tuple:
-    """Bounds of the energy_defect since the first frame, where ∫|v|² dμ is monotone between frames; wide where frames are too
-    few to tell."""
+    """Bounds of the energy_defect since the first frame, where ∫|v|² dμ is monotone between frames;
+    wide where frames are too few to tell.
+    """
     fall = energy.values[0] - energy.values
     scale = np.maximum(np.abs(fall), 1e-12 * abs(energy.values[0]))
     least, most = _riemann(speed2.times, speed2.values)
@@ -113,7 +121,9 @@ def energy_defect_frames(energy, speed2) -> tuple:
 
 @register_diagnostic(unit="1", needs=("balance",), version=3, finite=False, blas=False)
 def balance_defect(frame: Frame) -> float:
-    """The largest change of |w_k|² + b_k² - p|a_k|² since the start, relative to the largest |θ_k(0)|²; σ is p-homogeneous."""
+    """The largest change of |w_k|² + b_k² - p|a_k|² since the start, relative to the largest
+    |θ_k(0)|²; σ is p-homogeneous.
+    """
     p, start = frame.network.sigma.homogeneity, frame.start
     assert p is not None
 
@@ -128,7 +138,9 @@ def balance_defect(frame: Frame) -> float:
 
 
 def _riemann(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper sums of ∫ from the first time to each of them, (frames,): they hold what is monotone between frames."""
+    """Lower and upper sums of ∫ from the first time to each of them, (frames,): they hold what is
+    monotone between frames.
+    """
     ends = np.minimum(values[1:], values[:-1]), np.maximum(values[1:], values[:-1])
     lower, upper = (np.concatenate([[0.0], np.cumsum(np.diff(times) * end)]) for end in ends)
     return lower, upper

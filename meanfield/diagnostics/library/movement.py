@@ -1,4 +1,6 @@
-"""How far and how fast the measure moves: displacements with labels, W2 without, speed, and how straight the path is."""
+"""How far and how fast the measure moves: displacements with labels, W2 without, speed, and how
+straight the path is.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,9 @@ def speed(frame: Frame) -> float:
 
 @register_diagnostic(unit="θ", interval=True)
 def w2(frame: Frame, *, seconds: float = 1.0) -> Interval:
-    """Bounds lower <= W2(μ_0, μ_t) <= upper, as by mf.w2_interval in `seconds` a frame; equal up to rounding, and the same on
-    every call, where the exact solve fits."""
+    """Bounds lower <= W2(μ_0, μ_t) <= upper, as by mf.w2_interval in `seconds` a frame; equal up to
+    rounding, and the same on every call, where the exact solve fits.
+    """
     return w2_interval(frame.start, frame.state, seconds)
 
 
@@ -40,8 +43,9 @@ def w2_step(frame: Frame, previous: Frame, *, seconds: float = 1.0) -> Interval:
 
 @register_diagnostic(unit="1", of=("w2", "recorded:path"), needs=("recorded path",), interval=True)
 def geodesic_efficiency(w2, path) -> tuple:
-    """W2(μ_0, μ_t) / ∫_0^t |v|_{L2(μ)} dt <= 1, with the path the run recorded: 1 for a geodesic at any speed; NaN before
-    any movement."""
+    """W2(μ_0, μ_t) / ∫_0^t |v|_{L2(μ)} dt <= 1, with the path the run recorded: 1 for a geodesic at
+    any speed; NaN before any movement.
+    """
     moved = path.values > 0
     lower, upper = (
         np.divide(bound, path.values, out=np.full(len(moved), np.nan), where=moved)
@@ -52,8 +56,9 @@ def geodesic_efficiency(w2, path) -> tuple:
 
 @register_diagnostic(unit="θ", of=("displacement", "w2"), interval=True)
 def relabelling(displacement, w2) -> tuple:
-    """(∫|θ_t - θ_0|² dμ)^½ - W2(μ_0, μ_t) >= 0: movement of labelled neurons that the measure does not see; 0 while no
-    two change places."""
+    """(∫|θ_t - θ_0|² dμ)^½ - W2(μ_0, μ_t) >= 0: movement of labelled neurons that the measure does
+    not see; 0 while no two change places.
+    """
     return (
         displacement.values - w2.upper,
         displacement.values - w2.lower,

@@ -31,8 +31,9 @@ def _signs(frame: Frame) -> np.ndarray:
 
 @register_diagnostic(unit="1", needs=("network", "data"))
 def sign_flips(frame: Frame) -> float:
-    """∫ (1/n) Σ_i 1[z_t(x_i) > 0 is not z_0(x_i) > 0] dμ_t, z = ⟨w, x⟩ + b: the share of (neuron, sample)
-    signs that differ from the start."""
+    """∫ (1/n) Σ_i 1[z_t(x_i) > 0 is not z_0(x_i) > 0] dμ_t, z = ⟨w, x⟩ + b: the share of (neuron,
+    sample) signs that differ from the start.
+    """
     before = frame.problem.keep("signs", lambda: _signs(frame.problem.origin))
     flipped = np.bitwise_count(_signs(frame) ^ before).sum(axis=1, dtype=np.int64)
     return float(frame.state.mass @ flipped) / len(frame.x)
@@ -40,7 +41,9 @@ def sign_flips(frame: Frame) -> float:
 
 @register_diagnostic(unit="1", needs=("network", "data", "kink"))
 def dead_units(frame: Frame) -> float:
-    """The share of neurons (by mass) with σ'(z) = 0 on all training samples; for σ with a kink, such as relu."""
+    """The share of neurons (by mass) with σ'(z) = 0 on all training samples; for σ with a kink,
+    such as relu.
+    """
     dead = [
         ~elementwise.values_and_slopes(frame.network.sigma, z)[1].any(axis=1)
         for _, z in pre_activations(frame.state, frame.x)
@@ -52,12 +55,14 @@ def dead_units(frame: Frame) -> float:
     unit="1", needs=("network", "data", "residual", "kink", "homogeneous", "kernel", "steps")
 )
 def sliding_neurons(frame: Frame) -> float:
-    """The share of neurons (by mass) that slide along a kink of σ: for a sample i, z = ⟨w, x_i⟩ + b is pushed back to 0 from
-    both sides, ż(0+) < 0 < ż(0-), and is less than a step away, |z| <= dt max |ż(0±)|. Kinks are taken one at a time.
+    """The share of neurons (by mass) that slide along a kink of σ: for a sample i, z = ⟨w, x_i⟩ + b
+    is pushed back to 0 from both sides, ż(0+) < 0 < ż(0-), and is less than a step away, |z| <= dt
+    max |ż(0±)|. Kinks are taken one at a time.
 
-    ż = ⟨v_w, x_i⟩ + v_b; across the kink it jumps by J = -s⁻¹ ∂R/∂f(x_i)·a (σ'(0+) - σ'(0-)) (|x_i|² + 1), the squares those of
-    what trains. A homogeneous σ has its only kink at 0. Filippov (1988), section 4. dt: that of the run; in a stored run of
-    changing steps the mean between frames.
+    ż = ⟨v_w, x_i⟩ + v_b; across the kink it jumps by J = -s⁻¹ ∂R/∂f(x_i)·a (σ'(0+) - σ'(0-))
+    (|x_i|² + 1), the squares those of what trains. A homogeneous σ has its only kink at 0. Filippov
+    (1988), section 4. dt: that of the run; in a stored run of changing steps the mean between
+    frames.
     """
     flow, K = frame.flow, frame.start.outputs
     trainable, sigma = frame.network.trainable, frame.network.sigma
