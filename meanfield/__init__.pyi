@@ -37,6 +37,7 @@ from .simulation import Interrupted as Interrupted
 from .simulation import resume as resume
 from .simulation import simulate as simulate
 from .state import State as State
+from .stepping.heavy_ball import HeavyBall as HeavyBall
 from .stepping.langevin import EULER_MARUYAMA as EULER_MARUYAMA
 from .stepping.langevin import LEIMKUHLER_MATTHEWS as LEIMKUHLER_MATTHEWS
 from .stepping.langevin import STOCHASTIC_HEUN as STOCHASTIC_HEUN

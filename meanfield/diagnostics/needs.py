@@ -195,13 +195,14 @@ _BECAUSE = {
     "noisy": "the steps are noisy",
     "moves masses": "the masses change",
     "does not balance": "F does not lose what the steps dissipate",
+    "inertial": "the particles have momentum",
 }
 
 
-def _plain_flow(problem: Problem) -> str:
+def _plain_flow(problem: Problem, allowed: tuple[str, ...] = ()) -> str:
     """Whether this is the deterministic gradient flow of F with constant masses."""
-    if problem.traits:
-        causes = " and ".join(_BECAUSE[trait] for trait in problem.traits)
+    if traits := [trait for trait in problem.traits if trait not in allowed]:
+        causes = " and ".join(_BECAUSE[trait] for trait in traits)
         return f"it is about the gradient flow alone, and here {causes}"
     flow = problem.flow
     if flow is not None and not flow.functional.deterministic:
@@ -213,7 +214,7 @@ def _plain_flow(problem: Problem) -> str:
 
 
 def _energy_balance(problem: Problem) -> str:
-    return _energy(problem) or _plain_flow(problem)
+    return _energy(problem) or _plain_flow(problem, ("inertial",))
 
 
 def _equal_masses(problem: Problem) -> str:

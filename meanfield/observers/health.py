@@ -89,7 +89,7 @@ class Health:
         march = self.march
         if not march.balances:
             return None
-        first, last = march.energy_start, march.energy
+        first, last = march.total_start, march.total
         size = abs(first) + abs(last)
         finding = defects.at_end(march)
         if last - first > 1e-3 * size and march.dissipated > 1e-12 * size:

@@ -46,11 +46,12 @@ def _energy_defect_motion(march: March) -> float:
 # What every run can carry, by name: diagnostics of one frame (diagnostics/measures.py), and three sums along the way.
 MEASURES = (
     "energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect",
-    "energy_defect_motion", "balance_defect",
+    "energy_defect_motion", "balance_defect", "kinetic_energy",
 )  # fmt: skip
 ALONG: dict[str, Callable[[March], float]] = {
     "path": lambda march: march.path, "energy_defect": lambda march: energy_defect(march, march.dissipated),
     "energy_defect_motion": _energy_defect_motion,
+    "kinetic_energy": lambda march: march.kinetic,
 }  # fmt: skip
 
 
@@ -63,6 +64,8 @@ def unrecordable(name: str, march: March, problem: Problem) -> str:
     """Why this measure or diagnostic of one moment cannot be recorded in this run, or ""."""
     if name not in ALONG:
         return needs.reason(recordable(name), problem)
+    if name == "kinetic_energy":
+        return "" if march.method.inertial else f"{march.method.name!r} has no momentum"
     if found := needs.missing("energy balance", problem):
         return found
     if name == "energy_defect_motion" and march.motion is None:

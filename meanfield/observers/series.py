@@ -40,7 +40,8 @@ class Series(Observer):
     infinite ones; energy_defect |F(0) - F(t) - ∫∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|);
     energy_defect_motion, where σ or ℓ has kinks, the same with |Δθ|²/Δt over windows of steps in
     place of the integral (stepping/motion.py); balance_defect the largest change of |w|² + b² -
-    p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it. One that does not
+    p|a|², relative to the largest |θ_k(0)|², where homogeneity conserves it. kinetic_energy ½ ∫|v|² dμ
+    of a method with momentum, whose energy_defect is about F + K. One that does not
     apply to a run raises ValueError with the reason.
     """
 

@@ -52,11 +52,16 @@ class March:
         self.balances = self.has_energy and method.balances and flow.functional.deterministic
         self.particles = method.start(self.field, self.particles)
         self.path = self.dissipated = 0.0
-        self.motion = Motion(self.particles) if self.balances and may_slide(flow) else None
+        self.motion = (
+            Motion(self.particles)
+            if self.balances and not method.inertial and may_slide(flow)
+            else None
+        )
         self.still = False  # whether the last step moved nothing at all
         self.watches_size = watches_size or not self.balances
         self._known: dict[str, Any] = {}  # of the particles of now
         self.energy_start = self.energy if self.has_energy else math.nan
+        self.kinetic_start = self.kinetic
         self.clock = clocks.make(self, method, dt, t_end, n_steps)
         self._stretches = Stretches(self)
 
@@ -99,6 +104,25 @@ class March:
     def energy(self) -> float:
         """F(μ), computed once."""
         return self._of_now("energy", self.field.energy_kept)
+
+    @property
+    def kinetic(self) -> float:
+        """K = ½ ∫|v|² dμ of a method with momentum, else 0."""
+        if not self.method.inertial:
+            return 0.0
+        return self._of_now("kinetic", self._kinetic)
+
+    def _kinetic(self, particles: Particles) -> float:
+        return 0.5 * float(self.field.mean_square(particles.memory["momentum"], particles))
+
+    @property
+    def total(self) -> float:
+        """F + K: what only dissipation changes."""
+        return self.energy + self.kinetic
+
+    @property
+    def total_start(self) -> float:
+        return self.energy_start + self.kinetic_start
 
     @property
     def size2(self) -> Any:
@@ -233,6 +257,11 @@ def check_needs(method: Method, flow: GradientFlow, dt: Any) -> None:
     if method.controls_error and not has["deterministic"]:
         raise ValueError(
             f"the method {method.name!r} chooses dt by its error, and a {kind} is not deterministic: use mf.EULER with a dt."
+        )
+    if dt == "auto" and method.inertial:
+        raise ValueError(
+            f'dt="auto" does a step again where F has not fallen, and with the momentum of {method.name!r} F may rise. '
+            "Give dt a number, or use mf.RK4 without momentum."
         )
     if dt == "auto" and method.noisy:
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..particles import Particles
 
-MODULES = ("runge_kutta", "langevin")  # of this room: they register what they have
+MODULES = ("runge_kutta", "langevin", "heavy_ball")  # of this room: they register what they have
 # name -> a method without settings, or the class whose from_dict makes one again of its settings.
 TABLE: dict[str, Any] = {}
 
@@ -26,8 +26,9 @@ class Step(NamedTuple):
     ----------
     particles : the new ones. March sets their step and t.
     dt : the length of the step, in flow time.
-    b, speeds : weights and ∫|k_i|² dμ of the stages: dt Σ b_i speeds_i is what F lost, dissipated. Empty
+    b, speeds : weights and ∫|k_i|² dμ of the stages: dt Σ b_i speeds_i, times resistance, is what was lost, dissipated. Empty
         for a method that does not say.
+    resistance : what is dissipated per ∫|v|² dμ: 1 in the gradient flow, the friction of a heavy ball.
     error2, error_factor : of an embedded pair ∫|e|² dμ, with the factor that makes |e| the local error.
     """
 
@@ -37,11 +38,13 @@ class Step(NamedTuple):
     speeds: list[Any] | tuple[Any, ...] = ()
     error2: Any = 0.0
     error_factor: float = 0.0
+    resistance: float = 1.0
 
     @property
     def dissipated(self) -> float:
-        """∫∫|v|² dμ dt over the step, with the method's own weights."""
-        return self.dt * _sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
+        """resistance ∫∫|v|² dμ dt over the step, with the method's own weights."""
+        speeds2 = _sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
+        return self.resistance * self.dt * speeds2
 
     @property
     def length(self) -> float:
@@ -68,6 +71,8 @@ class Method:
     moves_masses : whether steps change the masses.
     balances : whether F loses what Step says was dissipated, as dt → 0. Without it there is no
         energy_defect, no path and no dt="auto".
+    inertial : whether memory["momentum"] is the velocity v of the particles. What is lost is then F + K,
+        K = ½ ∫|v|² dμ, and there is no dt="auto".
     controls_error : whether Step has an error, so that the method chooses dt itself by its .rtol and .atol.
     tableau : the RungeKutta whose step it makes, so that a field may make many of them in one compiled
         call; None for any other.
@@ -81,6 +86,7 @@ class Method:
     noisy: ClassVar[bool] = False
     moves_masses: ClassVar[bool] = False
     balances: ClassVar[bool] = True
+    inertial: ClassVar[bool] = False
     controls_error: ClassVar[bool] = False
     tableau: Any = None
 
@@ -112,6 +118,7 @@ class Method:
             "noisy": self.noisy,
             "moves masses": self.moves_masses,
             "does not balance": not self.balances,
+            "inertial": self.inertial,
         }
         return tuple(name for name, holds in known.items() if holds)
 

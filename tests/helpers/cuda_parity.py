@@ -550,6 +550,11 @@ def whole_steps_of_every_loss_are_those_of_the_cpu(loss, K):
     same_end(run(loss, K, mf.HEUN, dt=0.1, n_steps=2))
 
 
+@check(number=(0.5,), nesterov=("nesterov",))
+def whole_steps_of_a_heavy_ball_are_those_of_the_cpu(friction):
+    same_end(run("squared", 1, mf.HeavyBall(friction), dt=0.1, n_steps=2))
+
+
 @check()
 def whole_steps_for_large_d_are_those_of_the_cpu():
     same_end(run("squared", 1, mf.RK4, d=20, dt=0.1, n_steps=1))

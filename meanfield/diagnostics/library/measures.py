@@ -41,7 +41,7 @@ def speed2(frame: Frame) -> float:
     return float(frame.field.mean_square(frame.velocity, frame.particles))
 
 
-@register_diagnostic(unit="θ", of=("recorded:path",), needs=("plain flow", "recorded path"))
+@register_diagnostic(unit="θ", of=("recorded:path",), needs=("energy balance", "recorded path"))
 def path(recorded) -> np.ndarray:
     """∫_0^t |v|_{L2(μ)} dt, the length travelled, as the run recorded it: every step counted, with
     the weights of its method.
@@ -81,7 +81,7 @@ def nonfinite(frame: Frame) -> float:
 
 
 @register_diagnostic(
-    unit="1", of=("recorded:energy_defect",), needs=("plain flow", "recorded energy_defect")
+    unit="1", of=("recorded:energy_defect",), needs=("energy balance", "recorded energy_defect")
 )
 def energy_defect(recorded) -> np.ndarray:
     """|F(0) - F(t) - ∫_0^t ∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), as the run recorded it:
