@@ -32,7 +32,7 @@ from .stepping import clocks, methods
 from .stepping.clocks import Diverged, Span
 from .stepping.march import March
 from .stepping.methods import Method
-from .stepping.stretches import Ahead
+from .stepping.stretches import NOW, Ahead
 
 SEGMENT_BYTES = (
     64 * 2**20
@@ -119,8 +119,7 @@ class Run:
             try:
                 self._look(to_see)
                 while not (received or march.done):
-                    ahead = Ahead.first(item.ahead(march) for item in self.observers)
-                    march.advance(stops, ahead)
+                    march.advance(stops, self._ahead())
                     self.health.look()
                     self._look([item for item in self.observers if item.due(march)])
                     watched.step()
@@ -136,6 +135,12 @@ class Run:
             if received:
                 self._interrupt()
         return self._conclude()
+
+    def _ahead(self) -> Ahead:
+        """The next moment at which anything looks; at every step, where checkpoints are asked for that often."""
+        if self.recorder is not None and self.recorder.checkpoint_seconds < 1.0:
+            return NOW
+        return Ahead.first(item.ahead(self.march) for item in self.observers)
 
     def _start(self, memory: dict[str, Any] | None) -> list[Observer]:
         """Take up the memory of a checkpoint; returns the observers that have this moment still to see."""
