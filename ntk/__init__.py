@@ -1,4 +1,5 @@
-"""The lazy limit: tangent kernels of the networks that `meanfield` simulates, infinitely wide and finite.
+"""The lazy limit: tangent kernels of the networks that `meanfield` simulates, infinitely wide and
+finite.
 
     H(x, x') = ∫ ∇_θφ(θ; x)·∇_θφ(θ; x') dμ(θ)        (THEORY.md, section 3; independent of γ and α)
 

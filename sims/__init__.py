@@ -1,5 +1,6 @@
-"""Six scientific questions, one folder each, with QUESTION, Config, tiny(), run(), figure() and main(). What they share:
-lab (settings, runs, fits), figures, sweeps, and commands, which scripts/ calls. Loaded when first used.
+"""Six scientific questions, one folder each, with QUESTION, Config, tiny(), run(), figure() and
+main(). What they share: lab (settings, runs, fits), figures, sweeps, and commands, which scripts/
+calls. Loaded when first used.
 """
 
 import lazy_loader

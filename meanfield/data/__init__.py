@@ -1,6 +1,8 @@
-"""Data sets: from files (.npz, .csv, .tsv, .h5), by name (`get`), synthetic with a known target, or bundled real ones.
+"""Data sets: from files (.npz, .csv, .tsv, .h5), by name (`get`), synthetic with a known target, or
+bundled real ones.
 
-Every maker returns a Dataset: x, y, x_test, y_test, checked, and an origin that says how to make it again.
+Every maker returns a Dataset: x, y, x_test, y_test, checked, and an origin that says how to make it
+again.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ def names() -> list[str]:
 
 
 def get(name: str, **options: Any) -> Dataset:
-    """The set of that name, made with these options: `get("digits", targets="sign", classes=(3, 8))`; or `load(name, …)`.
+    """The set of that name, made with these options: `get("digits", targets="sign", classes=(3,
+    8))`; or `load(name, …)`.
 
     get(origin["maker"], **origin["arguments"]) makes a set of this module again, bit for bit.
     """
@@ -63,7 +66,8 @@ def get(name: str, **options: Any) -> Dataset:
         maker = MAKERS[name]
     else:
         raise ValueError(
-            f"unknown data set {name!r}.{hint(name, MAKERS)} Known: {', '.join(MAKERS)}; or a file {', '.join(EXTENSIONS)}."
+            f"unknown data set {name!r}.{hint(name, MAKERS)} Known: {', '.join(MAKERS)}; "
+            f"or a file {', '.join(EXTENSIONS)}."
         )
     parameters = inspect.signature(maker).parameters
     known = [
@@ -74,7 +78,8 @@ def get(name: str, **options: Any) -> Dataset:
     for option in options:
         if option not in known:
             raise ValueError(
-                f"{name} has no option {option!r}.{hint(option, known)} Its options: {', '.join(known) or 'none'}."
+                f"{name} has no option {option!r}.{hint(option, known)} Its options: "
+                f"{', '.join(known) or 'none'}."
             )
     missing = [
         key
@@ -116,7 +121,8 @@ def load(
     extension = path.suffix.lower()
     if extension not in EXTENSIONS:
         raise ValueError(
-            f"can't tell the format of {str(path)!r}: the extension must be one of {', '.join(EXTENSIONS)}."
+            f"can't tell the format of {str(path)!r}: the extension must be one of "
+            f"{', '.join(EXTENSIONS)}."
         )
     if not path.exists():
         raise FileNotFoundError(f"no data file {str(path)!r} (looked in {path.absolute().parent}).")
@@ -145,7 +151,8 @@ def load(
     if extension in tables.DELIMITERS:
         if x_test is not None or y_test is not None:
             raise ValueError(
-                f"x_test and y_test name arrays of .npz and HDF5 files; for a {extension} file use test_fraction."
+                f"x_test and y_test name arrays of .npz and HDF5 files; for a {extension} "
+                "file use test_fraction."
             )
         usual = tables.DELIMITERS[extension]
         if delimiter not in (None, usual):
@@ -180,11 +187,13 @@ def _read_npz(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dic
         archive = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path.name} is not a readable .npz archive ({error}). Write it with np.savez(path, x=x, y=y)."
+            f"{path.name} is not a readable .npz archive ({error}). Write it with "
+            "np.savez(path, x=x, y=y)."
         ) from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(
-            f"{path.name} holds one bare array, not an archive. Write it with np.savez(path, x=x, y=y)."
+            f"{path.name} holds one bare array, not an archive. Write it with "
+            "np.savez(path, x=x, y=y)."
         )
     with archive:
         keys = _found_keys(path, keys, optional, archive.files)
@@ -192,8 +201,10 @@ def _read_npz(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dic
             return {name: archive[key] for name, key in keys.items()}
         except ValueError as error:
             raise ValueError(
-                f"{path.name} holds pickled Python objects, which could run code when read, and is refused. "
-                f"Save arrays of numbers: np.savez(path, x=np.asarray(x, dtype=float), …) ({error})."
+                f"{path.name} holds pickled Python objects, which could run code when "
+                "read, and is refused. "
+                "Save arrays of numbers: np.savez(path, x=np.asarray(x, dtype=float), …) "
+                f"({error})."
             ) from None
         except (OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path.name} is damaged: {error}.") from None
@@ -222,6 +233,7 @@ def _found_keys(
     for name, key in keys.items():
         if key not in found:
             raise ValueError(
-                f"{path.name} has no array {key!r} for {name}; it has: {', '.join(found) or 'none'}. Name it by {name}=…."
+                f"{path.name} has no array {key!r} for {name}; it has: "
+                f"{', '.join(found) or 'none'}. Name it by {name}=…."
             )
     return keys | (optional if set(optional.values()) <= set(found) else {})

@@ -1,4 +1,6 @@
-"""The real data sets that scikit-learn carries (extra `data`): read from its files, never from a network."""
+"""The real data sets that scikit-learn carries (extra `data`): read from its files, never from a
+network.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def _classification(name: str, about: str, **defaults: Any) -> Callable[..., Dat
             )
         if positive is not None and targets != "sign":
             raise ValueError(
-                f'{name}: positive = {positive!r} has a meaning for targets="sign" only; got targets={targets!r}.'
+                f'{name}: positive = {positive!r} has a meaning for targets="sign" only; '
+                f"got targets={targets!r}."
             )
         bunch = _read(name)
         labels = [str(label) for label in bunch.target_names]
@@ -65,11 +68,13 @@ def _classification(name: str, about: str, **defaults: Any) -> Callable[..., Dat
         if targets == "sign":
             if positive is None and len(chosen) != 2:
                 raise ValueError(
-                    f'{name}: targets="sign" needs two classes; got {len(chosen)}. Give positive=… or a pair classes=(…, …).'
+                    f'{name}: targets="sign" needs two classes; got {len(chosen)}. Give '
+                    "positive=… or a pair classes=(…, …)."
                 )
             if -1 in plus or not 0 < len(plus) < len(chosen):
                 raise ValueError(
-                    f"{name}: positive must be some, not all, of the classes in use; got {positive!r}."
+                    f"{name}: positive must be some, not all, of the classes in use; got "
+                    f"{positive!r}."
                 )
             real = np.where(np.isin(y, plus), 1.0, -1.0)
         elif targets == "onehot":
@@ -107,9 +112,11 @@ breast_cancer = _classification(
 
 
 def diabetes(**preparation: Any) -> Dataset:
-    """442 patients, 10 baseline measurements, y the disease's progression a year later: regression, (n,) float64.
+    """442 patients, 10 baseline measurements, y the disease's progression a year later: regression,
+    (n,) float64.
 
-    preparation: the options of `prepare`; here standardise=True, standardise_y=True and test_fraction=0.2 unless given.
+    preparation: the options of `prepare`; here standardise=True, standardise_y=True and
+    test_fraction=0.2 unless given.
     """
     bunch = _read("diabetes", scaled=False)
     options = {"test_fraction": 0.2, "standardise": True, "standardise_y": True} | preparation
@@ -132,7 +139,9 @@ def _read(name: str, **options: Any) -> Any:
 
 
 def _indices(name: str, argument: str, wanted: Any, labels: list[str]) -> list[int]:
-    """Classes given by number or by name -> their numbers in the file, in the order given (sets: sorted)."""
+    """Classes given by number or by name -> their numbers in the file, in the order given (sets:
+    sorted).
+    """
     if isinstance(wanted, str) or not isinstance(
         wanted, (list, tuple, set, frozenset, range, np.ndarray)
     ):
@@ -148,7 +157,8 @@ def _indices(name: str, argument: str, wanted: Any, labels: list[str]) -> list[i
             found.append(labels.index(str(label)))
         else:
             raise ValueError(
-                f"{name}: {argument} has no class {label!r}; the classes are 0 … {len(labels) - 1}: {', '.join(labels)}."
+                f"{name}: {argument} has no class {label!r}; the classes are 0 … "
+                f"{len(labels) - 1}: {', '.join(labels)}."
             )
     if len(set(found)) != len(found):
         raise ValueError(f"{name}: {argument} names a class twice: {wanted!r}.")

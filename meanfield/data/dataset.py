@@ -16,10 +16,11 @@ from ..checks import as_array, is_integer
 class Dataset:
     """Training samples (x_i, y_i), test samples if there are any, and their origin.
 
-    x (n, d) float64; y (n,) or (n, K) float64, or (n,) int64: classes 0 … K-1 (integers of one dimension are kept as
-    integers). x_test, y_test: the same columns, or None. The arrays are read-only C-contiguous copies.
-    origin: JSON-able; {"maker", "arguments"} rebuild the set by `mf.data.get(maker, **arguments)`, "preparation" holds
-    what `mf.data.prepare` did, "columns" the names of the columns, "teacher" or "direction" a synthetic target's parameters.
+    x (n, d) float64; y (n,) or (n, K) float64, or (n,) int64: classes 0 … K-1 (integers of one
+    dimension are kept as integers). x_test, y_test: the same columns, or None. The arrays are
+    read-only C-contiguous copies. origin: JSON-able; {"maker", "arguments"} rebuild the set by
+    `mf.data.get(maker, **arguments)`, "preparation" holds what `mf.data.prepare` did, "columns" the
+    names of the columns, "teacher" or "direction" a synthetic target's parameters.
     """
 
     x: np.ndarray
@@ -54,7 +55,8 @@ class Dataset:
             origin = json.loads(json.dumps(self.origin, allow_nan=False, default=_plain))
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"Dataset: origin must be JSON-able (str, int, float, bool, None, list, dict): {error}."
+                "Dataset: origin must be JSON-able (str, int, float, bool, None, list, "
+                f"dict): {error}."
             ) from None
         if not isinstance(origin, dict):
             raise TypeError(f"Dataset: origin must be a dict; got {self.origin!r}.")
@@ -77,7 +79,9 @@ class Dataset:
 
     @property
     def outputs(self) -> int:
-        """K, the outputs a network needs: the columns of y, 1 for real or ±1 targets (n,), else the number of classes."""
+        """K, the outputs a network needs: the columns of y, 1 for real or ±1 targets (n,), else the
+        number of classes.
+        """
         if self.y.ndim == 2:
             return self.y.shape[1]
         if self.y.dtype.kind == "f" or self.y.min() < 0:
@@ -85,7 +89,9 @@ class Dataset:
         return 1 + int(max(part.max() for part in (self.y, self.y_test) if part is not None))
 
     def subset(self, n: int) -> Dataset:
-        """The first n training samples and all test samples; origin notes it. Nothing is standardised again."""
+        """The first n training samples and all test samples; origin notes it. Nothing is
+        standardised again.
+        """
         if not is_integer(n) or not 1 <= n <= self.n:
             raise ValueError(f"subset: n must be an integer from 1 to {self.n}; got {n!r}.")
         return Dataset(
@@ -98,7 +104,9 @@ class Dataset:
         )
 
     def sha256(self) -> str:
-        """Hexadecimal digest of the arrays: their names, dtypes, shapes and little-endian bytes; not of name and origin."""
+        """Hexadecimal digest of the arrays: their names, dtypes, shapes and little-endian bytes;
+        not of name and origin.
+        """
         digest = hashlib.sha256()
         for name in ("x", "y", "x_test", "y_test"):
             array = getattr(self, name)
@@ -130,7 +138,9 @@ class Dataset:
 
 
 def real(name: str, value: Any) -> np.ndarray:
-    """value as an array of real numbers; text, objects, complex numbers and masked entries are refused by name."""
+    """value as an array of real numbers; text, objects, complex numbers and masked entries are
+    refused by name.
+    """
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: fill or remove them first.")
     try:
@@ -142,11 +152,13 @@ def real(name: str, value: Any) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         hint = {
             "c": "Use the real and imaginary parts as two columns.",
-            "O": "Rows of different lengths, text, None or a sparse matrix? Convert to a dense array of numbers, a pandas "
+            "O": "Rows of different lengths, text, None or a sparse matrix? Convert to a "
+            "dense array of numbers, a pandas "
             "frame by frame.to_numpy(dtype=float) of its numeric columns.",
         }.get(
             array.dtype.kind,
-            "Convert it to numbers, text classes for instance by np.unique(..., return_inverse=True)[1].",
+            "Convert it to numbers, text classes for instance by np.unique(..., "
+            "return_inverse=True)[1].",
         )
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}. {hint}")
     return array
@@ -161,7 +173,8 @@ def inputs(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name} must be (n, d), one row a sample; got shape {array.shape}.{hint}")
     if 0 in array.shape:
         raise ValueError(
-            f"{name} is empty: shape {array.shape} has no {'samples' if not array.shape[0] else 'columns'}."
+            f"{name} is empty: shape {array.shape} has no "
+            f"{'samples' if not array.shape[0] else 'columns'}."
         )
     return _finite(name, array)
 
@@ -171,7 +184,8 @@ def targets(name: str, value: Any, n: int, rows_of: str) -> np.ndarray:
     array = real(name, value)
     if array.ndim not in (1, 2) or array.shape[0] != n:
         raise ValueError(
-            f"{name} must be ({n},) or ({n}, K), one row for each row of {rows_of}; got shape {array.shape}."
+            f"{name} must be ({n},) or ({n}, K), one row for each row of {rows_of}; got "
+            f"shape {array.shape}."
         )
     if array.size == 0:
         raise ValueError(f"{name} is empty: shape {array.shape} has no columns.")
@@ -188,16 +202,14 @@ def targets(name: str, value: Any, n: int, rows_of: str) -> np.ndarray:
 def _plain(value: Any) -> Any:
     """NumPy scalars as Python's, for JSON."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return (
-            float(value) if value.dtype.kind == "f" else value.item()
-        )  # item() of a long double is one
+        # item() of a long double is one
+        return float(value) if value.dtype.kind == "f" else value.item()
     raise TypeError(f"{type(value).__name__} is not JSON-able")
 
 
 def _finite(name: str, array: np.ndarray) -> np.ndarray:
-    with np.errstate(
-        over="ignore"
-    ):  # a long double beyond float64 becomes inf and is reported below
+    # a long double beyond float64 becomes inf and is reported below
+    with np.errstate(over="ignore"):
         copy = np.array(array, dtype=np.float64, order="C")
     bad = ~np.isfinite(copy)
     if bad.any():
@@ -212,7 +224,9 @@ def _finite(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _like(y: np.ndarray, y_test: np.ndarray) -> np.ndarray:
-    """y_test in the shape and dtype of y, or an error; integers beside real targets are real numbers too."""
+    """y_test in the shape and dtype of y, or an error; integers beside real targets are real
+    numbers too.
+    """
     if y_test.shape[1:] != y.shape[1:]:
         raise ValueError(
             f"y_test must have the columns of y: y has shape {y.shape}, y_test {y_test.shape}."

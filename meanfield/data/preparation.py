@@ -1,4 +1,6 @@
-"""prepare: split by seed, treat constant columns, standardise on the training rows, normalise; all of it recorded."""
+"""prepare: split by seed, treat constant columns, standardise on the training rows, normalise; all
+of it recorded.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def prepare(
     constant: str = "error",
     normalise: str | None = None,
 ) -> Dataset:
-    """A new Dataset; origin["preparation"] records arguments and constants, so `transform` can treat further inputs alike.
+    """A new Dataset; origin["preparation"] records arguments and constants, so `transform` can
+    treat further inputs alike.
 
     In this order, every statistic from the training rows alone:
     test_fraction: round(test_fraction·n) rows, at least one, are drawn for the test by the permutation of `seed`; the
@@ -65,10 +68,11 @@ def prepare(
     record |= {"columns_in": data.d, "kept": kept.tolist(), "normalise": normalise}
     if standardise:
         mean, std = _mean_std(x[:, kept])
+        # kept constants become exact zeros
         mean, std = (
             np.where(flat[kept], x[0, kept], mean),
             np.where(flat[kept], 1.0, std),
-        )  # kept constants become exact zeros
+        )
         record |= {"mean": mean.tolist(), "std": std.tolist()}
     if standardise_y:
         y, y_test, record["y_mean"], record["y_std"] = _standardise_targets(y, y_test)
@@ -83,7 +87,9 @@ def prepare(
 
 
 def transform(data: Dataset, x: Any) -> np.ndarray:
-    """Further inputs x (n', columns before preparation) treated as those of `data` were -> (n', d) float64."""
+    """Further inputs x (n', columns before preparation) treated as those of `data` were -> (n', d)
+    float64.
+    """
     record = data.origin.get("preparation")
     if record is None:
         raise ValueError(f"{data.name!r} was not prepared: its inputs are used as they are.")
@@ -91,13 +97,16 @@ def transform(data: Dataset, x: Any) -> np.ndarray:
     d = record["columns_in"]
     if x.shape[1] != d:
         raise ValueError(
-            f"x must have the {d} columns that {data.name!r} had before its preparation; got {x.shape[1]}."
+            f"x must have the {d} columns that {data.name!r} had before its preparation; "
+            f"got {x.shape[1]}."
         )
     return _apply(record, "x", x)
 
 
 def split(n: int, test_fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (train, test): a partition of 0 … n-1 by the permutation that sorts n uniform numbers of `seed`."""
+    """Indices (train, test): a partition of 0 … n-1 by the permutation that sorts n uniform numbers
+    of `seed`.
+    """
     if not is_number(test_fraction) or not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction must lie in (0, 1) for a split; got {test_fraction!r}.")
     n_test = max(1, round(test_fraction * n))
@@ -124,7 +133,8 @@ def _check_options(
         )
     if normalise not in NORMALISE:
         raise ValueError(
-            f'normalise must be None, "rows" (|x_i| = 1) or "sqrt_d" (x/√d); got {normalise!r}. For columns use standardise=True.'
+            'normalise must be None, "rows" (|x_i| = 1) or "sqrt_d" (x/√d); got '
+            f"{normalise!r}. For columns use standardise=True."
         )
 
 
@@ -137,25 +147,31 @@ def _columns(
         listed = [f"{j} ({names[j]})" if names else str(j) for j in np.flatnonzero(flat)[:10]]
         more = ", …" if flat.sum() > 10 else ""
         raise ValueError(
-            f"x has {flat.sum()} constant columns on the {len(x)} training rows: {', '.join(listed)}{more}. "
+            f"x has {flat.sum()} constant columns on the {len(x)} training rows: "
+            f"{', '.join(listed)}{more}. "
             'Use constant="drop" to leave them out, or constant="keep".'
         )
     kept = np.flatnonzero(~flat) if constant == "drop" else np.arange(x.shape[1])
     if not kept.size:
         raise ValueError(
-            f"every column of x is constant on the {len(x)} training rows: nothing is left to learn from."
+            f"every column of x is constant on the {len(x)} training rows: nothing is "
+            "left to learn from."
         )
     return kept, flat
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
-    """Columns without variation; a spread of some units in the last place is rounding, not variation."""
+    """Columns without variation; a spread of some units in the last place is rounding, not
+    variation.
+    """
     low, high = values.min(axis=0), values.max(axis=0)
     return high - low <= 8 * np.finfo(np.float64).eps * np.maximum(abs(low), abs(high))
 
 
 def _mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Column means and population standard deviations; squares of x/largest neither over- nor underflow."""
+    """Column means and population standard deviations; squares of x/largest neither over- nor
+    underflow.
+    """
     mean = values.mean(axis=0)
     centred = values - mean
     largest = abs(centred).max(axis=0)
@@ -189,7 +205,8 @@ def _apply(record: dict[str, Any], name: str, x: np.ndarray) -> np.ndarray:
         norms = np.linalg.norm(x, axis=1, keepdims=True)
         if not norms.all():
             raise ValueError(
-                f'normalise="rows": row {int(np.argmin(norms))} of {name} is zero and has no direction.'
+                f'normalise="rows": row {int(np.argmin(norms))} of {name} is zero and has '
+                "no direction."
             )
         x = x / norms
     elif record["normalise"] == "sqrt_d":

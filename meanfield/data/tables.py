@@ -1,7 +1,9 @@
-"""Tables of text (.csv, .tsv): which rows and columns are numbers, which are names, and what is wrong where.
+"""Tables of text (.csv, .tsv): which rows and columns are numbers, which are names, and what is
+wrong where.
 
-A reader that guesses silently turns a header into a sample or a row number into an input. Here a guess is made only where one
-reading is the likelier by far; where two are left, the user is asked for header=True or False.
+A reader that guesses silently turns a header into a sample or a row number into an input. Here a
+guess is made only where one reading is the likelier by far; where two are left, the user is asked
+for header=True or False.
 """
 
 from __future__ import annotations
@@ -36,13 +38,14 @@ ROW_NAMES = {
     "obs",
     "case",
 }
+# between cells; a blank is asked about where there is one column only
 MARKS = (
     ";",
     "\t",
     "|",
     ",",
     " ",
-)  # between cells; a blank is asked about where there is one column only
+)
 MISSING = {
     "na",
     "n/a",
@@ -78,7 +81,8 @@ class Row(NamedTuple):
 def read(
     path: Path, x: Columns | None, y: Columns | None, header: bool | None, delimiter: str
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """({"x": (n, d), "y": (n,) or (n, K)}, names of the input columns). Rows are named by their line in the file.
+    """({"x": (n, d), "y": (n,) or (n, K)}, names of the input columns). Rows are named by their
+    line in the file.
 
     header None: as `mf.data.load` says. Warns where a column without a name is left out.
     """
@@ -98,14 +102,17 @@ def read(
         raise ValueError(f"{path.name} has a header but no rows.")
     if width < 2:
         raise ValueError(
-            f"{path.name} has one column; inputs and a target need two. Is the delimiter not {delimiter!r}? "
+            f"{path.name} has one column; inputs and a target need two. Is the delimiter "
+            f"not {delimiter!r}? "
             f"Use delimiter=….{_other_delimiter(columns + rows[0].cells, delimiter, MARKS)}"
             f"{_comment(columns)}"
         )
     if header and all(len(row.cells) == width + 1 for row in rows):
         raise ValueError(
-            f"{path.name} names {width} columns and each row has {width + 1}: row names without a name of their own, as R's "
-            "write.table leaves them. Write the table without them (row.names=FALSE), or give their column a name."
+            f"{path.name} names {width} columns and each row has {width + 1}: row names "
+            "without a name of their own, as R's "
+            "write.table leaves them. Write the table without them (row.names=FALSE), or "
+            "give their column a name."
         )
     targets = _positions(path, "y", -1 if y is None else y, columns, width, header)
     if x is None:
@@ -132,9 +139,8 @@ def _rows(path: Path, delimiter: str) -> list[Row]:
             f"delimiter must be one character, such as ',' or ';' or '\\t'; got {delimiter!r}."
         )
     try:
-        with open(
-            path, newline="", encoding="utf-8-sig"
-        ) as file:  # -sig: spreadsheets write a byte order mark
+        # -sig: spreadsheets write a byte order mark
+        with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
             return [
                 Row(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)
@@ -151,7 +157,9 @@ def _rows(path: Path, delimiter: str) -> list[Row]:
 
 
 def _without_trailing_cells(rows: list[Row]) -> list[Row]:
-    """Where a delimiter ends every row, it ends the row: there is no cell after it. The header may lack it, or alone have it."""
+    """Where a delimiter ends every row, it ends the row: there is no cell after it. The header may
+    lack it, or alone have it.
+    """
     if len(rows) < 2 or len(rows[0].cells) < 2:
         return rows
     first, others = rows[0].cells, rows[1:]
@@ -169,8 +177,9 @@ def _without_trailing_cells(rows: list[Row]) -> list[Row]:
 def _has_header(path: Path, rows: list[Row], wanted: set[str]) -> bool:
     """Whether the first row holds names; ValueError where both readings are likely.
 
-    It does where no cell of it is a number, where columns are asked for by names that stand in it, where a cell of it is a word
-    over a column of numbers, or where it counts 0, 1, …, k-1 as pandas names the columns of an array.
+    It does where no cell of it is a number, where columns are asked for by names that stand in it,
+    where a cell of it is a word over a column of numbers, or where it counts 0, 1, …, k-1 as pandas
+    names the columns of an array.
     """
     first, others = [cell.strip() for cell in rows[0].cells], rows[1:]
     if wanted and wanted <= set(first):
@@ -219,7 +228,9 @@ def _all_decimal(cells: list[str]) -> bool:
 
 
 def _also_a_sample(count: list[str], others: list[Row]) -> bool:
-    """Whether 0, 1, …, k-1 may as well be the first of the samples below: they go on from it evenly, or are few and whole."""
+    """Whether 0, 1, …, k-1 may as well be the first of the samples below: they go on from it
+    evenly, or are few and whole.
+    """
     table = [[cell.strip() for cell in row.cells] for row in others]
     if len(count) == 2 and all(
         _WHOLE.fullmatch(cell.lstrip("+-")) for row in table for cell in row
@@ -238,7 +249,8 @@ def _also_a_sample(count: list[str], others: list[Row]) -> bool:
 def _ask(path: Path, first: list[str]) -> ValueError:
     shown = ", ".join(first[:4]) + (", …" if len(first) > 4 else "")
     return ValueError(
-        f"{path.name}: the first line ({shown}) may be the names of the columns, as pandas writes them, or a sample. "
+        f"{path.name}: the first line ({shown}) may be the names of the columns, as "
+        "pandas writes them, or a sample. "
         "Say which by header=True or header=False."
     )
 
@@ -246,13 +258,16 @@ def _ask(path: Path, first: list[str]) -> ValueError:
 def _without_row_numbers(
     path: Path, inputs: list[int], columns: list[str], rows: list[Row]
 ) -> list[int]:
-    """The inputs without the columns that pandas and R put before a table; a word where a target or an input may be one."""
+    """The inputs without the columns that pandas and R put before a table; a word where a target or
+    an input may be one.
+    """
     leading = 0
     while leading < len(columns) and _is_row_number(columns[leading], leading, rows):
         leading += 1
     if leading and inputs and inputs[-1] < leading:
         raise ValueError(
-            f"{path.name}: beside the target there is only a first column without a name, as pandas and R write row numbers. "
+            f"{path.name}: beside the target there is only a first column without a name, "
+            "as pandas and R write row numbers. "
             "Take it as the input by x=0."
         )
     if any(j not in inputs for j in range(leading)):
@@ -273,7 +288,9 @@ def _without_row_numbers(
 
 
 def _is_row_number(name: str, j: int, rows: list[Row]) -> bool:
-    """Whether column j is what pandas and R put before a table: a first one without a name, or a row number that pandas named."""
+    """Whether column j is what pandas and R put before a table: a first one without a name, or a
+    row number that pandas named.
+    """
     return (j == 0 and not name) or (name.startswith("Unnamed: ") and _counts(_column(rows, j)))
 
 
@@ -297,7 +314,8 @@ def _numbers(
     for i, (line, row) in enumerate(rows):
         if len(row) != len(columns):
             raise ValueError(
-                f"{path.name}, line {line}: {len(row)} cells, where the first line has {len(columns)}."
+                f"{path.name}, line {line}: {len(row)} cells, where the first line has "
+                f"{len(columns)}."
                 f"{_comment([*columns, *row])}"
             )
         for j in used:
@@ -313,7 +331,8 @@ def _numbers(
             table[i, j] = float(row[j])
             if not np.isfinite(table[i, j]):
                 raise ValueError(
-                    f"{where}: {row[j]!r} is NaN or infinite. Remove such rows or fill them before: a risk needs every value."
+                    f"{where}: {row[j]!r} is NaN or infinite. Remove such rows or fill "
+                    "them before: a risk needs every value."
                 )
     return table
 
@@ -323,14 +342,26 @@ def _what_it_is(cell: str, delimiter: str) -> str:
     if not cell:
         return "the cell is empty: a missing value. Remove such rows or fill them before"
     if cell.lower() in MISSING:
-        return f"{cell!r} is a missing value. Remove such rows or fill them before: a risk needs every value"
+        return (
+            f"{cell!r} is a missing value. Remove such rows or fill them before: a risk "
+            "needs every value"
+        )
     if cell.lower() in TRUTHS:
-        return f"{cell!r} is no number: write 1 and 0 (squared loss) or 1 and -1 (logistic, hinge) for True and False"
+        return (
+            f"{cell!r} is no number: write 1 and 0 (squared loss) or 1 and -1 (logistic, "
+            "hinge) for True and False"
+        )
     if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", cell):
-        return f"{cell!r} has a comma: write {cell.replace(',', '.')} or {cell.replace(',', '')}, whichever is meant"
+        return (
+            f"{cell!r} has a comma: write {cell.replace(',', '.')} or "
+            f"{cell.replace(',', '')}, whichever is meant"
+        )
     if _DECIMAL_COMMA.fullmatch(cell):
         point = cell.replace(",", ".")
-        return f"{cell!r} has a decimal comma: write {point}, in pandas read_csv(path, sep={delimiter!r}, decimal=',').to_csv(…)"
+        return (
+            f"{cell!r} has a decimal comma: write {point}, in pandas read_csv(path, "
+            f"sep={delimiter!r}, decimal=',').to_csv(…)"
+        )
     if other := _other_delimiter([cell], delimiter):
         return f"{cell!r} is not a number.{other}".rstrip(".")
     if re.fullmatch(r"[+-]?\d{1,3}([,' \u00a0\u202f]\d{3})+(\.\d+)?", cell):
@@ -379,7 +410,8 @@ def _positions(
                 else ""
             )
             raise ValueError(
-                f"{path.name} has no single column {column!r} for {argument}; it has {listed}.{twice}"
+                f"{path.name} has no single column {column!r} for {argument}; it has "
+                f"{listed}.{twice}"
             )
     if not found or len(set(found)) != len(found):
         raise ValueError(

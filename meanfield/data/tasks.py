@@ -1,8 +1,10 @@
-"""Synthetic tasks with a known target: sample i depends on (seed, i) only, so a smaller set is a prefix of a larger one.
+"""Synthetic tasks with a known target: sample i depends on (seed, i) only, so a smaller set is a
+prefix of a larger one.
 
-Numbers come from noise.py with purpose DATA; its `step` keeps the streams apart: 0 training samples, 1 test samples,
-2 the target's own parameters (3 is preparation.py's split). Test samples do not change with n. Label noise is
-added to the training labels only: test labels are the target f* itself, so that the test error is the distance to f*.
+Numbers come from noise.py with purpose DATA; its `step` keeps the streams apart: 0 training
+samples, 1 test samples, 2 the target's own parameters (3 is preparation.py's split). Test samples
+do not change with n. Label noise is added to the training labels only: test labels are the target
+f* itself, so that the test error is the distance to f*.
 """
 
 from __future__ import annotations
@@ -38,20 +40,21 @@ def teacher_student(
     n_test: int = 0,
     seed: int = 0,
 ) -> Dataset:
-    """f*(x) = Σ_j a_j σ(⟨w_j, x⟩), j < M = teacher_width, w_j uniform on the unit sphere, a_j = ±a_std for each output.
+    """f*(x) = Σ_j a_j σ(⟨w_j, x⟩), j < M = teacher_width, w_j uniform on the unit sphere, a_j =
+    ±a_std for each output.
 
-    inputs: "normal" x ~ N(0, I_d), or "sphere" x uniform on |x| = 1. Without prefactor, as in Chizat, Oyallon and Bach
-    (2019), section 3 (M = 3, inputs="sphere"): E f*² ≈ M a_std² E[σ(z)²] for normal inputs, so a_std = M^(-1/2) keeps it O(1)
-    for any M. Prefix property in M too. y (n,), or (n, K) for outputs = K > 1; origin["teacher"] = {"a": (M, K), "w": (M, d)}.
+    inputs: "normal" x ~ N(0, I_d), or "sphere" x uniform on |x| = 1. Without prefactor, as in
+    Chizat, Oyallon and Bach (2019), section 3 (M = 3, inputs="sphere"): E f*² ≈ M a_std² E[σ(z)²]
+    for normal inputs, so a_std = M^(-1/2) keeps it O(1) for any M. Prefix property in M too. y
+    (n,), or (n, K) for outputs = K > 1; origin["teacher"] = {"a": (M, K), "w": (M, d)}.
     """
     _positive(dim=dim, teacher_width=teacher_width, outputs=outputs)
     _real(a_std=a_std)
     sigma = activations.get(activation)
     if inputs not in ("normal", "sphere"):
         raise ValueError(f'teacher_student: inputs must be "normal" or "sphere"; got {inputs!r}.')
-    z = _normals(
-        seed, teacher_width, outputs + dim, TARGET
-    )  # signs first, so that they don't move with dim
+    # signs first, so that they don't move with dim
+    z = _normals(seed, teacher_width, outputs + dim, TARGET)
     a = np.copysign(a_std, z[:, :outputs])
     w = _unit_rows(z[:, outputs:])
 
@@ -93,10 +96,12 @@ def single_index(
     n_test: int = 0,
     seed: int = 0,
 ) -> Dataset:
-    """f*(x) = g(⟨u, x⟩), x ~ N(0, I_d), u uniform on the unit sphere (origin["direction"]), so ⟨u, x⟩ ~ N(0, 1).
+    """f*(x) = g(⟨u, x⟩), x ~ N(0, I_d), u uniform on the unit sphere (origin["direction"]), so ⟨u,
+    x⟩ ~ N(0, 1).
 
-    link g: "he1" … "he9", the probabilists' Hermite polynomials (He_2 = z² - 1, He_3 = z³ - 3z; E He_k² = k!, information
-    exponent k); the name of an activation; or a function of an array z (n,) -> (n,), which the file can name but not rebuild.
+    link g: "he1" … "he9", the probabilists' Hermite polynomials (He_2 = z² - 1, He_3 = z³ - 3z; E
+    He_k² = k!, information exponent k); the name of an activation; or a function of an array z (n,)
+    -> (n,), which the file can name but not rebuild.
     """
     _positive(dim=dim)
     g, link_name = _link(link)
@@ -107,7 +112,8 @@ def single_index(
         y = np.asarray(g(z), dtype=np.float64)
         if y.shape != z.shape:
             raise ValueError(
-                f"single_index: the link must map an array (n,) to (n,); it mapped {z.shape} to {y.shape}."
+                "single_index: the link must map an array (n,) to (n,); it mapped "
+                f"{z.shape} to {y.shape}."
             )
         return y
 
@@ -144,8 +150,8 @@ def kink(
 ) -> Dataset:
     """f*(x) = slope·|x| on n >= 2 equispaced points of [-1, 1], both ends included; x (n, 1).
 
-    Test points are the centres of n_test equal cells of [-1, 1]. The seed matters to the label noise only, and this set
-    alone has no prefix property.
+    Test points are the centres of n_test equal cells of [-1, 1]. The seed matters to the label
+    noise only, and this set alone has no prefix property.
     """
     _real(slope=slope)
     _positive(n=n)
@@ -179,7 +185,8 @@ def gaussian_mixture(
         raise ValueError(f'gaussian_mixture: kind must be "variances" or "means"; got {kind!r}.')
     if delta <= 0 or (kind == "variances" and delta >= 1):
         raise ValueError(
-            f'gaussian_mixture: delta must be positive, and below 1 for kind="variances"; got {delta!r}.'
+            'gaussian_mixture: delta must be positive, and below 1 for kind="variances"; '
+            f"got {delta!r}."
         )
 
     def sample(count: int, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +205,9 @@ def gaussian_mixture(
 
 
 def two_points() -> Dataset:
-    """x = {-3, ½}, y = {2, -1}: two samples in one dimension, whose 2 × 2 tangent kernel can be drawn."""
+    """x = {-3, ½}, y = {2, -1}: two samples in one dimension, whose 2 × 2 tangent kernel can be
+    drawn.
+    """
     return Dataset(
         np.array([[-3.0], [0.5]]),
         np.array([2.0, -1.0]),
@@ -208,7 +217,9 @@ def two_points() -> Dataset:
 
 
 def luo_points() -> Dataset:
-    """x = {-½, 0, ½}, y = {-½, 0, 1}: three samples in one dimension, those of the phase diagram of Luo et al. (2021)."""
+    """x = {-½, 0, ½}, y = {-½, 0, 1}: three samples in one dimension, those of the phase diagram of
+    Luo et al. (2021).
+    """
     x = np.array([[-0.5], [0.0], [0.5]])
     return Dataset(
         x, np.array([-0.5, 0.0, 1.0]), name="luo_points", origin=_origin("luo_points", {})
@@ -223,14 +234,17 @@ def _dataset(
     noise_std: float,
     **origin: Any,
 ) -> Dataset:
-    """Draw n training and n_test test samples; sample(count, step) -> (x, standard label noise of y's width)."""
+    """Draw n training and n_test test samples; sample(count, step) -> (x, standard label noise of
+    y's width).
+    """
     n, n_test = arguments["n"], arguments["n_test"]
     _positive(n=n)
     _count(n_test)
     _real(noise=noise_std)
     if noise_std < 0:
         raise ValueError(
-            f"noise is the standard deviation of the label noise and must be >= 0; got {noise_std!r}."
+            "noise is the standard deviation of the label noise and must be >= 0; got "
+            f"{noise_std!r}."
         )
     x, z = sample(n, TRAIN)
     y = target(x)
@@ -283,7 +297,8 @@ def _link(link: Any) -> tuple[Target, str]:
         sigma = activations.get(link)
     except ValueError:
         raise ValueError(
-            f"single_index: unknown link {link!r}.{hint(link, known)} Known: {', '.join(known)}; or pass a function."
+            f"single_index: unknown link {link!r}.{hint(link, known)} Known: "
+            f"{', '.join(known)}; or pass a function."
         ) from None
     return lambda z: _evaluate(sigma, z), link
 

@@ -1,1 +1,3 @@
-"""Functions of single numbers, in plain Python: activations, losses, kernels of pairs of neurons. `backends` compiles them."""
+"""Functions of single numbers, in plain Python: activations, losses, kernels of pairs of neurons.
+`backends` compiles them.
+"""

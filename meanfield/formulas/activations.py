@@ -2,8 +2,8 @@
 
 A new activation is two scalar functions and one line in TABLE. The functions call exp, log1p, tanh,
 erf, sin and cos by bare name: `backends/compiler.py` binds those names to fast accurate versions.
-`special.py` has decay, gaussian and mills. They must let NaN through (write `0.0 if z < 0.0 else z`, not
-`z if z > 0.0 else 0.0`).
+`special.py` has decay, gaussian and mills. They must let NaN through (write `0.0 if z < 0.0 else
+z`, not `z if z > 0.0 else 0.0`).
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ class Activation:
 
     value_and_slope z -> (σ(z), σ'(z)) is optional and saves work where the two share a term.
     homogeneity p means σ(cz) = c^p σ(z) for c > 0: then |w|² + b² - p|a|² is conserved by the flow
-    (THEORY.md, section 2). smooth = False says that σ' jumps, so integrators lose order there.
-    pair holds E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form where one is known (gaussian_pairs.py): mf.PopulationRisk needs it.
-    A Network of it looks at σ' by differences of σ at twelve points (any slope between its two sides is right at a kink) and at
-    the other fields; check=False takes them as they are (a surrogate slope of a step, say). Where it is compiled, the compiled σ
-    is compared with the Python function. mf.Network raises ValueError or TypeError, and so does the first use for what does not
-    compile: formulas are plain Python on numbers, with exp, log, sqrt, tanh, … of `math`.
+    (THEORY.md, section 2). smooth = False says that σ' jumps, so integrators lose order there. pair
+    holds E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form where one is known (gaussian_pairs.py):
+    mf.PopulationRisk needs it. A Network of it looks at σ' by differences of σ at twelve points
+    (any slope between its two sides is right at a kink) and at the other fields; check=False takes
+    them as they are (a surrogate slope of a step, say). Where it is compiled, the compiled σ is
+    compared with the Python function. mf.Network raises ValueError or TypeError, and so does the
+    first use for what does not compile: formulas are plain Python on numbers, with exp, log, sqrt,
+    tanh, … of `math`.
     """
 
     name: str
@@ -53,20 +55,23 @@ class Activation:
         for part in ("value", "slope"):
             if not callable(getattr(self, part)):
                 raise TypeError(
-                    f"Activation {self.name!r}: {part} must be a scalar function of z; got {getattr(self, part)!r}."
+                    f"Activation {self.name!r}: {part} must be a scalar function of z; "
+                    f"got {getattr(self, part)!r}."
                 )
         if self.homogeneity is not None:
             if isinstance(self.homogeneity, bool) or not isinstance(
                 self.homogeneity, (int, float, np.number)
             ):
                 raise TypeError(
-                    f"Activation {self.name!r}: homogeneity must be a number or None; got {self.homogeneity!r}."
+                    f"Activation {self.name!r}: homogeneity must be a number or None; got "
+                    f"{self.homogeneity!r}."
                 )
             object.__setattr__(self, "homogeneity", float(self.homogeneity))
         for part in ("smooth", "check"):
             if not isinstance(getattr(self, part), (bool, np.bool_)):
                 raise TypeError(
-                    f"Activation {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}."
+                    f"Activation {self.name!r}: {part} must be True or False; got "
+                    f"{getattr(self, part)!r}."
                 )
             object.__setattr__(self, part, bool(getattr(self, part)))
 
@@ -176,7 +181,9 @@ def linear_slope(z):
 
 
 def leaky_relu(slope: float = 0.01) -> Activation:
-    """σ(z) = z for z > 0, slope·z otherwise; by name: "leaky_relu" (slope 0.01) or "leaky_relu(0.2)"."""
+    """σ(z) = z for z > 0, slope·z otherwise; by name: "leaky_relu" (slope 0.01) or
+    "leaky_relu(0.2)".
+    """
     r = real("leaky_relu: slope", slope)
 
     def leaky(z):
@@ -213,7 +220,9 @@ _LEAKY = re.compile(r"leaky_relu\(([^)]+)\)")
 
 
 def get(activation: str | Activation) -> Activation:
-    """The Activation of that name (see TABLE), or the one given. Unknown names raise with the nearest."""
+    """The Activation of that name (see TABLE), or the one given. Unknown names raise with the
+    nearest.
+    """
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):

@@ -1,8 +1,10 @@
-"""Whether a slope or a gradient that a user wrote is that of the user's function: differences at several steps, in plain Python.
+"""Whether a slope or a gradient that a user wrote is that of the user's function: differences at
+several steps, in plain Python.
 
-A function has no scale that is known beforehand, so no single step is right: too long, it leaves the curvature of f behind; too
-short, the rounding of f is all it sees. Central differences C(h) are taken on a ladder of steps, each four times the one before.
-Four of them in a row that agree decide, the shortest first, for a derivative is a limit; where none agree nothing is said.
+A function has no scale that is known beforehand, so no single step is right: too long, it leaves
+the curvature of f behind; too short, the rounding of f is all it sees. Central differences C(h) are
+taken on a ladder of steps, each four times the one before. Four of them in a row that agree decide,
+the shortest first, for a derivative is a limit; where none agree nothing is said.
 """
 
 from __future__ import annotations
@@ -21,15 +23,18 @@ AGREE = 1e-4  # of the slope: what four differences may lie apart
 TOLERANCE = (
     1e-4  # of the slope: what a slope may be off, beside ten times what the differences lie apart
 )
+# of a formula outside its domain, where compiled code has NaN or infinity
 UNABLE = (
     ArithmeticError,
     ValueError,
-)  # of a formula outside its domain, where compiled code has NaN or infinity
+)
 MANY = 16  # coordinates up to which each is looked at
 
 
 def number(value: Any) -> float:
-    """A real number that a formula returned, NaN for a complex one; TypeError for what is no number."""
+    """A real number that a formula returned, NaN for a complex one; TypeError for what is no
+    number.
+    """
     kind = np.asarray(value).dtype.kind
     if np.size(value) != 1 or kind not in "fiubc":
         raise TypeError(f"must return one real number; got {value!r}")
@@ -37,7 +42,9 @@ def number(value: Any) -> float:
 
 
 def plain(f: Callable[..., Any], *arguments: Any) -> float:
-    """f(*arguments) in plain Python: NaN outside its domain, where Python raises and compiled code does not."""
+    """f(*arguments) in plain Python: NaN outside its domain, where Python raises and compiled code
+    does not.
+    """
     try:
         with np.errstate(all="ignore"):
             return number(f(*arguments))
@@ -52,11 +59,12 @@ def slope_at(
     scales: Sequence[float],
     floor: float = 0.0,
 ) -> tuple[bool, float | None]:
-    """(whether differences of f could tell, what they give where `given` is not the slope of f at that point, else None).
+    """(whether differences of f could tell, what they give where `given` is not the slope of f at
+    that point, else None).
 
-    Where f is flat and `given` is 0 they do not tell: a wrong formula, too, may be 0 there.
-    scales: lengths over which f may vary; floor: how far off a slope may be that is small beside others.
-    At a kink of f any slope between those of its two sides is right.
+    Where f is flat and `given` is 0 they do not tell: a wrong formula, too, may be 0 there. scales:
+    lengths over which f may vary; floor: how far off a slope may be that is small beside others. At
+    a kink of f any slope between those of its two sides is right.
     """
     here, constant, change = f(at), 0.0, 0.0
     step = max(SHORTEST * min(scales), 1e3 * EPS * abs(at))
@@ -65,12 +73,11 @@ def slope_at(
     # Of a formula that cancels, what neighbouring numbers show is rounding alone, and much of it.
     noise = max(abs(f(at + k * float(np.spacing(at))) - here) for k in (-4, -3, -2, -1, 1, 2, 3, 4))
     noise = max(noise, abs(f(at + step) - 2 * here + f(at - step)))
-    # Where f bends over shorter steps, or `given` is, over the first, more than f changes at all, longer ones say nothing
-    # of a `given` that is far beyond their slopes: f may vary faster.
+    # Where f bends over shorter steps, or `given` is, over the first, more than f changes at all,
+    # longer ones say nothing of a `given` that is far beyond their slopes: f may vary faster.
     bends, over_first = False, abs(given) * step
-    row: list[
-        tuple[float, float, float, float, float]
-    ] = []  # h, C, the slopes ahead and behind, the size of f
+    # h, C, the slopes ahead and behind, the size of f
+    row: list[tuple[float, float, float, float, float]] = []
     while step <= min(max(scales), LARGEST):
         above, below = at + step, at - step
         ahead, behind = f(above), f(below)
@@ -92,10 +99,11 @@ def slope_at(
         if all(entry[2] == entry[3] == 0.0 for entry in row):
             constant = longest
             if abs(given) <= rounding + floor:
+                # right, but 0 is also what a wrong gradient gives where f is flat
                 return (
                     False,
                     None,
-                )  # right, but 0 is also what a wrong gradient gives where f is flat
+                )
         elif spread <= AGREE * largest and rounding <= AGREE * largest:
             allowed = TOLERANCE * largest + 10 * spread + rounding + floor
             if abs(given - found) <= allowed or _between_sides(row, given, largest, allowed):
@@ -103,7 +111,8 @@ def slope_at(
             return True, found
         else:
             bends |= rounding <= AGREE * largest
-    # What `given` would change f by must be more than what rounding may hide: a formula that cancels looks flat.
+    # What `given` would change f by must be more than what rounding may hide: a formula that
+    # cancels looks flat.
     flat = constant > 0 and not abs(given) * constant <= 1e-3 * change
     return (True, 0.0) if flat else (False, None)
 
@@ -111,9 +120,11 @@ def slope_at(
 def _between_sides(
     row: Sequence[tuple[float, ...]], given: float, largest: float, allowed: float
 ) -> bool:
-    """Whether f has a kink here and given is between its two slopes, which do not close with the step.
+    """Whether f has a kink here and given is between its two slopes, which do not close with the
+    step.
 
-    Those of a smooth f come 64 times closer from the longest step to the shortest, those of |f - y|^1.5 next to f = y 8 times.
+    Those of a smooth f come 64 times closer from the longest step to the shortest, those of |f -
+    y|^1.5 next to f = y 8 times.
     """
     (_, _, ahead, behind, _), (_, _, far_ahead, far_behind, _) = row[0], row[-1]
     kink = abs(ahead - behind) > max(0.03 * abs(far_ahead - far_behind), 1e-3 * largest)
@@ -121,7 +132,9 @@ def _between_sides(
 
 
 def check_symmetry(U: Callable[..., float], x: np.ndarray, y: np.ndarray) -> None:
-    """Raise where U(x, y) is not U(y, x), to 1e-9 of it and to its own rounding: how it changes from x to the next number."""
+    """Raise where U(x, y) is not U(y, x), to 1e-9 of it and to its own rounding: how it changes
+    from x to the next number.
+    """
     there, back = _value(U, x, y), _value(U, y, x)
     rounding = abs(_value(U, np.nextafter(x, np.inf), y) - there)
     if not abs(there - back) > 1e-9 * max(
@@ -129,7 +142,8 @@ def check_symmetry(U: Callable[..., float], x: np.ndarray, y: np.ndarray) -> Non
     ) + 16 * rounding or not math.isfinite(there + rounding):
         return
     raise ValueError(
-        f"the interaction {U.__name__} is not symmetric: {there:g} at x = {_text(x)}, y = {_text(y)}, and {back:g} with "
+        f"the interaction {U.__name__} is not symmetric: {there:g} at x = {_text(x)}, y = "
+        f"{_text(y)}, and {back:g} with "
         "x and y exchanged. ½ ∬ U dμ dμ sees ½ (U(x, y) + U(y, x)) alone: pass that."
     )
 
@@ -141,9 +155,11 @@ def check_gradient(
     scales: Sequence[float],
     floor: float = 0.0,
 ) -> bool:
-    """Raise where gradient(*point, out) is not ∂f/∂x_j at `point`, x its first entry; whether differences could tell anywhere.
+    """Raise where gradient(*point, out) is not ∂f/∂x_j at `point`, x its first entry; whether
+    differences could tell anywhere.
 
-    `out` is 0 before the call, as in the kernels. Of more than MANY coordinates some are looked at alone, and all along one line.
+    `out` is 0 before the call, as in the kernels. Of more than MANY coordinates some are looked at
+    alone, and all along one line.
     """
     x = point[0]
     out = np.zeros(x.size)
@@ -162,7 +178,8 @@ def check_gradient(
             continue
         if _unset(gradient, point, j):
             raise ValueError(
-                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}, and what is unset is 0: "
+                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}, "
+                "and what is unset is 0: "
                 f"differences of {f.__name__} give {found:.6g}. Assign each component."
             )
         raise ValueError(_wrong(f, gradient, point, f"out[{j}] = {out[j]:.6g}", found))
@@ -188,8 +205,10 @@ def _wrong(
     f: Callable, gradient: Callable, point: tuple[np.ndarray, ...], given: str, found: float
 ) -> str:
     return (
-        f"{gradient.__name__} is not the gradient of {f.__name__}: {given} at {_where(point)}, where differences of "
-        f"{f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the first argument. "
+        f"{gradient.__name__} is not the gradient of {f.__name__}: {given} at "
+        f"{_where(point)}, where differences of "
+        f"{f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the "
+        "first argument. "
         "(PairwiseEnergy(…, check=False) takes it so.)"
     )
 
@@ -211,7 +230,9 @@ def _unset(gradient: Callable[..., None], point: tuple[np.ndarray, ...], j: int)
 
 
 def _call(function: Callable[..., Any], rows: tuple[np.ndarray, ...], *out: np.ndarray) -> Any:
-    """function(*rows, *out), the rows read-only; NaN outside its domain; what else it raises becomes an error that says where."""
+    """function(*rows, *out), the rows read-only; NaN outside its domain; what else it raises
+    becomes an error that says where.
+    """
     given = [row.copy() for row in rows]
     for row in given:
         row.flags.writeable = False

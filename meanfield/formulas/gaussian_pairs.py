@@ -1,19 +1,23 @@
-"""K_σ(w, v) = E[σ(⟨w,x⟩) σ(⟨v,x⟩)], x ~ N(0, I), and ∇_w K in scalars, arranged so that a pair costs little.
+"""K_σ(w, v) = E[σ(⟨w,x⟩) σ(⟨v,x⟩)], x ~ N(0, I), and ∇_w K in scalars, arranged so that a pair
+costs little.
 
-All that depends on one vector is prepared once, for every activation in the same way. With q = |w|², c = ⟨w, v⟩:
+All that depends on one vector is prepared once, for every activation in the same way. With q =
+|w|², c = ⟨w, v⟩:
 
     w' = μ(q_w) w,  v' = μ(q_v) v,  ρ = ⟨w', v'⟩;   a source v of amplitude A counts with Ã = weight(q_v) A
     V = Σ Ã along v',  F = Σ Ã first,  X = Σ Ã second,      (along, first, second) = pair(ρ, x_w, x_v)
     Σ A K(w, v)    = value + κ(q_w) ⟨w, T⟩,                 T = Σ A v
     Σ A ∇_w K(w, v) = on_w w' + on_V V + κ(q_w) T,          (value, on_w, on_V) = finish(q_w, ⟨w', V⟩, F, X)
 
-Closed forms: TRUTHS.md, section 1; Cho and Saul (2009) for relu, Williams (1997) for erf. The slope at 0 is σ'(0) of
-activations.py, so a relu neuron with w = 0 stays.
+Closed forms: TRUTHS.md, section 1; Cho and Saul (2009) for relu, Williams (1997) for erf. The slope
+at 0 is σ'(0) of activations.py, so a relu neuron with w = 0 stays.
 
-Error of one pair, in units ε of rounding of the dtype (measured against 50 digits by tests/formulas/test_gaussian_pairs.py):
-relu and leaky_relu a few ε|w||v| in K and ε|v| in ∇_w K, parallel and opposite vectors included: there ψ holds half the
-digits only, but sin ψ is computed from the same rounded ρ, and in sin ψ w/|w| - ψ v/|v| the two errors cancel.
-erf, gelu: 1 - ρ² is bounded below by its value for parallel vectors, so no pair divides by less. sin: ε(1 + |w|² + |v|²).
+Error of one pair, in units ε of rounding of the dtype (measured against 50 digits by
+tests/formulas/test_gaussian_pairs.py): relu and leaky_relu a few ε|w||v| in K and ε|v| in ∇_w K,
+parallel and opposite vectors included: there ψ holds half the digits only, but sin ψ is computed
+from the same rounded ρ, and in sin ψ w/|w| - ψ v/|v| the two errors cancel. erf, gelu: 1 - ρ² is
+bounded below by its value for parallel vectors, so no pair divides by less. sin: ε(1 + |w|² +
+|v|²).
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ TWO_OVER_PI = 0.6366197723675814
 
 @dataclass(frozen=True)
 class GaussianPair:
-    """The four scalar functions of the text above; plain Python, compiled elsewhere for every device and dtype.
+    """The four scalar functions of the text above; plain Python, compiled elsewhere for every
+    device and dtype.
 
     prepare q -> (μ, weight, x);  pair (ρ, x_w, x_v) -> (along, first, second);  finish (q, D, F, X) -> (value, on_w, on_V);
     linear q -> κ.  sums says how many of F and X there are: with 1, `second` and X are 0; with 0, K = κ c and no pair is visited.
@@ -48,7 +53,8 @@ def nothing(q):
 
 
 def leaky_relu(r: float) -> GaussianPair:
-    """σ(z) = z for z > 0, r z otherwise: K = (1+r)²/4 c + (1-r)² |w||v| (sin ψ + cos ψ · (π/2 - ψ))/2π, ρ = cos ψ.
+    """σ(z) = z for z > 0, r z otherwise: K = (1+r)²/4 c + (1-r)² |w||v| (sin ψ + cos ψ · (π/2 -
+    ψ))/2π, ρ = cos ψ.
 
     ∇_w K = (1+r)²/4 v + (1-r)² |v| (sin ψ w' + (π/2 - ψ) v')/2π;  at w = 0, where σ' = r, it is r (1+r)/2 v.
     """
@@ -120,7 +126,9 @@ def sin_prepare(q):
 
 
 def sin_pair(rho, x_w, x_v):
-    """K = e^{-(q+q')/2} sinh c and ∂K/∂c = e^{-(q+q')/2} cosh c, without overflow and without cancellation at small c."""
+    """K = e^{-(q+q')/2} sinh c and ∂K/∂c = e^{-(q+q')/2} cosh c, without overflow and without
+    cancellation at small c.
+    """
     size = abs(rho)
     e, r = exp(size - (x_w + x_v)), expm1(-2.0 * size)
     half = 0.5 * e * r

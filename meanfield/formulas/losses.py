@@ -1,7 +1,8 @@
 """Losses ℓ(f, y): plain scalar functions of one prediction and one label, compiled elsewhere.
 
-value(f, y) and slope(f, y) = ∂ℓ/∂f act on one output; a loss of K outputs is their sum. Softmax couples
-the outputs of a sample, so its functions take the whole row: value(f_row, class), slope(f_row, class, out_row).
+value(f, y) and slope(f, y) = ∂ℓ/∂f act on one output; a loss of K outputs is their sum. Softmax
+couples the outputs of a sample, so its functions take the whole row: value(f_row, class),
+slope(f_row, class, out_row).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ LABELS = ("real", "sign", "class")
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss. labels: "real", "sign" (-1, +1) or "class" (0 … K-1); curvature = sup ℓ'', used by dt="auto".
+    """One loss. labels: "real", "sign" (-1, +1) or "class" (0 … K-1); curvature = sup ℓ'', used by
+    dt="auto".
 
-    coupled: value and slope take a sample's whole row, and `out` of the slope is 0 before the call. An EmpiricalRisk looks at ℓ'
-    by differences of ℓ at some predictions and labels of its own, kinks allowed; check=False takes it as it is. Where it is
-    compiled, the compiled ℓ is compared with the Python function. Raises TypeError or ValueError for fields of another kind.
+    coupled: value and slope take a sample's whole row, and `out` of the slope is 0 before the call.
+    An EmpiricalRisk looks at ℓ' by differences of ℓ at some predictions and labels of its own,
+    kinks allowed; check=False takes it as it is. Where it is compiled, the compiled ℓ is compared
+    with the Python function. Raises TypeError or ValueError for fields of another kind.
     """
 
     name: str
@@ -41,11 +44,13 @@ class Loss:
         for part in ("value", "slope"):
             if not callable(getattr(self, part)):
                 raise TypeError(
-                    f"Loss {self.name!r}: {part} must be a function of (f, y); got {getattr(self, part)!r}."
+                    f"Loss {self.name!r}: {part} must be a function of (f, y); got "
+                    f"{getattr(self, part)!r}."
                 )
         if self.labels not in LABELS:
             raise ValueError(
-                f"Loss {self.name!r}: labels must be one of {', '.join(LABELS)}; got {self.labels!r}."
+                f"Loss {self.name!r}: labels must be one of {', '.join(LABELS)}; got "
+                f"{self.labels!r}."
             )
         if isinstance(self.curvature, bool) or not isinstance(
             self.curvature, (int, float, np.number)
@@ -55,13 +60,15 @@ class Loss:
             )
         if not 0 <= self.curvature < np.inf:
             raise ValueError(
-                f"Loss {self.name!r}: curvature must be a finite number >= 0; got {self.curvature!r}."
+                f"Loss {self.name!r}: curvature must be a finite number >= 0; got "
+                f"{self.curvature!r}."
             )
         object.__setattr__(self, "curvature", float(self.curvature))
         for part in ("coupled", "check"):
             if not isinstance(getattr(self, part), (bool, np.bool_)):
                 raise TypeError(
-                    f"Loss {self.name!r}: {part} must be True or False; got {getattr(self, part)!r}."
+                    f"Loss {self.name!r}: {part} must be True or False; got "
+                    f"{getattr(self, part)!r}."
                 )
             object.__setattr__(self, part, bool(getattr(self, part)))
 
@@ -145,7 +152,9 @@ TABLE: dict[str, Loss] = {
 
 
 def get(loss: str | Loss) -> Loss:
-    """The Loss of that name (see TABLE), or the one given. Others raise, with what other packages mean by them or the nearest."""
+    """The Loss of that name (see TABLE), or the one given. Others raise, with what other packages
+    mean by them or the nearest.
+    """
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
@@ -154,12 +163,15 @@ def get(loss: str | Loss) -> Loss:
         return TABLE[loss]
     what = advice(loss)
     raise ValueError(
-        f"unknown loss {loss!r}.{f' {what}' if what else hint(loss, TABLE)} Known: {', '.join(TABLE)}."
+        f"unknown loss {loss!r}.{f' {what}' if what else hint(loss, TABLE)} Known: "
+        f"{', '.join(TABLE)}."
     )
 
 
 def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:
-    """y as the loss wants it: (n, K) float64, or (n,) int64 classes. Raises with the conversion to make."""
+    """y as the loss wants it: (n, K) float64, or (n,) int64 classes. Raises with the conversion to
+    make.
+    """
     y = as_array("y", y)
     if y.ndim not in (1, 2) or y.shape[0] != n:
         raise ValueError(f"y must be ({n},) or ({n}, K), one row for each row of x; got {y.shape}.")
@@ -181,6 +193,7 @@ def check_labels(loss: Loss, y: np.ndarray, n: int) -> np.ndarray:
     if loss.labels == "sign" and not np.all(np.abs(y) == 1.0):
         found = y[np.abs(y) != 1.0][:3].tolist()
         raise ValueError(
-            f"loss {loss.name!r} wants labels -1 and +1; got values such as {found}. For labels 0 and 1 use 2*y - 1."
+            f"loss {loss.name!r} wants labels -1 and +1; got values such as {found}. For "
+            "labels 0 and 1 use 2*y - 1."
         )
     return y

@@ -1,4 +1,6 @@
-"""Whether σ' and ℓ' that a user wrote are the slopes of σ and ℓ: at some points, in plain Python, where they are first used."""
+"""Whether σ' and ℓ' that a user wrote are the slopes of σ and ℓ: at some points, in plain Python,
+where they are first used.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
     from .activations import Activation
     from .losses import Loss
 
-# Where σ is looked at: on both sides of 0, small, of order 1 and large; short in binary, so that float32 holds them exactly, and
-# no round numbers, which are where formulas have their kinks.
+# Where σ is looked at: on both sides of 0, small, of order 1 and large; short in binary, so that
+# float32 holds them exactly, and no round numbers, which are where formulas have their kinks.
 POINTS = (
     -9.28125,
     -3.15625,
@@ -31,7 +33,8 @@ POINTS = (
     2.90625,
     10.15625,
 )
-# What is added to a label: some times the labels' size, and some near, where a loss has a width of its own.
+# What is added to a label: some times the labels' size, and some near, where a loss has a width of
+# its own.
 FAR = (-3.15625, -0.21875, 0.28125, 2.90625)
 NEAR = (-0.71875, -0.0390625, 0.00390625, 0.0546875, 0.78125)
 OUTPUTS = 5  # of a sample, of which a coupled loss is looked at
@@ -45,7 +48,9 @@ def written_here(*functions: Callable | None) -> bool:
 
 
 def check_activation(sigma: Activation) -> None:
-    """Raise where σ' is not the slope of σ, or the joint formula not both; for functions that fail or return no number."""
+    """Raise where σ' is not the slope of σ, or the joint formula not both; for functions that fail
+    or return no number.
+    """
     if not sigma.check or written_here(sigma.value, sigma.slope, sigma.value_and_slope):
         return
     who = f"activation {sigma.name!r}"
@@ -59,7 +64,8 @@ def check_activation(sigma: Activation) -> None:
     if wrong := _worst(findings):
         z, slope, found = wrong
         raise ValueError(
-            f"σ' of {sigma.name!r} at z = {z:g}: given {slope:.6g}, differences of σ give {found:.6g}. Mend the slope, or, if it "
+            f"σ' of {sigma.name!r} at z = {z:g}: given {slope:.6g}, differences of σ give "
+            f"{found:.6g}. Mend the slope, or, if it "
             "is meant so, say mf.Activation(…, check=False)."
         )
     for z, value, slope in zip(POINTS, values, slopes, strict=True):
@@ -67,8 +73,10 @@ def check_activation(sigma: Activation) -> None:
             abs(z * slope) + abs(value)
         ):
             raise ValueError(
-                f"{sigma.name!r} is not homogeneous of degree {sigma.homogeneity:g}: at z = {z:g}, z σ'(z) = {z * slope:.6g} and "
-                f"{sigma.homogeneity:g} σ(z) = {sigma.homogeneity * value:.6g}. Leave homogeneity out."
+                f"{sigma.name!r} is not homogeneous of degree {sigma.homogeneity:g}: at z "
+                f"= {z:g}, z σ'(z) = {z * slope:.6g} and "
+                f"{sigma.homogeneity:g} σ(z) = {sigma.homogeneity * value:.6g}. Leave "
+                "homogeneity out."
             )
     if sigma.value_and_slope is not None:
         _check_joint(sigma, values, slopes)
@@ -89,13 +97,17 @@ def _check_joint(sigma: Activation, values: list[float], slopes: list[float]) ->
         for z, one, other in zip(POINTS, found, expected, strict=True):
             if abs(one - other) > 1e-6 * max(abs(one), abs(other)) + 1e-9 * size:
                 raise ValueError(
-                    f"value_and_slope of {sigma.name!r} at z = {z:g} gives {('σ', 'σ′')[part]} = {one:.6g}, and "
-                    f"{('value', 'slope')[part]} gives {other:.6g}. The two must be the same function."
+                    f"value_and_slope of {sigma.name!r} at z = {z:g} gives "
+                    f"{('σ', 'σ′')[part]} = {one:.6g}, and "
+                    f"{('value', 'slope')[part]} gives {other:.6g}. The two must be the "
+                    "same function."
                 )
 
 
 def check_loss(loss: Loss, points: list[tuple[Any, Any]]) -> None:
-    """Raise where ℓ' is not ∂ℓ/∂f at the points (prediction, label); for functions that fail or return no number."""
+    """Raise where ℓ' is not ∂ℓ/∂f at the points (prediction, label); for functions that fail or
+    return no number.
+    """
     if not loss.check or written_here(loss.value, loss.slope):
         return
     who = f"loss {loss.name!r}"
@@ -140,7 +152,9 @@ def _check_coupled(loss: Loss, points: list[tuple[Any, Any]]) -> None:
 
 
 def _worst(findings: list[tuple[Any, float, float]]) -> tuple[Any, float, float] | None:
-    """The (where, given, found) that are the farthest apart, if not by what is rounding beside the slopes elsewhere."""
+    """The (where, given, found) that are the farthest apart, if not by what is rounding beside the
+    slopes elsewhere.
+    """
     if not findings:
         return None
     size = max(max(abs(given), abs(found)) for _, given, found in findings)
@@ -157,7 +171,8 @@ def _wrong(loss: Loss, where: str, given: float, found: float) -> str:
         else ""
     )
     return (
-        f"ℓ' of {loss.name!r} at {where}: given {given:.6g}, differences of ℓ give {found:.6g}.{half} Mend the slope, or, if it "
+        f"ℓ' of {loss.name!r} at {where}: given {given:.6g}, differences of ℓ give "
+        f"{found:.6g}.{half} Mend the slope, or, if it "
         "is meant so, say mf.Loss(…, check=False)."
     )
 
@@ -195,7 +210,8 @@ def _at_points(who: str, f: Callable[..., Any], points: list[tuple[Any, ...]]) -
         except (ArithmeticError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{who} is a number at none of {len(points)} points, such as {_text(points[0])}: {reason}"
+            f"{who} is a number at none of {len(points)} points, such as "
+            f"{_text(points[0])}: {reason}"
         )
     return values
 

@@ -1,4 +1,6 @@
-"""Where compiled code is kept: in the user's cache folder, or for this process alone where there is none to write to."""
+"""Where compiled code is kept: in the user's cache folder, or for this process alone where there is
+none to write to.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def _writable(folder: Path) -> bool:
 
 
 def _of_user() -> Path | None:
-    """$XDG_CACHE_HOME, else ~/.cache; None where nobody knows the home of this user, as in many containers."""
+    """$XDG_CACHE_HOME, else ~/.cache; None where nobody knows the home of this user, as in many
+    containers.
+    """
     if found := os.environ.get("XDG_CACHE_HOME"):
         return Path(found)
     try:
@@ -30,7 +34,9 @@ def _of_user() -> Path | None:
 
 @cache
 def folder() -> Path:
-    """Where generated kernels and their compiled code live: $MEANFIELD_CACHE, else the user's cache folder."""
+    """Where generated kernels and their compiled code live: $MEANFIELD_CACHE, else the user's cache
+    folder.
+    """
     if wanted := os.environ.get("MEANFIELD_CACHE"):
         try:
             Path(wanted).mkdir(parents=True, exist_ok=True)
@@ -41,14 +47,14 @@ def folder() -> Path:
     base = _of_user()
     if base is not None and _writable(base / "meanfield"):
         return base / "meanfield"
-    return Path(
-        tempfile.mkdtemp(prefix="meanfield-")
-    )  # read-only home: compile afresh in this process
+    # read-only home: compile afresh in this process
+    return Path(tempfile.mkdtemp(prefix="meanfield-"))
 
 
 def for_numba(config: Any) -> None:
-    """Before a kernel of this package is declared: where numba can write neither beside the source nor into the user's cache
-    folder it would raise; it then keeps compiled code in ours. config: numba.config.
+    """Before a kernel of this package is declared: where numba can write neither beside the source
+    nor into the user's cache folder it would raise; it then keeps compiled code in ours. config:
+    numba.config.
     """
     base = _of_user()
     beside = Path(__file__).parents[1] / "__pycache__"

@@ -1,4 +1,6 @@
-"""Ctrl-C and termination signals: the step in hand is finished, a checkpoint published, and Interrupted raised."""
+"""Ctrl-C and termination signals: the step in hand is finished, a checkpoint published, and
+Interrupted raised.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from ..state import State
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run stopped by Ctrl-C or a termination signal, after its checkpoint. `state` is where it stopped."""
+    """A run stopped by Ctrl-C or a termination signal, after its checkpoint. `state` is where it
+    stopped.
+    """
 
     def __init__(self, message: str, state: State) -> None:
         super().__init__(message)
@@ -24,9 +28,11 @@ _open: list[list[int]] = []  # what the signals() around this one have collected
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; outside the main thread no handler is set.
+    """Collect SIGINT and SIGTERM instead of dying of them; outside the main thread no handler is
+    set.
 
-    What comes in while one signals() stands in another is known to both: it may have come too late for the inner one.
+    What comes in while one signals() stands in another is known to both: it may have come too late
+    for the inner one.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

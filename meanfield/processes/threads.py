@@ -1,4 +1,6 @@
-"""Threads of BLAS and OpenMP: BLAS on one where bits must not depend on their number, OpenMP's number as others set it."""
+"""Threads of BLAS and OpenMP: BLAS on one where bits must not depend on their number, OpenMP's
+number as others set it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from threadpoolctl import ThreadpoolController
 
 @cache
 def _libraries(scipy: bool) -> list[Any]:
-    """Those that are loaded. scipy: whether SciPy's own is among them, which comes with its first import."""
+    """Those that are loaded. scipy: whether SciPy's own is among them, which comes with its first
+    import.
+    """
     return [
         library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
     ]
@@ -22,7 +26,9 @@ def _libraries(scipy: bool) -> list[Any]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Matrix products and linear algebra inside run on one thread, SciPy's too where it is imported; takes 4 µs, nested 2."""
+    """Matrix products and linear algebra inside run on one thread, SciPy's too where it is
+    imported; takes 4 µs, nested 2.
+    """
     counts = [
         (library, library.get_num_threads())
         for library in _libraries("scipy.linalg" in sys.modules)
@@ -43,14 +49,18 @@ def cores() -> int:
 
 
 def openmp_threads() -> int | None:
-    """What OMP_NUM_THREADS asks for, of a list the first; None where it is not set, or no positive whole number."""
+    """What OMP_NUM_THREADS asks for, of a list the first; None where it is not set, or no positive
+    whole number.
+    """
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 @contextmanager
 def openmp_untouched() -> Iterator[None]:
-    """Where OpenMP is loaded, its number of threads after the block is that before it: torch's, for one."""
+    """Where OpenMP is loaded, its number of threads after the block is that before it: torch's, for
+    one.
+    """
     libraries = [
         library
         for library in ThreadpoolController().lib_controllers

@@ -62,10 +62,12 @@ def start_python(arguments: Sequence[str], threads: int, **streams: Any) -> subp
 
 
 class Workers:
-    """`count` processes for one job: submit(task) -> a Future of job.answer(task), of NoWorkers or of WorkerDied.
+    """`count` processes for one job: submit(task) -> a Future of job.answer(task), of NoWorkers or
+    of WorkerDied.
 
-    They import and are given the job in the background, the caller waits for nothing. The tasks of a process that died go to
-    the others; once none is left, each Future raises at once. close() kills them, whatever they are doing.
+    They import and are given the job in the background, the caller waits for nothing. The tasks of
+    a process that died go to the others; once none is left, each Future raises at once. close()
+    kills them, whatever they are doing.
     """
 
     def __init__(self, job: Any, count: int) -> None:
@@ -122,7 +124,9 @@ class Workers:
 
 
 def spread(job: Any, tasks: Sequence[Any], count: int) -> Iterator[Any]:
-    """job.answer(task) for each task, as they are ready, by `count` processes; the first error ends them all."""
+    """job.answer(task) for each task, as they are ready, by `count` processes; the first error ends
+    them all.
+    """
     with Workers(job, count) as workers:
         for future in as_completed([workers.submit(task) for task in tasks]):
             yield future.result()
@@ -154,7 +158,8 @@ class _Worker:
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             code = self.process.wait()
             raise WorkerDied(
-                f"a worker process ended with code {code} (out of memory?); try fewer workers, or workers=1."
+                f"a worker process ended with code {code} (out of memory?); try fewer "
+                "workers, or workers=1."
             ) from None
 
     def _send(self, payload: bytes) -> None:
@@ -168,7 +173,8 @@ class _Worker:
 
 
 def serve(gone: Callable[[], object]) -> None:
-    """The worker: a job on standard input, then tasks; answers on standard output; calls gone() when the input is closed.
+    """The worker: a job on standard input, then tasks; answers on standard output; calls gone()
+    when the input is closed.
 
     gone: ends the process, whatever is being computed; the program that the process runs passes it.
     """

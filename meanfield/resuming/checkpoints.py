@@ -10,11 +10,14 @@ OF_MARCH = ("path", "dissipated", "energy_start", "motion")
 
 
 def current(memory: dict[str, Any]) -> dict[str, Any]:
-    """The memory of a checkpoint in the layout of this version; ValueError for one of a later version."""
+    """The memory of a checkpoint in the layout of this version; ValueError for one of a later
+    version.
+    """
     version = memory.get("version", 1)
     if version > VERSION:
         raise ValueError(
-            f"the checkpoint has layout {version}, and this version of meanfield knows layouts up to {VERSION}: "
+            f"the checkpoint has layout {version}, and this version of meanfield knows "
+            f"layouts up to {VERSION}: "
             "resume the run with a newer one."
         )
     return memory if version == VERSION else _from_1(memory)

@@ -1,8 +1,8 @@
 """What a Python function says: its instructions and constants, to tell one function from another.
 
 The text of a function is not always to be had, and changes with a blank line; its bytecode is, and
-does not. Functions of installed packages, of the standard library and of this package count by their
-names: they are not the user's to edit.
+does not. Functions of installed packages, of the standard library and of this package count by
+their names: they are not the user's to edit.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from ..files.durable import canonical_json
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"  # another one has other instructions
 OURS = ("meanfield", "ntk", "sims")
+# a function that reads one has other constants in each process
 CLOCKS = (
     "time",
     "datetime",
     "random",
     "secrets",
     "uuid",
-)  # a function that reads one has other constants in each process
+)
 CHANGING = {
     "append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault", "add", "discard", "sort", "fill", "popitem",
 }  # fmt: skip
@@ -63,7 +64,9 @@ def same_shape(ours: dict[str, Any], theirs: dict[str, Any]) -> bool | None:
 
 
 def constants_that_differ(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """ "k = 3, in the file 1" for each; of functions of two shapes only those that both have by name."""
+    """ "k = 3, in the file 1" for each; of functions of two shapes only those that both have by
+    name.
+    """
     if same_shape(ours, theirs) and len(ours["constants"]) == len(theirs["constants"]):
         pairs = [
             (name, mine, other)
@@ -205,7 +208,9 @@ class _Reader:
                 self.anything(f"{name}.{attribute}", value, attributes)
 
     def _object(self, name: str, value: Any, attributes: frozenset[str], changes: bool) -> None:
-        """An instance: its settings, where it is one of ours; else its class, and its attributes that are asked for."""
+        """An instance: its settings, where it is one of ours; else its class, and its attributes
+        that are asked for.
+        """
         kind = type(value)
         self._say(f"{kind.__module__}.{kind.__qualname__}")
         to_dict = getattr(value, "to_dict", None)
@@ -220,9 +225,8 @@ class _Reader:
             known = getattr(value, "__dict__", None) or {}
             called = _names(vars(kind).get("__call__"))
             wanted = (attributes | called) & known.keys()
-            if kind.__module__.split(".")[0] in OURS and _is_frozen(
-                kind
-            ):  # a State: it is its fields
+            # a State: it is its fields
+            if kind.__module__.split(".")[0] in OURS and _is_frozen(kind):
                 wanted = frozenset(item for item in known if not item.startswith("_"))
             for attribute in sorted(wanted):
                 self.anything(f"{name}.{attribute}", known[attribute], attributes)
@@ -232,7 +236,9 @@ class _Reader:
 
 
 def _plain(value: Any) -> str | None:
-    """The text of a value that is a constant through and through, the same in every process; else None."""
+    """The text of a value that is a constant through and through, the same in every process; else
+    None.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if (
@@ -295,7 +301,9 @@ def _globals(codes: list[types.CodeType]) -> Iterator[str]:
 
 
 def _changed(codes: list[types.CodeType]) -> Iterator[str]:
-    """Names that the function assigns to outside itself, attributes that it sets, and "[]" where it sets an item."""
+    """Names that the function assigns to outside itself, attributes that it sets, and "[]" where it
+    sets an item.
+    """
     outer = codes[0].co_freevars
     for code in codes:
         for item in dis.get_instructions(code):

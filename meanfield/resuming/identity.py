@@ -27,6 +27,7 @@ from . import function_code
 SCHEME = 2  # of the points of probes.py and below: values at other points are not compared
 CLOSE = 1e-9  # relative: another machine's exp has other last bits, and formulas may cancel digits
 SMALL = 1e-12  # of the formula's typical value: below it a difference is rounding
+# in cloud sizes
 DISTANCES = (
     1e-3,
     0.01,
@@ -42,7 +43,7 @@ DISTANCES = (
     5.0,
     10.0,
     30.0,
-)  # in cloud sizes
+)
 TIMES = (0.0, *DISTANCES, 100.0, 1000.0)  # of a temperature
 COORDINATES = 200_000  # of all points of V or U together: plain Python reads some millions a second
 COMPONENTS = 8  # of a gradient that are kept
@@ -130,7 +131,9 @@ def differing(
 def _recorded_again(
     run: Trajectory, flow: GradientFlow, name: str, function: Any
 ) -> tuple[int, str]:
-    """How many recorded values were computed again, and, in words, the first that came out differently."""
+    """How many recorded values were computed again, and, in words, the first that came out
+    differently.
+    """
     if name not in run.series_names:
         return 0, ""
     steps, _, values = run.series(name)
@@ -251,7 +254,9 @@ def _particles(start: State, paired: bool) -> list[Point]:
 
 
 def _kept(function: Callable, point: Point) -> list[float] | None:
-    """The value, or the first components of what it writes into its last argument; None where it has none."""
+    """The value, or the first components of what it writes into its last argument; None where it
+    has none.
+    """
     given = [item.copy() if isinstance(item, np.ndarray) else item for item in point]
     out = np.zeros(given[0].size) if isinstance(given[0], np.ndarray) else None
     wants_out = out is not None and function_code.arguments(function) > len(given)
@@ -287,9 +292,8 @@ def _difference(mine: dict[str, Any], other: dict[str, Any]) -> str:
     ]
     if not apart:
         return ""
-    where, here, there = min(
-        apart, key=lambda item: abs(math.log(abs(item[2]) or 1e-300))
-    )  # one of a size that is read easily
+    # one of a size that is read easily
+    where, here, there = min(apart, key=lambda item: abs(math.log(abs(item[2]) or 1e-300)))
     return f"{here:.6g} at {where}, in the file {there:.6g}"
 
 
@@ -308,7 +312,9 @@ def _text(point: Point) -> str:
 
 
 def user_written(flow: GradientFlow) -> list[str]:
-    """The formulas of a flow that no file can hold; ValueError for one that goes by the name of another, a built-in."""
+    """The formulas of a flow that no file can hold; ValueError for one that goes by the name of
+    another, a built-in.
+    """
     functional = flow.functional
     kind = type(functional).__name__
     names = [] if kind in protocol.OWN else [kind]
@@ -326,6 +332,7 @@ def user_written(flow: GradientFlow) -> list[str]:
             for part in ("value", "slope")
         ):
             raise ValueError(
-                f"{given.name!r} is a built-in, and this is another formula: give it a name of its own."
+                f"{given.name!r} is a built-in, and this is another formula: give it a "
+                "name of its own."
             )
     return names

@@ -30,7 +30,9 @@ def settings_that_differ(ours: Any, theirs: Any) -> list[str]:
 def _differences(
     ours: Any, theirs: Any, path: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], Any, Any]]:
-    """(names on the way, our value, theirs) of each leaf that differs; None stands for what one of them lacks."""
+    """(names on the way, our value, theirs) of each leaf that differs; None stands for what one of
+    them lacks.
+    """
     if isinstance(ours, list) and isinstance(theirs, list):
         ours, theirs = _by_name(ours, theirs), _by_name(theirs, ours)
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
@@ -44,7 +46,9 @@ def _differences(
 
 
 def _by_name(value: list[Any], other: list[Any]) -> Any:
-    """A list of settings with names, as a dictionary by these: an observer more does not shift the others."""
+    """A list of settings with names, as a dictionary by these: an observer more does not shift the
+    others.
+    """
     named = all(isinstance(item, dict) and "name" in item for item in (*value, *other))
     return {item["name"]: item for item in value} if named else value
 

@@ -147,9 +147,8 @@ def _by_potentials(
     Potentials of a sample need one large c-transform, and at most half of the time; a round two,
     and two listings.
     """
-    pairs = (
-        float(len(pair.a)) * len(pair.b) * (0.8 + pair.x.shape[1] / 50)
-    )  # the products ⟨x, y⟩ are a part of the work
+    # the products ⟨x, y⟩ are a part of the work
+    pairs = float(len(pair.a)) * len(pair.b) * (0.8 + pair.x.shape[1] / 50)
     sample, round_of = (
         SAMPLE_SECONDS + TRANSFORM_SECONDS * pairs,
         2 * (TRANSFORM_SECONDS + LISTING_SECONDS) * pairs,
@@ -286,9 +285,8 @@ def refined(
     cost, quiet = coupling_cost(pair.x, pair.y, coupling), 0
     while quiet < QUIET_SWEEPS and perf_counter() < deadline:
         along = (pair.x[i] + pair.y[j]) @ rng.normal(size=pair.x.shape[1])
-        order = np.roll(
-            np.argsort(along), -int(rng.integers(BLOCK))
-        )  # the cuts fall elsewhere each time
+        # the cuts fall elsewhere each time
+        order = np.roll(np.argsort(along), -int(rng.integers(BLOCK)))
         pieces = []
         for begin in range(0, len(order), BLOCK):
             block = order[begin : begin + BLOCK]
@@ -299,9 +297,8 @@ def refined(
             pieces.append(_block(pair, (i[block], j[block], w[block]), solve))
         i, j, w = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
         if pair.uniform and len(w) == len(pair.a):
-            w = (
-                pair.a
-            )  # a permutation again: the masses need not collect rounding from block to block
+            # a permutation again: the masses need not collect rounding from block to block
+            w = pair.a
         lower_cost = coupling_cost(pair.x, pair.y, (i, j, w))
         quiet = quiet + 1 if lower_cost >= cost * (1.0 - 1e-12) else 0
         cost = lower_cost

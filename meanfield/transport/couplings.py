@@ -269,9 +269,8 @@ def sliced_distance(pair: Pair, n_projections: int = 200, seed: int = 0) -> floa
     rng = np.random.default_rng(seed)
     total, left = 0.0, int(n_projections)
     while left:
-        frame = np.linalg.qr(rng.normal(size=(dim, min(dim, left))))[
-            0
-        ]  # each column is uniform on the sphere
+        # each column is uniform on the sphere
+        frame = np.linalg.qr(rng.normal(size=(dim, min(dim, left))))[0]
         total += float(projected(pair, frame).sum())
         left -= frame.shape[1]
     return float(np.hypot(pair.shift / np.sqrt(dim), pair.scale * np.sqrt(total / n_projections)))

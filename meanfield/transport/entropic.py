@@ -60,9 +60,8 @@ def _difference(
     (u, v), (u_x, v_x), (u_y, v_y) = potentials
     above, below = u - 0.5 * (u_x + v_x), v - 0.5 * (u_y + v_y)
     largest = max(float(np.abs(potential).max()) for pair in potentials for potential in pair)
-    return epsilon * float(a @ above + b @ below), 4.0 * EPS * max(
-        epsilon * largest, 1.0
-    )  # costs are of order 1
+    # costs are of order 1
+    return epsilon * float(a @ above + b @ below), 4.0 * EPS * max(epsilon * largest, 1.0)
 
 
 def _polished(problem: Problem, potentials: Potentials, epsilon: float, left: float) -> Potentials:

@@ -103,9 +103,8 @@ def _squares(x: np.ndarray, y: np.ndarray, shift: np.ndarray) -> np.ndarray:
             here, there = x[rows, column, None], y[None, :, column]
             difference = here - there
             taken = here - difference
-            lost = (here - (difference + taken)) + (
-                taken - there
-            )  # Knuth's: difference + lost = here - there, exactly
+            # Knuth's: difference + lost = here - there, exactly
+            lost = (here - (difference + taken)) + (taken - there)
             difference -= shift[column]
             difference += lost
             cost[rows] += np.square(difference, out=difference)

@@ -1,6 +1,8 @@
-"""The norm of the second derivative of a two-layer network in its parameters, neuron by neuron, without forming it.
+"""The norm of the second derivative of a two-layer network in its parameters, neuron by neuron,
+without forming it.
 
-Neurons do not meet in ∇²f: it is block diagonal, and with the metric ∫|v|² dμ of the flow (mass p_k on neuron k)
+Neurons do not meet in ∇²f: it is block diagonal, and with the metric ∫|v|² dμ of the flow (mass p_k
+on neuron k)
 
     ‖∇²f‖ = s max_k ‖∇²φ(θ_k)‖,     ‖∇²φ‖ = sup_{|u| = |v| = 1} |∇²φ[u, v]|,   a vector over samples i and outputs c:
 
@@ -43,11 +45,12 @@ class _Block(NamedTuple):
 def hessian_norm(network: Network, state: State, x: np.ndarray, rtol: float = 1e-6) -> Norm:
     """‖∇²f(θ)‖ over the trainable parameters and the samples x (n, d).
 
-    upper: with S1 = ‖diag(σ') X̃‖ and S2² = λ_max(Σ_i σ''_i² |x̃_i|² x̃_i x̃_iᵀ), which bounds Σ_i σ''_i² ⟨ω, x̃_i⟩⁴ on |ω| = 1,
-    ‖∇²φ‖ is at most the larger eigenvalue of [[0, S1], [S1, |a| S2]]; without a, |a| S2. It is reached where σ'' = 0 (relu)
-    and where n = 1; for more than SMALL_SIDE parameters a neuron S1 and S2 are bounded by the norm of X̃.
-    lower: alternating maximisation over g, u and v of Σ g_ic ∇²φ_ic[u, v], each exactly in turn, so that it never falls:
-    a local maximum, of the neurons that a few sweeps of all show to be the largest.
+    upper: with S1 = ‖diag(σ') X̃‖ and S2² = λ_max(Σ_i σ''_i² |x̃_i|² x̃_i x̃_iᵀ), which bounds Σ_i
+    σ''_i² ⟨ω, x̃_i⟩⁴ on |ω| = 1, ‖∇²φ‖ is at most the larger eigenvalue of [[0, S1], [S1, |a| S2]];
+    without a, |a| S2. It is reached where σ'' = 0 (relu) and where n = 1; for more than SMALL_SIDE
+    parameters a neuron S1 and S2 are bounded by the norm of X̃. lower: alternating maximisation
+    over g, u and v of Σ g_ic ∇²φ_ic[u, v], each exactly in turn, so that it never falls: a local
+    maximum, of the neurons that a few sweeps of all show to be the largest.
     """
     sigma, columns = (
         network.sigma,
@@ -57,7 +60,8 @@ def hessian_norm(network: Network, state: State, x: np.ndarray, rtol: float = 1e
         return Norm(0.0, 0.0)  # f is linear in a
     if not sigma.smooth and "a" not in network.trainable:
         raise ValueError(
-            f"σ' of {sigma.name!r} jumps: with a frozen, ∇²f lives on the kinks alone and has no finite norm. "
+            f"σ' of {sigma.name!r} jumps: with a frozen, ∇²f lives on the kinks alone and "
+            "has no finite norm. "
             'Train a too (trainable=("a", "w")), or take a smooth activation such as "erf".'
         )
     inner, trains_a = np.hstack(columns), "a" in network.trainable
@@ -84,7 +88,9 @@ def _search(
     size: int,
     rtol: float,
 ) -> float:
-    """The largest value found: a few sweeps for every neuron that could have it, then the best ones to the end."""
+    """The largest value found: a few sweeps for every neuron that could have it, then the best ones
+    to the end.
+    """
     trains_a = "a" in network.trainable
     order, best, numbers, values, vectors = np.argsort(-bounds, kind="stable"), 0.0, [], [], []
     for first in range(0, len(order), size):
@@ -113,7 +119,9 @@ def _block(sigma: Activation, theta: np.ndarray, K: int, x: np.ndarray) -> _Bloc
 
 
 def _second_derivative(sigma: Activation, z: np.ndarray) -> np.ndarray:
-    """σ'' by differences of σ'; where σ' may jump the smaller of the two one-sided ones, which looks away from the kink."""
+    """σ'' by differences of σ'; where σ' may jump the smaller of the two one-sided ones, which
+    looks away from the kink.
+    """
     low, here, high = (
         elementwise.values_and_slopes(sigma, z + step)[1] for step in (-STEP, 0.0, STEP)
     )
@@ -131,7 +139,9 @@ def _upper(block: _Block, inner: np.ndarray, trains_a: bool) -> np.ndarray:
 
 
 def _operator_norms(weights: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """‖diag(weights_k) X̃‖ for each row of weights (m, n): exact for few columns, else max|weights_k| ‖X̃‖."""
+    """‖diag(weights_k) X̃‖ for each row of weights (m, n): exact for few columns, else
+    max|weights_k| ‖X̃‖.
+    """
     n, q = inner.shape
     if q > SMALL_SIDE:
         return np.abs(weights).max(axis=1) * np.linalg.norm(inner, 2)

@@ -1,4 +1,6 @@
-"""The kernel of a finite network at one time: H_t, the products H·v that never form it, and how two kernels compare."""
+"""The kernel of a finite network at one time: H_t, the products H·v that never form it, and how two
+kernels compare.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +61,10 @@ def empirical(
             float(np.abs(np.asarray(x)).max(initial=0.0)) for x in (x1, x2) if x is not None
         )
         raise ValueError(
-            f"the kernel overflows, or the state is not finite: inputs up to {largest:.3g}, weights up to "
-            f"{np.abs(state.theta).max(initial=0.0):.3g} in {dtype}; scale the inputs down to order 1 (standardise them)."
+            "the kernel overflows, or the state is not finite: inputs up to "
+            f"{largest:.3g}, weights up to "
+            f"{np.abs(state.theta).max(initial=0.0):.3g} in {dtype}; scale the inputs "
+            "down to order 1 (standardise them)."
         )
     return pieces if parts else whole
 
@@ -96,14 +100,18 @@ def operator(
 
 
 def drift(H0: Any, Ht: Any) -> float:
-    """‖H_t - H_0‖_F / ‖H_0‖_F: how far the kernel has moved; 0 in the lazy limit. Kernels of one shape."""
+    """‖H_t - H_0‖_F / ‖H_0‖_F: how far the kernel has moved; 0 in the lazy limit. Kernels of one
+    shape.
+    """
     return kernels.drift(*_pair(H0, Ht))
 
 
 def cosine_distance(H0: Any, Ht: Any) -> float:
-    """1 - ⟨H_0, H_t⟩_F/(‖H_0‖_F ‖H_t‖_F): the drift that no rescaling of H explains, in [0, 2], for kernels in [0, 1].
+    """1 - ⟨H_0, H_t⟩_F/(‖H_0‖_F ‖H_t‖_F): the drift that no rescaling of H explains, in [0, 2], for
+    kernels in [0, 1].
 
-    Computed as ½‖H_0/‖H_0‖ - H_t/‖H_t‖‖², which keeps its digits where the two are close. Fort et al. (2020).
+    Computed as ½‖H_0/‖H_0‖ - H_t/‖H_t‖‖², which keeps its digits where the two are close. Fort et
+    al. (2020).
     """
     return kernels.cosine_distance(*_pair(H0, Ht))
 
@@ -131,15 +139,18 @@ def alignment(K: Any, y: Any, centred: bool = False) -> float:
     value = kernels.alignment(K, y, centred)
     if np.isnan(value):
         raise ValueError(
-            "the alignment of a kernel, or of labels, that vanish is not defined; constant labels vanish if centred."
+            "the alignment of a kernel, or of labels, that vanish is not defined; "
+            "constant labels vanish if centred."
         )
     return value
 
 
 def effective_rank(K: Any) -> float:
-    """exp(-Σ_i p_i log p_i), p_i = λ_i/tr K: from 1 (rank one) to n (a multiple of I). Roy and Vetterli (2007).
+    """exp(-Σ_i p_i log p_i), p_i = λ_i/tr K: from 1 (rank one) to n (a multiple of I). Roy and
+    Vetterli (2007).
 
-    Eigenvalues negative by rounding count as zero. Other texts mean (tr K)²/‖K‖_F² or tr K/λ_max, which lie below this one.
+    Eigenvalues negative by rounding count as zero. Other texts mean (tr K)²/‖K‖_F² or tr K/λ_max,
+    which lie below this one.
     """
     rank = kernels.effective_rank(checked(K))
     if np.isnan(rank):
@@ -152,7 +163,8 @@ def _check(network: Any, state: Any) -> None:
         raise TypeError(f"network must be an mf.Network; got {type(network).__name__}.")
     if not isinstance(state, State):
         raise TypeError(
-            f"state must be an mf.State; got {type(state).__name__}. For the infinite width use ntk.kernel."
+            f"state must be an mf.State; got {type(state).__name__}. For the infinite "
+            "width use ntk.kernel."
         )
 
 
@@ -162,7 +174,8 @@ def _pair(H0: Any, Ht: Any) -> tuple[np.ndarray, np.ndarray]:
     )
     if H0.shape != Ht.shape or H0.ndim not in (2, 4):
         raise ValueError(
-            f"the two kernels must have one shape, (n1, n2) or (n1, n2, K, K); got {H0.shape} and {Ht.shape}."
+            "the two kernels must have one shape, (n1, n2) or (n1, n2, K, K); got "
+            f"{H0.shape} and {Ht.shape}."
         )
     for name, H in (("first", H0), ("second", Ht)):
         if not np.isfinite(H).all():

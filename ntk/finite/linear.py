@@ -1,4 +1,6 @@
-"""The linearised network: f_lin(x; θ) = f_0(x) + s ∫ ∇φ(θ_0; x)·(θ - θ_0) dμ, for the engine's own integrators."""
+"""The linearised network: f_lin(x; θ) = f_0(x) + s ∫ ∇φ(θ_0; x)·(θ - θ_0) dμ, for the engine's own
+integrators.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from ..learning.dynamics import KernelFlow
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
-    """A network in its first-order expansion at a state θ_0. `linearise` makes it; THEORY.md, section 3."""
+    """A network in its first-order expansion at a state θ_0. `linearise` makes it; THEORY.md,
+    section 3.
+    """
 
     network: Network
     start: State
@@ -38,7 +42,9 @@ class Linearised:
         ridge: float = 0.0,
         weights: Any = None,
     ) -> LinearisedRisk:
-        """The empirical risk of f_lin: hand it to mf.GradientFlow. Arguments as for mf.EmpiricalRisk."""
+        """The empirical risk of f_lin: hand it to mf.GradientFlow. Arguments as for
+        mf.EmpiricalRisk.
+        """
         return LinearisedRisk(
             EmpiricalRisk(self.network, x, y, loss, reduction, ridge, weights), self.start
         )
@@ -51,14 +57,17 @@ class Linearised:
     def gap(
         self, risk: EmpiricalRisk | LinearisedRisk, x: Any = None
     ) -> Callable[[GradientFlow, State], float]:
-        """The function (flow, state) -> RMS_i |f(x_i; θ_t) - f_lin(x_i; t)| for mf.Series: the gap as a curve in the file.
+        """The function (flow, state) -> RMS_i |f(x_i; θ_t) - f_lin(x_i; t)| for mf.Series: the gap
+        as a curve in the file.
 
-        f_lin(·; t) is its own gradient flow on `risk` from θ_0, by KernelFlow with H_0 on the n training inputs; x (n', d):
-        where to look, the training inputs by default. The ridge must be 0.
+        f_lin(·; t) is its own gradient flow on `risk` from θ_0, by KernelFlow with H_0 on the n
+        training inputs; x (n', d): where to look, the training inputs by default. The ridge must be
+        0.
         """
         if risk.ridge:
             raise ValueError(
-                f"the gap needs a risk without ridge, which H_0 alone cannot carry; got ridge = {risk.ridge:g}."
+                "the gap needs a risk without ridge, which H_0 alone cannot carry; got "
+                f"ridge = {risk.ridge:g}."
             )
         (risk.risk if isinstance(risk, LinearisedRisk) else risk).refuse_weights(
             "the gap to the linearised network"
@@ -116,10 +125,12 @@ def linearise(network: Network, state: State) -> Linearised:
 
 @dataclass(frozen=True, eq=False)
 class LinearisedRisk(Functional):
-    """R(f_lin)/s² + (λ/2)∫|θ|² dμ as a functional of the particles θ_k, whose features stay those of θ_0.
+    """R(f_lin)/s² + (λ/2)∫|θ|² dμ as a functional of the particles θ_k, whose features stay those
+    of θ_0.
 
-    risk: what is minimised; start: θ_0. A flow of it moves the particles that θ_0 names: the same m and masses.
-    A file makes it again where `ntk` is imported and θ_0 is the start of the run; otherwise pass flow=.
+    risk: what is minimised; start: θ_0. A flow of it moves the particles that θ_0 names: the same m
+    and masses. A file makes it again where `ntk` is imported and θ_0 is the start of the run;
+    otherwise pass flow=.
     """
 
     risk: EmpiricalRisk
@@ -178,7 +189,8 @@ class LinearisedRisk(Functional):
             state.mass, self.start.mass
         ):
             raise ValueError(
-                f"this risk is linearised at {self.start!r}; the state {state!r} has another width or other masses. "
+                f"this risk is linearised at {self.start!r}; the state {state!r} has "
+                "another width or other masses. "
                 "Linearise at the state the run starts from."
             )
 
@@ -210,9 +222,11 @@ class LinearisedRisk(Functional):
 
 
 class FrozenFeatures:
-    """A backend whose features are linear in θ: φ(θ_0) + ∇φ(θ_0)·(θ - θ_0); all else is the wrapped backend's.
+    """A backend whose features are linear in θ: φ(θ_0) + ∇φ(θ_0)·(θ - θ_0); all else is the wrapped
+    backend's.
 
-    Its pull-back at any θ is that at θ_0. Columns that do not train have not moved, so they need no care.
+    Its pull-back at any θ is that at θ_0. Columns that do not train have not moved, so they need no
+    care.
     """
 
     def __init__(self, backend: Backend, start: State) -> None:
@@ -227,7 +241,9 @@ class FrozenFeatures:
         return getattr(self.backend, name)
 
     def mean_feature(self, theta: Any, weight: Any, samples: Any, keep: bool = False) -> Any:
-        """∫ φ(θ_0; x) + ∇φ(θ_0; x)·(θ - θ_0) dμ, (n, K); the first part is computed once for a set of samples."""
+        """∫ φ(θ_0; x) + ∇φ(θ_0; x)·(θ - θ_0) dμ, (n, K); the first part is computed once for a set
+        of samples.
+        """
         if self._f0 is None or self._f0[0] is not samples:
             self._f0 = samples, self.backend.mean_feature(self.theta0, self.weight0, samples, keep)
         moved = self.backend.push_forward(self.theta0, weight, samples, self.moved(theta))
@@ -247,10 +263,13 @@ class FrozenFeatures:
 
 
 class LinearisedField(RiskField):
-    """The field of the linearised risk: everything as in RiskField on frozen features, but for the particles' own share."""
+    """The field of the linearised risk: everything as in RiskField on frozen features, but for the
+    particles' own share.
+    """
 
     def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
-        """s⁻¹ Σ_i ∂R/∂f(x_i) [φ(θ_0k; x_i) + ∇φ(θ_0k; x_i)·(θ_k - θ_0k)] + (λ/2)|θ_k|²: (m,) on the host.
+        """s⁻¹ Σ_i ∂R/∂f(x_i) [φ(θ_0k; x_i) + ∇φ(θ_0k; x_i)·(θ_k - θ_0k)] + (λ/2)|θ_k|²: (m,) on the
+        host.
 
         Another neuron, of `at` (q, p), is linearised at itself: it has φ(θ; x_i) in the brackets.
         """

@@ -1,7 +1,8 @@
-"""The mean over a bias of what polar.py adds up: E_b[f(u + b) f(v + b)] for f = σ and f = σ', b ~ N(0, β²).
+"""The mean over a bias of what polar.py adds up: E_b[f(u + b) f(v + b)] for f = σ and f = σ', b ~
+N(0, β²).
 
-β = 0: the product itself. Piecewise linear σ: in closed form. Smooth σ: Gauss–Hermite. Other kinks at 0: Gauss–Legendre between
--u, -v and the ends.
+β = 0: the product itself. Piecewise linear σ: in closed form. Smooth σ: Gauss–Hermite. Other kinks
+at 0: Gauss–Legendre between -u, -v and the ends.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from meanfield.formulas.activations import Activation
 from . import duals
 
 RADIUS = 9.0  # e^{-b²/2} = 3e-18 there
-Products = list[
-    tuple[np.ndarray, np.ndarray, np.ndarray]
-]  # for σ, σ': (f f', f², f'²), the factor f' that of v
+# for σ, σ': (f f', f², f'²), the factor f' that of v
+Products = list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @cache
@@ -70,7 +70,8 @@ def _linear(sigma: Activation) -> bool:
 
 
 def _kinked(u: np.ndarray, v: np.ndarray, beta: float, r: float) -> tuple[np.ndarray, np.ndarray]:
-    """σ(z) = r z + (1-r) z₊, with E[(u+b)(v+b); b > -t] = uv Φ + (u+v) βφ + β²(Φ - (t/β)φ), Φ and φ at t/β:
+    """σ(z) = r z + (1-r) z₊, with E[(u+b)(v+b); b > -t] = uv Φ + (u+v) βφ + β²(Φ - (t/β)φ), Φ and φ
+    at t/β:
 
     r²(uv + β²) + r(1-r)(E[…; b > -u] + E[…; b > -v]) + (1-r)² E[…; b > -min(u, v)];  σ' alike with P(b > -t) = Φ.
     """

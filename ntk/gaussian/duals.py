@@ -1,10 +1,13 @@
-"""Dual activations: E[σ(u)σ(v)] and E[σ'(u)σ'(v)] for (u, v) ~ N(0, [[q1, c], [c, q2]]). TRUTHS.md, section 1.
+"""Dual activations: E[σ(u)σ(v)] and E[σ'(u)σ'(v)] for (u, v) ~ N(0, [[q1, c], [c, q2]]). TRUTHS.md,
+section 1.
 
-TABLE holds closed forms by the activation's name; where it has none, ntk/gaussian/quadrature.py integrates. A new activation
-needs no line here; one with a closed form adds `TABLE[name] = function of (q1, q2, c) -> (E[σσ], E[σ'σ'])`.
+TABLE holds closed forms by the activation's name; where it has none, ntk/gaussian/quadrature.py
+integrates. A new activation needs no line here; one with a closed form adds `TABLE[name] = function
+of (q1, q2, c) -> (E[σσ], E[σ'σ'])`.
 
-Variances may be as large as float64 holds. With q → ∞ tanh and erf become sign: E[σσ] → (2/π) asin ρ, q E[σ'σ'] → 2/(π √(1-ρ²))
-times (∫σ'/2)². The correlation ρ is known to rounding alone, so above q = LARGE directions closer than about 1e-7 count as one.
+Variances may be as large as float64 holds. With q → ∞ tanh and erf become sign: E[σσ] → (2/π) asin
+ρ, q E[σ'σ'] → 2/(π √(1-ρ²)) times (∫σ'/2)². The correlation ρ is known to rounding alone, so above
+q = LARGE directions closer than about 1e-7 count as one.
 """
 
 from __future__ import annotations
@@ -18,8 +21,12 @@ from meanfield.formulas import activations
 from meanfield.formulas.activations import Activation
 
 ClosedForm = Callable[[Any, Any, Any], tuple[Any, Any]]
-LARGE = 1e8  # variances above which closed forms are taken in normalised arguments: no product of two variances is formed
-ULPS = 16  # |c| may exceed √(q1 q2) by so many units of the last place: rounding. Beyond, the matrix is no covariance.
+# variances above which closed forms are taken in normalised arguments: no product of two variances
+# is formed
+LARGE = 1e8
+# |c| may exceed √(q1 q2) by so many units of the last place: rounding. Beyond, the matrix is no
+# covariance.
+ULPS = 16
 
 
 class Pair(NamedTuple):
@@ -30,11 +37,13 @@ class Pair(NamedTuple):
 
 
 def pair(activation: str | Activation, q1: Any, q2: Any, c: Any) -> Pair:
-    """Both expectations for variances q1, q2 >= 0 and covariance c, numbers or arrays that broadcast.
+    """Both expectations for variances q1, q2 >= 0 and covariance c, numbers or arrays that
+    broadcast.
 
-    1e-10 relative to √(E[σ(u)²] E[σ(v)²]), where 1 - |ρ| < 1e-8 the slope 1e-7 (ψ = arccos ρ then holds half the digits of ρ);
-    float32 arguments give float32. |c| above √(q1 q2) by rounding is taken as equal to it; further above raises.
-    Raises ValueError too where an expectation overflows or cannot be found for variances so large.
+    1e-10 relative to √(E[σ(u)²] E[σ(v)²]), where 1 - |ρ| < 1e-8 the slope 1e-7 (ψ = arccos ρ then
+    holds half the digits of ρ); float32 arguments give float32. |c| above √(q1 q2) by rounding is
+    taken as equal to it; further above raises. Raises ValueError too where an expectation overflows
+    or cannot be found for variances so large.
     """
     sigma = activations.get(activation)
     q1, q2, c = (np.asarray(value) for value in (q1, q2, c))
@@ -52,14 +61,17 @@ def pair(activation: str | Activation, q1: Any, q2: Any, c: Any) -> Pair:
     if (np.abs(c) > largest * (1 + ULPS * np.finfo(dtype).eps)).any():
         excess = (np.abs(c) - largest).max()
         raise ValueError(
-            f"dual of {sigma.name}: |c| must not exceed √(q1 q2), or [[q1, c], [c, q2]] is no covariance; "
-            f"it exceeds it by {excess:g} at most. Is c the inner product that belongs to q1 and q2?"
+            f"dual of {sigma.name}: |c| must not exceed √(q1 q2), or [[q1, c], [c, q2]] "
+            "is no covariance; "
+            f"it exceeds it by {excess:g} at most. Is c the inner product that belongs to "
+            "q1 and q2?"
         )
     with np.errstate(over="ignore", invalid="ignore"):
         found = unchecked(sigma, q1, q2, np.clip(c, -largest, largest))
     if not all(np.isfinite(part).all() for part in found):
         raise ValueError(
-            f"dual of {sigma.name}: E[σσ] or E[σ'σ'] overflows for variances up to {max(q1.max(), q2.max()):.3g}."
+            f"dual of {sigma.name}: E[σσ] or E[σ'σ'] overflows for variances up to "
+            f"{max(q1.max(), q2.max()):.3g}."
         )
     return found
 
@@ -88,7 +100,9 @@ def unchecked(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) 
 
 
 def closed_form(sigma: Activation) -> ClosedForm | None:
-    """The TABLE's entry for this activation, or None. An own activation under a built-in's name is not mistaken for it."""
+    """The TABLE's entry for this activation, or None. An own activation under a built-in's name is
+    not mistaken for it.
+    """
     name = sigma.name.partition("(")[0]
     if name in activations.TABLE:
         same = getattr(sigma.value, "__code__", None) is activations.TABLE[name].value.__code__
@@ -100,7 +114,9 @@ def closed_form(sigma: Activation) -> ClosedForm | None:
 
 
 def _angles(q1: Any, q2: Any, c: Any) -> tuple[Any, Any, Any]:
-    """(√(q1 q2), π - ψ, sin ψ), cos ψ = c/√(q1 q2); ψ = 0 or π exactly for c = ±q1 = ±q2; a vector of no length ψ = π/2."""
+    """(√(q1 q2), π - ψ, sin ψ), cos ψ = c/√(q1 q2); ψ = 0 or π exactly for c = ±q1 = ±q2; a vector
+    of no length ψ = π/2.
+    """
     scale = np.sqrt(q1) * np.sqrt(q2)
     with np.errstate(invalid="ignore", divide="ignore"):
         rho = np.clip(np.where((np.abs(c) == q1) & (q1 == q2), np.sign(c), c / scale), -1.0, 1.0)
@@ -111,7 +127,8 @@ def _angles(q1: Any, q2: Any, c: Any) -> tuple[Any, Any, Any]:
 def _leaky(r: float) -> ClosedForm:
     """σ = r z + (1 - r) relu(z): (1-r)² K_relu + r c;  r² + r(1-r)(P(u>0) + P(v>0)) + (1-r)² P(u>0, v>0).
 
-    K_relu = √(q1 q2) (sin ψ + (π-ψ) cos ψ)/2π, P(u>0, v>0) = (π-ψ)/2π; P(u > 0) = ½, but 0 for q1 = 0, where σ'(0) = r.
+    K_relu = √(q1 q2) (sin ψ + (π-ψ) cos ψ)/2π, P(u>0, v>0) = (π-ψ)/2π; P(u > 0) = ½, but 0 for q1 =
+    0, where σ'(0) = r.
     """
 
     def form(q1, q2, c):
@@ -125,7 +142,9 @@ def _leaky(r: float) -> ClosedForm:
 
 
 def _shares(q1: Any, q2: Any, c: Any, unit: float) -> tuple[Any, ...]:
-    """a_i = 1/(1 + u q_i), b_i = 1 - a_i, g_i = √a_i; ĉ = u c g1 g2, Ŝ = 1 - ĉ² = a1a2 + a1b2 + b1a2 + b1b2(1 - ρ²); b1b2."""
+    """a_i = 1/(1 + u q_i), b_i = 1 - a_i, g_i = √a_i; ĉ = u c g1 g2, Ŝ = 1 - ĉ² = a1a2 + a1b2 +
+    b1a2 + b1b2(1 - ρ²); b1b2.
+    """
     a1, a2 = 1 / (1 + unit * q1), 1 / (1 + unit * q2)
     b1, b2 = unit * q1 * a1, unit * q2 * a2
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -180,7 +199,9 @@ def _gelu(q1, q2, c):
 
 
 def _waves(q1, q2, c):
-    """e^{-(q1+q2)/2} (sinh c, cosh c), without overflow. It is a function of q1 + q2 - 2|c|, which must have its digits."""
+    """e^{-(q1+q2)/2} (sinh c, cosh c), without overflow. It is a function of q1 + q2 - 2|c|, which
+    must have its digits.
+    """
     size, mean = np.abs(c), 0.5 * q1 + 0.5 * q2
     apart = np.where((size == q1) & (q1 == q2), 0.0, mean - size)
     if _large(q1, q2):
@@ -188,8 +209,10 @@ def _waves(q1, q2, c):
         lost = (apart != 0.0) & (apart < 40.0 + unknown)
         if lost.any():
             raise ValueError(
-                f"dual of sin or cos: variances up to {np.max(mean):.3g} leave no digits of E[(u - v)²] = q1 + q2 - 2|c| for "
-                f"{int(lost.sum())} pairs that are nearly parallel, of which it is a function; scale the inputs down."
+                f"dual of sin or cos: variances up to {np.max(mean):.3g} leave no digits "
+                "of E[(u - v)²] = q1 + q2 - 2|c| for "
+                f"{int(lost.sum())} pairs that are nearly parallel, of which it is a "
+                "function; scale the inputs down."
             )
     half, ratio = 0.5 * np.exp(-apart), np.expm1(-2 * size)
     return -half * ratio * np.sign(c), half * (2 + ratio)

@@ -2,10 +2,11 @@
 
     u = p1 r cos φ,  v = p2 r cos(φ - ψ),  φ uniform, r ≥ 0 by its own law;  b = 0 or b ~ N(0, b_std²)
 
-(u, v) Gaussian: r e^{-r²/2} dr. w uniform on the unit sphere of R^d: r is the length of its projection on the plane, for
-r = sin θ the law (d - 2) sin θ cos^{d-3}θ dθ. The circle is cut where u = 0, v = 0 and u = v, b (biases.py) at -u and -v, so
-each piece is smooth even if σ' jumps at 0. Gauss–Legendre rules, doubled until two agree; nodes are drawn together, as t² or
-t²(3 - 2t), at r = 0 and at the ends of the arcs, where σ of wide arguments bends (tests: √q up to 1000).
+(u, v) Gaussian: r e^{-r²/2} dr. w uniform on the unit sphere of R^d: r is the length of its
+projection on the plane, for r = sin θ the law (d - 2) sin θ cos^{d-3}θ dθ. The circle is cut where
+u = 0, v = 0 and u = v, b (biases.py) at -u and -v, so each piece is smooth even if σ' jumps at 0.
+Gauss–Legendre rules, doubled until two agree; nodes are drawn together, as t² or t²(3 - 2t), at r =
+0 and at the ends of the arcs, where σ of wide arguments bends (tests: √q up to 1000).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from meanfield.formulas.activations import Activation
 from . import biases, wide
 from .biases import legendre
 
-ACCEPT = 1e-11  # a change by so much of √(Eσ(u)² Eσ(v)²) ends the refinement; the result is far better than the change
+# a change by so much of √(Eσ(u)² Eσ(v)²) ends the refinement; the result is far better than the
+# change
+ACCEPT = 1e-11
 REFUSE = 1e-9  # the largest change that passes when the finest rule is used up
 ORDERS = (12, 24, 48, 96, 192, 384)
 WORK = 2**25  # function values for one pair (x, x'): no finer rule is tried
@@ -36,7 +39,8 @@ Radii = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class Rule(NamedTuple):
-    """The law of r as order -> (nodes, weights), of b, and whether x and x' lie on one line (d = 1: φ is 0 or π).
+    """The law of r as order -> (nodes, weights), of b, and whether x and x' lie on one line (d = 1:
+    φ is 0 or π).
 
     What r > tail contributes counts as error: beyond the last node there may be as much.
     """
@@ -99,10 +103,14 @@ def integrate(
     if bad.size:
         k = bad[0]
         raise ValueError(
-            f"the dual of {sigma.name} is not found by quadrature for {bad.size} pairs of inputs: with widths {p1[k]:g} and "
-            f"{p2[k]:g} at angle {psi[k]:g} E[σσ] and E[σ'σ'] still change by {error[0, k]:g} and {error[1, k]:g} at last. "
-            "Kinks must lie at 0 (with smooth=False) and σ must not oscillate or bend on a scale far below the widths; "
-            "smaller inputs or weights (mf.data has standardise) help, or a closed form in ntk.duals.TABLE."
+            f"the dual of {sigma.name} is not found by quadrature for {bad.size} pairs of "
+            f"inputs: with widths {p1[k]:g} and "
+            f"{p2[k]:g} at angle {psi[k]:g} E[σσ] and E[σ'σ'] still change by "
+            f"{error[0, k]:g} and {error[1, k]:g} at last. "
+            "Kinks must lie at 0 (with smooth=False) and σ must not oscillate or bend on "
+            "a scale far below the widths; "
+            "smaller inputs or weights (mf.data has standardise) help, or a closed form "
+            "in ntk.duals.TABLE."
         )
     return result, error + 4e-15 * scale
 
@@ -117,7 +125,8 @@ def _announce(sigma: Activation, pairs: int, order: int, rule: Rule) -> None:
         )
         cheaper = ' w="normal" takes the bias for one more input, two variables.' if law else ""
         warnings.warn(
-            f"the dual of {sigma.name}{law} for {pairs} pairs of inputs will take about {seconds:.0f} s on one core (within a "
+            f"the dual of {sigma.name}{law} for {pairs} pairs of inputs will take about "
+            f"{seconds:.0f} s on one core (within a "
             f"factor of 3).{cheaper}",
             UserWarning,
             stacklevel=2,
@@ -125,7 +134,9 @@ def _announce(sigma: Activation, pairs: int, order: int, rule: Rule) -> None:
 
 
 def _check_widths(sigma: Activation, p1: np.ndarray, p2: np.ndarray, rule: Rule) -> None:
-    """On a sphere of two dimensions or more: raise for widths at which no node need meet what σ does near 0."""
+    """On a sphere of two dimensions or more: raise for widths at which no node need meet what σ
+    does near 0.
+    """
     widest = max(p1.max(initial=0.0), p2.max(initial=0.0))
     if (
         not rule.line
@@ -134,15 +145,18 @@ def _check_widths(sigma: Activation, p1: np.ndarray, p2: np.ndarray, rule: Rule)
         and widest > UNSEEN * max(1.0, rule.b_std)
     ):
         raise ValueError(
-            f"the dual of {sigma.name} for w on a sphere is not found for |x| w_std = {widest:.3g}, above {UNSEEN:g}: scale the "
-            'inputs down, to numbers of order 1 (standardise them), or take w="normal", whose limit is found at any size.'
+            f"the dual of {sigma.name} for w on a sphere is not found for |x| w_std = "
+            f"{widest:.3g}, above {UNSEEN:g}: scale the "
+            'inputs down, to numbers of order 1 (standardise them), or take w="normal", '
+            "whose limit is found at any size."
         )
 
 
 def _unseen(
     sigma: Activation, p1: np.ndarray, p2: np.ndarray, scale: np.ndarray, rule: Rule
 ) -> np.ndarray:
-    """The Gaussian pairs so wide that no node may have met what σ does near 0: two rules then agree on nothing.
+    """The Gaussian pairs so wide that no node may have met what σ does near 0: two rules then agree
+    on nothing.
 
     √(Eσ(u)² Eσ(v)²) is held against the same by a one-dimensional rule that resolves any width.
     """
@@ -157,7 +171,8 @@ def _unseen(
 def check_finite(sigma: Activation, values: np.ndarray) -> None:
     if not np.isfinite(values).all():
         raise ValueError(
-            f"σ or σ' of {sigma.name} overflows or is not a number for arguments of the size that these inputs give."
+            f"σ or σ' of {sigma.name} overflows or is not a number for arguments of the "
+            "size that these inputs give."
         )
 
 
@@ -169,7 +184,9 @@ def _size(order: int, sigma: Activation, rule: Rule) -> int:
 def _sums(
     sigma: Activation, p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rule of that order: E[f f'], √(E f² E f'²) and of the last the part of r > tail, for f = σ and f = σ', each (2, n)."""
+    """The rule of that order: E[f f'], √(E f² E f'²) and of the last the part of r > tail, for f =
+    σ and f = σ', each (2, n).
+    """
     result, scale, tail = np.zeros((3, 2, len(psi)))
     r, r_weight = rule.radii(order)
     outer = r > rule.tail
@@ -200,7 +217,9 @@ def _sums(
 def _angles(
     p1: np.ndarray, p2: np.ndarray, psi: np.ndarray, rule: Rule, order: int, kinked: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes φ (n, count) and weights that sum to 1, cut where u and v, with a bias and a kink also u - v, change sign."""
+    """Nodes φ (n, count) and weights that sum to 1, cut where u and v, with a bias and a kink also
+    u - v, change sign.
+    """
     if rule.line:
         return np.tile([0.0, np.pi], (len(psi), 1)), np.full((len(psi), 2), 0.5)
     quarter = np.full(len(psi), np.pi / 2)

@@ -1,8 +1,9 @@
-"""E[σ(u)σ(v)] and E[σ'(u)σ'(v)] by quadrature with an error estimate, where no closed form is known.
+"""E[σ(u)σ(v)] and E[σ'(u)σ'(v)] by quadrature with an error estimate, where no closed form is
+known.
 
-Smooth σ and Gaussian (u, v): Mehler's series Σ_k ρ^k c_k(√q1) c_k(√q2) in Hermite coefficients, whose remainder the
-Cauchy–Schwarz inequality bounds. All else (a kink at 0, wide arguments with |ρ| near 1): polar.py. In arrays (2, …) index 0 is
-the value, index 1 the slope.
+Smooth σ and Gaussian (u, v): Mehler's series Σ_k ρ^k c_k(√q1) c_k(√q2) in Hermite coefficients,
+whose remainder the Cauchy–Schwarz inequality bounds. All else (a kink at 0, wide arguments with |ρ|
+near 1): polar.py. In arrays (2, …) index 0 is the value, index 1 the slope.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ FEW = 200  # pairs that are left to polar coordinates sooner than take the longe
 HALF_WIDTH = (
     18.0  # of the integrals of the coefficients: e^{-z²/4} = 7e-36 there, room for σ = e^{2z}
 )
+# of the trapezoidal rule, first and last; its error falls exponentially for an analytic σ
 POINTS = (
     128,
     8192,
-)  # of the trapezoidal rule, first and last; its error falls exponentially for an analytic σ
+)
 ENTRIES = 2**21  # function values held at once
 ENTRYWISE = 2**12  # pairs at a time, where every pair has variances of its own
 
@@ -39,7 +41,8 @@ class Estimate(NamedTuple):
 
 
 def gaussian(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -> Estimate:
-    """(u, v) ~ N(0, [[q1, c], [c, q2]]), |c| <= √(q1 q2); q1, q2 broadcast against c (n1 + n2 integrals for (n1, 1), (1, n2)).
+    """(u, v) ~ N(0, [[q1, c], [c, q2]]), |c| <= √(q1 q2); q1, q2 broadcast against c (n1 + n2
+    integrals for (n1, 1), (1, n2)).
 
     Raises where the estimated error stays above polar.REFUSE of √(Eσ(u)² Eσ(v)²).
     """
@@ -92,9 +95,11 @@ def gaussian(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -
 def hermite(
     sigma: Activation, s: np.ndarray, terms: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """c_k(s) = E[f(s z) he_k(z)], he_k = He_k/√k!, k < terms, of f = σ and f = σ': (2, n, terms) for s (n,), by the trapezoidal
-    rule; E f(s z)² (2, n); and the error of the coefficients (2, n), in norm: what the last halving of the step changed, and what
-    lies beyond the ends as judged by f² there."""
+    """c_k(s) = E[f(s z) he_k(z)], he_k = He_k/√k!, k < terms, of f = σ and f = σ': (2, n, terms)
+    for s (n,), by the trapezoidal rule; E f(s z)² (2, n); and the error of the coefficients (2, n),
+    in norm: what the last halving of the step changed, and what lies beyond the ends as judged by
+    f² there.
+    """
     points, coefficients, power = POINTS[0], np.zeros((2, s.size, terms)), np.zeros((2, s.size))
     while True:
         halved = points > POINTS[0]  # then the midpoints are all that is new
@@ -131,7 +136,9 @@ def hermite(
 def mehler(
     sigma: Activation, s1: np.ndarray, s2: np.ndarray, rho: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Σ_{k<N} ρ^k c_k(s1) c_k(s2); the rest is at most |ρ|^N √(r1 r2), r = E f² - Σ_{k<N} c_k². -> (result, error, scale)."""
+    """Σ_{k<N} ρ^k c_k(s1) c_k(s2); the rest is at most |ρ|^N √(r1 r2), r = E f² - Σ_{k<N} c_k². ->
+    (result, error, scale).
+    """
     scales, where = np.unique(np.concatenate([s1.reshape(-1), s2.reshape(-1)]), return_inverse=True)
     where1, where2 = where[: s1.size].reshape(s1.shape), where[s1.size :].reshape(s2.shape)
     shape = rho.shape

@@ -1,7 +1,9 @@
-"""E[f(p1⟨s, e⟩ + b) f(p2⟨s, e'⟩ + b)] for f = σ and f = σ', s uniform on the unit sphere of R^d, ⟨e, e'⟩ = ρ, b ~ N(0, β²).
+"""E[f(p1⟨s, e⟩ + b) f(p2⟨s, e'⟩ + b)] for f = σ and f = σ', s uniform on the unit sphere of R^d,
+⟨e, e'⟩ = ρ, b ~ N(0, β²).
 
-Smooth σ: for each b the Funk–Hecke formula Σ_k c_k(p1, b) c_k(p2, b) R_k(ρ), c_k the coefficients in the orthonormal polynomials
-of t = ⟨s, e⟩ (Gegenbauer's) and R_k = p_k/p_k(1), |R_k| <= 1; then Gauss–Hermite over b. All else by polar.py.
+Smooth σ: for each b the Funk–Hecke formula Σ_k c_k(p1, b) c_k(p2, b) R_k(ρ), c_k the coefficients
+in the orthonormal polynomials of t = ⟨s, e⟩ (Gegenbauer's) and R_k = p_k/p_k(1), |R_k| <= 1; then
+Gauss–Hermite over b. All else by polar.py.
 """
 
 from __future__ import annotations
@@ -66,9 +68,11 @@ def expectations(
 
 @cache
 def _gauss(dim: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes t (2 terms,) of the law of ⟨s, e⟩, and p_k(t)·(their weight) (terms, 2 terms), by Golub and Welsch (1969).
+    """Nodes t (2 terms,) of the law of ⟨s, e⟩, and p_k(t)·(their weight) (terms, 2 terms), by Golub
+    and Welsch (1969).
 
-    t p_k = b_{k+1} p_{k+1} + b_k p_{k-1}, b_k = ½ √(k(k + d - 3)/((k + d/2 - 1)(k + d/2 - 2))), b_1 = d^{-1/2}.
+    t p_k = b_{k+1} p_{k+1} + b_k p_{k-1}, b_k = ½ √(k(k + d - 3)/((k + d/2 - 1)(k + d/2 - 2))), b_1
+    = d^{-1/2}.
     """
     k = np.arange(2.0, 2 * terms)
     off_diagonal = 0.5 * np.sqrt(k * (k + dim - 3) / ((k + dim / 2 - 1) * (k + dim / 2 - 2)))
@@ -79,7 +83,9 @@ def _gauss(dim: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
 def _coefficients(
     sigma: Activation, scales: np.ndarray, dim: int, b_std: float, terms: int, points: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """c_k(p, b) (2, n, points, terms) for p in scales (n,), the weights of b (points,), and E f² (2, n)."""
+    """c_k(p, b) (2, n, points, terms) for p in scales (n,), the weights of b (points,), and E f²
+    (2, n).
+    """
     t, basis = _gauss(dim, terms)
     nodes, weight = roots_hermitenorm(points)
     weight = weight / np.sqrt(2 * np.pi)

@@ -1,12 +1,15 @@
-"""E[σ(u)σ(v)] and E[σ'(u)σ'(v)] where an argument is wide: u has a standard deviation p1 far above 1, where σ bends.
+"""E[σ(u)σ(v)] and E[σ'(u)σ'(v)] where an argument is wide: u has a standard deviation p1 far above
+1, where σ bends.
 
-For σ that is linear on both sides of 0, σ = A + d with A(z) = α± z + β± (z ≷ 0) and d gone at |z| = 40 (tanh, sigmoid, softplus,
-gelu, erf and their like). Given v = p2 z the other argument is Gaussian, u ~ N(m, τ²) with m = ρ p1 z, τ = p1 √(1 - ρ²), so that
+For σ that is linear on both sides of 0, σ = A + d with A(z) = α± z + β± (z ≷ 0) and d gone at |z| =
+40 (tanh, sigmoid, softplus, gelu, erf and their like). Given v = p2 z the other argument is
+Gaussian, u ~ N(m, τ²) with m = ρ p1 z, τ = p1 √(1 - ρ²), so that
 
     E[σ(u)σ(v)] = ∫ φ(z) σ(p2 z) G(z) dz,     G(z) = E[A(m + τζ)] + ∫ d(y) N(y; m, τ²) dy,     ζ ~ N(0, 1)
 
-The first part of G is in closed form, the second a moment series (τ wide), a sum over y (τ of order 1), or G is taken whole by
-Gauss–Hermite (τ small). z is taken on panels that halve towards 0, down to 1/p1: every scale is resolved. σ' alike.
+The first part of G is in closed form, the second a moment series (τ wide), a sum over y (τ of order
+1), or G is taken whole by Gauss–Hermite (τ small). z is taken on panels that halve towards 0, down
+to 1/p1: every scale is resolved. σ' alike.
 """
 
 from __future__ import annotations
@@ -25,17 +28,19 @@ WIDE = 1000.0  # standard deviation above which the pair is taken here
 REACH = 40.0  # where d has gone: e^{-40} = 4e-18
 END = 10.0  # of z: e^{-50} = 2e-22
 ORDER = 20  # of Gauss–Legendre on a panel, which is as wide as its distance from 0
+# τ below the first: Gauss–Hermite; above the second: TERMS moments of d, (40/200)^16 (e/16)^8 =
+# 5e-18
 NARROW, FLAT = (
     0.5,
     200.0,
-)  # τ below the first: Gauss–Hermite; above the second: TERMS moments of d, (40/200)^16 (e/16)^8 = 5e-18
+)
 TERMS = 16
 HERMITE = 64
 ENTRIES = 2**20  # function values held at once
-ERROR = 1e-11  # of √(Eσ(u)² Eσ(v)²), by comparison with closed forms and with adaptive quadrature (tests)
-PARALLEL = (
-    8 * np.finfo(np.float64).eps
-)  # 1 - |ρ| up to this is rounding: the arguments are multiples of each other
+# of √(Eσ(u)² Eσ(v)²), by comparison with closed forms and with adaptive quadrature (tests)
+ERROR = 1e-11
+# 1 - |ρ| up to this is rounding: the arguments are multiples of each other
+PARALLEL = 8 * np.finfo(np.float64).eps
 
 
 class Tails(NamedTuple):
@@ -46,7 +51,9 @@ class Tails(NamedTuple):
 
 
 def tails(sigma: Activation) -> Tails | None:
-    """The lines that σ is beyond ±40, to rounding; None where it is none there: it grows faster, oscillates, or decays slowly."""
+    """The lines that σ is beyond ±40, to rounding; None where it is none there: it grows faster,
+    oscillates, or decays slowly.
+    """
     far = np.array([REACH, 50.0, 64.0, 100.0, 1e3, 1e6, 1e12])
     near = np.linspace(-REACH, REACH, 161)
     try:
@@ -79,7 +86,9 @@ def tails(sigma: Activation) -> Tails | None:
 def gaussian(
     sigma: Activation, lines: Tails, p1: np.ndarray, p2: np.ndarray, rho: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(E[σσ], E[σ'σ']) (2, n) and bounds of their errors (2, n) for deviations p1, p2 and correlations ρ, (n,); smooth σ."""
+    """(E[σσ], E[σ'σ']) (2, n) and bounds of their errors (2, n) for deviations p1, p2 and
+    correlations ρ, (n,); smooth σ.
+    """
     p1, p2 = np.maximum(p1, p2), np.minimum(p1, p2)
     rho = np.where(1.0 - np.abs(rho) <= PARALLEL, np.sign(rho), rho)
     sine = np.sqrt((1.0 - rho) * (1.0 + rho))
@@ -94,9 +103,8 @@ def gaussian(
         at_u = _given(sigma, lines, p1[rows], rho[rows], sine[rows], z)
         own = _both(sigma, p1[rows, None] * z)
         for k in (0, 1):
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # what overflows is refused by who asked
+            # what overflows is refused by who asked
+            with np.errstate(over="ignore", invalid="ignore"):
                 result[k, rows] = (at_v[k] * at_u[k]) @ weight
                 square[k, rows] = np.sqrt(np.square(own[k]) @ weight) * np.sqrt(
                     np.square(at_v[k]) @ weight
@@ -195,7 +203,9 @@ def _given(
 def _smeared(
     bend: np.ndarray, y: np.ndarray, tau: np.ndarray, at: np.ndarray, bell: np.ndarray
 ) -> np.ndarray:
-    """∫ d(y) N(y; m, τ²) dy, m = τ·at, summed over y or as e^{-m²/2τ²}/(√(2π) τ) Σ_j (m/τ)^j/j! ∫ d(y) (y/τ)^j e^{-y²/2τ²} dy."""
+    """∫ d(y) N(y; m, τ²) dy, m = τ·at, summed over y or as e^{-m²/2τ²}/(√(2π) τ) Σ_j (m/τ)^j/j! ∫
+    d(y) (y/τ)^j e^{-y²/2τ²} dy.
+    """
     total = np.zeros(at.shape)
     flat = tau >= FLAT
     if flat.any():

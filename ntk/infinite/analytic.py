@@ -1,4 +1,5 @@
-"""The limit m → ∞ of two-layer networks: the tangent kernel H∞ and the output's covariance, for any InitialLaw.
+"""The limit m → ∞ of two-layer networks: the tangent kernel H∞ and the output's covariance, for any
+InitialLaw.
 
     H(x, x') = E[σσ'] (a trained) + ⟨x, x'⟩ E[a²] E[σ̇σ̇'] (w) + E[a²] E[σ̇σ̇'] (b)           THEORY.md, section 3
 
@@ -133,7 +134,8 @@ def _check(network: Any, law: Any) -> None:
         raise TypeError(f"network must be an mf.Network; got {network!r}.")
     if not isinstance(law, InitialLaw):
         raise TypeError(
-            f"law must be an mf.InitialLaw, from which the limit is taken (a State has ntk.empirical); got {law!r}."
+            "law must be an mf.InitialLaw, from which the limit is taken (a State has "
+            f"ntk.empirical); got {law!r}."
         )
 
 
@@ -150,7 +152,8 @@ def _prepare(
     if not np.isfinite([norms1.max(initial=0.0), norms2.max(initial=0.0), *variances]).all():
         largest = max(float(np.abs(x).max(initial=0.0)) for x in (x1, x2))
         raise ValueError(
-            f"|x|² overflows, or w_std²|x|² + b_std² does: the largest input is {largest:.3g}, w_std = {law.w_std:g}; scale the "
+            "|x|² overflows, or w_std²|x|² + b_std² does: the largest input is "
+            f"{largest:.3g}, w_std = {law.w_std:g}; scale the "
             "inputs down, to numbers of order 1 (standardise them)."
         )
     task = _Task(network, law, x1, x2, norms1, norms1 if x2 is x1 else norms2, sums)
@@ -161,7 +164,8 @@ def _prepare(
 
 
 def _magnified(task: _Task) -> _Task:
-    """Inputs without a bias whose |x|² vanishes or loses digits: for homogeneous σ brought to |x| ~ 1 by powers of two.
+    """Inputs without a bias whose |x|² vanishes or loses digits: for homogeneous σ brought to |x| ~
+    1 by powers of two.
 
     For smooth σ nothing is lost: E[σσ'] and E[σ̇σ̇'] are then those of x = 0 to rounding.
     """
@@ -171,7 +175,8 @@ def _magnified(task: _Task) -> _Task:
         if sigma.smooth:
             return task
         raise ValueError(
-            f"|x|² vanishes for some inputs, and {sigma.name} has a kink at 0 without a bias; scale the inputs up."
+            f"|x|² vanishes for some inputs, and {sigma.name} has a kink at 0 without a "
+            "bias; scale the inputs up."
         )
 
     def scaled(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -218,7 +223,9 @@ def _slices(n: int, block: int) -> list[slice]:
 
 
 def _tile(task: _Task, rows: slice, columns: slice) -> list[np.ndarray]:
-    """One tile of each matrix; a tile on the diagonal of a symmetric one is made symmetric, its diagonal from ρ = 1."""
+    """One tile of each matrix; a tile on the diagonal of a symmetric one is made symmetric, its
+    diagonal from ρ = 1.
+    """
     inner = task.x1[rows] @ task.x2[columns].T
     norms1, norms2 = task.norms1[rows], task.norms2[columns]
     if max(norms1.max(initial=0.0), norms2.max(initial=0.0)) * task.law.w_std**2 > WIDE:
@@ -238,7 +245,8 @@ def _tile(task: _Task, rows: slice, columns: slice) -> list[np.ndarray]:
     if not all(np.isfinite(tile).all() for tile in tiles):
         largest = np.sqrt(max(norms1.max(), norms2.max()))
         raise ValueError(
-            f"the kernel of {task.network.sigma.name} overflows for inputs of size {largest:.3g}; scale them down, to numbers of "
+            f"the kernel of {task.network.sigma.name} overflows for inputs of size "
+            f"{largest:.3g}; scale them down, to numbers of "
             "order 1 (standardise them)."
         )
     return tiles
@@ -247,7 +255,9 @@ def _tile(task: _Task, rows: slice, columns: slice) -> list[np.ndarray]:
 def _align(
     x1: np.ndarray, x2: np.ndarray, norms1: np.ndarray, norms2: np.ndarray, inner: np.ndarray
 ) -> None:
-    """⟨x, x'⟩ = ±|x|² to the last bit where x' = ±x, in place: a product of matrices rounds it otherwise than the norms."""
+    """⟨x, x'⟩ = ±|x|² to the last bit where x' = ±x, in place: a product of matrices rounds it
+    otherwise than the norms.
+    """
     near = np.abs(inner) >= (1.0 - 1e-12) * np.sqrt(norms1)[:, None] * np.sqrt(norms2)
     i, j = np.nonzero(near & (inner != 0.0))
     for sign in (1.0, -1.0):
@@ -309,16 +319,17 @@ def _gaussian(task: _Task, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -> dua
     if c.ndim == 2:
         value, slope = passes.one_layer(sigma, q1[:, 0], q2[0], c)
     else:
-        value, slope = duals.unchecked(
-            sigma, q1, q1, q1
-        )  # the diagonal, with c = q whatever the roots round to
+        # the diagonal, with c = q whatever the roots round to
+        value, slope = duals.unchecked(sigma, q1, q1, q1)
     if law.w == "sphere" and degree is not None:
         value, slope = value / _chi(law.dim, 2 * degree), slope / _chi(law.dim, 2 * degree - 2)
     return duals.Pair(value, slope)
 
 
 def _chi(dim: int, power: float) -> float:
-    """E|g|^power, g ~ N(0, I_dim): a Gaussian w is |g| times one on the unit sphere, and σ homogeneous lets |g| out."""
+    """E|g|^power, g ~ N(0, I_dim): a Gaussian w is |g| times one on the unit sphere, and σ
+    homogeneous lets |g| out.
+    """
     return (
         math.exp(power / 2 * math.log(2) + math.lgamma((dim + power) / 2) - math.lgamma(dim / 2))
         if power

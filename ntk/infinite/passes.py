@@ -1,8 +1,9 @@
-"""Fused elementwise passes over kernel matrices: the duals of relu and erf, once, or through all layers of a deep network.
+"""Fused elementwise passes over kernel matrices: the duals of relu and erf, once, or through all
+layers of a deep network.
 
-A row of the matrix stays in the cache while the layers pass over it (a loop over layers around a loop over samples: the
-other way round does not vectorise). Entries are independent, so the bits do not depend on the number of threads. The loops are
-kernels/passes.py's.
+A row of the matrix stays in the cache while the layers pass over it (a loop over layers around a
+loop over samples: the other way round does not vectorise). Entries are independent, so the bits do
+not depend on the number of threads. The loops are kernels/passes.py's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ SMALL = 2**14  # below so many entries NumPy is as quick, and nothing needs comp
 INV_2PI, HALF_PI, PI = 0.15915494309189535, 1.5707963267948966, 3.141592653589793
 TWO_OVER_PI, FOUR_OVER_PI = 0.6366197723675814, 1.2732395447351628
 
-# asin(√z)/√z = 1 + z P(z), 0 <= z <= ¼: interpolation in Chebyshev's points in 60 digits, relative error of asin 2^-25.8, 2^-54.
+# asin(√z)/√z = 1 + z P(z), 0 <= z <= ¼: interpolation in Chebyshev's points in 60 digits, relative
+# error of asin 2^-25.8, 2^-54.
 ARCSIN = {
     "float32": (
         0.03808502480387688,
@@ -54,7 +56,8 @@ ARCSIN = {
 
 
 def arc_functions(dtype: str) -> tuple[Callable, Callable]:
-    """(arcsin, arccos) on [-1, 1] as formulas that vectorise, within 2 units of the last place (arccos of π near -1).
+    """(arcsin, arccos) on [-1, 1] as formulas that vectorise, within 2 units of the last place
+    (arccos of π near -1).
 
     |x| <= ½: asin x = x + x³ P(x²);  |x| > ½: acos |x| = 2 asin √((1 - |x|)/2). The sums leave both exact at ±1.
     """
@@ -87,7 +90,9 @@ def _relu(dtype: str) -> Callable:
     arccos = arc_functions(dtype)[1]
 
     def relu(c, p1, g1, p2, g2):
-        """√(q1q2) (sin ψ + (π-ψ) cos ψ)/2π, (π-ψ)/2π; p = √q, g = 1/√q. The slope is 0 where q = 0, as σ'(0)."""
+        """√(q1q2) (sin ψ + (π-ψ) cos ψ)/2π, (π-ψ)/2π; p = √q, g = 1/√q. The slope is 0 where q = 0,
+        as σ'(0).
+        """
         rho = c * (g1 * g2)
         rho = 1.0 if rho > 1.0 else rho
         rho = -1.0 if rho < -1.0 else rho
@@ -103,7 +108,9 @@ def _erf(dtype: str) -> Callable:
     arcsin = arc_functions(dtype)[0]
 
     def erf(c, p1, g1, p2, g2):
-        """(2/π) asin(2c g1 g2), (4/π)/√(p1²p2² - 4c²); p = √(1 + 2q), g = 1/p. The root is at least 1."""
+        """(2/π) asin(2c g1 g2), (4/π)/√(p1²p2² - 4c²); p = √(1 + 2q), g = 1/p. The root is at least
+        1.
+        """
         double, scale = c + c, p1 * p2
         rest = (scale - double) * (scale + double)
         rest = 1.0 if rest < 1.0 else rest
@@ -119,7 +126,8 @@ FORMULAS = {"relu": _relu, "erf": _erf}
 
 
 def covers(sigma: Activation, entries: int, *variances: np.ndarray) -> bool:
-    """Whether there is a fused pass for this activation and these variances, and enough to do for it.
+    """Whether there is a fused pass for this activation and these variances, and enough to do for
+    it.
 
     That of erf forms the product of two variances: it is not for large ones.
     """
@@ -166,10 +174,12 @@ def all_layers(
     shift: np.ndarray,
     triangle: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Σ^h = scale_h E[σσ] + shift_h, Θ^h = Σ^h + scale_h Θ^{h-1} E[σ'σ'], from Σ⁰ = Θ⁰ = covariance (n1, n2) to the last layer.
+    """Σ^h = scale_h E[σσ] + shift_h, Θ^h = Σ^h + scale_h Θ^{h-1} E[σ'σ'], from Σ⁰ = Θ⁰ = covariance
+    (n1, n2) to the last layer.
 
-    q1 (L, n1), q2 (L, n2): the variances that enter each layer; scale, shift (L,). THEORY.md, section 3. Overwrites
-    covariance. triangle: only entries on and right of the diagonal are asked for.
+    q1 (L, n1), q2 (L, n2): the variances that enter each layer; scale, shift (L,). THEORY.md,
+    section 3. Overwrites covariance. triangle: only entries on and right of the diagonal are asked
+    for.
     """
     dtype = covariance.dtype
     theta = covariance.copy()

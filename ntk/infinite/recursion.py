@@ -1,4 +1,6 @@
-"""Infinitely wide fully connected networks of any depth: the covariance Σ^L of the output and its tangent kernel Θ^L."""
+"""Infinitely wide fully connected networks of any depth: the covariance Σ^L of the output and its
+tangent kernel Θ^L.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from meanfield.functionals.risk import check_inputs
 from ..gaussian import duals
 from . import passes
 
-OVERFLOW = "the kernel overflows: the inputs or the scales w_std, readout_w_std are too large for this depth."
+OVERFLOW = (
+    "the kernel overflows: the inputs or the scales w_std, readout_w_std are too large "
+    "for this depth."
+)
 
 
 def deep(
@@ -90,7 +95,8 @@ def deep(
         ]
     if not all(np.isfinite(q).all() for q in squares):
         raise ValueError(
-            f"|x|² overflows, or w_std²|x|² + b_std² does: the largest input is {max(np.abs(x1).max(), np.abs(x2).max()):.3g}, "
+            "|x|² overflows, or w_std²|x|² + b_std² does: the largest input is "
+            f"{max(np.abs(x1).max(), np.abs(x2).max()):.3g}, "
             f"w_std = {w_std:g}; scale the inputs down, to numbers of order 1 (standardise them)."
         )
     if dtype == np.float32 and max(q.max(initial=0.0) for q in squares) > np.finfo(np.float32).max:
@@ -125,7 +131,9 @@ def deep(
 def _diagonal(
     sigma: Activation, q: np.ndarray, scale: np.ndarray, shift: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(Σ^{h-1}(x, x) for h = 1 … L as (L, n), Σ^L(x, x), Θ^L(x, x)): the recursion at ρ = 1, in float64."""
+    """(Σ^{h-1}(x, x) for h = 1 … L as (L, n), Σ^L(x, x), Θ^L(x, x)): the recursion at ρ = 1, in
+    float64.
+    """
     entering, theta = [], q
     for factor, offset in zip(scale, shift, strict=True):
         entering.append(q)

@@ -1,4 +1,6 @@
-"""KernelFlow: training in function space with a frozen kernel, df/dt = -c K ℓ'(f, y), by eigenmodes or by an ODE solver."""
+"""KernelFlow: training in function space with a frozen kernel, df/dt = -c K ℓ'(f, y), by eigenmodes
+or by an ODE solver.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ RTOL, ATOL = 1e-8, 1e-10  # of the ODE solver; ATOL in units of f
 
 
 class Prediction(NamedTuple):
-    """f on the training and on the test inputs (None without K_test), in y's shape; an array of times leads with its axis."""
+    """f on the training and on the test inputs (None without K_test), in y's shape; an array of
+    times leads with its axis.
+    """
 
     train: np.ndarray
     test: np.ndarray | None
@@ -75,7 +79,8 @@ class KernelFlow:
             )
         if self.loss.labels == "class" and (len(self.shape) != 2 or self.y.max() >= self.shape[1]):
             raise ValueError(
-                f"loss {self.loss.name!r} with classes 0 … {self.y.max()} needs f0 of shape ({len(kernel)}, C), "
+                f"loss {self.loss.name!r} with classes 0 … {self.y.max()} needs f0 of "
+                f"shape ({len(kernel)}, C), "
                 f"C >= {max(2, self.y.max() + 1)}; got {self.shape}. Try np.zeros."
             )
         self.f0 = columns(f0 if np.ndim(f0) else np.full(self.shape, f0), kernel, "f0")
@@ -86,15 +91,17 @@ class KernelFlow:
 
     @property
     def max_learning_rate(self) -> float:
-        """2/(c L λ_max), L = sup ℓ'': finite steps of gradient descent diverge beyond it; ∞ for a kernel that vanishes."""
+        """2/(c L λ_max), L = sup ℓ'': finite steps of gradient descent diverge beyond it; ∞ for a
+        kernel that vanishes.
+        """
         rate = self.factor * self.loss.curvature * float(self.modes.values[-1])
         return 2.0 / rate if rate > 0 else math.inf
 
     def at(self, t: Any) -> Prediction:
         """f at flow time t >= 0: (train, test) in y's shape; an array t adds a leading axis.
 
-        t = ∞ for the squared loss only. Other losses: LSODA to 1e-8; not for a slope that jumps (hinge), along which a flow
-        slides: `after` takes finite steps.
+        t = ∞ for the squared loss only. Other losses: LSODA to 1e-8; not for a slope that jumps
+        (hinge), along which a flow slides: `after` takes finite steps.
         """
         times, axis = _times(t)
         if self._modal:
@@ -102,10 +109,11 @@ class KernelFlow:
         return self._by_slopes(self._integrals(times), axis)
 
     def after(self, steps: Any, learning_rate: float) -> Prediction:
-        """f after that many steps of gradient descent, f ← f - η c K ℓ'(f, y): Euler steps of flow time η.
+        """f after that many steps of gradient descent, f ← f - η c K ℓ'(f, y): Euler steps of flow
+        time η.
 
-        Squared loss: mode i is left with (1 - ηcλ_i)^steps. An array of steps adds a leading axis. The rate of the
-        parameters is mf.Scaling.learning_rate(η, m).
+        Squared loss: mode i is left with (1 - ηcλ_i)^steps. An array of steps adds a leading axis.
+        The rate of the parameters is mf.Scaling.learning_rate(η, m).
         """
         counts = np.asarray(steps)
         if counts.ndim > 1 or counts.dtype.kind not in "iu" or (counts.size and counts.min() < 0):
@@ -121,9 +129,8 @@ class KernelFlow:
             learning_rate * self.factor * self.modes.values,
             counts.reshape(-1, 1).astype(np.float64),
         )
-        with np.errstate(
-            over="ignore"
-        ):  # beyond max_learning_rate it diverges, and infinity is the answer
+        # beyond max_learning_rate it diverges, and infinity is the answer
+        with np.errstate(over="ignore"):
             grown = np.where(
                 x < 0.5, -np.expm1(power * np.log1p(-np.minimum(x, 0.5))), 1.0 - (1.0 - x) ** power
             )
@@ -132,7 +139,8 @@ class KernelFlow:
     def risk(self, t: Any) -> Any:
         """R(f_t) = c Σ_i ℓ(f_t(x_i), y_i): a number, or one for each of an array of times.
 
-        Squared loss: ½c Σ_i e^{-2cλ_i t} (v_iᵀ(f_0 - y))², whose digits do not end where f_t reaches y to rounding.
+        Squared loss: ½c Σ_i e^{-2cλ_i t} (v_iᵀ(f_0 - y))², whose digits do not end where f_t
+        reaches y to rounding.
         """
         times, axis = _times(t)
         if self._modal:
@@ -165,11 +173,13 @@ class KernelFlow:
         if self._test is None:
             return self._shaped(train, None, axis)
         h, null = self._test_modes, self.modes.null
-        # (1 - e^{-cλt})/λ, in the limit c t; but blocks of one kernel leave only rounding there, which is not to be magnified.
+        # (1 - e^{-cλt})/λ, in the limit c t; but blocks of one kernel leave only rounding there,
+        # which is not to be magnified.
         limit = self.factor * times if self._strays(h[:, null]) else np.zeros(times.shape)
         if np.isinf(limit).any():
             raise ValueError(
-                "at t = ∞ the test predictions diverge: K_test has a component in the null space of K, so the two are not "
+                "at t = ∞ the test predictions diverge: K_test has a component in the "
+                "null space of K, so the two are not "
                 "blocks of one positive semi-definite kernel. Ask for a finite t."
             )
         gain = np.where(null, limit[:, None], grown / np.where(null, 1.0, self.modes.values))
@@ -182,7 +192,9 @@ class KernelFlow:
         return self._test[0] @ self.modes.vectors
 
     def _strays(self, h: np.ndarray) -> bool:
-        """Whether |hᵀv_0|² exceeds λ_0 λ_max(K_test,test), what blocks of one kernel allow where λ_0 is within the tolerance."""
+        """Whether |hᵀv_0|² exceeds λ_0 λ_max(K_test,test), what blocks of one kernel allow where
+        λ_0 is within the tolerance.
+        """
         scale = float(self.modes.values[-1]) * max(1.0, len(h) / len(self.kernel))
         return bool(
             h.size
@@ -205,7 +217,8 @@ class KernelFlow:
         """c ∫_0^t ℓ'(f, y) by LSODA, (times, N, columns)."""
         if self.loss.curvature == 0:
             raise ValueError(
-                f"the slope of {self.loss.name!r} jumps, and a flow slides along the jump: use .after(steps, learning_rate)."
+                f"the slope of {self.loss.name!r} jumps, and a flow slides along the "
+                "jump: use .after(steps, learning_rate)."
             )
         if np.isinf(times).any():
             raise ValueError(
@@ -253,7 +266,8 @@ class KernelFlow:
                 " Transpose it." if K_test.ndim == 2 and K_test.shape[0] == len(self.kernel) else ""
             )
             raise ValueError(
-                f"K_test must be {wanted}, test inputs by training inputs; got {K_test.shape}.{turned}"
+                f"K_test must be {wanted}, test inputs by training inputs; got "
+                f"{K_test.shape}.{turned}"
             )
         self._n_test = len(K_test)
         shape = (self._n_test, *self.shape[1:])
@@ -277,6 +291,7 @@ def _times(t: Any) -> tuple[np.ndarray, tuple[int, ...]]:
     times = np.asarray(t)
     if times.ndim > 1 or times.dtype.kind not in "fiu" or not (times >= 0).all():
         raise ValueError(
-            f"t must be a flow time >= 0 (np.inf allowed), or a one-dimensional array of them; got {t!r}."
+            "t must be a flow time >= 0 (np.inf allowed), or a one-dimensional array of "
+            f"them; got {t!r}."
         )
     return times.astype(np.float64).ravel(), times.shape

@@ -1,4 +1,6 @@
-"""Gaussian processes of wide networks: the law of f_t over initialisations, exact regression, the marginal likelihood."""
+"""Gaussian processes of wide networks: the law of f_t over initialisations, exact regression, the
+marginal likelihood.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from .matrices import Modes, checked, columns, factor, one_kernel
 
 
 class Posterior(NamedTuple):
-    """mean (n_test,) or (n_test, C); covariance (n_test, n_test), (n_test,) variances for a diagonal, None without a prior."""
+    """mean (n_test,) or (n_test, C); covariance (n_test, n_test), (n_test,) variances for a
+    diagonal, None without a prior.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray | None
@@ -62,7 +66,8 @@ def regression(
     n = len(modes.kernel)
     if modes.kernel.ndim != 2:
         raise ValueError(
-            f"K must be (n, n): one Gaussian process, shared by independent outputs; got {modes.kernel.shape}."
+            "K must be (n, n): one Gaussian process, shared by independent outputs; got "
+            f"{modes.kernel.shape}."
         )
     labels, ridge = columns(y, modes.kernel, "y"), _ridge(ridge)
     if not is_number(t) or not t >= 0:
@@ -71,15 +76,15 @@ def regression(
     rates = modes.values + ridge
     fitted = rates > 0
     safe = np.where(fitted, rates, 1.0)
-    gain = np.where(
-        fitted, -np.expm1(-factor(reduction, n) * safe * t) / safe, 0.0
-    )  # null modes: h has nothing there
+    # null modes: h has nothing there
+    gain = np.where(fitted, -np.expm1(-factor(reduction, n) * safe * t) / safe, 0.0)
     A = ((h @ modes.vectors) * gain) @ modes.vectors.T
     mean = (A @ labels).reshape(len(h), *np.shape(y)[1:])
     if nngp is not None:
         if K_test_test is not None or len(nngp) != 3:
             raise ValueError(
-                "nngp must be (train, test-train, test-test) of the law of f_0; then K_test_test is not needed."
+                "nngp must be (train, test-train, test-test) of the law of f_0; then "
+                "K_test_test is not needed."
             )
         prior, cross, own = _prior(nngp[0], n), _cross(nngp[1], n, "nngp[1]"), nngp[2]
     else:
@@ -125,8 +130,9 @@ def log_marginal_likelihood(K: Any, y: Any, ridge: float = 0.0, jitter: float = 
 def cholesky(K: Any, ridge: float = 0.0, jitter: float = 0.0) -> np.ndarray:
     """The lower L with L Lᵀ = K + (ridge + jitter·tr K/n) I, (n, n).
 
-    Jitter is never added unless asked for: it changes log det by as much as it pleases. Where the factorisation fails, or
-    succeeds with the digits gone, the ValueError has λ_min and the ridge that would do.
+    Jitter is never added unless asked for: it changes log det by as much as it pleases. Where the
+    factorisation fails, or succeeds with the digits gone, the ValueError has λ_min and the ridge
+    that would do.
     """
     K = as_matrix(checked(K))
     if not is_number(jitter) or not 0 <= jitter < math.inf:
@@ -141,23 +147,27 @@ def cholesky(K: Any, ridge: float = 0.0, jitter: float = 0.0) -> np.ndarray:
         L = scipy.linalg.cholesky(A, lower=True)
     except scipy.linalg.LinAlgError:
         L = np.zeros((1, 1))
-    if (
-        np.square(np.diag(L)).min() > tolerance
-    ):  # squared pivots are variances given the inputs before
+    # squared pivots are variances given the inputs before
+    if np.square(np.diag(L)).min() > tolerance:
         return L
     values = np.linalg.eigvalsh(K)
     raise ValueError(
-        f"K + {shift:g} I is not positive definite to working precision: lambda_min(K) = {values[0]:.6g} beside "
-        f"lambda_max = {values[-1]:.6g}. A Gaussian density needs ridge > {max(0.0, -values[0]) + n * tolerance:.2g}."
+        f"K + {shift:g} I is not positive definite to working precision: lambda_min(K) = "
+        f"{values[0]:.6g} beside "
+        f"lambda_max = {values[-1]:.6g}. A Gaussian density needs ridge > "
+        f"{max(0.0, -values[0]) + n * tolerance:.2g}."
     )
 
 
 def _covariance(own: Any, A: np.ndarray, cross: np.ndarray, noisy: np.ndarray) -> np.ndarray:
-    """𝒦_** - A h_𝒦ᵀ - h_𝒦 Aᵀ + A (𝒦 + λ) Aᵀ, or its diagonal; variances negative by rounding are 0, others raise."""
+    """𝒦_** - A h_𝒦ᵀ - h_𝒦 Aᵀ + A (𝒦 + λ) Aᵀ, or its diagonal; variances negative by rounding are 0,
+    others raise.
+    """
     own = np.asarray(one_kernel(own, "K_test_test"), dtype=np.float64)
     if own.shape not in ((len(A),), (len(A), len(A))) or not np.isfinite(own).all():
         raise ValueError(
-            f"the kernel of the test inputs must be ({len(A)}, {len(A)}) or its diagonal, finite; got {own.shape}."
+            f"the kernel of the test inputs must be ({len(A)}, {len(A)}) or its diagonal, "
+            f"finite; got {own.shape}."
         )
     variance = own if own.ndim == 1 else np.diag(own)
     variance = (
@@ -167,8 +177,10 @@ def _covariance(own: Any, A: np.ndarray, cross: np.ndarray, noisy: np.ndarray) -
         initial=0.0
     ):
         raise ValueError(
-            f"the variance at test input {int(variance.argmin())} comes out as {variance.min():.4g} < 0: the kernels of the "
-            "training, test-training and test inputs are not blocks of one positive semi-definite kernel."
+            f"the variance at test input {int(variance.argmin())} comes out as "
+            f"{variance.min():.4g} < 0: the kernels of the "
+            "training, test-training and test inputs are not blocks of one positive "
+            "semi-definite kernel."
         )
     variance = np.maximum(variance, 0.0)
     if own.ndim == 1:

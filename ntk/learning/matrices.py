@@ -1,4 +1,6 @@
-"""Kernel matrices as they come in: checked, with outputs unfolded, and in their eigenbasis. What cannot be a kernel raises."""
+"""Kernel matrices as they come in: checked, with outputs unfolded, and in their eigenbasis. What
+cannot be a kernel raises.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ from meanfield.tangent import as_matrix
 
 
 def checked(K: Any, name: str = "K") -> np.ndarray:
-    """A symmetric kernel as a float64 array (n, n), or (n, n, C, C) for C outputs with K_ijce = K_jiec.
+    """A symmetric kernel as a float64 array (n, n), or (n, n, C, C) for C outputs with K_ijce =
+    K_jiec.
 
-    Raises ValueError for another shape, NaN, an asymmetry beyond √ε max|K| (ε that of K's dtype: what rounding does to a
-    kernel computed in two orders lies far below), TypeError for other than real numbers.
+    Raises ValueError for another shape, NaN, an asymmetry beyond √ε max|K| (ε that of K's dtype:
+    what rounding does to a kernel computed in two orders lies far below), TypeError for other than
+    real numbers.
     """
     K = np.asarray(one_kernel(K, name))
     square = (
@@ -25,7 +29,8 @@ def checked(K: Any, name: str = "K") -> np.ndarray:
     )
     if not square:
         raise ValueError(
-            f"{name} must be a square kernel (n, n), or (n, n, C, C) for C outputs, n >= 1; got {K.shape}."
+            f"{name} must be a square kernel (n, n), or (n, n, C, C) for C outputs, n >= "
+            f"1; got {K.shape}."
         )
     if K.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be real numbers; got dtype {K.dtype}.")
@@ -40,23 +45,29 @@ def checked(K: Any, name: str = "K") -> np.ndarray:
     if gap.max() > math.sqrt(epsilon) * np.abs(K).max():
         where = tuple(int(i) for i in np.unravel_index(gap.argmax(), K.shape))
         raise ValueError(
-            f"{name} must be symmetric to rounding; the entry at {where} and its mirror image differ by {gap.max():.3g}. "
-            f"A kernel between two sets of inputs goes into K_test; an average is ({name} + {name}.T)/2."
+            f"{name} must be symmetric to rounding; the entry at {where} and its mirror "
+            f"image differ by {gap.max():.3g}. "
+            f"A kernel between two sets of inputs goes into K_test; an average is ({name} "
+            f"+ {name}.T)/2."
         )
     return K
 
 
 def one_kernel(K: Any, name: str = "K") -> Any:
-    """K itself; TypeError with the one to take for the pair that ntk.deep returns and for parts=True."""
+    """K itself; TypeError with the one to take for the pair that ntk.deep returns and for
+    parts=True.
+    """
     if isinstance(K, dict):
         raise TypeError(
-            f"{name} must be one kernel; got a dict of {', '.join(map(str, K))}. Parts sum to it: sum({name}.values())."
+            f"{name} must be one kernel; got a dict of {', '.join(map(str, K))}. Parts "
+            f"sum to it: sum({name}.values())."
         )
     if not isinstance(K, (tuple, list)) or not any(np.ndim(part) in (2, 4) for part in K):
         return K
     found = " and ".join(f"an array {np.shape(part)}" for part in K)
     raise TypeError(
-        f"{name} must be one kernel; got a {type(K).__name__} of {found}. ntk.deep returns (nngp, ntk): write "
+        f"{name} must be one kernel; got a {type(K).__name__} of {found}. ntk.deep "
+        "returns (nngp, ntk): write "
         "nngp, H = ntk.deep(…), and pass H, or nngp where the readout alone is trained."
     )
 
@@ -68,7 +79,9 @@ def precision(K: Any) -> float:
 
 
 def columns(values: Any, K: np.ndarray, name: str) -> np.ndarray:
-    """y, f or a residual beside the kernel K: (n,) or (n, C) as the matrix (rows of as_matrix(K), columns)."""
+    """y, f or a residual beside the kernel K: (n,) or (n, C) as the matrix (rows of as_matrix(K),
+    columns).
+    """
     values = np.asarray(values)
     n = len(K)
     if K.ndim == 4:
@@ -84,7 +97,8 @@ def columns(values: Any, K: np.ndarray, name: str) -> np.ndarray:
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError(
-            f"{name} has NaN or infinite values, first in row {np.argwhere(~np.isfinite(values))[0][0]}."
+            f"{name} has NaN or infinite values, first in row "
+            f"{np.argwhere(~np.isfinite(values))[0][0]}."
         )
     return values.reshape(-1, 1) if K.ndim == 4 or values.ndim == 1 else values
 
@@ -97,10 +111,12 @@ def factor(reduction: str, n: int) -> float:
 
 
 class Modes:
-    """K = V diag(λ) Vᵀ of a positive semi-definite kernel: values (N,) ascending, vectors (N, N), tolerance, null (N,) bool.
+    """K = V diag(λ) Vᵀ of a positive semi-definite kernel: values (N,) ascending, vectors (N, N),
+    tolerance, null (N,) bool.
 
-    Eigenvalues up to the tolerance N ε λ_max are null: their values are exactly 0, as are those that rounding made
-    negative. Raises ValueError, with λ_min, below -√ε λ_max: K is then no kernel.
+    Eigenvalues up to the tolerance N ε λ_max are null: their values are exactly 0, as are those
+    that rounding made negative. Raises ValueError, with λ_min, below -√ε λ_max: K is then no
+    kernel.
     """
 
     def __init__(self, K: Any, name: str = "K", tolerance: float | None = None) -> None:
@@ -112,8 +128,10 @@ class Modes:
         largest = np.abs(values).max()
         if values[0] < -max(self.tolerance, math.sqrt(epsilon) * largest):
             raise ValueError(
-                f"{name} is not positive semi-definite: lambda_min = {values[0]:.6g} beside lambda_max = {values[-1]:.6g}, "
-                "more than rounding explains. A tangent kernel cannot be indefinite; see ntk.certificate(K)."
+                f"{name} is not positive semi-definite: lambda_min = {values[0]:.6g} "
+                f"beside lambda_max = {values[-1]:.6g}, "
+                "more than rounding explains. A tangent kernel cannot be indefinite; see "
+                "ntk.certificate(K)."
             )
         self.null = values <= self.tolerance
         self.values = np.where(self.null, 0.0, values)

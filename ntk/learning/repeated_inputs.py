@@ -1,4 +1,6 @@
-"""Inputs that make a kernel singular: zero, repeated, parallel and antipodal ones, where the kernel shows that they do."""
+"""Inputs that make a kernel singular: zero, repeated, parallel and antipodal ones, where the kernel
+shows that they do.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +8,28 @@ import hashlib
 
 import numpy as np
 
-NEAR = 1e-8  # 1 - |cos| below which two directions are candidates; whether they matter, the kernel says
+# 1 - |cos| below which two directions are candidates; whether they matter, the kernel says
+NEAR = 1e-8
 ROWS = 1024
 
 
 def has_equal_rows(K: np.ndarray) -> bool:
-    """Whether two rows of K are the same numbers: then K is singular, whatever its computed eigenvalues."""
+    """Whether two rows of K are the same numbers: then K is singular, whatever its computed
+    eigenvalues.
+    """
     return len({hashlib.blake2b(row.tobytes()).digest() for row in K}) < len(K)
 
 
 def causes(x: np.ndarray, K: np.ndarray, bound: float) -> tuple[tuple[str, ...], bool]:
-    """Sentences that name inputs (n, d) behind eigenvalues of K (n, n) up to `bound`, and whether repeated ones are among them.
+    """Sentences that name inputs (n, d) behind eigenvalues of K (n, n) up to `bound`, and whether
+    repeated ones are among them.
 
-    A pair is a cause where the smallest eigenvalue of its 2 × 2 block, which bounds λ_min(K) from above, is within the
-    bound: repeated inputs in every network; parallel ones where σ is homogeneous and there is no bias; antipodal ones where
-    it is odd or even as well. For ReLU without bias φ(x) - φ(-x) is linear in x: antipodal pairs in linearly dependent
-    directions, though not two inputs alone, are a cause if the same combination of their differences is in the null space.
+    A pair is a cause where the smallest eigenvalue of its 2 × 2 block, which bounds λ_min(K) from
+    above, is within the bound: repeated inputs in every network; parallel ones where σ is
+    homogeneous and there is no bias; antipodal ones where it is odd or even as well. For ReLU
+    without bias φ(x) - φ(-x) is linear in x: antipodal pairs in linearly dependent directions,
+    though not two inputs alone, are a cause if the same combination of their differences is in the
+    null space.
     """
     norms = np.linalg.norm(x, axis=1)
     said = []
@@ -46,7 +54,8 @@ def causes(x: np.ndarray, K: np.ndarray, bound: float) -> tuple[tuple[str, ...],
     free = opposite[_smaller_eigenvalue(K, opposite) > bound]
     if dependent := _dependent(x, norms, K, free, bound):
         said.append(
-            f"Antipodal pairs in {dependent} dimensions make K singular: {_listed([f'{i} and {j}' for i, j in free])}."
+            f"Antipodal pairs in {dependent} dimensions make K singular: "
+            f"{_listed([f'{i} and {j}' for i, j in free])}."
         )
     return tuple(said), repeated
 
@@ -74,7 +83,9 @@ def _smaller_eigenvalue(K: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def _dependent(
     x: np.ndarray, norms: np.ndarray, K: np.ndarray, pairs: np.ndarray, bound: float
 ) -> int:
-    """The dimension that more antipodal pairs than that span, if Σ c_p (e_i/|x_i| - e_j/|x_j|), Σ c_p x̂_p = 0, is null; or 0."""
+    """The dimension that more antipodal pairs than that span, if Σ c_p (e_i/|x_i| - e_j/|x_j|), Σ
+    c_p x̂_p = 0, is null; or 0.
+    """
     if not len(pairs):
         return 0
     i, j = pairs.T

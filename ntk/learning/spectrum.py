@@ -1,4 +1,6 @@
-"""What a kernel can learn: its smallest eigenvalue with an error bound, its null space, and how long each mode takes."""
+"""What a kernel can learn: its smallest eigenvalue with an error bound, its null space, and how
+long each mode takes.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,14 @@ from .matrices import Modes, checked, columns, factor, null_tolerance, precision
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What is known of a symmetric K (n, n): every eigenvalue lies within error_bound of the one computed.
+    """What is known of a symmetric K (n, n): every eigenvalue lies within error_bound of the one
+    computed.
 
-    eigenvalues (n,) ascending; rank counts those beyond tolerance in size, null_space (n, n - rank) spans the others.
-    positive_definite: True iff lambda_min - error_bound > tolerance; False iff lambda_min + error_bound < -tolerance, or K
-    is singular for certain (two equal rows, or repeated inputs); else None: not proved either way. causes: sentences that
-    name inputs; where there are some, the verdict of None is "Singular as far as rounding shows", else "Undecided".
+    eigenvalues (n,) ascending; rank counts those beyond tolerance in size, null_space (n, n - rank)
+    spans the others. positive_definite: True iff lambda_min - error_bound > tolerance; False iff
+    lambda_min + error_bound < -tolerance, or K is singular for certain (two equal rows, or repeated
+    inputs); else None: not proved either way. causes: sentences that name inputs; where there are
+    some, the verdict of None is "Singular as far as rounding shows", else "Undecided".
     """
 
     eigenvalues: np.ndarray
@@ -46,8 +50,13 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """One sentence: what is decided, with λ_min, its error bound and the tolerance; then the causes."""
-        found = f"lambda_min = {self.lambda_min:.4g} ± {self.error_bound:.2g}, tolerance = {self.tolerance:.2g}"
+        """One sentence: what is decided, with λ_min, its error bound and the tolerance; then the
+        causes.
+        """
+        found = (
+            f"lambda_min = {self.lambda_min:.4g} ± {self.error_bound:.2g}, tolerance = "
+            f"{self.tolerance:.2g}"
+        )
         rank = f"rank {self.rank} of {len(self.eigenvalues)}"
         if self.positive_definite:
             said = "Positive definite: any labels can be fitted"
@@ -55,7 +64,10 @@ class Certificate:
             zero = "λ_min is zero within the tolerance and its error"
             said = f"Singular as far as rounding shows: {zero}, and the inputs explain it"
         elif self.positive_definite is None:
-            said = "Undecided: λ_min is zero within the tolerance and its error, so some labels may never be learnt"
+            said = (
+                "Undecided: λ_min is zero within the tolerance and its error, so some "
+                "labels may never be learnt"
+            )
         elif self.lambda_min + self.error_bound < -self.tolerance:
             said = "Not positive semi-definite: this is the tangent kernel of no network"
         else:
@@ -186,8 +198,9 @@ def mode_times(
 class Split(NamedTuple):
     """A residual in two: information, learnt soon, and nuisance, learnt late or never.
 
-    information, nuisance: of the residual's shape, their sum is the residual; *_energy: squared norms; rank: how many
-    eigenvalues are at or above the cutoff; stopping_time: flow time at which to stop; residual_bound: on ‖f_t - y‖ at that time.
+    information, nuisance: of the residual's shape, their sum is the residual; *_energy: squared
+    norms; rank: how many eigenvalues are at or above the cutoff; stopping_time: flow time at which
+    to stop; residual_bound: on ‖f_t - y‖ at that time.
     """
 
     information: np.ndarray
@@ -225,7 +238,8 @@ def split(
     """
     if not is_number(cutoff) or not 0 < cutoff < math.inf:
         raise ValueError(
-            f"cutoff must be an eigenvalue > 0 that separates information from nuisance; got {cutoff!r}."
+            "cutoff must be an eigenvalue > 0 that separates information from nuisance; "
+            f"got {cutoff!r}."
         )
     if not is_number(left) or not 0 < left < 1:
         raise ValueError(

@@ -1,4 +1,6 @@
-"""Where the change of f came from: what the kernel of the start learns, and what the kernel's evolution adds."""
+"""Where the change of f came from: what the kernel of the start learns, and what the kernel's
+evolution adds.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from .time_quadrature import Interval, denser, intervals
 
 SAFETY = 2.0  # on what is predicted of quadrature and time steps
 HINT, REFUSE = 0.1, 0.5  # shares this uncertain come with advice; more uncertain ones are not told
-CAUTION = 10.0  # where two rules differ by a tenth of the change itself, neither is near the truth: twice as much again
+# where two rules differ by a tenth of the change itself, neither is near the truth: twice as much
+# again
+CAUTION = 10.0
 
 
 class Parts(NamedTuple):
@@ -31,11 +35,13 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """What ntk.budget found: f_t - f_0 = lazy + evolution (+ decay) on n inputs, (frames, n, K) each; 0 at the first frame.
+    """What ntk.budget found: f_t - f_0 = lazy + evolution (+ decay) on n inputs, (frames, n, K)
+    each; 0 at the first frame.
 
-    times (frames,); observed: f_t - f_0 itself; blocks: "a", "w", "b" -> Parts, which sum to lazy and evolution; decay: the
-    ridge's part, None without one. error (frames,): the quadrature's, as predicted from the frames, for each of the parts and
-    for their sum; root mean square over inputs and outputs, like residual, which is what the sum misses of `observed`.
+    times (frames,); observed: f_t - f_0 itself; blocks: "a", "w", "b" -> Parts, which sum to lazy
+    and evolution; decay: the ridge's part, None without one. error (frames,): the quadrature's, as
+    predicted from the frames, for each of the parts and for their sum; root mean square over inputs
+    and outputs, like residual, which is what the sum misses of `observed`.
     """
 
     times: np.ndarray
@@ -48,14 +54,18 @@ class Budget:
 
     @property
     def residual(self) -> np.ndarray:
-        """RMS of observed - (lazy + evolution + decay), (frames,). Above `error`: the run's own time steps (Euler's, say)."""
+        """RMS of observed - (lazy + evolution + decay), (frames,). Above `error`: the run's own
+        time steps (Euler's, say).
+        """
         return _rms(
             self.observed - self.lazy - self.evolution - (0.0 if self.decay is None else self.decay)
         )
 
     @property
     def share(self) -> np.ndarray:
-        """⟨lazy, Δf⟩/⟨Δf, Δf⟩ at each frame, Δf = observed: 1 in the lazy limit; NaN where f has not changed."""
+        """⟨lazy, Δf⟩/⟨Δf, Δf⟩ at each frame, Δf = observed: 1 in the lazy limit; NaN where f has
+        not changed.
+        """
         return self.share_of(self.lazy)
 
     def share_of(self, part: np.ndarray) -> np.ndarray:
@@ -66,13 +76,17 @@ class Budget:
 
     @property
     def share_error(self) -> np.ndarray:
-        """How far off a share may be: max(error, residual)/RMS(Δf), by Cauchy and Schwarz; (frames,)."""
+        """How far off a share may be: max(error, residual)/RMS(Δf), by Cauchy and Schwarz;
+        (frames,).
+        """
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.maximum(self.error, self.residual) / _rms(self.observed)
 
     @property
     def verdict(self) -> str:
-        """One sentence with numbers, about the last frame. share_error above 0.1: with advice; above 0.5: no shares, why not."""
+        """One sentence with numbers, about the last frame. share_error above 0.1: with advice;
+        above 0.5: no shares, why not.
+        """
         span = f"t = {self.times[0]:g} … {self.times[-1]:g}"
         if not np.isfinite(self.share[-1]):
             return f"f has not changed on these inputs ({span}): there is nothing to account for."
@@ -81,7 +95,8 @@ class Budget:
         if not error <= REFUSE:
             by = f"{100 * error:.2g} %" if error <= 1 else "more than the change itself"
             return (
-                f"The {len(self.times)} frames do not resolve where the change of f came from: shares would be uncertain by {by} "
+                f"The {len(self.times)} frames do not resolve where the change of f came "
+                f"from: shares would be uncertain by {by} "
                 f"({change}). To tell them, {remedy}."
             )
         shares = {name: self.share_of(parts.evolution)[-1] for name, parts in self.blocks.items()}
@@ -92,8 +107,10 @@ class Budget:
             else f", the ridge's decay {_percent(self.share_of(self.decay)[-1])}"
         )
         return (
-            f"The kernel of the start makes {_percent(self.share[-1])} of the change of f, the kernel's evolution "
-            f"{_percent(self.share_of(self.evolution)[-1])} ({blocks}){decay}; ± {100 * error:.2g} % ({change})."
+            f"The kernel of the start makes {_percent(self.share[-1])} of the change of "
+            "f, the kernel's evolution "
+            f"{_percent(self.share_of(self.evolution)[-1])} ({blocks}){decay}; ± "
+            f"{100 * error:.2g} % ({change})."
             + (f" To tell them better, {remedy}." if error > HINT else "")
         )
 
@@ -101,33 +118,43 @@ class Budget:
         missed, predicted = self.residual[-1], self.error[-1]
         if missed <= predicted:
             return self.verdict
-        why = "more happened between frames than they show, as with a loss that has a kink; record more of them"
-        return f"{self.verdict} The parts miss the change by {missed:.2g}, more than the {predicted:.2g} predicted: {why}."
+        why = (
+            "more happened between frames than they show, as with a loss that has a "
+            "kink; record more of them"
+        )
+        return (
+            f"{self.verdict} The parts miss the change by {missed:.2g}, more than the "
+            f"{predicted:.2g} predicted: {why}."
+        )
 
     __repr__ = __str__
 
 
 def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
-    """Split the change of f along a recorded run (path or mf.Trajectory) into what H_0 learns and what H_t - H_0 adds.
+    """Split the change of f along a recorded run (path or mf.Trajectory) into what H_0 learns and
+    what H_t - H_0 adds.
 
-    Along the flow df_t/dt = -c H_t ℓ'(f_t, y) - λ s ∫∇φ·θ dμ_t on any input, c = 1/n or 1 (THEORY.md, section 1), so
+    Along the flow df_t/dt = -c H_t ℓ'(f_t, y) - λ s ∫∇φ·θ dμ_t on any input, c = 1/n or 1
+    (THEORY.md, section 1), so
 
         f_t - f_0 = -c ∫_0^t H_0 ℓ'(f_τ, y) dτ  -c ∫_0^t (H_τ - H_0) ℓ'(f_τ, y) dτ  -λ s ∫_0^t ∫∇φ·θ dμ dτ
                     lazy                         evolution                           decay, with a ridge only
 
-    the integrals along the run itself, not along its linearisation: `lazy` is no prediction. Start: the first frame.
-    x (n', d): where to look, the training inputs by default. Every loss, K outputs, masses. flow=: only for an activation or
-    loss written by the user, which no file holds; the flow that was run.
+    the integrals along the run itself, not along its linearisation: `lazy` is no prediction. Start:
+    the first frame. x (n', d): where to look, the training inputs by default. Every loss, K
+    outputs, masses. flow=: only for an activation or loss written by the user, which no file holds;
+    the flow that was run.
 
-    Quadrature: f between frames by its values and its exact rates there (Hermite, O(h⁴)), H by a cubic through the frames
-    around. `error`, made without the residual: twice the differences to the same from every second frame, each part's added up
-    in absolute value, more where they are large; twice what the run's own time steps miss, from a step and two halves of it
-    taken at each frame; and rounding.
-    What happens between frames and leaves no trace in them is not seen: record more of them until the error is as small as
-    you need. ReLU neurons that slide along a kink (⟨w, x_i⟩ + b = 0) chatter across it, and a frame shows one side: where most
-    weight rests on kinks, as at γ = 1 in one dimension after a while, an error of some per cent stays, and is reported.
-    O(frames m n n' K²) time; one kernel of one frame in memory at a time.
-    Raises ValueError for other functionals, for noise and reaction, under three frames, and runs that ended in NaN.
+    Quadrature: f between frames by its values and its exact rates there (Hermite, O(h⁴)), H by a
+    cubic through the frames around. `error`, made without the residual: twice the differences to
+    the same from every second frame, each part's added up in absolute value, more where they are
+    large; twice what the run's own time steps miss, from a step and two halves of it taken at each
+    frame; and rounding. What happens between frames and leaves no trace in them is not seen: record
+    more of them until the error is as small as you need. ReLU neurons that slide along a kink (⟨w,
+    x_i⟩ + b = 0) chatter across it, and a frame shows one side: where most weight rests on kinks,
+    as at γ = 1 in one dimension after a while, an error of some per cent stays, and is reported.
+    O(frames m n n' K²) time; one kernel of one frame in memory at a time. Raises ValueError for
+    other functionals, for noise and reaction, under three frames, and runs that ended in NaN.
     """
     if not isinstance(run, Trajectory):
         with Trajectory(run) as opened:
@@ -170,12 +197,17 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
 
 
 def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
-    """The run's flow in float64 on this machine's CPU; raises where f does not follow its tangent kernel."""
+    """The run's flow in float64 on this machine's CPU; raises where f does not follow its tangent
+    kernel.
+    """
     settings: dict[str, Any] = run.config.get("flow") or {}
     kind = (settings.get("functional") or {}).get("kind")
     wrong = ""
     if kind != "EmpiricalRisk":
-        wrong = f"descends {kind or 'no functional'}; a budget is about full-batch gradient flows of mf.EmpiricalRisk"
+        wrong = (
+            f"descends {kind or 'no functional'}; a budget is about full-batch gradient "
+            "flows of mf.EmpiricalRisk"
+        )
     elif settings["temperature"] or settings["reaction"] or run.mass_varies:
         wrong = "is noisy or changes its masses: then f does not follow its tangent kernel alone"
     elif "friction" in run.config["integrator"]:
@@ -195,14 +227,15 @@ def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
 def _pieces(
     run: Trajectory, flow: GradientFlow, x: np.ndarray, rules: Sequence[list[Interval]]
 ) -> list[dict[str, Parts]]:
-    """For each rule the lazy part and the evolution over each of its intervals, block by block: (intervals, n', K).
+    """For each rule the lazy part and the evolution over each of its intervals, block by block:
+    (intervals, n', K).
 
-    -H_0 ∫ℓ' and -Σ_k (H_k - H_0) vectors_k; each frame's kernels meet the vectors of all intervals that lean on the frame.
+    -H_0 ∫ℓ' and -Σ_k (H_k - H_0) vectors_k; each frame's kernels meet the vectors of all intervals
+    that lean on the frame.
     """
     train, found = flow.functional.x, []
-    leaning: list[dict[int, list[tuple[int, np.ndarray]]]] = [
-        {} for _ in rules
-    ]  # frame -> (interval, vectors) that lean on it
+    # frame -> (interval, vectors) that lean on it
+    leaning: list[dict[int, list[tuple[int, np.ndarray]]]] = [{} for _ in rules]
     for users, rule in zip(leaning, rules, strict=True):
         for j, interval in enumerate(rule):
             for k, vectors in zip(interval.frames.tolist(), interval.vectors, strict=True):
@@ -232,9 +265,11 @@ def _apply(H: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def _predicted(
     run: Trajectory, seen: Seen, second: np.ndarray, parts: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
-    """What quadrature and time steps do to the parts, at most, up to each frame: (frames,), RMS over the inputs.
+    """What quadrature and time steps do to the parts, at most, up to each frame: (frames,), RMS
+    over the inputs.
 
-    parts: each over the intervals between all frames, and between the frames `second`, (intervals, n', K).
+    parts: each over the intervals between all frames, and between the frames `second`, (intervals,
+    n', K).
     """
     change = np.maximum(_rms(np.diff(seen.at_x[second], axis=0)), 1e-300)
     steps = np.diff(run.steps) * 0.5 * (seen.missed[:-1] + seen.missed[1:])

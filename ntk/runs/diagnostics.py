@@ -1,4 +1,5 @@
-"""Diagnostics of stored runs that `import ntk` adds to the registry: what the kernel can learn, |f - f_lin|, and laziness.
+"""Diagnostics of stored runs that `import ntk` adds to the registry: what the kernel can learn, |f
+- f_lin|, and laziness.
 
 What they compute with is imported when they are first called, so that `import ntk` stays cheap.
 """
@@ -32,7 +33,9 @@ def residual(frame: Frame, samples: int | None) -> np.ndarray:
 
 
 def _split(frame: Frame, at_start: bool, samples: int | None, cutoff: float | None) -> Split | None:
-    """The residual at t in the modes of H_0 or of H_t; None where H_0 vanishes and no cutoff is given."""
+    """The residual at t in the modes of H_0 or of H_t; None where H_0 vanishes and no cutoff is
+    given.
+    """
     from meanfield.tangent import as_matrix
 
     from ..learning.spectrum import split
@@ -64,14 +67,18 @@ def _energy(
 def information(
     frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None
 ) -> float:
-    """‖Π r_t‖², Π onto the modes of H_t with eigenvalue >= cutoff (None: a hundredth of λ_max(H_0)), r = ∂ℓ/∂f, f - y for the
-    squared loss, on the first `samples` training inputs: ntk.split."""
+    """‖Π r_t‖², Π onto the modes of H_t with eigenvalue >= cutoff (None: a hundredth of
+    λ_max(H_0)), r = ∂ℓ/∂f, f - y for the squared loss, on the first `samples` training inputs:
+    ntk.split.
+    """
     return _energy("information", frame, False, samples, cutoff)
 
 
 @register_diagnostic(unit="f²", needs=("kernel", "residual"))
 def nuisance(frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None) -> float:
-    """‖(1 - Π) r_t‖², the part of the residual in the modes of H_t below the cutoff, learnt late or never; as information."""
+    """‖(1 - Π) r_t‖², the part of the residual in the modes of H_t below the cutoff, learnt late or
+    never; as information.
+    """
     return _energy("nuisance", frame, False, samples, cutoff)
 
 
@@ -87,14 +94,18 @@ def information_h0(
 def nuisance_h0(
     frame: Frame, *, samples: int | None = SAMPLES, cutoff: float | None = None
 ) -> float:
-    """‖(1 - Π_0) r_t‖², the part of the residual in the modes of H_0 below the cutoff; as information."""
+    """‖(1 - Π_0) r_t‖², the part of the residual in the modes of H_0 below the cutoff; as
+    information.
+    """
     return _energy("nuisance", frame, True, samples, cutoff)
 
 
 @register_diagnostic(unit="f", needs=("data", "companion"))
 def companion_gap(frame: Frame) -> float:
-    """((1/n) Σ_i |f_t(x_i) - g_t(x_i)|²)^½ on the training inputs, g that of the run companion=: the network of ntk.linearise,
-    for |f - f_lin|, or any run on the same inputs with frames at the same times."""
+    """((1/n) Σ_i |f_t(x_i) - g_t(x_i)|²)^½ on the training inputs, g that of the run companion=:
+    the network of ntk.linearise, for |f - f_lin|, or any run on the same inputs with frames at the
+    same times.
+    """
     return float(
         np.sqrt(np.square(frame.predictions - frame.companion.predictions).sum(axis=1).mean())
     )
@@ -102,8 +113,9 @@ def companion_gap(frame: Frame) -> float:
 
 @register_diagnostic(unit="1", needs=("linear twin",))
 def departure(frame: Frame) -> float:
-    """max(|f_t - f_lin,t|/|f_0 - y|, ‖H_t - H_0‖/‖H_0‖) on all training inputs, f_lin the linearised network trained from the
-    same start (exact: ntk.KernelFlow with H_0), for the gradient flow of the squared loss without ridge; NaN where f_0 = y.
+    """max(|f_t - f_lin,t|/|f_0 - y|, ‖H_t - H_0‖/‖H_0‖) on all training inputs, f_lin the
+    linearised network trained from the same start (exact: ntk.KernelFlow with H_0), for the
+    gradient flow of the squared loss without ridge; NaN where f_0 = y.
     """
     from meanfield.flow import GradientFlow
 
@@ -112,9 +124,8 @@ def departure(frame: Frame) -> float:
 
     problem = frame.problem
     H0 = problem.keep(("kernel", None), lambda: problem.origin.kernel(None))
-    flow = problem.keep(
-        "float64", lambda: GradientFlow(frame.flow.functional)
-    )  # as ntk.laziness: what is measured may be small
+    # as ntk.laziness: what is measured may be small
+    flow = problem.keep("float64", lambda: GradientFlow(frame.flow.functional))
     f0 = problem.keep("f0", lambda: flow.predict(frame.start))
     y = flow.functional.y
     start = float(np.linalg.norm(f0 - y))
@@ -131,7 +142,9 @@ def departure(frame: Frame) -> float:
 
 @register_diagnostic(unit="1", of=("departure",))
 def laziness(departure: Any) -> np.ndarray:
-    """The largest `departure` so far. What ntk.laziness goes by: a run is lazy where this ends below 0.1, rich above 0.5."""
+    """The largest `departure` so far. What ntk.laziness goes by: a run is lazy where this ends
+    below 0.1, rich above 0.5.
+    """
     return np.maximum.accumulate(departure.values)
 
 

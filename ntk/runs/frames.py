@@ -13,8 +13,10 @@ from meanfield.stepping import methods
 
 
 class Seen(NamedTuple):
-    """At each frame: f and df/dt on the training inputs (frames, n, K); on x (frames, n', K) f, s ∫∇φ·θ dμ over the trainable
-    columns (0 without a ridge), and (frames,) the RMS by which one time step of the run misses the flow."""
+    """At each frame: f and df/dt on the training inputs (frames, n, K); on x (frames, n', K) f, s
+    ∫∇φ·θ dμ over the trainable columns (0 without a ridge), and (frames,) the RMS by which one time
+    step of the run misses the flow.
+    """
 
     f: np.ndarray
     rate: np.ndarray
@@ -24,9 +26,14 @@ class Seen(NamedTuple):
 
 
 def check_frames(run: Trajectory, wrong: str) -> None:
-    """Raises ValueError with what is `wrong` with the run, if anything, or for under three frames, or a last one with NaN."""
+    """Raises ValueError with what is `wrong` with the run, if anything, or for under three frames,
+    or a last one with NaN.
+    """
     if not wrong and len(run) < 3:
-        wrong = f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, mf.log_spaced(50))"
+        wrong = (
+            f"has {len(run)} frame(s); record three at least, as with mf.Recorder(path, "
+            "mf.log_spaced(50))"
+        )
     elif not wrong and not np.isfinite(run[-1].theta).all():
         wrong = "ends in NaN"
     if wrong:
@@ -64,7 +71,9 @@ def look(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> Seen:
 
 
 def _missed(run: Trajectory, field: Any, particles: Particles, samples: Any, dt: float) -> float:
-    """The error of f in one step of the run's method, from a step and two halves: 2^p/(2^p - 1) times their difference, RMS."""
+    """The error of f in one step of the run's method, from a step and two halves: 2^p/(2^p - 1)
+    times their difference, RMS.
+    """
     method = methods.from_dict(run.config["integrator"])
     backend, weight = field.backend, field.weight(particles)
     whole = method.step(field, particles, dt).particles
@@ -80,9 +89,11 @@ def _missed(run: Trajectory, field: Any, particles: Particles, samples: Any, dt:
 
 
 def rounding(run: Trajectory, flow: GradientFlow, x: np.ndarray) -> np.ndarray:
-    """What rounding θ at each step does to f, independent from step to step and neuron to neuron: ε s √(steps/m) |φ|.
+    """What rounding θ at each step does to f, independent from step to step and neuron to neuron: ε
+    s √(steps/m) |φ|.
 
-    |φ| of a neuron is of the size ½|θ|² √(1 + |x|²), as a σ(z) with |σ(z)| <= |z| is; and f itself has rounding ε s |φ|√(1/m).
+    |φ| of a neuron is of the size ½|θ|² √(1 + |x|²), as a σ(z) with |σ(z)| <= |z| is; and f itself
+    has rounding ε s |φ|√(1/m).
     """
     first, last = run[0], run[-1]
     steps = np.asarray(run.steps - run.steps[0], dtype=np.float64)

@@ -1,4 +1,6 @@
-"""How lazy is a network, before training (the relative scale κ) and after it (the gap to the linearised run, and its bound)?"""
+"""How lazy is a network, before training (the relative scale κ) and after it (the gap to the
+linearised run, and its bound)?
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,13 @@ from ..learning.matrices import Modes
 from .frames import check_frames, look, rounding
 from .time_quadrature import denser
 
+# below the first in gap and drift a run is called lazy, above the second in one of them rich
 LAZY, RICH = (
     0.1,
     0.5,
-)  # below the first in gap and drift a run is called lazy, above the second in one of them rich
-RESOLVED = 0.5  # what the frames miss over the integral that they show: above it they are too few for a bound
+)
+# what the frames miss over the integral that they show: above it they are too few for a bound
+RESOLVED = 0.5
 CONSTANT = (
     1e-12  # a drift that is rounding: the kernel of a network that is linear in what it trains
 )
@@ -37,7 +41,9 @@ SAFETY = (
 
 
 class RelativeScale(NamedTuple):
-    """kappa = ‖f - y‖ ‖∇²f‖/‖∇f‖² (the ‖∇²f‖ that was reached), upper the same with an upper bound of ‖∇²f‖; its factors."""
+    """kappa = ‖f - y‖ ‖∇²f‖/‖∇f‖² (the ‖∇²f‖ that was reached), upper the same with an upper bound
+    of ‖∇²f‖; its factors.
+    """
 
     kappa: float
     upper: float
@@ -75,7 +81,8 @@ def relative_scale(network: Network, state: State, x: Any, y: Any) -> RelativeSc
     if not isinstance(network, Network) or not isinstance(state, State):
         found = f"{type(network).__name__}, {type(state).__name__}"
         raise TypeError(
-            f"relative_scale(network, state, x, y) needs an mf.Network and an mf.State; got {found}."
+            "relative_scale(network, state, x, y) needs an mf.Network and an mf.State; "
+            f"got {found}."
         )
     if not network.trainable:
         raise ValueError(
@@ -96,19 +103,24 @@ def relative_scale(network: Network, state: State, x: Any, y: Any) -> RelativeSc
 
 
 def scale(residual: float, jacobian: float, hessian: float) -> float:
-    """κ = ‖f - y‖ ‖∇²f‖/‖∇f‖² from the three norms; of a scalar model, |f - y| |f''|/f'². αf in place of f: as 1/α if f = 0."""
+    """κ = ‖f - y‖ ‖∇²f‖/‖∇f‖² from the three norms; of a scalar model, |f - y| |f''|/f'². αf in
+    place of f: as 1/α if f = 0.
+    """
     return abs(residual) * abs(hessian) / jacobian**2
 
 
 @dataclass(frozen=True, eq=False)
 class Laziness:
-    """What ntk.laziness found. One value for each of `times`; f is on the n training inputs, |·| its root mean square.
+    """What ntk.laziness found. One value for each of `times`; f is on the n training inputs, |·|
+    its root mean square.
 
-    gap |f_t - f_t^lin| as measured; bound, the integral of ntk.laziness by quadrature on the frames, plus resolution, what the
-    quadrature misses, as measured: bound >= gap at every frame, by construction. resolved: the frames miss at most half of
-    the integral (what the run's own steps and rounding explain is not counted); otherwise bound says nothing about the time
-    between frames, and certifies nothing. start |f_0 - y|, the yardstick of both; drift ‖H_t - H_0‖/‖H_0‖ (Frobenius); kappa
-    at the start, None where it has none (the note says why). verdict: one sentence with numbers.
+    gap |f_t - f_t^lin| as measured; bound, the integral of ntk.laziness by quadrature on the
+    frames, plus resolution, what the quadrature misses, as measured: bound >= gap at every frame,
+    by construction. resolved: the frames miss at most half of the integral (what the run's own
+    steps and rounding explain is not counted); otherwise bound says nothing about the time between
+    frames, and certifies nothing. start |f_0 - y|, the yardstick of both; drift ‖H_t - H_0‖/‖H_0‖
+    (Frobenius); kappa at the start, None where it has none (the note says why). verdict: one
+    sentence with numbers.
     """
 
     times: np.ndarray
@@ -130,7 +142,9 @@ class Laziness:
 
     @property
     def regime(self) -> str:
-        """lazy: gap/start and drift below 0.1 at all times; rich: one of them above 0.5; else intermediate."""
+        """lazy: gap/start and drift below 0.1 at all times; rich: one of them above 0.5; else
+        intermediate.
+        """
         largest = max(float(self.gap.max()) / self.start, float(self.drift.max()))
         return "lazy" if largest < LAZY else "rich" if largest > RICH else "intermediate"
 
@@ -141,7 +155,8 @@ class Laziness:
         head = f"{self.regime.capitalize()}{', certified by the bound' if self.certified else ''}"
         kappa = f", kappa = {self.kappa.kappa:.2g}" if self.kappa else ""
         found = (
-            f"{head}: sup |f - f_lin| is {gap:.2g} of |f_0 - y| {known}, kernel drift {self.drift.max():.2g}; {self._reason}"
+            f"{head}: sup |f - f_lin| is {gap:.2g} of |f_0 - y| {known}, kernel drift "
+            f"{self.drift.max():.2g}; {self._reason}"
             f" (t = {self.times[0]:g} … {self.times[-1]:g}{kappa})."
         )
         if self.resolved:
@@ -182,29 +197,35 @@ class Laziness:
 
 
 def laziness(run: Any) -> Laziness:
-    """How far a recorded run (path or mf.Trajectory) is from its linearisation at its first frame, measured and bounded.
+    """How far a recorded run (path or mf.Trajectory) is from its linearisation at its first frame,
+    measured and bounded.
 
-    With u = f - y and u^lin on the samples, u̇ = -c H_t u and u̇^lin = -c H_0 u^lin (c = 1/n or 1), Δ = u - u^lin solves
-    Δ̇ = -c H_0 Δ - c (H_t - H_0) u with Δ = 0 at the start. In the eigenbasis H_0 v_j = λ_j v_j (Duhamel, then |∫| <= ∫| |)
+    With u = f - y and u^lin on the samples, u̇ = -c H_t u and u̇^lin = -c H_0 u^lin (c = 1/n or 1),
+    Δ = u - u^lin solves Δ̇ = -c H_0 Δ - c (H_t - H_0) u with Δ = 0 at the start. In the eigenbasis
+    H_0 v_j = λ_j v_j (Duhamel, then |∫| <= ∫| |)
 
         |⟨v_j, Δ_t⟩| <= c ∫_0^t e^{-cλ_j (t - τ)} |⟨v_j, (H_τ - H_0) u_τ⟩| dτ,       ‖Δ_t‖² = Σ_j ⟨v_j, Δ_t⟩²,
 
-    Grönwall's inequality mode by mode: no constant but those of the run, and modes that H_0 damps forget early changes of the
-    kernel. H_τ and u_τ are those of the stored frames; between them the integrand is linear, the exponential exact. What
-    that misses is measured. Without the |·| the formula is an equality for Δ_t itself, and Δ_t is known at the frames
-    (f_lin is exact: KernelFlow with H_0), so that ‖Δ_t - its quadrature‖ is the quadrature's error and the run's own
-    time-stepping error. `resolution` is the largest of it up to t, plus the largest difference of the integral to the same
-    from every second frame; it is part of the bound, which therefore is at least the gap. Where the frames' part of it (the
-    rest is twice what a step and two halves of it at each frame, and rounding, explain) exceeds half of the integral, or where
-    a step's error falls so far from frame to frame that its sum is open by more than the bound and a factor of two, the frames
-    are too few and nothing is certified: most of the change comes early, so record mf.log_spaced frames.
+    Grönwall's inequality mode by mode: no constant but those of the run, and modes that H_0 damps
+    forget early changes of the kernel. H_τ and u_τ are those of the stored frames; between them the
+    integrand is linear, the exponential exact. What that misses is measured. Without the |·| the
+    formula is an equality for Δ_t itself, and Δ_t is known at the frames (f_lin is exact:
+    KernelFlow with H_0), so that ‖Δ_t - its quadrature‖ is the quadrature's error and the run's own
+    time-stepping error. `resolution` is the largest of it up to t, plus the largest difference of
+    the integral to the same from every second frame; it is part of the bound, which therefore is at
+    least the gap. Where the frames' part of it (the rest is twice what a step and two halves of it
+    at each frame, and rounding, explain) exceeds half of the integral, or where a step's error
+    falls so far from frame to frame that its sum is open by more than the bound and a factor of
+    two, the frames are too few and nothing is certified: most of the change comes early, so record
+    mf.log_spaced frames.
 
-    The regime is a convention. lazy: sup |f - f_lin|/|f_0 - y| < 0.1 and sup ‖H_t - H_0‖/‖H_0‖ < 0.1 over the frames; rich:
-    one of them > 0.5, the other may be small; intermediate: all else. The verdict says which. certified: lazy, and the bound is
-    resolved and below 0.1 too; it is about f on the training inputs, and a numerical bound, not an interval-arithmetic proof.
+    The regime is a convention. lazy: sup |f - f_lin|/|f_0 - y| < 0.1 and sup ‖H_t - H_0‖/‖H_0‖ <
+    0.1 over the frames; rich: one of them > 0.5, the other may be small; intermediate: all else.
+    The verdict says which. certified: lazy, and the bound is resolved and below 0.1 too; it is
+    about f on the training inputs, and a numerical bound, not an interval-arithmetic proof.
 
-    Gradient flows of the squared loss without ridge, three frames at least; others raise ValueError.
-    O(frames m n² K²) for the kernels and O((nK)³) for the modes.
+    Gradient flows of the squared loss without ridge, three frames at least; others raise
+    ValueError. O(frames m n² K²) for the kernels and O((nK)³) for the modes.
     """
     if not isinstance(run, Trajectory):
         with Trajectory(run) as opened:
@@ -229,10 +250,11 @@ def laziness(run: Any) -> Laziness:
         H = empirical(network, state, risk.x)
         f = flow.predict(state)
         change = as_matrix(H) - as_matrix(H0)
+        # (n K, 1) for a kernel over outputs, (n, K) for one kernel of all of them
         unfolded = (
             len(change),
             -1,
-        )  # (n K, 1) for a kernel over outputs, (n, K) for one kernel of all of them
+        )
         forcing.append(modes.vectors.T @ (change @ (f - risk.y).reshape(unfolded)))
         apart.append(modes.vectors.T @ (f - f_linear).reshape(unfolded))
         drifts.append(drift(H0, H))
@@ -273,14 +295,22 @@ def laziness(run: Any) -> Laziness:
 
 
 def _flow(run: Trajectory) -> GradientFlow:
-    """The run's flow in float64 on this machine's CPU; raises where the theory of `laziness` does not apply."""
+    """The run's flow in float64 on this machine's CPU; raises where the theory of `laziness` does
+    not apply.
+    """
     config = run.config
     functional = (config.get("flow") or {}).get("functional") or {}
     wrong = ""
     if functional.get("kind") != "EmpiricalRisk":
-        wrong = f"descends {functional.get('kind') or 'no functional'}; laziness is about mf.EmpiricalRisk"
+        wrong = (
+            f"descends {functional.get('kind') or 'no functional'}; laziness is about "
+            "mf.EmpiricalRisk"
+        )
     elif functional["loss"] != "squared" or functional["ridge"] != 0:
-        wrong = f"has loss {functional['loss']!r} and ridge {functional['ridge']:g}; the bound is for the squared loss without ridge"
+        wrong = (
+            f"has loss {functional['loss']!r} and ridge {functional['ridge']:g}; the "
+            "bound is for the squared loss without ridge"
+        )
     elif config["flow"]["temperature"] or config["flow"]["reaction"]:
         wrong = "is noisy or changes its masses"
     check_frames(run, wrong)
@@ -288,7 +318,9 @@ def _flow(run: Trajectory) -> GradientFlow:
 
 
 def _duhamel(times: np.ndarray, g: np.ndarray, c: float, rates: np.ndarray) -> np.ndarray:
-    """b_j(t) = c ∫_0^t e^{-cλ_j (t-τ)} g_j(τ) dτ at each time, g (times, N, …) linear between the times; of g's shape."""
+    """b_j(t) = c ∫_0^t e^{-cλ_j (t-τ)} g_j(τ) dτ at each time, g (times, N, …) linear between the
+    times; of g's shape.
+    """
     b = np.zeros_like(g)
     trailing = (-1,) + (1,) * (g.ndim - 2)
     for i, step in enumerate(np.diff(times)):

@@ -1,4 +1,6 @@
-"""Integrals along the stored frames of a run, of what is known at the frames only; with an error from every second frame."""
+"""Integrals along the stored frames of a run, of what is known at the frames only; with an error
+from every second frame.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,17 @@ from itertools import pairwise
 
 import numpy as np
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(
-    5
-)  # exact to degree 9: a cubic times a cubic, and a loss beside them
+# exact to degree 9: a cubic times a cubic, and a loss beside them
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(5)
 
 
 @dataclass(frozen=True, eq=False)
 class Interval:
-    """∫ H_τ g(τ) dτ over one interval ≈ Σ_k H_(frames[k]) vectors[k], and ∫ r dτ ≈ Σ_k weights[k] r_(frames[k]).
+    """∫ H_τ g(τ) dτ over one interval ≈ Σ_k H_(frames[k]) vectors[k], and ∫ r dτ ≈ Σ_k weights[k]
+    r_(frames[k]).
 
-    frames: the up to four it leans on; vectors (frames, n, K); weights (frames,). Both rules sum to those of a constant.
+    frames: the up to four it leans on; vectors (frames, n, K); weights (frames,). Both rules sum to
+    those of a constant.
     """
 
     frames: np.ndarray
@@ -37,10 +40,12 @@ def intervals(
     slopes: Callable[[np.ndarray], np.ndarray],
     chosen: np.ndarray,
 ) -> list[Interval]:
-    """One Interval between each two neighbours of the frames `chosen`, g = slopes(f_τ) = c ℓ'(f_τ, y).
+    """One Interval between each two neighbours of the frames `chosen`, g = slopes(f_τ) = c ℓ'(f_τ,
+    y).
 
-    f and its rate df/dt (frames, n, K) at all frames. Between frames f is the cubic with these values and slopes (Hermite),
-    an error O(h⁴); H is the cubic through the frames around, or the parabola or line where there are fewer; five Gauss points.
+    f and its rate df/dt (frames, n, K) at all frames. Between frames f is the cubic with these
+    values and slopes (Hermite), an error O(h⁴); H is the cubic through the frames around, or the
+    parabola or line where there are fewer; five Gauss points.
     """
     found = []
     for j, i in pairwise(chosen):
@@ -55,7 +60,9 @@ def intervals(
 
 
 def denser(times: np.ndarray) -> str:
-    """What to record where the frames at `times` do not resolve a run: as many log-spaced ones, or twice as many of those."""
+    """What to record where the frames at `times` do not resolve a run: as many log-spaced ones, or
+    twice as many of those.
+    """
     evenly = times[1] - times[0] > 0.5 * (times[-1] - times[0]) / (len(times) - 1)
     count = max(50, len(times) if evenly else 2 * len(times))
     return (
@@ -66,15 +73,19 @@ def denser(times: np.ndarray) -> str:
 def hermite(
     u: np.ndarray, h: float, f0: np.ndarray, f1: np.ndarray, d0: np.ndarray, d1: np.ndarray
 ) -> np.ndarray:
-    """The cubic with values f0, f1 and derivatives d0, d1 at the ends of an interval of length h, at 0 <= u <= 1."""
+    """The cubic with values f0, f1 and derivatives d0, d1 at the ends of an interval of length h,
+    at 0 <= u <= 1.
+    """
     v = 1.0 - u
     return v * v * ((1.0 + 2.0 * u) * f0 + u * h * d0) + u * u * ((1.0 + 2.0 * v) * f1 - v * h * d1)
 
 
 def stencil(times: np.ndarray, j: int, i: int, chosen: np.ndarray) -> np.ndarray:
-    """Both ends j and i and the nearest chosen frame on either side that is at least half the interval away, where there is one.
+    """Both ends j and i and the nearest chosen frame on either side that is at least half the
+    interval away, where there is one.
 
-    A nearer one would measure a derivative over a much shorter time than it is used for, and magnify what jumps at a kink.
+    A nearer one would measure a derivative over a much shorter time than it is used for, and
+    magnify what jumps at a kink.
     """
     half = 0.5 * (times[i] - times[j])
     before = chosen[times[chosen] <= times[j] - half]

@@ -1,4 +1,6 @@
-"""What theorems promise of wide networks, beside what a run measured: bounds with their constants, hypotheses checked."""
+"""What theorems promise of wide networks, beside what a run measured: bounds with their constants,
+hypotheses checked.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,11 @@ def two_layer_convergence(
     network: Network, start: State, x: Any, y: Any, later: Iterable[State] = (), *,
     reduction: str = "mean", delta: float = 0.1, epsilon: float = 1e-3, law: Any = None,
 ) -> Statement:  # fmt: skip
-    """Du, Zhai, Póczos and Singh (2019), gradient flow of the input weights of a two-layer ReLU network (theorem 3.2).
+    """Du, Zhai, Póczos and Singh (2019), gradient flow of the input weights of a two-layer ReLU
+    network (theorem 3.2).
 
-    With λ_0 = λ_min(H∞), C = max|x_i|, c = 1 ("sum") or 1/n ("mean"), s the output scale and u = f - y:
+    With λ_0 = λ_min(H∞), C = max|x_i|, c = 1 ("sum") or 1/n ("mean"), s the output scale and u = f
+    - y:
     - λ_min(H_0) >= ¾λ_0 with probability 1 - δ if m >= 8 C⁴n² log(n(n+1)/δ)/λ_0²: Hoeffding's inequality for the n(n+1)/2
       entries, each within λ_0/4n (their lemma 3.1).
     - λ_min(H) >= ½λ_0 while no neuron is farther than R = √(2π) δ λ_0 w_std/(16 C²n²) from its start, with probability 1 - δ
@@ -44,7 +48,8 @@ def two_layer_convergence(
     law = law or (start.origin[0] if start.origin else None)
     if law is None:
         raise ValueError(
-            "H∞ needs the law of the start: pass law=mf.InitialLaw(…), or a state that was sampled from one."
+            "H∞ needs the law of the start: pass law=mf.InitialLaw(…), or a state that "
+            "was sampled from one."
         )
     for name, value in (("delta", delta), ("epsilon", epsilon)):
         if not 0 < value < 1:
@@ -57,7 +62,8 @@ def two_layer_convergence(
     lambda0 = limit.lambda_min
     if limit.positive_definite is not True:
         raise ValueError(
-            f"lambda_0 = {lambda0:.3g}: the theorem is about positive definite limits. {limit.verdict}"
+            f"lambda_0 = {lambda0:.3g}: the theorem is about positive definite limits. "
+            f"{limit.verdict}"
         )
     C, size = (
         float(np.linalg.norm(x, axis=1).max()),
@@ -128,15 +134,17 @@ def fine_grained(
     end: State | None = None,
     x: Any = None,
 ) -> Statement:
-    """Arora, Du, Hu, Li and Wang (2019), theorem 5.1: the complexity √(2 yᵀK^{-1}y/n), K = H∞, of labels for a kernel.
+    """Arora, Du, Hu, Li and Wang (2019), theorem 5.1: the complexity √(2 yᵀK^{-1}y/n), K = H∞, of
+    labels for a kernel.
 
-    For f_0 = 0 and any 1-Lipschitz loss in [0, 1] that vanishes at f = y, the expected loss of the trained network is at
-    most the complexity + O(√(log(n/(λ_0 δ))/n)), with probability 1 - δ. The same number measures the way: the lazy limit
-    trained to t = ∞ moves by s (∫|θ_∞ - θ_0|² dμ)^½ = √(yᵀK^{-1}y) (in their parametrisation ‖W_∞ - W_0‖_F, lemma 5.3).
-    K (n, n); y (n,). Labels with a part in the null space of K have complexity ∞. Measured with network, start and end:
-    s times the RMS displacement. x (n, d), the inputs of K: f_0 is measured on them; without x it is judged by the law that
-    the start remembers. A start with f_0 ≠ 0 has to go another way, that of y - f_0: neither claim is about it.
-    Claims: "complexity", the root alone, and "movement".
+    For f_0 = 0 and any 1-Lipschitz loss in [0, 1] that vanishes at f = y, the expected loss of the
+    trained network is at most the complexity + O(√(log(n/(λ_0 δ))/n)), with probability 1 - δ. The
+    same number measures the way: the lazy limit trained to t = ∞ moves by s (∫|θ_∞ - θ_0|² dμ)^½ =
+    √(yᵀK^{-1}y) (in their parametrisation ‖W_∞ - W_0‖_F, lemma 5.3). K (n, n); y (n,). Labels with
+    a part in the null space of K have complexity ∞. Measured with network, start and end: s times
+    the RMS displacement. x (n, d), the inputs of K: f_0 is measured on them; without x it is judged
+    by the law that the start remembers. A start with f_0 ≠ 0 has to go another way, that of y -
+    f_0: neither claim is about it. Claims: "complexity", the root alone, and "movement".
     """
     modes = Modes(K)
     n = len(modes.kernel)
@@ -150,7 +158,8 @@ def fine_grained(
         moved = network.scaling.output_scale(start.m) * displacement(start, end)
     verdict = certificate(K)
     return Statement(
-        "Arora, Du, Hu, Li, Wang (2019): labels along the large eigenvalues of the kernel are learnt from few samples",
+        "Arora, Du, Hu, Li, Wang (2019): labels along the large eigenvalues of the "
+        "kernel are learnt from few samples",
         (
             _starts_at_zero(network, start, x, y),
             Hypothesis(
@@ -174,9 +183,8 @@ def _starts_at_zero(
         return Hypothesis(name, None, "no start given")
     if network is not None and x is not None:
         found = float(np.abs(GradientFlow(EmpiricalRisk(network, x, y)).predict(start)).max())
-        rounding = 1e-12 * network.scaling.output_scale(
-            start.m
-        )  # THEORY.md, section 2: 1e-14 s for weights of size 1
+        # THEORY.md, section 2: 1e-14 s for weights of size 1
+        rounding = 1e-12 * network.scaling.output_scale(start.m)
         return Hypothesis(name, found <= rounding, f"max |f_0| = {found:.3g}")
     if start.origin is None:
         return Hypothesis(name, None, "not measured: pass network= and x=, the inputs of K")
@@ -198,7 +206,8 @@ def information(
     reduction: str = "mean",
     K_t: Any = None,
 ) -> Statement:
-    """Oymak, Fabian, Li and Soltanolkotabi (2019): fit the information modes λ >= cutoff, stop before the nuisance.
+    """Oymak, Fabian, Li and Soltanolkotabi (2019): fit the information modes λ >= cutoff, stop
+    before the nuisance.
 
     With r = f_0 - y split at the cutoff (ntk.split), r = r_I + r_N, and q = e^{-c·cutoff·t}, for the linearised flow
         ‖f_t - y‖² <= q² ‖r_I‖² + ‖r_N‖²,     s²∫|θ_t - θ_0|² dμ <= ‖r_I‖²/cutoff + B²ct ‖r_N‖², B² = max (1 - e^{-z})²/z = .4073
@@ -237,13 +246,14 @@ def information(
 def random_features(
     dim: int, m: int, delta: float = 0.05, features: Any = None, target: Any = None
 ) -> Statement:
-    """The mean squared error that m random features leave of x ↦ ⟨β, x⟩, |β| = 1, x ~ N(0, I_d), whatever is put on top.
+    """The mean squared error that m random features leave of x ↦ ⟨β, x⟩, |β| = 1, x ~ N(0, I_d),
+    whatever is put on top.
 
-    Σ_k a_k σ(⟨w_k, x⟩ + b_k) has the linear part ⟨Σ_k a_k E[σ'] w_k, x⟩ (Stein's lemma, for any σ), so its error is at least the
-    SQUARED distance of β to span(w_1 … w_m), reached for linear σ. For isotropic w_k this is Beta((d-m)/2, m/2), of
-    mean 1 - m/d (TRUTHS.md, sections 0 and 4). 0 for m >= d.
-    features (m, d), or a State's w, and target β (d,): that distance itself. Claims: "error", which a fraction 1 - delta of
-    the draws exceeds; "mean error"; both >=.
+    Σ_k a_k σ(⟨w_k, x⟩ + b_k) has the linear part ⟨Σ_k a_k E[σ'] w_k, x⟩ (Stein's lemma, for any σ),
+    so its error is at least the SQUARED distance of β to span(w_1 … w_m), reached for linear σ. For
+    isotropic w_k this is Beta((d-m)/2, m/2), of mean 1 - m/d (TRUTHS.md, sections 0 and 4). 0 for m
+    >= d. features (m, d), or a State's w, and target β (d,): that distance itself. Claims: "error",
+    which a fraction 1 - delta of the draws exceeds; "mean error"; both >=.
     """
     if not (dim >= 1 and m >= 0):
         raise ValueError(f"dim must be >= 1 and m >= 0; got {dim} and {m}.")
@@ -270,7 +280,8 @@ def distance2(features: Any, target: Any) -> float:
     W, beta = check_inputs(features), np.asarray(target, dtype=np.float64)
     if beta.shape != (W.shape[1],) or abs(np.linalg.norm(beta) - 1) > 1e-9:
         raise ValueError(
-            f"target must be a unit vector ({W.shape[1]},); got shape {beta.shape}, norm {np.linalg.norm(beta):.6g}."
+            f"target must be a unit vector ({W.shape[1]},); got shape {beta.shape}, norm "
+            f"{np.linalg.norm(beta):.6g}."
         )
     c = np.linalg.lstsq(W.T, beta, rcond=None)[0]
     return float(np.square(beta - W.T @ c).sum())

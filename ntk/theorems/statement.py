@@ -1,4 +1,6 @@
-"""A theorem as data: its hypotheses, each checked, and its claims, each a bound beside what was measured."""
+"""A theorem as data: its hypotheses, each checked, and its claims, each a bound beside what was
+measured.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One condition of a theorem. holds: True, False, or None where it cannot be decided from what was given."""
+    """One condition of a theorem. holds: True, False, or None where it cannot be decided from what
+    was given.
+    """
 
     name: str
     holds: bool | None
@@ -16,7 +20,9 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Claim:
-    """measured <= bound (or >=, as sense says). measured: None where no state or run was given to measure."""
+    """measured <= bound (or >=, as sense says). measured: None where no state or run was given to
+    measure.
+    """
 
     name: str
     bound: float
@@ -25,7 +31,9 @@ class Claim:
 
     @property
     def holds(self) -> bool | None:
-        """Whether what was measured keeps to the bound, up to 1e-9 of it for rounding; None without a measurement."""
+        """Whether what was measured keeps to the bound, up to 1e-9 of it for rounding; None without
+        a measurement.
+        """
         if self.measured is None:
             return None
         slack = 1e-9 * abs(self.bound)
@@ -38,10 +46,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Statement:
-    """A theorem applied to one case: theorem (its source), hypotheses, claims; statement["name"] is the claim of that name.
+    """A theorem applied to one case: theorem (its source), hypotheses, claims; statement["name"] is
+    the claim of that name.
 
-    applies: True if all hypotheses hold, False if one fails, else None. A claim may hold although a hypothesis fails:
-    what theorems ask for is sufficient, and mostly far from necessary.
+    applies: True if all hypotheses hold, False if one fails, else None. A claim may hold although a
+    hypothesis fails: what theorems ask for is sufficient, and mostly far from necessary.
     """
 
     theorem: str

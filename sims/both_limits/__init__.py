@@ -1,6 +1,8 @@
-"""Finite networks between their two limits: the infinite-width kernel, and the mean-field limit, on one axis.
+"""Finite networks between their two limits: the infinite-width kernel, and the mean-field limit, on
+one axis.
 
-Every run is one HDF5 file; table and figure are made from the files alone. python -m sims.both_limits --help
+Every run is one HDF5 file; table and figure are made from the files alone. python -m
+sims.both_limits --help
 """
 
 from __future__ import annotations
@@ -26,13 +28,18 @@ if TYPE_CHECKING:
     from ..figures import Figure
 
 NAME = "both_limits"
-QUESTION = "Of a finite network's two limits, the tangent kernel's and the mean-field one, which does it follow, and how closely?"
+QUESTION = (
+    "Of a finite network's two limits, the tangent kernel's and the mean-field one, "
+    "which does it follow, and how closely?"
+)
 DISTANCES = ("to_ntk", "to_frozen", "to_linear", "to_mean_field")
 
 
 @settings.settings
 class Config:
-    """ReLU networks with bias on y = slope·|x|, all weights trained, from symmetric starts a = ±1, w, b ~ N(0, 1)."""
+    """ReLU networks with bias on y = slope·|x|, all weights trained, from symmetric starts a = ±1,
+    w, b ~ N(0, 1).
+    """
 
     gammas: tuple[float, ...] = (0.5, 0.625, 0.75, 0.875, 1.0)
     """Exponents γ of the output scale m^(-γ)."""
@@ -41,7 +48,9 @@ class Config:
     seeds: Annotated[int, settings.at_least(2)] = 6
     """Seeds 0 … seeds - 1 of the initial neurons; error bars are standard errors over them."""
     wider: Annotated[int, settings.at_least(16)] = 16
-    """The mean-field limit is a network at γ = 1 this many times as wide as the widest, one for each seed, nested."""
+    """The mean-field limit is a network at γ = 1 this many times as wide as the widest, one for
+    each seed, nested.
+    """
     n: Annotated[int, settings.at_least(3)] = 12
     """Training points, equispaced on [-1, 1]."""
     slope: float = 5.0
@@ -58,11 +67,13 @@ class Config:
             values = getattr(self, name)
             if len(values) < 2 or len(set(values)) != len(values):
                 raise ValueError(
-                    f"{name} needs two different values at least, without repetition; got {list(values)}."
+                    f"{name} needs two different values at least, without repetition; got "
+                    f"{list(values)}."
                 )
         if odd := [m for m in self.widths if m % 2]:
             raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
+                f"{odd[0] + 1}."
             )
         if outside := [gamma for gamma in self.gammas if not 0.5 <= gamma <= 1]:
             raise ValueError(f"gammas must lie between the limits, 0.5 and 1; got {outside[0]:g}.")
@@ -80,7 +91,9 @@ def demo() -> Config:
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured of one run, from the files alone. Distances are RMS over the test points, at the run's end."""
+    """What is measured of one run, from the files alone. Distances are RMS over the test points, at
+    the run's end.
+    """
 
     gamma: float
     m: int
@@ -102,7 +115,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """The runs' folder, one Row for each network, and the files of the mean-field limit, one for each seed."""
+    """The runs' folder, one Row for each network, and the files of the mean-field limit, one for
+    each seed.
+    """
 
     folder: Path
     rows: tuple[Row, ...]
@@ -130,7 +145,9 @@ def network_run(
 
 
 def train_linear(config: Config, m: int, seed: int, path: Path) -> None:
-    """The linearised network, to its file. Its function does not depend on γ: s leaves df_lin/dt = -c H_0 ℓ'."""
+    """The linearised network, to its file. Its function does not depend on γ: s leaves df_lin/dt =
+    -c H_0 ℓ'.
+    """
     made = experiment.make(network_run(config, 0.5, m, seed))
     flow = mf.GradientFlow(
         ntk.linearise(made.flow.network, made.start).risk(made.data.x, made.data.y)
@@ -171,7 +188,9 @@ def jobs(config: Config, out: Path) -> list[tuple[Path, Any]]:
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet, measure everything: the files are in `out`. Raises mf.Interrupted, mf.Diverged."""
+    """Train what is not trained yet, measure everything: the files are in `out`. Raises
+    mf.Interrupted, mf.Diverged.
+    """
     out.mkdir(parents=True, exist_ok=True)
     todo = jobs(config, out)
     runs.train_all(todo, progress)
@@ -200,7 +219,9 @@ def collect(paths: Iterable[Path], progress: bool = False) -> Results:
 
 
 def limits(folder: Path, m: int, seed: int) -> Limits:
-    """The limits of the networks of one width and seed, from the files of the linearised run and of the reference."""
+    """The limits of the networks of one width and seed, from the files of the linearised run and of
+    the reference.
+    """
     with mf.Trajectory(folder / f"linear_m{m}_seed{seed}.h5") as run:
         start, end, data, net, law = run.start, run[-1], run.data, run.network, run.law
     assert law is not None and data.x_test is not None
@@ -219,7 +240,9 @@ def limits(folder: Path, m: int, seed: int) -> Limits:
 
 
 def reference(path: Path) -> np.ndarray:
-    """f at the test points, (points,), at the end of a run: what the mean-field limit is taken from."""
+    """f at the test points, (points,), at the end of a run: what the mean-field limit is taken
+    from.
+    """
     with mf.Trajectory(path) as run:
         return function(run)
 
@@ -249,7 +272,9 @@ def measure(path: Path, known: dict[tuple[int, int], Limits]) -> Row:
 
 
 def figure(results: Results) -> Figure:
-    """The functions, what parts them, and the distance to each limit against γ and against m; from the files alone."""
+    """The functions, what parts them, and the distance to each limit against γ and against m; from
+    the files alone.
+    """
     from . import panels as both_limits_panels
 
     return both_limits_panels.page(results)
@@ -274,7 +299,9 @@ def called(rows: Sequence[Row]) -> str:
 
 
 def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
+    """What `run` is about to do, estimated without training; what `out` holds already counts as
+    done.
+    """
     left = [path for path, _ in jobs(config, out) if not path.exists()]
     steps = int(np.ceil(config.t_end / config.dt))
     made = experiment.make(network_run(config, 1.0, min(config.widths), 0))
@@ -309,7 +336,10 @@ def report(results: Results, out: Path) -> str:
     from . import panels as both_limits_panels
 
     runs.write_csv(results.rows, out / f"{NAME}.csv")
-    return f"{table(results.rows)}\n\n{both_limits_panels.verdict(results.rows)}\n\ntable       {NAME}.csv"
+    return (
+        f"{table(results.rows)}\n\n{both_limits_panels.verdict(results.rows)}\n\ntable    "
+        f"   {NAME}.csv"
+    )
 
 
 ABOUT = f"""{QUESTION}

@@ -26,7 +26,9 @@ LIMIT_STYLES = {
 
 
 def page(results: Results) -> Figure:
-    """Functions and their differences at one width, distances to the limits against γ; to each limit against m."""
+    """Functions and their differences at one width, distances to the limits against γ; to each
+    limit against m.
+    """
     with figures.house():
         sheet, axes = figures.sheet(1)
         _draw_functions(axes[0, 0, :2], results)
@@ -44,7 +46,9 @@ def page(results: Results) -> Figure:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Which limit the widest networks follow at the ends of the γ axis, and what ntk.laziness calls them."""
+    """Which limit the widest networks follow at the ends of the γ axis, and what ntk.laziness calls
+    them.
+    """
     widest = max(row.m for row in rows)
     parts = []
     for gamma in (min(row.gamma for row in rows), max(row.gamma for row in rows)):
@@ -65,8 +69,14 @@ def _about(results: Results) -> str:
         _width(results, results.references[0]),
         len(results.references),
     )
-    task = f"ReLU on y = {slope:g}|x|, n = {data.n}; start a = ±1, w, b ~ N(0, 1), symmetric, all trained, α = 1"
-    how = f"flow time {results.rows[0].t_end:g}, RK4, dt = {dt:g}; mean-field limit: γ = 1, M = {width}, {seeds} seeds"
+    task = (
+        f"ReLU on y = {slope:g}|x|, n = {data.n}; start a = ±1, w, b ~ N(0, 1), "
+        "symmetric, all trained, α = 1"
+    )
+    how = (
+        f"flow time {results.rows[0].t_end:g}, RK4, dt = {dt:g}; mean-field limit: γ = 1, "
+        f"M = {width}, {seeds} seeds"
+    )
     return f"Finite networks between their two limits\n{task}; {how}"
 
 
@@ -76,7 +86,9 @@ def _width(results: Results, name: str) -> int:
 
 
 def _draw_functions(axes: Any, results: Results) -> None:
-    """f over x of the first seed's networks of a middle width, with all limits; and the same less the kernel's prediction."""
+    """f over x of the first seed's networks of a middle width, with all limits; and the same less
+    the kernel's prediction.
+    """
     widths, gammas = (
         sorted({row.m for row in results.rows}),
         sorted({row.gamma for row in results.rows}),
@@ -122,12 +134,21 @@ def _draw_functions(axes: Any, results: Results) -> None:
     lazy, rich = curves[gammas[0]], curves[gammas[-1]]
     names = [f"γ = {figures.fraction(gamma)}" for gamma in (gammas[0], gammas[-1])]
     target = [_rms(values - data.y_test) for values in (lazy, found.ntk, rich, fields)]
-    learned = f"RMS error {target[0]:.2g} at {names[0]} (kernel limit {target[1]:.2g}), {target[2]:.2g} at {names[1]} "
+    learned = (
+        f"RMS error {target[0]:.2g} at {names[0]} (kernel limit {target[1]:.2g}), "
+        f"{target[2]:.2g} at {names[1]} "
+    )
     figures.panel(
         axes[0], f"What is learned, m = {m}", f"{learned}(mean-field limit {target[3]:.2g})."
     )
-    parted = f"{names[0]}: {_rms(lazy - found.ntk):.2g} from the kernel limit, {_rms(lazy - found.frozen):.2g} from its own H₀; "
-    parted += f"{names[1]}: {_rms(rich - fields):.2g} from the mean-field limit (m^(−1/2) band {_rms(band):.2g})."
+    parted = (
+        f"{names[0]}: {_rms(lazy - found.ntk):.2g} from the kernel limit, "
+        f"{_rms(lazy - found.frozen):.2g} from its own H₀; "
+    )
+    parted += (
+        f"{names[1]}: {_rms(rich - fields):.2g} from the mean-field limit (m^(−1/2) band "
+        f"{_rms(band):.2g})."
+    )
     figures.panel(axes[1], "The same, less the kernel limit", parted, 62)
     for ax in axes:
         _headroom(ax, 0.75)
@@ -135,7 +156,8 @@ def _draw_functions(axes: Any, results: Results) -> None:
 
 
 def _field(results: Results, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean-field limit, as the mean of the references over seeds, and the scatter it predicts at width m.
+    """The mean-field limit, as the mean of the references over seeds, and the scatter it predicts
+    at width m.
 
     Fluctuations go as m^(-1/2): the standard deviation over seeds at width M times √(M/m).
     """
@@ -220,7 +242,10 @@ def _draw_width(ax: Any, rows: Sequence[Row], name: str, title: str, limit: str)
     )
     expected = ", theory −1/2" if name != "to_linear" else ""
     names = [f"γ = {figures.fraction(gamma)}" for gamma in (own, other)]
-    text = f"{names[0]}: {falls}{expected}; {left:.2g} at m = {widest}, where {names[1]} keeps {stays:.2g}."
+    text = (
+        f"{names[0]}: {falls}{expected}; {left:.2g} at m = {widest}, where {names[1]} "
+        f"keeps {stays:.2g}."
+    )
     if name == "to_linear":
         apart = max(abs(row.to_linear - row.to_frozen) for row in rows)
         text += f" Trained f_lin and frozen H₀: {apart:.0e} apart."
@@ -230,7 +255,9 @@ def _draw_width(ax: Any, rows: Sequence[Row], name: str, title: str, limit: str)
 
 
 def _draw_scatter(ax: Any, results: Results) -> None:
-    """What the scatter of the references predicts at γ = 1: the RMS of the band, times √(1 - m/M), as runs are nested."""
+    """What the scatter of the references predicts at γ = 1: the RMS of the band, times √(1 - m/M),
+    as runs are nested.
+    """
     widths, wide = sorted({row.m for row in results.rows}), _width(results, results.references[0])
     expected = [_rms(_field(results, m)[1]) * np.sqrt(1 - m / wide) for m in widths]
     ax.plot(

@@ -1,4 +1,6 @@
-"""scripts/inspect: what is in a trajectory file; its diagnostics, two runs compared, figures and animations of it."""
+"""scripts/inspect: what is in a trajectory file; its diagnostics, two runs compared, figures and
+animations of it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FileExistsError as error:
         return _fail(
             IO,
-            f"{error.filename} exists: choose another name for --{'out' if not command else _option(arguments)}.",
+            f"{error.filename} exists: choose another name for "
+            f"--{'out' if not command else _option(arguments)}.",
         )
     except OSError as error:
         return _fail(IO, error)
@@ -75,7 +78,8 @@ def show(arguments: Sequence[str]) -> int:
         if options.csv and options.csv not in run.series_names:
             return _fail(
                 USAGE,
-                f"no series {options.csv!r} in {run.path}; it has: {', '.join(run.series_names) or 'none'}.",
+                f"no series {options.csv!r} in {run.path}; it has: "
+                f"{', '.join(run.series_names) or 'none'}.",
             )
         if options.csv:
             inspection.export(run, options.csv, options.out)
@@ -123,7 +127,9 @@ def diagnose(arguments: Sequence[str]) -> int:
 
 
 def write_csv(found: Any, path: Path) -> None:
-    """step,time and a column for each diagnostic, two for bounds; a line for each frame, empty where there is no value."""
+    """step,time and a column for each diagnostic, two for bounds; a line for each frame, empty
+    where there is no value.
+    """
     columns: dict[str, dict[int, float]] = {}
     for name, curve in found.items():
         parts = (
@@ -297,7 +303,9 @@ def _option(arguments: Sequence[str]) -> str:
 
 
 def _work(work: Callable[[], None]) -> int:
-    """Do it; what was asked wrongly, or what this machine lacks, becomes one line and the exit code for usage."""
+    """Do it; what was asked wrongly, or what this machine lacks, becomes one line and the exit code
+    for usage.
+    """
     try:
         work()
     except IncompatibleFile:

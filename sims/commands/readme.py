@@ -20,7 +20,9 @@ TITLES = {
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Markdown: for each task and γ the mean over seeds of RMS displacement and W2(μ_0, μ_T), against m, and the slope."""
+    """Markdown: for each task and γ the mean over seeds of RMS displacement and W2(μ_0, μ_T),
+    against m, and the slope.
+    """
     widths = sorted({int(row["m"]) for row in rows})
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):

@@ -30,11 +30,12 @@ from ..sweeps.folders import SweepFolder
 FRAMES = 60  # of the animation: about a megabyte
 DPI = 110  # of a picture, twice as many dots as it takes on the page
 QUANTITIES = ("displacement", "kernel_drift", "risk", "test_risk", "test_error", "energy_defect")
+# said on the page, which has the rest all the same
 NOT_DRAWN = (
     ValueError,
     RuntimeError,
     ImportError,
-)  # said on the page, which has the rest all the same
+)
 
 PAGE = Template("""\
 <!DOCTYPE html>
@@ -78,7 +79,8 @@ $body
 
 
 def write(path: Any, out: Any) -> Path:
-    """The report of a trajectory file, or of a sweep's folder, as one HTML page at `out`; returns its path.
+    """The report of a trajectory file, or of a sweep's folder, as one HTML page at `out`; returns
+    its path.
 
     The page is complete or not there. FileExistsError where `out` is there; what cannot be drawn of
     a run (a figure for scalar inputs, say) is said on the page with the reason.
@@ -108,7 +110,9 @@ def of_run(path: Any) -> str:
 
 
 def of_sweep(path: Any) -> str:
-    """The page of a sweep: what is done, every run in a table, quantities over the axes, one run shown moving."""
+    """The page of a sweep: what is done, every run in a table, quantities over the axes, one run
+    shown moving.
+    """
     folder = SweepFolder(path)
     data = indexing.open_sweep(path)
     plan, there = folder.plan, folder.published()

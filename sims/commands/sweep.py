@@ -1,4 +1,6 @@
-"""scripts/sweep: many runs that differ in a few settings, made by any number of processes and machines, collected and drawn."""
+"""scripts/sweep: many runs that differ in a few settings, made by any number of processes and
+machines, collected and drawn.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,8 @@ def work(options: argparse.Namespace) -> None:
     sweep = SweepFolder(options.folder)
     if options.workers < 1 or options.lease_seconds <= 0 or options.checkpoint_seconds < 0:
         raise BadSettings(
-            "--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds at least 0."
+            "--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds "
+            "at least 0."
         )
     left = len(workers.waiting(sweep, leases.now_ns(sweep.leases)))
     there = len(sweep.plan.runs) - left
@@ -120,7 +123,8 @@ def work(options: argparse.Namespace) -> None:
         )
     else:
         print(
-            f"nothing to do: {'all ' * (there > 1)}{there} run{'s are' if there != 1 else ' is'} there"
+            f"nothing to do: {'all ' * (there > 1)}{there} "
+            f"run{'s are' if there != 1 else ' is'} there"
         )
         workers.tidy(sweep, options.lease_seconds)
     print(f"{reporting.counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
@@ -195,7 +199,8 @@ def submit(options: argparse.Namespace) -> None:
     )
     names = ", ".join(job.job_id for job in jobs[:4]) + ", …" * (len(jobs) > 4)
     print(
-        f"started {len(jobs)} jobs ({names}); logs in {sweep.logs / 'jobs'}\nnext: scripts/sweep status {sweep.path}"
+        f"started {len(jobs)} jobs ({names}); logs in {sweep.logs / 'jobs'}\nnext: "
+        f"scripts/sweep status {sweep.path}"
     )
 
 
@@ -243,7 +248,8 @@ def parser() -> argparse.ArgumentParser:
     _terms(
         worked := command(
             work,
-            "Make the runs that are missing, and try again those that failed. Ctrl-C loses nothing.",
+            "Make the runs that are missing, and try again those that failed. Ctrl-C "
+            "loses nothing.",
         )
     )
     worked.add_argument(
@@ -259,14 +265,17 @@ def parser() -> argparse.ArgumentParser:
         "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.",
     )
     text = (
-        "diagnostics of mf.diagnose and ntk at the last frame, as columns: laziness w2 kernel_alignment; kept beside the runs. "
-        "laziness: the larger of the gap to the linearised network and the kernel drift, so far; lazy below 0.1 (ntk.laziness)"
+        "diagnostics of mf.diagnose and ntk at the last frame, as columns: laziness w2 "
+        "kernel_alignment; kept beside the runs. "
+        "laziness: the larger of the gap to the linearised network and the kernel drift, "
+        "so far; lazy below 0.1 (ntk.laziness)"
     )
     collected.add_argument("--diagnose", nargs="+", default=[], metavar="NAME", help=text)
 
     drawn = command(
         plot,
-        "Draw quantities of the index: means over the axis seed, ± standard errors; slopes on log-log axes.",
+        "Draw quantities of the index: means over the axis seed, ± standard errors; "
+        "slopes on log-log axes.",
     )
     drawn.add_argument(
         "--x", default="m", metavar="AXIS", help="the axis to draw against (default m)"
@@ -341,7 +350,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _terms(command: argparse.ArgumentParser) -> None:
-    text = "a worker that gave no sign of life for so long has lost its run; longer than any one step (default %(default)g)"
+    text = (
+        "a worker that gave no sign of life for so long has lost its run; longer than "
+        "any one step (default %(default)g)"
+    )
     command.add_argument("--lease-seconds", type=float, default=Terms.lease_seconds, help=text)
     text = "time between the checkpoints of a run (default %(default)g)"
     command.add_argument(

@@ -1,6 +1,8 @@
-"""Where matplotlib lives: functions that draw a run, or what they are given, on an Axes, in a house style or for print.
+"""Where matplotlib lives: functions that draw a run, or what they are given, on an Axes, in a house
+style or for print.
 
-Each takes a run or its path, and `ax=` to draw on an Axes of yours; it returns the Axes, whose `.figure` it is on:
+Each takes a run or its path, and `ax=` to draw on an Axes of yours; it returns the Axes, whose
+`.figure` it is on:
 
     paths               neurons in the plane of |a|(w, b), or that of most movement, and the ways they went
     phase_portrait      |a| against |(w, b)|, or that plane, with velocities
@@ -15,15 +17,17 @@ Each takes a run or its path, and `ax=` to draw on an Axes of yours; it returns 
     animate(run, kind, "run.gif")    a run as an animation
     save(ax.figure, "name")          name.png and name.pdf
 
-On a grid of yours, `figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.4), layout="constrained")`, with that layout or
-without, titles and verdicts are wrapped to the width of their Axes and room is made for them. `sheet` gives a page of panels.
+On a grid of yours, `figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.4),
+layout="constrained")`, with that layout or without, titles and verdicts are wrapped to the width of
+their Axes and room is made for them. `sheet` gives a page of panels.
 
-Every one of them, and `animate`, takes bare=True, which leaves title and verdict out, and style="paper", for print: bare, letters
-of 7 points, 300 dpi, 3.4 inches wide; `with figures.house("paper"):` for all that is drawn inside. `said(figure)` has titles and
-verdicts all the same, for a caption.
+Every one of them, and `animate`, takes bare=True, which leaves title and verdict out, and
+style="paper", for print: bare, letters of 7 points, 300 dpi, 3.4 inches wide; `with
+figures.house("paper"):` for all that is drawn inside. `said(figure)` has titles and verdicts all
+the same, for a caption.
 
-Every panel has a verdict line. Nothing is trained or fitted here; functions and kernels of stored states are computed. The rest
-are tools of the house style.
+Every panel has a verdict line. Nothing is trained or fitted here; functions and kernels of stored
+states are computed. The rest are tools of the house style.
 """
 
 import matplotlib as matplotlib

@@ -1,4 +1,6 @@
-"""animate: a run as an animated GIF (Pillow) or an MP4 (ffmpeg), with the axes the same in every frame."""
+"""animate: a run as an animated GIF (Pillow) or an MP4 (ffmpeg), with the axes the same in every
+frame.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,15 @@ def animate(
 ) -> Path:
     """Write the run as an animation to `out`, a .gif or .mp4, and return its path.
 
-    kind: "paths" (neurons with tails), "function" (f_t for scalar inputs), "kernel" (the tangent kernel as an image) or
-    "ellipse" (that of two samples). Every recorded frame is shown for 1/fps seconds, the last of a GIF for 2; of more than
-    `most` frames, that many, evenly spaced among the recorded ones, the first and the last among them. To see more of the
-    fast beginning record with mf.log_spaced. Limits of the axes and scale of the colours are those of all frames.
-    The file is written beside `out` and then renamed: a complete animation or none; one that is there is replaced.
-    progress: a bar where stderr is a terminal. flow: the run's own, for functions that a user wrote.
-    Errors: ValueError for what cannot be drawn; RuntimeError where .mp4 is asked for and ffmpeg is not installed.
+    kind: "paths" (neurons with tails), "function" (f_t for scalar inputs), "kernel" (the tangent
+    kernel as an image) or "ellipse" (that of two samples). Every recorded frame is shown for 1/fps
+    seconds, the last of a GIF for 2; of more than `most` frames, that many, evenly spaced among the
+    recorded ones, the first and the last among them. To see more of the fast beginning record with
+    mf.log_spaced. Limits of the axes and scale of the colours are those of all frames. The file is
+    written beside `out` and then renamed: a complete animation or none; one that is there is
+    replaced. progress: a bar where stderr is a terminal. flow: the run's own, for functions that a
+    user wrote. Errors: ValueError for what cannot be drawn; RuntimeError where .mp4 is asked for
+    and ffmpeg is not installed.
     """
     out = Path(out)
     run, make = scene(run, kind)
@@ -89,7 +93,8 @@ def _check(out: Path, fps: float, most: int) -> None:
         raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} to.")
     if out.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable():
         raise RuntimeError(
-            f"an .mp4 needs ffmpeg, which is not on the PATH: install it, or write {out.with_suffix('.gif')}."
+            "an .mp4 needs ffmpeg, which is not on the PATH: install it, or write "
+            f"{out.with_suffix('.gif')}."
         )
 
 

@@ -45,14 +45,16 @@ def function_evolution(
 ) -> Axes:
     """f_t of a run with scalar inputs at several times, from light to dark, over the training data.
 
-    The frames drawn are those nearest to equal parts of the way that f went, Σ ‖f_{t'} - f_t‖ over the recorded frames (400 of
-    them, evenly spaced, if there are more): few where little happens. flow: the run's own, for functions that a user wrote.
+    The frames drawn are those nearest to equal parts of the way that f went, Σ ‖f_{t'} - f_t‖ over
+    the recorded frames (400 of them, evenly spaced, if there are more): few where little happens.
+    flow: the run's own, for functions that a user wrote.
     """
     run = open_run(run)
     check_scalar(run, "function_evolution")
     if frames < 2:
         raise ValueError(
-            f"function_evolution draws 2 or more frames; got {frames}. figures.function_1d draws the last one."
+            f"function_evolution draws 2 or more frames; got {frames}. "
+            "figures.function_1d draws the last one."
         )
     flow, last = flow_of(run, flow), usable(run) - 1
     ax = axes_or_new(ax)
@@ -116,4 +118,7 @@ def draw_data(ax: Axes, flow: mf.GradientFlow) -> None:
 def _fall(run: mf.Trajectory, flow: mf.GradientFlow, last: int) -> str:
     before, after = flow.risk(run[0]), flow.risk(run[last])
     went = "fell" if after < before else "rose" if after > before else "stayed"
-    return f"{scaling_text(run)}: the risk {went} from {before:.3g} to {after:.3g} by t = {run.times[last]:g}.{caveat(run)}"
+    return (
+        f"{scaling_text(run)}: the risk {went} from {before:.3g} to {after:.3g} by t = "
+        f"{run.times[last]:g}.{caveat(run)}"
+    )

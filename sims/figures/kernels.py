@@ -1,4 +1,6 @@
-"""Figures of the tangent kernel of a run: as an image, its change from one frame to another, as ellipses for two data points."""
+"""Figures of the tangent kernel of a run: as an image, its change from one frame to another, as
+ellipses for two data points.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,12 @@ def kernel_image(
 ) -> Axes:
     """The tangent kernel H_t(x_i, x_j) on the first samples (256 at most) of a frame as an image.
 
-    run: a run, or an array (n, n), for example ntk.kernel(…); K outputs: the mean (1/K) Σ_c H_cc. sort: "label", samples in
-    the order of their labels (of the first of several), those with equal ones in that of the leading eigenvector;
-    "eigenvector", that order alone; "input", that of x, for d = 1; or "none". None: by input for d = 1, else by label; as it
-    is for an array. The picture says which. Where a few entries are far larger than all others the scale of the colours ends
-    before them, and the bar in a tip.
-    flow: the run's own, for functions that a user wrote.
+    run: a run, or an array (n, n), for example ntk.kernel(…); K outputs: the mean (1/K) Σ_c H_cc.
+    sort: "label", samples in the order of their labels (of the first of several), those with equal
+    ones in that of the leading eigenvector; "eigenvector", that order alone; "input", that of x,
+    for d = 1; or "none". None: by input for d = 1, else by label; as it is for an array. The
+    picture says which. Where a few entries are far larger than all others the scale of the colours
+    ends before them, and the bar in a tip. flow: the run's own, for functions that a user wrote.
     """
     if isinstance(run, np.ndarray):
         H, title, sort = _square(run), f"A kernel on {len(run)} samples", sort or "none"
@@ -60,9 +62,8 @@ def kernel_image(
         f"{len(H)} samples; the largest eigenvalue {values[-1]:.3g} is {share:.0%} of the trace."
     )
     image = draw_kernel(ax, H[np.ix_(order, order)], sort)
-    panel(
-        ax, title, verdict, 62
-    )  # so that the bar is as high as the axes are then, which it makes narrower
+    # so that the bar is as high as the axes are then, which it makes narrower
+    panel(ax, title, verdict, 62)
     colour_bar(image, [ax], H)
     panel(ax, title, verdict, 62)
     return ax
@@ -76,11 +77,13 @@ def kernel_change(
     axes: Sequence[Axes] | None = None,
     flow: mf.GradientFlow | None = None,
 ) -> tuple[Axes, Axes]:
-    """Two `kernel_image`s side by side; returns (left, right), two Axes of one figure: save(axes[0].figure, "name").
+    """Two `kernel_image`s side by side; returns (left, right), two Axes of one figure:
+    save(axes[0].figure, "name").
 
-    In one order (that of the first) and one scale. The verdicts give kernel drift and kernel alignment (centred, with the
-    labels), before and after, of these samples and of all outputs: what mf.diagnose calls kernel_drift and kernel_alignment.
-    axes: two Axes of one figure to draw on.
+    In one order (that of the first) and one scale. The verdicts give kernel drift and kernel
+    alignment (centred, with the labels), before and after, of these samples and of all outputs:
+    what mf.diagnose calls kernel_drift and kernel_alignment. axes: two Axes of one figure to draw
+    on.
     """
     run = open_run(run)
     first, second = (number(run, frame) for frame in frames)
@@ -94,7 +97,8 @@ def kernel_change(
     left, right = axes
     verdicts = (
         f"{scaling_text(run)}; {len(x)} samples{_aligned(whole[0], labels)}.",
-        f"Kernel drift ‖H_t − H_0‖/‖H_0‖ = {ntk.drift(*whole):.3g}{_aligned(whole[1], labels)}.{caveat(run)}",
+        "Kernel drift ‖H_t − H_0‖/‖H_0‖ = "
+        f"{ntk.drift(*whole):.3g}{_aligned(whole[1], labels)}.{caveat(run)}",
     )
     for ax, k, H, verdict in zip(
         (left, right), (first, second), (before, after), verdicts, strict=True
@@ -116,13 +120,16 @@ def kernel_ellipse(
     ax: Axes | None = None,
     flow: mf.GradientFlow | None = None,
 ) -> Axes:
-    """The ellipses {v : vᵀ H_t^{-1} v = 1} of the 2 × 2 tangent kernel on two training samples, from light to dark in time.
+    """The ellipses {v : vᵀ H_t^{-1} v = 1} of the 2 × 2 tangent kernel on two training samples,
+    from light to dark in time.
 
-    Half axes √λ_i along the eigenvectors v_i of H_t. With the squared loss, and if the two samples are the whole training set,
-    ⟨v_i, f - y⟩ decays at the rate λ_i/n, n = 2 ("sum": λ_i), at that time: the longer the axis, the faster. In a larger set
-    the other samples drive these two as well, and the ellipse says how strongly the two drive each other, no more. In the lazy
-    limit all are one ellipse. A singular kernel gives a line. pair: which samples, the first and the last unless given.
-    K outputs: of (1/K) Σ_c H_cc. The frames are chosen as in `function_evolution`, by the way of H_t.
+    Half axes √λ_i along the eigenvectors v_i of H_t. With the squared loss, and if the two samples
+    are the whole training set, ⟨v_i, f - y⟩ decays at the rate λ_i/n, n = 2 ("sum": λ_i), at that
+    time: the longer the axis, the faster. In a larger set the other samples drive these two as
+    well, and the ellipse says how strongly the two drive each other, no more. In the lazy limit all
+    are one ellipse. A singular kernel gives a line. pair: which samples, the first and the last
+    unless given. K outputs: of (1/K) Σ_c H_cc. The frames are chosen as in `function_evolution`, by
+    the way of H_t.
     """
     run = open_run(run)
     if frames < 2:
@@ -143,7 +150,10 @@ def kernel_ellipse(
     (short, long), (short_end, long_end) = (
         np.sqrt(np.maximum(np.linalg.eigvalsh(H[k]), 0)) for k in (0, -1)
     )
-    verdict = f"Half axes √λ from {long:.3g} and {short:.3g} to {long_end:.3g} and {short_end:.3g}; the kernel drifted by "
+    verdict = (
+        f"Half axes √λ from {long:.3g} and {short:.3g} to {long_end:.3g} and "
+        f"{short_end:.3g}; the kernel drifted by "
+    )
     verdict += f"{ntk.drift(H[0], H[-1]):.3g} on these two.{caveat(run)}"
     panel(ax, f"Tangent kernel of two samples at {scaling_text(run)}", verdict, 70)
     ax.legend(**beside)
@@ -212,7 +222,9 @@ def draw_kernel(ax: Axes, H: np.ndarray, sort: str) -> AxesImage:
 
 
 def colour_bar(image: AxesImage, axes: Sequence[Axes], H: np.ndarray) -> None:
-    """One scale for all images on these Axes and the bar that explains it: the range of H, or `middle` of it."""
+    """One scale for all images on these Axes and the bar that explains it: the range of H, or
+    `middle` of it.
+    """
     low, high = middle(H)
     for ax in axes:
         ax.images[0].set_clim(low, high)
@@ -227,7 +239,9 @@ def colour_bar(image: AxesImage, axes: Sequence[Axes], H: np.ndarray) -> None:
 
 
 def middle(H: np.ndarray) -> tuple[float, float]:
-    """The range of all entries; that of the middle 99 in 100 where the others would take up more than a third of it."""
+    """The range of all entries; that of the middle 99 in 100 where the others would take up more
+    than a third of it.
+    """
     low, high = np.quantile(H, [0.005, 0.995])
     whole = float(H.min()), float(H.max())
     return (float(low), float(high)) if high - low < 2 / 3 * (whole[1] - whole[0]) else whole
@@ -257,7 +271,9 @@ def ellipse(H: np.ndarray, points: int = 200) -> np.ndarray:
 
 
 def frame_ellipses(ax: Axes, H: np.ndarray, x: np.ndarray) -> None:
-    """Axes for the ellipses of all of H (frames, 2, 2): |v_i| <= √H_ii on them; one unit as long in both directions."""
+    """Axes for the ellipses of all of H (frames, 2, 2): |v_i| <= √H_ii on them; one unit as long in
+    both directions.
+    """
     limit = 1.1 * np.sqrt(H[:, [0, 1], [0, 1]].max(axis=0))
     limit = np.maximum(limit, 0.4 * np.max(limit) or 1.0)
     ax.axhline(0, color=GREY, linewidth=0.7, linestyle=LINES[3], zorder=0)
@@ -278,7 +294,9 @@ def _square(H: np.ndarray) -> np.ndarray:
 
 
 def _aligned(H: np.ndarray, labels: np.ndarray) -> str:
-    """The diagnostic kernel_alignment of a kernel (n, n) or (n, n, K, K); nothing where labels or kernel vanish, centred."""
+    """The diagnostic kernel_alignment of a kernel (n, n) or (n, n, K, K); nothing where labels or
+    kernel vanish, centred.
+    """
     y = np.eye(H.shape[2])[labels] if H.ndim == 4 and labels.ndim == 1 else labels
     value = alignment(H, y, centred=True)
     return f"; kernel alignment {value:.3f}" if np.isfinite(value) else ""

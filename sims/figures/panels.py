@@ -1,7 +1,8 @@
-"""Panels and what stands in them: a sheet, headings and verdicts, curves, power laws, neurons as points of a plane.
+"""Panels and what stands in them: a sheet, headings and verdicts, curves, power laws, neurons as
+points of a plane.
 
-Every panel has a verdict line: what a reader should see in it, with numbers taken from the data by the caller; a bare one keeps
-it for `said`. Nothing is trained or fitted here.
+Every panel has a verdict line: what a reader should see in it, with numbers taken from the data by
+the caller; a bare one keeps it for `said`. Nothing is trained or fitted here.
 """
 
 from __future__ import annotations
@@ -37,14 +38,15 @@ from .style import (
 )
 
 TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
-_WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = (
-    WeakKeyDictionary()
-)  # verdict on an Axes -> what `panel` was given
+# verdict on an Axes -> what `panel` was given
+_WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: x (n,), its values (repeats, n) of which mean and spread are drawn, and what to call it."""
+    """One line: x (n,), its values (repeats, n) of which mean and spread are drawn, and what to
+    call it.
+    """
 
     label: str
     x: np.ndarray
@@ -53,7 +55,9 @@ class Curve:
 
 
 def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndarray]:
-    """A page of `blocks` with a heading each over rows × columns panels: (figure, axes (blocks, rows, columns))."""
+    """A page of `blocks` with a heading each over rows × columns panels: (figure, axes (blocks,
+    rows, columns)).
+    """
     wide, high, left, gap, title, label, top = 3.55, 2.75, 0.72, 0.66, 0.72, 0.52, 0.62
     if in_paper():  # a panel alone is one column wide, three are two columns
         wide, high, left, gap, title, label, top = (
@@ -81,7 +85,9 @@ def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndar
 
 
 def heading(figure: Figure, ax: Axes, text: str) -> None:
-    """The heading of a block of panels, over the first of them: a bold line and smaller ones; none on a bare figure."""
+    """The heading of a block of panels, over the first of them: a bold line and smaller ones; none
+    on a bare figure.
+    """
     if bare():
         return
     first, _, rest = text.partition("\n")
@@ -95,11 +101,13 @@ def heading(figure: Figure, ax: Axes, text: str) -> None:
 
 
 def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> Annotation:
-    """Title and, below it, the verdict over the axes: left-aligned, wrapped at `width` characters to two lines as a rule.
+    """Title and, below it, the verdict over the axes: left-aligned, wrapped at `width` characters
+    to two lines as a rule.
 
-    In a grid of subplots both are wrapped to the width of the axes, and, where no layout engine does it, these are lowered
-    to make room. Called again it takes the place of what it wrote. Returns the verdict, whose text an animation changes.
-    On a bare figure (style "paper", or bare=True) nothing of it is seen; `said` tells it all the same.
+    In a grid of subplots both are wrapped to the width of the axes, and, where no layout engine
+    does it, these are lowered to make room. Called again it takes the place of what it wrote.
+    Returns the verdict, whose text an animation changes. On a bare figure (style "paper", or
+    bare=True) nothing of it is seen; `said` tells it all the same.
     """
     if bare():
         return _unseen(ax, title, verdict, width)
@@ -113,16 +121,18 @@ def panel(ax: Axes, title: str, verdict: str, width: int = 58) -> Annotation:
         for text in item.texts
         if text in _WORDS
     }
-    for _ in range(
-        2
-    ):  # what is drawn and said here may narrow the panels beside it: all are wrapped to where they come to be
+    # what is drawn and said here may narrow the panels beside it: all are wrapped to where they
+    # come to be
+    for _ in range(2):
         written = [_write(item, *said) for item, said in words.items()]
         figure.draw_without_rendering()
     return written[0]
 
 
 def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
-    """Title and verdict over the axes, in the place of what was there, wrapped to where these are now."""
+    """Title and verdict over the axes, in the place of what was there, wrapped to where these are
+    now.
+    """
     for old in [text for text in ax.texts if text.get_gid() in ("title", "verdict", "room")]:
         old.remove()
     style: dict[str, Any] = {
@@ -148,9 +158,8 @@ def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
     _wrap(ax, above, title)
     top = height + 3 + 14.5 * (above.get_text().count("\n") + 1)
     _make_room(ax, top)
-    if (
-        _engine(ax) is not None
-    ):  # it shall make room above, by a blank, and not narrow the axes, to which the words are cut
+    # it shall make room above, by a blank, and not narrow the axes, to which the words are cut
+    if _engine(ax) is not None:
         above.set_in_layout(False)
         below.set_in_layout(False)
         ax.annotate(" ", (0, 1), (0, top), va="top", fontsize=10.5, gid="room", **style)
@@ -159,7 +168,9 @@ def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
 
 
 def _unseen(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
-    """The verdict of a bare panel: there to be asked for, and to be changed by an animation, but not drawn."""
+    """The verdict of a bare panel: there to be asked for, and to be changed by an animation, but
+    not drawn.
+    """
     for old in [text for text in ax.texts if text.get_gid() in ("title", "verdict", "room")]:
         old.remove()
     below = ax.annotate("", (0, 1), gid="verdict", visible=False)
@@ -179,15 +190,16 @@ def _engine(ax: Axes) -> Any:
 
 
 def _wrap(ax: Axes, text: Annotation, words: str, width: int | None = None) -> None:
-    """Write words in lines of at most `width` characters; in a grid of subplots, in lines no longer than the axes are wide."""
+    """Write words in lines of at most `width` characters; in a grid of subplots, in lines no longer
+    than the axes are wide.
+    """
     together = words.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
     text.set_text(textwrap.fill(together, width).replace("\u00a0", " ") if width else words)
     if ax.get_subplotspec() is None:
         return
     ax.apply_aspect()
-    limit = ax.get_window_extent().width * (
-        1.0 if _engine(ax) else 1.08
-    )  # a plain grid has a gap before the next axes
+    # a plain grid has a gap before the next axes
+    limit = ax.get_window_extent().width * (1.0 if _engine(ax) else 1.08)
     for fewer in range(width or len(words), 12, -1):
         text.set_text(textwrap.fill(together, fewer, break_on_hyphens=False).replace("\u00a0", " "))
         if text.get_window_extent().width <= limit:
@@ -195,7 +207,9 @@ def _wrap(ax: Axes, text: Annotation, words: str, width: int | None = None) -> N
 
 
 def _make_room(ax: Axes, points: float) -> None:
-    """Lower the top of subplots that no layout engine places, so that the words above need no more than a plain title's room."""
+    """Lower the top of subplots that no layout engine places, so that the words above need no more
+    than a plain title's room.
+    """
     cell, figure = ax.get_subplotspec(), ax.figure.get_figure(root=True)
     if cell is None or ax.figure is not figure or _engine(ax) is not None:
         return
@@ -214,7 +228,8 @@ def lines(
     log: str = "",
     markers: bool = False,
 ) -> None:
-    """The mean of each curve over its repeats, with a band (or bars, with markers) of ± one standard error.
+    """The mean of each curve over its repeats, with a band (or bars, with markers) of ± one
+    standard error.
 
     log: "", "x", "y" or "xy". Labels stand in a legend.
     """
@@ -261,7 +276,8 @@ def lines(
 def power_laws(
     ax: Axes, curves: Sequence[Curve], slopes: Sequence[float | None], xlabel: str, ylabel: str
 ) -> None:
-    """Markers with error bars on log–log axes over a grey band of the expected slope, where one is known (None: no band).
+    """Markers with error bars on log–log axes over a grey band of the expected slope, where one is
+    known (None: no band).
 
     Labels stand beside the data, or, where one would cover another, in a legend above all data.
     """
@@ -292,7 +308,9 @@ def power_laws(
 
 
 def expected_slope(ax: Axes, curve: Curve, slope: float) -> Any:
-    """A grey band of this slope on log–log axes, through the middle of the curve; returns it, for a legend."""
+    """A grey band of this slope on log–log axes, through the middle of the curve; returns it, for a
+    legend.
+    """
     x, y = np.log(curve.x), np.log(curve.values.mean(axis=0))
     expected = np.exp(y.mean() + slope * (x - x.mean()))
     return ax.plot(
@@ -313,7 +331,9 @@ def threshold(ax: Axes, value: float) -> None:
 
 
 def name_threshold(ax: Axes, value: float, label: str) -> None:
-    """What a threshold means, above or below one end of its line, where it covers least of curves and words."""
+    """What a threshold means, above or below one end of its line, where it covers least of curves
+    and words.
+    """
     ax.figure.get_figure(root=True).draw_without_rendering()
     drawn = [np.column_stack(line.get_data()) for line in ax.lines if line.get_gid() != "threshold"]
     curves = [Path(ax.transData.transform(points)) for points in drawn if len(points) > 1]
@@ -352,7 +372,9 @@ def _put(text: Annotation, value: float, side: str, edge: str) -> None:
 
 
 def legend_above(ax: Axes, handles: Sequence[Any], labels: Sequence[str], columns: int = 3) -> None:
-    """A legend above all data in `columns`, or as many as fit; the vertical axis is extended for it."""
+    """A legend above all data in `columns`, or as many as fit; the vertical axis is extended for
+    it.
+    """
     look: dict[str, Any] = {
         "columnspacing": 0.8 if in_paper() else 1.2,
         "handlelength": 1.8 if in_paper() else 2.2,
@@ -393,11 +415,13 @@ def particles(
     area: np.ndarray | None = None,
     names: tuple[str, str] = ("after, a > 0", "after, a < 0"),
 ) -> None:
-    """Neurons as points of a plane: where they were (grey), their paths, where they are; colour and marker by the sign of a.
+    """Neurons as points of a plane: where they were (grey), their paths, where they are; colour and
+    marker by the sign of a.
 
-    frames (times, neurons, 2); positive (neurons,) booleans; rays (count, 2): directions drawn from the origin outwards.
-    limit: half the height of what is shown; one unit is as long to the right as upwards. area (neurons,): of the points,
-    1 the usual one. names: of the two signs in the legend, where there are neurons of that sign.
+    frames (times, neurons, 2); positive (neurons,) booleans; rays (count, 2): directions drawn from
+    the origin outwards. limit: half the height of what is shown; one unit is as long to the right
+    as upwards. area (neurons,): of the points, 1 the usual one. names: of the two signs in the
+    legend, where there are neurons of that sign.
     """
     if limit is None:
         limit = 1.05 * float(np.abs(frames).max()) or 1.0
@@ -444,9 +468,11 @@ def particles(
 
 
 def fit(ax: Axes, frames: np.ndarray) -> str:
-    """Limits that hold the whole way of 99 of 100 neurons, and the origin; one unit is as long to the right as upwards.
+    """Limits that hold the whole way of 99 of 100 neurons, and the origin; one unit is as long to
+    the right as upwards.
 
-    frames (times, neurons, 2). Returns what a verdict has to say: how many leave the picture, or nothing.
+    frames (times, neurons, 2). Returns what a verdict has to say: how many leave the picture, or
+    nothing.
     """
     low = np.minimum(np.quantile(frames.min(axis=0), 0.01, axis=0, method="lower"), 0.0)
     high = np.maximum(np.quantile(frames.max(axis=0), 0.99, axis=0, method="higher"), 0.0)
@@ -462,7 +488,9 @@ def fit(ax: Axes, frames: np.ndarray) -> str:
 
 
 def _still(frames: np.ndarray) -> bool:
-    """Whether the points moved by less than a hundredth of the picture: then grey goes on top, smaller than what it covers."""
+    """Whether the points moved by less than a hundredth of the picture: then grey goes on top,
+    smaller than what it covers.
+    """
     return bool(np.abs(frames[-1] - frames[0]).max() < 0.01 * np.abs(frames).max())
 
 

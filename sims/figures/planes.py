@@ -1,4 +1,6 @@
-"""The plane in which to see neurons: |a|(w, b) for homogeneous σ, else (w, b); that of most movement beyond two dimensions."""
+"""The plane in which to see neurons: |a|(w, b) for homogeneous σ, else (w, b); that of most
+movement beyond two dimensions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from .sources import open_run, some_frames, usable
 
 
 def homogeneous(run: Any) -> bool:
-    """Whether σ(cz) = cσ(z) for c > 0: then a neuron is the point |a|(w, b) and the sign (direction) of a, and no more."""
+    """Whether σ(cz) = cσ(z) for c > 0: then a neuron is the point |a|(w, b) and the sign
+    (direction) of a, and no more.
+    """
     settings = open_run(run).config.get("network")
     if not settings:
         return False
@@ -26,8 +30,9 @@ def homogeneous(run: Any) -> bool:
 def plane(run: Any, scaled: bool | None = None) -> tuple[np.ndarray, str, str]:
     """(basis, labels) of the plane to see a run's neurons in: basis (d + 1, 2) for `projected`.
 
-    d = 1: (w, b). d = 2: w itself. Beyond: the two principal directions in which w moved. scaled: |a|w and |a|b instead;
-    None: where σ is `homogeneous`. Whole rows of θ (a pairwise energy): the same of θ.
+    d = 1: (w, b). d = 2: w itself. Beyond: the two principal directions in which w moved. scaled:
+    |a|w and |a|b instead; None: where σ is `homogeneous`. Whole rows of θ (a pairwise energy): the
+    same of θ.
     """
     run = open_run(run)
     state = run.start
@@ -36,7 +41,8 @@ def plane(run: Any, scaled: bool | None = None) -> tuple[np.ndarray, str, str]:
         symbol, d = "θ", state.theta.shape[1]
         if d == 1:
             raise ValueError(
-                f"the particles of {run.path} have one coordinate: there is no plane to see them in."
+                f"the particles of {run.path} have one coordinate: there is no plane to "
+                "see them in."
             )
     else:
         symbol, d = "|a|w" if scaled else "w", state.dim
@@ -54,7 +60,8 @@ def plane(run: Any, scaled: bool | None = None) -> tuple[np.ndarray, str, str]:
 
 
 def movement(first: mf.State, last: mf.State, scaled: bool = False) -> np.ndarray:
-    """(d + 1, 2): the two principal directions in which w (scaled: |a|w) moved from one state to another; 0 for b.
+    """(d + 1, 2): the two principal directions in which w (scaled: |a|w) moved from one state to
+    another; 0 for b.
 
     Whole rows of θ (outputs = 0): (p, 2).
     """
@@ -73,10 +80,11 @@ def projected(
     scaled: bool = False,
     frames: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count` neurons.
+    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count`
+    neurons.
 
-    frames: their numbers; None for all, or of more than 400 as many, evenly spaced. positive: the sign of a (summed over
-    outputs) in the last finite frame.
+    frames: their numbers; None for all, or of more than 400 as many, evenly spaced. positive: the
+    sign of a (summed over outputs) in the last finite frame.
     """
     run = open_run(run)
     frames = some_frames(run) if frames is None else frames

@@ -28,15 +28,18 @@ def phase_portrait(
     count: int = 200,
     flow: mf.GradientFlow | None = None,
 ) -> Axes:
-    """The neurons of a frame and, as arrows, their velocities -∇ δF/δμ there, over the ways they go in the whole run.
+    """The neurons of a frame and, as arrows, their velocities -∇ δF/δμ there, over the ways they go
+    in the whole run.
 
-    Grey: one thin line for each neuron drawn, through all frames of the run; where there are many they make a grey region, which
-    is where neurons pass, and has no other meaning. The legend names it.
+    Grey: one thin line for each neuron drawn, through all frames of the run; where there are many
+    they make a grey region, which is where neurons pass, and has no other meaning. The legend names
+    it.
 
-    coordinates "sizes": |a| against |(w, b)|. Where σ is p-homogeneous, a and w train and nothing else acts, the flow keeps
-    |w|² + b² - p|a|² of every neuron (THEORY.md, section 2): its level lines are dashed. "plane": that of `figures.paths`,
-    for example |a|(w, b), whose velocity is |a| dw/dt + w d|a|/dt. The longest arrow has a fixed length; the verdict gives
-    the largest speed. The first `count` neurons; flow: the run's own, for functions that a user wrote.
+    coordinates "sizes": |a| against |(w, b)|. Where σ is p-homogeneous, a and w train and nothing
+    else acts, the flow keeps |w|² + b² - p|a|² of every neuron (THEORY.md, section 2): its level
+    lines are dashed. "plane": that of `figures.paths`, for example |a|(w, b), whose velocity is |a|
+    dw/dt + w d|a|/dt. The longest arrow has a fixed length; the verdict gives the largest speed.
+    The first `count` neurons; flow: the run's own, for functions that a user wrote.
     """
     run = open_run(run)
     if coordinates not in ("sizes", "plane"):
@@ -45,7 +48,8 @@ def phase_portrait(
         )
     if run.start.outputs == 0:
         raise ValueError(
-            f"{run.path} has whole rows of θ for particles, no a, w and b: figures.paths(run) shows them."
+            f"{run.path} has whole rows of θ for particles, no a, w and b: "
+            "figures.paths(run) shows them."
         )
     flow, frame, last = flow_of(run, flow), number(run, frame), usable(run) - 1
     state = run[frame]
@@ -94,7 +98,10 @@ def phase_portrait(
         else "Nothing moves"
     )
     if power:
-        verdict += f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = {run.times[last]:g}"
+        verdict += (
+            f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = "
+            f"{run.times[last]:g}"
+        )
     panel(ax, title, f"{verdict}{gone}.{caveat(run)}", 70)
     ax.legend(loc="best", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="none")
     return ax
@@ -132,7 +139,9 @@ def weight_velocity(state: mf.State, velocity: np.ndarray, scaled: bool) -> np.n
 
 
 def _arrows(ax: Axes, point: np.ndarray, arrow: np.ndarray, positive: np.ndarray) -> None:
-    """Arrows of lengths proportional to the speed, the longest ARROW of the axes; directions as the eye sees a path."""
+    """Arrows of lengths proportional to the speed, the longest ARROW of the axes; directions as the
+    eye sees a path.
+    """
     span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
     longest = float(np.linalg.norm(arrow / span, axis=1).max())
     if longest > 0:
@@ -155,7 +164,9 @@ def _arrows(ax: Axes, point: np.ndarray, arrow: np.ndarray, positive: np.ndarray
 
 
 def _cloud(ax: Axes, point: np.ndarray, positive: np.ndarray, a: str) -> None:
-    """Full triangles for a > 0, circles around nothing for a ≤ 0, so that both are seen where two neurons share a place."""
+    """Full triangles for a > 0, circles around nothing for a ≤ 0, so that both are seen where two
+    neurons share a place.
+    """
     for sign, colour, marker, inside in (
         (True, POSITIVE, "^", POSITIVE),
         (False, NEGATIVE, "o", "none"),
@@ -191,6 +202,8 @@ def _levels(ax: Axes, point: np.ndarray, power: float) -> None:
 
 
 def _kept(run: mf.Trajectory, power: float) -> float:
-    """The largest change of |w|² + b² - p|a|² from the first frame to the last, in parts of its largest size."""
+    """The largest change of |w|² + b² - p|a|² from the first frame to the last, in parts of its
+    largest size.
+    """
     first, last = (sizes(run[k]) ** 2 @ [1.0, -power] for k in (0, usable(run) - 1))
     return float(np.abs(last - first).max() / (np.abs(first).max() or 1.0))

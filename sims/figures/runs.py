@@ -1,4 +1,6 @@
-"""Figures of whole runs: the risk of several, the paths of the neurons of one, what was measured along it."""
+"""Figures of whole runs: the risk of several, the paths of the neurons of one, what was measured
+along it.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,19 @@ DECADES = 1.5  # a positive quantity that spans more of them is drawn on a logar
 
 @drawn
 def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None) -> Axes:
-    """One quantity of several runs (mf.Trajectory or paths) against flow time on one Axes: compare(runs, "test_error").
+    """One quantity of several runs (mf.Trajectory or paths) against flow time on one Axes:
+    compare(runs, "test_error").
 
-    name: a series that all of them recorded, else a diagnostic of their frames, as mf.diagnose computes it (test_error, w2,
-    kernel_drift, …; an interval as a band up to its upper bound). None: the risk, with how far the neurons of each travelled;
-    the energy F where a run has no network, hence no risk. The vertical axis is logarithmic for the risk, and for others where
+    name: a series that all of them recorded, else a diagnostic of their frames, as mf.diagnose
+    computes it (test_error, w2, kernel_drift, …; an interval as a band up to its upper bound).
+    None: the risk, with how far the neurons of each travelled; the energy F where a run has no
+    network, hence no risk. The vertical axis is logarithmic for the risk, and for others where
     `series` has it so. Raises ValueError where a run has no such quantity, with the reason.
     """
     if name is not None and not isinstance(name, str):
         raise TypeError(
-            f"compare(runs, name) takes the name of a quantity; got {type(name).__name__}. Axes are given as ax=."
+            "compare(runs, name) takes the name of a quantity; got "
+            f"{type(name).__name__}. Axes are given as ax=."
         )
     opened = [open_run(run) for run in runs]
     if not opened:
@@ -65,7 +70,10 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     caveats = [
         f" {name}:{text}" for name, run in zip(names, opened, strict=True) if (text := caveat(run))
     ]
-    verdict = f"{names[last]} ends at {symbol} = {left[last]:.3g} after an RMS displacement of {moved[last]:.3g}"
+    verdict = (
+        f"{names[last]} ends at {symbol} = {left[last]:.3g} after an RMS displacement of "
+        f"{moved[last]:.3g}"
+    )
     if first != last:
         verdict += f"; {names[first]} at {symbol} = {left[first]:.3g} after {moved[first]:.3g}"
     panel(ax, f"{name.capitalize()} along the flow", verdict + "." + "".join(caveats), 70)
@@ -131,7 +139,8 @@ def _quantity(run: mf.Trajectory, name: str) -> _Quantity:
     if name not in units:
         known = [*run.series_names, *units]
         raise ValueError(
-            f"{run.path} has no series {name!r}, and there is no diagnostic of that name.{hint(name, known)}"
+            f"{run.path} has no series {name!r}, and there is no diagnostic of that "
+            f"name.{hint(name, known)}"
         )
     curve = mf.diagnose(run, [name], progress=False)[name]
     if registry.get(name).interval:
@@ -140,7 +149,9 @@ def _quantity(run: mf.Trajectory, name: str) -> _Quantity:
 
 
 def _labels(runs: Sequence[mf.Trajectory]) -> list[str]:
-    """What tells the runs apart: γ and m, with the seed, and at last the name of the file, where others have the same."""
+    """What tells the runs apart: γ and m, with the seed, and at last the name of the file, where
+    others have the same.
+    """
     seeds = [run.config.get("seed") for run in runs]
     levels = [
         [f"{scaling_text(run)}, m = {run.start.m}" for run in runs],
@@ -165,10 +176,11 @@ def _end(curve: _Quantity) -> str:
 
 @drawn
 def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
-    """The paths of a run's neurons in the plane of |a|(w, b), or of (w, b) where σ is not homogeneous: see `plane`.
+    """The paths of a run's neurons in the plane of |a|(w, b), or of (w, b) where σ is not
+    homogeneous: see `plane`.
 
-    Grey where they were, a tail for the whole way, coloured where they are; the first `count` neurons. Dashed: a teacher's
-    directions, where the data have one.
+    Grey where they were, a tail for the whole way, coloured where they are; the first `count`
+    neurons. Dashed: a teacher's directions, where the data have one.
     """
     run = open_run(run)
     ax = axes_or_new(ax)
@@ -204,9 +216,8 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
         f"{what}, m = {start.m}",
         f"RMS displacement {moved:.3g}{share} by t = {end.t:g}",
     )
-    panel(
-        ax, title, f"{verdict}.{caveat(run)}", 70
-    )  # first, for `fit` looks at where the words leave the axes
+    # first, for `fit` looks at where the words leave the axes
+    panel(ax, title, f"{verdict}.{caveat(run)}", 70)
     panel(ax, title, f"{verdict}{fit(ax, frames)}.{caveat(run)}", 70)
     ax.legend(loc="best")
     return ax
@@ -216,8 +227,9 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
 def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = None) -> Axes:
     """Series of a run against flow time: everything `run.series_names` lists.
 
-    The vertical axis is logarithmic where all values are positive and span more than 1.5 decades (of risks and the like, 0
-    at the first moment is left out); the horizontal one where the moments themselves are: more than half in the first tenth.
+    The vertical axis is logarithmic where all values are positive and span more than 1.5 decades
+    (of risks and the like, 0 at the first moment is left out); the horizontal one where the moments
+    themselves are: more than half in the first tenth.
     """
     run = open_run(run)
     names = [names] if isinstance(names, str) else list(names)
@@ -271,7 +283,9 @@ def series(run: Any, names: str | Sequence[str] = ("risk",), ax: Axes | None = N
 
 
 def teacher(run: mf.Trajectory, basis: np.ndarray) -> np.ndarray | None:
-    """(M, 2): the directions of the teacher's neurons that the data come from, in the plane of `basis`; None without one."""
+    """(M, 2): the directions of the teacher's neurons that the data come from, in the plane of
+    `basis`; None without one.
+    """
     about = (run.config.get("data") or {}).get("origin", {}).get("teacher")
     if (
         not about

@@ -1,4 +1,6 @@
-"""Scenes of a run to animate: each draws what stays on an Axes, with limits for all frames, and returns what draws frame k."""
+"""Scenes of a run to animate: each draws what stays on an Axes, with limits for all frames, and
+returns what draws frame k.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ WIDTH = 70  # characters of a verdict
 def paths_scene(
     run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None, count: int = 400
 ) -> Draw:
-    """Neurons in the plane of `figures.paths`, each with a tail of its last 12 frames; grey where they started."""
+    """Neurons in the plane of `figures.paths`, each with a tail of its last 12 frames; grey where
+    they started.
+    """
     scaled = homogeneous(run)
     basis, xlabel, ylabel = plane(run, scaled)
     places, positive = projected(run, basis, count, scaled, frames)
@@ -101,7 +105,9 @@ def function_scene(
 
 
 def kernel_scene(run: mf.Trajectory, frames: np.ndarray, ax: Axes, flow: Any = None) -> Draw:
-    """The tangent kernel as an image, samples in the order of `figures.kernel_image` at the start, one scale for all frames."""
+    """The tangent kernel as an image, samples in the order of `figures.kernel_image` at the start,
+    one scale for all frames.
+    """
     network, (x, labels) = network_of(run, flow), samples_of(run)
     start = ntk.empirical(network, run[int(frames[0])], x)
     size, drifts, shown = float(np.linalg.norm(start)) or 1.0, [], []

@@ -1,4 +1,6 @@
-"""What figures need of a run: the run opened, its finite frames, its flow, and a few frames spread over the way it went."""
+"""What figures need of a run: the run opened, its finite frames, its flow, and a few frames spread
+over the way it went.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def open_run(run: Any) -> mf.Trajectory:
 def usable(run: mf.Trajectory, least: int = 1) -> int:
     """Number of frames up to the last finite one; ValueError where there are fewer than `least`.
 
-    A run that diverged ends in frames that are not finite; an unfinished one has none before its first checkpoint.
+    A run that diverged ends in frames that are not finite; an unfinished one has none before its
+    first checkpoint.
     """
     count = len(run)
     while count and not np.isfinite(run[count - 1].theta).all():
@@ -31,7 +34,8 @@ def usable(run: mf.Trajectory, least: int = 1) -> int:
     if count < least:
         lost = f", {len(run) - count} of them not finite" if count < len(run) else ""
         raise ValueError(
-            f"this figure needs {least} or more frames; {run.path} ({run.status}) has {len(run)}{lost}."
+            f"this figure needs {least} or more frames; {run.path} ({run.status}) has "
+            f"{len(run)}{lost}."
         )
     return count
 
@@ -41,7 +45,8 @@ def number(run: mf.Trajectory, frame: int) -> int:
     count = usable(run)
     if not -count <= frame < count:
         raise ValueError(
-            f"frame {frame} was asked for; {run.path} has {count} to draw: 0 … {count - 1}, or -1 for the last."
+            f"frame {frame} was asked for; {run.path} has {count} to draw: 0 … "
+            f"{count - 1}, or -1 for the last."
         )
     return frame % count
 
@@ -53,13 +58,16 @@ def scaling_text(run: mf.Trajectory) -> str:
 
 
 def caveat(run: mf.Trajectory) -> str:
-    """What a verdict has to add about a run that is not the flow, or whose neurons slide: a sentence after a blank, or ""."""
+    """What a verdict has to add about a run that is not the flow, or whose neurons slide: a
+    sentence after a blank, or "".
+    """
     finding = defects.of_run(run)
     return f" {finding.short}" if finding is not None else ""
 
 
 def flow_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.GradientFlow:
-    """The run's flow, made from its file, or the one handed in: no file holds functions that a user wrote.
+    """The run's flow, made from its file, or the one handed in: no file holds functions that a user
+    wrote.
 
     Drawing needs no GPU: a flow from a file computes on the CPU, wherever the run was made.
     """
@@ -71,7 +79,8 @@ def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Ne
     settings = run.config.get("flow")
     if settings and settings["functional"]["kind"] == "LinearisedRisk":
         raise ValueError(
-            f"{run.path} is a run of a linearised network: its kernel is that of its start in every frame."
+            f"{run.path} is a run of a linearised network: its kernel is that of its "
+            "start in every frame."
         )
     if flow is not None:
         return flow.network
@@ -82,14 +91,18 @@ def network_of(run: mf.Trajectory, flow: mf.GradientFlow | None = None) -> mf.Ne
 
 
 def some_frames(run: mf.Trajectory) -> np.ndarray:
-    """The finite frames that a still picture of the whole way looks at: all, or of more than 400 as many, evenly spaced."""
+    """The finite frames that a still picture of the whole way looks at: all, or of more than 400 as
+    many, evenly spaced.
+    """
     return thinned(usable(run), STILL)
 
 
 def milestones(values: np.ndarray, count: int) -> list[int]:
-    """At most `count` >= 2 indices into values (times, …), the first and the last among them, equally far apart along the way.
+    """At most `count` >= 2 indices into values (times, …), the first and the last among them,
+    equally far apart along the way.
 
-    The way from one index to the next is the Euclidean length of the difference, so that little is drawn where little happens.
+    The way from one index to the next is the Euclidean length of the difference, so that little is
+    drawn where little happens.
     """
     steps = np.linalg.norm(np.diff(values.reshape(len(values), -1), axis=0), axis=1)
     way = np.concatenate([[0.0], np.cumsum(steps)])
@@ -100,5 +113,7 @@ def milestones(values: np.ndarray, count: int) -> list[int]:
 
 
 def thinned(count: int, most: int) -> np.ndarray:
-    """All of 0 … count - 1, or, of more than `most`, that many evenly spaced, the first and the last among them."""
+    """All of 0 … count - 1, or, of more than `most`, that many evenly spaced, the first and the
+    last among them.
+    """
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -1,4 +1,5 @@
-"""The styles: colours that differ in grayscale too, "house" and "paper", how a figure is made and saved, how γ is written.
+"""The styles: colours that differ in grayscale too, "house" and "paper", how a figure is made and
+saved, how γ is written.
 
 Colours are those of Okabe and Ito; line styles and markers tell the same apart without them.
 """
@@ -36,6 +37,7 @@ from meanfield.files.durable import replacing
 T = TypeVar("T")
 
 COLOURS = ("#0072B2", "#E69F00", "#C4380D", "#009E73", "#7B3294", "#56B4E9")
+# the same, dark enough for text
 INKS = (
     "#005A8E",
     "#946300",
@@ -43,14 +45,15 @@ INKS = (
     "#007352",
     "#652A78",
     "#2B7FAE",
-)  # the same, dark enough for text
+)
 LINES = ("-", (0, (5, 1.5)), (0, (5, 1.2, 1, 1.2)), (0, (1, 1)), (0, (8, 2)), "-")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# the sign of a neuron's output weight; where it was before
 POSITIVE, NEGATIVE, GREY = (
     "#C4380D",
     "#0072B2",
     "0.72",
-)  # the sign of a neuron's output weight; where it was before
+)
 HOUSE: Any = {
     "font.size": 9.5, "axes.titlesize": 10.5, "axes.labelsize": 9.5, "legend.fontsize": 8.5, "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
@@ -87,7 +90,8 @@ _LOOK: ContextVar[Look] = ContextVar("look", default=USUAL)
 def regime(gamma: float, alpha: float = 1.0) -> str:
     """γ as a fraction, α unless it is 1, and the name of the scaling.
 
-    Whether a run is lazy is not said: a small α at γ = 1/2 is rich, a large one at γ = 1 lazy. ntk.laziness measures it.
+    Whether a run is lazy is not said: a small α at γ = 1/2 is rich, a large one at γ = 1 lazy.
+    ntk.laziness measures it.
     """
     name = {0.5: " (NTK scaling)", 1.0: " (mean-field scaling)"}.get(gamma, "")
     scale = "" if alpha == 1 else f", α = {alpha:g}"
@@ -106,9 +110,11 @@ def fraction(value: float) -> str:
 
 @contextlib.contextmanager
 def house(style: str | None = None, bare: bool | None = None) -> Iterator[None]:
-    """Context manager: the style for what is made inside, "house" unless given, and without title and verdict if `bare`.
+    """Context manager: the style for what is made inside, "house" unless given, and without title
+    and verdict if `bare`.
 
-    "paper" is for print, and bare: letters of 7 points, 300 dpi, figures 3.4 inches wide. What is left out stays as around it.
+    "paper" is for print, and bare: letters of 7 points, 300 dpi, figures 3.4 inches wide. What is
+    left out stays as around it.
     """
     outer = _LOOK.get()
     style = outer.style if style is None else style
@@ -123,7 +129,9 @@ def house(style: str | None = None, bare: bool | None = None) -> Iterator[None]:
 
 
 def drawn(function: Callable[..., T]) -> Callable[..., T]:
-    """Decorator of a function that draws: it takes style= and bare= too, as `house` does, and draws in it."""
+    """Decorator of a function that draws: it takes style= and bare= too, as `house` does, and draws
+    in it.
+    """
 
     @functools.wraps(function)
     def draw(
@@ -134,9 +142,8 @@ def drawn(function: Callable[..., T]) -> Callable[..., T]:
             for ax in made if isinstance(made, tuple) else (made,):
                 if isinstance(ax, Axes) and in_paper():
                     _dress(ax)
-            if (
-                isinstance(ax, Axes) and _LOOK.get().bare
-            ):  # what verdicts are measured by otherwise: some layouts need a second pass
+            # what verdicts are measured by otherwise: some layouts need a second pass
+            if isinstance(ax, Axes) and _LOOK.get().bare:
                 ax.figure.get_figure(root=True).draw_without_rendering()
         return made
 
@@ -170,13 +177,17 @@ def resized(points: float) -> float:
 
 
 def canvas(width: float, height: float, layout: str = "constrained") -> Figure:
-    """A new figure of this size in inches; in style "paper" 3.4 inches wide and as flat, but no flatter than two to one."""
+    """A new figure of this size in inches; in style "paper" 3.4 inches wide and as flat, but no
+    flatter than two to one.
+    """
     size = (COLUMN, max(COLUMN * height / width, COLUMN / 2)) if in_paper() else (width, height)
     return plt.figure(figsize=size, layout=layout)
 
 
 def _dress(ax: Axes) -> None:
-    """Letters and ticks of Axes that may have been made in another style, and of ticks that are made when it is drawn."""
+    """Letters and ticks of Axes that may have been made in another style, and of ticks that are
+    made when it is drawn.
+    """
     ax.tick_params(labelsize=PAPER["font.size"])
     for which in ("major", "minor"):
         ax.tick_params(
@@ -195,7 +206,8 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 @house()
 def save(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
-    """stem.png (256 colours, for size) and stem.pdf (vector), without dates, each complete or not there at all.
+    """stem.png (256 colours, for size) and stem.pdf (vector), without dates, each complete or not
+    there at all.
 
     An ending .png or .pdf of `stem` is not doubled.
     """

@@ -1,6 +1,8 @@
-"""Networks of growing width against the infinite-width kernel: the kernel itself, held-out predictions, and what stays unlearnt.
+"""Networks of growing width against the infinite-width kernel: the kernel itself, held-out
+predictions, and what stays unlearnt.
 
-Every run is one HDF5 file; table and figure are made from the files alone. python -m sims.kernel_limits --help
+Every run is one HDF5 file; table and figure are made from the files alone. python -m
+sims.kernel_limits --help
 """
 
 from __future__ import annotations
@@ -25,12 +27,17 @@ if TYPE_CHECKING:
     from ..figures import Figure
 
 NAME = "kernel_limits"
-QUESTION = "How wide must a network be before its tangent kernel predicts what it learns, and what does that kernel never learn?"
+QUESTION = (
+    "How wide must a network be before its tangent kernel predicts what it learns, and "
+    "what does that kernel never learn?"
+)
 
 
 @settings.settings
 class Repeated:
-    """Two more networks, at γ = 1/2 and 1, that see one of seven inputs twice, with labels +1 and -1; summed loss."""
+    """Two more networks, at γ = 1/2 and 1, that see one of seven inputs twice, with labels +1 and
+    -1; summed loss.
+    """
 
     m: Annotated[int, settings.at_least(2)] = 1024
     """Their width, even."""
@@ -40,7 +47,9 @@ class Repeated:
 
 @settings.settings
 class Config:
-    """Networks at γ = 1/2 from symmetric starts a = ±1, w ~ N(0, I), a and w trained, on a teacher; x on the unit sphere."""
+    """Networks at γ = 1/2 from symmetric starts a = ±1, w ~ N(0, I), a and w trained, on a teacher;
+    x on the unit sphere.
+    """
 
     widths: tuple[Annotated[int, settings.at_least(2)], ...] = (
         256,
@@ -63,20 +72,26 @@ class Config:
     test: Annotated[int, settings.at_least(1)] = 200
     """Held-out samples, on which the predictions are compared."""
     time: Annotated[float, settings.above(0)] = 1.0
-    """Flow time in units of n/λ_median of the limit kernel: at 1 the median mode has e^-1 of its error left."""
+    """Flow time in units of n/λ_median of the limit kernel: at 1 the median mode has e^-1 of its
+    error left.
+    """
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of the neurons."""
     repeated: Repeated = Repeated()
-    """Two more networks, at γ = 1/2 and 1, that see one of seven inputs twice, with labels +1 and -1; summed loss."""
+    """Two more networks, at γ = 1/2 and 1, that see one of seven inputs twice, with labels +1 and
+    -1; summed loss.
+    """
 
     def __post_init__(self) -> None:
         if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
             raise ValueError(
-                f"widths needs two different values at least, without repetition; got {list(self.widths)}."
+                "widths needs two different values at least, without repetition; got "
+                f"{list(self.widths)}."
             )
         if odd := [m for m in (*self.widths, self.repeated.m) if m % 2]:
             raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
+                f"{odd[0] + 1}."
             )
 
 
@@ -107,7 +122,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """The runs' files: one Row for each width and seed, and the files of the two runs with a repeated input."""
+    """The runs' files: one Row for each width and seed, and the files of the two runs with a
+    repeated input.
+    """
 
     folder: Path
     rows: tuple[Row, ...]
@@ -126,7 +143,9 @@ def dataset(config: Config) -> mf.data.Dataset:
 
 
 def one_input_twice() -> mf.data.Dataset:
-    """Seven points of the circle, no two of them opposite, and the first again, with the label turned round."""
+    """Seven points of the circle, no two of them opposite, and the first again, with the label
+    turned round.
+    """
     angles = 2 * np.pi * np.arange(7) / 7
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     y = np.array([1.0, 1.0, -1.0, 1.0, -1.0, -1.0, 1.0])
@@ -160,7 +179,9 @@ def train(
     reduction: str,
     t_end: float,
 ) -> None:
-    """One run, to its file; an interrupted one goes on where it stopped, a finished one is left as it is."""
+    """One run, to its file; an interrupted one goes on where it stopped, a finished one is left as
+    it is.
+    """
     flow = mf.GradientFlow(
         mf.EmpiricalRisk(network(config, gamma), data.x, data.y, reduction=reduction),
         dtype=config.dtype,
@@ -175,7 +196,9 @@ def train(
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet, measure everything: the files are in `out`. Raises mf.Interrupted, mf.Diverged."""
+    """Train what is not trained yet, measure everything: the files are in `out`. Raises
+    mf.Interrupted, mf.Diverged.
+    """
     data, twice = dataset(config), one_input_twice()
     t_end = end_time(config, data)
     out.mkdir(parents=True, exist_ok=True)
@@ -229,7 +252,9 @@ def measure(path: Path, limits: dict[bytes, Any]) -> Row:
 
 
 def figure(results: Results) -> Figure:
-    """Kernel error, held-out gap, and the loss of the runs with a repeated input; from the files alone."""
+    """Kernel error, held-out gap, and the loss of the runs with a repeated input; from the files
+    alone.
+    """
     from . import panels
 
     return panels.page(results)
@@ -249,7 +274,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
+    """What `run` is about to do, estimated without training; what `out` holds already counts as
+    done.
+    """
     data, twice = dataset(config), one_input_twice()
     left = [
         m

@@ -22,7 +22,9 @@ THEORY = -0.5
 
 
 def page(results: Results) -> Figure:
-    """Kernel error and held-out gap against m with the slope -1/2 expected, and the loss with a repeated input."""
+    """Kernel error and held-out gap against m with the slope -1/2 expected, and the loss with a
+    repeated input.
+    """
     with figures.house():
         sheet, axes = figures.sheet(1, 1, 3)
         _draw_width(
@@ -45,8 +47,10 @@ def _about(results: Results) -> str:
     with mf.Trajectory(results.folder / row.file) as run:
         data, sigma = run.data, run.network.sigma.name
     return (
-        f"Networks of growing width against the infinite-width kernel\nγ = 1/2, α = 1, {sigma}, a and w trained, squared loss; "
-        f"symmetric start a = ±1, w ~ N(0, I), b = 0; teacher of 3 neurons, n = {data.n} + {data.n_test} held-out, "
+        "Networks of growing width against the infinite-width kernel\nγ = 1/2, α = 1, "
+        f"{sigma}, a and w trained, squared loss; "
+        f"symmetric start a = ±1, w ~ N(0, I), b = 0; teacher of 3 neurons, n = {data.n} "
+        f"+ {data.n_test} held-out, "
         f"d = {data.d}, |x| = 1; flow time t = {row.t_end:.3g}"
     )
 
@@ -73,7 +77,9 @@ def _draw_width(ax: Any, results: Results, name: str, ylabel: str, title: str) -
 
 
 def _draw_floor(ax: Any, results: Results) -> None:
-    """R along two runs and along the kernel flow, over the floor (y1 - y2)²/4 of the input that has two labels."""
+    """R along two runs and along the kernel flow, over the floor (y1 - y2)²/4 of the input that has
+    two labels.
+    """
     smallest, floor = math.inf, 0.0
     for number, name in enumerate(results.duplicates):
         with mf.Trajectory(results.folder / name) as run:
@@ -107,7 +113,10 @@ def _draw_floor(ax: Any, results: Results) -> None:
     ax.set_ylim(0, None)
     if not results.duplicates:
         return
-    verdict = f"One input with both labels ±1: the loss stops at {floor:.3g}, the part of the labels in the null space of H∞ "
+    verdict = (
+        f"One input with both labels ±1: the loss stops at {floor:.3g}, the part of the "
+        "labels in the null space of H∞ "
+    )
     verdict += f"(lowest: {smallest:.6g})."
     figures.panel(ax, "What is never learnt", verdict)
     ax.legend(loc="upper right")

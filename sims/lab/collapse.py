@@ -1,4 +1,6 @@
-"""Data collapse: whether curves of several widths are one curve of a scaling variable, and where its critical point is."""
+"""Data collapse: whether curves of several widths are one curve of a scaling variable, and where
+its critical point is.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 
 def spread(curves: Sequence[tuple[Any, Any]]) -> float:
-    """How far curves (x, y) are from being one: RMS of y_i - E_p(x_i) over the standard deviation of all y.
+    """How far curves (x, y) are from being one: RMS of y_i - E_p(x_i) over the standard deviation
+    of all y.
 
-    Every point of every curve is held against every other curve p whose range has its x; E_p is p's monotone cubic
-    interpolation. 0: one curve; about √2: curves that have nothing to do with each other. The measure of Bhattacharjee and
-    Seno (2001), J. Phys. A 34, 6375, with q = 2 and a normalisation. Each x must rise; ValueError where no ranges overlap.
+    Every point of every curve is held against every other curve p whose range has its x; E_p is p's
+    monotone cubic interpolation. 0: one curve; about √2: curves that have nothing to do with each
+    other. The measure of Bhattacharjee and Seno (2001), J. Phys. A 34, 6375, with q = 2 and a
+    normalisation. Each x must rise; ValueError where no ranges overlap.
     """
     xs, ys = _checked(curves)
     return _spread(xs, ys, [PchipInterpolator(x, y) for x, y in zip(xs, ys, strict=True)])
@@ -37,28 +41,32 @@ class CriticalPoint:
     level: float
     spread: float  # what is left of the spread at γ_c
     spread_before: float  # the spread of the same curves against γ itself
-    local: tuple[
-        float, ...
-    ]  # γ_c from consecutive pairs of widths: a drift shows what a wider range would change
+    # γ_c from consecutive pairs of widths: a drift shows what a wider range would change
+    local: tuple[float, ...]
     seeds: int
 
     def __str__(self) -> str:
         interval = f" ({self.level:.0%}: {self.low:.3f} … {self.high:.3f})".replace("%", " %")
         local = ", ".join(f"{value:.3f}" for value in self.local)
         found = f"{with_error(self.value, self.error, 3)}{interval if self.seeds > 1 else ' (one seed: no error)'}"
-        return f"γ_c = {found}, from pairs of widths {local}; spread {self.spread:.3f}, against γ itself {self.spread_before:.3f}"
+        return (
+            f"γ_c = {found}, from pairs of widths {local}; spread {self.spread:.3f}, "
+            f"against γ itself {self.spread_before:.3f}"
+        )
 
 
 def critical_point(
     gamma: Any, m: Any, values: Any, level: float = 0.95, resamples: int = 200
 ) -> CriticalPoint:
-    """The γ_c for which values, against (γ - γ_c) log m, depend on m as little as possible: the least `spread`.
+    """The γ_c for which values, against (γ - γ_c) log m, depend on m as little as possible: the
+    least `spread`.
 
-    gamma (g,) and m (w,) in rising order; values (seeds, w, g): log of a quantity that goes with m^(γ - γ_c), say; their mean
-    over seeds is collapsed. No exponent ν: a variable m^(γ - γ_c) leaves none to choose. Networks of one seed share their
-    first neurons, so the bootstrap draws whole seeds; its percentiles are widened for few seeds to Student's t (Hesterberg
-    2015). One seed: no error, no interval (NaN).
-    Raises ValueError for wrong shapes, and where fewer than two of the gammas lie on each side of γ_c.
+    gamma (g,) and m (w,) in rising order; values (seeds, w, g): log of a quantity that goes with
+    m^(γ - γ_c), say; their mean over seeds is collapsed. No exponent ν: a variable m^(γ - γ_c)
+    leaves none to choose. Networks of one seed share their first neurons, so the bootstrap draws
+    whole seeds; its percentiles are widened for few seeds to Student's t (Hesterberg 2015). One
+    seed: no error, no interval (NaN). Raises ValueError for wrong shapes, and where fewer than two
+    of the gammas lie on each side of γ_c.
     """
     gamma, logs, values = (
         np.asarray(gamma, float),
@@ -81,7 +89,8 @@ def critical_point(
     best, left = _least(gamma, logs, mean)
     if not gamma[1] <= best <= gamma[-2]:
         raise ValueError(
-            f"the curves collapse best with γ_c = {best:g}, at an end of the gammas {gamma[0]:g} … {gamma[-1]:g}: "
+            f"the curves collapse best with γ_c = {best:g}, at an end of the gammas "
+            f"{gamma[0]:g} … {gamma[-1]:g}: "
             "two of them must lie on each side of γ_c."
         )
     local = tuple(_least(gamma, logs[i : i + 2], mean[i : i + 2])[0] for i in range(len(logs) - 1))
@@ -99,7 +108,9 @@ def critical_point(
 
 
 def _least(gamma: np.ndarray, logs: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """(γ_c, spread) where the spread is least: the best of a grid, then Brent's method between its neighbours, if it has two."""
+    """(γ_c, spread) where the spread is least: the best of a grid, then Brent's method between its
+    neighbours, if it has two.
+    """
     functions = [PchipInterpolator(gamma, y) for y in values]
 
     def at(centre: float) -> float:
@@ -147,7 +158,8 @@ def _checked(curves: Sequence[tuple[Any, Any]]) -> tuple[list[np.ndarray], list[
     for x, y in zip(xs, ys, strict=True):
         if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or np.any(np.diff(x) <= 0):
             raise ValueError(
-                f"a curve is x (n,), rising, and y (n,) of two points at least; got {x.shape} and {y.shape}."
+                "a curve is x (n,), rising, and y (n,) of two points at least; got "
+                f"{x.shape} and {y.shape}."
             )
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise ValueError("a curve has NaN or infinite values.")

@@ -1,7 +1,9 @@
-"""What every sim's settings and command line share: frozen checked dataclasses, TOML files, options, one-line errors.
+"""What every sim's settings and command line share: frozen checked dataclasses, TOML files,
+options, one-line errors.
 
-A sim's Config is decorated with @settings: frozen, extra keys forbidden and the nearest name offered, 1 and 1.0 one value
-(and one `digest`). `load` reads a TOML file, `command_line` makes the options, `exit_code` turns exceptions into one line.
+A sim's Config is decorated with @settings: frozen, extra keys forbidden and the nearest name
+offered, 1 and 1.0 one value (and one `digest`). `load` reads a TOML file, `command_line` makes the
+options, `exit_code` turns exceptions into one line.
 """
 
 from __future__ import annotations
@@ -62,9 +64,11 @@ if TYPE_CHECKING:
 else:
 
     def settings(cls):
-        """Decorator: a frozen dataclass whose fields are checked and converted (1 to 1.0 for a float, a list to a tuple).
+        """Decorator: a frozen dataclass whose fields are checked and converted (1 to 1.0 for a
+        float, a list to a tuple).
 
-        An unknown name or a wrong value raises BadSettings, one line that names the field and, where there is one, the nearest.
+        An unknown name or a wrong value raises BadSettings, one line that names the field and,
+        where there is one, the nearest.
         """
         cls = checked(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))(
             cls
@@ -96,13 +100,17 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def digest(config: Any) -> str:
-    """Twelve hexadecimal digits that name a configuration: equal settings, equal digest (1 and 1.0, 0.0 and -0.0 are equal)."""
+    """Twelve hexadecimal digits that name a configuration: equal settings, equal digest (1 and 1.0,
+    0.0 and -0.0 are equal).
+    """
     text = json.dumps(_canonical(dataclasses.asdict(config)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def load(path: str | Path, base: T) -> T:
-    """Read a TOML file over `base`: what the file does not name keeps its value; tables are nested settings."""
+    """Read a TOML file over `base`: what the file does not name keeps its value; tables are nested
+    settings.
+    """
     try:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -122,9 +130,10 @@ def command_line(
 ) -> tuple[Any, T]:
     """(settings, extra options) of a command line.
 
-    presets: name -> (settings, meaning); the first is the default, the others are flags --name. `extra` is a dataclass of
-    options that are not part of the question (--out, --dry-run, …). --config FILE.toml is read over the preset, options
-    over both. -h prints the help and exits; wrong options raise BadSettings.
+    presets: name -> (settings, meaning); the first is the default, the others are flags --name.
+    `extra` is a dataclass of options that are not part of the question (--out, --dry-run, …).
+    --config FILE.toml is read over the preset, options over both. -h prints the help and exits;
+    wrong options raise BadSettings.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     wanted = [name for name in list(presets)[1:] if f"--{name}" in argv]
@@ -138,7 +147,10 @@ def command_line(
         (name, Annotated[bool, tyro.conf.arg(help=meaning)], dataclasses.field(default=False))
         for name, (_, meaning) in list(presets.items())[1:]
     ]
-    meaning = "TOML file with any of the settings below ([tables] for the dotted ones); options on the command line win."
+    meaning = (
+        "TOML file with any of the settings below ([tables] for the dotted ones); "
+        "options on the command line win."
+    )
     shared.append(
         (
             "config",
@@ -197,7 +209,9 @@ def code_of(error: BaseException) -> int | None:
 
 
 def exit_code(work: Callable[[], Any]) -> int:
-    """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its traceback."""
+    """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its
+    traceback.
+    """
     terminal.accept_all()
     try:
         work()
@@ -218,7 +232,9 @@ def exit_code(work: Callable[[], Any]) -> int:
 
 
 def _explain(cls: type, error: pydantic.ValidationError) -> str:
-    """The first problem of a validation, with where it is and, for an unknown name, the nearest known one."""
+    """The first problem of a validation, with where it is and, for an unknown name, the nearest
+    known one.
+    """
     problems = error.errors()
     # an unknown name first: a missing value is often its consequence
     first = min(
@@ -274,7 +290,9 @@ def _take(argv: list[str], option: str, flags: set[str]) -> tuple[list[str], lis
 
 
 def _unboxed(text: str) -> str:
-    """tyro's framed message as one line: what is wrong, and the nearest options, without their help."""
+    """tyro's framed message as one line: what is wrong, and the nearest options, without their
+    help.
+    """
     inside = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in text.splitlines()[1:]]
     line = " ".join(" ".join(inside).split())
     line = re.split(r" Argument helptext: | For full helptext", line)[0]

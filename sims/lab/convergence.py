@@ -1,4 +1,6 @@
-"""Training until the loss is a stated fraction of what it was: the flow time is found by doubling, and the budget is finite."""
+"""Training until the loss is a stated fraction of what it was: the flow time is found by doubling,
+and the budget is finite.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ from .experiment import Experiment
 
 
 def first_end(config: Experiment, tol: float) -> float:
-    """The flow time to try first: ln(1/tol)/2 over the larger of λ_min(H_0)/n (the squared loss, mean) and 0.1/s.
+    """The flow time to try first: ln(1/tol)/2 over the larger of λ_min(H_0)/n (the squared loss,
+    mean) and 0.1/s.
 
-    The linearised loss is down to tol when its slowest mode is, e^(-2 λ_min t/n) = tol. Where H_0 hardly learns (γ > 1, near
-    the saddle a = v = 0) pairs (a, v) grow as e^(t·O(1)/s) instead, to a kernel ~ 1/s; 0.1 is about its λ_min/n there.
+    The linearised loss is down to tol when its slowest mode is, e^(-2 λ_min t/n) = tol. Where H_0
+    hardly learns (γ > 1, near the saddle a = v = 0) pairs (a, v) grow as e^(t·O(1)/s) instead, to a
+    kernel ~ 1/s; 0.1 is about its λ_min/n there.
     """
     made = experiment.make(config)
     network, factor = made.flow.network, 1.0 if config.reduction == "sum" else 1.0 / made.data.n
@@ -32,10 +36,12 @@ def first_end(config: Experiment, tol: float) -> float:
 
 
 def train(config: Experiment, path: Path, tol: float, doublings: int) -> bool:
-    """One run, to its file, for `first_end` and then twice as long until R <= tol·R(0), or `doublings` are spent.
+    """One run, to its file, for `first_end` and then twice as long until R <= tol·R(0), or
+    `doublings` are spent.
 
-    Returns whether it got there. config.t_end is not used. An interrupted run goes on where it stopped; one that has come
-    to its end is left as it is. Raises mf.Interrupted, mf.Diverged; ValueError where the file holds another run.
+    Returns whether it got there. config.t_end is not used. An interrupted run goes on where it
+    stopped; one that has come to its end is left as it is. Raises mf.Interrupted, mf.Diverged;
+    ValueError where the file holds another run.
     """
     first = first_end(config, tol)
     t_end = max(first, _reached(path))

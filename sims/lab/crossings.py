@@ -1,4 +1,6 @@
-"""Where a measured quantity passes a threshold: at which γ a network leaves the lazy regime, and how sure that is."""
+"""Where a measured quantity passes a threshold: at which γ a network leaves the lazy regime, and
+how sure that is.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ SIGNS = {"gamma": "γ", "alpha": "α", "gamma_prime": "γ′"}
 class Crossing:
     """A quantity passes `threshold` at x = `at`. `find_crossing` makes it.
 
-    at is None where the threshold is not bracketed. low … high: Student's t interval over the seeds at `level`; None for one
-    seed, and where some seeds do not pass the threshold. between: the neighbouring values of x around `at`.
+    at is None where the threshold is not bracketed. low … high: Student's t interval over the seeds
+    at `level`; None for one seed, and where some seeds do not pass the threshold. between: the
+    neighbouring values of x around `at`.
     """
 
     threshold: float
@@ -31,9 +34,8 @@ class Crossing:
     level: float
     seeds: int
     crossed: int  # seeds that pass the threshold
-    bend: (
-        float | None
-    )  # how far a parabola through three neighbours moves the crossing: the error of the interpolation
+    # how far a parabola through three neighbours moves the crossing: the error of the interpolation
+    bend: float | None
     note: str  # why there is no crossing or no interval, or what else a reader must know; else ""
 
     def __str__(self) -> str:
@@ -48,7 +50,9 @@ class Crossing:
 
     @property
     def brief(self) -> str:
-        """Place and interval, or why there is none: "0.813 (95 %: 0.811 … 0.815)"; the interpolation's error where larger."""
+        """Place and interval, or why there is none: "0.813 (95 %: 0.811 … 0.815)"; the
+        interpolation's error where larger.
+        """
         if self.at is None:
             return self.note
         place, inside = self._parts()
@@ -71,10 +75,15 @@ class Crossing:
         ]
 
     def sentence(self, axis: str, quantity: str) -> str:
-        """What it says of laziness, without a full stop: "leaves the lazy regime (kernel drift 0.1) at γ = 0.83 (95 %: …)"."""
+        """What it says of laziness, without a full stop: "leaves the lazy regime (kernel drift 0.1)
+        at γ = 0.83 (95 %: …)".
+        """
         name = SIGNS.get(axis, axis)
         if self.at is None:
-            return f"{quantity} does not pass {self.threshold:g} ({self.note.replace(' at ', f' at {name} = ')})"
+            return (
+                f"{quantity} does not pass {self.threshold:g} "
+                f"({self.note.replace(' at ', f' at {name} = ')})"
+            )
         does = "leaves the lazy regime" if self.rises else "becomes lazy"
         return f"{does} ({quantity} {self.threshold:g}) at {name} = {self}"
 
@@ -82,16 +91,19 @@ class Crossing:
 def find_crossing(
     x: Any, values: Any, threshold: float, level: float = 0.95, log_x: bool = False
 ) -> Crossing:
-    """Where values pass the threshold as x grows, by interpolation between the values of x there are.
+    """Where values pass the threshold as x grows, by interpolation between the values of x there
+    are.
 
-    x (k,): the axis, in any order; values (k,) or (seeds, k), positive. Each seed's log value is linear in x between
-    neighbours (log_x: in log x), which is exact for a drift that goes as m^(c(γ - 1)) at fixed m. The crossing is the mean over
-    seeds of the first place where the seed's curve passes the threshold; low … high is its Student's t interval with
-    seeds - 1 degrees of freedom. It holds the scatter of the seeds, and not the error of the interpolation: `bend` estimates
+    x (k,): the axis, in any order; values (k,) or (seeds, k), positive. Each seed's log value is
+    linear in x between neighbours (log_x: in log x), which is exact for a drift that goes as m^(c(γ
+    - 1)) at fixed m. The crossing is the mean over seeds of the first place where the seed's curve
+    passes the threshold; low … high is its Student's t interval with seeds - 1 degrees of freedom.
+    It holds the scatter of the seeds, and not the error of the interpolation: `bend` estimates
     that, and `between` bounds it. Where it is the larger one, give x more values there.
 
-    Where every seed stays on one side the crossing is not bracketed: at is None, and `note` says on which side and how near.
-    Where only some seeds pass it, at is that of the geometric mean, without an interval. Raises ValueError for bad input.
+    Where every seed stays on one side the crossing is not bracketed: at is None, and `note` says on
+    which side and how near. Where only some seeds pass it, at is that of the geometric mean,
+    without an interval. Raises ValueError for bad input.
     """
     x, logs = _checked(x, values, threshold, level, log_x)
     threshold = float(threshold)
@@ -145,7 +157,8 @@ def _checked(
         or not len(values)
     ):
         raise ValueError(
-            f"values must be (len(x),) or (seeds, len(x)), x two or more; got x {x.shape}, values {values.shape}."
+            "values must be (len(x),) or (seeds, len(x)), x two or more; got x "
+            f"{x.shape}, values {values.shape}."
         )
     if not np.isfinite(x).all() or len(set(x.tolist())) < len(x) or (log_x and x.min() <= 0):
         raise ValueError(
@@ -153,13 +166,15 @@ def _checked(
         )
     if not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(
-            "values must be positive and finite to be interpolated as logarithms; leave out what is not."
+            "values must be positive and finite to be interpolated as logarithms; leave "
+            "out what is not."
         )
     if not (
         is_number(threshold) and 0 < threshold < math.inf and is_number(level) and 0 < level < 1
     ):
         raise ValueError(
-            f"threshold must be positive and level between 0 and 1; got {threshold!r} and {level!r}."
+            f"threshold must be positive and level between 0 and 1; got {threshold!r} and "
+            f"{level!r}."
         )
     order = np.argsort(x)
     return x[order], np.log(values[:, order] / float(threshold))
@@ -176,7 +191,9 @@ def _first(place: np.ndarray, height: np.ndarray) -> float | None:
 
 
 def _bend(place: np.ndarray, middle: np.ndarray, right: int, at: float) -> float | None:
-    """|crossing of the parabola through the bracket and its nearer neighbour - at|; None for two points, or none near."""
+    """|crossing of the parabola through the bracket and its nearer neighbour - at|; None for two
+    points, or none near.
+    """
     if len(place) < 3:
         return None
     third = right + 1 if right + 1 < len(place) else right - 2
@@ -209,4 +226,7 @@ def _one_side(x: np.ndarray, middle: np.ndarray, threshold: float) -> str:
     side = (
         sides[bool(middle[0] >= 0)] if len(set((middle >= 0).tolist())) == 1 else "on both sides of"
     )
-    return f"not bracketed: {side} {threshold:g} over the whole range, nearest {value:.3g} at {x[nearest]:g}"
+    return (
+        f"not bracketed: {side} {threshold:g} over the whole range, nearest {value:.3g} "
+        f"at {x[nearest]:g}"
+    )

@@ -1,4 +1,5 @@
-"""One run as settings: what a sweep varies by dotted name, and what makes flow, neurons and file of it.
+"""One run as settings: what a sweep varies by dotted name, and what makes flow, neurons and file of
+it.
 
 Experiment ──make──▶ (flow, neurons, data) ──perform──▶ run.h5, an ordinary trajectory
 """
@@ -56,7 +57,8 @@ class Law:
 
 @settings.settings
 class Experiment:
-    """One run: a network f(x) = α m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k), its data, its start, and how long to train it.
+    """One run: a network f(x) = α m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k), its data, its start, and how
+    long to train it.
 
     At the start a has the scale a_std·m^(-γ'/2), and (w, b) the scales (w_std, b_std)·m^(γ'/2).
     """
@@ -66,7 +68,9 @@ class Experiment:
     alpha: Annotated[float, settings.above(0)] = 1.0
     """Scale α of the output."""
     gamma_prime: float = 0.0
-    """Exponent γ' of Luo et al. (2021): a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2) at the start, so that products are kept."""
+    """Exponent γ' of Luo et al. (2021): a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2) at the start, so
+    that products are kept.
+    """
     m: Annotated[int, settings.at_least(1)] = 1024
     """Number of neurons."""
     seed: Annotated[int, settings.at_least(0)] = 0
@@ -191,7 +195,9 @@ def dataset(config: Experiment) -> mf.data.Dataset:
 
 
 def _nearest(message: str, name: str) -> str:
-    """The message about an unknown data set, with the one that has a word near to its name: "techer", teacher_student."""
+    """The message about an unknown data set, with the one that has a word near to its name:
+    "techer", teacher_student.
+    """
     words = {word: known for known in mf.data.names() for word in known.split("_")}
     near = difflib.get_close_matches(name, words, n=1)
     return (
@@ -219,10 +225,11 @@ def perform(
     config: Experiment, path: Path, progress: bool = False, checkpoint_seconds: float = 30.0,
     guard: Callable[[], None] | None = None,
 ) -> mf.State:  # fmt: skip
-    """Train to `path`; an interrupted run goes on where it stopped, a finished one is left as it is.
+    """Train to `path`; an interrupted run goes on where it stopped, a finished one is left as it
+    is.
 
-    The file has frames, the standard series at each frame, and the risk at every step. Raises mf.Interrupted, mf.Diverged.
-    guard: as in mf.Recorder.
+    The file has frames, the standard series at each frame, and the risk at every step. Raises
+    mf.Interrupted, mf.Diverged. guard: as in mf.Recorder.
     """
     made = make(config)
     schedule = (

@@ -1,7 +1,7 @@
 """Theory's exponents of the width beside measured ones.
 
-f = s ∫φ dμ with s = m^(1-γ); neurons move by ε = 1/s = m^(γ-1) times O(1) at a fixed flow time (THEORY.md, section 1), for
-γ <= 1, where ε <= 1. From there:
+f = s ∫φ dμ with s = m^(1-γ); neurons move by ε = 1/s = m^(γ-1) times O(1) at a fixed flow time
+(THEORY.md, section 1), for γ <= 1, where ε <= 1. From there:
 
 - displacement ~ ε. W2(μ_0, μ_T) is at most that, and equal to it to first order in ε: the move is -ε∇Ψ with a potential Ψ, and
   θ - ε∇Ψ is the gradient of a convex function for small ε, hence an optimal map (Brenier, 1991).
@@ -18,7 +18,8 @@ f = s ∫φ dμ with s = m^(1-γ); neurons move by ε = 1/s = m^(γ-1) times O(1
   on one side of its kink only, so that of a pair the neurons that leave and those that enter are not equally many. That makes a
   mean change O(ε/n) of H, and γ - 1 the exponent of the drift for m → ∞ at fixed n; with n = 4 it is seen at m = 1000.
 
-Beyond γ = 1 neurons leave the neighbourhood of their start at a fixed flow time; these exponents do not hold there.
+Beyond γ = 1 neurons leave the neighbourhood of their start at a fixed flow time; these exponents do
+not hold there.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ QUANTITIES = {
     "f0": "|f_0|, iid start",
 }
 KINKED = ("relu", "leaky_relu")
-TOLERANCE = 0.03  # of a slope over a factor 64 in m beginning at some hundreds: what finite widths may be off the limit
+# of a slope over a factor 64 in m beginning at some hundreds: what finite widths may be off the
+# limit
+TOLERANCE = 0.03
 AGREES, BETWEEN, NO_THEORY = "agrees", "between", "no theory"  # verdicts, or how they begin
 FOOTNOTE = f"""agrees: the 95 % interval (Student's t over seeds) holds theory's exponent.
 within {TOLERANCE:g}: it does not, but the slope is off by {TOLERANCE:g} at most, the tolerance for finite widths.
@@ -51,7 +54,9 @@ NEAR = f"within {TOLERANCE:g} of theory, but not within errors"
 
 @dataclass(frozen=True)
 class Exponent:
-    """quantity ~ m^slope, measured, beside theory's exponent; None where there is no theory, or no fit."""
+    """quantity ~ m^slope, measured, beside theory's exponent; None where there is no theory, or no
+    fit.
+    """
 
     quantity: str
     activation: str
@@ -67,7 +72,8 @@ class Exponent:
     m_max: float
     seeds: int
     verdict: str
-    tolerance: float = TOLERANCE  # what "within … of theory" means in the verdict; "agrees" goes by low … high alone
+    # what "within … of theory" means in the verdict; "agrees" goes by low … high alone
+    tolerance: float = TOLERANCE
 
     @property
     def miss(self) -> float | None:
@@ -76,7 +82,8 @@ class Exponent:
 
 
 def powers(quantity: str, gamma: float, activation: str) -> tuple[float, ...]:
-    """Theory's powers of m at fixed flow time, whose sum the quantity is; none where this module derives none.
+    """Theory's powers of m at fixed flow time, whose sum the quantity is; none where this module
+    derives none.
 
     For kinked σ those that count at m^γ << n²."""
     if quantity == "f0":
@@ -110,7 +117,9 @@ def measured(
 
 
 def _verdict(fit: ExponentFit, expected: Sequence[float]) -> str:
-    """One of AGREES, NEAR, BETWEEN …, the miss, NO_THEORY; where curvature is significant that is added."""
+    """One of AGREES, NEAR, BETWEEN …, the miss, NO_THEORY; where curvature is significant that is
+    added.
+    """
     if not expected:
         return NO_THEORY
     last, first = max(expected), min(expected)

@@ -1,4 +1,6 @@
-"""Exponents of power laws in the width, with what a reader needs to judge them: errors, local slopes, curvature."""
+"""Exponents of power laws in the width, with what a reader needs to judge them: errors, local
+slopes, curvature.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,15 @@ class Refused:
 
 @dataclass(frozen=True)
 class ExponentFit:
-    """values ~ prefactor · m^slope, fitted to the mean over seeds of log values. `fit_exponent` makes it."""
+    """values ~ prefactor · m^slope, fitted to the mean over seeds of log values. `fit_exponent`
+    makes it.
+    """
 
     slope: float
     error: float  # standard error of the slope
-    low: float  # low … high: Student's t interval of the slope at `level`, slope ± t·error; what lies in it `agrees`
+    # low … high: Student's t interval of the slope at `level`, slope ± t·error; what lies in it
+    # `agrees`
+    low: float
     high: float
     level: float
     prefactor: float
@@ -46,24 +52,25 @@ class ExponentFit:
     dof: int  # degrees of freedom of the errors: seeds - 1, or widths - 2 for one seed
     local: tuple[float, ...]  # slopes between consecutive widths
     local_errors: tuple[float, ...]  # their standard errors; nan for one seed
-    bend: float  # change of the slope from the smallest to the largest width, from a quadratic in log m
+    # change of the slope from the smallest to the largest width, from a quadratic in log m
+    bend: float
     bend_error: float
     curvature_p: (
         float  # p-value of bend = 0 (Student's t); nan where nothing is left to test it with
     )
-    bootstrap: (
-        tuple[float, float] | None
-    )  # interval of the slope at `level` from whole seeds drawn again; None for one seed
+    # interval of the slope at `level` from whole seeds drawn again; None for one seed
+    bootstrap: tuple[float, float] | None
 
     def __str__(self) -> str:
         local = ", ".join(
             _number(a) + ("" if np.isnan(e) else f" ± {e:.3f}")
             for a, e in zip(self.local, self.local_errors, strict=True)
         )
+        # theory's exponents have three decimals at most, or are compared by `verdict`
         ends = (
             self.low,
             self.high,
-        )  # theory's exponents have three decimals at most, or are compared by `verdict`
+        )
         digits = decimals([(end, round(end, 3)) for end in ends], max(4, self._digits))
         low, high = (_number(end, digits=digits) for end in ends)
         source = (
@@ -82,7 +89,9 @@ class ExponentFit:
 
     @property
     def short(self) -> str:
-        """slope ± error, with three decimals, or as many as the error needs; the slope alone where it has no error."""
+        """slope ± error, with three decimals, or as many as the error needs; the slope alone where
+        it has no error.
+        """
         return with_error(self.slope, self.error)
 
     @property
@@ -91,7 +100,9 @@ class ExponentFit:
 
     @property
     def curved(self) -> bool:
-        """Curvature is significant, curvature_p < 1 - level: no single exponent describes the data. False where not testable."""
+        """Curvature is significant, curvature_p < 1 - level: no single exponent describes the data.
+        False where not testable.
+        """
         return self.curvature_p < 1 - self.level
 
     def predict(self, m: Any) -> np.ndarray:
@@ -106,11 +117,14 @@ class ExponentFit:
         return miss / self.error if self.error > ROUNDING else float(np.copysign(np.inf, miss))
 
     def p_value(self, expected: float) -> float:
-        """Two-sided p of slope = expected, Student's t with `dof` degrees of freedom; below 1 - level iff not in low … high."""
+        """Two-sided p of slope = expected, Student's t with `dof` degrees of freedom; below 1 -
+        level iff not in low … high.
+        """
         return float(2 * stats.t.sf(abs(self.standard_errors(expected)), self.dof))
 
     def agrees(self, expected: float, tolerance: float = 0.0) -> bool:
-        """low - tolerance <= expected <= high + tolerance: the interval holds it, or reaches that near.
+        """low - tolerance <= expected <= high + tolerance: the interval holds it, or reaches that
+        near.
 
         tolerance: what a finite width may be off the limit; 0 tests the exponent itself.
         """
@@ -118,11 +132,13 @@ class ExponentFit:
         return self.low - reach <= expected <= self.high + reach
 
     def verdict(self, expected: float, tolerance: float = 0.0) -> str:
-        """Slope beside theory in words: "agrees with −0.500 (1.2 standard errors off, p = 0.44; 95 %: −0.522 … −0.473)".
+        """Slope beside theory in words: "agrees with −0.500 (1.2 standard errors off, p = 0.44; 95
+        %: −0.522 … −0.473)".
 
-        "agrees": expected is in low … high, both shown with the decimals that tell them apart, that is p >= 1 - level. With two
-        seeds 3.2 standard errors are p = 0.19, no contradiction: the scatter of two says little. Where expected is outside,
-        but the slope is within `tolerance` of it, that is said in place of "differs". Significant curvature is said behind.
+        "agrees": expected is in low … high, both shown with the decimals that tell them apart, that
+        is p >= 1 - level. With two seeds 3.2 standard errors are p = 0.19, no contradiction: the
+        scatter of two says little. Where expected is outside, but the slope is within `tolerance`
+        of it, that is said in place of "differs". Significant curvature is said behind.
         """
         if self.agrees(expected):
             word = "agrees with"
@@ -133,10 +149,14 @@ class ExponentFit:
         theory, low, high = (
             _number(value, digits=digits) for value in (expected, self.low, self.high)
         )
-        off = f"{abs(self.standard_errors(expected)):.1f} standard errors off, p = {self.p_value(expected):.2g}"
+        off = (
+            f"{abs(self.standard_errors(expected)):.1f} standard errors off, p = "
+            f"{self.p_value(expected):.2g}"
+        )
         interval = f"{_percent(self.level)}: {low} … {high}"
         curved = (
-            f"; a single exponent does not describe these data: curvature p = {self.curvature_p:.2g}, "
+            "; a single exponent does not describe these data: curvature p = "
+            f"{self.curvature_p:.2g}, "
             f"the slope changes by {_number(self.bend, '+')} over the range of widths"
         )
         return f"{word} {theory} ({off}; {interval}){curved if self.curved else ''}"
@@ -145,30 +165,34 @@ class ExponentFit:
 def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
     """The exponent of values ~ m^slope with errors, interval, local slopes and a test of curvature.
 
-    m (w,): widths; values (w,) or (seeds, w), positive: for signed quantities give |·| or an RMS. An array is read as
-    (seeds, w) also where it is square, as nothing tells which is which. An xarray.DataArray goes by its names, in any order:
-    the dimension that is called m, or whose coordinate is m, is the width, "seed" the other; further ones are an error.
+    m (w,): widths; values (w,) or (seeds, w), positive: for signed quantities give |·| or an RMS.
+    An array is read as (seeds, w) also where it is square, as nothing tells which is which. An
+    xarray.DataArray goes by its names, in any order: the dimension that is called m, or whose
+    coordinate is m, is the width, "seed" the other; further ones are an error.
 
-    Each seed's line through (log m, log values) is fitted with the same weights 1/variance, the variance over seeds of
-    log values made a power law of m, since a few seeds give a poor variance for each width. The slope is the mean over
-    seeds, so it is that of the geometric mean of the values; its error is the scatter of the seeds' slopes / √seeds.
-    Networks of one seed share their first neurons, so whole seeds are what is independent. low … high is Student's t
-    interval with seeds - 1 degrees of freedom. The weights come from the same seeds, which costs a little of it: at level .95,
-    with 3 to 7 widths, that of 2 seeds holds the truth in 87 to 95 % of the cases, of 3 in 91 to 95 %, of 4 in 92 to 95 % and
-    of 8 in 93 to 96 %. One seed: equal weights, errors from the residuals, which hold none of the scatter over seeds.
-    `bootstrap` assumes no normal law: the percentile interval of the mean over whole seeds drawn with replacement, widened for
-    few seeds to Student's t (the expanded interval of Hesterberg, 2015). It cannot reach beyond the seeds' own slopes, so that
-    of 3 seeds holds the truth in 75 % of the cases, of 4 in 88 %, of 8 in 94 %: with few, go by low … high.
+    Each seed's line through (log m, log values) is fitted with the same weights 1/variance, the
+    variance over seeds of log values made a power law of m, since a few seeds give a poor variance
+    for each width. The slope is the mean over seeds, so it is that of the geometric mean of the
+    values; its error is the scatter of the seeds' slopes / √seeds. Networks of one seed share their
+    first neurons, so whole seeds are what is independent. low … high is Student's t interval with
+    seeds - 1 degrees of freedom. The weights come from the same seeds, which costs a little of it:
+    at level .95, with 3 to 7 widths, that of 2 seeds holds the truth in 87 to 95 % of the cases, of
+    3 in 91 to 95 %, of 4 in 92 to 95 % and of 8 in 93 to 96 %. One seed: equal weights, errors from
+    the residuals, which hold none of the scatter over seeds. `bootstrap` assumes no normal law: the
+    percentile interval of the mean over whole seeds drawn with replacement, widened for few seeds
+    to Student's t (the expanded interval of Hesterberg, 2015). It cannot reach beyond the seeds'
+    own slopes, so that of 3 seeds holds the truth in 75 % of the cases, of 4 in 88 %, of 8 in 94 %:
+    with few, go by low … high.
 
-    Raises TooShort for fewer than three widths, or a factor below 4 between the ends; ValueError for other bad input.
+    Raises TooShort for fewer than three widths, or a factor below 4 between the ends; ValueError
+    for other bad input.
     """
     m, logs = _checked(m, values, level)
     level = float(level)
     seeds, x = len(logs), np.log(m)
     weights = _weights(x, logs)
-    lines, parabolas = (
-        _coefficients(x, logs, weights, degree) for degree in (1, 2)
-    )  # (seeds, degree + 1), highest first
+    # (seeds, degree + 1), highest first
+    lines, parabolas = (_coefficients(x, logs, weights, degree) for degree in (1, 2))
     slope, middle = lines.mean(axis=0)
     span = float(x[-1] - x[0])
     steps = np.diff(logs, axis=1) / np.diff(x)
@@ -195,7 +219,9 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
 
 
 def fit_or_refuse(m: Any, values: Any, level: float = 0.95) -> ExponentFit | Refused:
-    """`fit_exponent`, or for tables and figures the reason why there is no exponent: values must be usable all the same."""
+    """`fit_exponent`, or for tables and figures the reason why there is no exponent: values must be
+    usable all the same.
+    """
     try:
         return fit_exponent(m, values, level)
     except TooShort as error:
@@ -203,9 +229,11 @@ def fit_or_refuse(m: Any, values: Any, level: float = 0.95) -> ExponentFit | Ref
 
 
 def different(first: Any, second: Any) -> float | None:
-    """p of equal means over seeds, two samples of unequal variance (Welch's t test); None where a sample is one seed.
+    """p of equal means over seeds, two samples of unequal variance (Welch's t test); None where a
+    sample is one seed.
 
-    Two standard errors would call every fifth pair of two equal settings with two seeds each different.
+    Two standard errors would call every fifth pair of two equal settings with two seeds each
+    different.
     """
     first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if min(len(first), len(second)) < 2:
@@ -223,11 +251,13 @@ def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]
     )
     if m.ndim != 1 or values.ndim != 2 or values.shape[1] != len(m) or not len(values):
         raise ValueError(
-            f"values must be (len(m),) or (seeds, len(m)); got m {m.shape} and values {values.shape}."
+            f"values must be (len(m),) or (seeds, len(m)); got m {m.shape} and values "
+            f"{values.shape}."
         )
     if not (np.isfinite(m) & (m > 0)).all() or len(set(m.tolist())) < len(m):
         raise ValueError(
-            f"m must be positive, finite and without repetition; got {m.tolist()}. Give repeats as rows of values."
+            f"m must be positive, finite and without repetition; got {m.tolist()}. Give "
+            "repeats as rows of values."
         )
     if not is_number(level) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, 0.95 say; got {level!r}.")
@@ -235,8 +265,10 @@ def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]
     if len(bad):
         row, column = bad[0]
         raise ValueError(
-            f"values must be positive and finite to have an exponent; {len(bad)} are not, the first is "
-            f"{values[row, column]:g} at m = {m[column]:g}, row {row}. For signed quantities give |·| or an RMS."
+            f"values must be positive and finite to have an exponent; {len(bad)} are not, "
+            "the first is "
+            f"{values[row, column]:g} at m = {m[column]:g}, row {row}. For signed "
+            "quantities give |·| or an RMS."
         )
     if len(m) < WIDTHS:
         raise TooShort(f"no exponent from {len(m)} widths, give {WIDTHS} at least")
@@ -248,7 +280,9 @@ def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]
 
 
 def _width_last(m: np.ndarray, values: Any) -> Any:
-    """An xarray.DataArray with the width as its last dimension, known by its coordinate or its name."""
+    """An xarray.DataArray with the width as its last dimension, known by its coordinate or its
+    name.
+    """
     names, coordinates = tuple(values.dims), getattr(values, "coords", {})
     at_m = [
         at.dims[0]
@@ -259,7 +293,8 @@ def _width_last(m: np.ndarray, values: Any) -> Any:
     width = "m" if "m" in names else next(iter(same), None)
     if width is None:
         raise ValueError(
-            f"the dimension of the widths must be called m, or have m = {m.tolist()} as its coordinate; got {names}. "
+            f"the dimension of the widths must be called m, or have m = {m.tolist()} as "
+            f"its coordinate; got {names}. "
             "Rename it, say values.rename(width='m')."
         )
     if width in coordinates and width not in same:
@@ -279,7 +314,9 @@ def _width_last(m: np.ndarray, values: Any) -> Any:
 
 
 def _weights(x: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """1/variance at each width, the variance a power law of m; equal where there is no scatter to measure it by."""
+    """1/variance at each width, the variance a power law of m; equal where there is no scatter to
+    measure it by.
+    """
     if len(logs) < 2:
         return np.ones(len(x))
     scatter = logs.var(axis=0, ddof=1)
@@ -290,7 +327,9 @@ def _weights(x: np.ndarray, logs: np.ndarray) -> np.ndarray:
 
 
 def _coefficients(x: np.ndarray, logs: np.ndarray, weights: np.ndarray, degree: int) -> np.ndarray:
-    """(seeds, degree + 1): each seed's polynomial in x - mean(x) by least squares, highest power first."""
+    """(seeds, degree + 1): each seed's polynomial in x - mean(x) by least squares, highest power
+    first.
+    """
     root = np.sqrt(weights)[:, None]
     return np.linalg.lstsq(np.vander(x - x.mean(), degree + 1) * root, logs.T * root, rcond=None)[
         0
@@ -310,7 +349,9 @@ def _error_of_residuals(x: np.ndarray, log: np.ndarray, degree: int) -> float:
 
 
 def _bootstrap(slopes: np.ndarray, level: float) -> tuple[float, float] | None:
-    """Expanded percentile interval of the mean: tails Φ(-t √(S/(S-1))) rather than (1 - level)/2, S the number of seeds."""
+    """Expanded percentile interval of the mean: tails Φ(-t √(S/(S-1))) rather than (1 - level)/2, S
+    the number of seeds.
+    """
     count = len(slopes)
     if count < 2:
         return None
@@ -325,7 +366,9 @@ def _quantile(level: float, dof: int) -> float:
 
 
 def _p_value(value: float, error: float, dof: int) -> float:
-    """Two-sided p of value = 0; where there is no scatter at all, 1 or 0 as the value is rounding or not."""
+    """Two-sided p of value = 0; where there is no scatter at all, 1 or 0 as the value is rounding
+    or not.
+    """
     if dof < 1 or np.isnan(error):
         return float("nan")
     if error < 1e-12:
@@ -339,8 +382,9 @@ def _number(value: float, sign: str = "", digits: int = 3) -> str:
 
 
 def with_error(value: float, error: float | None, digits: int | None = None) -> str:
-    """value ± error, with three decimals, as many as the error needs, or `digits`; without an error (None, NaN, or 0: nothing
-    scattered, or one value) no ± stands there."""
+    """value ± error, with three decimals, as many as the error needs, or `digits`; without an error
+    (None, NaN, or 0: nothing scattered, or one value) no ± stands there.
+    """
     if error is None or not np.isfinite(error) or error < ROUNDING:
         return _number(value, digits=digits or 3)
     digits = digits or _digits(error)
@@ -356,7 +400,9 @@ def _percent(level: float) -> str:
 
 
 def decimals(pairs: list[tuple[float, float]], least: int) -> int:
-    """How many, `least` or more, leave each of two numbers on its side of the other; equal up to rounding stays equal."""
+    """How many, `least` or more, leave each of two numbers on its side of the other; equal up to
+    rounding stays equal.
+    """
 
     def order(a: float, b: float) -> int:
         return 0 if abs(a - b) < ROUNDING else (1 if a > b else -1)

@@ -1,4 +1,6 @@
-"""What a study is about to cost, said before it starts: steps, time, memory and disk, estimated without training."""
+"""What a study is about to cost, said before it starts: steps, time, memory and disk, estimated
+without training.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ FILE_BYTES = 6e4  # of a run, besides particles and data
 
 @dataclass(frozen=True)
 class Job:
-    """The runs on one data set: `widths` has one entry for each run to do, `widest` counts the finished ones too."""
+    """The runs on one data set: `widths` has one entry for each run to do, `widest` counts the
+    finished ones too.
+    """
 
     name: str
     data: mf.data.Dataset
@@ -45,19 +49,24 @@ class Job:
             f"m = {min(self.widths)} … {max(self.widths)}, " if self.widths else "",
         )
         return (
-            f"{self.name}: {len(self.widths)} runs, {widths}n = {data.n} (+ {data.n_test} for the test), d = {data.d}, "
+            f"{self.name}: {len(self.widths)} runs, {widths}n = {data.n} (+ {data.n_test} "
+            f"for the test), d = {data.d}, "
             f"t = 0 … {self.t_end:g} in about {self.steps} steps each"
         )
 
 
 def steps(network: mf.Network, start: mf.State, x: np.ndarray, t_end: float) -> int:
-    """Steps of RK4 to t_end with dt="auto" and the squared loss, from the largest eigenvalue of H_0; halvings add to them."""
+    """Steps of RK4 to t_end with dt="auto" and the squared loss, from the largest eigenvalue of
+    H_0; halvings add to them.
+    """
     H = tangent.as_matrix(tangent.kernel(network, start, x))
     return math.ceil(t_end / stable_step(mf.RK4, float(np.linalg.eigvalsh(H)[-1]) / len(x)))
 
 
 def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
-    """Wall time for the runs to do, on this machine as busy as it is now; right within a factor of two."""
+    """Wall time for the runs to do, on this machine as busy as it is now; right within a factor of
+    two.
+    """
     rate = {dtype: _flops_per_second(dtype) for dtype in {job.dtype for job in jobs}}
     total = 2.0 + COMPILE_SECONDS * any(not job.compiled and job.widths for job in jobs)
     for job in jobs:
@@ -74,7 +83,9 @@ def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
 
 
 def memory(jobs: Sequence[Job]) -> float:
-    """Bytes at the widest run: particles and stages, pre-activations, the cost matrix of an exact W2 or two kernels."""
+    """Bytes at the widest run: particles and stages, pre-activations, the cost matrix of an exact
+    W2 or two kernels.
+    """
     most = 0.0
     for job in jobs:
         stages = 12 * job.bytes_per_number * job.widest * (job.data.d + 2)

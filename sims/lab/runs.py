@@ -1,4 +1,6 @@
-"""Runs that differ in γ, m and seed: what is measured of each from its file alone, tables, and fits over widths and seeds."""
+"""Runs that differ in γ, m and seed: what is measured of each from its file alone, tables, and fits
+over widths and seeds.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ W2_SECONDS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured of one run, from its file alone. Lengths are those of θ; losses are ½ mean (f - y)²."""
+    """What is measured of one run, from its file alone. Lengths are those of θ; losses are ½ mean
+    (f - y)².
+    """
 
     task: str
     gamma: float
@@ -110,7 +114,9 @@ def measure(path: Path) -> Row:
 
 
 def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> float:
-    """‖H_T - H_0‖ / ‖H_0‖ on the training inputs; 0 for a linearised network, whose kernel is that of its start."""
+    """‖H_T - H_0‖ / ‖H_0‖ on the training inputs; 0 for a linearised network, whose kernel is that
+    of its start.
+    """
     return (
         0.0
         if flow.functional.linearised_at is not None
@@ -119,7 +125,9 @@ def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> floa
 
 
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:
-    """Results of the runs in these files, measured again; refuses runs that cannot stand in one figure."""
+    """Results of the runs in these files, measured again; refuses runs that cannot stand in one
+    figure.
+    """
     paths = list(paths)
     if not paths:
         raise ValueError(
@@ -133,7 +141,8 @@ def collect(paths: Iterable[Path], progress: bool = False) -> Results:
         times = sorted({row.t_end for row in rows if row.task == task})
         if len(times) > 1:
             raise ValueError(
-                f"the runs on {task} end at different flow times ({times[0]:g} and {times[-1]:g}): make a folder for each."
+                f"the runs on {task} end at different flow times ({times[0]:g} and "
+                f"{times[-1]:g}): make a folder for each."
             )
     return Results(
         paths[0].parent, tuple(sorted(rows, key=lambda row: (row.task, row.gamma, row.m, row.seed)))
@@ -161,7 +170,9 @@ def against_width(rows: Sequence[Any], value: str) -> tuple[np.ndarray, np.ndarr
 
 
 def loss_curves(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    """(flow times, risk (seeds, times)) of the widest networks among `rows`, from their files, on one grid of times."""
+    """(flow times, risk (seeds, times)) of the widest networks among `rows`, from their files, on
+    one grid of times.
+    """
     widest = max(row.m for row in rows)
     series = []
     for row in rows:
@@ -173,7 +184,8 @@ def loss_curves(results: Results, rows: Sequence[Row]) -> tuple[np.ndarray, np.n
 
 
 def table(results: Results) -> str:
-    """One line for each task, γ and m: means over seeds, ± standard errors; the test error of labels ±1, else the loss left.
+    """One line for each task, γ and m: means over seeds, ± standard errors; the test error of
+    labels ±1, else the loss left.
 
     Of one seed there is no error.
     """

@@ -1,4 +1,6 @@
-"""The command line that all sims share: presets, a plan, runs that go on where they stopped, a table, a figure."""
+"""The command line that all sims share: presets, a plan, runs that go on where they stopped, a
+table, a figure.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ class Options:
     """Where results go and how far to go."""
 
     out: Path | None = None
-    """Folder of the runs (.h5), the tables (.csv) and the figure (.png, .pdf); None: results/ and the sim's name.
-    Runs that are there are not repeated."""
+    """Folder of the runs (.h5), the tables (.csv) and the figure (.png, .pdf); None: results/ and
+    the sim's name. Runs that are there are not repeated.
+    """
     dry_run: bool = False
     """Say what would be done, with estimates, and stop."""
 
@@ -41,9 +44,10 @@ class Redrawable(Options):
 class Study:
     """What a sim hands over. config, out: its settings and its folder.
 
-    presets: name -> (settings, meaning), the first without a flag; plan(config, out) says what is about to be done;
-    run(config, out, progress) trains what is missing and measures all; collect(config, out) measures what is there, None
-    where files do not hold all of it; report(results, out) writes the tables and returns what is printed.
+    presets: name -> (settings, meaning), the first without a flag; plan(config, out) says what is
+    about to be done; run(config, out, progress) trains what is missing and measures all;
+    collect(config, out) measures what is there, None where files do not hold all of it;
+    report(results, out) writes the tables and returns what is printed.
     """
 
     name: str

@@ -7,7 +7,9 @@ import sys
 
 
 def accept_all() -> None:
-    """Characters that the encoding of stdout or stderr lacks are written as \\u03c3 instead of raising UnicodeEncodeError."""
+    """Characters that the encoding of stdout or stderr lacks are written as \\u03c3 instead of
+    raising UnicodeEncodeError.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,6 +1,8 @@
-"""The same network between the lazy and the mean-field limit, on real images and on a teacher: who moves, and who learns.
+"""The same network between the lazy and the mean-field limit, on real images and on a teacher: who
+moves, and who learns.
 
-Every run is one HDF5 file; table and figure are made from the files alone. python -m sims.lazy_vs_mean_field --help
+Every run is one HDF5 file; table and figure are made from the files alone. python -m
+sims.lazy_vs_mean_field --help
 """
 
 from __future__ import annotations
@@ -24,12 +26,17 @@ if TYPE_CHECKING:
     from ..figures import Figure
 
 NAME = "lazy_vs_mean_field"
-QUESTION = "Do the neurons of a wide network stay put or travel as the output scale goes from 1/√m to 1/m, and does it matter?"
+QUESTION = (
+    "Do the neurons of a wide network stay put or travel as the output scale goes from "
+    "1/√m to 1/m, and does it matter?"
+)
 
 
 @settings.settings
 class Digits:
-    """Real images: scikit-learn's handwritten digits, odd against even (y = ±1), pixels standardised, |x| = 1."""
+    """Real images: scikit-learn's handwritten digits, odd against even (y = ±1), pixels
+    standardised, |x| = 1.
+    """
 
     n: Annotated[int, settings.at_least(2)] = 500
     """Training images; half of the 1797 are kept for the test."""
@@ -61,14 +68,18 @@ class Teacher:
 
 @settings.settings
 class File:
-    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, see file.normalise."""
+    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised,
+    see file.normalise.
+    """
 
     path: str = ""
     """The file. Its targets: two classes, or real numbers, which are standardised."""
     test_fraction: Annotated[float, settings.above(0), settings.below(1)] = 0.3
     """Part of the samples kept for the test, where the file has no x_test and y_test of its own."""
     normalise: Literal["sqrt_d", "rows", "none"] = "sqrt_d"
-    """What is done to the standardised inputs: sqrt_d x/√d, so that |x|² is 1 on average; rows x/|x|; none."""
+    """What is done to the standardised inputs: sqrt_d x/√d, so that |x|² is 1 on average; rows
+    x/|x|; none.
+    """
     n: Annotated[int | None, settings.at_least(2)] = None
     """Training samples; None: all."""
     t_end: Annotated[float, settings.above(0)] = 50.0
@@ -79,7 +90,9 @@ class File:
 
 @settings.settings
 class Config:
-    """Runs: every task × γ × m × seed, from symmetric starts a = ±1 (f = 0), a and w trained, squared loss."""
+    """Runs: every task × γ × m × seed, from symmetric starts a = ±1 (f = 0), a and w trained,
+    squared loss.
+    """
 
     tasks: tuple[Literal["digits", "teacher", "file"], ...] = ("digits", "teacher")
     """Data sets to train on."""
@@ -104,11 +117,15 @@ class Config:
     dtype: Literal["float32", "float64"] = "float32"
     """Number format of the neurons."""
     digits: Digits = Digits()
-    """Real images: scikit-learn's handwritten digits, odd against even (y = ±1), pixels standardised, |x| = 1."""
+    """Real images: scikit-learn's handwritten digits, odd against even (y = ±1), pixels
+    standardised, |x| = 1.
+    """
     teacher: Teacher = Teacher()
     """Teacher–student: y = Σ_j ±σ(⟨w_j, x⟩) with unit vectors w_j, x ~ N(0, I)."""
     file: File = File()
-    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised, see file.normalise."""
+    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised,
+    see file.normalise.
+    """
 
     def __post_init__(self) -> None:
         mf.Network(self.activation)
@@ -120,11 +137,13 @@ class Config:
                 )
             if name != "tasks" and len(values) < 2:
                 raise ValueError(
-                    f"{name} needs two values at least, there is nothing to compare otherwise; got {values[0]:g}."
+                    f"{name} needs two values at least, there is nothing to compare "
+                    f"otherwise; got {values[0]:g}."
                 )
         if odd := [m for m in self.widths if m % 2]:
             raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
+                f"{odd[0] + 1}."
             )
         if ("file" in self.tasks) != bool(self.file.path):
             raise ValueError(
@@ -200,7 +219,8 @@ def _from_file(file: File) -> mf.data.Dataset:
         classes = np.unique(raw.y)
         if raw.y.dtype.kind == "i" and len(classes) != 2:
             raise ValueError(
-                f"{file.path}: integer targets must be two classes; found {len(classes)}. Make them real numbers."
+                f"{file.path}: integer targets must be two classes; found {len(classes)}. "
+                "Make them real numbers."
             )
         fraction = file.test_fraction if raw.x_test is None else 0.0
         normalise = None if file.normalise == "none" else file.normalise
@@ -236,7 +256,9 @@ def gradient_flow(config: Config, gamma: float, data: mf.data.Dataset) -> mf.Gra
 
 
 def train(config: Config, spec: Spec, data: mf.data.Dataset, path: Path) -> None:
-    """One run, to its file; an interrupted one goes on where it stopped, a finished one is left as it is."""
+    """One run, to its file; an interrupted one goes on where it stopped, a finished one is left as
+    it is.
+    """
     flow = gradient_flow(config, spec.gamma, data)
     observers = [
         mf.Recorder(path, mf.evenly(config.frames), exists="resume", data=data),
@@ -256,7 +278,9 @@ def train(config: Config, spec: Spec, data: mf.data.Dataset, path: Path) -> None
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet, measure everything: the files are in `out`. Raises mf.Interrupted, mf.Diverged."""
+    """Train what is not trained yet, measure everything: the files are in `out`. Raises
+    mf.Interrupted, mf.Diverged.
+    """
     data: dict[str, mf.data.Dataset] = {task: dataset(config, task) for task in config.tasks}
     out.mkdir(parents=True, exist_ok=True)
     todo = specs(config)
@@ -278,7 +302,9 @@ def figure(results: Results) -> Figure:
 
 
 def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
+    """What `run` is about to do, estimated without training; what `out` holds already counts as
+    done.
+    """
     todo = [spec for spec in specs(config) if not (out / spec.file).exists()]
     jobs = []
     for task in config.tasks:
@@ -293,14 +319,23 @@ def plan(config: Config, out: Path) -> str:
         jobs.append(job)
     done = len(specs(config)) - len(todo)
     found = f"\n{done} of {len(specs(config))} runs are there already" if done else ""
-    return f"{QUESTION}\n\n{planning.describe(jobs, out, runs.W2_SECONDS)}{found}\nsettings {settings.digest(config)}"
+    return (
+        f"{QUESTION}\n\n{planning.describe(jobs, out, runs.W2_SECONDS)}{found}\nsettings "
+        f"{settings.digest(config)}"
+    )
 
 
 def report(results: Results, out: Path) -> str:
     """Writes the table; returns it as text, with how to open a run."""
     runs.write_csv(results.rows, out / f"{NAME}.csv")
-    example = f"run = mf.Trajectory('{out / results.rows[-1].file}'); print(run, run[-1], run.series('risk'))"
-    return f'{runs.table(results)}\n\ntable       {NAME}.csv\nopen a run  python -c "import meanfield as mf; {example}"'
+    example = (
+        f"run = mf.Trajectory('{out / results.rows[-1].file}'); print(run, run[-1], "
+        "run.series('risk'))"
+    )
+    return (
+        f'{runs.table(results)}\n\ntable       {NAME}.csv\nopen a run  python -c "import '
+        f'meanfield as mf; {example}"'
+    )
 
 
 ABOUT = f"""{QUESTION}

@@ -1,4 +1,6 @@
-"""The panels of a study over γ, m and seeds, each with its verdict: numbers from `runs`, drawn by `figures`."""
+"""The panels of a study over γ, m and seeds, each with its verdict: numbers from `runs`, drawn by
+`figures`.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ SIGMAS = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "gelu": "GELU"}
 
 
 def page(results: Results) -> Figure:
-    """A block for each task: neurons at the smallest and largest γ, displacement and kernel drift against m, the training loss,
-    and the test error, or for real targets the test loss."""
+    """A block for each task: neurons at the smallest and largest γ, displacement and kernel drift
+    against m, the training loss, and the test error, or for real targets the test loss.
+    """
     tasks = sorted({row.task for row in results.rows})
     with figures.house():
         sheet, axes = figures.sheet(len(tasks))
@@ -60,8 +63,10 @@ def _about(results: Results, row: Row) -> str:
         else f"{law.w_std**2:.3g} I"
     )
     return (
-        f"{what}\nn = {data.n} training and {data.n_test} test samples, d = {data.d}{_prepared(data)}; "
-        f"{SIGMAS.get(sigma, sigma)}, squared loss; symmetric start a = ±{law.a_std:g}, w ~ N(0, {w}), b = 0; α = 1; "
+        f"{what}\nn = {data.n} training and {data.n_test} test samples, d = "
+        f"{data.d}{_prepared(data)}; "
+        f"{SIGMAS.get(sigma, sigma)}, squared loss; symmetric start a = ±{law.a_std:g}, w "
+        f"~ N(0, {w}), b = 0; α = 1; "
         f"t = 0 … {row.t_end:g} for every γ and m"
     )
 
@@ -106,7 +111,9 @@ def _draw_particles(
 
 
 def _plane(run: mf.Trajectory) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """The plane to look at w in: where the teacher's directions spread most, else the plane of most movement."""
+    """The plane to look at w in: where the teacher's directions spread most, else the plane of most
+    movement.
+    """
     teacher = run.data.origin.get("teacher")
     if teacher is None or len(teacher["w"]) < 2:
         return (
@@ -162,7 +169,10 @@ def _draw_loss(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> N
     low, high = min(left), max(left)
     names = figures.fraction(high), figures.fraction(low)
     faster = "travel" if left[high] < left[low] else "stay put"
-    verdict = f"Left at t = {t[-1]:g}: {left[high]:.1%} at γ = {names[0]}, {left[low]:.1%} at γ = {names[1]}: "
+    verdict = (
+        f"Left at t = {t[-1]:g}: {left[high]:.1%} at γ = {names[0]}, {left[low]:.1%} at γ "
+        f"= {names[1]}: "
+    )
     verdict += f"neurons that {faster} learn faster."
     figures.panel(ax, f"Training loss, m = {max(row.m for row in by_gamma[low])}", verdict)
     ax.legend(loc="upper right")
@@ -191,18 +201,27 @@ def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     elif p >= 0.05:
         meaning = f"no difference beyond the seeds (p = {p:.2g})"
     else:
-        meaning = f"lower where neurons {'travel' if gain > 0 else 'stay put'}, at this flow time (p = {p:.2g})"
-    numbers = f"{rich.mean():.1f}% at γ = {figures.fraction(high)}, {lazy.mean():.1f}% at γ = {figures.fraction(low)}"
+        meaning = (
+            f"lower where neurons {'travel' if gain > 0 else 'stay put'}, at this flow "
+            f"time (p = {p:.2g})"
+        )
+    numbers = (
+        f"{rich.mean():.1f}% at γ = {figures.fraction(high)}, {lazy.mean():.1f}% at γ = "
+        f"{figures.fraction(low)}"
+    )
     figures.panel(ax, "Test error" if signs else "Test loss", f"{numbers}: {meaning}.")
     ax.set_ylim(0, 1.45 * max(ax.get_ylim()))
     ax.legend(loc="upper right", ncols=2)
 
 
 def _draw_drift(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> None:
-    """First orders cancel in symmetric pairs: m^(2(γ - 1)). Of the m·O(1/s) kinks of a ReLU that cross a sample each changes H
-    by ±O(1/m), at random: m^(γ/2 - 1), which decays slower for γ < 2/3 (as long as m^γ << n²: sims/lab/exponents.py).
+    """First orders cancel in symmetric pairs: m^(2(γ - 1)). Of the m·O(1/s) kinks of a ReLU that
+    cross a sample each changes H by ±O(1/m), at random: m^(γ/2 - 1), which decays slower for γ <
+    2/3 (as long as m^γ << n²: sims/lab/exponents.py).
 
-    The widest networks leave the lazy regime at the γ where the drift passes LAZY, by interpolation between the γ there are."""
+    The widest networks leave the lazy regime at the γ where the drift passes LAZY, by interpolation
+    between the γ there are.
+    """
     with mf.Trajectory(results.folder / next(iter(by_gamma.values()))[0].file) as run:
         sigma = run.network.sigma.name
     theory = [exponents.theory("kernel_drift", gamma, sigma) for gamma in by_gamma]
@@ -239,7 +258,10 @@ def _draw_drift(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> 
 
 def _label(gamma: float, fit: ExponentFit | Refused, theory: float | None) -> str:
     slope = "no slope" if isinstance(fit, Refused) else f"slope {fit.short}"
-    return f"γ = {figures.fraction(gamma)}: {slope}, {'no theory' if theory is None else f'theory {figures.fraction(theory)}'}"
+    return (
+        f"γ = {figures.fraction(gamma)}: {slope}, "
+        f"{'no theory' if theory is None else f'theory {figures.fraction(theory)}'}"
+    )
 
 
 def _miss(fit: ExponentFit | Refused, theory: float | None) -> float:

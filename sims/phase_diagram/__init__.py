@@ -1,6 +1,8 @@
-"""The (γ, γ') plane of Luo, Xu, Ma and Zhang (2021): where the input weights of a wide network move, and where they condense.
+"""The (γ, γ') plane of Luo, Xu, Ma and Zhang (2021): where the input weights of a wide network
+move, and where they condense.
 
-Every run is one HDF5 file; table and figure are made from the files alone. python -m sims.phase_diagram --help
+Every run is one HDF5 file; table and figure are made from the files alone. python -m
+sims.phase_diagram --help
 """
 
 from __future__ import annotations
@@ -26,14 +28,19 @@ if TYPE_CHECKING:
     from ..figures import Figure
 
 NAME = "phase_diagram"
-QUESTION = "Where in the plane of output scale and initial scale do the input weights of a wide network stay, and where condense?"
+QUESTION = (
+    "Where in the plane of output scale and initial scale do the input weights of a wide "
+    "network stay, and where condense?"
+)
 LAW = experiment.Law(a="normal", w="normal", b_std=1.0, symmetric=True)
 DATA = experiment.Data("luo_points", {})
 
 
 @settings.settings
 class Plane:
-    """The (γ, γ') plane: slopes of the relative input-weight change against m, on a grid refined where their sign changes."""
+    """The (γ, γ') plane: slopes of the relative input-weight change against m, on a grid refined
+    where their sign changes.
+    """
 
     gammas: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     """Grid of γ, rising; f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k)."""
@@ -83,14 +90,18 @@ class Scale:
 
 @settings.settings
 class Config:
-    """ReLU networks with biases, all trained, on three samples; a, w, b normal, symmetric start; each run to convergence."""
+    """ReLU networks with biases, all trained, on three samples; a, w, b normal, symmetric start;
+    each run to convergence.
+    """
 
     tol: Annotated[float, settings.above(0), settings.below(1)] = 1e-5
     """A run has converged when its loss is below this fraction of the first."""
     doublings: Annotated[int, settings.at_least(0)] = 10
     """How often the flow time may be doubled to get there; a run that does not is marked."""
     plane: Plane = Plane()
-    """The (γ, γ') plane: slopes of the relative input-weight change against m, on a grid refined where their sign changes."""
+    """The (γ, γ') plane: slopes of the relative input-weight change against m, on a grid refined
+    where their sign changes.
+    """
     scan: Scan = Scan()
     """Finite-size scaling across γ = 1 at γ' = 0."""
     scale: Scale = Scale()
@@ -104,11 +115,13 @@ class Config:
             values = getattr(getattr(self, part), name)
             if len(values) < least or np.any(np.diff(values) <= 0):
                 raise ValueError(
-                    f"{part}.{name} must be {least} values at least, in rising order; got {list(values)}."
+                    f"{part}.{name} must be {least} values at least, in rising order; got "
+                    f"{list(values)}."
                 )
             if name == "widths" and (odd := [m for m in values if m % 2]):
                 raise ValueError(
-                    f"{part}.widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+                    f"{part}.widths must be even, symmetric starts pair neurons; got "
+                    f"{odd[0]}. Use {odd[0] + 1}."
                 )
 
 
@@ -195,11 +208,12 @@ def settings_of(
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet, measure everything: the files are in `out`. Raises mf.Interrupted, mf.Diverged."""
+    """Train what is not trained yet, measure everything: the files are in `out`. Raises
+    mf.Interrupted, mf.Diverged.
+    """
     first = [(gamma, prime) for gamma in config.plane.gammas for prime in config.plane.primes]
-    experiment.make(
-        plane_jobs(config, out, first)[0][1]
-    )  # what is wrong with the settings shows before anything is on disk
+    # what is wrong with the settings shows before anything is on disk
+    experiment.make(plane_jobs(config, out, first)[0][1])
     out.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 
@@ -247,7 +261,9 @@ def figure(results: Results) -> Figure:
 
 
 def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
+    """What `run` is about to do, estimated without training; what `out` holds already counts as
+    done.
+    """
     plane = config.plane
     expected = refinement.refine(
         lambda at: [expected_slope(*point) for point in at],
@@ -278,8 +294,14 @@ def plan(config: Config, out: Path) -> str:
             t_end=max(ends), steps=math.ceil(np.mean(steps)), frames=4, dtype="float64",
             compiled=narrow[0].flow.on_device(narrow[0].start).backend.compiled(),
         ))  # fmt: skip
-    note = f"runs above {config.tol:g} of their first loss by then go on, for twice the time; the plane refined as theory expects"
-    return f"{QUESTION}\n\n{planning.describe(planned, out, 0.0)}\n{note}\nsettings {settings.digest(config)}"
+    note = (
+        f"runs above {config.tol:g} of their first loss by then go on, for twice the "
+        "time; the plane refined as theory expects"
+    )
+    return (
+        f"{QUESTION}\n\n{planning.describe(planned, out, 0.0)}\n{note}\nsettings "
+        f"{settings.digest(config)}"
+    )
 
 
 def report(results: Results, out: Path) -> str:

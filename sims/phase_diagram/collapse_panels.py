@@ -1,4 +1,6 @@
-"""The two data collapses of `phase_diagram`: its scan of γ at several widths, and its α and m as one number."""
+"""The two data collapses of `phase_diagram`: its scan of γ at several widths, and its α and m as
+one number.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ ONE_CURVE = 0.1  # spread below which curves are called one
 
 
 def draw_scan(ax: Any, rows: Sequence[Row]) -> None:
-    """Relative change against (γ - γ_c) log m with the γ_c that makes the widths one curve; against γ in the inset."""
+    """Relative change against (γ - γ_c) log m with the γ_c that makes the widths one curve; against
+    γ in the inset.
+    """
     gammas, widths, values = _log_changes(rows)
     try:
         found: collapse.CriticalPoint | None = collapse.critical_point(gammas, widths, values)
@@ -60,7 +64,9 @@ def draw_scan(ax: Any, rows: Sequence[Row]) -> None:
 
 
 def draw_scale(ax: Any, rows: Sequence[Row]) -> None:
-    """Relative change and kernel drift against s, and how much better that is than α; exponents of the ends."""
+    """Relative change and kernel drift against s, and how much better that is than α; exponents of
+    the ends.
+    """
     widths, spreads = sorted({row.m for row in rows}), []
     for style, (name, what) in enumerate(
         (("relative_change", "‖Δw‖/‖w(0)‖"), ("kernel_drift", "‖ΔH‖/‖H_0‖"))

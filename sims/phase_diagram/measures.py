@@ -1,4 +1,6 @@
-"""What is measured of the runs of `phase_diagram`, and what theory says of the slopes: no training and no drawing."""
+"""What is measured of the runs of `phase_diagram`, and what theory says of the slopes: no training
+and no drawing.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the plane: the slope of log relative_change against log m, and what stands beside it at the largest m."""
+    """A point of the plane: the slope of log relative_change against log m, and what stands beside
+    it at the largest m.
+    """
 
     gamma: float
     gamma_prime: float
@@ -116,14 +120,15 @@ def points(rows: Sequence[Row]) -> list[Point]:
 
 
 def expected_slope(gamma: float, gamma_prime: float) -> float:
-    """S of relative_change ~ m^S for m → ∞ at convergence, a ~ m^(-γ'/2), v = (w, b) ~ m^(γ'/2) at the start, s = m^(1-γ).
+    """S of relative_change ~ m^S for m → ∞ at convergence, a ~ m^(-γ'/2), v = (w, b) ~ m^(γ'/2) at
+    the start, s = m^(1-γ).
 
-    Scaling argument, all rates up to constants; H_a ~ |v|², H_v ~ |a|², dv/dt ~ a/s:
-    γ <= 1: a and v hardly change until t = 1/max(|a|², |v|²), so |Δv|/|v| ~ |a| t/(s|v|): S = γ - 1 - 2 max(γ', 0).
-    γ > 1, γ' > γ - 1: a alone grows, to m^(γ-1)/|v|, within t = 1/|v|²: S = 2(γ - 1 - γ').
-    γ > 1, γ' < γ - 1: |a||v| must reach m^(γ-1) while |v|² - |a|² is conserved: |v| = |a|, or |v| = m^(γ-1)/|a(0)| where
-    |a(0)| is larger: S = min((γ - 1 - γ')/2, γ - 1).
-    Its sign is the theorem of Luo et al. (2021): < 0 in the linear regime γ < 1 or γ' > γ - 1, > 0 in the condensed one.
+    Scaling argument, all rates up to constants; H_a ~ |v|², H_v ~ |a|², dv/dt ~ a/s: γ <= 1: a and
+    v hardly change until t = 1/max(|a|², |v|²), so |Δv|/|v| ~ |a| t/(s|v|): S = γ - 1 - 2 max(γ',
+    0). γ > 1, γ' > γ - 1: a alone grows, to m^(γ-1)/|v|, within t = 1/|v|²: S = 2(γ - 1 - γ'). γ >
+    1, γ' < γ - 1: |a||v| must reach m^(γ-1) while |v|² - |a|² is conserved: |v| = |a|, or |v| =
+    m^(γ-1)/|a(0)| where |a(0)| is larger: S = min((γ - 1 - γ')/2, γ - 1). Its sign is the theorem
+    of Luo et al. (2021): < 0 in the linear regime γ < 1 or γ' > γ - 1, > 0 in the condensed one.
     """
     if gamma <= 1:
         return gamma - 1 - 2 * max(gamma_prime, 0.0)
@@ -140,7 +145,9 @@ def distance_to_critical_line(gamma: np.ndarray, gamma_prime: np.ndarray) -> np.
 
 
 def table(rows: Sequence[Row], tol: float) -> str:
-    """One line for each (γ, γ'): the slope of the relative change, theory's, the order parameter; what did not converge."""
+    """One line for each (γ, γ'): the slope of the relative change, theory's, the order parameter;
+    what did not converge.
+    """
     lines: list[tuple[str, ...]] = [("γ", "γ′", "slope", "theory", "alignment", "")]
     for at in points([row for row in rows if row.kind == "plane"]):
         slope, theory = (

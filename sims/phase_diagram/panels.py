@@ -26,7 +26,9 @@ SHOWN = (0.5, 0.75, 1.0, 1.25, 1.5)
 
 
 def page(results: Results) -> Figure:
-    """The plane of slopes with theory's lines, the order parameter, slopes along γ' = 0, and the two collapses."""
+    """The plane of slopes with theory's lines, the order parameter, slopes along γ' = 0, and the
+    two collapses.
+    """
     plane = points(results.of("plane"))
     with figures.house():
         sheet, axes = figures.sheet(1)
@@ -49,12 +51,17 @@ def _about(results: Results) -> str:
     )
     ends = f"all {len(results.rows)} runs to R/R(0) ≤ {results.tol:g}"
     if late:
-        ends = f"{len(results.rows)} runs, {late} of them above R/R(0) = {results.tol:g} (up to {worst:.2g}), marked ×"
+        ends = (
+            f"{len(results.rows)} runs, {late} of them above R/R(0) = {results.tol:g} (up "
+            f"to {worst:.2g}), marked ×"
+        )
     samples = ", ".join(f"{value:g}" for value in data.x[:, 0]).replace("-", "−")
     labels = ", ".join(f"{value:g}" for value in data.y).replace("-", "−")
     return (
-        f"Linear and condensed training in the plane of scales (Luo, Xu, Ma, Zhang 2021)\n{sigma}, d = 1, x = {{{samples}}}, "
-        f"y = {{{labels}}}; symmetric start a ~ N(0, m^−γ′), (w, b) ~ N(0, m^γ′); gradient flow of the squared loss, {ends}"
+        "Linear and condensed training in the plane of scales (Luo, Xu, Ma, Zhang "
+        f"2021)\n{sigma}, d = 1, x = {{{samples}}}, "
+        f"y = {{{labels}}}; symmetric start a ~ N(0, m^−γ′), (w, b) ~ N(0, m^γ′); "
+        f"gradient flow of the squared loss, {ends}"
     )
 
 
@@ -74,8 +81,14 @@ def _draw_slopes(ax: Any, plane: Sequence[Point]) -> None:
             colors="black",
             linewidths=2.2,
         )
-        found = f"Slope 0 (solid) within {distance_to_critical_line(*line.T).max():.2f} of theory (dashed)"
-    verdict = f"{found}; {np.median(gaps):.2f} off the scaling argument in the median, {max(gaps):.2f} at most."
+        found = (
+            f"Slope 0 (solid) within {distance_to_critical_line(*line.T).max():.2f} of "
+            "theory (dashed)"
+        )
+    verdict = (
+        f"{found}; {np.median(gaps):.2f} off the scaling argument in the median, "
+        f"{max(gaps):.2f} at most."
+    )
     figures.panel(ax, "S in ‖Δw‖/‖w(0)‖ ~ m^S", verdict)
 
 
@@ -108,7 +121,10 @@ def _draw_widths(ax: Any, rows: Sequence[Row]) -> None:
     ):
         chosen = [row for row in rows if (row.gamma, row.gamma_prime) == (gamma, prime)]
         fit, expected = runs.exponent(chosen, "relative_change"), expected_slope(gamma, prime)
-        label = f"γ = {figures.fraction(gamma)}: slope {getattr(fit, 'short', 'refused')}, theory {figures.fraction(expected)}"
+        label = (
+            f"γ = {figures.fraction(gamma)}: slope {getattr(fit, 'short', 'refused')}, "
+            f"theory {figures.fraction(expected)}"
+        )
         curves.append(figures.Curve(label, *runs.against_width(chosen, "relative_change"), number))
         theory.append(expected)
         misses.append((abs(getattr(fit, "slope", np.nan) - expected), gamma))
@@ -121,7 +137,9 @@ def _draw_widths(ax: Any, rows: Sequence[Row]) -> None:
 
 
 def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
-    """Slopes with their 95 % intervals along γ' = 0, from the plane and from the scan, over theory's."""
+    """Slopes with their 95 % intervals along γ' = 0, from the plane and from the scan, over
+    theory's.
+    """
     prime = min({at.gamma_prime for at in plane}, key=abs)
     sets = [[at for at in plane if at.gamma_prime == prime]]
     if prime == 0:
@@ -144,9 +162,8 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
         name = f"m = {fit.widths[0]:g} … {fit.widths[-1]:g}, seeds: {fit.seeds}"
         x, y = np.array([at.gamma for at in fitted]), np.array([at.slope for at in fitted])
         ends = np.array([(at.slope - at.fit.low, at.fit.high - at.slope) for at in fitted])
-        told = all(
-            at.fit.dof > 1 for at in fitted
-        )  # the interval of two seeds is too wide to say anything
+        # the interval of two seeds is too wide to say anything
+        told = all(at.fit.dof > 1 for at in fitted)
         ax.errorbar(
             x, y, np.maximum(ends.T, 0.0) if told else None, fmt=figures.MARKERS[number], color=figures.COLOURS[number],
             markersize=4.5, capsize=2, linewidth=1, label=name, markeredgecolor="white", markeredgewidth=0.4,
@@ -170,7 +187,9 @@ def _draw_cut(ax: Any, plane: Sequence[Point], scan: Sequence[Row]) -> None:
 
 
 def _draw_drift(ax: Any, scan: Sequence[Row]) -> None:
-    """Exponents of the kernel drift over theory's: first orders cancel in symmetric pairs, 2(γ - 1); H ~ m^(γ - 1) for γ > 1."""
+    """Exponents of the kernel drift over theory's: first orders cancel in symmetric pairs, 2(γ -
+    1); H ~ m^(γ - 1) for γ > 1.
+    """
     gammas = np.array(sorted({row.gamma for row in scan}))
     ax.plot(
         gammas,
@@ -198,13 +217,14 @@ def _draw_drift(ax: Any, scan: Sequence[Row]) -> None:
 
 
 def _map(ax: Any, plane: Sequence[Point], values: Sequence[float], levels: np.ndarray) -> None:
-    """Filled contours with labelled lines, and the points measured: × where a run had not converged."""
+    """Filled contours with labelled lines, and the points measured: × where a run had not
+    converged.
+    """
     x, y = _columns(plane)
     ax.tricontourf(x, y, values, levels=levels, cmap="cividis", extend="both", zorder=0)
     drawn = levels[1:][levels[1:] != 0]
-    ink = [
-        "white" if level < np.median(levels) else "black" for level in drawn
-    ]  # on the dark and on the light end of the map
+    # on the dark and on the light end of the map
+    ink = ["white" if level < np.median(levels) else "black" for level in drawn]
     lines = ax.tricontour(
         x, y, values, levels=drawn, colors=ink, linewidths=0.6, linestyles="solid"
     )

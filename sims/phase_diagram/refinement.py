@@ -1,4 +1,6 @@
-"""Adaptive refinement of a plane: cells whose corners disagree are cut in four, so that runs go where a line is."""
+"""Adaptive refinement of a plane: cells whose corners disagree are cut in four, so that runs go
+where a line is.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,13 @@ def refine(
     measure: Callable[[list[Point]], Sequence[float]], first: Sequence[float], second: Sequence[float], levels: int,
     jump: float = math.inf,
 ) -> dict[Point, float]:  # fmt: skip
-    """{point: measure} on the grid first × second, and around the line where the measure changes sign.
+    """{point: measure} on the grid first × second, and around the line where the measure changes
+    sign.
 
-    A cell is cut in four, by the middles of its sides and its centre, where the measure is > 0 at some of its corners and
-    <= 0 at others, or differs by more than `jump` between two; its quarters are looked at on the next of `levels`.
-    `measure` is called once a level with all new points of it, sorted; every point is measured once.
+    A cell is cut in four, by the middles of its sides and its centre, where the measure is > 0 at
+    some of its corners and <= 0 at others, or differs by more than `jump` between two; its quarters
+    are looked at on the next of `levels`. `measure` is called once a level with all new points of
+    it, sorted; every point is measured once.
     """
     if levels < 0:
         raise ValueError(
@@ -58,8 +62,9 @@ def disagree(corners: Sequence[float], jump: float = math.inf) -> bool:
 
 
 def zero_line(values: dict[Point, float]) -> np.ndarray:
-    """Points (n, 2) where the measure is 0: by linear interpolation along those edges of the Delaunay triangulation on which
-    its sign changes; (0, 2) where it never does."""
+    """Points (n, 2) where the measure is 0: by linear interpolation along those edges of the
+    Delaunay triangulation on which its sign changes; (0, 2) where it never does.
+    """
     points = np.array(sorted(values))
     z = np.array([values[x, y] for x, y in points.tolist()])
     scaled = (points - points.min(axis=0)) / np.ptp(points, axis=0)

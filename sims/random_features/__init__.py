@@ -1,6 +1,8 @@
-"""Random features against one linear function: the lower bound, its Beta law, and what training the features changes.
+"""Random features against one linear function: the lower bound, its Beta law, and what training the
+features changes.
 
-Population quantities throughout: x ~ N(0, I_d), target ⟨β, x⟩, |β| = 1. python -m sims.random_features --help
+Population quantities throughout: x ~ N(0, I_d), target ⟨β, x⟩, |β| = 1. python -m
+sims.random_features --help
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     from ..figures import Figure
 
 NAME = "random_features"
-QUESTION = "How much of a linear function of d variables can m random features represent, and what does it take to do better?"
+QUESTION = (
+    "How much of a linear function of d variables can m random features represent, and "
+    "what does it take to do better?"
+)
 TRAINED = {"random": ("a",), "trained": ("a", "w")}
 
 
@@ -105,7 +110,9 @@ def features(dim: int, m: int, seed: int) -> np.ndarray:
 
 
 def relu_error(w: np.ndarray, beta: np.ndarray) -> float:
-    """min_a E(Σ_k a_k relu(⟨w_k, x⟩) - ⟨β, x⟩)² = 1 - bᵀG⁺b, G = E[σσ] (arc-cosine), b = E[σ(⟨w, x⟩)⟨β, x⟩] = ½⟨w, β⟩."""
+    """min_a E(Σ_k a_k relu(⟨w_k, x⟩) - ⟨β, x⟩)² = 1 - bᵀG⁺b, G = E[σσ] (arc-cosine), b = E[σ(⟨w,
+    x⟩)⟨β, x⟩] = ½⟨w, β⟩.
+    """
     covariance = w @ w.T
     norms = np.diag(covariance).copy()
     G, b = duals.pair("relu", norms[:, None], norms[None, :], covariance).value, 0.5 * w @ beta
@@ -113,7 +120,9 @@ def relu_error(w: np.ndarray, beta: np.ndarray) -> float:
 
 
 def dataset(config: Config) -> mf.data.Dataset:
-    """x with (1/n) XᵀX = I exactly, n = 2d: on it the mean over the samples of any quadratic of x is that of N(0, I)."""
+    """x with (1/n) XᵀX = I exactly, n = 2d: on it the mean over the samples of any quadratic of x
+    is that of N(0, I).
+    """
     z = np.random.default_rng(0).normal(size=(2 * config.dim, config.dim))
     x = np.linalg.qr(z)[0] * math.sqrt(2 * config.dim)
     return mf.data.Dataset(x, x @ direction(config.dim), name="whitened")
@@ -131,7 +140,9 @@ def start(config: Config) -> mf.State:
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet (files in `out`), draw the rest again. Raises mf.Interrupted, mf.Diverged."""
+    """Train what is not trained yet (files in `out`), draw the rest again. Raises mf.Interrupted,
+    mf.Diverged.
+    """
     data, d, beta = dataset(config), config.dim, direction(config.dim)
     out.mkdir(parents=True, exist_ok=True)
     for kind in TRAINED:
@@ -191,7 +202,9 @@ def write_csv(results: Results, path: Path) -> None:
 
 
 def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
+    """What `run` is about to do, estimated without training; what `out` holds already counts as
+    done.
+    """
     data, first, jobs = dataset(config), start(config), []
     for kind in TRAINED:
         one = flow(config, kind, data)

@@ -1,4 +1,6 @@
-"""The panels of `random_features`, each with its verdict: numbers from its results and files, drawn by `figures`."""
+"""The panels of `random_features`, each with its verdict: numbers from its results and files, drawn
+by `figures`.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,10 @@ def page(results: Results) -> Figure:
         _draw_width(axes[0, 0, 1], results)
         _draw_training(axes[0, 0, 2], results)
         about = (
-            f"Random features and one linear function\nx ~ N(0, I) in d = {results.dim}, target ⟨β, x⟩ with |β| = 1, "
-            "features ⟨w_k, x⟩ with w_k ~ N(0, I); training: γ = 1, α = 1, a = ±1, squared loss, whitened samples"
+            f"Random features and one linear function\nx ~ N(0, I) in d = {results.dim}, "
+            "target ⟨β, x⟩ with |β| = 1, "
+            "features ⟨w_k, x⟩ with w_k ~ N(0, I); training: γ = 1, α = 1, a = ±1, "
+            "squared loss, whitened samples"
         )
         figures.heading(sheet, axes[0, 0, 0], about)
     return sheet
@@ -54,7 +58,10 @@ def _draw_law(ax: Any, results: Results) -> None:
     rare, expected = int((errors < LEVEL).sum()), law.cdf(LEVEL) * len(errors)
     p = scipy.stats.kstest(errors, law.cdf).pvalue
     fits = "the Beta law" if p > 0.001 else f"NOT the Beta law (p = {p:.1g})"
-    verdict = f"Mean {errors.mean():.3f}, theory {1 - m / d:g}; below ¼ in {rare} draws, theory {expected:.1f}: {fits}."
+    verdict = (
+        f"Mean {errors.mean():.3f}, theory {1 - m / d:g}; below ¼ in {rare} draws, theory "
+        f"{expected:.1f}: {fits}."
+    )
     figures.panel(ax, f"Error of m = {m} features, best readout", verdict)
 
 

@@ -1,6 +1,8 @@
-"""Exponents of the width in theory and in networks: who moves how far, how the kernel drifts, what linearising misses.
+"""Exponents of the width in theory and in networks: who moves how far, how the kernel drifts, what
+linearising misses.
 
-Every run is one HDF5 file; table and figure are made from the files alone. python -m sims.scaling_exponents --help
+Every run is one HDF5 file; table and figure are made from the files alone. python -m
+sims.scaling_exponents --help
 """
 
 from __future__ import annotations
@@ -29,14 +31,19 @@ if TYPE_CHECKING:
     from ..figures import Figure
 
 NAME = "scaling_exponents"
-QUESTION = "With which power of the width do neurons, kernel and predictions change at each output scale, and is it theory's?"
+QUESTION = (
+    "With which power of the width do neurons, kernel and predictions change at each "
+    "output scale, and is it theory's?"
+)
 W2_WIDTH = 2048  # W2 is exact and takes under a second up to here; beyond it grows as m^2.3
 DRAWS = 64  # independent starts for f_0, which needs no training
 
 
 @settings.settings
 class Config:
-    """f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k), all trained, from symmetric starts a = ±1, w ~ N(0, I), b = 0, on a teacher."""
+    """f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩ + b_k), all trained, from symmetric starts a = ±1, w ~ N(0, I),
+    b = 0, on a teacher.
+    """
 
     activations: tuple[
         Literal["tanh", "erf", "gelu", "sin", "softplus", "relu", "leaky_relu"], ...
@@ -65,7 +72,9 @@ class Config:
     t_end: Annotated[float, settings.above(0)] = 4.0
     """Flow time to train for, the same for every γ and m."""
     dt: Annotated[float, settings.above(0)] = 0.1
-    """Step of RK4, fixed: |f - f_lin| is 1e-6 of f in wide lazy networks, and the step's error must stay below it."""
+    """Step of RK4, fixed: |f - f_lin| is 1e-6 of f in wide lazy networks, and the step's error must
+    stay below it.
+    """
 
     def __post_init__(self) -> None:
         for name in ("activations", "gammas", "widths"):
@@ -76,12 +85,15 @@ class Config:
                 )
         if odd := [m for m in self.widths if m % 2]:
             raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
+                f"{odd[0] + 1}."
             )
         if len(self.widths) < WIDTHS or max(self.widths) < FACTOR * min(self.widths):
             raise ValueError(
-                f"an exponent needs {WIDTHS} widths or more, the largest {FACTOR:g} times the smallest or more; "
-                f"got {list(self.widths)}. Use {min(self.widths)} {2 * min(self.widths)} {4 * min(self.widths)}, say."
+                f"an exponent needs {WIDTHS} widths or more, the largest {FACTOR:g} times "
+                "the smallest or more; "
+                f"got {list(self.widths)}. Use {min(self.widths)} {2 * min(self.widths)} "
+                f"{4 * min(self.widths)}, say."
             )
 
 
@@ -108,7 +120,8 @@ class Row:
     displacement: float  # RMS, neuron by neuron
     w2: float | None  # W2(μ_0, μ_T), exact; None beyond W2_WIDTH
     kernel_drift: float  # ‖H_T - H_0‖ / ‖H_0‖ on the training inputs, Frobenius
-    linear_gap: float  # RMS over held-out inputs of f_T - f_lin,T, f_lin with the kernel H_0 of the same neurons
+    # RMS over held-out inputs of f_T - f_lin,T, f_lin with the kernel H_0 of the same neurons
+    linear_gap: float
     loss_left: float  # R(T)/R(0)
     data: str  # digest of the samples
     file: str
@@ -116,7 +129,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Start:
-    """RMS over held-out inputs of f_0 at γ = 1/2, α = 1, for independent neurons; at another γ it is m^(1/2 - γ) times that."""
+    """RMS over held-out inputs of f_0 at γ = 1/2, α = 1, for independent neurons; at another γ it
+    is m^(1/2 - γ) times that.
+    """
 
     activation: str
     m: int
@@ -166,7 +181,9 @@ def todo(config: Config, out: Path) -> list[tuple[Path, experiment.Experiment]]:
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet, measure everything: the files are in `out`. Raises mf.Interrupted, mf.Diverged."""
+    """Train what is not trained yet, measure everything: the files are in `out`. Raises
+    mf.Interrupted, mf.Diverged.
+    """
     jobs = todo(config, out)
     experiment.make(jobs[0][1])  # what is wrong with the settings shows before anything is on disk
     out.mkdir(parents=True, exist_ok=True)
@@ -175,7 +192,9 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 
 
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:
-    """Results of the runs in these files, measured again; refuses runs that differ in more than σ, γ, m and seed."""
+    """Results of the runs in these files, measured again; refuses runs that differ in more than σ,
+    γ, m and seed.
+    """
     paths = sorted(paths)
     if not paths:
         raise ValueError(
@@ -217,7 +236,9 @@ def measure(path: Path) -> Row:
 
 
 def untrained(path: Path, widths: Sequence[int]) -> list[Start]:
-    """f_0 of independent neurons from the law of a run without its pairs, on the run's held-out inputs."""
+    """f_0 of independent neurons from the law of a run without its pairs, on the run's held-out
+    inputs.
+    """
     with mf.Trajectory(path) as run:
         law, data, network = run.law, run.data, run.network
     assert law is not None and data.x_test is not None
@@ -279,7 +300,9 @@ def figure(results: Results) -> Figure:
 
 
 def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds already counts as done."""
+    """What `run` is about to do, estimated without training; what `out` holds already counts as
+    done.
+    """
     jobs, first = (
         todo(config, out),
         run_settings(config, config.activations[0], config.gammas[0], min(config.widths), 0),
@@ -299,7 +322,10 @@ def plan(config: Config, out: Path) -> str:
         if len(left) < len(jobs)
         else ""
     )
-    return f"{QUESTION}\n\n{planning.describe(work, out, 0.5)}{done}\nsettings {settings.digest(config)}"
+    return (
+        f"{QUESTION}\n\n{planning.describe(work, out, 0.5)}{done}\nsettings "
+        f"{settings.digest(config)}"
+    )
 
 
 def report(results: Results, out: Path) -> str:

@@ -1,4 +1,6 @@
-"""The panels of `scaling_exponents`, each with its verdict: numbers from its results, drawn by `figures`."""
+"""The panels of `scaling_exponents`, each with its verdict: numbers from its results, drawn by
+`figures`.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,10 @@ def _about(results: Results) -> str:
     assert law is not None
     widths, seeds = sorted({row.m for row in rows}), len({row.seed for row in rows})
     return (
-        f"Exponents of the width, measured and in theory\nn = {data.n} samples on the sphere, d = {data.d}; squared loss; "
-        f"symmetric start a = ±{law.a_std:g}, w ~ N(0, I), b = 0 (f_0: independent); α = 1; t = {rows[0].t_end:g}; "
+        f"Exponents of the width, measured and in theory\nn = {data.n} samples on the "
+        f"sphere, d = {data.d}; squared loss; "
+        f"symmetric start a = ±{law.a_std:g}, w ~ N(0, I), b = 0 (f_0: independent); α = "
+        f"1; t = {rows[0].t_end:g}; "
         f"m = {widths[0]} … {widths[-1]}, {seeds} seeds"
     )
 
@@ -56,8 +60,9 @@ def _about(results: Results) -> str:
 def _draw_exponents(
     ax: Any, quantity: str, exponents: Sequence[Exponent], remark: str = ""
 ) -> None:
-    """Markers with 95 % intervals, filled where there is theory; theory's lines in grey, one where all σ share it, and a band
-    between two powers, of which the larger wins in the end."""
+    """Markers with 95 % intervals, filled where there is theory; theory's lines in grey, one where
+    all σ share it, and a band between two powers, of which the larger wins in the end.
+    """
     names = sorted({one.activation for one in exponents}, key=lambda name: (name in KINKED, name))
     gammas = sorted({one.gamma for one in exponents})
     _draw_theory(ax, quantity, names, gammas)
@@ -67,9 +72,8 @@ def _draw_exponents(
                 continue
             bars = np.array([[one.slope - (one.low or 0.0)], [(one.high or 0.0) - one.slope]])
             colour = figures.COLOURS[number % 6]
-            shift = (
-                0.02 * (gammas[-1] - gammas[0]) * (number - (len(names) - 1) / 2)
-            )  # markers at one place stay both visible
+            # markers at one place stay both visible
+            shift = 0.02 * (gammas[-1] - gammas[0]) * (number - (len(names) - 1) / 2)
             ax.errorbar(
                 [one.gamma + shift], [one.slope], np.maximum(bars, 0.0), marker=figures.MARKERS[number % 6], color=colour,
                 markerfacecolor="white" if one.theory is None else colour, linestyle="none", capsize=3, zorder=3,
@@ -117,8 +121,9 @@ def _draw_theory(ax: Any, quantity: str, names: Sequence[str], gammas: Sequence[
 
 
 def _verdict(exponents: Sequence[Exponent], remark: str) -> str:
-    """How many exponents agree, how many only to the tolerance, how many lie between two powers, and the one that is farthest
-    off; where none is, the remark."""
+    """How many exponents agree, how many only to the tolerance, how many lie between two powers,
+    and the one that is farthest off; where none is, the remark.
+    """
     tested = [one for one in exponents if one.miss is not None]
     if not tested:
         return f"No exponent to compare with theory: {exponents[0].verdict}."
@@ -136,7 +141,10 @@ def _verdict(exponents: Sequence[Exponent], remark: str) -> str:
     if remark and not off:
         text += f"; {remark}"
     elif off or not (near or between):
-        text += f"; farthest {worst.activation} at {figures.fraction(worst.gamma)}, {worst.slope:.3f} for {worst.theory:.3f}"
+        text += (
+            f"; farthest {worst.activation} at {figures.fraction(worst.gamma)}, "
+            f"{worst.slope:.3f} for {worst.theory:.3f}"
+        )
     return f"{text}{'. Open: no theory' if len(tested) < len(exponents) else ''}.".replace("-", "−")
 
 

@@ -1,4 +1,5 @@
-"""Sweeps: a file of settings becomes a folder of runs that any number of workers make, then one table.
+"""Sweeps: a file of settings becomes a folder of runs that any number of workers make, then one
+table.
 
 plans ──▶ folders ──▶ workers (leases, workplaces) ──▶ indexing, plotting
 

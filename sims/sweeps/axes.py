@@ -1,4 +1,6 @@
-"""The values of one axis of a sweep: a list, or a range of equal steps or equal ratios, as its setting takes them."""
+"""The values of one axis of a sweep: a list, or a range of equal steps or equal ratios, as its
+setting takes them.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +22,35 @@ RANGE = {"from", "to", "count", "log"}
 
 
 def values(name: str, given: Any, base: dict[str, Any]) -> list[Any]:
-    """What [axes] says of one setting, as a list; raises BadSettings. base: the settings, of which `m` must know the start."""
+    """What [axes] says of one setting, as a list; raises BadSettings. base: the settings, of which
+    `m` must know the start.
+    """
     if isinstance(given, list):
         if not given:
             raise BadSettings(f"axes: {name} is an empty list.")
         return given
     if not isinstance(given, Mapping):
         raise BadSettings(
-            f"axes: {name} must be a list or a range {{from=, to=, count=}}; got {given!r}. One value goes into [base]."
+            f"axes: {name} must be a list or a range {{from=, to=, count=}}; got "
+            f"{given!r}. One value goes into [base]."
         )
     for key in given:
         if key not in RANGE:
             raise BadSettings(
-                f"axes: {name} has no {key!r}.{hint(key, RANGE)} A range is {{from=, to=, count=, log=true}}."
+                f"axes: {name} has no {key!r}.{hint(key, RANGE)} A range is {{from=, to=, "
+                f"count=, log=true}}."
             )
     return _spaced(name, given, base)
 
 
 def _spaced(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[Any]:
-    """Both ends and what lies between, evenly or in equal ratios; whole numbers for settings that are, m even for pairs."""
+    """Both ends and what lies between, evenly or in equal ratios; whole numbers for settings that
+    are, m even for pairs.
+    """
     if missing := {"from", "to", "count"} - given.keys():
         raise BadSettings(
-            f"axes: the range of {name} needs from, to and count; {', '.join(sorted(missing))} is missing."
+            f"axes: the range of {name} needs from, to and count; "
+            f"{', '.join(sorted(missing))} is missing."
         )
     ends, count, log = [given["from"], given["to"]], given["count"], given.get("log", False)
     numbers = [
@@ -51,7 +60,8 @@ def _spaced(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[A
     ]
     if len(numbers) < 2 or not is_integer(count) or count < 2 or not isinstance(log, bool):
         raise BadSettings(
-            f"axes: the range of {name} needs numbers from and to, a count >= 2, and log = true or none; got {dict(given)}."
+            f"axes: the range of {name} needs numbers from and to, a count >= 2, and log "
+            f"= true or none; got {dict(given)}."
         )
     few(count)
     if log and min(ends) <= 0:
@@ -59,9 +69,8 @@ def _spaced(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[A
             f"axes: a log range of {name} needs from > 0 and to > 0; got {ends[0]} and {ends[1]}."
         )
     raw = (np.geomspace if log else np.linspace)(float(ends[0]), float(ends[1]), count)
-    values = [
-        float(f"{value:.12g}") for value in raw
-    ]  # 0.3, as a list would have it, not 0.30000000000000004
+    # 0.3, as a list would have it, not 0.30000000000000004
+    values = [float(f"{value:.12g}") for value in raw]
     if name == "m":
         step = 2 if base["law"]["symmetric"] else 1
         return [step * max(1, round(value / step)) for value in values]
@@ -71,7 +80,9 @@ def _spaced(name: str, given: Mapping[str, Any], base: dict[str, Any]) -> list[A
 
 
 def _kind(name: str) -> Any:
-    """The type of a setting: int, float, …; None where the schema leaves it open (the options of a data set)."""
+    """The type of a setting: int, float, …; None where the schema leaves it open (the options of a
+    data set).
+    """
     kind: Any = Experiment
     for part in name.split("."):
         if not dataclasses.is_dataclass(kind):
@@ -84,5 +95,6 @@ def few(count: int) -> None:
     """Refuse what must be a slip of the pen."""
     if count > LARGEST:
         raise BadSettings(
-            f"that is {count} runs; at most {LARGEST} go into one sweep. Make several, or fewer points."
+            f"that is {count} runs; at most {LARGEST} go into one sweep. Make several, or "
+            "fewer points."
         )

@@ -46,7 +46,8 @@ class SweepFolder:
         if not self.manifest.is_file():
             raise FileNotFoundError(
                 errno.ENOENT,
-                "no sweep here: it has no manifest.json; make one with scripts/sweep create FILE.toml FOLDER",
+                "no sweep here: it has no manifest.json; make one with scripts/sweep "
+                "create FILE.toml FOLDER",
                 str(path),
             )
 
@@ -57,7 +58,8 @@ class SweepFolder:
             content = json.loads(self.manifest.read_text(encoding="utf-8"))
             if content["schema"] > SCHEMA:
                 raise IncompatibleFile(
-                    f"{self.manifest} has schema {content['schema']}; this version reads up to {SCHEMA}."
+                    f"{self.manifest} has schema {content['schema']}; this version reads "
+                    f"up to {SCHEMA}."
                 )
             axes = tuple(
                 Axis(tuple(axis["names"]), tuple(map(tuple, axis["points"])))
@@ -101,7 +103,9 @@ class SweepFolder:
         return _json(self.failed / f"{digest}.json")
 
     def note(self, digest: str) -> dict[str, Any]:
-        """Who finished a run: host, pid, seconds, attempts, status; empty where a kill came in between."""
+        """Who finished a run: host, pid, seconds, attempts, status; empty where a kill came in
+        between.
+        """
         return _json(self.runs / f"{digest}.json")
 
     def status(self, digest: str) -> str:
@@ -120,13 +124,17 @@ class SweepFolder:
         return math.nan if value is None else float(value)
 
     def sliding(self, digest: str) -> bool:
-        """Whether a large energy_defect of this run is that of neurons which slide along kinks, and no fault of its steps."""
+        """Whether a large energy_defect of this run is that of neurons which slide along kinks, and
+        no fault of its steps.
+        """
         return self.note(digest).get("defect") == "sliding"
 
     def states(self) -> dict[str, tuple[str, leases.Holder | None]]:
-        """One of STATES for every run, with the holder of its lease while it is running or when that holder has gone.
+        """One of STATES for every run, with the holder of its lease while it is running or when
+        that holder has gone.
 
-        "interrupted": whoever was at work on it was killed, or cannot be heard; the next worker goes on from its checkpoint.
+        "interrupted": whoever was at work on it was killed, or cannot be heard; the next worker
+        goes on from its checkpoint.
         """
         there, failed = self.published(), self.failures()
         found: dict[str, tuple[str, leases.Holder | None]] = {}
@@ -142,7 +150,8 @@ class SweepFolder:
 
 
 def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
-    """Write the manifest, at once and for ever: (folder, whether it is new). The same sweep again changes nothing.
+    """Write the manifest, at once and for ever: (folder, whether it is new). The same sweep again
+    changes nothing.
 
     Raises FileExistsError for a folder that holds another sweep, or anything else.
     """
@@ -168,7 +177,10 @@ def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
     except FileExistsError:
         return _same(path, content), False
     except OSError as error:
-        text = f"{error.strerror}; a sweep needs a file system with hard links, by which one worker alone can publish a run"
+        text = (
+            f"{error.strerror}; a sweep needs a file system with hard links, by which one "
+            "worker alone can publish a run"
+        )
         raise OSError(error.errno, text, str(path)) from error
     return SweepFolder(path), True
 
@@ -201,7 +213,10 @@ def _same(path: Path, content: dict[str, Any]) -> SweepFolder:
         name for name in content if there.get(name) != json.loads(json.dumps(content[name]))
     ]
     if differing:
-        text = f"the folder holds another sweep (its {' and '.join(differing)} differ), which cannot be changed; name a new one"
+        text = (
+            f"the folder holds another sweep (its {' and '.join(differing)} differ), "
+            "which cannot be changed; name a new one"
+        )
         raise FileExistsError(errno.EEXIST, text, str(path))
     return SweepFolder(path)
 

@@ -1,4 +1,5 @@
-"""What a sweep found: every run measured from its file, as rows, as index.csv, and over the axes as an xarray.Dataset.
+"""What a sweep found: every run measured from its file, as rows, as index.csv, and over the axes as
+an xarray.Dataset.
 
 The index is made again from the runs whenever they have changed; the runs are the truth.
 """
@@ -32,21 +33,24 @@ from ..lab.experiment import Experiment
 from .folders import SweepFolder
 from .quantities import about, columns, diagnosed, known
 
+# of how a run was made: all else is a function of its settings
 CIRCUMSTANCES = (
     "seconds",
     "host",
     "attempts",
-)  # of how a run was made: all else is a function of its settings
+)
 TEXTS = ("digest", "status", "content_hash", "message", "host")
 FILL: dict[str, Any] = dict.fromkeys(TEXTS, "")
 
 
 class Sweep:
-    """A sweep's runs, in the manifest's order: len(sweep), sweep[i] -> mf.Trajectory, sweep.to_xarray(); sweep.plan, sweep.path.
+    """A sweep's runs, in the manifest's order: len(sweep), sweep[i] -> mf.Trajectory,
+    sweep.to_xarray(); sweep.plan, sweep.path.
 
-    The last axis runs fastest, [[zipped]] axes after those of [axes]: sweep.point(i) -> {"gamma": 0.5, "m": 64, "seed": 0},
-    the settings on the axes of run i; sweep.settings(i) -> all its settings, an Experiment; sweep.digests[i] its name, which
-    is `digest` in open_sweep. Raises FileNotFoundError where there is no sweep, and for a run that is not there yet.
+    The last axis runs fastest, [[zipped]] axes after those of [axes]: sweep.point(i) -> {"gamma":
+    0.5, "m": 64, "seed": 0}, the settings on the axes of run i; sweep.settings(i) -> all its
+    settings, an Experiment; sweep.digests[i] its name, which is `digest` in open_sweep. Raises
+    FileNotFoundError where there is no sweep, and for a run that is not there yet.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -72,7 +76,10 @@ class Sweep:
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"Sweep({str(self.path)!r}, {self.plan.describe()}, {len(self.folder.published())} there)"
+        return (
+            f"Sweep({str(self.path)!r}, {self.plan.describe()}, "
+            f"{len(self.folder.published())} there)"
+        )
 
     def to_xarray(self, diagnose: Iterable[str] = ()) -> Any:
         """The xarray.Dataset of `open_sweep`."""
@@ -80,15 +87,19 @@ class Sweep:
 
 
 def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
-    """An xarray.Dataset over the axes of a sweep, NaN (or "") where a run is missing; measured again if runs have come since.
+    """An xarray.Dataset over the axes of a sweep, NaN (or "") where a run is missing; measured
+    again if runs have come since.
 
-    Variables: status ("finished", "diverged", "failed", "unfinished"), digest, content_hash; the last value of every series
-    of the runs (risk, energy, displacement, path, energy_defect, …); steps, t, last_dt; train_ and test_ risk and error; and
-    how it came about: seconds, host, attempts. Settings of a zipped axis are coordinates along its first. Every variable has
-    .attrs["units"] ("θ", "R", "t" for flow time, "s", …; "1" for plain numbers) and .attrs["long_name"], what it means.
+    Variables: status ("finished", "diverged", "failed", "unfinished"), digest, content_hash; the
+    last value of every series of the runs (risk, energy, displacement, path, energy_defect, …);
+    steps, t, last_dt; train_ and test_ risk and error; and how it came about: seconds, host,
+    attempts. Settings of a zipped axis are coordinates along its first. Every variable has
+    .attrs["units"] ("θ", "R", "t" for flow time, "s", …; "1" for plain numbers) and
+    .attrs["long_name"], what it means.
 
-    diagnose: names of diagnostics (mf.diagnose; those of ntk too) at the last frame of each run, as further variables; an
-    interval (w2) is two, name_lower and name_upper. Left out, those of the last `collect`. Raises ValueError for unknown names.
+    diagnose: names of diagnostics (mf.diagnose; those of ntk too) at the last frame of each run, as
+    further variables; an interval (w2) is two, name_lower and name_upper. Left out, those of the
+    last `collect`. Raises ValueError for unknown names.
     """
     folder, names = SweepFolder(path), known(diagnose)
     xarray = _xarray()
@@ -108,7 +119,8 @@ def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
 def collect(
     folder: SweepFolder, progress: bool = False, diagnose: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
-    """Measure all runs and write index.csv and index.h5, each complete or not at all; returns the rows.
+    """Measure all runs and write index.csv and index.h5, each complete or not at all; returns the
+    rows.
 
     diagnose: as in `open_sweep`; raises ValueError for unknown names, before anything else.
     """
@@ -124,9 +136,11 @@ def collect(
 def measure(
     folder: SweepFolder, progress: bool = False, diagnose: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
-    """One row for each run of the manifest, in its order: digest, axes, status, what was measured, and the circumstances.
+    """One row for each run of the manifest, in its order: digest, axes, status, what was measured,
+    and the circumstances.
 
-    Diagnostics that a run does not allow are NaN; a line on stderr says which, of how many runs, and why.
+    Diagnostics that a run does not allow are NaN; a line on stderr says which, of how many runs,
+    and why.
     """
     why: Counter[tuple[str, str]] = Counter()
     there, failed = folder.published(), folder.failures()
@@ -142,9 +156,8 @@ def measure(
         if digest in there:
             row |= _measured(folder.run(digest))
             found, reasons = diagnosed(folder.run(digest), diagnose)
-            row |= {
-                name: value for name, value in found.items() if name not in row
-            }  # the row has what the run recorded
+            # the row has what the run recorded
+            row |= {name: value for name, value in found.items() if name not in row}
             why.update(reasons.items())
             note = folder.note(digest)
             row |= {"seconds": note.get("seconds", math.nan), "host": note.get("host", "")}
@@ -187,7 +200,9 @@ def _measured(path: Path) -> dict[str, Any]:
 
 
 def _on_samples(risk: Any, x: np.ndarray, y: np.ndarray) -> Any:
-    """The same risk on other samples, all of one weight; of a linearised network with the same start."""
+    """The same risk on other samples, all of one weight; of a linearised network with the same
+    start.
+    """
     if risk.linearised_at is not None:
         return replace(risk, risk=_on_samples(risk.risk, x, y))
     return replace(risk, x=x, y=y, weights=None)
@@ -234,7 +249,8 @@ def _dataset(
         variables[name] = dims, values, about(name)
     attributes = {
         "base": json.dumps(settings.to_dict(plan.base), ensure_ascii=False),
-        "time_unit": "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = alpha*m^(1-gamma)",
+        "time_unit": "flow time t: one Euler step dt is gradient descent with rate dt*m/s^2, s = "
+        "alpha*m^(1-gamma)",
         "as_of": as_of,
         "diagnosed": " ".join(diagnose),
     }
@@ -242,18 +258,25 @@ def _dataset(
 
 
 def _label(value: Any) -> Any:
-    """A value as a coordinate: lists and tables as JSON, and truth values as words, for every file format knows those."""
+    """A value as a coordinate: lists and tables as JSON, and truth values as words, for every file
+    format knows those.
+    """
     return json.dumps(value) if isinstance(value, (list, tuple, dict, bool)) else value
 
 
 def _as_of(folder: SweepFolder) -> str:
-    """Changes whenever a run, its note or a failure comes or goes; what is kept beside the runs does not count."""
+    """Changes whenever a run, its note or a failure comes or goes; what is kept beside the runs
+    does not count.
+    """
     found = []
     for entry in (entry for place in (folder.runs, folder.failed) for entry in os.scandir(place)):
         if entry.name.endswith((".h5", ".json")) and not entry.name.startswith("."):
             with suppress(FileNotFoundError):
                 found.append(f"{entry.name} {entry.stat().st_mtime_ns}")
-    return f"{len(folder.published())} runs; {hashlib.sha256(' '.join(sorted(found)).encode()).hexdigest()}"
+    return (
+        f"{len(folder.published())} runs; "
+        f"{hashlib.sha256(' '.join(sorted(found)).encode()).hexdigest()}"
+    )
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
@@ -270,6 +293,7 @@ def _xarray() -> Any:
         import xarray
     except ImportError as error:
         raise ImportError(
-            f'a sweep over its axes needs xarray and h5netcdf: pip install -e ".[xarray]" ({error}).'
+            'a sweep over its axes needs xarray and h5netcdf: pip install -e ".[xarray]" '
+            f"({error})."
         ) from error
     return xarray

@@ -1,14 +1,16 @@
-"""Leases: which of many processes, on any machine that sees the folder, is at work on what. Files, and nothing else.
+"""Leases: which of many processes, on any machine that sees the folder, is at work on what. Files,
+and nothing else.
 
-A lease is a file made with O_CREAT | O_EXCL, so one process has it. Its owner touches it every fifth of the timeout; one that
-has not been touched for longer than its timeout may be taken over. Ages are differences of the folder's own file times: the
-clocks of the machines do not matter.
+A lease is a file made with O_CREAT | O_EXCL, so one process has it. Its owner touches it every
+fifth of the timeout; one that has not been touched for longer than its timeout may be taken over.
+Ages are differences of the folder's own file times: the clocks of the machines do not matter.
 
-Taking over is a rename, which one process wins. What was renamed is then looked at again: it may not be the lease that was
-stale, for the owner may have touched it, or a third process may have replaced it, between the look and the rename. Then it is
-linked back, unless somebody has claimed the free name meanwhile. In every order of events one file at most has the name, and it
-holds the token of the one owner; whoever does not find its own token there has lost, and `check` says so before anything is
-published.
+Taking over is a rename, which one process wins. What was renamed is then looked at again: it may
+not be the lease that was stale, for the owner may have touched it, or a third process may have
+replaced it, between the look and the rename. Then it is linked back, unless somebody has claimed
+the free name meanwhile. In every order of events one file at most has the name, and it holds the
+token of the one owner; whoever does not find its own token there has lost, and `check` says so
+before anything is published.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class LeaseLost(RuntimeError):
 
 @dataclass(frozen=True)
 class Holder:
-    """What a lease's file says. age: seconds since its last heartbeat, by the folder's clock; deaths: owners lost in a row."""
+    """What a lease's file says. age: seconds since its last heartbeat, by the folder's clock;
+    deaths: owners lost in a row.
+    """
 
     token: str
     host: str
@@ -46,12 +50,16 @@ class Holder:
 
     @property
     def stale(self) -> bool:
-        """Not touched within its timeout; a time in the future is that of a file server whose clock was set back."""
+        """Not touched within its timeout; a time in the future is that of a file server whose clock
+        was set back.
+        """
         return abs(self.age) > self.timeout
 
     @property
     def gone(self) -> bool:
-        """Stale; or its heart has missed two beats; or it was a process of this machine, which is there no more."""
+        """Stale; or its heart has missed two beats; or it was a process of this machine, which is
+        there no more.
+        """
         if self.stale or self.age > 2.5 * self.timeout / BEATS:
             return True
         if self.host != socket.gethostname() or self.pid <= 0:
@@ -66,7 +74,9 @@ class Holder:
 
 
 class Lease:
-    """A lease that this process has claimed; `deaths` owners before it, one after the other, died without getting anywhere."""
+    """A lease that this process has claimed; `deaths` owners before it, one after the other, died
+    without getting anywhere.
+    """
 
     def __init__(self, path: Path, file: int, content: dict[str, Any]) -> None:
         self.path, self._file, self._content = path, file, content
@@ -103,9 +113,8 @@ class Lease:
 
         def beats() -> None:
             while not end.wait(self._content["timeout"] / BEATS):
-                with suppress(
-                    OSError
-                ):  # a file server that is away for a moment; the next beat may succeed
+                # a file server that is away for a moment; the next beat may succeed
+                with suppress(OSError):
                     self.beat()
 
         thread = threading.Thread(target=beats, daemon=True)
@@ -123,7 +132,9 @@ class Lease:
 
 
 def claim(path: Path, timeout: float) -> Lease | None:
-    """The lease at `path`, if it is free or its owner has not touched it for longer than the timeout it was claimed with."""
+    """The lease at `path`, if it is free or its owner has not touched it for longer than the
+    timeout it was claimed with.
+    """
     deaths = 0
     if (holder := look(path, timeout)) is not None:
         if not holder.stale or not _withdraw(path, holder.token, holder.mtime_ns):
@@ -145,7 +156,9 @@ def claim(path: Path, timeout: float) -> Lease | None:
 
 
 def look(path: Path, default_timeout: float = 120.0) -> Holder | None:
-    """Who holds the lease; None where nobody does. A file cut off while it was written has an empty token."""
+    """Who holds the lease; None where nobody does. A file cut off while it was written has an empty
+    token.
+    """
     try:
         content, mtime_ns = _read(path)
     except FileNotFoundError:
@@ -183,7 +196,9 @@ def remove_remains(folder: Path, older_than: float) -> None:
 
 
 def _withdraw(path: Path, token: str, mtime_ns: int | None) -> bool:
-    """Free the name if it is that of this token (last touched then); exactly one of those who try it succeeds."""
+    """Free the name if it is that of this token (last touched then); exactly one of those who try
+    it succeeds.
+    """
     aside = path.with_name(f".aside-{path.name}-{uuid.uuid4().hex}")
     try:
         os.rename(path, aside)
@@ -202,9 +217,8 @@ def _withdraw(path: Path, token: str, mtime_ns: int | None) -> bool:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], int]:
-    file = os.open(
-        path, os.O_RDONLY | os.O_CLOEXEC
-    )  # opening asks a file server for the times as they are now
+    # opening asks a file server for the times as they are now
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         text, mtime_ns = os.read(file, SIZE), os.fstat(file).st_mtime_ns
     finally:

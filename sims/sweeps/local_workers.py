@@ -32,7 +32,8 @@ from .folders import SweepFolder
 from .workers import Terms, waiting
 
 LOOK_SECONDS = 0.2
-FRUITLESS = 10  # workers killed in a row without a run published between them: the machine kills them, not a chance
+# workers killed in a row without a run published between them: the machine kills them, not a chance
+FRUITLESS = 10
 
 
 class RunsFailed(ValueError):
@@ -41,7 +42,9 @@ class RunsFailed(ValueError):
 
 @dataclass
 class Crew:
-    """`size` worker processes on one sweep. A worker that was killed is replaced; one that cannot start is an error."""
+    """`size` worker processes on one sweep. A worker that was killed is replaced; one that cannot
+    start is an error.
+    """
 
     sweep: SweepFolder
     size: int
@@ -67,7 +70,8 @@ class Crew:
             del self._at_work[number]
             if code > 0 and code != INTERRUPTED:
                 raise RunsFailed(
-                    f"a worker ended with exit code {code}; the end of {self._log(number)} says why."
+                    f"a worker ended with exit code {code}; the end of "
+                    f"{self._log(number)} says why."
                 )
             if code < 0:
                 there = len(self.sweep.published())
@@ -75,13 +79,16 @@ class Crew:
                 self._published = there
                 if self._killed > max(FRUITLESS, 2 * self.size):
                     raise RuntimeError(
-                        f"{self._killed} workers in a row were killed (signal {-code}) before any run was finished."
+                        f"{self._killed} workers in a row were killed (signal {-code}) "
+                        "before any run was finished."
                     )
                 self._start(number)
         return bool(self._at_work)
 
     def stop(self, patience: float | None = None) -> None:
-        """Ask each to publish a checkpoint and end, and wait; after `patience` seconds they are killed."""
+        """Ask each to publish a checkpoint and end, and wait; after `patience` seconds they are
+        killed.
+        """
         for process in self._at_work.values():
             process.send_signal(signal.SIGTERM)
         end = None if patience is None else time.monotonic() + patience
@@ -119,7 +126,8 @@ def supervise(
     sweep: SweepFolder, workers: int, terms: Terms, progress: bool = True, threads: int | None = None,
     hired: Callable[[Crew], None] | None = None,
 ) -> None:  # fmt: skip
-    """Run `workers` processes until every run is there. Raises KeyboardInterrupt once a signal has stopped them, RunsFailed.
+    """Run `workers` processes until every run is there. Raises KeyboardInterrupt once a signal has
+    stopped them, RunsFailed.
 
     threads: for each worker; None: the cores, shared out. hired(crew) is called before they start.
     """
@@ -164,20 +172,24 @@ def supervise(
     if failed:
         first = sweep.failure(failed[0])
         raise RunsFailed(
-            f"{len(failed)} of {total} runs failed, the others are there; {failed[0]}: {first.get('message')} "
+            f"{len(failed)} of {total} runs failed, the others are there; {failed[0]}: "
+            f"{first.get('message')} "
             "scripts/sweep status lists them, scripts/sweep work tries them again."
         )
 
 
 def compile_kernels(sweep: SweepFolder, progress: bool = False) -> None:
-    """Compile what the runs need, once, into numba's cache on disk, from which every worker then loads it."""
+    """Compile what the runs need, once, into numba's cache on disk, from which every worker then
+    loads it.
+    """
     for kind in plans.kinds(sweep.plan):
         made = make(kind)
         if made.flow.on_device(made.start).backend.compiled():
             continue
         if progress:
             print(
-                f"sweep: compiling the kernels for {kind.activation}, d = {made.data.d}, {kind.dtype}: once",
+                f"sweep: compiling the kernels for {kind.activation}, d = {made.data.d}, "
+                f"{kind.dtype}: once",
                 file=sys.stderr,
             )
         dt = None if kind.integrator == "adaptive" else "auto"

@@ -1,4 +1,5 @@
-"""What a sweep is: a TOML file of base settings and axes becomes a Plan, every run of it built and checked.
+"""What a sweep is: a TOML file of base settings and axes becomes a Plan, every run of it built and
+checked.
 
 [base]                                              any setting of sims.lab.experiment.Experiment
 t_end = 20
@@ -43,7 +44,9 @@ DEFAULT_DATA = settings.to_dict(Data())
 
 @dataclass(frozen=True)
 class Axis:
-    """Settings that vary together: points[i] has a value for each of names. One name, but for a zipped axis."""
+    """Settings that vary together: points[i] has a value for each of names. One name, but for a
+    zipped axis.
+    """
 
     names: tuple[str, ...]
     points: tuple[tuple[Any, ...], ...]
@@ -59,7 +62,8 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep: the base settings, the axes, and the runs by the digest of their settings, in the order of the axes.
+    """A sweep: the base settings, the axes, and the runs by the digest of their settings, in the
+    order of the axes.
 
     notes: what was made of the file otherwise than it says, for who writes it.
     """
@@ -91,13 +95,16 @@ class Plan:
             points = [f"({point})" for point in points] if len(axis.names) > 1 else points
             more = [f"… {points[-1]}"] if len(points) > SHOWN else []
             lines.append(
-                f"  {'+'.join(axis.names)} = {', '.join(points[: SHOWN - 1] + more if more else points)}"
+                f"  {'+'.join(axis.names)} = "
+                f"{', '.join(points[: SHOWN - 1] + more if more else points)}"
             )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def load(path: str | Path) -> Plan:
-    """The Plan of a TOML file; raises BadSettings, which names the key, what is wrong, and the nearest known name."""
+    """The Plan of a TOML file; raises BadSettings, which names the key, what is wrong, and the
+    nearest known name.
+    """
     try:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -136,13 +143,16 @@ def plan(tables: Mapping[str, Any]) -> Plan:
         runs.setdefault(settings.digest(config), Planned(index, config))
     if len(runs) < count:
         notes.append(
-            f"{count - len(runs)} of {count} combinations are repeated: the same settings by other words"
+            f"{count - len(runs)} of {count} combinations are repeated: the same settings "
+            "by other words"
         )
     return Plan(_built(base, {}), tuple(axes), runs, tuple(notes))
 
 
 def kinds(plan: Plan) -> list[Experiment]:
-    """The runs that differ in more than numbers which any network takes: two neurons each, a moment of time, on the CPU."""
+    """The runs that differ in more than numbers which any network takes: two neurons each, a moment
+    of time, on the CPU.
+    """
     plain: dict[str, Any] = {
         "gamma": 1.0,
         "alpha": 1.0,
@@ -159,7 +169,8 @@ def kinds(plan: Plan) -> list[Experiment]:
 
 
 def check(plan: Plan) -> None:
-    """Make the data of every kind of run, and try its labels, network and law on two neurons; nothing is trained.
+    """Make the data of every kind of run, and try its labels, network and law on two neurons;
+    nothing is trained.
 
     Raises what the run itself would: BadData, or ValueError for a network or law that cannot be.
     """
@@ -176,7 +187,10 @@ def without_gpu(plan: Plan) -> str:
     try:
         backends.check("cuda")
     except ValueError as error:
-        return f"{str(error).partition(' Or use ')[0]} The workers of this sweep must run where there is one; or change backend."
+        return (
+            f"{str(error).partition(' Or use ')[0]} The workers of this sweep must run "
+            "where there is one; or change backend."
+        )
     return ""
 
 
@@ -189,7 +203,9 @@ def setting(config: Experiment, name: str) -> Any:
 
 
 def _base(given: Any) -> dict[str, Any]:
-    """The base settings as a dictionary. Options of the data that it does not give are None: `_built` knows the data's name."""
+    """The base settings as a dictionary. Options of the data that it does not give are None:
+    `_built` knows the data's name.
+    """
     if not isinstance(given, Mapping):
         raise BadSettings(f"base must be a table of settings; got {given!r}.")
     values = settings.to_dict(Experiment())
@@ -225,7 +241,8 @@ def _groups(zipped: Any) -> list[Any]:
 
 
 def _axis(items: list[tuple[str, Any]], base: dict[str, Any], notes: list[str]) -> Axis:
-    """One axis of one name, or of several that step together. Points that are equal as settings (1 and 1.0) are one.
+    """One axis of one name, or of several that step together. Points that are equal as settings (1
+    and 1.0) are one.
 
     notes: gets what was changed.
     """
@@ -237,16 +254,19 @@ def _axis(items: list[tuple[str, Any]], base: dict[str, Any], notes: list[str]) 
     names = tuple(name for name, _ in items)
     if len(lengths := {len(column) for column in columns}) > 1:
         raise BadSettings(
-            f"zipped: {', '.join(names)} step together, so their lists must be equally long; got {sorted(lengths)}."
+            f"zipped: {', '.join(names)} step together, so their lists must be equally "
+            f"long; got {sorted(lengths)}."
         )
     points: dict[str, tuple[Any, ...]] = {}
     for row in zip(*columns, strict=True):
-        # an axis alone may be at odds with the base (an odd m, symmetric switched off by another axis): the product decides
+        # an axis alone may be at odds with the base (an odd m, symmetric switched off by another
+        # axis): the product decides
         point = tuple(_converted(name, value, base) for name, value in zip(names, row, strict=True))
         points.setdefault(json.dumps([_canonical(value) for value in point]), point)
     if dropped := len(columns[0]) - len(points):
         notes.append(
-            f"{'+'.join(names)}: {dropped} of {len(columns[0])} values are repeated; each is made once"
+            f"{'+'.join(names)}: {dropped} of {len(columns[0])} values are repeated; each "
+            "is made once"
         )
     for (name, given), column in zip(items, columns, strict=True):
         plain = values(name, given, {**base, "law": {**base["law"], "symmetric": False}})

@@ -1,4 +1,6 @@
-"""Figures of a sweep: collected quantities against one axis, a line for each value of another, means over the seeds."""
+"""Figures of a sweep: collected quantities against one axis, a line for each value of another,
+means over the seeds.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,12 @@ QUANTITIES = {
     "w2_lower": "W2(start, end), lower bound", "w2_upper": "W2(start, end), upper bound", "speed2": "∫|v|² dμ",
     "energy": "energy F",
 }  # fmt: skip
+# quantities below whose threshold a network is called lazy
 LAZY = (
     "laziness",
     "departure",
     "kernel_drift",
-)  # quantities below whose threshold a network is called lazy
+)
 
 
 def figure(
@@ -57,17 +60,19 @@ def figure(
 ) -> Figure:
     """One panel a quantity (of `open_sweep`) against the axis x, a line for each value of `by`.
 
-    where: values of axes to stay at; every axis but x, by and seed must have one value left. log: "", "x", "y" or "xy";
-    None: "xy" where x is m and all values are positive, "y" for what has a threshold. On log–log axes the verdict gives the
-    slopes of sims.lab.fits, and theory's where it is known (grey bands). Laziness and kernel drift have a line at 0.1, below
-    which a network is called lazy, and the verdict says where they pass it (sims.lab.crossings).
+    where: values of axes to stay at; every axis but x, by and seed must have one value left. log:
+    "", "x", "y" or "xy"; None: "xy" where x is m and all values are positive, "y" for what has a
+    threshold. On log–log axes the verdict gives the slopes of sims.lab.fits, and theory's where it
+    is known (grey bands). Laziness and kernel drift have a line at 0.1, below which a network is
+    called lazy, and the verdict says where they pass it (sims.lab.crossings).
     """
     data = _selected(data, x, by, where or {}, log)
     for name in quantities:
         if name not in data or name in TEXTS:
             known = sorted(name for name in data if name not in (*TEXTS, *CIRCUMSTANCES))
             raise BadSettings(
-                f"no quantity {name!r} in this sweep.{_advice(name, known)} Known: {', '.join(known)}."
+                f"no quantity {name!r} in this sweep.{_advice(name, known)} Known: "
+                f"{', '.join(known)}."
             )
     from .. import figures
 
@@ -90,9 +95,8 @@ def figure(
             _make_room(
                 page, axes[0], [LINE * max(0, lines) for lines in most], LINE * about.count("\n")
             )
-        above = (
-            page.get_figheight() - 0.06
-        )  # inches; the heading stands at the top, however many lines there are
+        # inches; the heading stands at the top, however many lines there are
+        above = page.get_figheight() - 0.06
         left, size = 0.14 / page.get_figwidth(), page.get_figheight()
         if not figures.bare():
             page.text(left, above / size, title, fontsize=14, fontweight="bold", va="top")
@@ -101,7 +105,9 @@ def figure(
 
 
 def _make_room(page: Figure, axes: Any, rows: Sequence[float], top: float) -> None:
-    """Make the page higher by `top` points above all panels, and by rows[r] above the panels of row r."""
+    """Make the page higher by `top` points above all panels, and by rows[r] above the panels of row
+    r.
+    """
     (width, height), more = page.get_size_inches(), (top + sum(rows)) / 72
     page.set_size_inches(width, height + more)
     for row, column in np.ndindex(axes.shape):
@@ -131,7 +137,8 @@ def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: 
             )
     if data[x].dtype.kind not in "iuf" or ("x" in (log or "") and data[x].values.min() <= 0):
         raise BadSettings(
-            f"--x needs an axis of numbers, positive ones for a logarithm; {x} is {data[x].values.tolist()}."
+            f"--x needs an axis of numbers, positive ones for a logarithm; {x} is "
+            f"{data[x].values.tolist()}."
         )
     if by == x:
         raise BadSettings(f"--x and --by are both {x}: choose two axes.")
@@ -152,7 +159,8 @@ def _selected(data: Any, x: str, by: str | None, where: Mapping[str, Any], log: 
             if data.sizes[name] > 1:
                 values = ", ".join(map(str, data[name].values.tolist()))
                 raise BadSettings(
-                    f"{name} has the values {values}: choose one with --where {name}=VALUE, or draw lines --by {name}."
+                    f"{name} has the values {values}: choose one with --where "
+                    f"{name}=VALUE, or draw lines --by {name}."
                 )
             data = data.isel({name: 0})
     return data
@@ -196,7 +204,8 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
             )
     if not curves:
         raise BadSettings(
-            f"no run of this selection has a {name} for every seed; collect again when more are finished."
+            f"no run of this selection has a {name} for every seed; collect again when "
+            "more are finished."
         )
 
     units = data[name].attrs.get("units", "1")
@@ -236,7 +245,9 @@ def _crossings(curves: Sequence[Curve], x: str, limit: float) -> list[Crossing |
 def _leaves(
     curves: Sequence[Curve], crossings: Sequence[Crossing | None], name: str, x: str
 ) -> str:
-    """Where each curve passes the limit, and which never do; against m, where most never do, only the former."""
+    """Where each curve passes the limit, and which never do; against m, where most never do, only
+    the former.
+    """
     what, several = QUANTITIES.get(name, name), len(curves) > 1
     found: dict[bool, str] = {}
     never = []
@@ -255,7 +266,9 @@ def _leaves(
 
 
 def _ticks(ax: Any) -> None:
-    """A logarithmic axis of less than a decade needs other labels than powers of ten: at least three."""
+    """A logarithmic axis of less than a decade needs other labels than powers of ten: at least
+    three.
+    """
     from ..figures import matplotlib
 
     low, high = ax.get_ylim()
@@ -289,7 +302,10 @@ def _mark(data: Any) -> str:
     found = data["energy_defect"].values[finished & (data["energy_defect"].values > LIMIT)]
     if not found.size:
         return ""
-    return f"Steps too long in {found.size} of {int(finished.sum())} runs: energy_defect > {LIMIT:g}, up to {found.max():.3g}."
+    return (
+        f"Steps too long in {found.size} of {int(finished.sum())} runs: energy_defect > "
+        f"{LIMIT:g}, up to {found.max():.3g}."
+    )
 
 
 def _verdict(

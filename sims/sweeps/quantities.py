@@ -1,4 +1,6 @@
-"""What the columns of an index are, with units and meanings; and diagnostics of each run's last frame as further columns."""
+"""What the columns of an index are, with units and meanings; and diagnostics of each run's last
+frame as further columns.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ OWN = {
     "last_dt": ("t", "last time step"),
     "sliding": (
         "1",
-        "1 where a large energy_defect is that of neurons sliding along kinks, and no fault of the steps",
+        "1 where a large energy_defect is that of neurons sliding along kinks, and no "
+        "fault of the steps",
     ),
     "train_risk": ("R", "R(f_t) on the training samples, at the last frame"),
     "test_risk": ("R", "R(f_t) on the test samples, at the last frame"),
@@ -33,14 +36,15 @@ OWN = {
     "host": (TEXT, "machine on which the run was finished"),
     "attempts": ("1", "workers that were at work on the run, one after the other"),
 }
-WITH = {
-    "laziness": ("kernel_drift",)
-}  # what is measured along with a diagnostic, for it is the other half of the answer
+# what is measured along with a diagnostic, for it is the other half of the answer
+WITH = {"laziness": ("kernel_drift",)}
 UNITS = {"t_end": "t", "dt": "t", "m": "neurons"}  # of settings; of the others 1
 
 
 def about(name: str) -> dict[str, str]:
-    """The attributes of a variable of `open_sweep`: units ("θ", "R", "t", …; "1" for numbers without one), long_name."""
+    """The attributes of a variable of `open_sweep`: units ("θ", "R", "t", …; "1" for numbers
+    without one), long_name.
+    """
     if name in OWN:
         units, meaning = OWN[name]
     elif (text := meanings().get(name)) is not None:
@@ -76,9 +80,11 @@ def columns(name: str) -> list[str]:
 
 
 def diagnosed(path: Path, names: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:
-    """(columns, reasons): diagnostics of a run at its last frame, NaN where it does not allow one, with why.
+    """(columns, reasons): diagnostics of a run at its last frame, NaN where it does not allow one,
+    with why.
 
-    An interval has two columns, name_lower and name_upper. Values of all frames are kept beside the run, by mf.diagnose.
+    An interval has two columns, name_lower and name_upper. Values of all frames are kept beside the
+    run, by mf.diagnose.
     """
     names = list(names)
     reasons = (

@@ -1,4 +1,6 @@
-"""What is said of a sweep: how its runs stand, who is at work, how long the rest may take, which runs are not to be trusted."""
+"""What is said of a sweep: how its runs stand, who is at work, how long the rest may take, which
+runs are not to be trusted.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ WORST = 5  # badly integrated runs that `status` names
 
 
 def status(sweep: SweepFolder) -> str:
-    """How many runs are in each state; a line for each that runs, was interrupted or failed; what is left to do."""
+    """How many runs are in each state; a line for each that runs, was interrupted or failed; what
+    is left to do.
+    """
     states = sweep.states()
     total = len(states)
     lines = [f"{sweep.path}: {sweep.plan.describe()}\n"]
@@ -34,7 +38,10 @@ def status(sweep: SweepFolder) -> str:
         if holder and state == "running":
             said = f"{holder.host} pid {holder.pid}, heartbeat {holder.age:.0f} s ago"
         elif holder and state == "interrupted":
-            said = f"{holder.host} pid {holder.pid} is gone, no heartbeat for {holder.age:.0f} s; the next worker goes on with it"
+            said = (
+                f"{holder.host} pid {holder.pid} is gone, no heartbeat for "
+                f"{holder.age:.0f} s; the next worker goes on with it"
+            )
         elif state == "failed":
             said = str(sweep.failure(digest).get("message"))
         elif digest in worst:
@@ -53,7 +60,8 @@ def mark(defects: Sequence[float]) -> str:
         return ""
     runs, they = ("runs", "they") if len(above) != 1 else ("run", "it")
     return (
-        f"{len(above)} finished {runs} lost or gained energy that {they} did not dissipate (energy_defect > {LIMIT:g}, "
+        f"{len(above)} finished {runs} lost or gained energy that {they} did not "
+        f"dissipate (energy_defect > {LIMIT:g}, "
         f'up to {max(above):.3g}): steps too long; use a smaller dt or integrator = "adaptive"'
     )
 
@@ -88,7 +96,10 @@ def _remaining(sweep: SweepFolder, states: dict[str, Any]) -> str:
         return f"{left} left; nothing is finished yet to tell how long they take"
     mean = sum(seconds) / len(seconds)
     rate = f"{workers} at work" if workers else "one worker; nobody is at work"
-    return f"{left} left, {mean:.3g} s each so far: about {_duration(left * mean / max(1, workers))} with {rate}"
+    return (
+        f"{left} left, {mean:.3g} s each so far: about "
+        f"{_duration(left * mean / max(1, workers))} with {rate}"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,6 @@
-"""Workers as jobs of a cluster: submitit starts them, asks for a checkpoint before the time is up, and queues them again."""
+"""Workers as jobs of a cluster: submitit starts them, asks for a checkpoint before the time is up,
+and queues them again.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,11 @@ from .workers import Terms
 WARNING_SECONDS = (
     120  # from the signal to the end of the job: a step in hand, and a checkpoint, must fit
 )
+# by how much a signal may come before that; SLURM looks once a minute
 EARLY_SECONDS = {
     "slurm": 60,
     "local": 0,
-}  # by how much a signal may come before that; SLURM looks once a minute
+}
 LEAST_SECONDS = 60  # of work in a job, from its start to the signal
 REQUEUES = 100
 ENGINES = ("slurm", "local")
@@ -25,7 +28,9 @@ ENGINES = ("slurm", "local")
 
 @dataclass
 class Job:
-    """What one job does: one worker process on the sweep, until every run is there or the time is nearly up."""
+    """What one job does: one worker process on the sweep, until every run is there or the time is
+    nearly up.
+    """
 
     folder: Path
     terms: Terms
@@ -41,7 +46,9 @@ class Job:
         return f"{len(sweep.published())} of {len(sweep.plan.runs)} runs are there"
 
     def checkpoint(self) -> Any:
-        """Called by submitit when its signal comes: the worker publishes a checkpoint and ends. Returns the job to queue."""
+        """Called by submitit when its signal comes: the worker publishes a checkpoint and ends.
+        Returns the job to queue.
+        """
         from submitit.helpers import DelayedSubmission
 
         if self.crew is None:
@@ -57,8 +64,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of the cluster: `workers` jobs of `minutes` each, with `cpus` cores and `memory_gb`; partition and account
-    as the cluster names them; more: other options of sbatch, {"gres": "gpu:1"}. Raises ValueError for what makes no sense."""
+    """What is asked of the cluster: `workers` jobs of `minutes` each, with `cpus` cores and
+    `memory_gb`; partition and account as the cluster names them; more: other options of sbatch,
+    {"gres": "gpu:1"}. Raises ValueError for what makes no sense.
+    """
 
     engine: str
     workers: int
@@ -80,13 +89,17 @@ class Request:
             least = math.ceil((LEAST_SECONDS + self.warning_seconds + early) / 60)
             sent = f", for which {self.engine} may send its signal {early} s early" * bool(early)
             raise ValueError(
-                f"--time is in minutes and must leave a job {LEAST_SECONDS} s of work before the {self.warning_seconds} s "
-                f"that are kept for its last checkpoint{sent}: at least {least}; got {self.minutes:g}."
+                f"--time is in minutes and must leave a job {LEAST_SECONDS} s of work "
+                f"before the {self.warning_seconds} s "
+                f"that are kept for its last checkpoint{sent}: at least {least}; got "
+                f"{self.minutes:g}."
             )
 
     @property
     def work_seconds(self) -> int:
-        """From the start of a job to the warning, at the earliest; with minutes as submitit and SLURM round them."""
+        """From the start of a job to the warning, at the earliest; with minutes as submitit and
+        SLURM round them.
+        """
         seconds = 60 * math.ceil(self.minutes) if self.engine == "slurm" else int(60 * self.minutes)
         return seconds - self.warning_seconds - EARLY_SECONDS[self.engine]
 
@@ -109,7 +122,9 @@ def submit(sweep: SweepFolder, request: Request, terms: Terms) -> list[Any]:
 
 
 def executor(sweep: SweepFolder, request: Request) -> Any:
-    """submitit's executor, told what was asked. Raises ImportError without submitit, ValueError without SLURM."""
+    """submitit's executor, told what was asked. Raises ImportError without submitit, ValueError
+    without SLURM.
+    """
     submitit = _submitit()
     kind = submitit.SlurmExecutor if request.engine == "slurm" else submitit.LocalExecutor
     try:
@@ -121,7 +136,9 @@ def executor(sweep: SweepFolder, request: Request) -> Any:
 
 
 def parameters(request: Request) -> dict[str, Any]:
-    """In submitit's words. The signal comes signal_delay_s before the end; the job is then queued again."""
+    """In submitit's words. The signal comes signal_delay_s before the end; the job is then queued
+    again.
+    """
     if request.engine == "local":
         return {"timeout_min": request.minutes, "signal_delay_s": request.warning_seconds}
     asked = {

@@ -1,4 +1,6 @@
-"""Theory's exponent of the width for a quantity of a sweep, where the settings of a line are those it holds for."""
+"""Theory's exponent of the width for a quantity of a sweep, where the settings of a line are those
+it holds for.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,12 @@ SAME = {  # columns of an index that go as a quantity of sims.lab.exponents
 
 
 def slope(line: Any, name: str, x: str) -> float | None:
-    """Theory's exponent of m for this quantity on one line of a figure, at a fixed flow time; None where none is known.
+    """Theory's exponent of m for this quantity on one line of a figure, at a fixed flow time; None
+    where none is known.
 
-    line: the xarray.DataArray over x and the seeds, other axes as scalar coordinates. sims.lab.exponents derives the exponents
-    for γ <= 1, without a ridge and at γ' = 0; that of the kernel, and of what it drives, for symmetric starts of neurons with
-    a ≠ 0 that train w.
+    line: the xarray.DataArray over x and the seeds, other axes as scalar coordinates.
+    sims.lab.exponents derives the exponents for γ <= 1, without a ridge and at γ' = 0; that of the
+    kernel, and of what it drives, for symmetric starts of neurons with a ≠ 0 that train w.
     """
     quantity = SAME.get(name)
     if quantity is None or x != "m":

@@ -1,7 +1,9 @@
-"""A worker: claims a run, makes it in a place of its own, publishes it, and looks for the next, until nothing is left to do.
+"""A worker: claims a run, makes it in a place of its own, publishes it, and looks for the next,
+until nothing is left to do.
 
-Any number of them, on any number of machines, share one folder. What a killed worker leaves is taken up, from its last
-checkpoint, once its lease is stale. python -m sims.sweeps.workers FOLDER is what `scripts/sweep work` starts.
+Any number of them, on any number of machines, share one folder. What a killed worker leaves is
+taken up, from its last checkpoint, once its lease is stale. python -m sims.sweeps.workers FOLDER is
+what `scripts/sweep work` starts.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ DEATHS = 5  # owners lost in a row without a checkpoint between them: it is the 
 
 @dataclass(frozen=True)
 class Terms:
-    """How a worker works. since: failures before it (ns, the folder's clock) are tried again; parent: whose end is ours."""
+    """How a worker works. since: failures before it (ns, the folder's clock) are tried again;
+    parent: whose end is ours.
+    """
 
     lease_seconds: float = 120.0
     checkpoint_seconds: float = 30.0
@@ -49,9 +53,8 @@ def work(sweep: SweepFolder, terms: Terms) -> int:
                 if not waiting(sweep, terms.since):
                     tidy(sweep, terms.lease_seconds)
                     return 0
-                time.sleep(
-                    min(1.0, terms.lease_seconds / 10)
-                )  # others are at work, and one of them may die
+                # others are at work, and one of them may die
+                time.sleep(min(1.0, terms.lease_seconds / 10))
                 continue
             if not _attempt(sweep, *claimed, terms, received):
                 break
@@ -93,7 +96,9 @@ def _next(sweep: SweepFolder, terms: Terms) -> tuple[str, Lease] | None:
 def _attempt(
     sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]
 ) -> bool:
-    """Make a claimed run. False when a signal has stopped it, after its checkpoint. received: signals that came before it."""
+    """Make a claimed run. False when a signal has stopped it, after its checkpoint. received:
+    signals that came before it.
+    """
     try:
         with lease.beating():
             _make(sweep, digest, lease, terms, received)
@@ -103,9 +108,8 @@ def _attempt(
     except LeaseLost:
         _say("lost", digest)
     except Exception as error:
-        if (
-            sweep.run(digest).exists() or not lease.held()
-        ):  # the place was cleared under a worker that had lost its run
+        # the place was cleared under a worker that had lost its run
+        if sweep.run(digest).exists() or not lease.held():
             _say("lost", digest, repr(error))
         else:
             _fail(sweep, digest, error)
@@ -124,7 +128,9 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
     )
 
     def guard() -> None:
-        """Before each checkpoint: is the run ours still, and shall it go on? From the second on, one has been published."""
+        """Before each checkpoint: is the run ours still, and shall it go on? From the second on,
+        one has been published.
+        """
         nonlocal checkpoints, stopping
         lease.check()
         if checkpoints:
@@ -136,7 +142,8 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
 
     if lease.deaths >= DEATHS:
         raise RuntimeError(
-            f"{lease.deaths} workers in a row died of this run without getting any further (memory?)."
+            f"{lease.deaths} workers in a row died of this run without getting any "
+            "further (memory?)."
         )
     reached = adopt(sweep, digest, place)
     _say("claimed", digest, f"from checkpoint {reached}" * (reached > 0), _after(lease.deaths))
@@ -218,11 +225,12 @@ def main(argv: list[str] | None = None) -> int:
     ):
         parser.add_argument(f"--{name}", type=kind, default=getattr(Terms, name.replace("-", "_")))
     options = parser.parse_args(argv)
+    # warnings of a cluster are for the one who started us
     for ignored in (
         signal.SIGUSR1,
         signal.SIGUSR2,
         signal.SIGHUP,
-    ):  # warnings of a cluster are for the one who started us
+    ):
         signal.signal(ignored, signal.SIG_IGN)
     terms = Terms(options.lease_seconds, options.checkpoint_seconds, options.since, options.parent)
     return work(SweepFolder(options.folder), terms)

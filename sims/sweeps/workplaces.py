@@ -1,4 +1,6 @@
-"""Where the runs of a sweep are made: one place for each worker and run, and a link by which one of them is published."""
+"""Where the runs of a sweep are made: one place for each worker and run, and a link by which one of
+them is published.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Place:
         return self.folder / "run.h5"
 
     def reached(self) -> int:
-        """How far the run here has come: -1 not begun, the number of its last checkpoint, or infinitely far."""
+        """How far the run here has come: -1 not begun, the number of its last checkpoint, or
+        infinitely far.
+        """
         if self.run.is_file() and not unfinished(self.run):
             return 1 << 62
         parts = self.run.with_name("run.h5.parts")
@@ -37,19 +41,19 @@ class Place:
 
 
 def adopt(sweep: SweepFolder, digest: str, place: Place) -> int:
-    """Go on in `place` from the furthest of the places that others have left; returns what it has `reached`.
+    """Go on in `place` from the furthest of the places that others have left; returns what it has
+    `reached`.
 
-    The parts are linked, none is moved: checkpoints and segments never change, and an owner who is thought dead and is not
-    goes on writing in a place of its own, where it harms nobody.
+    The parts are linked, none is moved: checkpoints and segments never change, and an owner who is
+    thought dead and is not goes on writing in a place of its own, where it harms nobody.
     """
     others = [Place(folder) for folder in sweep.work.glob(f"{digest}.*") if folder != place.folder]
     place.folder.mkdir()
     for other in sorted(others, key=Place.reached, reverse=True):
         if other.reached() < 0:
             break
-        for _ in range(
-            10
-        ):  # a living owner may replace a checkpoint between our looking and our linking
+        # a living owner may replace a checkpoint between our looking and our linking
+        for _ in range(10):
             try:
                 _link_all(other, place)
                 return place.reached()
@@ -64,24 +68,24 @@ def publish(sweep: SweepFolder, digest: str, place: Place) -> bool:
     try:
         os.link(place.run, sweep.run(digest))
     except FileExistsError:
-        return os.path.samefile(
-            place.run, sweep.run(digest)
-        )  # a file server may answer late to a link that it has made
+        # a file server may answer late to a link that it has made
+        return os.path.samefile(place.run, sweep.run(digest))
     sync_folder(sweep.runs)
     return True
 
 
 def clear(folder: Path) -> None:
-    """Remove a place; the start of the run first: a place without it counts for nothing, should a kill come in between."""
+    """Remove a place; the start of the run first: a place without it counts for nothing, should a
+    kill come in between.
+    """
     parts = folder / "run.h5.parts"
     for place, pattern in ((parts, "start.h5"), (parts, "*"), (folder, "*.h5")):
         with suppress(FileNotFoundError):  # of the folder: another worker has just removed it
             for path in list(place.glob(pattern)):
                 path.unlink(missing_ok=True)
     for each in (parts, folder):
-        with suppress(
-            OSError
-        ):  # cleared by another, or its owner, thought dead, has just written there
+        # cleared by another, or its owner, thought dead, has just written there
+        with suppress(OSError):
             each.rmdir()
 
 

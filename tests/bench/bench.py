@@ -1,8 +1,10 @@
-"""Measures meanfield, section by section, and against what else there is: one table style, one JSON, the goals that were missed.
+"""Measures meanfield, section by section, and against what else there is: one table style, one
+JSON, the goals that were missed.
 
-Absolute times are not stable from run to run; ratios within one are, to about 1.3×. So contenders take turns, round after round,
-and medians are compared. Results go to FILE; those of other cases that are there already, of the same machine and versions, stay,
-each with its date and commit. Exit code 1: a goal was missed.
+Absolute times are not stable from run to run; ratios within one are, to about 1.3×. So contenders
+take turns, round after round, and medians are compared. Results go to FILE; those of other cases
+that are there already, of the same machine and versions, stay, each with its date and commit. Exit
+code 1: a goal was missed.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ SECTIONS = (
 )
 OF_ENGINE = ("steps", "population", "interactions", "kernels", "w2", "runs", "start")  # --against
 ON_GPU = ("gpu_steps", "gpu_pairs", "gpu_crossover")  # those of --device cuda
+# where preset, NumPy's matrix product runs at half speed and flatters us
 SLOWS_BLAS = (
     "OPENBLAS_CORETYPE",
     "OPENBLAS_L2_SIZE",
-)  # where preset, NumPy's matrix product runs at half speed and flatters us
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -43,7 +46,9 @@ def section(name: str) -> Any:
 
 
 def chosen(names: Iterable[str], patterns: Sequence[str], quick: bool) -> list[tuple[str, Any]]:
-    """(section, case) of all cases whose name matches one of the patterns, all without patterns; the small ones for quick."""
+    """(section, case) of all cases whose name matches one of the patterns, all without patterns;
+    the small ones for quick.
+    """
     found = [
         (name, case)
         for name in names
@@ -97,7 +102,8 @@ class Report:
             else:
                 path.replace(path.with_suffix(".other.json"))
                 print(
-                    f"{path} is of another machine or of other versions: kept as {path.stem}.other.json",
+                    f"{path} is of another machine or of other versions: kept as "
+                    f"{path.stem}.other.json",
                     file=sys.stderr,
                 )
 
@@ -212,11 +218,11 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = options_of(sys.argv[1:] if argv is None else argv)
-    if preset := [
-        name for name in SLOWS_BLAS if name in os.environ
-    ]:  # read when NumPy is loaded: too late to change here
+    # read when NumPy is loaded: too late to change here
+    if preset := [name for name in SLOWS_BLAS if name in os.environ]:
         print(
-            f"{' and '.join(preset)} set: NumPy's matrix product may be slow; scripts/bench unsets them.",
+            f"{' and '.join(preset)} set: NumPy's matrix product may be slow; "
+            "scripts/bench unsets them.",
             file=sys.stderr,
         )
     if options.readme:
@@ -226,9 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.device == "cuda":
         if options.dry_run:
             os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # read when numba is first imported
-        os.environ.setdefault(
-            "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-        )  # JAX would take most of the GPU's memory for itself
+        # JAX would take most of the GPU's memory for itself
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         from meanfield import backends
 
         try:

@@ -1,4 +1,5 @@
-"""Where the fused kernels stop winning: forward and pull-back of one step, fused against blocked, for d = 8 … 20.
+"""Where the fused kernels stop winning: forward and pull-back of one step, fused against blocked,
+for d = 8 … 20.
 
 What cpu.FUSED_UP_TO should be: above 1 the fused kernels win.
 """

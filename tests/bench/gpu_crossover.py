@@ -1,4 +1,5 @@
-"""On a GPU, where the fused kernels stop winning: a step with them and with matrix products, for d = 8 … 32.
+"""On a GPU, where the fused kernels stop winning: a step with them and with matrix products, for d
+= 8 … 32.
 
 What cuda.FUSED_UP_TO should be: above 1 the fused kernels win.
 """

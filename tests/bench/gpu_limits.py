@@ -1,6 +1,8 @@
-"""What a GPU can do, measured on the spot by two kernels of ours: chains of fused multiply-adds in registers, and a copy.
+"""What a GPU can do, measured on the spot by two kernels of ours: chains of fused multiply-adds in
+registers, and a copy.
 
-In CUDA's simulator (scripts/bench --device cuda --dry-run) the same lines run at toy sizes, and their numbers mean nothing.
+In CUDA's simulator (scripts/bench --device cuda --dry-run) the same lines run at toy sizes, and
+their numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def memory() -> tuple[float, float] | None:
 
 
 def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[str, list[float]]:
-    """As sections.measure, until the GPU has done what was queued. Everything is called once before, and so compiled."""
+    """As sections.measure, until the GPU has done what was queued. Everything is called once
+    before, and so compiled.
+    """
 
     def waited(work: Callable[[int], Any]) -> Callable[[int], None]:
         def whole(count: int) -> None:

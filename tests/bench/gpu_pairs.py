@@ -1,11 +1,14 @@
-"""One step over all pairs on one GPU: m² pairs of a Gaussian interaction, or of ReLU neurons in a population risk.
+"""One step over all pairs on one GPU: m² pairs of a Gaussian interaction, or of ReLU neurons in a
+population risk.
 
 Against torch eager and torch.compile.
 
-A step is an explicit Euler step x ← x - dt Σ_l p_l ∇U(x - x_l), U = e^{-|x - y|²/2}, θ staying on the device, and its ∫|v|² read.
-Peers write v = K x - (Σ_l K_kl) x_k on whole (m, m) matrices, the distances by a matrix product. The share is that of the GPU's
-multiply-adds, 6 p + 1 operations a pair (p differences, p squares, their sum, the weight, p sums), the exponential not counted.
-Of neurons, with whole(…) of population.py as peer, 4 d + 7 a pair: ρ, V, and 1 - ρ², F and the weight, no root or angle.
+A step is an explicit Euler step x ← x - dt Σ_l p_l ∇U(x - x_l), U = e^{-|x - y|²/2}, θ staying on
+the device, and its ∫|v|² read. Peers write v = K x - (Σ_l K_kl) x_k on whole (m, m) matrices, the
+distances by a matrix product. The share is that of the GPU's multiply-adds, 6 p + 1 operations a
+pair (p differences, p squares, their sum, the weight, p sums), the exponential not counted. Of
+neurons, with whole(…) of population.py as peer, 4 d + 7 a pair: ρ, V, and 1 - ρ², F and the weight,
+no root or angle.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""One step of the CUDA backend on one GPU, its share of what this GPU can do, and the peers in the same run.
+"""One step of the CUDA backend on one GPU, its share of what this GPU can do, and the peers in the
+same run.
 
-A step is an explicit Euler step, θ staying on the device, and its ∫|v|² read, as a run does. Its operations are the kernels'
-own, elementary functions not counted: for a pair (particle, sample) z and a σ forward, 2 (d + 1); z again, and the sums backward,
-4 d + 2 (relu) or 4 d + 4. Its bytes are θ read forward and backward, the velocity written, read and added. The roofline is the
-longer of the two times at the limits. "products" are the three large matrix products that a step cannot do without when z is not
-kept, Z = VᵀX twice and X Qᵀ, whole and alone, by cuBLAS.
+A step is an explicit Euler step, θ staying on the device, and its ∫|v|² read, as a run does. Its
+operations are the kernels' own, elementary functions not counted: for a pair (particle, sample) z
+and a σ forward, 2 (d + 1); z again, and the sums backward, 4 d + 2 (relu) or 4 d + 4. Its bytes are
+θ read forward and backward, the velocity written, read and added. The roofline is the longer of the
+two times at the limits. "products" are the three large matrix products that a step cannot do
+without when z is not kept, Z = VᵀX twice and X Qᵀ, whole and alone, by cuBLAS.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ COMPILED = ("torch.compile", "jax")  # of which the better is what the goal is c
 
 @dataclass(frozen=True)
 class Case(OnProcessor):
-    """One of m neurons, n samples, d inputs, and what is asked of it: "peers", "peak", "products", "fits"."""
+    """One of m neurons, n samples, d inputs, and what is asked of it: "peers", "peak", "products",
+    "fits".
+    """
 
     asked: tuple[str, ...] = ()
 
@@ -162,7 +166,9 @@ def parts(
 
 
 def run(case: Case, effort: Effort) -> dict[str, Any]:
-    """Milliseconds of a step, of its parts, and of the peers, each of which takes turns with ours; the goals set for it."""
+    """Milliseconds of a step, of its parts, and of the peers, each of which takes turns with ours;
+    the goals set for it.
+    """
     problem = samples(case.m, case.n, case.d, case.dtype)
     times, memory_gb = parts(case, problem, effort)
     gc.collect()
@@ -184,7 +190,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
 def peer_ratios(
     case: Case, problem: tuple, effort: Effort
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """({peer: its time over ours}, {peer: why it is absent}): torch and JAX on the same GPU, from the same start."""
+    """({peer: its time over ours}, {peer: why it is absent}): torch and JAX on the same GPU, from
+    the same start.
+    """
     ratios, absent = {}, {}
     for peer in PEERS:
         if SIMULATED and "compile" in peer.name:

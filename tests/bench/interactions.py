@@ -1,6 +1,8 @@
-"""The velocity of all pairs, -(1/m) Σ_l ∇_x U(x_k, x_l), for interactions that a user writes: no peer but ours compiles them.
+"""The velocity of all pairs, -(1/m) Σ_l ∇_x U(x_k, x_l), for interactions that a user writes: no
+peer but ours compiles them.
 
-Plain peers form the differences x_k - x_l (m, m, d); the expert expands |x - y|² into matrix products on (m, m) arrays.
+Plain peers form the differences x_k - x_l (m, m, d); the expert expands |x - y|² into matrix
+products on (m, m) arrays.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ COLUMNS = (
     Column("expert_ms", "ms"),
     Column("expert_ratio", "ratio", ".0f"),
 )
+# of the largest: products lose half the digits of small distances
 TOLERANCE = {
     "float64": 1e-10,
     "float32": 2e-4,
-}  # of the largest: products lose half the digits of small distances
+}
 
 
 @dataclass(frozen=True)

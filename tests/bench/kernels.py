@@ -1,4 +1,5 @@
-"""Tangent kernels: of a finite network against torch.func, JAX and two matrix products of NumPy; of infinite ones against NumPy.
+"""Tangent kernels: of a finite network against torch.func, JAX and two matrix products of NumPy; of
+infinite ones against NumPy.
 
 All compute in the dtype of the case, and are first held to the same matrix.
 """
@@ -27,16 +28,19 @@ COLUMNS = (
     Column("expert_ms", "ms"),
     Column("expert_ratio", "ratio", ".2f"),
 )
+# of the largest entry: relu's kernel in float32 has arccos near 1
 TOLERANCE = {
     "float64": 1e-9,
     "float32": 1e-3,
-}  # of the largest entry: relu's kernel in float32 has arccos near 1
+}
 ROWS = 50  # samples on which contenders are compared: no peer is held up by a mistake for long
 
 
 @dataclass(frozen=True)
 class Case:
-    """kind: "empirical" (relu, m neurons) or "analytic" (relu, `depth` hidden layers); n samples, d inputs."""
+    """kind: "empirical" (relu, m neurons) or "analytic" (relu, `depth` hidden layers); n samples, d
+    inputs.
+    """
 
     kind: str
     size: int
@@ -115,7 +119,9 @@ def numpy_products(theta: np.ndarray, dtype: str) -> Work:
 
 
 def numpy_deep(depth: int, dtype: str) -> Work:
-    """The recursion on whole matrices in place of compiled loops: arccos of the correlation, layer by layer."""
+    """The recursion on whole matrices in place of compiled loops: arccos of the correlation, layer
+    by layer.
+    """
 
     def work(x: np.ndarray) -> np.ndarray:
         x = x.astype(dtype)

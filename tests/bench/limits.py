@@ -1,4 +1,6 @@
-"""What this machine's processor can do on all threads, with operands in the first cache: fused multiply-adds and σ a second."""
+"""What this machine's processor can do on all threads, with operands in the first cache: fused
+multiply-adds and σ a second.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def gigaflops(dtype: str, seconds: float = 0.3) -> float:
 
 
 def _sums(name: str, formula: str, results: str) -> str:
-    """Source text of Σ over rounds and i of each of the formula's results at b_l + x_i: out[chunk, result, l]."""
+    """Source text of Σ over rounds and i of each of the formula's results at b_l + x_i: out[chunk,
+    result, l].
+    """
     names = results.split(", ")
     starts, ends = ("; ".join(text.format(j=j, name=name) for j, name in enumerate(names)) for text in (
         "s_{name}[l] = T(0)", "out[{j}, l] = s_{name}[l]",
@@ -99,16 +103,19 @@ stack = stack_array(COUNT)
 
 
 def sums(activation: str, dtype: str, vectors: int) -> Any:
-    """Kernels values and both (b (COUNT,), x (n,), rounds, out (chunks, 1 or 2, COUNT)), COUNT numbers in `vectors` registers:
-    out = rounds · Σ_i σ(b_l + x_i), and beside it that of σ'."""
+    """Kernels values and both (b (COUNT,), x (n,), rounds, out (chunks, 1 or 2, COUNT)), COUNT
+    numbers in `vectors` registers: out = rounds · Σ_i σ(b_l + x_i), and beside it that of σ'.
+    """
     bound = compiler.of_activation(activations.get(activation))
     return compiler.load("ceiling", _SUMS.replace("VECTORS", str(vectors)), dtype, bound)
 
 
 def evaluations(activation: str, dtype: str, seconds: float = 0.3) -> dict[str, float]:
-    """10⁹ a second of σ ("value") and of σ with σ' ("value_and_slope"), as the engine compiles them; their sums are counted in.
+    """10⁹ a second of σ ("value") and of σ with σ' ("value_and_slope"), as the engine compiles
+    them; their sums are counted in.
 
-    The better of 2 and 4 vectors side by side: for each there are formulas that LLVM does not widen, or that lack registers.
+    The better of 2 and 4 vectors side by side: for each there are formulas that LLVM does not
+    widen, or that lack registers.
     """
     best = {"value": 0.0, "value_and_slope": 0.0}
     x = np.linspace(-3, 3, INPUTS, dtype=dtype)

@@ -1,4 +1,6 @@
-"""The largest resident size of a process that takes three of our steps, libraries included: python -m tests.bench.memory CASE."""
+"""The largest resident size of a process that takes three of our steps, libraries included: python
+-m tests.bench.memory CASE.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +58,8 @@ def report(case: Case) -> dict[str, Any]:
 
 
 def peak_bytes() -> int:
-    status = Path(
-        "/proc/self/status"
-    )  # on Linux ru_maxrss would count what the parent process held before exec
+    # on Linux ru_maxrss would count what the parent process held before exec
+    status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text(encoding="utf-8").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -1,12 +1,15 @@
-"""One gradient-descent step of f(x) = (1/m) Σ_k a_k σ(⟨w_k, x⟩ + b_k) on (1/2n) Σ_i (f(x_i) - y_i)², as others would write it.
+"""One gradient-descent step of f(x) = (1/m) Σ_k a_k σ(⟨w_k, x⟩ + b_k) on (1/2n) Σ_i (f(x_i) -
+y_i)², as others would write it.
 
-Every peer is built from (theta, x, y, activation, dt), theta (m, d + 2) = [a | w | b], runs `step(count)` and gives `theta()`.
-All of a, w and b train and θ_k moves by dt·v_k, the learning rate dt·m of γ = 1. With v = [w | b] and X = [x | 1] a step is
+Every peer is built from (theta, x, y, activation, dt), theta (m, d + 2) = [a | w | b], runs
+`step(count)` and gives `theta()`. All of a, w and b train and θ_k moves by dt·v_k, the learning
+rate dt·m of γ = 1. With v = [w | b] and X = [x | 1] a step is
 
     z = v Xᵀ, s = σ(z), t = σ'(z);  u = (a·s/m - y)/n;  a ← a - dt s·u,  v ← v - dt a (t (u X))
 
-Plain peers do that on whole (m, n) arrays, in place where the library can. Experts cut the particles into blocks that stay
-in cache, compute z twice and never hold an (m, n) array, or write the product out so that a compiler can fuse all of it.
+Plain peers do that on whole (m, n) arrays, in place where the library can. Experts cut the
+particles into blocks that stay in cache, compute z twice and never hold an (m, n) array, or write
+the product out so that a compiler can fuse all of it.
 """
 
 from __future__ import annotations
@@ -24,9 +27,8 @@ INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 FUSED_UP_TO = 12  # inputs; beyond, a matrix product wins
 
 
-BLOCK_BYTES = (
-    1 << 22
-)  # of one (block, n) array; from 2^15 to 2^22 the larger was the faster nearly everywhere
+# of one (block, n) array; from 2^15 to 2^22 the larger was the faster nearly everywhere
+BLOCK_BYTES = 1 << 22
 
 
 def forget_compiled():
@@ -126,7 +128,9 @@ class TorchEager:
         self.z, self.t, self.q = (torch.empty(self.size, n, dtype=self.X.dtype) for _ in range(3))
 
     def value(self, v):
-        """σ(v Xᵀ) of a block in self.q or self.z, the argument staying in self.z where the slope needs it."""
+        """σ(v Xᵀ) of a block in self.q or self.z, the argument staying in self.z where the slope
+        needs it.
+        """
         torch, z = self.torch, self.z
         torch.mm(v, self.X.T, out=z)
         if self.activation == "gelu":
@@ -236,7 +240,9 @@ class TorchCompiled:
 
 
 class TorchFused(TorchCompiled):
-    """torch.compile with the product over the d inputs written out, so that no (m, n) array need be stored."""
+    """torch.compile with the product over the d inputs written out, so that no (m, n) array need be
+    stored.
+    """
 
     name, expert, fused = "torch.compile fused", True, True
 

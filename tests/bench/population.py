@@ -1,12 +1,14 @@
-"""The velocity of ½ E|f - f*|², x ~ N(0, I), in closed form: m ReLU particles against m and a teacher of three, as an Euler step.
+"""The velocity of ½ E|f - f*|², x ~ N(0, I), in closed form: m ReLU particles against m and a
+teacher of three, as an Euler step.
 
-f(x) = (1/m) Σ_k a_k relu(⟨w_k, x⟩), both layers. With the sources' directions U = w/|w|, their amplitudes A (the teacher's with a
-minus), ρ = U_m Uᵀ, S = √(1 - ρ²), Q = asin ρ = ±(π/4 + u P(u²)), u = |ρ| - S, P the same polynomial for all,
+f(x) = (1/m) Σ_k a_k relu(⟨w_k, x⟩), both layers. With the sources' directions U = w/|w|, their
+amplitudes A (the teacher's with a minus), ρ = U_m Uᵀ, S = √(1 - ρ²), Q = asin ρ = ±(π/4 + u P(u²)),
+u = |ρ| - S, P the same polynomial for all,
 
     V = Q (A|w| U)/2π,  F = S (A|w|)/2π,  T = Σ A w:   ∇_w = a (F u + V + T/4),   ∇_a = |w| (F + ⟨u, V⟩) + ⟨w, T⟩/4
 
-Peers do that on whole (m, m + 3) arrays, in place where the library can; experts on blocks of rows that stay in cache, or with
-the products written out so that a compiler can fuse all of it.
+Peers do that on whole (m, m + 3) arrays, in place where the library can; experts on blocks of rows
+that stay in cache, or with the products written out so that a compiler can fuse all of it.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ class Case:
 
     @property
     def operations(self) -> float:
-        """Of one velocity: for a pair 2d for ρ, 2d for V, 2 + 2 for S and F, 2 a term of P, 3 for u and Q; no root counted."""
+        """Of one velocity: for a pair 2d for ρ, 2d for V, 2 + 2 for S and F, 2 a term of P, 3 for u
+        and Q; no root counted.
+        """
         return (
             self.m
             * (self.m + TEACHER)
@@ -220,7 +224,9 @@ class TorchBlocked(TorchEager):
 
 
 def whole(xp, theta, teacher, dt, c, fused=False):
-    """The step for a compiler; fused: products over d written out, so that no (m, m) array need be stored."""
+    """The step for a compiler; fused: products over d written out, so that no (m, m) array need be
+    stored.
+    """
     U, n, T = sources(xp, theta, teacher)
     u = U[: len(theta)]
     rho = sum(u[:, j, None] * U[None, :, j] for j in range(U.shape[1])) if fused else u @ U.T
@@ -316,7 +322,9 @@ def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
 
 
 def run(case: Case, effort: Effort) -> dict[str, Any]:
-    """The medians in milliseconds, their spread, our ratios to the best peers, our share of the peak."""
+    """The medians in milliseconds, their spread, our ratios to the best peers, our share of the
+    peak.
+    """
     present, absent = contenders(case, dt=0.01)
     times = measure({name: contender.step for name, contender in present.items()}, effort)
     median = milliseconds(times)

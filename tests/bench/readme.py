@@ -1,4 +1,6 @@
-"""Fills tests/bench/README.md from the bench's JSON, which it copies next to this file: no number is typed by hand."""
+"""Fills tests/bench/README.md from the bench's JSON, which it copies next to this file: no number
+is typed by hand.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def conditions(report: dict[str, Any]) -> str:
     peak = f", {peaks} GFLOP/s of multiply-adds" if peaks else ""
     dates = sorted({result["date"] for result in report["results"]})
     when = f"{dates[0]}{f' to {dates[-1]}' if len(dates) > 1 else ''}"
-    where = f"{machine['cpu'] or machine['architecture']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB{peak}"
+    where = (
+        f"{machine['cpu'] or machine['architecture']}, {machine['cores']} cores, "
+        f"{machine['memory_gb']:.0f} GB{peak}"
+    )
     return f"{where}; {versions}; {when}."
 
 
@@ -49,7 +54,9 @@ def table(report: dict[str, Any], name: str) -> str:
 
 
 def filled(text: str, report: dict[str, Any]) -> str:
-    """The page with its blocks made again; that of a section which was not measured stays as it is. ValueError without any."""
+    """The page with its blocks made again; that of a section which was not measured stays as it is.
+    ValueError without any.
+    """
     measured = {result["section"] for result in report["results"]}
 
     def block(match: re.Match[str]) -> str:

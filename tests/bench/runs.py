@@ -1,9 +1,11 @@
-"""What watching a run costs: the same run plain, with progress lines, with a series, recorded, with all of it.
+"""What watching a run costs: the same run plain, with progress lines, with a series, recorded, with
+all of it.
 
-Contenders take turns; what is said is the median over rounds of the extra wall time over the plain run of the same round, the
-files' syncs included. Progress and a series cost a share of every step. A recording, evenly(100), the default cadence, costs so
-much a frame and so much a file, however many steps lie between: so these runs are short, and what is asked is from what length of
-a run on its cost is below 3 %.
+Contenders take turns; what is said is the median over rounds of the extra wall time over the plain
+run of the same round, the files' syncs included. Progress and a series cost a share of every step.
+A recording, evenly(100), the default cadence, costs so much a frame and so much a file, however
+many steps lie between: so these runs are short, and what is asked is from what length of a run on
+its cost is below 3 %.
 """
 
 from __future__ import annotations
@@ -90,9 +92,8 @@ def seconds(case: Case, rounds: int) -> dict[str, list[float]]:
         for turn in range(-1, rounds):  # the first one compiles
             first = max(turn, 0) % len(names)
             order = names[first:] + names[:first]
-            for name in order[
-                :: 1 if turn % 2 else -1
-            ]:  # memory and disk are as the contender before has left them
+            # memory and disk are as the contender before has left them
+            for name in order[:: 1 if turn % 2 else -1]:
                 watch, progress = WATCHES[name]
                 observers = watch(Path(folder) / "run.h5")
                 begin = time.perf_counter()

@@ -43,7 +43,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a number was asked to be: at least (or, with most, at most) `asked`; found None where it could not be measured."""
+    """What a number was asked to be: at least (or, with most, at most) `asked`; found None where it
+    could not be measured.
+    """
 
     what: str
     asked: float
@@ -63,12 +65,17 @@ class Goal:
             None if value is None else format(value, self.form) + self.unit
             for value in (self.asked, self.found)
         )
-        return f"{self.what} {'≤' if self.most else '≥'} {asked}: {'not measured' if found is None else found}"
+        return (
+            f"{self.what} {'≤' if self.most else '≥'} {asked}: "
+            f"{'not measured' if found is None else found}"
+        )
 
 
 @dataclass
 class Effort:
-    """How long to measure: `rounds` turns of `seconds` for each contender. Limits of the machine are measured once."""
+    """How long to measure: `rounds` turns of `seconds` for each contender. Limits of the machine
+    are measured once.
+    """
 
     rounds: int
     seconds: float
@@ -85,7 +92,9 @@ class Effort:
         return self.peaks[dtype]
 
     def ceiling(self, activation: str, dtype: str) -> dict[str, float]:
-        """10⁹ evaluations a second of σ, and of σ with σ', of all threads: {"value": …, "value_and_slope": …}."""
+        """10⁹ evaluations a second of σ, and of σ with σ', of all threads: {"value": …,
+        "value_and_slope": …}.
+        """
         if (activation, dtype) not in self.ceilings:
             from . import limits
 
@@ -96,8 +105,9 @@ class Effort:
 def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[str, list[float]]:
     """Seconds of one piece of work of each contender, once a round, each round in another order.
 
-    work(count) does it count times; a turn lasts about effort.seconds, after half a turn that is not counted, in which the
-    threads of the contender before go to sleep (those of a BLAS take 0.1 s). What has to compile has been called before.
+    work(count) does it count times; a turn lasts about effort.seconds, after half a turn that is
+    not counted, in which the threads of the contender before go to sleep (those of a BLAS take 0.1
+    s). What has to compile has been called before.
     """
     counts = {}
     for name, work in works.items():
@@ -138,7 +148,9 @@ def spread(times: Mapping[str, list[float]]) -> dict[str, float]:
 def best(
     median: Mapping[str, float], names: Iterable[str]
 ) -> tuple[str | None, float | None, float | None]:
-    """(the fastest of these contenders, its time, its time over that of "ours"); None where there is none."""
+    """(the fastest of these contenders, its time, its time over that of "ours"); None where there
+    is none.
+    """
     name = min((name for name in names if name in median), key=median.__getitem__, default=None)
     return (
         (None, None, None) if name is None else (name, median[name], median[name] / median["ours"])

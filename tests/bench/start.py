@@ -1,6 +1,8 @@
-"""A fresh process, as a whole: how long until Python has started, a package is imported, a first short run is done.
+"""A fresh process, as a whole: how long until Python has started, a package is imported, a first
+short run is done.
 
-The run is 100 Euler steps of the README's kink with its kernels found in the cache on disk, and once with an empty cache.
+The run is 100 Euler steps of the README's kink with its kernels found in the cache on disk, and
+once with an empty cache.
 """
 
 from __future__ import annotations

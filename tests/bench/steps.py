@@ -1,9 +1,12 @@
-"""One gradient-descent step, both layers and biases: ours against NumPy, torch, torch.compile and JAX, plain and by experts.
+"""One gradient-descent step, both layers and biases: ours against NumPy, torch, torch.compile and
+JAX, plain and by experts.
 
-The ratios are those to the fastest peer written as one would, and to the fastest written in blocks or fused by hand. The share is
-that of the processor's multiply-adds, measured on the spot; operations are the kernels' own, elementary functions not counted.
-"of limit" counts them: of a step's time, the share that these operations take at that peak, and after them, for each pair, σ once
-and σ with σ' once at their own ceilings. Memory is what one of our steps adds at its peak to what the flow holds.
+The ratios are those to the fastest peer written as one would, and to the fastest written in blocks
+or fused by hand. The share is that of the processor's multiply-adds, measured on the spot;
+operations are the kernels' own, elementary functions not counted. "of limit" counts them: of a
+step's time, the share that these operations take at that peak, and after them, for each pair, σ
+once and σ with σ' once at their own ceilings. Memory is what one of our steps adds at its peak to
+what the flow holds.
 """
 
 from __future__ import annotations
@@ -66,20 +69,25 @@ class Case:
 
     @property
     def keeps_z(self) -> bool:
-        """Whether z of the forward pass is kept for the pull-back: by the blocked kernels, where it fits."""
+        """Whether z of the forward pass is kept for the pull-back: by the blocked kernels, where it
+        fits.
+        """
         return self.d > FUSED_UP_TO
 
     @property
     def operations(self) -> float:
-        """Of one step: for a pair (neuron, sample) 2 (d + 1) forward; backward z again where it is not kept, and the sums,
-        which for ReLU in the fused kernels are additions alone."""
+        """Of one step: for a pair (neuron, sample) 2 (d + 1) forward; backward z again where it is
+        not kept, and the sums, which for ReLU in the fused kernels are additions alone.
+        """
         pairs, forward = float(self.m) * self.n, 2 * (self.d + 1)
         if self.activation == "relu":
             return pairs * (forward + (2 * self.d if self.keeps_z else 2 * self.d + self.d + 1))
         return pairs * (forward + (0 if self.keeps_z else 2 * (self.d + 1)) + 2 * self.d + 2)
 
     def limit_ms(self, peak: float, ceiling: dict[str, float]) -> float:
-        """Of one step: its operations at `peak` GFLOP/s; σ forward, (σ, σ') backward of each pair at 10⁹ `ceiling` a second."""
+        """Of one step: its operations at `peak` GFLOP/s; σ forward, (σ, σ') backward of each pair
+        at 10⁹ `ceiling` a second.
+        """
         return 1e-6 * (
             self.operations / peak + sum(self.m * self.n / rate for rate in ceiling.values())
         )
@@ -152,7 +160,9 @@ def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
 
 
 def step_bytes(ours: Ours) -> int:
-    """What one step allocates at its peak; θ, the samples and what is kept between steps are there before."""
+    """What one step allocates at its peak; θ, the samples and what is kept between steps are there
+    before.
+    """
     tracemalloc.start()
     try:
         ours.step(1)
@@ -165,13 +175,14 @@ def step_bytes(ours: Ours) -> int:
 
 
 def run(case: Case, effort: Effort) -> dict[str, Any]:
-    """The medians in milliseconds, their spread, our ratios to the best peers, our share of the peak."""
+    """The medians in milliseconds, their spread, our ratios to the best peers, our share of the
+    peak.
+    """
     present, absent = contenders(case, dt=0.01)
     times = measure({name: contender.step for name, contender in present.items()}, effort)
     median, peak = milliseconds(times), effort.peak(case.dtype)
-    ceiling = (
-        None if case.activation == "relu" else effort.ceiling(case.activation, case.dtype)
-    )  # relu's is the peak
+    # relu's is the peak
+    ceiling = None if case.activation == "relu" else effort.ceiling(case.activation, case.dtype)
     result = {
         **asdict(case),
         "ms": median,

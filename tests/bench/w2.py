@@ -1,8 +1,9 @@
-"""Exact W2 of two clouds of equal masses: ours, against SciPy's assignment solver, and sorting where p = 1.
+"""Exact W2 of two clouds of equal masses: ours, against SciPy's assignment solver, and sorting
+where p = 1.
 
-Our times at p = 4 are those of POT's network simplex, on costs that we compute. Clouds "moved": normal particles, and each of
-them moved by a third of its spread, as in a run; "shifted": two draws, one shifted by twice the spread, where assignment
-solvers suffer.
+Our times at p = 4 are those of POT's network simplex, on costs that we compute. Clouds "moved":
+normal particles, and each of them moved by a third of its spread, as in a run; "shifted": two
+draws, one shifted by twice the spread, where assignment solvers suffer.
 """
 
 from __future__ import annotations

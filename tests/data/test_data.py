@@ -1,4 +1,6 @@
-"""Data sets by name and from the user's files: round trips, and errors that name line, column and key."""
+"""Data sets by name and from the user's files: round trips, and errors that name line, column and
+key.
+"""
 
 import subprocess
 import sys
@@ -208,9 +210,8 @@ def test_csv_with_and_without_a_header_gives_the_same_arrays(csv_file):
 def test_csv_columns_are_chosen_by_name_or_number(csv_file):
     path = csv_file("id,a,b,c\nfirst,1,2,3\nsecond,4,5,7\n")
     one = data.load(path, x=["a", -1], y="b")
-    assert np.array_equal(one.x, [[1, 3], [4, 7]]) and np.array_equal(
-        one.y, [2, 5]
-    )  # the text in `id` is not read
+    # the text in `id` is not read
+    assert np.array_equal(one.x, [[1, 3], [4, 7]]) and np.array_equal(one.y, [2, 5])
     two = data.load(path, x=1, y=["b", "c"])
     assert np.array_equal(two.x, [[1], [4]]) and np.array_equal(two.y, [[2, 3], [5, 7]])
     assert data.get("load", **two.origin["arguments"]).sha256() == two.sha256()
@@ -270,7 +271,10 @@ def test_a_file_is_split_and_standardised_on_the_way_in(tmp_path, sample):
 
 
 def test_the_heavy_readers_are_imported_when_a_file_needs_them():
-    code = "import sys, meanfield.data; print(*{'h5py', 'sklearn', 'torch'} & {name.split('.')[0] for name in sys.modules})"
+    code = (
+        "import sys, meanfield.data; print(*{'h5py', 'sklearn', 'torch'} & "
+        "{name.split('.')[0] for name in sys.modules})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )

@@ -43,9 +43,8 @@ def test_targets_keep_their_kind_and_say_how_many_outputs_they_need(sample):
         made = Dataset(x, given)
         assert (made.y.dtype, made.outputs) == (dtype, outputs)
         assert np.array_equal(made.y, given)
-    assert (
-        Dataset(x, classes % 2, x[:4], classes[:4]).outputs == 4
-    )  # a class seen in the test set alone counts
+    # a class seen in the test set alone counts
+    assert Dataset(x, classes % 2, x[:4], classes[:4]).outputs == 4
 
 
 @pytest.mark.parametrize(

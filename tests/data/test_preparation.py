@@ -36,11 +36,12 @@ def test_different_seeds_split_differently_and_leave_the_order_at_random():
 
 
 def test_standardised_columns_have_mean_zero_and_std_one_on_the_training_rows_only(rng):
+    # squares under- and overflow in two columns
     x = rng.normal(size=(200, 3)) * [1e-200, 1.0, 1e200] + [
         0.0,
         1e3,
         0.0,
-    ]  # squares under- and overflow in two columns
+    ]
     y = 5.0 + 2.0 * rng.normal(size=(200, 2))
     raw = Dataset(x, y)
     made = prepare(raw, test_fraction=0.25, standardise=True, standardise_y=True)
@@ -87,9 +88,8 @@ def test_constant_columns_raise_or_are_dropped_or_kept_at_zero(sample):
     )
     kept = prepare(raw, constant="keep", standardise=True)
     assert np.array_equal(kept.x[:, [0, 2]], dropped.x)
-    assert not kept.x[:, 1].any() and np.array_equal(
-        kept.x_test[:, 1], (x[:, 1] + 1.0) - 0.1
-    )  # centred, not scaled
+    # centred, not scaled
+    assert not kept.x[:, 1].any() and np.array_equal(kept.x_test[:, 1], (x[:, 1] + 1.0) - 0.1)
     assert np.array_equal(prepare(raw, constant="keep").x, x)
     with pytest.raises(ValueError, match="every column of x is constant"):
         prepare(Dataset(np.ones((5, 2)), np.zeros(5)), constant="drop")

@@ -1,4 +1,6 @@
-"""Tables as pandas, R and spreadsheets write them: what becomes a name, a number, an input, and what the errors say."""
+"""Tables as pandas, R and spreadsheets write them: what becomes a name, a number, an input, and
+what the errors say.
+"""
 
 import warnings
 
@@ -102,7 +104,8 @@ def test_a_first_row_of_other_numbers_is_a_sample(table, text):
         ",u,v,y\n0,0.5,0.25,-1.5\n1,0.125,-0.5,2.5\n",  # pandas with its index
         ",0,1,2\n0,0.5,0.25,-1.5\n1,0.125,-0.5,2.5\n",  # and without names
         '"","u","v","y"\n"Mazda RX4",0.5,0.25,-1.5\n"Datsun",0.125,-0.5,2.5\n',  # R's row names
-        "Unnamed: 0,u,v,y\n0,0.5,0.25,-1.5\n1,0.125,-0.5,2.5\n",  # pandas' index, read and written again
+        # pandas' index, read and written again
+        "Unnamed: 0,u,v,y\n0,0.5,0.25,-1.5\n1,0.125,-0.5,2.5\n",
     ],
 )
 def test_a_row_number_before_the_table_is_left_out_with_a_word(table, text):

@@ -104,9 +104,8 @@ def test_hermite_links_are_orthogonal_with_norm_k_factorial():
     z = made[1].x @ np.array(made[1].origin["direction"])
     assert np.linalg.norm(made[1].origin["direction"]) == pytest.approx(1.0, rel=1e-15)
     for k, formula in ((1, z), (2, z**2 - 1), (3, z**3 - 3 * z)):
-        assert np.allclose(
-            made[k].y, formula, rtol=0, atol=1e-11
-        )  # |z|³ < 6.8³ = 314, a few ε each
+        # |z|³ < 6.8³ = 314, a few ε each
+        assert np.allclose(made[k].y, formula, rtol=0, atol=1e-11)
     for j, k in itertools.combinations_with_replacement(made, 2):
         products = made[j].y * made[k].y
         assert abs(products.mean() - math.factorial(k) * (j == k)) < 5 * standard_error(products)

@@ -107,8 +107,10 @@ def test_the_verdict_names_the_lazier_run_and_the_factors(runs):
     drift, moved = found.rows["kernel drift"], found.rows["RMS displacement"]
     assert drift[0] < drift[1] and moved[0] < moved[1]
     assert found.verdict == (
-        f"lazy.h5 is lazier than rich.h5: kernel drift {drift[0]:.3g} against {drift[1]:.3g} ({drift[1] / drift[0]:.3g} times "
-        f"less), RMS displacement {moved[0]:.3g} against {moved[1]:.3g} ({moved[1] / moved[0]:.3g} times less)."
+        f"lazy.h5 is lazier than rich.h5: kernel drift {drift[0]:.3g} against "
+        f"{drift[1]:.3g} ({drift[1] / drift[0]:.3g} times "
+        f"less), RMS displacement {moved[0]:.3g} against {moved[1]:.3g} "
+        f"({moved[1] / moved[0]:.3g} times less)."
     )
     assert mf.compare(folder / "rich.h5", folder / "lazy.h5").verdict == found.verdict
 
@@ -329,7 +331,9 @@ def of_seed(path, seed, gamma=1.0, m=40, symmetric=True, activation="relu"):
 
 
 def test_two_seeds_of_one_setting_are_said_to_be_that_and_neither_is_lazier(tmp_path):
-    """ReLU, γ = 1, m = 40: the drifts of two seeds differ by half or more; seeds and the distance of the starts are shown."""
+    """ReLU, γ = 1, m = 40: the drifts of two seeds differ by half or more; seeds and the distance
+    of the starts are shown.
+    """
     paths = [of_seed(tmp_path / f"{seed}.h5", seed) for seed in (0, 5)]
     found = mf.compare(*paths)
     assert found.rows["seed"] == (0, 5)
@@ -345,7 +349,9 @@ def test_two_seeds_of_one_setting_are_said_to_be_that_and_neither_is_lazier(tmp_
 
 
 def test_another_setting_from_another_seed_is_lazier_only_beyond_what_seeds_differ_by(tmp_path):
-    """γ = 1/2 against 1 is told from any seeds; γ = 1 against .97, a factor 1.1 of 1/s, is not, from different seeds."""
+    """γ = 1/2 against 1 is told from any seeds; γ = 1 against .97, a factor 1.1 of 1/s, is not,
+    from different seeds.
+    """
     rich, near, lazy = (
         of_seed(tmp_path / f"{g}.h5", seed, g) for g, seed in ((1.0, 0), (0.97, 5), (0.5, 6))
     )
@@ -364,8 +370,10 @@ def test_from_one_start_a_small_difference_is_the_settings_own(tmp_path):
 
 
 def test_the_error_over_seeds_is_that_of_a_mean():
-    """m neurons that moved independently by d_k: RMS displacement has the relative error ½ std(d²)/(mean(d²) √m); 16 blocks know
-    it to √(2/15) = .37 of itself, 2 of 3 standard errors are taken: factors .4 … 2."""
+    """m neurons that moved independently by d_k: RMS displacement has the relative error ½
+    std(d²)/(mean(d²) √m); 16 blocks know it to √(2/15) = .37 of itself, 2 of 3 standard errors are
+    taken: factors .4 … 2.
+    """
     rng = np.random.default_rng(0)
     theta = rng.normal(size=(4000, 3))
     moved = rng.exponential(size=(4000, 1))

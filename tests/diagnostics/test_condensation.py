@@ -73,8 +73,10 @@ def test_the_order_parameter_of_orthogonal_lines(c):
 
 
 def test_the_order_parameter_of_independent_directions_falls_as_one_over_their_number():
-    """E tr M² = 1/D + (1 - 1/D)/N for N isotropic unit vectors, so E S = 1/N; over 200 clouds of N = 50 in D = 3 the mean of
-    S (about χ² with 5 degrees of freedom, relative scatter √(2/5)) is within 4 √(2/5/200) = 18 %."""
+    """E tr M² = 1/D + (1 - 1/D)/N for N isotropic unit vectors, so E S = 1/N; over 200 clouds of N
+    = 50 in D = 3 the mean of S (about χ² with 5 degrees of freedom, relative scatter √(2/5)) is
+    within 4 √(2/5/200) = 18 %.
+    """
     rng = np.random.default_rng(0)
     found = [condensation.alignment(aligned(rng.normal(size=(50, 3)))) for _ in range(200)]
     assert np.mean(found) == pytest.approx(1 / 50, rel=0.18)
@@ -101,7 +103,9 @@ def test_the_angle_of_a_cluster_is_in_degrees_and_its_boundary_belongs_to_it():
 
 
 def test_measures_do_not_depend_on_the_order_of_neurons_nor_on_splitting_them(rng):
-    """Every neuron twice with half its mass: the same measure μ; the effective number of neurons alone doubles."""
+    """Every neuron twice with half its mass: the same measure μ; the effective number of neurons
+    alone doubles.
+    """
     state = cloud(rng, weighted=True)
     order = rng.permutation(state.m)
     shuffled = mf.State(state.theta[order], mass=state.mass[order])
@@ -119,7 +123,9 @@ def test_measures_do_not_depend_on_the_order_of_neurons_nor_on_splitting_them(rn
 
 
 def test_float32_states_are_measured_in_float64(rng):
-    """1 + 1e-7-sized sums lose digits in float32; the measures do not: equal to those of the same numbers in float64."""
+    """1 + 1e-7-sized sums lose digits in float32; the measures do not: equal to those of the same
+    numbers in float64.
+    """
     single = mf.State(cloud(rng).theta.astype(np.float32))
     double = mf.State(single.theta.astype(np.float64))
     for measure in (condensation.alignment, condensation.effective_neurons):

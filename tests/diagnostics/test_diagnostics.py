@@ -1,4 +1,6 @@
-"""mf.diagnose and its registry: what is kept and when it is not used, workers and bits, what cannot be had and why, errors."""
+"""mf.diagnose and its registry: what is kept and when it is not used, workers and bits, what cannot
+be had and why, errors.
+"""
 
 import json
 import os
@@ -22,7 +24,9 @@ NAMES = ["kernel_drift", "displacement_step", "w2", "energy_defect"]
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
-    """By worker processes, which import the module of a diagnostic that was registered here and get sys.path of this one."""
+    """By worker processes, which import the module of a diagnostic that was registered here and get
+    sys.path of this one.
+    """
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
@@ -33,7 +37,9 @@ def path(tmp_path):
 
 
 class Calls(list):
-    """What a function remembers of its calls: of one text, for what a user's function closes over is a part of the key."""
+    """What a function remembers of its calls: of one text, for what a user's function closes over
+    is a part of the key.
+    """
 
     def __repr__(self):
         return "calls"
@@ -112,7 +118,10 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
     found = mf.diagnose(path)
     assert len(found) == 0 and not calls and not path.with_name("run.h5.diagnostics").exists()
     assert "counted" in found.available and "kernel_drift" in found.available
-    other_loss = "f_lin is known in closed form for the squared loss without ridge; the run has loss 'logistic' and ridge 0"
+    other_loss = (
+        "f_lin is known in closed form for the squared loss without ridge; the run has "
+        "loss 'logistic' and ridge 0"
+    )
     assert found.unavailable == {
         "companion_gap": "it needs companion=, the path of another run on the same data",
         "departure": other_loss,
@@ -168,7 +177,10 @@ def test_what_cannot_be_had_is_listed_with_its_reason_and_refused_when_asked_for
         ("path", "path"),
         ("energy_defect", "energy_defect"),
     ):
-        expected = f"the file has no series {series} with a value at each frame; {series}_frames gives bounds from the frames"
+        expected = (
+            f"the file has no series {series} with a value at each frame; {series}_frames "
+            "gives bounds from the frames"
+        )
         assert why[name] == expected
     with pytest.raises(
         ValueError,
@@ -221,7 +233,10 @@ for name in ("information", "informatoin"):
     ).stdout.split("\n")
     assert "unknown diagnostic 'information'. It is one of ntk's: `import ntk` first." in said[0]
     assert "Did you mean 'information'? (`import ntk` first.)" in said[1]
-    quick = "import sys, ntk; print([name for name in ('numba', 'scipy', 'h5py', 'torch') if name in sys.modules])"
+    quick = (
+        "import sys, ntk; print([name for name in ('numba', 'scipy', 'h5py', 'torch') if "
+        "name in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", quick], capture_output=True, text=True, check=True
@@ -365,7 +380,9 @@ def test_parameters_and_versions_are_part_of_the_key(path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_is_said_once_and_does_not_matter(path, monkeypatch):
-    """Tests may run as root, whom no permission stops: the call that makes the folder fails instead."""
+    """Tests may run as root, whom no permission stops: the call that makes the folder fails
+    instead.
+    """
 
     def refused(self, *arguments, **keywords):
         raise PermissionError(13, "Permission denied")
@@ -403,7 +420,9 @@ def slow_trace(frame, *, weight=1.0):
 
 
 def test_the_bits_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
-    """Two processes against none, on copies of one run; a user's function of an importable module goes along."""
+    """Two processes against none, on copies of one run; a user's function of an importable module
+    goes along.
+    """
     monkeypatch.setattr(registry, "_TABLE", dict(registry._TABLE) if registry.names() else {})
     names = [
         "kernel_rank",
@@ -471,7 +490,9 @@ Dying.__module__ = _dying.__module__ = "test_diagnostics"
 
 
 def test_functions_of_a_script_without_a_main_guard_stay_in_its_process(path):
-    """The script is not run anew by workers, as multiprocessing would do; its own diagnostic is computed by itself."""
+    """The script is not run anew by workers, as multiprocessing would do; its own diagnostic is
+    computed by itself.
+    """
     script = path.with_name("script.py")
     script.write_text(f"""
 import meanfield as mf

@@ -46,7 +46,9 @@ CASES = [
 def test_all_diagnostics_of_one_moment_are_the_same_bits_during_the_run_and_after_it(
     kind, activation, d, dtype, method, h5_path, tmp_path
 ):
-    """The same function through the same frame context; 70 neurons make two shards, so the sums have a tree."""
+    """The same function through the same frame context; 70 neurons make two shards, so the sums
+    have a tree.
+    """
     made = problem(kind, activation, d, m=70, dtype=dtype)
     names = local(record(tmp_path / "first.h5", made, steps=1, every=1, method=method))
     assert {
@@ -77,7 +79,9 @@ def test_all_diagnostics_of_one_moment_are_the_same_bits_during_the_run_and_afte
 
 
 def test_recording_diagnostics_leaves_the_particles_as_they_would_be(tmp_path):
-    """They look and change nothing: all particles and the standard series of two runs are the same, with dt="auto" too."""
+    """They look and change nothing: all particles and the standard series of two runs are the same,
+    with dt="auto" too.
+    """
     for number, settings in enumerate(
         ({"dt": 0.2}, {"dt": "auto"}, {"method": mf.Adaptive(rtol=1e-4)})
     ):
@@ -106,10 +110,12 @@ def test_the_step_dt_auto_leaves_the_same_bits(h5_path):
 
 
 def test_sums_along_the_way_are_those_recorded_and_lie_within_what_the_frames_allow(h5_path):
-    """Here |v| falls throughout, so lower and upper sums hold the integral, for any frames: 11 and 41 of them, and three.
+    """Here |v| falls throughout, so lower and upper sums hold the integral, for any frames: 11 and
+    41 of them, and three.
 
-    Their middle is the trapezoid, and on even frames their distance is h |g(0) - g(t)|, which halves with h. What the run
-    recorded has the weights of RK4: its error, h⁴ of a step h = 0.05, is out of sight.
+    Their middle is the trapezoid, and on even frames their distance is h |g(0) - g(t)|, which
+    halves with h. What the run recorded has the weights of RK4: its error, h⁴ of a step h = 0.05,
+    is out of sight.
     """
     widths = {}
     for every in (1, 4, 20):
@@ -139,7 +145,9 @@ def test_sums_along_the_way_are_those_recorded_and_lie_within_what_the_frames_al
 
 
 def test_a_defect_that_frames_cannot_tell_from_none_has_the_lower_bound_zero():
-    """Two frames, by hand: F falls by 1 while ∫∫|v|² dμ dt is between 0.5 and 1.5: up to half of it may be gone; then 3 … 4."""
+    """Two frames, by hand: F falls by 1 while ∫∫|v|² dμ dt is between 0.5 and 1.5: up to half of it
+    may be gone; then 3 … 4.
+    """
     function = registry.get("energy_defect_frames").function
     times = np.array([0.0, 1.0])
     for rates, expected in (
@@ -155,7 +163,9 @@ def test_a_defect_that_frames_cannot_tell_from_none_has_the_lower_bound_zero():
 
 
 def test_a_run_with_diagnostic_series_resumes_from_its_file_alone_to_the_same_bits(tmp_path):
-    """Also those of the test set, which the file holds: an extension of a shorter run equals the long one."""
+    """Also those of the test set, which the file holds: an extension of a shorter run equals the
+    long one.
+    """
     names = ["kernel_drift", "test_error", "sign_flips", "information"]
     long = record(
         tmp_path / "long.h5", steps=12, series=[mf.Series(name, mf.every(2)) for name in names]
@@ -177,7 +187,8 @@ def test_a_resume_says_which_diagnostic_is_not_registered(h5_path, monkeypatch):
     monkeypatch.delitem(registry._TABLE, "information")
     with pytest.raises(
         ValueError,
-        match="records the diagnostic 'information', which is not registered here. .*`import ntk` first",
+        match="records the diagnostic 'information', which is not registered here. .*`import "
+        "ntk` first",
     ):
         mf.resume(h5_path, t_end=9.0, progress=False)
     assert mf.Trajectory(h5_path).status == "finished"
@@ -192,7 +203,8 @@ def test_what_cannot_be_recorded_is_refused_before_any_file(h5_path):
             mf.Series(name, mf.every(1))
     with pytest.raises(
         ValueError,
-        match="series 'test_risk' cannot be recorded in this run: no test set was saved with the run",
+        match="series 'test_risk' cannot be recorded in this run: no test set was saved with "
+        "the run",
     ):
         record(h5_path, test=False, series=[mf.Series("test_risk", mf.every(1))])
     with pytest.raises(

@@ -1,4 +1,6 @@
-"""Diagnostics of stored frames against slow twins, known values and the laws of THEORY.md, section 2."""
+"""Diagnostics of stored frames against slow twins, known values and the laws of THEORY.md, section
+2.
+"""
 
 import naive
 import numpy as np
@@ -10,7 +12,8 @@ import ntk
 from meanfield import tangent
 from meanfield.diagnostics.library import kernels
 
-# Sums of at most 10 · 12 terms of order one in another order, and eigenvalues of matrices of norm one: 1e-12 is 1e4 roundings.
+# Sums of at most 10 · 12 terms of order one in another order, and eigenvalues of matrices of norm
+# one: 1e-12 is 1e4 roundings.
 RTOL = 1e-12
 
 
@@ -40,9 +43,8 @@ def test_kernel_diagnostics_equal_their_slow_twins(case):
     }
     for name, values in expected.items():
         np.testing.assert_allclose(found[name].values, values, rtol=1e-10, atol=1e-13, err_msg=name)
-    cosine = [
-        1 - (h * H[0]).sum() / norm[0] / n for h, n in zip(H, norm, strict=True)
-    ]  # loses digits near 0
+    # loses digits near 0
+    cosine = [1 - (h * H[0]).sum() / norm[0] / n for h, n in zip(H, norm, strict=True)]
     np.testing.assert_allclose(found["kernel_distance"].values, cosine, atol=1e-14)
 
 
@@ -71,7 +73,9 @@ def test_patterns_equal_their_slow_twins(case):
 
 
 def test_a_neuron_far_on_the_other_side_is_dead_and_counts_by_its_mass(h5_path):
-    """Biases of -100 turn two of five neurons off: their masses are 0.1 and 0.3. Nothing trains them, so they stay dead."""
+    """Biases of -100 turn two of five neurons off: their masses are 0.1 and 0.3. Nothing trains
+    them, so they stay dead.
+    """
     flow, _, data = problem()
     theta = np.random.default_rng(1).normal(size=(5, 5))
     theta[[1, 3], -1] = -100.0
@@ -91,9 +95,10 @@ def test_margins_and_errors_equal_their_slow_twins(case):
     y = data.y if kind == "classes" else data.y[:, None]
     for number, state in enumerate(run):
         margins = naive.margins(naive.predict(flow.network, state, data.x), y)
+        # relu: p + 1 = 2
         size = flow.network.scaling.output_scale(10) * float(
             state.mass @ (state.theta**2).sum(axis=1)
-        )  # relu: p + 1 = 2
+        )
         for name, value in {
             "margin_min": min(margins),
             "margin_mean": sum(margins) / len(margins),
@@ -105,7 +110,9 @@ def test_margins_and_errors_equal_their_slow_twins(case):
 
 
 def test_the_normalised_margin_does_not_see_a_rescaling_of_theta(h5_path):
-    """f is 2-homogeneous in θ for relu, 3-homogeneous for z²: f(cθ) = c^(p+1) f(θ), and so is the norm's power."""
+    """f is 2-homogeneous in θ for relu, 3-homogeneous for z²: f(cθ) = c^(p+1) f(θ), and so is the
+    norm's power.
+    """
     for activation, power in (("relu", 2), ("square", 3)):
         flow, start, data = problem(activation=activation)
         found = []
@@ -141,7 +148,9 @@ def test_risks_and_errors_on_the_test_set_are_those_of_compare(case):
 
 
 def test_movement_obeys_its_inequalities_and_equals_its_parts(case):
-    """W2 <= displacement <= path (THEORY.md, section 2), between frames too; relabelling is the excess of labelled movement."""
+    """W2 <= displacement <= path (THEORY.md, section 2), between frames too; relabelling is the
+    excess of labelled movement.
+    """
     _, (flow, _, _), run, found = case
     w2, displacement, step = found["w2"], found["displacement"].values, found["displacement_step"]
     with mf.Trajectory(run.path) as again:
@@ -207,7 +216,9 @@ def test_condensation_is_that_of_its_functions(case):
 
 
 def test_information_and_nuisance_share_out_the_residual(case):
-    """Their sum is ‖∂ℓ/∂f‖² at each frame; at the start H_t is H_0; a cutoff may be given; K_t and K_0 agree with ntk.split."""
+    """Their sum is ‖∂ℓ/∂f‖² at each frame; at the start H_t is H_0; a cutoff may be given; K_t and
+    K_0 agree with ntk.split.
+    """
     kind, (flow, _, _), run, found = case
     risk = flow.functional
     for number, state in enumerate(run):
@@ -228,7 +239,9 @@ def test_information_and_nuisance_share_out_the_residual(case):
 
 
 def test_the_gap_to_the_linearised_run_is_that_of_its_predictions(tmp_path):
-    """Against predictions by hand; a run is no distance from itself; other times and other inputs are refused."""
+    """Against predictions by hand; a run is no distance from itself; other times and other inputs
+    are refused.
+    """
     flow, start, data = problem("real", "tanh")
     linear = ntk.linearise(flow.network, start)
     a = record(tmp_path / "a.h5", (flow, start, data))
@@ -257,7 +270,9 @@ def test_the_gap_to_the_linearised_run_is_that_of_its_predictions(tmp_path):
 
 
 def test_comparisons_of_kernels_have_known_values():
-    """The identity has rank n and no alignment with centred y beyond 1/√(n - 1); yyᵀ is aligned; a vanishing kernel is NaN."""
+    """The identity has rank n and no alignment with centred y beyond 1/√(n - 1); yyᵀ is aligned; a
+    vanishing kernel is NaN.
+    """
     y = np.array([1.0, -1.0, 1.0, -1.0])
     assert kernels.effective_rank(np.eye(4)) == pytest.approx(4.0, rel=1e-15)
     assert kernels.effective_rank(np.outer(y, y)) == pytest.approx(1.0, abs=1e-13)
@@ -273,7 +288,9 @@ def test_comparisons_of_kernels_have_known_values():
 
 
 def test_where_masses_change_they_count_and_particles_are_not_paired(tmp_path):
-    """A run whose second frame has moved half of its mass: W2 is that of the masses, the risk that of the reweighted network."""
+    """A run whose second frame has moved half of its mass: W2 is that of the masses, the risk that
+    of the reweighted network.
+    """
     from meanfield.files.recording import Recording
 
     flow, start, data = problem("real", "tanh")

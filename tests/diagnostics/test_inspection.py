@@ -1,4 +1,6 @@
-"""scripts/inspect: what it prints is what the file holds; what it exports reads back exactly; its exit codes."""
+"""scripts/inspect: what it prints is what the file holds; what it exports reads back exactly; its
+exit codes.
+"""
 
 import os
 import signal
@@ -244,7 +246,10 @@ def test_help_teaches(capsys):
 def test_the_entry_point_runs_the_module_and_survives_a_closed_pipe(h5_path):
     record(h5_path, mf.Series("risk", mf.every(1)), dt=0.001)
     assert "-m sims.commands.inspect" in (ROOT / "scripts" / "inspect").read_text(encoding="utf-8")
-    command = f"'{sys.executable}' -m sims.commands.inspect '{h5_path}' --csv risk | head -n 1; echo ${{PIPESTATUS[0]}}"
+    command = (
+        f"'{sys.executable}' -m sims.commands.inspect '{h5_path}' --csv risk | head -n 1; "
+        f"echo ${{PIPESTATUS[0]}}"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         ["bash", "-c", command],

@@ -148,7 +148,8 @@ def test_a_printed_table_shows_its_first_rows(table):
 def test_a_table_says_what_it_holds_in_one_line(table):
     assert (
         repr(table)
-        == "EventTable(6 flips, 1 death, 1 merge, 1 split; 6 of them listed; 4 samplings, t = 0 … 1.5)"
+        == "EventTable(6 flips, 1 death, 1 merge, 1 split; 6 of them listed; 4 samplings, t "
+        "= 0 … 1.5)"
     )
     assert (
         repr(table.neuron(77)) == "EventTable(no events among the listed; 4 samplings, t = 0 … 1.5)"
@@ -165,7 +166,8 @@ def test_a_table_says_what_it_holds_in_one_line(table):
 def test_questions_that_make_no_sense_raise(table):
     with pytest.raises(
         ValueError,
-        match="no kind of event 'flips'. Did you mean 'flip'. Known: flip, death, revival, merge, split",
+        match="no kind of event 'flips'. Did you mean 'flip'. Known: flip, death, revival, "
+        "merge, split",
     ):
         table.kind("flips")
     with pytest.raises(ValueError, match="no kind of event 'birth'"):

@@ -1,4 +1,6 @@
-"""Golden files: what earlier versions wrote is opened, has the content it had, is diagnosed, and goes on."""
+"""Golden files: what earlier versions wrote is opened, has the content it had, is diagnosed, and
+goes on.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""Labelled arrays: a run and a diagnosis as xarray.Dataset, with names, times, units and what every figure states; exports."""
+"""Labelled arrays: a run and a diagnosis as xarray.Dataset, with names, times, units and what every
+figure states; exports.
+"""
 
 import shutil
 import subprocess

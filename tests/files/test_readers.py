@@ -1,7 +1,9 @@
-"""What other programs make of a file: the golden files of today's layout through each reader that is installed here.
+"""What other programs make of a file: the golden files of today's layout through each reader that
+is installed here.
 
-`pip install -r tests/readers.txt`, `apt-get install octave hdf5-tools`, then `pytest -m readers`; what is not there is skipped.
-The table of the guide (meanfield/README.md) says what these tests check.
+`pip install -r tests/readers.txt`, `apt-get install octave hdf5-tools`, then `pytest -m readers`;
+what is not there is skipped. The table of the guide (meanfield/README.md) says what these tests
+check.
 """
 
 import shutil
@@ -86,7 +88,9 @@ def test_pyh5md_reads_elements_with_step_and_time(path, expected):
 
 
 def test_mdanalysis_reads_the_view_with_the_times_of_its_frames(path, expected):
-    """Its dt and totaltime are made up; after `import zarrtraj` the name "H5MD" is another reader: the class is not."""
+    """Its dt and totaltime are made up; after `import zarrtraj` the name "H5MD" is another reader:
+    the class is not.
+    """
     MDAnalysis = pytest.importorskip("MDAnalysis")
     from MDAnalysis.coordinates.H5MD import H5MDReader
 
@@ -126,7 +130,9 @@ def test_virtualizarr_reads_the_particles_and_nan_for_the_view(path, expected):
 
 
 def test_kerchunk_reads_everything_with_a_threshold_and_the_view_as_nan(path, expected):
-    """It leaves out checksummed arrays from 500 bytes on unless told to copy them; each has step and time of its own."""
+    """It leaves out checksummed arrays from 500 bytes on unless told to copy them; each has step
+    and time of its own.
+    """
     hdf = pytest.importorskip("kerchunk.hdf")
     fsspec, zarr = pytest.importorskip("fsspec"), pytest.importorskip("zarr", "3")
     references = hdf.SingleHdf5ToZarr(path, unsupported_inline_threshold=10**9).translate()
@@ -149,21 +155,27 @@ def test_octave_loads_the_whole_file(path, expected):
     if shutil.which("octave") is None:
         pytest.skip("octave is not installed")
     theta = "s.particles.units.position.value"
-    program = f"s = load('-hdf5', '{path}'); x = {theta}; v = s.particles.trajectory.position.value; printf('%d ', size(x)); "
-    program += "printf('%.17g ', sum(double(x(:))), sum(double(v(:)))); disp(isfield(s, {'parameters', 'series', 'observables'}))"
+    program = (
+        f"s = load('-hdf5', '{path}'); x = {theta}; v = "
+        "s.particles.trajectory.position.value; printf('%d ', size(x)); "
+    )
+    program += (
+        "printf('%.17g ', sum(double(x(:))), sum(double(v(:)))); disp(isfield(s, "
+        "{'parameters', 'series', 'observables'}))"
+    )
     said = subprocess.run(
         ["octave", "-qf", "--eval", program], capture_output=True, text=True
     ).stdout.split()
     value, view = expected[f"{UNITS}/value"], expected[f"{VIEW}/value"]
+    # columns first
     assert [int(size) for size in said[:3]] == [*value.shape[::-1]] and said[5:] == [
         "1",
         "1",
         "1",
-    ]  # columns first
+    ]
     sums = [value.sum(dtype=float), view.sum(dtype=float)]
-    np.testing.assert_allclose(
-        [float(item) for item in said[3:5]], sums, rtol=1e-12
-    )  # sums in another order
+    # sums in another order
+    np.testing.assert_allclose([float(item) for item in said[3:5]], sums, rtol=1e-12)
 
 
 def test_h5dump_shows_the_view(path, expected):

@@ -1,4 +1,6 @@
-"""Recording: whatever happens to the process or the disk, what was published stays, and the run goes on to the same bits."""
+"""Recording: whatever happens to the process or the disk, what was published stays, and the run
+goes on to the same bits.
+"""
 
 import errno
 import os
@@ -71,7 +73,9 @@ def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tm
 def test_a_kill_before_any_durable_call_leaves_the_uninterrupted_content_hash(
     tmp_path, what, least
 ):
-    """Between creation and the removal of the parts: in a run, in one without checkpoints, in the extension of a finished one."""
+    """Between creation and the removal of the parts: in a run, in one without checkpoints, in the
+    extension of a finished one.
+    """
     expected = Trajectory(toy_run.whole(tmp_path / "whole.h5")).content_hash()
     found = hashes(tmp_path, what)
     assert len(found) > least and set(found) == {expected}
@@ -154,7 +158,9 @@ def test_a_run_over_before_its_first_checkpoint_is_written_once(h5_path, monkeyp
 
 
 def test_another_run_that_is_to_replace_it_is_not_taken_for_what_it_was_made_of(h5_path):
-    """Killed between the renaming and the removal of its parts a run is finished; a begun one beside it is not."""
+    """Killed between the renaming and the removal of its parts a run is finished; a begun one
+    beside it is not.
+    """
     recording, memory = over_at_once(h5_path)
     recording.finish(memory, {})
     toy_run.create(h5_path, exists="replace", provenance={"author": "else"}).close()
@@ -361,7 +367,9 @@ def test_a_merge_that_differs_from_the_parts_is_not_published(h5_path, monkeypat
 
 @pytest.mark.parametrize("written", range(0, 200, 13))
 def test_a_full_disk_loses_nothing_that_was_published(h5_path, monkeypatch, written):
-    """The disk takes `written` more pieces, then none: in a checkpoint (55 pieces), or in the merge (160)."""
+    """The disk takes `written` more pieces, then none: in a checkpoint (55 pieces), or in the merge
+    (160).
+    """
     recording = toy_run.create(h5_path)
     memory = toy_run.record(recording, None, 12, 4)
     real, left = os.pwrite, iter(range(written))
@@ -401,12 +409,15 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing_behind(h5_path, monke
 
 
 def test_a_file_size_limit_ends_in_an_error_and_not_in_a_crash(tmp_path):
-    """The operating system's own refusal inside HDF5, which alone would end in a segmentation fault."""
+    """The operating system's own refusal inside HDF5, which alone would end in a segmentation
+    fault.
+    """
     program = (
         "import resource, signal, sys, pathlib; import toy_run, meanfield as mf\n"
         "from meanfield.files.trajectory import Trajectory\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); path = pathlib.Path(sys.argv[1])\n"
-        "recording = toy_run.create(path, first=toy_run.start(2000)); memory = toy_run.record(recording, None, 4, 5)\n"
+        "recording = toy_run.create(path, first=toy_run.start(2000)); memory = "
+        "toy_run.record(recording, None, 4, 5)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n"
         "try: toy_run.record(recording, memory, 20, 100), recording.checkpoint(memory)\n"
         "except OSError as error: print(error.errno, len(Trajectory(path)))\n"
@@ -489,7 +500,8 @@ def test_a_run_has_one_writer(h5_path, again):
 def test_a_writer_in_another_process_is_seen_and_its_death_frees_the_run(h5_path):
     program = (
         "import sys, time, pathlib, toy_run\n"
-        "kept = toy_run.create(pathlib.Path(sys.argv[1])); print('ready', flush=True); time.sleep(60)\n"
+        "kept = toy_run.create(pathlib.Path(sys.argv[1])); print('ready', flush=True); "
+        "time.sleep(60)\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
     with subprocess.Popen(

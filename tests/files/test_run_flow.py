@@ -1,4 +1,6 @@
-"""run.flow(): the flow of a file's run, made again from the file alone, and what reads it: linearised runs, weights, devices."""
+"""run.flow(): the flow of a file's run, made again from the file alone, and what reads it:
+linearised runs, weights, devices.
+"""
 
 import json
 import subprocess
@@ -153,7 +155,8 @@ def test_a_function_that_its_user_wrote_is_asked_for_by_name_with_what_to_hand_i
     ) as run:
         with pytest.raises(
             ValueError,
-            match="unknown activation 'cube'.*Pass flow= with the user-written function of this run",
+            match="unknown activation 'cube'.*Pass flow= with the user-written function of "
+            "this run",
         ):
             run.flow()
 
@@ -198,9 +201,8 @@ def test_the_frames_of_a_linearised_run_show_f_of_the_linearised_network(lineari
     with mf.Trajectory(path) as run:
         seen = frames.look(run, run.flow("cpu", "float64"), DATA.x_test)
         expected = [flow.predict(state, DATA.x_test) for state in run]
-    np.testing.assert_allclose(
-        seen.at_x, expected, rtol=1e-13, atol=1e-14
-    )  # f of size 1, sums of 10 terms
+    # f of size 1, sums of 10 terms
+    np.testing.assert_allclose(seen.at_x, expected, rtol=1e-13, atol=1e-14)
 
 
 def test_a_linearised_run_is_drawn_from_its_file(linearised):
@@ -224,7 +226,9 @@ def test_a_row_of_a_sim_holds_the_losses_of_a_linearised_run_and_a_kernel_that_d
 def test_a_row_of_scaling_exponents_holds_a_linearised_run_whose_gap_is_that_of_the_integrator(
     linearised,
 ):
-    """RK4 misses e^{-λ dt} by (λ dt)⁵/120 a step; λ <= λ_max(H_0/n) = 0.65 here, so 3e-8 a step and 3e-7 of |f - y| = O(1)."""
+    """RK4 misses e^{-λ dt} by (λ dt)⁵/120 a step; λ <= λ_max(H_0/n) = 0.65 here, so 3e-8 a step and
+    3e-7 of |f - y| = O(1).
+    """
     row = scaling_exponents.measure(linearised[0])
     assert row.kernel_drift == 0.0 and row.linear_gap < 1e-6
 

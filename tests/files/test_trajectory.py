@@ -1,4 +1,6 @@
-"""Trajectory: a run read back is the run that was recorded, and other programs find what H5MD promises them."""
+"""Trajectory: a run read back is the run that was recorded, and other programs find what H5MD
+promises them.
+"""
 
 import json
 import time
@@ -140,7 +142,9 @@ def test_a_run_without_frames_is_a_file_too(h5_path):
 
 
 def test_a_frame_is_found_by_its_flow_time(run):
-    """Frames at t = 0, .5, 1, 1.5, 2: the nearest one, of two as near the earlier; within rounding of the ends, not beyond."""
+    """Frames at t = 0, .5, 1, 1.5, 2: the nearest one, of two as near the earlier; within rounding
+    of the ends, not beyond.
+    """
     assert run.at(1.0).step == 10 and run.at(1).step == 10 and run.at(np.float32(1.1)).step == 10
     assert (
         run.at(1.3).step == 15
@@ -408,7 +412,9 @@ def test_observables_are_the_series_that_have_one_value_a_frame(run):
 
 
 def test_texts_are_ascii_of_a_fixed_length_and_flags_are_whole_numbers(h5_path):
-    """Octave stops at the first text in UTF-8, netCDF4 leaves out an attribute that is h5py's enumeration of False and True."""
+    """Octave stops at the first text in UTF-8, netCDF4 leaves out an attribute that is h5py's
+    enumeration of False and True.
+    """
 
     def check(name, item):
         for key in item.attrs:
@@ -440,7 +446,9 @@ def test_texts_are_ascii_of_a_fixed_length_and_flags_are_whole_numbers(h5_path):
 
 
 def test_no_clock_is_known_by_a_link_only(h5_path):
-    """Readers that follow no links find step and time beside every value; observables are whole groups of series."""
+    """Readers that follow no links find step and time beside every value; observables are whole
+    groups of series.
+    """
     toy_run.whole(h5_path, mass_varies=True)
     with h5py.File(h5_path) as file:
         groups = [

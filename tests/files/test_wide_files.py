@@ -1,4 +1,6 @@
-"""Files of networks with many inputs or outputs: nothing whose size grows with p is an attribute, which HDF5 ends at 64 KB."""
+"""Files of networks with many inputs or outputs: nothing whose size grows with p is an attribute,
+which HDF5 ends at 64 KB.
+"""
 
 import h5py
 import numpy as np

@@ -1,4 +1,6 @@
-"""Activations: scalar formulas against torch, their slopes against autograd, and what the table promises of each."""
+"""Activations: scalar formulas against torch, their slopes against autograd, and what the table
+promises of each.
+"""
 
 import math
 import warnings
@@ -14,15 +16,16 @@ from torch_twin import ACTIVATIONS
 import meanfield as mf
 from meanfield.formulas import activations
 
-Z = np.concatenate(
-    [np.linspace(-9.0, 9.0, 181) + 0.013, [-700.0, -30.0, -1e-9, 1e-9, 30.0, 700.0]]
-)  # off the kink at 0
+# off the kink at 0
+Z = np.concatenate([np.linspace(-9.0, 9.0, 181) + 0.013, [-700.0, -30.0, -1e-9, 1e-9, 30.0, 700.0]])
 
 
 @pytest.mark.parametrize("name", activations.TABLE)
 def test_value_and_slope_are_those_of_torch(name):
-    """σ and its autograd derivative. Both sides are a few correctly rounded operations; next to σ' = 1 - tanh² and to the
-    cancelling tails 1 + erf only the absolute error is that of rounding, so 8 units of max(1, |value|) are allowed."""
+    """σ and its autograd derivative. Both sides are a few correctly rounded operations; next to σ'
+    = 1 - tanh² and to the cancelling tails 1 + erf only the absolute error is that of rounding, so
+    8 units of max(1, |value|) are allowed.
+    """
     sigma = activations.TABLE[name]
     z = torch.tensor(Z, requires_grad=True)
     values = ACTIVATIONS[name](z)
@@ -38,7 +41,9 @@ def test_value_and_slope_are_those_of_torch(name):
     "name", [name for name, sigma in activations.TABLE.items() if sigma.value_and_slope]
 )
 def test_the_joint_formula_gives_the_value_and_the_slope(name):
-    """Up to the rounding of two different expressions: 4 units, σ' of sigmoid and gelu being products of three factors."""
+    """Up to the rounding of two different expressions: 4 units, σ' of sigmoid and gelu being
+    products of three factors.
+    """
     sigma = activations.TABLE[name]
     for z in map(float, Z):
         assert sigma.value_and_slope(z) == pytest.approx(
@@ -60,7 +65,9 @@ def test_nan_passes_through_and_no_large_argument_warns_or_raises(name):
 
 @pytest.mark.parametrize("name", activations.TABLE)
 def test_declared_homogeneity_and_smoothness_are_true(name):
-    """THEORY.md, section 2: σ(cz) = c^p σ(z), equivalently z σ'(z) = p σ(z) (Euler). c = 2 is exact in binary."""
+    """THEORY.md, section 2: σ(cz) = c^p σ(z), equivalently z σ'(z) = p σ(z) (Euler). c = 2 is exact
+    in binary.
+    """
     sigma = activations.TABLE[name]
     doubles = [sigma.value(2.0 * z) for z in map(float, Z)]
     if sigma.homogeneity is not None:
@@ -72,9 +79,8 @@ def test_declared_homogeneity_and_smoothness_are_true(name):
         assert not np.allclose(doubles, [2.0 * sigma.value(z) for z in map(float, Z)])
         assert not np.allclose(doubles, [4.0 * sigma.value(z) for z in map(float, Z)])
     jump = abs(sigma.slope(1e-12) - sigma.slope(-1e-12))
-    assert (
-        jump < 1e-11
-    ) == sigma.smooth  # |σ''| <= 2 in the table, so a smooth slope moves by less than 4e-12
+    # |σ''| <= 2 in the table, so a smooth slope moves by less than 4e-12
+    assert (jump < 1e-11) == sigma.smooth
 
 
 def test_the_slope_of_relu_at_the_kink_is_zero():

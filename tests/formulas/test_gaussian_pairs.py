@@ -1,4 +1,6 @@
-"""K_σ(w, v) = E[σ(⟨w,x⟩)σ(⟨v,x⟩)] and its gradient: against quadrature, 50 digits, and the duals of the kernel theory."""
+"""K_σ(w, v) = E[σ(⟨w,x⟩)σ(⟨v,x⟩)] and its gradient: against quadrature, 50 digits, and the duals of
+the kernel theory.
+"""
 
 import mpmath
 import naive
@@ -30,7 +32,9 @@ def kernels(name, w, v, dtype="float64"):
 
 @pytest.mark.parametrize("name", sweep(NAMES, "relu", "erf"))
 def test_every_closed_form_is_its_definition_by_quadrature(rng, name):
-    """24 nodes an angle between kinks, 48 in the radius: the rule is exact to 1e-10 of the size of K (1 here; erf is steep)."""
+    """24 nodes an angle between kinks, 48 in the radius: the rule is exact to 1e-10 of the size of
+    K (1 here; erf is steep).
+    """
     sigma = activations.get(name)
     w, v = rng.normal(size=(4, 3)), rng.normal(size=3)
     w[3] = -0.7 * v
@@ -50,7 +54,9 @@ def test_the_duals_of_the_kernel_theory_are_the_same_function(rng, name):
 
 
 def closed_form(name, q, r, c, R):
-    """(K, 2 ∂K/∂q, ∂K/∂c) in 50 digits from TRUTHS.md, section 1; q = |w|², r = |v|², R the slope of leaky_relu."""
+    """(K, 2 ∂K/∂q, ∂K/∂c) in 50 digits from TRUTHS.md, section 1; q = |w|², r = |v|², R the slope
+    of leaky_relu.
+    """
     if name == "relu":
         angle = mpmath.acos(max(-1, min(1, c / mpmath.sqrt(q * r)))) if q * r else mpmath.pi / 2
         radial = mpmath.sqrt(r / q) * mpmath.sin(angle) / (2 * mpmath.pi) if q else mpmath.mpf(0)
@@ -86,8 +92,9 @@ def closed_form(name, q, r, c, R):
     )
 
 
-# Largest error of K over |w||v| and of ∇_w K over |v| (with 1 in place of lengths above 1 for erf and sin, which are bounded),
-# in units of ε = 2⁻²³ or 2⁻⁵²: the roundings of w', v', ρ (d + 2 operations), of the formula (some 20) and of the two sums.
+# Largest error of K over |w||v| and of ∇_w K over |v| (with 1 in place of lengths above 1 for erf
+# and sin, which are bounded), in units of ε = 2⁻²³ or 2⁻⁵²: the roundings of w', v', ρ (d + 2
+# operations), of the formula (some 20) and of the two sums.
 UNITS = {
     "relu": 6,
     "leaky_relu(0.2)": 6,
@@ -104,7 +111,9 @@ UNITS = {
 def test_a_pair_is_accurate_also_where_vectors_are_parallel_opposite_equal_or_tiny(
     rng, name, dtype
 ):
-    """At angles 0, 1e-9 … 0.1 and π minus these; lengths 1e-6 to 4; equal to the bit; against 50 digits of rounded vectors."""
+    """At angles 0, 1e-9 … 0.1 and π minus these; lengths 1e-6 to 4; equal to the bit; against 50
+    digits of rounded vectors.
+    """
     v = rng.normal(size=3).astype(dtype)
     across = np.cross(v, rng.normal(size=3))
     across *= np.linalg.norm(v) / np.linalg.norm(across)

@@ -1,4 +1,6 @@
-"""Losses: scalar formulas and their compiled sums against torch, the curvature that dt="auto" relies on, labels at the door."""
+"""Losses: scalar formulas and their compiled sums against torch, the curvature that dt="auto"
+relies on, labels at the door.
+"""
 
 import numpy as np
 import pytest
@@ -26,8 +28,9 @@ def problem(rng, loss, n=40, K=3):
 
 @pytest.mark.parametrize("name", losses.TABLE)
 def test_compiled_sums_and_slopes_are_those_of_torch(rng, name):
-    """Σℓ and autograd's ∂/∂f. Sums of 120 terms of relative accuracy 1e-15 or so: 1e-13 in all; slopes one term each, of size
-    up to |f| = 150 for the squared loss."""
+    """Σℓ and autograd's ∂/∂f. Sums of 120 terms of relative accuracy 1e-15 or so: 1e-13 in all;
+    slopes one term each, of size up to |f| = 150 for the squared loss.
+    """
     f, y = problem(rng, name)
     leaf = torch.tensor(f, requires_grad=True)
     expected = LOSSES[name](leaf, torch.tensor(y))
@@ -42,11 +45,12 @@ def test_compiled_sums_and_slopes_are_those_of_torch(rng, name):
 
 @pytest.mark.parametrize("name", losses.TABLE)
 def test_curvature_is_the_supremum_of_the_second_derivative(name):
-    """sup ℓ'': by differences of the slope over a grid through the steepest point, step h: exact to h²ℓ''''/6 < 1e-7 there."""
+    """sup ℓ'': by differences of the slope over a grid through the steepest point, step h: exact to
+    h²ℓ''''/6 < 1e-7 there.
+    """
     loss, h = losses.TABLE[name], 1e-3
-    if (
-        loss.coupled
-    ):  # the largest eigenvalue of diag(p) - ppᵀ is at most 1/2, reached at p = (1/2, 1/2, 0)
+    # the largest eigenvalue of diag(p) - ppᵀ is at most 1/2, reached at p = (1/2, 1/2, 0)
+    if loss.coupled:
         hessian, top = np.empty((3, 3)), 0.0
         for f in (
             np.array([u, v, w])
@@ -173,8 +177,10 @@ def test_the_names_of_other_packages_are_answered_with_what_to_write(name, said)
 
 
 def test_a_coupled_slope_that_leaves_out_what_is_zero_has_zeros_there():
-    """A perceptron for classes: only the best wrong output and the right one have a slope, and none where the sample is right.
-    First a batch of samples that are all wrong, so that whatever is left in memory is not 0."""
+    """A perceptron for classes: only the best wrong output and the right one have a slope, and none
+    where the sample is right. First a batch of samples that are all wrong, so that whatever is left
+    in memory is not 0.
+    """
 
     def value(f, y):
         best = f[1] if y == 0 else f[0]

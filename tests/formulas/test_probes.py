@@ -1,4 +1,6 @@
-"""What tells two flows of the same names apart: values of their formulas in plain Python, kept in a run's file."""
+"""What tells two flows of the same names apart: values of their formulas in plain Python, kept in a
+run's file.
+"""
 
 import json
 
@@ -49,7 +51,9 @@ def test_values_of_a_loss_are_finite_and_its_own(loss, y):
 
 
 def test_an_interaction_is_seen_at_the_particles_of_the_start():
-    """At the scale of the cloud: a Gaussian of width 1e-9 is 0, and blind, at points of order 1. Of p = 1000 no more is kept."""
+    """At the scale of the cloud: a Gaussian of width 1e-9 is 0, and blind, at points of order 1. Of
+    p = 1000 no more is kept.
+    """
     for p in (2, 1000):
         start = mf.State(np.random.default_rng(0).normal(size=(20, p)), outputs=0)
         before = probes.probe_values(

@@ -1,4 +1,6 @@
-"""Formulas that users write: slopes that are not the slope, numbers that a compiler counts in 64 bits, messages of one line."""
+"""Formulas that users write: slopes that are not the slope, numbers that a compiler counts in 64
+bits, messages of one line.
+"""
 
 import dataclasses
 import math
@@ -296,7 +298,9 @@ def test_whole_numbers_of_a_potential_and_of_a_loss_count_as_in_python():
 
 
 def leaky_pair(power):
-    """K_σ of the leaky relu of slope 2**power, as gaussian_pairs.py writes it but with whole numbers."""
+    """K_σ of the leaky relu of slope 2**power, as gaussian_pairs.py writes it but with whole
+    numbers.
+    """
 
     def prepare(q):
         length = math.sqrt(q)
@@ -321,7 +325,9 @@ def leaky_pair(power):
 
 @pytest.mark.kernel
 def test_whole_numbers_of_a_closed_kernel_count_as_in_python():
-    """2**-2 is 1/4: the same energy and velocity as mf.leaky_relu(0.25), to rounding of a few terms."""
+    """2**-2 is 1/4: the same energy and velocity as mf.leaky_relu(0.25), to rounding of a few
+    terms.
+    """
     mine = mf.Activation(
         "mine",
         lambda z: z if z > 0.0 else 0.25 * z,
@@ -398,7 +404,9 @@ def test_formulas_that_agree_keep_their_whole_numbers():
 
 
 def test_the_fingerprint_follows_a_constant_in_a_module_of_a_package():
-    """What a kernel's cache is keyed by: package.module.c, in the function, in one inside it, and in a list."""
+    """What a kernel's cache is keyed by: package.module.c, in the function, in one inside it, and
+    in a list.
+    """
     table = [1.0, np.zeros(2000)]
 
     def direct(z):

@@ -1,4 +1,6 @@
-"""Bad input: an error that says what was asked, what was found, what to do; nothing is created, nothing is lost."""
+"""Bad input: an error that says what was asked, what was found, what to do; nothing is created,
+nothing is lost.
+"""
 
 import json
 import os
@@ -249,7 +251,8 @@ FILES = {
     ),
     "foreign": (
         foreign,
-        "is HDF5, but not a run of meanfield: it holds weights; expected h5md, particles, parameters",
+        "is HDF5, but not a run of meanfield: it holds weights; expected h5md, "
+        "particles, parameters",
     ),
     "newer": (newer, "has schema version 99; this meanfield reads up to"),
     "header only": (shortened(0.02), "is not a readable HDF5 file, or a truncated one"),

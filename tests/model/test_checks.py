@@ -1,4 +1,6 @@
-"""NumPy scalars are numbers at every door, True and False at none; float32 masses divided by their sum are masses."""
+"""NumPy scalars are numbers at every door, True and False at none; float32 masses divided by their
+sum are masses.
+"""
 
 import json
 

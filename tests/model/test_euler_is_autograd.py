@@ -1,8 +1,10 @@
-"""One Euler step is gradient descent: the engine against torch autograd over every choice the contract offers.
+"""One Euler step is gradient descent: the engine against torch autograd over every choice the
+contract offers.
 
-THEORY.md, section 1: explicit Euler with step dt is exactly gradient descent on R + s² (λ/2) mean_k |θ_k|² with learning
-rate η = dt·m/s². Held to ‖Δθ - Δθ_torch‖ <= 1e-12 (‖θ‖ + ‖Δθ‖) in float64, off the kinks: the two sum the same few dozen
-terms, each of a few roundings (1e-16), in different orders; at s = 1/√m … 10√m no term is larger than that norm.
+THEORY.md, section 1: explicit Euler with step dt is exactly gradient descent on R + s² (λ/2) mean_k
+|θ_k|² with learning rate η = dt·m/s². Held to ‖Δθ - Δθ_torch‖ <= 1e-12 (‖θ‖ + ‖Δθ‖) in float64, off
+the kinks: the two sum the same few dozen terms, each of a few roundings (1e-16), in different
+orders; at s = 1/√m … 10√m no term is larger than that norm.
 """
 
 from itertools import combinations, product
@@ -30,7 +32,9 @@ NAMES = list(activations.TABLE)
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Thousands of tiny steps: waking a second thread costs more than the step (and changes no bit)."""
+    """Thousands of tiny steps: waking a second thread costs more than the step (and changes no
+    bit).
+    """
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     yield
@@ -38,7 +42,9 @@ def _one_thread():
 
 
 def problem(loss, K, d, scaling):
-    """Particles and data in general position: every z, and every margin of hinge and huber, farther than 1e-3 from a kink."""
+    """Particles and data in general position: every z, and every margin of hinge and huber, farther
+    than 1e-3 from a kink.
+    """
     kind = losses.get(loss).labels
     for seed in range(100):
         rng = np.random.default_rng([seed, d, K])
@@ -80,9 +86,8 @@ def check_step(activation, loss, K, scaling, trainable, ridge, reduction, d=3):
     moved = np.linalg.norm(expected - theta)
     what = activation, loss, K, scaling, trainable, ridge, reduction, d
     assert np.linalg.norm(end.theta - expected) <= 1e-12 * (np.linalg.norm(theta) + moved), what
-    assert moved > 0 or not trainable or loss == "hinge", (
-        what
-    )  # hinge: every sample may have its margin
+    # hinge: every sample may have its margin
+    assert moved > 0 or not trainable or loss == "hinge", what
 
 
 EVERY = list(product(SCALINGS, LOSSES, SUBSETS, RIDGES, REDUCTIONS))
@@ -104,9 +109,8 @@ def test_among_the_pairs_any_two_choices_meet():
         assert asked == found
 
 
-@pytest.mark.filterwarnings(
-    "ignore:no particle moves"
-)  # nothing trainable, or every margin kept: that is the point
+# nothing trainable, or every margin kept: that is the point
+@pytest.mark.filterwarnings("ignore:no particle moves")
 @pytest.mark.parametrize(
     ("activation", "cases"),
     [
@@ -118,11 +122,14 @@ def test_among_the_pairs_any_two_choices_meet():
     ],
 )
 def test_one_euler_step_is_gradient_descent_with_rate_dt_m_over_s_squared(activation, cases):
-    """8 scalings × 9 losses and K × 8 subsets × 2 ridges × 2 reductions, or those that meet in pairs."""
+    """8 scalings × 9 losses and K × 8 subsets × 2 ridges × 2 reductions, or those that meet in
+    pairs.
+    """
     for case in EVERY if cases == "all" else PAIRS:
         check_step(activation, case[1][0], case[1][1], case[0], *case[2:])
 
 
+# each its own kernels, of a shape that other d have too: a fast run leaves their compiling out
 BETWEEN = (
     4,
     7,
@@ -130,7 +137,7 @@ BETWEEN = (
     9,
     10,
     11,
-)  # each its own kernels, of a shape that other d have too: a fast run leaves their compiling out
+)
 FEW = (2, 13)  # one of each of the two kinds of kernels
 DIMS = [
     *(pytest.param(d, marks=pytest.mark.slow) for d in BETWEEN),
@@ -147,7 +154,9 @@ def test_a_step_is_gradient_descent_in_every_input_dimension(d):
 
 
 def test_many_steps_are_many_steps_of_gradient_descent():
-    """20 steps at γ = 1/2: rounding errors of 20 steps, amplified by at most e^{L t} with L t of order 1."""
+    """20 steps at γ = 1/2: rounding errors of 20 steps, amplified by at most e^{L t} with L t of
+    order 1.
+    """
     theta, x, y = problem("squared", 1, 3, mf.NTK)
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", scaling=mf.NTK), x, y))
     end = mf.simulate(flow, mf.State(theta), mf.EULER, dt=0.05, n_steps=20, progress=False)
@@ -162,7 +171,8 @@ def test_many_steps_are_many_steps_of_gradient_descent():
 
 @pytest.mark.parametrize(("outputs", "decay"), [(1, 0.0), (3, 0.0), (1, 0.02)])
 def test_a_hundred_steps_of_torch_sgd_on_mse_are_euler_with_dt_two_lr_s2_over_m(outputs, decay):
-    """nn.MSELoss has no ½ and averages over K outputs: dt = 2·lr·s²/(m K); weight_decay w is ridge w·lr/dt. θ = [a | w | b].
+    """nn.MSELoss has no ½ and averages over K outputs: dt = 2·lr·s²/(m K); weight_decay w is ridge
+    w·lr/dt. θ = [a | w | b].
 
     100 steps of a contraction add 100 roundings of sums of 200 terms: 1e-13 of f of size 1."""
     torch.manual_seed(0)

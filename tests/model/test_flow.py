@@ -1,4 +1,6 @@
-"""GradientFlow and EmpiricalRisk at their doors: what the user calls, against the slow twin, with unequal masses."""
+"""GradientFlow and EmpiricalRisk at their doors: what the user calls, against the slow twin, with
+unequal masses.
+"""
 
 import naive
 import numpy as np

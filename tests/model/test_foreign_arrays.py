@@ -1,4 +1,6 @@
-"""Tensors of torch and frames of pandas where arrays are taken, and the conversion where they cannot be."""
+"""Tensors of torch and frames of pandas where arrays are taken, and the conversion where they
+cannot be.
+"""
 
 import subprocess
 import sys
@@ -58,7 +60,8 @@ def test_what_is_no_array_of_numbers_is_refused_with_the_conversion():
 
 def test_neither_torch_nor_pandas_is_imported_for_them():
     code = (
-        "import sys, numpy as np, meanfield as mf; mf.State(np.ones((2, 3))); mf.EmpiricalRisk(mf.Network(), [[1.0]], [1.0]);"
+        "import sys, numpy as np, meanfield as mf; mf.State(np.ones((2, 3))); "
+        "mf.EmpiricalRisk(mf.Network(), [[1.0]], [1.0]);"
         "print(*{'torch', 'pandas'} & {name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(

@@ -1,4 +1,6 @@
-"""The slow twins themselves: against finite differences of their own energy, and against torch autograd."""
+"""The slow twins themselves: against finite differences of their own energy, and against torch
+autograd.
+"""
 
 from itertools import product
 
@@ -52,7 +54,9 @@ def test_velocity_is_minus_the_gradient_of_the_energy_per_unit_mass(rng, loss, r
     state, x, y = problem(rng, loss, masses=True)
     arguments = (x, y, loss, reduction, 0.3)
     v = naive.velocity(network, state, *arguments)
-    h = 1e-5  # central differences: truncation h² = 1e-10, rounding 1e-16/h = 1e-11, each times derivatives of order 10
+    # central differences: truncation h² = 1e-10, rounding 1e-16/h = 1e-11, each times derivatives
+    # of order 10
+    h = 1e-5
     for k in range(state.m):
         for j in range(state.theta.shape[1] - 1):
             difference = naive.energy(network, moved(state, k, j, h), *arguments) - naive.energy(
@@ -65,7 +69,9 @@ def test_velocity_is_minus_the_gradient_of_the_energy_per_unit_mass(rng, loss, r
 @pytest.mark.parametrize("activation", activations.TABLE)
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_velocity_is_m_over_s_squared_times_the_gradient_of_torch(rng, activation, outputs):
-    """Uniform masses: dθ_k/dt = -(m/s²) ∂R/∂θ_k. Sums of 20 terms of order 1: 1e-12 relative leaves a factor of a hundred."""
+    """Uniform masses: dθ_k/dt = -(m/s²) ∂R/∂θ_k. Sums of 20 terms of order 1: 1e-12 relative leaves
+    a factor of a hundred.
+    """
     for trainable, scaling in product(SUBSETS, (mf.NTK, mf.Scaling(gamma=1.2, alpha=10.0))):
         network = mf.Network(activation, scaling=scaling, trainable=trainable)
         state, x, y = problem(rng, outputs=outputs)
@@ -157,7 +163,9 @@ def test_the_prediction_moves_by_the_tangent_kernel(rng, outputs):
     ("step", "order"), [(naive.euler_step, 1), (naive.heun_step, 2), (naive.rk4_step, 4)]
 )
 def test_a_step_agrees_with_the_exponential_to_its_order(step, order):
-    """dθ/dt = -θ: one step is the Taylor polynomial of e^{-dt}; the error is dt^(order+1)/(order+1)! to leading order."""
+    """dθ/dt = -θ: one step is the Taylor polynomial of e^{-dt}; the error is
+    dt^(order+1)/(order+1)! to leading order.
+    """
     dt = 0.01
     error = abs(step(lambda theta: -theta, np.ones((1, 1)), dt)[0, 0] - np.exp(-dt))
     factorial = {1: 2, 2: 6, 4: 120}[order]

@@ -1,4 +1,6 @@
-"""Network, State and InitialLaw: the description of a network, its particles as a value, and the law they are drawn from."""
+"""Network, State and InitialLaw: the description of a network, its particles as a value, and the
+law they are drawn from.
+"""
 
 import numpy as np
 import pytest
@@ -165,8 +167,10 @@ def test_neighbours_of_a_symmetric_start_differ_in_the_sign_of_a_and_pair_j_uses
 
 @pytest.mark.parametrize("law", LAWS)
 def test_the_blocks_have_the_moments_of_their_laws(law):
-    """Means and variances of N = 20000 independent draws: 5 standard errors, σ/√N for a mean and σ²√(2/N) for a variance
-    (normal; smaller for Rademacher, and exactly 0 for the length on the sphere)."""
+    """Means and variances of N = 20000 independent draws: 5 standard errors, σ/√N for a mean and
+    σ²√(2/N) for a variance (normal; smaller for Rademacher, and exactly 0 for the length on the
+    sphere).
+    """
     N = 20_000
     state = law.sample(N, seed=3)
     a, w, b = state.a, state.w, state.b[:, None]

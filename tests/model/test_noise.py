@@ -85,9 +85,8 @@ def test_other_seeds_purposes_and_steps_give_other_numbers(draw):
     draws = [draw(seed, purpose, 50, 4, step) for seed, purpose, step in keys]
     for i, first in enumerate(draws):
         for second in draws[:i]:
-            assert (
-                np.mean(first == second) < 0.01
-            )  # 200 numbers of 2³² values: a single tie has probability 5e-8
+            # 200 numbers of 2³² values: a single tie has probability 5e-8
+            assert np.mean(first == second) < 0.01
 
 
 def test_the_purposes_are_different_streams():
@@ -107,7 +106,8 @@ def test_uniforms_are_the_words_shifted_into_the_open_interval():
 def test_normals_are_box_muller_on_neighbouring_components():
     z, u = noise.normals(3, noise.DATA, 1000, 6), noise.uniforms(3, noise.DATA, 1000, 6)
     radius, angle = np.sqrt(-2 * np.log(u[:, 0::2])), 2 * np.pi * u[:, 1::2]
-    # an ulp in each of log, sqrt, cos, the angle (<= 2π) and the products: |z| < 6.8 leaves 6.8 * 2π * 4 * 2⁻⁵³ < 4e-14
+    # an ulp in each of log, sqrt, cos, the angle (<= 2π) and the products: |z| < 6.8 leaves 6.8 *
+    # 2π * 4 * 2⁻⁵³ < 4e-14
     np.testing.assert_allclose(z[:, 0::2], radius * np.cos(angle), rtol=0, atol=4e-14)
     np.testing.assert_allclose(z[:, 1::2], radius * np.sin(angle), rtol=0, atol=4e-14)
 
@@ -120,9 +120,8 @@ def test_uniforms_and_normals_have_the_moments_of_their_laws():
     )
     error = 5 / math.sqrt(m)  # 5 standard errors of a mean of unit variance
     assert np.all(abs(u.mean(0) - 0.5) < error * math.sqrt(1 / 12))
-    assert np.all(
-        abs(u.var(0) - 1 / 12) < error * math.sqrt(1 / 180)
-    )  # var (u - ½)² = 1/80 - 1/144
+    # var (u - ½)² = 1/80 - 1/144
+    assert np.all(abs(u.var(0) - 1 / 12) < error * math.sqrt(1 / 180))
     assert np.all(abs(z.mean(0)) < error)
     assert np.all(abs((z**2).mean(0) - 1) < error * math.sqrt(2))
     assert np.all(abs((z**3).mean(0)) < error * math.sqrt(15))
@@ -135,9 +134,8 @@ def test_normals_of_different_components_particles_and_steps_are_uncorrelated():
     error = 5 / math.sqrt(m - 1)
     off_diagonal = ~np.eye(12, dtype=bool)
     assert np.all(abs((z.T @ z / m)[off_diagonal]) < error)
-    assert np.all(
-        abs(((z**2 - 1).T @ (z**2 - 1) / (2 * m))[off_diagonal]) < error
-    )  # Box–Muller pairs share a radius
+    # Box–Muller pairs share a radius
+    assert np.all(abs(((z**2 - 1).T @ (z**2 - 1) / (2 * m))[off_diagonal]) < error)
     assert np.all(abs(z[1:].T @ z[:-1] / (m - 1)) < error)
 
 
@@ -174,7 +172,10 @@ def test_numpy_integers_are_seeds_too():
 
 
 def test_a_second_process_loads_the_compiled_code_from_the_cache(tmp_path):
-    program = "from meanfield import noise; noise.normals(0, 0, 3, 2); print(sum(noise._fill_normals.stats.cache_hits.values()))"
+    program = (
+        "from meanfield import noise; noise.normals(0, 0, 3, 2); "
+        "print(sum(noise._fill_normals.stats.cache_hits.values()))"
+    )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
 
     def hits():

@@ -1,4 +1,6 @@
-"""The tangent kernel in closed form against loops over neurons, and against the products that never form it."""
+"""The tangent kernel in closed form against loops over neurons, and against the products that never
+form it.
+"""
 
 import naive
 import numba
@@ -83,7 +85,9 @@ def test_the_kernel_has_the_same_bits_with_one_thread_and_two(rng, monkeypatch, 
 
 @pytest.mark.parametrize("outputs", sweep([1, 2]))
 def test_the_kernel_times_a_vector_is_the_product_that_never_forms_it(rng, outputs):
-    """`tangent_product` is a pull-back and its adjoint; `kernel` is a matrix: (H v)_ic = Σ_je H_ijce v_je."""
+    """`tangent_product` is a pull-back and its adjoint; `kernel` is a matrix: (H v)_ic = Σ_je
+    H_ijce v_je.
+    """
     network = mf.Network("relu", trainable=("a", "w", "b"))
     state, x, v = (
         state_of(rng, 40, 3, outputs),
@@ -102,7 +106,8 @@ def test_the_kernel_times_a_vector_is_the_product_that_never_forms_it(rng, outpu
 
 
 def test_the_parts_are_those_of_the_infinite_kernel(rng):
-    """TRUTHS.md, section 1: unit inputs, w ~ N(0, I), a = ±1: at ρ = ½ the part of w is 1/6, both together .4711655572.
+    """TRUTHS.md, section 1: unit inputs, w ~ N(0, I), a = ±1: at ρ = ½ the part of w is 1/6, both
+    together .4711655572.
 
     m = 200 000 neurons: the standard error of each mean is below 1/√m = 0.0022; three of them.
     """

@@ -1,4 +1,6 @@
-"""Two-layer kernels of infinite width: published values, Monte Carlo for every activation, law and trainable set."""
+"""Two-layer kernels of infinite width: published values, Monte Carlo for every activation, law and
+trainable set.
+"""
 
 import dataclasses
 import itertools
@@ -30,7 +32,8 @@ def unit_pair(rho):
     return np.array([[1.0, 0.0], [rho, math.sqrt(1 - rho * rho)]])
 
 
-# TRUTHS.md, section 1: two-layer ReLU, unit inputs, w ~ N(0, I), E a² = 1, no bias: (a fixed, a trained too)
+# TRUTHS.md, section 1: two-layer ReLU, unit inputs, w ~ N(0, I), E a² = 1, no bias: (a fixed, a
+# trained too)
 TWO_LAYERS = {
     -1.0: (0.0, 0.0),
     -0.5: (-1 / 12, -0.0288344428),
@@ -84,9 +87,11 @@ M = 40_000
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 @pytest.mark.parametrize("activation", [*activations.TABLE, "leaky_relu(0.2)"])
 def test_the_limit_is_the_mean_over_neurons_drawn_from_the_law(activation, law, points):
-    """Within four standard errors for m = 40 000, for every part of every trainable subset, and the output's covariance.
+    """Within four standard errors for m = 40 000, for every part of every trainable subset, and the
+    output's covariance.
 
-    One neuron contributes σσ' to the part of a, a²σ̇σ̇' to b, ⟨x, x'⟩ times that to w; standard errors from the sample itself.
+    One neuron contributes σσ' to the part of a, a²σ̇σ̇' to b, ⟨x, x'⟩ times that to w; standard
+    errors from the sample itself.
     """
     x1, x2 = points
     state = dataclasses.replace(law, symmetric=False).sample(M, seed=11)
@@ -120,7 +125,9 @@ def within_four_errors(sample, expected):
 @pytest.mark.parametrize("activation", ["relu", "square", "linear", "leaky_relu(0.2)"])
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_a_homogeneous_activation_on_the_sphere_is_a_gaussian_one_by_a_factor(activation, dim, rng):
-    """The radial factor against the two-dimensional quadrature: σ with its homogeneity forgotten. |g| leaves: 1e-10."""
+    """The radial factor against the two-dimensional quadrature: σ with its homogeneity forgotten.
+    |g| leaves: 1e-10.
+    """
     law = mf.InitialLaw(dim=dim, w="sphere", w_std=1.2)
     sigma = activations.get(activation)
     forgetful = mf.Activation("own", sigma.value, sigma.slope, smooth=sigma.smooth)
@@ -159,7 +166,8 @@ def test_a_sphere_in_many_dimensions_is_nearly_a_gaussian():
 
 
 def test_several_outputs_share_one_kernel_if_readouts_scale_with_the_hidden_units():
-    """TRUTHS.md, section 0: E[J Jᵀ] over the hidden weights is ν² I_K ⊗ Σ(X) for Var V = ν²/k, k hidden units, not classes.
+    """TRUTHS.md, section 0: E[J Jᵀ] over the hidden weights is ν² I_K ⊗ Σ(X) for Var V = ν²/k, k
+    hidden units, not classes.
 
     J of f = V σ(W x) in W, k = 200 units, K = 3 classes, 1000 networks: four standard errors.
     """
@@ -174,9 +182,8 @@ def test_several_outputs_share_one_kernel_if_readouts_scale_with_the_hidden_unit
         products[i] = (V * (on[:, 0] & on[:, 1])) @ V.T * (x[0] @ x[1])
     error = products.std(axis=0) / math.sqrt(networks)
     assert (np.abs(products.mean(axis=0) - H[0, 1] * np.eye(K)) <= 4 * error).all()
-    assert (
-        np.abs(k / K * products[:, 0, 0].mean() - H[0, 1]) > 100 * error[0, 0]
-    )  # Var V = ν²/K misses by k/K
+    # Var V = ν²/K misses by k/K
+    assert np.abs(k / K * products[:, 0, 0].mean() - H[0, 1]) > 100 * error[0, 0]
 
 
 def test_the_law_of_a_enters_by_its_second_moment():
@@ -206,7 +213,9 @@ def test_scaling_and_symmetry_leave_the_kernel_and_a_symmetric_start_has_no_cova
 @pytest.mark.parametrize("activation", ["relu", "erf", "tanh"])
 @pytest.mark.parametrize("w", ["normal", "sphere"])
 def test_blocks_are_the_whole_and_the_whole_is_exactly_symmetric(activation, w, rng, monkeypatch):
-    """With duplicated and antipodal rows. Another block size changes the rounding of inner products, at ρ = ±1 1e-8."""
+    """With duplicated and antipodal rows. Another block size changes the rounding of inner
+    products, at ρ = ±1 1e-8.
+    """
     n = 150 if (activation, w) == ("relu", "normal") else 18
     x = rng.normal(size=(n, 4))
     x[5], x[6] = x[3], -x[3]
@@ -243,7 +252,9 @@ def test_a_kernel_goes_to_a_file_block_by_block(h5_path, rng):
 
 
 def test_parallel_inputs_do_not_round_beyond_correlation_one(rng):
-    """x and cx: ⟨x, cx⟩ may exceed |x||cx| in the last place; relu values are then c/2, slopes ½ up to arccos: 1e-8."""
+    """x and cx: ⟨x, cx⟩ may exceed |x||cx| in the last place; relu values are then c/2, slopes ½ up
+    to arccos: 1e-8.
+    """
     x = rng.normal(size=(200, 7))
     parts = ntk.kernel(mf.Network("relu"), mf.InitialLaw(dim=7), x, 3.0 * x, parts=True)
     np.testing.assert_allclose(np.diag(parts["a"]), 1.5 * np.square(x).sum(axis=1), rtol=1e-13)
@@ -293,7 +304,9 @@ HUGE = [1e4, 1e8, 1e16, 1e77, 1e100, 1e150]
 @pytest.mark.parametrize("name", ["tanh", "erf"])
 @pytest.mark.parametrize("scale", HUGE)
 def test_huge_inputs_have_the_kernel_of_a_sign(name, scale):
-    """NNGP (2/π) asin ρ; ⟨x, x'⟩ E[σ̇σ̇'] → (2/π) ρ/√(1 - ρ²), without a bias: independent of the scale, to 10/scale."""
+    """NNGP (2/π) asin ρ; ⟨x, x'⟩ E[σ̇σ̇'] → (2/π) ρ/√(1 - ρ²), without a bias: independent of the
+    scale, to 10/scale.
+    """
     x = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 2.0]])
     rho = np.array([0.6, 0.0, 0.8])
     network, law = mf.Network(name, trainable=("a", "w")), mf.InitialLaw(dim=2)
@@ -313,7 +326,9 @@ def test_huge_inputs_have_the_kernel_of_a_sign(name, scale):
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "linear"])
 @pytest.mark.parametrize("scale", [2.0**-1000, 2.0**-480, 2.0**300, 2.0**500])
 def test_homogeneous_kernels_keep_their_angles_at_every_scale(name, scale):
-    """Without a bias E[σ̇σ̇'] does not depend on |x|, however small |x|² is; E[σσ'] goes as |x||x'|. To rounding."""
+    """Without a bias E[σ̇σ̇'] does not depend on |x|, however small |x|² is; E[σσ'] goes as
+    |x||x'|. To rounding.
+    """
     x = np.random.default_rng(0).normal(size=(4, 3))
     network, law = mf.Network(name, trainable=("a", "w", "b")), mf.InitialLaw(dim=3)
     one, other = (ntk.kernel(network, law, factor * x, parts=True) for factor in (1.0, scale))
@@ -359,7 +374,9 @@ def test_on_a_sphere_widths_that_no_rule_resolves_are_refused():
 
 
 def test_quadrature_that_takes_long_says_so_before_it_starts(monkeypatch):
-    """tanh, w on a sphere and a bias: three variables, a second for each pair of inputs for which the series is too short."""
+    """tanh, w on a sphere and a bias: three variables, a second for each pair of inputs for which
+    the series is too short.
+    """
     monkeypatch.setattr(sphere, "LEVELS", ())
     network, x = mf.Network("tanh"), 0.1 * np.eye(2, 3)
     law = mf.InitialLaw(dim=3, w="sphere", b_std=0.1)

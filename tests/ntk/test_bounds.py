@@ -48,9 +48,11 @@ def trained(m, seed, t_end=10.0):
 
 @pytest.mark.parametrize("m", [100, 1000, 10_000])
 def test_du_et_al_hold_on_the_pentagon_in_twenty_of_twenty_seeds(m):
-    """TRUTHS.md, section 4: λ_0 = .3, ‖y - f_t‖² <= e^{-λ_0 t}‖y - f_0‖², λ_min(H_0) >= ¾λ_0; section 0: 2C√(n/m)‖y - f_0‖/λ_0.
+    """TRUTHS.md, section 4: λ_0 = .3, ‖y - f_t‖² <= e^{-λ_0 t}‖y - f_0‖², λ_min(H_0) >= ¾λ_0;
+    section 0: 2C√(n/m)‖y - f_0‖/λ_0.
 
-    The theorem asks for m = 1e4 for the second alone and far more for the neurons to stay: it is sufficient, not necessary.
+    The theorem asks for m = 1e4 for the second alone and far more for the neurons to stay: it is
+    sufficient, not necessary.
     """
     for seed in range(20):
         start, states = trained(m, seed)
@@ -71,7 +73,9 @@ def test_du_et_al_hold_on_the_pentagon_in_twenty_of_twenty_seeds(m):
 
 
 def test_each_hypothesis_is_named_and_checked():
-    """One network for each that breaks; the mean takes n times as long; γ = 1 has no width that would do."""
+    """One network for each that breaks; the mean takes n times as long; γ = 1 has no width that
+    would do.
+    """
 
     def failing(network=NETWORK, law=LAW, **change):
         found = bounds.two_layer_convergence(network, law.sample(100), PENTAGON, SIGNS, **change)
@@ -97,7 +101,9 @@ def test_each_hypothesis_is_named_and_checked():
 
 
 def test_the_width_that_keeps_neurons_within_the_radius_makes_the_theorem_apply():
-    """At the width that is asked for the movement bound equals R: for ‖y - f_0‖ as measured both scale as stated."""
+    """At the width that is asked for the movement bound equals R: for ‖y - f_0‖ as measured both
+    scale as stated.
+    """
     narrow = bounds.two_layer_convergence(
         NETWORK, LAW.sample(1000), PENTAGON, SIGNS, reduction="sum"
     )
@@ -120,10 +126,11 @@ def test_repeated_inputs_have_no_such_theorem():
 
 
 def test_the_complexity_is_the_way_of_the_lazy_network():
-    """Arora et al.: √(yᵀH^{-1}y) against s × RMS displacement of a symmetric start trained to t = 60 (e^{-.3·60}, nothing left).
+    """Arora et al.: √(yᵀH^{-1}y) against s × RMS displacement of a symmetric start trained to t =
+    60 (e^{-.3·60}, nothing left).
 
-    H_m differs from H∞ by .95·√2/√m (TRUTHS.md, section 1; half as many draws), relative to λ_0 = .3 by 5 % at m = 10⁴,
-    of which half in the root.
+    H_m differs from H∞ by .95·√2/√m (TRUTHS.md, section 1; half as many draws), relative to λ_0 =
+    .3 by 5 % at m = 10⁴, of which half in the root.
     """
     law = mf.InitialLaw(dim=2, symmetric=True)
     flow = mf.GradientFlow(mf.EmpiricalRisk(NETWORK, PENTAGON, SIGNS, reduction="sum"))
@@ -139,7 +146,9 @@ def test_the_complexity_is_the_way_of_the_lazy_network():
 
 
 def test_a_start_that_is_not_zero_is_no_case_of_the_fine_grained_theorem():
-    """An independent start has f_0 of size 1 at γ = 1/2: the hypothesis f_0 = 0 fails, so a longer way refutes nothing."""
+    """An independent start has f_0 of size 1 at γ = 1/2: the hypothesis f_0 = 0 fails, so a longer
+    way refutes nothing.
+    """
     H = ntk.kernel(NETWORK, LAW, PENTAGON)
     start = LAW.sample(100, seed=0)
     by_law = bounds.fine_grained(H, SIGNS, NETWORK, start, start)
@@ -158,16 +167,17 @@ def test_a_start_that_is_not_zero_is_no_case_of_the_fine_grained_theorem():
 def test_labels_in_the_null_space_have_infinite_complexity():
     K = np.array([[1.0, 1.0], [1.0, 1.0]])
     assert bounds.fine_grained(K, [1.0, -1.0])["complexity"].bound == math.inf
-    assert bounds.fine_grained(K, [1.0, 1.0])["complexity"].bound == pytest.approx(
-        1.0
-    )  # √(2·(√2)²/2 / 2)
+    # √(2·(√2)²/2 / 2)
+    assert bounds.fine_grained(K, [1.0, 1.0])["complexity"].bound == pytest.approx(1.0)
     assert bounds.fine_grained(K, [1.0, -1.0]).applies is False
 
 
 @pytest.mark.parametrize("t", [None, 0.0, 3.0, 100.0])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_information_is_learnt_and_nuisance_is_not_for_the_linear_model(rng, t, reduction):
-    """Oymak et al.: bounds on residual and movement against the exact flow of f = Jθ, s = 1 and unit masses."""
+    """Oymak et al.: bounds on residual and movement against the exact flow of f = Jθ, s = 1 and
+    unit masses.
+    """
     J = rng.normal(size=(6, 9)) * np.array([3.0, 2.0, 1.0, 0.3, 0.1, 0.03])[:, None]
     K, r = J @ J.T, rng.normal(size=6)
     cutoff = 2.0
@@ -188,7 +198,9 @@ def test_information_is_learnt_and_nuisance_is_not_for_the_linear_model(rng, t, 
 
 
 def test_random_features_follow_the_beta_law():
-    """TRUTHS.md, section 4: d = 64, m = 32: mean 1 - m/d, P(MSE < ¼) = 1.3e-3; KS test of 2000 draws at the 1e-3 level."""
+    """TRUTHS.md, section 4: d = 64, m = 32: mean 1 - m/d, P(MSE < ¼) = 1.3e-3; KS test of 2000
+    draws at the 1e-3 level.
+    """
     found = bounds.random_features(64, 32, delta=1.3e-3)
     assert (
         found["error"].bound == pytest.approx(0.25, abs=5e-4) and found["mean error"].bound == 0.5
@@ -210,7 +222,9 @@ def test_random_features_follow_the_beta_law():
 
 
 def test_no_readout_of_frozen_relu_features_beats_the_distance_to_their_span():
-    """Population error of the best a on relu features, by the arc-cosine kernel: E[σσ] and E[σ(⟨w,x⟩)⟨β,x⟩] = ½⟨w, β⟩."""
+    """Population error of the best a on relu features, by the arc-cosine kernel: E[σσ] and
+    E[σ(⟨w,x⟩)⟨β,x⟩] = ½⟨w, β⟩.
+    """
     w, beta = mf.InitialLaw(dim=8).sample(5, seed=3).w, np.eye(8)[0]
     covariance = w @ w.T
     norms = np.diag(covariance)
@@ -221,7 +235,9 @@ def test_no_readout_of_frozen_relu_features_beats_the_distance_to_their_span():
 
 @pytest.mark.parametrize(("m", "expected"), [(10, 1.9324), (100, 16.2564)])
 def test_all_ones_output_weights_start_far_from_zero_and_rademacher_ones_do_not(m, expected):
-    """TRUTHS.md, section 4: E f_0² = ½ against ½ + (m - 1)/2π at γ = ½. 4 standard errors of 2000 seeds."""
+    """TRUTHS.md, section 4: E f_0² = ½ against ½ + (m - 1)/2π at γ = ½. 4 standard errors of 2000
+    seeds.
+    """
     x = np.array([[0.6, 0.8]])
     ones, signs = [], []
     for seed in range(2000):

@@ -1,4 +1,6 @@
-"""ntk.budget: the parts against a slow twin, their sum against the observed change, and the error it reports against both."""
+"""ntk.budget: the parts against a slow twin, their sum against the observed change, and the error
+it reports against both.
+"""
 
 from dataclasses import replace
 
@@ -23,7 +25,9 @@ def trained(
     dtype="float64",
     **risk,
 ):
-    """The path of a run on the kink 5|x| (or on the sign of x - 0.2, or three classes) from a symmetric start."""
+    """The path of a run on the kink 5|x| (or on the sign of x - 0.2, or three classes) from a
+    symmetric start.
+    """
     data = mf.data.kink(10, 5.0)
     loss = risk.get("loss", "squared")
     y = {"softmax": (data.x[:, 0] > -0.4).astype(int) + (data.x[:, 0] > 0.4)}.get(loss, data.y)
@@ -46,7 +50,9 @@ def trained(
 def test_the_parts_sum_to_the_observed_change_within_the_error_predicted(
     h5_path, activation, gamma, schedule
 ):
-    """The error is made without a look at the residual; in 144 runs of other widths, seeds and γ it was exceeded in none."""
+    """The error is made without a look at the residual; in 144 runs of other widths, seeds and γ it
+    was exceeded in none.
+    """
     found = ntk.budget(trained(h5_path, activation, gamma, schedule=schedule))
     assert found.observed.shape == found.lazy.shape == (len(found.times), 10, 1)
     assert (found.residual <= found.error).all()
@@ -74,7 +80,9 @@ def test_so_they_do_for_every_loss_method_and_precision(h5_path, activation, set
 def test_what_slides_along_a_kink_of_the_loss_is_said_to_miss_more_than_predicted(
     h5_path, activation
 ):
-    """Hinge at yf = 1: ℓ' jumps where f comes to rest. The parts still sum to the change within some errors; the text says so."""
+    """Hinge at yf = 1: ℓ' jumps where f comes to rest. The parts still sum to the change within
+    some errors; the text says so.
+    """
     found = ntk.budget(trained(h5_path, activation, 0.5, loss="hinge", dt=0.05, t_end=10.0))
     assert (found.residual <= 10 * found.error).all()
     assert ("more than the" in str(found)) == (found.residual[-1] > found.error[-1])
@@ -83,7 +91,9 @@ def test_what_slides_along_a_kink_of_the_loss_is_said_to_miss_more_than_predicte
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("gamma", [0.5, 1.0])
 def test_each_part_is_within_the_error_of_what_many_frames_find(h5_path, activation, gamma):
-    """The same run, dt = 0.02, seen in 151 frames, in 11 evenly spaced ones and in 15 log-spaced ones; the errors of both add."""
+    """The same run, dt = 0.02, seen in 151 frames, in 11 evenly spaced ones and in 15 log-spaced
+    ones; the errors of both add.
+    """
     fine = ntk.budget(trained(h5_path, activation, gamma, t_end=3.0, dt=0.02, schedule=mf.every(1)))
     for schedule in (mf.evenly(11), mf.log_spaced(15)):
         found = ntk.budget(
@@ -124,7 +134,9 @@ def test_the_parts_are_those_of_the_slow_twin(h5_path, rng, outputs):
 
 @pytest.mark.parametrize("loss", ["squared", "softmax"])
 def test_blocks_sum_to_the_parts_and_parts_to_the_change(h5_path, loss):
-    """log-spaced frames of a smooth run: the sum to the error that is reported, the blocks to rounding."""
+    """log-spaced frames of a smooth run: the sum to the error that is reported, the blocks to
+    rounding.
+    """
     found = ntk.budget(trained(h5_path, "tanh", loss=loss, schedule=mf.log_spaced(60), dt=0.05))
     assert set(found.blocks) == {"a", "w", "b"} and found.decay is None
     for kind in ("lazy", "evolution"):
@@ -136,7 +148,9 @@ def test_blocks_sum_to_the_parts_and_parts_to_the_change(h5_path, loss):
 
 
 def test_other_inputs_see_their_own_change(h5_path):
-    """On the training inputs given as x nothing differs; on others the sum is the change of f there."""
+    """On the training inputs given as x nothing differs; on others the sum is the change of f
+    there.
+    """
     path = trained(h5_path, "tanh", ridge=0.01)
     with mf.Trajectory(path) as run:
         own, given = ntk.budget(run), ntk.budget(run, run.data.x)
@@ -151,7 +165,8 @@ def test_other_inputs_see_their_own_change(h5_path):
 
 
 def test_the_ridge_alone_shrinks_f_by_its_own_part(h5_path):
-    """Where y = f_0 the loss does nothing at first: f changes by decay alone, ∂f/∂t = -λ s∫∇φ·θ dμ = -2λ f for relu, no bias.
+    """Where y = f_0 the loss does nothing at first: f changes by decay alone, ∂f/∂t = -λ s∫∇φ·θ dμ
+    = -2λ f for relu, no bias.
 
     λ = 1e-3, t = 1: what the loss answers is of second order, (λ t)² ~ 1e-6 of f beside 2e-3.
     """
@@ -192,7 +207,9 @@ def test_the_verdict_has_the_numbers(h5_path):
     ids=str,
 )
 def test_shares_that_the_frames_do_not_resolve_are_not_told(h5_path, schedule, advice):
-    """The README's first example, γ = 1 to t = 200: 46 ± 93 % from evenly(100), 47.2 ± 1.9 % from log_spaced(100)."""
+    """The README's first example, γ = 1 to t = 200: 46 ± 93 % from evenly(100), 47.2 ± 1.9 % from
+    log_spaced(100).
+    """
     x = np.linspace(-1, 1, 64)[:, None]
     flow = mf.GradientFlow(
         mf.EmpiricalRisk(mf.Network("relu", scaling=mf.MEAN_FIELD), x, np.abs(x[:, 0]))
@@ -311,7 +328,9 @@ def test_what_has_no_budget_is_refused_with_the_reason(h5_path, tmp_path):
 
 
 def test_between_frames_cubics_are_exact():
-    """f and H cubic in t, g = f: ∫ H f over [0, 1.3] on uneven frames, all but the first and last interval with four frames."""
+    """f and H cubic in t, g = f: ∫ H f over [0, 1.3] on uneven frames, all but the first and last
+    interval with four frames.
+    """
     times = np.array([0.0, 0.2, 0.5, 0.9, 1.3])
     cubic, kernel = (
         np.polynomial.Polynomial([1.0, -2.0, 0.5, 3.0]),

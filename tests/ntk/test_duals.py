@@ -1,4 +1,6 @@
-"""Dual activations E[σσ], E[σ'σ']: published values, closed forms against two independent quadratures, limits, bad input."""
+"""Dual activations E[σσ], E[σ'σ']: published values, closed forms against two independent
+quadratures, limits, bad input.
+"""
 
 import math
 
@@ -30,7 +32,9 @@ def names(activation):
 
 
 def covariances():
-    """q1 (5, 1), q2 (1, 4), c (5, 4) with ρ from -1 to 1, ends and neighbours of the ends included; and ρ."""
+    """q1 (5, 1), q2 (1, 4), c (5, 4) with ρ from -1 to 1, ends and neighbours of the ends included;
+    and ρ.
+    """
     q1, q2 = np.array([[0.3], [1.0], [2.0], [0.64], [4.0]]), np.array([[1.0, 0.64, 0.05, 3.0]])
     rho = np.array(
         [
@@ -66,7 +70,9 @@ def test_exp_has_its_published_value():
 
 @pytest.mark.parametrize("sigma", CLOSED, ids=names)
 def test_closed_forms_agree_with_quadrature(sigma):
-    """1e-10 of √(Eσ²Eσ'²) as promised; 1e-8 for slopes of kinked σ where ρ rounds to ±1: arccos keeps half the digits there."""
+    """1e-10 of √(Eσ²Eσ'²) as promised; 1e-8 for slopes of kinked σ where ρ rounds to ±1: arccos
+    keeps half the digits there.
+    """
     q1, q2, c, rho = covariances()
     found = quadrature.gaussian(sigma, q1, q2, c)
     for k, (exact, size) in enumerate(
@@ -86,14 +92,17 @@ def test_the_series_agrees_with_polar_coordinates(sigma):
     result, error = polar.integrate(sigma, p1, p2, np.arccos(rho).ravel(), polar.GAUSSIAN)
     for k in (0, 1):
         difference = np.abs(series[k].ravel() - result[k])
-        # arccos(ρ) of the comparison itself is off by 1e-16/√(1 - ρ²) <= 1e-13 away from |ρ| = 1, and harmless there
+        # arccos(ρ) of the comparison itself is off by 1e-16/√(1 - ρ²) <= 1e-13 away from |ρ| = 1,
+        # and harmless there
         assert (difference <= series[k + 2].ravel() + error[k] + 1e-12 * np.abs(result).max()).all()
 
 
 @pytest.mark.parametrize("q", [30.0, 1e4, 1e6])
 @pytest.mark.parametrize("rho", [0.5, 1 - 1e-6, 1.0, -1.0])
 def test_wide_arguments_are_integrated_too(q, rho):
-    """erf(1000 z) is all but a step: the closed form to 1e-10, and tanh, which has none, finds its way as well."""
+    """erf(1000 z) is all but a step: the closed form to 1e-10, and tanh, which has none, finds its
+    way as well.
+    """
     q_, c = np.array([q]), np.array([rho * q])
     found = quadrature.gaussian(activations.get("erf"), q_, q_, c)
     np.testing.assert_allclose(np.squeeze(found[:2]), duals.pair("erf", q, q, rho * q), atol=1e-10)
@@ -116,7 +125,8 @@ def test_without_closed_form_the_value_is_that_of_nested_adaptive_quadrature(nam
 
 
 def test_an_own_activation_with_a_kink_at_zero_is_cut_there():
-    """σ = |z| + z³ for instance: E = relu-like part in closed form, E[u³v³] = 9 q1 q2 c + 6 c³, E[|u|v³] = 0 by symmetry.
+    """σ = |z| + z³ for instance: E = relu-like part in closed form, E[u³v³] = 9 q1 q2 c + 6 c³,
+    E[|u|v³] = 0 by symmetry.
 
     E|u||v| = (2/π) √(q1q2) (sin ψ + (π/2 - ψ) cos ψ)."""
     own = mf.Activation(
@@ -149,7 +159,9 @@ def test_a_kink_that_quadrature_cannot_see_is_refused_not_guessed():
 
 @pytest.mark.parametrize("sigma", ACTIVATIONS, ids=names)
 def test_an_input_of_no_length_gives_sigma_of_zero(sigma):
-    """u = 0: E[σ(0)σ(v)] = σ(0) E σ(v), so the value at (0, 0) is σ(0)², and between them it is the geometric mean; σ' alike."""
+    """u = 0: E[σ(0)σ(v)] = σ(0) E σ(v), so the value at (0, 0) is σ(0)², and between them it is the
+    geometric mean; σ' alike.
+    """
     q = 1.7
     for f, dual in ((sigma.value, duals.value), (sigma.slope, duals.slope)):
         assert float(dual(sigma, 0.0, 0.0, 0.0)) == pytest.approx(f(0.0) ** 2, abs=1e-15)
@@ -160,7 +172,9 @@ def test_an_input_of_no_length_gives_sigma_of_zero(sigma):
 
 @pytest.mark.parametrize("sigma", ACTIVATIONS, ids=names)
 def test_at_correlation_one_the_slope_and_value_are_second_moments(sigma):
-    """ρ = ±1: E[f(u)²], E[f(u)f(-u)], by the trapezoidal rule on half-lines: 1e-9 (f may jump at 0: the half-lines end there)."""
+    """ρ = ±1: E[f(u)²], E[f(u)f(-u)], by the trapezoidal rule on half-lines: 1e-9 (f may jump at 0:
+    the half-lines end there).
+    """
     q = 1.3
     nodes, weights = polar.legendre(200)
     z, weights = 10 * nodes, 10 * weights * np.exp(-50 * nodes**2) / math.sqrt(2 * math.pi)
@@ -213,7 +227,9 @@ def test_an_overflowing_activation_says_so():
 
 
 def test_a_name_does_not_make_a_closed_form():
-    """An own activation called "relu" is integrated as what it is; one under a new name may bring its closed form."""
+    """An own activation called "relu" is integrated as what it is; one under a new name may bring
+    its closed form.
+    """
     impostor = mf.Activation("relu", lambda z: 2.0 * z, lambda z: 2.0)
     assert float(duals.value(impostor, 1.0, 0.64, 0.3)) == pytest.approx(4 * 0.3, abs=1e-12)
     assert duals.closed_form(activations.get("leaky_relu(0.3)")) is not None
@@ -243,14 +259,15 @@ def test_pairs_with_variances_of_their_own_are_taken_in_pieces(rng, monkeypatch)
     c = rng.uniform(-1, 1, 20)
     whole = duals.pair("tanh", q1, q2, c)
     monkeypatch.setattr(quadrature, "ENTRYWISE", 7)
-    np.testing.assert_allclose(
-        duals.pair("tanh", q1, q2, c), whole, atol=1e-11
-    )  # the series may end at another term
+    # the series may end at another term
+    np.testing.assert_allclose(duals.pair("tanh", q1, q2, c), whole, atol=1e-11)
 
 
 def limits(sigma, q, rho):
-    """E[σσ], E[σ'σ'] for q → ∞ at fixed |ρ| < 1, relative error O(1/√q): a step of height 2h (and mean g) has
-    g² + h²(2/π) asin ρ; σ' is 2h δ(z), so E[σ'σ'] → (2h)²/(2π q √(1 - ρ²)). A ramp is a ReLU."""
+    """E[σσ], E[σ'σ'] for q → ∞ at fixed |ρ| < 1, relative error O(1/√q): a step of height 2h (and
+    mean g) has g² + h²(2/π) asin ρ; σ' is 2h δ(z), so E[σ'σ'] → (2h)²/(2π q √(1 - ρ²)). A ramp is a
+    ReLU.
+    """
     relu = duals.pair("relu", 1.0, 1.0, rho)
     if sigma.name in ("softplus", "gelu"):
         return float(relu.value) * q, float(relu.slope)
@@ -263,7 +280,9 @@ def limits(sigma, q, rho):
 @pytest.mark.parametrize("name", ["tanh", "erf", "sigmoid", "softplus", "gelu"])
 @pytest.mark.parametrize("scale", [1e4, 1e8, 1e16, 1e77, 1e100, 1e153])
 def test_wide_arguments_have_the_values_of_a_step_or_a_ramp(name, scale):
-    """E[σσ] → (2/π) asin ρ for tanh and erf, q E[σ'σ'] → 2/(π √(1 - ρ²)): off by less than 10/scale, the width of the bend."""
+    """E[σσ] → (2/π) asin ρ for tanh and erf, q E[σ'σ'] → 2/(π √(1 - ρ²)): off by less than
+    10/scale, the width of the bend.
+    """
     sigma, q = activations.get(name), scale**2
     for rho in (0.5, -0.3, 0.95):
         if q > 1e300 and name == "softplus":
@@ -276,7 +295,9 @@ def test_wide_arguments_have_the_values_of_a_step_or_a_ramp(name, scale):
 
 
 def test_where_two_methods_reach_they_agree():
-    """erf at deviations 300 … 1e5: the panels of ntk/gaussian/wide.py against the closed form to 1e-12, near ρ = ±1 too."""
+    """erf at deviations 300 … 1e5: the panels of ntk/gaussian/wide.py against the closed form to
+    1e-12, near ρ = ±1 too.
+    """
     erf = activations.get("erf")
     cosines = [0.5, -0.9, 0.0, 0.999, 1 - 1e-6, 1.0, -1.0]
     p1, p2, rho = (a.ravel() for a in np.meshgrid([300.0, 2e3, 1e5], [1e-3, 1.0, 3e4], cosines))
@@ -294,7 +315,9 @@ def test_where_two_methods_reach_they_agree():
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus"])
 def test_the_wide_method_takes_over_without_a_jump(name):
-    """At deviations (900, 700), where the series and polar coordinates still reach: the same to 1e-10 of √(Eσ²Eσ²)."""
+    """At deviations (900, 700), where the series and polar coordinates still reach: the same to
+    1e-10 of √(Eσ²Eσ²).
+    """
     sigma = activations.get(name)
     p1, p2 = np.array([900.0, 900.0]), np.array([700.0, 700.0])
     rho = np.array([0.4, -0.8])
@@ -305,7 +328,9 @@ def test_the_wide_method_takes_over_without_a_jump(name):
 
 
 def test_an_own_step_is_found_as_well_and_what_decays_slowly_is_refused_not_guessed():
-    """z/(1 + |z|) has no tail that is a line to rounding: from a deviation of 1e8 on it is refused; an own tanh is not."""
+    """z/(1 + |z|) has no tail that is a line to rounding: from a deviation of 1e8 on it is refused;
+    an own tanh is not.
+    """
     own = mf.Activation(
         "own_tanh", lambda z: math.tanh(z), lambda z: 1.0 - math.tanh(z) * math.tanh(z)
     )
@@ -329,7 +354,9 @@ def test_an_expectation_that_overflows_is_refused(name):
 
 
 def test_sin_at_wide_arguments_is_right_or_refused():
-    """½ for u = v, 0 for u and v far apart; between, q1 + q2 - 2c has no digits left and nothing is guessed."""
+    """½ for u = v, 0 for u and v far apart; between, q1 + q2 - 2c has no digits left and nothing is
+    guessed.
+    """
     assert (
         float(duals.value("sin", 1e20, 1e20, 1e20)) == 0.5
         and float(duals.value("sin", 1e20, 1e20, 0.5e20)) == 0.0

@@ -21,7 +21,9 @@ def blocks(rng):
 @pytest.mark.parametrize(("reduction", "c"), [("mean", 1 / 8), ("sum", 1.0)])
 @pytest.mark.parametrize("t", [0.0, 0.03, 1.0, 20.0])
 def test_the_flow_is_the_matrix_exponential(blocks, reduction, c, t):
-    """THEORY.md, section 3: u(t) = e^{-cKt} u(0) and f_t(x) = f_0(x) + hᵀ K⁻¹ (I - e^{-cKt}) (y - f_0). Rounding, 1e-12."""
+    """THEORY.md, section 3: u(t) = e^{-cKt} u(0) and f_t(x) = f_0(x) + hᵀ K⁻¹ (I - e^{-cKt}) (y -
+    f_0). Rounding, 1e-12.
+    """
     K, K_test, y, f0, f0_test = blocks
     flow = ntk.KernelFlow(K, y, f0, K_test, f0_test, reduction)
     decay = expm(-c * K * t)
@@ -76,7 +78,9 @@ def test_a_kernel_with_outputs_of_its_own_couples_them(rng, blocks):
 
 
 def test_the_residual_in_the_null_space_stays_for_ever(rng):
-    """THEORY.md, section 3. K of rank 3 on 6 inputs: at t = ∞, and at any t, V_0ᵀ(f - y) is what it was."""
+    """THEORY.md, section 3. K of rank 3 on 6 inputs: at t = ∞, and at any t, V_0ᵀ(f - y) is what it
+    was.
+    """
     J = rng.normal(size=(8, 3))
     K, K_test, y = J[:6] @ J[:6].T, J[6:] @ J[:6].T, rng.normal(size=6)
     Q = np.linalg.svd(J[:6])[0][:, 3:]
@@ -92,7 +96,8 @@ def test_the_residual_in_the_null_space_stays_for_ever(rng):
 
 
 def test_the_loss_never_falls_below_the_floor_of_a_duplicated_input(rng):
-    """TRUTHS.md, section 4: labels y1 ≠ y2 on one input: loss (½ sum) >= (y1 - y2)²/4, in the lazy and in the other regime.
+    """TRUTHS.md, section 4: labels y1 ≠ y2 on one input: loss (½ sum) >= (y1 - y2)²/4, in the lazy
+    and in the other regime.
 
     The rest of this kernel is positive definite, so that the floor is met at t = ∞.
     """
@@ -116,7 +121,9 @@ def test_the_loss_never_falls_below_the_floor_of_a_duplicated_input(rng):
 
 
 def test_test_inputs_of_another_kernel_grow_in_proportion_to_t_and_have_no_limit():
-    """K = diag(1, 0), h = (0, 1): df(x)/dt = -h·u with u_2 constant, so f_t(x) = t y_2: the limit of (1 - e^{-λt})/λ is t."""
+    """K = diag(1, 0), h = (0, 1): df(x)/dt = -h·u with u_2 constant, so f_t(x) = t y_2: the limit
+    of (1 - e^{-λt})/λ is t.
+    """
     flow = ntk.KernelFlow(np.diag([1.0, 0.0]), [0.0, 2.0], K_test=[[0.0, 1.0]], reduction="sum")
     np.testing.assert_allclose(flow.at([0.5, 3.0]).test[:, 0], [1.0, 6.0], rtol=1e-15)
     with pytest.raises(ValueError, match="t = ∞ the test predictions diverge"):
@@ -125,7 +132,9 @@ def test_test_inputs_of_another_kernel_grow_in_proportion_to_t_and_have_no_limit
 
 @pytest.mark.parametrize("learning_rate", [0.01, 0.4, 1.5])
 def test_finite_steps_are_repeated_matrix_steps(blocks, learning_rate):
-    """f ← f - η K (f - y), with modes below and above ηλ = ½; the last rate is beyond 2/λ_max and grows. Rounding of 12 steps."""
+    """f ← f - η K (f - y), with modes below and above ηλ = ½; the last rate is beyond 2/λ_max and
+    grows. Rounding of 12 steps.
+    """
     K, K_test, y, f0, f0_test = blocks
     flow = ntk.KernelFlow(K, y, f0, K_test, f0_test, "sum")
     f, g = f0, f0_test
@@ -140,7 +149,9 @@ def test_finite_steps_are_repeated_matrix_steps(blocks, learning_rate):
 
 
 def test_the_residual_of_the_linear_model_is_oymaks_sum(rng):
-    """TRUTHS.md, section 4: r̃_τ = Σ_s (1 - ηλ_s²)^τ a_s u_s with the singular values λ_s of J and a_s = u_sᵀ r_0, to 1e-12."""
+    """TRUTHS.md, section 4: r̃_τ = Σ_s (1 - ηλ_s²)^τ a_s u_s with the singular values λ_s of J and
+    a_s = u_sᵀ r_0, to 1e-12.
+    """
     J, y = rng.normal(size=(6, 10)) / 5, rng.normal(size=6)
     U, sizes, _ = np.linalg.svd(J)
     eta, theta = 0.3, np.zeros(10)
@@ -154,7 +165,9 @@ def test_the_residual_of_the_linear_model_is_oymaks_sum(rng):
 
 @pytest.mark.parametrize("loss", ["huber", "logistic", "softmax"])
 def test_other_losses_solve_their_equation_in_function_space(rng, blocks, loss):
-    """df/dt = -K ℓ'(f, y)/n against RK4 with 400 steps: error (λ dt)^4-ish below 1e-8; LSODA to 1e-8 a step."""
+    """df/dt = -K ℓ'(f, y)/n against RK4 with 400 steps: error (λ dt)^4-ish below 1e-8; LSODA to
+    1e-8 a step.
+    """
     K, K_test, _, _, _ = blocks
     y = {
         "huber": 3 * rng.normal(size=8),
@@ -194,7 +207,9 @@ def test_other_losses_solve_their_equation_in_function_space(rng, blocks, loss):
 
 
 def test_squared_loss_by_the_solver_is_squared_loss_by_modes(blocks):
-    """A loss of one's own goes through the solver: ½(f - y)² under another name agrees with the closed form to its 1e-8."""
+    """A loss of one's own goes through the solver: ½(f - y)² under another name agrees with the
+    closed form to its 1e-8.
+    """
     K, K_test, y, f0, _ = blocks
     own = losses.Loss("mine", losses.squared, losses.squared_slope)
     found, expected = (
@@ -258,7 +273,9 @@ def test_bad_times_and_steps_are_refused():
 
 
 def test_rounding_that_makes_a_kernel_indefinite_is_forgiven(rng):
-    """Eigenvalues of a rank-2 kernel come out as ±1e-16: null, not an error; one of a float32 kernel as 1e-8."""
+    """Eigenvalues of a rank-2 kernel come out as ±1e-16: null, not an error; one of a float32
+    kernel as 1e-8.
+    """
     J = rng.normal(size=(30, 2))
     for dtype in (np.float64, np.float32):
         K = (J @ J.T).astype(dtype)

@@ -1,4 +1,6 @@
-"""The kernel of a finite network: against autograd, without the matrix, against its infinite width, and two kernels compared."""
+"""The kernel of a finite network: against autograd, without the matrix, against its infinite width,
+and two kernels compared.
+"""
 
 import time
 import tracemalloc
@@ -20,7 +22,9 @@ from meanfield import tangent
 
 
 def jacobian_kernel(network, state, x):
-    """(m/s²) J Jᵀ over the trainable blocks by torch.func, (n, n, K, K); uniform masses. THEORY.md, section 3."""
+    """(m/s²) J Jᵀ over the trainable blocks by torch.func, (n, n, K, K); uniform masses. THEORY.md,
+    section 3.
+    """
     s, m, K = network.scaling.output_scale(state.m), state.m, state.outputs
     blocks = {"a": state.a, "w": state.w, "b": state.b}
     frozen = {name: torch.tensor(np.array(block)) for name, block in blocks.items()}
@@ -49,7 +53,9 @@ def some_state(rng, m, dim, outputs=1):
 def test_the_empirical_kernel_is_the_contraction_of_the_jacobian(
     rng, activation, outputs, trainable
 ):
-    """THEORY.md, section 3: H = (m/s²) J Jᵀ, whatever γ and α are. Sums of m·p products in another order: far below 1e-10."""
+    """THEORY.md, section 3: H = (m/s²) J Jᵀ, whatever γ and α are. Sums of m·p products in another
+    order: far below 1e-10.
+    """
     network = mf.Network(activation, scaling=mf.Scaling(gamma=0.7, alpha=3.0), trainable=trainable)
     state, x = some_state(rng, 60, 4, outputs), rng.normal(size=(7, 4))
     expected = jacobian_kernel(network, state, x)
@@ -91,8 +97,10 @@ def test_tiles_change_nothing_beyond_rounding_and_symmetry_is_exact(rng, monkeyp
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_in_float32_an_entry_is_off_by_the_rounding_of_a_thousand_terms_at_most(rng, outputs):
-    """A sum of N <= 1024 terms is off by at most N u Σ|terms|, u = 2⁻²⁴, and Σ|σσ'| <= max H_ii by Cauchy and Schwarz; z of d = 3
-    inputs and σ add a few u, which 16 more terms cover. Across blocks float64 adds nothing."""
+    """A sum of N <= 1024 terms is off by at most N u Σ|terms|, u = 2⁻²⁴, and Σ|σσ'| <= max H_ii by
+    Cauchy and Schwarz; z of d = 3 inputs and σ add a few u, which 16 more terms cover. Across
+    blocks float64 adds nothing.
+    """
     network, state, x = (
         mf.Network("tanh"),
         some_state(rng, 5000, 3, outputs),
@@ -108,7 +116,9 @@ def test_in_float32_an_entry_is_off_by_the_rounding_of_a_thousand_terms_at_most(
 
 
 def test_no_array_of_neurons_times_samples_is_formed(rng, monkeypatch):
-    """20 000 neurons on 200 samples: one (m, n) array would be 32 MB, a Jacobian 160 MB; blocks of 2^15 entries are 0.25 MB."""
+    """20 000 neurons on 200 samples: one (m, n) array would be 32 MB, a Jacobian 160 MB; blocks of
+    2^15 entries are 0.25 MB.
+    """
     network, state, x = mf.Network("relu"), some_state(rng, 20_000, 3), rng.normal(size=(200, 3))
     monkeypatch.setattr(tangent, "BLOCK_ENTRIES", 2**15)
     ntk.empirical(network, state, x[:2])  # compile
@@ -140,7 +150,9 @@ def test_the_operator_is_the_kernel_times_a_vector_with_its_masses(rng, outputs)
 
 
 def test_products_with_a_kernel_of_a_hundred_thousand_inputs(rng):
-    """n = 10⁵, where H would be 80 GB: some rows of H·v against rows of the kernel. Sums of 10⁵ terms: √n ε to 1e-11 relative."""
+    """n = 10⁵, where H would be 80 GB: some rows of H·v against rows of the kernel. Sums of 10⁵
+    terms: √n ε to 1e-11 relative.
+    """
     network, state, x = mf.Network("tanh"), some_state(rng, 64, 5), rng.normal(size=(100_000, 5))
     v = rng.normal(size=100_000)
     Hv = ntk.operator(network, state, x) @ v
@@ -150,7 +162,9 @@ def test_products_with_a_kernel_of_a_hundred_thousand_inputs(rng):
 
 
 def test_the_kernel_approaches_its_limit_like_one_over_root_m():
-    """TRUTHS.md, section 1: regular pentagon, trainable=("w",): √m ‖H_m - H∞‖ ≈ .95, mean over 20 seeds, ± 25 %."""
+    """TRUTHS.md, section 1: regular pentagon, trainable=("w",): √m ‖H_m - H∞‖ ≈ .95, mean over 20
+    seeds, ± 25 %.
+    """
     angles = 2 * np.pi * np.arange(5) / 5
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     psi = np.arccos(np.clip(x @ x.T, -1, 1))
@@ -166,7 +180,9 @@ def test_the_kernel_approaches_its_limit_like_one_over_root_m():
 
 @pytest.mark.parametrize("m", [100, 1000, 10_000])
 def test_the_smallest_eigenvalue_stays_above_three_quarters_of_its_limit(m):
-    """TRUTHS.md, section 4 (Du et al.): pentagon, λ_0 = .3, a = ±1 fixed: λ_min(H_0) >= ¾ λ_0 in 20 of 20 seeds."""
+    """TRUTHS.md, section 4 (Du et al.): pentagon, λ_0 = .3, a = ±1 fixed: λ_min(H_0) >= ¾ λ_0 in 20
+    of 20 seeds.
+    """
     angles = 2 * np.pi * np.arange(5) / 5
     x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     network, law = mf.Network("relu", scaling=mf.NTK, trainable=("w",)), mf.InitialLaw(dim=2)
@@ -180,9 +196,8 @@ def test_drift_sees_a_change_of_scale_and_the_cosine_distance_does_not(rng):
     J = rng.normal(size=(6, 9))
     H = J @ J.T
     assert ntk.drift(H, 1.3 * H) == pytest.approx(0.3, rel=1e-12)
-    assert (
-        ntk.cosine_distance(H, 1.3 * H) < 1e-30
-    )  # ½‖difference of unit vectors‖², each entry to an ulp
+    # ½‖difference of unit vectors‖², each entry to an ulp
+    assert ntk.cosine_distance(H, 1.3 * H) < 1e-30
     assert ntk.cosine_distance(np.diag([1.0, 0.0]), np.diag([0.0, 2.0])) == pytest.approx(
         1.0, abs=1e-15
     )
@@ -202,7 +217,8 @@ def test_alignment_is_one_for_the_outer_product_of_the_labels(rng):
     K = J @ J.T
     by_hand = np.vdot(K, np.outer(y, y)) / np.linalg.norm(K) / (y @ y)
     assert ntk.alignment(K, y) == pytest.approx(by_hand, rel=1e-13)
-    # centred: constants in features and labels do not count. Rounding of numbers of size 100 against 1: 1e-12
+    # centred: constants in features and labels do not count. Rounding of numbers of size 100
+    # against 1: 1e-12
     shifted = (J + 10.0) @ (J + 10.0).T
     assert ntk.alignment(shifted, y + 7, centred=True) == pytest.approx(
         ntk.alignment(K, y, centred=True), rel=1e-11
@@ -252,7 +268,9 @@ def test_wrong_input_is_refused_with_what_to_do(rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_the_closed_form_is_ten_times_faster_than_contracting_a_jacobian(rng, activation):
-    """PERFORMANCE.md: empirical NTK, m = 10⁴, n = 500, float64, in one run, best of five; one thread each, as others may work."""
+    """PERFORMANCE.md: empirical NTK, m = 10⁴, n = 500, float64, in one run, best of five; one
+    thread each, as others may work.
+    """
     network, state, x = (
         mf.Network(activation),
         some_state(rng, 10_000, 10),

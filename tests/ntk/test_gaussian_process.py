@@ -1,4 +1,6 @@
-"""Gaussian-process regression and likelihood, against the textbook formulas, matrix exponentials and sampled ensembles."""
+"""Gaussian-process regression and likelihood, against the textbook formulas, matrix exponentials
+and sampled ensembles.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from ntk.learning.gaussian_process import cholesky
 
 @pytest.fixture
 def kernels(rng):
-    """Train, test-train and test-test blocks of two positive definite kernels on 6 + 3 inputs, and labels."""
+    """Train, test-train and test-test blocks of two positive definite kernels on 6 + 3 inputs, and
+    labels.
+    """
     found = []
     for _ in range(2):
         J = rng.normal(size=(9, 14)) / 3
@@ -58,7 +62,9 @@ def test_a_singular_kernel_has_no_density_and_no_jitter_hides_it(rng):
 
 @pytest.mark.parametrize("ridge", [0.0, 0.4])
 def test_at_infinity_the_posterior_is_the_textbooks(kernels, ridge):
-    """h (K + λ)⁻¹ y and K_** - h (K + λ)⁻¹ hᵀ (Rasmussen and Williams 2006, eqs. 2.25, 2.26), to the rounding of a solve."""
+    """h (K + λ)⁻¹ y and K_** - h (K + λ)⁻¹ hᵀ (Rasmussen and Williams 2006, eqs. 2.25, 2.26), to
+    the rounding of a solve.
+    """
     (K, h, own), _, y = kernels
     inverse = np.linalg.inv(K + ridge * np.eye(6))
     found = ntk.regression(K, y, h, own, ridge=ridge)
@@ -70,7 +76,9 @@ def test_at_infinity_the_posterior_is_the_textbooks(kernels, ridge):
 
 
 def test_at_time_t_the_readout_has_contracted_twice_as_fast_in_variance(kernels):
-    """Lee et al. (2019): training the readout alone, covariance K_** - h K⁻¹ (I - e^{-2Kt}) hᵀ, from K_** to the posterior."""
+    """Lee et al. (2019): training the readout alone, covariance K_** - h K⁻¹ (I - e^{-2Kt}) hᵀ,
+    from K_** to the posterior.
+    """
     (K, h, own), _, y = kernels
     for t in (0.0, 0.7, 30.0):
         found = ntk.regression(K, y, h, own, t=t, reduction="sum")
@@ -94,7 +102,9 @@ def test_an_ensemble_trained_with_the_tangent_kernel_has_lees_covariance(kernels
 
 
 def test_the_law_is_that_of_networks_drawn_and_trained(kernels, rng):
-    """20 000 draws of f_0 trained by KernelFlow: mean and covariance within 4 standard errors, √(C_ii C_jj + C_ij²)/√N."""
+    """20 000 draws of f_0 trained by KernelFlow: mean and covariance within 4 standard errors,
+    √(C_ii C_jj + C_ij²)/√N.
+    """
     (K, h, _), prior, y = kernels
     N, t = 20_000, 2.0
     joint = np.block([[prior[0], prior[1].T], [prior[1], prior[2]]])
@@ -113,7 +123,8 @@ def test_null_modes_are_never_fitted_and_outputs_are_columns(rng):
     K, h, own, Y = J[:6] @ J[:6].T, J[6:] @ J[:6].T, J[6:] @ J[6:].T, rng.normal(size=(6, 2))
     found = ntk.regression(K, Y, h, own)
     np.testing.assert_allclose(found.mean, h @ np.linalg.pinv(K, rcond=1e-10) @ Y, atol=1e-11)
-    # six inputs determine a function of three parameters: nothing is left to vary, √ε of cancellation aside
+    # six inputs determine a function of three parameters: nothing is left to vary, √ε of
+    # cancellation aside
     np.testing.assert_allclose(found.covariance, 0, atol=1e-10)
     np.testing.assert_allclose(
         ntk.regression(np.zeros((6, 6)), Y, np.zeros((2, 6)), own).covariance, own

@@ -1,4 +1,6 @@
-"""The relative scale κ against dense derivatives and published values; the gap to the linearised run against its bound."""
+"""The relative scale κ against dense derivatives and published values; the gap to the linearised
+run against its bound.
+"""
 
 import math
 import signal
@@ -15,7 +17,9 @@ from ntk.runs.laziness import Laziness, scale
 
 
 def dense_derivatives(network, state, x):
-    """Twin of ntk.curvature by differences of the scalar formulas: J (n K, P) and ∇²f (n K, P, P) in √p_k θ_k."""
+    """Twin of ntk.curvature by differences of the scalar formulas: J (n K, P) and ∇²f (n K, P, P)
+    in √p_k θ_k.
+    """
     sigma, K, s = network.sigma, state.outputs, network.scaling.output_scale(state.m)
     columns = np.flatnonzero(network.trainable_columns(state.dim, K))
     m, P = state.m, len(columns)
@@ -52,7 +56,9 @@ def largest_over_many_starts(hessian, rng, starts=200):
 
 @pytest.mark.parametrize("alpha", [1.0, 10.0, 100.0])
 def test_the_relative_scale_of_the_one_parameter_toy(alpha):
-    """TRUTHS.md, section 4: f_w = 1.7028143741, f_ww = 5.5052303148, κ = 1.8986323553 |y|/α, f(.4) = 0; to the digits given."""
+    """TRUTHS.md, section 4: f_w = 1.7028143741, f_ww = 5.5052303148, κ = 1.8986323553 |y|/α, f(.4)
+    = 0; to the digits given.
+    """
     x, w, y = 1.5, 0.4, 1.0
     g = w * x + w**2 * x + math.sin(math.exp(0.1 * w))
     g_w = x + 2 * w * x + 0.1 * math.exp(0.1 * w) * math.cos(math.exp(0.1 * w))
@@ -66,7 +72,9 @@ def test_the_relative_scale_of_the_one_parameter_toy(alpha):
 @pytest.mark.parametrize("trainable", [("a", "w", "b"), ("a", "w"), ("w", "b"), ("w",)])
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_norms_are_those_of_the_dense_derivatives(rng, trainable, outputs):
-    """tanh, unequal masses. Differences of σ' err by 1e-8 in the twin; alternation may stop 1e-6 short of a maximum."""
+    """tanh, unequal masses. Differences of σ' err by 1e-8 in the twin; alternation may stop 1e-6
+    short of a maximum.
+    """
     mass = rng.uniform(0.5, 1.5, 4)
     state = mf.State(rng.normal(size=(4, outputs + 3)), outputs=outputs, mass=mass / mass.sum())
     network = mf.Network("tanh", scaling=mf.Scaling(0.7, 2.0), trainable=trainable)
@@ -83,7 +91,9 @@ def test_the_norms_are_those_of_the_dense_derivatives(rng, trainable, outputs):
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_the_upper_bound_is_reached_by_one_sample_and_by_relu(rng, activation):
-    """n = 1: ∇²φ lives on the plane of a and ⟨w, x̃⟩. relu: no σ'', so ∇²φ is diag(σ') X̃ off the diagonal."""
+    """n = 1: ∇²φ lives on the plane of a and ⟨w, x̃⟩. relu: no σ'', so ∇²φ is diag(σ') X̃ off the
+    diagonal.
+    """
     x = rng.normal(size=(1 if activation == "tanh" else 6, 3))
     state = mf.InitialLaw(dim=3, a="normal", b_std=0.5).sample(50, seed=1)
     lower, upper = curvature.hessian_norm(mf.Network(activation), state, x)
@@ -101,7 +111,9 @@ def test_second_derivatives_by_differences_look_away_from_kinks():
 
 
 def test_kappa_falls_as_one_over_alpha_and_as_one_over_root_m_in_the_ntk_scaling():
-    """Symmetric start, f_0 = 0: 1/α exactly. The largest of m Gaussian a makes it m^(-1/2) log^(1/2) m: slope in (-.5, -.35)."""
+    """Symmetric start, f_0 = 0: 1/α exactly. The largest of m Gaussian a makes it m^(-1/2)
+    log^(1/2) m: slope in (-.5, -.35).
+    """
     x = np.linspace(-1, 1, 8)[:, None]
     y = np.cos(3 * x[:, 0])
     law = mf.InitialLaw(dim=1, a="normal", b_std=1.0, symmetric=True)
@@ -123,7 +135,8 @@ def test_kappa_falls_as_one_over_alpha_and_as_one_over_root_m_in_the_ntk_scaling
 def test_kappa_of_a_one_hidden_layer_tanh_net_without_prefactor_falls_as_one_over_m():
     """TRUTHS.md, section 4: f = Σ_k b_k tanh(w_k x), b ~ N(0, 1/m), is γ = 0 with a_std = m^(-1/2).
 
-    ‖∇f‖² = Σ_k (tanh² + …) ~ m, ‖∇²f‖ = O(1). |f_0 - y| scatters by a third, over 40 seeds by 5 %: slope ± .07 / log 64.
+    ‖∇f‖² = Σ_k (tanh² + …) ~ m, ‖∇²f‖ = O(1). |f_0 - y| scatters by a third, over 40 seeds by 5 %:
+    slope ± .07 / log 64.
     """
     widths, x, y = [64, 256, 1024, 4096], np.ones((1, 1)), np.array([2.0])
     network = mf.Network("tanh", mf.Scaling(0.0), trainable=("a", "w"))
@@ -172,7 +185,9 @@ def recorded(
     ],
 )
 def test_the_bound_lies_above_the_measured_gap(h5_path, gamma, activation, reduction, outputs):
-    """Grönwall, mode by mode, and what the frames and the run's own steps miss of it: 1e-12 is rounding."""
+    """Grönwall, mode by mode, and what the frames and the run's own steps miss of it: 1e-12 is
+    rounding.
+    """
     path = recorded(
         h5_path, gamma, activation, reduction, 20.0 if reduction == "mean" else 2.0, outputs
     )
@@ -225,7 +240,8 @@ def student(
 def test_nothing_is_certified_where_even_frames_miss_the_start(h5_path, gamma, count):
     """H_t moves, and f_t with it, in the first few units of time: evenly(100) has two frames there.
 
-    The integral from such frames alone lies below the gap; what they miss is measured, so that the bound does not.
+    The integral from such frames alone lies below the gap; what they miss is measured, so that the
+    bound does not.
     """
     found = ntk.laziness(student(h5_path, gamma, mf.evenly(count)))
     integral = found.bound - found.resolution
@@ -243,7 +259,9 @@ def test_nothing_is_certified_where_even_frames_miss_the_start(h5_path, gamma, c
 def test_what_the_advice_records_is_resolved_and_the_bound_holds_between_frames_too(
     h5_path, gamma, largest, schedule
 ):
-    """largest: sup |f - f_lin|/|f_0 - y| over every step of the run, 4001 frames. A unit in its last digit is 2e-4 of it."""
+    """largest: sup |f - f_lin|/|f_0 - y| over every step of the run, 4001 frames. A unit in its
+    last digit is 2e-4 of it.
+    """
     found = ntk.laziness(student(h5_path, gamma, schedule))
     assert found.resolved and "No bound" not in found.verdict
     assert 1.0002 * found.bound.max() >= largest * found.start
@@ -258,7 +276,9 @@ def test_what_the_advice_records_is_resolved_and_the_bound_holds_between_frames_
 def test_the_first_example_of_the_readme_is_never_certified_and_rich_by_its_drift_alone(
     h5_path, count
 ):
-    """relu on |x|, γ = 1, m = 1000, t = 200, dt = "auto": gap .06, below even the threshold of lazy; drift .86."""
+    """relu on |x|, γ = 1, m = 1000, t = 200, dt = "auto": gap .06, below even the threshold of
+    lazy; drift .86.
+    """
     x = np.linspace(-1, 1, 64)[:, None]
     flow = mf.GradientFlow(
         mf.EmpiricalRisk(mf.Network("relu", scaling=mf.MEAN_FIELD), x, np.abs(x[:, 0]))
@@ -273,8 +293,8 @@ def test_the_first_example_of_the_readme_is_never_certified_and_rich_by_its_drif
     assert ("(bound" in found.verdict) == found.resolved == ("too few" not in found.verdict)
     assert found.verdict.startswith("Rich: sup |f - f_lin| is 0.06")
     assert (
-        "the drift alone, above 0.5, makes it rich: features move, and the linearised network describes f"
-        in found.verdict
+        "the drift alone, above 0.5, makes it rich: features move, and the linearised "
+        "network describes f" in found.verdict
     )
 
 
@@ -293,7 +313,9 @@ def test_an_unfinished_run_is_not_certified_either(h5_path):
 
 @pytest.mark.parametrize("count", [8, 20, 100])
 def test_even_frames_that_miss_what_the_steps_do_at_the_start_certify_nothing(h5_path, count):
-    """Euler's steps make a gap of .027 of |f_0 - y| at t < 2, and forget it; the kernel hardly moves."""
+    """Euler's steps make a gap of .027 of |f_0 - y| at t < 2, and forget it; the kernel hardly
+    moves.
+    """
     found = ntk.laziness(
         student(h5_path, 0.5, mf.evenly(count), "tanh", m=4000, dt="auto", method=mf.EULER)
     )
@@ -312,7 +334,9 @@ def test_even_frames_that_miss_what_the_steps_do_at_the_start_certify_nothing(h5
     ids=str,
 )
 def test_what_the_steps_of_a_lazy_run_do_is_not_blamed_on_its_frames(h5_path, settings):
-    """Euler's steps make a gap many times the kernel's; a kernel that cannot move leaves nothing else."""
+    """Euler's steps make a gap many times the kernel's; a kernel that cannot move leaves nothing
+    else.
+    """
     found = ntk.laziness(
         student(h5_path, 0.5, mf.log_spaced(50), "tanh", 20.0, m=4000, **{"dt": 0.2, **settings})
     )
@@ -353,7 +377,8 @@ def test_the_verdict_says_which_quantity_made_the_regime(gap, drift, regime, sai
     found = Laziness(times, *values, zero + drift, True, 2.0, None, "")
     assert found.regime == regime and said in found.verdict
     assert found.verdict.startswith(
-        f"{regime.capitalize()}{', certified by the bound' * found.certified}: sup |f - f_lin| is {gap:g}"
+        f"{regime.capitalize()}{', certified by the bound' * found.certified}: sup |f - "
+        f"f_lin| is {gap:g}"
     )
     assert (
         found.certified == (regime == "lazy")
@@ -396,9 +421,10 @@ def test_without_a_hessian_there_is_no_kappa_and_a_note_says_why(h5_path):
         and "No kappa" in str(found)
         and "kappa =" not in found.verdict
     )
+    # linear in a
     assert (
         ntk.relative_scale(mf.Network("relu", trainable=("a",)), state, x, np.ones(3)).kappa == 0.0
-    )  # linear in a
+    )
 
 
 def test_runs_that_the_theory_is_not_about_are_refused(tmp_path):
@@ -458,7 +484,9 @@ def test_a_run_that_starts_at_its_labels_is_refused(h5_path):
 def test_the_diagnostic_laziness_ends_at_the_larger_of_gap_and_drift_that_ntk_laziness_goes_by(
     tmp_path, gamma
 ):
-    """sup max(|f - f_lin|/|f_0 - y|, ‖H_t - H_0‖/‖H_0‖) over the frames. The same float64 formulas: to 1e-12."""
+    """sup max(|f - f_lin|/|f_0 - y|, ‖H_t - H_0‖/‖H_0‖) over the frames. The same float64 formulas:
+    to 1e-12.
+    """
     path = record(tmp_path / "run.h5", problem("real", "tanh", gamma=gamma))
     found, known = mf.diagnose(path, ["laziness", "departure"], progress=False), ntk.laziness(path)
     largest = np.maximum(known.gap / known.start, known.drift)

@@ -1,4 +1,6 @@
-"""The linearised network under the engine's own integrators: against KernelFlow, against f, in files."""
+"""The linearised network under the engine's own integrators: against KernelFlow, against f, in
+files.
+"""
 
 import naive
 import numpy as np
@@ -23,9 +25,11 @@ def some_state(rng, m=7, outputs=1):
 def test_predictions_are_the_first_order_expansion_and_the_field_is_its_gradient(
     rng, task, outputs
 ):
-    """f_lin = f_0 + s Σ p_k ∇φ(θ_0k)·(θ_k - θ_0k) by loops over neurons; v = -(1/p_k) ∂F/∂θ_k by central differences.
+    """f_lin = f_0 + s Σ p_k ∇φ(θ_0k)·(θ_k - θ_0k) by loops over neurons; v = -(1/p_k) ∂F/∂θ_k by
+    central differences.
 
-    Sums of a few terms: 1e-13. F is a quadratic plus the ridge: differences are exact but for rounding, 1e-16/1e-5.
+    Sums of a few terms: 1e-13. F is a quadratic plus the ridge: differences are exact but for
+    rounding, 1e-16/1e-5.
     """
     x, y, x_test = task
     network = mf.Network("tanh", scaling=mf.Scaling(0.5, 2.0), trainable=("a", "w"))
@@ -80,7 +84,9 @@ def test_both_models_start_as_one(rng, task):
 
 
 def test_under_euler_it_is_gradient_descent_and_under_rk4_the_flow_to_fourth_order(rng, task):
-    """THEORY.md, section 3: f_lin by particles equals KernelFlow with H_0; Euler to rounding, RK4 with errors falling as dt⁴."""
+    """THEORY.md, section 3: f_lin by particles equals KernelFlow with H_0; Euler to rounding, RK4
+    with errors falling as dt⁴.
+    """
     x, y, x_test = task
     network = mf.Network("tanh", scaling=mf.NTK)
     start = mf.InitialLaw(dim=2, b_std=1.0).sample(200, seed=1)
@@ -106,10 +112,12 @@ def test_under_euler_it_is_gradient_descent_and_under_rk4_the_flow_to_fourth_ord
 
 
 def test_the_gap_to_the_linearised_network_closes_as_the_particles_stop_moving(rng, task):
-    """The gap is of first order in the displacement, ε = 1/s; for a symmetric start, whose pairs (a, w), (-a, w) cancel odd
-    orders, of second: 1/s² = 1/(α² m) at γ = ½. At fixed m the labels are shifted by f_0, so that α leaves the residual.
+    """The gap is of first order in the displacement, ε = 1/s; for a symmetric start, whose pairs
+    (a, w), (-a, w) cancel odd orders, of second: 1/s² = 1/(α² m) at γ = ½. At fixed m the labels
+    are shifted by f_0, so that α leaves the residual.
 
-    Next order: a share ε or less of it, at α = 8 below an eighth: slopes in α within log(1 + 1/8)/log 4 < 0.1.
+    Next order: a share ε or less of it, at α = 8 below an eighth: slopes in α within log(1 +
+    1/8)/log 4 < 0.1.
     """
     x, y, x_test = task
     network, widths, means = mf.Network("tanh", scaling=mf.NTK), (2048, 16384), []
@@ -131,8 +139,9 @@ def test_the_gap_to_the_linearised_network_closes_as_the_particles_stop_moving(r
             assert watch.values[0] < 1e-13
             gaps.append(max(watch.values))
         means.append(np.mean(gaps))
-    # One start of 2048 scatters by 15 %: four leave .075 in the logarithm, over log 8 = 2.08 a slope within .04, and its mean
-    # lies 10 % high by the next order in m^-½: .05. RK4 at this dt adds 7e-8, 2 % of the smaller gap.
+    # One start of 2048 scatters by 15 %: four leave .075 in the logarithm, over log 8 = 2.08 a
+    # slope within .04, and its mean lies 10 % high by the next order in m^-½: .05. RK4 at this dt
+    # adds 7e-8, 2 % of the smaller gap.
     assert np.log(means[1] / means[0]) / np.log(8) == pytest.approx(-1.0, abs=0.15)
     for symmetric, slope in ((False, -1.0), (True, -2.0)):
         gaps = []
@@ -168,7 +177,9 @@ def test_the_gap_for_classes_and_for_two_outputs_starts_at_zero(rng, task):
 
 
 def test_dt_auto_and_the_adaptive_method_agree(rng, task):
-    """dt λ_max = 0.278 with RK4: a local error of .278⁵/120 = 1.4e-5 of the fastest mode, which forgets it in a few steps."""
+    """dt λ_max = 0.278 with RK4: a local error of .278⁵/120 = 1.4e-5 of the fastest mode, which
+    forgets it in a few steps.
+    """
     x, y, _ = task
     network = mf.Network("relu", scaling=mf.NTK)
     start = mf.InitialLaw(dim=2, b_std=1.0).sample(100, seed=1)

@@ -1,4 +1,6 @@
-"""The fused passes: arcsin and arccos in units of the last place, agreement with NumPy's formulas, bits, the cache."""
+"""The fused passes: arcsin and arccos in units of the last place, agreement with NumPy's formulas,
+bits, the cache.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def covariance_of(rng, n, dtype):
-    """Inner products of n inputs in R⁵ and their squared lengths, with a zero, a copy and an antipode among them."""
+    """Inner products of n inputs in R⁵ and their squared lengths, with a zero, a copy and an
+    antipode among them.
+    """
     x = rng.normal(size=(n, 5)).astype(dtype)
     x[1], x[2], x[3] = 0.0, x[0], -x[0]
     return x @ x.T, np.square(x.astype(np.float64)).sum(axis=1)
@@ -29,7 +33,9 @@ def covariance_of(rng, n, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("which", ["asin", "acos"])
 def test_arc_functions_are_right_to_three_units_of_the_last_place(which, dtype, rng):
-    """asin: truncation 1/4 unit, a root, a square, two products and a sum of half a unit each; acos the same. Ends are exact."""
+    """asin: truncation 1/4 unit, a root, a square, two products and a sum of half a unit each; acos
+    the same. Ends are exact.
+    """
     function = compiler.bind(passes.arc_functions(dtype)[which == "acos"], dtype)
 
     @njit(error_model="numpy", fastmath=compiler.FASTMATH)
@@ -80,7 +86,9 @@ def test_a_fused_layer_is_the_closed_form(name, dtype, rng):
 
 @pytest.mark.parametrize("name", ["relu", "erf"])
 def test_fused_and_plain_layers_agree_through_the_depth(name, rng, monkeypatch):
-    """Four layers, scales and shifts of their own: 1e-13 away from copies and antipodes, 1e-7 there."""
+    """Four layers, scales and shifts of their own: 1e-13 away from copies and antipodes, 1e-7
+    there.
+    """
     sigma = activations.get(name)
     c, q = covariance_of(rng, 130, np.float64)
     scale, shift = np.array([1.2, 1.0, 0.9, 1.1]), np.array([0.1, 0.0, 0.2, 0.0])
@@ -128,7 +136,9 @@ print(json.dumps([sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_
 
 
 def test_functions_that_share_a_module_s_name_stay_functions():
-    """`ntk.runs.laziness` is a module; `ntk.laziness` is the public function, before and after its import."""
+    """`ntk.runs.laziness` is a module; `ntk.laziness` is the public function, before and after its
+    import.
+    """
     program = """
 import types
 import ntk

@@ -1,4 +1,6 @@
-"""The recursion of deep networks: published values, neural-tangents' output, symmetry, depth, bad settings."""
+"""The recursion of deep networks: published values, neural-tangents' output, symmetry, depth, bad
+settings.
+"""
 
 import math
 
@@ -64,9 +66,11 @@ def test_neural_tangents_returns_the_same_numbers(activation, depth):
 
 
 def test_the_slopes_of_a_layer_use_the_covariance_that_enters_it():
-    """TRUTHS.md, section 0: two hidden layers, ρ = .3: the part of the last hidden weights is Σ¹ · 2E[σ'σ'] under Σ¹, .3188.
+    """TRUTHS.md, section 0: two hidden layers, ρ = .3: the part of the last hidden weights is Σ¹ ·
+    2E[σ'σ'] under Σ¹, .3188.
 
-    The index one lower, slopes under Σ⁰, gives .2882. Θ² = Σ² + (Σ¹ + Σ⁰ Σ̇¹) Σ̇², Σ̇ = 1 - arccos(Σ)/π.
+    The index one lower, slopes under Σ⁰, gives .2882. Θ² = Σ² + (Σ¹ + Σ⁰ Σ̇¹) Σ̇², Σ̇ = 1 -
+    arccos(Σ)/π.
     """
     x = unit_pair(0.3)
     (s1, _), (s2, t2) = (ntk.deep(x, depth=depth) for depth in (1, 2))
@@ -78,12 +82,15 @@ def test_the_slopes_of_a_layer_use_the_covariance_that_enters_it():
 
 
 def test_one_hidden_layer_is_the_two_layer_kernel(rng):
-    """deep(depth=1) trains readout and hidden weights: a_std = readout_w_std; with biases on the hidden layer, b too."""
+    """deep(depth=1) trains readout and hidden weights: a_std = readout_w_std; with biases on the
+    hidden layer, b too.
+    """
     x1, x2 = rng.normal(size=(5, 3)), rng.normal(size=(4, 3))
     for activation in ("relu", "tanh"):
         law = mf.InitialLaw(dim=3, a_std=1.1, w_std=0.8, b_std=0.4)
         parts = ntk.kernel(mf.Network(activation), law, x1, x2, parts=True)
-        # in the recursion w is w_std times a standard normal and the gradient is for that: w_std² and b_std² appear
+        # in the recursion w is w_std times a standard normal and the gradient is for that: w_std²
+        # and b_std² appear
         expected = 1.1**2 * parts["a"] + 0.8**2 * parts["w"] + 0.4**2 * parts["b"]
         nngp, found = ntk.deep(
             x1,
@@ -101,7 +108,9 @@ def test_one_hidden_layer_is_the_two_layer_kernel(rng):
 
 @pytest.mark.parametrize("activation", ["relu", "erf", "gelu", "tanh"])
 def test_the_deep_kernel_is_symmetric_and_the_rectangular_one_agrees(activation, rng):
-    """One of them skips half of the entries. n = 150 is above the size from which fused passes run; copies of rows: 1e-8."""
+    """One of them skips half of the entries. n = 150 is above the size from which fused passes run;
+    copies of rows: 1e-8.
+    """
     x = rng.normal(size=(150, 4)) / 2
     x[7], x[8] = x[2], -x[2]
     arguments = {
@@ -121,7 +130,9 @@ def test_the_deep_kernel_is_symmetric_and_the_rectangular_one_agrees(activation,
 
 
 def test_a_hundred_layers_and_single_precision(rng):
-    """Σ(x, x) = |x|² under normalised ReLU at any depth, Θ(x, x) = (L + 1)|x|²; float32 within 100 roundings of float64."""
+    """Σ(x, x) = |x|² under normalised ReLU at any depth, Θ(x, x) = (L + 1)|x|²; float32 within 100
+    roundings of float64.
+    """
     x = rng.normal(size=(6, 8)) / 3
     nngp, tangent = ntk.deep(x, depth=100)
     norms = np.square(x).sum(axis=1)

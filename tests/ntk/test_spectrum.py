@@ -1,4 +1,6 @@
-"""Certificates: eigenvalues with a bound that holds, verdicts that claim no more than they know, and what is never learnt."""
+"""Certificates: eigenvalues with a bound that holds, verdicts that claim no more than they know,
+and what is never learnt.
+"""
 
 import warnings
 
@@ -42,7 +44,8 @@ def test_points_on_the_circle_have_a_positive_definite_kernel(n, expected):
 
 @pytest.mark.parametrize("n", [4, 8, 12])
 def test_the_error_bound_holds_for_the_hilbert_matrix(n):
-    """Condition 1e4, 1e10, 1e16: eigenvalues in 60 digits of the same float64 entries lie within the bound of those computed.
+    """Condition 1e4, 1e10, 1e16: eigenvalues in 60 digits of the same float64 entries lie within
+    the bound of those computed.
 
     The bound is no excuse: below 1e-13 λ_max.
     """
@@ -74,7 +77,9 @@ def test_float32_is_judged_by_its_own_precision(rng):
 
 
 def test_a_repeated_input_proves_the_kernel_singular(rng):
-    """TRUTHS.md, section 0: p > n does not make a kernel positive definite; duplicates break it, whatever rounding says."""
+    """TRUTHS.md, section 0: p > n does not make a kernel positive definite; duplicates break it,
+    whatever rounding says.
+    """
     x = rng.normal(size=(5, 3))
     x[3] = x[1]
     K = network_kernel(x, trainable=("a", "w", "b"), b_std=1.0, m=500)
@@ -89,7 +94,9 @@ def test_a_repeated_input_proves_the_kernel_singular(rng):
 
 
 def test_distinct_inputs_are_no_proof_of_anything(rng):
-    """TRUTHS.md, section 0: four directions in the plane, no two alike, and a linear network: rank 2. No cause, no claim."""
+    """TRUTHS.md, section 0: four directions in the plane, no two alike, and a linear network: rank
+    2. No cause, no claim.
+    """
     x = rng.normal(size=(4, 2))
     K = network_kernel(x, "linear", trainable=("w",))
     with warnings.catch_warnings():
@@ -122,7 +129,9 @@ def test_distinct_inputs_are_no_proof_of_anything(rng):
     ],
 )
 def test_inputs_that_a_network_without_bias_cannot_tell_apart_are_named(activation, x, message):
-    """φ(θ; cx) = cᵖ φ(θ; x) and oddness or evenness make two rows proportional; for ReLU φ(x) - φ(-x) is linear in x."""
+    """φ(θ; cx) = cᵖ φ(θ; x) and oddness or evenness make two rows proportional; for ReLU φ(x) -
+    φ(-x) is linear in x.
+    """
     x = np.array(x)
     with pytest.warns(RuntimeWarning, match=message):
         found = ntk.certificate(network_kernel(x, activation), x)
@@ -156,16 +165,16 @@ def test_the_pair_that_deep_returns_and_the_parts_of_a_kernel_are_named_where_on
     ):
         with pytest.raises(
             TypeError,
-            match=r"must be one kernel; got a tuple .*ntk.deep returns \(nngp, ntk\): write nngp, H =",
+            match=r"must be one kernel; got a tuple .*ntk.deep returns \(nngp, ntk\): write "
+            r"nngp, H =",
         ):
             work()
     with pytest.raises(
         TypeError, match=r"got a dict of a, w, b. Parts sum to it: sum\(K.values\(\)\)"
     ):
         ntk.certificate({"a": both[0], "w": both[1], "b": both[1]})
-    assert (
-        ntk.certificate([[2.0, 1.0], [1.0, 2.0]]).positive_definite is True
-    )  # nested lists stay a kernel
+    # nested lists stay a kernel
+    assert ntk.certificate([[2.0, 1.0], [1.0, 2.0]]).positive_definite is True
 
 
 def test_an_indefinite_matrix_is_refused_by_all_but_the_certificate():
@@ -186,7 +195,9 @@ def test_an_indefinite_matrix_is_refused_by_all_but_the_certificate():
 
 
 def test_what_is_unlearnable_is_the_projection_on_the_null_space(rng):
-    """K = J Jᵀ of rank 3: the projection on the orthogonal complement of J's columns; eigenvectors to n ε/gap: 1e-12."""
+    """K = J Jᵀ of rank 3: the projection on the orthogonal complement of J's columns; eigenvectors
+    to n ε/gap: 1e-12.
+    """
     J, r = rng.normal(size=(7, 3)), rng.normal(size=(7, 2))
     part = ntk.unlearnable(J @ J.T, r)
     np.testing.assert_allclose(part, r - J @ np.linalg.lstsq(J, r, rcond=None)[0], atol=1e-12)
@@ -215,7 +226,9 @@ def test_each_mode_falls_to_epsilon_in_its_own_time(rng):
 
 
 def test_information_is_learnt_by_the_stopping_time_and_nuisance_is_not(rng):
-    """Oymak et al. (2019): at T = log(1/left)/(c λ_I) at most left·‖information‖ + ‖nuisance‖ remains."""
+    """Oymak et al. (2019): at T = log(1/left)/(c λ_I) at most left·‖information‖ + ‖nuisance‖
+    remains.
+    """
     Q = np.linalg.qr(rng.normal(size=(6, 6)))[0]
     values = np.array([5.0, 3.0, 1.0, 0.01, 0.002, 0.0])
     K, r = Q * values @ Q.T, rng.normal(size=6)

@@ -1,4 +1,6 @@
-"""The product and its tests work in the environments that users have, and no code of ours ends or replaces a process."""
+"""The product and its tests work in the environments that users have, and no code of ours ends or
+replaces a process.
+"""
 
 import ast
 import os
@@ -11,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A run that is recorded, its exact distance and a diagnostic: what writes to the home, to TMPDIR and to the terminal.
+# A run that is recorded, its exact distance and a diagnostic: what writes to the home, to TMPDIR
+# and to the terminal.
 PROGRAM = """
 import sys, numpy as np, meanfield as mf
 x = np.linspace(-1, 1, 8)[:, None]
@@ -61,7 +64,9 @@ def start(program, changes, folder, *arguments, **more):
 
 
 def test_a_run_has_the_same_bits_in_every_environment_and_two_at_once(tmp_path):
-    """Threads, OpenBLAS's kernels, the home, TMPDIR and the language change no bit, and nothing is said on stderr."""
+    """Threads, OpenBLAS's kernels, the home, TMPDIR and the language change no bit, and nothing is
+    said on stderr.
+    """
     waiting, said = list(ENVIRONMENTS.items()), {}
     while waiting:
         pair, waiting = waiting[:2], waiting[2:]
@@ -85,7 +90,9 @@ def test_a_run_has_the_same_bits_in_every_environment_and_two_at_once(tmp_path):
 def test_where_neither_the_package_nor_a_home_can_be_written_kernels_are_kept_for_the_process(
     tmp_path, home
 ):
-    """As in a container with a user id of its own; numba raises there by itself. A file for __pycache__ stops root too."""
+    """As in a container with a user id of its own; numba raises there by itself. A file for
+    __pycache__ stops root too.
+    """
     shutil.copytree(
         ROOT / "meanfield", tmp_path / "meanfield", ignore=shutil.ignore_patterns("__pycache__")
     )
@@ -156,7 +163,9 @@ CHILDREN = {
 
 
 def endings(path):
-    """(function, call) of each call that ends or replaces the process, but for a module's own `if __name__ == "__main__":`."""
+    """(function, call) of each call that ends or replaces the process, but for a module's own `if
+    __name__ == "__main__":`.
+    """
     found = []
 
     def walk(node, function):
@@ -175,7 +184,9 @@ def endings(path):
 
 @pytest.mark.parametrize("package", ["meanfield", "ntk", "sims", "tests"])
 def test_no_code_replaces_or_ends_the_process_it_is_called_in(package):
-    """A test that calls it would end the test runner, with exit code 0 and no word: only the outermost script may."""
+    """A test that calls it would end the test runner, with exit code 0 and no word: only the
+    outermost script may.
+    """
     for path in sorted((ROOT / package).rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
         for function, call in endings(path):
@@ -187,6 +198,7 @@ def test_no_code_replaces_or_ends_the_process_it_is_called_in(package):
 def test_the_search_for_endings_sees_what_it_should(tmp_path):
     module = tmp_path / "module.py"
     module.write_text(
-        'import os, sys\ndef f():\n    os.execve("a", [], {})\n\nif __name__ == "__main__":\n    sys.exit(0)\n'
+        'import os, sys\ndef f():\n    os.execve("a", [], {})\n\nif __name__ == '
+        '"__main__":\n    sys.exit(0)\n'
     )
     assert endings(module) == [("f", "os.execve")]

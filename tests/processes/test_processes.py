@@ -50,7 +50,9 @@ THREADS = RUN + "run(0); import numba; print(numba.get_num_threads())"
 def test_numba_takes_openmp_s_number_of_threads_where_it_has_none_of_its_own(
     tmp_path, first, openmp, numba, threads
 ):
-    """Two numbers are told apart on a machine with at least two cores alone; NUMBA_NUM_THREADS wins."""
+    """Two numbers are told apart on a machine with at least two cores alone; NUMBA_NUM_THREADS
+    wins.
+    """
     assert said(first + THREADS, tmp_path, OMP_NUM_THREADS=openmp, NUMBA_NUM_THREADS=numba) == [
         threads
     ]
@@ -96,9 +98,8 @@ def test_a_child_of_a_fork_after_a_run_says_why_it_cannot_run(tmp_path):
         line == "2"
         or "this process is a fork of one in which compiled kernels have already run" in line
     )
-    assert (
-        line == "2" or 'multiprocessing.get_context("spawn")' in line
-    )  # 2 where numba's threads are those of its workqueue
+    # 2 where numba's threads are those of its workqueue
+    assert line == "2" or 'multiprocessing.get_context("spawn")' in line
 
 
 @forks
@@ -119,7 +120,10 @@ def test_a_child_of_a_fork_before_any_run_runs(tmp_path):
 def test_every_kind_of_kernel_says_so(tmp_path, work):
     """Those of networks, of kernels and of pairs: none ends its process."""
     if "Events" in work:
-        work = "mf.simulate(flow, law.sample(9), mf.EULER, dt=0.1, n_steps=40, observers=[mf.Events()], progress=False)"
+        work = (
+            "mf.simulate(flow, law.sample(9), mf.EULER, dt=0.1, n_steps=40, "
+            "observers=[mf.Events()], progress=False)"
+        )
     program = (
         RUN
         + f"""

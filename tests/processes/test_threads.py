@@ -1,4 +1,6 @@
-"""BLAS on one thread where bits depend on it, and nowhere else: recorded values cost next to nothing and are the same bits."""
+"""BLAS on one thread where bits depend on it, and nowhere else: recorded values cost next to
+nothing and are the same bits.
+"""
 
 import ast
 import inspect
@@ -62,7 +64,9 @@ def test_diagnostics_are_called_with_blas_on_one_thread_unless_they_say_that_the
 
 
 def test_what_says_that_it_calls_no_blas_has_no_matrix_product():
-    """In its own source; what it calls is the backend, whose sums have one order (tests/backends/test_backend_bits.py)."""
+    """In its own source; what it calls is the backend, whose sums have one order
+    (tests/backends/test_backend_bits.py).
+    """
     free = [registry.get(name) for name in registry.names() if not registry.get(name).blas]
     assert {item.name for item in free} >= {"energy", "risk", "displacement", "theta_max"}
     module = ast.parse(inspect.getsource(sys.modules[free[0].function.__module__]))
@@ -74,7 +78,9 @@ def test_what_says_that_it_calls_no_blas_has_no_matrix_product():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_recorded_values_are_the_same_bits_whatever_the_number_of_blas_threads(tmp_path, dtype):
-    """12 000 neurons: products of that length are shared out by OpenBLAS (from 10 000 on) unless it is told not to."""
+    """12 000 neurons: products of that length are shared out by OpenBLAS (from 10 000 on) unless it
+    is told not to.
+    """
     state, hashes = LAW.sample(12_000, seed=1), []
     names = [
         "sign_flips",

@@ -1,4 +1,6 @@
-"""Every contender of the benchmark computes the same; the sections fit one table, one JSON and the README."""
+"""Every contender of the benchmark computes the same; the sections fit one table, one JSON and the
+README.
+"""
 
 import json
 import subprocess
@@ -67,9 +69,8 @@ def test_a_contender_takes_the_steps_of_the_slow_twin(monkeypatch, peer, activat
         expected = naive.euler_step(
             lambda theta: naive.velocity(network, mf.State(theta), x, y), expected, dt
         )
-    tolerance = {"float64": 1e-13, "float32": 1e-5}[
-        dtype
-    ]  # three steps of sums of 30 terms of order one, some units in the last place
+    # three steps of sums of 30 terms of order one, some units in the last place
+    tolerance = {"float64": 1e-13, "float32": 1e-5}[dtype]
     np.testing.assert_allclose(contender.theta(), expected, rtol=tolerance, atol=tolerance)
     assert contender.theta().dtype == dtype
 
@@ -101,7 +102,9 @@ def test_a_contender_of_the_pairs_takes_our_steps(monkeypatch, peer, dtype):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", memory.cases()[:2], ids=lambda case: case.name)
 def test_a_million_neurons_on_4096_samples_step_within_one_gigabyte(case):
-    """An (n, m) array of float32 would be 16 GB; the issue is O(m p + n (d + chunks)), beside 0.2 GB of libraries."""
+    """An (n, m) array of float32 would be 16 GB; the issue is O(m p + n (d + chunks)), beside 0.2
+    GB of libraries.
+    """
     assert memory.run(case, QUICK)["peak_gb"] < 1.0
 
 
@@ -146,20 +149,20 @@ def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, section):
     )
 
 
-@pytest.mark.parametrize(
-    "activation, dtype", [("tanh", "float32"), ("erf", "float64")]
-)  # erf has no formula of its own for both
+# erf has no formula of its own for both
+@pytest.mark.parametrize("activation, dtype", [("tanh", "float32"), ("erf", "float64")])
 def test_a_ceiling_is_that_of_every_value_and_slope_of_the_activation(activation, dtype):
-    """None is left out: the sums over all rounds are those of the scalar functions. Sums of 15 terms of at most 1.2."""
+    """None is left out: the sums over all rounds are those of the scalar functions. Sums of 15
+    terms of at most 1.2.
+    """
     module, sigma, rounds = limits.sums(activation, dtype, 2), activations.get(activation), 3
     b, x = np.linspace(-1, 1, module.COUNT).astype(dtype), np.linspace(-3, 3, 5).astype(dtype)
     z = b.astype(np.float64) + x[:, None]
     values, slopes = (
         rounds * np.vectorize(function)(z).sum(axis=0) for function in (sigma.value, sigma.slope)
     )
-    tolerance = (
-        15 * 15 * 1.2 * np.finfo(dtype).eps
-    )  # each term some ε, each of 15 partial sums of at most 15 · 1.2 half an ε
+    # each term some ε, each of 15 partial sums of at most 15 · 1.2 half an ε
+    tolerance = 15 * 15 * 1.2 * np.finfo(dtype).eps
     for kernel, expected in ((module.values, [values]), (module.both, [values, slopes])):
         out = np.full((3, len(expected), module.COUNT), np.nan, dtype)
         kernel(b, x, rounds, out)
@@ -169,8 +172,9 @@ def test_a_ceiling_is_that_of_every_value_and_slope_of_the_activation(activation
 
 
 def test_a_step_is_held_against_its_multiply_adds_and_its_activation(monkeypatch):
-    """d = 2: 6 operations a pair forward, 6 again and 6 for the sums backward; at 18 GFLOP/s those of 10³ pairs take 10⁻³ ms,
-    10³ evaluations at 0.5 and at 0.25 · 10⁹ a second 2 and 4 · 10⁻³ ms."""
+    """d = 2: 6 operations a pair forward, 6 again and 6 for the sums backward; at 18 GFLOP/s those
+    of 10³ pairs take 10⁻³ ms, 10³ evaluations at 0.5 and at 0.25 · 10⁹ a second 2 and 4 · 10⁻³ ms.
+    """
     monkeypatch.setattr(steps, "PEERS", ())
     effort = sections.Effort(1, 0.0, peaks={"float32": 18.0})
     effort.ceilings["tanh", "float32"] = {"value": 0.5, "value_and_slope": 0.25}
@@ -266,9 +270,8 @@ def test_the_exit_code_the_closing_lines_and_the_json_say_which_goals_were_misse
         monkeypatch.setattr(bench, "section", lambda name, value=value: toy_section(value))
         assert bench.main(["--json", str(tmp_path / "out.json")]) == code
         assert said in capsys.readouterr().out
-    (result,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))[
-        "results"
-    ]  # the later one of the two
+    # the later one of the two
+    (result,) = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]
     assert (
         result["seconds"] == 3.0
         and {"date", "commit"} <= result.keys()
@@ -303,8 +306,9 @@ def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
 
 @pytest.mark.slow  # a time: beside other work it says nothing
 def test_watching_a_run_costs_little(monkeypatch):
-    """The best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each) and 0.05 s for recording 100
-    small frames. Generous: 4 times as much."""
+    """The best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each)
+    and 0.05 s for recording 100 small frames. Generous: 4 times as much.
+    """
     names = ("plain", "every step", "recorded")
     monkeypatch.setattr(runs, "WATCHES", {name: runs.WATCHES[name] for name in names})
     best = {

@@ -1,6 +1,7 @@
 """The recipes of CONTRIBUTING: as many files and lines as it says, and they do what they are for.
 
-The code is taken from the page. A user's own goes into a temporary folder, what belongs into a package into a copy of it.
+The code is taken from the page. A user's own goes into a temporary folder, what belongs into a
+package into a copy of it.
 """
 
 import importlib.util
@@ -108,7 +109,9 @@ def test_the_page_counts_files_and_lines_rightly(recipe):
 
 @recipe("activation")
 def test_an_activation_of_ones_own_trains_and_its_run_goes_on(mine, h5_path):
-    """σ is compiled as it is written: f of one neuron with a = 1, w = 1, b = 0 is x/(1 + e^(-x)), to rounding."""
+    """σ is compiled as it is written: f of one neuron with a = 1, w = 1, b = 0 is x/(1 + e^(-x)),
+    to rounding.
+    """
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(mine.SILU), X, X[:, 0]))
     one = mf.State(np.array([[1.0, 1.0, 0.0]]), outputs=1)
     np.testing.assert_allclose(
@@ -129,7 +132,9 @@ def test_an_activation_of_ones_own_trains_and_its_run_goes_on(mine, h5_path):
 
 
 def test_an_activation_in_the_package_is_taken_up_by_the_tests_from_its_table(tmp_path):
-    """In a copy: two functions before TABLE, one line in it, one in the twin's table; gradients of PyTorch agree."""
+    """In a copy: two functions before TABLE, one line in it, one in the twin's table; gradients of
+    PyTorch agree.
+    """
     pytest.importorskip("torch", reason="the twin is PyTorch's")
     root = copy(tmp_path, "tests/conftest.py", "tests/model/test_naive.py", "pyproject.toml")
     texts = files_of(("activation", 1))
@@ -141,14 +146,15 @@ def test_an_activation_in_the_package_is_taken_up_by_the_tests_from_its_table(tm
     insert(their_path, '    "linear":', twin)
     result = run_tests(root, "tests/model/test_naive.py", "-k", "silu or twin", "--no-header")
     assert result.returncode == 0, result.stdout
-    assert re.search(r"\b3 passed", result.stdout), (
-        result.stdout
-    )  # K = 1 and 3, and that the twin knows every name
+    # K = 1 and 3, and that the twin knows every name
+    assert re.search(r"\b3 passed", result.stdout), result.stdout
 
 
 @recipe("Butcher tableau")
 def test_a_tableau_of_ones_own_has_its_order_and_its_file_holds_it(mine, h5_path):
-    """dθ/dt = -∇V on V = ½|θ|²: a step is 1 - h + h²/2, so the error at t = 1 is h²/6·e^(-1)(1 + O(h))."""
+    """dθ/dt = -∇V on V = ½|θ|²: a step is 1 - h + h²/2, so the error at t = 1 is h²/6·e^(-1)(1 +
+    O(h)).
+    """
     flow = mf.GradientFlow(mf.PairwiseEnergy(potential=(half_square, half_square_slope)))
     start = mf.State(np.array([[1.0], [2.0]]), outputs=0)
     errors = [
@@ -195,7 +201,9 @@ def test_a_functional_of_ones_own_is_descended_recorded_and_goes_on(mine, h5_pat
 
 @recipe("method with noise")
 def test_a_method_of_ones_own_draws_its_noise_and_goes_on(mine, h5_path):
-    """Without a landscape the variance of each component is t: of 400 numbers the mean is off by 3 √(2/400) t at most."""
+    """Without a landscape the variance of each component is t: of 400 numbers the mean is off by 3
+    √(2/400) t at most.
+    """
     flow = mf.GradientFlow(mf.PairwiseEnergy(potential=(flat, flat_slope)), seed=4)
     start = mf.State(np.zeros((200, 2)), outputs=0)
     method = mine.Wandering()
@@ -263,9 +271,8 @@ def test_an_experiment_is_found_by_the_tests_and_runs_from_the_command_line(tmp_
         (root / name).write_text(text, encoding="utf-8")
     result = run_tests(root, "tests/sims/test_sims.py", "-k", "travel", "--no-header")
     assert result.returncode == 0, result.stdout
-    assert re.search(r"\b4 passed", result.stdout), (
-        result.stdout
-    )  # draws, does not repeat, helps, plans
+    # draws, does not repeat, helps, plans
+    assert re.search(r"\b4 passed", result.stdout), result.stdout
     done = run(root, [sys.executable, "-m", "sims.travel", "--demo", "--out", str(root / "out")])
     assert done.returncode == 0, done.stderr
     assert {"m4.h5", "m8.h5", "travel.png", "travel.pdf"} <= {

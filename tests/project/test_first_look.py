@@ -1,4 +1,6 @@
-"""What a user sees first: `python -m meanfield`, the texts of objects at a prompt, and their tables in a notebook."""
+"""What a user sees first: `python -m meanfield`, the texts of objects at a prompt, and their tables
+in a notebook.
+"""
 
 import html.parser
 import os

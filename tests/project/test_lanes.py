@@ -43,6 +43,7 @@ def project(tmp_path):
     ids=["none", "lane", "slow", "keyword", "folder", "test"],
 )
 def test_a_test_runs_in_its_lane_or_where_it_is_named(project, options, expected):
+    # each worker chooses for itself
     command = [
         sys.executable,
         "-m",
@@ -51,7 +52,7 @@ def test_a_test_runs_in_its_lane_or_where_it_is_named(project, options, expected
         "-n",
         "1",
         *options,
-    ]  # each worker chooses for itself
+    ]
     text = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"PASSED tests/\w+/(test_\w+\.py::\w+)", text)) == expected
     told = set(re.findall(r"^  scripts/test -m (\w+)", text, re.M))

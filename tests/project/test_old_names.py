@@ -20,7 +20,10 @@ def test_a_module_answers_under_its_old_name_and_says_the_new_one(old):
 
 
 def test_names_can_be_imported_from_an_old_module():
-    program = "from meanfield.schedules import Span, every; from meanfield.integrators import RK4; print(RK4.name)"
+    program = (
+        "from meanfield.schedules import Span, every; from meanfield.integrators import "
+        "RK4; print(RK4.name)"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
     )

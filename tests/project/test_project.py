@@ -1,4 +1,6 @@
-"""The shape of the project: who may import whom, where each heavy dependency lives, what an import costs, lint and types."""
+"""The shape of the project: who may import whom, where each heavy dependency lives, what an import
+costs, lint and types.
+"""
 
 import ast
 import json
@@ -63,9 +65,11 @@ def module_name(source: str) -> str:
 
 @cache
 def imports(source: str) -> list[tuple[int, str]]:
-    """(line, absolute dotted name) of everything a file imports, wherever in the file, importlib with a literal included.
+    """(line, absolute dotted name) of everything a file imports, wherever in the file, importlib
+    with a literal included.
 
-    `from package import name` gives package.name: a module where there is one, an attribute of the package otherwise.
+    `from package import name` gives package.name: a module where there is one, an attribute of the
+    package otherwise.
     """
     package = module_name(source).split(".")
     if not source.endswith("/__init__.py"):
@@ -92,7 +96,9 @@ def imports(source: str) -> list[tuple[int, str]]:
 
 
 def place(package: str, room: str) -> int:
-    """Where a room stands in its package; what is named nowhere stands where a question does, or last."""
+    """Where a room stands in its package; what is named nowhere stands where a question does, or
+    last.
+    """
     order = ROOMS[package].split()
     return (
         order.index(room if room in order else "QUESTIONS")
@@ -124,7 +130,8 @@ def broken_layers(source: str, imported: list[tuple[int, str]]) -> list[str]:
 def broken_homes(source: str, imported: list[tuple[int, str]]) -> list[str]:
     """Dependencies imported outside their home, one message each."""
     return [
-        f"{source}:{line}: {name.split('.')[0]} belongs in {', '.join(homes) or 'no package'}; go through what stands there."
+        f"{source}:{line}: {name.split('.')[0]} belongs in "
+        f"{', '.join(homes) or 'no package'}; go through what stands there."
         for line, name in imported
         if (homes := HOMES.get(name.split(".")[0])) is not None
         and not any(
@@ -175,7 +182,9 @@ def test_the_home_check_sees_what_it_should(source, name):
 
 @pytest.mark.parametrize("package", ["meanfield", "ntk"])
 def test_an_import_is_quick_and_loads_no_heavy_dependency(package):
-    """In a fresh process, best of three: the first may compile byte code or wait for the other tests."""
+    """In a fresh process, best of three: the first may compile byte code or wait for the other
+    tests.
+    """
     program = (
         "import json, sys, time; start = time.perf_counter(); "
         f"import {package}; "
@@ -218,7 +227,9 @@ def test_the_top_level_stays_as_it_is():
 
 
 def test_scripts_are_executable_and_thin():
-    """Entry points: a header, set-up, one call. Logic belongs in a module; _setup is what they share."""
+    """Entry points: a header, set-up, one call. Logic belongs in a module; _setup is what they
+    share.
+    """
     scripts = [ROOT / name for name in tracked() if name.startswith("scripts/")]
     for script in scripts:
         if script.suffix in (".txt", ".md") or script.name == "_setup":

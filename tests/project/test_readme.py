@@ -16,9 +16,8 @@ PAGES = [
     ROOT / ".github" / "CONTRIBUTING.md",
 ]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-EXTENDING = PAGES[-1].read_text(
-    encoding="utf-8"
-)  # its code is parts of files: test_extending.py runs it
+# its code is parts of files: test_extending.py runs it
+EXTENDING = PAGES[-1].read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT.replace(EXTENDING, ""), re.S)
 
 
@@ -65,8 +64,8 @@ def test_every_other_example_runs_by_itself(example, tmp_path):
 def test_the_first_example_runs_in_an_empty_folder_and_bare_h5py_reads_its_file(tmp_path):
     result = run(FIRST + BARE + "\nassert theta.shape == (100, 1000, 3), theta.shape\n", tmp_path)
     distance, risk = map(float, result.stdout.split()[-2:])
-    # The mean-field fit of |x|: the neurons travel a distance of the size of their own spread, and the risk falls below
-    # a ten-thousandth of its start, (1/n) Σ ½x² = 0.172.
+    # The mean-field fit of |x|: the neurons travel a distance of the size of their own spread, and
+    # the risk falls below a ten-thousandth of its start, (1/n) Σ ½x² = 0.172.
     assert 0.3 < distance < 3 and risk < 1.7e-5
 
 
@@ -108,9 +107,8 @@ def test_the_kernel_example_runs_and_prints_what_its_comments_say(tmp_path):
     lines = run(KERNEL, tmp_path).stdout.splitlines()
     assert "rank 20 of 21" in lines[0]
     floors = [float(number) for number in lines[1].split()]
-    assert (
-        floors[0] == floors[1] or abs(floors[0] - floors[1]) < 1e-12
-    )  # (y1 - y2)²/4 over n: TRUTHS.md, section 4
+    # (y1 - y2)²/4 over n: TRUTHS.md, section 4
+    assert floors[0] == floors[1] or abs(floors[0] - floors[1]) < 1e-12
     assert float(lines[3]) < 0.05 and "Lazy" in lines[-1] + lines[-2]
 
 
@@ -122,7 +120,10 @@ def test_the_gas_comes_to_rest_where_its_comment_says(tmp_path):
 def test_the_sweep_of_the_readme_is_one(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", TEXT, re.S)
     (tmp_path / "widths.toml").write_text(text)
-    program = "from sims.commands.sweep import main; raise SystemExit(main(['create', 'widths.toml', 'out']))"
+    program = (
+        "from sims.commands.sweep import main; raise SystemExit(main(['create', "
+        "'widths.toml', 'out']))"
+    )
     assert "36 runs" in run(program, tmp_path).stdout
 
 

@@ -1,4 +1,6 @@
-"""Setting up: what the scripts install and refuse, what help needs, which distributions our texts name, which versions hold."""
+"""Setting up: what the scripts install and refuse, what help needs, which distributions our texts
+name, which versions hold.
+"""
 
 import os
 import re
@@ -45,7 +47,9 @@ def pinned(file):
 
 
 def wrong_names(text):
-    """What a text tells to install that is neither this folder, by an extra that there is, nor a dependency of ours."""
+    """What a text tells to install that is neither this folder, by an extra that there is, nor a
+    dependency of ours.
+    """
     wrong = []
     for told in re.findall(r"pip install ([^`\n()]*)", text):
         for word in re.findall(r"""(?:"[^"]*"|'[^']*'|[^\s"',;]+)""", told):
@@ -63,7 +67,9 @@ def wrong_names(text):
 
 
 def texts():
-    """Every text of ours that may tell somebody to install something; findings/ install the foreign packages they are about."""
+    """Every text of ours that may tell somebody to install something; findings/ install the foreign
+    packages they are about.
+    """
     done = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -116,7 +122,9 @@ def test_the_search_for_names_sees_what_it_should(text, wrong):
 
 
 def test_the_oldest_lane_runs_the_lower_bounds():
-    """But for torch: the oldest build for processors alone that the index of this project's machines has."""
+    """But for torch: the oldest build for processors alone that the index of this project's
+    machines has.
+    """
     oldest, bounds = pinned("constraints-oldest.txt"), required()
     for name in set(bounds) - {"torch", "jax", "ruff", "mypy"}:  # tools, and a peer of the bench
         assert (name, oldest.get(name, "no line")) == (
@@ -135,7 +143,9 @@ def full(bound, version):
     [("matplotlib", (3, 10)), ("tyro", (0, 9, 14)), ("submitit", (1, 5, 4)), ("xarray", (2025, 8))],
 )
 def test_a_version_that_lacks_what_we_call_is_not_allowed(name, bound):
-    """get_figure(root=), FlagCreatePairsOff; submitit before needs pkg_resources, xarray before fails with pandas 3."""
+    """get_figure(root=), FlagCreatePairsOff; submitit before needs pkg_resources, xarray before
+    fails with pandas 3.
+    """
     assert tuple(map(int, required()[name].split("."))) >= bound
 
 
@@ -163,7 +173,9 @@ def test_the_kept_help_is_what_the_programs_say(known):
 
 
 def same_tyro():
-    """Whether tyro is of the version that wrote the text of the demo: its boxes and words differ between versions."""
+    """Whether tyro is of the version that wrote the text of the demo: its boxes and words differ
+    between versions.
+    """
     from importlib.metadata import version
 
     return version("tyro") == pinned("constraints.txt")["tyro"]

@@ -1,4 +1,6 @@
-"""Networks between the kernel limit and the mean-field limit: what a row holds, and that both limits are approached."""
+"""Networks between the kernel limit and the mean-field limit: what a row holds, and that both
+limits are approached.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ def small(tmp_path_factory):
 
 
 def test_a_row_holds_the_distances_of_functions_trained_by_hand(small):
-    """Every limit anew: the kernels and flows of ntk, f_lin marched at the row's own γ, the reference simulated at γ = 1."""
+    """Every limit anew: the kernels and flows of ntk, f_lin marched at the row's own γ, the
+    reference simulated at γ = 1.
+    """
     row = small.rows[-1]
     assert (row.gamma, row.m, row.seed) == (1.0, 16, 1)
     data = mf.data.kink(4, 5.0, n_test=7)
@@ -106,7 +110,9 @@ def test_runs_of_two_studies_do_not_share_a_table(small, tmp_path):
 
 @pytest.mark.slow
 def test_each_end_of_the_gamma_axis_approaches_its_own_limit_like_one_over_root_m(tmp_path):
-    """Demo: m = 128 … 1024, 4 seeds, whose slopes scatter by 0.06: -1/2 ± 0.15. The other limit stays where it is."""
+    """Demo: m = 128 … 1024, 4 seeds, whose slopes scatter by 0.06: -1/2 ± 0.15. The other limit
+    stays where it is.
+    """
     results = both_limits.run(both_limits.demo(), tmp_path)
     lazy, rich = ([row for row in results.rows if row.gamma == gamma] for gamma in (0.5, 1.0))
     for rows, near, far in ((lazy, "to_ntk", "to_mean_field"), (rich, "to_mean_field", "to_ntk")):

@@ -15,27 +15,32 @@ def master(x):
 
 
 def curves(centre, seeds=1, noise=0.0, gamma=GAMMA, m=M):
-    """log values (seeds, widths, gammas) of a quantity that depends on (γ - γ_c) log m alone, up to noise."""
+    """log values (seeds, widths, gammas) of a quantity that depends on (γ - γ_c) log m alone, up to
+    noise.
+    """
     exact = np.array([master((gamma - centre) * np.log(width)) for width in m])
     return exact + noise * np.random.default_rng(0).normal(size=(seeds, *exact.shape))
 
 
 @pytest.mark.parametrize("centre", [0.9, 1.0, 1.0731])
 def test_the_critical_point_of_curves_that_collapse_is_found(centre):
-    """Without noise, up to the interpolation: cubic with slopes of second order, error about h³ f''' / 24 per point, with
-    h = 0.05·9.7 and f''' < 0.25: 1.2e-3; it moves γ_c by at most that over the slope d/dγ, of order log m = 5.5."""
+    """Without noise, up to the interpolation: cubic with slopes of second order, error about h³
+    f''' / 24 per point, with h = 0.05·9.7 and f''' < 0.25: 1.2e-3; it moves γ_c by at most that
+    over the slope d/dγ, of order log m = 5.5.
+    """
     found = critical_point(GAMMA, M, curves(centre))
     assert found.value == pytest.approx(centre, abs=1.2e-3 / 5.5)
-    assert found.local == pytest.approx(
-        [centre] * 3, abs=1.2e-3 / 5.5 * 3
-    )  # a pair has a third of the lever arm
+    # a pair has a third of the lever arm
+    assert found.local == pytest.approx([centre] * 3, abs=1.2e-3 / 5.5 * 3)
     assert found.spread < 1.2e-3 / curves(centre).std() and found.spread_before > 0.2
     assert np.isnan([found.error, found.low, found.high]).all() and found.seeds == 1
 
 
 def test_the_bootstrap_error_is_that_of_repeated_studies():
-    """25 studies of 6 seeds: their γ_c scatter by what each says its error is, within 40 % (the scatter of 25 is known to
-    1/√50 = 14 %, the mean of the errors of 6 seeds each to 1/√(10·25) = 6 %), around the true one, within 4 standard errors."""
+    """25 studies of 6 seeds: their γ_c scatter by what each says its error is, within 40 % (the
+    scatter of 25 is known to 1/√50 = 14 %, the mean of the errors of 6 seeds each to 1/√(10·25) = 6
+    %), around the true one, within 4 standard errors.
+    """
     studies = curves(1.0, 150, 0.05).reshape(25, 6, len(M), len(GAMMA))
     found = [critical_point(GAMMA, M, values, resamples=20) for values in studies]
     centres = np.array([one.value for one in found])
@@ -73,7 +78,9 @@ def test_the_spread_of_two_shifted_lines_is_their_distance_over_their_deviation(
 
 
 def test_the_spread_of_unrelated_curves_is_about_the_square_root_of_two():
-    """E (y - y')² = 2 var y for independent y: over 3·2·200 differences of 600 numbers within 4/√(600/2) = 23 % in the square."""
+    """E (y - y')² = 2 var y for independent y: over 3·2·200 differences of 600 numbers within
+    4/√(600/2) = 23 % in the square.
+    """
     rng = np.random.default_rng(0)
     x = np.arange(200.0)
     assert spread([(x, rng.normal(size=200)) for _ in range(3)]) ** 2 == pytest.approx(

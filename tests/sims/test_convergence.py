@@ -1,4 +1,6 @@
-"""Training to a stated fraction of the first loss: the doubling, the budget, and that a finished run is left alone."""
+"""Training to a stated fraction of the first loss: the doubling, the budget, and that a finished
+run is left alone.
+"""
 
 import dataclasses
 import math
@@ -37,8 +39,10 @@ def test_the_first_end_is_that_of_the_slowest_mode_of_the_linearised_loss():
 def test_the_first_end_of_a_wide_lazy_run_is_enough_whatever_reduction_and_outputs(
     tmp_path, reduction, outputs
 ):
-    """γ = 0.2, m = 1000: s = 251, the loss decays as linearised to relative O(1/s). At a sixth of that time the slowest mode has
-    tol^(1/6) = .3 of its part left: above tol where it began with a hundredth of the loss."""
+    """γ = 0.2, m = 1000: s = 251, the loss decays as linearised to relative O(1/s). At a sixth of
+    that time the slowest mode has tol^(1/6) = .3 of its part left: above tol where it began with a
+    hundredth of the loss.
+    """
     options = {"n": 3, "dim": 4, "outputs": outputs, "seed": 2}
     lazy = dataclasses.replace(
         RUN,
@@ -56,7 +60,9 @@ def test_the_first_end_of_a_wide_lazy_run_is_enough_whatever_reduction_and_outpu
 
 
 def test_the_time_is_doubled_until_the_loss_is_below_the_fraction(tmp_path, monkeypatch):
-    """From a first end far too short: ends at first·2^k, above tol at half of it (the run's own series of R says so)."""
+    """From a first end far too short: ends at first·2^k, above tol at half of it (the run's own
+    series of R says so).
+    """
     monkeypatch.setattr(convergence, "first_end", lambda config, tol: 0.5)
     path = tmp_path / "run.h5"
     assert convergence.train(RUN, path, tol=1e-2, doublings=20)

@@ -1,4 +1,6 @@
-"""Where a drift passes the threshold of laziness: exact for a power law, with Student's interval, said where it never does."""
+"""Where a drift passes the threshold of laziness: exact for a power law, with Student's interval,
+said where it never does.
+"""
 
 import math
 
@@ -12,12 +14,16 @@ GAMMAS = np.array([0.5, 0.75, 1.0])
 
 
 def power(m, factors):
-    """Drifts c·m^(2(γ - 1)) of one width, a row for each factor c: they pass .1 at 1 + log(.1/c)/(2 log m)."""
+    """Drifts c·m^(2(γ - 1)) of one width, a row for each factor c: they pass .1 at 1 + log(.1/c)/(2
+    log m).
+    """
     return np.array(factors)[:, None] * float(m) ** (2 * (GAMMAS - 1))
 
 
 def test_a_drift_of_c_m_to_the_two_gamma_minus_two_leaves_the_lazy_regime_at_one_plus_log_of_threshold_over_c_by_two_log_m():
-    """Linear in γ as a logarithm, so that interpolation is exact: to rounding. The interval is t over the seeds' crossings."""
+    """Linear in γ as a logarithm, so that interpolation is exact: to rounding. The interval is t
+    over the seeds' crossings.
+    """
     factors = [1.0, 1.5, 2.5, 2.0]
     found = find_crossing(GAMMAS, power(1024, factors), 0.1)
     each = 1 + np.log(0.1 / np.array(factors)) / (2 * math.log(1024))
@@ -75,7 +81,9 @@ def test_a_curve_that_passes_the_threshold_three_times_says_that_the_first_is_gi
 
 
 def test_the_error_of_the_interpolation_is_that_of_a_curve_with_a_bend():
-    """The parabola through three points is the curve itself, so that its root tells how far linear interpolation is off."""
+    """The parabola through three points is the curve itself, so that its root tells how far linear
+    interpolation is off.
+    """
     x = np.array([0.5, 0.7, 1.0])
     parabola = np.array([1.5, 2.0, -1.5])  # 1.5 x² + 2 x - 1.5 passes 0 at (-2 + √13)/3 = .5352
     found = find_crossing(x, [np.exp(np.polyval(parabola, x))], 1.0)
@@ -86,7 +94,9 @@ def test_the_error_of_the_interpolation_is_that_of_a_curve_with_a_bend():
 
 
 def test_the_t_interval_holds_the_true_crossing_in_about_its_share_of_cases(rng):
-    """400 studies of 4 seeds, log-normal factors: crossings are normal, the interval exact. 95 % ± 3 standard errors of 1.1 %."""
+    """400 studies of 4 seeds, log-normal factors: crossings are normal, the interval exact. 95 % ±
+    3 standard errors of 1.1 %.
+    """
     truth = 1 + math.log(0.1) / (2 * math.log(256))
     held = 0
     for _ in range(400):

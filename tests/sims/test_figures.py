@@ -1,4 +1,6 @@
-"""Figures: what is drawn is what was given, every panel has its verdict, and files are complete and the same every time."""
+"""Figures: what is drawn is what was given, every panel has its verdict, and files are complete and
+the same every time.
+"""
 
 import os
 import subprocess
@@ -61,7 +63,9 @@ def test_compare_draws_the_risk_of_every_run(tmp_path):
 
 
 def test_no_title_calls_a_run_lazy_by_its_gamma(tmp_path):
-    """γ = 1/2, α = .1, two points, labels ±1: rich, the kernel drifts by more than .5; the title states the scaling and α."""
+    """γ = 1/2, α = .1, two points, labels ±1: rich, the kernel drifts by more than .5; the title
+    states the scaling and α.
+    """
     x = np.array([[-1.0], [0.5]])
     flow = mf.GradientFlow(
         mf.EmpiricalRisk(mf.Network("tanh", mf.Scaling(0.5, 0.1)), x, np.array([1.0, -1.0]))
@@ -147,7 +151,9 @@ def test_a_curve_is_the_mean_with_its_standard_error():
 
 
 def test_curves_differ_in_colour_line_and_marker_and_in_gray():
-    """Okabe and Ito's colours; the three of a study differ in luminance, and every pair in line style or marker."""
+    """Okabe and Ito's colours; the three of a study differ in luminance, and every pair in line
+    style or marker.
+    """
     assert len(set(figures.COLOURS)) == len(set(figures.MARKERS)) == 6
     assert len({str(line) for line in figures.LINES[:5]}) == 5
     rgb = np.array([figures.matplotlib.colors.to_rgb(colour) for colour in figures.COLOURS[:2]])
@@ -189,7 +195,9 @@ def test_a_name_with_a_dot_keeps_it_and_no_ending_is_doubled(tmp_path, name):
 
 
 def test_figures_are_made_without_a_display():
-    """In a fresh process without DISPLAY the Agg backend is in use; `from sims import figures` is enough."""
+    """In a fresh process without DISPLAY the Agg backend is in use; `from sims import figures` is
+    enough.
+    """
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
     program = "from sims import figures; print(figures.matplotlib.get_backend())"

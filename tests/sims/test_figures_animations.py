@@ -1,4 +1,6 @@
-"""Animations: a frame for every recorded frame, the same axes in all, a complete file or none; MP4 where ffmpeg is."""
+"""Animations: a frame for every recorded frame, the same axes in all, a complete file or none; MP4
+where ffmpeg is.
+"""
 
 import shutil
 

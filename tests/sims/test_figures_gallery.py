@@ -1,4 +1,6 @@
-"""Every public figure on every kind of run: an Axes with title, verdict and labels, drawn from the file; PNG and PDF of each."""
+"""Every public figure on every kind of run: an Axes with title, verdict and labels, drawn from the
+file; PNG and PDF of each.
+"""
 
 import pydoc
 import signal
@@ -179,7 +181,9 @@ def boxes(ax):
 
 @pytest.mark.parametrize("layout", [None, "constrained"])
 def test_in_a_grid_of_subplots_no_words_overlap_or_leave_the_figure(runs, layout):
-    """Seven inches for two columns: what stands over one panel ends before the next begins, and below what is above it."""
+    """Seven inches for two columns: what stands over one panel ends before the next begins, and
+    below what is above it.
+    """
     sheet, axes = figures.plt.subplots(2, 2, figsize=(7, 7), layout=layout)
     for ax, name in zip(
         axes.flat, ("paths", "function_evolution", "phase_portrait", "kernel_image"), strict=True
@@ -204,9 +208,8 @@ def test_a_panel_written_again_takes_the_place_of_the_first():
     ax = figures.plt.figure().add_axes((0.2, 0.2, 0.5, 0.5))
     for verdict in ("One.", "Two."):
         figures.panel(ax, "Title", verdict)
-    assert words(ax) == ["Title", "Two."] and ax.get_position().y1 == pytest.approx(
-        0.7
-    )  # placed by hand: it stays there
+    # placed by hand: it stays there
+    assert words(ax) == ["Title", "Two."] and ax.get_position().y1 == pytest.approx(0.7)
 
 
 def test_help_lists_the_figures_and_not_matplotlib_s_classes():
@@ -238,7 +241,9 @@ def test_a_picture_says_how_many_neurons_leave_it():
 
 
 def test_phase_velocities_are_the_time_derivatives_of_what_is_drawn(runs):
-    """Central differences along the velocity, h = 1e-6: error O(h²) + eps/h ~ 1e-10, relative to speeds O(1)."""
+    """Central differences along the velocity, h = 1e-6: error O(h²) + eps/h ~ 1e-10, relative to
+    speeds O(1).
+    """
     with mf.Trajectory(runs["two outputs"]) as run:
         state, flow = run[1], sources.flow_of(run)
     v, h = flow.velocity(state), 1e-6
@@ -274,9 +279,8 @@ def test_an_ellipse_is_the_unit_sphere_of_the_inverse_kernel():
     np.testing.assert_allclose(np.einsum("in,ij,jn->n", v, np.linalg.inv(H), v), 1.0, rtol=1e-12)
     line = kernels.ellipse(np.ones((2, 2)))  # singular: ± (1, 1), √λ = √2
     np.testing.assert_allclose(line[0], line[1], atol=1e-7)
-    assert np.linalg.norm(line, axis=0).max() == pytest.approx(
-        np.sqrt(2), rel=1e-4
-    )  # of 200 points: cos(π/199) > 1 - 1.3e-4
+    # of 200 points: cos(π/199) > 1 - 1.3e-4
+    assert np.linalg.norm(line, axis=0).max() == pytest.approx(np.sqrt(2), rel=1e-4)
 
 
 def test_kernel_images_show_the_kernel_in_the_order_they_state(runs):

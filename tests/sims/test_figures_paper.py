@@ -1,4 +1,6 @@
-"""Figures for print: bare ones have no words above them, those in style "paper" letters of 7 points on one column at 300 dpi."""
+"""Figures for print: bare ones have no words above them, those in style "paper" letters of 7 points
+on one column at 300 dpi.
+"""
 
 import numpy as np
 import pytest
@@ -155,7 +157,9 @@ def test_the_phase_portrait_says_what_its_grey_lines_are(run):
 
 @pytest.mark.parametrize("spread", [0.0, 0.02, 0.5])
 def test_the_labels_of_four_slopes_do_not_cover_one_another(spread):
-    """Four curves that start together, or near, or apart: labels beside the data, or all of them in the legend."""
+    """Four curves that start together, or near, or apart: labels beside the data, or all of them in
+    the legend.
+    """
     ax = figures.sheet(1)[1][0, 0, 0]
     m = np.array([16.0, 64.0, 256.0])
     slopes = [-0.5, -0.4, -0.3, -0.2]

@@ -1,4 +1,6 @@
-"""Exponents: known slopes and curvatures come out, errors and intervals cover, short ranges are refused with the reason."""
+"""Exponents: known slopes and curvatures come out, errors and intervals cover, short ranges are
+refused with the reason.
+"""
 
 import dataclasses
 import re
@@ -15,8 +17,10 @@ M = 2.0 ** np.arange(8, 15)  # 256 … 16384
 
 
 def noisy(rng, slope, seeds, m=M, bend=0.0, size=0.5, power=-0.5, shared=0.7):
-    """Values of a power law (bend: of the slope over the range) with lognormal scatter size·(m/m_0)^power over seeds, partly
-    shared by all widths of a seed, as nested networks have it."""
+    """Values of a power law (bend: of the slope over the range) with lognormal scatter
+    size·(m/m_0)^power over seeds, partly shared by all widths of a seed, as nested networks have
+    it.
+    """
     x = np.log(m / np.sqrt(m[0] * m[-1]))
     common, own = rng.normal(size=(seeds, 1)), rng.normal(size=(seeds, len(m)))
     scatter = size * (m / m[0]) ** power * (shared * common + np.sqrt(1 - shared**2) * own)
@@ -50,7 +54,9 @@ def test_an_exact_power_law_gives_its_slope_and_no_error(slope, seeds):
 
 
 def test_one_seed_is_ordinary_least_squares():
-    """Slope and standard error of scipy.stats.linregress; interval from Student's t with w - 2 degrees of freedom."""
+    """Slope and standard error of scipy.stats.linregress; interval from Student's t with w - 2
+    degrees of freedom.
+    """
     values = noisy(np.random.default_rng(0), -0.5, 1)[0]
     fit, known = fit_exponent(M, values), stats.linregress(np.log(M), np.log(values))
     assert (fit.slope, fit.error) == pytest.approx((known.slope, known.stderr), rel=1e-12)
@@ -68,9 +74,10 @@ def test_three_widths_of_one_seed_leave_nothing_to_test_curvature_with():
 
 
 def test_errors_and_intervals_cover():
-    """Nested scatter ~ m^(-1/2): over 600 repeats of 8 seeds the 95 % interval holds the truth in at least 92 %: 3 standard
-    errors of a frequency .95 are .027. The slope has no bias, and its error is its scatter, within 10 %: 3 relative errors
-    √(1/(2·600)) of a standard deviation."""
+    """Nested scatter ~ m^(-1/2): over 600 repeats of 8 seeds the 95 % interval holds the truth in
+    at least 92 %: 3 standard errors of a frequency .95 are .027. The slope has no bias, and its
+    error is its scatter, within 10 %: 3 relative errors √(1/(2·600)) of a standard deviation.
+    """
     rng = np.random.default_rng(1)
     found = [fit_exponent(M, noisy(rng, -0.5, 8)) for _ in range(600)]
     assert np.mean([fit.low <= -0.5 <= fit.high for fit in found]) > 0.92
@@ -88,7 +95,9 @@ def test_errors_and_intervals_cover():
 )
 @pytest.mark.parametrize(("m", "shared", "power"), [(M, 0.7, -0.5), (M[::3], 0.0, 0.0)])
 def test_the_interval_of_few_seeds_covers_what_its_docstring_says(m, seeds, share, shared, power):
-    """The best and the worst of the scatters: shares of 600 repeats, ± 3·√(.09/600) at .9; more for what .05 leaves."""
+    """The best and the worst of the scatters: shares of 600 repeats, ± 3·√(.09/600) at .9; more for
+    what .05 leaves.
+    """
     rng = np.random.default_rng(6)
     found = [
         fit_exponent(m, noisy(rng, -0.5, seeds, m, shared=shared, power=power)) for _ in range(600)
@@ -102,7 +111,9 @@ def test_the_interval_of_few_seeds_covers_what_its_docstring_says(m, seeds, shar
 
 
 def test_the_verdict_agrees_with_what_lies_in_the_interval_and_with_nothing_else():
-    """At any number of seeds, and as printed: read from the verdict, and from the fit for exponents of three decimals."""
+    """At any number of seeds, and as printed: read from the verdict, and from the fit for exponents
+    of three decimals.
+    """
     rng = np.random.default_rng(7)
     for seeds in (1, 2, 3, 8):
         fit = fit_exponent(M, noisy(rng, -0.5, seeds, size=0.02))
@@ -138,7 +149,9 @@ def ends(text):
 
 
 def test_an_end_of_the_interval_never_stands_on_the_other_side_of_what_it_is_compared_with():
-    """An end -.49996 is not printed as −0.500: 2 seeds with slopes -.49996 and -.4 have t = 12.7; set by hand."""
+    """An end -.49996 is not printed as −0.500: 2 seeds with slopes -.49996 and -.4 have t = 12.7;
+    set by hand.
+    """
     fit = dataclasses.replace(
         fit_exponent(M, noisy(np.random.default_rng(0), -0.48, 2)),
         low=-0.49996,
@@ -158,7 +171,10 @@ def test_the_verdict_says_that_a_curve_has_no_single_exponent():
     bent, straight = (
         fit_exponent(M, noisy(rng, -0.5, 8, bend=bend, size=0.02)) for bend in (0.2, 0.0)
     )
-    said = f"a single exponent does not describe these data: curvature p = {bent.curvature_p:.2g}, the slope changes by +0."
+    said = (
+        "a single exponent does not describe these data: curvature p = "
+        f"{bent.curvature_p:.2g}, the slope changes by +0."
+    )
     assert bent.curved and said in bent.verdict(-0.3) and said in bent.verdict(bent.slope)
     assert not straight.curved and "curvature" not in straight.verdict(-0.5)
     assert not fit_exponent([1, 2, 4], [1.0, 0.6, 0.5]).curved  # not testable
@@ -190,12 +206,10 @@ def test_named_dimensions_say_which_is_the_width_in_any_order_also_of_a_square()
         == fit_exponent(m, named.rename(m="width"))
         == fit_exponent(m, array(values.T, "m", "seed"))
     )
-    assert known == fit_exponent(
-        m, array(values.T, "m", "seed", seed=m)
-    )  # seeds that are called 256, 512, …
-    zipped = array(values.T, "dt", "seed", dt=list("abcd")).assign_coords(
-        m=("dt", m)
-    )  # as a sweep has m zipped to another axis
+    # seeds that are called 256, 512, …
+    assert known == fit_exponent(m, array(values.T, "m", "seed", seed=m))
+    # as a sweep has m zipped to another axis
+    zipped = array(values.T, "dt", "seed", dt=list("abcd")).assign_coords(m=("dt", m))
     assert known == fit_exponent(m, zipped)
     assert fit_exponent(m, named.isel(seed=0)) == fit_exponent(m, values[0])
     assert (
@@ -232,8 +246,10 @@ def test_named_dimensions_that_do_not_fit_are_refused_with_their_names(change, s
 
 
 def test_the_bootstrap_draws_whole_seeds_and_covers_what_it_is_said_to():
-    """Of 4 seeds the truth is beyond all four slopes in 2/16 of the cases: 87.5 %, ± 3·.014 over 600 repeats; of 8 the expanded
-    interval holds it in 94.5 % (4000 repeats), ± 4·.0093 over 600. It lies within the seeds' own slopes."""
+    """Of 4 seeds the truth is beyond all four slopes in 2/16 of the cases: 87.5 %, ± 3·.014 over
+    600 repeats; of 8 the expanded interval holds it in 94.5 % (4000 repeats), ± 4·.0093 over 600.
+    It lies within the seeds' own slopes.
+    """
     rng = np.random.default_rng(6)
     for seeds, check in (
         (4, lambda share: share == pytest.approx(0.875, abs=0.042)),
@@ -241,9 +257,8 @@ def test_the_bootstrap_draws_whole_seeds_and_covers_what_it_is_said_to():
     ):
         found = [fit_exponent(M, noisy(rng, -0.5, seeds)).bootstrap for _ in range(600)]
         assert check(np.mean([low <= -0.5 <= high for low, high in found]))
-    values = np.array(
-        [3.0 * M**slope for slope in (-0.6, -0.5, -0.45)]
-    )  # each seed an exact law: nothing within a seed scatters
+    # each seed an exact law: nothing within a seed scatters
+    values = np.array([3.0 * M**slope for slope in (-0.6, -0.5, -0.45)])
     fit = fit_exponent(M, values)
     assert -0.6 - 1e-9 <= fit.bootstrap[0] < fit.slope < fit.bootstrap[1] <= -0.45 + 1e-9
     assert fit.bootstrap == fit_exponent(M, values).bootstrap  # the draws are the same every time
@@ -251,7 +266,9 @@ def test_the_bootstrap_draws_whole_seeds_and_covers_what_it_is_said_to():
 
 
 def test_weights_make_use_of_what_scatters_less():
-    """Independent scatter from .5 to .5/64: the weighted slope is more than twice as sharp as the unweighted one."""
+    """Independent scatter from .5 to .5/64: the weighted slope is more than twice as sharp as the
+    unweighted one.
+    """
     rng = np.random.default_rng(2)
     values = [noisy(rng, -0.5, 8, power=-1.0, shared=0.0) for _ in range(200)]
     weighted = np.std([fit_exponent(M, value).slope for value in values])
@@ -260,16 +277,17 @@ def test_weights_make_use_of_what_scatters_less():
 
 
 def test_curvature_is_found_where_it_is():
-    """The slope changes by .2 over the range: estimated without bias, and seen; local slopes show it."""
+    """The slope changes by .2 over the range: estimated without bias, and seen; local slopes show
+    it.
+    """
     rng = np.random.default_rng(3)
     found = [fit_exponent(M, noisy(rng, -0.5, 8, bend=0.2, size=0.02)) for _ in range(50)]
     bends = np.array([fit.bend for fit in found])
     assert abs(bends.mean() - 0.2) < 4 * bends.std() / np.sqrt(50)
     assert max(fit.curvature_p for fit in found) < 0.01
     local = np.mean([fit.local for fit in found], axis=0)
-    assert local[-1] - local[0] == pytest.approx(
-        0.2 * 5 / 6, abs=0.02
-    )  # middles of the first and last interval
+    # middles of the first and last interval
+    assert local[-1] - local[0] == pytest.approx(0.2 * 5 / 6, abs=0.02)
 
 
 def test_the_fit_is_the_same_every_time():
@@ -287,9 +305,8 @@ def test_a_fit_says_what_it_found():
         and "curvature: " in text
         and "p = " in text
     )
-    assert (
-        "-" not in text and fit.short == "−0.4993 ± 0.0004"
-    )  # as many decimals as the error needs
+    # as many decimals as the error needs
+    assert "-" not in text and fit.short == "−0.4993 ± 0.0004"
     assert fit.verdict(-0.5).startswith("agrees with −0.5000 (") and fit.verdict(-0.3).startswith(
         "differs from −0.300"
     )
@@ -317,7 +334,8 @@ def test_a_short_range_is_refused_with_the_reason(m, values, said):
         (
             M,
             np.ones(6),
-            r"values must be \(len\(m\),\) or \(seeds, len\(m\)\); got m \(7,\) and values \(1, 6\)",
+            r"values must be \(len\(m\),\) or \(seeds, len\(m\)\); got m \(7,\) and "
+            r"values \(1, 6\)",
         ),
         (M, np.ones((0, 7)), "values must be"),
         (M, np.arange(7.0), "1 are not, the first is 0 at m = 256, row 0"),
@@ -341,11 +359,12 @@ def test_values_without_an_exponent_are_an_error_not_a_refusal(m, values, said):
 
 
 def test_two_seeds_that_are_some_standard_errors_off_agree_with_their_p_value_said():
-    """Seeds with the slopes -.468 ± .01: with one degree of freedom t = 3.2 has p = 1 - (2/π) atan 3.2 = .193 (Cauchy)."""
+    """Seeds with the slopes -.468 ± .01: with one degree of freedom t = 3.2 has p = 1 - (2/π) atan
+    3.2 = .193 (Cauchy).
+    """
     error, off = 0.01, 3.2
-    slopes = np.array(
-        [-0.5 + off * error - error, -0.5 + off * error + error]
-    )  # mean -.468, scatter of the mean .01
+    # mean -.468, scatter of the mean .01
+    slopes = np.array([-0.5 + off * error - error, -0.5 + off * error + error])
     fit = fit_exponent(M, M ** slopes[:, None])
     assert fit.standard_errors(-0.5) == pytest.approx(off, rel=1e-6)
     assert fit.p_value(-0.5) == pytest.approx(1 - 2 / np.pi * np.arctan(off), rel=1e-6)
@@ -361,7 +380,9 @@ def test_the_p_value_and_the_interval_tell_the_same():
 
 
 def test_one_seed_has_no_plus_minus():
-    """Of one run there is no scatter: no ± stands there, above all no "± 0"; an exact power law has none either."""
+    """Of one run there is no scatter: no ± stands there, above all no "± 0"; an exact power law has
+    none either.
+    """
     assert "±" not in fit_exponent(M, M**-0.5).short
     assert fits.with_error(0.25, None) == fits.with_error(0.25, np.nan) == "0.250"
     one = [SimpleNamespace(displacement=0.5)]
@@ -375,7 +396,9 @@ def test_one_seed_has_no_plus_minus():
 
 
 def test_two_settings_differ_only_where_welch_says_so():
-    """(0, 2) against (5, 7): t = 5/√2 with 2 degrees of freedom, p = 1 - t/√(t² + 2) = .0715; one seed: not testable."""
+    """(0, 2) against (5, 7): t = 5/√2 with 2 degrees of freedom, p = 1 - t/√(t² + 2) = .0715; one
+    seed: not testable.
+    """
     t = 5 / np.sqrt(2)
     assert fits.different([0, 2], [5, 7]) == pytest.approx(1 - t / np.sqrt(t * t + 2), rel=1e-9)
     assert (

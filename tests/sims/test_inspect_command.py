@@ -1,4 +1,5 @@
-"""scripts/inspect's commands: what they print is what the Python functions return; files are whole or not there; exit codes.
+"""scripts/inspect's commands: what they print is what the Python functions return; files are whole
+or not there; exit codes.
 
 The report itself is held to account in test_inspection.py.
 """
@@ -60,7 +61,9 @@ def test_without_names_the_diagnostics_are_listed_with_unit_and_meaning_and_why_
     found = mf.diagnose(runs["line"])
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    rows = {}  # a row for each that is available, and one for all that are not for the same reason, which stands below
+    # a row for each that is available, and one for all that are not for the same reason, which
+    # stands below
+    rows = {}
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
         if line.startswith("  ") and line[2] != " ":
             grouped = [name for name in line.strip().split(", ") if name in found.unavailable]
@@ -115,7 +118,9 @@ def test_two_runs_are_compared_as_mf_compare_prints_them(capsys, runs):
 
 @pytest.mark.parametrize("kind", ["paths", "function", "kernel", "ellipse", "phase", "risk"])
 def test_a_figure_is_plotted_as_png_and_pdf(capsys, runs, tmp_path, monkeypatch, kind):
-    """Named after the run and the kind unless --out says otherwise, with or without an ending; dots in a name stay."""
+    """Named after the run and the kind unless --out says otherwise, with or without an ending; dots
+    in a name stay.
+    """
     monkeypatch.chdir(tmp_path)
     assert shown(capsys, "plot", runs["line"], "--kind", kind) == (
         0,
@@ -218,7 +223,10 @@ def test_help_teaches(capsys, command):
 
 
 def test_the_report_needs_no_matplotlib(runs):
-    program = "import sys; from sims.commands import inspect as c; c.main(sys.argv[1:]); print('matplotlib' in sys.modules)"
+    program = (
+        "import sys; from sims.commands import inspect as c; c.main(sys.argv[1:]); "
+        "print('matplotlib' in sys.modules)"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", program, str(runs["line"])]
     done = subprocess.run(

@@ -1,4 +1,6 @@
-"""The lazy limit closes: networks that the engine trains against the closed form of the infinite-width kernel."""
+"""The lazy limit closes: networks that the engine trains against the closed form of the
+infinite-width kernel.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from sims.lab import runs
 
 @pytest.mark.slow
 def test_held_out_predictions_approach_those_of_the_limit_kernel_like_one_over_root_m(tmp_path):
-    """Issue: slope -.5 ± .07 over m = 2⁸ … 2¹⁴ at λ_median t/n = 1; here 2⁸ … 2¹² with 10 seeds, scatter ± .02."""
+    """Issue: slope -.5 ± .07 over m = 2⁸ … 2¹⁴ at λ_median t/n = 1; here 2⁸ … 2¹² with 10 seeds,
+    scatter ± .02.
+    """
     results = kernel_limits.run(kernel_limits.demo(), tmp_path)
     fit = runs.exponent(results.rows, "test_gap")
     assert fit.slope == pytest.approx(-0.5, abs=0.07) and fit.error < 0.04
@@ -24,14 +28,15 @@ def test_the_end_is_where_the_median_mode_has_fallen_to_its_e_th_part():
     data = kernel_limits.dataset(config)
     H = ntk.kernel(kernel_limits.network(config), kernel_limits.law(data.d), data.x)
     times = ntk.mode_times(H, np.exp(-1.0))
-    assert kernel_limits.end_time(config, data) == pytest.approx(
-        np.median(times), rel=0.5
-    )  # n even: median of two modes
+    # n even: median of two modes
+    assert kernel_limits.end_time(config, data) == pytest.approx(np.median(times), rel=0.5)
     assert times.min() < kernel_limits.end_time(config, data) < times.max()
 
 
 def test_the_loss_with_a_repeated_input_stops_at_its_floor(tmp_path):
-    """TRUTHS.md, section 4: (y1 - y2)²/4 = 1 for labels ±1, at γ = 1/2 and 1; nothing else is unlearnable there."""
+    """TRUTHS.md, section 4: (y1 - y2)²/4 = 1 for labels ±1, at γ = 1/2 and 1; nothing else is
+    unlearnable there.
+    """
     config = kernel_limits.Config(
         widths=(8, 16),
         seeds=2,

@@ -1,4 +1,6 @@
-"""Leases: one owner in every order of events; stale ones are taken over by one; ages by the folder's clock; losers find out."""
+"""Leases: one owner in every order of events; stale ones are taken over by one; ages by the
+folder's clock; losers find out.
+"""
 
 import os
 import time
@@ -30,7 +32,9 @@ def stale(path, timeout=60.0):
 
 
 def just_before(monkeypatch, name, action):
-    """Once, do `action` before the next call of os.<name>: what another process might do at that moment."""
+    """Once, do `action` before the next call of os.<name>: what another process might do at that
+    moment.
+    """
     real, todo = getattr(os, name), [action]
 
     def call(*arguments, **keywords):
@@ -73,7 +77,9 @@ def test_a_lease_is_judged_by_the_timeout_it_was_claimed_with(path):
 
 
 def test_a_loser_neither_keeps_the_winner_alive_nor_frees_its_lease(path):
-    """Its heartbeat goes to the file that was its own; giving back what is not its own changes nothing."""
+    """Its heartbeat goes to the file that was its own; giving back what is not its own changes
+    nothing.
+    """
     old = stale(path)
     new = claim(path, 60.0)
     age(path, 30.0)
@@ -112,7 +118,9 @@ def test_a_lease_released_between_the_look_and_the_rename_is_left_to_the_next_lo
 def test_a_name_claimed_while_a_wrongly_taken_lease_is_put_back_belongs_to_the_claimer(
     path, monkeypatch
 ):
-    """The owner wakes up, its lease is renamed all the same, a third claims the free name: the third has it, the others know."""
+    """The owner wakes up, its lease is renamed all the same, a third claims the free name: the
+    third has it, the others know.
+    """
     owner, third = stale(path), []
     just_before(monkeypatch, "rename", owner.beat)
     just_before(monkeypatch, "link", lambda: third.append(claim(path, 60.0)))
@@ -126,7 +134,9 @@ def test_a_name_claimed_while_a_wrongly_taken_lease_is_put_back_belongs_to_the_c
 def test_two_who_see_the_same_stale_lease_do_not_both_get_it_even_when_its_inode_is_used_again(
     path, monkeypatch
 ):
-    """The first frees the name and makes its own file, perhaps of the same inode number, before the second's rename."""
+    """The first frees the name and makes its own file, perhaps of the same inode number, before the
+    second's rename.
+    """
     stale(path)
     winners = []
 
@@ -161,7 +171,9 @@ def test_no_clock_of_our_own_is_read(path, monkeypatch):
 
 
 def test_a_lease_from_the_far_future_is_stale(path):
-    """A file server whose clock was set back: a living owner's next heartbeat has the new time, a dead owner's has none."""
+    """A file server whose clock was set back: a living owner's next heartbeat has the new time, a
+    dead owner's has none.
+    """
     claim(path, 60.0)
     age(path, -61.0)
     assert claim(path, 60.0) is not None
@@ -209,10 +221,12 @@ def test_what_a_killed_take_over_has_set_aside_is_removed_later(path):
 
 @pytest.mark.parametrize("state", ["free", "stale"])
 def test_of_many_processes_that_want_the_same_leases_each_goes_to_one(tmp_path, state):
-    """Six processes, forty names, all at once. In the end the file of each name has the token of one of those who claimed it.
+    """Six processes, forty names, all at once. In the end the file of each name has the token of
+    one of those who claimed it.
 
-    A free name is won once. Of a stale one two may think so for a moment, when a third renames the new lease by mistake and
-    the name is claimed before it is put back: then one of the two is told by `held`.
+    A free name is won once. Of a stale one two may think so for a moment, when a third renames the
+    new lease by mistake and the name is claimed before it is put back: then one of the two is told
+    by `held`.
     """
     names = [f"run{number}" for number in range(40)]
     if state == "stale":

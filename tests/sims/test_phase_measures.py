@@ -44,7 +44,9 @@ def test_a_row_holds_what_the_file_says(small):
 
 
 def test_the_plane_s_coordinates_are_read_from_the_law(small):
-    """κ' = a_std/w_std = m^(-γ'), with the product of the two kept at 1: the engine's γ is the paper's."""
+    """κ' = a_std/w_std = m^(-γ'), with the product of the two kept at 1: the engine's γ is the
+    paper's.
+    """
     rows, out = small
     assert {(row.gamma, row.gamma_prime) for row in rows} == {(0.5, 0.5), (1.25, -0.25)}
     for row in rows:
@@ -66,8 +68,9 @@ def test_the_table_marks_what_did_not_converge(small):
 
 
 def test_expected_slopes_are_those_of_the_published_diagram():
-    """TRUTHS.md, section 2: (½, 0): -.50; (¾, 0): -.25; (1, 0): 0; linear for γ < 1 or γ' > γ - 1, condensed for γ > 1 and
-    γ' < γ - 1, critical between."""
+    """TRUTHS.md, section 2: (½, 0): -.50; (¾, 0): -.25; (1, 0): 0; linear for γ < 1 or γ' > γ - 1,
+    condensed for γ > 1 and γ' < γ - 1, critical between.
+    """
     assert [expected_slope(gamma, 0.0) for gamma in (0.5, 0.75, 1.0)] == [-0.5, -0.25, 0.0]
     for gamma in np.linspace(0.3, 2.1, 37):
         for prime in np.linspace(-1.1, 1.3, 49):
@@ -80,7 +83,9 @@ def test_expected_slopes_are_those_of_the_published_diagram():
 
 
 def test_expected_slopes_are_continuous():
-    """Piecewise linear with gradients up to 2: steps of 1e-6 change it by at most 4e-6, across every border."""
+    """Piecewise linear with gradients up to 2: steps of 1e-6 change it by at most 4e-6, across
+    every border.
+    """
     rng = np.random.default_rng(0)
     for gamma, prime in np.vstack(
         [rng.uniform([0.2, -1], [2, 1], (300, 2)), [(1, 0), (1, 0.5), (1.5, 0.5), (1.5, -0.5)]]

@@ -1,4 +1,6 @@
-"""The figure of phase_diagram: what its panels say of rows that follow the theory exactly, and of runs that did not converge."""
+"""The figure of phase_diagram: what its panels say of rows that follow the theory exactly, and of
+runs that did not converge.
+"""
 
 import dataclasses
 import math
@@ -44,7 +46,9 @@ def row(kind, gamma, prime, m, seed, change, alpha=1.0, **other):
 
 
 def exact(folder, **other):
-    """A study whose relative changes are those of the scaling argument at every width, with a factor of the seed."""
+    """A study whose relative changes are those of the scaling argument at every width, with a
+    factor of the seed.
+    """
     widths, seeds = (256, 1024, 4096), range(3)
     plane = [
         row("plane", gamma, prime, m, seed, (1 + seed) * m ** expected_slope(gamma, prime), **other)
@@ -69,8 +73,9 @@ def said(figure):
 
 
 def test_the_verdicts_of_exact_rows_are_those_of_theory(folder):
-    """Slopes up to rounding. The line of slope 0 up to the grid: an edge of length √2/4 from slope -1/2 to 1/8 crosses theory's
-    line half-way and is cut at 4/5, .11 off."""
+    """Slopes up to rounding. The line of slope 0 up to the grid: an edge of length √2/4 from slope
+    -1/2 to 1/8 crosses theory's line half-way and is cut at 4/5, .11 off.
+    """
     text = said(phase_diagram.figure(exact(folder)))
     assert (
         "within 0.11 of theory" in text[0]
@@ -84,9 +89,8 @@ def test_the_verdicts_of_exact_rows_are_those_of_theory(folder):
         and "at γ = 1" not in text[3]
     )
     centre = float(re.search(r"γ_c = (\d\.\d+)", text[4])[1])
-    assert centre == pytest.approx(
-        1.0, abs=0.03
-    )  # the interpolation rounds the kink at γ = 1 off, between .9 and 1.1
+    # the interpolation rounds the kink at γ = 1 off, between .9 and 1.1
+    assert centre == pytest.approx(1.0, abs=0.03)
     assert (
         "Relative spread 0.000, 0.000" in text[5]
         and "Exponent −1.00 at s ≥ 4, −0.50 at s ≤ ¼" in text[5]

@@ -30,21 +30,24 @@ def test_every_point_is_measured_once_and_a_level_is_one_call():
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 def test_refined_points_stand_along_the_zero_line_and_their_number_grows_with_its_length(levels):
-    """A cell of side h that is cut holds a point of the line: what the last level adds is within its diagonal √2 h of the line,
-    h = 0.5/2^(levels - 1); there are about length/h such cells with at most 5 new points each, the full grid has 1/h²."""
+    """A cell of side h that is cut holds a point of the line: what the last level adds is within
+    its diagonal √2 h of the line, h = 0.5/2^(levels - 1); there are about length/h such cells with
+    at most 5 new points each, the full grid has 1/h².
+    """
     before, after = (set(refine(circle, FIRST, SECOND, count)) for count in (levels - 1, levels))
     new = np.array(sorted(after - before))
     h = 0.5 / 2 ** (levels - 1)
     distance = np.abs(np.hypot(new[:, 0] - 1.05, new[:, 1] - 0.02) - 0.4)
     assert before <= after and distance.max() <= np.sqrt(2) * h
-    assert len(new) <= 5 * (
-        2 * 4 * 0.8 / h + 4
-    )  # a curve meets at most so many cells as its box has columns and rows, twice
+    # a curve meets at most so many cells as its box has columns and rows, twice
+    assert len(new) <= 5 * (2 * 4 * 0.8 / h + 4)
 
 
 def test_the_zero_line_comes_closer_with_every_level():
-    """Linear interpolation on edges of length <= √2 h: the circle's second derivative 2 gives an error <= 2 (√2 h)²/8 in the
-    value, over a gradient of at least 2·0.32 between the line and what is taken for it: 0.8 h²."""
+    """Linear interpolation on edges of length <= √2 h: the circle's second derivative 2 gives an
+    error <= 2 (√2 h)²/8 in the value, over a gradient of at least 2·0.32 between the line and what
+    is taken for it: 0.8 h².
+    """
     for levels in (1, 3, 5):
         line = zero_line(refine(circle, FIRST, SECOND, levels))
         miss = np.abs(np.hypot(line[:, 0] - 1.05, line[:, 1] - 0.02) - 0.4)

@@ -1,4 +1,6 @@
-"""scripts/inspect report: one page that holds all that it shows, opens without a network, and takes no text for markup."""
+"""scripts/inspect report: one page that holds all that it shows, opens without a network, and takes
+no text for markup.
+"""
 
 import base64
 import html.parser
@@ -157,14 +159,15 @@ def test_what_cannot_be_drawn_is_said_with_its_reason_in_escaped_text():
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_a_browser_without_a_network_shows_the_page(page, tmp_path):
-    """Dead proxy, so whatever is asked from outside fails; the pictures cover a third of the page, white paper the rest."""
+    """Dead proxy, so whatever is asked from outside fails; the pictures cover a third of the page,
+    white paper the rest.
+    """
     shot = tmp_path / "shot.png"
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,3600",
              "--proxy-server=127.0.0.1:9", f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}"]  # fmt: skip
     subprocess.run([BROWSER, *flags, page.as_uri()], check=True, timeout=120, capture_output=True)
     pixels = np.asarray(Image.open(shot).convert("RGB"))
     assert pixels.shape == (3600, 1100, 3)
-    coloured = (
-        np.ptp(pixels.astype(int), axis=2) > 60
-    )  # text and axes are grey: only pictures have colours
+    # text and axes are grey: only pictures have colours
+    coloured = np.ptp(pixels.astype(int), axis=2) > 60
     assert coloured[:1600].mean() > 0.002 and coloured.any(axis=1).sum() > 400

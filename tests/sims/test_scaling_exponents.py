@@ -1,4 +1,6 @@
-"""Exponents beside theory: the formulas, the verdicts, and a study whose numbers are those of its files."""
+"""Exponents beside theory: the formulas, the verdicts, and a study whose numbers are those of its
+files.
+"""
 
 import csv
 import dataclasses
@@ -37,7 +39,9 @@ def study(tmp_path_factory):
     ],
 )
 def test_theory(quantity, gamma, smooth, kinked):
-    """THEORY.md, section 1; TRUTHS.md, section 2; the module's own derivation for kernel and linearisation."""
+    """THEORY.md, section 1; TRUTHS.md, section 2; the module's own derivation for kernel and
+    linearisation.
+    """
     for activation, expected in (("tanh", smooth), ("relu", kinked)):
         found = exponents.theory(quantity, gamma, activation)
         assert found is expected is None or found == pytest.approx(expected, abs=1e-15)
@@ -71,7 +75,9 @@ def test_a_measured_exponent_gets_its_verdict(quantity, gamma, activation, slope
 
 
 def test_agreement_is_by_the_interval_and_curvature_is_told():
-    """Scatter of 3 % makes the slope -.52 one that agrees with -.5; a slope that changes by .2 is told to do so."""
+    """Scatter of 3 % makes the slope -.52 one that agrees with -.5; a slope that changes by .2 is
+    told to do so.
+    """
     widths, rng = 2.0 ** np.arange(8, 13), np.random.default_rng(0)
     scatter, x = np.exp(0.03 * rng.normal(size=(4, 5))), np.log(widths / 1024)
     assert (
@@ -93,8 +99,8 @@ def test_a_panel_counts_what_agrees_apart_from_what_is_near():
     bent = dataclasses.replace(exact[0], verdict="agrees, but curved")
     said = panels._verdict([*exact, bent], "")
     assert (
-        said
-        == "2 of 4 agree within errors (1 curved), 1 only to within 0.03; farthest tanh at 1/2, −0.900 for −1.000."
+        said == "2 of 4 agree within errors (1 curved), 1 only to within 0.03; farthest tanh at "
+        "1/2, −0.900 for −1.000."
     )
     assert (
         panels._verdict(exact[:2], "a remark")
@@ -128,7 +134,9 @@ def test_too_few_widths_are_a_line_of_the_table_with_the_reason():
 
 
 def test_a_row_holds_what_the_file_says(study):
-    """Displacement and W2 of its frames, kernel drift on training inputs, f against the closed form with the start's kernel."""
+    """Displacement and W2 of its frames, kernel drift on training inputs, f against the closed form
+    with the start's kernel.
+    """
     assert len(study.rows) == 2 * 2 * 3 * 2
     for row in study.rows[::5]:
         with mf.Trajectory(study.folder / row.file) as run:
@@ -144,9 +152,8 @@ def test_a_row_holds_what_the_file_says(study):
         assert row.kernel_drift == pytest.approx(
             np.linalg.norm(H - H0) / np.linalg.norm(H0), rel=1e-9
         )
-        expected = (
-            ntk.KernelFlow(H0, data.y, K_test=h).at(last.t).test
-        )  # f_0 = 0, the start is symmetric
+        # f_0 = 0, the start is symmetric
+        expected = ntk.KernelFlow(H0, data.y, K_test=h).at(last.t).test
         f = mf.GradientFlow(mf.EmpiricalRisk(network, data.x, data.y)).predict(last, data.x_test)[
             :, 0
         ]
@@ -161,14 +168,15 @@ def test_exponents_are_of_every_quantity_activation_and_gamma(study):
         for one in study.exponents
         if one.quantity == "f0" and one.activation == "tanh"
     }
-    assert f0[0.5].slope - f0[1.0].slope == pytest.approx(
-        0.5, abs=1e-12
-    )  # γ enters f_0 as a factor alone
+    # γ enters f_0 as a factor alone
+    assert f0[0.5].slope - f0[1.0].slope == pytest.approx(0.5, abs=1e-12)
 
 
 def test_the_untrained_prediction_has_the_exact_mean_square(study):
-    """Unit x, w ~ N(0, I), ReLU, E a² = 1, γ = 1/2: E f_0² = 1/2 at each m (TRUTHS.md, section 2); 64 draws, of squares whose
-    relative scatter is at most √(2 + 15/m): 4 standard errors are 1.0 at m = 8 and .8 at m = 32."""
+    """Unit x, w ~ N(0, I), ReLU, E a² = 1, γ = 1/2: E f_0² = 1/2 at each m (TRUTHS.md, section 2);
+    64 draws, of squares whose relative scatter is at most √(2 + 15/m): 4 standard errors are 1.0 at
+    m = 8 and .8 at m = 32.
+    """
     for m in (8, 32):
         squares = [
             start.f0**2 for start in study.starts if start.activation == "relu" and start.m == m
@@ -227,7 +235,8 @@ def test_the_command_line_writes_both_tables_and_the_figure(tmp_path, capsys):
         (["--widths", "8", "9", "16"], "must be even"),
         (
             ["--widths", "256", "512"],
-            "needs 3 widths or more, the largest 4 times the smallest or more; got [256, 512]. Use 256 512",
+            "needs 3 widths or more, the largest 4 times the smallest or more; got [256, "
+            "512]. Use 256 512",
         ),
         (["--widths", "256", "300", "512"], "got [256, 300, 512]"),
         (["--gammas", "1", "1"], "without repetition"),

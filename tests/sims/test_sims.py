@@ -1,4 +1,6 @@
-"""Every sim of sims/: found by itself, run at tiny size, drawn, and held to what a command line promises."""
+"""Every sim of sims/: found by itself, run at tiny size, drawn, and held to what a command line
+promises.
+"""
 
 import csv
 import dataclasses
@@ -141,7 +143,9 @@ def test_table_and_figure_are_made_again_from_the_files_alone(lazy, tmp_path, ca
 
 
 def test_a_row_holds_what_the_file_says(lazy, tmp_path):
-    """W2 <= displacement (the identity is a coupling), H_T from the file, wrong signs counted on the test images."""
+    """W2 <= displacement (the identity is a coupling), H_T from the file, wrong signs counted on
+    the test images.
+    """
     settings = lazy.Config(
         tasks=("digits",),
         gammas=(0.5, 1.0),
@@ -190,7 +194,9 @@ def test_runs_that_end_at_different_times_do_not_share_a_figure(lazy, tmp_path):
 
 
 def test_data_of_ones_own(lazy, tmp_path, rng, capsys):
-    """Two classes become ±1; real targets are standardised; NaN and three classes are bad data, exit code 4."""
+    """Two classes become ±1; real targets are standardised; NaN and three classes are bad data,
+    exit code 4.
+    """
     x = rng.normal(size=(40, 15))
     y = {"classes": (x[:, 0] > 0).astype(int), "real": x[:, 0] ** 2, "three": np.arange(40) % 3}
     for name, targets in y.items():
@@ -270,7 +276,9 @@ def test_exit_codes(error, code, capsys):
 
 
 def test_an_interrupted_study_says_so_and_goes_on(lazy, tmp_path):
-    """SIGINT to the process while it trains: exit code 75; the same command ends with every run of an undisturbed study."""
+    """SIGINT to the process while it trains: exit code 75; the same command ends with every run of
+    an undisturbed study.
+    """
     options = [*SMALL, "--teacher.t-end", "400", "--out"]
     command = [sys.executable, "-m", "sims.lazy_vs_mean_field", *options]
     process = subprocess.Popen([*command, str(tmp_path / "a")], cwd=ROOT, stderr=subprocess.PIPE, text=True,
@@ -376,7 +384,9 @@ def test_another_activation_is_trained_named_in_the_heading_and_held_to_its_own_
 def test_ones_own_inputs_keep_their_lengths_unless_asked_and_the_heading_says_what_was_done(
     lazy, tmp_path, rng
 ):
-    """sqrt_d: |x|² is 1 on average over the training rows, exactly, as columns have mean 0 and variance 1; rows: 1 for each."""
+    """sqrt_d: |x|² is 1 on average over the training rows, exactly, as columns have mean 0 and
+    variance 1; rows: 1 for each.
+    """
     x = rng.normal(size=(40, 4)) * np.linspace(1, 9, 40)[:, None]
     np.savez(tmp_path / "mine.npz", x=x, y=x[:, 0] ** 2)
     lengths, said = {}, {}
@@ -425,7 +435,9 @@ def test_real_targets_have_a_test_loss_and_no_test_error(lazy, tmp_path, capsys)
 def test_the_verdict_says_at_which_gamma_the_kernel_leaves_the_lazy_regime(
     lazy, tmp_path, factor, said
 ):
-    """Drifts set to c m^(2(γ - 1)), which are .1 at γ = 1 + log(.1/c)/(2 log m) = .6392 on average, c = 2 and 2.02, m = 64."""
+    """Drifts set to c m^(2(γ - 1)), which are .1 at γ = 1 + log(.1/c)/(2 log m) = .6392 on average,
+    c = 2 and 2.02, m = 64.
+    """
     config = lazy.Config(
         tasks=("teacher",), gammas=(0.5, 0.75, 1.0), widths=(16, 32, 64), seeds=2, frames=2,
         teacher=lazy.Teacher(n=10, dim=3, n_test=5, t_end=0.1),

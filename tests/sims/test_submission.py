@@ -1,6 +1,8 @@
-"""Jobs of a cluster: started for real on this machine; for SLURM the script and the pickled jobs, by an sbatch that takes notes.
+"""Jobs of a cluster: started for real on this machine; for SLURM the script and the pickled jobs,
+by an sbatch that takes notes.
 
-No SLURM cluster is at hand: that its own signal reaches the job, and its own queue takes the job again, is submitit's promise.
+No SLURM cluster is at hand: that its own signal reaches the job, and its own queue takes the job
+again, is submitit's promise.
 """
 
 import os
@@ -29,7 +31,9 @@ def made(folder, **base):
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """A PATH on which srun is found, and an sbatch that prints what sbatch prints and keeps the script."""
+    """A PATH on which srun is found, and an sbatch that prints what sbatch prints and keeps the
+    script.
+    """
     tools = tmp_path / "bin"
     tools.mkdir()
     for name, text in (
@@ -55,7 +59,9 @@ def test_local_jobs_make_a_sweep(tmp_path, capsys, monkeypatch):
 def test_the_warning_before_the_end_checkpoints_and_the_job_goes_on_in_a_new_one(
     tmp_path, monkeypatch
 ):
-    """The signal that the controller sends signal_delay_s before the time is up; the run is endless."""
+    """The signal that the controller sends signal_delay_s before the time is up; the run is
+    endless.
+    """
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     made_sweep = made(tmp_path / "sweep", t_end=1e6)
     (job,) = submission.submit(
@@ -134,7 +140,9 @@ def test_the_slurm_script_asks_for_what_was_asked(tmp_path, slurm, capsys):
 
 
 def test_what_slurm_starts_makes_the_sweep_and_can_be_queued_again(tmp_path, slurm):
-    """The pickled job is loaded and called as on a node; its checkpoint is a job with the same settings."""
+    """The pickled job is loaded and called as on a node; its checkpoint is a job with the same
+    settings.
+    """
     made_sweep = made(tmp_path / "sweep")
     submission.submit(
         made_sweep, Request("slurm", workers=1, minutes=60), Terms(checkpoint_seconds=5.0)
@@ -162,17 +170,20 @@ def test_without_slurm_the_message_names_the_other_engine(tmp_path, monkeypatch)
         (("local", 0, 60), "--workers must be at least 1; got 0."),
         (
             ("local", 1, 2.01),
-            "--time is in minutes and must leave a job 60 s of work before the 120 s that are kept for its last checkpoint: "
+            "--time is in minutes and must leave a job 60 s of work before the 120 s "
+            "that are kept for its last checkpoint: "
             "at least 3; got 2.01.",
         ),
         (
             ("slurm", 1, 3),
-            "--time is in minutes and must leave a job 60 s of work before the 120 s that are kept for its last checkpoint, "
+            "--time is in minutes and must leave a job 60 s of work before the 120 s "
+            "that are kept for its last checkpoint, "
             "for which slurm may send its signal 60 s early: at least 4; got 3.",
         ),
         (
             ("local", 1, float("inf")),
-            "--time is in minutes and must leave a job 60 s of work before the 120 s that are kept for its last checkpoint: "
+            "--time is in minutes and must leave a job 60 s of work before the 120 s "
+            "that are kept for its last checkpoint: "
             "at least 3; got inf.",
         ),
     ],
@@ -196,7 +207,9 @@ def test_a_request_that_makes_no_sense_is_refused(request_, words):
 def test_the_work_of_a_job_is_counted_as_submitit_and_slurm_round_its_time(
     engine, minutes, seconds
 ):
-    """Local jobs of submitit: whole seconds, int(60 · 3.999) = 239. SLURM: the next whole minute, 240 - 120 - 60 s."""
+    """Local jobs of submitit: whole seconds, int(60 · 3.999) = 239. SLURM: the next whole minute,
+    240 - 120 - 60 s.
+    """
     assert Request(engine, 1, minutes).work_seconds == seconds
 
 

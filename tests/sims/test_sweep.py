@@ -1,4 +1,6 @@
-"""scripts/sweep: the six commands from a TOML file to a figure, what they print, and their exit codes."""
+"""scripts/sweep: the six commands from a TOML file to a figure, what they print, and their exit
+codes.
+"""
 
 import csv
 import os
@@ -152,7 +154,9 @@ def test_exit_codes_of_work(folder, monkeypatch, capsys, error, code):
 
 
 def test_status_names_what_runs_and_what_failed_and_says_how_long_it_may_take(folder, capsys):
-    """Half of the runs took 60 s each; two are at work, so what is left takes (6 - 2 - 1 failed) · 60 s / 2."""
+    """Half of the runs took 60 s each; two are at work, so what is left takes (6 - 2 - 1 failed) ·
+    60 s / 2.
+    """
     there = folders.SweepFolder(folder)
     one, two, three, four, five, _ = there.plan.runs
     for name in (one, two):
@@ -198,7 +202,9 @@ def test_status_does_not_count_a_killed_worker_as_one_at_work(folder, capsys):
 
 
 def test_a_badly_integrated_run_is_said_to_be_one(file, tmp_path, capsys):
-    """Euler's steps at the edge of stability: the runs are finished, their energy is not accounted for."""
+    """Euler's steps at the edge of stability: the runs are finished, their energy is not accounted
+    for.
+    """
     file.write_text(
         TOML.replace("dt = 0.1", 'dt = 1.0\nintegrator = "euler"').replace(
             "t_end = 0.5", "t_end = 3"
@@ -206,7 +212,8 @@ def test_a_badly_integrated_run_is_said_to_be_one(file, tmp_path, capsys):
     )
     path, mark = (
         tmp_path / "sweep",
-        r"6 finished runs lost or gained energy that they did not dissipate \(energy_defect > 0\.1, up to \S+\)",
+        r"6 finished runs lost or gained energy that they did not dissipate "
+        r"\(energy_defect > 0\.1, up to \S+\)",
     )
     there, _ = folders.create(sweep.plans.load(file), path)
     workers.work(there, workers.Terms())
@@ -226,8 +233,8 @@ def test_what_is_said_of_badly_integrated_runs():
     )
     two = reporting.mark([0.26, 0.01, 1.0])
     assert (
-        "2 finished runs lost or gained energy that they did not dissipate (energy_defect > 0.1, up to 1)"
-        in two
+        "2 finished runs lost or gained energy that they did not dissipate "
+        "(energy_defect > 0.1, up to 1)" in two
     )
     assert 'use a smaller dt or integrator = "adaptive"' in two
 
@@ -258,7 +265,9 @@ def test_diagnostics_become_columns(folder, capsys):
 
 
 def test_every_setting_is_explained(capsys):
-    """By help() of the class and by create --settings: the default, the meaning, and the formulas of γ and γ'."""
+    """By help() of the class and by create --settings: the default, the meaning, and the formulas
+    of γ and γ'.
+    """
     with pytest.raises(SystemExit) as stop:
         run("create", "--settings")
     text = capsys.readouterr().out

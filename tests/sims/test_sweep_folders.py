@@ -51,7 +51,8 @@ def test_the_same_sweep_again_changes_nothing(sweep):
 def test_another_sweep_is_refused(sweep):
     with pytest.raises(
         FileExistsError,
-        match=r"the folder holds another sweep \(its base and runs differ\), which cannot be changed",
+        match=r"the folder holds another sweep \(its base and runs differ\), which cannot be "
+        r"changed",
     ):
         create(plan(t_end=2), sweep.path)
 
@@ -136,7 +137,9 @@ def test_states_say_who_is_at_work_and_whose_worker_has_gone(sweep):
 
 
 def test_a_worker_that_was_killed_is_not_at_work(sweep, monkeypatch):
-    """Its lease is not stale for a while yet: but its process is gone, or, on another machine, its heart has missed two beats."""
+    """Its lease is not stale for a while yet: but its process is gone, or, on another machine, its
+    heart has missed two beats.
+    """
     killed, silent, alive, elsewhere = sweep.plan.runs
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()

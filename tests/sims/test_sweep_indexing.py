@@ -1,4 +1,6 @@
-"""What is collected from a sweep: one row a run, from its file; the same rows over the axes; the figure drawn of them."""
+"""What is collected from a sweep: one row a run, from its file; the same rows over the axes; the
+figure drawn of them.
+"""
 
 import csv
 import json
@@ -56,9 +58,10 @@ def test_a_row_holds_what_the_runs_file_says(sweep):
                 and row["attempts"] == 1
             )
             assert row["displacement"] == run.series("displacement").values[-1]
+            # another order of summing
             np.testing.assert_allclose(
                 row["displacement"], mf.displacement(run[0], last), rtol=1e-13
-            )  # another order of summing
+            )
             assert row["train_risk"] == flow.risk(last) == row["risk"]
             f = flow.predict(last, run.data.x_test)[:, 0]
             np.testing.assert_allclose(
@@ -96,7 +99,9 @@ def test_labels_have_an_error_and_classes_too(tmp_path):
 
 
 def test_collecting_writes_the_same_bytes_but_for_the_circumstances(sweep):
-    """index.csv: one row a run; the columns of how a run came about stand last. Nothing else lies about afterwards."""
+    """index.csv: one row a run; the columns of how a run came about stand last. Nothing else lies
+    about afterwards.
+    """
     rows = indexing.collect(sweep)
     first = (sweep.path / "index.csv").read_bytes()
     indexing.collect(sweep)
@@ -308,7 +313,9 @@ def test_every_variable_says_what_it_is(data):
 
 
 def test_diagnostics_of_the_last_frame_are_variables(tmp_path, capsys):
-    """Those of mf.diagnose at the last frame, intervals as two; kept in the index, which they do not make out of date."""
+    """Those of mf.diagnose at the last frame, intervals as two; kept in the index, which they do
+    not make out of date.
+    """
     sweep, names = (
         made(tmp_path / "sweep", {"gamma": [0.5, 1]}, m=8),
         ["kernel_drift", "w2", "information", "displacement"],
@@ -477,7 +484,9 @@ def lazy(lazy_sweep):
 
 
 def test_laziness_is_a_column_and_brings_the_kernel_drift(lazy_sweep, lazy):
-    """n = 20 < 256 samples, so that both drifts are of all; laziness is ntk.laziness's measure, the larger of gap and drift."""
+    """n = 20 < 256 samples, so that both drifts are of all; laziness is ntk.laziness's measure, the
+    larger of gap and drift.
+    """
     runs = sims.Sweep(lazy_sweep.path)
     for number in (0, 7, 17):
         last, point = (
@@ -497,7 +506,9 @@ def test_laziness_is_a_column_and_brings_the_kernel_drift(lazy_sweep, lazy):
 
 
 def test_the_figure_answers_at_which_gamma_a_network_leaves_the_lazy_regime(lazy):
-    """The crossing of sims.lab.crossings, per line; a line at the threshold; a logarithmic axis, unless another is asked for."""
+    """The crossing of sims.lab.crossings, per line; a line at the threshold; a logarithmic axis,
+    unless another is asked for.
+    """
     known = sims.find_crossing(lazy.gamma, lazy.laziness.sel(m=32).transpose("seed", "gamma"), 0.1)
     figure = plotting.figure(lazy, ["laziness"], "gamma", where={"m": "32"})
     ((title, verdict),) = figures.said(figure)
@@ -527,7 +538,9 @@ def test_the_figure_answers_at_which_gamma_a_network_leaves_the_lazy_regime(lazy
 def test_theorys_slopes_stand_beside_the_fitted_ones_where_they_are_known(
     lazy, name, activation, expected
 ):
-    """sims.lab.exponents: γ - 1 for the displacement, 2(γ - 1) for the kernel, with kinks γ/2 - 1 where that is larger."""
+    """sims.lab.exponents: γ - 1 for the displacement, 2(γ - 1) for the kernel, with kinks γ/2 - 1
+    where that is larger.
+    """
     base = {**json.loads(lazy.attrs["base"]), "activation": activation}
     figure = plotting.figure(lazy.assign_attrs(base=json.dumps(base)), [name], "m", by="gamma")
     verdict = figures.said(figure)[0][1]

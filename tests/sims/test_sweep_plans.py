@@ -1,4 +1,6 @@
-"""The TOML file of a sweep: axes, ranges, zipped groups, duplicates; what is refused, and with what words; data checked once."""
+"""The TOML file of a sweep: axes, ranges, zipped groups, duplicates; what is refused, and with what
+words; data checked once.
+"""
 
 import dataclasses
 
@@ -216,7 +218,9 @@ def test_every_setting_can_be_an_axis():
 
 
 def test_what_was_made_of_the_file_is_said():
-    """Values that are repeated, odd widths made even, and every axis with its values; notes are no part of the sweep."""
+    """Values that are repeated, odd widths made even, and every axis with its values; notes are no
+    part of the sweep.
+    """
     tables = {"axes": {"gamma": [0.5, 0.5], "m": {"from": 31, "to": 93, "count": 3}}}
     found = plan(tables)
     assert found.values().splitlines() == [
@@ -272,7 +276,8 @@ def test_the_options_of_the_default_data_go_with_its_name_alone():
 def test_a_sweep_for_gpus_is_made_on_a_machine_without_one_and_says_so(monkeypatch):
     def check(backend):
         raise ValueError(
-            'backend="cuda" was asked for, but no usable NVIDIA GPU was found. Or use backend="cpu".'
+            'backend="cuda" was asked for, but no usable NVIDIA GPU was found. Or use '
+            'backend="cpu".'
         )
 
     found = plan({"base": SMALL, "axes": {"backend": ["cpu", "cuda"]}})

@@ -1,4 +1,6 @@
-"""Workers of a sweep: what they make, and what they leave when they are killed, interrupted or robbed, or when a run fails."""
+"""Workers of a sweep: what they make, and what they leave when they are killed, interrupted or
+robbed, or when a run fails.
+"""
 
 import collections
 import os
@@ -209,9 +211,8 @@ def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publi
     first, *_ = two.plan.runs
     thieves = []
     interrupted_at(5, monkeypatch, lambda: thieves.append(robbed(two, first)))
-    lost = threading.Timer(
-        30.0, signal.raise_signal, [signal.SIGTERM]
-    )  # for a worker that would wait for ever
+    # for a worker that would wait for ever
+    lost = threading.Timer(30.0, signal.raise_signal, [signal.SIGTERM])
 
     def release(*arguments):  # the thief gives up once the other run is there
         real(*arguments)
@@ -232,7 +233,9 @@ def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publi
 def test_a_worker_robbed_at_the_last_moment_does_not_publish_a_second_file(
     two, monkeypatch, capsys
 ):
-    """After its last look at the lease it sleeps; another takes over and publishes; the link of the sleeper is refused."""
+    """After its last look at the lease it sleeps; another takes over and publishes; the link of the
+    sleeper is refused.
+    """
     first, *_ = two.plan.runs
     real, inodes = workplaces.publish, []
 
@@ -256,7 +259,9 @@ def test_a_worker_robbed_at_the_last_moment_does_not_publish_a_second_file(
 def test_a_run_is_continued_from_the_furthest_place_and_the_old_owner_can_go_on_harming_nobody(
     two, monkeypatch
 ):
-    """Its file after both have worked on it is the undisturbed one, whoever of them was thought dead."""
+    """Its file after both have worked on it is the undisturbed one, whoever of them was thought
+    dead.
+    """
     name, planned = next(iter(two.plan.runs.items()))
     begun, further, mine = (Place(two.work / f"{name}.{letter}") for letter in "abc")
     for place, step in ((begun, 3), (further, 7)):
@@ -287,7 +292,9 @@ def test_a_run_that_kills_its_workers_is_given_up_after_some(two, monkeypatch, c
 
 
 def test_the_cores_are_shared_out_as_threads(two, monkeypatch):
-    """Each worker is started with its share, at least one, and in a session of its own: Ctrl-C is for the crew."""
+    """Each worker is started with its share, at least one, and in a session of its own: Ctrl-C is
+    for the crew.
+    """
     assert (
         local_workers.share(1) >= local_workers.share(2) >= 1 and local_workers.share(10_000) == 1
     )
@@ -384,7 +391,9 @@ def until(condition, process=None):
 def test_a_worker_killed_before_any_durable_call_leaves_a_run_that_the_next_one_finishes(
     tmp_path, stride
 ):
-    """Never a second file, never another content, nothing left over. An undisturbed worker makes some eighty such calls."""
+    """Never a second file, never another content, nothing left over. An undisturbed worker makes
+    some eighty such calls.
+    """
     script = [
         sys.executable,
         str(ROOT / "tests/helpers/dying_worker.py"),
@@ -402,10 +411,12 @@ def test_a_worker_killed_before_any_durable_call_leaves_a_run_that_the_next_one_
 
 
 def under_fire(sweep, kills, chance):
-    """Two supervisors of two workers each, as on two machines; `kills` workers are killed (SIGKILL) while they hold a lease.
+    """Two supervisors of two workers each, as on two machines; `kills` workers are killed (SIGKILL)
+    while they hold a lease.
 
-    Each kill comes at a random instant up to 0.1 s after its victim was seen with a lease: while it computes, publishes,
-    clears up, or has the next run. Returns the inode of each run's file when it was first seen.
+    Each kill comes at a random instant up to 0.1 s after its victim was seen with a lease: while it
+    computes, publishes, clears up, or has the next run. Returns the inode of each run's file when
+    it was first seen.
     """
     processes, inodes = (
         [command(sweep, "--workers", "2", "--lease-seconds", "1") for _ in range(2)],
@@ -451,10 +462,12 @@ def under_fire(sweep, kills, chance):
 def test_a_sweep_whose_workers_are_killed_at_random_ends_as_an_undisturbed_one(
     tmp_path, seeds, kills
 ):
-    """Every run there, with the content hash of an undisturbed sweep, published by one worker; the same index; nothing left over.
+    """Every run there, with the content hash of an undisturbed sweep, published by one worker; the
+    same index; nothing left over.
 
-    That one worker publishes: no log has a second line "published" of a run (a worker killed between the link and the line
-    leaves none), and each file is, by its inode, the one that was first seen under its name.
+    That one worker publishes: no log has a second line "published" of a run (a worker killed
+    between the link and the line leaves none), and each file is, by its inode, the one that was
+    first seen under its name.
     """
     sweep, calm = made(tmp_path / "fire", seeds), made(tmp_path / "calm", seeds)
     inodes = under_fire(sweep, kills, random.Random(seeds))

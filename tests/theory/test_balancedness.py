@@ -23,7 +23,9 @@ def invariant(state, p):
 
 
 def drift(flow, start, p, dt, t_end=1.0, method=mf.RK4):
-    """(largest change of the invariant over neurons relative to the largest |θ_k|², the last state)."""
+    """(largest change of the invariant over neurons relative to the largest |θ_k|², the last
+    state).
+    """
     end = mf.simulate(flow, start, method, dt=dt, t_end=t_end, progress=False)
     return np.abs(invariant(end, p) - invariant(start, p)).max() / (start.theta**2).sum(
         axis=1
@@ -36,10 +38,12 @@ def drift(flow, start, p, dt, t_end=1.0, method=mf.RK4):
     sweep([("relu", 1, 1), ("relu", 1, 3), ("leaky_relu", 1, 1), ("square", 2, 1)]),
 )
 def test_every_neuron_keeps_its_balance(h5_path, activation, p, outputs, bias):
-    """d/dt (|w|² + b² - p|a|²) = 2⟨w, w'⟩ + 2bb' - 2p⟨a, a'⟩ = 0, because ⟨w, x⟩ + b = z and zσ'(z) = pσ(z).
+    """d/dt (|w|² + b² - p|a|²) = 2⟨w, w'⟩ + 2bb' - 2p⟨a, a'⟩ = 0, because ⟨w, x⟩ + b = z and zσ'(z)
+    = pσ(z).
 
-    A neuron that passes no kink: dt⁴ = 1e-12 times derivatives, well within TRUTHS.md's 1e-6. One that is driven to a kink from
-    both sides slides along it (Filippov) and chatters across it in every step, which costs dt²|v|² each: dt t |v|² in all.
+    A neuron that passes no kink: dt⁴ = 1e-12 times derivatives, well within TRUTHS.md's 1e-6. One
+    that is driven to a kink from both sides slides along it (Filippov) and chatters across it in
+    every step, which costs dt²|v|² each: dt t |v|² in all.
     """
     dt = 1e-3
     flow, start = problem(activation, bias, outputs=outputs)
@@ -60,9 +64,8 @@ def test_every_neuron_keeps_its_balance(h5_path, activation, p, outputs, bias):
         change = np.abs(invariant(run[-1], p) - invariant(start, p))
         assert mf.displacement(start, run[-1]) > 0.05  # the neurons did move
     scale = (start.theta**2).sum(axis=1).max()
-    smooth = (
-        z.min(axis=0) > 10 * dt if p == 1 else np.ones(start.m, bool)
-    )  # a step moves z by dt |v| |x| < 10 dt: none crosses
+    # a step moves z by dt |v| |x| < 10 dt: none crosses
+    smooth = z.min(axis=0) > 10 * dt if p == 1 else np.ones(start.m, bool)
     assert smooth.mean() > 0.2
     assert change[smooth].max() / scale < 1e-6
     assert change.max() <= dt * 1.0 * (flow.velocity(start) ** 2).sum(axis=1).max()
@@ -76,7 +79,9 @@ def test_the_balance_holds_in_the_lazy_scaling_too():
 
 
 def test_euler_violates_the_balance_at_first_order():
-    """θ + dt v changes |w|² + b² - |a|² by dt² (|v_w|² + v_b² - v_a²) a step: dt in all, halved with dt (± 10 % at dt = 0.01)."""
+    """θ + dt v changes |w|² + b² - |a|² by dt² (|v_w|² + v_b² - v_a²) a step: dt in all, halved
+    with dt (± 10 % at dt = 0.01).
+    """
     flow, start = problem("relu", True)
     coarse, fine = (drift(flow, start, 1, dt=dt, method=mf.EULER)[0] for dt in (0.01, 0.005))
     assert coarse > 1e-4 and coarse / fine == pytest.approx(2.0, rel=0.1)

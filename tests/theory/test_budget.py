@@ -1,4 +1,6 @@
-"""Lazy share of the change of f: the linear network's closed form, and both ends of the γ axis on a kink."""
+"""Lazy share of the change of f: the linear network's closed form, and both ends of the γ axis on a
+kink.
+"""
 
 import numpy as np
 import pytest
@@ -19,9 +21,11 @@ def whitened(rng, m, columns, second_moment):
     "scaling", [mf.Scaling(0.5), mf.Scaling(0.75), mf.Scaling(1.0), mf.Scaling(1.0, 0.25)]
 )
 def test_the_lazy_share_of_the_linear_network_is_asinh_z_over_z(h5_path, scaling):
-    """TRUTHS.md, 3.1: b' = 2√(s0² + ε²b²)(b* - b), so lazy = ∫2 s0 (b* - b) dt = s0 ∫ db/√(s0² + ε²b²) = (s0/ε) asinh(εb/s0).
+    """TRUTHS.md, 3.1: b' = 2√(s0² + ε²b²)(b* - b), so lazy = ∫2 s0 (b* - b) dt = s0 ∫ db/√(s0² +
+    ε²b²) = (s0/ε) asinh(εb/s0).
 
-    z = εb/s0 up to 8.6 (share 0.33) at every frame, both parts along β*; ± 1e-3 as asked, and within the error reported.
+    z = εb/s0 up to 8.6 (share 0.33) at every frame, both parts along β*; ± 1e-3 as asked, and
+    within the error reported.
     """
     rng = np.random.default_rng(11)
     x = whitened(rng, 12, D, 1.0)

@@ -1,8 +1,8 @@
 """The linear network, exact for every γ and finite m. TRUTHS.md, 3.1.
 
 σ = id, no bias, x whitened, particles whitened so that (1/m) Σ θθᵀ = s0 I: β(t) = b(t) β*/|β*| with
-b' = 2√(s0² + ε²b²)(b* - b), ε = 1/s; RMS displacement √(s0[(e^R - 1)² + (e^{-R} - 1)²]), R = ½ asinh(εb/s0), which is
-W2(μ_0, μ_t) too.
+b' = 2√(s0² + ε²b²)(b* - b), ε = 1/s; RMS displacement √(s0[(e^R - 1)² + (e^{-R} - 1)²]), R = ½
+asinh(εb/s0), which is W2(μ_0, μ_t) too.
 """
 
 import naive
@@ -30,7 +30,9 @@ def whitened(rng, m, columns, second_moment):
 
 
 def problem(scaling):
-    """(flow, start, unit vector β*/|β*|): 12 whitened samples stand for the population; b is zero and stays so."""
+    """(flow, start, unit vector β*/|β*|): 12 whitened samples stand for the population; b is zero
+    and stays so.
+    """
     rng = np.random.default_rng(11)
     direction = rng.normal(size=D)
     direction /= np.linalg.norm(direction)
@@ -65,9 +67,8 @@ def test_the_trajectory_of_the_linear_network_is_that_of_one_scalar(case):
     epsilon = 1 / scaling.output_scale(M)
     b_exact = exact(epsilon, TIMES)
     digits = 5e-6 if case == "0" else 5e-9
-    np.testing.assert_allclose(
-        b_exact, printed, rtol=0, atol=1.01 * digits
-    )  # half a unit of the last digit printed
+    # half a unit of the last digit printed
+    np.testing.assert_allclose(b_exact, printed, rtol=0, atol=1.01 * digits)
     state = start
     for t, b in zip(TIMES, b_exact, strict=True):
         state = mf.simulate(flow, state, mf.RK4, dt=0.02, t_end=t, progress=False)
@@ -77,8 +78,8 @@ def test_the_trajectory_of_the_linear_network_is_that_of_one_scalar(case):
         length = np.sqrt(S0 * (np.expm1(R) ** 2 + np.expm1(-R) ** 2))
         displacement = mf.displacement(start, state)
         assert displacement == pytest.approx(length, rel=1e-6)
-        # Each method's step is a positive definite linear map, hence the optimal one: equality up to rounding. At ε = 1e-6 the
-        # displacement is 1e-6 and θ is known to 1e-16 only.
+        # Each method's step is a positive definite linear map, hence the optimal one: equality up
+        # to rounding. At ε = 1e-6 the displacement is 1e-6 and θ is known to 1e-16 only.
         assert mf.w2(start, state) == pytest.approx(displacement, rel=1e-9)
     if case == "1":
         assert displacement == pytest.approx(0.99020527, abs=1e-6)
@@ -86,7 +87,9 @@ def test_the_trajectory_of_the_linear_network_is_that_of_one_scalar(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_euler_follows_it_to_a_thousandth(case):
-    """dt = 1e-3: the global error of Euler is (t/2) dt max|b''| e^{...} < dt here, |b''| <= (2 s0)² b* = 3."""
+    """dt = 1e-3: the global error of Euler is (t/2) dt max|b''| e^{...} < dt here, |b''| <= (2 s0)²
+    b* = 3.
+    """
     scaling, printed = CASES[case]
     flow, state, direction = problem(scaling)
     for t, b in zip(TIMES, printed, strict=True):
@@ -96,7 +99,9 @@ def test_euler_follows_it_to_a_thousandth(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_kernel_drifts_along_the_target_by_the_closed_form(case):
-    """H_t(β̂, β̂)/H_0(β̂, β̂) - 1 = √(1 + (εb/s0)²) - 1, β̂ = β*/|β*|. H is quadratic in θ, which is known to 1e-6: twice that."""
+    """H_t(β̂, β̂)/H_0(β̂, β̂) - 1 = √(1 + (εb/s0)²) - 1, β̂ = β*/|β*|. H is quadratic in θ, which
+    is known to 1e-6: twice that.
+    """
     scaling, _ = CASES[case]
     flow, start, direction = problem(scaling)
     epsilon = 1 / scaling.output_scale(M)
@@ -112,7 +117,9 @@ def test_the_kernel_drifts_along_the_target_by_the_closed_form(case):
 
 @pytest.mark.parametrize("m", [16, 256])
 def test_only_epsilon_matters_and_not_the_width(m):
-    """Two widths and exponents with the same s make the same b(t): the particles enter through their second moment alone."""
+    """Two widths and exponents with the same s make the same b(t): the particles enter through
+    their second moment alone.
+    """
     rng = np.random.default_rng(3)
     flow, _, direction = problem(mf.MEAN_FIELD)
     x, y = flow.functional.x, flow.functional.y

@@ -37,8 +37,9 @@ def test_a_quadratic_well_contracts_mean_covariance_and_the_w2_of_two_translates
 
 
 def test_a_spring_contracts_the_cloud_at_rate_one_and_keeps_its_mean(rng):
-    """TRUTHS 0: F = ½∬ ½|x - y|² has the first variation ∫ ½|x - y|² dμ, so v = -(x - mean) and the std falls as e^{-t}, not
-    e^{-2t}. dt = 0.02: 1e-9."""
+    """TRUTHS 0: F = ½∬ ½|x - y|² has the first variation ∫ ½|x - y|² dμ, so v = -(x - mean) and the
+    std falls as e^{-t}, not e^{-2t}. dt = 0.02: 1e-9.
+    """
     theta, mass = cloud(rng, shift=3.0)
     start, end = march(mf.PairwiseEnergy(interaction=SPRING), theta, 0.02, 1.0, mass)
     mean, covariance = moments(start)
@@ -50,8 +51,10 @@ def test_a_spring_contracts_the_cloud_at_rate_one_and_keeps_its_mean(rng):
 
 
 def test_repelling_particles_in_a_well_come_to_rest_at_the_zeros_of_a_hermite_polynomial():
-    """TRUTHS 3.5: v_i = -x_i + (1/N) Σ_{j≠i} 1/(x_i - x_j) rests at the zeros of H_N over √N. There the rates are 1, 2, …, N:
-    dt = 0.1 is stable for N = 12, and the slowest mode has e^{-25} = 1e-11 left. hermgauss gives the zeros to 1e-14."""
+    """TRUTHS 3.5: v_i = -x_i + (1/N) Σ_{j≠i} 1/(x_i - x_j) rests at the zeros of H_N over √N. There
+    the rates are 1, 2, …, N: dt = 0.1 is stable for N = 12, and the slowest mode has e^{-25} =
+    1e-11 left. hermgauss gives the zeros to 1e-14.
+    """
     N = 12
     _, end = march(
         mf.PairwiseEnergy(QUADRATIC, COULOMB, self_pairs=False),
@@ -64,8 +67,10 @@ def test_repelling_particles_in_a_well_come_to_rest_at_the_zeros_of_a_hermite_po
 
 
 def test_attraction_that_turns_into_repulsion_spreads_particles_evenly(rng):
-    """TRUTHS 3.5: W = ½x² - |x| rests at x_i = (2i - N - 1)/N about the mean. While the order is kept, every distance relaxes as
-    e^{-t}: dt = 0.05 over t = 25 leaves 25 (0.05)⁴/120 = 1e-6 of what is left, e^{-25}."""
+    """TRUTHS 3.5: W = ½x² - |x| rests at x_i = (2i - N - 1)/N about the mean. While the order is
+    kept, every distance relaxes as e^{-t}: dt = 0.05 over t = 25 leaves 25 (0.05)⁴/120 = 1e-6 of
+    what is left, e^{-25}.
+    """
     N = 15
     start = np.sort(rng.normal(size=N))
     _, end = march(mf.PairwiseEnergy(interaction=KINK), start[:, None], 0.05, 25.0)
@@ -74,8 +79,9 @@ def test_attraction_that_turns_into_repulsion_spreads_particles_evenly(rng):
 
 
 def test_quadratic_neurons_follow_the_riccati_solution(rng):
-    """TRUTHS 3.2: V(w) = -2 wᵀM*w, U = 2⟨w, w'⟩², M = WᵀW/m: M' = 4(M*M + MM*) - 8M², solved in closed form. Rates up to 16:
-    dt = 0.002 over t = 0.25 leaves 4 (0.03)⁴/120 = 3e-8."""
+    """TRUTHS 3.2: V(w) = -2 wᵀM*w, U = 2⟨w, w'⟩², M = WᵀW/m: M' = 4(M*M + MM*) - 8M², solved in
+    closed form. Rates up to 16: dt = 0.002 over t = 0.25 leaves 4 (0.03)⁴/120 = 3e-8.
+    """
     a, b, c = 0.9, 0.3, 0.5
     target = np.array([[a, b], [b, c]])
 

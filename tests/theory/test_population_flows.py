@@ -1,4 +1,6 @@
-"""Exact flows of the population risk, x ~ N(0, I): TRUTHS.md, 3.1, 3.2 and 3.3; THEORY.md, section 4."""
+"""Exact flows of the population risk, x ~ N(0, I): TRUTHS.md, 3.1, 3.2 and 3.3; THEORY.md, section
+4.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ import meanfield as mf
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_linear_network_follows_one_scalar_at_every_exponent_and_finite_width(case):
-    """3.1 in its own setting: no samples. RK4, dt = 0.02 as there: below 1e-6. W2 is the displacement, to rounding."""
+    """3.1 in its own setting: no samples. RK4, dt = 0.02 as there: below 1e-6. W2 is the
+    displacement, to rounding.
+    """
     scaling, printed = CASES[case]
     rng = np.random.default_rng(11)
     direction = rng.normal(size=D)
@@ -42,10 +46,12 @@ def test_the_linear_network_follows_one_scalar_at_every_exponent_and_finite_widt
 
 
 def test_the_second_moments_of_a_quadratic_network_obey_their_own_equation():
-    """3.2, PopulationRisk("square"), a fixed to 1: M' = -4(DM + MD) - 4 tr(D) M, D = M - M*, M = (1/m) Σ w wᵀ; scipy's DOP853.
+    """3.2, PopulationRisk("square"), a fixed to 1: M' = -4(DM + MD) - 4 tr(D) M, D = M - M*, M =
+    (1/m) Σ w wᵀ; scipy's DOP853.
 
-    RK4 at dt = 0.002: rates up to 4·2·|M| + 4 tr ~ 40 here, so (0.08)⁵/120 a step, 250 steps: 1e-5 at the start of a transient
-    that decays; 1e-8 measured by halving is what a fourth order leaves, 1e-6 asked.
+    RK4 at dt = 0.002: rates up to 4·2·|M| + 4 tr ~ 40 here, so (0.08)⁵/120 a step, 250 steps: 1e-5
+    at the start of a transient that decays; 1e-8 measured by halving is what a fourth order leaves,
+    1e-6 asked.
     """
     rng, d, m = np.random.default_rng(5), 3, 40
     student, taught = rng.normal(size=(m, d)), rng.normal(size=(4, d)) * [1.0, 0.5, 0.2]
@@ -84,9 +90,12 @@ def test_the_second_moments_of_a_quadratic_network_obey_their_own_equation():
     ),
 )
 def test_every_neuron_keeps_its_balance(activation, p, K, scaling):
-    """3.3: |w|² - p|a|² is conserved. In population no neuron meets a kink but w = 0: RK4 at dt = 0.02 leaves 1e-7.
+    """3.3: |w|² - p|a|² is conserved. In population no neuron meets a kink but w = 0: RK4 at dt =
+    0.02 leaves 1e-7.
 
-    (square is of degree 6 in θ where relu is of 4: rates are some four times as large.) 1e-6 is asked."""
+    (square is of degree 6 in θ where relu is of 4: rates are some four times as large.) 1e-6 is
+    asked.
+    """
     law = mf.InitialLaw(dim=3, outputs=K, a="normal", w_std=0.7)
     flow = mf.GradientFlow(
         mf.PopulationRisk(mf.Network(activation, scaling, ("a", "w")), law.sample(3, seed=1))
@@ -114,7 +123,9 @@ def test_an_activation_that_is_not_homogeneous_breaks_it(activation):
 
 
 def test_the_order_of_the_method_is_seen_along_a_relu_flow():
-    """Population smooths ReLU: the flow is analytic off w = 0, and RK4's error falls as dt⁴ (Heun's as dt²), within a fifth."""
+    """Population smooths ReLU: the flow is analytic off w = 0, and RK4's error falls as dt⁴ (Heun's
+    as dt²), within a fifth.
+    """
     law = mf.InitialLaw(dim=2, a="normal")
     flow, start = (
         mf.GradientFlow(

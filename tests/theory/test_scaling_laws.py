@@ -1,4 +1,6 @@
-"""Scaling laws and laws of every run. TRUTHS.md, section 2; THEORY.md, section 2; and one published experiment, section 5."""
+"""Scaling laws and laws of every run. TRUTHS.md, section 2; THEORY.md, section 2; and one published
+experiment, section 5.
+"""
 
 import numpy as np
 import pytest
@@ -19,8 +21,10 @@ def data(n=16, d=3):
 
 @pytest.mark.parametrize(("gamma", "alpha"), [(0.5, 1.0), (0.75, 1.0), (1.0, 1.0), (0.5, 4.0)])
 def test_neurons_travel_as_m_to_the_gamma_minus_one_over_alpha(gamma, alpha):
-    """RMS displacement ~ 1/s at fixed flow time, data and symmetric start: slope γ - 1 within .03 (TRUTHS.md, section 2). The
-    mean over 4 seeds of a width m scatters by about 1/√(4m), 3 % at 256, which moves the slope over a factor 64 by .01."""
+    """RMS displacement ~ 1/s at fixed flow time, data and symmetric start: slope γ - 1 within .03
+    (TRUTHS.md, section 2). The mean over 4 seeds of a width m scatters by about 1/√(4m), 3 % at
+    256, which moves the slope over a factor 64 by .01.
+    """
     x, y = data()
     network = mf.Network("relu", scaling=mf.Scaling(gamma, alpha))
     flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, y))
@@ -36,9 +40,9 @@ def test_neurons_travel_as_m_to_the_gamma_minus_one_over_alpha(gamma, alpha):
         )
     slope = np.polyfit(np.log(WIDTHS), np.log(lengths), 1)[0]
     assert slope == pytest.approx(gamma - 1, abs=0.03)
-    if (
-        alpha != 1.0
-    ):  # four times α: a quarter of the way, up to the non-linear part, of relative order 1/s < 1/16 · 1/4
+    # four times α: a quarter of the way, up to the non-linear part, of relative order 1/s < 1/16 ·
+    # 1/4
+    if alpha != 1.0:
         plain = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu", scaling=mf.NTK), x, y))
         end = mf.simulate(plain, starts[-1], mf.HEUN, dt=0.1, t_end=2.0, progress=False)
         assert mf.displacement(starts[-1], end) == pytest.approx(
@@ -52,8 +56,10 @@ def test_neurons_travel_as_m_to_the_gamma_minus_one_over_alpha(gamma, alpha):
 def test_the_initial_prediction_has_variance_alpha_squared_m_to_the_one_minus_two_gamma_over_two(
     gamma, alpha, m
 ):
-    """a, w ~ N(0, 1), unit x, ReLU, no bias: E f_0² = α² m^{1-2γ}/2 exactly (E σ(z)² = 1/2). The mean square of N = 1000 networks
-    scatters by √((2 + κ)/N), κ = 15/m the excess kurtosis of a sum of m terms with E φ⁴/(E φ²)² = 18: 4 standard errors."""
+    """a, w ~ N(0, 1), unit x, ReLU, no bias: E f_0² = α² m^{1-2γ}/2 exactly (E σ(z)² = 1/2). The
+    mean square of N = 1000 networks scatters by √((2 + κ)/N), κ = 15/m the excess kurtosis of a sum
+    of m terms with E φ⁴/(E φ²)² = 18: 4 standard errors.
+    """
     N = 1000
     network = mf.Network("relu", scaling=mf.Scaling(gamma, alpha))
     x = np.array([[0.6, 0.0, 0.8]])
@@ -68,7 +74,9 @@ def test_the_initial_prediction_has_variance_alpha_squared_m_to_the_one_minus_tw
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 @pytest.mark.parametrize("gamma", [0.5, 1.0])
 def test_length_bounds_displacement_bounds_w2(activation, gamma):
-    """W2(μ_0, μ_t) <= RMS displacement <= path length, up to 1e-9 for the rounding of the transport plan."""
+    """W2(μ_0, μ_t) <= RMS displacement <= path length, up to 1e-9 for the rounding of the transport
+    plan.
+    """
     x, y = data()
     flow = mf.GradientFlow(
         mf.EmpiricalRisk(mf.Network(activation, scaling=mf.Scaling(gamma)), x, y)
@@ -99,7 +107,9 @@ def test_length_bounds_displacement_bounds_w2(activation, gamma):
 
 
 def rk4_defect(z):
-    """|1 - dissipated/fall| of one RK4 step on θ' = -λθ, F = λθ²/2, λ dt = z, k_i the stage velocities over -λ."""
+    """|1 - dissipated/fall| of one RK4 step on θ' = -λθ, F = λθ²/2, λ dt = z, k_i the stage
+    velocities over -λ.
+    """
     k = np.array([1.0, 1 - z / 2, 1 - z / 2 + z**2 / 4, 1 - z + z**2 / 2 - z**3 / 4])
     growth = 1 - z + z**2 / 2 - z**3 / 6 + z**4 / 24
     return abs(1 - 2 * z * np.array([1, 2, 2, 1]) / 6 @ k**2 / (1 - growth**2))
@@ -108,8 +118,10 @@ def rk4_defect(z):
 @pytest.mark.parametrize("scaling", [mf.MEAN_FIELD, mf.NTK, mf.Scaling(gamma=0.75, alpha=5.0)])
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 def test_energy_is_dissipated_at_the_rate_of_the_squared_speed(scaling, ridge):
-    """F(0) - F(t) = ∫∫|v|² dμ dt (THEORY.md, section 2), RK4 on a smooth activation, F never rising on the way. The defect is at
-    most that of the scalar θ' = -λθ at the stiffest mode: λ dt = 0.278 at the automatic step, more as the kernel grows."""
+    """F(0) - F(t) = ∫∫|v|² dμ dt (THEORY.md, section 2), RK4 on a smooth activation, F never rising
+    on the way. The defect is at most that of the scalar θ' = -λθ at the stiffest mode: λ dt = 0.278
+    at the automatic step, more as the kernel grows.
+    """
     x, y = data()
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh", scaling=scaling), x, y, ridge=ridge))
     start = mf.InitialLaw(dim=3, b_std=1.0).sample(200, seed=1)
@@ -133,8 +145,10 @@ def test_energy_is_dissipated_at_the_rate_of_the_squared_speed(scaling, ridge):
 @pytest.mark.slow
 @pytest.mark.parametrize(("tau", "mean", "scatter"), [(0.01, 0.073, 0.018), (1.0, 3.21, 0.58)])
 def test_small_initial_weights_generalise_and_large_ones_do_not(tau, mean, scatter):
-    """Chizat, Oyallon and Bach (2019), figure 1c, from its recipe (TRUTHS.md, section 5): test loss × 1000 after 1e4 steps of
-    gradient descent, mean of 5 trials. Two means of 5 trials each differ by less than 3 standard errors, 3 √(2/5) scatter."""
+    """Chizat, Oyallon and Bach (2019), figure 1c, from its recipe (TRUTHS.md, section 5): test loss
+    × 1000 after 1e4 steps of gradient descent, mean of 5 trials. Two means of 5 trials each differ
+    by less than 3 standard errors, 3 √(2/5) scatter.
+    """
     d, n, m, steps, trials = 100, 1000, 50, 10_000, 5
     scaling = mf.Scaling(gamma=0.0)  # f = Σ_k a_k σ(⟨w_k, x⟩)
     dt = scaling.flow_time(min(10.0, 0.1 / tau**2), 1, m)

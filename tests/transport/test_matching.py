@@ -1,4 +1,6 @@
-"""mf.match and mf.interpolate: neurons recovered through permutations and symmetries, twins by brute force, geodesics."""
+"""mf.match and mf.interpolate: neurons recovered through permutations and symmetries, twins by
+brute force, geodesics.
+"""
 
 import naive
 import numpy as np
@@ -26,7 +28,9 @@ def cloud(rng, m, dim=3, outputs=1, masses=False):
 
 
 def disguised(rng, state, name):
-    """The same function in other weights: permuted, rescaled and sign-flipped as the activation allows; and the permutation."""
+    """The same function in other weights: permuted, rescaled and sign-flipped as the activation
+    allows; and the permutation.
+    """
     order, K = rng.permutation(state.m), state.outputs
     theta = state.theta[order].copy()
     if name in HOMOGENEOUS:
@@ -44,7 +48,9 @@ def disguised(rng, state, name):
 @pytest.mark.parametrize("name", sweep(activations.TABLE, "relu", "tanh"))
 @pytest.mark.parametrize("outputs", sweep([1, 3]))
 def test_a_network_in_disguise_is_matched_at_distance_zero(rng, name, outputs):
-    """Rescaled, flipped and permuted, it computes the same f; the plan recovers the permutation exactly, `apply` undoes it."""
+    """Rescaled, flipped and permuted, it computes the same f; the plan recovers the permutation
+    exactly, `apply` undoes it.
+    """
     network, p = mf.Network(name), cloud(rng, 40, outputs=outputs)
     q, order = disguised(rng, p, name)
     x = rng.normal(size=(6, 3))
@@ -60,7 +66,9 @@ def test_a_network_in_disguise_is_matched_at_distance_zero(rng, name, outputs):
 
 
 def test_the_verdict_says_up_to_what_and_in_which_units_its_distance_is():
-    """(a, w, b) = (2, 1, 0) and (1, 2, 0) are one ReLU neuron: W2 up to rescaling 0, mf.w2 of the weights √2."""
+    """(a, w, b) = (2, 1, 0) and (1, 2, 0) are one ReLU neuron: W2 up to rescaling 0, mf.w2 of the
+    weights √2.
+    """
     p, q = mf.State(np.array([[2.0, 1.0, 0.0]])), mf.State(np.array([[1.0, 2.0, 0.0]]))
     relu = mf.Network("relu", mf.NTK)
     assert mf.w2(p, q) == pytest.approx(np.sqrt(2.0), abs=ROUNDING)
@@ -96,7 +104,9 @@ def test_plan_and_distance_are_those_of_the_hungarian_method(rng, name, twin):
 
 @pytest.mark.parametrize("twin", [None, -np.ones(5)])
 def test_masses_are_split_as_the_hungarian_method_splits_their_units(rng, twin):
-    """Masses that are multiples of 1/60: each neuron as so many neurons of 1/60 is an assignment of equal masses."""
+    """Masses that are multiples of 1/60: each neuron as so many neurons of 1/60 is an assignment of
+    equal masses.
+    """
     counts = [
         rng.multinomial(60 - 12, np.full(12, 1 / 12)) + 1,
         rng.multinomial(60 - 9, np.full(9, 1 / 9)) + 1,
@@ -190,7 +200,9 @@ def run(path, gamma, m, seed=0, activation="relu"):
 
 
 def test_runs_are_matched_by_their_last_frames_with_the_activation_of_their_file(tmp_path):
-    """A run and its twin at another γ: from start to end most neurons keep their index, as they move less than they lie apart."""
+    """A run and its twin at another γ: from start to end most neurons keep their index, as they
+    move less than they lie apart.
+    """
     paths = [run(tmp_path / f"{gamma}.h5", gamma, 60) for gamma in (0.5, 1.0)]
     found = mf.match(*paths)
     with mf.Trajectory(paths[0]) as lazy, mf.Trajectory(paths[1]) as rich:
@@ -214,7 +226,9 @@ def test_an_activation_written_by_the_user_is_handed_in(tmp_path):
 
 
 def test_in_output_units_the_mean_of_the_features_is_f(tmp_path):
-    """Weights of γ = 1/2 at two widths differ by what s multiplies; times s they are measures of one function, f = ∫φ dμ."""
+    """Weights of γ = 1/2 at two widths differ by what s multiplies; times s they are measures of
+    one function, f = ∫φ dμ.
+    """
     paths = [run(tmp_path / f"{m}.h5", 0.5, m) for m in (20, 30)]
     found = mf.match(*paths, output_units=True)
     for path, state in zip(paths, (found.first, found.second), strict=True):
@@ -249,9 +263,8 @@ def test_interpolation_has_constant_speed(rng, canonical):
 def test_equal_widths_interpolate_with_as_many_neurons(rng):
     p = cloud(rng, 12)
     half = mf.interpolate(p, mf.State(p.theta[::-1] + 2.0), [0.5])[0]
-    np.testing.assert_allclose(
-        half.theta, p.theta + 1.0, rtol=0, atol=ROUNDING
-    )  # a translation is optimal
+    # a translation is optimal
+    np.testing.assert_allclose(half.theta, p.theta + 1.0, rtol=0, atol=ROUNDING)
     assert half.m == 12 and np.ptp(half.mass) == 0.0
 
 

@@ -20,9 +20,11 @@ SOLVERS = distances._plan, distances.listed_simplex
 
 
 def test_the_interval_holds_the_exact_distance_on_1000_random_pairs():
-    """THEORY.md, section 6: no lower bound exceeds W2, no upper bound falls below, without any tolerance: rounding is paid for.
+    """THEORY.md, section 6: no lower bound exceeds W2, no upper bound falls below, without any
+    tolerance: rounding is paid for.
 
-    seconds = 0 gives the first bounds of each kind; every fourth pair also gets bases and block refinement, for 4 ms.
+    seconds = 0 gives the first bounds of each kind; every fourth pair also gets bases and block
+    refinement, for 4 ms.
     """
     for seed in range(1000):
         p, q = random_pair(seed)
@@ -35,7 +37,9 @@ def test_the_interval_holds_the_exact_distance_on_1000_random_pairs():
 
 
 def test_the_interval_is_exact_where_the_solve_fits():
-    """Width: the solver's and the masses' 1e-14·diameter² in W2² (diameter² <= 4p = 12), 1e-13 of W2² here, and ulps."""
+    """Width: the solver's and the masses' 1e-14·diameter² in W2² (diameter² <= 4p = 12), 1e-13 of
+    W2² here, and ulps.
+    """
     r = rng(27)
     for m2 in (30, 20):
         p, q = weighted(r.normal(size=(30, 3)), r.random(30)), 2 + r.standard_t(3, size=(m2, 3))
@@ -57,7 +61,9 @@ def test_the_interval_closes_on_translates_and_on_gradients_of_convex_functions(
 
 
 def test_block_refinement_brings_a_coupling_near_the_optimum():
-    """400 + 300 particles: the blocks of 256 entries overlap from sweep to sweep; 5 % is far below the sorted coupling's 50 %."""
+    """400 + 300 particles: the blocks of 256 entries overlap from sweep to sweep; 5 % is far below
+    the sorted coupling's 50 %.
+    """
     r = rng(26)
     p, q = weighted(r.normal(size=(400, 4)), r.random(400)), r.normal(size=(300, 4)) * 1.5
     pair, exact = centred_pair(p, q), mf.w2(p, q)
@@ -71,7 +77,9 @@ def test_block_refinement_brings_a_coupling_near_the_optimum():
 
 
 def test_any_potential_gives_a_lower_bound_and_the_optimal_one_gives_the_distance():
-    """Kantorovich duality; pairs listed by a sample's potentials and the coupling close the gap in a few rounds."""
+    """Kantorovich duality; pairs listed by a sample's potentials and the coupling close the gap in
+    a few rounds.
+    """
     r = rng(28)
     p, q = weighted(r.normal(size=(600, 5)), r.random(600)), 1 + r.normal(size=(500, 5)) * 1.5
     pair, exact = centred_pair(p, q), mf.w2(p, q)
@@ -93,7 +101,9 @@ def test_a_solver_that_fails_only_leaves_the_interval_wider():
 
 
 def test_the_interval_keeps_to_its_time():
-    """4000 particles: 0.3 s asked for; first bounds and one block may come on top, and a loaded machine."""
+    """4000 particles: 0.3 s asked for; first bounds and one block may come on top, and a loaded
+    machine.
+    """
     x, y = rng(29).normal(size=(4000, 8)), rng(30).normal(size=(4000, 8)) + 1
     mf.w2_interval(x[:50], y[:50])  # imports POT
     start = perf_counter()

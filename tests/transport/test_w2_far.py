@@ -1,4 +1,6 @@
-"""W2 where the costs of near and of far particles, or of two close clouds, have few digits in common."""
+"""W2 where the costs of near and of far particles, or of two close clouds, have few digits in
+common.
+"""
 
 import numpy as np
 import pytest
@@ -128,7 +130,8 @@ def test_the_sinkhorn_distance_of_close_clouds_is_that_of_many_more_iterations_i
     epsilon = np.longdouble(0.2) * ((X**2).sum() + (Y**2).sum()) / 10
     mean = ((x.mean(axis=0) - y.mean(axis=0)) ** 2).sum()
     centred = entropic(X, Y, epsilon) - entropic(X, X, epsilon) / 2 - entropic(Y, Y, epsilon) / 2
-    # entropic.ACCURACY of the square, and its rounding: 4e-16 of a value of size·2 squared; a hundredth at 1e-6
+    # entropic.ACCURACY of the square, and its rounding: 4e-16 of a value of size·2 squared; a
+    # hundredth at 1e-6
     assert mf.w2(x, y, "sinkhorn", reg=0.2) == pytest.approx(
         float(centred + mean) ** 0.5, rel=1e-6 + 1e-15 / size**2
     )

@@ -16,7 +16,9 @@ from meanfield.transport import distances, exact
 
 
 def test_the_sinkhorn_divergence_goes_to_the_exact_distance_as_the_regularisation_vanishes():
-    """OT_ε - OT_0 is O(ε log 1/ε) before debiasing; the divergence stays between 0 and the exact cost on these clouds."""
+    """OT_ε - OT_0 is O(ε log 1/ε) before debiasing; the divergence stays between 0 and the exact
+    cost on these clouds.
+    """
     x, y = rng(15).normal(size=(40, 2)), rng(16).normal(size=(40, 2)) * 1.5 + 0.5
     exact = mf.w2(x, y)
     errors = [abs(mf.w2(x, y, "sinkhorn", reg=reg) - exact) / exact for reg in (0.3, 0.05, 0.01)]
@@ -31,7 +33,9 @@ def test_a_sinkhorn_iteration_that_did_not_converge_raises():
 
 
 def test_the_lazy_sinkhorn_agrees_with_the_dense_one(monkeypatch):
-    """Both stop at a marginal error of 1e-5 (in different norms); potentials make the value's error its square."""
+    """Both stop at a marginal error of 1e-5 (in different norms); potentials make the value's error
+    its square.
+    """
     x, y = rng(19).normal(size=(60, 3)), rng(20).normal(size=(50, 3)) + 1
     dense = mf.w2(x, y, "sinkhorn")
     monkeypatch.setattr(distances, "EXACT_DENSE_LIMIT", 0)
@@ -114,10 +118,14 @@ def test_above_its_limit_the_exact_distance_takes_the_lazy_solver_by_itself():
 
 
 def test_neither_the_package_nor_its_first_exact_distance_loads_torch_or_jax():
-    """POT imports every backend it finds; ours needs NumPy's only. The environment is left as it was."""
+    """POT imports every backend it finds; ours needs NumPy's only. The environment is left as it
+    was.
+    """
     code = (
-        "import sys, os, numpy as np, meanfield as mf; mf.w2; before = dict(os.environ); assert 'ot' not in sys.modules;"
-        "mf.w2(np.eye(3), np.eye(4)[:, :3]); assert 'ot' in sys.modules; assert dict(os.environ) == before;"
+        "import sys, os, numpy as np, meanfield as mf; mf.w2; before = dict(os.environ); "
+        "assert 'ot' not in sys.modules;"
+        "mf.w2(np.eye(3), np.eye(4)[:, :3]); assert 'ot' in sys.modules; assert "
+        "dict(os.environ) == before;"
         "print([name for name in ('torch', 'jax') if name in sys.modules])"
     )
     out = subprocess.run(

@@ -11,7 +11,9 @@ import meanfield as mf
 
 @pytest.mark.parametrize("method", ["exact", "bures", "coupled", "sinkhorn"])
 def test_the_distance_of_a_translate_is_the_length_of_the_shift(method):
-    """TRUTHS.md 3.8. Also for a cloud 10⁶ spreads away, where the uncentred cost |x|² + |y|² - 2xy keeps four digits."""
+    """TRUTHS.md 3.8. Also for a cloud 10⁶ spreads away, where the uncentred cost |x|² + |y|² - 2xy
+    keeps four digits.
+    """
     x = rng().normal(size=(150, 3))
     shift = np.array([3.0, -4.0, 0.5])
     for far in (0.0, 1e6):
@@ -31,10 +33,11 @@ def test_the_sliced_distance_of_a_translate_is_the_shift_over_root_p():
 def test_the_distance_to_itself_is_zero(method):
     x = 7.0 + rng().normal(size=(60, 5))
     assert mf.w2(x, x.copy(), method) == 0.0
+    # permuted: the means differ by an ulp of 7·√5 at most
     if method not in (
         "coupled",
         "sinkhorn",
-    ):  # permuted: the means differ by an ulp of 7·√5 at most
+    ):
         assert mf.w2(x, x[::-1], method) <= 1e-12
 
 
@@ -51,8 +54,10 @@ def test_in_one_dimension_it_is_the_distance_of_the_sorted_particles():
 
 
 def test_an_affine_image_under_a_symmetric_positive_map_is_at_bures_distance():
-    """TRUTHS.md 3.8, Gaussians = Bures, without statistics: x ↦ Ax + b with A symmetric, positive is the gradient of a convex
-    function, hence optimal (Brenier), at cost |Δmean|² + tr (A - I) C (A - I); and that is Bures of C and ACA."""
+    """TRUTHS.md 3.8, Gaussians = Bures, without statistics: x ↦ Ax + b with A symmetric, positive
+    is the gradient of a convex function, hence optimal (Brenier), at cost |Δmean|² + tr (A - I) C
+    (A - I); and that is Bures of C and ACA.
+    """
     r = rng(2)
     x = r.normal(size=(200, 4)) @ r.normal(size=(4, 4))
     root = r.normal(size=(4, 4))
@@ -63,7 +68,9 @@ def test_an_affine_image_under_a_symmetric_positive_map_is_at_bures_distance():
 
 
 def test_bures_of_nearly_equal_covariances_keeps_its_digits():
-    """y = (1 + h) x: Bures = h √tr C. The trace formula would have an error √(eps tr C) = 1e-8, a hundred times the value."""
+    """y = (1 + h) x: Bures = h √tr C. The trace formula would have an error √(eps tr C) = 1e-8, a
+    hundred times the value.
+    """
     x = rng(3).normal(size=(100, 3))
     x -= x.mean(axis=0)
     assert mf.w2(x, (1 + 1e-10) * x, "bures") == pytest.approx(
@@ -72,8 +79,10 @@ def test_bures_of_nearly_equal_covariances_keeps_its_digits():
 
 
 def test_n_uniform_samples_are_at_mean_squared_distance_one_over_six_n_of_the_uniform_law():
-    """TRUTHS.md 3.8. On a midpoint grid of N cells, n | N, each quantile is constant on a cell and the error is known:
-    W2²(μ_n, U) = W2²(μ_n, grid) + 1/(12 N²). n W2² → ∫B² (Brownian bridge), mean 1/6, variance 1/45."""
+    """TRUTHS.md 3.8. On a midpoint grid of N cells, n | N, each quantile is constant on a cell and
+    the error is known: W2²(μ_n, U) = W2²(μ_n, grid) + 1/(12 N²). n W2² → ∫B² (Brownian bridge),
+    mean 1/6, variance 1/45.
+    """
     n, cells, repeats = 25, 500, 600
     grid = (np.arange(cells)[:, None] + 0.5) / cells
     r = rng(4)
@@ -100,7 +109,8 @@ def test_splitting_a_particle_in_two_of_half_its_mass_changes_nothing():
         assert mf.w2(split, y, method) == pytest.approx(mf.w2(whole, y, method), rel=1e-12)
         # slivers of mass an ulp wide would give √eps = 1e-8 here
         assert mf.w2(split, whole, method) <= 1e-12
-    # a difference of three values, each right to tolerance² · m / rate = 1e-10 · 30 / 0.01 at worst, under a root
+    # a difference of three values, each right to tolerance² · m / rate = 1e-10 · 30 / 0.01 at
+    # worst, under a root
     assert mf.w2(split, whole, "sinkhorn") <= 6e-4
 
 
@@ -134,7 +144,9 @@ def test_float32_particles_are_compared_in_float64():
 
 @pytest.mark.parametrize("scale", [1e-140, 1e-9, 1e9, 1e140])
 def test_every_method_is_homogeneous(scale):
-    """W2(cμ, cν) = c W2(μ, ν), also where squares would leave the range of float64 or a solver's tolerances are absolute."""
+    """W2(cμ, cν) = c W2(μ, ν), also where squares would leave the range of float64 or a solver's
+    tolerances are absolute.
+    """
     x, y = rng(11).normal(size=(40, 3)), 0.3 + 2 * rng(12).normal(size=(40, 3))
     for method in ("exact", "sliced", "sinkhorn", "bures", "coupled"):
         assert mf.w2(scale * x, scale * y, method) == pytest.approx(
@@ -169,8 +181,10 @@ def test_the_distances_stand_in_their_order_and_the_triangle_inequality_holds():
 
 
 def test_the_sliced_distance_is_the_mean_over_directions():
-    """Against quadrature over the half circle. 2000 orthonormal pairs: the angle is uniform on a quarter circle, and the spread
-    of the mean of W2² over a frame is below that of one direction: standard error <= std/√2000."""
+    """Against quadrature over the half circle. 2000 orthonormal pairs: the angle is uniform on a
+    quarter circle, and the spread of the mean of W2² over a frame is below that of one direction:
+    standard error <= std/√2000.
+    """
     x, y = rng(13).normal(size=(40, 2)) * [1, 5], rng(14).normal(size=(30, 2)) * [3, 1] + [1, 0]
     angles = (np.arange(720) + 0.5) * np.pi / 720
     squares = [
@@ -191,7 +205,9 @@ def test_displacement_is_weighted_by_mass():
 
 
 def test_two_samples_of_one_law_are_not_at_distance_zero():
-    """TRUTHS.md, measured laws: W2/rms|θ| of two normal clouds, p = 4, m = 500, is .35; it scatters by 2 %."""
+    """TRUTHS.md, measured laws: W2/rms|θ| of two normal clouds, p = 4, m = 500, is .35; it scatters
+    by 2 %.
+    """
     rng = np.random.default_rng(0)
     p, q = rng.normal(size=(2, 500, 4))
     assert mf.w2(p, q) / 2.0 == pytest.approx(0.35, abs=0.03)

@@ -1,1 +1,3 @@
-"""Kernels of matrices of covariances, in plain Python: meanfield/backends/kernel_files.py says how they are compiled."""
+"""Kernels of matrices of covariances, in plain Python: meanfield/backends/kernel_files.py says how
+they are compiled.
+"""

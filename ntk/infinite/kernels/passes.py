@@ -1,4 +1,6 @@
-"""Gaussian expectations of a matrix of covariances, once or through all layers: rows stay in the cache between layers."""
+"""Gaussian expectations of a matrix of covariances, once or through all layers: rows stay in the
+cache between layers.
+"""
 
 from numba import njit, prange
 
