@@ -1,0 +1,60 @@
+"""Runs with noise and with momentum, killed by kill -9 and resumed from their file alone, have the bits of whole ones."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import meanfield as mf
+from meanfield.files.recording import unfinished
+
+METHODS = {
+    "euler_maruyama": mf.EULER_MARUYAMA,
+    "stochastic_heun": mf.STOCHASTIC_HEUN,
+    "leimkuhler_matthews": mf.LEIMKUHLER_MATTHEWS,
+    "heavy_ball": mf.HeavyBall("nesterov"),
+}
+STEPS = 3000
+
+
+def run(path, name, **settings):
+    x = np.linspace(-1, 1, 12)[:, None]
+    temperature = 0.0 if name == "heavy_ball" else [(0.0, 0.2), (60.0, 0.01)]
+    risk = mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0]))
+    flow = mf.GradientFlow(risk, temperature, seed=5)
+    start = mf.InitialLaw(dim=1, b_std=1.0).sample(40, seed=3)
+    recorder = mf.Recorder(path, mf.every(20), **settings)
+    mf.simulate(
+        flow, start, METHODS[name], dt=0.02, n_steps=STEPS, observers=[recorder], progress=False
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", METHODS)
+def test_killed_and_resumed_a_run_has_the_bits_of_a_whole_one(name, tmp_path):
+    whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
+    run(whole, name)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for kills in (1, 0):
+        process = subprocess.Popen([sys.executable, __file__, str(killed), name], env=environment)
+        begun = time.monotonic()
+        while kills and process.poll() is None and time.monotonic() - begun < 60:
+            if len(list((tmp_path / "killed.h5.parts").glob("checkpoint-*"))) > 1:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.01)
+        process.wait()
+        assert unfinished(killed) == bool(kills)
+    with mf.Trajectory(whole) as first, mf.Trajectory(killed) as second:
+        assert first.content_hash() == second.content_hash()
+
+
+if __name__ == "__main__":
+    path, name = sys.argv[1:]
+    if unfinished(path):
+        mf.resume(path, progress=False, checkpoint_seconds=0.02)
+    else:
+        run(path, name, checkpoint_seconds=0.02)
