@@ -9,6 +9,8 @@ from .flow import GradientFlow as GradientFlow
 from .formulas.activations import Activation as Activation
 from .formulas.activations import leaky_relu as leaky_relu
 from .formulas.losses import Loss as Loss
+from .functionals.minibatch import MiniBatch as MiniBatch
+from .functionals.online import OnlineRisk as OnlineRisk
 from .functionals.pairwise import PairwiseEnergy as PairwiseEnergy
 from .functionals.population import PopulationRisk as PopulationRisk
 from .functionals.protocol import Field as Field

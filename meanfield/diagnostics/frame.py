@@ -64,9 +64,11 @@ class Problem:
     @cached_property
     def test(self) -> EmpiricalRisk | None:
         """The risk on the test set, without the ridge; None without a test set."""
-        risk = self.flow.functional if self.flow else None
-        without = self.data is None or self.data.x_test is None
-        if not isinstance(risk, EmpiricalRisk) or without:
+        functional = self.flow.functional if self.flow else None
+        risk = None if functional is None else functional.samples
+        if risk is None or self.data is None or self.data.x_test is None:
+            return None
+        if functional.linearised_at is not None:
             return None
         return EmpiricalRisk(
             risk.network, self.data.x_test, self.data.y_test, risk.loss, risk.reduction
@@ -156,8 +158,8 @@ class Frame:
 
     @cached_property
     def velocity(self) -> Any:
-        """v(θ_k), (m, p) on the device."""
-        return self.field.velocity(self.particles)
+        """v(θ_k) = -∇ δF/δμ(θ_k), (m, p) on the device; of mini-batches that of all samples."""
+        return self.field.mean_velocity(self.particles)
 
     @cached_property
     def energy(self) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..flow import GradientFlow
+from ..functionals.minibatch import MiniBatch
 from ..functionals.risk import EmpiricalRisk
 from ..state import State
 from .frame import Problem
@@ -65,7 +66,7 @@ def _network(problem: Problem) -> str:
     if problem.flow is None:
         return problem.without
     if problem.flow.network is None:
-        return _risk(problem)
+        return f"a {type(problem.flow.functional).__name__} has no network"
     if problem.flow.functional.linearised_at is not None:
         return "the network is linearised: its features and its kernel are those of the start"
     return ""
@@ -74,11 +75,10 @@ def _network(problem: Problem) -> str:
 def _risk(problem: Problem) -> str:
     if problem.flow is None:
         return problem.without
-    return (
-        ""
-        if problem.flow.network is not None
-        else f"a {type(problem.flow.functional).__name__} has no network"
-    )
+    kind = type(problem.flow.functional).__name__
+    if problem.flow.network is None:
+        return f"a {kind} has no network"
+    return "" if "risk" in problem.flow.functional.terms else f"a {kind} does not know R"
 
 
 def _kernel(problem: Problem) -> str:
@@ -99,7 +99,7 @@ def _residual(problem: Problem) -> str:
         return found
     assert problem.flow is not None
     functional = problem.flow.functional
-    known = functional.samples is functional
+    known = functional.samples is functional or isinstance(functional, MiniBatch)
     return "" if known else f"a {type(functional).__name__} has no residual on samples"
 
 

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from ..state import State
 
 # kind -> the module here that defines the class of that name, whose from_dict(settings, arrays) a file is enough for.
-OWN = {"EmpiricalRisk": "risk", "PopulationRisk": "population"}
+OWN = {
+    "EmpiricalRisk": "risk",
+    "PopulationRisk": "population",
+    "MiniBatch": "minibatch",
+    "OnlineRisk": "online",
+}
 OF_NTK = (
     "LinearisedRisk",
 )  # known by name, so that an error can say so; meanfield itself never imports ntk
@@ -69,6 +74,15 @@ class Functional:
     def formulas(self) -> tuple[Callable, ...]:
         return ()
 
+    @property
+    def written(self) -> dict[str, tuple[Callable, list[tuple[Any, ...]]]]:
+        """Other functions that its user wrote: what each is -> (the function, points to tell it by)."""
+        return {}
+
+    def describe(self, dt: float) -> str:
+        """A line that a run of steps dt says of it before it starts, besides γ, α and the law; "" for none."""
+        return ""
+
     def check_state(self, state: State) -> None:
         """Raise where it cannot act on such particles."""
 
@@ -115,6 +129,10 @@ class Field:
     def _velocity(self, particles: Particles) -> Any:
         """The velocity, computed."""
         raise NotImplementedError(f"{type(self).__name__} has no method _velocity(particles).")
+
+    def mean_velocity(self, particles: Particles) -> Any:
+        """-∇ δF/δμ of F itself, where `velocity` is that of samples drawn for the step and F is known."""
+        return self.velocity(particles)
 
     def energy(self, particles: Particles) -> float:
         """F(μ)."""

@@ -316,13 +316,21 @@ class RiskField(NetworkField):
     Mean features F = ∫ φ dμ, losses and slopes stay on the device; `predictions` are what the host sees of them.
     """
 
-    def __init__(self, risk: EmpiricalRisk, backend: Backend, state: State) -> None:
-        super().__init__(backend)
+    def __init__(
+        self, risk: EmpiricalRisk, backend: Backend, state: State, draws: bool = False
+    ) -> None:
+        super().__init__(backend, deterministic=not draws)
         self.risk = risk
         self.s = risk.network.scaling.output_scale(state.m)
-        self.samples = backend.samples(risk.x)
-        self.labels = backend.labels(risk.y)
-        self._weights = {} if risk.weights is None else {"weights": backend.labels(risk.weights)}
+        if not draws:  # who draws samples says at each step which
+            self.hold(backend.samples(risk.x), risk.y, risk.weights)
+
+    def hold(self, samples: Any, y: np.ndarray, weights: np.ndarray | None) -> None:
+        """These samples stand for all n: Σ_i over n is estimated by n/size times the sum over them."""
+        self.samples = samples
+        self.labels = self.backend.labels(y)
+        self._weights = {} if weights is None else {"weights": self.backend.labels(weights)}
+        self.factor = self.risk.factor * (self.risk.n / samples.n)
 
     def features(self, particles: Particles) -> Any:
         """F(x_i) = Σ_k p_k φ(θ_k; x_i), (n, K) on the device."""
@@ -338,7 +346,7 @@ class RiskField(NetworkField):
 
     def value(self, particles: Particles) -> float:
         """R(f)."""
-        return self.risk.factor * float(self._total(particles))
+        return self.factor * float(self._total(particles))
 
     def regulariser(self, particles: Particles) -> float:
         """(λ/2) ∫ |θ|² dμ over trainable columns."""
@@ -348,7 +356,7 @@ class RiskField(NetworkField):
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
         total = self._total(particles)
         size2 = self._size2(particles)  # both are started before the first is waited for
-        risk = self.risk.factor * float(total) / self.s**2
+        risk = self.factor * float(total) / self.s**2
 
         return risk + 0.5 * self.risk.ridge * float(size2)
 
@@ -364,7 +372,7 @@ class RiskField(NetworkField):
 
     def slopes(self, particles: Particles, sign: float = 1.0) -> Any:
         """± s⁻¹ ∂R/∂f(x_i), (n, K) on the device."""
-        factor = sign * self.risk.factor
+        factor = sign * self.factor
         features = self.features(particles)
         return self.backend.slopes(
             self.risk._loss, features, self.labels, self.s, factor, **self._weights

@@ -147,6 +147,8 @@ def announce(march: March) -> None:
     if not (temperature := march.field.temperature).zero:
         without = "energy is without the entropy T ∫ log μ dμ"
         say(f"temperature T = {temperature}, {march.method.name}, seed {flow.seed}; {without}")
+    if more := flow.functional.describe(march.dt):
+        say(more)
 
 
 def say_how_it_ended(march: March, summary: dict[str, Any], finding: Finding | None) -> None:

@@ -186,6 +186,8 @@ def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, str
             found.append((f"the gradient of {letter}", formulas[1], f"∇{letter}", points))
     if callable(flow.temperature):
         found.append(("the temperature", flow.temperature, "", [(float(t),) for t in TIMES]))
+    for what, (function, points) in functional.written.items():
+        found.append((what, function, "", points))
     if kind not in protocol.OWN and kind not in protocol.OTHERS and kind != "PairwiseEnergy":
         found = [(what, function, "", []) for what, function, *_ in found]
         found.append((f"the functional {kind}", type(functional), "", []))
@@ -301,7 +303,7 @@ def _text(point: Point) -> str:
     """The point as a message shows it."""
     parts = []
     for item in point:
-        numbers = np.atleast_1d(item)
+        numbers = np.atleast_1d(item).ravel()
         shown = ", ".join(f"{number:.4g}" for number in numbers[:3])
         parts.append(
             f"({shown}{', …' if numbers.size > 3 else ''})"
@@ -319,6 +321,7 @@ def user_written(flow: GradientFlow) -> list[str]:
     kind = type(functional).__name__
     names = [] if kind in protocol.OWN else [kind]
     names += ["temperature"] if callable(flow.temperature) else []
+    names += list(functional.written)
     formulas: list[Any] = [(flow.network.sigma, activations.get)] if flow.network else []
     formulas += [(functional.samples.loss, losses.get)] if functional.samples is not None else []
     for given, get in formulas:

@@ -250,9 +250,13 @@ def check_needs(method: Method, flow: GradientFlow, dt: Any) -> None:
     kind = type(functional).__name__
     for need in method.needs:
         if not has[need]:
-            lacks = "is not deterministic" if need == "deterministic" else f"has no {need}"
+            if need == "deterministic":
+                raise ValueError(
+                    f"the method {method.name!r} wants the same velocity at the same particles: a {kind} is not deterministic, "
+                    f"so its steps err by its noise, whatever their order. Use mf.EULER."
+                )
             raise ValueError(
-                f"the method {method.name!r} needs a functional with {need!r}: a {kind} {lacks}."
+                f"the method {method.name!r} needs a functional with {need!r}: a {kind} has no {need}."
             )
     if method.controls_error and not has["deterministic"]:
         raise ValueError(

@@ -63,6 +63,11 @@ class RungeKutta(Method):
     def tableau(self) -> RungeKutta | None:
         return self if type(self) is RungeKutta else None  # a subclass may step otherwise
 
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Of more than one stage: they must be velocities of one field."""
+        return ("deterministic",) if len(self.b) > 1 else ()
+
     def step(self, field: Any, particles: Particles, dt: float) -> Step:
         """One step; v of the particles is known already where the field has just been asked for it."""
         combine, advance = field.backend.combine, field.backend.advance

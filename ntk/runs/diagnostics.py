@@ -24,7 +24,7 @@ SHARE = 0.01  # of the largest eigenvalue of H_0: the cutoff unless one is given
 
 def residual(frame: Frame, samples: int | None) -> np.ndarray:
     """ℓ'(f_t(x_i), y_i), which is f - y for the squared loss, on the first training inputs: (n, K)."""
-    risk = frame.flow.functional
+    risk = frame.flow.functional.samples
     if getattr(risk, "weights", None) is not None:
         from meanfield.backends.cpu import losses
 

@@ -69,7 +69,7 @@ def sliding_neurons(frame: Frame) -> float:
     tiny = 1e-200
     jump = sigma.slope(tiny) - sigma.slope(-tiny)
     size2 = np.square(frame.x).sum(axis=1) * ("w" in trainable) + 1.0 * ("b" in trainable)
-    force = -flow.functional.slopes(frame.predictions) / frame.network.scaling.output_scale(
+    force = -flow.functional.samples.slopes(frame.predictions) / frame.network.scaling.output_scale(
         frame.start.m
     )
     velocity = frame.field.backend.download(frame.velocity).astype(np.float64)
