@@ -67,6 +67,31 @@ def as_matrix(H: np.ndarray) -> np.ndarray:
     return H if H.ndim == 2 else H.transpose(0, 2, 1, 3).reshape(n1 * H.shape[2], n2 * H.shape[3])
 
 
+def diagonal(network: Network, state: State, x: Any) -> np.ndarray:
+    """H(x_i, x_i) over the trainable columns, (n, K, K): what the gradient of each output at x_i has in L2(μ).
+
+    O(m n K²) time, by blocks of samples and of neurons; sums of NumPy, whose order no number of threads changes.
+    """
+    x, _ = _inputs(state, x, None)
+    n, K, trained = len(x), state.outputs, set(network.trainable)
+    found = np.zeros((n, K, K))
+    size2 = np.square(x).sum(axis=1) * ("w" in trained) + 1.0 * ("b" in trained)
+    side, count = BLOCK_ENTRIES // TERMS, min(TERMS, state.m)
+
+    for first in range(0, n, side):
+        rows = slice(first, first + side)
+        features = _Features(network, state, x[rows], count, np.dtype(np.float64))
+        for start in range(0, state.m, count):
+            values, slopes = features.of(slice(start, start + count))
+            squares = np.einsum("ki,ki->i", values, values)
+            products = np.einsum("cki,eki->ice", slopes, slopes)
+            if slopes.size:
+                found[rows] += size2[rows, None, None] * products
+            if values.size:
+                found[rows] += squares[:, None, None] * np.eye(K)
+    return found
+
+
 def drift(network: Network, start: State, end: State, x: Any) -> float:
     """‖H_t - H_0‖ / ‖H_0‖, Frobenius norms of the kernels of two states on x (n, d).
 

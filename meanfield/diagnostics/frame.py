@@ -64,11 +64,11 @@ class Problem:
     @cached_property
     def test(self) -> EmpiricalRisk | None:
         """The risk on the test set, without the ridge; None without a test set."""
-        functional = self.flow.functional if self.flow else None
-        risk = None if functional is None else functional.samples
+        risk = None if self.flow is None else self.flow.functional.samples
         if risk is None or self.data is None or self.data.x_test is None:
             return None
-        if functional.linearised_at is not None:
+        assert self.flow is not None
+        if self.flow.functional.linearised_at is not None:
             return None
         return EmpiricalRisk(
             risk.network, self.data.x_test, self.data.y_test, risk.loss, risk.reduction

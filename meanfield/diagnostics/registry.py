@@ -22,6 +22,7 @@ BUILT_IN = (
     "patterns",
     "directions",
     "errors",
+    "gradient_noise",
 )
 SAMPLES = 256  # the first samples of x carry the kernel unless another number is asked for
 RESERVED = {"run", "names", "flow", "companion", "workers", "progress"}

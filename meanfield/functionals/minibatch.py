@@ -181,7 +181,7 @@ class MiniBatchField(DrawnField):
         self._rows: np.ndarray | None = None
 
     @cached_property
-    def whole(self) -> RiskField:  # type: ignore[override]
+    def whole(self) -> RiskField:
         return self.functional.risk.on(self.backend, self.state)
 
     @property

@@ -275,7 +275,7 @@ class OnlineField(DrawnField):
         self.functional, self.state = functional, state
 
     @cached_property
-    def whole(self) -> Any:  # type: ignore[override]
+    def whole(self) -> Any:
         population = self.functional.population
         return None if population is None else population.on(self.backend, self.state)
 
