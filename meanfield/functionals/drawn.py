@@ -45,21 +45,21 @@ class DrawnField(NetworkField):
         return self.velocity(particles) if self.whole is None else self.whole.velocity(particles)
 
     def energy(self, particles: Particles) -> float:
-        return self._known("F").energy(particles)
+        return self._whole_for("F").energy(particles)
 
     def value(self, particles: Particles) -> float:
-        return self._known("R").value(particles)
+        return self._whole_for("R").value(particles)
 
     def regulariser(self, particles: Particles) -> float:
-        return self._known("∫ r dμ").regulariser(particles)
+        return self._whole_for("∫ r dμ").regulariser(particles)
 
     def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
-        return self._known("δF/δμ").potential(particles, at)
+        return self._whole_for("δF/δμ").potential(particles, at)
 
     def compiled(self) -> bool:
         return self.batch.compiled()
 
-    def _known(self, what: str) -> Any:
+    def _whole_for(self, what: str) -> Any:
         if self.whole is None:
             raise ValueError(
                 f"{what} of these samples is not known in closed form. Draw some, and take that of an mf.EmpiricalRisk on them."

@@ -284,7 +284,7 @@ class OnlineField(DrawnField):
         """(backend, θ*, m*·p*, s*)."""
         assert self.functional.teacher is not None
         network, state, scale = self.functional.teacher
-        here = self.backend
+        here: Any = self.backend
         if network is not here.network:
             here = type(here)(network, here.dim, here.outputs, here.dtype.name)
         return here, here.upload(state.theta), here.weights(state.mass), scale
