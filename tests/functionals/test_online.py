@@ -81,7 +81,7 @@ def test_a_function_is_needed_again_and_known_by_its_values(h5_path):
         (lambda: mf.OnlineRisk(NETWORK, TEACHER, seed=-1), "seed must lie in"),
         (lambda: mf.OnlineRisk(NETWORK, TEACHER, loss="logistic"), "wants labels"),
         (lambda: mf.OnlineRisk(NETWORK, "relu"), "target must be an mf.State"),
-        (lambda: mf.OnlineRisk(NETWORK, lambda x: x[:, :0], 2), "."),
+        (lambda: mf.OnlineRisk(NETWORK, lambda x: np.nan * x[:, 0], 2), "y has NaN"),
         (lambda: mf.OnlineRisk(NETWORK, lambda x: x[0], 3, batch=2), "y must be"),
         (
             lambda: mf.GradientFlow(mf.OnlineRisk(NETWORK, bent, 3)).velocity(START),
