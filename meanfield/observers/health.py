@@ -73,6 +73,7 @@ class Health:
             flow.network is None
             or not flow.network.trainable
             or "risk" not in flow.functional.terms
+            or not flow.functional.deterministic  # the next samples may move it
         ):
             return
         if (risk := march.field.value(march.particles)) > 0:
