@@ -1,7 +1,8 @@
 """What users pass, checked at every door: numbers, flags, masses, and the nearest known name.
 
 A number is Python's own, a NumPy scalar of any width or an array of no dimension; True and False
-are none. The predicates are for conditions with a message of their own; they promise that int(value) or float(value) is the value.
+are none. The predicates are for conditions with a message of their own; they promise that
+int(value) or float(value) is the value.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def is_integer(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A real number by its type, NaN and ∞ among them: float, np.float32, np.array(0.5), and every integer."""
+    """A real number by its type, NaN and ∞ among them: float, np.float32, np.array(0.5), and every
+    integer.
+    """
     if isinstance(value, np.ndarray):
         return value.ndim == 0 and value.dtype.kind in "iuf"
     return isinstance(value, (Real, np.integer, np.floating)) and not isinstance(
@@ -61,8 +64,8 @@ def flag(name: str, value: Any) -> bool:
 def masses(name: str, value: Any, m: int) -> np.ndarray:
     """Masses (m,) >= 0 that sum to 1, in float64.
 
-    Those of float32, or of float64 that float32 holds as they are, may miss 1 by m rounding errors of float32 and are divided
-    by their sum; others by 1e-9, and stay as they are.
+    Those of float32, or of float64 that float32 holds as they are, may miss 1 by m rounding errors
+    of float32 and are divided by their sum; others by 1e-9, and stay as they are.
     """
     given = as_array(name, value)
     if given.dtype.kind not in "fiu":
@@ -90,7 +93,8 @@ def masses(name: str, value: Any, m: int) -> np.ndarray:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """value as NumPy sees it: lists, pandas frames and series, torch tensors with a gradient or on a GPU too.
+    """value as NumPy sees it: lists, pandas frames and series, torch tensors with a gradient or on
+    a GPU too.
 
     Nothing is imported for them: a tensor says detach() and cpu() itself.
     """
@@ -101,7 +105,8 @@ def as_array(name: str, value: Any) -> np.ndarray:
     except (TypeError, RuntimeError) as error:
         kind = f"{type(value).__module__}.{type(value).__name__}"
         raise TypeError(
-            f"{name} must be an array of real numbers; a {kind} with dtype {getattr(value, 'dtype', 'unknown')} does not become "
+            f"{name} must be an array of real numbers; a {kind} with dtype "
+            f"{getattr(value, 'dtype', 'unknown')} does not become "
             f"one ({error}). Convert it first, a torch tensor by .to(torch.float64).numpy()."
         ) from None
 
@@ -110,7 +115,8 @@ def conversion(dtype: np.dtype) -> str:
     """What to do about an array that holds no real numbers; "" where nothing is known."""
     if dtype.kind == "O":
         return (
-            " Text, None, mixed columns or nullable integers? Convert to numbers: a pandas frame by "
+            " Text, None, mixed columns or nullable integers? Convert to numbers: a "
+            "pandas frame by "
             "frame.to_numpy(dtype=float) of its numeric columns."
         )
     return ""

@@ -52,7 +52,8 @@ class InitialLaw:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"InitialLaw: {name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}."
+                    f"InitialLaw: {name} must be one of {', '.join(choices)}; got "
+                    f"{getattr(self, name)!r}."
                 )
         for name in ("a_std", "w_std", "b_std"):
             value = getattr(self, name)
@@ -83,7 +84,8 @@ class InitialLaw:
             raise ValueError(f"the width m must be an integer >= 1; got {m!r}.")
         if self.symmetric and m % 2:
             raise ValueError(
-                f"a symmetric start pairs neighbours (a, w, b), (-a, w, b): m must be even; got {m}. Use {m + 1}."
+                "a symmetric start pairs neighbours (a, w, b), (-a, w, b): m must be "
+                f"even; got {m}. Use {m + 1}."
             )
         K, d = self.outputs, self.dim
         draws = m // 2 if self.symmetric else int(m)

@@ -40,12 +40,14 @@ class Network:
         object.__setattr__(self, "activation", activations.get(self.activation))
         if not isinstance(self.scaling, Scaling):
             raise TypeError(
-                f"scaling must be an mf.Scaling such as mf.MEAN_FIELD, mf.NTK or mf.Scaling(gamma=0.75); got {self.scaling!r}."
+                "scaling must be an mf.Scaling such as mf.MEAN_FIELD, mf.NTK or "
+                f"mf.Scaling(gamma=0.75); got {self.scaling!r}."
             )
         if isinstance(self.trainable, str):
             advice = f"For one name use ({self.trainable!r},)."
             raise TypeError(
-                f'trainable must be a tuple such as ("a", "w"); got the string {self.trainable!r}. {advice}'
+                'trainable must be a tuple such as ("a", "w"); got the string '
+                f"{self.trainable!r}. {advice}"
             )
         names = tuple(self.trainable)
         unknown = [name for name in names if name not in PARAMETERS]
@@ -57,7 +59,10 @@ class Network:
 
     def __repr__(self) -> str:
         scaling = f"gamma={self.scaling.gamma:g}, alpha={self.scaling.alpha:g}"
-        return f"Network({self.sigma.name!r}, {scaling}, trains {', '.join(self.trainable) or 'nothing'})"
+        return (
+            f"Network({self.sigma.name!r}, {scaling}, trains "
+            f"{', '.join(self.trainable) or 'nothing'})"
+        )
 
     @property
     def sigma(self) -> Activation:

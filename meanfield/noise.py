@@ -1,10 +1,11 @@
-"""Random numbers as a function, without state: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: SC'11, section 3).
+"""Random numbers as a function, without state: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: SC'11,
+section 3).
 
     words = philox(counter = (particle, step mod 2³², step div 2³², block), key = (seed, purpose))
 
-Block b holds components 4b … 4b+3, so the value of component c of particle k depends on
-(seed, purpose, k, c, step) and on nothing else: not on the width, the number of components or the order
-of the draws. Checked against the known-answer vectors of Random123.
+Block b holds components 4b … 4b+3, so the value of component c of particle k depends on (seed,
+purpose, k, c, step) and on nothing else: not on the width, the number of components or the order of
+the draws. Checked against the known-answer vectors of Random123.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ MINIBATCH = 2
 DATA = 3
 BOOTSTRAP = 4
 
-# Multipliers and Weyl increments of Philox4x32; uint64 so that a product with a 32-bit word is exact.
+# Multipliers and Weyl increments of Philox4x32; uint64 so that a product with a 32-bit word is
+# exact.
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _32 = np.uint64(32)
@@ -42,9 +44,11 @@ _TURN = _TWO_PI * _ULP
 
 
 def philox_words(c0, c1, c2, c3, k0, k1):
-    """One block: counter (c0, c1, c2, c3), key (k0, k1), all uint32 -> four uint32. Plain scalars, for any compiler.
+    """One block: counter (c0, c1, c2, c3), key (k0, k1), all uint32 -> four uint32. Plain scalars,
+    for any compiler.
 
-    A round: (c0, c1, c2, c3) <- (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)), k <- k + W; ten of them.
+    A round: (c0, c1, c2, c3) <- (hi(M1 c2) ^ c1 ^ k0, lo(M1 c2), hi(M0 c0) ^ c3 ^ k1, lo(M0 c0)), k
+    <- k + W; ten of them.
     """
     for _ in range(10):
         p0 = _M0 * np.uint64(c0)
@@ -66,17 +70,20 @@ def open_uniform(word):
 
 
 def box_muller(u0, u1):
-    """Two independent N(0, 1) from two uniforms: sqrt(-2 ln u0) (cos 2πu1, sin 2πu1); |z| <= sqrt(66 ln 2) = 6.76."""
+    """Two independent N(0, 1) from two uniforms: sqrt(-2 ln u0) (cos 2πu1, sin 2πu1); |z| <=
+    sqrt(66 ln 2) = 6.76.
+    """
     radius = math.sqrt(-2.0 * math.log(u0))
     angle = _TWO_PI * u1
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
 def normal_pair(s0, s1):
-    """box_muller of two words r given as r + ½ or r + ½ - 2³², whichever is in (-2³¹, 2³¹): for kernels, in their dtype.
+    """box_muller of two words r given as r + ½ or r + ½ - 2³², whichever is in (-2³¹, 2³¹): for
+    kernels, in their dtype.
 
-    ln u of u = (r0 + ½) 2⁻³² is ln(1 + (u - 1)) from ½ on, where u - 1 is s0 2⁻³², and below it ln(2³² u) - 32 ln 2: as
-    good in float32 near 1 as near 0. The angle 2π u1 is taken in (-π, π).
+    ln u of u = (r0 + ½) 2⁻³² is ln(1 + (u - 1)) from ½ on, where u - 1 is s0 2⁻³², and below it
+    ln(2³² u) - 32 ln 2: as good in float32 near 1 as near 0. The angle 2π u1 is taken in (-π, π).
     """
     below = s0 > 0.0
     logarithm = log1p(s0 - 1.0 if below else s0 * _ULP) - (_LN_2_32 if below else 0.0)
@@ -85,12 +92,14 @@ def normal_pair(s0, s1):
     return radius * cos(angle), radius * sin(angle)
 
 
+# as kernels of a backend call them
 FORMULAS: dict[str, Callable[..., Any]] = {
     "words": philox_words,
     "normal_pair": normal_pair,
-}  # as kernels of a backend call them
+}
 
-# fastmath=False is said because silence would mean: inherit the flags of the first kernel that calls.
+# fastmath=False is said because silence would mean: inherit the flags of the first kernel that
+# calls.
 _njit = njit(cache=True, error_model="numpy", fastmath=False)
 _words = _njit(philox_words)
 _uniform = _njit(open_uniform)
@@ -150,7 +159,8 @@ def _indices(particles: int | NDArray[np.integer[Any]]) -> NDArray[np.uint32]:
     array = np.asarray(particles)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(
-            f"particles must be a count or a 1-D integer array; got shape {array.shape}, dtype {array.dtype}."
+            f"particles must be a count or a 1-D integer array; got shape {array.shape}, "
+            f"dtype {array.dtype}."
         )
     if array.size and not (array.min() >= 0 and array.max() < 2**32):
         raise ValueError(
@@ -188,7 +198,9 @@ def _drawn(
 
 
 def words(seed: int, purpose: int, step: int) -> tuple[Any, Any, Any, Any]:
-    """What kernels are given of a draw, as uint32: the step in two words, low first, and the key (seed, purpose)."""
+    """What kernels are given of a draw, as uint32: the step in two words, low first, and the key
+    (seed, purpose).
+    """
     numbers = (step % 2**32, step >> 32, seed, purpose)
     return tuple(np.uint32(number) for number in numbers)  # type: ignore[return-value]
 
@@ -210,7 +222,9 @@ def raw(
     components: int,
     step: int = 0,
 ) -> NDArray[np.uint32]:
-    """The 32-bit words themselves, (m, components). particles: a count m (0 … m-1) or a 1-D array of m indices."""
+    """The 32-bit words themselves, (m, components). particles: a count m (0 … m-1) or a 1-D array
+    of m indices.
+    """
     return _drawn(_fill_raw, np.uint32, seed, purpose, particles, components, step)
 
 
@@ -232,5 +246,7 @@ def normals(
     components: int,
     step: int = 0,
 ) -> NDArray[np.float64]:
-    """Independent N(0, 1), float64, (m, components): Box–Muller on components (0, 1) and (2, 3) of each block."""
+    """Independent N(0, 1), float64, (m, components): Box–Muller on components (0, 1) and (2, 3) of
+    each block.
+    """
     return _drawn(_fill_normals, np.float64, seed, purpose, particles, components, step)

@@ -14,10 +14,11 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Particles(NamedTuple):
-    """μ = Σ_k p_k δ_{θ_k} on a device, and what a method remembers of the way there. State is its twin on the host.
+    """μ = Σ_k p_k δ_{θ_k} on a device, and what a method remembers of the way there. State is its
+    twin on the host.
 
-    Nothing in it is ever written to: a step makes a new one, `particles._replace(theta=…)`. So what a
-    field computed of θ may be kept for as long as the array is the same one.
+    Nothing in it is ever written to: a step makes a new one, `particles._replace(theta=…)`. So what
+    a field computed of θ may be kept for as long as the array is the same one.
 
     Attributes
     ----------

@@ -1,4 +1,6 @@
-"""One run: its march, its observers and the loop over accepted steps. `simulation` is its public door."""
+"""One run: its march, its observers and the loop over accepted steps. `simulation` is its public
+door.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,14 @@ from .stepping.march import March
 from .stepping.methods import Method
 from .stepping.stretches import NOW, Ahead
 
-SEGMENT_BYTES = (
-    64 * 2**20
-)  # frames waiting in memory are published at this size, whatever the clock says
+# frames waiting in memory are published at this size, whatever the clock says
+SEGMENT_BYTES = 64 * 2**20
 
 
 class Run:
-    """A march and its observers. Made before any file; `go` marches to the end. times: (dt, t_end, n_steps)."""
+    """A march and its observers. Made before any file; `go` marches to the end. times: (dt, t_end,
+    n_steps).
+    """
 
     def __init__(
         self,
@@ -137,17 +140,20 @@ class Run:
         return self._conclude()
 
     def _ahead(self) -> Ahead:
-        """The next moment at which anything looks; at every step, where checkpoints are asked for that often."""
+        """The next moment at which anything looks; at every step, where checkpoints are asked for
+        that often.
+        """
         if self.recorder is not None and self.recorder.checkpoint_seconds < 1.0:
             return NOW
         return Ahead.first(item.ahead(self.march) for item in self.observers)
 
     def _start(self, memory: dict[str, Any] | None) -> list[Observer]:
-        """Take up the memory of a checkpoint; returns the observers that have this moment still to see."""
+        """Take up the memory of a checkpoint; returns the observers that have this moment still to
+        see.
+        """
         t_end = self.recording.config["t_end"] if self.recording else self.march.t_end
-        if (
-            memory is None and t_end != self.march.t_end
-        ):  # a longer run was asked for: first to the end of this one
+        # a longer run was asked for: first to the end of this one
+        if memory is None and t_end != self.march.t_end:
             self.march.clock = clocks.make(
                 self.march, self.march.method, self.dt_asked, t_end, None
             )
@@ -238,9 +244,8 @@ class Run:
             by_key[name].position = item["position"]
         to_see = [by_key[name] for name in memory["observe"]]
 
-        if (
-            t_end > march.t_end
-        ):  # an extension: schedules cover the new part, whose first moment is there already
+        # an extension: schedules cover the new part, whose first moment is there already
+        if t_end > march.t_end:
             march.extend(t_end)
             self._plan(Span(march.step, march.t, t_end, march.dt))
             for item in self.observers:
@@ -249,18 +254,23 @@ class Run:
         return [item for item in to_see if item.due(march)]
 
     def _check_start(self, kept: float | None) -> None:
-        """Raise where F of the start is not what it was: formulas go by their names alone, and others may have these names."""
+        """Raise where F of the start is not what it was: formulas go by their names alone, and
+        others may have these names.
+        """
         found, tolerance = self.march.energy_start, 1e-6 if self.flow.dtype == "float64" else 1e-3
         if kept is None or not math.isfinite(kept):
             return
         if not math.isclose(found, kept, rel_tol=tolerance, abs_tol=1e-6 * tolerance):
             raise ValueError(
-                f"flow= is not the flow of this run: it gives F = {found:.9g} at the start, which had F = {kept:.9g}. "
+                f"flow= is not the flow of this run: it gives F = {found:.9g} at the "
+                f"start, which had F = {kept:.9g}. "
                 "Its functions have the same names, but are others."
             )
 
     def _say_which_raised(self, item: Observer, error: Exception, to_see: list[Observer]) -> None:
-        """Publish a checkpoint from which `to_see` look at this moment once more; the error says who it was, and how to go on."""
+        """Publish a checkpoint from which `to_see` look at this moment once more; the error says
+        who it was, and how to go on.
+        """
         march, recording = self.march, self.recording
         who = "series" if isinstance(item, Series) else "observer"
         where = f"The {who} {item.name!r} raised this at step {march.step}, t = {march.t:g}."
@@ -339,7 +349,9 @@ class Run:
         return end
 
     def summary(self, finding: defects.Finding | None) -> dict[str, Any]:
-        """The last value of every measure, what happened on the way, and what a large energy_defect means."""
+        """The last value of every measure, what happened on the way, and what a large energy_defect
+        means.
+        """
         march, moment = self.march, Moment(self.march, self.problem)
         values = {name: moment.measure(name) for name in measures(march, self.problem)}
         known: dict[str, Any] = {"steps": march.step - march.start.step, "t": march.t, **values}
@@ -364,7 +376,9 @@ class Run:
         )
 
     def check_times(self) -> None:
-        """Say which times of mf.at_times the run does not reach; ValueError where it reaches none of a schedule."""
+        """Say which times of mf.at_times the run does not reach; ValueError where it reaches none
+        of a schedule.
+        """
         first, last = self.march.start.t, self.march.t_end
         for item in self.observers:
             if not isinstance(item.schedule, schedules.at_times):
@@ -398,6 +412,7 @@ def _check_velocity(march: March) -> None:
     speed2 = march.field.mean_square(march.velocity, march.particles)
     if not math.isfinite(float(speed2)):
         raise ValueError(
-            "the velocity at the start is not finite. An interaction that is singular at x = y needs self_pairs=False, and "
+            "the velocity at the start is not finite. An interaction that is singular at "
+            "x = y needs self_pairs=False, and "
             "particles that do not coincide."
         )

@@ -1,7 +1,7 @@
 """The output scale s = α m^(1-γ): the one number between the mean-field and the lazy limit.
 
-γ = 1 is the mean-field scaling (neurons travel), γ = 1/2 the NTK scaling (neurons stay put as m grows, α fixed).
-THEORY.md, section 1; α is the scale of Chizat, Oyallon and Bach (2019).
+γ = 1 is the mean-field scaling (neurons travel), γ = 1/2 the NTK scaling (neurons stay put as m
+grows, α fixed). THEORY.md, section 1; α is the scale of Chizat, Oyallon and Bach (2019).
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ class Scaling:
         return self.alpha * float(m) ** (1.0 - self.gamma)
 
     def learning_rate(self, dt: float, m: int) -> float:
-        """η = dt·m/s² = dt·m^(2γ-1)/α²: the gradient-descent rate on R of one Euler step dt (uniform masses).
+        """η = dt·m/s² = dt·m^(2γ-1)/α²: the gradient-descent rate on R of one Euler step dt
+        (uniform masses).
 
-        dt·m/α² at γ = 1, dt/α² at γ = 1/2. R is this package's: its squared loss has a ½, PyTorch's nn.MSELoss none.
+        dt·m/α² at γ = 1, dt/α² at γ = 1/2. R is this package's: its squared loss has a ½, PyTorch's
+        nn.MSELoss none.
         """
         return dt * m / self.output_scale(m) ** 2
 
@@ -69,7 +71,8 @@ class Scaling:
             self.gamma, "intermediate" if 0.5 < self.gamma < 1 else "outside [1/2, 1]"
         )
         return (
-            f"gamma = {self.gamma:g} ({regime}), alpha = {self.alpha:g}, m = {m}, s = {self.output_scale(m):.6g}; "
+            f"gamma = {self.gamma:g} ({regime}), alpha = {self.alpha:g}, m = {m}, s = "
+            f"{self.output_scale(m):.6g}; "
             f"an Euler step dt = {dt:.6g} of flow time is gradient descent with learning rate "
             f"{self.learning_rate(dt, m):.6g} on R"
         )

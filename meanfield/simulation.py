@@ -1,4 +1,6 @@
-"""simulate: march a flow from a state, watch it, and lose nothing on the way; resume: go on from the file alone."""
+"""simulate: march a flow from a state, watch it, and lose nothing on the way; resume: go on from
+the file alone.
+"""
 
 from __future__ import annotations
 
@@ -209,7 +211,8 @@ def _go_on(
             end = recording.config["t_end"]
             if t_end is not None and t_end < end:
                 raise ValueError(
-                    f"the run {path} goes to t_end = {end:g} and cannot be cut to {t_end:g}; resume it without t_end."
+                    f"the run {path} goes to t_end = {end:g} and cannot be cut to "
+                    f"{t_end:g}; resume it without t_end."
                 )
             if recording.final:
                 recording.finish(memory or {}, **recording.final)
@@ -224,7 +227,9 @@ def _go_on(
 
 
 def _resume_same(run: Run, recorder: Recorder) -> State:
-    """exists="resume": continue, extend or return the run at this path, provided it is the same run."""
+    """exists="resume": continue, extend or return the run at this path, provided it is the same
+    run.
+    """
     path, config = recorder.path, run.config
     going = unfinished(path)
     with Trajectory(f"{path}.parts" if going else path) as stored:
@@ -246,7 +251,8 @@ def _resume_same(run: Run, recorder: Recorder) -> State:
         differing.append(f"t_end, which is earlier {earlier}")
     if differing := [*differing, *written]:
         raise ValueError(
-            f"{path} holds another run, so it cannot be resumed; different here: {'; '.join(differing)}. "
+            f"{path} holds another run, so it cannot be resumed; different here: "
+            f"{'; '.join(differing)}. "
             'Choose another name, or exists="replace"; mf.Trajectory reads the run that is there.'
         )
 
@@ -269,7 +275,9 @@ def _functions(run: Run) -> dict[str, Callable | None]:
 def _written_differently(
     stored: Trajectory, path: Path, flow: GradientFlow, functions: dict[str, Callable | None]
 ) -> list[str]:
-    """Of user-written formulas and series, given as series -> function: what differs from those of the file."""
+    """Of user-written formulas and series, given as series -> function: what differs from those of
+    the file.
+    """
     if not stored.identity:
         return []
     mended = last_memory(path).get("mended", ())  # series whose functions have raised
@@ -287,7 +295,9 @@ def _rebuilt(
     checkpoint_seconds: float,
     compare: bool,
 ) -> Run:
-    """The run that this file describes. compare: hold what is user-written against what the file keeps of it."""
+    """The run that this file describes. compare: hold what is user-written against what the file
+    keeps of it.
+    """
     config, watched = recording.config, recording.config["observers"]
     names = [item["name"] for item in watched["series"] if not item["user"]]
     diagnosed = [name for name in names if name not in MEASURES]
@@ -298,7 +308,8 @@ def _rebuilt(
     if unknown := [name for name in diagnosed if name not in registry.names()]:
         more = registry.missing(unknown[0]) or " Import the module that registers it, then resume."
         raise ValueError(
-            f"{recording.path} records the diagnostic {unknown[0]!r}, which is not registered here.{more}"
+            f"{recording.path} records the diagnostic {unknown[0]!r}, which is not "
+            f"registered here.{more}"
         )
 
     def recorder(schedule: Any) -> Recorder:
@@ -318,7 +329,9 @@ def _flow_of(
     observers: Sequence[Observer],
     compare: bool,
 ) -> GradientFlow:
-    """The flow of a file's run: the one given, else made again from the file; ValueError for what no file holds."""
+    """The flow of a file's run: the one given, else made again from the file; ValueError for what
+    no file holds.
+    """
     config = run.config
     if flow is None:
         flow = run.flow(config["flow"]["backend"])  # its own: another device has other bits
@@ -349,7 +362,8 @@ def _flow_of(
     }
     if compare and (differing := _written_differently(run, path, flow, series)):
         raise ValueError(
-            f"flow= or functions= are not those of {path}; different here: {'; '.join(differing)}. Pass what the run began with; "
+            f"flow= or functions= are not those of {path}; different here: "
+            f"{'; '.join(differing)}. Pass what the run began with; "
             "to change it, start a run of another name."
         )
     return flow
@@ -385,12 +399,14 @@ def _times(
     adaptive = method.controls_error
     if (t_end is None) == (n_steps is None):
         raise ValueError(
-            f"give either t_end (an absolute flow time) or n_steps; got t_end = {t_end}, n_steps = {n_steps}."
+            f"give either t_end (an absolute flow time) or n_steps; got t_end = {t_end}, "
+            f"n_steps = {n_steps}."
         )
     if t_end is not None:
         if not (_is_number(t_end) and t_end > state.t):
             raise ValueError(
-                f"t_end must be a finite flow time after the state's t = {state.t:g}; got {t_end!r}."
+                f"t_end must be a finite flow time after the state's t = {state.t:g}; got "
+                f"{t_end!r}."
             )
         t_end = float(t_end)
     elif adaptive:
@@ -418,7 +434,8 @@ def _arrays(flow: GradientFlow, recorder: Recorder) -> dict[str, np.ndarray]:
     if data is not None:
         if "x" not in arrays:
             raise ValueError(
-                f"Recorder(data=…) is for training samples, and a {type(flow.functional).__name__} has none."
+                "Recorder(data=…) is for training samples, and a "
+                f"{type(flow.functional).__name__} has none."
             )
         if not np.array_equal(data.x, arrays["x"]):
             raise ValueError("Recorder(data=…) is not the data set whose x the flow was given.")

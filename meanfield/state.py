@@ -46,7 +46,8 @@ class State:
         theta = as_array("theta", self.theta)
         if theta.ndim != 2:
             raise ValueError(
-                f"theta must be (m, p), one row a particle; got {theta.shape}. For one-dimensional particles use theta[:, None]."
+                f"theta must be (m, p), one row a particle; got {theta.shape}. For "
+                "one-dimensional particles use theta[:, None]."
             )
         if theta.dtype.kind not in "fiu":
             raise TypeError(
@@ -54,7 +55,8 @@ class State:
             )
         if not is_integer(self.outputs) or self.outputs < 0:
             raise ValueError(
-                f"outputs must be an integer K >= 1 (0 for pairwise energies); got {self.outputs!r}."
+                "outputs must be an integer K >= 1 (0 for pairwise energies); got "
+                f"{self.outputs!r}."
             )
         m, p = theta.shape
         if m < 1:
@@ -62,7 +64,8 @@ class State:
         if self.outputs and p < self.outputs + 2:
             least = self.outputs + 2
             raise ValueError(
-                f"theta (m, p) needs p = K + d + 1 >= {least} columns [a | w | b] for K = {self.outputs}; got p = {p}. "
+                f"theta (m, p) needs p = K + d + 1 >= {least} columns [a | w | b] for K = "
+                f"{self.outputs}; got p = {p}. "
                 "Particles of a pairwise energy, whole rows, take outputs=0."
             )
         theta = np.array(
@@ -73,7 +76,8 @@ class State:
         bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))
         if bad.size:
             raise ValueError(
-                f"theta has NaN or infinite values in {bad.size} of {m} particles, first in particle {bad[0]}."
+                f"theta has NaN or infinite values in {bad.size} of {m} particles, first "
+                f"in particle {bad[0]}."
             )
         object.__setattr__(self, "outputs", int(self.outputs))
         object.__setattr__(self, "step", integer("step", self.step, 0))
@@ -92,7 +96,9 @@ class State:
         t: float,
         origin: Any = None,
     ) -> State:
-        """A State without checks or copies, for arrays the engine made; may hold NaN after a divergence."""
+        """A State without checks or copies, for arrays the engine made; may hold NaN after a
+        divergence.
+        """
         state = object.__new__(cls)
         for array in (theta, mass):
             array.flags.writeable = False
@@ -136,7 +142,10 @@ class State:
         return self.theta[:, start:stop]
 
     def __repr__(self) -> str:
-        return f"State(m={self.m}, d={self.dim}, K={self.outputs}, step={self.step}, t={self.t:g}, {self.theta.dtype})"
+        return (
+            f"State(m={self.m}, d={self.dim}, K={self.outputs}, step={self.step}, "
+            f"t={self.t:g}, {self.theta.dtype})"
+        )
 
 
 def _masses(given: Any, m: int) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""The tangent kernel H(x, x') = ∫ ∇φ(θ; x)·∇φ(θ; x') dμ of a state in closed form, its products H·v, its largest eigenvalue."""
+"""The tangent kernel H(x, x') = ∫ ∇φ(θ; x)·∇φ(θ; x') dμ of a state in closed form, its products
+H·v, its largest eigenvalue.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,16 @@ from .state import State
 
 BLOCK_ENTRIES = 2**20  # neurons times samples in work at once: 8 MB for each array of them
 TERMS = 1024  # and the most neurons of a sum in float32; across them sums are float64
-SMALL = (
-    2**26
-)  # neurons times entries of H up to which one thread is done before a second one has begun
+# neurons times entries of H up to which one thread is done before a second one has begun
+SMALL = 2**26
 TILE = 2048  # samples times outputs on a side of H in work at once
 
 
 def kernel_parts(
     network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64"
 ) -> dict[str, np.ndarray]:
-    """H of a state, split by what is trained: {"a": …, "w": …, "b": …}, only the trainable ones. THEORY.md, section 1.
+    """H of a state, split by what is trained: {"a": …, "w": …, "b": …}, only the trainable ones.
+    THEORY.md, section 1.
 
     z_k = ⟨w_k, x⟩ + b_k:  a: δ_cc' Σ_k p_k σ(z_k) σ(z'_k);  b: Σ_k p_k a_kc a_kc' σ'(z_k) σ'(z'_k);  w: ⟨x, x'⟩ times that of b.
     x1 (n1, d), x2 (n2, d) or None for x1 -> (n1, n2) for K = 1, (n1, n2, K, K) for more outputs; float64, whose entries
@@ -48,7 +50,9 @@ def kernel_parts(
 def kernel(
     network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64"
 ) -> np.ndarray:
-    """H(x1, x2) of a state over the trainable columns, (n1, n2) or (n1, n2, K, K): the sum of `kernel_parts`."""
+    """H(x1, x2) of a state over the trainable columns, (n1, n2) or (n1, n2, K, K): the sum of
+    `kernel_parts`.
+    """
     if not network.trainable:
         raise ValueError(
             "the tangent kernel of a network with nothing to train is zero: trainable is ()."
@@ -68,9 +72,11 @@ def as_matrix(H: np.ndarray) -> np.ndarray:
 
 
 def diagonal(network: Network, state: State, x: Any) -> np.ndarray:
-    """H(x_i, x_i) over the trainable columns, (n, K, K): what the gradient of each output at x_i has in L2(μ).
+    """H(x_i, x_i) over the trainable columns, (n, K, K): what the gradient of each output at x_i
+    has in L2(μ).
 
-    O(m n K²) time, by blocks of samples and of neurons; sums of NumPy, whose order no number of threads changes.
+    O(m n K²) time, by blocks of samples and of neurons; sums of NumPy, whose order no number of
+    threads changes.
     """
     x, _ = _inputs(state, x, None)
     n, K, trained = len(x), state.outputs, set(network.trainable)
@@ -95,7 +101,8 @@ def diagonal(network: Network, state: State, x: Any) -> np.ndarray:
 def drift(network: Network, start: State, end: State, x: Any) -> float:
     """‖H_t - H_0‖ / ‖H_0‖, Frobenius norms of the kernels of two states on x (n, d).
 
-    NaN where H_0 = 0, with all units dead at the start: there is nothing the drift could be relative to.
+    NaN where H_0 = 0, with all units dead at the start: there is nothing the drift could be
+    relative to.
     """
     H0 = kernel(network, start, x)
     size = float(np.linalg.norm(H0))
@@ -105,14 +112,17 @@ def drift(network: Network, start: State, end: State, x: Any) -> float:
 def _inputs(state: State, x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray]:
     if state.outputs == 0:
         raise ValueError(
-            "this State has outputs = 0 (whole rows of a pairwise energy): it is no network and has no kernel."
+            "this State has outputs = 0 (whole rows of a pairwise energy): it is no "
+            "network and has no kernel."
         )
     x1 = check_inputs(x1, state.dim)
     return x1, x1 if x2 is None else check_inputs(x2, state.dim)
 
 
 def _place(H: np.ndarray, rows: slice, columns: slice, tile: np.ndarray, mirrored: bool) -> None:
-    """Write a tile (r, c, K, K), or one that all outputs share; where H is symmetric, its mirror image too."""
+    """Write a tile (r, c, K, K), or one that all outputs share; where H is symmetric, its mirror
+    image too.
+    """
     H[rows, columns] = tile
     if mirrored and rows != columns:
         H[columns, rows] = tile.transpose(1, 0, 2, 3)  # symmetric in the outputs
@@ -121,7 +131,9 @@ def _place(H: np.ndarray, rows: slice, columns: slice, tile: np.ndarray, mirrore
 def _tiles(
     network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dtype: np.dtype
 ) -> Iterator[tuple[slice, slice, dict[str, np.ndarray]]]:
-    """The trainable parts of H, tile by tile (r, c, K, K); of a symmetric H those on and above the diagonal."""
+    """The trainable parts of H, tile by tile (r, c, K, K); of a symmetric H those on and above the
+    diagonal.
+    """
     K, side = state.outputs, max(1, TILE // state.outputs)
     for i in range(0, len(x1), side):
         for j in range(i if x1 is x2 else 0, len(x2), side):
@@ -144,9 +156,10 @@ def _products(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Σ_k p_k σσ' (n1, n2) and Σ_k p_k a_kc a_ke σ'σ'' (n1, n2, K, K), zero where not needed.
 
-    The factors √p_k and a_kc go into the features; a feature times its own transpose is one symmetric product. Each thread
-    multiplies blocks of its own, with a BLAS on one: that splits a small symmetric product badly, and what comes before and
-    after it would wait. Blocks are added one after the other: bits do not depend on threads.
+    The factors √p_k and a_kc go into the features; a feature times its own transpose is one
+    symmetric product. Each thread multiplies blocks of its own, with a BLAS on one: that splits a
+    small symmetric product badly, and what comes before and after it would wait. Blocks are added
+    one after the other: bits do not depend on threads.
     """
     n1, n2, K = len(x1), len(x2), state.outputs
     values, slopes = np.zeros((n1, n2)), np.zeros((K, K, n1, n2))
@@ -204,9 +217,11 @@ def _in_turn(
 
 
 class _Features:
-    """√p_k σ(z_k) (neurons, n) and, for each output c, √p_k a_kc σ'(z_k) (K, neurons, n) of a block of at most `size` neurons.
+    """√p_k σ(z_k) (neurons, n) and, for each output c, √p_k a_kc σ'(z_k) (K, neurons, n) of a block
+    of at most `size` neurons.
 
-    What is not needed has no entries. The arrays are the same for every block: fresh ones would cost as much as σ itself.
+    What is not needed has no entries. The arrays are the same for every block: fresh ones would
+    cost as much as σ itself.
     """
 
     def __init__(

@@ -1,7 +1,9 @@
-"""Where the arithmetic is done: on the CPU by numba, or on a GPU by CUDA. Nothing above this folder names a device.
+"""Where the arithmetic is done: on the CPU by numba, or on a GPU by CUDA. Nothing above this folder
+names a device.
 
-protocol.py says what a backend has. Kernels are plain Python, in the folders `kernels`; kernel_files.py makes the text of one,
-unroll.py writes its short loops out, compiler.py binds formulas to it and compiles it, plain.py runs it without a compiler.
+protocol.py says what a backend has. Kernels are plain Python, in the folders `kernels`;
+kernel_files.py makes the text of one, unroll.py writes its short loops out, compiler.py binds
+formulas to it and compiles it, plain.py runs it without a compiler.
 """
 
 from __future__ import annotations
@@ -18,21 +20,24 @@ DTYPES = ("float64", "float32")
 
 
 def dtype_name(dtype: Any) -> str:
-    """The name "float64" or "float32" of such a name, a NumPy type or a np.dtype; ValueError for others."""
-    name = getattr(
-        dtype, "__name__", getattr(dtype, "name", dtype)
-    )  # of np.float32, of a np.dtype, a string
+    """The name "float64" or "float32" of such a name, a NumPy type or a np.dtype; ValueError for
+    others.
+    """
+    # of np.float32, of a np.dtype, a string
+    name = getattr(dtype, "__name__", getattr(dtype, "name", dtype))
     if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     return str(name)
 
 
 def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
-    """The backend that "cpu", "cuda" or "auto" means here; raises, before any work, for one that is not there.
+    """The backend that "cpu", "cuda" or "auto" means here; raises, before any work, for one that is
+    not there.
 
-    "auto" is "cuda" where a GPU can be used and "cpu" elsewhere; it does not ask whether torch, needed there for d > 16, can use
-    the GPU too. It is decided once, when a flow is made: what the flow, its run and its file name is the backend that computes.
-    devices: those that have the kernels needed.
+    "auto" is "cuda" where a GPU can be used and "cpu" elsewhere; it does not ask whether torch,
+    needed there for d > 16, can use the GPU too. It is decided once, when a flow is made: what the
+    flow, its run and its file name is the backend that computes. devices: those that have the
+    kernels needed.
     """
     if backend not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {backend!r}.")
@@ -40,7 +45,8 @@ def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
         return "cpu" if "cuda" not in devices or why_no_cuda() else "cuda"
     if backend == "cuda" and (missing := why_no_cuda()):
         raise ValueError(
-            f'backend="cuda" was asked for, but {missing} Or use backend="cpu" ("auto" takes what is there).'
+            f'backend="cuda" was asked for, but {missing} Or use backend="cpu" ("auto" '
+            "takes what is there)."
         )
     return backend
 
@@ -58,13 +64,21 @@ def why_no_cuda() -> str | None:
             return None
     except Exception as error:  # numba-cuda and numba of versions that do not fit fail in many ways
         found = f"{type(error).__name__}: {error}"
-        return f'numba-cuda does not load ({found}). Install the versions that fit: pip install -e ".[cuda]".'
+        return (
+            f"numba-cuda does not load ({found}). Install the versions that fit: pip "
+            'install -e ".[cuda]".'
+        )
     said = " ".join(str(cuda.cuda_error() or "no NVIDIA GPU, or no NVVM").split()).strip(" :")
-    return f"no usable NVIDIA GPU was found ({said}). Install an NVIDIA driver for CUDA 13; `nvidia-smi` must list a GPU."
+    return (
+        f"no usable NVIDIA GPU was found ({said}). Install an NVIDIA driver for CUDA 13; "
+        "`nvidia-smi` must list a GPU."
+    )
 
 
 def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: str) -> Backend:
-    """The backend of that name for one network, input dimension and dtype; network None: for whole rows of θ (outputs = 0)."""
+    """The backend of that name for one network, input dimension and dtype; network None: for whole
+    rows of θ (outputs = 0).
+    """
     if check(backend) == "cuda":
         from .cuda.backend import CUDA
 

@@ -1,10 +1,13 @@
-"""What is compiled compared with what was written: kernels with a user's formulas at a few points, and the same in plain Python.
+"""What is compiled compared with what was written: kernels with a user's formulas at a few points,
+and the same in plain Python.
 
-The kernels themselves are asked, once in a process for each formula, dtype and device and just before their first use, so nothing
-is compiled that is not needed anyway, a constant that went stale in the cache on disk is seen too, and the same lines serve all
-devices. Formulas of this package are not looked at: tests compare them.
+The kernels themselves are asked, once in a process for each formula, dtype and device and just
+before their first use, so nothing is compiled that is not needed anyway, a constant that went stale
+in the cache on disk is seen too, and the same lines serve all devices. Formulas of this package are
+not looked at: tests compare them.
 
-`allowed` is rounding: some units of the dtype, and what the formula itself makes of neighbouring numbers of the dtype.
+`allowed` is rounding: some units of the dtype, and what the formula itself makes of neighbouring
+numbers of the dtype.
 """
 
 from __future__ import annotations
@@ -32,18 +35,19 @@ from .compile_errors import explained
 from .protocol import Backend
 
 SINGLE = [(z,) for z in POINTS]  # arguments of σ
-PROVED: set[tuple] = (
-    set()
-)  # (what, device, dtype, …, fingerprints) already compared in this process
+# (what, device, dtype, …, fingerprints) already compared in this process
+PROVED: set[tuple] = set()
 RELATIVE = {"float64": 1e-11, "float32": 1e-5}
+# of the typical value: what cancels near 1 leaves that much of a tail
 OF_ALL = {
     "float64": 1e-13,
     "float32": 1e-6,
-}  # of the typical value: what cancels near 1 leaves that much of a tail
+}
+# looked at of a pairwise energy; and how much more its sums may be off than one formula
 PARTICLES, PAIRS = (
     6,
     10,
-)  # looked at of a pairwise energy; and how much more its sums may be off than one formula
+)
 NEIGHBOURS = 64  # times what neighbouring numbers change
 ADVICE = (
     "Write its constants as floats, 10.0**k and not 10**k, and numbers beyond 9.2e18 as floats too."
@@ -55,7 +59,8 @@ def by_user(sigma: Activation) -> bool:
 
 
 def prove_activation(backend: Backend, what: str) -> None:
-    """Compare σ ("value": mean_feature) or σ and σ' ("slope": pull_back) of a backend's kernels with the Python functions.
+    """Compare σ ("value": mean_feature) or σ and σ' ("slope": pull_back) of a backend's kernels
+    with the Python functions.
 
     The first use of an Activation: σ' is compared with differences of σ here, too.
     """
@@ -90,7 +95,8 @@ def prove_activation(backend: Backend, what: str) -> None:
         expected = _expected(parts[name], dtype)
         k = _differing(expected, values)[0]
         raise ValueError(
-            f"{name} of activation {sigma.name!r} at z = {POINTS[k]:g}: Python gives {expected[0][k]:.6g}, "
+            f"{name} of activation {sigma.name!r} at z = {POINTS[k]:g}: Python gives "
+            f"{expected[0][k]:.6g}, "
             f"compiled for {dtype} it gives {values[k]:.6g}. {ADVICE}"
         )
     PROVED.add(_key(sigma, what, backend))
@@ -109,7 +115,9 @@ def _key(sigma: Activation, what: str, backend: Backend) -> tuple:
 
 
 def _at_points(backend: Backend, what: str) -> list[np.ndarray]:
-    """[σ] or [σ, σ'] at POINTS, by the backend's own kernels: one neuron on many samples, or many neurons on one."""
+    """[σ] or [σ, σ'] at POINTS, by the backend's own kernels: one neuron on many samples, or many
+    neurons on one.
+    """
     assert backend.network is not None
     twin = backend.for_network(replace(backend.network, trainable=PARAMETERS))
     twin.unproved = set()
@@ -173,9 +181,11 @@ def _mended(f: Callable, sigma: Activation, dtype: str) -> bool:
 
 
 def prove_gaussian_pair(sigma: Activation, dtype: str) -> None:
-    """Compare the four formulas of a closed kernel, Activation.pair, compiled alone, with the Python functions.
+    """Compare the four formulas of a closed kernel, Activation.pair, compiled alone, with the
+    Python functions.
 
-    Particles are prepared and sums finished in float64; the formula of a pair is used in the flow's dtype.
+    Particles are prepared and sums finished in float64; the formula of a pair is used in the flow's
+    dtype.
     """
     pair = sigma.pair
     assert pair is not None
@@ -233,7 +243,8 @@ def _prove_alone(who: str, f: Callable, calls: list[tuple], dtype: str) -> None:
     ):
         k = off(found)[0] // values.shape[1]
         raise ValueError(
-            f"{who} at {calls[k]}: Python gives {values[k].tolist()}, compiled it gives {found[k]}. {ADVICE}"
+            f"{who} at {calls[k]}: Python gives {values[k].tolist()}, compiled it gives "
+            f"{found[k]}. {ADVICE}"
         )
     PROVED.add(("alone", dtype, compiler.fingerprint(f)))
 
@@ -249,10 +260,11 @@ def _numbers(f: Callable, point: tuple) -> list[float]:
 
 
 def prove_loss(loss: Loss, what: str, y: np.ndarray, outputs: int, kernels: Any) -> None:
-    """Compare ℓ ("value") or ℓ' ("slope") of a device's kernels with the Python functions, some of the labels y at hand.
+    """Compare ℓ ("value") or ℓ' ("slope") of a device's kernels with the Python functions, some of
+    the labels y at hand.
 
-    kernels: .total(f, y) and .slopes(f, y) of predictions f (n, K), .unproved, .forget(). The first use of a Loss: ℓ' is compared
-    with differences of ℓ here, too.
+    kernels: .total(f, y) and .slopes(f, y) of predictions f (n, K), .unproved, .forget(). The first
+    use of a Loss: ℓ' is compared with differences of ℓ here, too.
     """
     kernels.unproved.discard(what)
     f, gradient = (loss.value, False) if what == "value" else (loss.slope, loss.coupled)
@@ -290,7 +302,8 @@ def prove_loss(loss: Loss, what: str, y: np.ndarray, outputs: int, kernels: Any)
         k = _differing((values.ravel(), allowed.ravel()), found.ravel())[0]
         at, label = points[k // values.shape[1]]
         raise ValueError(
-            f"{'ℓ' if what == 'value' else chr(0x2113) + chr(0x27)} of loss {loss.name!r} at f = {at}, y = {label}: Python gives "
+            f"{'ℓ' if what == 'value' else chr(0x2113) + chr(0x27)} of loss {loss.name!r} "
+            f"at f = {at}, y = {label}: Python gives "
             f"{values.ravel()[k]:.6g}, compiled it gives {found.ravel()[k]:.6g}. {ADVICE}"
         )
     PROVED.add((what, kernels.device, compiler.fingerprint(f)))
@@ -324,9 +337,11 @@ def _noise(f: Callable, points: list[tuple], values: np.ndarray, gradient: bool)
 
 
 def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
-    """Compare V and U ("values") or their gradients ("velocity") of a device's kernels with the Python functions.
+    """Compare V and U ("values") or their gradients ("velocity") of a device's kernels with the
+    Python functions.
 
-    theta (m, p): particles of the run, of which a few are taken. kernels: .of_few(what, rows), .unproved, .forget().
+    theta (m, p): particles of the run, of which a few are taken. kernels: .of_few(what, rows),
+    .unproved, .forget().
     """
     rows = np.unique(
         theta[np.unique(np.linspace(0, len(theta) - 1, PARTICLES).astype(int))], axis=0
@@ -362,8 +377,10 @@ def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
     if (off := _differing(expected, found.ravel())).size:
         k = off[0] // found.shape[1]
         raise ValueError(
-            f"{', '.join(f.__name__ for f in given)} among {len(rows)} of the particles, at x = {rows[k][:6].tolist()}: "
-            f"Python gives {exact[k][:6].tolist()}, compiled for {dtype} they give {found[k][:6].tolist()}. {ADVICE}"
+            f"{', '.join(f.__name__ for f in given)} among {len(rows)} of the particles, "
+            f"at x = {rows[k][:6].tolist()}: "
+            f"Python gives {exact[k][:6].tolist()}, compiled for {dtype} they give "
+            f"{found[k][:6].tolist()}. {ADVICE}"
         )
     if not np.isfinite(exact).any():
         kernels.unproved.add(what)  # these particles do not tell

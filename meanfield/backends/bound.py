@@ -1,6 +1,8 @@
-"""Names that kernel files use and `compiler.load` binds: the dtype, the formulas, and what is constant in one kernel.
+"""Names that kernel files use and `compiler.load` binds: the dtype, the formulas, and what is
+constant in one kernel.
 
-Nothing here is ever called: a kernel file imports these names so that a reader, ruff and an editor know them.
+Nothing here is ever called: a kernel file imports these names so that a reader, ruff and an editor
+know them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What a compiler says of a user's formula, in one line: which formula, why, and what it may be made of."""
+"""What a compiler says of a user's formula, in one line: which formula, why, and what it may be
+made of.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from numba.core.errors import NumbaError
 from . import compiler
 
 ALLOWED = (
-    "plain Python on numbers: + - * / **, comparisons, `a if c else b`, abs, min, max, loops over range, exp, log, sqrt, tanh, "
+    "plain Python on numbers: + - * / **, comparisons, `a if c else b`, abs, min, max, "
+    "loops over range, exp, log, sqrt, tanh, "
     "erf, sin, … of `math`, and constants and functions of that kind from around it"
 )
 
@@ -22,7 +25,9 @@ ALLOWED = (
 def explained(
     who: str, used: dict[str, Callable | None], sample: tuple, dtype: Any, coupled: bool = False
 ) -> Iterator[None]:
-    """Say in one line of formulas that do not compile which it is, why, and what may be used. sample: arguments of one call."""
+    """Say in one line of formulas that do not compile which it is, why, and what may be used.
+    sample: arguments of one call.
+    """
     try:
         yield
     except NumbaError as error:
@@ -37,7 +42,8 @@ def explained(
                 name, why = f"{part} ({f.__name__})", reason(found)
                 break
         raise TypeError(
-            f"{who}: {name or 'a formula'} does not compile for {dtype}: {why}. It must be {ALLOWED}."
+            f"{who}: {name or 'a formula'} does not compile for {dtype}: {why}. It must "
+            f"be {ALLOWED}."
         ) from error
 
 
@@ -45,14 +51,16 @@ def reason(error: Exception) -> str:
     """The compiler's own reason, in a few words."""
     text = str(error)
     if found := re.search(
-        r"No implementation of function Function\(<(?:function|ufunc|built-in function) '?([\w.]+)'?",
+        r"No implementation of function Function\(<(?:function|ufunc|built-in function) "
+        r"'?([\w.]+)'?",
         text,
     ):
         return f"{found[1]} is not known for numbers there"
     if found := re.search(r"Unknown attribute '(\w+)' of type Module\(<module '([\w.]+)'", text):
         return f"{found[2]}.{found[1]} is not known there"
     if found := re.search(
-        r"(Untyped global name '[^']*'|NameError: [^\n]*|Use of unsupported [^\n]*|Unsupported [^\n]*)",
+        r"(Untyped global name '[^']*'|NameError: [^\n]*|Use of unsupported "
+        r"[^\n]*|Unsupported [^\n]*)",
         text,
     ):
         return found[1].strip(" .:")

@@ -1,11 +1,13 @@
 """One formula, compiled for a device and a dtype, and kept in an on-disk cache that really hits.
 
-Formulas are plain scalar Python functions (activations, losses, pair potentials). `bind` rebuilds one with its
-float constants cast to the dtype and exp, tanh, … bound to fast accurate versions (elementary.py), and compiles it.
+Formulas are plain scalar Python functions (activations, losses, pair potentials). `bind` rebuilds
+one with its float constants cast to the dtype and exp, tanh, … bound to fast accurate versions
+(elementary.py), and compiles it.
 
-`kernels` makes the text of a kernel from a kernel file (kernel_files.py), and `load` writes it to a file of the cache folder whose
-name holds the hash of the text and of the formulas it uses, and imports it. numba's own cache then works on that file: a second
-process finds every kernel, an edited formula has another name and misses. (A kernel that closes over a dispatcher misses always;
+`kernels` makes the text of a kernel from a kernel file (kernel_files.py), and `load` writes it to a
+file of the cache folder whose name holds the hash of the text and of the formulas it uses, and
+imports it. numba's own cache then works on that file: a second process finds every kernel, an
+edited formula has another name and misses. (A kernel that closes over a dispatcher misses always;
 one that refers to it by bare name in a fixed file goes stale.)
 """
 
@@ -35,13 +37,17 @@ from . import kernel_files
 from .cpu import launch  # noqa: F401  launch: before any parallel kernel
 from .elementary import functions as elementary
 
-# NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function that a parallel kernel calls
-# is compiled twice, alone and into its caller, and only the second is in the cache on disk; with sums that the compiler may
-# reorder ("reassoc") a fresh process and a later one had different bits. "contract" leaves a choice only where two products are
-# added, a b + c d: kernels write fma there, or add one after the other; formulas, which anybody may write, go without it.
+# NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function
+# that a parallel kernel calls is compiled twice, alone and into its caller, and only the second is
+# in the cache on disk; with sums that the compiler may reorder ("reassoc") a fresh process and a
+# later one had different bits. "contract" leaves a choice only where two products are added, a b +
+# c d: kernels write fma there, or add one after the other; formulas, which anybody may write, go
+# without it.
 FASTMATH = {"contract", "nsz", "arcp"}
-# A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas name theirs.
+# A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas
+# name theirs.
 formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
+# kinds of globals compiled in
 FROZEN = (
     bool,
     int,
@@ -53,9 +59,10 @@ FROZEN = (
     np.generic,
     np.ndarray,
     Dispatcher,
-)  # kinds of globals compiled in
-# Whole numbers of a formula that are taken as floats, {function: places}: whole_numbers.py finds them where int64 gives other
-# values than Python's integers, 10**k with k < 0 and products beyond 2⁶³.
+)
+# Whole numbers of a formula that are taken as floats, {function: places}: whole_numbers.py finds
+# them where int64 gives other values than Python's integers, 10**k with k < 0 and products beyond
+# 2⁶³.
 REAL: weakref.WeakKeyDictionary[Callable, frozenset] = weakref.WeakKeyDictionary()
 LARGEST_WHOLE = 2**63 - 1  # that a compiler has; larger ones are floats from the start
 LOADING = threading.RLock()
@@ -74,7 +81,9 @@ def bind(
     compile: Any = formula,
     elementary: Callable[[str, str], Any] = elementary.get,
 ) -> Any:
-    """The formula compiled for "float32" or "float64": by numba.njit, or by another compiler with its own exp, tanh, …"""
+    """The formula compiled for "float32" or "float64": by numba.njit, or by another compiler with
+    its own exp, tanh, …
+    """
     return compile(_rebuild(function, np.dtype(dtype).type, compile, elementary, {}))
 
 
@@ -149,7 +158,9 @@ def names_in(code: types.CodeType) -> set[str]:
 
 
 def as_real(value: Any, names: set[str]) -> Any:
-    """The whole numbers in a value as float: in tuples, lists, arrays, and those of `names` in a module or a module of it."""
+    """The whole numbers in a value as float: in tuples, lists, arrays, and those of `names` in a
+    module or a module of it.
+    """
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, (tuple, list)):
@@ -191,7 +202,9 @@ def of_activation(sigma: Activation) -> dict[str, Callable]:
 
 
 def fingerprint(function: Callable) -> str:
-    """Hash of what a formula computes: its bytecode, constants, defaults, the numbers and arrays around it, what it calls."""
+    """Hash of what a formula computes: its bytecode, constants, defaults, the numbers and arrays
+    around it, what it calls.
+    """
     digest = hashlib.sha256()
     seen: set[Callable] = set()
 
@@ -263,9 +276,11 @@ def load(
     formulas: dict[str, Callable],
     bind: Callable[[Callable, str], Any] = bind,
 ) -> types.ModuleType:
-    """Import kernel source text as a module in which T is the dtype and `formulas` are bound by name.
+    """Import kernel source text as a module in which T is the dtype and `formulas` are bound by
+    name.
 
-    The text compiles its kernels with numba.njit(cache=True), or for another device; nothing is compiled before the first call.
+    The text compiles its kernels with numba.njit(cache=True), or for another device; nothing is
+    compiled before the first call.
     """
     used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
     key = hashlib.sha256(
@@ -303,7 +318,9 @@ def kernels(
     bind: Callable[[Callable, str], Any] = bind,
     **constants: Any,
 ) -> types.ModuleType:
-    """The kernels of a kernel file, by its dotted name, for a dtype, formulas and constants: kernel_files.py."""
+    """The kernels of a kernel file, by its dotted name, for a dtype, formulas and constants:
+    kernel_files.py.
+    """
     *_, room, _, name = file.split(".")
     whole = [f"{key}{value}" for key, value in constants.items() if isinstance(value, int)]
     text = kernel_files.text(file, **constants)
@@ -311,7 +328,8 @@ def kernels(
 
 
 def _write_once(path: Path, text: str) -> None:
-    # The first writer wins: numba's cache looks at the file's time, so a second process must not renew it.
+    # The first writer wins: numba's cache looks at the file's time, so a second process must not
+    # renew it.
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
     ) as temporary:
@@ -325,7 +343,9 @@ def _write_once(path: Path, text: str) -> None:
 
 
 def is_compiled(kernel: Any) -> bool:
-    """Whether a first call of this kernel would find compiled code, in this process or in the cache."""
+    """Whether a first call of this kernel would find compiled code, in this process or in the
+    cache.
+    """
     stored = kernel._cache._impl
     return bool(kernel.signatures) or any(
         Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi")

@@ -1,9 +1,10 @@
 """Kernel files: ordinary Python files from which the text of a kernel is made, for `compiler.load`.
 
-A kernel file imports from bound.py what differs from kernel to kernel: T, the formulas, the number D of inputs. Its text is the
-file itself, line for line, without that import. Where there are constants, they and the loops over each(…) are written out
-(unroll.py). What it imports of other kernel files is put at its end, so that one text has all that is compiled into a kernel,
-and of other files of this package the text names the sha256: no edit leaves a stale kernel in the cache.
+A kernel file imports from bound.py what differs from kernel to kernel: T, the formulas, the number
+D of inputs. Its text is the file itself, line for line, without that import. Where there are
+constants, they and the loops over each(…) are written out (unroll.py). What it imports of other
+kernel files is put at its end, so that one text has all that is compiled into a kernel, and of
+other files of this package the text names the sha256: no edit leaves a stale kernel in the cache.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Kernel files run as plain Python, without a compiler: for a debugger, and as slow twins of what is compiled from them.
+"""Kernel files run as plain Python, without a compiler: for a debugger, and as slow twins of what
+is compiled from them.
 
     monkeypatch.setattr(compiler, "kernels", plain.kernels)        # the CPU backend in plain Python
 
@@ -21,7 +22,9 @@ from .llvm import half_spaces, products
 def kernels(
     file: str, dtype: str, formulas: dict[str, Callable], **constants: Any
 ) -> types.SimpleNamespace:
-    """The functions of a kernel file, as compiler.kernels has them, but not compiled; of T, `dtype`."""
+    """The functions of a kernel file, as compiler.kernels has them, but not compiled; of T,
+    `dtype`.
+    """
     bound: dict[str, Any] = {"T": np.dtype(dtype).type, "FASTMATH": False, **constants, **formulas}
     source = kernel_files.path(file)
     tree = ast.parse(source.read_text(encoding="utf-8"))

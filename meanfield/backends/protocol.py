@@ -1,8 +1,9 @@
-"""What a backend is, and what it hands about. cpu/backend.py and cuda/backend.py have all of it; functionals call nothing else.
+"""What a backend is, and what it hands about. cpu/backend.py and cuda/backend.py have all of it;
+functionals call nothing else.
 
-An array of a backend (`Array`) lies on its device, in an order of its own: NumPy (m, p) on the CPU, `Held` (p, m) on a GPU. Only
-the backend that made it reads it. A number (`Number`) may still be under way when it is returned: float() waits for it, and for
-all others at once.
+An array of a backend (`Array`) lies on its device, in an order of its own: NumPy (m, p) on the CPU,
+`Held` (p, m) on a GPU. Only the backend that made it reads it. A number (`Number`) may still be
+under way when it is returned: float() waits for it, and for all others at once.
 """
 
 from __future__ import annotations
@@ -23,24 +24,26 @@ Formulas: TypeAlias = tuple[Callable[..., float], Callable[..., None]]  # a pote
 
 
 class Backend(Protocol):
-    """Kernels for one network, input dimension d, K outputs and dtype; without a network, what any particles need.
+    """Kernels for one network, input dimension d, K outputs and dtype; without a network, what any
+    particles need.
 
-    It holds θ on its device, and of n samples inputs, labels, mean features and slopes. No array is written to while somebody
-    has it; what falls free is used again, so that a step allocates nothing of θ's size. Sums have one order that depends on the
-    shapes alone.
+    It holds θ on its device, and of n samples inputs, labels, mean features and slopes. No array is
+    written to while somebody has it; what falls free is used again, so that a step allocates
+    nothing of θ's size. Sums have one order that depends on the shapes alone.
     """
 
     name: str
-    unproved: set[
-        str
-    ]  # what of σ has not been compared with its Python function yet: as_written.py
+    # what of σ has not been compared with its Python function yet: as_written.py
+    unproved: set[str]
     network: Network | None
     dim: int
     outputs: int
     dtype: np.dtype
 
     def for_network(self, network: Network) -> Backend:
-        """A backend of the same device, d, K and dtype for another network; it reads the same arrays."""
+        """A backend of the same device, d, K and dtype for another network; it reads the same
+        arrays.
+        """
 
     def upload(self, theta: np.ndarray) -> Array:
         """Rows of the host, (m, p) particles or (n, K) values at samples, on the device."""
@@ -55,23 +58,31 @@ class Backend(Protocol):
         """x (n, d) as the kernels read it."""
 
     def labels(self, y: np.ndarray) -> Array:
-        """y (n, K), or classes (n,), as the kernels of losses read it; also weights of samples (n,)."""
+        """y (n, K), or classes (n,), as the kernels of losses read it; also weights of samples
+        (n,).
+        """
 
     def mean_feature(
         self, theta: Array, weight: Array, samples: Samples, keep: bool = False
     ) -> Array:
-        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
+        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to
+        follow.
+        """
 
     def push_forward(self, theta: Array, weight: Array, samples: Samples, move: Array) -> Array:
         """Σ_k p_k ∇_θ φ(θ_k; x_i) · move_k: (n, K) float64, the adjoint of pull_back."""
 
     def pull_back(self, theta: Array, samples: Samples, slopes: Array, decay: float = 0.0) -> Array:
-        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m, p)."""
+        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m,
+        p).
+        """
 
     def total(
         self, loss: Loss, features: Array, labels: Array, s: float, weights: Array | None = None
     ) -> Number:
-        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless given."""
+        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless
+        given.
+        """
 
     def slopes(
         self,
@@ -82,7 +93,9 @@ class Backend(Protocol):
         factor: float,
         weights: Array | None = None,
     ) -> Array:
-        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i,
+        y_i)/s² in F.
+        """
 
     def combine(
         self, theta: Array, coefficients: Sequence[float], stages: Sequence[Array]
@@ -92,7 +105,9 @@ class Backend(Protocol):
     def diffuse(
         self, theta: Array, dt: float, drift: Array, scale: float, seed: int, step: int
     ) -> Array:
-        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable columns, 0 elsewhere."""
+        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable
+        columns, 0 elsewhere.
+        """
 
     def norm(self, array: Array, weight: Array, trainable_only: bool = False) -> Number:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
@@ -116,7 +131,9 @@ class Backend(Protocol):
         """The same in float64, of the same θ."""
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        """Whether the kernels of a step are compiled already, in this process or in the cache on
+        disk.
+        """
 
     def forget(self) -> None:
         """Compile σ again when it is used next: its formulas have changed."""
@@ -125,7 +142,8 @@ class Backend(Protocol):
 class PairEnergy(Protocol):
     """The kernels of one potential V or None, one interaction U or None, p coordinates and a dtype.
 
-    Formulas are compared with the Python functions before they are first used; the time of a call is O(m²), its memory O(m).
+    Formulas are compared with the Python functions before they are first used; the time of a call
+    is O(m²), its memory O(m).
     """
 
     def velocity(self, theta: Array, weight: Array) -> Array:
@@ -139,7 +157,8 @@ class PairEnergy(Protocol):
 
 
 class PairSums(Protocol):
-    """Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k, K_σ a Gaussian expectation in closed form, of one activation, d, K and dtype.
+    """Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k, K_σ a Gaussian expectation in closed form, of
+    one activation, d, K and dtype.
 
     Particles become clouds once; a cloud acts on another in O(m²) time and O(m) memory.
     """
@@ -153,7 +172,9 @@ class PairSums(Protocol):
     def act(
         self, cloud: Cloud, sources: Sequence[Cloud], decay: float = 0.0
     ) -> tuple[Array, Array]:
-        """(g, v): g_k = Σ_l A_l K(w_k, w_l), v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k, 0 on frozen columns."""
+        """(g, v): g_k = Σ_l A_l K(w_k, w_l), v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k, 0 on frozen
+        columns.
+        """
 
     def potentials(self, potential: Array) -> np.ndarray:
         """g of `act` on the host: (m, K)."""

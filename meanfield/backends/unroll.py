@@ -8,8 +8,9 @@ A kernel file marks them, and gives a name to what has one value for each turn:
     for j in each(D):                                          out[k, 1] = w_0 * z
         out[k, 1 + j] = w[j] * z                               out[k, 2] = w_1 * z
 
-A parameter `stage: each(3)` is written out as three. Where the constant LOOPS is true, loops are left to run as such. In plain
-Python `each` is range and `total` adds from left to right, so the same file runs without a compiler: plain.py.
+A parameter `stage: each(3)` is written out as three. Where the constant LOOPS is true, loops are
+left to run as such. In plain Python `each` is range and `total` adds from left to right, so the
+same file runs without a compiler: plain.py.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def write_out(tree: ast.Module, constants: dict[str, Any]) -> ast.Module:
 
 
 class _WriteOut(ast.NodeTransformer):
-    """known: names that have a value here, by which their uses are replaced; families: names of lists with one name an item."""
+    """known: names that have a value here, by which their uses are replaced; families: names of
+    lists with one name an item.
+    """
 
     def __init__(self, constants: dict[str, Any]) -> None:
         self.known = dict(constants)

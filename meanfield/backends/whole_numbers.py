@@ -1,9 +1,11 @@
-"""Whole numbers in a formula: what Python counts without end, and divides by 10**-3, a compiler counts in 64 bits.
+"""Whole numbers in a formula: what Python counts without end, and divides by 10**-3, a compiler
+counts in 64 bits.
 
-Compiled, 10**k with a k = -3 from around the formula is 0, and 21! wraps around. Where the compiled formula is found to differ
-from the Python function, its whole numbers are taken as floats, in all places where it then still compiles: not where they index
-a row or count a loop. The places are remembered (formulas.REAL), are part of the formula's fingerprint, and hold for every
-device. Formulas that agree stay as they are, to the bit: z**2 is one product, z**2.0 a call.
+Compiled, 10**k with a k = -3 from around the formula is 0, and 21! wraps around. Where the compiled
+formula is found to differ from the Python function, its whole numbers are taken as floats, in all
+places where it then still compiles: not where they index a row or count a loop. The places are
+remembered (formulas.REAL), are part of the formula's fingerprint, and hold for every device.
+Formulas that agree stay as they are, to the bit: z**2 is one product, z**2.0 a call.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ def mend(
     dtype: str,
     gradient: bool = False,
 ) -> bool:
-    """Take whole numbers of `function`, and of what it calls, as floats, if `agrees` then says yes to the results of `calls`.
+    """Take whole numbers of `function`, and of what it calls, as floats, if `agrees` then says yes
+    to the results of `calls`.
 
-    calls: arguments of the kernel's types, for a gradient without `out`; agrees sees a number or a filled `out` for each.
+    calls: arguments of the kernel's types, for a gradient without `out`; agrees sees a number or a
+    filled `out` for each.
     """
     found = places(function)
     if not found:

@@ -99,7 +99,9 @@ def of_run(run: Any) -> Finding | None:
 
 
 def energy_defect(march: March, dissipated: float) -> float:
-    """|F(0) - F(t) - q| / max(|F(0) - F(t)|, 1e-12 |F(0)|), q what was dissipated; F + K of a method with momentum."""
+    """|F(0) - F(t) - q| / max(|F(0) - F(t)|, 1e-12 |F(0)|), q what was dissipated; F + K of a
+    method with momentum.
+    """
     fall = march.total_start - march.total
     scale = max(abs(fall), 1e-12 * abs(march.total_start))
     return abs(fall - dissipated) / scale if scale != 0 else 0.0

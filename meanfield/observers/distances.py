@@ -1,6 +1,8 @@
-"""W2 beside a run: exact distances between snapshots of its particles, solved by other processes while it goes on.
+"""W2 beside a run: exact distances between snapshots of its particles, solved by other processes
+while it goes on.
 
-W2 (settings and values, an observer) ──Beside (the snapshots that wait, in order)──▶ series w2 and w2_step of the run
+W2 (settings and values, an observer) ──Beside (the snapshots that wait, in order)──▶ series w2 and
+w2_step of the run
 """
 
 from __future__ import annotations
@@ -143,7 +145,10 @@ class W2(Observer):
         return cls(**{**data, "schedule": schedules.from_dict(data["schedule"])})
 
     def __repr__(self) -> str:
-        return f"W2({self.schedule}, previous={self.previous}, workers={self.workers}, {len(self.values)} values)"
+        return (
+            f"W2({self.schedule}, previous={self.previous}, workers={self.workers}, "
+            f"{len(self.values)} values)"
+        )
 
 
 class _Solve(NamedTuple):
@@ -176,7 +181,9 @@ def distance(p: State, q: State) -> float:
 
 
 class Beside:
-    """W2 of one run: the snapshots whose distances are not known yet, and the processes that solve them."""
+    """W2 of one run: the snapshots whose distances are not known yet, and the processes that solve
+    them.
+    """
 
     def __init__(self, w2: W2, start: State) -> None:
         self.w2, self._start = w2, _bare(start)
@@ -188,7 +195,9 @@ class Beside:
         w2.clear()
 
     def announce(self, moments: int | None) -> None:
-        """Say before a run that its solves take long. moments: the number of snapshots, None where it is not known."""
+        """Say before a run that its solves take long. moments: the number of snapshots, None where
+        it is not known.
+        """
         m, p = self._start.theta.shape
         seconds = expected_seconds(m, m, p)
         if seconds <= ANNOUNCE_SECONDS:
@@ -196,13 +205,16 @@ class Beside:
         memory = f" and {39e-9 * m * m:.1g} GB" if m * m <= EXACT_DENSE_LIMIT else ""
         solves = None if moments is None else moments * len(self.w2.series)
         total = (
-            f"; {solves} of them by {self._count} worker(s): {solves * seconds / self._count / 60:.0f} min"
+            f"; {solves} of them by {self._count} worker(s): "
+            f"{solves * seconds / self._count / 60:.0f} min"
             if solves
             else ""
         )
         warnings.warn(
-            f"mf.W2: an exact distance of {m} particles in {p} dimensions takes about {seconds:.0f} s (within a factor of 2)"
-            f'{memory}{total}, beside the run, which waits for the last one. Bounds after the run: mf.diagnose(path, ["w2"]).',
+            f"mf.W2: an exact distance of {m} particles in {p} dimensions takes about "
+            f"{seconds:.0f} s (within a factor of 2)"
+            f"{memory}{total}, beside the run, which waits for the last one. Bounds after "
+            'the run: mf.diagnose(path, ["w2"]).',
             SlowSolve,
             stacklevel=callers(),
         )
@@ -222,7 +234,9 @@ class Beside:
         self._pending.append(solves)
 
     def take(self, seconds: float) -> list[Value] | None:
-        """The values of the first snapshot that waits; None where they are not there within so many seconds."""
+        """The values of the first snapshot that waits; None where they are not there within so many
+        seconds.
+        """
         solves = self._pending[0]
         answers = [item.answer for item in solves]
         if not all(answer.done() for answer in answers) and (
@@ -298,7 +312,8 @@ class Beside:
             else "none is left, so the run waits for each distance to come"
         )
         warnings.warn(
-            f"{item.name} at step {item.after.step} is solved in the run's own process, for the mf.W2 worker did not do it: "
+            f"{item.name} at step {item.after.step} is solved in the run's own process, "
+            "for the mf.W2 worker did not do it: "
             f"{error} ({more})",
             RuntimeWarning,
             stacklevel=callers(),

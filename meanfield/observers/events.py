@@ -1,6 +1,7 @@
 """Events: what happens to single neurons in a run, as differences between consecutive samplings.
 
-Events (settings, an observer) ──Watch (the last sampling)──▶ rows and counts ──▶ the run's file, or Events.table
+Events (settings, an observer) ──Watch (the last sampling)──▶ rows and counts ──▶ the run's file, or
+Events.table
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from . import schedules
 from .moment import Moment
 from .protocol import Observer
 
-# At m = 10⁴ a sampling takes 1 to 4 % of 20 Euler steps, about 1 % of 20 RK4 steps (n = 64 … 256, d = 2 … 10).
+# At m = 10⁴ a sampling takes 1 to 4 % of 20 Euler steps, about 1 % of 20 RK4 steps (n = 64 … 256, d
+# = 2 … 10).
 OFTEN = schedules.every(20)
 COUNTS = (*KINDS.values(), DEAD)  # the series that a watched run has besides its others
 
@@ -80,7 +82,8 @@ class Events(Observer):
         self.probe = None if probe is None else check_inputs(probe)
         if self.probe is not None and not 1 <= len(self.probe) <= patterns.WORD:
             raise ValueError(
-                f"probe must hold 1 … {patterns.WORD} samples, one bit each; got {len(self.probe)}. Choose some of them: x[:64]."
+                f"probe must hold 1 … {patterns.WORD} samples, one bit each; got "
+                f"{len(self.probe)}. Choose some of them: x[:64]."
             )
         if not is_number(degrees) or not 0 < degrees <= 90:
             raise ValueError(f"degrees must be a number in (0, 90]; got {degrees!r}.")
@@ -101,7 +104,9 @@ class Events(Observer):
         self.clear(path)
 
     def observe(self, moment: Moment) -> dict[str, int]:
-        """The counts of what has changed since the last sampling; its rows go into the file, or into .table."""
+        """The counts of what has changed since the last sampling; its rows go into the file, or
+        into .table.
+        """
         if not math.isfinite(moment.march.dissipated):
             return {}
         rows, counts = self._watch.sample(moment.state)
@@ -132,7 +137,9 @@ class Events(Observer):
 
     @property
     def table(self) -> EventTable:
-        """The events of the last run: from its file where there is one (up to the last checkpoint), else kept here."""
+        """The events of the last run: from its file where there is one (up to the last checkpoint),
+        else kept here.
+        """
         if self._path is not None:
             with Trajectory(self._path) as run:
                 return run.events
@@ -164,23 +171,30 @@ class Events(Observer):
 
     def __repr__(self) -> str:
         probe = "the first training inputs" if self.probe is None else f"{len(self.probe)} samples"
-        return f"Events({probe}, {self.schedule}, degrees={self.degrees:g}, tracked={self.tracked}, limit={self.limit})"
+        return (
+            f"Events({probe}, {self.schedule}, degrees={self.degrees:g}, "
+            f"tracked={self.tracked}, limit={self.limit})"
+        )
 
 
 class Watch:
-    """Events of one run: its probe, and the last sampling, which is all that a checkpoint has to keep."""
+    """Events of one run: its probe, and the last sampling, which is all that a checkpoint has to
+    keep.
+    """
 
     def __init__(self, events: Events, flow: GradientFlow, state: State) -> None:
         self.events = events
         if flow.network is None:
             raise ValueError(
-                f"mf.Events watches the neurons of a network; a {type(flow.functional).__name__} has none."
+                "mf.Events watches the neurons of a network; a "
+                f"{type(flow.functional).__name__} has none."
             )
         samples = flow.functional.arrays.get("x")
         if events.probe is None and samples is None:
             kind = type(flow.functional).__name__
             raise ValueError(
-                f"a {kind} has no training inputs to probe: write mf.Events(probe=x) with some inputs x (n, {state.dim})."
+                f"a {kind} has no training inputs to probe: write mf.Events(probe=x) with "
+                f"some inputs x (n, {state.dim})."
             )
         x = (
             samples[: patterns.WORD]
@@ -229,7 +243,9 @@ class Watch:
 
 
 def mortal(sigma: Activation) -> bool:
-    """Whether σ = σ' = 0 on z <= 0, so that a neuron inactive on all inputs is dead: relu, not leaky_relu or gelu."""
+    """Whether σ = σ' = 0 on z <= 0, so that a neuron inactive on all inputs is dead: relu, not
+    leaky_relu or gelu.
+    """
     return not sigma.smooth and all(
         sigma.value(z) == sigma.slope(z) == 0 for z in (0.0, -1e-3, -1.0, -1e3)
     )

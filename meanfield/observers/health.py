@@ -23,8 +23,10 @@ from .saturation import saturation
 
 
 class StopOnNonFinite(Observer):
-    """Stops at the first step after which θ or its speed is not finite: what was recorded is published with status
-    "diverged", and mf.Diverged names step, time, particle and the last good frame. Without it such a run goes on and warns."""
+    """Stops at the first step after which θ or its speed is not finite: what was recorded is
+    published with status "diverged", and mf.Diverged names step, time, particle and the last good
+    frame. Without it such a run goes on and warns.
+    """
 
     name = "stop_on_nonfinite"
     own, rank = True, 0
@@ -46,7 +48,9 @@ class StopOnNonFinite(Observer):
 
 
 class Health:
-    """Warns of a run, once for each kind of trouble. stops: whether it stops where θ becomes NaN or infinite."""
+    """Warns of a run, once for each kind of trouble. stops: whether it stops where θ becomes NaN or
+    infinite.
+    """
 
     def __init__(self, march: March, stops: bool) -> None:
         self.march, self.stops = march, stops
@@ -80,13 +84,15 @@ class Health:
             advice = unscaled(flow) or "Try a smaller dt, another seed, or biases (b_std > 0)."
             self.warn(
                 "still",
-                f"no particle moves any more (step {march.step}, t = {march.t:g}, risk {risk:.3g}): all units are dead, or "
+                f"no particle moves any more (step {march.step}, t = {march.t:g}, risk "
+                f"{risk:.3g}): all units are dead, or "
                 f"this is a critical point. {advice}",
             )
 
     def at_end(self) -> defects.Finding | None:
-        """Whether the run was the flow: F may have risen, beyond the rounding of one that has nowhere to fall, or have lost
-        another energy than was dissipated."""
+        """Whether the run was the flow: F may have risen, beyond the rounding of one that has
+        nowhere to fall, or have lost another energy than was dissipated.
+        """
         march = self.march
         if not march.balances:
             return None
@@ -121,7 +127,9 @@ def shorter(march: March) -> str:
 
 
 def callers() -> int:
-    """The stacklevel of warnings.warn, for its caller's caller, that names the first line outside this package."""
+    """The stacklevel of warnings.warn, for its caller's caller, that names the first line outside
+    this package.
+    """
     level, frame = 1, sys._getframe(2)
     package = f"{Path(__file__).parents[1]}{os.sep}"
     own = (package, contextlib.__file__)  # a wrapper in sims counts as a user's line

@@ -15,7 +15,9 @@ from ..stepping.march import March
 
 
 class Moment:
-    """The run at one accepted step: its clock, and the Frame that diagnostics see (its State is built when first asked for)."""
+    """The run at one accepted step: its clock, and the Frame that diagnostics see (its State is
+    built when first asked for).
+    """
 
     def __init__(self, march: March, problem: Problem, recording: Any = None) -> None:
         self.march, self.recording = march, recording
@@ -43,7 +45,8 @@ def _energy_defect_motion(march: March) -> float:
     return math.nan if moved is None else energy_defect(march, moved)
 
 
-# What every run can carry, by name: diagnostics of one frame (diagnostics/measures.py), and three sums along the way.
+# What every run can carry, by name: diagnostics of one frame (diagnostics/measures.py), and three
+# sums along the way.
 MEASURES = (
     "energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect",
     "energy_defect_motion", "balance_defect", "kinetic_energy",
@@ -74,20 +77,25 @@ def unrecordable(name: str, march: March, problem: Problem) -> str:
 
 
 def recordable(name: str) -> registry.Diagnostic:
-    """The diagnostic of that name; ValueError where it is none, or not one number of one moment of one run."""
+    """The diagnostic of that name; ValueError where it is none, or not one number of one moment of
+    one run.
+    """
     if name not in (known := registry.names()):
         more = f"Known: {', '.join(known)}; or pass function(flow, state)."
         raise ValueError(f"no built-in series {name!r}.{registry.missing(name)} {more}")
     diagnostic = registry.get(name)
     if diagnostic.kind != "frame" or diagnostic.interval or "companion" in diagnostic.needs:
         raise ValueError(
-            f"{name!r} is not one number of one moment, so it cannot be recorded; after the run: mf.diagnose(path, [{name!r}])."
+            f"{name!r} is not one number of one moment, so it cannot be recorded; after "
+            f"the run: mf.diagnose(path, [{name!r}])."
         )
     return diagnostic
 
 
 def series_of_clock(name: str, names: Sequence[str]) -> str:
-    """The one of `names` whose times or steps are called `name` in an xarray.Dataset; "" where there is none."""
+    """The one of `names` whose times or steps are called `name` in an xarray.Dataset; "" where
+    there is none.
+    """
     for suffix in ("_t", "_step"):
         other = name.removesuffix(suffix)
         if other != name and other in names:

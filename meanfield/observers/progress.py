@@ -1,4 +1,6 @@
-"""How far a run is: a bar on a terminal and in notebooks, elsewhere a line every ten seconds; and a warning of very long runs."""
+"""How far a run is: a bar on a terminal and in notebooks, elsewhere a line every ten seconds; and a
+warning of very long runs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from ..stepping.march import March
 SECONDS = 10.0  # between two lines
 MANY = 10**7  # steps of a very long run
 LONG = 3600.0  # seconds of one that nobody watches
-WORTH = 1000  # steps; of fewer the time is not measured before the first, which would cost as much as some of them
+# steps; of fewer the time is not measured before the first, which would cost as much as some of
+# them
+WORTH = 1000
 SETTLED = 100  # steps after which Adaptive has found its dt
 LAYOUT = "{desc}{percentage:3.0f}%|{bar}| t = {n:.4g} of {total:.4g} [{elapsed}<{remaining}]"
 
@@ -34,7 +38,9 @@ class Progress:
 
     @contextmanager
     def watching(self) -> Iterator[Progress]:
-        """The bar, where there is somebody to look at one; a run that will be very long is warned of before its first step."""
+        """The bar, where there is somebody to look at one; a run that will be very long is warned
+        of before its first step.
+        """
         with _bar(self.march.t_end - self.march.start.t, self.shown) as self.bar:
             counted = not self.march.method.controls_error
             if counted and steps_left(self.march) >= WORTH:
@@ -46,9 +52,8 @@ class Progress:
         """One accepted step was made."""
         march, now = self.march, time.monotonic()
         self.bar.update(march.t - march.start.t - self.bar.n)
-        if (
-            march.step - self.first == 1
-        ):  # it may have compiled kernels: time is measured from here on
+        # it may have compiled kernels: time is measured from here on
+        if march.step - self.first == 1:
             self.begun = now
             return
         if march.dt != self.dt and (
@@ -73,7 +78,8 @@ class Progress:
             value = _value(march)
             share = (march.t - march.start.t) / (march.t_end - march.start.t)
             say(
-                f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}){value}, about {duration(left)} left"
+                f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}){value}, about "
+                f"{duration(left)} left"
             )
 
     def _foretell(self, seconds: float) -> None:
@@ -116,7 +122,8 @@ def unscaled(flow: Any) -> str:
         return ""
     columns = f"{sizes.min():.3g} … {sizes.max():.3g}" if len(sizes) > 1 else f"{sizes[0]:.3g}"
     return (
-        f"The inputs are not scaled (root mean squares of the columns of x: {columns}): use mf.data.load(…, standardise=True) or "
+        f"The inputs are not scaled (root mean squares of the columns of x: {columns}): "
+        "use mf.data.load(…, standardise=True) or "
         "mf.data.prepare(data, standardise=True)."
     )
 
@@ -130,7 +137,8 @@ def say_what_compiles(flow: Any, state: State) -> None:
     """Before a run whose kernels are in no cache."""
     name = flow.network.sigma.name if flow.network else type(flow.functional).__name__
     say(
-        f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then they come from the cache on disk"
+        f"compiling the kernels for {name}, d = {state.dim}, {flow.dtype}: once, then "
+        "they come from the cache on disk"
     )
 
 
@@ -170,11 +178,15 @@ def _advice(march: March) -> str:
         return found
     if march.method.controls_error:
         return (
-            "Its dt is held there by the stability of a stiff flow, or by kinks of σ, and not by what changes: use a larger "
+            "Its dt is held there by the stability of a stiff flow, or by kinks of σ, "
+            "and not by what changes: use a larger "
             'rtol, or mf.RK4 with dt="auto", which counts its steps before the first.'
         )
     if march.halvings:
-        return f"dt was halved {len(march.halvings)} times: the flow has become that stiff. End at an earlier t, or stop it here."
+        return (
+            f"dt was halved {len(march.halvings)} times: the flow has become that stiff. "
+            "End at an earlier t, or stop it here."
+        )
     return "Use a larger dt if the flow allows it, or an earlier end."
 
 
@@ -183,9 +195,8 @@ def _seconds_a_step(march: March) -> float:
     seconds = []
     for _ in range(3):
         field = march.field
-        particles = Particles.of(
-            march.state(), field.backend
-        )  # a new array, of which nothing is kept
+        # a new array, of which nothing is kept
+        particles = Particles.of(march.state(), field.backend)
         begun = time.perf_counter()
         float(field.mean_square(field.velocity(particles), particles))
         seconds.append(time.perf_counter() - begun)

@@ -1,4 +1,6 @@
-"""Observer: what watches a run, one protocol; recorder, series, events, distances and stopping are five of them."""
+"""Observer: what watches a run, one protocol; recorder, series, events, distances and stopping are
+five of them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class Value(NamedTuple):
 
 
 class Observer:
-    """Looks at a run when its schedule says so. One of your own derives from this class and is handed to mf.simulate.
+    """Looks at a run when its schedule says so. One of your own derives from this class and is
+    handed to mf.simulate.
 
         class Radius(mf.Observer):
             name, series = "radius", ("radius",)
@@ -34,9 +37,9 @@ class Observer:
 
         mf.simulate(flow, state, mf.RK4, dt=0.1, t_end=5.0, observers=[Radius(mf.every(10))])
 
-    A run calls, in this order: `begin` once, before any work; at every accepted step `due`, and where that is True
-    `observe`; `collect` for values that come later; `memory` at each checkpoint and `restore` where a run goes on from
-    one; `close` at the end, whatever happened.
+    A run calls, in this order: `begin` once, before any work; at every accepted step `due`, and
+    where that is True `observe`; `collect` for values that come later; `memory` at each checkpoint
+    and `restore` where a run goes on from one; `close` at the end, whatever happened.
 
     Attributes
     ----------
@@ -60,7 +63,8 @@ class Observer:
     def begin(self, march: March, problem: Any, path: Path | None) -> None:
         """A run starts: forget the last one, and raise for what makes no sense in this one.
 
-        march : flow, start, particles and clock. problem : what diagnostics ask about. path : of the run's file, or None.
+        march : flow, start, particles and clock. problem : what diagnostics ask about. path : of
+        the run's file, or None.
         """
 
     def plan(self, span: Span) -> None:
@@ -68,15 +72,18 @@ class Observer:
         self._due = self.schedule.resolve(span) if self.schedule is not None else Due()
 
     def due(self, march: March) -> bool:
-        """Whether to look now; asked in the order of steps, of each that `ahead` does not pass over."""
+        """Whether to look now; asked in the order of steps, of each that `ahead` does not pass
+        over.
+        """
         now = self._due(march.step, march.t, march.dt)
         return now or (self.edges and (march.done or march.step == march.start.step))
 
     def ahead(self, march: March) -> Ahead:
-        """The next moment at which `due` may be True: steps before it may be made in one call, and `due` is not asked of them.
+        """The next moment at which `due` may be True: steps before it may be made in one call, and
+        `due` is not asked of them.
 
-        The start, the end, and a step that comes to no numbers or moves nothing are always asked about. An observer with a `due`
-        of its own is asked at every step.
+        The start, the end, and a step that comes to no numbers or moves nothing are always asked
+        about. An observer with a `due` of its own is asked at every step.
         """
         return self._due.ahead(march.step) if type(self).due is Observer.due else NOW
 
@@ -85,7 +92,9 @@ class Observer:
         raise NotImplementedError(f"{type(self).__name__} has no method observe(moment).")
 
     def collect(self, received: Sequence[int], last: bool) -> Iterable[Value]:
-        """Values of earlier moments that are known by now; last: wait for all, unless a signal is received."""
+        """Values of earlier moments that are known by now; last: wait for all, unless a signal is
+        received.
+        """
         return ()
 
     def memory(self) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Whether the units of a bounded σ are saturated: their slopes vanish on all samples, and hardly anything can be learnt."""
+"""Whether the units of a bounded σ are saturated: their slopes vanish on all samples, and hardly
+anything can be learnt.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ LOOKED_AT = 64  # units and samples, evenly spaced
 
 
 def saturation(flow: Any, state: State) -> str:
-    """What is to be said of a start whose units are nearly all saturated, or ""; of σ with σ' → 0 at both ends alone."""
+    """What is to be said of a start whose units are nearly all saturated, or ""; of σ with σ' → 0
+    at both ends alone.
+    """
     if flow.network is None or "x" not in flow.functional.arrays or not state.outputs:
         return ""
     slope = flow.network.sigma.slope
@@ -35,14 +39,18 @@ def saturation(flow: Any, state: State) -> str:
     if flat.mean() < SHARE:
         return ""
     return (
-        f"{flat.mean():.0%} of the units are saturated at the start: |σ'(z)| of {flow.network.sigma.name} is below {SLOPE:g} of "
-        f"its largest on every sample, |z| = |⟨w, x⟩ + b| is {np.median(abs(z)):.2g} in the median, and they hardly learn. "
+        f"{flat.mean():.0%} of the units are saturated at the start: |σ'(z)| of "
+        f"{flow.network.sigma.name} is below {SLOPE:g} of "
+        f"its largest on every sample, |z| = |⟨w, x⟩ + b| is {np.median(abs(z)):.2g} in "
+        "the median, and they hardly learn. "
         + (unscaled(flow) or "Scale the start down: a smaller w_std and b_std.")
     )
 
 
 def _largest_slope(slope: Any) -> float:
-    """The largest |σ'| between -5 and 5; 0 where σ' does not vanish at both ends, so that nothing saturates."""
+    """The largest |σ'| between -5 and 5; 0 where σ' does not vanish at both ends, so that nothing
+    saturates.
+    """
     near = max(abs(slope(z)) for z in np.linspace(-5, 5, 41).tolist())
     return (
         near

@@ -1,4 +1,6 @@
-"""When to observe: schedules are settings; `resolve` turns one into the due steps of a run when simulate starts."""
+"""When to observe: schedules are settings; `resolve` turns one into the due steps of a run when
+simulate starts.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from ..stepping.stretches import Ahead
 
 
 class Due:
-    """Asked once for every accepted step, in order. `position` is all that a checkpoint has to keep of it.
+    """Asked once for every accepted step, in order. `position` is all that a checkpoint has to keep
+    of it.
 
-    Times fire at the first step with t >= requested - 1e-9 dt; several requests in one step fire once.
+    Times fire at the first step with t >= requested - 1e-9 dt; several requests in one step fire
+    once.
     """
 
     def __init__(self, steps: Any = (), times: Any = (), period: int = 0) -> None:
@@ -25,7 +29,9 @@ class Due:
         self.position = self.before = 0  # before: the position ahead of the last question
 
     def count(self, steps: int | None) -> int | None:
-        """About how many moments there will be in so many steps; None where that depends on the steps to come."""
+        """About how many moments there will be in so many steps; None where that depends on the
+        steps to come.
+        """
         if self.period:
             return None if steps is None else steps // self.period
         return self.steps.size + self.times.size
@@ -65,7 +71,9 @@ class every:
 
 @dataclass(frozen=True)
 class evenly:
-    """`count` moments equally spaced in flow time, the first and the last included (count = 1: the last)."""
+    """`count` moments equally spaced in flow time, the first and the last included (count = 1: the
+    last).
+    """
 
     count: int
 
@@ -80,7 +88,8 @@ class evenly:
 
 @dataclass(frozen=True)
 class log_spaced:
-    """The start and count - 1 moments in geometric progression, from one step dt after it to the end.
+    """The start and count - 1 moments in geometric progression, from one step dt after it to the
+    end.
 
     log_spaced(2) is the start and the end, log_spaced(1) the end.
     """
@@ -118,7 +127,9 @@ class at_steps:
 
 @dataclass(frozen=True)
 class at_times:
-    """The first step with t >= requested - 1e-9 dt, for each of these flow times; Adaptive lands on them."""
+    """The first step with t >= requested - 1e-9 dt, for each of these flow times; Adaptive lands on
+    them.
+    """
 
     times: tuple[float, ...]
 

@@ -56,7 +56,8 @@ class Series(Observer):
             other := series_of_clock(name, [*MEASURES, *known])
         ):
             raise ValueError(
-                f"{name!r} is a clock of the series {other!r} in an xarray.Dataset (<series>_t, <series>_step): "
+                f"{name!r} is a clock of the series {other!r} in an xarray.Dataset "
+                "(<series>_t, <series>_step): "
                 "choose another name."
             )
         if function is None and name not in ALONG:
@@ -92,7 +93,8 @@ class Series(Observer):
             found = np.asarray(self.function(moment.flow, moment.state))
             if found.size != 1:
                 raise ValueError(
-                    f"series {self.name!r}: function(flow, state) must return a scalar; got shape {found.shape}."
+                    f"series {self.name!r}: function(flow, state) must return a scalar; "
+                    f"got shape {found.shape}."
                 )
             value = float(found.reshape(()))
         self.append(moment.step, moment.t, value)

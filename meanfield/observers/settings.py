@@ -17,12 +17,15 @@ from .series import Series
 ONE = {
     Recorder: "one run has one Recorder; for other scalars add mf.Series(name, schedule).",
     Events: "one run has one mf.Events: join the probes, and the schedules.",
-    W2: "one run has one mf.W2: join the schedules; previous=True adds the distances between its snapshots.",
+    W2: "one run has one mf.W2: join the schedules; previous=True adds the distances between "
+    "its snapshots.",
 }
 
 
 def check(observers: Sequence[Any]) -> list[Observer]:
-    """The observers in the order in which they look; raises for what is none, and for names that meet."""
+    """The observers in the order in which they look; raises for what is none, and for names that
+    meet.
+    """
     if isinstance(observers, Observer):
         raise TypeError("observers is a list: write observers=[…].")
     if unknown := [item for item in observers if not isinstance(item, Observer)]:
@@ -40,7 +43,8 @@ def check(observers: Sequence[Any]) -> list[Observer]:
     taken |= {name for name in names if names.count(name) > 1}
     if taken:
         raise ValueError(
-            f"each series needs a name of its own, not that of another or of a built-in: {', '.join(sorted(taken))}."
+            "each series needs a name of its own, not that of another or of a built-in: "
+            f"{', '.join(sorted(taken))}."
         )
     if clocks := [(name, other) for name in names if (other := series_of_clock(name, names))]:
         raise ValueError(
@@ -61,7 +65,8 @@ def _check_written(observers: Sequence[Observer], names: list[str]) -> None:
         who = f"mf.{type(item).__name__}" if item.own else f"the observer {item.name!r}"
         if both := sorted(set(known) & set(item.series)):
             raise ValueError(
-                f"{who} writes series of these names itself: {', '.join(both)}. Give yours another name."
+                f"{who} writes series of these names itself: {', '.join(both)}. Give "
+                "yours another name."
             )
         known |= {name: who for name in item.series}
 

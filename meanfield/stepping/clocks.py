@@ -11,11 +11,14 @@ from ..particles import Particles
 from ..processes.threads import one_thread
 from .methods import Method, Step
 
-# Where F no longer falls beyond rounding, a rise of this size (relative to the start) is noise, not instability.
+# Where F no longer falls beyond rounding, a rise of this size (relative to the start) is noise, not
+# instability.
 NOISE = {"float64": 1e-12, "float32": 1e-5}
-HALVINGS = 20  # of dt in a row, a factor of 10⁶ below the bound of stability, after which no shorter step will help
-# Where σ' jumps, a particle that sits on a kink of F chatters across it, at every dt, and halving would never end; instability
-# grows beyond this.
+# of dt in a row, a factor of 10⁶ below the bound of stability, after which no shorter step will
+# help
+HALVINGS = 20
+# Where σ' jumps, a particle that sits on a kink of F chatters across it, at every dt, and halving
+# would never end; instability grows beyond this.
 CHATTER = 0.01
 
 
@@ -60,7 +63,9 @@ class Fixed:
         return self.dt
 
     def judge(self, march: Any, step: Step) -> float | None:
-        """The time that the step leads to; None where it is to be done again with the dt that `next` gives."""
+        """The time that the step leads to; None where it is to be done again with the dt that
+        `next` gives.
+        """
         number = march.particles.step + 1 - self.leg_step
         return self.t_end if number == self.leg_count else self.leg_t + number * self.dt
 
@@ -93,8 +98,10 @@ class Fixed:
 
 
 class Halving(Fixed):
-    """dt="auto": a step that raises F, or lowers it by less than half of what it dissipated, is done again in
-    a new leg of half the dt (where σ' jumps, F is allowed to lie a hundredth above the lowest so far)."""
+    """dt="auto": a step that raises F, or lowers it by less than half of what it dissipated, is
+    done again in a new leg of half the dt (where σ' jumps, F is allowed to lie a hundredth above
+    the lowest so far).
+    """
 
     kind = "halving"
     SCALARS = (*Fixed.SCALARS, "energy_least")
@@ -117,9 +124,12 @@ class Halving(Fixed):
         tiny = self.dt < 1e-12 * max(abs(self.t_end), self.t_end - self.t_start)
         if tiny or self._in_a_row >= HALVINGS:
             raise Diverged(
-                f"step {particles.step}, t = {particles.t:g}: F does not fall as |v|² says even with dt = {self.dt:.3g}, after "
-                f"{self._in_a_row} halvings in a row. Then v is not -∇F: σ' or ℓ' is not the slope of its "
-                "function, or σ has a kink (mf.Activation(…, smooth=False)), or F is beyond the rounding of its dtype."
+                f"step {particles.step}, t = {particles.t:g}: F does not fall as |v|² "
+                f"says even with dt = {self.dt:.3g}, after "
+                f"{self._in_a_row} halvings in a row. Then v is not -∇F: σ' or ℓ' is not "
+                "the slope of its "
+                "function, or σ has a kink (mf.Activation(…, smooth=False)), or F is "
+                "beyond the rounding of its dtype."
             )
         self._in_a_row += 1
         self.halvings.append({"step": particles.step, "t": particles.t, "dt": self.dt})
@@ -128,7 +138,9 @@ class Halving(Fixed):
 
 
 class ErrorControl:
-    """The method's own step control: its error stays below atol + rtol·‖θ‖_{L2(μ)}. t accumulates, and lands on `stops`."""
+    """The method's own step control: its error stays below atol + rtol·‖θ‖_{L2(μ)}. t accumulates,
+    and lands on `stops`.
+    """
 
     kind: ClassVar[str] = "error control"
     SCALARS: ClassVar[tuple[str, ...]] = ("dt", "t_end", "dt_start")
@@ -140,7 +152,9 @@ class ErrorControl:
         self._target = t_end
 
     def next(self, particles: Particles, stops: np.ndarray | None) -> float:
-        """A remainder shorter than a hundredth of dt is taken along; two steps to the target are made equal."""
+        """A remainder shorter than a hundredth of dt is taken along; two steps to the target are
+        made equal.
+        """
         self._target = self.next_stop(particles, stops)
         left = self._target - particles.t
         return left if left <= 1.01 * self.dt else min(self.dt, left / 2)
@@ -165,7 +179,8 @@ class ErrorControl:
         self.dt = dt * factor
         if self.dt < 1e-14 * max(abs(t), self.t_end - self.t_start):
             raise Diverged(
-                f"step {march.particles.step}, t = {t:g}: the tolerance asks for dt = {self.dt:.3g}: θ diverges, "
+                f"step {march.particles.step}, t = {t:g}: the tolerance asks for dt = "
+                f"{self.dt:.3g}: θ diverges, "
                 "or rtol and atol are below rounding."
             )
         return None
@@ -213,13 +228,16 @@ def auto_step(field: Any, particles: Particles, method: Method) -> float:
         rate = field.rate(particles)
     if not (math.isfinite(rate) and rate > 0):
         raise ValueError(
-            f'dt="auto": the fastest rate at the start is {rate:g}, so no step follows from it. Give dt a number.'
+            f'dt="auto": the fastest rate at the start is {rate:g}, so no step follows '
+            "from it. Give dt a number."
         )
     return stable_step(method, rate)
 
 
 def first_step(march: Any, method: Any, t_end: float) -> float:
-    """An Euler step that moves θ by a hundredth of its size, and not beyond the end. Hairer, Nørsett, Wanner, II.4."""
+    """An Euler step that moves θ by a hundredth of its size, and not beyond the end. Hairer,
+    Nørsett, Wanner, II.4.
+    """
     field, particles = march.field, march.particles
     velocity = field.velocity(particles)
     speed = math.sqrt(field.mean_square(velocity, particles))

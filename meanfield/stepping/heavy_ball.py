@@ -17,11 +17,13 @@ NESTEROV = 3.0  # friction·t
 
 @dataclass(frozen=True)
 class HeavyBall(Method):
-    """Particles with momentum and friction, from rest, by Strang splitting: order 2, one velocity a step.
+    """Particles with momentum and friction, from rest, by Strang splitting: order 2, one velocity a
+    step.
 
         dθ/dt = v,   dv/dt = u(θ) - friction·v,   u = -∇ δF/δμ
 
-    Half a step of v with θ held, exact with its friction; a step of θ with v held; half a step of v.
+    Half a step of v with θ held, exact with its friction; a step of θ with v held; half a step of
+    v.
 
     Parameters
     ----------
@@ -53,7 +55,8 @@ class HeavyBall(Method):
             return
         if not is_number(self.friction) or not 0 <= self.friction < math.inf:  # type: ignore[operator]
             raise ValueError(
-                f'HeavyBall: friction must be a number >= 0 or "nesterov" (3/t); got {self.friction!r}.'
+                'HeavyBall: friction must be a number >= 0 or "nesterov" (3/t); got '
+                f"{self.friction!r}."
             )
         object.__setattr__(self, "friction", float(self.friction))
 

@@ -19,9 +19,10 @@ class Langevin(Method):
         stochastic_heun       θ + dt/2 (v(θ) + v(θ̃)) + c ξ_n,  θ̃ = θ + dt v(θ) + c ξ_n
         leimkuhler_matthews   θ + dt v(θ) + c (ξ_n + ξ_(n+1))/2
 
-    ξ_n = noise.normals(flow.seed, DIFFUSION, m, p, step n): a function of the seed, the particle, the component and the
-    step, so that no memory is carried, and runs of different width share their particles' noise. T is taken in the middle
-    of the step. Where it is 0 the step is that of mf.EULER or mf.HEUN, to the bit.
+    ξ_n = noise.normals(flow.seed, DIFFUSION, m, p, step n): a function of the seed, the particle,
+    the component and the step, so that no memory is carried, and runs of different width share
+    their particles' noise. T is taken in the middle of the step. Where it is 0 the step is that of
+    mf.EULER or mf.HEUN, to the bit.
 
     Attributes
     ----------

@@ -1,4 +1,6 @@
-"""March: the particles and what is summed on the way from t_start to t_end; one accepted step at a time."""
+"""March: the particles and what is summed on the way from t_start to t_end; one accepted step at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ __all__ = ["Diverged", "March"]
 
 
 class March:
-    """Marches one flow from one state: a method makes steps, a clock says how long they are and which count.
+    """Marches one flow from one state: a method makes steps, a clock says how long they are and
+    which count.
 
-    What a step must know of the device (∫|v|² dμ of the stages, F, the error) is read at its end, all in one; watches_size:
-    ∫|θ|² dμ too.
+    What a step must know of the device (∫|v|² dμ of the stages, F, the error) is read at its end,
+    all in one; watches_size: ∫|θ|² dμ too.
     """
 
     def __init__(
@@ -143,7 +146,9 @@ class March:
         return self.motion.dissipated(self.field, self.particles, self.path)
 
     def advance(self, stops: np.ndarray | None = None, ahead: Ahead = NOW) -> None:
-        """One accepted step, or several where they are compiled together: none of those before the last is at `ahead`."""
+        """One accepted step, or several where they are compiled together: none of those before the
+        last is at `ahead`.
+        """
         if self._stretches.advance(ahead, stops):
             return
         t = None
@@ -184,7 +189,8 @@ class March:
                 for names in (self.particles.memory, memory["method"])
             )
             raise ValueError(
-                f"the checkpoint is of another version of the method {self.method.name!r}: it holds {found}, and the method "
+                "the checkpoint is of another version of the method "
+                f"{self.method.name!r}: it holds {found}, and the method "
                 f"carries {known}."
             )
         self.particles = Particles(
@@ -211,7 +217,9 @@ class March:
         self.clock.extend(self.particles, t_end)
 
     def arrived(self, particles: Particles, steps: int, known: dict[str, Any]) -> None:
-        """Accepted steps have led to these particles, of which something is known; path and dissipated are up to date."""
+        """Accepted steps have led to these particles, of which something is known; path and
+        dissipated are up to date.
+        """
         self.particles = particles
         self._known = known
         if self.motion is not None:
@@ -252,29 +260,35 @@ def check_needs(method: Method, flow: GradientFlow, dt: Any) -> None:
         if not has[need]:
             if need == "deterministic":
                 raise ValueError(
-                    f"the method {method.name!r} wants the same velocity at the same particles: a {kind} is not deterministic, "
+                    f"the method {method.name!r} wants the same velocity at the same "
+                    f"particles: a {kind} is not deterministic, "
                     f"so its steps err by its noise, whatever their order. Use mf.EULER."
                 )
             raise ValueError(
-                f"the method {method.name!r} needs a functional with {need!r}: a {kind} has no {need}."
+                f"the method {method.name!r} needs a functional with {need!r}: a {kind} "
+                f"has no {need}."
             )
     if method.controls_error and not has["deterministic"]:
         raise ValueError(
-            f"the method {method.name!r} chooses dt by its error, and a {kind} is not deterministic: use mf.EULER with a dt."
+            f"the method {method.name!r} chooses dt by its error, and a {kind} is not "
+            "deterministic: use mf.EULER with a dt."
         )
     if dt == "auto" and method.inertial:
         raise ValueError(
-            f'dt="auto" does a step again where F has not fallen, and with the momentum of {method.name!r} F may rise. '
+            'dt="auto" does a step again where F has not fallen, and with the momentum '
+            f"of {method.name!r} F may rise. "
             "Give dt a number, or use mf.RK4 without momentum."
         )
     if dt == "auto" and method.noisy:
         raise ValueError(
-            f'dt="auto" does a step again where F has not fallen, and the steps of {method.name!r} are noisy: F may rise. '
+            'dt="auto" does a step again where F has not fallen, and the steps of '
+            f"{method.name!r} are noisy: F may rise. "
             "Give dt a number, or use mf.RK4 without noise."
         )
     if dt == "auto" and not (has["energy"] and has["deterministic"] and method.balances):
         raise ValueError(
-            f'dt="auto" does a step again where F has not fallen, which the method {method.name!r} on a {kind} does not '
+            'dt="auto" does a step again where F has not fallen, which the method '
+            f"{method.name!r} on a {kind} does not "
             "promise. Give dt a number."
         )
 
@@ -285,7 +299,8 @@ def check_temperature(method: Method, flow: GradientFlow) -> None:
         return
     if not method.noisy:
         raise ValueError(
-            f"the flow has temperature {flow.temperature!r}, and the method {method.name!r} draws no noise: use "
+            f"the flow has temperature {flow.temperature!r}, and the method "
+            f"{method.name!r} draws no noise: use "
             "mf.EULER_MARUYAMA, mf.STOCHASTIC_HEUN or mf.LEIMKUHLER_MATTHEWS with a number for dt."
         )
 

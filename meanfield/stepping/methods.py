@@ -58,7 +58,8 @@ class Step(NamedTuple):
 
 
 class Method:
-    """A way to step a flow. One of your own derives from this class; `register_method` makes it known to files.
+    """A way to step a flow. One of your own derives from this class; `register_method` makes it
+    known to files.
 
     Attributes
     ----------
@@ -91,7 +92,9 @@ class Method:
     tableau: Any = None
 
     def start(self, field: Any, particles: Particles) -> Particles:
-        """The particles with the memory that the first step reads; also where a bad flow is refused."""
+        """The particles with the memory that the first step reads; also where a bad flow is
+        refused.
+        """
         return particles
 
     def step(self, field: Any, particles: Particles, dt: float) -> Step:
@@ -113,7 +116,9 @@ class Method:
 
     @property
     def traits(self) -> tuple[str, ...]:
-        """What diagnostics of a stored run must know of it: none for a method of the plain gradient flow."""
+        """What diagnostics of a stored run must know of it: none for a method of the plain gradient
+        flow.
+        """
         known = {
             "noisy": self.noisy,
             "moves masses": self.moves_masses,
@@ -124,7 +129,9 @@ class Method:
 
 
 def _sum(terms: Iterable[float]) -> float:
-    """One after the other, as compiled code has it: the built-in sum rounds otherwise from Python 3.12 on."""
+    """One after the other, as compiled code has it: the built-in sum rounds otherwise from Python
+    3.12 on.
+    """
     total = 0.0
     for term in terms:
         total += term
@@ -132,7 +139,8 @@ def _sum(terms: Iterable[float]) -> float:
 
 
 def register_method(method: Any) -> Any:
-    """Make a method, or a class of methods with settings, known by its name, so that files can be resumed.
+    """Make a method, or a class of methods with settings, known by its name, so that files can be
+    resumed.
 
     Also a decorator. ValueError for a name that is taken.
     """
@@ -170,7 +178,8 @@ def check(method: Any) -> Method:
         near = difflib.get_close_matches(method.lower(), instances, n=1)
         hint = f" Did you mean mf.{near[0].upper()}?" if near else ""
     raise TypeError(
-        "integrator must be mf.EULER, mf.HEUN, mf.RK4 or mf.Adaptive(rtol, atol), or another mf.Method; "
+        "integrator must be mf.EULER, mf.HEUN, mf.RK4 or mf.Adaptive(rtol, atol), or "
+        "another mf.Method; "
         f"got {method!r}.{hint}"
     )
 
@@ -188,7 +197,8 @@ def from_dict(data: dict[str, Any]) -> Method:
         return table["tableau"].from_dict(settings)
     if settings["name"] not in table:
         raise ValueError(
-            f"the method {settings['name']!r} is not registered here: import the module that registers it first."
+            f"the method {settings['name']!r} is not registered here: import the module "
+            "that registers it first."
         )
     found: Any = table[settings["name"]]
     return found if isinstance(found, Method) else found.from_dict(settings)

@@ -1,4 +1,6 @@
-"""Motion: what the motion that took place dissipated, |Δθ|²/Δt over windows of steps, where neurons may slide along kinks."""
+"""Motion: what the motion that took place dissipated, |Δθ|²/Δt over windows of steps, where neurons
+may slide along kinks.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ LEAST = 5  # steps of half a window
 
 
 def may_slide(flow: Any) -> bool:
-    """Whether the velocity of neurons may jump, so that they can chatter across the jump: where σ or ℓ has a kink.
+    """Whether the velocity of neurons may jump, so that they can chatter across the jump: where σ
+    or ℓ has a kink.
 
-    The population risk is smooth (Gaussian inputs average the kinks out), and so is a linearised network.
+    The population risk is smooth (Gaussian inputs average the kinks out), and so is a linearised
+    network.
     """
     functional, network = flow.functional, flow.network
     if network is None or isinstance(functional, PopulationRisk):
@@ -26,15 +30,19 @@ def may_slide(flow: Any) -> bool:
 
 
 class Motion:
-    """∫ ∫|u|² dμ dt with u the motion that took place, averaged over windows: Σ (|Δθ|²_{L2(μ)}/Δt)·g over the windows so far.
+    """∫ ∫|u|² dμ dt with u the motion that took place, averaged over windows: Σ
+    (|Δθ|²_{L2(μ)}/Δt)·g over the windows so far.
 
-    A window has 2 max(5, ⌊√N⌋/2) steps, N those before it: ten at first, and ever more as dt → 0, while its flow time √(N) dt
-    → 0. A particle that chatters across a kink moves in it as the Filippov solution does, up to O(1/steps) of the chatter.
-    g = (x/2)/tanh(x/2), x/2 = |ln(l_1/l_2)|, l_1 and l_2 the lengths travelled in its halves, is what a speed that falls as an
+    A window has 2 max(5, ⌊√N⌋/2) steps, N those before it: ten at first, and ever more as dt → 0,
+    while its flow time √(N) dt → 0. A particle that chatters across a kink moves in it as the
+    Filippov solution does, up to O(1/steps) of the chatter. g = (x/2)/tanh(x/2), x/2 =
+    |ln(l_1/l_2)|, l_1 and l_2 the lengths travelled in its halves, is what a speed that falls as an
     exponential adds to the square of its mean: exact for one mode e^{-λt}, 1 for a uniform motion.
-    THEORY.md, section 2. Filippov (1988), Differential Equations with Discontinuous Righthand Sides, section 4.
+    THEORY.md, section 2. Filippov (1988), Differential Equations with Discontinuous Righthand
+    Sides, section 4.
 
-    What is kept is the particles at the start of the window (device arrays are never written to: no copy is made).
+    What is kept is the particles at the start of the window (device arrays are never written to: no
+    copy is made).
     """
 
     def __init__(self, particles: Particles) -> None:

@@ -1,4 +1,6 @@
-"""Runge–Kutta methods are data: a Butcher tableau that checks itself, and the one step that reads it."""
+"""Runge–Kutta methods are data: a Butcher tableau that checks itself, and the one step that reads
+it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class RungeKutta(Method):
         stages = len(self.b)
         if len(self.a) != stages or any(len(row) != i for i, row in enumerate(self.a)):
             raise ValueError(
-                f"{self.name}: a must be strictly lower triangular with {stages} rows of lengths 0 … {stages - 1}."
+                f"{self.name}: a must be strictly lower triangular with {stages} rows of "
+                f"lengths 0 … {stages - 1}."
             )
         for weights, order in ((self.b, self.order), (self.b_embedded, self.order - 1)):
             if (
@@ -52,7 +55,8 @@ class RungeKutta(Method):
                 and (defect := _order_defect(self.a, weights, min(order, 4))) > 1e-12
             ):
                 raise ValueError(
-                    f"{self.name}: the weights {weights} miss the conditions of order {order} by {defect:.1e}."
+                    f"{self.name}: the weights {weights} miss the conditions of order "
+                    f"{order} by {defect:.1e}."
                 )
 
     @property
@@ -80,9 +84,8 @@ class RungeKutta(Method):
         point, speeds = theta, [speed]
         for i, row in enumerate(self.a[1:], start=1):
             point = combine(theta, [dt * c for c in row], stages)
-            if (
-                self.b_embedded is None
-            ):  # free what no later stage reads: θ-sized arrays are what a step costs
+            # free what no later stage reads: θ-sized arrays are what a step costs
+            if self.b_embedded is None:
                 stages = [
                     k if any(later[j] for later in self.a[i + 1 :]) else None
                     for j, k in enumerate(stages)
@@ -95,7 +98,8 @@ class RungeKutta(Method):
         if self.b_embedded is None:
             return Step(made, dt, self.b, speeds)
 
-        # θ - θ̂ from the stages themselves: subtracting the two results would lose the digits it is made of.
+        # θ - θ̂ from the stages themselves: subtracting the two results would lose the digits it is
+        # made of.
         gaps = [dt * (c - e) for c, e in zip(self.b, self.b_embedded, strict=True)]
         first = next(i for i, gap in enumerate(gaps) if gap)
         ratios = [gap / gaps[first] for gap in gaps]
@@ -114,7 +118,9 @@ class RungeKutta(Method):
 
 
 def _order_defect(a: tuple[tuple[float, ...], ...], b: tuple[float, ...], order: int) -> float:
-    """How far the tableau misses the order conditions Σ b Φ(tree) = 1/γ(tree) of all trees up to `order` <= 4."""
+    """How far the tableau misses the order conditions Σ b Φ(tree) = 1/γ(tree) of all trees up to
+    `order` <= 4.
+    """
 
     def apply(values: list[float]) -> list[float]:
         return [sum(c * v for c, v in zip(row, values, strict=False)) for row in a]

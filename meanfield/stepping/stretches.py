@@ -1,4 +1,6 @@
-"""Stretches: the steps of a march up to the next moment at which anything looks, in one compiled call where that pays."""
+"""Stretches: the steps of a march up to the next moment at which anything looks, in one compiled
+call where that pays.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,16 @@ import numpy as np
 from .clocks import CHATTER, NOISE
 
 FEW = 3  # steps, for which a call is not worth its beginning and its end
-ALONE = 2  # the first steps of a march, made one by one: they compile kernels, and compare formulas with what was compiled
+# the first steps of a march, made one by one: they compile kernels, and compare formulas with what
+# was compiled
+ALONE = 2
 SAVED = 2e-5  # seconds of Python that a stretch saves for each stage
 
 
 class Ahead(NamedTuple):
-    """The next moment at which anything looks: the first step from `step` on, or with a time from `t` on."""
+    """The next moment at which anything looks: the first step from `step` on, or with a time from
+    `t` on.
+    """
 
     step: float = math.inf
     t: float = math.inf
@@ -41,7 +47,9 @@ class Stretches:
         self._refused = False
 
     def advance(self, ahead: Ahead, stops: np.ndarray | None) -> bool:
-        """Steps until `ahead`, or for a twentieth of a second. False: none was made, the next step is to be made alone."""
+        """Steps until `ahead`, or for a twentieth of a second. False: none was made, the next step
+        is to be made alone.
+        """
         march = self.march
         self._made += 1
         last = self._last_step(ahead)

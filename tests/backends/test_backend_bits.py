@@ -1,4 +1,6 @@
-"""Bits and invariances of the CPU backend: threads, kept pre-activations, NaN, symmetric starts, permutation, duplication."""
+"""Bits and invariances of the CPU backend: threads, kept pre-activations, NaN, symmetric starts,
+permutation, duplication.
+"""
 
 import numpy as np
 import pytest
@@ -50,7 +52,9 @@ def test_a_whole_run_gives_the_same_bits_with_one_thread_and_two(d, K):
 
 @pytest.mark.parametrize("K", [1, 3])
 def test_kept_and_recomputed_pre_activations_give_the_same_bits(K):
-    """Above the fused kernels z = Wxᵀ of the forward pass is kept where it fits the budget: memory, not arithmetic."""
+    """Above the fused kernels z = Wxᵀ of the forward pass is kept where it fits the budget: memory,
+    not arithmetic.
+    """
     p = Problem(np.random.default_rng(6), d=13, K=K, m=300, n=1100)
     recomputed = p.mean_feature(), p.pull_back()
     kept = p.cpu.mean_feature(p.on_device, p.weight, p.samples, keep=True), p.pull_back()
@@ -68,7 +72,9 @@ def test_kept_and_recomputed_pre_activations_give_the_same_bits(K):
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("activation", activations.TABLE)
 def test_nan_in_one_particle_shows_in_every_prediction_and_in_its_own_velocity(rng, activation, K):
-    """A guard looks for it: fast-math must not assume it away. A neuron that is NaN in any column moves to NaN."""
+    """A guard looks for it: fast-math must not assume it away. A neuron that is NaN in any column
+    moves to NaN.
+    """
     for column in range(K + 3 + 1):
         p = Problem(rng, activation, K=K)
         p.on_device[4, column] = np.nan
@@ -89,8 +95,9 @@ def test_infinity_stays_infinite(rng):
 
 @pytest.mark.parametrize("activation", activations.TABLE)
 def test_a_symmetric_start_predicts_zero(activation):
-    """THEORY.md, section 2: |f_0| <= 1e-14 s. Pairs cancel to the rounding of one product, 1e-16 of order 1 and of random
-    sign, so a mean over pairs is far below."""
+    """THEORY.md, section 2: |f_0| <= 1e-14 s. Pairs cancel to the rounding of one product, 1e-16 of
+    order 1 and of random sign, so a mean over pairs is far below.
+    """
     for m, scaling in ((1000, mf.NTK), (3002, mf.Scaling(gamma=0.75, alpha=10.0))):
         state = mf.InitialLaw(dim=3, a="normal", b_std=1.0, symmetric=True).sample(m, seed=m)
         x = np.random.default_rng(m).normal(size=(50, 3))
@@ -111,8 +118,10 @@ def test_a_symmetric_start_of_several_outputs_in_many_dimensions_predicts_zero()
 
 @pytest.mark.parametrize(("d", "K"), SHAPES)
 def test_permuting_the_particles_permutes_the_run(rng, d, K):
-    """THEORY.md, section 2, up to the rounding of sums: 600 terms in another order move f by 1e-15 of its size, and 10 steps of
-    a flow whose Lipschitz constant times t is of order 1 keep that within a factor of e: 1e-13 is a hundred times that."""
+    """THEORY.md, section 2, up to the rounding of sums: 600 terms in another order move f by 1e-15
+    of its size, and 10 steps of a flow whose Lipschitz constant times t is of order 1 keep that
+    within a factor of e: 1e-13 is a hundred times that.
+    """
     flow, state = flow_and_state(rng, d, K)
     order = rng.permutation(state.m)
     permuted = mf.State(state.theta[order], outputs=K)
@@ -125,7 +134,9 @@ def test_permuting_the_particles_permutes_the_run(rng, d, K):
 
 @pytest.mark.parametrize("scaling", [mf.MEAN_FIELD, mf.NTK])
 def test_splitting_every_particle_in_two_of_half_its_mass_changes_nothing_at_fixed_s(rng, scaling):
-    """THEORY.md, section 2: s depends on m, so α makes up for it where γ ≠ 1. Unequal masses too; tolerance as above."""
+    """THEORY.md, section 2: s depends on m, so α makes up for it where γ ≠ 1. Unequal masses too;
+    tolerance as above.
+    """
     flow, state = flow_and_state(rng, scaling=scaling)
     mass = rng.uniform(0.5, 1.5, state.m)
     state = mf.State(state.theta, mass=mass / mass.sum())

@@ -1,4 +1,6 @@
-"""The CPU kernels against their slow twins: fused and blocked, one output and several, both dtypes, masses, tiles and shards."""
+"""The CPU kernels against their slow twins: fused and blocked, one output and several, both dtypes,
+masses, tiles and shards.
+"""
 
 import tracemalloc
 
@@ -17,8 +19,9 @@ DIMS = (1, 2, 3, 5, 6, 12, 13, 20)  # fused with 4, 2 and 1 particles at once, a
 
 
 def check_against_twins(problem):
-    """All three kernels. The terms of a sum are of order 1, |a| |σ| <= 10 and with |x| or |u| <= 30: sums of absolute values
-    stay below 30 (means over particles) and 30 n (sums over samples)."""
+    """All three kernels. The terms of a sum are of order 1, |a| |σ| <= 10 and with |x| or |u| <=
+    30: sums of absolute values stay below 30 (means over particles) and 30 n (sums over samples).
+    """
     p, n, m = problem, len(problem.x), len(problem.theta)
     expected = naive.mean_feature(p.theta, p.mass, p.x, p.sigma, p.K)
     np.testing.assert_allclose(p.mean_feature(), expected, rtol=0, atol=30 * p.tolerance(m))
@@ -40,11 +43,12 @@ def test_kernels_are_their_twins_for_every_activation(rng, activation, K):
 @pytest.mark.parametrize("d", DIMS)
 def test_kernels_are_their_twins_for_every_shape_of_kernel(rng, d, K):
     assert Problem(rng, d=d).cpu.fused == (d <= FUSED_UP_TO)
+    # fewer particles than are worked at once; a last short vector; two shards
     for m, n in (
         (1, 1),
         (7, 9),
         (70, 33),
-    ):  # fewer particles than are worked at once; a last short vector; two shards
+    ):
         check_against_twins(Problem(rng, d=d, K=K, m=m, n=n))
 
 
@@ -56,8 +60,10 @@ def test_single_precision_kernels_are_their_twins_to_its_rounding(rng, d, K):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1)])
 def test_several_tiles_and_shards_are_put_together_in_order(rng, d, K, dtype):
-    """n = 2100 samples are three tiles, the last padded; m = 1500 particles 24 shards whose ends cut blocks short. Rows of the
-    mean feature depend on one sample, rows of the pull-back on one particle: the twin does a few of each."""
+    """n = 2100 samples are three tiles, the last padded; m = 1500 particles 24 shards whose ends
+    cut blocks short. Rows of the mean feature depend on one sample, rows of the pull-back on one
+    particle: the twin does a few of each.
+    """
     p = Problem(rng, d=d, K=K, m=1500, n=2100, dtype=dtype)
     assert p.samples.x.shape[0] == 3 and p.cpu.shards(1500) == 24
     rows, particles = [0, 699, 700, 1403, 1404, 2099], [0, 61, 62, 63, 1498, 1499]
@@ -77,8 +83,10 @@ def test_several_tiles_and_shards_are_put_together_in_order(rng, d, K, dtype):
 
 @pytest.mark.parametrize(("d", "K"), [(3, 1), (3, 3), (13, 1), (13, 3)])
 def test_push_forward_is_the_adjoint_of_pull_back(rng, d, K):
-    """Σ_i r_i · (push u)_i = Σ_k p_k u_k · (pull r)_k. Both sides sum 200·300 terms of order 1 with random signs; the parts of
-    such a sum reach √(200·300)·K p ≈ 5000, and their rounding a few units of that."""
+    """Σ_i r_i · (push u)_i = Σ_k p_k u_k · (pull r)_k. Both sides sum 200·300 terms of order 1 with
+    random signs; the parts of such a sum reach √(200·300)·K p ≈ 5000, and their rounding a few
+    units of that.
+    """
     p = Problem(rng, d=d, K=K, m=200, n=300)
     left, right = np.sum(p.r * p.push_forward()), np.sum(p.mass[:, None] * p.u * p.pull_back())
     assert abs(left - right) <= 5000 * 8 * np.finfo(float).eps
@@ -104,9 +112,8 @@ def test_combine_adds_stages_and_never_writes_to_its_arguments(rng, dtype):
     before = [array.copy() for array in (base, *stages)]
     found = p.cpu.combine(base, [0.5, 0.0, -2.0], stages)
     expected = p.theta + 0.5 * stages[0].astype(float) - 2.0 * stages[2].astype(float)
-    np.testing.assert_allclose(
-        found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * 10
-    )  # two additions of numbers <= 10
+    # two additions of numbers <= 10
+    np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * 10)
     assert all(
         np.array_equal(array, copy) for array, copy in zip((base, *stages), before, strict=True)
     )
@@ -116,7 +123,9 @@ def test_combine_adds_stages_and_never_writes_to_its_arguments(rng, dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("m", [1, 64, 65, 5000])
 def test_norm_is_the_mean_square_over_the_measure(rng, m, dtype):
-    """Σ_k p_k |θ_k|², summed in float64 whatever the dtype; m·p_k is rounded to the dtype, half a unit each."""
+    """Σ_k p_k |θ_k|², summed in float64 whatever the dtype; m·p_k is rounded to the dtype, half a
+    unit each.
+    """
     p = Problem(rng, m=m, dtype=dtype, trainable=("w",))
     expected = float(p.mass @ (p.theta**2).sum(axis=1))
     rtol = float(np.finfo(dtype).eps) + 1e-14
@@ -168,8 +177,10 @@ def peak_of_two_steps(d, m, n):
 
 @pytest.mark.parametrize("d", [2, 13])
 def test_a_step_allocates_nothing_of_the_size_of_theta(d):
-    """What is left does not grow with m: some vectors of the n samples in float64, a buffer of 8192 numbers in which NumPy copies
-    between layouts, and at d > 10 each thread's block of 96 particles: inputs, their pre-activations, two products and sums."""
+    """What is left does not grow with m: some vectors of the n samples in float64, a buffer of 8192
+    numbers in which NumPy copies between layouts, and at d > 10 each thread's block of 96
+    particles: inputs, their pre-activations, two products and sums.
+    """
     n, threads = 32, numba.get_num_threads()
     blocks = 0 if d <= 10 else threads * 8 * 96 * (2 * n + 4 * 16)
     for m in (20_000, 80_000):

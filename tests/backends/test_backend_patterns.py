@@ -1,4 +1,6 @@
-"""Patterns: the bits of the compiled kernels are those of plain NumPy formulas, for any number of threads."""
+"""Patterns: the bits of the compiled kernels are those of plain NumPy formulas, for any number of
+threads.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ def bits(word, count):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("d", "n"), [(1, 64), (2, 5), (3, 64), (11, 63)])
 def test_patterns_are_the_signs_of_the_plain_sum(rng, threads, d, n, dtype):
-    """z = b + w_0 x_0 + w_1 x_1 + … rounded after every operation in the dtype of θ: equal to the last bit."""
+    """z = b + w_0 x_0 + w_1 x_1 + … rounded after every operation in the dtype of θ: equal to the
+    last bit.
+    """
     theta, x = rng.normal(size=(5000, 2 + d + 1)).astype(dtype), rng.normal(size=(n, d))
     z = theta[:, -1][:, None] + theta[:, 2][:, None] * x.astype(dtype)[:, 0]
     for j in range(1, d):
@@ -31,7 +35,9 @@ def test_patterns_are_the_signs_of_the_plain_sum(rng, threads, d, n, dtype):
 
 @pytest.mark.parametrize("m", [1, 64, 65, 200, 600])
 def test_close_pairs_are_those_of_the_plain_distance(rng, threads, m):
-    """Of the first 600 only. The last neuron has no direction; the second has that of the first, at another length."""
+    """Of the first 600 only. The last neuron has no direction; the second has that of the first, at
+    another length.
+    """
     theta = rng.normal(size=(m, 5))
     theta[-1, 1:] = 0
     if m > 2:
@@ -63,7 +69,9 @@ def test_a_pair_is_close_up_to_the_angle_itself():
 @pytest.mark.parametrize("mortal", [True, False])
 @pytest.mark.parametrize("limit", [1, 7, 10**4])
 def test_differences_are_counted_and_the_first_are_listed(rng, mortal, limit):
-    """Against loops over all neurons, samples and pairs; half of the neurons are silent before, another half after."""
+    """Against loops over all neurons, samples and pairs; half of the neurons are silent before,
+    another half after.
+    """
     x = rng.normal(size=(3, 2))
     thetas = [rng.normal(size=(90, 4)) for _ in range(2)]
     for theta, first in zip(thetas, (0, 20), strict=True):

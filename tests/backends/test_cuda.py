@@ -1,6 +1,7 @@
 """The CUDA backend: against the CPU in CUDA's simulator, absent, and (marked gpu) on a GPU.
 
-The simulator shows what the kernels compute, the compiler's report what they cost. No GPU has run the gpu tests yet.
+The simulator shows what the kernels compute, the compiler's report what they cost. No GPU has run
+the gpu tests yet.
 """
 
 import json
@@ -102,7 +103,8 @@ def toy(**settings):
 def test_without_a_gpu_the_error_says_what_was_asked_what_is_there_and_what_to_do():
     with pytest.raises(
         ValueError,
-        match=r'backend="cuda" was asked for, but no usable NVIDIA GPU.*Install an NVIDIA driver.*"cpu"',
+        match=r'backend="cuda" was asked for, but no usable NVIDIA GPU.*Install an NVIDIA '
+        r'driver.*"cpu"',
     ):
         toy(backend="cuda")
 
@@ -138,7 +140,8 @@ def test_a_torch_without_a_gpu_is_named_where_d_is_large(monkeypatch):
     monkeypatch.setattr(wide.torch.cuda, "is_available", lambda: False)
     with pytest.raises(
         ValueError,
-        match=r"d = 20 inputs multiplies matrices by torch.*finds no GPU\. Install a torch built for CUDA",
+        match=r"d = 20 inputs multiplies matrices by torch.*finds no GPU\. Install a torch "
+        r"built for CUDA",
     ):
         wide.Wide(types.SimpleNamespace(dim=20))
 

@@ -1,4 +1,6 @@
-"""The CUDA kernels compiled without a GPU, for sm_80 and sm_90: what the compiler reports, what their loops hold, their cache."""
+"""The CUDA kernels compiled without a GPU, for sm_80 and sm_90: what the compiler reports, what
+their loops hold, their cache.
+"""
 
 import sys
 import types
@@ -45,15 +47,17 @@ FORMS = [
 
 
 def check_compiled(monkeypatch, form, activation, dtype, dim, cc=(9, 0)):
-    """Compiles; nothing is spilled; with one particle and output a thread, four blocks of 128 threads (three in float64) find
-    room on a multiprocessor of 65536 registers, two in any case; shared memory is below the 48 KB that need no asking; no float64
-    in a loop of float32."""
+    """Compiles; nothing is spilled; with one particle and output a thread, four blocks of 128
+    threads (three in float64) find room on a multiprocessor of 65536 registers, two in any case;
+    shared memory is below the 48 KB that need no asking; no float64 in a loop of float32.
+    """
     name, outputs, unroll, groups = form
     kernel, signature = cuda_ptx.fused(name, activation, dtype, dim, outputs, unroll, groups)
     text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
     assert f".target sm_{cc[0]}{cc[1]}" in text
     said = cuda_ptx.report(text, cc)
-    # libdevice's sin and cos reduce |x| above 10⁵ on a path of their own, with 2/π on the stack and in float64
+    # libdevice's sin and cos reduce |x| above 10⁵ on a path of their own, with 2/π on the stack and
+    # in float64
     assert (
         said["spilled"] == 0
         and said["stack"] <= (80 if activation == "sin" else 0)
@@ -117,9 +121,8 @@ def test_every_kernel_of_every_activation_compiles(monkeypatch, activation, dtyp
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_the_largest_fused_dimension_fits(monkeypatch, dtype, outputs):
     for name in ("mean_feature", "push_forward"):
-        check_compiled(
-            monkeypatch, (name, outputs, 2, 1), "relu", dtype, cuda.FUSED_UP_TO
-        )  # 2: registers up to 255
+        # 2: registers up to 255
+        check_compiled(monkeypatch, (name, outputs, 2, 1), "relu", dtype, cuda.FUSED_UP_TO)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -132,7 +135,9 @@ def test_kernels_on_whole_arrays_compile(monkeypatch, dtype):
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=str)
 @pytest.mark.parametrize("loss", losses.TABLE)
 def test_losses_compile_for_ampere_and_hopper_in_few_registers(monkeypatch, loss, cc):
-    """80 registers leave room for six blocks of 128 threads. Shared memory is the tree of 128 float64 (and 1 KB of Hopper's)."""
+    """80 registers leave room for six blocks of 128 threads. Shared memory is the tree of 128
+    float64 (and 1 KB of Hopper's).
+    """
     total, slopes = (
         cuda_ptx.report(cuda_ptx.ptx(kernel, signature, monkeypatch, cc), cc)
         for kernel, signature in cuda_ptx.loss_kernels(loss, "float32")
@@ -160,8 +165,10 @@ PAIRS = [
 def test_pairs_compile_for_ampere_and_hopper_with_all_rows_in_registers(
     monkeypatch, interaction, dtype, groups, dim, cc
 ):
-    """Up to ten coordinates nothing is spilled, and the rows that a formula sees are registers, their loops unrolled: there is no
-    stack. At forty a thread's sums and rows no longer fit 255 registers. A tile is below the 48 KB that need no asking."""
+    """Up to ten coordinates nothing is spilled, and the rows that a formula sees are registers,
+    their loops unrolled: there is no stack. At forty a thread's sums and rows no longer fit 255
+    registers. A tile is below the 48 KB that need no asking.
+    """
     for kernel, signature in cuda_ptx.pair_kernels(
         INTERACTIONS[interaction], dtype, dim, groups, interaction == "gaussian"
     ):
@@ -195,8 +202,9 @@ SUMS = [
 def test_sums_over_neurons_compile_for_ampere_and_hopper_in_registers(
     monkeypatch, activation, dtype, dim, outputs, groups, cc
 ):
-    """Targets and their sums are registers: nothing is spilled and there is no stack. A tile is below the 48 KB that
-    need no asking."""
+    """Targets and their sums are registers: nothing is spilled and there is no stack. A tile is
+    below the 48 KB that need no asking.
+    """
     kernel, signature = cuda_ptx.neuron_sums(activation, dtype, dim, outputs, groups)
     text = cuda_ptx.ptx(kernel, signature, monkeypatch, cc)
     said = cuda_ptx.report(text, cc)
@@ -234,8 +242,10 @@ def test_what_surrounds_the_sums_over_neurons_compiles(monkeypatch, activation, 
 def test_the_inner_loop_of_relu_is_mostly_arithmetic(
     monkeypatch, form, shared, instructions, multiply_adds
 ):
-    """d = 2 in float32. Forward, a pair (particle, sample) is z (2 FMA), σ (compare, select) and c σ (FMA), and a load for four
-    pairs; backward, z (2), σ' (compare, select), r σ' and its sum (2), times x (2 FMA), and a load for two."""
+    """d = 2 in float32. Forward, a pair (particle, sample) is z (2 FMA), σ (compare, select) and c
+    σ (FMA), and a load for four pairs; backward, z (2), σ' (compare, select), r σ' and its sum (2),
+    times x (2 FMA), and a load for two.
+    """
     _, loops = check_compiled(monkeypatch, form, "relu", "float32", 2)
     loop = max(loops, key=len)
     fused, loads = (
@@ -254,7 +264,9 @@ def test_philox_compiles_and_its_raw_words_are_integers_throughout(monkeypatch):
 
 
 def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
-    """As a second process would: the module is loaded anew. Without a driver the code is made and stored, not run."""
+    """As a second process would: the module is loaded anew. Without a driver the code is made and
+    stored, not run.
+    """
     present = types.SimpleNamespace(compute_capability=(9, 0))
     monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: present)
     monkeypatch.setattr(
@@ -284,7 +296,9 @@ def test_machine_code_is_kept_on_disk_and_found_again(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("dtype", "name"), [("float32", "f32"), ("float64", "f64")])
 def test_the_kernels_that_measure_the_limits_do_nothing_else(monkeypatch, dtype, name):
-    """The bench's FMA peak: a loop of independent multiply-adds and no memory. Its copy: one read, one write."""
+    """The bench's FMA peak: a loop of independent multiply-adds and no memory. Its copy: one read,
+    one write.
+    """
     T = {"float32": numba.float32, "float64": numba.float64}[dtype]
     text = cuda_ptx.ptx(gpu_limits.chains(dtype), (T, T, numba.int64, T[::1]), monkeypatch)
     loop = max(cuda_ptx.innermost_loops(text), key=len)

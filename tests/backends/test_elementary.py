@@ -1,4 +1,6 @@
-"""The fast elementary functions against 40-digit values: accuracy in units of the last place, limits, vectorisation."""
+"""The fast elementary functions against 40-digit values: accuracy in units of the last place,
+limits, vectorisation.
+"""
 
 import platform
 import re
@@ -22,12 +24,13 @@ ULPS = {"float32": 4, "float64": 2}  # what the module promises …
 MILLS_ULPS = 5  # … and of this one
 ANGLES = ["angle", "angle_absolute"]  # of two arguments
 SINE_RANGE = {"float32": 1e5, "float64": 1e12}
+# all that a caller may have; the engine's kernels go without reassoc
 FAST = {
     "reassoc",
     "contract",
     "nsz",
     "arcp",
-}  # all that a caller may have; the engine's kernels go without reassoc
+}
 
 
 def compiled(function, fastmath):
@@ -47,7 +50,9 @@ def compiled(function, fastmath):
 
 @pytest.fixture(scope="module")
 def kernel():
-    """(name, dtype) -> array function: the function inlined in a loop compiled with the engine's fast-math flags."""
+    """(name, dtype) -> array function: the function inlined in a loop compiled with the engine's
+    fast-math flags.
+    """
     cache = {}
 
     def get(name, dtype):
@@ -69,7 +74,9 @@ def neighbours(centres, dtype, steps=6):
 
 
 def seams(name, dtype):
-    """Where a formula changes: ends of the reduced intervals, saturation, overflow, the smallest normal numbers."""
+    """Where a formula changes: ends of the reduced intervals, saturation, overflow, the smallest
+    normal numbers.
+    """
     info, k, n = np.finfo(dtype), np.arange(40), np.arange(1, 60)
     half_steps = (2 * k + 1) * np.log(2) / 2
     own = {
@@ -96,7 +103,9 @@ def seams(name, dtype):
 
 
 def points(name, dtype, count):
-    """About `count` finite arguments: all magnitudes alike from the least subnormal on, the bulk, the tails, the seams."""
+    """About `count` finite arguments: all magnitudes alike from the least subnormal on, the bulk,
+    the tails, the seams.
+    """
     rng, info, part = np.random.default_rng(7), np.finfo(dtype), count // 4
     integer = {"float32": np.int32, "float64": np.int64}[dtype]
     magnitudes = rng.integers(1, np.asarray(info.max).view(integer), part, dtype=integer).view(
@@ -119,9 +128,8 @@ def points(name, dtype, count):
         x.append(rng.uniform(0, {"float32": 14, "float64": 38}[dtype], part))
     elif name in ("sin", "cos"):
         top = SINE_RANGE[dtype]
-        multiples = rng.integers(-int(top / 1.6), int(top / 1.6), part // 2) * (
-            np.pi / 2
-        )  # arguments next to a zero
+        # arguments next to a zero
+        multiples = rng.integers(-int(top / 1.6), int(top / 1.6), part // 2) * (np.pi / 2)
         x += [rng.uniform(-top, top, part // 2), multiples]
     else:
         x.append(rng.uniform(-20, 20, part) if dtype == "float64" else rng.uniform(-10, 10, part))
@@ -139,7 +147,9 @@ def points(name, dtype, count):
 
 
 def saturated(name, x):
-    """Arguments whose exact value differs from the limit by less than 1e-30: mpmath need not spell it out."""
+    """Arguments whose exact value differs from the limit by less than 1e-30: mpmath need not spell
+    it out.
+    """
     return {
         "tanh": abs(x) > 40,
         "erf": abs(x) > 10,
@@ -196,7 +206,9 @@ def test_the_error_is_within_the_promised_units_of_the_last_place(kernel, name, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ANGLES)
 def test_an_angle_from_its_sine_and_cosine_is_as_accurate_as_promised(name, dtype):
-    """The angle of the two rounded numbers given: to 3 units of its last place, angle_absolute to 3 ε; both odd in the sine."""
+    """The angle of the two rounded numbers given: to 3 units of its last place, angle_absolute to 3
+    ε; both odd in the sine.
+    """
     rng, function = np.random.default_rng(5), functions.get(name, dtype)
 
     @njit(error_model="numpy", fastmath=FAST)
@@ -226,7 +238,8 @@ def test_an_angle_from_its_sine_and_cosine_is_as_accurate_as_promised(name, dtyp
         )
     eps = float(np.finfo(dtype).eps)
     unit = np.spacing(abs(found)).astype(float) if name == "angle" else eps
-    # The sine and cosine given have a rounding of their own, ½ε each, and the formulas take their square sum for 1.
+    # The sine and cosine given have a rounding of their own, ½ε each, and the formulas take their
+    # square sum for 1.
     assert (error / unit).max() <= 3, (error / unit).max()
     loop(np.array([np.nan, 0, 1, -1], dtype), np.array([1, 1, 0, 0], dtype), found)
     assert (
@@ -283,7 +296,9 @@ def test_limits_are_exact_and_nan_comes_through(
     ],
 )
 def test_sigmoid_and_gelu_keep_their_accuracy_in_both_tails(name, exact_value, dtype):
-    """sigmoid as the elementary functions; gelu within 4 ε max(|gelu(z)|, |z| 2⁻⁵³), where 1 + erf would lose every digit."""
+    """sigmoid as the elementary functions; gelu within 4 ε max(|gelu(z)|, |z| 2⁻⁵³), where 1 + erf
+    would lose every digit.
+    """
     rng, eps = np.random.default_rng(3), float(np.finfo(dtype).eps)
     z = np.concatenate(
         [rng.uniform(-80 if name == "sigmoid" else -40, 30, 1500), rng.uniform(-9, -1, 1500)]
@@ -344,9 +359,8 @@ def test_tanh_and_erf_are_odd_to_the_bit_and_never_exceed_one(kernel, name, dtyp
 )
 def test_a_tiny_argument_is_its_own_value(kernel, name, dtype):
     eps = float(np.finfo(dtype).eps)
-    x = np.array(
-        [eps / 16, eps / 1e3, float(np.finfo(dtype).tiny) * 8], dtype
-    )  # x² / 2 is below half a unit of x
+    # x² / 2 is below half a unit of x
+    x = np.array([eps / 16, eps / 1e3, float(np.finfo(dtype).tiny) * 8], dtype)
     np.testing.assert_array_equal(kernel(name, dtype)(x), x)
 
 
@@ -405,6 +419,5 @@ def test_the_error_stays_within_the_promise_on_a_million_points(kernel, name, dt
         name, getattr(np, name, None)
     )(x.astype(wide))
     error = units(kernel(name, dtype)(x), reference, 0)
-    assert (
-        np.max(error) <= ULPS[dtype] + 2.0**-8
-    )  # the reference is off by up to an ulp of its own, 2⁻¹¹ or less of ours
+    # the reference is off by up to an ulp of its own, 2⁻¹¹ or less of ours
+    assert np.max(error) <= ULPS[dtype] + 2.0**-8

@@ -1,4 +1,6 @@
-"""Vectors of particles: sums over the samples on one side, and rows of θ as columns, against plain NumPy."""
+"""Vectors of particles: sums over the samples on one side, and rows of θ as columns, against plain
+NumPy.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from meanfield.formulas import activations
 
 
 def sums_of(w, b, x, r, start):
-    """The compiled side sums of LANES particles: w (lanes, d), b (lanes,), x (n, d), r (n, d + 1); start (d + 1, lanes)."""
+    """The compiled side sums of LANES particles: w (lanes, d), b (lanes,), x (n, d), r (n, d + 1);
+    start (d + 1, lanes).
+    """
     d, T = x.shape[1], x.dtype.type
     side_sums = half_spaces.side_sums(d)
 
@@ -27,7 +31,9 @@ def sums_of(w, b, x, r, start):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("d", [1, 2, 4, 10])
 def test_side_sums_add_what_lies_strictly_above_the_hyperplane(rng, d, dtype):
-    """Small integers, so that sums are exact and some samples lie on the hyperplane, which is not above."""
+    """Small integers, so that sums are exact and some samples lie on the hyperplane, which is not
+    above.
+    """
     lanes, n = half_spaces.lanes(np.dtype(dtype).itemsize), 48
     w, b, x, r = (
         rng.integers(-3, 4, shape).astype(dtype)
@@ -47,9 +53,8 @@ def test_a_particle_that_is_not_finite_leaves_its_neighbours_alone(rng, bad):
     b[3] = bad
     found = sums_of(w, b, x, r, np.zeros((3, lanes)))
     np.testing.assert_array_equal(np.delete(found, 3, axis=1), np.delete(good, 3, axis=1))
-    np.testing.assert_allclose(
-        found[:, 3], r.sum(axis=0) if bad == np.inf else 0, atol=1e-13
-    )  # all samples are above, or none
+    # all samples are above, or none
+    np.testing.assert_allclose(found[:, 3], r.sum(axis=0) if bad == np.inf else 0, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

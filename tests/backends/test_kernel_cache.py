@@ -1,4 +1,6 @@
-"""The kernel cache on disk: a second process compiles nothing, an edited formula is never mistaken for the old one."""
+"""The kernel cache on disk: a second process compiles nothing, an edited formula is never mistaken
+for the old one.
+"""
 
 import json
 import os
@@ -17,7 +19,8 @@ from meanfield.backends import compiler
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = types.ModuleType("parameters")  # of a user, whose numbers a formula reads
 
-# A user's activation, so that its constant can be edited, through every kernel of one d. Prints what numba's cache did.
+# A user's activation, so that its constant can be edited, through every kernel of one d. Prints
+# what numba's cache did.
 SCRIPT = """
 import json, sys
 import numpy as np
@@ -76,9 +79,8 @@ def test_a_second_process_compiles_nothing_and_an_edited_formula_misses(tmp_path
     assert again["results"] == first["results"]
     edited = run(tmp_path, 3.0, everything=False)
     assert edited["misses"] > 0 and not edited["before"]
-    assert edited["results"][0] == pytest.approx(
-        1.5 * first["results"][0], rel=1e-14
-    )  # σ = 3z in place of 2z
+    # σ = 3z in place of 2z
+    assert edited["results"][0] == pytest.approx(1.5 * first["results"][0], rel=1e-14)
     assert run(tmp_path, 2.0)["misses"] == 0  # the old formula is still there
 
 
@@ -114,9 +116,11 @@ for sigma, d, K, dtype in cases:
 
 
 def test_the_process_that_compiles_a_kernel_and_a_later_one_have_the_same_bits(tmp_path):
-    """What a parallel kernel calls is compiled twice, and only the second copy is on disk: sums that the compiler were free
-    to reorder ("reassoc"), and a b + c d, of which it may fuse either product ("contract"), would differ between the two, and a
-    resumed run from one that was never interrupted."""
+    """What a parallel kernel calls is compiled twice, and only the second copy is on disk: sums
+    that the compiler were free to reorder ("reassoc"), and a b + c d, of which it may fuse either
+    product ("contract"), would differ between the two, and a resumed run from one that was never
+    interrupted.
+    """
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", BITS]
     fresh, cached = (
@@ -142,7 +146,9 @@ for sigma in sys.argv[2:]:
 
 
 def test_kernels_that_several_processes_have_cached_work_together_in_one(tmp_path):
-    """Of matrix products for one vector of columns and for several, each process compiles both, under numbers of its own."""
+    """Of matrix products for one vector of columns and for several, each process compiles both,
+    under numbers of its own.
+    """
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
 
     def velocities(*words):
@@ -168,7 +174,9 @@ def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_an_activation_computes_with_the_default_it_was_made_with():
-    """Two formulas of one text that differ in a default, or in a number of another module, are two kernels."""
+    """Two formulas of one text that differ in a default, or in a number of another module, are two
+    kernels.
+    """
     rng = np.random.default_rng(0)
     state, x = mf.State(rng.normal(size=(5, 3))), rng.normal(size=(6, 1))
     a, w, b = state.theta.T
@@ -211,7 +219,9 @@ def test_the_fingerprint_sees_what_a_compiler_takes_as_a_constant():
 
 
 def test_kernels_whose_text_does_not_run_to_its_end_are_not_kept():
-    """As when Ctrl-C comes while they are loaded: the next call tries again, and does not find half of them."""
+    """As when Ctrl-C comes while they are loaded: the next call tries again, and does not find half
+    of them.
+    """
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             compiler.load("interrupted", "first = 1\nraise KeyboardInterrupt\n", "float64", {})

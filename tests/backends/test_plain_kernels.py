@@ -1,4 +1,6 @@
-"""Kernel files run as plain Python against what is compiled from them, and the loops that are written out."""
+"""Kernel files run as plain Python against what is compiled from them, and the loops that are
+written out.
+"""
 
 import ast
 
@@ -27,8 +29,9 @@ def both(monkeypatch):
 
 
 def check(both, function, size, terms, dtype="float64"):
-    """Two orders of one sum of `terms` numbers whose absolute values add to `size` differ by `terms` roundings of `size` at most;
-    exp, tanh, … of elementary/ are within 4 units of Python's."""
+    """Two orders of one sum of `terms` numbers whose absolute values add to `size` differ by
+    `terms` roundings of `size` at most; exp, tanh, … of elementary/ are within 4 units of Python's.
+    """
     for found, expected in zip(*both(function), strict=True):
         found, expected = np.asarray(found, float), np.asarray(expected, float)
         assert np.abs(expected).max() > 0 and np.abs(expected).max() <= size
@@ -49,8 +52,9 @@ def check(both, function, size, terms, dtype="float64"):
     ],
 )
 def test_the_passes_of_a_step_are_their_files_in_plain_python(both, activation, d, K, dtype):
-    """Fused, kinked and blocked kernels; m = 67 and n = 21 leave some particles and samples over. |a|, |w|, |x| and r are normal:
-    below 5, so a term is below 5·5·(5·5·d + 5)."""
+    """Fused, kinked and blocked kernels; m = 67 and n = 21 leave some particles and samples over.
+    |a|, |w|, |x| and r are normal: below 5, so a term is below 5·5·(5·5·d + 5).
+    """
 
     def step():
         p = Problem(np.random.default_rng(3), activation, d=d, K=K, m=67, n=21, dtype=dtype)

@@ -23,7 +23,9 @@ def product(A, B):
 @pytest.mark.parametrize(("rows", "length"), [(1, 1), (5, 13), (6, 784), (13, 20)])
 @pytest.mark.parametrize("vectors", [1, 3, 4, 9])
 def test_a_product_is_exact_up_to_one_rounding_a_term(dtype, rows, length, vectors):
-    """A chain of `length` fused multiply-adds errs by at most length·ε·Σ|a||b| (Higham, 2002, section 3.1)."""
+    """A chain of `length` fused multiply-adds errs by at most length·ε·Σ|a||b| (Higham, 2002,
+    section 3.1).
+    """
     rng = np.random.default_rng(rows + length + vectors)
     A = rng.normal(size=(rows, length)).astype(dtype)
     B = rng.normal(size=(length, vectors * products.LANES[dtype])).astype(dtype)

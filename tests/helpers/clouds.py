@@ -25,7 +25,9 @@ def pot_w2(p, q):
 
 
 def random_pair(seed):
-    """Two measures of 1–40 particles in 1–6 dimensions: normal, heavy-tailed, clustered, on a line, on a lattice."""
+    """Two measures of 1–40 particles in 1–6 dimensions: normal, heavy-tailed, clustered, on a line,
+    on a lattice.
+    """
     r = rng(seed)
     dim = int(r.integers(1, 7))
 

@@ -1,6 +1,8 @@
-"""Every CUDA kernel against the CPU backend, at tiny sizes: in CUDA's simulator (tests/helpers/cuda_simulator.py), or on a GPU.
+"""Every CUDA kernel against the CPU backend, at tiny sizes: in CUDA's simulator
+(tests/helpers/cuda_simulator.py), or on a GPU.
 
-Each check is a function named as a sentence, with its cases in CHECKS; tests/backends/test_cuda.py runs them.
+Each check is a function named as a sentence, with its cases in CHECKS; tests/backends/test_cuda.py
+runs them.
 """
 
 from contextlib import contextmanager
@@ -39,13 +41,17 @@ def check(slow=False, **cases):
 
 
 def tolerance(dtype, terms):
-    """Relative to sums of absolute values. float64: 1e-12 is stated, some thousand units. float32: both sides sum at most 1024
-    terms in the dtype and make each from d + 10 operations and two functions of 4 units: half a unit each, twice."""
+    """Relative to sums of absolute values. float64: 1e-12 is stated, some thousand units. float32:
+    both sides sum at most 1024 terms in the dtype and make each from d + 10 operations and two
+    functions of 4 units: half a unit each, twice.
+    """
     return 1e-12 if dtype == "float64" else 2 * 6e-8 * (min(terms, 1024) + 30)
 
 
 class Pair:
-    """One problem on the CPU and on the device: m particles of unequal masses, n samples, K outputs."""
+    """One problem on the CPU and on the device: m particles of unequal masses, n samples, K
+    outputs.
+    """
 
     def __init__(self, activation, d, K, m=9, n=11, dtype="float64", trainable=("a", "w", "b")):
         rng = np.random.default_rng([d, K, m, n])
@@ -80,7 +86,9 @@ class Pair:
         )
 
     def all_kernels(self):
-        """Terms are of order 1, |a| |σ| <= 10, times |x| or |u| <= 30: the scales of tests/backends/test_backend_cpu.py."""
+        """Terms are of order 1, |a| |σ| <= 10, times |x| or |u| <= 30: the scales of
+        tests/backends/test_backend_cpu.py.
+        """
         self.same(lambda b, theta, u, w, x: b.download(b.mean_feature(theta, w, x)), 30, self.m)
         self.same(
             lambda b, theta, u, w, x: b.download(b.pull_back(theta, x, b.upload(self.r), 0.3)),
@@ -331,8 +339,10 @@ def population(
 
 
 def neurons_as_on_the_cpu(risk, state, dtype="float64"):
-    """Terms |A||v||w| of order one, but for s⁻¹ before the teacher's: the sum of its absolute values is that of ν. float32: the
-    pair's formula has 20 operations and the vectors are rounded to begin with, as in `tolerance`; R and F are float64 anyway."""
+    """Terms |A||v||w| of order one, but for s⁻¹ before the teacher's: the sum of its absolute
+    values is that of ν. float32: the pair's formula has 20 operations and the vectors are rounded
+    to begin with, as in `tolerance`; R and F are float64 anyway.
+    """
     fields = [
         mf.GradientFlow(risk, backend=backend, dtype=dtype).on_device(state)
         for backend in ("cpu", "cuda")
@@ -404,7 +414,9 @@ def neurons_in_single_precision_are_those_of_the_cpu_to_its_rounding(name):
 
 @check()
 def neurons_of_several_tiles_and_blocks_are_put_together():
-    """m = 150 are two tiles of 128 sources and five blocks of 32 targets; by one thread a target, two blocks."""
+    """m = 150 are two tiles of 128 sources and five blocks of 32 targets; by one thread a target,
+    two blocks.
+    """
     risk, state = population("relu", d=1, m=150)
     neurons_as_on_the_cpu(risk, state)
     before, cuda.FEW = cuda.FEW, 100
@@ -417,7 +429,9 @@ def neurons_of_several_tiles_and_blocks_are_put_together():
 @check(relu=("relu", "float64", 0.1))
 @check(slow=True, auto=("gelu", "float64", "auto"), float32=("erf", "float32", 0.1))
 def neurons_step_as_those_of_the_cpu(name, dtype, dt):
-    """float32: two steps of sums of ten terms of order one. "auto": through the largest eigenvalue of the tangent kernel."""
+    """float32: two steps of sums of ten terms of order one. "auto": through the largest eigenvalue
+    of the tangent kernel.
+    """
     risk, state = population(name, dtype=dtype)
     if dt == "auto":
         with mock.patch.object(functionals_population, "SAMPLES", 8):
@@ -467,7 +481,9 @@ def labels(loss, n, K, rng):
     }
 )
 def every_loss_is_that_of_the_cpu(loss, K, dtype):
-    """n = 300 samples are two slabs. Features and totals are float64 in any dtype; slopes are rounded to it once."""
+    """n = 300 samples are two slabs. Features and totals are float64 in any dtype; slopes are
+    rounded to it once.
+    """
     pair, rng = Pair("relu", d=1, K=K, m=1, n=1, dtype=dtype), np.random.default_rng([8, K])
     given = own_loss() if loss == "own" else losses.get(loss)
     F, y = 3 * rng.normal(size=(300, K)), labels(loss, 300, K, rng)
@@ -562,13 +578,17 @@ def whole_steps_for_large_d_are_those_of_the_cpu():
 
 @check()
 def whole_steps_in_single_precision_are_those_of_the_cpu_to_its_rounding():
-    """Two steps of sums of at most 7 terms of order one, tens of operations each of half a unit of 6e-8."""
+    """Two steps of sums of at most 7 terms of order one, tens of operations each of half a unit of
+    6e-8.
+    """
     same_end(run("squared", 1, mf.HEUN, dtype="float32", dt=0.1, n_steps=2), atol=1e-5)
 
 
 @check()
 def a_step_that_is_found_is_that_of_the_cpu():
-    """dt = "auto" rests on the largest eigenvalue of the tangent kernel, by push_forward and pull_back."""
+    """dt = "auto" rests on the largest eigenvalue of the tangent kernel, by push_forward and
+    pull_back.
+    """
     same_end(run("squared", 1, mf.EULER, dt="auto", n_steps=2), atol=1e-10)
 
 
@@ -630,10 +650,12 @@ STEPS = {
 @check(**STEPS)
 @check(slow=True, adaptive=(mf.Adaptive(1e-2, 1e-2), 1e-6, None, {}))
 def a_step_is_launched_whole_and_reads_its_numbers_in_one_copy(integrator, dt, launches, settings):
-    """Euler: the feature map and its sum, ℓ', the pull-back, a combination, ∫|v|² and its sum: 7. RK4: four times that and three
-    points; of pairs a velocity is one launch, of neurons that meet a teacher six: their sources and Σ A w in three, the sums over
-    the teacher and themselves, what these come to. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the
-    device, 2 KB come back, for any m and n."""
+    """Euler: the feature map and its sum, ℓ', the pull-back, a combination, ∫|v|² and its sum: 7.
+    RK4: four times that and three points; of pairs a velocity is one launch, of neurons that meet a
+    teacher six: their sources and Σ A w in three, the sums over the teacher and themselves, what
+    these come to. "auto" adds R and the ridge, two each; watched, ∫|θ|². Nothing goes to the
+    device, 2 KB come back, for any m and n.
+    """
     settings = {"loss": "squared", "K": 1, "d": 2, "energy": None, "dtype": "float64"} | settings
     loss, K, d, energy, dtype = (
         settings.pop(name) for name in ("loss", "K", "d", "energy", "dtype")
@@ -670,9 +692,8 @@ def a_number_is_read_with_all_that_are_under_way():
             and float(early[1]) != float(early[0]) == float(early[2])
             and len(seen["to_host"]) == 1
         )
-        many = [
-            side.norm(array, weight) for array in (u, theta, u, theta, theta, u)
-        ]  # more than there are places
+        # more than there are places
+        many = [side.norm(array, weight) for array in (u, theta, u, theta, theta, u)]
         assert len(seen["to_host"]) == 2
         assert [float(number) for number in many] == [float(early[i]) for i in (1, 0, 1, 0, 0, 1)]
 

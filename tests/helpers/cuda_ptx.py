@@ -1,4 +1,6 @@
-"""The CUDA kernels compiled without a GPU: to PTX by numba-cuda, and by nvJitLink to machine code with its report."""
+"""The CUDA kernels compiled without a GPU: to PTX by numba-cuda, and by nvJitLink to machine code
+with its report.
+"""
 
 import re
 import types
@@ -74,7 +76,9 @@ def combine(count, dtype):
 
 
 def loss_kernels(name, dtype):
-    """[(kernel, signature)] of ℓ and ℓ' of a loss; the slopes are of the dtype, all else is float64."""
+    """[(kernel, signature)] of ℓ and ℓ' of a loss; the slopes are of the dtype, all else is
+    float64.
+    """
     loss = losses.get(name)
     used = {"value": loss.value, "slope": loss.slope}
     module = compiler.kernels(f"{KERNELS}.losses", "float64", used, WEIGHTED=False)
@@ -144,7 +148,9 @@ def neuron_particles(activation, dtype):
 
 
 def ptx(kernel, signature, monkeypatch, cc=(9, 0)):
-    """PTX text. A device function asks the present GPU for its kind as it is compiled; without one, this answers."""
+    """PTX text. A device function asks the present GPU for its kind as it is compiled; without one,
+    this answers.
+    """
     device = types.SimpleNamespace(compute_capability=cc)
     monkeypatch.setattr(numba.cuda.dispatcher, "get_current_device", lambda: device)
     return cuda.compile(kernel.py_func, signature, cc=cc, device=False, abi="numba", output="ptx")[

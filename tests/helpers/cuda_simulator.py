@@ -1,9 +1,10 @@
-"""The checks of cuda_parity.py in CUDA's simulator, where a kernel's threads are Python threads: no GPU, tiny sizes only.
+"""The checks of cuda_parity.py in CUDA's simulator, where a kernel's threads are Python threads: no
+GPU, tiny sizes only.
 
     NUMBA_ENABLE_CUDASIM=1 python -m tests.helpers.cuda_simulator [--slow] [NAME …]
 
-runs those whose name starts with a NAME and prints, for each, a JSON line [name, error or null]. A process of its own, for the
-simulator must be asked for before numba is imported.
+runs those whose name starts with a NAME and prints, for each, a JSON line [name, error or null]. A
+process of its own, for the simulator must be asked for before numba is imported.
 """
 
 import json
@@ -18,7 +19,8 @@ from .cuda_parity import CHECKS
 
 
 def quicken_simulator():
-    """numba's simulator looks at the threads of a block in turn, again and again, to see who waits; a barrier needs no looking.
+    """numba's simulator looks at the threads of a block in turn, again and again, to see who waits;
+    a barrier needs no looking.
 
     (All threads of a block come to every one of our barriers.) Half of the time.
     """
@@ -53,9 +55,8 @@ def quicken_simulator():
 
 def main(names):
     """Run the checks whose names start so, printing what came of each."""
-    warnings.filterwarnings(
-        "ignore"
-    )  # unsigned numbers that wrap round, exp that overflows: NumPy warns, a GPU does not
+    # unsigned numbers that wrap round, exp that overflows: NumPy warns, a GPU does not
+    warnings.filterwarnings("ignore")
     quicken_simulator()
     slow = "--slow" in names
     prefixes = tuple(name for name in names if name != "--slow") or ("",)

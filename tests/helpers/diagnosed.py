@@ -6,7 +6,9 @@ import meanfield as mf
 
 
 def problem(kind="signs", activation="relu", d=3, m=10, dtype="float64", n=12, gamma=0.75):
-    """(flow, start, data) of a classification by signs or by three classes, or of a regression; test set included."""
+    """(flow, start, data) of a classification by signs or by three classes, or of a regression;
+    test set included.
+    """
     rng = np.random.default_rng(5)
     x, x_test = rng.normal(size=(n, d)), rng.normal(size=(7, d))
     if kind == "signs":

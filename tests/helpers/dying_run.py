@@ -1,7 +1,9 @@
-"""Runs that are killed (SIGKILL) at random instants and taken up again by processes that know the file only.
+"""Runs that are killed (SIGKILL) at random instants and taken up again by processes that know the
+file only.
 
-`python dying_run.py folder 20` kills 20 forked processes in turn, `python dying_run.py folder 20 fresh` as many interpreters of
-their own. The kinds of run take turns. Prints "kind hash" for each run that was completed in spite of it.
+`python dying_run.py folder 20` kills 20 forked processes in turn, `python dying_run.py folder 20
+fresh` as many interpreters of their own. The kinds of run take turns. Prints "kind hash" for each
+run that was completed in spite of it.
 """
 
 import itertools
@@ -25,11 +27,12 @@ X = np.linspace(-1, 1, 16)[:, None]
 LAW = mf.InitialLaw(dim=1, b_std=1.0)
 KINDS = ("fixed", "auto", "adaptive")
 LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # has it ended by itself?
+# flow times to which a finished run is extended
 LONGER = {
     "fixed": 40.0,
     "auto": 30.0,
     "adaptive": 300.0,
-}  # flow times to which a finished run is extended
+}
 
 
 def problem(kind):
@@ -42,7 +45,9 @@ def problem(kind):
 
 
 def simulate(path, kind, **settings):
-    """The run from its first step to its file; a schedule of frames, and two series of other rhythms."""
+    """The run from its first step to its file; a schedule of frames, and two series of other
+    rhythms.
+    """
     flow, state, method, dt, t_end = problem(kind)
     recorder = mf.Recorder(path, mf.evenly(12), **settings)
     watch = [
@@ -54,7 +59,9 @@ def simulate(path, kind, **settings):
 
 
 def go_on(path, kind):
-    """Start the run, take it up wherever a kill has left it, or extend it once it is finished; then finish it."""
+    """Start the run, take it up wherever a kill has left it, or extend it once it is finished; then
+    finish it.
+    """
     if unfinished(path) or path.exists():
         mf.resume(path, LONGER[kind], progress=False, checkpoint_seconds=0.02)
     else:
@@ -62,9 +69,11 @@ def go_on(path, kind):
 
 
 def killed_at_random(folder, count, start):
-    """start(path, kind) -> process id. Every run is extended once it is finished, and killed in that as well.
+    """start(path, kind) -> process id. Every run is extended once it is finished, and killed in
+    that as well.
 
-    Three kills of four come at a random instant after the process has published its first checkpoint, the rest at any.
+    Three kills of four come at a random instant after the process has published its first
+    checkpoint, the rest at any.
     """
     chance, kills, turns, done = (
         random.Random(7),
@@ -89,9 +98,8 @@ def killed_at_random(folder, count, start):
         if not os.WIFSIGNALED(status) and status:
             raise SystemExit(f"{kind} failed with status {status}")
         if unfinished(path):
-            mf.Trajectory(
-                f"{path}.parts"
-            ).content_hash()  # whatever the instant, what is there can be read
+            # whatever the instant, what is there can be read
+            mf.Trajectory(f"{path}.parts").content_hash()
         if path.exists() and mf.Trajectory(path).times[-1] == LONGER[kind]:
             print(kind, mf.Trajectory(path).content_hash(), flush=True)
             done[kind] += 1

@@ -1,6 +1,8 @@
-"""Workers of a sweep that are killed (SIGKILL) before each call that changes a name or makes one durable, and their successors.
+"""Workers of a sweep that are killed (SIGKILL) before each call that changes a name or makes one
+durable, and their successors.
 
-`python dying_worker.py folder 9` kills before every ninth such call. Prints "run <content hash>" for each, or what is wrong.
+`python dying_worker.py folder 9` kills before every ninth such call. Prints "run <content hash>"
+for each, or what is wrong.
 """
 
 import os
@@ -34,7 +36,9 @@ def sweep(folder):
 
 
 def killed_before(number, folder):
-    """Kill a worker there, let the next one find its lease stale; returns whether it was killed before it was done."""
+    """Kill a worker there, let the next one find its lease stale; returns whether it was killed
+    before it was done.
+    """
     here = sweep(folder)
     (name,) = here.plan.runs
     _, status = os.waitpid(child(lambda: (die_before(number), workers.work(here, TERMS))), 0)
@@ -46,7 +50,8 @@ def killed_before(number, folder):
     left = [*here.work.iterdir(), *here.failed.iterdir(), *here.leases.glob("[0-9a-f]*")]
     if second or there not in (None, here.run(name).stat().st_ino) or left:
         print(
-            f"wrong: killed before call {number}: then {second}, published {there}, left over {left}",
+            f"wrong: killed before call {number}: then {second}, published {there}, left "
+            f"over {left}",
             flush=True,
         )
     with mf.Trajectory(here.run(name)) as run:

@@ -1,7 +1,9 @@
-"""The runs of tests/golden: small files of each kind, written once by the version that their names say and never again.
+"""The runs of tests/golden: small files of each kind, written once by the version that their names
+say and never again.
 
-`python golden_runs.py golden VERSION [NAME …]` adds such files, all or some, with the code of today: do so when the layout of
-files has changed. What must be known of them without reading them stands in expected.json.
+`python golden_runs.py golden VERSION [NAME …]` adds such files, all or some, with the code of
+today: do so when the layout of files has changed. What must be known of them without reading them
+stands in expected.json.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""Slow, obvious twins of the fast routines: plain loops in float64 over particles, samples, outputs and columns.
+"""Slow, obvious twins of the fast routines: plain loops in float64 over particles, samples, outputs
+and columns.
 
-The formulas are THEORY.md's, sections 1, 2 and 6, one function each. m neurons theta (m, p) with columns [a | w | b], masses
-mass (m,), n samples x (n, d), K outputs; `activation` is an Activation, `network` a Network, `state` a State.
+The formulas are THEORY.md's, sections 1, 2 and 6, one function each. m neurons theta (m, p) with
+columns [a | w | b], masses mass (m,), n samples x (n, d), K outputs; `activation` is an Activation,
+`network` a Network, `state` a State.
 """
 
 from itertools import permutations
@@ -137,7 +139,9 @@ def first_variation(network, state, x, y, loss="squared", reduction="mean", ridg
 
 
 def velocity(network, state, x, y, loss="squared", reduction="mean", ridge=0.0):
-    """v(θ_k) = -s^{-1} Σ_i ∂R/∂f(x_i) · ∇φ(θ_k; x_i) - λ θ_k on the trainable columns, 0 on the others, (m, p)."""
+    """v(θ_k) = -s^{-1} Σ_i ∂R/∂f(x_i) · ∇φ(θ_k; x_i) - λ θ_k on the trainable columns, 0 on the
+    others, (m, p).
+    """
     s = network.scaling.output_scale(state.m)
     slopes = loss_slopes(predict(network, state, x), y, loss, reduction)
     v = -pull_back(state.theta, x, slopes, network.sigma, state.outputs) / s - ridge * np.asarray(
@@ -150,10 +154,12 @@ def velocity(network, state, x, y, loss="squared", reduction="mean", ridge=0.0):
 
 
 def _in_the_plane(w, v, angles, radii):
-    """Points and weights (x, weight) of a rule for E over x ~ N(0, I) of functions of ⟨w, x⟩ and ⟨v, x⟩ with kinks at 0.
+    """Points and weights (x, weight) of a rule for E over x ~ N(0, I) of functions of ⟨w, x⟩ and
+    ⟨v, x⟩ with kinks at 0.
 
-    Polar coordinates in the plane of w and v: Gauss–Legendre in r on [0, 9.5] for r e^{-r²/2} dr, and in the angle between the
-    four directions in which one of the two changes sign, so many nodes each. The part of x outside of the plane is 0 on average.
+    Polar coordinates in the plane of w and v: Gauss–Legendre in r on [0, 9.5] for r e^{-r²/2} dr,
+    and in the angle between the four directions in which one of the two changes sign, so many nodes
+    each. The part of x outside of the plane is 0 on average.
     """
     w, v = np.asarray(w, dtype=float), np.asarray(v, dtype=float)
     first = w / np.linalg.norm(w) if w.any() else np.eye(len(w))[0]
@@ -190,7 +196,9 @@ def _in_the_plane(w, v, angles, radii):
 
 
 def pair_kernel(sigma, w, v, angles=24, radii=48):
-    """(K, ∇_w K): E[σ(⟨w,x⟩)σ(⟨v,x⟩)] and E[σ'(⟨w,x⟩)σ(⟨v,x⟩) x], x ~ N(0, I_d), d >= 2, by a rule in the plane of w and v."""
+    """(K, ∇_w K): E[σ(⟨w,x⟩)σ(⟨v,x⟩)] and E[σ'(⟨w,x⟩)σ(⟨v,x⟩) x], x ~ N(0, I_d), d >= 2, by a rule
+    in the plane of w and v.
+    """
     K, gradient = 0.0, np.zeros(len(w))
     for x, weight in _in_the_plane(w, v, angles, radii):
         z, y = float(x @ w), float(x @ v)
@@ -200,7 +208,9 @@ def pair_kernel(sigma, w, v, angles=24, radii=48):
 
 
 def population(network, state, teacher, ridge=0.0, angles=12, radii=20):
-    """(R, F_s, δF/δμ (m,), v (m, p)) of R = ½ E|f - f*|²: sums over all pairs, one by one. THEORY.md, section 4."""
+    """(R, F_s, δF/δμ (m,), v (m, p)) of R = ½ E|f - f*|²: sums over all pairs, one by one.
+    THEORY.md, section 4.
+    """
     s, K, m = network.scaling.output_scale(state.m), state.outputs, state.m
     w = [*state.w.astype(float), *teacher.w.astype(float)]
     A = [*(state.mass[:, None] * state.a), *(-teacher.mass[:, None] * teacher.a / s)]
@@ -223,7 +233,8 @@ def population(network, state, teacher, ridge=0.0, angles=12, radii=20):
 
 
 def tangent_kernel(network, state, x1, x2=None, columns=None):
-    """H_cc'(x, x') = Σ_k p_k Σ_j ∂_j φ_c(θ_k; x) ∂_j φ_c'(θ_k; x') over the trainable columns j, or those of `columns`.
+    """H_cc'(x, x') = Σ_k p_k Σ_j ∂_j φ_c(θ_k; x) ∂_j φ_c'(θ_k; x') over the trainable columns j, or
+    those of `columns`.
 
     (n1, n2), for K > 1 (n1, n2, K, K); columns: boolean (p,), one block say.
     """
@@ -368,7 +379,9 @@ def cluster_masses(state, degrees, share):
 
 
 def budget(network, states, x, y, loss="squared", reduction="mean"):
-    """-∫ H_0 ∂R/∂f dt and -∫ (H_t - H_0) ∂R/∂f dt up to each state, by the trapezoid: two arrays (states, n, K)."""
+    """-∫ H_0 ∂R/∂f dt and -∫ (H_t - H_0) ∂R/∂f dt up to each state, by the trapezoid: two arrays
+    (states, n, K).
+    """
     first = tangent_kernel(network, states[0], x)
     rates = []
     for state in states:
@@ -399,7 +412,9 @@ def _times(H, v):
 
 
 def best_assignment(theta, theta2, twin=None):
-    """(assignment, W2) of two clouds of m equal masses by the Hungarian method; a particle of the second is its twin too."""
+    """(assignment, W2) of two clouds of m equal masses by the Hungarian method; a particle of the
+    second is its twin too.
+    """
     from scipy.optimize import linear_sum_assignment
 
     cost = np.empty((len(theta), len(theta2)))
@@ -415,7 +430,9 @@ def best_assignment(theta, theta2, twin=None):
 
 
 def centred_alignment(H, y):
-    """⟨CHC, yyᵀ⟩/(‖CHC‖ ‖yyᵀ‖), Frobenius, entry by entry: H (n, n) or (n, n, K, K), y (n, K), C takes the means out."""
+    """⟨CHC, yyᵀ⟩/(‖CHC‖ ‖yyᵀ‖), Frobenius, entry by entry: H (n, n) or (n, n, K, K), y (n, K), C
+    takes the means out.
+    """
     n = len(y)
     H = H[:, :, None, None] if H.ndim == 2 else H
     shared = H.shape[2] == 1 and y.shape[1] > 1  # one kernel for all outputs
@@ -445,7 +462,9 @@ def centred_alignment(H, y):
 
 
 def effective_rank(H):
-    """exp of the entropy of the normalised eigenvalues of the matrix with row (i, c) and column (j, e)."""
+    """exp of the entropy of the normalised eigenvalues of the matrix with row (i, c) and column (j,
+    e).
+    """
     n, K = len(H), 1 if H.ndim == 2 else H.shape[2]
     matrix = np.zeros((n * K, n * K))
     for i in range(n):
@@ -468,7 +487,9 @@ def pre_activation(state, k, x_i):
 
 
 def sign_flips(start, end, x):
-    """The share of (neuron, sample) pairs whose z > 0 has changed, neurons weighted by their masses."""
+    """The share of (neuron, sample) pairs whose z > 0 has changed, neurons weighted by their
+    masses.
+    """
     total = 0.0
     for k in range(end.m):
         for x_i in x:
@@ -513,7 +534,9 @@ def active_samples(state, k, x):
 
 
 def angle(state, k, other):
-    """Degrees between (w_k, b_k) and that of another neuron, from the chord of the unit vectors; NaN for a zero vector."""
+    """Degrees between (w_k, b_k) and that of another neuron, from the chord of the unit vectors;
+    NaN for a zero vector.
+    """
     units = []
     for index in (k, other):
         v = [float(value) for value in state.theta[index, state.outputs :]]
@@ -526,7 +549,9 @@ def angle(state, k, other):
 
 
 def events(states, x, degrees, tracked, mortal):
-    """What mf.Events lists for samplings at these states: (step, time, kind, neuron, other, value), in this order."""
+    """What mf.Events lists for samplings at these states: (step, time, kind, neuron, other, value),
+    in this order.
+    """
     rows, before = [], None
     for state in states:
         pairs = [

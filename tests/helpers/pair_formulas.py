@@ -1,4 +1,6 @@
-"""Potentials and interactions of any dimension for the tests of pairwise energies, as a user would write them."""
+"""Potentials and interactions of any dimension for the tests of pairwise energies, as a user would
+write them.
+"""
 
 from math import exp, log, sqrt
 
@@ -40,7 +42,9 @@ def square_distance(x, y):
 
 
 def gaussian(x, y):
-    """A Gaussian kernel times something that is not a function of x - y, so that the gradient's argument matters."""
+    """A Gaussian kernel times something that is not a function of x - y, so that the gradient's
+    argument matters.
+    """
     product = 0.0
     for j in range(x.shape[0]):
         product += x[j] * y[j]

@@ -8,7 +8,9 @@ from meanfield.formulas import activations
 
 
 class Problem:
-    """m particles of unequal masses, n samples, K outputs, a direction u and slopes r; on the CPU and for the twins."""
+    """m particles of unequal masses, n samples, K outputs, a direction u and slopes r; on the CPU
+    and for the twins.
+    """
 
     def __init__(
         self,
@@ -26,7 +28,8 @@ class Problem:
         self.cpu = backends.make("cpu", mf.Network(activation, trainable=trainable), d, K, dtype)
         mass = rng.uniform(0.5, 1.5, m) if masses else np.ones(m)
         self.mass = mass / mass.sum()
-        # float32 is judged as arithmetic, not as storage: the twin sees the numbers that the kernel sees.
+        # float32 is judged as arithmetic, not as storage: the twin sees the numbers that the kernel
+        # sees.
         self.theta, self.u = (self.round(rng.normal(size=(m, K + d + 1))) for _ in range(2))
         self.x, self.r = (
             self.round(rng.normal(size=(n, d)) / np.sqrt(d)),
@@ -39,8 +42,10 @@ class Problem:
         return array.astype(self.dtype).astype(np.float64)
 
     def tolerance(self, terms):
-        """Relative to Σ|terms|: a sum of `terms` terms loses at most one unit each (blocks of <= 1024 in the dtype, float64
-        across), a term itself up to d + 2 for z, 4 for σ and σ' (test_elementary.py), 3 for its products and m·p_k."""
+        """Relative to Σ|terms|: a sum of `terms` terms loses at most one unit each (blocks of <=
+        1024 in the dtype, float64 across), a term itself up to d + 2 for z, 4 for σ and σ'
+        (test_elementary.py), 3 for its products and m·p_k.
+        """
         return np.finfo(self.dtype).eps / 2 * (min(terms, 1024) + self.d + 10)
 
     def mean_feature(self):

@@ -1,10 +1,14 @@
-"""A sweep over activations, shapes or dtypes: one case of it, or some, for a contributor, and all of it for .ci/run."""
+"""A sweep over activations, shapes or dtypes: one case of it, or some, for a contributor, and all
+of it for .ci/run.
+"""
 
 import pytest
 
 
 def sweep(cases, *kept, lane="kernel"):
-    """The cases for @pytest.mark.parametrize: those `kept`, the first where none is named, and the others in `lane`."""
+    """The cases for @pytest.mark.parametrize: those `kept`, the first where none is named, and the
+    others in `lane`.
+    """
     cases = list(cases)
     if strange := [case for case in kept if case not in cases]:
         raise ValueError(f"no case of this sweep: {strange}; it has {cases}.")

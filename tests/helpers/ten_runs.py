@@ -1,6 +1,7 @@
-"""θ at the end of ten small runs, as sha256: `python tests/helpers/ten_runs.py` prints the same lines before and after a
-change that must not change a bit (same machine, same versions). Activations, dimensions, dtypes, methods, outputs,
-masses, and every functional have a run."""
+"""θ at the end of ten small runs, as sha256: `python tests/helpers/ten_runs.py` prints the same
+lines before and after a change that must not change a bit (same machine, same versions).
+Activations, dimensions, dtypes, methods, outputs, masses, and every functional have a run.
+"""
 
 import hashlib
 import warnings

@@ -1,4 +1,6 @@
-"""The same network in torch autograd, float64: what "gradient descent on the risk" means to everybody else."""
+"""The same network in torch autograd, float64: what "gradient descent on the risk" means to
+everybody else.
+"""
 
 import numpy as np
 import torch
@@ -31,7 +33,9 @@ LOSSES = {  # summed over samples and outputs
 def torch_gradient(
     theta, x, y, activation, loss, scaling, trainable=("a", "w", "b"), ridge=0.0, reduction="mean"
 ):
-    """∂/∂θ_k of R + s² (λ/2) mean_k |θ_k|², the ridge over trainable columns; zero in the frozen ones. (m, p)."""
+    """∂/∂θ_k of R + s² (λ/2) mean_k |θ_k|², the ridge over trainable columns; zero in the frozen
+    ones. (m, p).
+    """
     theta, x = np.asarray(theta, dtype=np.float64), torch.tensor(np.asarray(x, dtype=np.float64))
     m, K = len(theta), theta.shape[1] - x.shape[1] - 1
     s = scaling.output_scale(m)
@@ -62,7 +66,9 @@ def torch_gradient(
 def torch_gradient_step(
     theta, x, y, activation, loss, scaling, trainable, ridge, reduction, learning_rate
 ):
-    """θ - η ∂(R + s² (λ/2) mean_k |θ_k|²)/∂θ: one step of torch.optim.SGD. y (n,) or (n, K), for softmax classes (n,)."""
+    """θ - η ∂(R + s² (λ/2) mean_k |θ_k|²)/∂θ: one step of torch.optim.SGD. y (n,) or (n, K), for
+    softmax classes (n,).
+    """
     return np.asarray(theta, dtype=np.float64) - learning_rate * torch_gradient(
         theta, x, y, activation, loss, scaling, trainable, ridge, reduction
     )

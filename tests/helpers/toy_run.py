@@ -1,8 +1,10 @@
-"""A run whose every number is a function of its step, recorded as the simulation loop would. Also a script that dies on demand.
+"""A run whose every number is a function of its step, recorded as the simulation loop would. Also a
+script that dies on demand.
 
-`python toy_run.py folder random 20` kills (SIGKILL) the writer 20 times at random instants; `every` and `extension` kill it
-before each call that changes a name or makes one durable, in a run and in the extension of one. Each prints the content hashes
-of the runs that were completed in spite of it, one a line.
+`python toy_run.py folder random 20` kills (SIGKILL) the writer 20 times at random instants; `every`
+and `extension` kill it before each call that changes a name or makes one durable, in a run and in
+the extension of one. Each prints the content hashes of the runs that were completed in spite of it,
+one a line.
 """
 
 import functools
@@ -24,16 +26,19 @@ LAW = mf.InitialLaw(dim=2, b_std=1.0)
 NETWORK = mf.Network("tanh", scaling=mf.Scaling(gamma=0.75, alpha=2.0), trainable=("a", "w"))
 X, Y = np.linspace(-1, 1, 12).reshape(6, 2), np.arange(6.0)
 FRAME_EVERY = 5
+# of os: the calls a kill may come before
 DURABLE = (
     "replace",
     "unlink",
     "fsync",
     "mkdir",
     "rmdir",
-)  # of os: the calls a kill may come before
+)
 
 
-@functools.cache  # drawn before the first fork: a compiler that every child runs anew is all that would ever be killed
+# drawn before the first fork: a compiler that every child runs anew is all that would ever be
+# killed
+@functools.cache
 def start(m=8, dtype=np.float64):
     drawn = LAW.sample(m, seed=3)
     return (
@@ -69,7 +74,9 @@ def create(path, exists="error", steps=20, first=None, **more):
 
 
 def record(recording, memory, steps, checkpoint_every):
-    """The loop: from the step in memory (or the start) to `steps`; returns what it remembers at the end."""
+    """The loop: from the step in memory (or the start) to `steps`; returns what it remembers at the
+    end.
+    """
     done = -1 if memory is None else memory["step"]
     for step in range(done + 1, steps + 1):
         state = state_at(step, recording.start)
@@ -157,7 +164,9 @@ def die_before(number):
 
 
 def killed_everywhere(folder, prepare, work):
-    """Kill `work` before its first durable call, its second, …, until it survives; continue and print the hash each time."""
+    """Kill `work` before its first durable call, its second, …, until it survives; continue and
+    print the hash each time.
+    """
     for number in range(1000):
         path = folder / f"every{number}.h5"
         prepare(path)

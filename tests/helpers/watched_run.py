@@ -1,4 +1,6 @@
-"""A small run for mf.W2, and jobs of its worker processes that wait, die or fail: they must be importable by name there."""
+"""A small run for mf.W2, and jobs of its worker processes that wait, die or fail: they must be
+importable by name there.
+"""
 
 import os
 import time

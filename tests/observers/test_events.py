@@ -1,4 +1,6 @@
-"""mf.Events: what it logs is what a plain comparison of the recorded frames finds; known flips, deaths, revivals and merges."""
+"""mf.Events: what it logs is what a plain comparison of the recorded frames finds; known flips,
+deaths, revivals and merges.
+"""
 
 import multiprocessing
 import os
@@ -41,7 +43,9 @@ def rows(table):
 
 
 def same_rows(found, expected):
-    """Equal but for the angles, whose arcsin is compiled twice: a few units in the last place of at most 180 degrees."""
+    """Equal but for the angles, whose arcsin is compiled twice: a few units in the last place of at
+    most 180 degrees.
+    """
     assert [row[:-1] for row in found] == [row[:-1] for row in expected]
     np.testing.assert_allclose(
         [row[-1] for row in found], [row[-1] for row in expected], rtol=0, atol=1e-12
@@ -70,7 +74,9 @@ def content(path):
 def test_the_log_is_what_a_plain_comparison_of_the_frames_finds(
     h5_path, activation, dtype, outputs
 ):
-    """Frames and samplings at every third step, the start and the end. The patterns are equal to the last bit in float32 too."""
+    """Frames and samplings at every third step, the start and the end. The patterns are equal to
+    the last bit in float32 too.
+    """
     y = Y if outputs == 1 else np.column_stack([Y, -Y])
     state = mf.InitialLaw(dim=2, outputs=outputs, b_std=1.0).sample(30, seed=9)
     events = mf.Events(schedule=mf.every(3), degrees=15.0, tracked=20)
@@ -139,7 +145,9 @@ def test_the_probe_is_the_first_training_inputs_or_what_was_given():
 
 
 def test_a_bias_that_decays_flips_at_the_step_of_its_zero():
-    """m = 1, γ = 1, w = 0 and a = 1 frozen, y = -1: ḃ = -(b + 1), so z = b = 2e^(-t) - 1 crosses 0 at t = ln 2 = 0.693."""
+    """m = 1, γ = 1, w = 0 and a = 1 frozen, y = -1: ḃ = -(b + 1), so z = b = 2e^(-t) - 1 crosses 0
+    at t = ln 2 = 0.693.
+    """
     events = mf.Events(schedule=mf.every(1))
     state = mf.State([[1.0, 0.0, 1.0]])
     watched(
@@ -162,7 +170,9 @@ def test_a_bias_that_decays_flips_at_the_step_of_its_zero():
 
 
 def test_a_relu_neuron_dies_at_the_step_of_euler_s_zero_and_moves_no_more():
-    """Euler: b_k = 2·0.99^k - 1 > 0 for k <= 68 (1.0098 - 1) and < 0 at k = 69 (0.9997 - 1); then its gradient is 0."""
+    """Euler: b_k = 2·0.99^k - 1 > 0 for k <= 68 (1.0098 - 1) and < 0 at k = 69 (0.9997 - 1); then
+    its gradient is 0.
+    """
     events = mf.Events(schedule=mf.every(1))
     relu = flow(x=[[0.3], [-2.0]], y=[-1.0, -1.0], trainable=("b",))
     with pytest.warns(RuntimeWarning, match="no particle moves any more"):
@@ -175,7 +185,9 @@ def test_a_relu_neuron_dies_at_the_step_of_euler_s_zero_and_moves_no_more():
 
 
 def test_a_ridge_on_w_revives_a_neuron_whose_bias_is_frozen():
-    """x = 1, b = 1 frozen, ẇ = -w while it is dead: w_k = -2·0.99^k, z = 1 + w_k > 0 from k = 69 on."""
+    """x = 1, b = 1 frozen, ẇ = -w while it is dead: w_k = -2·0.99^k, z = 1 + w_k > 0 from k = 69
+    on.
+    """
     events = mf.Events(schedule=mf.every(1))
     decaying = flow(x=[[1.0]], y=[0.0], trainable=("w",), ridge=1.0)
     watched(
@@ -187,7 +199,9 @@ def test_a_ridge_on_w_revives_a_neuron_whose_bias_is_frozen():
 
 
 def test_two_neurons_of_a_condensing_run_merge_when_their_angle_passes_the_threshold(h5_path):
-    """Small weights turn towards one direction (Luo et al. 2021) before they grow: the pair 0, 1 merges once, for good."""
+    """Small weights turn towards one direction (Luo et al. 2021) before they grow: the pair 0, 1
+    merges once, for good.
+    """
     x = np.array([[1.0, 0.2], [0.8, -0.1], [0.5, 0.6]])
     state = mf.State([[0.01, 0.01, 0.004, 0.0], [0.01, 0.002, 0.009, 0.0]])
     events = mf.Events(schedule=mf.every(1), degrees=5.0)
@@ -371,7 +385,8 @@ def test_exists_resume_compares_the_settings(h5_path, change):
     other = [] if change is None else [mf.Events(**{"schedule": mf.every(5)} | change)]
     with pytest.raises(
         ValueError,
-        match=f"different here: observers.events{'' if change is None else '.' + next(iter(change))}",
+        match="different here: "
+        f"observers.events{'' if change is None else '.' + next(iter(change))}",
     ):
         watched(mf.Recorder(h5_path, mf.evenly(2), exists="resume"), *other, t_end=0.5)
     same = mf.Events(schedule=mf.every(5))
@@ -396,12 +411,13 @@ def test_a_run_without_events_is_written_and_hashed_as_ever(h5_path):
         repr(run.events)
         == "EventTable(empty: the run was not watched; add mf.Events() to its observers)"
     )
+    # of old parts
     assert (
         Segment(
             **{"name": "segment-000001.h5", "sha256": "", "size": 1, "frames": 0, "series": {}}
         ).events
         == 0
-    )  # of old parts
+    )
 
 
 def test_the_hash_covers_every_column(tmp_path):
@@ -428,9 +444,11 @@ def test_the_hash_covers_every_column(tmp_path):
 @pytest.mark.slow  # a time: beside other work it says little
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_log_costs_little(dtype):
-    """On one thread, Euler at m = 1e4, n = 64, d = 2, the cheapest step there is: measured 3 to 4 % of 20 steps.
+    """On one thread, Euler at m = 1e4, n = 64, d = 2, the cheapest step there is: measured 3 to 4 %
+    of 20 steps.
 
-    The bound of 12 % leaves room for machines whose caches others use. CPU time of this thread, best of several.
+    The bound of 12 % leaves room for machines whose caches others use. CPU time of this thread,
+    best of several.
     """
     x = RNG.normal(size=(64, 2))
     of = flow(dtype=dtype, x=x, y=np.abs(x[:, 0]))

@@ -1,4 +1,6 @@
-"""Observers: every series equals its direct computation, in the object and in the file, on the moments its schedule asks for."""
+"""Observers: every series equals its direct computation, in the object and in the file, on the
+moments its schedule asks for.
+"""
 
 import naive
 import numpy as np
@@ -20,7 +22,9 @@ def problem(activation="tanh", ridge=0.0, scaling=mf.MEAN_FIELD, m=10):
 
 @pytest.fixture
 def run(h5_path):
-    """A recorded run with a ridge at γ = 0.7, its flow and its Series objects, one of them a user's."""
+    """A recorded run with a ridge at γ = 0.7, its flow and its Series objects, one of them a
+    user's.
+    """
     flow, state = problem(ridge=0.1, scaling=mf.Scaling(gamma=0.7, alpha=2.0))
     own = mf.Series("mean_a", mf.every(4), lambda flow, state: state.a.mean())
     built_in = mf.Series("displacement", mf.every(2))
@@ -37,7 +41,9 @@ def run(h5_path):
 
 
 def test_instantaneous_series_are_those_of_the_recorded_states(run):
-    """Every value against its formula on the frame of the same step: sums of at most 80 terms of order 1 in another order."""
+    """Every value against its formula on the frame of the same step: sums of at most 80 terms of
+    order 1 in another order.
+    """
     flow, trajectory, _, _ = run
     network, x, y = flow.network, flow.functional.x, flow.functional.y
     start = trajectory[0]
@@ -67,7 +73,9 @@ def test_instantaneous_series_are_those_of_the_recorded_states(run):
 
 
 def test_path_and_energy_defect_are_sums_with_the_weights_of_the_method(run):
-    """Heun's b = (1/2, 1/2) at θ_n and θ_n + dt v: path Σ dt (|v_1| + |v_2|)/2, q Σ dt (|v_1|² + |v_2|²)/2 (THEORY.md, 2)."""
+    """Heun's b = (1/2, 1/2) at θ_n and θ_n + dt v: path Σ dt (|v_1| + |v_2|)/2, q Σ dt (|v_1|² +
+    |v_2|²)/2 (THEORY.md, 2).
+    """
     flow, trajectory, _, _ = run
     path, q, energy = [0.0], [0.0], [flow.energy(state) for state in trajectory]
     for state in trajectory[:-1]:
@@ -78,7 +86,8 @@ def test_path_and_energy_defect_are_sums_with_the_weights_of_the_method(run):
         q.append(q[-1] + 0.1 * sum(squares) / 2)
     np.testing.assert_allclose(trajectory.series("path").values, path, rtol=1e-13)
     fall = energy[0] - np.array(energy[1:])
-    # The defect is a difference of numbers near F(0) = 1: their rounding, 1e-16, relative to the fall.
+    # The defect is a difference of numbers near F(0) = 1: their rounding, 1e-16, relative to the
+    # fall.
     np.testing.assert_allclose(
         trajectory.series("energy_defect").values[1:],
         np.abs(fall - q[1:]) / fall,
@@ -98,11 +107,12 @@ def test_a_series_in_the_file_and_in_the_object_agree(run):
             and series.times == stored.times[kept].tolist()
         )
     assert own.values == [trajectory[step].a.mean() for step in own.steps]
+    # a user's series is written on its own schedule alone
     assert trajectory.series("mean_a").steps.tolist() == [
         0,
         4,
         8,
-    ]  # a user's series is written on its own schedule alone
+    ]
 
 
 def test_a_series_without_a_recorder_is_kept_and_starts_afresh_with_each_run():
@@ -138,9 +148,8 @@ def test_absolute_times_of_a_continued_state_go_on_from_its_clock():
     end = mf.simulate(flow, middle, mf.EULER, dt=0.1, t_end=2.0, observers=[series], progress=False)
     straight = mf.simulate(flow, state, mf.EULER, dt=0.1, t_end=2.0, progress=False)
     assert (end.step, end.t, series.steps) == (20, 2.0, [10, 15, 20])
-    np.testing.assert_allclose(
-        end.theta, straight.theta, rtol=0, atol=1e-14
-    )  # dt = 1/10 either way, up to rounding
+    # dt = 1/10 either way, up to rounding
+    np.testing.assert_allclose(end.theta, straight.theta, rtol=0, atol=1e-14)
     assert mf.simulate(flow, middle, mf.EULER, dt=0.1, n_steps=3, progress=False).step == 13
 
 
@@ -189,7 +198,9 @@ def test_the_balance_defect_is_reported_where_the_theory_conserves_it(
     ("activation", "p", "m", "outputs"), [("relu", 1, 5, 1), ("square", 2, 200, 2)]
 )
 def test_the_balance_defect_is_that_of_the_slow_twin(activation, p, m, outputs, dtype):
-    """One shard of 5 neurons and four of 50: sums of at most 6 squares in another order, some units in the last place."""
+    """One shard of 5 neurons and four of 50: sums of at most 6 squares in another order, some units
+    in the last place.
+    """
     rng = np.random.default_rng(1)
     y = rng.normal(size=(6, outputs))
     flow = mf.GradientFlow(

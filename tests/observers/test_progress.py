@@ -1,4 +1,6 @@
-"""What a run says on its way: very long runs and saturated units before the first step, a line every ten seconds, a bar."""
+"""What a run says on its way: very long runs and saturated units before the first step, a line
+every ten seconds, a bar.
+"""
 
 import contextlib
 import io
@@ -68,7 +70,8 @@ def test_unscaled_inputs_are_told_with_the_steps_the_time_and_standardise_before
         go()
     (said,) = messages(caught)
     assert re.match(
-        r"this run takes \d(\.\d)?e\+\d+ steps of dt = \S+ to t = 1, about \S+ (min|hours|days|years)\. ",
+        r"this run takes \d(\.\d)?e\+\d+ steps of dt = \S+ to t = 1, about \S+ "
+        r"(min|hours|days|years)\. ",
         said,
     )
     assert "The inputs are not scaled (root mean squares of the columns of x: " in said
@@ -141,7 +144,9 @@ def test_units_that_see_scaled_inputs_are_not_called_saturated_nor_a_few_that_ar
 
 
 def test_adaptive_on_a_stiff_flow_says_how_many_steps_it_is_going_to_take():
-    """Columns of 3·10³ make the fastest rate about 10⁷, and dt stays at 3.3/rate: more than 10⁷ steps to t = 30."""
+    """Columns of 3·10³ make the fastest rate about 10⁷, and dt stays at 3.3/rate: more than 10⁷
+    steps to t = 30.
+    """
     x = RNG.normal(size=(50, 3)) * 3e3
     with pytest.warns(RuntimeWarning) as caught:
         go(x=x, method=mf.Adaptive(1e-6), dt=None, t_end=300.0, after=progress.SETTLED + 400)
@@ -157,7 +162,9 @@ def test_adaptive_on_a_stiff_flow_says_how_many_steps_it_is_going_to_take():
 
 
 def test_halvings_to_very_many_steps_are_told():
-    """The first dt that dt="auto" finds is fit; later H has grown so much that it is halved to 10⁻⁸ of the time left."""
+    """The first dt that dt="auto" finds is fit; later H has grown so much that it is halved to 10⁻⁸
+    of the time left.
+    """
     said, left = [], [90]
     march = types.SimpleNamespace(
         step=10, t=0.1, dt=0.01, t_end=1.0, start=types.SimpleNamespace(t=0.0), particles=None, method=mf.RK4,
@@ -175,7 +182,8 @@ def test_halvings_to_very_many_steps_are_told():
         "this run takes 9e+08 steps of dt = 1e-09 to t = 1, about"
     )
     assert said[0].endswith(
-        "dt was halved 23 times: the flow has become that stiff. End at an earlier t, or stop it here."
+        "dt was halved 23 times: the flow has become that stiff. End at an earlier t, or "
+        "stop it here."
     )
 
 
@@ -203,7 +211,9 @@ def test_a_line_every_ten_seconds_where_stderr_is_no_terminal(monkeypatch, capsy
 def test_a_first_step_that_compiles_for_twenty_seconds_is_not_taken_for_the_time_of_a_step(
     monkeypatch, capsys
 ):
-    """Begin at 1, the first step ends at 21, each other takes 1 s: the first line is after the second, 18 s from the end."""
+    """Begin at 1, the first step ends at 21, each other takes 1 s: the first line is after the
+    second, 18 s from the end.
+    """
     now = iter([0.0, 1.0, *np.arange(21.0, 10**4)])
     monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
     with warnings.catch_warnings():
@@ -228,7 +238,8 @@ def test_a_run_of_more_than_an_hour_that_nobody_watches_warns_once_before_its_fi
         go(x=RAW / [300.0, 1e5, 6.0], dt=1e-3, t_end=2.0, after=0)
     (said,) = messages(caught)
     assert said.startswith(
-        "this run takes 2e+03 steps of dt = 0.001 to t = 2, about 24 hours. Use a larger dt if the flow"
+        "this run takes 2e+03 steps of dt = 0.001 to t = 2, about 24 hours. Use a larger "
+        "dt if the flow"
     )
     with pytest.warns(RuntimeWarning, match="standardise=True"):
         go(dt=1e-3, t_end=2.0)
@@ -255,7 +266,9 @@ def test_on_a_terminal_the_bar_says_it_and_no_line_or_warning_does(monkeypatch, 
 
 
 def test_in_a_notebook_the_bar_is_that_of_tqdm_auto(monkeypatch):
-    """tqdm.auto gives the notebook's widget there, which is drawn whether or not stderr is a terminal."""
+    """tqdm.auto gives the notebook's widget there, which is drawn whether or not stderr is a
+    terminal.
+    """
     import tqdm.auto
 
     made = []

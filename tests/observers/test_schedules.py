@@ -24,7 +24,9 @@ def test_every_counts_accepted_steps_from_zero():
 
 
 def test_evenly_is_linspace_of_the_flow_time_with_both_ends():
-    """evenly(count): np.linspace(t, t_end, count); a moment between two steps is seen at the later one."""
+    """evenly(count): np.linspace(t, t_end, count); a moment between two steps is seen at the later
+    one.
+    """
     assert due_steps(mf.evenly(5), SPAN, 100) == [0, 25, 50, 75, 100]
     assert due_steps(mf.evenly(4), SPAN, 100) == [0, 34, 67, 100]
     assert due_steps(mf.evenly(1), SPAN, 100) == [100]
@@ -48,10 +50,11 @@ def test_log_spaced_begins_with_the_start_and_one_step_and_ends_at_the_end():
 
 def test_at_steps_are_absolute_steps_and_those_before_the_start_do_not_come_back():
     assert due_steps(mf.at_steps([40, 3, 3]), SPAN, 100) == [3, 40]
+    # what was missed is seen at once
     assert due_steps(mf.at_steps([3, 55]), Span(50, 5.0, 10.0, 0.1), 50) == [
         50,
         55,
-    ]  # what was missed is seen at once
+    ]
 
 
 def test_at_times_takes_the_first_step_not_before_the_request_up_to_rounding():

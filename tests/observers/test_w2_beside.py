@@ -1,4 +1,6 @@
-"""mf.W2: distances beside a run are those of mf.w2 on its frames, bit for bit, through kills; the steps go on meanwhile."""
+"""mf.W2: distances beside a run are those of mf.w2 on its frames, bit for bit, through kills; the
+steps go on meanwhile.
+"""
 
 import os
 import re
@@ -48,7 +50,9 @@ def gate(tmp_path, monkeypatch):
 def test_the_values_are_mf_w2_of_the_frames_bit_for_bit_and_in_order(
     h5_path, dtype, outputs, workers
 ):
-    """Unequal masses, start and end included though the schedule names neither; the frames are at the same moments."""
+    """Unequal masses, start and end included though the schedule names neither; the frames are at
+    the same moments.
+    """
     state = mf.InitialLaw(dim=1, outputs=outputs, b_std=1.0).sample(40, seed=3)
     mass = np.random.default_rng(1).uniform(0.5, 1.5, 40)
     state = mf.State(state.theta.astype(dtype), outputs, mass / mass.sum())
@@ -79,7 +83,9 @@ def test_without_a_recorder_the_values_are_kept_in_the_observer():
 
 
 def test_once_the_particles_are_no_numbers_the_distance_is_none_either(tmp_path):
-    """Steps of 1e200 overflow at once; a run that stops there still has the distances up to the last good frame."""
+    """Steps of 1e200 overflow at once; a run that stops there still has the distances up to the
+    last good frame.
+    """
     wild = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), X, np.abs(X[:, 0])))
     w2 = mf.W2(mf.every(1), previous=True)
     with warnings.catch_warnings():
@@ -102,7 +108,9 @@ def test_once_the_particles_are_no_numbers_the_distance_is_none_either(tmp_path)
 
 
 def test_the_steps_go_on_while_a_distance_is_being_solved(h5_path, gate):
-    """No process answers before the last step is done, so a run that waited for one would never end."""
+    """No process answers before the last step is done, so a run that waited for one would never
+    end.
+    """
 
     def last(flow, state):
         if state.step == 60:
@@ -228,7 +236,9 @@ t.watched(mf.Recorder({path!r}, mf.evenly(3), checkpoint_seconds=0, guard=guard)
 
 
 def test_a_killed_run_goes_on_to_the_same_bits_and_leaves_no_process_behind(tmp_path, gate):
-    """SIGKILL while distances wait, in a script without a __main__ guard, and again in the resumed run."""
+    """SIGKILL while distances wait, in a script without a __main__ guard, and again in the resumed
+    run.
+    """
     path, whole = tmp_path / "run.h5", tmp_path / "whole.h5"
     paths = [str(Path(__file__).parents[1] / "helpers"), str(Path(mf.__file__).parents[1])]
     for resume, kill in ((False, 20), (True, 9)):
@@ -316,7 +326,8 @@ def test_long_solves_are_announced_before_the_run_begins(h5_path):
     wide = mf.InitialLaw(dim=1, b_std=1.0).sample(30_000, seed=0)
     with pytest.warns(
         SlowSolve,
-        match=r"30000 particles in 3 dimensions takes about 18 s .* 200 of them by 2 worker\(s\): 29 min",
+        match=r"30000 particles in 3 dimensions takes about 18 s .* 200 of them by 2 "
+        r"worker\(s\): 29 min",
     ):
         Beside(mf.W2(mf.evenly(100), previous=True, workers=2), wide).announce(100)
     with warnings.catch_warnings(), pytest.raises(SlowSolve, match="; 12 of them by 1 worker"):

@@ -1,4 +1,6 @@
-"""The heavy ball, dθ/dt = v, dv/dt = -∇ δF/δμ - friction·v, against exact solutions and its own energy identity."""
+"""The heavy ball, dθ/dt = v, dv/dt = -∇ δF/δμ - friction·v, against exact solutions and its own
+energy identity.
+"""
 
 import math
 
@@ -39,7 +41,9 @@ def march(flow, start, friction, n_steps, t_end, *observers):
 
 
 def oscillator(friction, t):
-    """x(t) of x'' + friction x' + λ x = 0 from x = 1 at rest; with 3/t it is 2 J_1(√λ t)/(√λ t) (Su, Boyd, Candès)."""
+    """x(t) of x'' + friction x' + λ x = 0 from x = 1 at rest; with 3/t it is 2 J_1(√λ t)/(√λ t)
+    (Su, Boyd, Candès).
+    """
     if friction == "nesterov":
         return 2 * j1(math.sqrt(RATE) * t) / (math.sqrt(RATE) * t)
     root = np.sqrt(complex(friction**2 / 4 - RATE))
@@ -75,7 +79,9 @@ def test_f_and_k_lose_what_friction_takes_to_order_two(friction, h5_path):
 
 
 def test_without_friction_f_and_k_stay():
-    """What remains is the error of the step, of order 2 and bounded: F + K is that of a symplectic method."""
+    """What remains is the error of the step, of order 2 and bounded: F + K is that of a symplectic
+    method.
+    """
     spread = []
     for n in (400, 800):
         energy, kinetic = (
@@ -84,14 +90,15 @@ def test_without_friction_f_and_k_stay():
         march(FLOW, ONE, 0.0, n, 40.0, energy, kinetic)
         total = np.array(energy.values) + kinetic.values
         spread.append(np.ptp(total) / total[0])
-    assert (
-        spread[0] < (0.1**2 * RATE) / 4 * 1.1
-    )  # leapfrog's modified energy: F differs by z²/4 of itself
+    # leapfrog's modified energy: F differs by z²/4 of itself
+    assert spread[0] < (0.1**2 * RATE) / 4 * 1.1
     assert abs(order(spread)[0] - 2) < 0.15
 
 
 def test_at_large_friction_it_is_the_gradient_flow_and_f_differs_as_one_over_its_square():
-    """At t = 2 friction. The next term is a factor 1 + O(λ/friction²). With friction·dt = .2 the steps resolve the friction."""
+    """At t = 2 friction. The next term is a factor 1 + O(λ/friction²). With friction·dt = .2 the
+    steps resolve the friction.
+    """
     flow_end = mf.simulate(SMOOTH, START, mf.RK4, dt=0.01, t_end=2.0, progress=False)
     gaps = []
     for friction in (8.0, 16.0, 32.0):

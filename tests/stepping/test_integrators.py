@@ -1,4 +1,6 @@
-"""Integrators: the orders they declare, the tolerance Adaptive promises, and the step that dt="auto" derives."""
+"""Integrators: the orders they declare, the tolerance Adaptive promises, and the step that
+dt="auto" derives.
+"""
 
 from itertools import pairwise
 
@@ -27,7 +29,9 @@ def every(methods):
 
 @pytest.fixture(scope="module")
 def smooth():
-    """A flow on a smooth activation, its start, and where it is at T_END by SciPy's DOP853 at rounding level."""
+    """A flow on a smooth activation, its start, and where it is at T_END by SciPy's DOP853 at
+    rounding level.
+    """
     rng = np.random.default_rng(0)
     state = mf.InitialLaw(dim=3, b_std=1.0).sample(20, seed=1)
     flow = mf.GradientFlow(
@@ -58,9 +62,11 @@ def march(flow, state, method, dt, t_end=T_END, observe="energy_defect"):
 
 @every([*TABLEAUS, KUTTA])  # Dormand-Prince's errors of order 6 outweigh those of order 5
 def test_the_error_and_the_energy_defect_fall_with_the_order_of_the_method(smooth, method):
-    """Slopes of log error against log dt within 0.15 of the order: the next term of the error is a factor (1 + c dt), c ~ 1 here,
-    which bends the slope by about c dt <= 0.1. THEORY.md, section 2: q takes the method's own weights, so the energy defect
-    has the order of the method too. Errors stay above 1e-12, a hundred times the rounding of F and of 256 steps."""
+    """Slopes of log error against log dt within 0.15 of the order: the next term of the error is a
+    factor (1 + c dt), c ~ 1 here, which bends the slope by about c dt <= 0.1. THEORY.md, section 2:
+    q takes the method's own weights, so the energy defect has the order of the method too. Errors
+    stay above 1e-12, a hundred times the rounding of F and of 256 steps.
+    """
     flow, state, exact = smooth
     counts = [COARSEST[method.order] * factor for factor in (1, 2, 4)]
     found = [march(flow, state, method, T_END / count) for count in counts]
@@ -90,9 +96,8 @@ def test_a_tableau_that_misses_its_order_is_refused():
         RungeKutta("leaky", order=1, a=((),), b=(0.9,))
     with pytest.raises(ValueError, match="strictly lower triangular with 2 rows of lengths 0 … 1"):
         RungeKutta("implicit", order=2, a=((0.5,), (0.5, 0.5)), b=(0.5, 0.5))
-    with pytest.raises(
-        ValueError, match="order 4 by"
-    ):  # one entry of the embedded weights off by 1e-6
+    # one entry of the embedded weights off by 1e-6
+    with pytest.raises(ValueError, match="order 4 by"):
         wrong = (DORMAND_PRINCE.b_embedded[0] + 1e-6, *DORMAND_PRINCE.b_embedded[1:])
         RungeKutta("pair", order=5, a=DORMAND_PRINCE.a, b=DORMAND_PRINCE.b, b_embedded=wrong)
 
@@ -112,7 +117,9 @@ def test_a_tableau_of_ones_own_is_a_method(smooth):
 
 @every([*TABLEAUS, KUTTA, DORMAND_PRINCE])
 def test_the_stability_bound_is_where_the_stability_polynomial_reaches_one(method):
-    """|P(-c)| <= 1 up to the declared c, and > 1 a hundredth beyond; P(z) = 1 + z bᵀ(1 + zA + z²A² + …)1."""
+    """|P(-c)| <= 1 up to the declared c, and > 1 a hundredth beyond; P(z) = 1 + z bᵀ(1 + zA + z²A²
+    + …)1.
+    """
 
     def growth(z):
         k = []
@@ -126,8 +133,10 @@ def test_the_stability_bound_is_where_the_stability_polynomial_reaches_one(metho
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-5, 1e-7, 1e-9])
 def test_adaptive_meets_its_tolerance_against_dop853(smooth, rtol):
-    """Each accepted step errs by at most atol + rtol·‖θ‖ (the estimate is that of the lower order, so it errs above); a gradient
-    flow settling into a minimum does not spread errors, so N steps err by at most N times that. No more is promised."""
+    """Each accepted step errs by at most atol + rtol·‖θ‖ (the estimate is that of the lower order,
+    so it errs above); a gradient flow settling into a minimum does not spread errors, so N steps
+    err by at most N times that. No more is promised.
+    """
     flow, state, exact = smooth
     end = mf.simulate(
         flow, state, mf.Adaptive(rtol=rtol, atol=rtol / 100), t_end=T_END, progress=False
@@ -135,12 +144,15 @@ def test_adaptive_meets_its_tolerance_against_dop853(smooth, rtol):
     size = max(np.sqrt((s.theta**2).sum(axis=1).mean()) for s in (state, end))
     assert mf.displacement(end, exact) <= end.step * (rtol / 100 + rtol * size)
     assert end.t == T_END
-    # Order 5: a tolerance 1e2 smaller costs 10^(2/5) = 2.5 times the steps, 25 at 1e-9. Euler would need 1e8.
+    # Order 5: a tolerance 1e2 smaller costs 10^(2/5) = 2.5 times the steps, 25 at 1e-9. Euler would
+    # need 1e8.
     assert end.step <= 60
 
 
 def test_adaptive_records_a_finer_path_than_its_tolerance(smooth):
-    """Its energy defect is a quadrature of order 5 on the same steps: local errors of relative size rtol, N of them."""
+    """Its energy defect is a quadrature of order 5 on the same steps: local errors of relative size
+    rtol, N of them.
+    """
     flow, state, _ = smooth
     end, defect = march(flow, state, mf.Adaptive(rtol=1e-8, atol=1e-10), None)
     assert defect <= end.step * 1e-8 * 10  # ∇F is at most of order 10 where F falls by order 1
@@ -163,7 +175,9 @@ def test_adaptive_refuses_tolerances_no_step_could_meet():
     ids=lambda value: getattr(value, "name", value),
 )
 def test_the_automatic_step_is_a_tenth_of_the_stability_bound(rng, method, loss, K, reduction):
-    """dt = 0.1·c/(L·λ_max), λ_max that of the dense H_0/n or H_0, which iteration gives from below, to rtol = 1e-3."""
+    """dt = 0.1·c/(L·λ_max), λ_max that of the dense H_0/n or H_0, which iteration gives from below,
+    to rtol = 1e-3.
+    """
     x = rng.normal(size=(6, 3))
     y = {
         "squared": rng.normal(size=(6, K)),
@@ -183,7 +197,9 @@ def test_the_automatic_step_is_a_tenth_of_the_stability_bound(rng, method, loss,
 
 
 def test_the_product_with_the_tangent_kernel_is_that_of_the_dense_one(rng):
-    """H·v by one pull-back and one push-forward, frozen blocks left out (THEORY.md, section 3): sums of 12·6 terms."""
+    """H·v by one pull-back and one push-forward, frozen blocks left out (THEORY.md, section 3):
+    sums of 12·6 terms.
+    """
     for K, trainable in ((1, ("a", "w", "b")), (3, ("w", "b")), (1, ("a",))):
         network = mf.Network("tanh", scaling=mf.NTK, trainable=trainable)
         state = mf.InitialLaw(dim=3, outputs=K, a="normal", b_std=1.0).sample(12, seed=3)
@@ -199,8 +215,10 @@ def test_the_product_with_the_tangent_kernel_is_that_of_the_dense_one(rng):
 @every(sweep(TABLEAUS, mf.EULER, mf.RK4))
 @pytest.mark.parametrize("size", [5.0, 20.0])
 def test_a_kink_that_makes_the_kernel_grow_is_learnt_and_not_killed(h5_path, size, method):
-    """y = 5|x| and 20|x| at γ = 1: the step derived from H_0 becomes too long as |a| and |w| grow (|θ|² must reach order `size`);
-    steps that raise F are redone at half dt, and each halving is in the file. The risk falls more than 100-fold."""
+    """y = 5|x| and 20|x| at γ = 1: the step derived from H_0 becomes too long as |a| and |w| grow
+    (|θ|² must reach order `size`); steps that raise F are redone at half dt, and each halving is in
+    the file. The risk falls more than 100-fold.
+    """
     x = np.linspace(-1, 1, 64)[:, None]
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, size * np.abs(x[:, 0])))
     state = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(1000, seed=0)
@@ -226,7 +244,8 @@ def test_a_kink_that_makes_the_kernel_grow_is_learnt_and_not_killed(h5_path, siz
     halvings = run.summary["halvings"]
     assert (len(halvings) > 0) == (size == 20.0)
     sizes = [item["dt"] for item in halvings] + [times[-1] - times[-2]]
-    # A new leg divides what is left of the time evenly: dt is halved, or a little less than that by the ceiling.
+    # A new leg divides what is left of the time evenly: dt is halved, or a little less than that by
+    # the ceiling.
     for before, after in pairwise(sizes):
         assert 0.5 - before / 20.0 <= after / before <= 0.5 * (1 + 1e-9)
 

@@ -1,4 +1,6 @@
-"""Runs with noise and with momentum, killed by kill -9 and resumed from their file alone, have the bits of whole ones."""
+"""Runs with noise and with momentum, killed by kill -9 and resumed from their file alone, have the
+bits of whole ones.
+"""
 
 import os
 import signal

@@ -1,4 +1,6 @@
-"""Mean-field Langevin, dθ = v dt + √(2T) dB, against exact laws of the continuous and of the discrete process."""
+"""Mean-field Langevin, dθ = v dt + √(2T) dB, against exact laws of the continuous and of the
+discrete process.
+"""
 
 import math
 
@@ -68,8 +70,10 @@ def start_of(name, m=9):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("m, p", [(1, 1), (255, 2), (257, 3), (600, 4), (70, 9)])
 def test_the_kernel_draws_the_normals_of_noise(m, p, dtype):
-    """θ + dt v + c ξ. The angle is at most π and rounded four times, so it is known to 4π units of 2⁻²⁴ (2⁻⁵³), and the
-    normal to that times the radius, at most 6.8; ln 2³² adds two units of 22 to a logarithm, over the radius less than as much."""
+    """θ + dt v + c ξ. The angle is at most π and rounded four times, so it is known to 4π units of
+    2⁻²⁴ (2⁻⁵³), and the normal to that times the radius, at most 6.8; ln 2³² adds two units of 22
+    to a logarithm, over the radius less than as much.
+    """
     backend = backends.make("cpu", None, p, 0, dtype)
     rng = np.random.default_rng(0)
     theta, v = (rng.normal(size=(m, p)).astype(dtype) for _ in range(2))
@@ -119,7 +123,9 @@ def test_bits_do_not_depend_on_the_threads(method):
 @pytest.mark.parametrize("name", FLOWS)
 @each_method
 def test_a_step_is_the_formula_of_its_method(method, name):
-    """Three steps by hand from the public velocity; each operation is rounded, a few units of the size of θ a step."""
+    """Three steps by hand from the public velocity; each operation is rounded, a few units of the
+    size of θ a step.
+    """
     T, dt = 0.3, 0.05
     flow, start = FLOWS[name](temperature=T, seed=8), start_of(name)
     end = march(flow, start, method, dt, 3).theta
@@ -170,8 +176,9 @@ def stationary(method, T, z):
 @each_method
 @pytest.mark.parametrize("z", [0.1, 0.75])
 def test_the_stationary_variance_is_that_of_the_method(method, z):
-    """N independent normal components: the sample variance has the relative standard error √(2/N). After 100 (20) steps what
-    is left of the start is below e^(-20) (2⁻⁴⁰)."""
+    """N independent normal components: the sample variance has the relative standard error √(2/N).
+    After 100 (20) steps what is left of the start is below e^(-20) (2⁻⁴⁰).
+    """
     T, m, p = 0.7, 40_000, 4
     flow = mf.GradientFlow(WELL, temperature=T, seed=1)
     x = march(flow, cloud(m, p), method, z / RATE, 100 if z < 0.5 else 20).theta
@@ -183,8 +190,10 @@ def test_the_stationary_variance_is_that_of_the_method(method, z):
 
 
 def test_mean_and_covariance_are_ornstein_and_uhlenbecks():
-    """At t = .5 from one point and a cloud of covariance Σ0, by stochastic Heun at dt = 1/64, where z³/6 a step leaves a bias
-    of λt z²/6 = 1.6e-4 in the mean and 2 λt (z²/6 + …) ≈ 1e-3 (T/λ) at most in the covariance."""
+    """At t = .5 from one point and a cloud of covariance Σ0, by stochastic Heun at dt = 1/64, where
+    z³/6 a step leaves a bias of λt z²/6 = 1.6e-4 in the mean and 2 λt (z²/6 + …) ≈ 1e-3 (T/λ) at
+    most in the covariance.
+    """
     T, t, m = 0.7, 0.5, 100_000
     rng = np.random.default_rng(0)
     sigma0 = np.array([[1.0, 0.6], [0.6, 0.5]])
@@ -202,7 +211,9 @@ def test_mean_and_covariance_are_ornstein_and_uhlenbecks():
 
 
 def test_the_distance_of_two_translates_contracts_by_e_to_the_minus_rate_t():
-    """One noise for both: the difference obeys x' = -λx, here by steps of stochastic Heun, (1 - z + z²/2) each, to rounding."""
+    """One noise for both: the difference obeys x' = -λx, here by steps of stochastic Heun, (1 - z +
+    z²/2) each, to rounding.
+    """
     flow = mf.GradientFlow(WELL, temperature=0.7, seed=2)
     first = np.random.default_rng(0).normal(size=(400, 2))
     z, n = RATE / 64, 32
@@ -232,7 +243,9 @@ def linear_start(m):
 
 
 def test_linear_features_have_the_stationary_law_of_the_theory():
-    """Mean (H + λ)⁻¹ Xᵀy/n, covariance (T/λ) I. TRUTHS.md 3.6. The mean of m particles has the covariance (T/m)(H + λ)⁻¹."""
+    """Mean (H + λ)⁻¹ Xᵀy/n, covariance (T/λ) I. TRUTHS.md 3.6. The mean of m particles has the
+    covariance (T/m)(H + λ)⁻¹.
+    """
     risk, H, c = linear_problem()
     T, m, ridge = 0.4, 20_000, risk.ridge
     flow = mf.GradientFlow(risk, temperature=T, seed=4)
@@ -247,8 +260,10 @@ def test_linear_features_have_the_stationary_law_of_the_theory():
 
 
 def test_the_stationary_risk_of_m_neurons_is_above_the_limits_by_a_constant_over_m():
-    """E R_m - R_∞ = (T/2m) tr H(H + λ)⁻¹. One run of m·N neurons would be one mean field: here are N runs of m, by seeds. A
-    normal deviation M of covariance C has ½MᵀHM of mean ½ tr HC and variance ½ tr (HC)²."""
+    """E R_m - R_∞ = (T/2m) tr H(H + λ)⁻¹. One run of m·N neurons would be one mean field: here are
+    N runs of m, by seeds. A normal deviation M of covariance C has ½MᵀHM of mean ½ tr HC and
+    variance ½ tr (HC)².
+    """
     risk, H, c = linear_problem()
     T, m, seeds = 0.4, 32, 400
     A = np.linalg.inv(H + risk.ridge * np.eye(2))

@@ -1,4 +1,6 @@
-"""Resume through the public API: after kills, Ctrl-C, extensions the content hash is that of the uninterrupted run."""
+"""Resume through the public API: after kills, Ctrl-C, extensions the content hash is that of the
+uninterrupted run.
+"""
 
 import multiprocessing
 import os
@@ -60,7 +62,9 @@ def content(path):
 
 
 def stops_at(count, raised=signal.SIGINT):
-    """A function for mf.Series that sends this process a signal when it is called for the `count`-th time."""
+    """A function for mf.Series that sends this process a signal when it is called for the
+    `count`-th time.
+    """
     calls = []
 
     def one(flow, state):
@@ -81,7 +85,9 @@ def stops_at(count, raised=signal.SIGINT):
     ids=["forked", "fresh interpreters"],
 )
 def test_twenty_kills_at_random_instants_leave_the_uninterrupted_content_hash(tmp_path, how):
-    """Fixed steps, dt="auto" with halvings and Adaptive; every run is extended once it is finished, under the same fire."""
+    """Fixed steps, dt="auto" with halvings and Adaptive; every run is extended once it is finished,
+    under the same fire.
+    """
     expected = {}
     for kind in dying_run.KINDS:
         path = tmp_path / f"whole-{kind}.h5"
@@ -118,7 +124,8 @@ def test_a_signal_raises_interrupted_after_the_checkpoint_and_resume_continues_t
     before = signal.getsignal(number)
     with pytest.raises(
         mf.Interrupted,
-        match=r"interrupted at step 4, t = 0.4. Continue with mf.resume\('.*run.h5', functions={'user': …}\)",
+        match=r"interrupted at step 4, t = 0.4. Continue with mf.resume\('.*run.h5', "
+        r"functions={'user': …}\)",
     ):
         run(path, mf.Series("user", mf.every(1), stops_at(5, number)))
     assert signal.getsignal(number) is before
@@ -161,7 +168,8 @@ def test_without_a_recorder_the_state_of_the_exception_goes_on():
         mf.simulate(flow(), START, mf.RK4, dt=0.1, t_end=2.0, observers=[stopping], progress=False)
     assert caught.value.state.step == 10
     rest = mf.simulate(flow(), caught.value.state, mf.RK4, dt=0.1, t_end=2.0, progress=False)
-    # dt is (2 - 1)/10 after the stop and 2/20 before: the same number up to one rounding, over 10 steps of size 0.1
+    # dt is (2 - 1)/10 after the stop and 2/20 before: the same number up to one rounding, over 10
+    # steps of size 0.1
     np.testing.assert_allclose(rest.theta, end.theta, rtol=0, atol=1e-13)
     assert rest.step == 20
 
@@ -236,19 +244,19 @@ def test_a_larger_t_end_extends_a_finished_run(h5_path):
     last = mf.resume(h5_path, t_end=3.0, progress=False)
     longer = mf.Trajectory(h5_path)
     assert longer.status == "finished" and longer.config["t_end"] == 3.0 and last.t == 3.0
+    # 30 steps of 0.1: the rhythm goes on, and the end is there
     assert longer.steps.tolist() == [
         *steps.tolist(),
         24,
         28,
         30,
-    ]  # 30 steps of 0.1: the rhythm goes on, and the end is there
+    ]
     assert longer.series("risk").steps.tolist() == list(range(31))
     np.testing.assert_array_equal(longer.series("risk").values[:21], risks)
     np.testing.assert_array_equal(longer[len(steps) - 1].theta, end.theta)
     whole = run(h5_path.with_name("whole.h5"), t_end=3.0)
-    np.testing.assert_allclose(
-        last.theta, whole.theta, rtol=0, atol=1e-13
-    )  # dt agrees up to rounding
+    # dt agrees up to rounding
+    np.testing.assert_allclose(last.theta, whole.theta, rtol=0, atol=1e-13)
 
 
 def test_the_extended_series_of_path_and_defect_continue(h5_path):
@@ -276,9 +284,8 @@ def test_the_old_file_can_be_read_all_along_an_extension_and_after_its_interrupt
 
     with pytest.raises(mf.Interrupted):
         mf.resume(h5_path, t_end=3.0, functions={"user": look}, progress=False)
-    assert (
-        set(seen) == {before} and len(seen) >= 5
-    )  # and at the stored frames, where it is held against what was recorded
+    # and at the stored frames, where it is held against what was recorded
+    assert set(seen) == {before} and len(seen) >= 5
     assert (
         content(h5_path) == before
         and mf.Trajectory(h5_path).status == "finished"
@@ -420,7 +427,9 @@ def test_a_resumed_run_keeps_the_cadence_of_checkpoints_it_is_given(h5_path):
 
 
 def test_a_float32_flow_resumes_from_particles_drawn_in_float64(tmp_path):
-    """The balance defect is measured from the start as the flow holds it, before and after a resume."""
+    """The balance defect is measured from the start as the flow holds it, before and after a
+    resume.
+    """
     settings = {"of": flow("relu", "float32"), "schedule": mf.every(1)}
     counted = mf.Series("user", mf.every(1), lambda flow, state: float(state.step))
     end = run(tmp_path / "whole.h5", counted, **settings)
@@ -501,7 +510,9 @@ class Taken(RuntimeError):
 def test_a_guard_stops_a_run_before_its_next_checkpoint_and_another_goes_on_to_the_same_bits(
     tmp_path,
 ):
-    """It is asked before every checkpoint (here after every step) and before the file; where it raises nothing is published."""
+    """It is asked before every checkpoint (here after every step) and before the file; where it
+    raises nothing is published.
+    """
     asked = []
 
     def guard():

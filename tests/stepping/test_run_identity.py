@@ -1,4 +1,6 @@
-"""Which run a file holds: formulas and series of the same names are told apart by their values and their code."""
+"""Which run a file holds: formulas and series of the same names are told apart by their values and
+their code.
+"""
 
 import json
 import math
@@ -17,9 +19,8 @@ from meanfield.resuming import function_code
 
 X = np.linspace(-1, 1, 8)[:, None]
 Y = np.abs(X[:, 0])
-SYMMETRIC = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(
-    20, seed=0
-)  # f_0 = 0: F cannot tell activations apart
+# f_0 = 0: F cannot tell activations apart
+SYMMETRIC = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(20, seed=0)
 SETTINGS = types.SimpleNamespace(k=1.0, table={"a": 1.0})
 FACTOR = 1.0
 
@@ -74,9 +75,8 @@ def go(path, flow, *observers, start=SYMMETRIC, t_end=0.5):
     return mf.simulate(flow, start, mf.RK4, dt=0.1, t_end=t_end, observers=watch, progress=False)
 
 
-ONE_POINT = mf.State(
-    np.ones((3, 1)), outputs=0
-)  # U between particles that coincide is 0 for every k
+# U between particles that coincide is 0 for every k
+ONE_POINT = mf.State(np.ones((3, 1)), outputs=0)
 CASES = {
     "V": (well, 1.0, 3.0, ONE_POINT, "the potential V: k = 3.0, in the file 1.0"),
     "U": (attraction, 1.0, 3.0, ONE_POINT, "the interaction U: k = 3.0, in the file 1.0"),

@@ -1,4 +1,6 @@
-"""What a new method or a new observer has to be: one class. Two toys, written here alone, go through the whole engine."""
+"""What a new method or a new observer has to be: one class. Two toys, written here alone, go
+through the whole engine.
+"""
 
 import os
 import signal
@@ -23,8 +25,9 @@ FLOW = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), X, np.abs(X[:, 0])),
 @mf.register_method
 @dataclass(frozen=True)
 class Toy(mf.Method):
-    """Momentum, noise, and masses that follow the height of the landscape: v ← v/2 + u, θ ← θ + dt v + √dt s ξ,
-    p ← p exp(-dt δF/δμ), normalised."""
+    """Momentum, noise, and masses that follow the height of the landscape: v ← v/2 + u, θ ← θ + dt
+    v + √dt s ξ, p ← p exp(-dt δF/δμ), normalised.
+    """
 
     size: float = 0.01
 
@@ -135,7 +138,9 @@ def test_it_is_recorded_and_what_does_not_apply_says_so(h5_path):
 
 @pytest.mark.process
 def test_killed_and_resumed_it_has_the_same_bits(tmp_path):
-    """kill -9 three times, wherever the run is; each process knows the file, this module and the toys alone."""
+    """kill -9 three times, wherever the run is; each process knows the file, this module and the
+    toys alone.
+    """
     whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
     run(whole, 4000)
     for turn in range(40):

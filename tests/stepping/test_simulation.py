@@ -92,7 +92,9 @@ def test_float32_agrees_with_float64_to_its_precision():
 @pytest.mark.parametrize("height", [5.0, 20.0])
 @pytest.mark.parametrize("method", [mf.EULER, mf.HEUN, mf.RK4], ids=lambda method: method.name)
 def test_auto_steps_train_a_steep_kink_and_the_risk_stays_near_its_lowest(height, method):
-    """H grows by orders of magnitude on the way, so a step from H_0 alone would throw every unit off the data."""
+    """H grows by orders of magnitude on the way, so a step from H_0 alone would throw every unit
+    off the data.
+    """
     network = mf.Network("relu")
     of = mf.GradientFlow(mf.EmpiricalRisk(network, X, height * Y))
     risk = mf.Series("risk", mf.every(1))
@@ -102,7 +104,9 @@ def test_auto_steps_train_a_steep_kink_and_the_risk_stays_near_its_lowest(height
 
 
 def test_auto_steps_do_not_grind_at_a_kink():
-    """A neuron that has come to rest on a data point chatters across it at every dt: halving must end."""
+    """A neuron that has come to rest on a data point chatters across it at every dt: halving must
+    end.
+    """
     x = np.linspace(-1, 1, 16)[:, None]
     of = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, 20 * np.abs(x[:, 0])))
     end = go(
@@ -260,7 +264,8 @@ def test_the_test_set_travels_in_the_file(h5_path):
         (
             ["run.h5"],
             TypeError,
-            "observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and mf.StopOnNonFinite; got 'run.h5'",
+            "observers are mf.Recorder, mf.Series, mf.Events, mf.W2 and "
+            "mf.StopOnNonFinite; got 'run.h5'",
         ),
         (
             [mf.Recorder("a.h5", mf.every(1)), mf.Recorder("b.h5", mf.every(1))],
@@ -307,13 +312,16 @@ def test_an_error_in_a_series_function_leaves_a_run_that_can_be_resumed(h5_path)
 
 
 def test_divergence_stops_where_it_is_asked_to(h5_path):
-    """f is linear in the data and quadratic in θ: explicit Euler with a huge step explodes doubly exponentially."""
+    """f is linear in the data and quadratic in θ: explicit Euler with a huge step explodes doubly
+    exponentially.
+    """
     watch = [mf.Recorder(h5_path, mf.every(2)), mf.StopOnNonFinite()]
     with pytest.raises(mf.Diverged) as caught:
         go(*watch, of=flow("linear"), method=mf.EULER, dt=1e3, t_end=1e5)
     run = mf.Trajectory(h5_path)
     found = re.fullmatch(
-        r"the run diverged: (?:particle (\d+) \(of (\d+) in 20\)|the velocity) is not finite at step (\d+), t = (\S+)\. "
+        r"the run diverged: (?:particle (\d+) \(of (\d+) in 20\)|the velocity) is not "
+        r"finite at step (\d+), t = (\S+)\. "
         r'Use a smaller dt, or dt="auto"\. The last good frame is step (\d+), t = (\S+)\.',
         str(caught.value),
     )
@@ -374,7 +382,9 @@ def test_a_run_whose_units_have_all_died_warns_once():
 
 
 def test_where_inputs_are_not_scaled_and_all_units_died_the_warning_says_to_scale_them():
-    """The step of a rate of about 10⁸ throws every unit away; a smaller dt or another seed would not help."""
+    """The step of a rate of about 10⁸ throws every unit away; a smaller dt or another seed would
+    not help.
+    """
     unscaled = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), 1e4 * X, Y))
     dead = mf.State(np.array([[1.0, 1.0, -5e5], [-1.0, -1.0, -5e5]]))
     with pytest.warns(
@@ -408,12 +418,13 @@ def test_progress_names_scaling_law_and_time_unit_and_how_it_ended(capsys):
     rate = mf.Scaling(0.75, 2.0).learning_rate(0.1, 20)
     assert "gamma = 0.75 (intermediate), alpha = 2, m = 20" in said[0]
     assert (
-        f"an Euler step dt = 0.1 of flow time is gradient descent with learning rate {rate:.6g} on R"
-        in said[0]
+        "an Euler step dt = 0.1 of flow time is gradient descent with learning rate "
+        f"{rate:.6g} on R" in said[0]
     )
     assert said[1] == f"{LAW.describe()}; flow time t = 0 … 2; cpu, float64"
     assert re.fullmatch(
-        r"t = 2 after 20 steps: risk \S+, energy_defect \S+, balance_defect \S+, displacement \S+, path \S+",
+        r"t = 2 after 20 steps: risk \S+, energy_defect \S+, balance_defect \S+, "
+        r"displacement \S+, path \S+",
         said[2],
     )
     assert len(said) == 3
@@ -474,7 +485,10 @@ def test_a_series_that_raises_is_named_with_its_step_and_goes_on_once_mended_to_
 
     with pytest.raises(ZeroDivisionError, match="user code") as caught:
         go(*watch(h5_path, fragile))
-    note = "The series 'mine' raised this at step 12, t = 1.2. A checkpoint of this step is published: .*mf.resume"
+    note = (
+        "The series 'mine' raised this at step 12, t = 1.2. A checkpoint of this step is "
+        "published: .*mf.resume"
+    )
     assert (
         re.search(note, caught.value.__notes__[0])
         and "functions={'mine': …}" in caught.value.__notes__[0]

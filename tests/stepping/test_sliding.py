@@ -1,5 +1,6 @@
-"""Neurons that slide along a kink of σ: their chatter is counted by energy_defect at every dt, and not by the motion that took
-place (THEORY.md, section 2; TRUTHS.md, section 6)."""
+"""Neurons that slide along a kink of σ: their chatter is counted by energy_defect at every dt, and
+not by the motion that took place (THEORY.md, section 2; TRUTHS.md, section 6).
+"""
 
 import warnings
 
@@ -17,7 +18,9 @@ E0 = 0.5
 
 
 def one_neuron(dtype="float64"):
-    """w_1 slides along the kink of x_1 = (1, 0), at w_1 = 0, while e = 3 - w_2 falls as e0·exp(-t/2)."""
+    """w_1 slides along the kink of x_1 = (1, 0), at w_1 = 0, while e = 3 - w_2 falls as
+    e0·exp(-t/2).
+    """
     risk = mf.EmpiricalRisk(mf.Network("relu", trainable=("w",)), X, Y)
     return mf.GradientFlow(risk, dtype=dtype), mf.State(np.array([[1.0, 0.0, 3.0 - E0, 0.0]]))
 
@@ -33,8 +36,10 @@ def natural(dt="auto", method=mf.RK4, t_end=50.0, activation="relu", observers=(
 
 @pytest.mark.parametrize("method", [mf.EULER, mf.HEUN, mf.RK4], ids=lambda method: method.name)
 def test_one_sliding_neuron_has_the_defect_of_its_closed_form_and_none_from_its_motion(method):
-    """Defect 2/(e0(1 + e^(-t/2))) - 1 = 2.5232 at e0 = .5, t = 4, for every method as dt → 0. A step that crosses the kink is off
-    by its own length: relative errors of some dt/t, of each of 1/e0 = 2 … 15 steps in a period of the chatter."""
+    """Defect 2/(e0(1 + e^(-t/2))) - 1 = 2.5232 at e0 = .5, t = 4, for every method as dt → 0. A
+    step that crosses the kink is off by its own length: relative errors of some dt/t, of each of
+    1/e0 = 2 … 15 steps in a period of the chatter.
+    """
     flow, state = one_neuron()
     expected = 2 / (E0 * (1 + np.exp(-2.0))) - 1
     moved = []
@@ -48,8 +53,9 @@ def test_one_sliding_neuron_has_the_defect_of_its_closed_form_and_none_from_its_
         assert own == pytest.approx(expected, rel=3 * dt)
         assert 3 - end.theta[0, 2] == pytest.approx(E0 * np.exp(-2.0), rel=5 * dt)
         moved.append(motion)
-    # A window of L steps sees the chatter's end points alone, 1/L² of it: 2.5/100 at first, then L = √(t/dt), so first order in
-    # dt: 1/100 and 2.5/1000 of the two smaller dt; Euler adds its own first order, dt·|d ln|v|²/dt|/2 of some units.
+    # A window of L steps sees the chatter's end points alone, 1/L² of it: 2.5/100 at first, then L
+    # = √(t/dt), so first order in dt: 1/100 and 2.5/1000 of the two smaller dt; Euler adds its own
+    # first order, dt·|d ln|v|²/dt|/2 of some units.
     assert moved[0] < 0.1 and moved[1] < 0.04 and moved[2] < 0.012
 
 
@@ -59,7 +65,9 @@ def test_one_sliding_neuron_has_the_defect_of_its_closed_form_and_none_from_its_
     [(mf.EULER, 0.02), (mf.HEUN, 0.1), (mf.RK4, "auto"), (mf.Adaptive(1e-4), None)],
 )
 def test_no_size_of_chatter_method_or_step_is_blamed_on_the_steps(e0, method, dt):
-    """Periods from one step to some 1/e0 = 150; the defect 2/(e0(1 + e^(-t/2))) - 1 is 0.8 … 34 at t = 4."""
+    """Periods from one step to some 1/e0 = 150; the defect 2/(e0(1 + e^(-t/2))) - 1 is 0.8 … 34 at
+    t = 4.
+    """
     flow, _ = one_neuron()
     own = mf.Series("energy_defect", mf.at_times([4.0]))
     with warnings.catch_warnings():
@@ -98,7 +106,9 @@ def test_a_sliding_run_says_so_and_does_not_blame_the_steps(capsys, h5_path):
 
 @pytest.mark.parametrize("method", [mf.EULER, mf.RK4], ids=lambda method: method.name)
 def test_a_natural_run_whose_neurons_slide_dissipates_what_it_loses_by_its_motion(method):
-    """Integrator's own: off by a half and more at every dt; of the motion, within the few per cent of its windows."""
+    """Integrator's own: off by a half and more at every dt; of the motion, within the few per cent
+    of its windows.
+    """
     names = ("energy_defect", "energy_defect_motion", "sliding_neurons")
     series = [mf.Series(name, mf.evenly(2)) for name in names]
     with warnings.catch_warnings():
@@ -109,8 +119,10 @@ def test_a_natural_run_whose_neurons_slide_dissipates_what_it_loses_by_its_motio
 
 
 def test_steps_at_the_edge_of_stability_are_not_taken_for_sliding():
-    """RK4 at dt = .5: the mean motion follows the valley as that of sliding neurons does (its defect is small), and dt λ_max of
-    the tangent kernel stays at the stability limit of the method, where training has driven it."""
+    """RK4 at dt = .5: the mean motion follows the valley as that of sliding neurons does (its
+    defect is small), and dt λ_max of the tangent kernel stays at the stability limit of the method,
+    where training has driven it.
+    """
     series = [mf.Series(name, mf.evenly(2)) for name in ("energy_defect", "energy_defect_motion")]
     with pytest.warns(
         RuntimeWarning, match=r"energy_defect \d+, above 0.1: .*the steps were too long"
@@ -223,7 +235,8 @@ def test_sliding_neurons_are_those_that_a_kink_draws_in_from_both_sides():
     state = mf.State(theta)
     share = mf.Series("sliding_neurons", mf.at_steps([0]))
     mf.simulate(flow, state, mf.EULER, dt=1e-3, n_steps=1, observers=[share], progress=False)
-    # f = (5, 2.5): the second neuron (on for x_1 alone) is pushed down; x_1 pushes the first down from above, x_2 up: it slides
+    # f = (5, 2.5): the second neuron (on for x_1 alone) is pushed down; x_1 pushes the first down
+    # from above, x_2 up: it slides
     assert share.values == [0.5]
     repelled = mf.GradientFlow(
         mf.EmpiricalRisk(mf.Network("relu", trainable=("w",)), X, np.array([9.0, 3.0]))

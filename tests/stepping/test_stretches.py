@@ -1,6 +1,8 @@
-"""A stretch of steps in one compiled call is the march made step by step, to the last bit: θ, the sums along the way, the clock.
+"""A stretch of steps in one compiled call is the march made step by step, to the last bit: θ, the
+sums along the way, the clock.
 
-The twin is the march itself with stretches switched off. THEORY.md has nothing to say here: the claim is about bits.
+The twin is the march itself with stretches switched off. THEORY.md has nothing to say here: the
+claim is about bits.
 """
 
 import os
@@ -53,7 +55,9 @@ def problem(
 
 
 def marched(flow, state, method, dt, t_end, moments=(), stops=None, watches=False):
-    """The memory of a march at each of these steps and at its end, and in how many calls it was made."""
+    """The memory of a march at each of these steps and at its end, and in how many calls it was
+    made.
+    """
     march = March(flow, state, method, dt, t_end, None, watches)
     steps, found, calls = iter([*moments, 2**40]), [], 0
     wanted = next(steps)
@@ -247,7 +251,9 @@ def test_a_signal_is_served_within_a_fifth_of_a_second():
 
 
 def test_ahead_is_never_later_than_the_next_moment():
-    """For each schedule, from each step: the first step that fires is not before `ahead`, and for steps it is at it."""
+    """For each schedule, from each step: the first step that fires is not before `ahead`, and for
+    steps it is at it.
+    """
     span, dt = Span(0, 0.0, 10.0, 0.1), 0.1
     for schedule in (
         mf.every(7),

@@ -16,9 +16,8 @@ import numpy as np
 from . import launch  # noqa: F401  where kernels are kept
 
 compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
-ROUNDING = 8 * float(
-    np.finfo(np.float64).eps
-)  # of the numbers in a sum of three, what is taken for 0
+# of the numbers in a sum of three, what is taken for 0
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
 @compiled

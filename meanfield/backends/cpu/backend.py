@@ -1,8 +1,10 @@
-"""The CPU backend: fused kernels for small d, blocked matrix products for large d, one set of bits for any threads.
+"""The CPU backend: fused kernels for small d, blocked matrix products for large d, one set of bits
+for any threads.
 
-Particles are cut into min(64, ⌈m/64⌉) contiguous shards; each shard's partial sum is made in one fixed order and the
-partials are added by a fixed pairwise tree. Device arrays are C-contiguous NumPy arrays and
-are never written to while anybody holds them; what falls free is used again, so a step allocates nothing of θ's size.
+Particles are cut into min(64, ⌈m/64⌉) contiguous shards; each shard's partial sum is made in one
+fixed order and the partials are added by a fixed pairwise tree. Device arrays are C-contiguous
+NumPy arrays and are never written to while anybody holds them; what falls free is used again, so a
+step allocates nothing of θ's size.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-# GNU OpenMP, when it is loaded, reads how many turns its threads spin at a barrier: by default 300 000, milliseconds, and beside
-# two busy processes a run takes ten times as long (300 RK4 steps of m = 10⁴: 15.8 s against 1.5 s). 10 000 outlast what lies
-# between the kernels of a step: 0.67 s on a quiet machine, where 1000 took 0.85 s (and 1.2 s beside two busy processes).
+# GNU OpenMP, when it is loaded, reads how many turns its threads spin at a barrier: by default 300
+# 000, milliseconds, and beside two busy processes a run takes ten times as long (300 RK4 steps of m
+# = 10⁴: 15.8 s against 1.5 s). 10 000 outlast what lies between the kernels of a step: 0.67 s on a
+# quiet machine, where 1000 took 0.85 s (and 1.2 s beside two busy processes).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numba
@@ -33,12 +36,10 @@ from .memory import Pool
 
 KERNELS = f"{__package__}.kernels"
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
-KEEP_BYTES = (
-    256 * 2**20
-)  # pre-activations of the forward pass are kept for the pull-back up to this size
-TILE_BYTES = (
-    24 * 2**10
-)  # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
+# pre-activations of the forward pass are kept for the pull-back up to this size
+KEEP_BYTES = 256 * 2**20
+# of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
+TILE_BYTES = 24 * 2**10
 SMALL = 10**6  # operations in float32 that one thread does in about ten microseconds
 ELEMENT = 10  # operations that reading and writing an element takes the time of
 NORMAL = 40  # … and drawing a normal
@@ -55,28 +56,29 @@ def _add_scaled(base, coefficient, stage, out):
 
 @compiled
 def _advance(base, coefficient, stage, out, weight, columns, partial):
-    """out = base + coefficient · stage where there is an out, and Σ_k weight_k Σ_j columns_j stage_kj² of each shard."""
+    """out = base + coefficient · stage where there is an out, and Σ_k weight_k Σ_j columns_j
+    stage_kj² of each shard.
+    """
     m, p, shards = weight.size, columns.size, partial.shape[0]
     height, write = 8 + 256 // p, out.size > 0
     for shard in numba.prange(shards):
         widest_vectors()
         start, stop = shard * m // shards, (shard + 1) * m // shards
-        total = np.zeros(
-            height * p
-        )  # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
+        # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
+        total = np.zeros(height * p)
         for first in range(start, stop, height):
             rows = min(height, stop - first)
+            # without a sign no index wraps around
             row, at, size = (
                 np.uint64(first),
                 np.uint64(first * p),
                 np.uint64(rows * p),
-            )  # without a sign no index wraps around
+            )
             common, equal = weight[row], 0
             for k in range(np.uint64(rows)):
                 equal += weight[row + k] == common
-            runs, length = (
-                (1, size) if equal == rows else (rows, np.uint64(p))
-            )  # of one weight: vectors want long ones
+            # of one weight: vectors want long ones
+            runs, length = (1, size) if equal == rows else (rows, np.uint64(p))
             for r in range(np.uint64(runs)):
                 scale, begin = weight[row + r], np.uint64(r) * length
                 for e in range(begin, begin + length):
@@ -104,7 +106,9 @@ def tree_sum(partial: np.ndarray) -> np.ndarray:
 
 
 def _run(kernel: Any, work: int, *arguments: Any) -> None:
-    """Call a parallel kernel; little work stays on this thread, for waking the others would take longer."""
+    """Call a parallel kernel; little work stays on this thread, for waking the others would take
+    longer.
+    """
     threads = numba.get_num_threads()
     if threads == 1 or work > SMALL:
         kernel(*arguments)
@@ -120,8 +124,8 @@ def _run(kernel: Any, work: int, *arguments: Any) -> None:
 class Samples:
     """n inputs as the kernels read them, in tiles of `size` samples, padded with zeros.
 
-    x: (tiles, d, size) for the fused kernels; for the blocked ones packed (products.py), (tiles, d·size), and
-    transposed: (tiles, size·d), d a whole number of vectors, for Z = W Xᵀ and for Q X.
+    x: (tiles, d, size) for the fused kernels; for the blocked ones packed (products.py), (tiles,
+    d·size), and transposed: (tiles, size·d), d a whole number of vectors, for Z = W Xᵀ and for Q X.
     """
 
     n: int
@@ -131,9 +135,11 @@ class Samples:
 
 
 class CPU:
-    """Kernels for one network, input dimension d, K outputs and dtype; without a network, what any particles need.
+    """Kernels for one network, input dimension d, K outputs and dtype; without a network, what any
+    particles need.
 
-    θ (m, p) row-major [a | w | b]; `weight` is m·p_k in the kernel's dtype (1 for uniform masses, exactly).
+    θ (m, p) row-major [a | w | b]; `weight` is m·p_k in the kernel's dtype (1 for uniform masses,
+    exactly).
     """
 
     name = "cpu"
@@ -206,7 +212,9 @@ class CPU:
         return CPU(self.network, self.dim, self.outputs, "float64").gaussian_pairs
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        """Whether the kernels of a step are compiled already, in this process or in the cache on
+        disk.
+        """
         several = self.fused and self.outputs > 1
         forward = self.kernels.mean_feature_k if several else self.kernels.mean_feature
         return all(map(compiler.is_compiled, (forward, self.pull_back_kernel)))
@@ -233,7 +241,9 @@ class CPU:
         return (mass * mass.size).astype(self.dtype)
 
     def samples(self, x: np.ndarray) -> Samples:
-        """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each; fused, of at most TILE_BYTES."""
+        """x (n, d) cut into equal tiles of at most 1024 samples, a whole number of vectors each;
+        fused, of at most TILE_BYTES.
+        """
         n, d = x.shape
         lanes = products.LANES[self.dtype.name]
         largest = min(1024, TILE_BYTES // ((d + 1) * self.dtype.itemsize)) if self.fused else 1024
@@ -257,7 +267,9 @@ class CPU:
     def mean_feature(
         self, theta: np.ndarray, weight: np.ndarray, samples: Samples, keep: bool = False
     ) -> np.ndarray:
-        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to follow."""
+        """Σ_k p_k φ(θ_k; x_i): (n, K) float64. `keep`: the pull-back of the same θ is about to
+        follow.
+        """
         if "value" in self.unproved:
             as_written.prove_activation(self, "value")
         partial = self._partial(theta, samples)
@@ -277,7 +289,9 @@ class CPU:
     def pull_back(
         self, theta: np.ndarray, samples: Samples, slopes: np.ndarray, decay: float = 0.0
     ) -> np.ndarray:
-        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m, p) on the device."""
+        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (m,
+        p) on the device.
+        """
         if "slope" in self.unproved:
             as_written.prove_activation(self, "slope")
         tiles = samples.x.shape[0]
@@ -332,7 +346,9 @@ class CPU:
         s: float,
         weights: np.ndarray | None = None,
     ) -> float:
-        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless given."""
+        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (n, K); w = 1 unless
+        given.
+        """
         return self._loss(loss).total(features, labels, s, weights)
 
     def slopes(
@@ -344,17 +360,23 @@ class CPU:
         factor: float,
         weights: np.ndarray | None = None,
     ) -> np.ndarray:
-        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K) float64: the derivative of factor · Σ_i w_i ℓ(s
+        F_i, y_i)/s² in F.
+        """
         return self._loss(loss).slopes(features, labels, s, factor, weights)
 
     def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
-        """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight), .compiled()."""
+        """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight),
+        .compiled().
+        """
         from .energies import PairEnergy
 
         return PairEnergy(self, potential, interaction, self_pairs)
 
     def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> Any:
-        """What makes many steps in one compiled call, or None where that would not be faster: stretch.py."""
+        """What makes many steps in one compiled call, or None where that would not be faster:
+        stretch.py.
+        """
         from . import stretch
 
         return stretch.of(self, theta, seconds, **given)
@@ -381,7 +403,9 @@ class CPU:
     def diffuse(
         self, theta: np.ndarray, dt: float, drift: np.ndarray, scale: float, seed: int, step: int
     ) -> np.ndarray:
-        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable columns, 0 elsewhere."""
+        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable
+        columns, 0 elsewhere.
+        """
         out, T = self.pool.take(theta.shape, theta.dtype), theta.dtype.type
         words = noise.words(seed, noise.DIFFUSION, step)
         kernel = compiler.kernels(f"{KERNELS}.diffusion", self.dtype.name, noise.FORMULAS).diffuse
@@ -403,7 +427,9 @@ class CPU:
     def advance(
         self, theta: np.ndarray, coefficient: float, stage: np.ndarray, weight: np.ndarray
     ) -> tuple[np.ndarray, float]:
-        """(θ + coefficient · stage, ∫|stage|² dμ): `combine` and `norm` in one pass over the memory."""
+        """(θ + coefficient · stage, ∫|stage|² dμ): `combine` and `norm` in one pass over the
+        memory.
+        """
         out = self.pool.take(theta.shape, theta.dtype) if coefficient else theta[:0]
         norm = self._advance(theta, coefficient, stage, out, weight, self._everything)
         return (out if coefficient else theta), norm

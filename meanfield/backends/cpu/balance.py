@@ -1,4 +1,6 @@
-"""What homogeneity conserves, |w_k|² + b_k² - p|a_k|² of each neuron: one pass over θ on the host, sums in float64."""
+"""What homogeneity conserves, |w_k|² + b_k² - p|a_k|² of each neuron: one pass over θ on the host,
+sums in float64.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""σ and σ' on a whole array: for diagnostics that need them apart, such as the tangent kernel in closed form."""
+"""σ and σ' on a whole array: for diagnostics that need them apart, such as the tangent kernel in
+closed form.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def threads() -> int:
 
 
 def values_and_slopes(sigma: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(σ(z), σ'(z)) of an array z (m, n), both (m, n) float64, by the formulas that the engine steps with."""
+    """(σ(z), σ'(z)) of an array z (m, n), both (m, n) float64, by the formulas that the engine
+    steps with.
+    """
     z = np.ascontiguousarray(z, dtype=np.float64)
     values, slopes = np.empty_like(z), np.empty_like(z)
     _kernels(sigma, "float64").evaluate(z, values, slopes)
@@ -30,9 +34,10 @@ def values_and_slopes(sigma: Activation, z: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def features(sigma: Activation, dtype: str) -> Any:
-    """The kernel (z, b, root, rates, values, slopes): values (m, n) = root_k σ(z + b_k), slopes (K, m, n) = rates_kc σ'(z + b_k),
-    either of size 0 where not wanted.
+    """The kernel (z, b, root, rates, values, slopes): values (m, n) = root_k σ(z + b_k), slopes (K,
+    m, n) = rates_kc σ'(z + b_k), either of size 0 where not wanted.
 
-    z (m, n) is overwritten; b, root (m,), rates (m, K); all of that dtype. On the thread that calls it.
+    z (m, n) is overwritten; b, root (m,), rates (m, K); all of that dtype. On the thread that calls
+    it.
     """
     return _kernels(sigma, dtype).features

@@ -1,10 +1,12 @@
-"""A pairwise energy on the CPU: Σ_l p_l ∇_x U(x_k, x_l) and Σ_l p_l U(x_k, x_l) of all k in O(m²) time and O(m) memory.
+"""A pairwise energy on the CPU: Σ_l p_l ∇_x U(x_k, x_l) and Σ_l p_l U(x_k, x_l) of all k in O(m²)
+time and O(m) memory.
 
-Up to ROWS_FROM coordinates formulas work on vectors of particles, from there on on rows of θ: kernels/energies.py. Sums depend
-neither on threads nor on shards.
+Up to ROWS_FROM coordinates formulas work on vectors of particles, from there on on rows of θ:
+kernels/energies.py. Sums depend neither on threads nor on shards.
 
-No fast-math flag, in the kernels or in the formulas, but one fma that is asked for: where products may be contracted, a² + b² is
-fma(a, a, b²) or fma(b, b, a²) as it comes, and a kernel from the cache had other bits than a fresh one.
+No fast-math flag, in the kernels or in the formulas, but one fma that is asked for: where products
+may be contracted, a² + b² is fma(a, a, b²) or fma(b, b, a²) as it comes, and a kernel from the
+cache had other bits than a fresh one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from numba.core.errors import NumbaError
 from .. import as_written, compile_errors, compiler
 from .backend import _run
 
-ROWS_FROM = 25  # coordinates from which formulas unrolled in registers spill more than they gain (measured: 24 gains, 64 loses)
+# coordinates from which formulas unrolled in registers spill more than they gain (measured: 24
+# gains, 64 loses)
+ROWS_FROM = 25
 
 
 def nowhere(x):
@@ -53,13 +57,17 @@ def explained(
     except NumbaError as error:
         names = ", ".join(f.__name__ for f in (*(potential or ()), *(interaction or ())))
         raise TypeError(
-            f"the formulas {names} do not compile for {dtype}: they are plain Python on the numbers of a row, x[0], x[1], … or a "
-            f"loop over range(x.size), with constants written as floats (2.0, not 2). Compiler: {compile_errors.reason(error)}."
+            f"the formulas {names} do not compile for {dtype}: they are plain Python on "
+            "the numbers of a row, x[0], x[1], … or a "
+            "loop over range(x.size), with constants written as floats (2.0, not 2). "
+            f"Compiler: {compile_errors.reason(error)}."
         ) from error
 
 
 class PairEnergy:
-    """The kernels of one potential (V, grad_V) or None, one interaction (U, grad_U) or None, p and dtype, on a CPU backend."""
+    """The kernels of one potential (V, grad_V) or None, one interaction (U, grad_U) or None, p and
+    dtype, on a CPU backend.
+    """
 
     def __init__(
         self,
@@ -102,7 +110,9 @@ class PairEnergy:
         )
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        """Whether the kernels of a step are compiled already, in this process or in the cache on
+        disk.
+        """
         return compiler.is_compiled(self.kernels.velocity)
 
     def velocity(self, theta: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""numba's threads: how many, started without a change to anybody else's, and what a fork leaves of them.
+"""numba's threads: how many, started without a change to anybody else's, and what a fork leaves of
+them.
 
-numba starts its threads at the first parallel kernel. Its OpenMP layer then sets OpenMP's number of threads for the whole
-process, torch's with it, and ends every child of a later fork at its first parallel kernel; multiprocessing waits for such a
-child for ever.
+numba starts its threads at the first parallel kernel. Its OpenMP layer then sets OpenMP's number of
+threads for the whole process, torch's with it, and ends every child of a later fork at its first
+parallel kernel; multiprocessing waits for such a child for ever.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from ...processes.threads import openmp_threads, openmp_untouched
 for_numba(numba.config)
 
 if "NUMBA_NUM_THREADS" not in os.environ and (wanted := openmp_threads()) is not None:
-    os.environ["NUMBA_NUM_THREADS"] = str(
-        wanted
-    )  # for numba, should it be imported again in a process started from here
+    # for numba, should it be imported again in a process started from here
+    os.environ["NUMBA_NUM_THREADS"] = str(wanted)
     if not parallel._is_initialized:
         vars(numba.config)["NUMBA_NUM_THREADS"] = parallel.NUM_THREADS = wanted
 
@@ -32,13 +32,14 @@ _launch_threads = parallel._launch_threads
 
 
 def _launch() -> None:
-    """numba's own, which it calls before every parallel kernel that is compiled or loaded; it works at the first."""
+    """numba's own, which it calls before every parallel kernel that is compiled or loaded; it works
+    at the first.
+    """
     if parallel._is_initialized:
         return
     try:
-        importlib.import_module(
-            "numba.np.ufunc.omppool"
-        )  # loads OpenMP, so that its number of threads can be looked up
+        # loads OpenMP, so that its number of threads can be looked up
+        importlib.import_module("numba.np.ufunc.omppool")
     except ImportError:
         pass
     with openmp_untouched():
@@ -50,8 +51,10 @@ class Lost:
 
     def __call__(self, *arguments: Any) -> Any:
         raise RuntimeError(
-            "this process is a fork of one in which compiled kernels have already run on OpenMP's threads, and those do not live "
-            'on in a fork. Start the processes another way: multiprocessing.get_context("spawn"), joblib, or scripts/sweep; '
+            "this process is a fork of one in which compiled kernels have already run on "
+            "OpenMP's threads, and those do not live "
+            "on in a fork. Start the processes another way: "
+            'multiprocessing.get_context("spawn"), joblib, or scripts/sweep; '
             "or fork before the first run."
         )
 
@@ -62,7 +65,9 @@ class Lost:
 
 
 def _after_fork_in_child() -> None:
-    """Put Lost in the place of our parallel kernels, where calling one would end this process without a word."""
+    """Put Lost in the place of our parallel kernels, where calling one would end this process
+    without a word.
+    """
     if not parallel._is_initialized or parallel._threading_layer != "omp":
         return
     for module in list(sys.modules.values()):

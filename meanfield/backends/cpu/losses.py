@@ -38,7 +38,9 @@ class Kernels:
     def total(
         self, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None
     ) -> float:
-        """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
+        """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1
+        unless given.
+        """
         if "value" in self.unproved:
             as_written.prove_loss(self.loss, "value", y, F.shape[1], self)
         kernels = self.module(weights is not None)
@@ -55,7 +57,9 @@ class Kernels:
         factor: float = 1.0,
         weights: np.ndarray | None = None,
     ) -> np.ndarray:
-        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+        """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i,
+        y_i)/s² in F.
+        """
         if weights is not None:
             return weights[:, None] * self.slopes(F, y, s, factor)
         if "slope" in self.unproved:
@@ -71,7 +75,9 @@ class Kernels:
 def total(
     loss: Loss, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None
 ) -> float:
-    """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless given."""
+    """Σ_i w_i ℓ(s F_i, y_i), summed over outputs: F (n, K), y (n, K) or classes (n,), w = 1 unless
+    given.
+    """
     return Kernels(loss).total(F, y, s, weights)
 
 
@@ -83,5 +89,7 @@ def slopes(
     factor: float = 1.0,
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+    """factor · w_i ℓ'(s F_i, y_i)/s, (n, K): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in
+    F.
+    """
     return Kernels(loss).slopes(F, y, s, factor, weights)

@@ -1,6 +1,8 @@
-"""Arrays of the CPU backend kept from one step to the next: one that nobody refers to any more is handed out again.
+"""Arrays of the CPU backend kept from one step to the next: one that nobody refers to any more is
+handed out again.
 
-A large array that is made anew comes from the system page by page, each cleared when it is first written to.
+A large array that is made anew comes from the system page by page, each cleared when it is first
+written to.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import numpy as np
 
 
 class Pool:
-    """Arrays by shape and dtype. A view refers to its base, so one that is looked at in part is in use too."""
+    """Arrays by shape and dtype. A view refers to its base, so one that is looked at in part is in
+    use too.
+    """
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[tuple[int, ...], np.dtype], list[np.ndarray]] = {}

@@ -1,13 +1,15 @@
-"""Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k: particles against clouds of sources, on the CPU, in O(m) memory.
+"""Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k: particles against clouds of sources, on the CPU,
+in O(m) memory.
 
 A cloud is stored in tiles of at most 1024 vectors, so that the sources of one stream from the cache while targets wait:
 directions (tiles, d, size) hold v' = μ v, amplitudes (tiles, K, size) Ã, parameters (tiles, size) x; what pads has Ã = 0
 (formulas/gaussian_pairs.py has the formulas). To `sums` (targets, S + d), S = 1 or 2 as the formula has F alone or F and X, a
 kernel adds  F, [X,] V: kernels/pair_few.py for one output and small d, kernels/pair_many.py for any.
 
-Sums run in the kernel's dtype T within a tile and in float64 across tiles. Each target's sums are its own, made in the order
-of the sources: bits do not depend on threads. No fast-math flag, here or in the formulas, but the fma that is asked for: where
-products may be contracted, ab + cd is fma(a, b, cd) or fma(c, d, ab) as it comes, in a fresh kernel and in one from the cache.
+Sums run in the kernel's dtype T within a tile and in float64 across tiles. Each target's sums are
+its own, made in the order of the sources: bits do not depend on threads. No fast-math flag, here or
+in the formulas, but the fma that is asked for: where products may be contracted, ab + cd is fma(a,
+b, cd) or fma(c, d, ab) as it comes, in a fresh kernel and in one from the cache.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ FEW_UP_TO = 10  # the largest d at which the kernel `few` wins
 class Cloud:
     """Particles θ (m, p) with amplitudes A = factor · a, prepared as above. total (K, d) is Σ A w.
 
-    rows (tiles·size, d rounded up) has the directions a row each, and packed for the two products; None for the kernel `few`.
+    rows (tiles·size, d rounded up) has the directions a row each, and packed for the two products;
+    None for the kernel `few`.
     """
 
     theta: np.ndarray
@@ -140,7 +143,9 @@ class PairSums:
     def act(
         self, cloud: Cloud, sources: Sequence[Cloud], decay: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(g, v): g_k = Σ_l A_l K(w_k, w_l) (m, K) float64, v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k (m, p), 0 on frozen columns."""
+        """(g, v): g_k = Σ_l A_l K(w_k, w_l) (m, K) float64, v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k
+        (m, p), 0 on frozen columns.
+        """
         m, S, d, K = cloud.theta.shape[0], self.formula.sums, self.dim, self.outputs
         sums = np.zeros((cloud.squares.size, S + d + (K if K > 1 else 0)))
         work = m * d

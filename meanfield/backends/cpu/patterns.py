@@ -1,8 +1,10 @@
-"""Patterns as bits: on which probe samples a neuron is active, which directions are close, and what differs between two times.
+"""Patterns as bits: on which probe samples a neuron is active, which directions are close, and what
+differs between two times.
 
-Compiled loops that need neither an activation nor a device's formulas. Every sum runs in the order of the columns, without
-fused or reordered operations, and every word is the work of one thread: the bits are those of the plain formula in the
-dtype of θ, whatever the number of threads. Few and large kernels: a call from Python costs as much as a thousand neurons.
+Compiled loops that need neither an activation nor a device's formulas. Every sum runs in the order
+of the columns, without fused or reordered operations, and every word is the work of one thread: the
+bits are those of the plain formula in the dtype of θ, whatever the number of threads. Few and large
+kernels: a call from Python costs as much as a thousand neurons.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from .backend import _run
 
 WORD = 64  # bits in a word: the most samples a pattern holds
 FLIP, DEATH, REVIVAL, MERGE, SPLIT = range(5)  # codes of the kinds of differences
-# Where the kernels hold sample s: byte s div 8 of the uint64 number s mod 8, so that eight shifts gather 64 bytes into bits.
+# Where the kernels hold sample s: byte s div 8 of the uint64 number s mod 8, so that eight shifts
+# gather 64 bytes into bits.
 PLACE = 8 * (np.arange(WORD) % 8) + np.arange(WORD) // 8
 
 compiled = numba.njit(error_model="numpy", parallel=True, cache=True)
@@ -27,8 +30,9 @@ inlined = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 class Sampling(NamedTuple):
     """What is compared. active (m,) uint64: bit i of neuron k is [⟨w_k, x_i⟩ + b_k > 0].
 
-    near (T, ⌈T/64⌉) uint64: bit l mod 64 of word l div 64 in row k < l is [angle of u_k and u_l <= the one asked for];
-    u (T, D) float64: directions of the first T neurons, NaN (close to nothing) where (w, b) = 0.
+    near (T, ⌈T/64⌉) uint64: bit l mod 64 of word l div 64 in row k < l is [angle of u_k and u_l <=
+    the one asked for]; u (T, D) float64: directions of the first T neurons, NaN (close to nothing)
+    where (w, b) = 0.
     """
 
     active: np.ndarray
@@ -37,9 +41,11 @@ class Sampling(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """totals (5,): how many of each kind; silent: neurons active on no sample now. Rows (r,) by kind, neuron, other.
+    """totals (5,): how many of each kind; silent: neurons active on no sample now. Rows (r,) by
+    kind, neuron, other.
 
-    value: of a flip its bit now; of a death or revival the number of bits lost or won; of merge and split the angle in degrees.
+    value: of a flip its bit now; of a death or revival the number of bits lost or won; of merge and
+    split the angle in degrees.
     """
 
     totals: list[int]
@@ -52,7 +58,9 @@ class Differences(NamedTuple):
 
 @inlined
 def _gathered(eights):
-    """The word of 64 bytes 0 or 1, seen as eight uint64: byte j of number i is bit 8j + i, on a little-endian machine."""
+    """The word of 64 bytes 0 or 1, seen as eight uint64: byte j of number i is bit 8j + i, on a
+    little-endian machine.
+    """
     word = np.uint64(0)
     for i in range(8):
         word |= eights[i] << np.uint64(i)
@@ -134,11 +142,12 @@ def _close(theta, outputs, place, largest, u, columns, near):
 def _differences(
     active, before, near, near_before, u, mortal, limit, totals, kind, neuron, other, value
 ):
-    """Writes totals, then the number of silent neurons, and the rows; returns how many. The columns hold 5·limit."""
+    """Writes totals, then the number of silent neurons, and the rows; returns how many. The columns
+    hold 5·limit.
+    """
     flips, silent, deaths, revivals = 0, 0, 0, 0
-    for k in range(
-        active.size
-    ):  # counted without a branch, which would be mispredicted at every other neuron
+    # counted without a branch, which would be mispredicted at every other neuron
+    for k in range(active.size):
         flips += _bit_count(active[k] ^ before[k])
         silent += active[k] == 0
         deaths += (active[k] == 0) & (before[k] != 0)
@@ -194,10 +203,12 @@ def _differences(
 
 
 class Sampler:
-    """Samples states of one shape and dtype on the probe x (n <= 64, d), rounded to that dtype, and lists differences.
+    """Samples states of one shape and dtype on the probe x (n <= 64, d), rounded to that dtype, and
+    lists differences.
 
-    tracked: how many neurons, the first ones, are compared in pairs; degrees: the angle up to which they are close.
-    limit: the most rows of each kind; mortal: whether deaths and revivals are among them.
+    tracked: how many neurons, the first ones, are compared in pairs; degrees: the angle up to which
+    they are close. limit: the most rows of each kind; mortal: whether deaths and revivals are among
+    them.
     """
 
     def __init__(

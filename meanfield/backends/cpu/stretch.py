@@ -1,4 +1,6 @@
-"""What a stretch of steps (kernels/stretch.py) needs of a risk, a tableau and particles, and on how many threads it runs."""
+"""What a stretch of steps (kernels/stretch.py) needs of a risk, a tableau and particles, and on how
+many threads it runs.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,15 @@ from .kernels import stretch as loop
 from .kernels.stretch import STATE, Kernels, Method, Risk, Work
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread may make shorter
-LARGEST_WORK = (
-    10**8
-)  # operations of a mean feature, beyond which what lies between kernels is not seen
-LARGEST_THETA = (
-    10**5
-)  # numbers of θ, likewise; below it one thread does what is done element by element
+# operations of a mean feature, beyond which what lies between kernels is not seen
+LARGEST_WORK = 10**8
+# numbers of θ, likewise; below it one thread does what is done element by element
+LARGEST_THETA = 10**5
 SECONDS = 0.05  # of one call: Ctrl-C is served after it
 TRIAL = 0.003  # … of one that finds out how long a step takes
 WAIT, LONGEST = 0.1, 2.0  # seconds until the slower number of threads is tried again
-COMPILING = 4.0  # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
+# seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
+COMPILING = 4.0
 KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of kernels/stretch.py
 
 
@@ -161,8 +162,9 @@ class Stretch:
 class Pace:
     """One thread or several, by the time that steps take: bits do not depend on it.
 
-    Several threads wait for each other a dozen times a step. Where another process takes the core of one of them, they wait for
-    as long as it keeps it, and a step may take fifty times as long; so both are tried, now and then again.
+    Several threads wait for each other a dozen times a step. Where another process takes the core
+    of one of them, they wait for as long as it keeps it, and a step may take fifty times as long;
+    so both are tried, now and then again.
     """
 
     def __init__(self, several: int) -> None:
@@ -204,7 +206,9 @@ def of(
     seconds: float,
     **given: Any,
 ) -> Stretch | None:
-    """A Stretch; None where it would not make the run shorter. seconds: what all the steps would gain."""
+    """A Stretch; None where it would not make the run shorter. seconds: what all the steps would
+    gain.
+    """
     work = theta.shape[0] * given["samples"].n * backend._operations
     if work > LARGEST_WORK or theta.size > LARGEST_THETA:
         return None

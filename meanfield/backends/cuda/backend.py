@@ -1,13 +1,16 @@
-"""The CUDA backend: the formulas of the CPU backend in kernels that keep θ, and all that a step makes, on one GPU.
+"""The CUDA backend: the formulas of the CPU backend in kernels that keep θ, and all that a step
+makes, on one GPU.
 
-θ lies as (p, m), neighbouring particles side by side, what belongs to samples as (K, n). Particles are cut into at most 1024
-slabs whose length depends on m alone; a slab's partial prediction is made in one fixed order and the partials meet in a fixed
-tree: the same bits run after run, on one kind of GPU.
+θ lies as (p, m), neighbouring particles side by side, what belongs to samples as (K, n). Particles
+are cut into at most 1024 slabs whose length depends on m alone; a slab's partial prediction is made
+in one fixed order and the partials meet in a fixed tree: the same bits run after run, on one kind
+of GPU.
 
-A step is launched whole, 7 kernels for Euler and 31 for RK4 while n fits one launch, and nothing travels but its numbers, which
-are read at its end in one copy of 2 KB. It is no CUDA graph: a graph fixes the addresses of all arrays, and here a stage's
-memory is handed on as it falls free. cuda.core's GraphBuilder can capture launches of numba-cuda 0.30, so one can be built
-where a GPU is there to show what it gains.
+A step is launched whole, 7 kernels for Euler and 31 for RK4 while n fits one launch, and nothing
+travels but its numbers, which are read at its end in one copy of 2 KB. It is no CUDA graph: a graph
+fixes the addresses of all arrays, and here a stage's memory is handed on as it falls free.
+cuda.core's GraphBuilder can capture launches of numba-cuda 0.30, so one can be built where a GPU is
+there to show what it gains.
 """
 
 from __future__ import annotations
@@ -29,11 +32,12 @@ from . import compiler, fused, losses
 from .fused import FORWARD_ROWS, THREADS
 from .memory import Held, Number, Numbers, Pool
 
-# Guesses from the arithmetic of the kernels; not yet measured on a GPU (scripts/bench --device cuda measures).
+# Guesses from the arithmetic of the kernels; not yet measured on a GPU (scripts/bench --device cuda
+# measures).
 FUSED_UP_TO = 16  # the largest d at which the fused kernels win over cuBLAS
-FEW = (
-    2**17
-)  # particles that fill a large GPU with one thread each: below, four share one; from twice as many, a thread has two
+# particles that fill a large GPU with one thread each: below, four share one; from twice as many, a
+# thread has two
+FEW = 2**17
 PAIRS_UP_TO = (
     4  # the largest d at which a thread has two; beyond, their sums would crowd the registers
 )
@@ -41,27 +45,32 @@ PAIRS_UP_TO = (
 KERNELS = f"{__package__}.kernels"
 SLABS = 1024
 STAGES = 7  # added at once: of the longest tableau, Dormand and Prince's
-PARTIAL_BYTES = (
-    2**28
-)  # of the partial predictions in work at once; those of THREADS samples may take more
+# of the partial predictions in work at once; those of THREADS samples may take more
+PARTIAL_BYTES = 2**28
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs on the device, (d, n) padded with zeros to a whole number of THREADS; for cuBLAS with a last row of ones."""
+    """Inputs on the device, (d, n) padded with zeros to a whole number of THREADS; for cuBLAS with
+    a last row of ones.
+    """
 
     n: int
     x: Held
 
 
 def slabs(m: int) -> tuple[int, int]:
-    """(length, count): particles a slab, a whole number of the forward kernel's tiles, and how many slabs."""
+    """(length, count): particles a slab, a whole number of the forward kernel's tiles, and how many
+    slabs.
+    """
     length = FORWARD_ROWS * math.ceil(m / (SLABS * FORWARD_ROWS))
     return length, math.ceil(m / length)
 
 
 class CUDA:
-    """Kernels for one network, input dimension d, K outputs and dtype. A device array is a Held (p, m), (K, n) or (m,)."""
+    """Kernels for one network, input dimension d, K outputs and dtype. A device array is a Held (p,
+    m), (K, n) or (m,).
+    """
 
     name = "cuda"
 
@@ -94,7 +103,9 @@ class CUDA:
         return self.dim <= FUSED_UP_TO
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        """Whether the kernels of a step are compiled already, in this process or in the cache on
+        disk.
+        """
         return compiler.is_compiled(
             self._wide.kernels.values if self._wide else self.kernel("mean_feature")
         )
@@ -109,7 +120,9 @@ class CUDA:
         return Wide(self)
 
     def kernel(self, name: str, unroll: int = 1, groups: int = 1) -> Any:
-        """One fused kernel for (activation, d, K, dtype): "mean_feature", "push_forward" or "pull_back"."""
+        """One fused kernel for (activation, d, K, dtype): "mean_feature", "push_forward" or
+        "pull_back".
+        """
         key = name, unroll, groups
         if key not in self._kernels:
             assert self.network is not None
@@ -201,7 +214,9 @@ class CUDA:
         return number
 
     def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: float = 0.0) -> Held:
-        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (p, m), of slopes (K, n)."""
+        """g_k = Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns, 0 elsewhere: (p,
+        m), of slopes (K, n).
+        """
         if "slope" in self.unproved:
             as_written.prove_activation(self, "slope")
         decay = self.dtype.type(decay)
@@ -222,12 +237,16 @@ class CUDA:
         return 4 if m < FEW else 1
 
     def _shape(self, m: int) -> tuple[int, int]:
-        """(particles a thread, threads that share a particle's samples) of the pull-back: by m, d and K alone."""
+        """(particles a thread, threads that share a particle's samples) of the pull-back: by m, d
+        and K alone.
+        """
         twice = m >= 2 * FEW and self.outputs == 1 and self.dim <= PAIRS_UP_TO
         return (2 if twice else 1), self.groups(m)
 
     def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
-        """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight), .compiled()."""
+        """The kernels of a pairwise energy: .velocity(theta, weight), .values(theta, weight),
+        .compiled().
+        """
         from .energies import PairEnergy
 
         return PairEnergy(self, potential, interaction, self_pairs)
@@ -271,7 +290,9 @@ class CUDA:
     def total(
         self, loss: Loss, features: Held, labels: Held, s: float, weights: Held | None = None
     ) -> Number:
-        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n); w = 1 unless given."""
+        """Σ_i w_i ℓ(s F_i, y_i) over samples and outputs, of mean features F (K, n); w = 1 unless
+        given.
+        """
         F = features.data
         kernels = self._loss(loss, "value", labels, features).module(weights is not None)
         length, count = slabs(F.shape[1])
@@ -293,7 +314,9 @@ class CUDA:
         factor: float,
         weights: Held | None = None,
     ) -> Held:
-        """factor · w_i ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i w_i ℓ(s F_i, y_i)/s² in F."""
+        """factor · w_i ℓ'(s F_i, y_i)/s, (K, n): the derivative of factor · Σ_i w_i ℓ(s F_i,
+        y_i)/s² in F.
+        """
         F, kernels = features.data, self._loss(loss, "slope", labels, features).module()
         K, n = F.shape
         out, blocks = self.pool.take((K, n), self.dtype), math.ceil(n / 128)
@@ -341,7 +364,9 @@ class CUDA:
     def diffuse(
         self, theta: Held, dt: float, drift: Held, scale: float, seed: int, step: int
     ) -> Held:
-        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable columns, 0 elsewhere."""
+        """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable
+        columns, 0 elsewhere.
+        """
         p, m = theta.data.shape
         T, out = self.dtype.type, self.pool.take((p, m), self.dtype)
         words = noise.words(seed, noise.DIFFUSION, step)

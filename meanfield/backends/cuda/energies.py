@@ -1,7 +1,9 @@
-"""A pairwise energy on the GPU: the sums of cpu/energies.py, every target against all sources (kernels/energies.py).
+"""A pairwise energy on the GPU: the sums of cpu/energies.py, every target against all sources
+(kernels/energies.py).
 
-The formulas U, grad_U, V and grad_V see rows of p numbers that a thread has to itself: in registers where their loops unroll,
-which is shown for up to ten coordinates; with forty a thread's sums spill to its local memory. Not yet run on a GPU.
+The formulas U, grad_U, V and grad_V see rows of p numbers that a thread has to itself: in registers
+where their loops unroll, which is shown for up to ten coordinates; with forty a thread's sums spill
+to its local memory. Not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ MOST = 1000  # coordinates, of which a tile has room for four rows
 def constants(
     dim: int, itemsize: int, paired: bool, self_pairs: bool, groups: int
 ) -> dict[str, Any]:
-    """Of the kernels `velocity` and `values` for particles of `dim` coordinates; paired: there is a U."""
+    """Of the kernels `velocity` and `values` for particles of `dim` coordinates; paired: there is a
+    U.
+    """
     width = row_width(dim + 1)
     rows = rows_of_tile(width * itemsize, groups)
     return {
@@ -47,7 +51,9 @@ def constants(
 
 
 class PairEnergy:
-    """The kernels of one potential (V, grad_V) or None, one interaction (U, grad_U) or None, p and dtype, on a GPU."""
+    """The kernels of one potential (V, grad_V) or None, one interaction (U, grad_U) or None, p and
+    dtype, on a GPU.
+    """
 
     def __init__(
         self,
@@ -58,7 +64,8 @@ class PairEnergy:
     ) -> None:
         if backend.dim > MOST:
             raise ValueError(
-                f'backend="cuda" holds particles of up to {MOST} coordinates for a PairwiseEnergy; got p = {backend.dim}. '
+                f'backend="cuda" holds particles of up to {MOST} coordinates for a '
+                f"PairwiseEnergy; got p = {backend.dim}. "
                 'Use backend="cpu".'
             )
         self.backend, self.potential, self.interaction, self.self_pairs = (
@@ -94,7 +101,9 @@ class PairEnergy:
         return self._kernels[groups]
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        """Whether the kernels of a step are compiled already, in this process or in the cache on
+        disk.
+        """
         return compiler.is_compiled(self.kernels(4).velocity)
 
     def velocity(self, theta: Held, weight: Held) -> Held:

@@ -1,9 +1,10 @@
-"""What the fused kernels of a GPU are made with for one d and K: how much a thread has in its registers.
+"""What the fused kernels of a GPU are made with for one d and K: how much a thread has in its
+registers.
 
 The kernels are kernels/fused_forward.py and kernels/fused_backward.py.
 
-As compiled for sm_90, ReLU at d = 2 in float32: forward 5.4 instructions a pair (k, i) in the inner loop, 3 of them FMA;
-backward, with P = 2, 7.7, 4 of them FMA. Not yet run on a GPU.
+As compiled for sm_90, ReLU at d = 2 in float32: forward 5.4 instructions a pair (k, i) in the inner
+loop, 3 of them FMA; backward, with P = 2, 7.7, 4 of them FMA. Not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ THREADS = 128  # a block
 TERMS = 1024  # of a sum in T
 TILE_BYTES = 2**15  # of shared memory: THREADS rows of up to 31 coordinates in float64
 FORWARD_GROUPS = 4  # of one warp: a group's lanes hold 32·S samples
-FORWARD_ROWS = 256  # particles in a forward tile, a barrier for every 64 rows of a group; half as many where rows are wide
+# particles in a forward tile, a barrier for every 64 rows of a group; half as many where rows are
+# wide
+FORWARD_ROWS = 256
 
 
 def samples_a_thread(dim: int) -> int:
@@ -38,7 +41,9 @@ def rows_of_tile(row_bytes: int, groups: int) -> int:
 
 
 def forward(dim: int, outputs: int, push: bool) -> dict[str, Any]:
-    """Constants of the kernel `forward`, for C = `outputs` at a time: mean_feature, or push_forward for push."""
+    """Constants of the kernel `forward`, for C = `outputs` at a time: mean_feature, or push_forward
+    for push.
+    """
     width = row_width((dim + 1 + outputs) * (2 if push else 1))
     rows = FORWARD_ROWS // FORWARD_GROUPS
     return {
@@ -58,7 +63,9 @@ def forward(dim: int, outputs: int, push: bool) -> dict[str, Any]:
 def backward(
     dim: int, outputs: int, homogeneous: bool, unroll: int = 1, groups: int = 1
 ) -> dict[str, Any]:
-    """Constants of the kernel `pull_back` for P = `unroll` particles a thread; homogeneous: σ(z) = z σ'(z)."""
+    """Constants of the kernel `pull_back` for P = `unroll` particles a thread; homogeneous: σ(z) =
+    z σ'(z).
+    """
     return {
         "D": dim,
         "C": outputs,

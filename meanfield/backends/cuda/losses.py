@@ -1,8 +1,10 @@
-"""Losses on the GPU: ℓ and ℓ' of mean features where they lie, by the scalar formulas of losses.py compiled in float64.
+"""Losses on the GPU: ℓ and ℓ' of mean features where they lie, by the scalar formulas of losses.py
+compiled in float64.
 
-Features F and labels are (K, n), classes (n,); a prediction is f = s F. R is summed over samples in one fixed order: a thread
-its own from first to last, the threads of a block in a tree, the blocks by add_rows. A coupled loss (softmax) reads a
-sample's outputs as a row, so f and its slopes pass through two (K, n) arrays of float64.
+Features F and labels are (K, n), classes (n,); a prediction is f = s F. R is summed over samples in
+one fixed order: a thread its own from first to last, the threads of a block in a tree, the blocks
+by add_rows. A coupled loss (softmax) reads a sample's outputs as a row, so f and its slopes pass
+through two (K, n) arrays of float64.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ KERNELS = f"{__package__}.kernels.losses"
 
 
 class Kernels:
-    """The kernels of one loss, its constants as they are now; of the two kinds only the one it calls for is ever compiled.
+    """The kernels of one loss, its constants as they are now; of the two kinds only the one it
+    calls for is ever compiled.
 
-    total and slopes take and give arrays of the host: for the comparison with the Python functions (as_written.py).
+    total and slopes take and give arrays of the host: for the comparison with the Python functions
+    (as_written.py).
     """
 
     device = "cuda"

@@ -1,7 +1,9 @@
-"""Device memory kept from one step to the next: a stage's array is handed on when nobody holds it any more. Numbers likewise.
+"""Device memory kept from one step to the next: a stage's array is handed on when nobody holds it
+any more. Numbers likewise.
 
-An allocation on a GPU waits for all work before it; a step would make a dozen. Work is done in one order (one stream), so memory
-given back while a kernel still reads it is written only after that kernel. All goes back to the device with the pool.
+An allocation on a GPU waits for all work before it; a step would make a dozen. Work is done in one
+order (one stream), so memory given back while a kernel still reads it is written only after that
+kernel. All goes back to the device with the pool.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class Number:
 
 
 class Numbers:
-    """A row of numbers on the device, written one after the other by kernels and read together, in one copy."""
+    """A row of numbers on the device, written one after the other by kernels and read together, in
+    one copy.
+    """
 
     def __init__(self, count: int = 256) -> None:
         self._device, self._host = (

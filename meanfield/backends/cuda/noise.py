@@ -1,7 +1,8 @@
-"""Philox on the GPU: the words of noise.py, one thread a particle, whatever the width and the order of the threads.
+"""Philox on the GPU: the words of noise.py, one thread a particle, whatever the width and the order
+of the threads.
 
-The block function is noise.philox_words itself, compiled as a device function; the uniforms are exact in float64, so they too
-are those of the CPU to the last bit.
+The block function is noise.philox_words itself, compiled as a device function; the uniforms are
+exact in float64, so they too are those of the CPU to the last bit.
 """
 
 from __future__ import annotations
@@ -66,10 +67,14 @@ def _filled(
 
 
 def raw(pool: Pool, seed: int, purpose: int, m: int, components: int, step: int = 0) -> Held:
-    """noise.raw(seed, purpose, m, components, step) on the device, transposed: (components, m) uint32."""
+    """noise.raw(seed, purpose, m, components, step) on the device, transposed: (components, m)
+    uint32.
+    """
     return _filled(fill_raw, np.uint32, pool, seed, purpose, m, components, step)
 
 
 def uniforms(pool: Pool, seed: int, purpose: int, m: int, components: int, step: int = 0) -> Held:
-    """noise.uniforms(seed, purpose, m, components, step) on the device, transposed: (components, m) float64."""
+    """noise.uniforms(seed, purpose, m, components, step) on the device, transposed: (components, m)
+    float64.
+    """
     return _filled(fill_uniforms, np.float64, pool, seed, purpose, m, components, step)

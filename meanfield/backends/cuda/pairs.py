@@ -1,11 +1,13 @@
-"""Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k on the GPU: every target against all sources (kernels/pairs.py).
+"""Σ_l A_l K_σ(w_k, w_l) and its gradient in θ_k on the GPU: every target against all sources
+(kernels/pairs.py).
 
-The twin of cpu/pairs.py, from the same four formulas (formulas/gaussian_pairs.py). What is prepared of a vector is a column
-[w' = μ w | x | Ã] of (d + 1 + K, m); to `sums` (S + d, m), with K > 1 outputs (S + d + K, m), go F, [X,] V, and the values.
-What is prepared and what the sums come to is O(m d) work in float64. Not yet run on a GPU.
+The twin of cpu/pairs.py, from the same four formulas (formulas/gaussian_pairs.py). What is prepared
+of a vector is a column [w' = μ w | x | Ã] of (d + 1 + K, m); to `sums` (S + d, m), with K > 1
+outputs (S + d + K, m), go F, [X,] V, and the values. What is prepared and what the sums come to is
+O(m d) work in float64. Not yet run on a GPU.
 
-While d + K <= UNROLLED a target and its sums are registers. Beyond, loops run over arrays in a thread's local memory: right, and
-slow.
+While d + K <= UNROLLED a target and its sums are registers. Beyond, loops run over arrays in a
+thread's local memory: right, and slow.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ MOST = 1000  # numbers of a prepared vector, of which a tile has room for four
 
 
 def constants(dim: int, outputs: int, sums: int, itemsize: int, groups: int) -> dict[str, Any]:
-    """Of the kernel `pair_sums` for this d, K and S = `sums`; without sums (S = 0) no pair is visited."""
+    """Of the kernel `pair_sums` for this d, K and S = `sums`; without sums (S = 0) no pair is
+    visited.
+    """
     width = row_width(dim + 1 + outputs)
     rows = rows_of_tile(width * itemsize, groups)
     return {
@@ -51,7 +55,9 @@ def constants(dim: int, outputs: int, sums: int, itemsize: int, groups: int) -> 
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """Particles θ (p, m) with amplitudes A = factor · a on the device: q (m,), the prepared rows, and moment (K, d) = Σ A w."""
+    """Particles θ (p, m) with amplitudes A = factor · a on the device: q (m,), the prepared rows,
+    and moment (K, d) = Σ A w.
+    """
 
     theta: Held
     factor: Held
@@ -74,12 +80,12 @@ class PairSums:
             dtype,
         )
         formula = backend.network.sigma.pair if backend.network else None
-        assert (
-            backend.network is not None and formula is not None
-        )  # checked where the functional was made
+        # checked where the functional was made
+        assert backend.network is not None and formula is not None
         if self.dim + 1 + self.outputs > MOST:
             raise ValueError(
-                f'backend="cuda" holds d + K + 1 <= {MOST} numbers of a neuron for a PopulationRisk; got d = {self.dim} and '
+                f'backend="cuda" holds d + K + 1 <= {MOST} numbers of a neuron for a '
+                f"PopulationRisk; got d = {self.dim} and "
                 f'K = {self.outputs}. Use backend="cpu".'
             )
         self.formula = formula
@@ -108,7 +114,9 @@ class PairSums:
         return self._kernels[groups]
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        """Whether the kernels of a step are compiled already, in this process or in the cache on
+        disk.
+        """
         return all(
             map(
                 compiler.is_compiled,
@@ -143,7 +151,9 @@ class PairSums:
         return Cloud(theta, factor, squares, rows, moment)
 
     def act(self, cloud: Cloud, sources: Sequence[Cloud], decay: float = 0.0) -> tuple[Held, Held]:
-        """(g, v): g_k = Σ_l A_l K(w_k, w_l) (K, m) float64, v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k (p, m), 0 on frozen columns."""
+        """(g, v): g_k = Σ_l A_l K(w_k, w_l) (K, m) float64, v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k
+        (p, m), 0 on frozen columns.
+        """
         take, theta, S, d, K = (
             self.backend.pool.take,
             cloud.theta.data,
@@ -175,7 +185,9 @@ class PairSums:
         return potential, velocity
 
     def pairing(self, cloud: Cloud, potential: Held) -> Number:
-        """Σ_k factor_k ⟨a_k, potential_k⟩ by the fixed tree: a number of the backend, which float() waits for."""
+        """Σ_k factor_k ⟨a_k, potential_k⟩ by the fixed tree: a number of the backend, which float()
+        waits for.
+        """
         length, count = slabs(cloud.theta.data.shape[1])
         partial = self.backend.pool.take((count, 1, 1), float)
         self.particles.pairing[count, 128](

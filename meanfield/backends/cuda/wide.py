@@ -1,10 +1,13 @@
-"""The CUDA backend for large d: matrix products by torch's cuBLAS on the same device memory, σ by our own kernel.
+"""The CUDA backend for large d: matrix products by torch's cuBLAS on the same device memory, σ by
+our own kernel.
 
-With V = [w | b] (a block of particles) and X = [x | 1] (a tile of samples), rows of θ and of the samples as they lie:
+With V = [w | b] (a block of particles) and X = [x | 1] (a tile of samples), rows of θ and of the
+samples as they lie:
 
     Z = Vᵀ X,  S = σ(Z),  Q = σ'(Z) ∘ (Aᵀ R);   f += (m p ∘ A) S,   g_a += R Sᵀ,   g_V += X Qᵀ
 
-A tile has 1024 samples, and a sum over samples or particles adds at most 1024 terms in the dtype; across them it is float64.
+A tile has 1024 samples, and a sum over samples or particles adds at most 1024 terms in the dtype;
+across them it is float64.
 """
 
 from __future__ import annotations
@@ -38,12 +41,13 @@ class Wide:
     def __init__(self, backend: CUDA) -> None:
         if not (compiler.SIMULATED or torch.cuda.is_available()):
             raise ValueError(
-                f'backend="cuda" with d = {backend.dim} inputs multiplies matrices by torch, and torch {torch.__version__} here '
-                'finds no GPU. Install a torch built for CUDA (pytorch.org/get-started), or use backend="cpu".'
+                f'backend="cuda" with d = {backend.dim} inputs multiplies matrices by '
+                f"torch, and torch {torch.__version__} here "
+                "finds no GPU. Install a torch built for CUDA (pytorch.org/get-started), "
+                'or use backend="cpu".'
             )
-        self.backend: CUDA = weakref.proxy(
-            backend
-        )  # in a cycle its memory would wait for the garbage collector
+        # in a cycle its memory would wait for the garbage collector
+        self.backend: CUDA = weakref.proxy(backend)
         used = {name: backend.formulas[name] for name in ("value", "value_and_slope")}
         self.kernels = compiler.kernels(f"{__package__}.kernels.activate", backend.dtype.name, used)
         self.z, self.q = (backend.pool.take((BLOCK, TERMS), backend.dtype) for _ in range(2))

@@ -1,18 +1,21 @@
-"""exp, expm1, log1p, tanh, erf, sin, cos, and special.py's decay, gaussian, mills, angle and angle_absolute, as scalar code
-without branches and calls, so that LLVM vectorises the loop around it.
+"""exp, expm1, log1p, tanh, erf, sin, cos, and special.py's decay, gaussian, mills, angle and
+angle_absolute, as scalar code without branches and calls, so that LLVM vectorises the loop around
+it.
 
     elementary.get("tanh", "float32")  ->  a numba dispatcher, inlined into whatever kernel calls it
 
-Largest errors against exact values: 3.3 units in the last place in float32 (4 is promised), 2 in float64, on the whole line
-and for results below the normal range (mills: 4 and 5; angle: 3; angle_absolute: 3 units of the last place of 1); NaN gives
-NaN, ±inf the limit (sin, cos: NaN). sin and cos keep this for |x| <= 1e5 (float32) and 1e12 (float64); the absolute error
-stays below 0.1 up to 3e6 (1e15), and beyond that they are numbers in [-1, 1] without meaning. exp, expm1, log1p and sin do
-not keep the sign of a zero.
+Largest errors against exact values: 3.3 units in the last place in float32 (4 is promised), 2 in
+float64, on the whole line and for results below the normal range (mills: 4 and 5; angle: 3;
+angle_absolute: 3 units of the last place of 1); NaN gives NaN, ±inf the limit (sin, cos: NaN). sin
+and cos keep this for |x| <= 1e5 (float32) and 1e12 (float64); the absolute error stays below 0.1 up
+to 3e6 (1e15), and beyond that they are numbers in [-1, 1] without meaning. exp, expm1, log1p and
+sin do not keep the sign of a zero.
 
-Every dispatcher says fastmath=False and means it: numba lets a function that is silent inherit the flags of the first
-kernel that calls it, and reassociation undoes the tricks below (cos(0) = 0, exp(88.6) = inf). Set once, the flags stay
-with the instructions, so kernels with other flags may inline these functions: LLVM leaves them alone.
-fma is asked for by name, not hoped for. (A machine without one computes the same bits, slowly.)
+Every dispatcher says fastmath=False and means it: numba lets a function that is silent inherit the
+flags of the first kernel that calls it, and reassociation undoes the tricks below (cos(0) = 0,
+exp(88.6) = inf). Set once, the flags stay with the instructions, so kernels with other flags may
+inline these functions: LLVM leaves them alone. fma is asked for by name, not hoped for. (A machine
+without one computes the same bits, slowly.)
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ from ..llvm.intrinsics import copysign, exponent, fma, half_turn_sign, odd_sign,
 
 _compile = njit(error_model="numpy", fastmath=False, forceinline=True)
 
-# Minimax coefficients, highest power first, from a Remez exchange in 60 digits; the error that is levelled is the relative
-# one of the function. In brackets its log2 in float32 and float64, before the coefficients are rounded.
+# Minimax coefficients, highest power first, from a Remez exchange in 60 digits; the error that is
+# levelled is the relative one of the function. In brackets its log2 in float32 and float64, before
+# the coefficients are rounded.
 # fmt: off
 COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
     "expm1": {  # expm1(r) = r + r² P(r), |r| <= ln(2)/2  [-26, -55]
@@ -56,7 +60,9 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
             0.20000000001741797, -0.2500000000001236, 0.33333333333328097, -0.4999999999999997,
         ),
     },
-    "erfc": {  # a float32 has 2 (1 - erfc(a)^⅛) = c a + a P(a), c = (2/√π)/4 rounded; float64 -ln erfc(a) = (2/√π) a + a² P(a);
+    # a float32 has 2 (1 - erfc(a)^⅛) = c a + a P(a), c = (2/√π)/4 rounded; float64 -ln erfc(a) =
+    # (2/√π) a + a² P(a);
+    "erfc": {
         # 0 <= a <= 4 and 6  [-27, -57]: smooth, where erfc spans 16 decades
         "float32": (
             9.510133e-06, -0.00017701252, 0.0010234035, -0.00036958212, -0.013181097, 0.004178984, 0.13926062, -1.4798572e-08,
@@ -109,7 +115,8 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
             -0.09090907002989175, 0.11111111007025994, -0.14285714282575102, 0.1999999999995146, -0.3333333333333307,
         ),
     },
-    "angle_absolute": {  # asin t = π/4 + u P(u²), u = t - √(1-t²), 0 <= t <= 1  [-24, -54, absolute]
+    # asin t = π/4 + u P(u²), u = t - √(1-t²), 0 <= t <= 1  [-24, -54, absolute]
+    "angle_absolute": {
         "float32": (0.0013058606, -0.0018334651, 0.0034608745, 0.0029726604, 0.013481457, 0.058903314, 0.7071074),
         "float64": (
             4.633258612240879e-06, -3.334591784142964e-05, 0.00011432894379561908, -0.0002408803617738804, 0.00034895483063156256,
@@ -121,7 +128,8 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 # fmt: on
 
-# A constant in parts, each the rounded rest: with an fma, x - n·(first part) is exact, the others only correct it.
+# A constant in parts, each the rounded rest: with an fma, x - n·(first part) is exact, the others
+# only correct it.
 PARTS: dict[str, dict[str, tuple[float, ...]]] = {
     "ln2": {
         "float32": (0.6931472, -1.9046542e-09),
@@ -139,7 +147,9 @@ PARTS: dict[str, dict[str, tuple[float, ...]]] = {
 
 
 def _family(dtype: str) -> dict[str, Callable[..., Any]]:
-    """The functions of one dtype. Constants are cast once: a Python float in float32 code would make it float64."""
+    """The functions of one dtype. Constants are cast once: a Python float in float32 code would
+    make it float64.
+    """
     single = dtype == "float32"
     real = np.float32 if single else np.float64
     mantissa, bias = (23, 127) if single else (52, 1023)
@@ -166,12 +176,13 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         *((-105, 89, -20, 10, 4) if single else (-746, 710, -40, 20, 6))
     )
     gaussian_high, mills_high = cast(*((15, 10) if single else (39, 13)))
-    angle_limit = real(
-        0.79
-    )  # a little above π/4: keeps arguments past the range of the reduction in [-1, 1]
+    # a little above π/4: keeps arguments past the range of the reduction in [-1, 1]
+    angle_limit = real(0.79)
 
     def exp(x):
-        """eˣ = 2ⁿ eʳ, x = n ln 2 + r; 2ⁿ in two factors, for results that overflow or lie below the normal range."""
+        """eˣ = 2ⁿ eʳ, x = n ln 2 + r; 2ⁿ in two factors, for results that overflow or lie below the
+        normal range.
+        """
         x = exp_low if x < exp_low else x
         x = exp_high if x > exp_high else x
         n = fma(x, log2e, round_) - round_
@@ -186,9 +197,11 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
 
     @_compile
     def half_expm1(x, low):
-        """½ expm1(x + low) = s expm1(r) + (s - ½), s = 2ⁿ⁻¹; half of it, for expm1 may be finite where 2ⁿ is not.
+        """½ expm1(x + low) = s expm1(r) + (s - ½), s = 2ⁿ⁻¹; half of it, for expm1 may be finite
+        where 2ⁿ is not.
 
-        float64 carries the rounding error of r along, to stay within 2 units; float32 has no need, and ignores low.
+        float64 carries the rounding error of r along, to stay within 2 units; float32 has no need,
+        and ignores low.
         """
         t = fma(x, log2e, round_lower)
         n = t - round_lower
@@ -202,7 +215,9 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
 
     @_compile
     def small_expm1(x):
-        """expm1(x) of float32 for |x| <= 20, where n ln 2 rounded once is near enough: s expm1(r) + (s - 1), s = 2ⁿ."""
+        """expm1(x) of float32 for |x| <= 20, where n ln 2 rounded once is near enough: s expm1(r) +
+        (s - 1), s = 2ⁿ.
+        """
         t = fma(x, log2e, round_exponent)
         n = t - round_exponent
         s = two_to(t)
@@ -215,7 +230,9 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         return two * half_expm1(x, minus_zero)
 
     def log1p(x):
-        """ln(1 + x) = n ln 2 + log1p(f), f = 2⁻ⁿ(1 + x) - 1 = 2⁻ⁿ x + (2⁻ⁿ - 1), rounded once; 2⁻ⁿ = ¼·2²⁻ⁿ may be subnormal."""
+        """ln(1 + x) = n ln 2 + log1p(f), f = 2⁻ⁿ(1 + x) - 1 = 2⁻ⁿ x + (2⁻ⁿ - 1), rounded once; 2⁻ⁿ
+        = ¼·2²⁻ⁿ may be subnormal.
+        """
         n = exponent(one + x) - unit
         s = quarter * two_to(four_over - n)
         f = fma(s, x, s - one)
@@ -225,7 +242,9 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         return edge if x <= -one else y
 
     def tanh(x):
-        """tanh |x| = g/(g + 1), g = ½ expm1(2|x|). float64 adds what the rounded sum and quotient lost; float32 has 2g for g."""
+        """tanh |x| = g/(g + 1), g = ½ expm1(2|x|). float64 adds what the rounded sum and quotient
+        lost; float32 has 2g for g.
+        """
         a = abs(x)
         a = tanh_high if a > tanh_high else a
         if single:
@@ -239,16 +258,17 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         return copysign(fma(lost, inverse, y), x)
 
     def erf(x):
-        """erf |x| = 1 - (1-y)⁸ of a y(|x|), each square y <- y (2 - y) without cancellation; float64 is -expm1(-q), q = -ln erfc.
+        """erf |x| = 1 - (1-y)⁸ of a y(|x|), each square y <- y (2 - y) without cancellation;
+        float64 is -expm1(-q), q = -ln erfc.
 
-        y and q are smooth on [0, ∞), and their relative error at 0 is that of erf, which falls to nothing as erf nears 1.
+        y and q are smooth on [0, ∞), and their relative error at 0 is that of erf, which falls to
+        nothing as erf nears 1.
         """
         a = abs(x)
         a = erf_high if a > erf_high else a
         if single:
-            u = fma(
-                a, quarter * slope_0, a * polynomial(a, erfc_p)
-            )  # 2y, for numbers below the normal range
+            # 2y, for numbers below the normal range
+            u = fma(a, quarter * slope_0, a * polynomial(a, erfc_p))
             y = fma(-quarter * u, u, u)
             y = fma(-y, y, y + y)
             return copysign(fma(-y, y, y + y), x)
@@ -258,7 +278,9 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         return copysign(-two * half_expm1(-q, (q - first) - tail), x)
 
     def decay(t):
-        """e⁻ᵗ = 2ⁿ eʳ for t >= 0. 2ⁿ⁺⁶⁴ eʳ is in the normal range, and rounded once more where the result is not."""
+        """e⁻ᵗ = 2ⁿ eʳ for t >= 0. 2ⁿ⁺⁶⁴ eʳ is in the normal range, and rounded once more where the
+        result is not.
+        """
         t = -exp_low if t > -exp_low else t
         k = fma(t, -log2e, round_raised)
         n = k - round_raised
@@ -292,7 +314,9 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
 
     @_compile
     def rotated(x, turns):
-        """sin(x + turns·π/2): x = n π/2 + r, then ±sin(r) or ±cos(r) by the last two bits of n + turns."""
+        """sin(x + turns·π/2): x = n π/2 + r, then ±sin(r) or ±cos(r) by the last two bits of n +
+        turns.
+        """
         t = fma(x, two_over_pi, round_)
         n = t - round_
         r = fma(-n, angle_2, fma(-n, angle_1, fma(-n, angle_0, x)))
@@ -336,7 +360,9 @@ TABLE: dict[tuple[str, str], Callable[..., Any]] = {
 
 @functools.cache
 def get(name: str, dtype: str) -> Any:
-    """The numba dispatcher of that function; it takes and returns scalars of that dtype, and is always inlined."""
+    """The numba dispatcher of that function; it takes and returns scalars of that dtype, and is
+    always inlined.
+    """
     if (name, dtype) not in TABLE:
         names, dtypes = (list(dict.fromkeys(key[i] for key in TABLE)) for i in (0, 1))
         known = f"{', '.join(names)} in {' and '.join(dtypes)}"
@@ -348,6 +374,8 @@ def get(name: str, dtype: str) -> Any:
 
 @functools.cache
 def version() -> str:
-    """sha256 of this file and of llvm/intrinsics.py: part of the key of every cached kernel, so that no edit here is missed."""
+    """sha256 of this file and of llvm/intrinsics.py: part of the key of every cached kernel, so
+    that no edit here is missed.
+    """
     files = Path(__file__), Path(intrinsics.__file__)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

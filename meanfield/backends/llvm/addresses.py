@@ -1,7 +1,9 @@
-"""Compiled kernels by their addresses: code that calls one this way is compiled once, for all kernels of the same arguments.
+"""Compiled kernels by their addresses: code that calls one this way is compiled once, for all
+kernels of the same arguments.
 
-A kernel that is called by its name becomes a part of its caller, which would be compiled again for each σ and d, and in the cache
-on disk would go on with an old version of it. Bits are those of the kernel as it is called from Python: it is the same code.
+A kernel that is called by its name becomes a part of its caller, which would be compiled again for
+each σ and d, and in the cache on disk would go on with an old version of it. Bits are those of the
+kernel as it is called from Python: it is the same code.
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ from numba import typeof, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-_intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
+# numba's annotation counts the typing context among the arguments; a caller never passes it
+_intrinsic: Any = intrinsic
 
 
 def address(kernel: Any, *arguments: Any) -> int:
-    """Of a kernel's code for arguments of these types; compiled, or taken from the cache, where it is not there yet."""
+    """Of a kernel's code for arguments of these types; compiled, or taken from the cache, where it
+    is not there yet.
+    """
     kinds = tuple(map(typeof, arguments))
     kernel.compile(kinds)
     found = kernel.overloads[kinds]
@@ -44,5 +49,6 @@ def _caller(result: Any) -> Any:
     return call
 
 
-# call(address, (argument, …)), of a kernel that returns nothing; number: of one that returns a float64.
+# call(address, (argument, …)), of a kernel that returns nothing; number: of one that returns a
+# float64.
 call, number = _caller(types.none), _caller(types.float64)

@@ -1,13 +1,16 @@
-"""Sums over the samples on one side of each particle's hyperplane: all that a σ of two slopes needs of its pull-back.
+"""Sums over the samples on one side of each particle's hyperplane: all that a σ of two slopes needs
+of its pull-back.
 
     side_sums(dim)       G_c += Σ_{i: ⟨w, x_i⟩ > -b} r_ci      for LANES particles, each with sums of its own, and one tile
     transposer(p)        LANES rows of θ as columns, and back
 
-A vector holds particles. For a vector and a sample there are d multiply-adds and a comparison, on AMD's Zen one kind of unit, and
-d + 1 additions under its mask, which another kind does meanwhile; a product with r is no longer there. Each of a sample's 2d + 1
-numbers is used once, by an instruction that takes it from memory: loaded for itself it would cost a slot and a register (a
-quarter of the time), and from 2d + 1 arrays instead of one stream as much again. Measured at d = 2: 3.1 cycles, of 3. Two samples
-take turns at their d multiply-adds, each of which waits for the one before: a sixth of the time at d = 8.
+A vector holds particles. For a vector and a sample there are d multiply-adds and a comparison, on
+AMD's Zen one kind of unit, and d + 1 additions under its mask, which another kind does meanwhile; a
+product with r is no longer there. Each of a sample's 2d + 1 numbers is used once, by an instruction
+that takes it from memory: loaded for itself it would cost a slot and a register (a quarter of the
+time), and from 2d + 1 arrays instead of one stream as much again. Measured at d = 2: 3.1 cycles, of
+3. Two samples take turns at their d multiply-adds, each of which waits for the one before: a sixth
+of the time at d = 8.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-BYTES = (
-    64 if llvm.get_host_cpu_features().get("avx512f") else 32
-)  # of a vector; bits do not depend on it
+# of a vector; bits do not depend on it
+BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 TWO_CHAINS_UP_TO = 3  # the largest d at which one addition a sample to each sum would be waited for
 
-_intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
+# numba's annotation counts the typing context among the arguments; a caller never passes it
+_intrinsic: Any = intrinsic
 
 
 def lanes(itemsize: int) -> int:
@@ -36,9 +39,9 @@ def lanes(itemsize: int) -> int:
 def side_sums(dim: int) -> Any:
     """side_sums(weights, terms, sums) for this d, arrays whose last index runs through memory.
 
-    weights: d + 1 rows w_0, …, b of LANES numbers; terms (n, 2d + 1): x_0, …; r_0, …, r_d of each sample, n even;
-    sums: d + 1 rows of LANES float64, added to. Within the call sums are of the dtype, even and odd samples apart where
-    d + 1 additions in a row would be waited for.
+    weights: d + 1 rows w_0, …, b of LANES numbers; terms (n, 2d + 1): x_0, …; r_0, …, r_d of each
+    sample, n even; sums: d + 1 rows of LANES float64, added to. Within the call sums are of the
+    dtype, even and odd samples apart where d + 1 additions in a row would be waited for.
     """
     chains = 2 if dim <= TWO_CHAINS_UP_TO else 1
 
@@ -125,7 +128,8 @@ def _row(builder: Any, array: Any, index: int, kind: Any) -> Any:
 
 
 def transposer(p: int, back: bool = False) -> Any:
-    """transpose(rows, columns): LANES rows of p numbers, one after the other in memory, become the p rows of `columns`.
+    """transpose(rows, columns): LANES rows of p numbers, one after the other in memory, become the
+    p rows of `columns`.
 
     back: the other way. Whole vectors are shuffled: a loop would gather numbers.
     """

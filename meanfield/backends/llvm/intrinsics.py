@@ -1,4 +1,5 @@
-"""The few operations that elementary.py needs and Python has no word for: fma, copysign, polynomials, exponents as bits.
+"""The few operations that elementary.py needs and Python has no word for: fma, copysign,
+polynomials, exponents as bits.
 
 Each becomes one to three LLVM instructions on a scalar, of a kind that the loop vectoriser widens.
 """
@@ -15,7 +16,8 @@ from numba.core.datamodel import models
 from numba.core.errors import TypingError
 from numba.core.extending import intrinsic, overload, overload_attribute, register_model
 
-_intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
+# numba's annotation counts the typing context among the arguments; a caller never passes it
+_intrinsic: Any = intrinsic
 
 
 def _call(builder: Any, name: str, arguments: Any) -> Any:
@@ -28,10 +30,13 @@ def _call(builder: Any, name: str, arguments: Any) -> Any:
 
 @_intrinsic
 def fma(_, x, y, z):
-    """x·y + z, rounded once. All of one dtype: a float64 that slips into float32 code is an error, not a slow kernel."""
+    """x·y + z, rounded once. All of one dtype: a float64 that slips into float32 code is an error,
+    not a slow kernel.
+    """
     if not x == y == z:
         raise TypingError(
-            f"an elementary function is called with a number of its own dtype; found {x}, {y} and {z} together."
+            f"an elementary function is called with a number of its own dtype; found {x}, "
+            f"{y} and {z} together."
         )
     return x(x, x, x), lambda context, builder, signature, arguments: _call(
         builder, "llvm.fma", arguments
@@ -39,7 +44,9 @@ def fma(_, x, y, z):
 
 
 class Row(types.Array):
-    """A C-contiguous array whose size is part of its type: a loop over its size has a constant count when LLVM first sees it."""
+    """A C-contiguous array whose size is part of its type: a loop over its size has a constant
+    count when LLVM first sees it.
+    """
 
     def __init__(self, dtype: Any, count: int) -> None:
         self.count = count
@@ -74,9 +81,11 @@ def _row_len(row):
 
 
 def stack_array(count: int, fixed: bool = False) -> Any:
-    """zero -> an array of `count` numbers of its type on the stack, not initialised; fixed: a Row, whose size a formula may ask.
+    """zero -> an array of `count` numbers of its type on the stack, not initialised; fixed: a Row,
+    whose size a formula may ask.
 
-    No other pointer reaches it, so where all indices are constants after unrolling, LLVM keeps its vectors in registers.
+    No other pointer reaches it, so where all indices are constants after unrolling, LLVM keeps its
+    vectors in registers.
     """
 
     @_intrinsic
@@ -115,7 +124,9 @@ def copysign(_, x, y):
 
 @_intrinsic
 def polynomial(_, x, coefficients):
-    """c_0 xⁿ + … + c_n, unrolled: Estrin's scheme down to 7 terms (in a longer chain the units wait), then Horner's."""
+    """c_0 xⁿ + … + c_n, unrolled: Estrin's scheme down to 7 terms (in a longer chain the units
+    wait), then Horner's.
+    """
 
     def codegen(context, builder, signature, arguments):
         power, packed = arguments
@@ -134,7 +145,9 @@ def polynomial(_, x, coefficients):
 
 
 def _on_bits(transform: Callable[..., Any]) -> Any:
-    """The intrinsic x -> y of one dtype with bits(y) = transform(builder, bits(x), constant, width, mantissa)."""
+    """The intrinsic x -> y of one dtype with bits(y) = transform(builder, bits(x), constant, width,
+    mantissa).
+    """
 
     @_intrinsic
     def apply(_, x):
@@ -170,31 +183,30 @@ def _exponent_bits(b, bits, constant, width, mantissa):
     one = _bits_of_one(width, mantissa)
     root_half = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}[width]
     exponent = b.lshr(b.add(bits, constant(one - root_half)), constant(mantissa))
-    return b.or_(
-        exponent, constant(one + (mantissa << mantissa))
-    )  # the pattern of 2^mantissa, whose last bit is worth 1
+    # the pattern of 2^mantissa, whose last bit is worth 1
+    return b.or_(exponent, constant(one + (mantissa << mantissa)))
 
 
-# The last bits of t = integer + 1.5·2^mantissa are that integer, and adding this "magic" number rounds to the nearest.
-two_to = _on_bits(
-    lambda b, bits, constant, width, mantissa: b.shl(bits, constant(mantissa))
-)  # n + bias + magic -> 2ⁿ
+# The last bits of t = integer + 1.5·2^mantissa are that integer, and adding this "magic" number
+# rounds to the nearest.
+# n + bias + magic -> 2ⁿ
+two_to = _on_bits(lambda b, bits, constant, width, mantissa: b.shl(bits, constant(mantissa)))
 odd_sign, half_turn_sign = _sign_from_bit(0), _sign_from_bit(1)  # n + magic -> (-1)ⁿ, (-1)^⌊n/2⌋
 exponent = _on_bits(_exponent_bits)  # u >= 0 -> k + bias + 2^mantissa, with 2⁻ᵏ u in [√½, √2)
 
 
 @_intrinsic
 def widest_vectors(_):
-    """Lets LLVM use 64-byte vectors in the function that calls this; by itself it stops at 32 on processors that have them.
+    """Lets LLVM use 64-byte vectors in the function that calls this; by itself it stops at 32 on
+    processors that have them.
 
-    Measured on an Intel Xeon with two units for 64 bytes: the steps of tanh, erf and gelu take 0.8, 0.65 and 0.63 of the time.
-    Where a processor has no such vectors it changes nothing.
+    Measured on an Intel Xeon with two units for 64 bytes: the steps of tanh, erf and gelu take 0.8,
+    0.65 and 0.63 of the time. Where a processor has no such vectors it changes nothing.
     """
 
     def codegen(context, builder, signature, arguments):
-        set.add(
-            builder.function.attributes, '"prefer-vector-width"="512"'
-        )  # llvmlite knows no attributes with values
+        # llvmlite knows no attributes with values
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
     return types.none(), codegen

@@ -1,10 +1,12 @@
-"""Products C = A·B of a few rows with a matrix that stays the same: what the blocked kernels spend their time in.
+"""Products C = A·B of a few rows with a matrix that stays the same: what the blocked kernels spend
+their time in.
 
     packed = pack(B)                      once: B (l, n) in panels of some columns, each panel contiguous, row by row
     multiply(rows, packed, out)           in a kernel: out[:, :n] = rows @ B, one thread, C-contiguous rows
 
-A BLAS packs B anew at every call, which for blocks of some 150 rows takes a fifth of its time; this one never does. Each
-entry of C is one chain of fused multiply-adds in the order of l: its bits do not depend on how rows are grouped.
+A BLAS packs B anew at every call, which for blocks of some 150 rows takes a fifth of its time; this
+one never does. Each entry of C is one chain of fused multiply-adds in the order of l: its bits do
+not depend on how rows are grouped.
 """
 
 from __future__ import annotations
@@ -19,20 +21,23 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
+# of a 512-bit vector; narrower machines take two or four for one
 LANES = {
     "float32": 16,
     "float64": 8,
-}  # of a 512-bit vector; narrower machines take two or four for one
+}
 ROWS = 6  # rows of C in registers at once …
-VECTORS = (
-    4 if llvm.get_host_cpu_features().get("avx512f") else 1
-)  # … times so many vectors of columns: 24 of 32, or 12 of 16
+# … times so many vectors of columns: 24 of 32, or 12 of 16
+VECTORS = 4 if llvm.get_host_cpu_features().get("avx512f") else 1
 
-_intrinsic: Any = intrinsic  # numba's annotation counts the typing context among the arguments; a caller never passes it
+# numba's annotation counts the typing context among the arguments; a caller never passes it
+_intrinsic: Any = intrinsic
 
 
 def panels(n: int, dtype: str) -> list[tuple[int, int]]:
-    """(first column, columns) of each panel: wide ones, then single vectors; n is a whole number of vectors."""
+    """(first column, columns) of each panel: wide ones, then single vectors; n is a whole number of
+    vectors.
+    """
     lanes = LANES[dtype]
     wide = n - n % (VECTORS * lanes)
     narrow = [(start, lanes) for start in range(wide, n, lanes)] if VECTORS > 1 else []
@@ -100,15 +105,18 @@ def _panel(vectors: int, dtype: str) -> Any:
                 T(0),
             )
 
-    # In compiled code a function has its name and a number that counts functions from the start of a process. If all widths had
-    # one name, two kernels cached by different processes could each bring another product of the same name and number, and a
-    # process that loads both would call the wrong one.
+    # In compiled code a function has its name and a number that counts functions from the start of
+    # a process. If all widths had one name, two kernels cached by different processes could each
+    # bring another product of the same name and number, and a process that loads both would call
+    # the wrong one.
     panel_product.__name__ = panel_product.__qualname__ = f"panel_product_{vectors}_{dtype}"
     return njit(error_model="numpy", fastmath=False)(panel_product)
 
 
 def _tile(rows: int, vectors: int, lanes: int) -> Any:
-    """C[k, j] = Σ_l a[k, l] b[l, j] for k < rows, j < vectors·lanes, held in registers: addresses, strides in bytes."""
+    """C[k, j] = Σ_l a[k, l] b[l, j] for k < rows, j < vectors·lanes, held in registers: addresses,
+    strides in bytes.
+    """
 
     @_intrinsic
     def tile(_, a, a_stride, b, c, c_stride, length, zero):

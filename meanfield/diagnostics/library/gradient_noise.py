@@ -13,12 +13,14 @@ from ..registry import register_diagnostic
 
 @register_diagnostic(unit="samples", needs=("kernel",), blas=True)
 def gradient_noise_scale(frame: Frame) -> float:
-    """tr Cov(v_i)/|v|² in L2(μ), v_i the velocity of sample i alone and v their mean, on all n samples: the batch at
-    which noise and gradient are of one size (B_simple of McCandlish, Kaplan, Amodei 2018, equation 2.9).
+    """tr Cov(v_i)/|v|² in L2(μ), v_i the velocity of sample i alone and v their mean, on all n
+    samples: the batch at which noise and gradient are of one size (B_simple of McCandlish, Kaplan,
+    Amodei 2018, equation 2.9).
 
     v_i = -n w s⁻¹ ∂R/∂f(x_i)·∇φ(θ; x_i) - λθ, so E|v_i + λθ|² = (1/n) Σ_i c_iᵀ H(x_i, x_i) c_i with
-    c_i = n s⁻¹ ∂R/∂f(x_i): O(m n K²), no kernel and no gradient of a sample is formed. A batch of B, drawn with
-    replacement, has E|v_B|² = |v|² + tr Cov/B; without, tr Cov/B·(n - B)/(n - 1). ∞ at a critical point.
+    c_i = n s⁻¹ ∂R/∂f(x_i): O(m n K²), no kernel and no gradient of a sample is formed. A batch of
+    B, drawn with replacement, has E|v_B|² = |v|² + tr Cov/B; without, tr Cov/B·(n - B)/(n - 1). ∞
+    at a critical point.
     """
     risk, state, field = frame.flow.functional.samples, frame.state, frame.field
     s = frame.network.scaling.output_scale(state.m)

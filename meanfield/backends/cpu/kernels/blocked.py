@@ -1,10 +1,11 @@
 """Kernels of the CPU for large d: matrix products of a block of particles with a tile of samples.
 
-A block of at most BLOCK particles and a tile of at most 1024 samples give Z = W Xᵀ (block, tile), one row a particle; x is
-packed once for that product (`forward`), and once more for the one of the pull-back (`backward`): llvm/products.py.
-`keep` holds Z of the forward pass for the pull-back of the same particles where it fits the budget (then its shape is
-(tiles, m, tile), otherwise (0, 0, 0) and Z is computed again: the same product on the same block, so the same bits).
-Blocks never straddle a shard, and a shard is worked by one thread: bits do not depend on threads.
+A block of at most BLOCK particles and a tile of at most 1024 samples give Z = W Xᵀ (block, tile),
+one row a particle; x is packed once for that product (`forward`), and once more for the one of the
+pull-back (`backward`): llvm/products.py. `keep` holds Z of the forward pass for the pull-back of
+the same particles where it fits the budget (then its shape is (tiles, m, tile), otherwise (0, 0, 0)
+and Z is computed again: the same product on the same block, so the same bits). Blocks never
+straddle a shard, and a shard is worked by one thread: bits do not depend on threads.
 """
 
 import numpy as np
@@ -23,7 +24,9 @@ kernel = njit(error_model="numpy", parallel=True, cache=True)
 
 @shard_kernel
 def inputs(rows, weights, x, z):
-    """z[k, i] = ⟨w_k, x_i⟩ for one block and one tile; `rows` (block, >= d) holds w in its first d columns."""
+    """z[k, i] = ⟨w_k, x_i⟩ for one block and one tile; `rows` (block, >= d) holds w in its first d
+    columns.
+    """
     for k in range(rows.shape[0]):
         for j in range(weights.shape[1]):
             weights[k, j] = rows[k, j]
@@ -78,7 +81,8 @@ def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, traina
     tiles, K, size = slopes.shape
     p = theta.shape[1]
     d, d_padded = p - K - 1, backward.shape[1] // size
-    # z and q are never the same memory: loops over overlapping rows would run unvectorised, with other bits.
+    # z and q are never the same memory: loops over overlapping rows would run unvectorised, with
+    # other bits.
     weights, scratch, q_block = (
         np.empty((BLOCK, d), T),
         np.empty((BLOCK, size), T),

@@ -1,7 +1,9 @@
-"""Diffusion: θ + dt v + c ξ in one pass over the memory, ξ the normals of noise.py, made in vectors.
+"""Diffusion: θ + dt v + c ξ in one pass over the memory, ξ the normals of noise.py, made in
+vectors.
 
-A chunk of particles is worked by one thread: its words first, then its normals, then its rows of θ. Each of these loops has
-vectors, and every particle's numbers are its own, so no bit depends on the chunks.
+A chunk of particles is worked by one thread: its words first, then its normals, then its rows of θ.
+Each of these loops has vectors, and every particle's numbers are its own, so no bit depends on the
+chunks.
 """
 
 import numpy as np

@@ -1,11 +1,14 @@
-"""A pairwise energy: Σ_l p_l ∇_x U(x_k, x_l) and Σ_l p_l U(x_k, x_l) of all particles k, and V and ∇V of each.
+"""A pairwise energy: Σ_l p_l ∇_x U(x_k, x_l) and Σ_l p_l U(x_k, x_l) of all particles k, and V and
+∇V of each.
 
-PAIRED: there is a U. In lanes, a vector holds particles k, and the sources l stream by: the formulas, inlined, see rows of D
-numbers that live in registers, so whatever they compute is computed for many particles at once, user-written or not. In rows
-(ROWS), they see rows of θ itself, one pair at a time. SELF_PAIRS: a particle meets itself. A gradient may leave out what is 0.
+PAIRED: there is a U. In lanes, a vector holds particles k, and the sources l stream by: the
+formulas, inlined, see rows of D numbers that live in registers, so whatever they compute is
+computed for many particles at once, user-written or not. In rows (ROWS), they see rows of θ itself,
+one pair at a time. SELF_PAIRS: a particle meets itself. A gradient may leave out what is 0.
 
-Sums run over the sources in their order, in the kernel's dtype over blocks of at most 1024 of them and in float64 across
-blocks. No fast-math flag, here or in the formulas, but the fma that is asked for: energies.py in the folder above says why.
+Sums run over the sources in their order, in the kernel's dtype over blocks of at most 1024 of them
+and in float64 across blocks. No fast-math flag, here or in the formulas, but the fma that is asked
+for: energies.py in the folder above says why.
 """
 
 import numpy as np

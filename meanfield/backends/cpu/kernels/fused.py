@@ -1,11 +1,13 @@
 """Fused kernels of the CPU for small d: no n·m array, everything in registers and one tile.
 
-x is stored in tiles (tiles, D, tile), padded samples have zero slopes; z = ⟨w, x⟩ + b is recomputed, never stored. Forward, a
-vector holds samples, and PARTICLES are worked at once so that one load of x serves all of them. Backward (one output), a vector
-holds particles, whose gradients stay in registers while the samples pass: no sum runs across a vector.
+x is stored in tiles (tiles, D, tile), padded samples have zero slopes; z = ⟨w, x⟩ + b is
+recomputed, never stored. Forward, a vector holds samples, and PARTICLES are worked at once so that
+one load of x serves all of them. Backward (one output), a vector holds particles, whose gradients
+stay in registers while the samples pass: no sum runs across a vector.
 
-Sums run in the kernel's dtype T within one tile (at most 1024 samples) and blocks of at most 1024 particles, and in
-float64 across them. A shard is worked by one thread from its first particle to its last: bits do not depend on threads.
+Sums run in the kernel's dtype T within one tile (at most 1024 samples) and blocks of at most 1024
+particles, and in float64 across them. A shard is worked by one thread from its first particle to
+its last: bits do not depend on threads.
 """
 
 import numpy as np
@@ -16,8 +18,9 @@ from meanfield.backends.cpu.kernels.sums import dot, summed
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
 from meanfield.backends.unroll import each, total
 
-# PARTICLES is 4: from d = 5 on their weights take more than 32 registers, and still LLVM's loads of some of them from an aligned
-# stack cost less than those of x for fewer particles (at d = 10 a third less than with one, of relu and of tanh).
+# PARTICLES is 4: from d = 5 on their weights take more than 32 registers, and still LLVM's loads of
+# some of them from an aligned stack cost less than those of x for fewer particles (at d = 10 a
+# third less than with one, of relu and of tanh).
 LANES = 64 // T().itemsize  # numbers in a vector
 COUNT = VECTORS * LANES
 particles = stack_array(COUNT)

@@ -1,10 +1,12 @@
-"""The fused pull-back for a σ that is linear on either side of 0, such as ReLU: σ'(z) is `below` or `above`.
+"""The fused pull-back for a σ that is linear on either side of 0, such as ReLU: σ'(z) is `below` or
+`above`.
 
     G_w = Σ_i r_i σ'(z_i) x_i = below Σ_i r_i x_i + (above - below) Σ_{i: z_i > 0} r_i x_i,   G_b alike with 1 in place of x_i
     g_w = a G_w,   g_b = a G_b,   g_a = ⟨w, G_w⟩ + b G_b
 
-The first sum is the same for all particles, the second one is llvm/half_spaces.py's: it reads (x, r x, r) sample by sample. By
-the first, a NaN among the residuals reaches every velocity. BELOW and JUMP are `below` and `above` - `below`.
+The first sum is the same for all particles, the second one is llvm/half_spaces.py's: it reads (x, r
+x, r) sample by sample. By the first, a NaN among the residuals reaches every velocity. BELOW and
+JUMP are `below` and `above` - `below`.
 """
 
 import numpy as np

@@ -1,4 +1,6 @@
-"""Σ ℓ and ℓ' of predictions f = s F; WEIGHTED: each sample has a weight. Coupled: a loss of all outputs of a sample at once."""
+"""Σ ℓ and ℓ' of predictions f = s F; WEIGHTED: each sample has a weight. Coupled: a loss of all
+outputs of a sample at once.
+"""
 
 from numba import njit
 

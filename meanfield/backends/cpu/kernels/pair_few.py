@@ -1,7 +1,8 @@
 """Every target against every source of a cloud, for one output and small d: a vector holds targets.
 
-Their sums stay in registers while the sources pass, each loaded once for all of them. S is 1 or 2, as the formula has F alone
-or F and X. No fast-math flag, but the fma that is asked for: pairs.py says why.
+Their sums stay in registers while the sources pass, each loaded once for all of them. S is 1 or 2,
+as the formula has F alone or F and X. No fast-math flag, but the fma that is asked for: pairs.py
+says why.
 """
 
 from numba import njit, prange

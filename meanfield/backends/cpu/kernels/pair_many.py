@@ -1,8 +1,10 @@
-"""Every target against every source of a cloud, for any d and number K of outputs: by products of matrices.
+"""Every target against every source of a cloud, for any d and number K of outputs: by products of
+matrices.
 
-The products ⟨w', v'⟩ of a block of targets with a tile, and the sums V, are matrix products (llvm/products.py). Targets
-are w' (targets, d), their x, a (targets, K) and q. S is 1 or 2, as the formula has F alone or F and X. With K > 1 outputs Ã is
-⟨a_k, Ã_l⟩, and K more columns of `sums` get Σ_l Ã_lc times the pair's part of `value`.
+The products ⟨w', v'⟩ of a block of targets with a tile, and the sums V, are matrix products
+(llvm/products.py). Targets are w' (targets, d), their x, a (targets, K) and q. S is 1 or 2, as the
+formula has F alone or F and X. With K > 1 outputs Ã is ⟨a_k, Ã_l⟩, and K more columns of `sums` get
+Σ_l Ã_lc times the pair's part of `value`.
 """
 
 import numpy as np
@@ -25,7 +27,8 @@ def pair_sums_block(w, x_w, a_w, q_w, forward, backward, amplitudes, parameters,
     count, d = w.shape
     tiles, K, size = amplitudes.shape
     d_padded = backward.shape[1] // size
-    # z and q are never the same memory: loops over overlapping rows would run unvectorised, with other bits.
+    # z and q are never the same memory: loops over overlapping rows would run unvectorised, with
+    # other bits.
     z, q = np.empty((count, size), T), np.empty((count, size), T)
     firsts, seconds, values, common = (
         np.empty(size, T),

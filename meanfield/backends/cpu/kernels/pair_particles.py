@@ -1,4 +1,6 @@
-"""What is prepared of each particle once, and what its sums over pairs come to: O(m d) work in float64, whatever θ is in."""
+"""What is prepared of each particle once, and what its sums over pairs come to: O(m d) work in
+float64, whatever θ is in.
+"""
 
 import numpy as np
 from numba import njit, prange
@@ -10,7 +12,9 @@ kernel = njit(error_model="numpy", parallel=True, cache=True)
 
 @kernel
 def prepare_cloud(theta, factor, K, directions, amplitudes, parameters, squares, total):
-    """w' = μ w, Ã = weight·factor·a, x, q = |w|² of each row [a | w | b]; total (shards, K, d): Σ factor a w of a shard."""
+    """w' = μ w, Ã = weight·factor·a, x, q = |w|² of each row [a | w | b]; total (shards, K, d): Σ
+    factor a w of a shard.
+    """
     m, d, size, shards = theta.shape[0], total.shape[2], parameters.shape[1], total.shape[0]
     for shard in prange(shards):
         total[shard] = 0.0
@@ -32,7 +36,9 @@ def prepare_cloud(theta, factor, K, directions, amplitudes, parameters, squares,
 
 @kernel
 def finish_sums(theta, K, S, squares, sums, total, decay, trainable, potential, velocity):
-    """potential_kc = Σ_l A_lc K(w_k, w_l) and velocity_k = -∇(a_k · potential_k) - decay θ_k; total (K, d) is Σ A v."""
+    """potential_kc = Σ_l A_lc K(w_k, w_l) and velocity_k = -∇(a_k · potential_k) - decay θ_k; total
+    (K, d) is Σ A v.
+    """
     d = total.shape[1]
     for k in prange(theta.shape[0]):
         q = squares[k]

@@ -1,11 +1,12 @@
 """A stretch: many steps of a Runge–Kutta method in one compiled call, for a risk on samples.
 
-A step of a small problem is some twenty kernels of a few microseconds, with as much of Python between two of them. Here the same
-kernels are called by their addresses (llvm/addresses.py), in the order in which runge_kutta.py, clocks.py, march.py and risk.py call
-them, so the bits are those of steps made one by one: tests/stepping/test_stretches.py compares the two.
+A step of a small problem is some twenty kernels of a few microseconds, with as much of Python
+between two of them. Here the same kernels are called by their addresses (llvm/addresses.py), in the
+order in which runge_kutta.py, clocks.py, march.py and risk.py call them, so the bits are those of
+steps made one by one: tests/stepping/test_stretches.py compares the two.
 
-A stretch stops ahead of a step that its clock does not take (`refused`): the caller makes that one by itself, and so the rules for
-what follows, another leg or an error, stand in one place.
+A stretch stops ahead of a step that its clock does not take (`refused`): the caller makes that one
+by itself, and so the rules for what follows, another leg or an error, stand in one place.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numba import njit, types
 
 from meanfield.backends.llvm.addresses import call, number
 
-# Nothing is allocated in a stretch, so no references are counted: that, and the wrappers, would take half of the compiler's time.
+# Nothing is allocated in a stretch, so no references are counted: that, and the wrappers, would
+# take half of the compiler's time.
 compiled = njit(error_model="numpy", cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
 part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
@@ -50,7 +52,9 @@ class Kernels(NamedTuple):
 
 
 class Risk(NamedTuple):
-    """The samples and the loss as the kernels read them. importance: of the samples; empty without weights."""
+    """The samples and the loss as the kernels read them. importance: of the samples; empty without
+    weights.
+    """
 
     x: np.ndarray
     transposed: np.ndarray  # empty for fused kernels
@@ -67,7 +71,9 @@ class Risk(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A tableau. gaps: b - b_embedded, none without an embedded pair; last_is_new: θ_{n+1} is the last stage's point."""
+    """A tableau. gaps: b - b_embedded, none without an embedded pair; last_is_new: θ_{n+1} is the
+    last stage's point.
+    """
 
     a: np.ndarray
     b: np.ndarray
@@ -76,7 +82,9 @@ class Method(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Arrays that are written to. rows and lines are two views of the same: the kernels want either."""
+    """Arrays that are written to. rows and lines are two views of the same: the kernels want
+    either.
+    """
 
     weight: np.ndarray
     everything: np.ndarray
@@ -95,7 +103,8 @@ class Work(NamedTuple):
     clock: np.ndarray
 
 
-# numba's own set_num_threads in compiled code is a pointer of this process, which no cache on disk can hold.
+# numba's own set_num_threads in compiled code is a pointer of this process, which no cache on disk
+# can hold.
 set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intp))
 _clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.uintp))
 MONOTONIC = int(time.CLOCK_MONOTONIC)
@@ -188,7 +197,9 @@ def _velocity(kernels, risk, work, theta, out, threads):
 
 @part
 def _advance(kernels, work, base, coefficient, stage, out, columns):
-    """∫|stage|² dμ over `columns`; where there is an out, it becomes base + coefficient · stage: CPU.advance."""
+    """∫|stage|² dμ over `columns`; where there is an out, it becomes base + coefficient · stage:
+    CPU.advance.
+    """
     work.cast[0] = coefficient
     call(kernels.advance, (base, work.cast[0], stage, out, work.weight, columns, work.norms))
     _tree_sum(work.norms.reshape(work.norms.size, 1))
@@ -202,7 +213,9 @@ def _norm(kernels, work, line, columns):
 
 @part
 def _combine(kernels, work, base, dt, coefficients, count, out):
-    """Whether out has become base + dt Σ_j coefficients_j · stages_j; not where there is nothing to add: CPU.combine."""
+    """Whether out has become base + dt Σ_j coefficients_j · stages_j; not where there is nothing to
+    add: CPU.combine.
+    """
     added = False
     for j in range(count):
         coefficient = dt * coefficients[j]
@@ -232,7 +245,9 @@ def _energy(kernels, risk, work, line):
 
 @part
 def _step(kernels, risk, method, work, now, dt, threads):
-    """(where the new θ is, Σ b_i ∫|k_i|² dμ, Σ b_i |k_i|) of a step from rows[now], its first stage known: RungeKutta.step."""
+    """(where the new θ is, Σ b_i ∫|k_i|² dμ, Σ b_i |k_i|) of a step from rows[now], its first stage
+    known: RungeKutta.step.
+    """
     new, point = now, (now + 3) % 4
     dissipated = 0.0
     length = 0.0
@@ -311,7 +326,9 @@ def _falls(state, energy, dissipated):
 
 @compiled
 def stretch(kernels, risk, method, work, states):
-    """Steps from work.rows[0] until one of states[0]'s ends is reached; returns the place of the last θ in work.rows."""
+    """Steps from work.rows[0] until one of states[0]'s ends is reached; returns the place of the
+    last θ in work.rows.
+    """
     state = states[0]
     now, known, moving = 0, False, False  # known: F of θ; moving: its velocity, too
     begun = _now(work)

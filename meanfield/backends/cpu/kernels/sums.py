@@ -1,4 +1,6 @@
-"""Σ over arrays of whole vectors, in an order that is written down: four vectors of running sums, added at the end."""
+"""Σ over arrays of whole vectors, in an order that is written down: four vectors of running sums,
+added at the end.
+"""
 
 from numba import njit
 

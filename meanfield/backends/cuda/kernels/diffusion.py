@@ -1,4 +1,6 @@
-"""Diffusion on the GPU: θ + dt v + c ξ, ξ the normals of noise.py, made in registers; a thread has four columns of a particle."""
+"""Diffusion on the GPU: θ + dt v + c ξ, ξ the normals of noise.py, made in registers; a thread has
+four columns of a particle.
+"""
 
 import numpy as np
 from numba import cuda
@@ -20,7 +22,9 @@ def add(base, dt, drift, size, xi, out, c, k):
 
 @cuda.jit(cache=True)
 def diffuse(base, dt, drift, scale, trainable, low, high, k0, k1, out):
-    """out_ck = base_ck + dt drift_ck + scale ξ_ck, ξ of the trainable columns c alone; grid (⌈m/128⌉, ⌈p/4⌉)."""
+    """out_ck = base_ck + dt drift_ck + scale ξ_ck, ξ of the trainable columns c alone; grid
+    (⌈m/128⌉, ⌈p/4⌉).
+    """
     k, block = cuda.blockIdx.x * 128 + cuda.threadIdx.x, cuda.blockIdx.y
     if k < base.shape[1]:
         r0, r1, r2, r3 = words(np.uint32(k), low, high, np.uint32(block), k0, k1)

@@ -1,10 +1,13 @@
-"""A pairwise energy on a GPU: every target against all sources, in tiles of shared memory. cuda/energies.py has the constants.
+"""A pairwise energy on a GPU: every target against all sources, in tiles of shared memory.
+cuda/energies.py has the constants.
 
-A thread holds one target in registers. R sources at a time are staged through shared memory, a row [coordinates | weight] of
-WIDTH numbers, and all threads read the same row: a broadcast. For few particles the block is cut into G groups of L threads,
-each with its SHARE of the rows, whose sums meet at the end in a tree. Sums run in T over at most TERMS sources and in float64
-across them, in one order that depends on m alone; there are no atomics. PAIRED: there is a U; SELF_PAIRS: a particle meets
-itself. What pads the last tile is not visited: its distance from a target may be 0, and 0 times infinity is no number.
+A thread holds one target in registers. R sources at a time are staged through shared memory, a row
+[coordinates | weight] of WIDTH numbers, and all threads read the same row: a broadcast. For few
+particles the block is cut into G groups of L threads, each with its SHARE of the rows, whose sums
+meet at the end in a tree. Sums run in T over at most TERMS sources and in float64 across them, in
+one order that depends on m alone; there are no atomics. PAIRED: there is a U; SELF_PAIRS: a
+particle meets itself. What pads the last tile is not visited: its distance from a target may be 0,
+and 0 times infinity is no number.
 """
 
 import numpy as np

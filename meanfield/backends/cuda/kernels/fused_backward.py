@@ -1,12 +1,14 @@
 """The pull-back on a GPU for small d: every pre-activation lives and dies in a register.
 
-A thread holds P particles and all of them read the same sample, staged through shared memory a tile of L rows at a time, a row
-[inputs | slopes] of WIDTH numbers each, so that a warp needs one broadcast of four numbers where P use it. The block is cut into
-G groups of L threads with rows of their own, whose sums meet at the end in a fixed order.
+A thread holds P particles and all of them read the same sample, staged through shared memory a tile
+of L rows at a time, a row [inputs | slopes] of WIDTH numbers each, so that a warp needs one
+broadcast of four numbers where P use it. The block is cut into G groups of L threads with rows of
+their own, whose sums meet at the end in a fixed order.
 
-θ lies as (p, m), x as (D, n): neighbouring threads read neighbouring numbers. Sums run in T over at most TERMS terms and in
-float64 across them; there are no atomics, so the bits are those of the last run. K outputs are worked C at a time, z being
-computed again for the next C. Rows past the end repeat the last one with amplitude zero. cuda/fused.py has the constants.
+θ lies as (p, m), x as (D, n): neighbouring threads read neighbouring numbers. Sums run in T over at
+most TERMS terms and in float64 across them; there are no atomics, so the bits are those of the last
+run. K outputs are worked C at a time, z being computed again for the next C. Rows past the end
+repeat the last one with amplitude zero. cuda/fused.py has the constants.
 """
 
 import numpy as np
@@ -33,8 +35,9 @@ from meanfield.backends.unroll import each, in_pairs, total
 def pull_back(theta, x, slopes, decay, trainable, out):
     """out_k = Σ_i slopes_i · ∇φ(θ_k; x_i) - decay θ_k on trainable columns.
 
-    Grid: blocks of L P particles. With several groups each takes its share of the samples: for few particles.
-    FREE: σ(z) = z σ'(z) and one output, so the gradient in a follows from those in w and b.
+    Grid: blocks of L P particles. With several groups each takes its share of the samples: for few
+    particles. FREE: σ(z) = z σ'(z) and one output, so the gradient in a follows from those in w and
+    b.
     """
     tile = cuda.shared.array((G, L, WIDTH), T, ALIGN)
     if G > 1:
@@ -77,9 +80,8 @@ def pull_back(theta, x, slopes, decay, trainable, out):
                         else:
                             v, r = value_and_slope(z)
                             v = T(v)
-                            if (
-                                C == 1
-                            ):  # a is common to all terms of its particle: it is taken out of the sum
+                            # a is common to all terms of its particle: it is taken out of the sum
+                            if C == 1:
                                 r = T(r) * tile[group, q, D]
                             else:
                                 r = T(r) * total(

@@ -1,12 +1,15 @@
-"""Σ_k p_k φ(θ_k; x) on a GPU for small d, and its derivative: every pre-activation lives and dies in a register.
+"""Σ_k p_k φ(θ_k; x) on a GPU for small d, and its derivative: every pre-activation lives and dies
+in a register.
 
-A thread holds S samples and all of them read the same particle, staged through shared memory a tile of R rows at a time, a row
-of WIDTH numbers each, so that a warp needs one broadcast of four numbers where S use it. The block is cut into G groups of L
-threads with rows of their own, whose sums meet at the end in a fixed order.
+A thread holds S samples and all of them read the same particle, staged through shared memory a tile
+of R rows at a time, a row of WIDTH numbers each, so that a warp needs one broadcast of four numbers
+where S use it. The block is cut into G groups of L threads with rows of their own, whose sums meet
+at the end in a fixed order.
 
-θ lies as (p, m), x as (D, n): neighbouring threads read neighbouring numbers. Sums run in T over at most TERMS terms and in
-float64 across them; there are no atomics, so the bits are those of the last run. K outputs are worked C at a time, z being
-computed again for the next C. Rows past the end repeat the last one with amplitude zero. cuda/fused.py has the constants.
+θ lies as (p, m), x as (D, n): neighbouring threads read neighbouring numbers. Sums run in T over at
+most TERMS terms and in float64 across them; there are no atomics, so the bits are those of the last
+run. K outputs are worked C at a time, z being computed again for the next C. Rows past the end
+repeat the last one with amplitude zero. cuda/fused.py has the constants.
 """
 
 import numpy as np
@@ -32,9 +35,11 @@ from meanfield.backends.unroll import each, in_pairs, total
 
 @cuda.jit(cache=True)
 def forward(theta, move, weight, x, first, length, partial):
-    """partial[slab, c, i] = Σ_{k in slab} weight_k φ_c(θ_k; x_i); PUSH: of its derivative in the direction `move`.
+    """partial[slab, c, i] = Σ_{k in slab} weight_k φ_c(θ_k; x_i); PUSH: of its derivative in the
+    direction `move`.
 
-    Grid: (tiles of L S samples, slabs of `length` particles, outputs by C). first: the first sample of this launch.
+    Grid: (tiles of L S samples, slabs of `length` particles, outputs by C). first: the first sample
+    of this launch.
     """
     tile = cuda.shared.array((G, R, WIDTH), T, ALIGN)  # a row is [w b | u_w u_b | a_c | u_c]
     sums = cuda.shared.array((G, L), np.float64)

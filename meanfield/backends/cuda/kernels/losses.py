@@ -1,6 +1,7 @@
 """Σ ℓ and ℓ' of predictions f = s F on a GPU, features (K, n); WEIGHTED: each sample has a weight.
 
-Coupled: a loss of all outputs of a sample at once, which reads them as a row: f and its slopes pass through (K, n) arrays.
+Coupled: a loss of all outputs of a sample at once, which reads them as a row: f and its slopes pass
+through (K, n) arrays.
 """
 
 import numpy as np
@@ -12,7 +13,9 @@ from meanfield.backends.cuda.kernels.meet import meet
 
 @cuda.jit(cache=True)
 def total(features, y, weights, s, length, partial):
-    """partial[slab] = Σ_{i in slab} Σ_c w_i ℓ(s F_ci, y_ci); 128 threads, one block for each slab of `length` samples."""
+    """partial[slab] = Σ_{i in slab} Σ_c w_i ℓ(s F_ci, y_ci); 128 threads, one block for each slab
+    of `length` samples.
+    """
     sums = cuda.shared.array(128, np.float64)
     thread, slab = cuda.threadIdx.x, cuda.blockIdx.x
     start = slab * length
@@ -63,7 +66,9 @@ def total_coupled(features, y, weights, s, length, f, partial):
 
 @cuda.jit(cache=True)
 def slopes_coupled(features, y, s, factor, f, r, out):
-    """As slopes, of a loss that couples the outputs of a sample; f and r are overwritten with s F and ℓ'."""
+    """As slopes, of a loss that couples the outputs of a sample; f and r are overwritten with s F
+    and ℓ'.
+    """
     i = cuda.blockIdx.x * 128 + cuda.threadIdx.x
     if i < features.shape[1]:
         c = 0

@@ -1,4 +1,6 @@
-"""What is prepared of each particle once, and what its sums over pairs come to: O(m d) work in float64."""
+"""What is prepared of each particle once, and what its sums over pairs come to: O(m d) work in
+float64.
+"""
 
 import numpy as np
 from numba import cuda
@@ -28,7 +30,9 @@ def prepare_cloud(theta, factor, K, squares, rows):
 
 @cuda.jit(cache=True)
 def moments(theta, factor, K, length, partial):
-    """partial[slab, c, j] = Σ_{k in slab} factor_k a_kc w_kj; 128 threads, grid (K d, slabs of `length`)."""
+    """partial[slab, c, j] = Σ_{k in slab} factor_k a_kc w_kj; 128 threads, grid (K d, slabs of
+    `length`).
+    """
     sums = cuda.shared.array(128, np.float64)
     thread, slab, d = cuda.threadIdx.x, cuda.blockIdx.y, partial.shape[2]
     c, j = cuda.blockIdx.x // d, cuda.blockIdx.x % d
@@ -45,7 +49,9 @@ def moments(theta, factor, K, length, partial):
 
 @cuda.jit(cache=True)
 def pairing(theta, factor, potential, length, partial):
-    """partial[slab] = Σ_{k in slab} factor_k ⟨a_k, potential_k⟩; 128 threads, one block for each slab of `length`."""
+    """partial[slab] = Σ_{k in slab} factor_k ⟨a_k, potential_k⟩; 128 threads, one block for each
+    slab of `length`.
+    """
     sums = cuda.shared.array(128, np.float64)
     thread, slab = cuda.threadIdx.x, cuda.blockIdx.x
     stop = min(theta.shape[1], (slab + 1) * length)
@@ -64,7 +70,9 @@ def pairing(theta, factor, potential, length, partial):
 
 @cuda.jit(cache=True)
 def finish_sums(theta, S, squares, sums, total, decay, trainable, potential, velocity):
-    """potential_kc = Σ_l A_lc K(w_k, w_l) and velocity_k = -∇(a_k · potential_k) - decay θ_k; total (K, d) is Σ A v."""
+    """potential_kc = Σ_l A_lc K(w_k, w_l) and velocity_k = -∇(a_k · potential_k) - decay θ_k; total
+    (K, d) is Σ A v.
+    """
     k = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
     if k < theta.shape[1]:
         K, d, q = total.shape[0], total.shape[1], squares[k]

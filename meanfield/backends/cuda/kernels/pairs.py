@@ -1,10 +1,13 @@
-"""Σ over pairs of neurons on a GPU: every target against all sources, in tiles of shared memory. cuda/pairs.py has the constants.
+"""Σ over pairs of neurons on a GPU: every target against all sources, in tiles of shared memory.
+cuda/pairs.py has the constants.
 
-A thread holds one target. A tile of R sources is staged through shared memory, a row [w' | x | Ã] of WIDTH numbers each, and all
-threads read the same row: a broadcast. For few targets the block is cut into G groups of L threads, each with its SHARE of the
-rows, whose sums meet at the end in a tree. Sums run in T over at most TERMS sources and in float64 across them, in one order
-that depends on the counts alone; there are no atomics. S is 1 or 2, as the formula has F alone or F and X; without sums (S = 0)
-no pair is visited. Beyond some d + K loops are not written out but run over arrays in local memory: right, and slow.
+A thread holds one target. A tile of R sources is staged through shared memory, a row [w' | x | Ã]
+of WIDTH numbers each, and all threads read the same row: a broadcast. For few targets the block is
+cut into G groups of L threads, each with its SHARE of the rows, whose sums meet at the end in a
+tree. Sums run in T over at most TERMS sources and in float64 across them, in one order that depends
+on the counts alone; there are no atomics. S is 1 or 2, as the formula has F alone or F and X;
+without sums (S = 0) no pair is visited. Beyond some d + K loops are not written out but run over
+arrays in local memory: right, and slow.
 """
 
 import numpy as np

@@ -1,4 +1,5 @@
-"""Sums of partials and norms on a GPU. Every sum has one order that depends on the shapes alone, and is float64.
+"""Sums of partials and norms on a GPU. Every sum has one order that depends on the shapes alone,
+and is float64.
 
 A thread adds its rows from first to last, the threads of a block meet in a tree in shared memory.
 """
@@ -11,7 +12,9 @@ from meanfield.backends.cuda.kernels.meet import meet
 
 @cuda.jit(cache=True)
 def add_rows(partial, divisor, first, total):
-    """total[c, first + i] = Σ_r partial[r, c, i] / divisor; blocks of (32, rows) threads, rows 2^j, grid (⌈n/32⌉, K)."""
+    """total[c, first + i] = Σ_r partial[r, c, i] / divisor; blocks of (32, rows) threads, rows 2^j,
+    grid (⌈n/32⌉, K).
+    """
     sums = cuda.shared.array((32, 32), np.float64)
     lane, row, rows = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockDim.y
     i, c = cuda.blockIdx.x * 32 + lane, cuda.blockIdx.y
@@ -34,7 +37,9 @@ def add_rows(partial, divisor, first, total):
 
 @cuda.jit(cache=True)
 def squares(array, weight, columns, length, partial):
-    """partial[slab] = Σ_{k in slab} weight_k Σ_j columns_j array_jk²; 128 threads, one block for each slab of `length`."""
+    """partial[slab] = Σ_{k in slab} weight_k Σ_j columns_j array_jk²; 128 threads, one block for
+    each slab of `length`.
+    """
     sums = cuda.shared.array(128, np.float64)
     thread, slab = cuda.threadIdx.x, cuda.blockIdx.x
     start = slab * length
