@@ -56,13 +56,15 @@ class GradientFlow:
     def __post_init__(self) -> None:
         if not isinstance(self.functional, protocol.Functional):
             raise TypeError(
-                "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an mf.PairwiseEnergy; got "
+                "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an "
+                "mf.PairwiseEnergy; got "
                 f"{type(self.functional).__name__}. One of your own derives from mf.Functional."
             )
         object.__setattr__(self, "temperature", Temperature.of(self.temperature).given)
         if self.reaction != 0:
             raise ValueError(
-                f"reaction must be 0: unbalanced flows are not part of this version; got {self.reaction!r}."
+                "reaction must be 0: unbalanced flows are not part of this version; got "
+                f"{self.reaction!r}."
             )
         if not (is_integer(self.seed) and 0 <= self.seed < 2**32):
             raise ValueError(f"seed must be an integer in 0 … 2³² - 1; got {self.seed!r}.")
@@ -73,7 +75,8 @@ class GradientFlow:
         if self.backend == "cuda" and "cuda" not in self.functional.devices:
             kind = type(self.functional).__name__
             raise ValueError(
-                f'backend="cuda" was asked for, but {kind} has kernels for the CPU only: use backend="cpu".'
+                f'backend="cuda" was asked for, but {kind} has kernels for the CPU only: '
+                'use backend="cpu".'
             )
         return self.functional.devices
 
@@ -104,7 +107,8 @@ class GradientFlow:
         self._needs_network("predicts nothing")
         if x is None and "x" not in self.functional.arrays:
             raise ValueError(
-                f"a {type(self.functional).__name__} has no training inputs: write flow.predict(state, x)."
+                f"a {type(self.functional).__name__} has no training inputs: write "
+                "flow.predict(state, x)."
             )
         field, particles = self._uploaded(state)
         if x is None:
@@ -128,12 +132,14 @@ class GradientFlow:
         return field.energy(particles)
 
     def first_variation(self, state: State, at: Any = None) -> np.ndarray:
-        """δF/δμ(θ; μ), the height of the landscape that a neuron feels, at the state's neurons (m,) or at others (q,).
+        """δF/δμ(θ; μ), the height of the landscape that a neuron feels, at the state's neurons (m,)
+        or at others (q,).
 
             of a network   s⁻¹ Σ_i ∂R/∂f(x_i)·φ(θ; x_i) + (λ/2)|θ|² over the trainable columns, with the weights of the samples
             of pairs       V(θ) + ∫ U(θ, y) dμ(y)
 
-        F((1 - ε)μ + ε δ_θ) = F(μ) + ε [δF/δμ(θ) - ∫ δF/δμ dμ] + O(ε²) at γ = 1. THEORY.md, sections 1 and 4.
+        F((1 - ε)μ + ε δ_θ) = F(μ) + ε [δF/δμ(θ) - ∫ δF/δμ dμ] + O(ε²) at γ = 1. THEORY.md, sections
+        1 and 4.
 
         Parameters
         ----------
@@ -174,9 +180,11 @@ class GradientFlow:
     def from_dict(
         cls, data: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State | None = None
     ) -> GradientFlow:
-        """The inverse of to_dict: arrays and start as of the run, `run.arrays` and `run.start` of an mf.Trajectory.
+        """The inverse of to_dict: arrays and start as of the run, `run.arrays` and `run.start` of
+        an mf.Trajectory.
 
-        ValueError where they are not enough: for functions that a user wrote, and for kinds of a package not imported.
+        ValueError where they are not enough: for functions that a user wrote, and for kinds of a
+        package not imported.
         """
         settings = {
             key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")
@@ -194,7 +202,8 @@ def _points(at: Any, state: State) -> np.ndarray:
     if theta.ndim != 2 or theta.shape[1] != p or (isinstance(at, State) and at.outputs != K):
         found = repr(at) if isinstance(at, State) else str(theta.shape)
         raise ValueError(
-            f"at must be (q, {p}), one row a neuron with the columns of the state (d = {state.dim}, K = {K}), "
+            f"at must be (q, {p}), one row a neuron with the columns of the state (d = "
+            f"{state.dim}, K = {K}), "
             f"or such an mf.State; got {found}."
         )
     if theta.shape[0] == 0:

@@ -1,4 +1,6 @@
-"""Modules under the names they had before the rooms: kept for one minor version, with a DeprecationWarning."""
+"""Modules under the names they had before the rooms: kept for one minor version, with a
+DeprecationWarning.
+"""
 
 from __future__ import annotations
 

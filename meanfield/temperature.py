@@ -1,4 +1,6 @@
-"""Temperature of a flow: a number, breakpoints with straight lines between them, or a function of the flow time."""
+"""Temperature of a flow: a number, breakpoints with straight lines between them, or a function of
+the flow time.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Temperature:
             points = np.empty(0)
         if isinstance(given, (str, bytes)) or points.ndim != 2 or points.shape[1:] != (2,):
             raise TypeError(
-                "temperature must be a number >= 0, breakpoints [(t, T), …] or a function of the flow time t; "
+                "temperature must be a number >= 0, breakpoints [(t, T), …] or a "
+                "function of the flow time t; "
                 f"got {given!r}."
             )
         if not np.isfinite(points).all() or points[:, 1].min() < 0:
@@ -76,13 +79,16 @@ class Temperature:
         return float(found)
 
     def check_times(self, first: float, last: float) -> None:
-        """Raise where it is not known, or no temperature, at some time of a run from `first` to `last`."""
+        """Raise where it is not known, or no temperature, at some time of a run from `first` to
+        `last`.
+        """
         if isinstance(self.given, tuple):
             begins, ends = self.given[0][0], self.given[-1][0]
             slack = 1e-9 * (last - first)
             if begins > first + slack or ends < last - slack:
                 raise ValueError(
-                    f"temperature=[(t, T), …] goes from t = {begins:g} to {ends:g}, but the run from t = {first:g} to "
+                    f"temperature=[(t, T), …] goes from t = {begins:g} to {ends:g}, but "
+                    f"the run from t = {first:g} to "
                     f"{last:g}. Add breakpoints, or change the run's times."
                 )
         elif callable(self.given):

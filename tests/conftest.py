@@ -9,22 +9,23 @@ import platform
 import signal
 from pathlib import Path
 
-# A suite that a shell starts with & inherits an ignored SIGINT, and so would the processes that tests interrupt.
+# A suite that a shell starts with & inherits an ignored SIGINT, and so would the processes that
+# tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Read when numba is first imported; one where two are asked for by name.
 os.environ["NUMBA_NUM_THREADS"] = str(max(2, int(os.environ.get("NUMBA_NUM_THREADS", "2"))))
-os.environ.setdefault(
-    "GOMP_SPINCOUNT", "1000"
-)  # several tests at once want the cores that waiting threads would hold
+# several tests at once want the cores that waiting threads would hold
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np
 import pytest
 
 TESTS = Path(__file__).parent
 
-# Whole files, or folders ending in a slash, of a lane; the first that fits counts. Single tests have a decorator.
+# Whole files, or folders ending in a slash, of a lane; the first that fits counts. Single tests
+# have a decorator.
 LANES = {
     "figure": ("sims/test_figures", "sims/test_phase_panels.py"),
     "sim": ("sims/",),
@@ -50,7 +51,9 @@ BY_NAME = ("slow", "gpu", "readers")  # run where -m names them, and nowhere els
 
 
 def pytest_configure(config):
-    """Where neither -m, -k nor a path says what to run: what a contributor needs, the mathematics and the engine."""
+    """Where neither -m, -k nor a path says what to run: what a contributor needs, the mathematics
+    and the engine.
+    """
     config.addinivalue_line("filterwarnings", "ignore::numba.core.errors.NumbaPerformanceWarning")
     if config.option.markexpr:
         return
@@ -145,7 +148,9 @@ def threads(request):
 
 @pytest.fixture
 def small_problem(rng):
-    """A network of 7 neurons with unequal masses on 5 samples in 3 dimensions, off every kink: (state, x, y)."""
+    """A network of 7 neurons with unequal masses on 5 samples in 3 dimensions, off every kink:
+    (state, x, y).
+    """
     import meanfield as mf
 
     mass = rng.uniform(0.5, 1.5, 7)

@@ -1,13 +1,16 @@
-"""A lane of other versions: `oldest` has the lower bounds of pyproject.toml, `newest` what the index has today.
+"""A lane of other versions: `oldest` has the lower bounds of pyproject.toml, `newest` what the
+index has today.
 
     scripts/versions oldest|newest [pytest options]
 
-makes .venv-oldest or .venv-newest and runs a sample of the tests there (all that pytest's options name, where there are any);
-the last lines say with which versions. Standard library alone: it runs before anything is installed.
+makes .venv-oldest or .venv-newest and runs a sample of the tests there (all that pytest's options
+name, where there are any); the last lines say with which versions. Standard library alone: it runs
+before anything is installed.
 
-oldest runs on the Python that is given, newest on the newest that is found. torch is pinned in both: other builds bring the
-whole of CUDA, gigabytes. Where the pinned one has no build for processors alone for this Python, the lane goes without torch, and
-tests that hold ours against torch are skipped. Neither has the extra cuda.
+oldest runs on the Python that is given, newest on the newest that is found. torch is pinned in
+both: other builds bring the whole of CUDA, gigabytes. Where the pinned one has no build for
+processors alone for this Python, the lane goes without torch, and tests that hold ours against
+torch are skipped. Neither has the extra cuda.
 """
 
 import os
@@ -18,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = "torch==2.13.0+cpu"
-# Of each dependency the tests that call most of it: a file, or one test of it. Two minutes on a quiet machine.
+# Of each dependency the tests that call most of it: a file, or one test of it. Two minutes on a
+# quiet machine.
 SAMPLE = (
     *("activations", "euler_is_autograd", "flow", "noise"),  # numba, NumPy, torch
     *("wasserstein", "spectrum"),  # POT, SciPy

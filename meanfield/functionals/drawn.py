@@ -16,7 +16,8 @@ class DrawnField(NetworkField):
     """The velocity is that of a batch; R, F, δF/δμ and predictions are those of the whole.
 
     A batch is a function of the step alone, so the stages of one step, and a run that goes on, see
-    the same one. A subclass has `_draw`, which puts the samples of a step into `batch`, and `whole`.
+    the same one. A subclass has `_draw`, which puts the samples of a step into `batch`, and
+    `whole`.
     """
 
     def __init__(self, risk: EmpiricalRisk, backend: Any, state: State) -> None:
@@ -27,7 +28,9 @@ class DrawnField(NetworkField):
 
     @property
     def whole(self) -> Any:
-        """The field of the functional whose velocity this one has in the mean; None where F is not known."""
+        """The field of the functional whose velocity this one has in the mean; None where F is not
+        known.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no field of the whole.")
 
     def _draw(self, step: int) -> None:
@@ -62,6 +65,7 @@ class DrawnField(NetworkField):
     def _whole_for(self, what: str) -> Any:
         if self.whole is None:
             raise ValueError(
-                f"{what} of these samples is not known in closed form. Draw some, and take that of an mf.EmpiricalRisk on them."
+                f"{what} of these samples is not known in closed form. Draw some, and "
+                "take that of an mf.EmpiricalRisk on them."
             )
         return self.whole

@@ -21,7 +21,8 @@ from .risk import EmpiricalRisk, RiskField
 
 @dataclass(frozen=True, eq=False)
 class MiniBatch(Functional):
-    """A risk whose velocity is, at each step, that of `size` of its samples: stochastic gradient descent.
+    """A risk whose velocity is, at each step, that of `size` of its samples: stochastic gradient
+    descent.
 
     Parameters
     ----------
@@ -43,20 +44,21 @@ class MiniBatch(Functional):
 
         v_k = -s⁻¹ c (n/size) Σ_{i∈B} w_i ℓ'(f(x_i), y_i) ∇_θ φ(θ_k; x_i) - λ θ_k,
 
-    whose mean over B is the full velocity, sample weights w included: a sample of weight 2 counts twice
-    where it is drawn, and is drawn as often as any other. A step costs what its batch costs. An Euler
-    step dt is torch.optim.SGD with rate dt·m/s² on the mean loss of the batch; size = n is the full
-    step, bit for bit. At fixed t the deviation from the flow is of order √dt with replacement, dt
-    without (Mei, Montanari, Nguyen 2018; Gürbüzbalaban, Ozdaglar, Parrilo 2021).
+    whose mean over B is the full velocity, sample weights w included: a sample of weight 2 counts
+    twice where it is drawn, and is drawn as often as any other. A step costs what its batch costs.
+    An Euler step dt is torch.optim.SGD with rate dt·m/s² on the mean loss of the batch; size = n is
+    the full step, bit for bit. At fixed t the deviation from the flow is of order √dt with
+    replacement, dt without (Mei, Montanari, Nguyen 2018; Gürbüzbalaban, Ozdaglar, Parrilo 2021).
 
     What is measured (energy, risk, speed2, kernels, first variations) is that of all samples: each
-    recorded frame costs two passes over the data, the start of a run one. `flow.velocity(state)` is that
-    of the batch of step state.step. There is no energy_defect: F does not fall as |v|² says.
+    recorded frame costs two passes over the data, the start of a run one. `flow.velocity(state)` is
+    that of the batch of step state.step. There is no energy_defect: F does not fall as |v|² says.
 
     Methods: mf.EULER, and those with noise. Higher orders and error control want the same velocity
     at the same particles, and raise; so does dt="auto".
 
-    Batches are a function of (seed, step): Philox, purpose noise.MINIBATCH; `rows(step)` gives them.
+    Batches are a function of (seed, step): Philox, purpose noise.MINIBATCH; `rows(step)` gives
+    them.
     """
 
     risk: EmpiricalRisk
@@ -72,7 +74,8 @@ class MiniBatch(Functional):
         if not isinstance(self.risk, EmpiricalRisk):
             more = " Fresh samples against a teacher are mf.OnlineRisk(network, teacher)."
             raise TypeError(
-                f"risk must be an mf.EmpiricalRisk, whose samples are drawn; got {type(self.risk).__name__}.{more}"
+                "risk must be an mf.EmpiricalRisk, whose samples are drawn; got "
+                f"{type(self.risk).__name__}.{more}"
             )
         size = integer("size", self.size)
         if size > self.risk.n:
@@ -147,7 +150,9 @@ class MiniBatch(Functional):
 
 @lru_cache(maxsize=4)  # the epoch of now and the next, of two runs
 def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    """0 … n-1 in the order of n random words of 64 bits: each order as likely as any other, up to n²/2⁶⁵."""
+    """0 … n-1 in the order of n random words of 64 bits: each order as likely as any other, up to
+    n²/2⁶⁵.
+    """
     order = np.argsort(_words(seed, n, epoch), kind="stable")
     order.flags.writeable = False
     return order
@@ -173,7 +178,9 @@ def _words(seed: int, count: int, step: int) -> np.ndarray:
 
 
 class MiniBatchField(DrawnField):
-    """The risk of a step's batch for the velocity, and that of all samples for what is measured, made when first asked for."""
+    """The risk of a step's batch for the velocity, and that of all samples for what is measured,
+    made when first asked for.
+    """
 
     def __init__(self, functional: MiniBatch, backend: Any, state: State) -> None:
         super().__init__(functional.risk, backend, state)

@@ -28,7 +28,8 @@ TOLD_BY = 8  # inputs at which a file keeps the values of a user's function
 
 @dataclass(frozen=True, eq=False)
 class OnlineRisk(Functional):
-    """R = E ℓ(f(x), f*(x)), with the velocity of `batch` fresh samples at each step: one-pass stochastic gradient descent.
+    """R = E ℓ(f(x), f*(x)), with the velocity of `batch` fresh samples at each step: one-pass
+    stochastic gradient descent.
 
     Parameters
     ----------
@@ -55,13 +56,13 @@ class OnlineRisk(Functional):
     by O(m^(-1/2)) (Mei, Montanari, Nguyen 2018). Samples are a function of (seed, step) and of their
     number in the batch: Philox, purpose noise.MINIBATCH.
 
-    F and R are known, and recorded, where mf.PopulationRisk has them in closed form: inputs "normal", the
-    squared loss, a target State without biases, a network of one of its activations that trains no
-    biases. A recorded frame then costs sums over all pairs of neurons. Elsewhere nothing is known of them;
-    record a risk of your own, on samples of your own, by mf.Series.
+    F and R are known, and recorded, where mf.PopulationRisk has them in closed form: inputs
+    "normal", the squared loss, a target State without biases, a network of one of its activations
+    that trains no biases. A recorded frame then costs sums over all pairs of neurons. Elsewhere
+    nothing is known of them; record a risk of your own, on samples of your own, by mf.Series.
 
-    A file holds a teacher. No file holds a function: `mf.resume(path, flow=…)` wants it again, and compares
-    its code and its values on the first samples. Methods as for mf.MiniBatch.
+    A file holds a teacher. No file holds a function: `mf.resume(path, flow=…)` wants it again, and
+    compares its code and its values on the first samples. Methods as for mf.MiniBatch.
     """
 
     network: Network
@@ -81,19 +82,22 @@ class OnlineRisk(Functional):
             raise TypeError(f"network must be an mf.Network; got {type(self.network).__name__}.")
         if self.teacher is None and not callable(self.target):
             raise TypeError(
-                "target must be an mf.State (a teacher), a pair (mf.Network, mf.State), or a function of x (batch, d); "
+                "target must be an mf.State (a teacher), a pair (mf.Network, mf.State), "
+                "or a function of x (batch, d); "
                 f"got {self.target!r}."
             )
         if self.inputs not in INPUTS and not callable(self.inputs):
             raise ValueError(
-                f'inputs must be "normal", "sphere", or a function of normals (batch, dim); got {self.inputs!r}.'
+                'inputs must be "normal", "sphere", or a function of normals (batch, '
+                f"dim); got {self.inputs!r}."
             )
         object.__setattr__(self, "batch", integer("batch", self.batch))
         object.__setattr__(self, "dim", self._checked_dim())
         loss = losses.get(self.loss)
         if self.teacher is not None and loss.labels != "real":
             raise ValueError(
-                f"loss {loss.name!r} wants labels, and a teacher gives real numbers: make target a function of x that gives the "
+                f"loss {loss.name!r} wants labels, and a teacher gives real numbers: make "
+                "target a function of x that gives the "
                 'labels, or take "squared" or "huber".'
             )
         object.__setattr__(self, "loss", loss)
@@ -110,7 +114,8 @@ class OnlineRisk(Functional):
             raise ValueError("dim is missing: of a target that is a function, say the inputs' d.")
         if self.teacher is not None and self.inputs in INPUTS and dim != self.teacher[1].dim:
             raise ValueError(
-                f"the teacher has d = {self.teacher[1].dim} inputs, and dim = {dim} was asked for: leave dim out."
+                f"the teacher has d = {self.teacher[1].dim} inputs, and dim = {dim} was "
+                "asked for: leave dim out."
             )
         return dim
 
@@ -135,7 +140,9 @@ class OnlineRisk(Functional):
 
     @cached_property
     def like(self) -> EmpiricalRisk:
-        """The risk of the first batch, of a teacher's with y = 0: the shapes and settings that all batches share."""
+        """The risk of the first batch, of a teacher's with y = 0: the shapes and settings that all
+        batches share.
+        """
         x = self.drawn(0)
         if self.teacher is None:
             return EmpiricalRisk(self.network, x, self._answers(x), self.loss, ridge=self.ridge)
@@ -179,7 +186,9 @@ class OnlineRisk(Functional):
 
     @property
     def written(self) -> dict[str, tuple[Callable, list[tuple[Any, ...]]]]:
-        """The functions of x and of normals, with the first of what they are given; a teacher's σ; a loss."""
+        """The functions of x and of normals, with the first of what they are given; a teacher's σ;
+        a loss.
+        """
         found: dict[str, tuple[Callable, list[tuple[Any, ...]]]] = {}
         if callable(self.inputs):
             found["the function inputs"] = self.inputs, [(self._normals(0)[:TOLD_BY],)]
@@ -268,7 +277,9 @@ class OnlineRisk(Functional):
 
 
 class OnlineField(DrawnField):
-    """The risk of a step's fresh samples for the velocity; the population risk, where it is known, for what is measured."""
+    """The risk of a step's fresh samples for the velocity; the population risk, where it is known,
+    for what is measured.
+    """
 
     def __init__(self, functional: OnlineRisk, backend: Any, state: State) -> None:
         super().__init__(functional.like, backend, state)

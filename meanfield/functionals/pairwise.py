@@ -1,4 +1,6 @@
-"""PairwiseEnergy: F(μ) = ∫ V dμ + ½ ∬ U dμ dμ of particles that are points, its first variation and velocity field."""
+"""PairwiseEnergy: F(μ) = ∫ V dμ + ½ ∬ U dμ dμ of particles that are points, its first variation and
+velocity field.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,8 @@ class PairwiseEnergy(Functional):
     interaction: Formulas | None = None
     self_pairs: bool = True
     check: bool = field(default=True, repr=False)
-    _checked: set[tuple[str, int]] = field(
-        default_factory=set, init=False, repr=False
-    )  # letters and dimensions
+    # letters and dimensions
+    _checked: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False)
 
     network: ClassVar[None] = None  # type: ignore[misc]
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
@@ -72,7 +73,8 @@ class PairwiseEnergy(Functional):
     def __post_init__(self) -> None:
         if self.potential is None and self.interaction is None:
             raise ValueError(
-                "PairwiseEnergy has neither potential nor interaction: give potential=(V, grad_V), interaction=(U, grad_U)."
+                "PairwiseEnergy has neither potential nor interaction: give "
+                "potential=(V, grad_V), interaction=(U, grad_U)."
             )
         for name in ("self_pairs", "check"):
             if not isinstance(getattr(self, name), (bool, np.bool_)):
@@ -87,10 +89,13 @@ class PairwiseEnergy(Functional):
         return *(self.potential or ()), *(self.interaction or ())
 
     def check_state(self, state: State) -> None:
-        """Raise for neurons, and where V and U do not fit such particles or their gradients are wrong."""
+        """Raise for neurons, and where V and U do not fit such particles or their gradients are
+        wrong.
+        """
         if state.outputs:
             raise ValueError(
-                f"a PairwiseEnergy acts on whole rows of θ; the state has K = {state.outputs} outputs. "
+                "a PairwiseEnergy acts on whole rows of θ; the state has K = "
+                f"{state.outputs} outputs. "
                 "Write mf.State(theta, outputs=0), theta (m, p) with one row a particle."
             )
         if self.check:
@@ -98,7 +103,9 @@ class PairwiseEnergy(Functional):
                 self._check_gradients(state.theta)
 
     def _check_gradients(self, theta: np.ndarray) -> None:
-        """Raise where they are wrong; again for later particles where these do not tell: all in one place, or V or U flat."""
+        """Raise where they are wrong; again for later particles where these do not tell: all in one
+        place, or V or U flat.
+        """
         given = {"V": self.potential, "U": self.interaction}
         V, U = (
             pair and (letter, theta.shape[1]) not in self._checked and pair
@@ -150,7 +157,9 @@ def _spaced(n: int, count: int) -> np.ndarray:
 
 
 def _couples(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Pairs (x, y, |x - y|) of rows that are not the same, from the nearest two to the farthest: a cut-off may lie between."""
+    """Pairs (x, y, |x - y|) of rows that are not the same, from the nearest two to the farthest: a
+    cut-off may lie between.
+    """
     first, second = np.triu_indices(len(rows), 1)
     distances = np.sqrt(np.square(rows[first] - rows[second]).sum(axis=1))
     order = np.argsort(distances, kind="stable")
@@ -162,7 +171,10 @@ def _couples(rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
 def _formulas(name: str, given: Any, arguments: str) -> Formulas:
     """(value, gradient), both plain functions of these arguments."""
     letter = "V" if name == "potential" else "U"
-    wanted = f"{name} must be ({letter}, grad_{letter}): {letter}({arguments}) -> float and grad_{letter}({arguments}, out)"
+    wanted = (
+        f"{name} must be ({letter}, grad_{letter}): {letter}({arguments}) -> float and "
+        f"grad_{letter}({arguments}, out)"
+    )
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise TypeError(f"{wanted}; got {given!r}.")
     for function, count in zip(
@@ -197,16 +209,20 @@ class PairField(Field):
         return self.kernels.velocity(particles.theta, self.weight(particles))
 
     def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
-        """δF/δμ(x_k) = V(x_k) + Σ_l p_l U(x_k, x_l): (m,) on the host; of other particles `at`, (q,), over all l."""
+        """δF/δμ(x_k) = V(x_k) + Σ_l p_l U(x_k, x_l): (m,) on the host; of other particles `at`,
+        (q,), over all l.
+        """
         if at is not None:
             return self._elsewhere(particles, at)
         alone, paired = self._values(particles)
         return alone + paired
 
     def _elsewhere(self, particles: Particles, at: Any) -> np.ndarray:
-        """V(y) + Σ_l p_l U(y, x_l) at each row y of `at`: they join the particles without mass, and none meets itself.
+        """V(y) + Σ_l p_l U(y, x_l) at each row y of `at`: they join the particles without mass, and
+        none meets itself.
 
-        Each once, for two in one place would meet: 0·U may be 0·∞. As many at a time as there are particles, or 1024.
+        Each once, for two in one place would meet: 0·U may be 0·∞. As many at a time as there are
+        particles, or 1024.
         """
         energy, backend = self.pair_energy, self.backend
         kernels = backend.pair_energy(energy.potential, energy.interaction, False)
@@ -227,7 +243,8 @@ class PairField(Field):
     def rate(self, particles: Particles) -> float:
         """Not known: the formulas are the user's."""
         raise ValueError(
-            'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give dt a number, well below 2 over the '
+            'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give '
+            "dt a number, well below 2 over the "
             "largest curvature of V + ∫U dμ, or let mf.Adaptive(rtol=1e-6) choose."
         )
 

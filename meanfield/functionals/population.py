@@ -1,4 +1,6 @@
-"""PopulationRisk: R = ½ E|f(x) - f*(x)|², x ~ N(0, I), in closed form: no samples, no noise. THEORY.md, section 4."""
+"""PopulationRisk: R = ½ E|f(x) - f*(x)|², x ~ N(0, I), in closed form: no samples, no noise.
+THEORY.md, section 4.
+"""
 
 from __future__ import annotations
 
@@ -71,19 +73,24 @@ class PopulationRisk(Functional):
             raise TypeError(f"network must be an mf.Network; got {type(self.network).__name__}.")
         if not isinstance(self.teacher_state, State):
             raise TypeError(
-                f"teacher_state must be an mf.State, its rows [a* | w* | 0]; got {type(self.teacher_state).__name__}. "
-                "For a target that is no such network, draw samples and use mf.EmpiricalRisk(network, x, y)."
+                "teacher_state must be an mf.State, its rows [a* | w* | 0]; got "
+                f"{type(self.teacher_state).__name__}. "
+                "For a target that is no such network, draw samples and use "
+                "mf.EmpiricalRisk(network, x, y)."
             )
         if self.network.sigma.pair is None:
             known = ", ".join(name for name, sigma in activations.TABLE.items() if sigma.pair)
             raise ValueError(
-                f"PopulationRisk needs E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form, which {self.network.sigma.name!r} does not have here. "
-                f"Use one of {known}; or draw x ~ N(0, I) and minimise mf.EmpiricalRisk(network, x, f*(x))."
+                "PopulationRisk needs E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form, which "
+                f"{self.network.sigma.name!r} does not have here. "
+                f"Use one of {known}; or draw x ~ N(0, I) and minimise "
+                "mf.EmpiricalRisk(network, x, f*(x))."
             )
         if "b" in self.network.trainable:
             raise ValueError(
                 'PopulationRisk has no biases, and the network trains "b": '
-                f"make it with trainable={tuple(name for name in self.network.trainable if name != 'b')}."
+                "make it with "
+                f"trainable={tuple(name for name in self.network.trainable if name != 'b')}."
             )
         if self.teacher_state.outputs == 0:
             raise ValueError(
@@ -100,7 +107,8 @@ class PopulationRisk(Functional):
             k = int(np.flatnonzero(state.b)[0])
             raise ValueError(
                 f"PopulationRisk has no biases, but the {who}'s neuron {k} has b = {state.b[k]:g}. "
-                "Sample it with b_std = 0, or put the bias into w and draw samples with a constant input for mf.EmpiricalRisk."
+                "Sample it with b_std = 0, or put the bias into w and draw samples with "
+                "a constant input for mf.EmpiricalRisk."
             )
 
     @property
@@ -124,7 +132,8 @@ class PopulationRisk(Functional):
         """Raise where the state's d or K is not the teacher's, or where it has biases."""
         if (state.dim, state.outputs) != (self.teacher_state.dim, self.teacher_state.outputs):
             raise ValueError(
-                f"the particles have d = {state.dim} inputs and K = {state.outputs} outputs but the teacher has "
+                f"the particles have d = {state.dim} inputs and K = {state.outputs} "
+                "outputs but the teacher has "
                 f"d = {self.teacher_state.dim} and K = {self.teacher_state.outputs}."
             )
         self._refuse_biases("state", state)
@@ -165,7 +174,9 @@ class PopulationRisk(Functional):
 
 
 class PopulationField(NetworkField):
-    """The risk bound to a device. In float64 F after a step and the next velocity share one sum over pairs."""
+    """The risk bound to a device. In float64 F after a step and the next velocity share one sum
+    over pairs.
+    """
 
     def __init__(self, risk: PopulationRisk, backend: Backend, state: State) -> None:
         super().__init__(backend)
@@ -195,7 +206,9 @@ class PopulationField(NetworkField):
         return energy + 0.5 * self.risk.ridge * float(size2)
 
     def _size2(self, particles: Particles) -> Any:
-        """∫ |θ|² dμ over trainable columns where there is a ridge: a number of the backend, which float() waits for."""
+        """∫ |θ|² dμ over trainable columns where there is a ridge: a number of the backend, which
+        float() waits for.
+        """
         if not self.risk.ridge:
             return 0.0
         weight = self.weight(particles)
@@ -206,7 +219,9 @@ class PopulationField(NetworkField):
         return self._sums.at(particles)[1]
 
     def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
-        """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host; of other neurons `at`, (q,)."""
+        """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host; of other neurons
+        `at`, (q,).
+        """
         K = self.backend.outputs
         points = self.backend.download(particles.theta if at is None else at)
         if at is not None:
@@ -225,7 +240,9 @@ class PopulationField(NetworkField):
         return (host[:, :K] * potential).sum(axis=1) + decay
 
     def rate(self, particles: Particles) -> float:
-        """λ_max + λ: λ_max of the tangent kernel's operator on fixed samples of N(0, I), λ the ridge."""
+        """λ_max + λ: λ_max of the tangent kernel's operator on fixed samples of N(0, I), λ the
+        ridge.
+        """
         d = self.backend.dim
         x = noise.normals(0, noise.DATA, SAMPLES + 4 * d, d)
         y = np.zeros((len(x), self.backend.outputs))
@@ -237,7 +254,9 @@ class PopulationField(NetworkField):
 
 
 class _SignedMeasure:
-    """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype, by the backend's sums over pairs."""
+    """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype, by the
+    backend's sums over pairs.
+    """
 
     def __init__(self, risk: PopulationRisk, pairs: PairSums, s: float) -> None:
         self.pairs, self.ridge = pairs, risk.ridge

@@ -1,4 +1,6 @@
-"""What a functional's formulas give at some points, in plain Python: by this two flows of the same names are told apart."""
+"""What a functional's formulas give at some points, in plain Python: by this two flows of the same
+names are told apart.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,20 @@ from ..state import State
 from .pairwise import PairwiseEnergy
 from .population import PopulationRisk
 
+# what two machines' exp, tanh, … and their rounding may make different
 SAME, SAME_OF_LARGEST = (
     1e-9,
     1e-12,
-)  # what two machines' exp, tanh, … and their rounding may make different
+)
 
 
 def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]:
-    """{name: values} of σ, σ', K_σ, ℓ, ℓ', V, ∇V, U, ∇U (those there are), at fixed points or the start's particles.
+    """{name: values} of σ, σ', K_σ, ℓ, ℓ', V, ∇V, U, ∇U (those there are), at fixed points or the
+    start's particles.
 
-    Of a gradient one number a point, its product with a fixed vector: what is kept does not grow with p.
-    In plain Python; None where a formula has no finite value. For json; `changed(before, now)` says what is not the same.
+    Of a gradient one number a point, its product with a fixed vector: what is kept does not grow
+    with p. In plain Python; None where a formula has no finite value. For json; `changed(before,
+    now)` says what is not the same.
     """
     found: dict[str, list[float]] = {}
     network, samples = functional.network, functional.samples
@@ -63,7 +68,9 @@ def _finite(found: dict[str, list[float]]) -> dict[str, list[float | None]]:
 def changed(
     before: Mapping[str, Sequence[float | None]], now: Mapping[str, Sequence[float | None]]
 ) -> list[str]:
-    """A phrase for each formula of both that is another now: "σ: -0.3 before, -0.5 now, and so at 5 of 12 points"."""
+    """A phrase for each formula of both that is another now: "σ: -0.3 before, -0.5 now, and so at 5
+    of 12 points".
+    """
     phrases = []
     for name in before:
         if name not in now:
@@ -78,7 +85,8 @@ def changed(
         elif off:
             a, b = off[0]
             phrases.append(
-                f"{name}: {_text(a)} before, {_text(b)} now, and another at {len(off)} of {len(pairs)} points"
+                f"{name}: {_text(a)} before, {_text(b)} now, and another at {len(off)} of "
+                f"{len(pairs)} points"
             )
     return phrases
 
@@ -106,7 +114,9 @@ def _kernel(pair: GaussianPair, q: float, r: float) -> float:
 
 
 def _along(gradient: Any, x: np.ndarray, *more: Any) -> float:
-    """Σ_j out_j cos(j + 1) of what gradient(x, …, out) puts into an `out` of zeros; NaN outside its domain."""
+    """Σ_j out_j cos(j + 1) of what gradient(x, …, out) puts into an `out` of zeros; NaN outside its
+    domain.
+    """
     out = np.zeros(len(x))
 
     def filled() -> float:

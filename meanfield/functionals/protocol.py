@@ -16,26 +16,27 @@ if TYPE_CHECKING:
     from ..network import Network
     from ..state import State
 
-# kind -> the module here that defines the class of that name, whose from_dict(settings, arrays) a file is enough for.
+# kind -> the module here that defines the class of that name, whose from_dict(settings, arrays) a
+# file is enough for.
 OWN = {
     "EmpiricalRisk": "risk",
     "PopulationRisk": "population",
     "MiniBatch": "minibatch",
     "OnlineRisk": "online",
 }
-OF_NTK = (
-    "LinearisedRisk",
-)  # known by name, so that an error can say so; meanfield itself never imports ntk
+# known by name, so that an error can say so; meanfield itself never imports ntk
+OF_NTK = ("LinearisedRisk",)
 # Of another package: kind -> f(settings, arrays, start), start the initial State of the run.
 COLD = Temperature(0.0)
 OTHERS: dict[str, Callable[[dict[str, Any], Mapping[str, np.ndarray], Any], Any]] = {}
 
 
 class Functional:
-    """What a flow descends: F_s = R/s² + ∫ r dμ of a network, or an energy of whole rows of θ (outputs = 0).
+    """What a flow descends: F_s = R/s² + ∫ r dμ of a network, or an energy of whole rows of θ
+    (outputs = 0).
 
-    A functional of your own derives from this class. It has `network`, `on` and `to_dict`, and declares
-    below what else it has; the rest of the engine asks these attributes and nothing else.
+    A functional of your own derives from this class. It has `network`, `on` and `to_dict`, and
+    declares below what else it has; the rest of the engine asks these attributes and nothing else.
 
     Attributes
     ----------
@@ -76,11 +77,15 @@ class Functional:
 
     @property
     def written(self) -> dict[str, tuple[Callable, list[tuple[Any, ...]]]]:
-        """Other functions that its user wrote: what each is -> (the function, points to tell it by)."""
+        """Other functions that its user wrote: what each is -> (the function, points to tell it
+        by).
+        """
         return {}
 
     def describe(self, dt: float) -> str:
-        """A line that a run of steps dt says of it before it starts, besides γ, α and the law; "" for none."""
+        """A line that a run of steps dt says of it before it starts, besides γ, α and the law; ""
+        for none.
+        """
         return ""
 
     def check_state(self, state: State) -> None:
@@ -98,8 +103,8 @@ class Functional:
 class Field:
     """A functional bound to a device. θ and velocities are the device's arrays (m, p).
 
-    What was computed of the last θ is kept: F after a step and the first stage of the next one share a
-    pass over the data. `known` holds it by name.
+    What was computed of the last θ is kept: F after a step and the first stage of the next one
+    share a pass over the data. `known` holds it by name.
 
     Attributes
     ----------
@@ -131,7 +136,9 @@ class Field:
         raise NotImplementedError(f"{type(self).__name__} has no method _velocity(particles).")
 
     def mean_velocity(self, particles: Particles) -> Any:
-        """-∇ δF/δμ of F itself, where `velocity` is that of samples drawn for the step and F is known."""
+        """-∇ δF/δμ of F itself, where `velocity` is that of samples drawn for the step and F is
+        known.
+        """
         return self.velocity(particles)
 
     def energy(self, particles: Particles) -> float:
@@ -143,18 +150,23 @@ class Field:
         raise NotImplementedError(f"{type(self).__name__} has no method potential(particles, at).")
 
     def rate(self, particles: Particles) -> float:
-        """A bound of how fast the flow relaxes near θ, for dt="auto"; ValueError where none is known."""
+        """A bound of how fast the flow relaxes near θ, for dt="auto"; ValueError where none is
+        known.
+        """
         raise ValueError(f'dt="auto" knows no rate of a {type(self).__name__}. Give dt a number.')
 
     def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
-        """What makes many steps of a method in one compiled call (backends/cpu/stretch.py); None: steps are made one by one.
+        """What makes many steps of a method in one compiled call (backends/cpu/stretch.py); None:
+        steps are made one by one.
 
         seconds: what all the steps of the run would gain by it, which compiling it has to be worth.
         """
         return None
 
     def compiled(self) -> bool:
-        """Whether the kernels of a step are compiled already, in this process or in the cache on disk."""
+        """Whether the kernels of a step are compiled already, in this process or in the cache on
+        disk.
+        """
         return True
 
     def weight(self, particles: Particles) -> Any:
@@ -184,7 +196,9 @@ class Field:
         return known["size2"]
 
     def known(self, particles: Particles) -> dict[str, Any]:
-        """What has been computed of the same θ, masses and, where the functional draws numbers, step; by name."""
+        """What has been computed of the same θ, masses and, where the functional draws numbers,
+        step; by name.
+        """
         theta, mass, step = self._seen
         same = particles.theta is theta and particles.mass is mass
         if not same or (particles.step != step and not self._deterministic):
@@ -194,7 +208,9 @@ class Field:
 
 
 class NetworkField(Field):
-    """The field of a functional with a network. predictions are for training samples alone, where there are any."""
+    """The field of a functional with a network. predictions are for training samples alone, where
+    there are any.
+    """
 
     def predictions(self, particles: Particles) -> np.ndarray:
         """f(x_i) on the training samples: (n, K)."""
@@ -212,7 +228,9 @@ class NetworkField(Field):
 def from_dict(
     settings: dict[str, Any], arrays: Mapping[str, np.ndarray], start: State | None = None
 ) -> Any:
-    """The functional that to_dict() described, from the arrays of its file; ValueError where these are not enough."""
+    """The functional that to_dict() described, from the arrays of its file; ValueError where these
+    are not enough.
+    """
     kind = settings["kind"]
     if kind in OTHERS:
         return OTHERS[kind](settings, arrays, start)

@@ -1,4 +1,6 @@
-"""EmpiricalRisk: F_s(μ) = R(f_μ)/s² + (λ/2) ∫ |θ|² dμ on a data set, its first variation and velocity field."""
+"""EmpiricalRisk: F_s(μ) = R(f_μ)/s² + (λ/2) ∫ |θ|² dμ on a data set, its first variation and
+velocity field.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ class EmpiricalRisk(Functional):
             )
         if self.y is None:
             raise TypeError(
-                "y is missing: write mf.EmpiricalRisk(network, x, y); of a data set, mf.EmpiricalRisk(network, data.x, data.y)."
+                "y is missing: write mf.EmpiricalRisk(network, x, y); of a data set, "
+                "mf.EmpiricalRisk(network, data.x, data.y)."
             )
         loss = losses.get(self.loss)
         x = check_inputs(self.x)
@@ -152,8 +155,10 @@ class EmpiricalRisk(Functional):
         """Raise where there are weights, for what is about the kernel H and not W^½HW^½."""
         if self.weights is not None:
             raise ValueError(
-                f"{what} takes the tangent kernel H for what drives the flow; with sample weights W that is W^½HW^½, which it "
-                "does not know. Train without weights=, or repeat rows of x and y where the weights are whole numbers."
+                f"{what} takes the tangent kernel H for what drives the flow; with sample "
+                "weights W that is W^½HW^½, which it "
+                "does not know. Train without weights=, or repeat rows of x and y where "
+                "the weights are whole numbers."
             )
 
     def _outputs_meant(self, state: State) -> str:
@@ -167,8 +172,10 @@ class EmpiricalRisk(Functional):
         """Raise where the state's d or K does not fit the data."""
         if state.outputs == 0 or state.dim != self.dim:
             raise ValueError(
-                f"the particles live in d = {state.dim} input dimensions (theta {state.theta.shape}, K = {state.outputs}) but "
-                f"x is (n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, outputs=…) or pass the matching x."
+                f"the particles live in d = {state.dim} input dimensions (theta "
+                f"{state.theta.shape}, K = {state.outputs}) but "
+                f"x is (n, {self.dim}). Sample them from mf.InitialLaw(dim={self.dim}, "
+                "outputs=…) or pass the matching x."
                 + (
                     f" Or is x {self.x.shape} one column a sample, (d, n)? Then pass x.T."
                     if state.dim == self.n
@@ -181,10 +188,12 @@ class EmpiricalRisk(Functional):
                 least, most = int(self.y.min()), int(self.y.max())
                 counted = least > 0 and most - least < state.outputs
                 raise ValueError(
-                    f"loss {self._loss.name!r} with classes 0 … {most} needs outputs K >= {max(2, most + 1)}; "
+                    f"loss {self._loss.name!r} with classes 0 … {most} needs outputs K >= "
+                    f"{max(2, most + 1)}; "
                     f"the state has K = {state.outputs}."
                     + (
-                        f" The labels run from {least} to {most}: counted from 0 they are y - {least}."
+                        f" The labels run from {least} to {most}: counted from 0 they are "
+                        f"y - {least}."
                         if counted
                         else ""
                     )
@@ -236,31 +245,37 @@ def _check_orientation(x: np.ndarray, y: Any) -> None:
     if labels and labels[0] != x.shape[0] and x.shape[1] in (labels[0], labels[-1]):
         turned = " and y.T" if labels[0] != x.shape[1] else ""
         raise ValueError(
-            f"x must be (n, d), one row a sample, with a row of y for each; got x {x.shape} and y {labels}. "
+            "x must be (n, d), one row a sample, with a row of y for each; got x "
+            f"{x.shape} and y {labels}. "
             f"That looks like one column a sample, (d, n): pass x.T{turned}."
         )
 
 
 def sample_weights(given: Any, y: np.ndarray) -> np.ndarray:
-    """Weights (n,) of samples: as they are, or from their labels y by "balanced" or {label: weight}."""
+    """Weights (n,) of samples: as they are, or from their labels y by "balanced" or {label:
+    weight}.
+    """
     n = len(y)
     if isinstance(given, (str, Mapping)):
         labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         if labels.ndim != 1 or not np.array_equal(labels, np.floor(labels)):
             raise ValueError(
-                f"weights by labels need one whole number a sample as its label; y is {y.dtype} {y.shape}. Give weights ({n},)."
+                "weights by labels need one whole number a sample as its label; y is "
+                f"{y.dtype} {y.shape}. Give weights ({n},)."
             )
         classes, at, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if isinstance(given, str):
             if given != "balanced":
                 raise ValueError(
-                    f'weights must be an array ({n},), "balanced" or {{label: weight}}; got {given!r}.'
+                    f'weights must be an array ({n},), "balanced" or {{label: weight}}; '
+                    f"got {given!r}."
                 )
             return np.asarray(n / (len(classes) * counts))[at]
         found = {int(label) for label in classes}
         if set(given) != found:
             raise ValueError(
-                f"weights need one entry for each label of y, {sorted(found)}; got {sorted(given, key=str)}."
+                f"weights need one entry for each label of y, {sorted(found)}; got "
+                f"{sorted(given, key=str)}."
             )
         of_label = [
             number(f"the weight of label {int(label)}", given[int(label)]) for label in classes
@@ -280,7 +295,8 @@ def sample_weights(given: Any, y: np.ndarray) -> np.ndarray:
         raise ValueError("weights must be finite and >= 0, and not all 0.")
     if not np.finfo(np.float64).tiny <= total <= np.finfo(np.float64).max:
         raise ValueError(
-            f"the sum of the weights, {total:g}, is beyond what float64 divides by: scale them, to numbers of order 1."
+            f"the sum of the weights, {total:g}, is beyond what float64 divides by: scale "
+            "them, to numbers of order 1."
         )
     return weights
 
@@ -305,7 +321,8 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
     bad = np.argwhere(~np.isfinite(x))
     if bad.size:
         raise ValueError(
-            f"x has {len(bad)} NaN or infinite values, first at row {bad[0][0]}, column {bad[0][1]}."
+            f"x has {len(bad)} NaN or infinite values, first at row {bad[0][0]}, column "
+            f"{bad[0][1]}."
         )
     return x
 
@@ -313,7 +330,8 @@ def check_inputs(x: Any, dim: int | None = None) -> np.ndarray:
 class RiskField(NetworkField):
     """The risk bound to a device: predictions, energy and velocity of device particles.
 
-    Mean features F = ∫ φ dμ, losses and slopes stay on the device; `predictions` are what the host sees of them.
+    Mean features F = ∫ φ dμ, losses and slopes stay on the device; `predictions` are what the host
+    sees of them.
     """
 
     def __init__(
@@ -379,17 +397,23 @@ class RiskField(NetworkField):
         )
 
     def _velocity(self, particles: Particles) -> Any:
-        """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array (m, p)."""
+        """v_k = -s⁻¹ Σ_i ∂R/∂f(x_i) ∇_θ φ(θ_k; x_i) - λ θ_k on trainable columns: a device array
+        (m, p).
+        """
         slopes = self.slopes(particles, -1.0)
         return self.backend.pull_back(particles.theta, self.samples, slopes, decay=self.risk.ridge)
 
     def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
-        """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host; of other neurons `at`, (q,)."""
+        """δF/δμ(θ_k) = s⁻¹ Σ_i ∂R/∂f(x_i) · φ(θ_k; x_i) + (λ/2)|θ_k|²: (m,) on the host; of other
+        neurons `at`, (q,).
+        """
         points = particles.theta if at is None else at
         return self._heights(self.backend, points, self.slopes(particles))
 
     def _heights(self, backend: Backend, points: Any, slopes: Any) -> np.ndarray:
-        """Σ_i slopes_i · φ(θ; x_i) + (λ/2)|θ|² at each point, on the host. φ = a σ is the derivative in a, times a."""
+        """Σ_i slopes_i · φ(θ; x_i) + (λ/2)|θ|² at each point, on the host. φ = a σ is the
+        derivative in a, times a.
+        """
         K = backend.outputs
         everything = backend.for_network(replace(self.risk.network, trainable=PARAMETERS))
         gradient = everything.pull_back(points, self.samples, slopes)
@@ -401,7 +425,9 @@ class RiskField(NetworkField):
         return (g[:, :K] * host[:, :K]).sum(axis=1) + decay
 
     def tangent_product(self, particles: Particles, v: np.ndarray) -> np.ndarray:
-        """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no kernel is formed."""
+        """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no
+        kernel is formed.
+        """
         theta, weight = particles.theta, self.weight(particles)
         pulled = self.backend.pull_back(theta, self.samples, self.backend.upload(v))
         pushed = self.backend.push_forward(theta, weight, self.samples, pulled)
@@ -410,7 +436,9 @@ class RiskField(NetworkField):
     def tangent_eigenvalue(
         self, particles: Particles, rtol: float = 1e-3, steps: int = 200, weighted: bool = False
     ) -> float:
-        """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes. weighted: λ_max(W^½HW^½)."""
+        """λ_max(H) on the training inputs, to rtol; 0 for a kernel that vanishes. weighted:
+        λ_max(W^½HW^½).
+        """
         shape = self.samples.n, self.backend.outputs
         weights = self.risk.weights if weighted else None
         root = 1.0 if weights is None else np.sqrt(weights)[:, None]
@@ -422,11 +450,14 @@ class RiskField(NetworkField):
         return largest_eigenvalue(product, shape[0] * shape[1], rtol, steps)
 
     def rate(self, particles: Particles) -> float:
-        """L·λ_max + λ: λ_max that of H/n (mean) or H (sum), W^½HW^½ with weights; L = sup ℓ'', λ the ridge."""
+        """L·λ_max + λ: λ_max that of H/n (mean) or H (sum), W^½HW^½ with weights; L = sup ℓ'', λ
+        the ridge.
+        """
         risk = self.risk
         if risk.curvature == 0:
             raise ValueError(
-                f"dt=\"auto\" needs a loss with curvature; {risk.to_dict()['loss']!r} has ℓ'' = 0. Give dt a number."
+                f'dt="auto" needs a loss with curvature; {risk.to_dict()["loss"]!r} has '
+                "ℓ'' = 0. Give dt a number."
             )
         eigenvalue = self.tangent_eigenvalue(particles, weighted=True)
         return risk.curvature * risk.factor * eigenvalue + risk.ridge

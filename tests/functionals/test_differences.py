@@ -1,4 +1,6 @@
-"""The check of a user's gradient: right ones pass at every scale, wrong ones are found at every scale."""
+"""The check of a user's gradient: right ones pass at every scale, wrong ones are found at every
+scale.
+"""
 
 import math
 from math import exp
@@ -96,7 +98,9 @@ def test_the_check_waits_for_particles_that_can_tell():
 
 
 def test_a_gradient_of_a_noisy_formula_is_not_refused():
-    """|x|² - 2⟨x, y⟩ + |y|² around 10⁶ has a rounding of 10⁻⁴: differences see steps of that, and no slope."""
+    """|x|² - 2⟨x, y⟩ + |y|² around 10⁶ has a rounding of 10⁻⁴: differences see steps of that, and
+    no slope.
+    """
 
     def U(x, y):
         return 0.5 * (x[0] * x[0] - 2.0 * x[0] * y[0] + y[0] * y[0])
@@ -201,7 +205,9 @@ def test_a_wall_that_the_start_does_not_touch_is_checked_when_it_does():
 
 @pytest.mark.parametrize(("p", "j"), [(3, 2), (40, 17), (200, 2)])
 def test_one_wrong_component_of_many_is_found(p, j):
-    """Beyond 16 coordinates those between the ones looked at alone are seen along one line through all."""
+    """Beyond 16 coordinates those between the ones looked at alone are seen along one line through
+    all.
+    """
 
     def V(x):
         return sum(0.5 * x[i] * x[i] for i in range(x.size))

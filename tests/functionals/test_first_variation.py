@@ -71,8 +71,10 @@ def joined(state, neuron, share):
 
 @pytest.mark.parametrize("case", sweep(CASES, "squared", "softmax", "teacher", "pairs"))
 def test_adding_a_neuron_changes_F_by_its_first_variation_less_the_mean(case):
-    """d/dε F((1-ε)μ + ε δ_θ) at 0 = δF/δμ(θ) - ∫ δF/δμ dμ. Quadratic F: h = 1/4 is exact but for rounding, 8·2e-16·|F|/h, 1e-14
-    |F|, with the sums' own some 1e-13. softmax: h = 1e-4, h²/12 = 1e-9 times G''' of some 100 units, and rounding 2e-11 |F|."""
+    """d/dε F((1-ε)μ + ε δ_θ) at 0 = δF/δμ(θ) - ∫ δF/δμ dμ. Quadratic F: h = 1/4 is exact but for
+    rounding, 8·2e-16·|F|/h, 1e-14 |F|, with the sums' own some 1e-13. softmax: h = 1e-4, h²/12 =
+    1e-9 times G''' of some 100 units, and rounding 2e-11 |F|.
+    """
     functional, state, others = CASES[case]
     flow = mf.GradientFlow(functional)
     heights, mean = flow.first_variation(state, at=others), state.mass @ flow.first_variation(state)
@@ -88,7 +90,9 @@ def test_adding_a_neuron_changes_F_by_its_first_variation_less_the_mean(case):
 
 
 def test_a_neuron_added_to_a_linearised_network_is_linearised_where_it_is_added():
-    """As above, for the risk of f_lin of the neurons that have moved and of one more that has not; quadratic in μ."""
+    """As above, for the risk of f_lin of the neurons that have moved and of one more that has not;
+    quadratic in μ.
+    """
     moved = mf.State(START.theta + 0.3 * RNG.normal(size=START.theta.shape), 2, MASS)
     others, settings = particles(Q, K=2), {"ridge": 0.3, "weights": WEIGHTS}
     network = mf.Network("tanh", SCALING)
@@ -112,7 +116,9 @@ def test_a_neuron_added_to_a_linearised_network_is_linearised_where_it_is_added(
 @pytest.mark.parametrize("dtype", sweep(["float64", "float32"]))
 @pytest.mark.parametrize("case", [name for name in CASES if name != "pairs without their own"])
 def test_at_the_neurons_of_the_state_it_is_the_first_variation_of_the_state(case, dtype):
-    """To the bit for samples and teachers, where every neuron is by itself; weights of pairs are rounded once more: ε each."""
+    """To the bit for samples and teachers, where every neuron is by itself; weights of pairs are
+    rounded once more: ε each.
+    """
     functional, state, _ = CASES[case]
     flow = mf.GradientFlow(functional, dtype=dtype)
     expected = flow.first_variation(state)
@@ -125,7 +131,9 @@ def test_at_the_neurons_of_the_state_it_is_the_first_variation_of_the_state(case
 
 
 def test_pairs_count_every_particle_of_the_state_and_points_may_be_many_twice_and_in_any_order():
-    """-log|x - y| of 3 particles at 2500 points, some of them twice: more than one block, and none of them meets itself."""
+    """-log|x - y| of 3 particles at 2500 points, some of them twice: more than one block, and none
+    of them meets itself.
+    """
     energy = mf.PairwiseEnergy(interaction=pair_formulas.COULOMB, self_pairs=False)
     state = mf.State([[-1.0], [0.5], [2.0]], outputs=0, mass=[0.2, 0.3, 0.5])
     at = np.append(RNG.uniform(-3.0, 3.0, 2490), np.full(10, 0.25))[RNG.permutation(2500), None]

@@ -1,4 +1,6 @@
-"""What a flow asks of a functional: with a network and samples, with a network alone, and with neither."""
+"""What a flow asks of a functional: with a network and samples, with a network alone, and with
+neither.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -42,7 +44,9 @@ class WellField(mf.Field):
 
 @dataclass(frozen=True, eq=False)
 class Taught(mf.Functional):
-    """½ E|f|² over samples that only it knows, so that a flow sees a network and a teacher's array, and no x."""
+    """½ E|f|² over samples that only it knows, so that a flow sees a network and a teacher's array,
+    and no x.
+    """
 
     network: mf.Network
     teacher: np.ndarray
@@ -87,7 +91,9 @@ def cloud(m=40, p=2, dtype=np.float64):
 def test_an_energy_without_network_and_data_goes_through_the_whole_engine(
     known, h5_path, dtype, method
 ):
-    """dθ/dt = -θ: θ(1) = θ(0)/e to 1e-5 (RK4: dt⁵/120 a step at dt = 0.1, in all 1e-6; float32: 1e-7 an operation)."""
+    """dθ/dt = -θ: θ(1) = θ(0)/e to 1e-5 (RK4: dt⁵/120 a step at dt = 0.1, in all 1e-6; float32:
+    1e-7 an operation).
+    """
     flow, start = mf.GradientFlow(Well(), dtype=dtype), cloud()
     dt = 0.1 if method is mf.RK4 else None
     observers = [
@@ -158,7 +164,8 @@ def test_a_functional_without_kernels_for_a_gpu_is_refused_there_before_any_work
     monkeypatch.setattr(backends, "why_no_cuda", lambda: None)  # as where there is one
     with pytest.raises(
         ValueError,
-        match='backend="cuda" was asked for, but Well has kernels for the CPU only: use backend="cpu"',
+        match='backend="cuda" was asked for, but Well has kernels for the CPU only: use '
+        'backend="cpu"',
     ):
         mf.GradientFlow(Well(), backend="cuda")
     assert mf.GradientFlow(Well(), backend="auto").backend == "cpu"

@@ -1,4 +1,6 @@
-"""mf.MiniBatch: which samples a step sees, what it makes of them, and what is said where it does not apply."""
+"""mf.MiniBatch: which samples a step sees, what it makes of them, and what is said where it does
+not apply.
+"""
 
 import os
 import signal
@@ -49,7 +51,9 @@ def test_with_all_samples_a_step_is_the_full_step_bit_for_bit(settings, dtype):
 @pytest.mark.parametrize("size", [1, 7, 30])
 @pytest.mark.parametrize("replace", [False, True])
 def test_a_step_is_that_of_its_rows(size, replace):
-    """θ + dt v of the mean loss of the rows, by the full-batch engine: equal up to the rounding of 1/n·n/size."""
+    """θ + dt v of the mean loss of the rows, by the full-batch engine: equal up to the rounding of
+    1/n·n/size.
+    """
     batches, theta = mf.MiniBatch(RISK, size, seed=2, replace=replace), START.theta
     for step in range(3):
         v = mf.GradientFlow(of_rows(batches.rows(step))).velocity(mf.State(theta))
@@ -60,8 +64,10 @@ def test_a_step_is_that_of_its_rows(size, replace):
 
 @pytest.mark.parametrize("size", [1, 6, 7, 29, 30])
 def test_without_replacement_each_sample_comes_once_an_epoch(size):
-    """n consecutive draws from a multiple of n on are a permutation, also where size does not divide n: batches, put together
-    in order, are the stream of permutations, up to the order within a batch."""
+    """n consecutive draws from a multiple of n on are a permutation, also where size does not
+    divide n: batches, put together in order, are the stream of permutations, up to the order within
+    a batch.
+    """
     batches = mf.MiniBatch(RISK, size, seed=9)
     for epoch in range(5):
         assert sorted(permutation(30, 9, epoch)) == list(range(30))
@@ -76,7 +82,9 @@ def test_without_replacement_each_sample_comes_once_an_epoch(size):
 
 
 def test_every_sample_is_drawn_as_often_as_any_other():
-    """χ² of 30 counts with 29 degrees of freedom: above 29 + 4√58 = 59.5 with probability below 1e-3; the draws are fixed."""
+    """χ² of 30 counts with 29 degrees of freedom: above 29 + 4√58 = 59.5 with probability below
+    1e-3; the draws are fixed.
+    """
     with_replacement = mf.MiniBatch(RISK, 10, seed=4, replace=True)
     counts = np.bincount(np.concatenate([with_replacement.rows(k) for k in range(900)]))
     assert counts.sum() == 9000 and np.square(counts - 300.0).sum() / 300 < 59.5
@@ -86,7 +94,9 @@ def test_every_sample_is_drawn_as_often_as_any_other():
 
 @pytest.mark.parametrize("settings", [{}, {"reduction": "sum", "ridge": 0.2}, {"weights": "some"}])
 def test_the_mean_of_a_step_is_the_full_velocity(settings):
-    """Exactly so over an epoch without replacement, size dividing n: each sample has been there once."""
+    """Exactly so over an epoch without replacement, size dividing n: each sample has been there
+    once.
+    """
     if settings.get("weights"):
         settings = {"weights": np.arange(30.0) % 4}
     risk = mf.EmpiricalRisk(RISK.network, X, Y, **settings)
@@ -98,8 +108,10 @@ def test_the_mean_of_a_step_is_the_full_velocity(settings):
 
 
 def test_with_replacement_mean_and_scatter_are_those_of_sampling_theory():
-    """E v_B = v and E|v_B - v|² = tr Cov/size, tr Cov = gradient_noise_scale · |v|². Over N batches the mean is off by
-    (tr Cov/(size N))^½ in L2(μ); |v_B - v|² has a relative scatter of at most √2 (one direction), so √(2/N) in the mean."""
+    """E v_B = v and E|v_B - v|² = tr Cov/size, tr Cov = gradient_noise_scale · |v|². Over N batches
+    the mean is off by (tr Cov/(size N))^½ in L2(μ); |v_B - v|² has a relative scatter of at most √2
+    (one direction), so √(2/N) in the mean.
+    """
     size, N = 4, 2000
     flow, full = mf.GradientFlow(mf.MiniBatch(RISK, size, replace=True)), mf.GradientFlow(RISK)
     v = full.velocity(START)
@@ -116,8 +128,10 @@ def test_with_replacement_mean_and_scatter_are_those_of_sampling_theory():
 @pytest.mark.parametrize("gamma", [1.0, 0.5])
 @pytest.mark.parametrize("replace", [False, True])
 def test_twenty_steps_are_those_of_torch_sgd_on_the_same_batches(gamma, replace):
-    """Rate dt·m/s² on the mean loss. Each step of either adds the rounding of sums over 7 samples and 40 neurons, some 60
-    units of 1.1e-16 of |θ|, and 20 steps at most double a difference: 20·2·60·1.1e-16 = 2.6e-13 at most."""
+    """Rate dt·m/s² on the mean loss. Each step of either adds the rounding of sums over 7 samples
+    and 40 neurons, some 60 units of 1.1e-16 of |θ|, and 20 steps at most double a difference:
+    20·2·60·1.1e-16 = 2.6e-13 at most.
+    """
     scaling = mf.Scaling(gamma, 1.3)
     risk = mf.EmpiricalRisk(mf.Network("tanh", scaling), X, Y)
     batches, dt = mf.MiniBatch(risk, 7, seed=8, replace=replace), 0.05
@@ -230,7 +244,9 @@ def test_one_thread_and_two_give_the_same_bits():
 
 
 def test_a_step_costs_its_batch_and_not_the_data():
-    """The stated bound is 1/100 at n = 1e5 and size 32, where the arithmetic is 1/3125; the best of a few, in turns."""
+    """The stated bound is 1/100 at n = 1e5 and size 32, where the arithmetic is 1/3125; the best of
+    a few, in turns.
+    """
     n = 100_000
     x = mf.noise.normals(0, mf.noise.DATA, n, 2)
     risk = mf.EmpiricalRisk(mf.Network("relu"), x, x[:, 0])

@@ -22,7 +22,9 @@ def answers(x):
 @pytest.mark.parametrize("inputs", ["normal", "sphere", np.tanh], ids=["normal", "sphere", "own"])
 @pytest.mark.parametrize("kind", ["state", "network", "function"])
 def test_a_step_is_that_of_fresh_samples(kind, inputs):
-    """θ + dt v of an EmpiricalRisk on the samples written out here: equal up to the rounding of sums over 40 neurons."""
+    """θ + dt v of an EmpiricalRisk on the samples written out here: equal up to the rounding of
+    sums over 40 neurons.
+    """
     scaled = mf.Network("relu", mf.Scaling(1.0, 2.0))
     target = {"state": TEACHER, "network": (scaled, TEACHER), "function": bent}[kind]
     says = {"state": answers, "network": lambda x: 2 * answers(x), "function": bent}[kind]

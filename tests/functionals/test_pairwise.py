@@ -1,4 +1,6 @@
-"""mf.PairwiseEnergy: the kernels against their slow twin, what they leave invariant, the run of one, and what is refused."""
+"""mf.PairwiseEnergy: the kernels against their slow twin, what they leave invariant, the run of
+one, and what is refused.
+"""
 
 import os
 import subprocess
@@ -58,8 +60,10 @@ CASES += [("both", 2, "float32"), ("no self pairs", 2, "float32"), ("both", 30, 
     ("kind", "p", "dtype"), sweep(CASES, ("both", 2, "float64"), ("no self pairs", 2, "float32"))
 )
 def test_energy_first_variation_and_velocity_are_those_of_the_naive_twin(kind, p, dtype):
-    """Sums of m = 70 terms: m ε relative to the largest, ε = 2.2e-16 or 1.2e-7 with fast exponentials of 4 ulp; the terms
-    themselves cancel by at most |x|⁴ = 1e4 at p = 30, and 1/|x - y| magnifies the rounding of x - y by |x|/|x - y| = 1e3."""
+    """Sums of m = 70 terms: m ε relative to the largest, ε = 2.2e-16 or 1.2e-7 with fast
+    exponentials of 4 ulp; the terms themselves cancel by at most |x|⁴ = 1e4 at p = 30, and 1/|x -
+    y| magnifies the rounding of x - y by |x|/|x - y| = 1e3.
+    """
     energy, state = KINDS[kind], particles(p=p, dtype=dtype)
     flow = mf.GradientFlow(energy, dtype=dtype)
     host = mf.State(state.theta.astype(np.float64), 0, state.mass)
@@ -92,7 +96,9 @@ def test_the_velocity_is_minus_the_gradient_of_the_energy_by_mass(kind):
 
 
 def test_many_sources_are_summed_in_blocks():
-    """m = 2100: two blocks of 1024 and a rest. float32 in blocks: 1024 ε at worst, √1024 ε = 4e-6 as a rule."""
+    """m = 2100: two blocks of 1024 and a rest. float32 in blocks: 1024 ε at worst, √1024 ε = 4e-6
+    as a rule.
+    """
     state = particles(2100)
     exact = mf.GradientFlow(KINDS["both"]).velocity(state)
     rows = np.array([0, 1024, 2099])
@@ -155,7 +161,9 @@ def test_particles_in_one_place_meet_others_and_not_themselves():
 
 @pytest.mark.process
 def test_a_second_process_compiles_nothing_and_has_the_same_bits(tmp_path):
-    """Formulas with a constant in a closure, from a script: their cache is keyed by what they compute."""
+    """Formulas with a constant in a closure, from a script: their cache is keyed by what they
+    compute.
+    """
     program = """
 import numpy as np, meanfield as mf
 def spring(k):
@@ -198,7 +206,9 @@ ATTRACTED = mf.PairwiseEnergy(QUADRATIC, SPRING)
 
 
 def test_a_run_dissipates_its_energy_and_its_file_says_what_it_is(h5_path):
-    """The defect of RK4 is of order dt⁴: 16 times less for half the dt, to a quarter for the next order at rate·dt = 0.2."""
+    """The defect of RK4 is of order dt⁴: 16 times less for half the dt, to a quarter for the next
+    order at rate·dt = 0.2.
+    """
     flow, start = mf.GradientFlow(ATTRACTED), particles()
     mf.simulate(
         flow, start, mf.RK4, dt=0.05, t_end=1.0, observers=[mf.Recorder(h5_path, mf.every(4))]
@@ -358,12 +368,14 @@ def test_what_it_lacks_is_said():
         flow.risk(state)
     with pytest.raises(
         ValueError,
-        match=r'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give dt a number',
+        match=r'dt="auto" knows no rate of a PairwiseEnergy, whose formulas are yours. Give dt '
+        r"a number",
     ):
         mf.simulate(flow, state, mf.RK4, dt="auto", t_end=1.0, progress=False)
     with pytest.raises(
         ValueError,
-        match=r"acts on whole rows of θ; the state has K = 1 outputs. Write mf.State\(theta, outputs=0\)",
+        match=r"acts on whole rows of θ; the state has K = 1 outputs. Write mf.State\(theta, "
+        r"outputs=0\)",
     ):
         flow.velocity(mf.State(np.ones((3, 3))))
 
@@ -400,7 +412,8 @@ def writes(x):
         (
             None,
             (spring, wrong_sign),
-            r"wrong_sign is not the gradient of spring: out\[0\] = .* the gradient itself, not minus it",
+            r"wrong_sign is not the gradient of spring: out\[0\] = .* the gradient "
+            r"itself, not minus it",
         ),
         (
             None,

@@ -46,7 +46,9 @@ def flow(
     sweep([*((name, 1) for name in NAMES), ("relu", 2), ("gelu", 2)], ("relu", 1), ("erf", 1)),
 )
 def test_the_flow_is_the_slow_twin_with_unequal_masses(rng, activation, K):
-    """THEORY.md, section 4: R, F_s, δF/δμ and v, with kernels that the twin integrates to 1e-7 here."""
+    """THEORY.md, section 4: R, F_s, δF/δμ and v, with kernels that the twin integrates to 1e-7
+    here.
+    """
     scaling = mf.Scaling(0.7, alpha=2.0)
     state, teacher = particles(rng, 2, 3, K, masses=True), particles(rng, 2, 3, K, masses=True)
     of = mf.GradientFlow(mf.PopulationRisk(network(activation, scaling), teacher, ridge=0.3))
@@ -64,8 +66,10 @@ def test_the_flow_is_the_slow_twin_with_unequal_masses(rng, activation, K):
     sweep([("relu", 3, 1), ("relu", 3, 2), ("gelu", 3, 1), ("erf", 17, 1), ("sin", 17, 2)]),
 )
 def test_the_velocity_is_minus_the_gradient_of_the_energy(rng, activation, d, K):
-    """m v_k = -∂F/∂θ_k: central differences of step h = 1e-4 along random directions, error h²/6 times third derivatives of
-    order one and rounding 1e-16/h: 1e-8. With frozen a or w, those columns are 0 and the others the same."""
+    """m v_k = -∂F/∂θ_k: central differences of step h = 1e-4 along random directions, error h²/6
+    times third derivatives of order one and rounding 1e-16/h: 1e-8. With frozen a or w, those
+    columns are 0 and the others the same.
+    """
     state, of = particles(rng, 40, d, K), flow(rng, activation, d, K, ridge=0.1)
     v = of.velocity(state)
     for _ in range(3):
@@ -87,7 +91,9 @@ def test_the_velocity_is_minus_the_gradient_of_the_energy(rng, activation, d, K)
     ("m", "d"), sweep([(1, 3), (33, 3), (1500, 3), (1100, 17)], (1, 3), (33, 3), (1500, 3))
 )
 def test_any_number_of_particles_and_tiles_sums_over_all_pairs(rng, m, d, dtype):
-    """Dense matrices of the ReLU kernel in float64. Errors: ε Σ|A||v|, 20 roundings a pair, a hundredth of it on average."""
+    """Dense matrices of the ReLU kernel in float64. Errors: ε Σ|A||v|, 20 roundings a pair, a
+    hundredth of it on average.
+    """
     state, teacher = particles(rng, m, d), particles(rng, 5, d)
     of = mf.GradientFlow(mf.PopulationRisk(network(), teacher), dtype=dtype)
     w, A = (
@@ -101,7 +107,8 @@ def test_any_number_of_particles_and_tiles_sums_over_all_pairs(rng, m, d, dtype)
         (sine * A * length).sum(axis=1) / (2 * np.pi * length[:m])
     )[:, None] * w[:m]
     expected = np.column_stack([-(w[:m] * along).sum(axis=1), -state.a * along, np.zeros(m)])
-    # arccos near 1 loses half the digits of what is only checked here: 1e-8 times a weight 1/m on the diagonal
+    # arccos near 1 loses half the digits of what is only checked here: 1e-8 times a weight 1/m on
+    # the diagonal
     tolerance = 20 * float(np.finfo(dtype).eps) * np.abs(A).sum() * 3 + (
         1e-8 / m if dtype == "float64" else 0
     )
@@ -115,7 +122,9 @@ def test_any_number_of_particles_and_tiles_sums_over_all_pairs(rng, m, d, dtype)
 def test_it_is_the_limit_of_the_empirical_risk_on_many_gaussian_samples(
     rng, activation, K, scaling
 ):
-    """The error on n samples has the standard deviation σ/√n, σ that of one sample's term, told by the samples: 5 of these."""
+    """The error on n samples has the standard deviation σ/√n, σ that of one sample's term, told by
+    the samples: 5 of these.
+    """
     n, batches, state = 80_000, 20, particles(rng, 30, 3, K)
     of = flow(rng, activation, K=K, scaling=scaling)
     x, teacher = rng.normal(size=(n, 3)), of.functional.teacher_state
@@ -132,9 +141,8 @@ def test_it_is_the_limit_of_the_empirical_risk_on_many_gaussian_samples(
         np.mean(parts, axis=0) - of.velocity(state),
         np.std(parts, axis=0) / np.sqrt(batches),
     )
-    assert (
-        np.abs(gap[:, :-1]) < 6 * deviation[:, :-1]
-    ).mean() > 0.99  # of 150 and more numbers, at 20 batches each
+    # of 150 and more numbers, at 20 batches each
+    assert (np.abs(gap[:, :-1]) < 6 * deviation[:, :-1]).mean() > 0.99
     assert np.sqrt((gap**2).mean() / (deviation**2).mean()) < 1.5
 
 
@@ -149,7 +157,9 @@ def naive_target(sigma, teacher, x):
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("activation", sweep(NAMES, "relu", "erf"))
 def test_a_student_that_starts_at_the_teacher_stays(rng, activation, dtype):
-    """ν = 0: what is left of each sum are the roundings of terms that cancel, here to ε Σ|A| K <= 30 ε; R = 0 likewise."""
+    """ν = 0: what is left of each sum are the roundings of terms that cancel, here to ε Σ|A| K <=
+    30 ε; R = 0 likewise.
+    """
     teacher = particles(rng, 40, 3, masses=True)
     of = mf.GradientFlow(mf.PopulationRisk(network(activation), teacher), dtype=dtype)
     start = mf.State(teacher.theta.astype(dtype), mass=teacher.mass)
@@ -162,9 +172,8 @@ def test_float32_is_the_same_flow_to_its_rounding_and_its_risk_that_of_float64(r
     state, of = particles(rng, 50, 3), flow(rng)
     fast = mf.GradientFlow(of.functional, dtype="float32")
     assert fast.velocity(state).dtype == np.float32
-    np.testing.assert_allclose(
-        fast.velocity(state), of.velocity(state), rtol=1e-5, atol=1e-6
-    )  # tens of roundings of 6e-8
+    # tens of roundings of 6e-8
+    np.testing.assert_allclose(fast.velocity(state), of.velocity(state), rtol=1e-5, atol=1e-6)
     rounded = mf.State(state.theta.astype(np.float32).astype(np.float64))
     assert fast.risk(state) == pytest.approx(of.risk(rounded), rel=1e-13)
 
@@ -184,7 +193,9 @@ def test_bits_do_not_depend_on_threads(rng, activation, d, K):
 
 @pytest.mark.process
 def test_a_fresh_kernel_and_one_from_the_cache_have_the_same_bits(tmp_path):
-    """Two processes, the second of which compiles nothing: products that are contracted one way or the other would show."""
+    """Two processes, the second of which compiles nothing: products that are contracted one way or
+    the other would show.
+    """
     program = """if True:
         import hashlib, numpy as np, test_population as t
         digest = hashlib.sha256()
@@ -218,15 +229,16 @@ def test_permuting_the_particles_or_splitting_them_at_fixed_s_changes_nothing(rn
     )
     np.testing.assert_allclose(permuted.theta, end.theta[order], rtol=0, atol=1e-13)
     doubled = mf.State(np.repeat(state.theta, 2, axis=0), mass=np.repeat(state.mass, 2) / 2)
-    split = mf.simulate(
-        of, doubled, mf.HEUN, dt=0.1, n_steps=10, progress=False
-    )  # γ = 1: s = 1 for both
+    # γ = 1: s = 1 for both
+    split = mf.simulate(of, doubled, mf.HEUN, dt=0.1, n_steps=10, progress=False)
     np.testing.assert_allclose(split.theta[::2], end.theta, rtol=0, atol=1e-13)
     assert of.risk(split) == pytest.approx(of.risk(end), rel=1e-12)
 
 
 def test_the_energy_is_dissipated_at_the_integrators_order(rng, h5_path):
-    """F(0) - F(t) = ∫∫|v|² dμ dt. Halving RK4's dt divides the defect by 16: by 10 at least before rounding (1e-13) is met."""
+    """F(0) - F(t) = ∫∫|v|² dμ dt. Halving RK4's dt divides the defect by 16: by 10 at least before
+    rounding (1e-13) is met.
+    """
     state, of, defects = particles(rng, 60, 3), flow(rng, "erf", scaling=mf.Scaling(0.75)), []
     for steps in (5, 10):
         recorder = mf.Recorder(h5_path, mf.evenly(2), "replace")
@@ -239,7 +251,9 @@ def test_the_energy_is_dissipated_at_the_integrators_order(rng, h5_path):
 
 
 def test_dt_auto_and_the_adaptive_method_agree_and_learn(rng):
-    """λ_max of the fixed samples is that of 200 times as many within their scatter, O((d/n)^½): 20 %."""
+    """λ_max of the fixed samples is that of 200 times as many within their scatter, O((d/n)^½): 20
+    %.
+    """
     state, of = particles(rng, 200, 3), flow(rng, "erf")
     field = of.on_device(state)
     x = rng.normal(size=(20_000, 3))

@@ -1,4 +1,6 @@
-"""Weights of samples: R = Σ w ℓ / Σ w, against autograd, against repeated rows, in a file. On CUDA: cuda_parity.py."""
+"""Weights of samples: R = Σ w ℓ / Σ w, against autograd, against repeated rows, in a file. On CUDA:
+cuda_parity.py.
+"""
 
 import numpy as np
 import pytest
@@ -177,7 +179,9 @@ def test_the_weight_of_a_label_is_a_number(value):
 
 
 def test_a_comparison_takes_this_seed_s_own_output_with_the_weights_of_its_run(tmp_path):
-    """|slopes at f_0 - slopes at 0|/|slopes at f_0|, of the weighted risk: on rows of weight 0 nothing drives the flow."""
+    """|slopes at f_0 - slopes at 0|/|slopes at f_0|, of the weighted risk: on rows of weight 0
+    nothing drives the flow.
+    """
     y = CASES["squared"][0]
     risk = mf.EmpiricalRisk(NETWORK, X, y, weights=WEIGHTS)
     path = tmp_path / "a.h5"
