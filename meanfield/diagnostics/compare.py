@@ -77,18 +77,28 @@ class Comparison:
 
 
 def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
-    """Scaling, law, how far the neurons travelled, how much the kernel drifted, errors: two runs
-    side by side.
+    """Two runs side by side: scaling, law, how far the neurons travelled, how much the kernel
+    drifted,
+    errors.
 
-    run_a, run_b: paths or Trajectory, finished or not. seconds: for each W2; where the exact solve
-    does not fit, bounds with the methods that gave them. The drift ‖H_T - H_0‖/‖H_0‖ is on the
-    first samples of the run's own x.
+    Parameters
+    ----------
+    run_a, run_b : paths or Trajectory, finished or not.
+    seconds : for each W2; where the exact solve does not fit, bounds with the methods that gave
+        them.
 
-    One run is called lazier where its drift (or, where that tells nothing, its displacement) is
-    smaller by more than 10 % and, from two different starts, by more than two seeds of one setting
-    differ: the factor exp(2.5 √(r_a² + r_b²)), r the relative standard error of each over seeds,
-    about m^(-1/2), as meanfield/diagnostics/seed_scatter.py finds it in each file. Two runs that
-    differ in nothing but the seed are said to be that.
+    Returns
+    -------
+    A Comparison; print it.
+
+    Notes
+    -----
+    The drift ‖H_T - H_0‖/‖H_0‖ is on the first samples of the run's own x. One run is called lazier
+    where its drift (or, where that tells nothing, its displacement) is smaller by more than 10 %
+    and, from two different starts, by more than two seeds of one setting differ: the factor exp(2.5
+    √(r_a² + r_b²)), r the relative standard error of each over seeds, about m^(-1/2), as
+    meanfield/diagnostics/seed_scatter.py finds it in each file. Two runs that differ in nothing but
+    the seed are said to be that.
     """
     notes: list[str] = []
     with ExitStack() as stack:

@@ -206,26 +206,36 @@ def diagnose(
     progress: bool = True,
     **parameters: Any,
 ) -> Diagnosis:
-    """Diagnostics of a stored run, finished or not: mf.diagnose("run.h5", ["kernel_drift", "w2"])
-    -> a mapping by name.
+    """Diagnostics of a stored run, finished or not: mf.diagnose("run.h5", ["kernel_drift", "w2"]).
 
-    d["kernel_drift"] -> (steps, times, values); d.units; d.to_xarray(); print(d) lists values, what
-    else could be computed and what could not and why. names=None computes nothing and lists, with
-    meanings. The run is never touched; values are kept in run.h5.diagnostics/ beside it, keyed by
-    all they depend on (name, version, parameters, settings, data, start, frame): an extended run
-    keeps its old values, a replaced one none. A folder that cannot be written is said, once, in a
-    warning. Sums over every step, path and energy_defect, are those the run recorded, and
-    d.recorded names them; from the frames alone they can only be bracketed: path_frames,
-    energy_defect_frames.
+    Parameters
+    ----------
+    run : path or Trajectory; it is never touched.
+    names : of diagnostics. None computes nothing and lists them, with meanings.
+    flow : for user-written formulas, which no file can hold.
+    companion : another run, for diagnostics that compare two.
+    workers : processes, as many as there are CPUs by default; they start only where the first
+        frames show that it pays, and the bits do not depend on them.
+    progress : a bar when stderr is a terminal.
+    parameters : of the diagnostics, such as samples=512 for the kernel or seconds=10 for w2.
 
-    flow: for user-written formulas, which no file can hold. companion: another run, for diagnostics
-    that compare two. workers: processes, as many as there are CPUs by default; they start only
-    where the first frames show that it pays, and the bits do not depend on them. parameters: of the
-    diagnostics, such as samples=512 for the kernel or seconds=10 for w2. progress: a bar when
-    stderr is a terminal.
+    Returns
+    -------
+    A mapping by name: d["kernel_drift"] is (steps, times, values). d.units; d.to_xarray(); print(d)
+    lists values, what else could be computed, and what could not and why.
 
-    Raises ValueError for unknown names (with the nearest), unknown parameters, and diagnostics that
-    this run does not allow.
+    Raises
+    ------
+    ValueError : for unknown names (with the nearest), unknown parameters, and diagnostics that this
+        run does not allow.
+
+    Notes
+    -----
+    Values are kept in run.h5.diagnostics/ next to the run, keyed by all they depend on (name,
+    version, parameters, settings, data, start, frame): an extended run keeps its old values, a
+    replaced one none. A folder that cannot be written is said, once, in a warning. Sums over every
+    step, path and energy_defect, are those the run recorded, and d.recorded names them; from the
+    frames alone they can only be bracketed: path_frames, energy_defect_frames.
     """
     if isinstance(names, str):
         raise TypeError(f"names is a list: write [{names!r}].")

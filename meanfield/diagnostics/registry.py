@@ -109,30 +109,41 @@ def register_diagnostic(
     finite: bool = True,
     blas: bool = True,
 ) -> Callable[[Callable], Callable]:
-    """A decorator: mf.diagnose and mf.Series know the function by its name from then on; the
-    docstring is its meaning.
+    """A decorator: from then on mf.diagnose and mf.Series know the function by its name.
 
+    The function's docstring is its meaning.
+
+    Parameters
+    ----------
+    unit : "1" for numbers without one.
+    needs : what must be there, else the diagnostic is said to be unavailable, with the reason.
+        neurons (outputs K >= 1), flow, plain flow (deterministic, constant masses), energy, energy
+        balance, network (of neurons, not linearised), risk (of any network), kernel, data (training
+        samples), residual, labels (signs or classes), varied labels, test, test labels, homogeneous
+        (σ), balance, kink (σ), equal masses, companion, linear twin (gradient flow of the squared
+        loss without ridge), steps (frame.dt, the length of the run's steps), recorded path,
+        recorded energy_defect, recorded energy_defect_motion.
+    name : that of the function by default. A later function of the same name takes its place;
+        built-in names are taken.
+    version : raise it when the function changes, so that stored values are not used.
+    of : names of other diagnostics whose curves the function takes; "recorded:name" is a series of
+        the file.
+    interval : whether it returns (lower, upper, method of the lower, method of the upper).
+    finite : False calls it for θ with NaN too; otherwise the value is NaN there.
+    blas : False says that it makes no matrix product and no linear algebra, whose bits would depend
+        on the number of threads: the 5 µs that limiting BLAS to one thread takes are saved.
+
+    Notes
+    -----
         @mf.register_diagnostic(unit="1", needs=("data",))
         def mean_output(frame):
-            \"\"\"(1/n) Σ_i f(x_i), first output.\"\"\"
+            '''(1/n) Σ_i f(x_i), first output.'''
             return frame.predictions[:, 0].mean()
 
     f(frame) -> scalar, at each frame; f(frame, previous), from the second frame on; with
-    of=("energy", …), f(*curves) -> (frames,) from the named tuples (steps, times, values) of other
-    diagnostics, "recorded:name" for a series of the file. A frame has .state .start .flow .x .y
-    .predictions .velocity .kernel(samples): see diagnostics/frame.py. Keyword-only arguments are
-    parameters, settable in mf.diagnose. unit: "1" for numbers without one. needs: what must be
-    there, else the diagnostic is said to be unavailable, with the reason: neurons (outputs K >= 1),
-    flow, network (of neurons, not linearised), risk (of any network), kernel, data (training
-    samples), residual, labels (signs or classes), varied labels, test, test labels, homogeneous
-    (σ), balance, kink (σ), equal masses, companion, linear twin (gradient flow of the squared loss
-    without ridge), steps (frame.dt, the length of the run's steps), recorded path, recorded
-    energy_defect, recorded energy_defect_motion. version: raise it when the function changes, so
-    that stored values are not used. interval: returns (lower, upper, method of the lower, method of
-    the upper). finite=False: call it for θ with NaN too; otherwise the value is NaN there.
-    blas=False: it makes no matrix product and no linear algebra, whose bits would depend on the
-    number of threads: the 5 µs that limiting BLAS to one thread takes are saved. A later function
-    of the same name takes its place; built-in names are taken.
+    of=("energy", …), f(*curves) -> (frames,) from named tuples (steps, times, values). A frame has
+    .state .start .flow .x .y .predictions .velocity .kernel(samples): see diagnostics/frame.py.
+    Keyword-only arguments are parameters, settable in mf.diagnose.
     """
 
     def register(function: Callable) -> Callable:

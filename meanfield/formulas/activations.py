@@ -28,16 +28,25 @@ INV_SQRT_2PI = 0.3989422804014327
 class Activation:
     """σ: R → R and its derivative, as scalar Python functions of one float.
 
-    value_and_slope z -> (σ(z), σ'(z)) is optional and saves work where the two share a term.
-    homogeneity p means σ(cz) = c^p σ(z) for c > 0: then |w|² + b² - p|a|² is conserved by the flow
-    (THEORY.md, section 2). smooth = False says that σ' jumps, so integrators lose order there. pair
-    holds E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form where one is known (gaussian_pairs.py):
-    mf.PopulationRisk needs it. A Network of it looks at σ' by differences of σ at twelve points
-    (any slope between its two sides is right at a kink) and at the other fields; check=False takes
-    them as they are (a surrogate slope of a step, say). Where it is compiled, the compiled σ is
-    compared with the Python function. mf.Network raises ValueError or TypeError, and so does the
-    first use for what does not compile: formulas are plain Python on numbers, with exp, log, sqrt,
-    tanh, … of `math`.
+    Parameters
+    ----------
+    name : in files and messages.
+    value, slope : z -> σ(z), z -> σ'(z): plain Python on numbers, with exp, log, sqrt, tanh, … of
+        `math`.
+    value_and_slope : z -> (σ(z), σ'(z)), optional: it saves work where the two share a term.
+    homogeneity : p with σ(cz) = c^p σ(z) for c > 0: then |w|² + b² - p|a|² is conserved by the flow
+        (THEORY.md, section 2).
+    smooth : False says that σ' jumps, so integrators lose order there.
+    pair : E[σ(⟨w,x⟩)σ(⟨v,x⟩)] in closed form where one is known (gaussian_pairs.py):
+        mf.PopulationRisk needs it.
+    check : a Network of it looks at σ' by differences of σ at twelve points (any slope between its
+        two sides is right at a kink) and at the other fields; False takes them as they are (a
+        surrogate slope of a step, say).
+
+    Raises
+    ------
+    ValueError, TypeError : by mf.Network; and by the first use, for what does not compile, or where
+        the compiled σ is not the Python function.
     """
 
     name: str

@@ -21,13 +21,23 @@ LABELS = ("real", "sign", "class")
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss. labels: "real", "sign" (-1, +1) or "class" (0 … K-1); curvature = sup ℓ'', used by
-    dt="auto".
+    """A loss ℓ(f, y) and its slope ∂ℓ/∂f, as scalar Python functions.
 
-    coupled: value and slope take a sample's whole row, and `out` of the slope is 0 before the call.
-    An EmpiricalRisk looks at ℓ' by differences of ℓ at some predictions and labels of its own,
-    kinks allowed; check=False takes it as it is. Where it is compiled, the compiled ℓ is compared
-    with the Python function. Raises TypeError or ValueError for fields of another kind.
+    Parameters
+    ----------
+    name : in files and messages.
+    value, slope : (f, y) -> ℓ, (f, y) -> ∂ℓ/∂f. coupled: they take a sample's whole row, slope as
+        (f, y, out), and `out` is 0 before the call.
+    labels : "real", "sign" (-1, +1) or "class" (0 … K-1).
+    curvature : sup ℓ'', used by dt="auto".
+    coupled : whether the outputs of a sample belong together, as in softmax.
+    check : an EmpiricalRisk looks at ℓ' by differences of ℓ at some predictions and labels of its
+        own, kinks allowed; False takes it as it is.
+
+    Raises
+    ------
+    TypeError, ValueError : for fields of another kind; by the first use where the compiled ℓ is not
+        the Python function.
     """
 
     name: str

@@ -166,20 +166,36 @@ def match(
     output_units: bool = False,
 ) -> Matching:  # fmt: skip
     """Match the neurons of two networks by the optimal plan of W2, after weights that say the same
-    are made the same.
+    are
+    made the same.
 
-    p, q: State, or Trajectory or path (its last frame); any widths and masses, the same d and K.
-    canonical: up to what leaves φ = a σ(⟨w, x⟩ + b) as it is,
+    Parameters
+    ----------
+    p, q : State, or Trajectory or path (its last frame); any widths and masses, the same d and K.
+    canonical : up to what leaves φ = a σ(⟨w, x⟩ + b) as it is; False: θ as it is.
+    network : of States, and of activations written by the user: where σ comes from.
+    output_units : a is multiplied by each network's own s = α m^(1-γ) first, so that f = ∫φ dμ: for
+        different γ, α, or widths at γ < 1, where equal weights do not mean equal outputs. Without
+        it θ is compared as the flow moves it.
+
+    Returns
+    -------
+    A Matching.
+
+    Raises
+    ------
+    ValueError, TypeError : for other inputs.
+    NotConverged : where a solver did not reach its optimum.
+
+    Notes
+    -----
+    Canonical:
 
         σ(cz) = c^p σ(z)  (a, w, b) ~ (a/c^p, c w, c b)  balanced: |w|² + b² = p|a|²; 0 where φ = 0
         σ odd             (a, w, b) ~ (-a, -w, -b)       a pair is as far apart as the nearer sign
         σ even            (a, w, b) ~ (a, -w, -b)        likewise
 
-    σ comes from the Trajectory, or from `network` for States (and for activations written by the
-    user). False: θ as it is. output_units: a is multiplied by each network's own s = α m^(1-γ)
-    first, so that f = ∫φ dμ: for different γ, α, or widths at γ < 1, where equal weights do not
-    mean equal outputs. Without it θ is compared as the flow moves it. Exact, O(m^2.5): 8 s at m =
-    5000. Raises ValueError or TypeError for other inputs, NotConverged.
+    Exact; at worst O(m^2.5): 8 s at m = 5000.
     """
     with ExitStack() as stack:
         ends, networks = zip(
@@ -234,14 +250,23 @@ def interpolate(
     network: Network | None = None,
     output_units: bool = False,
 ) -> list[State]:
-    """Displacement interpolation t ↦ μ_t = ((1 - t) Id + tT)_# μ between two networks, 0 <= t <= 1,
-    as a list of State.
+    """Displacement interpolation t ↦ μ_t = ((1 - t) Id + tT)_# μ between two networks.
 
-    The constant-speed geodesic, W2(μ_s, μ_t) = |t - s| W2(p, q); T is the plan of `match`, whose
-    options these are, with a particle for each of its pairs: at most m + m' - 1. Their number
+    Parameters
+    ----------
+    p, q, canonical, network, output_units : as in `match`, whose plan T is.
+    times : 0 <= t <= 1.
+
+    Returns
+    -------
+    A list of State, with a particle for each pair of the plan: at most m + m' - 1. Their number
     enters s = α m^(1-γ): for γ ≠ 1 and a number other than m the function of an interpolant is that
-    of a Scaling with the s you mean. With the sign symmetry of a canonical match the geodesic is
-    that of the quotient space.
+    of a Scaling with the s you mean.
+
+    Notes
+    -----
+    The constant-speed geodesic: W2(μ_s, μ_t) = |t - s| W2(p, q). With the sign symmetry of a
+    canonical match it is that of the quotient space.
     """
     matching = match(p, q, canonical, network, output_units)
     return [matching.at(real("a time of interpolate", t)) for t in times]

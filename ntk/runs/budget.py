@@ -131,19 +131,34 @@ class Budget:
 
 
 def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
-    """Split the change of f along a recorded run (path or mf.Trajectory) into what H_0 learns and
-    what H_t - H_0 adds.
+    """Split the change of f along a recorded run into what H_0 learns and what H_t - H_0 adds.
 
+    Parameters
+    ----------
+    run : path or mf.Trajectory. Every loss, K outputs, masses.
+    x : (n', d), where to look; the training inputs by default.
+    flow : only for an activation or loss written by the user, which no file holds: the flow that
+        was run.
+
+    Returns
+    -------
+    A Budget, with an error for each part.
+
+    Raises
+    ------
+    ValueError : for other functionals, for noise and reaction, under three frames, and runs that
+        ended in NaN.
+
+    Notes
+    -----
     Along the flow df_t/dt = -c H_t ℓ'(f_t, y) - λ s ∫∇φ·θ dμ_t on any input, c = 1/n or 1
-    (THEORY.md, section 1), so
+    (THEORY.md, section 1), so with ∫ = ∫_0^t … dτ from the first frame on
 
-        f_t - f_0 = -c ∫_0^t H_0 ℓ'(f_τ, y) dτ  -c ∫_0^t (H_τ - H_0) ℓ'(f_τ, y) dτ  -λ s ∫_0^t ∫∇φ·θ dμ dτ
-                    lazy                         evolution                           decay, with a ridge only
+        f_t - f_0 = -c ∫ H_0 ℓ'(f_τ, y)          lazy
+                    -c ∫ (H_τ - H_0) ℓ'(f_τ, y)  evolution
+                    -λ s ∫ ∫∇φ·θ dμ              decay, with a ridge only
 
-    the integrals along the run itself, not along its linearisation: `lazy` is no prediction. Start:
-    the first frame. x (n', d): where to look, the training inputs by default. Every loss, K
-    outputs, masses. flow=: only for an activation or loss written by the user, which no file holds;
-    the flow that was run.
+    the integrals along the run itself, not along its linearisation: `lazy` is no prediction.
 
     Quadrature: f between frames by its values and its exact rates there (Hermite, O(h⁴)), H by a
     cubic through the frames around. `error`, made without the residual: twice the differences to
@@ -153,8 +168,7 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
     more of them until the error is as small as you need. ReLU neurons that slide along a kink (⟨w,
     x_i⟩ + b = 0) chatter across it, and a frame shows one side: where most weight rests on kinks,
     as at γ = 1 in one dimension after a while, an error of some per cent stays, and is reported.
-    O(frames m n n' K²) time; one kernel of one frame in memory at a time. Raises ValueError for
-    other functionals, for noise and reaction, under three frames, and runs that ended in NaN.
+    O(frames m n n' K²) time; one kernel of one frame in memory at a time.
     """
     if not isinstance(run, Trajectory):
         with Trajectory(run) as opened:

@@ -197,9 +197,23 @@ class Laziness:
 
 
 def laziness(run: Any) -> Laziness:
-    """How far a recorded run (path or mf.Trajectory) is from its linearisation at its first frame,
-    measured and bounded.
+    """How far a recorded run is from its linearisation at its first frame, measured and bounded.
 
+    Parameters
+    ----------
+    run : path or mf.Trajectory: a gradient flow of the squared loss without ridge, three frames at
+        least.
+
+    Returns
+    -------
+    A Laziness: gap, bound, resolution, kernel drift, and the verdict with its regime.
+
+    Raises
+    ------
+    ValueError : for other runs, with the reason.
+
+    Notes
+    -----
     With u = f - y and u^lin on the samples, u̇ = -c H_t u and u̇^lin = -c H_0 u^lin (c = 1/n or 1),
     Δ = u - u^lin solves Δ̇ = -c H_0 Δ - c (H_t - H_0) u with Δ = 0 at the start. In the eigenbasis
     H_0 v_j = λ_j v_j (Duhamel, then |∫| <= ∫| |)
@@ -224,8 +238,7 @@ def laziness(run: Any) -> Laziness:
     The verdict says which. certified: lazy, and the bound is resolved and below 0.1 too; it is
     about f on the training inputs, and a numerical bound, not an interval-arithmetic proof.
 
-    Gradient flows of the squared loss without ridge, three frames at least; others raise
-    ValueError. O(frames m n² K²) for the kernels and O((nK)³) for the modes.
+    O(frames m n² K²) for the kernels and O((nK)³) for the modes.
     """
     if not isinstance(run, Trajectory):
         with Trajectory(run) as opened:
