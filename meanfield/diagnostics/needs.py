@@ -130,7 +130,10 @@ def _varied(problem: Problem) -> str:
     )
 
 
-_INSTEAD = {"energy_defect_motion": ": it is recorded where σ or ℓ has kinks"}
+_INSTEAD = {
+    "energy_defect_motion": ": it is recorded where σ or ℓ has kinks",
+    "kinetic_energy": ": methods with momentum record it",
+}
 _WITHOUT_TEST = (
     "no test set was saved with the run: mf.Recorder(…, data=dataset) saves the one of "
     "an mf.data.Dataset"

@@ -33,6 +33,7 @@ NEEDS = (
     "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
     "balance", "kink", "equal masses", "companion", "linear twin", "steps",
     "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
+    "recorded kinetic_energy",
 )  # fmt: skip
 # What `import ntk` adds: known by name here, so that an error can say so; meanfield itself never
 # imports ntk.
@@ -122,7 +123,8 @@ def register_diagnostic(
         samples), residual, labels (signs or classes), varied labels, test, test labels, homogeneous
         (σ), balance, kink (σ), equal masses, companion, linear twin (gradient flow of the squared
         loss without ridge), steps (frame.dt, the length of the run's steps), recorded path,
-        recorded energy_defect, recorded energy_defect_motion.
+        recorded energy_defect, recorded energy_defect_motion,
+        recorded kinetic_energy.
     name : that of the function by default. A later function of the same name takes its place;
         built-in names are taken.
     version : raise it when the function changes, so that stored values are not used.

@@ -37,6 +37,7 @@ ABOUT = {
         "1",
         "the same with the dissipation of the motion that took place, |Δθ|²/Δt over some ten steps",
     ),
+    "kinetic_energy": ("F", "½∫|v|² dμ of a method with momentum"),
     "balance_defect": ("1", "the largest relative change of |w|² + b² - p|a|²"),
 }
 

@@ -126,6 +126,8 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
         "companion_gap": "it needs companion=, the path of another run on the same data",
         "departure": other_loss,
         "laziness": other_loss,
+        "kinetic_energy": "the file has no series kinetic_energy with a value at each frame: "
+        "methods with momentum record it",
     }
     assert set(found.available) | set(found.unavailable) == set(registry.names())
     lines = repr(found).split("\n")

@@ -103,6 +103,12 @@ def energy_defect_motion(recorded) -> np.ndarray:
     return recorded.values
 
 
+@register_diagnostic(unit="F", of=("recorded:kinetic_energy",), needs=("recorded kinetic_energy",))
+def kinetic_energy(recorded) -> np.ndarray:
+    """K = ½ ∫|v|² dμ_t with v the velocity that a method with momentum carries, as the run recorded it."""
+    return recorded.values
+
+
 @register_diagnostic(unit="1", of=("energy", "speed2"), needs=("plain flow",), interval=True)
 def energy_defect_frames(energy, speed2) -> tuple:
     """Bounds of the energy_defect since the first frame, where ∫|v|² dμ is monotone between frames;
