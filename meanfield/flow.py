@@ -11,7 +11,7 @@ import numpy as np
 from . import backends
 from .checks import as_array, is_integer
 from .functionals import protocol
-from .functionals.risk import check_inputs
+from .functionals.samples import check_inputs
 from .particles import Particles
 from .state import State
 from .temperature import Temperature

@@ -14,7 +14,7 @@ import numpy as np
 
 from .backends import dtype_name
 from .backends.cpu import elementwise
-from .functionals.risk import check_inputs
+from .functionals.samples import check_inputs
 from .network import Network
 from .processes.threads import one_thread
 from .state import State

@@ -20,7 +20,8 @@ from ..state import State
 from .drawn import DrawnField
 from .population import PopulationRisk
 from .protocol import Functional
-from .risk import EmpiricalRisk, check_inputs
+from .risk import EmpiricalRisk
+from .samples import check_inputs
 
 INPUTS = ("normal", "sphere")
 TOLD_BY = 8  # inputs at which a file keeps the values of a user's function

@@ -20,7 +20,7 @@ from ..files.pieces import SeriesData
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..formulas.activations import Activation
-from ..functionals.risk import check_inputs
+from ..functionals.samples import check_inputs
 from ..state import State
 from ..stepping.march import March
 from . import schedules

@@ -12,7 +12,8 @@ from scipy.sparse.linalg import LinearOperator
 from meanfield import tangent
 from meanfield.diagnostics.library import kernels
 from meanfield.flow import GradientFlow
-from meanfield.functionals.risk import EmpiricalRisk, check_inputs
+from meanfield.functionals.risk import EmpiricalRisk
+from meanfield.functionals.samples import check_inputs
 from meanfield.network import Network
 from meanfield.particles import Particles
 from meanfield.state import State

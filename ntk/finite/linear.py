@@ -16,7 +16,8 @@ from meanfield.backends.protocol import Backend
 from meanfield.flow import GradientFlow
 from meanfield.formulas.losses import Loss
 from meanfield.functionals.protocol import Functional
-from meanfield.functionals.risk import EmpiricalRisk, RiskField, check_inputs
+from meanfield.functionals.risk import EmpiricalRisk, RiskField
+from meanfield.functionals.samples import check_inputs
 from meanfield.network import PARAMETERS, Network
 from meanfield.particles import Particles
 from meanfield.state import State

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanfield.checks import is_integer
-from meanfield.functionals.risk import check_inputs
+from meanfield.functionals.samples import check_inputs
 from meanfield.initial import InitialLaw
 from meanfield.network import Network
 

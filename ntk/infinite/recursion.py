@@ -12,7 +12,7 @@ import numpy as np
 from meanfield.checks import flag, is_integer, is_number
 from meanfield.formulas import activations
 from meanfield.formulas.activations import Activation
-from meanfield.functionals.risk import check_inputs
+from meanfield.functionals.samples import check_inputs
 
 from ..gaussian import duals
 from . import passes

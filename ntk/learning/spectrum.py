@@ -13,7 +13,7 @@ import numpy as np
 import scipy.linalg
 
 from meanfield.checks import is_number
-from meanfield.functionals.risk import check_inputs
+from meanfield.functionals.samples import check_inputs
 from meanfield.tangent import as_matrix
 
 from . import repeated_inputs

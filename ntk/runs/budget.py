@@ -13,7 +13,8 @@ import numpy as np
 from meanfield import tangent
 from meanfield.files.trajectory import Trajectory
 from meanfield.flow import GradientFlow
-from meanfield.functionals.risk import EmpiricalRisk, check_inputs
+from meanfield.functionals.risk import EmpiricalRisk
+from meanfield.functionals.samples import check_inputs
 from meanfield.tangent import as_matrix
 
 from .frames import Seen, check_frames, look, rounding

@@ -12,7 +12,8 @@ import numpy as np
 import scipy.special
 
 from meanfield.flow import GradientFlow
-from meanfield.functionals.risk import EmpiricalRisk, check_inputs
+from meanfield.functionals.risk import EmpiricalRisk
+from meanfield.functionals.samples import check_inputs
 from meanfield.network import Network
 from meanfield.state import State
 from meanfield.transport.distances import displacement
