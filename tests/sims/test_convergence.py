@@ -106,11 +106,11 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, monkeypatch, part
     )
     calls, advance = [], march.March.advance
 
-    def stop(self, stops=None):
+    def stop(self, *arguments):
         calls.append(self.t)
         if len([t for t in calls if t >= 2.0 * part]) == 3:
             raise KeyboardInterrupt
-        advance(self, stops)
+        advance(self, *arguments)
 
     monkeypatch.setattr(march.March, "advance", stop)
     with pytest.raises(KeyboardInterrupt):
