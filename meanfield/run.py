@@ -143,7 +143,8 @@ class Run:
         """The next moment at which anything looks; at every step, where checkpoints are asked for
         that often.
         """
-        if self.recorder is not None and self.recorder.checkpoint_seconds < 1.0:
+        often = self.recorder is not None and self.recorder.checkpoint_seconds < 1.0
+        if often or not self.march.stretches:
             return NOW
         return Ahead.first(item.ahead(self.march) for item in self.observers)
 

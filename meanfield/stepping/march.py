@@ -158,6 +158,11 @@ class March:
             t = self.clock.judge(self, step)
         self._accept(step, t)
 
+    @property
+    def stretches(self) -> bool:
+        """Whether `advance` has a use for `ahead`."""
+        return self._stretches.possible
+
     def state(self) -> State:
         return self.particles.state(self.field.backend, self.start.outputs, self.start.origin)
 

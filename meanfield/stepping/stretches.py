@@ -46,12 +46,21 @@ class Stretches:
         self._compiled: Any = None  # what the field makes a stretch with
         self._refused = False
 
+    @property
+    def possible(self) -> bool:
+        """Whether steps may be made many at a time, so that it pays to ask who looks when."""
+        return self._compiled is not False
+
     def advance(self, ahead: Ahead, stops: np.ndarray | None) -> bool:
         """Steps until `ahead`, or for a twentieth of a second. False: none was made, the next step
         is to be made alone.
         """
-        march = self.march
         self._made += 1
+        if ahead is NOW or self._compiled is False:
+            self._refused = False
+            return False
+
+        march = self.march
         last = self._last_step(ahead)
         left = min(last - march.step, (ahead.t - march.t) / march.dt)
         if self._refused or self._made <= ALONE or left < FEW:

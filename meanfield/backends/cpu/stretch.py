@@ -200,6 +200,11 @@ class Pace:
             self._again = time.monotonic() + self._wait
 
 
+_not_compiled: set[tuple[Any, ...]] = (
+    set()
+)  # kinds of calls that no cache had: asking takes a millisecond
+
+
 def of(
     backend: Any,
     theta: np.ndarray,
@@ -212,5 +217,14 @@ def of(
     work = theta.shape[0] * given["samples"].n * backend._operations
     if work > LARGEST_WORK or theta.size > LARGEST_THETA:
         return None
+    y = given["labels"][0]
+    kind = backend.dtype.name, backend.fused, y.dtype.name, y.ndim
+    if seconds <= COMPILING and kind in _not_compiled:
+        return None
+
     made = Stretch(backend, theta, **given)
-    return made if made.compiled or seconds > COMPILING else None
+    if made.compiled or seconds > COMPILING:
+        _not_compiled.discard(kind)
+        return made
+    _not_compiled.add(kind)
+    return None
