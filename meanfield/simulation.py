@@ -356,6 +356,24 @@ def _flow_of(
         raise ValueError(
             f"{path} has observers of your own: pass observers=[…] with one named {missing[0]!r}."
         )
+    for found in observers:
+        kept = next(
+            (item for item in config["observers"].get("others", ()) if item["name"] == found.name),
+            None,
+        )
+        if kept is None:
+            raise ValueError(
+                f"{path} has no observer {found.name!r}: its series and its own observers are in the file."
+            )
+        ours = json.loads(canonical_json(settings.of_own(found)))
+        if found.name in last_memory(path).get(
+            "mended", ()
+        ):  # it raised: another class may stand in
+            ours["class"] = kept["class"]
+        if differing := settings_that_differ(ours, kept):
+            raise ValueError(
+                f"the observer {found.name!r} is not that of {path}; different here: {'; '.join(differing)}."
+            )
     series = {
         item["name"]: functions[item["name"]] if item["user"] else None
         for item in config["observers"]["series"]

@@ -99,11 +99,16 @@ def of_run(run: Any) -> Finding | None:
 
 
 def energy_defect(march: March, dissipated: float) -> float:
-    """|F(0) - F(t) - q| / max(|F(0) - F(t)|, 1e-12 |F(0)|), q what was dissipated; F + K of a
-    method with momentum.
+    """|F(0) - F(t) - q| / max(|F(0) - F(t)|, 1e-12 |F(0)|), q what was dissipated.
+
+    Of a method with momentum F + K loses q, and is held against the larger of its own fall, that of
+    F and K: with little friction F + K hardly falls, while F and K are exchanged.
     """
     fall = march.total_start - march.total
-    scale = max(abs(fall), 1e-12 * abs(march.total_start))
+    exchanged = (
+        max(abs(march.energy_start - march.energy), march.kinetic) if march.method.inertial else 0.0
+    )
+    scale = max(abs(fall), exchanged, 1e-12 * abs(march.total_start))
     return abs(fall - dissipated) / scale if scale != 0 else 0.0
 
 

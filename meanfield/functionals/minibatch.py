@@ -54,8 +54,9 @@ class MiniBatch(Functional):
     recorded frame costs two passes over the data, the start of a run one. `flow.velocity(state)` is
     that of the batch of step state.step. There is no energy_defect: F does not fall as |v|² says.
 
-    Methods: mf.EULER, and those with noise. Higher orders and error control want the same velocity
-    at the same particles, and raise; so does dt="auto".
+    Methods: mf.EULER, mf.HeavyBall, and those with noise. Runge–Kutta methods of
+    higher order and error control want the same velocity at the same particles, and raise; so does
+    dt="auto".
 
     Batches are a function of (seed, step): Philox, purpose noise.MINIBATCH; `rows(step)` gives
     them.

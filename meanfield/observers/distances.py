@@ -58,11 +58,10 @@ class W2(Observer):
     in .steps .times .values. NaN once θ is not finite. The bits are those of mf.w2 on these States,
     whatever the number of workers, kills and resumptions: a checkpoint holds the snapshots that
     wait. With more than 16 of them the stepping waits for the first, and at the end the run waits
-    for all. Where
-    each particle coupled with itself is optimal, as along nearly every run, a solve is a few passes
-    over the pairs; otherwise, and where masses change, it may take seconds at m = 5000: above 10 s
-    a SlowSolve warning says so before the run starts. Masses may vary, any K goes. Bounds are quicker:
-    mf.diagnose(path, ["w2"]) after the run.
+    for all. Where each particle coupled with itself is optimal, as along nearly every run, a solve
+    is a few passes over the pairs; otherwise, and where masses change, it may take seconds at
+    m = 5000: above 10 s a SlowSolve warning says so before the run starts. Masses may vary, any K
+    goes. Bounds are quicker: mf.diagnose(path, ["w2"]) after the run.
     """
 
     def __init__(self, schedule: Any, *, previous: bool = False, workers: int = 1) -> None:

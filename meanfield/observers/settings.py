@@ -109,10 +109,13 @@ def to_dict(observers: Sequence[Observer]) -> dict[str, Any]:
     for kind in (Events, W2):
         found |= {item.name: item.to_dict() for item in observers if isinstance(item, kind)}
     if others := [item for item in observers if not item.own]:
-        found["others"] = [
-            {"name": item.name, "class": type(item).__name__, **item.to_dict()} for item in others
-        ]
+        found["others"] = [of_own(item) for item in others]
     return found
+
+
+def of_own(observer: Observer) -> dict[str, Any]:
+    """What a file says of an observer of a user's class."""
+    return {"name": observer.name, "class": type(observer).__name__, **observer.to_dict()}
 
 
 def from_dict(

@@ -16,7 +16,7 @@ from ..state import State
 from ..temperature import Temperature
 from . import clocks
 from .clocks import Diverged, Span
-from .methods import Method, Step
+from .methods import Method, Step, check_start, check_step
 from .motion import Motion, may_slide
 from .stretches import NOW, Ahead, Stretches
 
@@ -53,7 +53,10 @@ class March:
         self.field.temperature.check_times(state.t, _end(state, dt, t_end, n_steps))
         self.has_energy = "energy" in flow.functional.terms
         self.balances = self.has_energy and method.balances and flow.functional.deterministic
-        self.particles = method.start(self.field, self.particles)
+        self._foreign = not type(method).__module__.startswith(
+            "meanfield."
+        )  # its steps are checked
+        self.particles = check_start(method, method.start(self.field, self.particles))
         self.path = self.dissipated = 0.0
         self.motion = (
             Motion(self.particles)
@@ -155,6 +158,8 @@ class March:
         while t is None:
             dt = self.clock.next(self.particles, stops)
             step = self.method.step(self.field, self.particles, dt)
+            if self._foreign:
+                check_step(self.method, self.particles, dt, step)
             t = self.clock.judge(self, step)
         self._accept(step, t)
 

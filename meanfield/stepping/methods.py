@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from ..particles import Particles
 
 MODULES = ("runge_kutta", "langevin", "heavy_ball")  # of this room: they register what they have
@@ -163,6 +165,43 @@ def known() -> dict[str, Any]:
     for name in MODULES:
         importlib.import_module(f".{name}", __package__)
     return TABLE
+
+
+def check_start(method: Method, particles: Any) -> Particles:
+    """What start returned, or a TypeError that says what it must be."""
+    if not isinstance(particles, Particles):
+        raise TypeError(
+            f"start(field, particles) of the method {method.name!r} must return the mf.Particles with "
+            'the memory, particles._replace(memory={"name": …}); got '
+            f"{type(particles).__name__}."
+        )
+    return particles
+
+
+def check_step(method: Method, before: Particles, dt: float, step: Any) -> None:
+    """Raise where a step of a method that is not of this package makes no sense."""
+    who = f"step(field, particles, dt) of the method {method.name!r}"
+    if not isinstance(step, Step) or not isinstance(step.particles, Particles):
+        raise TypeError(f"{who} must return mf.Step(particles, dt, …); got {type(step).__name__}.")
+    made = step.particles
+    if step.dt != dt:
+        raise ValueError(f"{who} was asked for dt = {dt:g} and made a step of {step.dt:g}.")
+    if made.theta.shape != before.theta.shape:
+        raise ValueError(
+            f"{who} must keep the shape of θ, {before.theta.shape}; got {made.theta.shape}."
+        )
+    if made.mass is before.mass:
+        return
+
+    mass = np.asarray(made.mass)
+    if not method.moves_masses:
+        raise ValueError(f"{who} changes the masses: declare moves_masses = True in its class.")
+    wrong = mass.shape != before.mass.shape or mass.dtype != np.float64
+    if wrong or not np.all(mass >= 0) or not abs(float(mass.sum()) - 1) <= 1e-9:
+        raise ValueError(
+            f"{who} must give masses {before.mass.shape} in float64, >= 0 and of sum 1; got "
+            f"{mass.shape} {mass.dtype} of sum {float(mass.sum()):.9g}, the least {mass.min():.3g}."
+        )
 
 
 def check(method: Any) -> Method:

@@ -326,6 +326,8 @@ def _flow(run: Trajectory) -> GradientFlow:
         )
     elif config["flow"]["temperature"] or config["flow"]["reaction"]:
         wrong = "is noisy or changes its masses"
+    elif traits := (config.get("integrator") or {}).get("traits"):
+        wrong = f"is no gradient flow (its method: {', '.join(traits)})"
     check_frames(run, wrong)
     return run.flow("cpu", "float64")
 

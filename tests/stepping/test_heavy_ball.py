@@ -153,3 +153,21 @@ def test_what_makes_no_sense_with_momentum_is_refused():
     with pytest.raises(ValueError, match="'euler' has no momentum"):
         series = mf.Series("kinetic_energy", mf.every(1))
         mf.simulate(SMOOTH, START, mf.EULER, dt=0.1, n_steps=2, observers=[series], progress=False)
+
+
+def test_without_friction_the_energies_are_exchanged_and_nothing_is_wrong(recwarn):
+    """V = x²/2: F + K stays to dt²/8, while F and K are exchanged."""
+
+    def half_square(x):
+        return 0.5 * x[0] * x[0]
+
+    def slope(x, out):
+        out[0] = x[0]
+
+    flow = mf.GradientFlow(mf.PairwiseEnergy(potential=(half_square, slope)))
+    defect = mf.Series("energy_defect", mf.evenly(5))
+    start = mf.State(np.array([[1.0]]), outputs=0)
+    mf.simulate(
+        flow, start, mf.HeavyBall(0.0), dt=0.01, t_end=1.5, observers=[defect], progress=False
+    )
+    assert max(defect.values) < 1e-3 and not recwarn.list

@@ -216,6 +216,77 @@ def test_resuming_says_what_is_missing(h5_path, monkeypatch):
         mf.resume(h5_path, t_end=1.0, observers=[Watcher(mf.every(7))], progress=False)
 
 
+def test_another_observer_of_the_name_is_refused(h5_path):
+    run(h5_path, 20)
+
+    class Other(Watcher):
+        pass
+
+    for observer, differs in (
+        (Watcher(mf.every(3)), "k 3, in the file 7"),
+        (Other(mf.every(7)), "class"),
+    ):
+        with pytest.raises(ValueError, match=f"observer 'watcher' is not that of .*{differs}"):
+            mf.resume(h5_path, t_end=1.0, observers=[observer], progress=False)
+    more = [Watcher(mf.every(7)), mf.Series("risk", mf.every(1))]
+    with pytest.raises(ValueError, match="has no observer 'risk'"):
+        mf.resume(h5_path, t_end=1.0, observers=more, progress=False)
+
+
+class Wrong(mf.Method):
+    """A step of one's own that goes wrong as told."""
+
+    name, balances = "wrong", False
+
+    def __init__(self, made, moves_masses=False):
+        self.made, self.moves_masses = made, moves_masses
+
+    def step(self, field, particles, dt):
+        return self.made(particles, dt)
+
+
+@pytest.mark.parametrize(
+    ("made", "moves", "error", "said"),
+    [
+        (lambda p, dt: None, False, TypeError, "must return mf.Step.* got NoneType"),
+        (lambda p, dt: p, False, TypeError, "must return mf.Step.* got Particles"),
+        (
+            lambda p, dt: mf.Step(p, -dt),
+            False,
+            ValueError,
+            "asked for dt = 0.1 and made a step of -0.1",
+        ),
+        (
+            lambda p, dt: mf.Step(p._replace(theta=p.theta[:5]), dt),
+            False,
+            ValueError,
+            r"keep the shape of θ, \(40, 3\); got \(5, 3\)",
+        ),
+        (
+            lambda p, dt: mf.Step(p._replace(mass=2 * p.mass), dt),
+            False,
+            ValueError,
+            "declare moves_masses",
+        ),
+        (lambda p, dt: mf.Step(p._replace(mass=2 * p.mass), dt), True, ValueError, "of sum 2"),
+    ],
+)
+def test_a_step_that_makes_no_sense_is_named(made, moves, error, said):
+    with pytest.raises(error, match=said):
+        mf.simulate(FLOW, START, Wrong(made, moves), dt=0.1, n_steps=1, progress=False)
+
+
+def test_start_must_return_particles():
+    class Bad(Toy):
+        def start(self, field, particles):
+            return {"momentum": 0.0}
+
+    with pytest.raises(
+        TypeError, match=r"start\(field, particles\) of the method 'toy' must return"
+    ):
+        mf.simulate(FLOW, START, Bad(), dt=0.1, n_steps=1, progress=False)
+
+
 class Walk(mf.Functional):
     """A velocity without an energy, another at each step: v = noise."""
 
