@@ -8,7 +8,7 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -182,14 +182,14 @@ class Run:
             if isinstance(item, Recorder) and recording is None:
                 continue
             try:
-                values = item.observe(moment) or {}
+                values = _checked(item, item.observe(moment))
             except Exception as error:
                 if not isinstance(error, Diverged) and (isinstance(item, Series) or not item.own):
                     self._say_which_raised(item, error, observers[number:])
                 raise
             if recording is not None:
                 for name, value in values.items():
-                    recording.observe(name, march.step, march.t, float(value))
+                    recording.observe(name, march.step, march.t, value)
 
     def _collect(
         self, received: Sequence[int], last: bool = False, checkpoints: bool = True
@@ -203,10 +203,11 @@ class Run:
                     f"meanfield: waiting for the {type(item).__name__} of {item.waiting} snapshots"
                 )
                 tqdm.write(text, file=sys.stderr)
-            for value in item.collect(received, last):
+            for values in item.collect(received, last):
                 if self.recording is None:
                     continue
-                self.recording.observe(*value)
+                for value in values:
+                    self.recording.observe(*value)
                 if checkpoints and self._checkpoint_due():
                     self.recording.checkpoint(self._memory())
 
@@ -404,6 +405,30 @@ class Run:
         """Of mf.at_times: step control lands on them."""
         found = [item.schedule for item in self.observers]
         return {t for item in found if isinstance(item, schedules.at_times) for t in item.times}
+
+
+def _checked(item: Observer, values: Any) -> dict[str, float]:
+    """What an observer returned, as numbers by its own series."""
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"observe(moment) of the observer {item.name!r} must return a dictionary, series -> number, "
+            f"or None; got {type(values).__name__}."
+        )
+    found = {}
+    for name, value in values.items():
+        if name not in item.series:
+            raise ValueError(
+                f"the observer {item.name!r} returned a value of {name!r}, which is not in its .series "
+                f"{tuple(item.series)}."
+            )
+        if np.size(value) != 1 or np.asarray(value).dtype.kind not in "fiub":
+            raise TypeError(
+                f"the observer {item.name!r} must return a number for {name!r}; got {value!r:.60}."
+            )
+        found[name] = float(np.asarray(value).reshape(()))
+    return found
 
 
 def _check_velocity(march: March) -> None:

@@ -100,6 +100,8 @@ class Frame:
         dt: float = float("nan"),
     ) -> None:
         self.problem, self._state, self._march = problem, state, march
+        if march is not None:  # those of now: the march goes on, and a frame may be kept
+            self.particles = march.particles
         self.dt = dt
         self.kept: dict[Any, Any] = {}
 
@@ -147,9 +149,7 @@ class Frame:
     @cached_property
     def particles(self) -> Particles:
         """θ on the device, with the masses."""
-        return (
-            self._march.particles if self._march else Particles.of(self.state, self.field.backend)
-        )
+        return Particles.of(self.state, self.field.backend)
 
     @property
     def theta(self) -> Any:
@@ -164,7 +164,9 @@ class Frame:
     @cached_property
     def energy(self) -> float:
         """F_s."""
-        return self._march.energy if self._march else self.field.energy(self.particles)
+        march = self._march
+        now = march is not None and march.particles is self.particles
+        return march.energy if now else self.field.energy(self.particles)
 
     @cached_property
     def predictions(self) -> np.ndarray:

@@ -301,11 +301,24 @@ class OnlineField(DrawnField):
             here = type(here)(network, here.dim, here.outputs, here.dtype.name)
         return here, here.upload(state.theta), here.weights(state.mass), scale
 
+    def _check_answers(self, y: np.ndarray, step: int) -> None:
+        """Raise for answers that do not fit the K outputs: kernels take them as they are."""
+        K = self.backend.outputs
+        if y.dtype.kind == "i" and y.max() >= K:
+            raise ValueError(
+                f"the target says class {int(y.max())} at step {step}, and the state has K = {K} outputs."
+            )
+        if y.dtype.kind != "i" and y.shape[1:] != (K,):
+            raise ValueError(
+                f"the target says y {y.shape} at step {step}, and the state has K = {K} outputs."
+            )
+
     def _draw(self, step: int) -> None:
         x = self.functional.drawn(step)
         samples = self.backend.samples(x)
         if self.functional.teacher is None:
             y = self.functional._answers(x)
+            self._check_answers(y, step)
         else:
             backend, theta, weight, scale = self._teacher
             y = scale * backend.download(backend.mean_feature(theta, weight, samples))

@@ -96,14 +96,15 @@ class W2(Observer):
     def observe(self, moment: Moment) -> None:
         self._beside.add(moment.state)
 
-    def collect(self, received: Sequence[int], last: bool) -> Iterator[Value]:
+    def collect(self, received: Sequence[int], last: bool) -> Iterator[list[Value]]:
         """The distances that are known; wait while more snapshots have none than may wait."""
         most = 0 if last else WAITING
         while self.waiting and not received:
             rows = self._beside.take(0.2 if self.waiting > most else 0.0)
             if rows is None and self.waiting <= most:
                 return
-            yield from rows or ()
+            if rows:
+                yield rows
 
     def memory(self) -> dict[str, Any]:
         return self._beside.memory()
@@ -266,6 +267,7 @@ class Beside:
             [self._read(item) for item in memory[name]] for name in ("known", "pending")
         )
         self._known = known[0] if known else None
+        self._pending.clear()
         for state in pending:
             self.add(state)
 
@@ -273,6 +275,7 @@ class Beside:
         """End the processes, whatever they are doing."""
         if self._workers is not None:
             self._workers.close()
+        self._workers = None  # one run may go on in two goes
 
     def _read(self, item: dict[str, Any]) -> State:
         return State.trusted(

@@ -6,7 +6,6 @@ Events.table
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ class Events(Observer):
         """The counts of what has changed since the last sampling; its rows go into the file, or
         into .table.
         """
-        if not math.isfinite(moment.march.dissipated):
+        if not moment.march.sound:
             return {}
         rows, counts = self._watch.sample(moment.state)
         if moment.recording is not None:

@@ -122,6 +122,8 @@ def what_diverged(march: March) -> str:
 
 def shorter(march: March) -> str:
     """What to do about steps that are too long."""
+    if march.method.noisy or march.method.inertial or not march.flow.functional.deterministic:
+        return "Use a smaller dt."  # dt="auto" is not for them
     asked: Any = "auto" if march.clock.kind == "halving" else march.dt
     return defects.shorter_steps(march.method.name, asked, march.flow.network is not None)
 

@@ -22,7 +22,10 @@ class Moment:
     def __init__(self, march: March, problem: Problem, recording: Any = None) -> None:
         self.march, self.recording = march, recording
         self.step, self.t, self.dt = march.step, march.t, march.dt
-        self.frame = Frame(problem, march.state, march, march.dt)
+        particles, start, backend = march.particles, march.start, march.field.backend
+        self.frame = Frame(
+            problem, lambda: particles.state(backend, start.outputs, start.origin), march, march.dt
+        )
 
     @property
     def flow(self) -> GradientFlow:

@@ -91,9 +91,9 @@ class Observer:
         """Look. The values, by series, go into the run's file."""
         raise NotImplementedError(f"{type(self).__name__} has no method observe(moment).")
 
-    def collect(self, received: Sequence[int], last: bool) -> Iterable[Value]:
-        """Values of earlier moments that are known by now; last: wait for all, unless a signal is
-        received.
+    def collect(self, received: Sequence[int], last: bool) -> Iterable[list[Value]]:
+        """Values of earlier moments that are known by now, those of one moment together: no
+        checkpoint comes between them. last: wait for all, unless a signal is received.
         """
         return ()
 

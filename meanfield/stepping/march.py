@@ -52,7 +52,8 @@ class March:
         check_temperature(method, flow)
         self.field.temperature.check_times(state.t, _end(state, dt, t_end, n_steps))
         self.has_energy = "energy" in flow.functional.terms
-        self.balances = self.has_energy and method.balances and flow.functional.deterministic
+        plain = method.balances and not method.moves_masses
+        self.balances = self.has_energy and plain and flow.functional.deterministic
         self._foreign = not type(method).__module__.startswith(
             "meanfield."
         )  # its steps are checked
@@ -224,6 +225,7 @@ class March:
 
     def extend(self, t_end: float) -> None:
         """A later end for a march that had reached its own."""
+        self.field.temperature.check_times(self.t, t_end)
         self.clock.extend(self.particles, t_end)
 
     def arrived(self, particles: Particles, steps: int, known: dict[str, Any]) -> None:
@@ -250,7 +252,7 @@ class March:
         if step.speeds:
             dissipated = step.dissipated
             self.dissipated += dissipated
-            self.still = dissipated == 0.0
+            self.still = dissipated == 0.0 and not self.method.inertial
             self.path += step.length
         if self.motion is not None:
             self.motion.after(self.field, self.particles, self.path)

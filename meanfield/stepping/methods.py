@@ -232,7 +232,7 @@ def from_dict(data: dict[str, Any]) -> Method:
     """The method that to_dict described; ValueError for one that is not registered here."""
     settings = {key: value for key, value in data.items() if key != "traits"}
     table = known()
-    if "a" in settings:  # a tableau of the user's own, which its file holds
+    if {"a", "b", "order"} <= set(settings):  # a tableau of the user's own, which its file holds
         return table["tableau"].from_dict(settings)
     if settings["name"] not in table:
         raise ValueError(

@@ -94,3 +94,17 @@ def test_a_function_is_needed_again_and_known_by_its_values(h5_path):
 def test_what_makes_no_sense_is_refused_before_any_work(make, words):
     with pytest.raises((ValueError, TypeError), match=words):
         make()
+
+
+def test_a_class_that_the_outputs_do_not_have_is_named_at_its_step():
+    """It goes into a compiled loss, which takes it as it is."""
+
+    def target(x):
+        target.calls += 1
+        return np.full(len(x), 7 if target.calls > 3 else 0)
+
+    target.calls = 0
+    risk = mf.OnlineRisk(mf.Network("tanh"), target, dim=2, batch=3, loss="softmax")
+    start = mf.InitialLaw(2, outputs=2).sample(10, 0)
+    with pytest.raises(ValueError, match="class 7 at step .*K = 2 outputs"):
+        mf.simulate(mf.GradientFlow(risk), start, mf.EULER, dt=0.1, n_steps=20, progress=False)

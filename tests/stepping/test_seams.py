@@ -287,6 +287,37 @@ def test_start_must_return_particles():
         mf.simulate(FLOW, START, Bad(), dt=0.1, n_steps=1, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("returned", "error", "said"),
+    [
+        (1.0, TypeError, "must return a dictionary, series -> number, or None; got float"),
+        ({"risk": -1.0}, ValueError, r"a value of 'risk', which is not in its .series"),
+        ({"largest_so_far": [1.0, 2.0]}, TypeError, "must return a number for 'largest_so_far'"),
+    ],
+)
+def test_what_an_observer_returns_is_looked_at(returned, error, said):
+    class Loose(Watcher):
+        def observe(self, moment):
+            return returned
+
+    with pytest.raises(error, match=said):
+        mf.simulate(
+            FLOW, START, Toy(), dt=0.1, n_steps=1, observers=[Loose(mf.every(1))], progress=False
+        )
+
+
+def test_a_moment_that_is_kept_stays_that_moment():
+    class Keeper(Watcher):
+        def observe(self, moment):
+            moments.append(moment)
+
+    moments = []
+    observers = [Keeper(mf.every(1))]
+    mf.simulate(FLOW, START, mf.EULER, dt=0.1, n_steps=3, observers=observers, progress=False)
+    assert [moment.state.step for moment in moments] == [0, 1, 2, 3]
+    assert moments[0].measure("risk") == FLOW.risk(START)
+
+
 class Walk(mf.Functional):
     """A velocity without an energy, another at each step: v = noise."""
 
