@@ -259,7 +259,7 @@ def _resume_same(run: Run, recorder: Recorder) -> State:
     if diverged is not None:
         raise Diverged(f"{path} ended there: {diverged}")
     if going or config["t_end"] > theirs["t_end"]:
-        last = _go_on(path, config["t_end"], lambda recording: run, recorder.guard)
+        _go_on(path, config["t_end"], lambda recording: run, recorder.guard)
     with Trajectory(path) as stored:
         last = stored[-1]
         for item in run.observers:
