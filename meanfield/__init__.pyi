@@ -17,6 +17,8 @@ from .functionals.protocol import Field as Field
 from .functionals.protocol import Functional as Functional
 from .functionals.risk import EmpiricalRisk as EmpiricalRisk
 from .initial import InitialLaw as InitialLaw
+from .landscape.optimality import Optimality as Optimality
+from .landscape.optimality import optimality as optimality
 from .network import Network as Network
 from .observers.distances import W2 as W2
 from .observers.events import Events as Events

@@ -157,10 +157,18 @@ class GradientFlow:
         at = None if points is None else field.backend.upload(points)
         return field.potential(particles, at)
 
-    def velocity(self, state: State) -> np.ndarray:
-        """v(θ_k) = -∇ δF/δμ(θ_k): (m, p), zero on frozen columns."""
+    def velocity(self, state: State, at: Any = None) -> np.ndarray:
+        """v(θ) = -∇ δF/δμ(θ; μ), zero on frozen columns: at the state's neurons (m, p), or at others
+        (q, p), `at` as in first_variation.
+
+        Of samples drawn for the step it is that of the batch at the state's own neurons, and that of
+        F at others.
+        """
+        points = None if at is None else _points(at, state)
         field, particles = self._uploaded(state)
-        return field.backend.download(field.velocity(particles))
+        if points is None:
+            return field.backend.download(field.velocity(particles))
+        return field.force(particles, field.backend.upload(points))
 
     def _needs_network(self, lacks: str) -> None:
         if self.network is None:

@@ -31,6 +31,7 @@ DIFFUSION = 1
 MINIBATCH = 2
 DATA = 3
 BOOTSTRAP = 4
+SEARCH = 6
 
 # Multipliers and Weyl increments of Philox4x32; uint64 so that a product with a 32-bit word is
 # exact.

@@ -59,6 +59,9 @@ class DrawnField(NetworkField):
     def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
         return self._whole_for("δF/δμ").potential(particles, at)
 
+    def force(self, particles: Particles, at: Any) -> np.ndarray:
+        return self._whole_for("-∇ δF/δμ").force(particles, at)
+
     def compiled(self) -> bool:
         return self.batch.compiled()
 

@@ -213,13 +213,23 @@ class PairField(Field):
         (q,), over all l.
         """
         if at is not None:
-            return self._elsewhere(particles, at)
+            return self._elsewhere(
+                particles, at, lambda kernels, *those: sum(kernels.values(*those))
+            )
         alone, paired = self._values(particles)
         return alone + paired
 
-    def _elsewhere(self, particles: Particles, at: Any) -> np.ndarray:
-        """V(y) + Σ_l p_l U(y, x_l) at each row y of `at`: they join the particles without mass, and
-        none meets itself.
+    def force(self, particles: Particles, at: Any) -> np.ndarray:
+        """-∇V(y) - Σ_l p_l ∇_y U(y, x_l) at other particles y: (q, p) on the host, over all l."""
+
+        def measure(kernels: Any, theta: Any, weight: Any) -> np.ndarray:
+            return self.backend.download(kernels.velocity(theta, weight))
+
+        return self._elsewhere(particles, at, measure)
+
+    def _elsewhere(self, particles: Particles, at: Any, measure: Callable) -> np.ndarray:
+        """What measure(kernels, θ, weight) says of each row of `at`: they join the particles without
+        mass, and none meets itself.
 
         Each once, for two in one place would meet: 0·U may be 0·∞. As many at a time as there are
         particles, or 1024.
@@ -236,8 +246,7 @@ class PairField(Field):
             some = points[first : first + size]
             weight = backend.weights(np.concatenate([particles.mass, np.zeros(len(some))]))
             joined = backend.upload(np.concatenate([theta, some]))
-            alone, paired = kernels.values(joined, weight)
-            found.append((alone + paired)[m:])
+            found.append(measure(kernels, joined, weight)[m:])
         return np.concatenate(found)[where.ravel()]
 
     def rate(self, particles: Particles) -> float:

@@ -231,13 +231,19 @@ class PopulationField(NetworkField):
         if at is None:
             sums = exact.at(particles)[0]
         else:
-            sums = exact.elsewhere(particles, at, len(points))
+            sums = exact.elsewhere(particles, at, len(points))[0]
         potential = exact.pairs.potentials(sums)
 
         host = points.astype(np.float64)
         columns = self.risk.network.trainable_columns(self.backend.dim, K)
         decay = 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
         return (host[:, :K] * potential).sum(axis=1) + decay
+
+    def force(self, particles: Particles, at: Any) -> np.ndarray:
+        """-∇ δF/δμ at other neurons `at`: (q, p) on the host."""
+        points = self.backend.download(at)
+        self.risk._refuse_biases("argument `at`", State(points, self.backend.outputs))
+        return self.backend.download(self._sums.elsewhere(particles, at, len(points))[1])
 
     def rate(self, particles: Particles) -> float:
         """λ_max + λ: λ_max of the tangent kernel's operator on fixed samples of N(0, I), λ the
@@ -269,11 +275,11 @@ class _SignedMeasure:
         """(∫ K_σ(w_k, v) dν(v) in float64, the velocity), both on the device."""
         return self._at(particles)[3]
 
-    def elsewhere(self, particles: Particles, at: Any, count: int) -> Any:
-        """∫ K_σ(w, v) dν(v) in float64 at so many neurons `at`, on the device."""
+    def elsewhere(self, particles: Particles, at: Any, count: int) -> tuple[Any, Any]:
+        """The same at so many neurons `at`."""
         massless = self.pairs.hold(np.zeros(count))  # as sources they do not count
         targets = self.pairs.cloud(at, massless)
-        return self.pairs.act(targets, (self.teacher, self._at(particles)[2]))[0]
+        return self.pairs.act(targets, (self.teacher, self._at(particles)[2]), self.ridge)
 
     def energy(self, particles: Particles) -> float:
         """½ ∬ K_σ dν dν."""

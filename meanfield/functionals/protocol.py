@@ -149,6 +149,12 @@ class Field:
         """δF/δμ of the particles, at them (m,), or at others on the device, `at` (q, p): (q,)."""
         raise NotImplementedError(f"{type(self).__name__} has no method potential(particles, at).")
 
+    def force(self, particles: Particles, at: Any) -> np.ndarray:
+        """-∇ δF/δμ at other particles on the device, `at` (q, p): (q, p) on the host, zero on frozen
+        columns.
+        """
+        raise ValueError(f"a {type(self).__name__} has no force at particles that are not its own.")
+
     def rate(self, particles: Particles) -> float:
         """A bound of how fast the flow relaxes near θ, for dt="auto"; ValueError where none is
         known.

@@ -337,6 +337,12 @@ class RiskField(NetworkField):
 
         return (g[:, :K] * host[:, :K]).sum(axis=1) + decay
 
+    def force(self, particles: Particles, at: Any) -> np.ndarray:
+        """-∇ δF/δμ at other neurons `at`: (q, p) on the host."""
+        slopes = self.slopes(particles, -1.0)
+        pulled = self.backend.pull_back(at, self.samples, slopes, decay=self.risk.ridge)
+        return self.backend.download(pulled)
+
     def tangent_product(self, particles: Particles, v: np.ndarray) -> np.ndarray:
         """H·v on the training inputs, v (n, K) -> (n, K), by one pull-back and its adjoint: no
         kernel is formed.

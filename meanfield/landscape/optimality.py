@@ -1,0 +1,369 @@
+"""optimality: how far F is above its global minimum, at most, by the lowest point of the first
+variation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .. import noise
+from ..checks import flag, integer, number
+from ..flow import GradientFlow
+from ..formulas import losses
+from ..functionals.population import PopulationRisk
+from ..particles import Particles
+from ..state import State, column_names
+from ..temperature import Temperature
+from . import search
+from .search import Space
+
+BEST = 8  # of the points that descent found, refined besides the best of each fibre
+FIBRES = 32  # up to so many are refined each
+SAME = 1e-6  # of the minimum: starts that come so near have found it
+
+
+@dataclass(frozen=True, eq=False)
+class Optimality:
+    """What mf.optimality found; print it.
+
+    Attributes
+    ----------
+    minimum : min δF/δμ over the neurons of `space`.
+    neuron : θ (p,) where it is.
+    mean : ∫ δF/δμ dμ. Moving a small share ε of the mass to the neuron changes F by
+        ε (minimum - mean) + O(ε²).
+    energy : F(μ).
+    bound : F(μ) - inf F is at most this; ∞ where nothing is known, NaN where F may not be convex.
+    by : where the bound comes from.
+    space : the neurons that were searched, in words.
+    starts, hits : the number of starts, and of those that ended at the minimum.
+    """
+
+    minimum: float
+    neuron: np.ndarray
+    mean: float
+    energy: float
+    bound: float
+    by: str
+    space: str
+    starts: int
+    hits: int
+    _state: State = field(repr=False)
+    _gamma: float = field(default=1.0, repr=False)
+
+    def inject(self, mass: float) -> State:
+        """(1 - mass) μ + mass δ_neuron: the state with that neuron added, at the same step and t.
+
+        Raises
+        ------
+        ValueError : for a mass outside (0, 1), and for a network of γ ≠ 1, where one neuron more
+            changes s, and with it f.
+        """
+        if not 0.0 < number("mass", mass) < 1.0:
+            raise ValueError(f"mass must be between 0 and 1, a share of the whole; got {mass!r}.")
+        state, m = self._state, self._state.m
+        if self._gamma != 1.0:
+            factor = f"(m/(m + 1))^(1-γ) = {(m / (m + 1)) ** (1.0 - self._gamma):.6g}"
+            raise ValueError(
+                f"at γ = {self._gamma:g} the output scale is α m^(1-γ), and one neuron more changes f "
+                f"everywhere. Make the state by mf.State(np.vstack([state.theta, found.neuron]), "
+                f"mass=…), and its flow with α times {factor}."
+            )
+        theta = np.vstack([state.theta, self.neuron.astype(state.theta.dtype)])
+        masses = np.append((1.0 - mass) * state.mass, mass)
+        return State(theta, state.outputs, masses / masses.sum(), state.step, state.t)
+
+    def __str__(self) -> str:
+        names = column_names(self._state.dim, self._state.outputs) if self._state.outputs else None
+        neuron = np.array2string(self.neuron, precision=4, threshold=8, separator=", ")
+        columns = f" [{' '.join(names)}]" if names and len(names) <= 6 else ""
+        slope = self.minimum - self.mean
+        gain = f"a share ε moved there changes F by {slope:.3g} ε"
+        found = f"{self.hits} of {self.starts} starts"
+        return (
+            f"min δF/δμ = {self.minimum:.6g} over {self.space}, at θ = {neuron}{columns} ({found}); "
+            f"the mean is {self.mean:.6g}: {gain if slope < 0 else 'no small share there lowers F'}\n"
+            f"F = {self.energy:.6g} is at most {self.bound:.3g} above its infimum: {self.by}"
+        )
+
+
+def optimality(
+    flow: GradientFlow,
+    state: State,
+    size: float | None = None,
+    convex: bool | None = None,
+    starts: int = 64,
+    seed: int = 0,
+) -> Optimality:
+    """The lowest point of the landscape that neurons feel, and how far F is from its infimum at most.
+
+        F(μ) - F(ν) <= ∫ h dμ - ∫ h dν,   h = δF/δμ(·; μ),   for every ν, where F is convex
+
+    so a lower bound of ∫ h dν is an upper bound of the gap. It comes from the minimum of h, which is
+    searched from many starts at once.
+
+    Parameters
+    ----------
+    flow : its functional is F, in float64; without the entropy, so temperature must be 0.
+    state : μ.
+    size : M, compares with ν of size at most M alone: ∫ |θ|^q dν over the trainable columns where h is
+        homogeneous of degree q in them without its ridge, ∫ |a| dν where it is so in a alone. A
+        teacher's, say. None: all ν, as far as the ridge allows.
+    convex : whether F is convex in μ. None: it is for the losses of this package, all of them
+        convex; True says it of a loss of your own, or of a PairwiseEnergy whose U is positive
+        definite.
+    starts : of the search; the state's own neurons, a teacher's and random ones.
+    seed : of the random ones.
+
+    Returns
+    -------
+    An Optimality: .minimum .neuron .mean .energy .bound .by .space .starts .hits .inject(mass).
+
+    Raises
+    ------
+    ValueError, TypeError : for noise, features that are frozen (a linearised network), networks that
+        train nothing, and functionals whose force at other neurons, or whose F, is not known.
+
+    Notes
+    -----
+    Frozen columns keep the values that they have in the state, and ν is any measure of the same
+    frozen values. With g the minimum of h less its ridge over the unit sphere of the trainable columns
+    (of a alone, where σ(⟨w, x⟩ + b) is not homogeneous in what trains), λ the ridge:
+
+        q = 2, λ > 0          ∫ h dν >= min(g + λ/2, 0) M and F(ν) >= λM/2, M = ∫ |θ|² dν: worst at M = (F - ∫ h dμ)/|g|
+        q < 2, λ > 0          h has a minimum on each ray, (1 - q/2) g (-q g/λ)^(q/(2-q)), taken for each frozen value
+        not homogeneous       min h over the plane, for each frozen value
+        any, with size=M      ∫ h dν >= min(g, 0) M
+
+    F(μ) itself is a bound too, for no loss of this package is negative, and the least of all is
+    given. Without a ridge and without `size` it is the only one, unless g >= 0.
+
+    The bound is a proof where the search has found the minimum, and only as good as the search
+    elsewhere: `hits` says how many starts came to it. With ReLU every sample is a kink: on a line of
+    inputs 64 starts find the minimum, at d = 10 and n = 40 it is .1 % too high; more starts tell.
+
+    A minimum below the mean is a direction in which F falls: `inject` adds that neuron. Chizat and
+    Bach (2018), On the global convergence of gradient descent for over-parameterized models using
+    optimal transport, NeurIPS 31. THEORY.md, sections 1 and 4.
+    """
+    _check(flow, state)
+    starts, seed = integer("starts", starts), integer("seed", seed, 0)
+    size = None if size is None else number("size", size)
+    convex = None if convex is None else flag("convex", convex)
+    landscape = _Landscape(replace(flow, dtype="float64"), state)
+    return landscape.judge(*landscape.lowest(starts, seed), size, convex)
+
+
+def _check(flow: Any, state: Any) -> None:
+    if not isinstance(flow, GradientFlow):
+        raise TypeError(f"flow must be an mf.GradientFlow; got {type(flow).__name__}.")
+    if not isinstance(state, State):
+        raise TypeError(f"state must be an mf.State; got {type(state).__name__}.")
+    if not Temperature.of(flow.temperature).zero:
+        raise ValueError(
+            "mf.optimality is about F without the entropy, and this flow has temperature "
+            f"{Temperature.of(flow.temperature)}: its minimum has δF/δμ + T log μ constant, and not δF/δμ least. "
+            "Ask dataclasses.replace(flow, temperature=0)."
+        )
+    if flow.functional.linearised_at is not None:
+        raise ValueError(
+            f"the features of a {type(flow.functional).__name__} are frozen: its neurons have no "
+            "landscape of their own. Its minimum is that of least squares: see ntk.KernelFlow(…).at(np.inf)."
+        )
+    if not np.isfinite(state.theta).all():
+        raise ValueError("the state has NaN or infinite particles.")
+
+
+def _of_this_package(functional: Any) -> bool:
+    """Whether F is a loss of this package, convex and >= 0, of a linear function of μ."""
+    loss = getattr(functional.samples or functional, "loss", None)
+    return isinstance(functional, PopulationRisk) or loss in losses.TABLE.values()
+
+
+class _Landscape:
+    """h = δF/δμ(·; μ) of one state, the columns that may move, and the values of those that do not."""
+
+    def __init__(self, flow: GradientFlow, state: State) -> None:
+        self.flow, self.state = flow, state
+        self.field = flow.on_device(state)
+        self.particles = Particles.of(state, self.field.backend)
+        self.ridge, network = flow.functional.ridge, flow.network
+        self.positive = _of_this_package(flow.functional)
+        p = state.theta.shape[1]
+        self.free = np.ones(p, dtype=bool)
+        self.kinked = network is None or not network.sigma.smooth
+        self.degree: float | None = None
+        sphere = np.zeros(p, dtype=bool)
+        if network is not None:
+            self.free = network.trainable_columns(state.dim, state.outputs)
+            self.degree, sphere = self._homogeneity(network)
+        if not self.free.any():
+            raise ValueError("the network trains nothing: there is no neuron to look for.")
+        self.space = Space(self.free, sphere)
+
+        heavy = np.flatnonzero(state.mass > 0)
+        frozen = state.theta[heavy][:, ~self.free].astype(np.float64)
+        self.frozen, of = np.unique(frozen, axis=0, return_inverse=True)
+        self.heavy, self.of = heavy, of.ravel()  # the fibre of each particle with mass
+
+    def _homogeneity(self, network: Any) -> tuple[float | None, np.ndarray]:
+        """The degree of φ in the trainable columns, or in a; and the columns whose norm is held at 1."""
+        K, p = self.state.outputs, len(self.free)
+        a = np.arange(p) < K
+        of_sigma = network.sigma.homogeneity
+        trains_a, trains_w, trains_b = (name in network.trainable for name in ("a", "w", "b"))
+        no_bias = trains_b or not self.state.b.any()
+        if trains_w and no_bias and of_sigma:
+            return of_sigma + trains_a, self.free
+        if trains_a and not (trains_w or trains_b):
+            return 1.0, self.free
+        return (1.0, a) if trains_a and not self.ridge else (None, np.zeros(p, dtype=bool))
+
+    def height(self, points: np.ndarray) -> np.ndarray:
+        return self.field.potential(self.particles, self.field.backend.upload(points))
+
+    def force(self, points: np.ndarray) -> np.ndarray:
+        return self.field.force(self.particles, self.field.backend.upload(points))
+
+    def lowest(self, starts: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(points, heights, fibres) where the search from so many starts ended."""
+        points, fibre = self._starts(starts, seed)
+        points, heights = search.descend(self.height, self.force, points, self.space)
+        if self.kinked:
+            points, heights = search.slide(self.height, self.force, points, heights, self.space)
+
+        order = np.argsort(heights, kind="stable")
+        best = list(order[:BEST])
+        if len(self.frozen) <= FIBRES:
+            best += [next(i for i in order if fibre[i] == f) for f in range(len(self.frozen))]
+        chosen = np.unique(best)
+
+        def normals(step: int, shape: tuple[int, int]) -> np.ndarray:
+            return noise.normals(seed, noise.SEARCH, *shape, step + 1)
+
+        points[chosen], heights[chosen] = search.refine(
+            self.height, points[chosen], heights[chosen], self.space, normals
+        )
+        return points, heights, fibre
+
+    def _starts(self, starts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Neurons to start from, and the fibre of each: the lowest of the state's own, a teacher's,
+        and normal ones of the state's size, of one and of four times it.
+        """
+        fibres, p = len(self.frozen), len(self.free)
+        each = max(4, math.ceil(starts / fibres))
+        own = self.state.theta[self.heavy].astype(np.float64)
+        order = np.argsort(self.height(own), kind="stable")
+        rms = np.sqrt(self.state.mass[self.heavy] @ own**2)
+        scale = np.where(rms > 0, rms, 1.0)
+        teacher = self.flow.functional.arrays.get("teacher", np.empty((0, p)))
+
+        made, fibre = [], []
+        normals = noise.normals(seed, noise.SEARCH, fibres * each, p).reshape(fibres, each, p)
+        for f in range(fibres):
+            mine = own[[k for k in order if self.of[k] == f][: each // 2]]
+            count = max(each - len(mine), 1)
+            wide = np.where(np.arange(count) % 2, 1.0, 4.0)[:, None]
+            random = normals[f, :count] * (1.0 if self.space.sphere.all() else wide * scale)
+            some = np.vstack([mine, random, teacher])
+            some[:, ~self.free] = self.frozen[f]
+            made.append(some)
+            fibre.append(np.full(len(some), f))
+        return np.vstack(made), np.concatenate(fibre)
+
+    def judge(
+        self, points: np.ndarray, heights: np.ndarray, fibre: np.ndarray, size: float | None, convex: bool | None
+    ) -> Optimality:  # fmt: skip
+        """The minimum, and the bounds that follow from it."""
+        state, network = self.state, self.flow.network
+        own = self.field.potential(self.particles)
+        mean, energy = float(state.mass @ own), self.field.energy(self.particles)
+        best = int(np.argmin(heights))
+        near = heights <= heights[best] + SAME * max(abs(heights[best]), 1e-300)
+        minimum, neuron = float(heights[best]), points[best]
+        lowest = np.full(len(self.frozen), np.inf)
+        np.minimum.at(lowest, fibre, heights)
+        np.minimum.at(lowest, self.of, own[self.heavy] if not self.space.round else np.inf)
+
+        bounds = []
+        if self.positive:
+            bounds.append((energy, "F itself, for F >= 0"))
+        if not self.space.round:
+            lower = float(state.mass[self.heavy] @ lowest[self.of])
+            bounds.append((mean - lower, f"∫ h dμ - min h, h = δF/δμ{self._each}"))
+        elif self.degree is not None:
+            bounds += self._of_rays(mean, energy, lowest, size)
+        if self.space.round and self._coercive:
+            g = minimum - 0.5 * self.ridge
+            length = self._length(g)
+            minimum = float(self._ray(np.array([g]))[0])
+            neuron = np.where(self.free, neuron * length, neuron)
+        bound, by = min(bounds, default=(math.inf, "nothing is known: give size=, or a ridge"))
+        if not (self.positive if convex is None else convex):
+            bound, by = math.nan, "F is not known to be convex in μ; where it is, say convex=True"
+        return Optimality(
+            minimum, neuron, mean, energy, max(bound, 0.0), by, self._words, len(points),
+            int(near.sum()), state, network.scaling.gamma if network is not None else 1.0,
+        )  # fmt: skip
+
+    @property
+    def _coercive(self) -> bool:
+        return self.ridge > 0 and self.degree is not None and self.degree < 2
+
+    @property
+    def _each(self) -> str:
+        return ", for each frozen value" if len(self.frozen) > 1 else ""
+
+    @property
+    def _words(self) -> str:
+        names = self.flow.network.trainable if self.flow.network is not None else ("θ",)
+        these = ", ".join(names)
+        if not self.space.round or self._coercive:
+            return f"all ({these})" if len(names) > 1 else f"all {these}"
+        if np.array_equal(self.space.sphere, self.free):
+            return f"the unit sphere of ({these})"
+        return f"|a| = 1 and all ({', '.join(name for name in names if name != 'a')})"
+
+    def _length(self, g: float) -> float:
+        """Where t^q g + λt²/2 is least, t >= 0."""
+        q = self.degree
+        assert q is not None
+        return (-q * g / self.ridge) ** (1.0 / (2.0 - q)) if g < 0 else 0.0
+
+    def _ray(self, g: np.ndarray) -> np.ndarray:
+        """min over t >= 0 of t^q g + λt²/2, q < 2."""
+        q = self.degree
+        assert q is not None
+        t = (-q * np.minimum(g, 0.0) / self.ridge) ** (1.0 / (2.0 - q))
+        return t**q * np.minimum(g, 0.0) + 0.5 * self.ridge * t**2
+
+    def _of_rays(
+        self, mean: float, energy: float, lowest: np.ndarray, size: float | None
+    ) -> list[tuple[float, str]]:
+        """Bounds from the minimum on unit neurons, for each fibre in `lowest`."""
+        on_all = np.array_equal(self.space.sphere, self.free)
+        g = lowest - (0.5 * self.ridge if on_all else 0.0)  # without the ridge
+        least, found = float(g.min()), []
+        if self._coercive:
+            lower = float(self.state.mass[self.heavy] @ self._ray(g)[self.of])
+            found.append((mean - lower, f"∫ h dμ - min h, h = δF/δμ{self._each}"))
+        if self.degree == 2 and self.ridge and self.positive:
+            # F(ν) >= λM/2 and F(ν) >= F - mean + (g + λ/2) M: the two meet at the worst M
+            worst = max(energy - mean, 0.0) / -least if least < 0 else 0.0
+            worst = min(worst, math.inf if size is None else size)
+            below = min(least + 0.5 * self.ridge, 0.0)
+            found.append(
+                (
+                    mean - below * worst,
+                    f"∫ h dμ - min h ∫ |θ|² dν, of which {worst:.4g} is the worst",
+                )
+            )
+        if least >= 0:
+            found.append((mean, "∫ h dμ, for h >= 0 everywhere"))
+        elif size is not None:
+            found.append((mean - least * size, f"against networks of size {size:g} at most"))
+        return found
