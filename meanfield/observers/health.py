@@ -13,6 +13,9 @@ import numpy as np
 
 from ..diagnostics import defects
 from ..diagnostics.frame import Problem
+from ..particles import Particles
+from ..state import column_names
+from ..stepping import clocks
 from ..stepping.clocks import Diverged
 from ..stepping.march import March
 from ..stepping.stretches import Ahead
@@ -113,11 +116,17 @@ class Health:
 
 
 def what_diverged(march: March) -> str:
-    """Which particle is not finite, when, and what to do."""
-    theta = march.field.backend.download(march.particles.theta)
-    bad = np.flatnonzero(~np.isfinite(theta).all(axis=1))
-    which = f"particle {bad[0]} (of {bad.size} in {march.start.m})" if bad.size else "the velocity"
-    return f"{which} is not finite at step {march.step}, t = {march.t:g}. {shorter(march)}"
+    """Which particle is not finite, in which component, when, and what to do."""
+    theta, start = march.field.backend.download(march.particles.theta), march.start
+    wrong = ~np.isfinite(theta)
+    bad = np.flatnonzero(wrong.any(axis=1))
+    which = "the velocity"
+    if bad.size:
+        column = int(wrong[bad[0]].argmax())
+        name = column_names(start.dim, start.outputs)[column] if start.outputs else f"x{column}"
+        which = f"{name} of particle {bad[0]} (of {bad.size} in {start.m})"
+    said = f"{which} is not finite at step {march.step}, t = {march.t:g}. {shorter(march)}"
+    return f"{said} {longest}" if (longest := _stable(march)) else said
 
 
 def shorter(march: March) -> str:
@@ -126,6 +135,16 @@ def shorter(march: March) -> str:
         return "Use a smaller dt."  # dt="auto" is not for them
     asked: Any = "auto" if march.clock.kind == "halving" else march.dt
     return defects.shorter_steps(march.method.name, asked, march.flow.network is not None)
+
+
+def _stable(march: March) -> str:
+    """The dt="auto" of the start where the run's was longer; "" where it is not known."""
+    try:
+        start = Particles.of(march.start, march.field.backend)
+        dt = clocks.auto_step(march.field, start, march.method)
+    except ValueError:  # a flow or a method without dt="auto"
+        return ""
+    return f"At the start dt = {dt:.2g} is stable." if dt < march.dt else ""
 
 
 def callers() -> int:
