@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 
 from . import backends
-from .checks import as_array, is_integer
+from .checks import as_array, flag, is_integer, is_number
 from .functionals import protocol
 from .functionals.samples import check_inputs
 from .particles import Particles
 from .state import State
 from .temperature import Temperature
 
+# settings that a file names where they are not off
+_OF_REACTION = ("jumps", "resample", "jitter")
+
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
     """The flow of F_s = R/s² + ∫ r dμ, or of ∫V dμ + ½∬U dμdμ, on particles.
 
-        dθ_k = -∇ δF/δμ(θ_k) dt + √(2T) dB_k
+        dθ_k = -∇ δF/δμ(θ_k) dt + √(2T) dB_k,  dp_k = -ρ p_k (δF/δμ(θ_k) - ∫ δF/δμ dμ) dt
 
     Parameters
     ----------
@@ -31,11 +34,18 @@ class GradientFlow:
         function of the flow time. T > 0 is mean-field Langevin, the flow of F_s + T ∫ log μ dμ; it
         wants a method with noise such as mf.EULER_MARUYAMA. The noise moves the trainable columns
         of θ; T does not depend on m, γ or α.
-    reaction : 0 in this version.
+    reaction : ρ >= 0, in units of 1/(F t): the Wasserstein–Fisher–Rao flow, in which mass goes where
+        the landscape is low. With any deterministic method of fixed dt or dt="auto"
+        (stepping/reaction.py). T = 0.
     backend : "cpu", "cuda" or "auto", which becomes "cuda" where a GPU and the functional's kernels
         for it can be used and "cpu" elsewhere.
     dtype : "float64" or "float32".
     seed : of what a method or a functional draws.
+    jumps : whether the reaction kills and duplicates particles of equal masses, in place of moving
+        masses: birth–death. run.ancestors reads the genealogy from the file.
+    resample : in [0, 1): masses are made equal by systematic resampling where the effective sample
+        size 1/Σp² falls below this share of m. 0: never.
+    jitter : standard deviation of a normal shift of the trainable columns of each copy. 0: none.
 
     Notes
     -----
@@ -52,6 +62,9 @@ class GradientFlow:
     backend: str = "cpu"
     dtype: str = "float64"
     seed: int = 0
+    jumps: bool = False
+    resample: float = 0.0
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.functional, protocol.Functional):
@@ -61,15 +74,38 @@ class GradientFlow:
                 f"{type(self.functional).__name__}. One of your own derives from mf.Functional."
             )
         object.__setattr__(self, "temperature", Temperature.of(self.temperature).given)
-        if self.reaction != 0:
-            raise ValueError(
-                "reaction must be 0: unbalanced flows are not part of this version; got "
-                f"{self.reaction!r}."
-            )
+        self._check_reaction()
         if not (is_integer(self.seed) and 0 <= self.seed < 2**32):
             raise ValueError(f"seed must be an integer in 0 … 2³² - 1; got {self.seed!r}.")
         object.__setattr__(self, "dtype", backends.dtype_name(self.dtype))
         object.__setattr__(self, "backend", backends.check(self.backend, self._devices()))
+
+    def _check_reaction(self) -> None:
+        for name, least in (("reaction", "a rate >= 0"), ("jitter", "a length >= 0")):
+            value = getattr(self, name)
+            if not (is_number(value) and 0 <= value < np.inf):
+                raise ValueError(f"{name} must be {least}, finite; got {value!r}.")
+            object.__setattr__(self, name, float(value))
+        if not (is_number(self.resample) and 0 <= self.resample < 1):
+            raise ValueError(
+                "resample must be a share of m in [0, 1), below which the effective sample size does "
+                f"not fall; got {self.resample!r}."
+            )
+        object.__setattr__(self, "resample", float(self.resample))
+        object.__setattr__(self, "jumps", flag("jumps", self.jumps))
+        if not self.reaction and (self.jumps or self.resample or self.jitter):
+            raise ValueError(
+                "jumps, resample and jitter are about the reaction, whose rate is 0: pass reaction=ρ, "
+                "a number > 0, or leave them out."
+            )
+        if self.jumps and self.resample:
+            raise ValueError(
+                "resample is about masses that move, and with jumps they are equal: leave one out."
+            )
+        if self.jitter and not (self.jumps or self.resample):
+            raise ValueError(
+                "jitter moves copies, and without jumps or resample there are none: pass one of them."
+            )
 
     def _devices(self) -> tuple[str, ...]:
         if self.backend == "cuda" and "cuda" not in self.functional.devices:
@@ -182,7 +218,7 @@ class GradientFlow:
             "functional": self.functional.to_dict(),
             "temperature": Temperature.of(self.temperature).to_dict(), "reaction": self.reaction,
             "backend": self.backend, "dtype": self.dtype, "seed": self.seed,
-        }  # fmt: skip
+        } | {name: value for name in _OF_REACTION if (value := getattr(self, name))}  # fmt: skip
 
     @classmethod
     def from_dict(
@@ -196,7 +232,7 @@ class GradientFlow:
         """
         settings = {
             key: data[key] for key in ("temperature", "reaction", "backend", "dtype", "seed")
-        }
+        } | {key: data[key] for key in _OF_REACTION if key in data}
         if isinstance(settings["temperature"], Mapping):
             name = settings["temperature"]["function"]
             raise ValueError(f"the temperature is a function, {name}, and no file holds it.")

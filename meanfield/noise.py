@@ -31,6 +31,7 @@ DIFFUSION = 1
 MINIBATCH = 2
 DATA = 3
 BOOTSTRAP = 4
+REACTION = 5
 SEARCH = 6
 
 # Multipliers and Weyl increments of Philox4x32; uint64 so that a product with a 32-bit word is
@@ -183,7 +184,7 @@ def _drawn(
         "purpose",
         purpose,
         2**32,
-        "Use one of noise.INITIAL, DIFFUSION, MINIBATCH, DATA, BOOTSTRAP.",
+        "Use one of noise.INITIAL, DIFFUSION, MINIBATCH, DATA, BOOTSTRAP, REACTION.",
     )
     when = _integer("step", step, 2**64, "The step is two 32-bit words of the Philox counter.")
     indices = _indices(particles)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .state import State
 
+REPLACES = "replaces particles"  # what a file says of a method whose steps do so
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .diagnostics import defects, needs
 from .diagnostics.frame import Problem
+from .files import genealogy
 from .files.recording import Recording
 from .flow import GradientFlow
 from .observers import schedules, settings
@@ -68,8 +69,8 @@ class Run:
             flow,
             self.march.start,
             data,
-            mass_varies=method.moves_masses,
-            traits=method.traits,
+            mass_varies=self.march.method.moves_masses,
+            traits=self.march.method.traits,
         )
         path = self.recorder.path if self.recorder else None
         for item in self.observers:
@@ -123,6 +124,7 @@ class Run:
                 self._look(to_see)
                 while not (received or march.done):
                     march.advance(stops, self._ahead())
+                    self._log_births()
                     self.health.look()
                     self._look([item for item in self.observers if item.due(march)])
                     watched.step()
@@ -171,6 +173,13 @@ class Run:
         self.span = span
         for item in self.observers:
             item.plan(span)
+
+    def _log_births(self) -> None:
+        """Who is a copy of whom since the last step, into the file."""
+        march = self.march
+        if march.source is not None and self.recording is not None:
+            born = march.particles.memory["born"]
+            self.recording.log(genealogy.rows(march.source, march.step, march.t, born))
 
     def _look(self, observers: list[Observer]) -> None:
         """Let these observers look at this moment; their values go into the file."""

@@ -20,7 +20,7 @@ from ..processes.threads import one_thread
 from ..scaling import Scaling
 from ..stepping.clocks import NOISE
 from ..stepping.march import March
-from ..stepping.motion import LEAST
+from ..stepping.motion import LEAST, may_slide
 
 # Of energy_defect this share may be left in that of the motion, whose windows are short where there
 # were few steps. Step control shortens the steps at each crossing of a kink, so a window may hold
@@ -121,6 +121,8 @@ def _kind(march: March, own: float, motion: float | None) -> str:
     """
     if march.flow.network is None:  # V and U are the user's: they may have kinks
         return "unclear"
+    if march.motion is None and march.method.moves_masses and may_slide(march.flow):
+        return "unclear"  # nothing measures the motion of particles whose masses change
     # no whole window: its motion cannot speak for the steps
     if march.step - march.start.step < WINDOW:
         return "steps"

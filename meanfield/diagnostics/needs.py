@@ -10,6 +10,7 @@ import numpy as np
 from ..flow import GradientFlow
 from ..functionals.minibatch import MiniBatch
 from ..functionals.risk import EmpiricalRisk
+from ..particles import REPLACES
 from ..state import State
 from .frame import Problem
 from .registry import Diagnostic
@@ -197,6 +198,7 @@ def _energy(problem: Problem) -> str:
 _BECAUSE = {
     "noisy": "the steps are noisy",
     "moves masses": "the masses change",
+    REPLACES: "particles are killed and duplicated",
     "does not balance": "F does not lose what the steps dissipate",
     "inertial": "the particles have momentum",
 }
@@ -217,11 +219,17 @@ def _plain_flow(problem: Problem, allowed: tuple[str, ...] = ()) -> str:
 
 
 def _energy_balance(problem: Problem) -> str:
-    return _energy(problem) or _plain_flow(problem, ("inertial",))
+    return _energy(problem) or _plain_flow(problem, ("inertial", "moves masses"))
 
 
 def _equal_masses(problem: Problem) -> str:
+    if REPLACES in problem.traits:
+        return "particles are killed and duplicated, so those of two times are not paired"
     return "the masses change, so particles are not paired" if problem.mass_varies else ""
+
+
+def _varying_masses(problem: Problem) -> str:
+    return "" if problem.mass_varies else "the masses are constant: it is 1/Σp², m for equal ones"
 
 
 def _companion(problem: Problem) -> str:
@@ -257,6 +265,6 @@ _CHECKS: dict[str, Callable[[Problem], str]] = {
     "kernel": _kernel, "data": _data, "residual": _residual,
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
-    "equal masses": _equal_masses, "companion": _companion, "steps": lambda problem: "",
+    "equal masses": _equal_masses, "varying masses": _varying_masses, "companion": _companion, "steps": lambda problem: "",
     "linear twin": _linear_twin,
 }  # fmt: skip

@@ -74,7 +74,8 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
                 schema.write_series(file, name, *run.series(name))
             if run.event_count:
                 schema.write_events(file, run.event_count, run.event_blocks())
-            schema.write_views(file, run.config, start, run.aligned(), run.mass_varies)
+            ids = run.each_ids() if run.replaces else None
+            schema.write_views(file, run.config, start, run.aligned(), run.mass_varies, ids)
     try:
         if guard is not None:
             guard()

@@ -300,10 +300,15 @@ def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndar
 
 
 def write_views(
-    file: h5py.File, config: dict[str, Any], start: State, aligned: Sequence[str], mass_varies: bool
+    file: h5py.File,
+    config: dict[str, Any],
+    start: State,
+    aligned: Sequence[str],
+    mass_varies: bool,
+    ids: Iterable[np.ndarray] | None = None,
 ) -> None:
     """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables
-    (links, no second copy).
+    (links, no second copy). ids: of each frame, where they change.
     """
     units = file["particles/units"]
     m, p = start.theta.shape
@@ -316,7 +321,7 @@ def write_views(
     if scaling is not None:
         units.attrs.update({"gamma": float(scaling["gamma"]), "alpha": float(scaling["alpha"])})
         set_text(units.attrs, "time_unit", TIME_UNIT)
-    write_array(units, "id", np.arange(m))
+    _write_ids(units, m, ids)
     if not mass_varies:
         write_array(units, "mass", start.mass)
     _write_box(units, p)
@@ -327,6 +332,18 @@ def write_views(
     observables = file.create_group("observables")
     for name in aligned:
         observables[name] = file[f"series/{name}"]
+
+
+def _write_ids(units: h5py.Group, m: int, ids: Iterable[np.ndarray] | None) -> None:
+    if ids is None:
+        write_array(units, "id", np.arange(m))
+        return
+    position, group = units["position"], units.create_group("id")
+    steps, times = position["step"][()], position["time"][()]
+    value = new_array(group, "value", (len(steps), m), np.int64)
+    for number, row in enumerate(ids):
+        value[number] = row
+    _write_clock(group, steps, times)
 
 
 def _write_box(group: h5py.Group, dimension: int) -> None:

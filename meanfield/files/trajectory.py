@@ -16,10 +16,12 @@ from ..checks import is_integer
 from ..data.dataset import Dataset
 from ..initial import InitialLaw
 from ..network import Network
+from ..particles import REPLACES
 from ..state import State
 from . import schema, tables
 from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
 from .event_table import KINDS, EventTable
+from .genealogy import BIRTH, Births, Genealogy
 from .parts import Parts
 from .pieces import Buffer, Piece, Pieces, SeriesData
 from .schema import File, Group
@@ -51,13 +53,15 @@ class Trajectory:
     | /particles/units/position/value            | θ (frames, m, p), columns [a | w | b]; one chunk a frame, fletcher32        |
     | /particles/units/position/step, time       | (frames,) int64, flow time float64                                          |
     | /particles/units/mass                      | p_k (m,), or step, time, value (frames, m) where masses change              |
-    | /particles/units/id, box                   | 0 … m-1; dimension p, boundary "none"                                       |
+    | /particles/units/id, box                   | 0 … m-1, or step, time, value (frames, m) where particles are replaced;     |
+    |                                            | dimension p, boundary "none"                                                |
     | /particles/units/columns                   | (p,) texts "a0", "w0", "w1", "b"                               (minor 1)    |
     | /particles/units attributes                | columns "a0 w0 w1 b" (up to 4096 bytes), outputs, gamma, alpha, time_unit   |
     | /particles/trajectory                      | three columns of the same as a virtual (frames, m, 3), for 3-D viewers;     |
     |                                            | NaN in readers that do not follow it to its source             (minor 1)    |
     | /series/<name>/step, time, value           | dense scalars, each with its own clock                                      |
-    | /events/step, time, kind, neuron, …        | the log of mf.Events: other, value; kind is a code (event_table.KINDS)      |
+    | /events/step, time, kind, neuron, …        | the log of mf.Events: other, value; kind is a code (event_table.KINDS).     |
+    |                                            | kind 5, a birth: place neuron holds a copy of place other, with id value    |
     | /observables/<name>                        | links to the series whose steps are the frames' steps                       |
     | /parameters/config, provenance, summary    | JSON; attributes schema_version 1, schema_minor, status, mass_varies 0 or 1,|
     |                                            | checkpoint                                                                  |
@@ -235,6 +239,8 @@ class Trajectory:
         was not watched.
         """
         columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
+        listed = columns["kind"] != BIRTH
+        columns = {name: column[listed] for name, column in columns.items()}
         if not (self.config.get("observers") or {}).get("events"):
             return EventTable(columns, None)
         return EventTable(
@@ -245,6 +251,57 @@ class Trajectory:
                 if name in self._pieces.counts
             },
         )
+
+    @property
+    def replaces(self) -> bool:
+        """Whether its steps killed and duplicated particles: then place k of one frame and of another
+        need not be the same particle.
+        """
+        return REPLACES in (self.config.get("integrator") or {}).get("traits", ())
+
+    @property
+    def births(self) -> Births:
+        """Who is a copy of whom, in the order of births: named columns steps, times, places, ids and
+        parents. Empty for a run without jumps and resampling.
+        """
+        return self._genealogy.births()
+
+    def ids(self, frame: int = -1) -> np.ndarray:
+        """The particles of a frame by name, (m,) int64: 0 … m-1 are those of the start, a copy has the
+        next number that is free when it is made. A place whose id has changed holds another particle.
+        """
+        return next(self._genealogy.ids([self._step_of(frame)]))
+
+    def ancestors(self, frame: int = -1, at: int = 0) -> np.ndarray:
+        """For each particle of a frame the place of its ancestor in an earlier one, (m,) int64: particle
+        k of run[frame] descends from run[at].theta[run.ancestors(frame, at)[k]].
+
+        len(np.unique(run.ancestors())) is the number of particles of the first frame that have
+        descendants in the last. Without jumps and resampling it is 0 … m-1. ValueError for a frame
+        before `at`, IndexError for one that is not there.
+        """
+        last, first = self._step_of(frame), self._step_of(at)
+        if first > last:
+            raise ValueError(
+                f"ancestors are earlier: frame {frame} is at step {last}, at = {at} at step {first}."
+            )
+        return self._genealogy.ancestors(first, last)
+
+    def each_ids(self) -> Iterator[np.ndarray]:
+        """ids(frame) of one frame after the other."""
+        return self._genealogy.ids(self.steps)
+
+    def _step_of(self, frame: int) -> int:
+        if not is_integer(frame):
+            raise TypeError(f"a frame is taken by its number, an integer; got {frame!r}.")
+        if not -len(self) <= frame < len(self):
+            raise IndexError(f"frame {frame} was asked for; {self.path} has {len(self)} frames.")
+        return int(self.steps[frame])
+
+    @cached_property
+    def _genealogy(self) -> Genealogy:
+        columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
+        return Genealogy(columns, self._m)
 
     @property
     def event_count(self) -> int:

@@ -99,6 +99,11 @@ class Events(Observer):
     edges, own = True, True
 
     def begin(self, march: March, problem: Problem, path: Path | None) -> None:
+        if march.method.replaces:
+            raise ValueError(
+                "mf.Events follows each neuron from step to step, and with jumps or resampling its place "
+                "is taken by copies of others: leave it out. Who descends from whom: run.ancestors()."
+            )
         self._watch = Watch(self, march.flow, march.start)
         self.clear(path)
 

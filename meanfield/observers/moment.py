@@ -52,7 +52,7 @@ def _energy_defect_motion(march: March) -> float:
 # sums along the way.
 MEASURES = (
     "energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect",
-    "energy_defect_motion", "balance_defect", "kinetic_energy",
+    "energy_defect_motion", "balance_defect", "kinetic_energy", "effective_sample_size",
 )  # fmt: skip
 ALONG: dict[str, Callable[[March], float]] = {
     "path": lambda march: march.path, "energy_defect": lambda march: energy_defect(march, march.dissipated),
@@ -72,8 +72,9 @@ def unrecordable(name: str, march: March, problem: Problem) -> str:
         return needs.reason(recordable(name), problem)
     if name == "kinetic_energy":
         return "" if march.method.inertial else f"{march.method.name!r} has no momentum"
-    if found := needs.missing("energy balance", problem):
-        return found
+    for need in registry.get(name).needs:
+        if not need.startswith("recorded ") and (found := needs.missing(need, problem)):
+            return found
     if name == "energy_defect_motion" and march.motion is None:
         return "no kink here along which neurons could slide. Record energy_defect"
     return ""

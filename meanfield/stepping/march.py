@@ -14,7 +14,7 @@ from ..flow import GradientFlow
 from ..particles import Particles
 from ..state import State
 from ..temperature import Temperature
-from . import clocks
+from . import clocks, reaction
 from .clocks import Diverged, Span
 from .methods import Method, Step, check_start, check_step
 from .motion import Motion, may_slide
@@ -41,7 +41,10 @@ class March:
         n_steps: int | None,
         watches_size: bool = False,
     ) -> None:
-        self.flow, self.method = flow, method
+        self._foreign = not type(method).__module__.startswith(
+            "meanfield."
+        )  # its steps are checked
+        self.flow, self.method = flow, (method := reaction.of(method, flow))
         self.field = flow.on_device(state)
         self.particles = Particles.of(state, self.field.backend)
         self.start = state
@@ -52,19 +55,17 @@ class March:
         check_temperature(method, flow)
         self.field.temperature.check_times(state.t, _end(state, dt, t_end, n_steps))
         self.has_energy = "energy" in flow.functional.terms
-        plain = method.balances and not method.moves_masses
-        self.balances = self.has_energy and plain and flow.functional.deterministic
-        self._foreign = not type(method).__module__.startswith(
-            "meanfield."
-        )  # its steps are checked
+        deterministic = flow.functional.deterministic
+        self.balances = self.has_energy and method.balances and deterministic
         self.particles = check_start(method, method.start(self.field, self.particles))
         self.path = self.dissipated = 0.0
         self.motion = (
             Motion(self.particles)
-            if self.balances and not method.inertial and may_slide(flow)
+            if self.balances and not (method.inertial or method.moves_masses) and may_slide(flow)
             else None
         )
         self.still = False  # whether the last step moved nothing at all
+        self.source: Any = None  # of the last step, where it replaced particles
         self.watches_size = watches_size or not self.balances
         self._known: dict[str, Any] = {}  # of the particles of now
         self.energy_start = self.energy if self.has_energy else math.nan
@@ -248,7 +249,8 @@ class March:
         self._known = {}
         if self.watches_size:
             _ = self.size2  # started before the step's own numbers are waited for
-        self.still = made.theta is before.theta
+        self.still = made.theta is before.theta and made.mass is before.mass
+        self.source = step.source
         if step.speeds:
             dissipated = step.dissipated
             self.dissipated += dissipated

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..particles import Particles
+from ..particles import REPLACES, Particles
 
 MODULES = ("runge_kutta", "langevin", "heavy_ball")  # of this room: they register what they have
 # name -> a method without settings, or the class whose from_dict makes one again of its settings.
@@ -31,7 +31,10 @@ class Step(NamedTuple):
     b, speeds : weights and ∫|k_i|² dμ of the stages: dt Σ b_i speeds_i, times resistance, is what was lost, dissipated. Empty
         for a method that does not say.
     resistance : what is dissipated per ∫|v|² dμ: 1 in the gradient flow, the friction of a heavy ball.
+    reacted : what the masses dissipated by moving, ∫ρ Var(δF/δμ) dt.
     error2, error_factor : of an embedded pair ∫|e|² dμ, with the factor that makes |e| the local error.
+    source : (m,) of a method that replaces particles: which of those before the step each one is, or is
+        a copy of.
     """
 
     particles: Particles
@@ -41,12 +44,16 @@ class Step(NamedTuple):
     error2: Any = 0.0
     error_factor: float = 0.0
     resistance: float = 1.0
+    reacted: float = 0.0
+    source: np.ndarray | None = None
 
     @property
     def dissipated(self) -> float:
-        """resistance ∫∫|v|² dμ dt over the step, with the method's own weights."""
+        """resistance ∫∫|v|² dμ dt over the step, with the method's own weights, and what masses
+        dissipated.
+        """
         speeds2 = _sum(c * float(q) for c, q in zip(self.b, self.speeds, strict=True))
-        return self.resistance * self.dt * speeds2
+        return self.resistance * self.dt * speeds2 + self.reacted
 
     @property
     def length(self) -> float:
@@ -72,6 +79,8 @@ class Method:
     needs : what the functional must have, of "energy", "network", "samples" and "deterministic".
     noisy : whether steps draw numbers.
     moves_masses : whether steps change the masses.
+    replaces : whether steps put copies of particles in the places of others (Step.source); the number
+        of copies so far is then memory["born"].
     balances : whether F loses what Step says was dissipated, as dt → 0. Without it there is no
         energy_defect, no path and no dt="auto".
     inertial : whether memory["momentum"] is the velocity v of the particles. What is lost is then F + K,
@@ -88,6 +97,7 @@ class Method:
     needs: ClassVar[tuple[str, ...]] = ()
     noisy: ClassVar[bool] = False
     moves_masses: ClassVar[bool] = False
+    replaces: ClassVar[bool] = False
     balances: ClassVar[bool] = True
     inertial: ClassVar[bool] = False
     controls_error: ClassVar[bool] = False
@@ -124,6 +134,7 @@ class Method:
         known = {
             "noisy": self.noisy,
             "moves masses": self.moves_masses,
+            REPLACES: self.replaces,
             "does not balance": not self.balances,
             "inertial": self.inertial,
         }

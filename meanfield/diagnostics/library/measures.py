@@ -41,7 +41,11 @@ def speed2(frame: Frame) -> float:
     return float(frame.field.mean_square(frame.velocity, frame.particles))
 
 
-@register_diagnostic(unit="θ", of=("recorded:path",), needs=("energy balance", "recorded path"))
+@register_diagnostic(
+    unit="θ",
+    of=("recorded:path",),
+    needs=("energy balance", "equal masses", "recorded path"),
+)
 def path(recorded) -> np.ndarray:
     """∫_0^t |v|_{L2(μ)} dt, the length travelled, as the run recorded it: every step counted, with
     the weights of its method.
@@ -85,7 +89,8 @@ def nonfinite(frame: Frame) -> float:
 )
 def energy_defect(recorded) -> np.ndarray:
     """|F(0) - F(t) - ∫_0^t ∫|v|² dμ dt| / max(|F(0) - F(t)|, 1e-12 |F(0)|), as the run recorded it:
-    every step counted, with the weights of its method.
+    every step counted, with the weights of its method. With momentum F + K for F; with a reaction
+    ρ Var(δF/δμ) is dissipated too.
     """
     return recorded.values
 
@@ -107,6 +112,13 @@ def energy_defect_motion(recorded) -> np.ndarray:
 def kinetic_energy(recorded) -> np.ndarray:
     """K = ½ ∫|v|² dμ_t with v the velocity that a method with momentum carries, as the run recorded it."""
     return recorded.values
+
+
+@register_diagnostic(unit="particles", needs=("varying masses",), finite=False, blas=False)
+def effective_sample_size(frame: Frame) -> float:
+    """1/Σ_k p_k²: m for equal masses, 1 where one particle has all."""
+    mass = frame.particles.mass
+    return 1.0 / float((mass * mass).sum())
 
 
 @register_diagnostic(unit="1", of=("energy", "speed2"), needs=("plain flow",), interval=True)
