@@ -165,7 +165,7 @@ def _column(
         "initial law": run.law.describe() if run.law else "given as an array",
         "seed": config.get("seed"),
         "flow time": end.t,
-        "RMS displacement": attempt("displacement", lambda: displacement(start, end))
+        "RMS displacement": attempt("displacement", lambda: _displacement(run, end))
         if finite
         else None,
         "W2(start, end)": attempt("W2", lambda: w2_interval(start, end, seconds))
@@ -183,6 +183,8 @@ def _column(
         else None
     )
     drift, drift_error = found or (None, 0.0)
+    if run.replaces:  # copies of one neuron are in several of the blocks whose scatter this is
+        drift_error = math.inf
     measured = known and config.get("flow")
     errors = (
         attempt("errors", lambda: _errors(config["flow"], network, data, end, run.arrays))
@@ -215,6 +217,14 @@ def _column(
         "energy_defect": last("energy_defect"),
     }
     return values, scatter
+
+
+def _displacement(run: Trajectory, end: State) -> float:
+    if run.replaces:
+        raise ValueError(
+            "particles are killed and duplicated, so those of two times are not paired."
+        )
+    return displacement(run.start, end)
 
 
 def _drift(network: Network, start: State, end: State, x: np.ndarray) -> tuple[float, float]:

@@ -223,9 +223,15 @@ def _energy_balance(problem: Problem) -> str:
 
 
 def _equal_masses(problem: Problem) -> str:
+    if found := _paired(problem):
+        return found
+    return "the masses change, so particles are not paired" if problem.mass_varies else ""
+
+
+def _paired(problem: Problem) -> str:
     if REPLACES in problem.traits:
         return "particles are killed and duplicated, so those of two times are not paired"
-    return "the masses change, so particles are not paired" if problem.mass_varies else ""
+    return ""
 
 
 def _varying_masses(problem: Problem) -> str:
@@ -265,6 +271,7 @@ _CHECKS: dict[str, Callable[[Problem], str]] = {
     "kernel": _kernel, "data": _data, "residual": _residual,
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
-    "equal masses": _equal_masses, "varying masses": _varying_masses, "companion": _companion, "steps": lambda problem: "",
+    "equal masses": _equal_masses, "varying masses": _varying_masses, "paired": _paired,
+    "companion": _companion, "steps": lambda problem: "",
     "linear twin": _linear_twin,
 }  # fmt: skip

@@ -31,7 +31,7 @@ OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
     "neurons", "flow", "plain flow", "energy", "energy balance", "network", "risk", "kernel",
     "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
-    "balance", "kink", "equal masses", "varying masses", "companion", "linear twin", "steps",
+    "balance", "kink", "equal masses", "varying masses", "paired", "companion", "linear twin", "steps",
     "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
     "recorded kinetic_energy",
 )  # fmt: skip
@@ -121,7 +121,8 @@ def register_diagnostic(
         neurons (outputs K >= 1), flow, plain flow (deterministic, constant masses), energy, energy
         balance, network (of neurons, not linearised), risk (of any network), kernel, data (training
         samples), residual, labels (signs or classes), varied labels, test, test labels, homogeneous
-        (σ), balance, kink (σ), equal masses (each particle the same one at all times), varying masses, companion, linear twin (gradient flow of the squared
+        (σ), balance, kink (σ), equal masses (that stay), varying masses,
+        paired (particle k is the same one at all times), companion, linear twin (gradient flow of the squared
         loss without ridge), steps (frame.dt, the length of the run's steps), recorded path,
         recorded energy_defect, recorded energy_defect_motion,
         recorded kinetic_energy.

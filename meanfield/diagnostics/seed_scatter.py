@@ -87,6 +87,9 @@ def of_drift(network: Network, start: State, end: State, x: Any) -> tuple[float,
     size2, way2 = float(np.vdot(H0, H0)), float(np.vdot(A, A))
     if size2 == 0.0:
         return math.nan, math.inf
+    drift = float(np.linalg.norm(A)) / float(np.linalg.norm(H0))
+    if not np.array_equal(start.mass, end.mass):  # blocks have other shares at the end
+        return drift, math.inf
     logs = []
     for block in blocks(start.m):
         p = float(start.mass[block].sum())
@@ -102,7 +105,6 @@ def of_drift(network: Network, start: State, end: State, x: Any) -> tuple[float,
                 for total, whole, part in ((way2, A, a), (size2, H0, h0))]  # fmt: skip
         with np.errstate(divide="ignore", invalid="ignore"):
             logs.append(0.5 * (np.log(left[0]) - np.log(left[1])))
-    drift = float(np.linalg.norm(A)) / float(np.linalg.norm(H0))
     return drift, 0.0 if way2 == 0.0 else _jackknife(logs)
 
 

@@ -38,6 +38,7 @@ ABOUT = {
         "the same with the dissipation of the motion that took place, |Δθ|²/Δt over some ten steps",
     ),
     "kinetic_energy": ("F", "½∫|v|² dμ of a method with momentum"),
+    "effective_sample_size": ("particles", "1/Σ_k p_k²"),
     "balance_defect": ("1", "the largest relative change of |w|² + b² - p|a|²"),
 }
 
@@ -58,6 +59,9 @@ def run_to_xarray(run: Trajectory) -> Any:
         "theta": (("frame", "neuron", "column"), theta, _about("theta")),
         "mass": (("frame", "neuron") if run.mass_varies else ("neuron",), mass, _about("mass")),
     }
+    if run.replaces:
+        about = {"long_name": "which particle is in each place: copies have ids of their own"}
+        variables["id"] = (("frame", "neuron"), np.array(list(run.each_ids())), about)
     coordinates: dict[str, Any] = {
         "t": ("frame", run.times, CLOCK["t"]),
         "step": ("frame", run.steps, CLOCK["step"]),

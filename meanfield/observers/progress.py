@@ -155,6 +155,10 @@ def announce(march: March) -> None:
     if not (temperature := march.field.temperature).zero:
         without = "energy is without the entropy T ∫ log μ dμ"
         say(f"temperature T = {temperature}, {march.method.name}, seed {flow.seed}; {without}")
+    if flow.reaction:
+        jumps = f"particles are killed and duplicated, seed {flow.seed}"
+        equal = f", made equal below {flow.resample:g} m" if flow.resample else ""
+        say(f"reaction ρ = {flow.reaction:g}: {jumps if flow.jumps else f'masses move{equal}'}")
     if more := flow.functional.describe(march.dt):
         say(more)
 

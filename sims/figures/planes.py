@@ -81,14 +81,18 @@ def projected(
     frames: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count`
-    neurons.
+    neurons; where particles are replaced, those of their ancestors.
 
     frames: their numbers; None for all, or of more than 400 as many, evenly spaced. positive: the
     sign of a (summed over outputs) in the last finite frame.
     """
     run = open_run(run)
     frames = some_frames(run) if frames is None else frames
-    places = np.stack([weights(run[int(k)], scaled)[:count] @ basis for k in frames])
+    last = int(frames[-1])
+    chosen = [run.ancestors(last, int(k))[:count] for k in frames]
+    places = np.stack(
+        [weights(run[int(k)], scaled)[own] @ basis for k, own in zip(frames, chosen, strict=True)]
+    )
     return places, signs(run[usable(run) - 1])[:count]
 
 

@@ -16,7 +16,7 @@ from meanfield.diagnostics import registry
 
 from .panels import Curve, fit, legend_above, lines, panel, particles
 from .planes import homogeneous, plane, projected
-from .sources import caveat, open_run, scaling_text, usable
+from .sources import caveat, open_run, scaling_text, travelled, usable
 from .style import COLOURS, axes_or_new, drawn
 
 NAMES = {
@@ -55,7 +55,8 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     moved, left = [], []
     for number, run in enumerate(opened):
         _, times, risk = run.series(name)
-        moved.append(mf.displacement(run[0], run[usable(run) - 1]))
+        how, distance = travelled(run, run[usable(run) - 1])
+        moved.append(distance)
         left.append(risk[-1])
         label = f"{scaling_text(run)}, m = {run.start.m}: moved {moved[-1]:.3g}"
         lines(
@@ -71,8 +72,7 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
         f" {name}:{text}" for name, run in zip(names, opened, strict=True) if (text := caveat(run))
     ]
     verdict = (
-        f"{names[last]} ends at {symbol} = {left[last]:.3g} after an RMS displacement of "
-        f"{moved[last]:.3g}"
+        f"{names[last]} ends at {symbol} = {left[last]:.3g}, moved by {moved[last]:.3g} ({how})"
     )
     if first != last:
         verdict += f"; {names[first]} at {symbol} = {left[first]:.3g} after {moved[first]:.3g}"
@@ -180,7 +180,8 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     homogeneous: see `plane`.
 
     Grey where they were, a tail for the whole way, coloured where they are; the first `count`
-    neurons. Dashed: a teacher's directions, where the data have one.
+    neurons. Dashed: a teacher's directions, where the data have one. Where particles are killed and
+    duplicated, the tail of each is the way of its ancestors.
     """
     run = open_run(run)
     ax = axes_or_new(ax)
@@ -198,10 +199,8 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     )
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    moved, size = (
-        mf.displacement(start, end),
-        float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1))),
-    )
+    how, moved = travelled(run, end)
+    size = float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1)))
     share = (
         f", {moved / size:.1%} of the {'neurons' if start.outputs else 'particles'}' size,"
         if size
@@ -214,7 +213,7 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     )
     title, verdict = (
         f"{what}, m = {start.m}",
-        f"RMS displacement {moved:.3g}{share} by t = {end.t:g}",
+        f"{how} {moved:.3g}{share} by t = {end.t:g}",
     )
     # first, for `fit` looks at where the words leave the axes
     panel(ax, title, f"{verdict}.{caveat(run)}", 70)

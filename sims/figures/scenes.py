@@ -29,7 +29,7 @@ from .kernels import (
 from .panels import fit, panel, particles
 from .planes import homogeneous, plane, projected
 from .runs import sign_names, teacher
-from .sources import flow_of, network_of, open_run, scaling_text
+from .sources import flow_of, network_of, open_run, scaling_text, travelled
 from .style import COLOURS, GREY, LINES, resized
 
 Draw = Callable[[int], None]
@@ -73,7 +73,8 @@ def paths_scene(
             tail.set_segments(list(behind[:, chosen].transpose(1, 0, 2)) if k else [])
             cloud.set_offsets(places[k, chosen])
         state = run[int(frames[k])]
-        verdict.set_text(f"{moment(state.t)}, RMS displacement {mf.displacement(start, state):.3g}")
+        how, moved = travelled(run, state)
+        verdict.set_text(f"{moment(state.t)}, {how} {moved:.3g}")
 
     return draw
 

@@ -51,6 +51,15 @@ def number(run: mf.Trajectory, frame: int) -> int:
     return frame % count
 
 
+def travelled(run: mf.Trajectory, end: mf.State) -> tuple[str, float]:
+    """How far a state is from the first frame, and the name of that distance: the RMS displacement, or
+    an upper bound of W2 where masses change or particles are replaced.
+    """
+    if run.mass_varies or run.replaces:
+        return "W2 at most", mf.w2_interval(run[0], end).upper
+    return "RMS displacement", mf.displacement(run[0], end)
+
+
 def scaling_text(run: mf.Trajectory) -> str:
     """γ and α with the name of the scaling; for flows without a network what they are."""
     settings = run.config.get("network")

@@ -82,7 +82,7 @@ def test_float32_is_the_same_flow_to_its_rounding(rng):
         ({"dtype": "float16"}, "dtype must be one of float64, float32"),
         ({"dtype": None}, "dtype must be one of float64, float32; got None"),
         ({"temperature": -0.1}, "temperature must be finite and >= 0"),
-        ({"reaction": 1.0}, "reaction must be 0"),
+        ({"reaction": -1.0}, "reaction must be a rate >= 0, finite; got -1.0"),
     ],
 )
 def test_a_flow_that_is_not_there_says_so(rng, settings, words):

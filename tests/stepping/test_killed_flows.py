@@ -1,4 +1,4 @@
-"""Runs with noise and with momentum, killed by kill -9 and resumed from their file alone, have the
+"""Runs with noise, momentum and reaction, killed by kill -9 and resumed from their file alone, have the
 bits of whole ones.
 """
 
@@ -19,15 +19,23 @@ METHODS = {
     "stochastic_heun": mf.STOCHASTIC_HEUN,
     "leimkuhler_matthews": mf.LEIMKUHLER_MATTHEWS,
     "heavy_ball": mf.HeavyBall("nesterov"),
+    "reaction": mf.HEUN,
+    "jumps": mf.EULER,
+    "resampled": mf.EULER,
+}
+REACTIONS = {
+    "reaction": {"reaction": 1.0},
+    "jumps": {"reaction": 1.0, "jumps": True},
+    "resampled": {"reaction": 4.0, "resample": 0.8, "jitter": 0.1},
 }
 STEPS = 3000
 
 
 def run(path, name, **settings):
     x = np.linspace(-1, 1, 12)[:, None]
-    temperature = 0.0 if name == "heavy_ball" else [(0.0, 0.2), (60.0, 0.01)]
+    temperature = [(0.0, 0.2), (60.0, 0.01)] if METHODS[name].noisy else 0.0
     risk = mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0]))
-    flow = mf.GradientFlow(risk, temperature, seed=5)
+    flow = mf.GradientFlow(risk, temperature, seed=5, **REACTIONS.get(name, {}))
     start = mf.InitialLaw(dim=1, b_std=1.0).sample(40, seed=3)
     recorder = mf.Recorder(path, mf.every(20), **settings)
     mf.simulate(
@@ -52,6 +60,7 @@ def test_killed_and_resumed_a_run_has_the_bits_of_a_whole_one(name, tmp_path):
         assert unfinished(killed) == bool(kills)
     with mf.Trajectory(whole) as first, mf.Trajectory(killed) as second:
         assert first.content_hash() == second.content_hash()
+        assert bool(len(first.births.ids)) == (name in ("jumps", "resampled"))
 
 
 if __name__ == "__main__":
