@@ -253,6 +253,7 @@ class RiskField(NetworkField):
         super().__init__(backend, deterministic=not draws)
         self.risk = risk
         self.s = risk.network.scaling.output_scale(state.m)
+        self._everything: tuple[Any, Any] = (None, None)
         if not draws:  # who draws samples says at each step which
             self.hold(backend.samples(risk.x), risk.y, risk.weights)
 
@@ -328,14 +329,18 @@ class RiskField(NetworkField):
         derivative in a, times a.
         """
         K = backend.outputs
-        everything = backend.for_network(replace(self.risk.network, trainable=PARAMETERS))
+        if self._everything[0] is not backend:  # made once: a reaction asks at every step
+            network = replace(self.risk.network, trainable=PARAMETERS)
+            self._everything = backend, backend.for_network(network)
+        everything = self._everything[1]
         gradient = everything.pull_back(points, self.samples, slopes)
         g = everything.download(gradient).astype(np.float64)
         host = backend.download(points).astype(np.float64)
+        heights = (g[:, :K] * host[:, :K]).sum(axis=1)
+        if not self.risk.ridge:
+            return heights
         columns = self.risk.network.trainable_columns(backend.dim, K)
-        decay = 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
-
-        return (g[:, :K] * host[:, :K]).sum(axis=1) + decay
+        return heights + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
 
     def force(self, particles: Particles, at: Any) -> np.ndarray:
         """-∇ δF/δμ at other neurons `at`: (q, p) on the host."""

@@ -535,12 +535,16 @@ def every_weight_of_a_sample_counts_as_on_the_cpu(loss, K, dtype):
     )
 
 
-def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, temperature=0.0, **simulate):
+def run(
+    loss, K, integrator, d=3, dtype="float64", ridge=0.1, temperature=0.0, reaction=None, **simulate
+):
     """The same flow on both backends: (CPU's end, device's end)."""
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(6, d)), labels(loss, 6, K, rng)
-    mass = rng.uniform(0.5, 1.5, 7)
+    mass, reaction = rng.uniform(0.5, 1.5, 7), reaction or {}
     state = mf.State(rng.normal(size=(7, K + d + 1)), outputs=K, mass=mass / mass.sum())
+    if "jumps" in reaction:
+        state = mf.State(state.theta, outputs=K)
     risk = mf.EmpiricalRisk(
         mf.Network("tanh", mf.Scaling(0.75)),
         x,
@@ -549,7 +553,7 @@ def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, temperature=0.0, *
         ridge=ridge,
     )
     flows = [
-        mf.GradientFlow(risk, temperature, backend=backend, dtype=dtype)
+        mf.GradientFlow(risk, temperature, backend=backend, dtype=dtype, **reaction)
         for backend in ("cpu", "cuda")
     ]
     return [mf.simulate(flow, state, integrator, progress=False, **simulate) for flow in flows]
@@ -557,6 +561,7 @@ def run(loss, K, integrator, d=3, dtype="float64", ridge=0.1, temperature=0.0, *
 
 def same_end(ends, atol=1e-12):
     np.testing.assert_allclose(ends[1].theta, ends[0].theta, rtol=0, atol=atol)
+    np.testing.assert_allclose(ends[1].mass, ends[0].mass, rtol=0, atol=atol)
     assert (ends[0].step, ends[0].theta.dtype) == (ends[1].step, ends[1].theta.dtype)
     assert abs(ends[0].t - ends[1].t) <= atol * ends[0].t
 
@@ -569,6 +574,15 @@ def whole_steps_of_every_loss_are_those_of_the_cpu(loss, K):
 @check(number=(0.5,), nesterov=("nesterov",))
 def whole_steps_of_a_heavy_ball_are_those_of_the_cpu(friction):
     same_end(run("squared", 1, mf.HeavyBall(friction), dt=0.1, n_steps=2))
+
+
+@check(
+    masses=({"reaction": 3.0},),
+    jumps=({"reaction": 30.0, "jumps": True, "jitter": 0.1},),
+    resampled=({"reaction": 30.0, "resample": 0.9, "jitter": 0.1},),
+)
+def whole_steps_of_a_reaction_are_those_of_the_cpu(reaction):
+    same_end(run("squared", 1, mf.EULER, reaction=reaction, dt=0.1, n_steps=2))
 
 
 @check()
