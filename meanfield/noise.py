@@ -184,7 +184,7 @@ def _drawn(
         "purpose",
         purpose,
         2**32,
-        "Use one of noise.INITIAL, DIFFUSION, MINIBATCH, DATA, BOOTSTRAP, REACTION.",
+        "Use one of noise.INITIAL, DIFFUSION, MINIBATCH, DATA, BOOTSTRAP, REACTION, SEARCH.",
     )
     when = _integer("step", step, 2**64, "The step is two 32-bit words of the Philox counter.")
     indices = _indices(particles)
