@@ -1,4 +1,4 @@
-"""Six scientific questions, one folder each, with QUESTION, Config, tiny(), run(), figure() and
+"""Scientific questions, one folder each, with QUESTION, Config, tiny(), run(), figure() and
 main(). What they share: lab (settings, runs, fits), figures, sweeps, and commands, which scripts/
 calls. Loaded when first used.
 """

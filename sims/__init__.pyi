@@ -1,6 +1,8 @@
+from . import approach_to_lazy as approach_to_lazy
 from . import both_limits as both_limits
 from . import figures as figures
 from . import kernel_limits as kernel_limits
+from . import langevin_law as langevin_law
 from . import lazy_vs_mean_field as lazy_vs_mean_field
 from . import phase_diagram as phase_diagram
 from . import random_features as random_features

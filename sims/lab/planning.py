@@ -17,6 +17,7 @@ from meanfield import tangent
 from meanfield.stepping.clocks import stable_step
 
 RUN_SECONDS = 0.12  # opening, publishing and measuring a small run
+UNFILED_SECONDS = 0.01  # the same of one that leaves no file of its own
 STEP_SECONDS = 2e-4  # of any step of RK4, however small
 COMPILE_SECONDS = 15.0
 START_BYTES = 4e8  # the process with its libraries
@@ -26,7 +27,7 @@ FILE_BYTES = 6e4  # of a run, besides particles and data
 @dataclass(frozen=True)
 class Job:
     """The runs on one data set: `widths` has one entry for each run to do, `widest` counts the
-    finished ones too.
+    finished ones too; stages: velocities a step; filed: each run is a file.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Job:
     frames: int
     dtype: str
     compiled: bool
+    stages: int = 4
+    filed: bool = True
 
     @property
     def bytes_per_number(self) -> int:
@@ -72,11 +75,11 @@ def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
     for job in jobs:
         n, d = job.data.n, job.data.d
         for m in job.widths:
-            flops = (4 * job.steps + 2) * n * m * (4.0 * d + 40.0) + 8.0 * n**2 * m
+            flops = (job.stages * job.steps + 2) * n * m * (4.0 * d + 40.0) + 8.0 * n**2 * m
             total += (
                 flops / rate[job.dtype]
-                + job.steps * STEP_SECONDS
-                + RUN_SECONDS
+                + job.steps * STEP_SECONDS * job.stages / 4
+                + (RUN_SECONDS if job.filed else UNFILED_SECONDS)
                 + min(w2_seconds, 1e-8 * m**2.3)
             )
     return total
@@ -100,6 +103,9 @@ def disk(jobs: Sequence[Job]) -> float:
     """Bytes of the files to be written."""
     total = 0.0
     for job in jobs:
+        if not job.filed:
+            total += 1e3 * len(job.widths)
+            continue
         frame = job.bytes_per_number * (job.data.d + 2)
         data = 8 * (job.data.n + job.data.n_test) * (job.data.d + 1)
         total += sum(

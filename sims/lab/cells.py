@@ -1,0 +1,97 @@
+"""Batches of short runs of which a few numbers are wanted and no particles: one .npz file a batch.
+
+A file holds the numbers and the settings that they come from, so that tables and figures are made
+again from the files alone, and a batch of other settings is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meanfield.files.durable import replacing
+
+from . import config as settings
+from . import runs
+
+ABOUT = "about"  # the entry of the settings, JSON
+
+
+def about(config: Any, without: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    """The settings of a batch: those of its sim but for `without`, which other batches differ in,
+    and `more`.
+    """
+    every = settings.to_dict(config)
+    return {name: value for name, value in every.items() if name not in without} | more
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(settings, numbers) of a file; ValueError for what is no such file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return json.loads(str(arrays.pop(ABOUT))), arrays
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a whole file of this study ({error}): remove it, and give the same "
+            "command again."
+        ) from error
+
+
+def missing(path: Path, about: Mapping[str, Any]) -> bool:
+    """Whether the batch is still to be done; ValueError where the file holds another one."""
+    if not path.exists():
+        return True
+    theirs = read(path)[0]
+    ours = json.loads(json.dumps(about))
+    differing = [
+        f"{name} ({ours.get(name)}, in the file {theirs.get(name)})"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{path} holds another study; different here: {', '.join(differing)}. Give another --out."
+        )
+    return False
+
+
+def write(path: Path, about: Mapping[str, Any], numbers: Mapping[str, Any]) -> None:
+    """The file, complete or not there at all."""
+    with replacing(path) as new, open(new, "wb") as file:
+        arrays: dict[str, Any] = {name: np.asarray(values) for name, values in numbers.items()}
+        np.savez(file, **{ABOUT: np.array(json.dumps(about))}, **arrays)
+
+
+def fill(
+    batches: Sequence[tuple[Path, dict[str, Any], Callable[[], Mapping[str, Any]]]],
+    progress: bool = False,
+) -> None:
+    """Do the work of each (file, settings, work) whose file is not there; `work` gives its numbers.
+
+    Another study's file raises ValueError before any work. Interrupted, the same call goes on with
+    the batch that was in hand.
+    """
+    left = [batch for batch in batches if missing(*batch[:2])]
+
+    def done(path: Path, about: dict[str, Any], work: Callable[[], Mapping[str, Any]]) -> None:
+        write(path, about, work())
+
+    for path, _, _ in left[:1]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    runs.train_all([(batch[0], lambda batch=batch: done(*batch)) for batch in left], progress)
+
+
+def found(out: Path, pattern: str) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """The batches in `out` whose names match, in the order of their names; ValueError for none."""
+    paths = sorted(out.glob(pattern))
+    if not paths:
+        raise ValueError(
+            "there are no runs to measure: run the sim first, or give the --out that holds them."
+        )
+    return [read(path) for path in paths]
