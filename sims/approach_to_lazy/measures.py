@@ -93,8 +93,9 @@ def limit(config: Config) -> Limit:
 
 def networks(config: Config, m: int) -> dict[str, np.ndarray]:
     """name of a Row -> (γ, seeds): networks of one width."""
-    known, names = limit(config), Row.__match_args__[3:]
-    found = {name: np.empty((len(config.gammas), config.seeds)) for name in names}
+    known, names = limit(config), ("to_limit", "to_own", "f0_term", "kernel_term", "drift_term")
+    shape = len(config.gammas), config.seeds
+    found: dict[str, np.ndarray] = {name: np.empty(shape) for name in names}
     for seed in range(config.seeds):
         state = known.law.sample(m, seed=seed)
         lazy = _start(config, known, state, 0.5)
@@ -119,7 +120,9 @@ def groups(config: Config, m: int) -> dict[str, np.ndarray]:
     over S, so that `mean` has no bias: (|ḡ|² - trace of the covariance/S), signed root.
     """
     known, size = limit(config), config.group
-    found = {name: np.empty(config.groups) for name in Group.__match_args__[2:]}
+    found: dict[str, np.ndarray] = {
+        name: np.empty(config.groups) for name in ("rms", "mean", "plain")
+    }
     for group in range(config.groups):
         gaps = np.empty((size, config.test))
         rest = np.empty_like(gaps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def write(path: Path, about: Mapping[str, Any], numbers: Mapping[str, Any]) -> N
     """The file, complete or not there at all."""
     with replacing(path) as new, open(new, "wb") as file:
         arrays: dict[str, Any] = {name: np.asarray(values) for name, values in numbers.items()}
-        np.savez(file, **{ABOUT: np.array(json.dumps(about))}, **arrays)
+        arrays[ABOUT] = np.array(json.dumps(about))
+        np.savez(file, **arrays)
 
 
 def fill(
@@ -84,7 +86,7 @@ def fill(
 
     for path, _, _ in left[:1]:
         path.parent.mkdir(parents=True, exist_ok=True)
-    runs.train_all([(batch[0], lambda batch=batch: done(*batch)) for batch in left], progress)
+    runs.train_all([(batch[0], partial(done, *batch)) for batch in left], progress)
 
 
 def found(out: Path, pattern: str) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:

@@ -79,7 +79,8 @@ def _draw_cloud(ax: Any, results: Results, file: dict[str, np.ndarray]) -> None:
     ax.set_xlim(best[0] - wide, best[0] + wide)
     ax.set_xlabel("w₁")
     ax.set_ylabel("w₂")
-    figures.legend_above(ax, *ax.get_legend_handles_labels(), columns=3)
+    handles, labels = ax.get_legend_handles_labels()
+    figures.legend_above(ax, handles, labels, columns=3)
     rows = [row for row in results.rows if row.quantity.startswith(("mean", "covariance"))]
     verdict = f"Mean and covariance: {within(rows)}."
     figures.panel(ax, "At the end: 1 and 2 deviations", verdict, 54)
@@ -150,7 +151,8 @@ def _draw_widths(ax: Any, results: Results) -> None:
     mean = float(np.average([row.value for row in rows], weights=weights))
     error = float(weights.sum() ** -0.5)
     fit = fit_or_refuse(widths, values)
-    known = isinstance(fit, ExponentFit)
-    slope = f"slope {fit.short}" if known else "no slope from so few widths"
+    slope = "no slope from so few widths"
+    if isinstance(fit, ExponentFit):
+        slope = f"slope {fit.short}"
     verdict = f"c = {mean:.3f} ± {error:.3f}, theory {c:.3f}; {slope}, theory −1."
     figures.panel(ax, "Risk of m neurons", verdict, 54)
