@@ -1,4 +1,5 @@
 from . import data as data
+from . import limits as limits
 from . import noise as noise
 from . import tangent as tangent
 from .diagnostics.compare import compare as compare

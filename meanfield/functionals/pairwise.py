@@ -202,7 +202,10 @@ class PairField(Field):
 
     def _values(self, particles: Particles) -> tuple[np.ndarray, np.ndarray]:
         """V(x_k) and Σ_l p_l U(x_k, x_l), each (m,) on the host."""
-        return self.kernels.values(particles.theta, self.weight(particles))
+        known = self.known(particles)
+        if "values" not in known:
+            known["values"] = self.kernels.values(particles.theta, self.weight(particles))
+        return known["values"]
 
     def _velocity(self, particles: Particles) -> Any:
         """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l): a device array (m, p)."""

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..particles import REPLACES, Particles
 
-MODULES = ("runge_kutta", "langevin", "heavy_ball")  # of this room: they register what they have
+# They register what they have: modules of this room, and one of another.
+MODULES = ("runge_kutta", "langevin", "heavy_ball", ".limits.finite_volumes")
 # name -> a method without settings, or the class whose from_dict makes one again of its settings.
 TABLE: dict[str, Any] = {}
 

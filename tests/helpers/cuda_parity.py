@@ -586,6 +586,24 @@ def whole_steps_of_a_reaction_are_those_of_the_cpu(reaction):
 
 
 @check()
+def whole_steps_of_finite_volumes_are_those_of_the_cpu():
+    risk = mf.EmpiricalRisk(mf.Network("relu"), [[-0.7], [0.2], [0.6]], [1.0, 0.0, 0.5])
+    ends = [
+        mf.simulate(
+            mf.GradientFlow(risk, backend=backend),
+            mf.limits.circle(4),
+            mf.limits.FINITE_VOLUMES,
+            dt=0.1,
+            n_steps=1,
+            progress=False,
+        )
+        for backend in ("cpu", "cuda")
+    ]
+    same_end(ends)
+    np.testing.assert_allclose(ends[1].mass, ends[0].mass, rtol=0, atol=1e-12)
+
+
+@check()
 def whole_steps_for_large_d_are_those_of_the_cpu():
     same_end(run("squared", 1, mf.RK4, d=20, dt=0.1, n_steps=1))
 

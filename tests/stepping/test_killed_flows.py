@@ -1,5 +1,5 @@
-"""Runs with noise, momentum and reaction, killed by kill -9 and resumed from their file alone, have the
-bits of whole ones.
+"""Runs with noise, momentum and reaction, and of densities, killed by kill -9 and resumed from their
+file alone, have the bits of whole ones.
 """
 
 import os
@@ -22,6 +22,7 @@ METHODS = {
     "reaction": mf.HEUN,
     "jumps": mf.EULER,
     "resampled": mf.EULER,
+    "finite_volumes": mf.limits.FINITE_VOLUMES,
 }
 REACTIONS = {
     "reaction": {"reaction": 1.0},
@@ -29,17 +30,20 @@ REACTIONS = {
     "resampled": {"reaction": 4.0, "resample": 0.8, "jitter": 0.1},
 }
 STEPS = 3000
+OF_CELLS = 300  # each of several parts
 
 
 def run(path, name, **settings):
     x = np.linspace(-1, 1, 12)[:, None]
+    cells = name == "finite_volumes"
     temperature = [(0.0, 0.2), (60.0, 0.01)] if METHODS[name].noisy else 0.0
-    risk = mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0]))
+    risk = mf.EmpiricalRisk(mf.Network("relu" if cells else "tanh"), x, np.abs(x[:, 0]))
     flow = mf.GradientFlow(risk, temperature, seed=5, **REACTIONS.get(name, {}))
-    start = mf.InitialLaw(dim=1, b_std=1.0).sample(40, seed=3)
+    start = mf.limits.circle(24) if cells else mf.InitialLaw(dim=1, b_std=1.0).sample(40, seed=3)
     recorder = mf.Recorder(path, mf.every(20), **settings)
+    steps = OF_CELLS if cells else STEPS
     mf.simulate(
-        flow, start, METHODS[name], dt=0.02, n_steps=STEPS, observers=[recorder], progress=False
+        flow, start, METHODS[name], dt=0.02, n_steps=steps, observers=[recorder], progress=False
     )
 
 
