@@ -10,6 +10,7 @@ Each takes a run or its path, and `ax=` to draw on an Axes of yours; it returns 
     function_evolution  f at several times
     series              what was recorded along the run: the risk unless named
     compare             one quantity of several runs: the risk, or compare([run_a, run_b], "test_error")
+    overlay             a run over its limit m → ∞: overlay(run, limit), the risk unless named
     kernel_image        the tangent kernel of a frame as an image, or a kernel given as an array
     kernel_ellipse      the tangent kernel of two samples at several times
     kernel_change       two kernel_images side by side: `axes=` takes two Axes, and two are returned, axes[0].figure
@@ -38,6 +39,7 @@ from matplotlib.figure import Figure as Figure
 from .animations import animate
 from .functions import function_1d, function_evolution
 from .kernels import kernel_change, kernel_ellipse, kernel_image
+from .overlays import overlay
 from .panels import Curve, heading, lines, panel, particles, power_laws, sheet
 from .panels import expected_slope as expected_slope
 from .panels import legend_above as legend_above
@@ -67,6 +69,6 @@ from .style import bare as bare
 __all__ = [  # what help(figures) shows, so no Axes, Figure and plt, which are matplotlib's
     "COLOURS", "GREY", "HOUSE", "INKS", "LINES", "MARKERS", "NEGATIVE", "POSITIVE", "Curve", "animate", "compare",
     "fraction", "function_1d", "function_evolution", "heading", "house", "kernel_change", "kernel_ellipse",
-    "kernel_image", "lines", "movement", "panel", "particles", "paths", "phase_portrait", "plane", "power_laws",
+    "kernel_image", "lines", "movement", "overlay", "panel", "particles", "paths", "phase_portrait", "plane", "power_laws",
     "projected", "regime", "save", "series", "sheet",
 ]  # fmt: skip

@@ -94,6 +94,7 @@ def runs(tmp_path_factory):
 
 GALLERY = {
     "compare": lambda run: figures.compare([run, run]),
+    "overlay": lambda run: figures.overlay(run, run),
     "paths": figures.paths,
     "series": lambda run: figures.series(run, ["risk", "displacement"]),
     "function_1d": figures.function_1d,

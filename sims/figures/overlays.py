@@ -1,0 +1,53 @@
+"""A run over its limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from meanfield import limits
+
+from .panels import Curve, lines, panel
+from .runs import DECADES
+from .sources import caveat, open_run
+from .style import axes_or_new, drawn
+
+
+@drawn
+def overlay(run: Any, limit: Any, name: str = "risk", ax: Axes | None = None) -> Axes:
+    """A series of a run over that of its limit against flow time: mf.limits.overlay, drawn.
+
+    limit: a run of a density (mf.limits.FINITE_VOLUMES), or what has a method `name` of times, such
+    as an mf.limits.OrderParameters or an ntk.KernelFlow. The vertical axis is logarithmic where
+    both are positive and span more than 1.5 decades. Raises ValueError and TypeError as
+    mf.limits.overlay.
+    """
+    run = open_run(run)
+    both = limits.overlay(run, limit, name)
+    ax = axes_or_new(ax)
+    values = np.concatenate([both.run, both.limit])
+    log = "y" if values.min() > 0 and np.log10(values.max() / values.min()) > DECADES else ""
+    ax.plot(
+        both.times,
+        both.limit,
+        color="0.75",
+        linewidth=5,
+        solid_capstyle="butt",
+        label="the limit m → ∞",
+        zorder=1,
+    )
+    word = name.replace("_", " ")
+    m = run.start.m
+    lines(ax, [Curve(f"m = {m}", both.times, both.run[None], 0)], "flow time t", word, log)
+    size = float(np.abs(both.limit).max())
+    share = f", {100 * both.gap / size:.2g} % of the largest value" if size > 0 else ""
+    panel(
+        ax,
+        f"{word.capitalize()} of a run and of its limit",
+        f"At m = {m} the two are {both.gap:.2g} apart at most{share}.{caveat(run)}",
+        70,
+    )
+    ax.legend()
+    return ax
