@@ -100,8 +100,19 @@ def as_array(name: str, value: Any) -> np.ndarray:
     """
     if callable(getattr(value, "detach", None)) and callable(getattr(value, "cpu", None)):
         value = value.detach().cpu()
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} is a masked array with {np.ma.count_masked(value)} masked values: they would be "
+            "taken as they lie under the mask. Leave their rows out, or fill them."
+        )
     try:
         return np.asarray(value)
+    except ValueError:
+        if not isinstance(value, (list, tuple)):
+            raise
+        raise ValueError(
+            f"{name} has rows of different lengths; all need the same columns."
+        ) from None
     except (TypeError, RuntimeError) as error:
         kind = f"{type(value).__module__}.{type(value).__name__}"
         raise TypeError(

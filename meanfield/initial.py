@@ -10,6 +10,7 @@ import numpy as np
 
 from . import noise
 from .checks import is_integer, is_number
+from .processes.memory import ask_memory
 from .state import State
 
 CHOICES = {"a": ("rademacher", "normal", "zero"), "w": ("normal", "sphere")}
@@ -79,6 +80,7 @@ class InitialLaw:
         Raises
         ------
         ValueError : for m < 1, and for an odd m of a symmetric law.
+        MemoryError : for more neurons than the memory that is available can have.
         """
         if not is_integer(m) or m < 1:
             raise ValueError(f"the width m must be an integer >= 1; got {m!r}.")
@@ -88,6 +90,7 @@ class InitialLaw:
                 f"even; got {m}. Use {m + 1}."
             )
         K, d = self.outputs, self.dim
+        ask_memory(16 * m * (K + d + 1), f"a start of m = {m} neurons", "Take fewer.")
         draws = m // 2 if self.symmetric else int(m)
         z = noise.normals(seed, noise.INITIAL, draws, K + d + 1)
         theta = np.empty((draws, K + d + 1))

@@ -26,6 +26,7 @@ from .observers.protocol import Observer
 from .observers.recorder import Recorder
 from .observers.series import Series
 from .processes.interruption import Interrupted
+from .processes.memory import ask_memory
 from .resuming import identity
 from .resuming.settings import settings_that_differ
 from .run import Run
@@ -405,6 +406,9 @@ def _checked(
         raise TypeError(f"state must be an mf.State; got {type(state).__name__}. {advice}")
     if not np.isfinite(state.theta).all():
         raise ValueError("the initial state has NaN or infinite particles.")
+    # θ, its velocity and the next θ
+    needed = 3 * state.theta.size * np.dtype(flow.dtype).itemsize
+    ask_memory(needed, f"a run of m = {state.m} particles", 'Take fewer, or dtype="float32".')
     method = methods.check(integrator)
     times = _times(state, method, dt, t_end, n_steps)
     return Run(flow, state, method, times, observers, progress)
@@ -439,6 +443,11 @@ def _times(
         if not (_is_number(dt) and dt > 0):
             raise ValueError(f'dt must be a positive number or "auto"; got {dt!r}.')
         dt = float(dt)
+        if t_end is not None and not (t_end - state.t) / dt < 2**53:
+            raise ValueError(
+                f"dt = {dt:g} is too small for t_end = {t_end:g}: the run would take "
+                f"{(t_end - state.t) / dt:.1g} steps. Give a larger one."
+            )
     return dt, t_end, None if n_steps is None else int(n_steps)
 
 

@@ -46,6 +46,11 @@ def at_least(least: float) -> Any:
     return pydantic.Field(ge=least)
 
 
+def between(least: float, most: float) -> Any:
+    """For Annotated: a number from least to most."""
+    return pydantic.Field(ge=least, le=most)
+
+
 def above(bound: float) -> Any:
     """For Annotated: a number > bound."""
     return pydantic.Field(gt=bound)
@@ -204,6 +209,7 @@ def code_of(error: BaseException) -> int | None:
         (ImportError, USAGE),
         (ValueError, USAGE),
         (TypeError, USAGE),
+        (MemoryError, USAGE),  # more was asked for than this machine has
     )
     return next((number for kind, number in codes if isinstance(error, kind)), None)
 

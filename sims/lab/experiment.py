@@ -71,7 +71,7 @@ class Experiment:
     """Exponent γ' of Luo et al. (2021): a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2) at the start, so
     that products are kept.
     """
-    m: Annotated[int, settings.at_least(1)] = 1024
+    m: Annotated[int, settings.between(1, 2**32)] = 1024
     """Number of neurons."""
     seed: Annotated[int, settings.at_least(0)] = 0
     """Seed of the neurons; a narrower network has the first neurons of a wider one."""

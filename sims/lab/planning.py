@@ -14,6 +14,8 @@ import numpy as np
 
 import meanfield as mf
 from meanfield import tangent
+from meanfield.files.durable import check_space
+from meanfield.processes.memory import ask_memory
 from meanfield.stepping.clocks import stable_step
 
 RUN_SECONDS = 0.12  # opening, publishing and measuring a small run
@@ -116,13 +118,19 @@ def disk(jobs: Sequence[Job]) -> float:
 
 
 def describe(jobs: Sequence[Job], out: Path, w2_seconds: float) -> str:
-    """One line a job, and the total."""
+    """One line a job, and the total. Raises MemoryError, and OSError for the disk, where this
+    machine has not so much.
+    """
     lines = [str(job) for job in jobs]
     if any(not job.compiled and job.widths for job in jobs):
         lines.append(
             "kernels are compiled first, some ten seconds; later runs find them in the cache"
         )
     cost = f"{_amount(seconds(jobs, w2_seconds))}, {memory(jobs) / 1e9:.1f} GB of memory"
+    widest = max((job.widest for job in jobs), default=0)
+    ask_memory(int(memory(jobs)), f"m = {widest} (in all about {cost})", "Take fewer neurons.")
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    check_space(int(disk(jobs)), there, "what would be written")
     return "\n".join([*lines, f"in all about {cost}, {disk(jobs) / 1e6:.0f} MB on disk in {out}"])
 
 
