@@ -5,7 +5,6 @@ from . import tangent as tangent
 from .diagnostics.compare import compare as compare
 from .diagnostics.diagnose import diagnose as diagnose
 from .diagnostics.registry import register_diagnostic as register_diagnostic
-from .features.written import Feature as Feature
 from .files.trajectory import Trajectory as Trajectory
 from .flow import GradientFlow as GradientFlow
 from .formulas.activations import Activation as Activation
@@ -55,11 +54,14 @@ from .stepping.runge_kutta import HEUN as HEUN
 from .stepping.runge_kutta import RK4 as RK4
 from .stepping.runge_kutta import Adaptive as Adaptive
 from .stepping.runge_kutta import RungeKutta as RungeKutta
+from .stepping.sphere import Sphere as Sphere
 from .transport.couplings import NotConverged as NotConverged
 from .transport.distances import SlowSolve as SlowSolve
 from .transport.distances import displacement as displacement
 from .transport.distances import w2 as w2
 from .transport.distances import w2_interval as w2_interval
+from .transport.floor import Floor as Floor
+from .transport.floor import w2_floor as w2_floor
 from .transport.matching import interpolate as interpolate
 from .transport.matching import match as match
 

@@ -20,6 +20,7 @@ from ..scaling import Scaling
 from ..state import State
 from ..transport.bounds import Interval
 from ..transport.distances import displacement, w2_interval
+from ..transport.floor import Floor, floor_of_two
 from . import defects, seed_scatter
 from .library.errors import wrong
 from .needs import are_labels
@@ -40,8 +41,9 @@ class Comparison:
 
     names: of the two runs. between, starts: W2 of the two end states, and of the two starts, as
     (lower, upper, lower_method, upper_method), or None. Two starts drawn from one law are some way
-    apart (mf.w2 says how far), and so are the ends then, before anything is learnt. verdict: one
-    sentence with numbers. print(comparison) shows all of it.
+    apart, and so are the ends then, before anything is learnt. floor: of two runs from different
+    starts, how far apart two samples of one law would be, by mf.w2_floor of the ends; None
+    elsewhere. verdict: one sentence with numbers. print(comparison) shows all of it.
     """
 
     names: tuple[str, str]
@@ -50,6 +52,7 @@ class Comparison:
     notes: tuple[str, ...]
     verdict: str
     starts: Interval | None = None
+    floor: Floor | None = None
 
     def __str__(self) -> str:
         table = [
@@ -62,9 +65,16 @@ class Comparison:
         for which, distance in (("starts", self.starts), ("ends", self.between)):
             if distance is not None:
                 lines.append(f"W2 between the two {which}: {_text(distance)}")
+        if self.floor is not None:
+            lines.append(self._of_floor())
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), self.verdict])
 
     __repr__ = __str__
+
+    def _of_floor(self) -> str:
+        """The floor, and what follows for the ends."""
+        assert self.floor is not None and self.between is not None
+        return f"floor: {self.floor}: {self.floor.verdict(self.between.lower, self.between.upper)}"
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
@@ -72,6 +82,8 @@ class Comparison:
         for which, distance in (("starts", self.starts), ("ends", self.between)):
             if distance is not None:
                 rows.append((f"W2 between the two {which}", _text(distance), ""))
+        if self.floor is not None:
+            rows.append(("floor", self._of_floor(), ""))
         notes = "".join(tables.paragraph(f"note: {note}") for note in self.notes)
         return tables.html_table(rows, ("", *self.names)) + notes + tables.paragraph(self.verdict)
 
@@ -99,6 +111,9 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
     √(r_a² + r_b²)), r the relative standard error of each over seeds, about m^(-1/2), as
     meanfield/diagnostics/seed_scatter.py finds it in each file. Two runs that differ in nothing but
     the seed are said to be that.
+
+    W2 of the ends of two runs from different starts is held against mf.w2_floor: where it is within
+    10 % (and three errors) of it they differ by the floor alone.
     """
     notes: list[str] = []
     with ExitStack() as stack:
@@ -129,7 +144,8 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
         and not _unlike(rows)
     )
     verdict = _verdict(names, rows, reaches, seeds_alone)
-    return Comparison(names, rows, between, tuple(notes), verdict, starts)
+    floor = None if one_start or between is None else floor_of_two(ends[0], ends[1], seconds)
+    return Comparison(names, rows, between, tuple(notes), verdict, starts, floor)
 
 
 def _column(

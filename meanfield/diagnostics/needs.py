@@ -46,7 +46,7 @@ def balanced(flow: GradientFlow, start: State) -> bool:
     trained or zero, no ridge.
     """
     network, functional = flow.network, flow.functional
-    if network is None or network.feature is not None or functional.linearised_at is not None:
+    if network is None or functional.linearised_at is not None:
         return False
     bias_is_fine = "b" in network.trainable or not start.b.any()
     trained = {"a", "w"} <= set(network.trainable) and bias_is_fine
@@ -54,8 +54,7 @@ def balanced(flow: GradientFlow, start: State) -> bool:
 
 
 def _neurons(problem: Problem) -> str:
-    neurons = problem.start.outputs and problem.start.columns is None
-    return "" if neurons else "the particles are no neurons"
+    return "" if problem.start.outputs else "the particles are no neurons"
 
 
 def _flow(problem: Problem) -> str:
@@ -63,8 +62,8 @@ def _flow(problem: Problem) -> str:
 
 
 def _network(problem: Problem) -> str:
-    if not problem.start.outputs:
-        return _neurons(problem)
+    if found := _neurons(problem):
+        return found
     if problem.flow is None:
         return problem.without
     if problem.flow.network is None:
@@ -184,8 +183,6 @@ def _kink(problem: Problem) -> str:
         return found
     assert problem.flow is not None
     sigma = problem.flow.network.sigma
-    if found := _neurons(problem):
-        return found
     return f"σ = {sigma.name} is smooth: it has no inactive side" if sigma.smooth else ""
 
 
@@ -204,6 +201,7 @@ _BECAUSE = {
     REPLACES: "particles are killed and duplicated",
     "does not balance": "F does not lose what the steps dissipate",
     "inertial": "the particles have momentum",
+    "projects": "the steps are projected",
 }
 
 
@@ -222,7 +220,7 @@ def _plain_flow(problem: Problem, allowed: tuple[str, ...] = ()) -> str:
 
 
 def _energy_balance(problem: Problem) -> str:
-    return _energy(problem) or _plain_flow(problem, ("inertial", "moves masses"))
+    return _energy(problem) or _plain_flow(problem, ("inertial", "moves masses", "projects"))
 
 
 def _equal_masses(problem: Problem) -> str:

@@ -94,6 +94,9 @@ class Trajectory:
             self.config: dict[str, Any] = schema.read_json(parameters, "config")
             self.mass_varies = bool(parameters.attrs["mass_varies"])
             self._start: Group = parameters["start"]
+            self._m, p = self._start["theta"].shape
+            self._outputs = int(self._start.attrs["outputs"])
+            self._dim = p - self._outputs - 1 if self._outputs else p
             self._mass: np.ndarray = self._start["mass"][()]
 
     def close(self) -> None:
@@ -111,16 +114,14 @@ class Trajectory:
         scaling = (self.config.get("network") or {}).get("scaling")
         scale = f", gamma={scaling['gamma']:g}, alpha={scaling['alpha']:g}" if scaling else ""
         span = f", t={self.times[0]:g} … {self.times[-1]:g}" if len(self) else ""
-        like = self._like
-        size = f"{len(self)} frames, m={like.m}, d={like.dim}, K={like.outputs}"
+        size = f"{len(self)} frames, m={self._m}, d={self._dim}, K={self._outputs}"
         return f"Trajectory({str(self.path)!r}: {size}{scale}{span}, {self.status})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: size, scaling, law, times and the last values."""
         scaling = (self.config.get("network") or {}).get("scaling")
         rows: list[tuple[str, Any]] = [("status", self.status), ("frames", len(self))]
-        like = self._like
-        rows += [("neurons m, inputs d, outputs K", f"{like.m}, {like.dim}, {like.outputs}")]
+        rows += [("neurons m, inputs d, outputs K", f"{self._m}, {self._dim}, {self._outputs}")]
         rows += [(name, f"{scaling[name]:g}") for name in ("gamma", "alpha")] if scaling else []
         rows += [("initial law", self.law.describe() if self.law else "given as an array")]
         rows += [("flow time", f"{self.times[0]:g} … {self.times[-1]:g}")] if len(self) else []
@@ -162,9 +163,14 @@ class Trajectory:
             if self.mass_varies
             else self._mass
         )
-        like, step, t = self._like, int(self.steps[number]), float(self.times[number])
-        what = like.origin, like.columns, like.start
-        return State.trusted(theta, like.outputs, mass, step, t, *what)
+        return State.trusted(
+            theta,
+            self._outputs,
+            mass,
+            int(self.steps[number]),
+            float(self.times[number]),
+            self._origin,
+        )
 
     @overload
     def at(self, t: float) -> State: ...
@@ -295,7 +301,7 @@ class Trajectory:
     @cached_property
     def _genealogy(self) -> Genealogy:
         columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
-        return Genealogy(columns, self._like.m)
+        return Genealogy(columns, self._m)
 
     @property
     def event_count(self) -> int:
@@ -479,7 +485,7 @@ class Trajectory:
         yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
         for name, checksum in checksums(self._head["parameters"]).items():
             yield f"data {name}", checksum
-        yield "id", np.arange(self._like.m)
+        yield "id", np.arange(self._m)
         yield "step", self.steps
         yield "time", self.times
         if not self.mass_varies:
@@ -506,16 +512,6 @@ class Trajectory:
             name for name in self.series_names if self._pieces.counts[name] == len(self) > 0
         ]
         return [name for name in candidates if np.array_equal(self.series(name).steps, self.steps)]
-
-    @cached_property
-    def _like(self) -> State:
-        """The initial State, for what all frames share: columns, origin, and of a centred network
-        where f_0 is.
-        """
-        start = self.start
-        if start.start is None and (self.config.get("network") or {}).get("centred"):
-            return start.centred()
-        return start
 
     @cached_property
     def _origin(self) -> tuple[InitialLaw, int] | None:

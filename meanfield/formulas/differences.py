@@ -154,25 +154,23 @@ def check_gradient(
     point: tuple[np.ndarray, ...],
     scales: Sequence[float],
     floor: float = 0.0,
-    names: Sequence[str] = "xy",
-    owner: str = "PairwiseEnergy",
 ) -> bool:
     """Raise where gradient(*point, out) is not ∂f/∂x_j at `point`, x its first entry; whether
     differences could tell anywhere.
 
     `out` is 0 before the call, as in the kernels. Of more than MANY coordinates some are looked at
-    alone, and all along one line. names, owner: of the rows, and of who has check=, in messages.
+    alone, and all along one line.
     """
     x = point[0]
     out = np.zeros(x.size)
-    _call(gradient, point, out, names=names)
+    _call(gradient, point, out)
     decided = False
     for j in np.unique(np.linspace(0, x.size - 1, min(x.size, MANY)).astype(int)):
 
         def along(at: float, j: int = j) -> float:
             moved = x.copy()
             moved[j] = at
-            return _value(f, moved, *point[1:], names=names)
+            return _value(f, moved, *point[1:])
 
         told, found = slope_at(along, float(x[j]), float(out[j]), scales, floor)
         decided |= told
@@ -180,49 +178,47 @@ def check_gradient(
             continue
         if _unset(gradient, point, j):
             raise ValueError(
-                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point, names)}, "
+                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}, "
                 "and what is unset is 0: "
                 f"differences of {f.__name__} give {found:.6g}. Assign each component."
             )
-        given = f"out[{j}] = {out[j]:.6g}"
-        raise ValueError(_wrong(f, gradient, _where(point, names), given, found, owner))
+        raise ValueError(_wrong(f, gradient, point, f"out[{j}] = {out[j]:.6g}", found))
     if x.size > MANY:
         every = np.cos(1.0 + 2.4 * np.arange(x.size)) / math.sqrt(x.size)
 
         origin = float(np.abs(x).max())  # of t: its rounding is then that of x
 
         def all_at_once(t: float) -> float:
-            return _value(f, x + (t - origin) * every, *point[1:], names=names)
+            return _value(f, x + (t - origin) * every, *point[1:])
 
         found = slope_at(all_at_once, origin, float(out @ every), scales, floor)[1]
         if found is not None:
-            given = f"Σ_j out[j] e_j = {out @ every:.6g} along a fixed e"
-            raise ValueError(_wrong(f, gradient, _where(point, names), given, found, owner))
+            raise ValueError(
+                _wrong(
+                    f, gradient, point, f"Σ_j out[j] e_j = {out @ every:.6g} along a fixed e", found
+                )
+            )
     return decided
 
 
 def _wrong(
-    f: Callable, gradient: Callable, where: str, given: str, found: float, owner: str
+    f: Callable, gradient: Callable, point: tuple[np.ndarray, ...], given: str, found: float
 ) -> str:
     return (
         f"{gradient.__name__} is not the gradient of {f.__name__}: {given} at "
-        f"{where}, where differences of "
+        f"{_where(point)}, where differences of "
         f"{f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the "
         "first argument. "
-        f"({owner}(…, check=False) takes it so.)"
+        "(PairwiseEnergy(…, check=False) takes it so.)"
     )
 
 
-def steepest(
-    gradient: Callable[..., None],
-    points: Sequence[tuple[np.ndarray, ...]],
-    names: Sequence[str] = "xy",
-) -> float:
+def steepest(gradient: Callable[..., None], points: Sequence[tuple[np.ndarray, ...]]) -> float:
     """max |out_j| at the points, of those that are finite."""
     found = 0.0
     for point in points:
         out = np.zeros(point[0].size)
-        _call(gradient, point, out, names=names)
+        _call(gradient, point, out)
         found = max(found, float(np.abs(out[np.isfinite(out)]).max(initial=0.0)))
     return found
 
@@ -233,12 +229,7 @@ def _unset(gradient: Callable[..., None], point: tuple[np.ndarray, ...], j: int)
     return math.isnan(out[j])
 
 
-def _call(
-    function: Callable[..., Any],
-    rows: tuple[np.ndarray, ...],
-    *out: np.ndarray,
-    names: Sequence[str] = "xy",
-) -> Any:
+def _call(function: Callable[..., Any], rows: tuple[np.ndarray, ...], *out: np.ndarray) -> Any:
     """function(*rows, *out), the rows read-only; NaN outside its domain; what else it raises
     becomes an error that says where.
     """
@@ -254,20 +245,20 @@ def _call(
         if isinstance(error, ValueError) and "math domain" in str(error):
             return math.nan
         raise ValueError(
-            f"{function.__name__} fails at {_where(rows, names)}: {type(error).__name__}: {error}."
+            f"{function.__name__} fails at {_where(rows)}: {type(error).__name__}: {error}."
         ) from error
 
 
-def _value(f: Callable[..., float], *rows: np.ndarray, names: Sequence[str] = "xy") -> float:
-    value = _call(f, rows, names=names)
+def _value(f: Callable[..., float], *rows: np.ndarray) -> float:
+    value = _call(f, rows)
     try:
         return number(value)
     except TypeError as error:
-        raise TypeError(f"{f.__name__} {error} at {_where(rows, names)}.") from None
+        raise TypeError(f"{f.__name__} {error} at {_where(rows)}.") from None
 
 
-def _where(point: tuple[np.ndarray, ...], names: Sequence[str]) -> str:
-    return ", ".join(f"{name} = {_text(row)}" for name, row in zip(names, point, strict=False))
+def _where(point: tuple[np.ndarray, ...]) -> str:
+    return ", ".join(f"{name} = {_text(row)}" for name, row in zip("xy", point, strict=False))
 
 
 def _text(row: np.ndarray) -> str:

@@ -49,9 +49,7 @@ class March:
         self.particles = Particles.of(state, self.field.backend)
         self.start = state
         if state.theta.dtype != flow.dtype:  # in the flow's dtype: what a file would give back
-            self.start = self.particles.state(self.field.backend, state)
-        if flow.network is not None and flow.network.centred:
-            self.start = self.start.centred()
+            self.start = self.particles.state(self.field.backend, state.outputs, state.origin)
 
         check_needs(method, flow, dt)
         check_temperature(method, flow)
@@ -61,11 +59,9 @@ class March:
         self.balances = self.has_energy and method.balances and deterministic
         self.particles = check_start(method, method.start(self.field, self.particles))
         self.path = self.dissipated = 0.0
-        self.motion = (
-            Motion(self.particles)
-            if self.balances and not (method.inertial or method.moves_masses) and may_slide(flow)
-            else None
-        )
+        other = method.inertial or method.moves_masses or method.projects
+        slides = self.balances and not other and may_slide(flow)
+        self.motion = Motion(self.particles) if slides else None
         self.still = False  # whether the last step moved nothing at all
         self.source: Any = None  # of the last step, where it replaced particles
         self.watches_size = watches_size or not self.balances
@@ -173,7 +169,7 @@ class March:
         return self._stretches.possible
 
     def state(self) -> State:
-        return self.particles.state(self.field.backend, self.start)
+        return self.particles.state(self.field.backend, self.start.outputs, self.start.origin)
 
     def memory(self) -> dict[str, Any]:
         """All that the future depends on, for a checkpoint."""

@@ -14,7 +14,7 @@ import numpy as np
 from ..particles import REPLACES, Particles
 
 # They register what they have: modules of this room, and one of another.
-MODULES = ("runge_kutta", "langevin", "heavy_ball", ".limits.finite_volumes")
+MODULES = ("runge_kutta", "langevin", "heavy_ball", "sphere", ".limits.finite_volumes")
 # name -> a method without settings, or the class whose from_dict makes one again of its settings.
 TABLE: dict[str, Any] = {}
 
@@ -86,6 +86,7 @@ class Method:
         energy_defect, no path and no dt="auto".
     inertial : whether memory["momentum"] is the velocity v of the particles. What is lost is then F + K,
         K = ½ ∫|v|² dμ, and there is no dt="auto".
+    projects : whether a step ends with a projection, so that the particles do not follow the velocity alone.
     controls_error : whether Step has an error, so that the method chooses dt itself by its .rtol and .atol.
     tableau : the RungeKutta whose step it makes, so that a field may make many of them in one compiled
         call; None for any other.
@@ -101,6 +102,7 @@ class Method:
     replaces: ClassVar[bool] = False
     balances: ClassVar[bool] = True
     inertial: ClassVar[bool] = False
+    projects: ClassVar[bool] = False
     controls_error: ClassVar[bool] = False
     tableau: Any = None
 
@@ -138,6 +140,7 @@ class Method:
             REPLACES: self.replaces,
             "does not balance": not self.balances,
             "inertial": self.inertial,
+            "projects": self.projects,
         }
         return tuple(name for name, holds in known.items() if holds)
 

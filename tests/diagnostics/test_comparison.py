@@ -346,6 +346,10 @@ def test_two_seeds_of_one_setting_are_said_to_be_that_and_neither_is_lazier(tmp_
         found.starts.upper == pytest.approx(mf.w2(*starts), rel=1e-9) and found.starts.upper > 0.1
     )
     assert "W2 between the two starts: " in str(found)
+    floors = [mf.w2_floor(run[-1], seconds=1.0) for run in map(mf.Trajectory, paths)]
+    assert found.floor.value == pytest.approx(np.sqrt(np.mean([f.value**2 for f in floors])))
+    assert "these two differ by the floor alone" in str(found)
+    assert "floor alone" in found._repr_html_()
 
 
 def test_another_setting_from_another_seed_is_lazier_only_beyond_what_seeds_differ_by(tmp_path):

@@ -604,6 +604,40 @@ def whole_steps_of_finite_volumes_are_those_of_the_cpu():
 
 
 @check()
+def whole_steps_on_the_sphere_are_those_of_the_cpu():
+    rng = np.random.default_rng(5)
+    x, start = rng.normal(size=(6, 3)), mf.InitialLaw(dim=3, w="sphere").sample(7, seed=1)
+    risk = mf.EmpiricalRisk(mf.Network("tanh", trainable=("a", "w")), x, x[:, 0])
+    same_end(on_both(risk, start, mf.Sphere(mf.HEUN)))
+
+
+@check(
+    mini_batch=(lambda risk: mf.MiniBatch(risk, 4, seed=3),),
+    replaced=(lambda risk: mf.MiniBatch(risk, 4, seed=3, replace=True),),
+    online=(lambda risk: mf.OnlineRisk(risk.network, teacher_of(3), batch=4, seed=3),),
+)
+def whole_steps_of_drawn_samples_are_those_of_the_cpu(drawn):
+    """Three steps of one epoch and a half, and the measures of all samples, R where it is known."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(6, 3))
+    risk = mf.EmpiricalRisk(mf.Network("tanh"), x, x[:, 0], ridge=0.1)
+    start = mf.InitialLaw(dim=3, b_std=1.0).sample(7, seed=1)
+    same_end(on_both(drawn(risk), start, mf.EULER, n_steps=3))
+
+
+def teacher_of(d):
+    return mf.InitialLaw(dim=d, b_std=1.0).sample(3, seed=2)
+
+
+def on_both(functional, start, method, n_steps=2):
+    """(CPU's end, device's end)."""
+    flows = [mf.GradientFlow(functional, backend=backend) for backend in ("cpu", "cuda")]
+    return [
+        mf.simulate(flow, start, method, dt=0.1, n_steps=n_steps, progress=False) for flow in flows
+    ]
+
+
+@check()
 def whole_steps_for_large_d_are_those_of_the_cpu():
     same_end(run("squared", 1, mf.RK4, d=20, dt=0.1, n_steps=1))
 
@@ -760,11 +794,10 @@ def the_first_variation_at_other_neurons_is_that_of_the_cpu():
         (pairs, mf.State(state.theta[:, :2], outputs=0), others[:, :2]),
     ]
     for functional, at_state, at in cases:
-        expected, found = (
-            mf.GradientFlow(functional, backend=name).first_variation(at_state, at)
-            for name in ("cpu", "cuda")
-        )
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+        cpu, device = (mf.GradientFlow(functional, backend=name) for name in ("cpu", "cuda"))
+        for name in ("first_variation", "velocity"):
+            expected, found = (getattr(flow, name)(at_state, at) for flow in (cpu, device))
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @check()

@@ -1,5 +1,5 @@
-"""Runs with noise, momentum and reaction, and of densities, killed by kill -9 and resumed from their
-file alone, have the bits of whole ones.
+"""Runs with noise, momentum and reaction, on the sphere, of fresh samples and of cells, killed by
+kill -9 and resumed from their file alone, have the bits of whole ones.
 """
 
 import os
@@ -19,6 +19,8 @@ METHODS = {
     "stochastic_heun": mf.STOCHASTIC_HEUN,
     "leimkuhler_matthews": mf.LEIMKUHLER_MATTHEWS,
     "heavy_ball": mf.HeavyBall("nesterov"),
+    "sphere": mf.Sphere(mf.EULER_MARUYAMA),
+    "online": mf.EULER,
     "reaction": mf.HEUN,
     "jumps": mf.EULER,
     "resampled": mf.EULER,
@@ -38,8 +40,15 @@ def run(path, name, **settings):
     cells = name == "finite_volumes"
     temperature = [(0.0, 0.2), (60.0, 0.01)] if METHODS[name].noisy else 0.0
     risk = mf.EmpiricalRisk(mf.Network("relu" if cells else "tanh"), x, np.abs(x[:, 0]))
+    if name == "online":
+        teacher = mf.InitialLaw(dim=1, b_std=1.0).sample(4, seed=9)
+        risk = mf.OnlineRisk(mf.Network("tanh"), teacher, batch=2, seed=6)
     flow = mf.GradientFlow(risk, temperature, seed=5, **REACTIONS.get(name, {}))
     start = mf.limits.circle(24) if cells else mf.InitialLaw(dim=1, b_std=1.0).sample(40, seed=3)
+    if name == "sphere":
+        u = start.theta[:, 1:]
+        u = u / np.linalg.norm(u, axis=1, keepdims=True)
+        start = mf.State(np.hstack([start.a, u]))
     recorder = mf.Recorder(path, mf.every(20), **settings)
     steps = OF_CELLS if cells else STEPS
     mf.simulate(

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from ...transport import floor as transport
 from ...transport.bounds import Interval
 from ...transport.distances import displacement as rms_displacement
 from ...transport.distances import w2_interval
@@ -39,6 +40,17 @@ def w2(frame: Frame, *, seconds: float = 1.0) -> Interval:
 def w2_step(frame: Frame, previous: Frame, *, seconds: float = 1.0) -> Interval:
     """Bounds of W2(μ_t', μ_t) since the frame before, at t'; as w2."""
     return w2_interval(previous.state, frame.state, seconds)
+
+
+@register_diagnostic(unit="θ")
+def w2_floor(frame: Frame, *, seconds: float = 1.0) -> float:
+    """(E W2²)^½ of two independent samples of m neurons of the law of the frame, by mf.w2_floor: as
+    far apart are two seeds that differ in nothing else. NaN where there are too few to be cut.
+    """
+    try:
+        return transport.w2_floor(frame.state, seconds=seconds).value
+    except ValueError:
+        return math.nan
 
 
 @register_diagnostic(unit="1", of=("w2", "recorded:path"), needs=("recorded path",), interval=True)
