@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import backends
+from .backends.centred import Centred
 from .checks import as_array, flag, is_integer, is_number
 from .functionals import protocol
 from .functionals.samples import check_inputs
@@ -108,13 +109,19 @@ class GradientFlow:
             )
 
     def _devices(self) -> tuple[str, ...]:
-        if self.backend == "cuda" and "cuda" not in self.functional.devices:
-            kind = type(self.functional).__name__
+        """The backends that have both the functional's kernels and those of its network."""
+        known, of = self.functional.devices, type(self.functional).__name__
+        feature = None if self.network is None else self.network.feature
+        if feature is not None:
+            known, of = tuple(name for name in feature.devices if name in known), repr(feature)
+        name = self.backend.split(":")[0]
+        if name in ("cpu", "cuda", "torch") and name not in known:
+            where = {"cpu": "for the CPU only", "torch": "by torch only"}[known[0]]
             raise ValueError(
-                f'backend="cuda" was asked for, but {kind} has kernels for the CPU only: '
-                'use backend="cpu".'
+                f'backend="{self.backend}" was asked for, but {of} has kernels {where}: '
+                f'use backend="{known[0]}".'
             )
-        return self.functional.devices
+        return known
 
     def __repr__(self) -> str:
         return f"GradientFlow({self.functional}, {self.backend}, {self.dtype})"
@@ -127,7 +134,10 @@ class GradientFlow:
     def on_device(self, state: State) -> Any:
         """The flow bound to its device, for particles of the shape of `state`: what a method steps."""
         self.functional.check_state(state)
-        backend = backends.make(self.backend, self.network, state.dim, state.outputs, self.dtype)
+        network = self.network
+        backend = backends.make(self.backend, network, state.dim, state.outputs, self.dtype)
+        if network is not None and network.centred:
+            backend = Centred(backend, state.start or state)
         field = self.functional.on(backend, state)
         field.temperature = Temperature.of(self.temperature)
         field.reaction, field.seed = self.reaction, self.seed

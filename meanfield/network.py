@@ -1,4 +1,6 @@
-"""Network: the map μ ↦ f_μ(x) = s ∫ a σ(⟨w, x⟩ + b) dμ(a, w, b), and which of a, w, b train."""
+"""Network: the map μ ↦ f_μ(x) = s ∫ φ(θ; x) dμ(θ), φ = a σ(⟨w, x⟩ + b) unless a feature is given,
+and what trains.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import flag
+from .features.protocol import FeatureMap
 from .formulas import activations
 from .formulas.activations import Activation
 from .scaling import MEAN_FIELD, Scaling
@@ -16,15 +20,18 @@ PARAMETERS = ("a", "w", "b")
 
 @dataclass(frozen=True)
 class Network:
-    """A two-layer network as a functional of the measure μ of its neurons.
+    """A network as a functional of the measure μ of its particles: two layers, or any feature φ.
 
     Parameters
     ----------
     activation : σ, a name (relu leaky_relu tanh erf sigmoid softplus gelu sin square linear) or an
-        mf.Activation.
+        mf.Activation; or a feature, mf.Feature or mf.ModuleFeature, in place of a σ(⟨w, x⟩ + b).
     scaling : mf.MEAN_FIELD, mf.NTK or mf.Scaling(gamma, alpha).
-    trainable : any subset of ("a", "w", "b"); frozen columns keep their initial values. "No bias"
-        means b_std = 0 in the law and "b" not in trainable.
+    trainable : any subset of ("a", "w", "b"), of the blocks of a feature; all of them unless given.
+        Frozen columns keep their initial values. "No bias" means b_std = 0 in the law and "b" not in
+        trainable.
+    centred : f - f_0 in place of f, f_0 the function at the start of the run, frozen: a state whose
+        `start` is None stands at its own. So f = 0 there for any width and γ.
 
     Notes
     -----
@@ -32,12 +39,15 @@ class Network:
     section 1.
     """
 
-    activation: str | Activation = "relu"
+    activation: str | Activation | FeatureMap = "relu"
     scaling: Scaling = MEAN_FIELD
-    trainable: tuple[str, ...] = PARAMETERS
+    trainable: tuple[str, ...] = None  # type: ignore[assignment]
+    centred: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", activations.get(self.activation))
+        if not isinstance(self.activation, FeatureMap):
+            object.__setattr__(self, "activation", activations.get(self.activation))
+        object.__setattr__(self, "centred", flag("centred", self.centred))
         if not isinstance(self.scaling, Scaling):
             raise TypeError(
                 "scaling must be an mf.Scaling such as mf.MEAN_FIELD, mf.NTK or "
@@ -49,29 +59,52 @@ class Network:
                 'trainable must be a tuple such as ("a", "w"); got the string '
                 f"{self.trainable!r}. {advice}"
             )
-        names = tuple(self.trainable)
-        unknown = [name for name in names if name not in PARAMETERS]
+        known = PARAMETERS if self.feature is None else self.feature.columns.names
+        names = known if self.trainable is None else tuple(self.trainable)
+        unknown = [name for name in names if name not in known]
         if unknown or len(set(names)) != len(names):
+            wanted = ", ".join(f'"{name}"' for name in known)
             raise ValueError(
-                f'trainable must be a subset of ("a", "w", "b") without repetition; got {names}.'
+                f"trainable must be a subset of ({wanted}) without repetition; got {names}."
             )
-        object.__setattr__(self, "trainable", tuple(name for name in PARAMETERS if name in names))
+        object.__setattr__(self, "trainable", tuple(name for name in known if name in names))
 
     def __repr__(self) -> str:
         scaling = f"gamma={self.scaling.gamma:g}, alpha={self.scaling.alpha:g}"
         return (
             f"Network({self.sigma.name!r}, {scaling}, trains "
-            f"{', '.join(self.trainable) or 'nothing'})"
+            f"{', '.join(self.trainable) or 'nothing'}{', centred' * self.centred})"
         )
 
     @property
+    def feature(self) -> FeatureMap | None:
+        """φ, where particles are no neurons; else None."""
+        return self.activation if isinstance(self.activation, FeatureMap) else None
+
+    @property
+    def home(self) -> str:
+        """The backend that every machine has for it."""
+        return "cpu" if self.feature is None else self.feature.devices[0]
+
+    @property
     def sigma(self) -> Activation:
-        """The Activation (the field `activation` after look-up)."""
-        assert isinstance(self.activation, Activation)
-        return self.activation
+        """The Activation (the field `activation` after look-up). A feature stands in for one where a
+        name and traits are asked: smooth, homogeneity, pair.
+        """
+        assert not isinstance(self.activation, str)
+        return self.activation  # type: ignore[return-value]
+
+    @property
+    def formulas(self) -> tuple[Any, ...]:
+        """The scalar functions that it computes with: σ and σ', or those of a feature."""
+        if self.feature is not None:
+            return self.feature.formulas
+        return self.sigma.value, self.sigma.slope
 
     def trainable_columns(self, dim: int, outputs: int) -> np.ndarray:
-        """Boolean (p,): which columns of θ = [a | w | b] the flow moves."""
+        """Boolean (p,): which columns of θ, [a | w | b] or a feature's, the flow moves."""
+        if self.feature is not None:
+            return self.feature.columns.chosen(self.trainable)
         return np.concatenate(
             [
                 np.full(count, name in self.trainable)
@@ -80,16 +113,26 @@ class Network:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        found = {
             "activation": self.sigma.name,
             "scaling": self.scaling.to_dict(),
             "trainable": list(self.trainable),
         }
+        if self.feature is not None:
+            found["feature"] = self.feature.to_dict()
+        return found | ({"centred": True} if self.centred else {})
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], activation: Activation | None = None) -> Network:
-        """The inverse of to_dict; a user-written activation must be handed in again."""
+    def from_dict(
+        cls, data: dict[str, Any], activation: Activation | FeatureMap | None = None
+    ) -> Network:
+        """The inverse of to_dict; a user-written activation or feature must be handed in again."""
+        if "feature" in data and getattr(activation, "to_dict", dict)() != data["feature"]:
+            raise ValueError(
+                f"no file holds the feature {data['activation']!r}, which its user wrote."
+            )
         name = data["activation"]
         if activation is not None and activation.name != name:
             raise ValueError(f"this network used the activation {name!r}; got {activation.name!r}.")
-        return cls(activation or name, Scaling.from_dict(data["scaling"]), tuple(data["trainable"]))
+        settings = Scaling.from_dict(data["scaling"]), tuple(data["trainable"])
+        return cls(activation or name, *settings, data.get("centred", False))

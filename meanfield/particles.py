@@ -45,7 +45,7 @@ class Particles(NamedTuple):
         """The same with another θ; quicker than _replace, for every stage of every step."""
         return Particles(theta, self.mass, self.memory, self.step, self.t)
 
-    def state(self, backend: Any, outputs: int, origin: Any = None) -> State:
-        """The State of these particles, downloaded."""
-        theta = backend.download(self.theta)
-        return State.trusted(theta, outputs, self.mass, self.step, self.t, origin)
+    def state(self, backend: Any, like: State) -> State:
+        """The State of these particles, downloaded, with the columns and the origin of another."""
+        theta, what = backend.download(self.theta), (like.origin, like.columns, like.start)
+        return State.trusted(theta, like.outputs, self.mass, self.step, self.t, *what)

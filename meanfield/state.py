@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .checks import as_array, conversion, integer, is_integer, masses, real
+from .columns import Columns
 
 
 def column_names(dim: int, outputs: int) -> list[str]:
@@ -29,6 +30,10 @@ class State:
         its sum).
     step, t : when.
     origin : (law, seed), or None.
+    columns : what the columns are, where particles are no neurons: mf.Feature and mf.ModuleFeature
+        make such states. Then `outputs` is theirs, state["name"] is a block of θ, (m, *shape), and
+        the views a, w, b are absent.
+    start : the State at which the run began, where the network is centred, f - f_0; None: here.
 
     Raises
     ------
@@ -41,6 +46,8 @@ class State:
     step: int = 0
     t: float = 0.0
     origin: Any = field(default=None, repr=False)
+    columns: Columns | None = field(default=None, repr=False)
+    start: State | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         theta = as_array("theta", self.theta)
@@ -61,7 +68,14 @@ class State:
         m, p = theta.shape
         if m < 1:
             raise ValueError("theta has no particles: the width m must be at least 1.")
-        if self.outputs and p < self.outputs + 2:
+        if self.columns is not None:
+            if p != self.columns.size:
+                raise ValueError(
+                    f"theta must be (m, {self.columns.size}), with the columns "
+                    f"{', '.join(self.columns.names)}; got {theta.shape}."
+                )
+            object.__setattr__(self, "outputs", self.columns.outputs)
+        elif self.outputs and p < self.outputs + 2:
             least = self.outputs + 2
             raise ValueError(
                 f"theta (m, p) needs p = K + d + 1 >= {least} columns [a | w | b] for K = "
@@ -95,6 +109,8 @@ class State:
         step: int,
         t: float,
         origin: Any = None,
+        columns: Columns | None = None,
+        start: State | None = None,
     ) -> State:
         """A State without checks or copies, for arrays the engine made; may hold NaN after a
         divergence.
@@ -103,12 +119,24 @@ class State:
         for array in (theta, mass):
             array.flags.writeable = False
         for name, value in zip(
-            ("theta", "outputs", "mass", "step", "t", "origin"),
-            (theta, outputs, mass, step, t, origin),
+            ("theta", "outputs", "mass", "step", "t", "origin", "columns", "start"),
+            (theta, outputs, mass, step, t, origin, columns, start),
             strict=True,
         ):
             object.__setattr__(state, name, value)
         return state
+
+    def moved(self, theta: Any, mass: Any = None, step: int = 0, t: float = 0.0) -> State:
+        """Other particles with the same columns, checked; of the masses given, or the same."""
+        mass = self.mass if mass is None else mass
+        return State(theta, self.outputs, mass, step, t, columns=self.columns, start=self.start)
+
+    def centred(self) -> State:
+        """The same, with itself as the start where f_0 is taken, if it has none."""
+        if self.start is not None:
+            return self
+        what = self.theta, self.outputs, self.mass, self.step, self.t, self.origin, self.columns
+        return State.trusted(*what, self)
 
     @property
     def m(self) -> int:
@@ -117,7 +145,24 @@ class State:
     @property
     def dim(self) -> int:
         """d, the input dimension (p itself for outputs = 0)."""
+        if self.columns is not None:
+            return self.columns.dim
         return self.theta.shape[1] - (self.outputs + 1 if self.outputs else 0)
+
+    @property
+    def labels(self) -> list[str]:
+        """A name for each column of θ."""
+        if self.columns is not None:
+            return self.columns.labels
+        if self.outputs:
+            return column_names(self.dim, self.outputs)
+        return [f"x{j}" for j in range(self.dim)]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A block of θ by its name, (m, *shape)."""
+        if self.columns is None:
+            raise KeyError(f"this State has the views a, w, b and no columns {name!r}.")
+        return self.columns.view(self.theta, name)
 
     @property
     def a(self) -> np.ndarray:
@@ -135,6 +180,11 @@ class State:
         return self._columns(-1, None)[:, 0]
 
     def _columns(self, start: int, stop: int | None) -> np.ndarray:
+        if self.columns is not None:
+            raise ValueError(
+                f"this State has the columns {', '.join(self.columns.names)}, no a, w, b: "
+                f"write state[{self.columns.names[0]!r}]."
+            )
         if not self.outputs:
             raise ValueError(
                 "this State has outputs = 0 (whole rows of a pairwise energy): it has no a, w, b."

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .backends import dtype_name
+from .backends import dtype_name, make
 from .backends.cpu import elementwise
 from .functionals.samples import check_inputs
 from .network import Network
@@ -40,6 +40,9 @@ def kernel_parts(
     """
     x1, x2 = _inputs(state, x1, x2)
     K = state.outputs
+    if network.feature is not None:
+        found = _of_feature(network, state, x1, x2, dtype)
+        return {name: part[:, :, 0, 0] if K == 1 else part for name, part in found.items()}
     parts = {name: np.empty((len(x1), len(x2), K, K)) for name in network.trainable}
     for rows, columns, tile in _tiles(network, state, x1, x2, np.dtype(dtype_name(dtype))):
         for name, part in parts.items():
@@ -57,6 +60,8 @@ def kernel(
         raise ValueError(
             "the tangent kernel of a network with nothing to train is zero: trainable is ()."
         )
+    if network.feature is not None:
+        return reduce(np.add, kernel_parts(network, state, x1, x2, dtype).values())
     x1, x2 = _inputs(state, x1, x2)
     K = state.outputs
     H = np.empty((len(x1), len(x2), K, K))
@@ -79,6 +84,9 @@ def diagonal(network: Network, state: State, x: Any) -> np.ndarray:
     threads changes.
     """
     x, _ = _inputs(state, x, None)
+    if network.feature is not None:
+        each = [_of_feature(network, state, x[i : i + 1], x[i : i + 1]) for i in range(len(x))]
+        return np.array([reduce(np.add, parts.values())[0, 0] for parts in each])
     n, K, trained = len(x), state.outputs, set(network.trainable)
     found = np.zeros((n, K, K))
     size2 = np.square(x).sum(axis=1) * ("w" in trained) + 1.0 * ("b" in trained)
@@ -107,6 +115,18 @@ def drift(network: Network, start: State, end: State, x: Any) -> float:
     H0 = kernel(network, start, x)
     size = float(np.linalg.norm(H0))
     return float(np.linalg.norm(kernel(network, end, x) - H0)) / size if size else math.nan
+
+
+def _of_feature(
+    network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dtype: str = "float64"
+) -> dict[str, np.ndarray]:
+    """The parts of H from the gradients of a feature themselves, {name: (n1, n2, K, K)}."""
+    assert network.feature is not None
+    network.feature.check_state(state, x1)
+    backend: Any = make(network.home, network, state.dim, state.outputs, dtype_name(dtype))
+    first = backend.samples(x1)
+    second = first if x2 is x1 else backend.samples(x2)
+    return backend.gram(backend.upload(state.theta), state.mass, first, second)
 
 
 def _inputs(state: State, x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray]:

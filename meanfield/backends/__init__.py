@@ -83,6 +83,10 @@ def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: s
         from .cuda.backend import CUDA
 
         return CUDA(network, dim, outputs, dtype)
+    if network is not None and network.feature is not None:
+        from .cpu.features import FeatureCPU
+
+        return FeatureCPU(network, dim, outputs, dtype)
     from .cpu.backend import CPU
 
     return CPU(network, dim, outputs, dtype)

@@ -336,6 +336,67 @@ def _noise(f: Callable, points: list[tuple], values: np.ndarray, gradient: bool)
     return np.zeros_like(values)
 
 
+def prove_feature(backend: Any, what: str, theta: np.ndarray, x: np.ndarray) -> None:
+    """Compare φ ("value") or ∇φ ("slope") of a backend's kernels with the Python functions, at some
+    particles and inputs (m, p), (n, d) of the run.
+
+    By the kernels of a step, a particle at a time: nothing else is compiled for it.
+    """
+    feature, dtype = backend.feature, backend.dtype.name
+    f = feature.phi if what == "value" else feature.grad_phi
+    key = (
+        what,
+        "feature",
+        backend.name,
+        dtype,
+        theta.shape[1],
+        x.shape[1],
+        compiler.fingerprint(f),
+    )
+    rows, inputs = (
+        np.ascontiguousarray(given[np.unique(np.linspace(0, len(given) - 1, 3).astype(int))])
+        for given in (theta[np.isfinite(theta).all(axis=1)], x)
+    )
+    if key in PROVED or not len(rows):
+        return
+
+    def written(row: np.ndarray, point: np.ndarray) -> list[float]:
+        row, point = row.astype(np.float64), point.astype(np.float64)
+        if what == "value":
+            return [plain(f, row, point)]
+        out = np.zeros(row.size)
+        return (
+            out.tolist() if plain(lambda: f(row, point, out) or 0.0) == 0.0 else [np.nan] * out.size
+        )
+
+    def of(scale: float) -> np.ndarray:
+        moved = (rows * scale).astype(rows.dtype)
+        return np.array([[written(row, point) for point in inputs] for row in moved])
+
+    twin = backend.for_network(replace(backend.network, trainable=feature.columns.names))
+    twin.unproved = set()
+    samples, weight, one = (
+        [twin.samples(x) for x in inputs[:, None]],
+        twin.weights(np.ones(1)),
+        np.ones((1, 1)),
+    )
+    if what == "value":
+        made = [[twin.mean_feature(row, weight, x)[0] for x in samples] for row in rows[:, None]]
+    else:
+        made = [[twin.pull_back(row, x, one)[0] for x in samples] for row in rows[:, None]]
+    found = np.array(made)
+    exact = of(1.0)
+    near = [of(1.0 + k * np.finfo(dtype).eps) for k in (-1, 1)]
+    allowed = PAIRS * _allowed(exact, np.fmax.reduce(np.abs(np.array(near) - exact)), dtype)
+    if (off := _differing((exact.ravel(), allowed.ravel()), found.astype(float).ravel())).size:
+        k = off[0]
+        raise ValueError(
+            f"{f.__name__} at θ = {rows[k // exact[0].size].tolist()[:6]}: Python gives "
+            f"{exact.ravel()[k]:.6g}, compiled for {dtype} it gives {found.ravel()[k]:.6g}. {ADVICE}"
+        )
+    PROVED.add(key)
+
+
 def prove_pairs(kernels: Any, what: str, theta: np.ndarray) -> None:
     """Compare V and U ("values") or their gradients ("velocity") of a device's kernels with the
     Python functions.

@@ -46,7 +46,7 @@ def balanced(flow: GradientFlow, start: State) -> bool:
     trained or zero, no ridge.
     """
     network, functional = flow.network, flow.functional
-    if network is None or functional.linearised_at is not None:
+    if network is None or network.feature is not None or functional.linearised_at is not None:
         return False
     bias_is_fine = "b" in network.trainable or not start.b.any()
     trained = {"a", "w"} <= set(network.trainable) and bias_is_fine
@@ -54,7 +54,8 @@ def balanced(flow: GradientFlow, start: State) -> bool:
 
 
 def _neurons(problem: Problem) -> str:
-    return "" if problem.start.outputs else "the particles are no neurons"
+    neurons = problem.start.outputs and problem.start.columns is None
+    return "" if neurons else "the particles are no neurons"
 
 
 def _flow(problem: Problem) -> str:
@@ -62,8 +63,8 @@ def _flow(problem: Problem) -> str:
 
 
 def _network(problem: Problem) -> str:
-    if found := _neurons(problem):
-        return found
+    if not problem.start.outputs:
+        return _neurons(problem)
     if problem.flow is None:
         return problem.without
     if problem.flow.network is None:
@@ -183,6 +184,8 @@ def _kink(problem: Problem) -> str:
         return found
     assert problem.flow is not None
     sigma = problem.flow.network.sigma
+    if found := _neurons(problem):
+        return found
     return f"σ = {sigma.name} is smooth: it has no inactive side" if sigma.smooth else ""
 
 

@@ -95,10 +95,7 @@ def of_drift(network: Network, start: State, end: State, x: Any) -> tuple[float,
         p = float(start.mass[block].sum())
         if not 0 < p < 1:
             continue
-        parts = [
-            State(state.theta[block], state.outputs, state.mass[block] / p)
-            for state in (start, end)
-        ]
+        parts = [state.moved(state.theta[block], state.mass[block] / p) for state in (start, end)]
         h0 = tangent.kernel(network, parts[0], x)
         a = tangent.kernel(network, parts[1], x) - h0
         left = [(total - 2 * p * float(np.vdot(whole, part)) + p * p * float(np.vdot(part, part)))

@@ -162,12 +162,8 @@ class Stored:
         }
         digest = hashlib.sha256(canonical_json(settings).encode())
         if flow is not None:
-            activation = (
-                (flow.network.sigma.value, flow.network.sigma.slope) if flow.network else ()
-            )
-            digest.update(
-                "".join(map(fingerprint, (*activation, *flow.functional.formulas))).encode()
-            )
+            network = () if flow.network is None else flow.network.formulas
+            digest.update("".join(map(fingerprint, (*network, *flow.functional.formulas))).encode())
         data = self.problem.data
         digest.update((data.sha256() if data is not None else "no data").encode())
         _feed_state(digest, self.problem.start)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..scaling import TIME_UNIT
-from ..state import column_names
 
 if TYPE_CHECKING:
     from .trajectory import Trajectory
@@ -66,9 +65,7 @@ def run_to_xarray(run: Trajectory) -> Any:
         "t": ("frame", run.times, CLOCK["t"]),
         "step": ("frame", run.steps, CLOCK["step"]),
         "neuron": np.arange(start.m),
-        "column": column_names(start.dim, start.outputs)
-        if start.outputs
-        else [f"x{j}" for j in range(start.dim)],
+        "column": start.labels,
     }
     clocks = {(run.steps.tobytes(), run.times.tobytes()): "frame"}
     for name, label in series_labels(run.series_names).items():

@@ -20,8 +20,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ..columns import Columns
 from ..scaling import TIME_UNIT
-from ..state import State, column_names
+from ..state import State
 from .durable import IncompatibleFile, InUse, Scratch, canonical_json
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
@@ -212,12 +213,24 @@ def write_head(
     group.attrs.update({"outputs": start.outputs, "step": start.step, "t": start.t})
     write_array(group, "theta", start.theta)
     write_array(group, "mass", start.mass)
+    if start.columns is not None:
+        write_text(group, "columns", canonical_json(start.columns.to_dict()))
+    # of a centred network that goes on from another run
+    if start.start is not None and start.start.theta is not start.theta:
+        write_array(group, "theta_of_f0", start.start.theta)
+        write_array(group, "mass_of_f0", start.start.mass)
     return parameters
 
 
 def read_start(group: h5py.Group, origin: Any) -> State:
     outputs, step, t = (group.attrs[name].item() for name in ("outputs", "step", "t"))
-    return State.trusted(group["theta"][()], outputs, group["mass"][()], step, t, origin)
+    columns = Columns.from_dict(read_json(group, "columns")) if "columns" in group else None
+    began = None
+    if "theta_of_f0" in group:
+        earlier = group["theta_of_f0"][()], outputs, group["mass_of_f0"][()], 0, 0.0
+        began = State.trusted(*earlier, columns=columns)
+    theta, mass = group["theta"][()], group["mass"][()]
+    return State.trusted(theta, outputs, mass, step, t, origin, columns, began)
 
 
 def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: State, mass_varies: bool,
@@ -312,7 +325,7 @@ def write_views(
     """
     units = file["particles/units"]
     m, p = start.theta.shape
-    names = column_names(start.dim, start.outputs) if start.outputs else [f"x{j}" for j in range(p)]
+    names = start.labels
     write_text(units, "columns", names)
     if len(text := " ".join(names)) <= LARGEST_ATTRIBUTE:
         set_text(units.attrs, "columns", text)
@@ -327,7 +340,8 @@ def write_views(
     _write_box(units, p)
     if p >= 3:
         # a0 w0 w1, or a0 w0 b when d = 1
-        chosen = [0, 1, 2] if not start.outputs else [0, start.outputs, start.outputs + 1]
+        neurons = start.outputs and start.columns is None
+        chosen = [0, start.outputs, start.outputs + 1] if neurons else [0, 1, 2]
         _write_view(file, [names[j] for j in chosen], chosen)
     observables = file.create_group("observables")
     for name in aligned:

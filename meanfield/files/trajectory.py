@@ -94,9 +94,6 @@ class Trajectory:
             self.config: dict[str, Any] = schema.read_json(parameters, "config")
             self.mass_varies = bool(parameters.attrs["mass_varies"])
             self._start: Group = parameters["start"]
-            self._m, p = self._start["theta"].shape
-            self._outputs = int(self._start.attrs["outputs"])
-            self._dim = p - self._outputs - 1 if self._outputs else p
             self._mass: np.ndarray = self._start["mass"][()]
 
     def close(self) -> None:
@@ -114,14 +111,16 @@ class Trajectory:
         scaling = (self.config.get("network") or {}).get("scaling")
         scale = f", gamma={scaling['gamma']:g}, alpha={scaling['alpha']:g}" if scaling else ""
         span = f", t={self.times[0]:g} … {self.times[-1]:g}" if len(self) else ""
-        size = f"{len(self)} frames, m={self._m}, d={self._dim}, K={self._outputs}"
+        like = self._like
+        size = f"{len(self)} frames, m={like.m}, d={like.dim}, K={like.outputs}"
         return f"Trajectory({str(self.path)!r}: {size}{scale}{span}, {self.status})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: size, scaling, law, times and the last values."""
         scaling = (self.config.get("network") or {}).get("scaling")
         rows: list[tuple[str, Any]] = [("status", self.status), ("frames", len(self))]
-        rows += [("neurons m, inputs d, outputs K", f"{self._m}, {self._dim}, {self._outputs}")]
+        like = self._like
+        rows += [("neurons m, inputs d, outputs K", f"{like.m}, {like.dim}, {like.outputs}")]
         rows += [(name, f"{scaling[name]:g}") for name in ("gamma", "alpha")] if scaling else []
         rows += [("initial law", self.law.describe() if self.law else "given as an array")]
         rows += [("flow time", f"{self.times[0]:g} … {self.times[-1]:g}")] if len(self) else []
@@ -163,14 +162,9 @@ class Trajectory:
             if self.mass_varies
             else self._mass
         )
-        return State.trusted(
-            theta,
-            self._outputs,
-            mass,
-            int(self.steps[number]),
-            float(self.times[number]),
-            self._origin,
-        )
+        like, step, t = self._like, int(self.steps[number]), float(self.times[number])
+        what = like.origin, like.columns, like.start
+        return State.trusted(theta, like.outputs, mass, step, t, *what)
 
     @overload
     def at(self, t: float) -> State: ...
@@ -485,7 +479,7 @@ class Trajectory:
         yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
         for name, checksum in checksums(self._head["parameters"]).items():
             yield f"data {name}", checksum
-        yield "id", np.arange(self._m)
+        yield "id", np.arange(self._like.m)
         yield "step", self.steps
         yield "time", self.times
         if not self.mass_varies:
@@ -512,6 +506,16 @@ class Trajectory:
             name for name in self.series_names if self._pieces.counts[name] == len(self) > 0
         ]
         return [name for name in candidates if np.array_equal(self.series(name).steps, self.steps)]
+
+    @cached_property
+    def _like(self) -> State:
+        """The initial State, for what all frames share: columns, origin, and of a centred network
+        where f_0 is.
+        """
+        start = self.start
+        if start.start is None and (self.config.get("network") or {}).get("centred"):
+            return start.centred()
+        return start
 
     @cached_property
     def _origin(self) -> tuple[InitialLaw, int] | None:

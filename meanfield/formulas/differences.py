@@ -154,23 +154,25 @@ def check_gradient(
     point: tuple[np.ndarray, ...],
     scales: Sequence[float],
     floor: float = 0.0,
+    names: Sequence[str] = "xy",
+    owner: str = "PairwiseEnergy",
 ) -> bool:
     """Raise where gradient(*point, out) is not ∂f/∂x_j at `point`, x its first entry; whether
     differences could tell anywhere.
 
     `out` is 0 before the call, as in the kernels. Of more than MANY coordinates some are looked at
-    alone, and all along one line.
+    alone, and all along one line. names, owner: of the rows, and of who has check=, in messages.
     """
     x = point[0]
     out = np.zeros(x.size)
-    _call(gradient, point, out)
+    _call(gradient, point, out, names=names)
     decided = False
     for j in np.unique(np.linspace(0, x.size - 1, min(x.size, MANY)).astype(int)):
 
         def along(at: float, j: int = j) -> float:
             moved = x.copy()
             moved[j] = at
-            return _value(f, moved, *point[1:])
+            return _value(f, moved, *point[1:], names=names)
 
         told, found = slope_at(along, float(x[j]), float(out[j]), scales, floor)
         decided |= told
@@ -178,47 +180,49 @@ def check_gradient(
             continue
         if _unset(gradient, point, j):
             raise ValueError(
-                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point)}, "
+                f"{gradient.__name__} leaves out[{j}] unset, or NaN, at {_where(point, names)}, "
                 "and what is unset is 0: "
                 f"differences of {f.__name__} give {found:.6g}. Assign each component."
             )
-        raise ValueError(_wrong(f, gradient, point, f"out[{j}] = {out[j]:.6g}", found))
+        given = f"out[{j}] = {out[j]:.6g}"
+        raise ValueError(_wrong(f, gradient, _where(point, names), given, found, owner))
     if x.size > MANY:
         every = np.cos(1.0 + 2.4 * np.arange(x.size)) / math.sqrt(x.size)
 
         origin = float(np.abs(x).max())  # of t: its rounding is then that of x
 
         def all_at_once(t: float) -> float:
-            return _value(f, x + (t - origin) * every, *point[1:])
+            return _value(f, x + (t - origin) * every, *point[1:], names=names)
 
         found = slope_at(all_at_once, origin, float(out @ every), scales, floor)[1]
         if found is not None:
-            raise ValueError(
-                _wrong(
-                    f, gradient, point, f"Σ_j out[j] e_j = {out @ every:.6g} along a fixed e", found
-                )
-            )
+            given = f"Σ_j out[j] e_j = {out @ every:.6g} along a fixed e"
+            raise ValueError(_wrong(f, gradient, _where(point, names), given, found, owner))
     return decided
 
 
 def _wrong(
-    f: Callable, gradient: Callable, point: tuple[np.ndarray, ...], given: str, found: float
+    f: Callable, gradient: Callable, where: str, given: str, found: float, owner: str
 ) -> str:
     return (
         f"{gradient.__name__} is not the gradient of {f.__name__}: {given} at "
-        f"{_where(point)}, where differences of "
+        f"{where}, where differences of "
         f"{f.__name__} give {found:.6g}. It is the gradient itself, not minus it, in the "
         "first argument. "
-        "(PairwiseEnergy(…, check=False) takes it so.)"
+        f"({owner}(…, check=False) takes it so.)"
     )
 
 
-def steepest(gradient: Callable[..., None], points: Sequence[tuple[np.ndarray, ...]]) -> float:
+def steepest(
+    gradient: Callable[..., None],
+    points: Sequence[tuple[np.ndarray, ...]],
+    names: Sequence[str] = "xy",
+) -> float:
     """max |out_j| at the points, of those that are finite."""
     found = 0.0
     for point in points:
         out = np.zeros(point[0].size)
-        _call(gradient, point, out)
+        _call(gradient, point, out, names=names)
         found = max(found, float(np.abs(out[np.isfinite(out)]).max(initial=0.0)))
     return found
 
@@ -229,7 +233,12 @@ def _unset(gradient: Callable[..., None], point: tuple[np.ndarray, ...], j: int)
     return math.isnan(out[j])
 
 
-def _call(function: Callable[..., Any], rows: tuple[np.ndarray, ...], *out: np.ndarray) -> Any:
+def _call(
+    function: Callable[..., Any],
+    rows: tuple[np.ndarray, ...],
+    *out: np.ndarray,
+    names: Sequence[str] = "xy",
+) -> Any:
     """function(*rows, *out), the rows read-only; NaN outside its domain; what else it raises
     becomes an error that says where.
     """
@@ -245,20 +254,20 @@ def _call(function: Callable[..., Any], rows: tuple[np.ndarray, ...], *out: np.n
         if isinstance(error, ValueError) and "math domain" in str(error):
             return math.nan
         raise ValueError(
-            f"{function.__name__} fails at {_where(rows)}: {type(error).__name__}: {error}."
+            f"{function.__name__} fails at {_where(rows, names)}: {type(error).__name__}: {error}."
         ) from error
 
 
-def _value(f: Callable[..., float], *rows: np.ndarray) -> float:
-    value = _call(f, rows)
+def _value(f: Callable[..., float], *rows: np.ndarray, names: Sequence[str] = "xy") -> float:
+    value = _call(f, rows, names=names)
     try:
         return number(value)
     except TypeError as error:
-        raise TypeError(f"{f.__name__} {error} at {_where(rows)}.") from None
+        raise TypeError(f"{f.__name__} {error} at {_where(rows, names)}.") from None
 
 
-def _where(point: tuple[np.ndarray, ...]) -> str:
-    return ", ".join(f"{name} = {_text(row)}" for name, row in zip("xy", point, strict=False))
+def _where(point: tuple[np.ndarray, ...], names: Sequence[str]) -> str:
+    return ", ".join(f"{name} = {_text(row)}" for name, row in zip(names, point, strict=False))
 
 
 def _text(row: np.ndarray) -> str:

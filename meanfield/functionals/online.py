@@ -93,6 +93,13 @@ class OnlineRisk(Functional):
                 f"dim); got {self.inputs!r}."
             )
         object.__setattr__(self, "batch", integer("batch", self.batch))
+        if self.network.centred or (
+            self.teacher is not None and self.teacher[0].feature is not None
+        ):
+            raise ValueError(
+                "an OnlineRisk is of a network that is not centred, and its teacher is one of "
+                "neurons or a function of x."
+            )
         object.__setattr__(self, "dim", self._checked_dim())
         loss = losses.get(self.loss)
         if self.teacher is not None and loss.labels != "real":

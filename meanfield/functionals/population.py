@@ -78,6 +78,8 @@ class PopulationRisk(Functional):
                 "For a target that is no such network, draw samples and use "
                 "mf.EmpiricalRisk(network, x, y)."
             )
+        if self.network.centred:
+            raise ValueError("a PopulationRisk knows no f_0: take a network that is not centred.")
         if self.network.sigma.pair is None:
             known = ", ".join(name for name, sigma in activations.TABLE.items() if sigma.pair)
             raise ValueError(

@@ -36,7 +36,7 @@ def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]
     """
     found: dict[str, list[float]] = {}
     network, samples = functional.network, functional.samples
-    if network is not None:
+    if network is not None and network.feature is None:
         found["σ"] = [plain(network.sigma.value, z) for z in POINTS]
         found["σ'"] = [plain(network.sigma.slope, z) for z in POINTS]
     if network is not None and isinstance(functional, PopulationRisk):

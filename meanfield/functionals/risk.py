@@ -25,6 +25,7 @@ from .protocol import Functional, NetworkField
 from .samples import check_inputs, check_orientation, sample_weights
 
 REDUCTIONS = ("mean", "sum")
+SEEN = 64  # samples that a feature is shown for its checks
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +171,19 @@ class EmpiricalRisk(Functional):
         return f" If theta has {outputs} columns of a, it is mf.State(theta, outputs={outputs})."
 
     def check_state(self, state: State) -> None:
-        """Raise where the state's d or K does not fit the data."""
+        """Raise where the state's d or K does not fit the data, or its columns the feature."""
+        if self.network.feature is None and state.columns is not None:
+            raise ValueError(
+                f"the network has neurons {self.network.sigma.name!r}, and the particles the columns "
+                f"{', '.join(state.columns.names)} of a feature: write mf.Network(feature, …)."
+            )
+        if self.network.feature is not None:
+            self.network.feature.check_state(state, self.x[:SEEN])
+        if state.columns is not None and state.dim != self.dim:
+            raise ValueError(
+                f"the feature {self.network.sigma.name!r} is of d = {state.dim} inputs (its dim), but "
+                f"x is (n, {self.dim})."
+            )
         if state.outputs == 0 or state.dim != self.dim:
             raise ValueError(
                 f"the particles live in d = {state.dim} input dimensions (theta "
@@ -324,22 +337,26 @@ class RiskField(NetworkField):
         points = particles.theta if at is None else at
         return self._heights(self.backend, points, self.slopes(particles))
 
-    def _heights(self, backend: Backend, points: Any, slopes: Any) -> np.ndarray:
+    def _heights(self, backend: Any, points: Any, slopes: Any) -> np.ndarray:
         """Σ_i slopes_i · φ(θ; x_i) + (λ/2)|θ|² at each point, on the host. φ = a σ is the
         derivative in a, times a.
         """
-        K = backend.outputs
-        if self._everything[0] is not backend:  # made once: a reaction asks at every step
-            network = replace(self.risk.network, trainable=PARAMETERS)
-            self._everything = backend, backend.for_network(network)
-        everything = self._everything[1]
-        gradient = everything.pull_back(points, self.samples, slopes)
-        g = everything.download(gradient).astype(np.float64)
-        host = backend.download(points).astype(np.float64)
-        heights = (g[:, :K] * host[:, :K]).sum(axis=1)
+        network, K = self.risk.network, backend.outputs
+        if network.feature is not None:
+            heights = backend.heights(points, self.samples, slopes)
+        else:
+            if self._everything[0] is not backend:  # made once: a reaction asks at every step
+                of_all = replace(network, trainable=PARAMETERS)
+                self._everything = backend, backend.for_network(of_all)
+            everything = self._everything[1]
+            gradient = everything.pull_back(points, self.samples, slopes)
+            g = everything.download(gradient).astype(np.float64)
+            a = backend.download(points)[:, :K].astype(np.float64)
+            heights = (g[:, :K] * a).sum(axis=1)
         if not self.risk.ridge:
             return heights
-        columns = self.risk.network.trainable_columns(backend.dim, K)
+        host = backend.download(points).astype(np.float64)
+        columns = network.trainable_columns(backend.dim, K)
         return heights + 0.5 * self.risk.ridge * (host[:, columns] ** 2).sum(axis=1)
 
     def force(self, particles: Particles, at: Any) -> np.ndarray:

@@ -279,8 +279,9 @@ class Beside:
 
     def _read(self, item: dict[str, Any]) -> State:
         return State.trusted(
-            item["theta"], self._start.outputs, item["mass"], item["step"], item["t"], None
-        )
+            item["theta"], self._start.outputs, item["mass"], item["step"], item["t"], None,
+            self._start.columns,
+        )  # fmt: skip
 
     def _asked(self, name: str, before: State | None, after: State) -> _Solve:
         if self._workers is None:
@@ -324,7 +325,8 @@ class Beside:
 
 def _bare(state: State) -> State:
     """Without its origin, which a distance does not depend on."""
-    return State.trusted(state.theta, state.outputs, state.mass, state.step, state.t, None)
+    what = state.theta, state.outputs, state.mass, state.step, state.t
+    return State.trusted(*what, columns=state.columns)
 
 
 def _plain(state: State) -> dict[str, Any]:

@@ -193,6 +193,10 @@ class Watch:
                 "mf.Events watches the neurons of a network; a "
                 f"{type(flow.functional).__name__} has none."
             )
+        if flow.network.feature is not None:
+            raise ValueError(
+                f"mf.Events watches neurons a σ(⟨w, x⟩ + b); {flow.network.feature!r} has none."
+            )
         samples = flow.functional.arrays.get("x")
         if events.probe is None and samples is None:
             kind = type(flow.functional).__name__

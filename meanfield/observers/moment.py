@@ -23,9 +23,7 @@ class Moment:
         self.march, self.recording = march, recording
         self.step, self.t, self.dt = march.step, march.t, march.dt
         particles, start, backend = march.particles, march.start, march.field.backend
-        self.frame = Frame(
-            problem, lambda: particles.state(backend, start.outputs, start.origin), march, march.dt
-        )
+        self.frame = Frame(problem, lambda: particles.state(backend, start), march, march.dt)
 
     @property
     def flow(self) -> GradientFlow:

@@ -23,6 +23,8 @@ def saturation(flow: Any, state: State) -> str:
     """
     if flow.network is None or "x" not in flow.functional.arrays or not state.outputs:
         return ""
+    if flow.network.feature is not None:
+        return ""
     slope = flow.network.sigma.slope
     try:
         largest = _largest_slope(slope)

@@ -163,7 +163,8 @@ def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, str
     functional: Any = flow.functional
     kind = type(functional).__name__
     found: list[tuple[str, Callable, str, list[Point]]] = []
-    if flow.network is not None and not _built_in(sigma := flow.network.sigma, activations.get):
+    sigma = _activation(flow)
+    if sigma is not None and not _built_in(sigma, activations.get):
         found.append((f"the activation {sigma.name!r}", sigma.value, "σ", []))
         found.append((f"the slope of {sigma.name!r}", sigma.slope, "σ'", []))
         if sigma.value_and_slope is not None:
@@ -172,6 +173,8 @@ def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, str
         for part in parts:
             if callable(function := getattr(sigma.pair, part, None)):
                 found.append((f"the pair of {sigma.name!r}: {part}", function, "K_σ", []))
+    if flow.network is not None and (feature := flow.network.feature) is not None:
+        found += [(what, f, "", list(points)) for what, f, points in feature.written(start)]
     loss = None if functional.samples is None else functional.samples.loss
     if isinstance(loss, losses.Loss) and not _built_in(loss, losses.get):
         found.append((f"the loss {loss.name!r}", loss.value, "ℓ", []))
@@ -197,7 +200,8 @@ def _formulas(flow: GradientFlow, start: State) -> list[tuple[str, Callable, str
 def _settings(flow: GradientFlow) -> list[tuple[str, dict[str, Any]]]:
     """The numbers beside user-written formulas, which a configuration does not hold."""
     found = []
-    if flow.network is not None and not _built_in(sigma := flow.network.sigma, activations.get):
+    sigma = _activation(flow)
+    if sigma is not None and not _built_in(sigma, activations.get):
         found.append(
             (
                 f"mf.Activation({sigma.name!r})",
@@ -213,6 +217,10 @@ def _settings(flow: GradientFlow) -> list[tuple[str, dict[str, Any]]]:
             )
         )
     return found
+
+
+def _activation(flow: GradientFlow) -> Any:
+    return None if flow.network is None or flow.network.feature else flow.network.sigma
 
 
 def _built_in(formula: Any, get: Callable[[str], Any]) -> bool:
@@ -322,7 +330,10 @@ def user_written(flow: GradientFlow) -> list[str]:
     names = [] if kind in protocol.OWN else [kind]
     names += ["temperature"] if callable(flow.temperature) else []
     names += list(functional.written)
-    formulas: list[Any] = [(flow.network.sigma, activations.get)] if flow.network else []
+    if flow.network is not None and flow.network.feature is not None:
+        names.append(flow.network.feature.name)
+    sigma = _activation(flow)
+    formulas: list[Any] = [] if sigma is None else [(sigma, activations.get)]
     formulas += [(functional.samples.loss, losses.get)] if functional.samples is not None else []
     for given, get in formulas:
         try:

@@ -49,7 +49,9 @@ class March:
         self.particles = Particles.of(state, self.field.backend)
         self.start = state
         if state.theta.dtype != flow.dtype:  # in the flow's dtype: what a file would give back
-            self.start = self.particles.state(self.field.backend, state.outputs, state.origin)
+            self.start = self.particles.state(self.field.backend, state)
+        if flow.network is not None and flow.network.centred:
+            self.start = self.start.centred()
 
         check_needs(method, flow, dt)
         check_temperature(method, flow)
@@ -169,7 +171,7 @@ class March:
         return self._stretches.possible
 
     def state(self) -> State:
-        return self.particles.state(self.field.backend, self.start.outputs, self.start.origin)
+        return self.particles.state(self.field.backend, self.start)
 
     def memory(self) -> dict[str, Any]:
         """All that the future depends on, for a checkpoint."""

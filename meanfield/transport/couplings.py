@@ -116,7 +116,13 @@ def two_clouds(p: Any, q: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
             f"p and q must have the same number of columns; got {x.shape} and {y.shape}. "
             "A distance needs one space: compare networks of the same d and K."
         )
-    if isinstance(p, State) and isinstance(q, State) and p.outputs != q.outputs:
+    states = isinstance(p, State) and isinstance(q, State)
+    if states and p.columns != q.columns:
+        raise ValueError(
+            f"p has the columns {p.labels[:4]} …, q {q.labels[:4]} …: their particles are not of "
+            "one kind. Compare states of one feature."
+        )
+    if states and p.outputs != q.outputs:
         raise ValueError(
             f"p has K = {p.outputs} outputs and q has K = {q.outputs}: their columns [a | w | b] "
             "differ in meaning. "

@@ -125,7 +125,7 @@ class Matching:
         theta = state.theta[order]
         if self.twin is not None:
             theta = np.where(self.flipped[:, None], theta * self.twin.astype(theta.dtype), theta)
-        return State(theta, state.outputs, state.mass[order], state.step, state.t)
+        return state.moved(theta, state.mass[order], state.step, state.t)
 
     def at(self, t: float) -> State:
         """((1 - t) Id + t T)_# μ, 0 <= t <= 1: a particle for each pair, State.t = t. McCann
@@ -133,7 +133,7 @@ class Matching:
         if not 0 <= t <= 1:
             raise ValueError(f"times of a displacement interpolation lie in [0, 1]; got {t!r}.")
         x, y = self.ends
-        return State((1.0 - t) * x + t * y, self.first.outputs, self.mass, t=float(t))
+        return self.first.moved((1.0 - t) * x + t * y, self.mass, t=float(t))
 
     @property
     def verdict(self) -> str:
@@ -206,6 +206,11 @@ def match(
     twin: np.ndarray | None = None
     first, second = ends
     if canonical or output_units:
+        if first.columns is not None or second.columns is not None:
+            raise ValueError(
+                "particles of an mf.Feature have no a, w, b: pass canonical=False, "
+                "output_units=False."
+            )
         if 0 in (first.outputs, second.outputs):
             raise ValueError(
                 "particles with outputs = 0, whole rows of θ, have no a, w, b: pass "
@@ -289,7 +294,7 @@ def balanced(state: State, sigma: Activation) -> State:
         theta[:, :K] /= (c**p)[:, None]
         theta[:, K:] *= c[:, None]
         theta[~alive] = 0.0
-    return State(theta, K, state.mass, state.step, state.t)
+    return state.moved(theta, step=state.step, t=state.t)
 
 
 def parity(sigma: Activation) -> int:
@@ -328,7 +333,7 @@ def _units(sigma: Activation | None, output_units: bool) -> str:
 def _in_output_units(state: State, network: Network) -> State:
     theta = state.theta.astype(np.float64)
     theta[:, : state.outputs] *= network.scaling.output_scale(state.m)
-    return State(theta, state.outputs, state.mass, state.step, state.t)
+    return state.moved(theta, step=state.step, t=state.t)
 
 
 def _end(

@@ -53,7 +53,8 @@ class Linearised:
     def predict(self, state: State, x: Any) -> np.ndarray:
         """f_lin(x; θ) of a state of the same particles, (n, K)."""
         x = check_inputs(x, self.start.dim)
-        return GradientFlow(self.risk(x, np.zeros((len(x), self.start.outputs)))).predict(state)
+        risk = self.risk(x, np.zeros((len(x), self.start.outputs)))
+        return GradientFlow(risk, backend=self.network.home).predict(state)
 
     def gap(
         self, risk: EmpiricalRisk | LinearisedRisk, x: Any = None
@@ -78,7 +79,10 @@ class Linearised:
             tangent.kernel(self.network, self.start, risk.x),
             tangent.kernel(self.network, self.start, x, risk.x),
         )
-        whole = GradientFlow(EmpiricalRisk(self.network, risk.x, risk.y, risk.loss, risk.reduction))
+        whole = GradientFlow(
+            EmpiricalRisk(self.network, risk.x, risk.y, risk.loss, risk.reduction),
+            backend=self.network.home,
+        )
         f0, f0_test = whole.predict(self.start), whole.predict(self.start, x)
         linear = KernelFlow(H, risk.y, f0, h, f0_test, risk.reduction, risk.loss)
 
@@ -280,12 +284,18 @@ class LinearisedField(RiskField):
         if at is not None:
             return self._heights(frozen.backend, at, slopes)
 
-        everything = frozen.for_network(replace(self.risk.network, trainable=PARAMETERS))
+        network = self.risk.network
+        names = PARAMETERS if network.feature is None else network.feature.columns.names
+        everything = frozen.for_network(replace(network, trainable=names))
         gradient = everything.pull_back(frozen.theta0, self.samples, slopes)
         g = frozen.download(gradient).astype(np.float64)
         theta0 = frozen.download(frozen.theta0).astype(np.float64)
         now = frozen.download(particles.theta).astype(np.float64)
 
-        columns = self.risk.network.trainable_columns(frozen.dim, K)
-        share = (g[:, :K] * theta0[:, :K]).sum(axis=1) + (g * (now - theta0)).sum(axis=1)
+        columns = network.trainable_columns(frozen.dim, K)
+        if network.feature is None:
+            height = (g[:, :K] * theta0[:, :K]).sum(axis=1)
+        else:
+            height = frozen.heights(frozen.theta0, self.samples, slopes)
+        share = height + (g * (now - theta0)).sum(axis=1)
         return share + 0.5 * self.risk.ridge * np.square(now[:, columns]).sum(axis=1)

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # The rooms in the order of the story: a file imports from its own room and from those before it.
 ROOMS = {
-    "meanfield": """checks scaling temperature formulas state particles processes noise initial network backends
-        data functionals flow landscape tangent files transport stepping limits diagnostics observers
+    "meanfield": """checks scaling temperature formulas columns state particles processes noise initial features
+        network backends data functionals flow landscape tangent files transport stepping limits diagnostics observers
         resuming run simulation""",
     "ntk": "gaussian infinite learning finite theorems runs",
     "sims": "figures lab QUESTIONS sweeps commands",  # a question is any other room

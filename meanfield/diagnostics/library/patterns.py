@@ -29,7 +29,7 @@ def _signs(frame: Frame) -> np.ndarray:
     )
 
 
-@register_diagnostic(unit="1", needs=("network", "data", "paired"))
+@register_diagnostic(unit="1", needs=("network", "neurons", "data", "paired"))
 def sign_flips(frame: Frame) -> float:
     """∫ (1/n) Σ_i 1[z_t(x_i) > 0 is not z_0(x_i) > 0] dμ_t, z = ⟨w, x⟩ + b: the share of (neuron,
     sample) signs that differ from the start.

@@ -1,0 +1,55 @@
+"""What a network asks of a feature φ(θ; x) that is not a neuron a σ(⟨w, x⟩ + b)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..columns import Columns
+from ..state import State
+
+
+class FeatureMap:
+    """φ: R^p × R^d → R^K, a particle's share of f = s ∫ φ dμ. mf.Feature and mf.ModuleFeature are
+    the kinds.
+
+    A Network holds one in place of an activation, and whoever asks an activation whether it is
+    `smooth`, homogeneous, or has a Gaussian `pair` gets an answer from it too.
+
+    Attributes
+    ----------
+    name : in files and messages.
+    columns : the blocks of θ, with d and K.
+    smooth : whether ∇φ is continuous, so that integrators keep their order.
+    devices : the backends that can compute it, the usual one first.
+    """
+
+    name: str
+    columns: Columns
+    smooth: bool = True
+    devices: ClassVar[tuple[str, ...]]
+    homogeneity: ClassVar[None] = None
+    pair: ClassVar[None] = None
+    formulas: tuple[Callable, ...] = ()  # scalar functions of its user's
+
+    def state(self, theta: Any, mass: Any = None) -> State:
+        """An mf.State of rows θ (m, p); of masses 1/m unless given."""
+        return State(theta, mass=mass, columns=self.columns)
+
+    def check_state(self, state: State, x: np.ndarray) -> None:
+        """Raise where φ does not fit such particles and inputs x (n, d)."""
+        if state.columns != self.columns:
+            raise ValueError(
+                f"the particles must have the columns {', '.join(self.columns.names)} of the "
+                f"feature {self.name!r}; got {state!r}. Make them by feature.state(theta)."
+            )
+
+    def written(self, start: State) -> list[tuple[str, Callable, list[tuple[np.ndarray, ...]]]]:
+        """(what, function, points to tell it by): what no file holds."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings, by which two features are told apart."""
+        return {"kind": type(self).__name__, "name": self.name, "columns": self.columns.to_dict()}
