@@ -295,7 +295,7 @@ class Trajectory:
     @cached_property
     def _genealogy(self) -> Genealogy:
         columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
-        return Genealogy(columns, self._m)
+        return Genealogy(columns, self._like.m)
 
     @property
     def event_count(self) -> int:
