@@ -38,8 +38,9 @@ class GradientFlow:
     reaction : ρ >= 0, in units of 1/(F t): the Wasserstein–Fisher–Rao flow, in which mass goes where
         the landscape is low. With any deterministic method of fixed dt or dt="auto"
         (stepping/reaction.py). T = 0.
-    backend : "cpu", "cuda" or "auto", which becomes "cuda" where a GPU and the functional's kernels
-        for it can be used and "cpu" elsewhere.
+    backend : "cpu", "cuda", "torch", also "torch:cuda" and "torch:mps", or "auto", which becomes
+        "cuda" where a GPU and the functional's kernels for it can be used and "cpu" elsewhere, and
+        "torch" for an mf.ModuleFeature.
     dtype : "float64" or "float32".
     seed : of what a method or a functional draws.
     jumps : whether the reaction kills and duplicates particles of equal masses, in place of moving

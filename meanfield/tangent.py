@@ -27,7 +27,12 @@ TILE = 2048  # samples times outputs on a side of H in work at once
 
 
 def kernel_parts(
-    network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64"
+    network: Network,
+    state: State,
+    x1: Any,
+    x2: Any = None,
+    dtype: str = "float64",
+    outputs: str = "full",
 ) -> dict[str, np.ndarray]:
     """H of a state, split by what is trained: {"a": …, "w": …, "b": …}, only the trainable ones.
     THEORY.md, section 1.
@@ -36,22 +41,31 @@ def kernel_parts(
     x1 (n1, d), x2 (n2, d) or None for x1 -> (n1, n2) for K = 1, (n1, n2, K, K) for more outputs; float64, whose entries
     dtype="float32" computes in float32 over at most 1024 neurons: twice as fast, and good to about 1e-6 of the diagonal.
     O(m n1 n2 K²) by matrix products over blocks of neurons and tiles of H: no (n, m p) Jacobian and no (m, n) array is
-    formed. For x2 = None half of the work, and exactly symmetric.
+    formed. For x2 = None half of the work, and exactly symmetric. outputs: "full", of K > 1 also
+    "trace", (n1, n2), or "diagonal", (n1, n2, K).
     """
     x1, x2 = _inputs(state, x1, x2)
     K = state.outputs
     if network.feature is not None:
-        found = _of_feature(network, state, x1, x2, dtype)
+        found = _of_feature(network, state, x1, x2, dtype, outputs)
         return {name: part[:, :, 0, 0] if K == 1 else part for name, part in found.items()}
     parts = {name: np.empty((len(x1), len(x2), K, K)) for name in network.trainable}
     for rows, columns, tile in _tiles(network, state, x1, x2, np.dtype(dtype_name(dtype))):
         for name, part in parts.items():
             _place(part, rows, columns, tile[name], x1 is x2)
-    return {name: part[:, :, 0, 0] if K == 1 else part for name, part in parts.items()}
+    return {
+        name: part[:, :, 0, 0] if K == 1 else _outputs(part, outputs)
+        for name, part in parts.items()
+    }
 
 
 def kernel(
-    network: Network, state: State, x1: Any, x2: Any = None, dtype: str = "float64"
+    network: Network,
+    state: State,
+    x1: Any,
+    x2: Any = None,
+    dtype: str = "float64",
+    outputs: str = "full",
 ) -> np.ndarray:
     """H(x1, x2) of a state over the trainable columns, (n1, n2) or (n1, n2, K, K): the sum of
     `kernel_parts`.
@@ -61,13 +75,20 @@ def kernel(
             "the tangent kernel of a network with nothing to train is zero: trainable is ()."
         )
     if network.feature is not None:
-        return reduce(np.add, kernel_parts(network, state, x1, x2, dtype).values())
+        return reduce(np.add, kernel_parts(network, state, x1, x2, dtype, outputs).values())
     x1, x2 = _inputs(state, x1, x2)
     K = state.outputs
     H = np.empty((len(x1), len(x2), K, K))
     for rows, columns, tile in _tiles(network, state, x1, x2, np.dtype(dtype_name(dtype))):
         _place(H, rows, columns, reduce(np.ndarray.__iadd__, tile.values()), x1 is x2)
-    return H[:, :, 0, 0] if K == 1 else H
+    return H[:, :, 0, 0] if K == 1 else _outputs(H, outputs)
+
+
+def _outputs(H: np.ndarray, outputs: str) -> np.ndarray:
+    """H (n1, n2, K, K); of "trace" Σ_c H_cc, of "diagonal" the H_cc, (n1, n2, K)."""
+    if outputs == "full":
+        return H
+    return np.trace(H, axis1=2, axis2=3) if outputs == "trace" else np.einsum("ijcc->ijc", H).copy()
 
 
 def as_matrix(H: np.ndarray) -> np.ndarray:
@@ -118,7 +139,12 @@ def drift(network: Network, start: State, end: State, x: Any) -> float:
 
 
 def _of_feature(
-    network: Network, state: State, x1: np.ndarray, x2: np.ndarray, dtype: str = "float64"
+    network: Network,
+    state: State,
+    x1: np.ndarray,
+    x2: np.ndarray,
+    dtype: str = "float64",
+    outputs: str = "full",
 ) -> dict[str, np.ndarray]:
     """The parts of H from the gradients of a feature themselves, {name: (n1, n2, K, K)}."""
     assert network.feature is not None
@@ -126,7 +152,12 @@ def _of_feature(
     backend: Any = make(network.home, network, state.dim, state.outputs, dtype_name(dtype))
     first = backend.samples(x1)
     second = first if x2 is x1 else backend.samples(x2)
-    return backend.gram(backend.upload(state.theta), state.mass, first, second)
+    found = backend.gram(backend.upload(state.theta), state.mass, first, second, outputs)
+    if outputs == "full" or state.outputs == 1:
+        return found
+    return {
+        name: H[:, :, 0, 0] if outputs == "trace" else H[:, :, :, 0] for name, H in found.items()
+    }
 
 
 def _inputs(state: State, x1: Any, x2: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,5 @@
-"""Where the arithmetic is done: on the CPU by numba, or on a GPU by CUDA. Nothing above this folder
-names a device.
+"""Where the arithmetic is done: on the CPU by numba, on a GPU by CUDA, or by torch. Nothing above this
+folder names a device.
 
 protocol.py says what a backend has. Kernels are plain Python, in the folders `kernels`;
 kernel_files.py makes the text of one, unroll.py writes its short loops out, compiler.py binds
@@ -15,7 +15,7 @@ from typing import Any
 from ..network import Network
 from .protocol import Backend
 
-NAMES = ("cpu", "cuda", "auto")
+NAMES = ("cpu", "cuda", "auto", "torch", "torch:cuda", "torch:mps")
 DTYPES = ("float64", "float32")
 
 
@@ -41,6 +41,10 @@ def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
     """
     if backend not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {backend!r}.")
+    if backend.startswith("torch"):
+        return _torch(backend)
+    if backend == "auto" and devices == ("torch",):
+        return "torch:cuda" if not _lacks("cuda") else "torch"
     if backend == "auto":
         return "cpu" if "cuda" not in devices or why_no_cuda() else "cuda"
     if backend == "cuda" and (missing := why_no_cuda()):
@@ -49,6 +53,26 @@ def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
             "takes what is there)."
         )
     return backend
+
+
+def _torch(backend: str) -> str:
+    """The name, where torch and the device it names are here; raises otherwise."""
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError(
+            f'backend="{backend}" was asked for, and torch is not installed: pip install torch.'
+        )
+    if (device := backend.partition(":")[2]) and _lacks(device):
+        raise ValueError(
+            f'backend="{backend}" was asked for, and the torch that is installed finds no such device: '
+            'use backend="torch", which computes on the CPU.'
+        )
+    return backend
+
+
+def _lacks(device: str) -> bool:
+    from .torch import devices
+
+    return not devices.available(device)
 
 
 def why_no_cuda() -> str | None:
@@ -79,6 +103,11 @@ def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: s
     """The backend of that name for one network, input dimension and dtype; network None: for whole
     rows of θ (outputs = 0).
     """
+    if backend.startswith("torch") and network is not None:
+        from .torch.backend import Torch
+
+        made: Any = Torch(network, dim, outputs, dtype, backend.partition(":")[2] or "cpu")
+        return made
     if check(backend) == "cuda":
         from .cuda.backend import CUDA
 

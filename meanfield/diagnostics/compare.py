@@ -257,7 +257,9 @@ def _own_output(
     risk = EmpiricalRisk(
         network, data.x, data.y, functional["loss"], functional["reduction"], weights=weights
     )
-    return seed_scatter.of_output(risk, GradientFlow(risk).predict(start))
+    return seed_scatter.of_output(
+        risk, GradientFlow(risk, backend=risk.network.home).predict(start)
+    )
 
 
 def _kernel_samples(state: State, n: int) -> int:

@@ -75,7 +75,7 @@ class OnlineRisk(Functional):
     loss: str | Loss = "squared"
     ridge: float = 0.0
 
-    devices: ClassVar[tuple[str, ...]] = EmpiricalRisk.devices
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     deterministic: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

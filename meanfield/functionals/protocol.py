@@ -42,7 +42,7 @@ class Functional:
     ----------
     network : the mf.Network that makes f of the particles; None for an energy of whole rows: no
         predictions, no risk, no regulariser.
-    devices : the backends that have its kernels, of "cpu" and "cuda".
+    devices : the backends that have its kernels, of "cpu", "cuda" and "torch".
     terms : what its field can measure, of "energy", "risk" and "regulariser". Without "energy" no run
         knows F, and energy_defect and dt="auto" do not apply.
     deterministic : whether the velocity of the same particles is the same at every step.

@@ -62,7 +62,7 @@ class EmpiricalRisk(Functional):
     ridge: float = 0.0
     weights: Any = None
 
-    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "torch")
     terms: ClassVar[tuple[str, ...]] = ("energy", "risk", "regulariser")
 
     def __post_init__(self) -> None:

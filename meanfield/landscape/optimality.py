@@ -163,6 +163,11 @@ def _check(flow: Any, state: Any) -> None:
         raise TypeError(f"flow must be an mf.GradientFlow; got {type(flow).__name__}.")
     if not isinstance(state, State):
         raise TypeError(f"state must be an mf.State; got {type(state).__name__}.")
+    if flow.network is not None and flow.network.feature is not None:
+        raise ValueError(
+            f"mf.optimality searches the space of neurons a σ(⟨w, x⟩ + b); {flow.network.feature!r} has "
+            "none. flow.first_variation(state, at=theta) is the landscape at particles of yours."
+        )
     if not Temperature.of(flow.temperature).zero:
         raise ValueError(
             "mf.optimality is about F without the entropy, and this flow has temperature "

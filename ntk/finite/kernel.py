@@ -28,6 +28,7 @@ def empirical(
     x2: Any = None,
     parts: bool = False,
     dtype: str = "float64",
+    outputs: str = "full",
 ) -> Any:
     """The tangent kernel of a state, over the trainable columns.
 
@@ -35,9 +36,11 @@ def empirical(
     ----------
     network, state : of finite width; masses are honoured.
     x1, x2 : (n1, d), (n2, d); x2 = None is x1.
-    parts : return {"a": …, "w": …, "b": …}, the trainable ones, which sum to H.
+    parts : return {"a": …, "w": …, "b": …}, the trainable ones, which sum to H; of a feature one
+        for each of its blocks, each layer's weights and biases of a module.
     dtype : "float32" is twice as fast and good to about 1e-6 of the diagonal: for drifts and
         pictures, not for small eigenvalues.
+    outputs : "full"; of K > 1, "trace" is Σ_c H_cc, (n1, n2), and "diagonal" the H_cc, (n1, n2, K).
 
     Returns
     -------
@@ -54,9 +57,11 @@ def empirical(
     THEORY.md, section 1.
     """
     _check(network, state)
+    if outputs not in ("full", "trace", "diagonal"):
+        raise ValueError(f'outputs must be "full", "trace" or "diagonal"; got {outputs!r}.')
     with np.errstate(over="ignore", invalid="ignore"):
-        pieces = tangent.kernel_parts(network, state, x1, x2, dtype) if parts else {}
-        whole = np.zeros(()) if parts else tangent.kernel(network, state, x1, x2, dtype)
+        pieces = tangent.kernel_parts(network, state, x1, x2, dtype, outputs) if parts else {}
+        whole = np.zeros(()) if parts else tangent.kernel(network, state, x1, x2, dtype, outputs)
     if not all(np.isfinite(part).all() for part in (whole, *pieces.values())):
         largest = max(
             float(np.abs(np.asarray(x)).max(initial=0.0)) for x in (x1, x2) if x is not None
@@ -71,13 +76,14 @@ def empirical(
 
 
 def operator(
-    network: Network, state: State, x: Any, backend: str = "cpu", dtype: str = "float64"
+    network: Network, state: State, x: Any, backend: str | None = None, dtype: str = "float64"
 ) -> LinearOperator:
     """v -> H·v on x without forming H, for scipy.sparse.linalg.eigsh, cg and their like.
 
     Parameters
     ----------
-    network, state, backend, dtype : as in `empirical` and mf.GradientFlow.
+    network, state, backend, dtype : as in `empirical` and mf.GradientFlow; None: the backend that
+        every machine has for the network.
     x : (n, d).
 
     Returns
@@ -89,7 +95,7 @@ def operator(
     x = check_inputs(x, state.dim)
     n, K = len(x), state.outputs
     field = GradientFlow(
-        EmpiricalRisk(network, x, np.zeros((n, K))), backend=backend, dtype=dtype
+        EmpiricalRisk(network, x, np.zeros((n, K))), backend=backend or network.home, dtype=dtype
     ).on_device(state)
     particles = Particles.of(state, field.backend)
 

@@ -138,8 +138,8 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
     ----------
     run : path or mf.Trajectory. Every loss, K outputs, masses.
     x : (n', d), where to look; the training inputs by default.
-    flow : only for an activation or loss written by the user, which no file holds: the flow that
-        was run.
+    flow : only for an activation, feature or loss written by the user, which no file holds: the
+        flow that was run.
 
     Returns
     -------
@@ -227,6 +227,8 @@ def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
         wrong = "is noisy or changes its masses: then f does not follow its tangent kernel alone"
     elif "friction" in run.config["integrator"]:
         wrong = "has momentum: then f does not follow its tangent kernel alone"
+    elif given is None and run.config["network"].get("feature"):
+        wrong = "has a feature that no file holds: pass flow=, the flow that was run"
     elif not run.network.trainable if given is None else not given.network.trainable:
         wrong = "trains nothing: there is no change to account for"
     check_frames(run, wrong)
@@ -235,7 +237,7 @@ def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
             raise ValueError(
                 f"flow= is not the flow of {run.path}; it needs {settings['functional']}."
             )
-        return replace(given, backend="cpu", dtype="float64")
+        return replace(given, backend=given.network.home, dtype="float64")
     return run.flow("cpu", "float64")
 
 

@@ -125,7 +125,8 @@ def departure(frame: Frame) -> float:
     problem = frame.problem
     H0 = problem.keep(("kernel", None), lambda: problem.origin.kernel(None))
     # as ntk.laziness: what is measured may be small
-    flow = problem.keep("float64", lambda: GradientFlow(frame.flow.functional))
+    home = frame.network.home
+    flow = problem.keep("float64", lambda: GradientFlow(frame.flow.functional, backend=home))
     f0 = problem.keep("f0", lambda: flow.predict(frame.start))
     y = flow.functional.y
     start = float(np.linalg.norm(f0 - y))

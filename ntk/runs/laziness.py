@@ -4,7 +4,7 @@ linearised run, and its bound)?
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from meanfield.state import State
 from meanfield.tangent import as_matrix
 
 from ..finite.curvature import hessian_norm
+from ..finite.curvature_of_features import hessian_norm as hessian_norm_of_features
 from ..finite.kernel import drift, empirical
 from ..learning.dynamics import KernelFlow
 from ..learning.matrices import Modes
@@ -42,7 +43,7 @@ SAFETY = (
 
 class RelativeScale(NamedTuple):
     """kappa = ‖f - y‖ ‖∇²f‖/‖∇f‖² (the ‖∇²f‖ that was reached), upper the same with an upper bound
-    of ‖∇²f‖; its factors.
+    of ‖∇²f‖ (∞ for features, of which none is known); its factors.
     """
 
     kappa: float
@@ -89,14 +90,15 @@ def relative_scale(network: Network, state: State, x: Any, y: Any) -> RelativeSc
             "the relative scale of a network with nothing to train is not defined: trainable is ()."
         )
     risk = EmpiricalRisk(network, x, y)
-    field = GradientFlow(risk).on_device(state)
+    field = GradientFlow(risk, backend=network.home).on_device(state)
     particles = Particles.of(state, field.backend)
     residual = float(np.linalg.norm(field.predictions(particles) - risk.y))
     eigenvalue = field.tangent_eigenvalue(particles, rtol=1e-8, steps=1000)
     jacobian = field.s * float(np.sqrt(eigenvalue))
     if jacobian == 0.0:
         raise ValueError("∇f vanishes on these samples: the relative scale is not defined.")
-    lower, upper = hessian_norm(network, state, risk.x)
+    norm = hessian_norm if network.feature is None else hessian_norm_of_features
+    lower, upper = norm(network, state, risk.x)
     return RelativeScale(
         scale(residual, jacobian, lower), scale(residual, jacobian, upper), residual, jacobian, lower
     )  # fmt: skip
@@ -196,13 +198,15 @@ class Laziness:
         return self.verdict + (f" {self.note}" if self.note else "")
 
 
-def laziness(run: Any) -> Laziness:
+def laziness(run: Any, flow: GradientFlow | None = None) -> Laziness:
     """How far a recorded run is from its linearisation at its first frame, measured and bounded.
 
     Parameters
     ----------
     run : path or mf.Trajectory: a gradient flow of the squared loss without ridge, three frames at
         least.
+    flow : only for an activation or feature written by the user, which no file holds: the flow that
+        was run.
 
     Returns
     -------
@@ -242,8 +246,8 @@ def laziness(run: Any) -> Laziness:
     """
     if not isinstance(run, Trajectory):
         with Trajectory(run) as opened:
-            return laziness(opened)
-    flow = _flow(run)
+            return laziness(opened, flow)
+    flow = _flow(run, flow)
     risk, network = flow.functional, flow.network
     assert isinstance(risk, EmpiricalRisk)
     first = run[0]
@@ -307,7 +311,7 @@ def laziness(run: Any) -> Laziness:
     )  # fmt: skip
 
 
-def _flow(run: Trajectory) -> GradientFlow:
+def _flow(run: Trajectory, given: GradientFlow | None) -> GradientFlow:
     """The run's flow in float64 on this machine's CPU; raises where the theory of `laziness` does
     not apply.
     """
@@ -328,8 +332,14 @@ def _flow(run: Trajectory) -> GradientFlow:
         wrong = "is noisy or changes its masses"
     elif traits := (config.get("integrator") or {}).get("traits"):
         wrong = f"is no gradient flow (its method: {', '.join(traits)})"
+    elif given is None and config["network"].get("feature"):
+        wrong = "has a feature that no file holds: pass flow=, the flow that was run"
     check_frames(run, wrong)
-    return run.flow("cpu", "float64")
+    if given is None:
+        return run.flow("cpu", "float64")
+    if given.to_dict()["functional"] != functional:
+        raise ValueError(f"flow= is not the flow of {run.path}; it needs {functional}.")
+    return replace(given, backend=given.network.home, dtype="float64")
 
 
 def _duhamel(times: np.ndarray, g: np.ndarray, c: float, rates: np.ndarray) -> np.ndarray:

@@ -30,7 +30,12 @@ HOMES = {
     "llvmlite": ("meanfield/backends/",),
     "ot": ("meanfield/transport/solvers.py",),
     "h5py": ("meanfield/files/schema.py", "meanfield/data/__init__.py"),
-    "torch": ("ntk/modules.py", "meanfield/backends/sharded.py", "meanfield/backends/cuda/wide.py"),
+    "torch": (
+        "meanfield/features/modules.py",
+        "meanfield/backends/torch/",
+        "meanfield/backends/sharded.py",
+        "meanfield/backends/cuda/wide.py",
+    ),
     "matplotlib": ("sims/figures/",),
     "pydantic": ("sims/lab/config.py",),
     "tyro": ("sims/lab/config.py",),

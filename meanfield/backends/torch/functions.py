@@ -1,0 +1,75 @@
+"""φ of many particles at once as torch sees it: of neurons, and of modules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from ...network import Network
+
+Many = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # θ (m, p), x (n, d) -> (m, n, K)
+
+# written a second time, for torch: what the kernels of the CPU are held against
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "erf": torch.erf,
+    "sigmoid": torch.sigmoid,
+    "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),
+    "gelu": functional.gelu,
+    "sin": torch.sin,
+    "square": torch.square,
+    "linear": lambda z: z,
+}
+
+
+def of_neurons(network: Network, outputs: int) -> Many:
+    """a σ(⟨w, x⟩ + b); ValueError for an activation that torch does not know."""
+    name = network.sigma.name
+    if name in ACTIVATIONS:
+        sigma = ACTIVATIONS[name]
+    elif name.startswith("leaky_relu"):
+        slope = network.sigma.slope(-1.0)
+
+        def sigma(z: torch.Tensor) -> torch.Tensor:
+            return functional.leaky_relu(z, slope)
+    else:
+        raise ValueError(
+            f'backend="torch" knows no activation {name!r}, only {", ".join(ACTIVATIONS)} and '
+            'leaky_relu: use backend="cpu", or mf.ModuleFeature of a module with it.'
+        )
+
+    def many(theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        a, w, b = theta[:, :outputs], theta[:, outputs:-1], theta[:, -1:]
+        return sigma(w @ x.T + b)[:, :, None] * a[:, None, :]
+
+    return many
+
+
+def of_module(feature: Any, dtype: torch.dtype, device: str) -> tuple[Many, Any]:
+    """module(x) of each particle, and the architecture on that device: mapped over particles by
+    vmap, or, where torch cannot do that with a layer, one after the other.
+    """
+    architecture = copy.deepcopy(feature.architecture).to(dtype=dtype, device=device)
+
+    def one(row: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return feature.phi(row, x, architecture)
+
+    mapped = torch.func.vmap(one, (0, None))
+    probe = torch.zeros((2, feature.columns.size), dtype=dtype, device=device)
+    try:
+        mapped(probe, torch.zeros((2, feature.columns.dim), dtype=dtype, device=device))
+        can = True
+    except RuntimeError:
+        can = False
+
+    def many(theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        if len(theta) == 1 or not can:
+            return torch.stack([one(row, x) for row in theta])
+        return mapped(theta, x)
+
+    return many, architecture
