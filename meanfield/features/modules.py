@@ -168,7 +168,7 @@ class ModuleFeature(FeatureMap):
                 torch.manual_seed(int(low) + (int(high) << 32) & (2**63 - 1))
                 for layer in fresh.modules():
                     if hasattr(layer, "reset_parameters"):
-                        layer.reset_parameters()  # type: ignore[operator]
+                        layer.reset_parameters()
                 rows.append(self._row(fresh).numpy())
         return self.state(np.array(rows, dtype=np.float64))
 

@@ -94,6 +94,7 @@ def test_a_run_of_it_is_theirs(twins):
     close(other.predict(same), one.predict(end), 1e-10)
 
 
+@pytest.mark.ntk
 def test_its_relative_scale_is_theirs(twins):
     """κ = ‖f - y‖ ‖∇²f‖/‖∇f‖² of one function of the same parameters: ∇² over all of them at once is
     that of the neurons one by one, which do not meet.
@@ -120,6 +121,24 @@ def test_the_torch_backend_is_a_second_engine_for_neurons(activation, outputs):
     one, other = mf.GradientFlow(risk), mf.GradientFlow(risk, backend="torch")
     for of in ("predict", "velocity", "first_variation", "energy"):
         close(getattr(other, of)(state), getattr(one, of)(state), 1e-12)
+
+
+@pytest.mark.parametrize("method", [mf.EULER_MARUYAMA, mf.HEUN], ids=["noise", "reaction"])
+def test_noise_and_reactions_are_those_of_the_cpu(method):
+    """The same random numbers and masses: ten steps whose rounding grows by no more than ten."""
+    x, y = data()
+    risk = mf.EmpiricalRisk(mf.Network("tanh", trainable=("a", "w")), x, y)
+    given = {"temperature": 0.1} if method.noisy else {"reaction": 1.0}
+    start = mf.InitialLaw(dim=2).sample(70, seed=1)
+    ends = [
+        mf.simulate(
+            mf.GradientFlow(risk, backend=backend, seed=3, **given),
+            start, method, dt=0.1, n_steps=10, progress=False,
+        )
+        for backend in ("cpu", "torch")
+    ]  # fmt: skip
+    close(ends[1].theta, ends[0].theta)
+    close(ends[1].mass, ends[0].mass)
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +222,7 @@ def test_the_linearised_module_is_the_kernel_flow_to_the_order_of_the_method():
     assert 3.7 < np.log2(errors[0] / errors[1]) < 4.3
 
 
+@pytest.mark.ntk
 def test_what_made_a_module_s_run_lazy_is_told_layer_by_layer(h5_path):
     feature = mf.ModuleFeature(mlp(width=30))
     x, y = data()
@@ -331,3 +351,16 @@ def test_the_kernel_of_the_post_s_network_changes_with_alpha_as_the_post_says():
             H0, H = (ntk.empirical(network, state, x) for state in (start, end))
             drifts.append(ntk.drift(H0, H))
         assert 1 / factor < np.mean(drifts) / expected < factor
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "least", "most"), [(100, 0.035, 0.062), (1000, 0.0048, 0.0068)])
+def test_the_weights_of_the_post_s_network_budge_as_the_post_says(width, least, most):
+    """TRUTHS.md, section 5: ‖w(n) - w_0‖/‖w_0‖ over all parameters, rate 1e-3 on MSE, 1000 steps."""
+    x, y = np.array([[-3.0], [0.5]]), np.array([2.0, -1.0])
+    feature = mf.ModuleFeature(mlp(width, 1, 1, nn.ReLU))
+    start = feature.sample(1)
+    end = mf.simulate(
+        flow(mf.Network(feature), x, y), start, mf.EULER, dt=2e-3, n_steps=1000, progress=False
+    )
+    assert least < mf.displacement(start, end) / np.linalg.norm(start.theta) < most

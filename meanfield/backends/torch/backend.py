@@ -204,7 +204,8 @@ class Torch:
         """θ + dt·drift + scale·ξ, ξ = noise.normals(seed, DIFFUSION, m, p, step) on trainable
         columns, 0 elsewhere.
         """
-        xi = self.upload(noise.normals(seed, noise.DIFFUSION, *theta.shape, step))
+        m, p = theta.shape
+        xi = self.upload(noise.normals(seed, noise.DIFFUSION, m, p, step))
         return theta + dt * drift + scale * (xi * self.trainable)
 
     def norm(
