@@ -152,6 +152,11 @@ def _columns(field: Any) -> np.ndarray:
     network: Network | None = backend.network
     if network is None:
         return np.ones(backend.dim, dtype=bool)
+    if network.feature is not None:
+        raise ValueError(
+            f"mf.Sphere moves the weights w of neurons on a sphere, and {network.feature!r} has none: "
+            "take mf.EULER."
+        )
     if "w" not in network.trainable:
         raise ValueError(
             'mf.Sphere moves w on a sphere, and the network does not train "w": take mf.EULER, or '
