@@ -52,7 +52,8 @@ class GradientFlow:
     Notes
     -----
     Mathematics only: `simulate` marches and watches. What the methods take and give is NumPy on the
-    host. Energies are without the entropy: F_s alone. THEORY.md, sections 1 and 5. Mei, Montanari,
+    host. Energies are without the entropy: F_s alone; the
+    diagnostic free_energy has it estimated. THEORY.md, sections 1 and 5. Mei, Montanari,
     Nguyen (2018), A mean field view of the landscape of two-layer neural networks, PNAS 115; Hu, Ren,
     Šiška, Szpruch (2021), Mean-field Langevin dynamics and energy landscape of neural networks,
     Annales de l'Institut Henri Poincaré 57.

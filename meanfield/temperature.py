@@ -71,7 +71,13 @@ class Temperature:
         if isinstance(self.given, tuple):
             times, values = zip(*self.given, strict=True)
             return float(np.interp(t, times, values))
-        found = self.given(t)
+        try:
+            found = self.given(t)
+        except Exception as error:
+            raise ValueError(
+                f"temperature(t) raised {type(error).__name__} at t = {t:g}: {error}. It must give a finite "
+                "number >= 0 at every time of the run."
+            ) from error
         if not (is_number(found) and math.isfinite(found) and found >= 0):
             raise ValueError(
                 f"temperature(t) must be a finite number >= 0; at t = {t:g} it is {found!r}."

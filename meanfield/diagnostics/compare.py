@@ -253,13 +253,19 @@ def _drift(network: Network, start: State, end: State, x: np.ndarray) -> tuple[f
 def _own_output(
     settings: dict[str, Any], network: Network, data: Any, start: State, weights: np.ndarray | None
 ) -> float:
-    functional = settings["functional"]
+    functional = _of_samples(settings)
     risk = EmpiricalRisk(
         network, data.x, data.y, functional["loss"], functional["reduction"], weights=weights
     )
     return seed_scatter.of_output(
         risk, GradientFlow(risk, backend=risk.network.home).predict(start)
     )
+
+
+def _of_samples(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the risk on samples: of mini-batches that of all of them."""
+    functional = settings["functional"]
+    return functional["risk"] if functional["kind"] == "MiniBatch" else functional
 
 
 def _kernel_samples(state: State, n: int) -> int:
@@ -278,7 +284,7 @@ def _errors(
     those of training samples.
     """
     found: dict[str, float | None] = {}
-    functional = settings["functional"]
+    functional = _of_samples(settings)
     if functional["kind"] != "EmpiricalRisk":
         raise ValueError(
             f"the run descends a {functional['kind']}, which its file alone cannot evaluate."

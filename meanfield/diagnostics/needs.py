@@ -24,16 +24,20 @@ def reason(diagnostic: Diagnostic, problem: Problem, recorded: tuple[str, ...] =
         if need.startswith("recorded "):
             name = need.removeprefix("recorded ")
             missing = f"the file has no series {name} with a value at each frame"
-            found = (
-                ""
-                if name in recorded
-                else f"{missing}{_INSTEAD.get(name, f'; {name}_frames gives bounds from the frames')}"
-            )
+            found = "" if name in recorded else f"{missing}{_instead(name, problem)}"
         else:
             found = _CHECKS[need](problem)
         if found:
             return found
     return ""
+
+
+def _instead(name: str, problem: Problem) -> str:
+    """What to take in place of a series that was not recorded, or why there is none."""
+    if name in _INSTEAD:
+        return _INSTEAD[name]
+    why = _plain_flow(problem)
+    return f": {why}" if why else f"; {name}_frames gives bounds from the frames"
 
 
 def missing(need: str, problem: Problem) -> str:

@@ -23,6 +23,7 @@ BUILT_IN = (
     "directions",
     "errors",
     "gradient_noise",
+    "entropy",
 )
 SAMPLES = 256  # the first samples of x carry the kernel unless another number is asked for
 RESERVED = {"run", "names", "flow", "companion", "workers", "progress"}

@@ -235,6 +235,13 @@ class OnlineRisk(Functional):
 
     def check_state(self, state: State) -> None:
         self.like.check_state(state)
+        if self.population is not None and state.b.any():
+            k = int(np.flatnonzero(state.b)[0])
+            raise ValueError(
+                "R of this OnlineRisk is that of mf.PopulationRisk, which has no biases, but the "
+                f"state's neuron {k} has b = {state.b[k]:g}, frozen. Sample it with b_std = 0; or say the "
+                "inputs by a function, inputs=lambda z: z, the same law: R is then not known, and biases may stay."
+            )
         if self.population is not None:
             self.population.check_state(state)
 

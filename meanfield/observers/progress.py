@@ -153,8 +153,13 @@ def announce(march: March) -> None:
     flow_time = f"flow time t = {march.t:g} … {march.t_end:g}"
     say(f"{law}; {flow_time}; {flow.backend}, {flow.dtype}")
     if not (temperature := march.field.temperature).zero:
-        without = "energy is without the entropy T ∫ log μ dμ"
+        without = "energy is without the entropy T ∫ log μ dμ, free_energy has it estimated"
         say(f"temperature T = {temperature}, {march.method.name}, seed {flow.seed}; {without}")
+    if march.method.inertial and march.step == start.step > 0:
+        say(
+            f"{march.method.name} starts at rest: the State of step {start.step} holds no velocities. To go on "
+            "with those of a recorded run: mf.resume(path, t_end=…)"
+        )
     if flow.reaction:
         jumps = f"particles are killed and duplicated, seed {flow.seed}"
         equal = f", made equal below {flow.resample:g} m" if flow.resample else ""

@@ -22,6 +22,9 @@ class HeavyBall(Method):
 
         dθ/dt = v,   dv/dt = u(θ) - friction·v,   u = -∇ δF/δμ
 
+    A State holds no velocities: a run from the end of another starts at rest, and says so; mf.resume
+    goes on with those in the file.
+
     Half a step of v with θ held, exact with its friction; a step of θ with v held; half a step of
     v.
 

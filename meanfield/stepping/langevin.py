@@ -35,7 +35,8 @@ class Langevin(Method):
     With v = -λθ and z = λ dt the stationary variances are T/(λ(1 - z/2)), 2T dt(1 - z/2)²/(1 - (1 - z + z²/2)²) and,
     exactly, T/λ. The last method has weak order 1 at a fixed time, and order 2 for averages over the stationary law.
     The noise does not depend on θ, so Itô's and Stratonovich's integrals are the same.
-    Maruyama (1955); Kloeden and Platen, Numerical Solution of Stochastic Differential Equations, 14.1 and 15.1;
+    Maruyama (1955), Continuous Markov processes and stochastic equations; Kloeden and Platen, Numerical
+    Solution of Stochastic Differential Equations;
     Leimkuhler and Matthews (2013), Rational construction of stochastic numerical methods for molecular sampling,
     Applied Mathematics Research eXpress.
     """

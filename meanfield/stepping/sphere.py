@@ -40,8 +40,8 @@ class Sphere(Method):
 
     Notes
     -----
-    P v is tangent wherever it is taken, so its exact flow stays on the sphere, and the projection
-    keeps the order of the method (Hairer, Lubich, Wanner, Geometric Numerical Integration, IV.4). F
+    P v is tangent wherever it is taken, so its exact flow stays on the sphere; the projection moves
+    points by no more than the error of the step, and keeps its order. F
     falls as ∫|Pv|² dμ, which `path` and `energy_defect` are made of; the series `speed2` is ∫|v|² dμ. With
     noise the step is of weak order 1 for Brownian motion on the sphere, generator T times the
     Laplace–Beltrami operator.

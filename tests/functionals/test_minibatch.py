@@ -168,6 +168,12 @@ def test_measures_are_those_of_all_samples_live_and_stored(h5_path):
     found = mf.diagnose(h5_path, [*live, "kernel_drift"], progress=False)
     assert all(np.array_equal(found[name].values, values) for name, values in live.items())
     assert "MiniBatch draws its samples" in found.unavailable["energy_defect"]
+    assert (
+        "draws its samples" in found.unavailable["geodesic_efficiency"]
+    )  # no way out: path_frames neither
+    assert "_frames" not in found.unavailable["geodesic_efficiency"]
+    compared = mf.compare(h5_path, h5_path).rows["train risk"]
+    assert compared == pytest.approx((full.risk(end),) * 2, rel=1e-13)
     with pytest.raises(ValueError, match="'energy_defect' cannot be recorded .* draws its samples"):
         run(mf.MiniBatch(RISK, 7), observers=[mf.Series("energy_defect", mf.every(1))])
 

@@ -73,6 +73,19 @@ def test_a_function_is_needed_again_and_known_by_its_values(h5_path):
     assert mf.resume(h5_path, t_end=1.0, flow=made(1.0), progress=False).step == 20
 
 
+ERF = mf.Network("erf", trainable=("a", "w"))
+BIASED = mf.State([[1.0, 1.0, 0.5, 0.3]])
+
+
+def test_frozen_biases_may_stay_where_the_inputs_are_a_function():
+    """The way out that the error names: the same law, R not known."""
+    teacher = mf.State([[1.0, 1.0, 0.5, 0.0]])
+    known, own = mf.OnlineRisk(ERF, teacher), mf.OnlineRisk(ERF, teacher, inputs=lambda z: z)
+    assert np.array_equal(own.drawn(3), known.drawn(3))
+    assert own.population is None
+    assert np.isfinite(mf.GradientFlow(own).velocity(BIASED)).all()
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -88,6 +101,12 @@ def test_a_function_is_needed_again_and_known_by_its_values(h5_path):
         (
             lambda: mf.GradientFlow(mf.OnlineRisk(NETWORK, bent, 3)).velocity(START),
             "input dimensions",
+        ),
+        (
+            lambda: mf.GradientFlow(mf.OnlineRisk(ERF, mf.State([[1.0, 1.0, 0.5, 0.0]]))).velocity(
+                BIASED
+            ),
+            r"b = 0.3, frozen.*b_std = 0.*inputs=lambda z: z",
         ),
     ],
 )

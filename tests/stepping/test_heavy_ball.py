@@ -171,3 +171,14 @@ def test_without_friction_the_energies_are_exchanged_and_nothing_is_wrong(recwar
         flow, start, mf.HeavyBall(0.0), dt=0.01, t_end=1.5, observers=[defect], progress=False
     )
     assert max(defect.values) < 1e-3 and not recwarn.list
+
+
+def test_a_run_from_the_end_of_another_says_that_it_starts_at_rest(capsys):
+    """A State has no velocities; resuming has (above)."""
+    end = march(FLOW, ONE, 0.5, 4, 1.0)
+    for start, said in ((ONE, False), (end, True)):
+        mf.simulate(FLOW, start, mf.HeavyBall(0.5), dt=0.25, n_steps=1)
+        text = capsys.readouterr().err
+        assert (
+            "heavy_ball starts at rest: the State of step 4 holds no velocities" in text
+        ) == said

@@ -342,6 +342,9 @@ def test_a_function_is_handed_in_again_and_another_is_refused(h5_path):
     with pytest.raises(ValueError, match=r"temperature\(t\) must be a finite number >= 0; at t = "):
         bad = mf.GradientFlow(small_risk(), temperature=lambda t: 0.5 - t)
         march(bad, start, mf.EULER_MARUYAMA, 0.1, 10)
+    with pytest.raises(ValueError, match=r"temperature\(t\) raised ZeroDivisionError at t = 0: "):
+        broken = mf.GradientFlow(small_risk(), temperature=lambda t: 1.0 / t)
+        march(broken, start, mf.EULER_MARUYAMA, 0.1, 10)
 
 
 # ---- what is recorded, and what makes no sense
