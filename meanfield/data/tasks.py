@@ -146,9 +146,18 @@ def parity(n: int, dim: int, k: int = 2, *, n_test: int = 0, seed: int = 0) -> D
 
 
 def kink(
-    n: int, slope: float = 1.0, *, noise: float = 0.0, n_test: int = 0, seed: int = 0
+    n: int,
+    slope: float = 1.0,
+    *,
+    noise: float = 0.0,
+    n_test: int = 0,
+    seed: int = 0,
+    constant: bool = False,
 ) -> Dataset:
     """f*(x) = slope·|x| on n >= 2 equispaced points of [-1, 1], both ends included; x (n, 1).
+
+    constant=True adds a second input that is 1 and does what a bias does, x (n, 2): such networks
+    have neurons on the circle of w, whose limit mf.limits.circle is.
 
     Test points are the centres of n_test equal cells of [-1, 1]. The seed matters to the label
     noise only, and this set alone has no prefix property.
@@ -164,9 +173,12 @@ def kink(
             if step == TRAIN
             else (2.0 * np.arange(count) + 1.0) / count - 1.0
         )
-        return x[:, None], _normals(seed, count, 1, step)
+        inputs = np.stack([x, np.ones(count)], axis=1) if constant else x[:, None]
+        return inputs, _normals(seed, count, 1, step)
 
     arguments = {"n": n, "slope": slope, "noise": noise, "n_test": n_test, "seed": seed}
+    if constant:  # left out otherwise: what files hold stays the same
+        arguments["constant"] = True
     return _dataset("kink", arguments, sample, lambda x: slope * abs(x[:, 0]), noise)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -32,15 +32,18 @@ QUESTION = (
     "Of a finite network's two limits, the tangent kernel's and the mean-field one, "
     "which does it follow, and how closely?"
 )
+DENSITY = "reference_density.h5"
 DISTANCES = ("to_ntk", "to_frozen", "to_linear", "to_mean_field")
 
 
 @settings.settings
 class Config:
-    """ReLU networks with bias on y = slope·|x|, all weights trained, from symmetric starts a = ±1,
-    w, b ~ N(0, 1).
-    """
+    """ReLU networks on y = slope·|x|, all weights trained, from symmetric starts a = ±1."""
 
+    start: Literal["normal", "circle"] = "normal"
+    """w, b ~ N(0, 1); or (w, b) on the unit circle, where neurons are balanced and the mean-field
+    limit is a density, solved without particles.
+    """
     gammas: tuple[float, ...] = (0.5, 0.625, 0.75, 0.875, 1.0)
     """Exponents γ of the output scale m^(-γ)."""
     widths: tuple[Annotated[int, settings.at_least(2)], ...] = (128, 256, 512, 1024, 2048, 4096)
@@ -48,9 +51,11 @@ class Config:
     seeds: Annotated[int, settings.at_least(2)] = 6
     """Seeds 0 … seeds - 1 of the initial neurons; error bars are standard errors over them."""
     wider: Annotated[int, settings.at_least(16)] = 16
-    """The mean-field limit is a network at γ = 1 this many times as wide as the widest, one for
-    each seed, nested.
+    """From a normal start the mean-field limit is a network at γ = 1 this many times as wide as the
+    widest, one for each seed, nested.
     """
+    cells: Annotated[int, settings.at_least(4)] = 1000
+    """From a start on the circle it is a density in this many cells, for each sign of a."""
     n: Annotated[int, settings.at_least(3)] = 12
     """Training points, equispaced on [-1, 1]."""
     slope: float = 5.0
@@ -103,7 +108,9 @@ class Row:
     to_ntk: float  # from the prediction of the infinite-width kernel
     to_frozen: float  # from that of the kernel of its own start, H_0
     to_linear: float  # from the linearised network, trained by the engine
-    to_mean_field: float  # from the same network continued to a much larger width, at γ = 1
+    to_mean_field: (
+        float  # from the density, or the same network continued to a much larger width, at γ = 1
+    )
     error: float  # from the target
     size: float  # RMS of the target
     regime: str  # lazy, intermediate or rich: ntk.laziness
@@ -115,13 +122,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """The runs' folder, one Row for each network, and the files of the mean-field limit, one for
-    each seed.
+    """The runs' folder, one Row for each network, and the files of the mean-field limit: one for
+    each seed, or that of the density.
     """
 
     folder: Path
     rows: tuple[Row, ...]
     references: tuple[str, ...]
+
+    @property
+    def density(self) -> bool:
+        """Whether the mean-field limit is solved without particles."""
+        return self.references == (DENSITY,)
 
 
 class Limits(NamedTuple):
@@ -137,11 +149,30 @@ def network_run(
     config: Config, gamma: float, m: int, seed: int, frames: int = 11
 ) -> experiment.Experiment:
     """The settings of one run."""
-    task = {"n": config.n, "slope": config.slope, "n_test": config.points}
+    task: dict[str, Any] = {"n": config.n, "slope": config.slope, "n_test": config.points}
+    law = experiment.Law(b_std=1.0)
+    trainable: tuple[Literal["a", "w", "b"], ...] = ("a", "w", "b")
+    if config.start == "circle":  # (w, b) is w of the inputs (x, 1)
+        task["constant"] = True
+        law, trainable = experiment.Law(w="sphere"), ("a", "w")
     return experiment.Experiment(
         gamma=gamma, m=m, seed=seed, dt=config.dt, t_end=config.t_end, frames=frames, spacing="log",
-        law=experiment.Law(b_std=1.0), data=experiment.Data("kink", task),
+        law=law, trainable=trainable, data=experiment.Data("kink", task),
     )  # fmt: skip
+
+
+def solve_density(config: Config, path: Path) -> None:
+    """The mean-field limit of a start on the circle, to its file."""
+    made = experiment.make(network_run(config, 1.0, 2, 0))
+    mf.simulate(
+        made.flow,
+        mf.limits.circle(config.cells, bias=False),
+        mf.limits.FINITE_VOLUMES,
+        dt=config.dt,
+        t_end=config.t_end,
+        observers=[mf.Recorder(path, mf.evenly(2), "resume", made.data)],
+        progress=False,
+    )
 
 
 def train_linear(config: Config, m: int, seed: int, path: Path) -> None:
@@ -168,7 +199,9 @@ def jobs(config: Config, out: Path) -> list[tuple[Path, Any]]:
     """(file, what makes it) of every run, the limits first."""
     todo: list[tuple[Path, Any]] = []
     widest = config.wider * max(config.widths)
-    for seed in range(config.seeds):
+    if config.start == "circle":
+        todo.append((out / DENSITY, partial(solve_density, config, out / DENSITY)))
+    for seed in range(config.seeds if config.start == "normal" else 0):
         path = out / f"reference_seed{seed}.h5"
         todo.append(
             (
@@ -234,9 +267,9 @@ def limits(folder: Path, m: int, seed: int) -> Limits:
     )
     predicted = [np.asarray(flow.at(end.t).test) for flow in (infinite, frozen)]
     linear = ntk.linearise(net, start).predict(end, x_test)[:, 0]
-    return Limits(
-        predicted[0], predicted[1], linear, reference(folder / f"reference_seed{seed}.h5")
-    )
+    density = folder / DENSITY
+    field = density if density.exists() else folder / f"reference_seed{seed}.h5"
+    return Limits(predicted[0], predicted[1], linear, reference(field))
 
 
 def reference(path: Path) -> np.ndarray:
@@ -305,7 +338,8 @@ def plan(config: Config, out: Path) -> str:
     left = [path for path, _ in jobs(config, out) if not path.exists()]
     steps = int(np.ceil(config.t_end / config.dt))
     made = experiment.make(network_run(config, 1.0, min(config.widths), 0))
-    widest = config.wider * max(config.widths)
+    circle = config.start == "circle"
+    widest = 2 * config.cells if circle else config.wider * max(config.widths)
     listed = []
     for name, kind, frames, most in (
         ("networks", "network_", 11, max(config.widths)),
@@ -346,11 +380,13 @@ ABOUT = f"""{QUESTION}
 
 Trains f(x) = m^(-γ) Σ_k a_k σ(w_k x + b_k) on a kink for several γ and m, and holds each function against four others: the
 closed-form prediction of the infinite-width kernel, that of the kernel of its own start, the linearised network trained by
-the same engine, and the network that continues it to 16 times the largest width at γ = 1.
+the same engine, and the mean-field limit at γ = 1: the network that continues it to 16 times the largest width, or, from a
+start on the circle, the density of infinitely many neurons, solved without particles.
 
 Examples:
   python -m sims.{NAME} --demo                              widths up to 1024, half a minute
   python -m sims.{NAME} --dry-run                           what the full study would cost
+  python -m sims.{NAME} --start circle --out results/circle the mean-field limit without particles
   python -m sims.{NAME} --slope 1 --out results/gentle      a target that moves neurons little
   python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; n = 20"""
 

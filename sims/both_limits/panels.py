@@ -64,19 +64,17 @@ def verdict(rows: Sequence[Row]) -> str:
 def _about(results: Results) -> str:
     with mf.Trajectory(results.folder / results.rows[0].file) as run:
         data, dt = run.data, float(run.config["dt"])
-    slope, width, seeds = (
-        data.origin["arguments"]["slope"],
-        _width(results, results.references[0]),
-        len(results.references),
-    )
+    slope, width = data.origin["arguments"]["slope"], _width(results, results.references[0])
+    start = "(w, b) on the unit circle" if results.density else "w, b ~ N(0, 1)"
     task = (
-        f"ReLU on y = {slope:g}|x|, n = {data.n}; start a = ±1, w, b ~ N(0, 1), "
+        f"ReLU on y = {slope:g}|x|, n = {data.n}; start a = ±1, {start}, "
         "symmetric, all trained, α = 1"
     )
-    how = (
-        f"flow time {results.rows[0].t_end:g}, RK4, dt = {dt:g}; mean-field limit: γ = 1, "
-        f"M = {width}, {seeds} seeds"
-    )
+    seeds = len(results.references)
+    field = f"γ = 1, M = {width}, {seeds} seeds"
+    if results.density:
+        field = f"a density in {width // 2} cells"
+    how = f"flow time {results.rows[0].t_end:g}, RK4, dt = {dt:g}; mean-field limit: {field}"
     return f"Finite networks between their two limits\n{task}; {how}"
 
 
@@ -125,7 +123,7 @@ def _draw_functions(axes: Any, results: Results) -> None:
         )
         ylabel = "f(x) − infinite-width kernel's" if less.any() else "f(x)"
         drawn = [
-            Curve(figures.regime(gamma), x, (f - less)[None], gammas.index(gamma))
+            Curve(f"γ = {figures.fraction(gamma)}", x, (f - less)[None], gammas.index(gamma))
             for gamma, f in curves.items()
         ]
         figures.lines(ax, drawn, "x", ylabel)
@@ -145,10 +143,8 @@ def _draw_functions(axes: Any, results: Results) -> None:
         f"{names[0]}: {_rms(lazy - found.ntk):.2g} from the kernel limit, "
         f"{_rms(lazy - found.frozen):.2g} from its own H₀; "
     )
-    parted += (
-        f"{names[1]}: {_rms(rich - fields):.2g} from the mean-field limit (m^(−1/2) band "
-        f"{_rms(band):.2g})."
-    )
+    parted += f"{names[1]}: {_rms(rich - fields):.2g} from the mean-field limit"
+    parted += "." if results.density else f" (m^(−1/2) band {_rms(band):.2g})."
     figures.panel(axes[1], "The same, less the kernel limit", parted, 62)
     for ax in axes:
         _headroom(ax, 0.75)
@@ -159,8 +155,12 @@ def _field(results: Results, m: int) -> tuple[np.ndarray, np.ndarray]:
     """The mean-field limit, as the mean of the references over seeds, and the scatter it predicts
     at width m.
 
-    Fluctuations go as m^(-1/2): the standard deviation over seeds at width M times √(M/m).
+    Fluctuations go as m^(-1/2): the standard deviation over seeds at width M times √(M/m). A density
+    has none.
     """
+    if results.density:
+        values = reference(results.folder / results.references[0])
+        return values, np.zeros_like(values)
     values = np.array([reference(results.folder / name) for name in results.references])
     return values.mean(axis=0), values.std(axis=0, ddof=1) * np.sqrt(
         _width(results, results.references[0]) / m
@@ -256,8 +256,10 @@ def _draw_width(ax: Any, rows: Sequence[Row], name: str, title: str, limit: str)
 
 def _draw_scatter(ax: Any, results: Results) -> None:
     """What the scatter of the references predicts at γ = 1: the RMS of the band, times √(1 - m/M),
-    as runs are nested.
+    as runs are nested. A density predicts none.
     """
+    if results.density:
+        return
     widths, wide = sorted({row.m for row in results.rows}), _width(results, results.references[0])
     expected = [_rms(_field(results, m)[1]) * np.sqrt(1 - m / wide) for m in widths]
     ax.plot(

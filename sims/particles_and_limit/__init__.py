@@ -106,15 +106,10 @@ class Results:
 
 
 def dataset(config: Config) -> mf.data.Dataset:
-    """(x, 1) -> slope·|x|: the second input does what a bias does."""
-    x = np.linspace(-1, 1, config.n)
-    y = config.slope * np.abs(x)
-    origin = {"slope": config.slope}
-    return mf.data.Dataset(with_one(x), y, name="kink with a constant input", origin=origin)
-
-
-def with_one(x: np.ndarray) -> np.ndarray:
-    return np.column_stack([x, np.ones(len(x))])
+    """(x, 1) -> slope·|x|: the second input does what a bias does. Test points are 201 cells of [-1,
+    1].
+    """
+    return mf.data.kink(config.n, config.slope, n_test=201, constant=True)
 
 
 def flow(data: mf.data.Dataset) -> mf.GradientFlow:
@@ -185,8 +180,8 @@ def collect(paths: Iterable[Path]) -> Results:
 
 
 def function(data: mf.data.Dataset, state: mf.State) -> np.ndarray:
-    """f on 201 points of [-1, 1]."""
-    return flow(data).predict(state, with_one(np.linspace(-1, 1, 201)))[:, 0]
+    """f on the test points."""
+    return flow(data).predict(state, data.x_test)[:, 0]
 
 
 def measure(path: Path, limit: mf.Trajectory, wanted: np.ndarray, risk: float) -> Row:

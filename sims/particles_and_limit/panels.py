@@ -55,7 +55,7 @@ def _about(results: Results) -> str:
     seeds = len({row.seed for row in results.rows})
     return (
         "Neurons and the density that they tend to\n"
-        f"γ = α = 1, ReLU on {data.origin['slope']:g}|x|, inputs (x, 1), n = {data.n}; start a = ±1, |w| = 1, "
+        f"γ = α = 1, ReLU on {data.origin['arguments']['slope']:g}|x|, inputs (x, 1), n = {data.n}; start a = ±1, |w| = 1, "
         f"symmetric, {seeds} seeds; flow time t = {row.t_end:g}, dt = {dt:g}"
     )
 

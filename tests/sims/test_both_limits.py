@@ -74,6 +74,36 @@ def test_laziness_of_each_run_stands_in_row_and_table(small):
     assert "ntk.laziness: " in panels.verdict(small.rows)
 
 
+def test_from_a_start_on_the_circle_the_mean_field_limit_is_a_density(tmp_path):
+    """Solved by hand: the same cells, from mf.limits.circle. One file for all seeds, nothing is
+    trained again, and a normal start asks for wide networks.
+    """
+    settings = {**config.to_dict(SMALL), "start": "circle", "cells": 30, "t_end": 0.5}
+    small = config.from_dict(both_limits.Config, settings)
+    results = both_limits.run(small, tmp_path)
+    assert results.references == ("reference_density.h5",) and results.density
+    data = mf.data.kink(4, 5.0, n_test=7, constant=True)
+    assert np.all(data.x[:, 1] == 1) and np.all(data.x_test[:, 1] == 1)
+    network = mf.Network("relu", trainable=("a", "w"))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(network, data.x, data.y))
+    cells = mf.limits.circle(30, bias=False)
+    method = mf.limits.FINITE_VOLUMES
+    end = mf.simulate(flow, cells, method, dt=0.05, t_end=0.5, progress=False)
+    wanted = flow.predict(end, data.x_test)[:, 0]
+    for row in results.rows:
+        with mf.Trajectory(tmp_path / row.file) as run:
+            gap = both_limits.function(run) - wanted
+            assert np.allclose(np.hypot(*run.start.w.T), 1.0)
+        assert row.to_mean_field == pytest.approx(np.sqrt(np.mean(gap**2)), rel=1e-9)
+    from sims import figures
+    from sims.both_limits import panels
+
+    sheet = panels.page(results)
+    said = dict(figures.said(sheet))
+    assert "band" not in " ".join(said.values())
+    figures.plt.close("all")
+
+
 def test_the_reference_is_sixteen_times_as_wide_as_the_widest(small):
     with mf.Trajectory(small.folder / small.references[0]) as run:
         assert run.start.m == 16 * 16 and run.network.scaling.gamma == 1.0
