@@ -150,6 +150,11 @@ class State:
         return self.theta.shape[1] - (self.outputs + 1 if self.outputs else 0)
 
     @property
+    def neurons(self) -> bool:
+        """Whether the columns are [a | w | b]; else a particle is a whole row of θ."""
+        return self.outputs > 0 and self.columns is None
+
+    @property
     def labels(self) -> list[str]:
         """A name for each column of θ."""
         if self.columns is not None:

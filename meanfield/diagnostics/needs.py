@@ -58,8 +58,7 @@ def balanced(flow: GradientFlow, start: State) -> bool:
 
 
 def _neurons(problem: Problem) -> str:
-    neurons = problem.start.outputs and problem.start.columns is None
-    return "" if neurons else "the particles are no neurons"
+    return "" if problem.start.neurons else "the particles are no neurons"
 
 
 def _flow(problem: Problem) -> str:

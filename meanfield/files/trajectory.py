@@ -363,8 +363,9 @@ class Trajectory:
             return Network.from_dict(self.config["network"])
         except ValueError as error:
             name = self.config["network"].get("activation")
+            kind = "feature" if "feature" in self.config["network"] else "activation"
             raise ValueError(
-                f"the activation {name!r} of {self.path} was written by its user and is "
+                f"the {kind} {name!r} of {self.path} was written by its user and is "
                 f"not in the file ({error}) Hand it in: "
                 "mf.Network.from_dict(run.config['network'], activation=...)."
             ) from error

@@ -350,7 +350,8 @@ def _end(
             f"{type(measure).__name__}."
         )
     own = None
-    if settings := measure.config.get("network"):
+    settings = measure.config.get("network")
+    if settings and "feature" not in settings:
         if network is not None and network.sigma.name != settings["activation"]:
             raise ValueError(
                 f"{measure.path} has the activation {settings['activation']!r}; network= has "

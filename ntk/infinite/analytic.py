@@ -132,6 +132,11 @@ class _Task(NamedTuple):
 def _check(network: Any, law: Any) -> None:
     if not isinstance(network, Network):
         raise TypeError(f"network must be an mf.Network; got {network!r}.")
+    if network.feature is not None:
+        raise ValueError(
+            f"closed kernels are those of neurons a σ(⟨w, x⟩ + b); {network.feature!r} has none. A wide "
+            "ensemble has ntk.empirical(network, state, x)."
+        )
     if not isinstance(law, InitialLaw):
         raise TypeError(
             "law must be an mf.InitialLaw, from which the limit is taken (a State has "

@@ -13,13 +13,15 @@ from meanfield.formulas import activations
 
 from .sources import open_run, some_frames, usable
 
+WIDE = 1024  # coordinates of a particle from which on directions come from an SVD
+
 
 def homogeneous(run: Any) -> bool:
     """Whether σ(cz) = cσ(z) for c > 0: then a neuron is the point |a|(w, b) and the sign
     (direction) of a, and no more.
     """
     settings = open_run(run).config.get("network")
-    if not settings:
+    if not settings or "feature" in settings:
         return False
     try:
         return activations.get(settings["activation"]).homogeneity == 1.0
@@ -31,13 +33,13 @@ def plane(run: Any, scaled: bool | None = None) -> tuple[np.ndarray, str, str]:
     """(basis, labels) of the plane to see a run's neurons in: basis (d + 1, 2) for `projected`.
 
     d = 1: (w, b). d = 2: w itself. Beyond: the two principal directions in which w moved. scaled:
-    |a|w and |a|b instead; None: where σ is `homogeneous`. Whole rows of θ (a pairwise energy): the
-    same of θ.
+    |a|w and |a|b instead; None: where σ is `homogeneous`. Whole rows of θ (a pairwise energy, a
+    feature): the same of θ.
     """
     run = open_run(run)
     state = run.start
     scaled = homogeneous(run) if scaled is None else scaled
-    if state.outputs == 0:
+    if not state.neurons:
         symbol, d = "θ", state.theta.shape[1]
         if d == 1:
             raise ValueError(
@@ -53,7 +55,7 @@ def plane(run: Any, scaled: bool | None = None) -> tuple[np.ndarray, str, str]:
             f"⟨{symbol}, e₁⟩, e₁ and e₂ the main directions of movement",
             f"⟨{symbol}, e₂⟩",
         )
-    basis = np.eye(d + bool(state.outputs), 2)
+    basis = np.eye(d + state.neurons, 2)
     if d == 1:
         return basis, symbol.replace("|a|", "|a| "), "|a| b" if scaled else "b"
     return basis, f"{symbol}₁".replace("|a|", "|a| "), f"{symbol}₂".replace("|a|", "|a| ")
@@ -63,12 +65,16 @@ def movement(first: mf.State, last: mf.State, scaled: bool = False) -> np.ndarra
     """(d + 1, 2): the two principal directions in which w (scaled: |a|w) moved from one state to
     another; 0 for b.
 
-    Whole rows of θ (outputs = 0): (p, 2).
+    Whole rows of θ: (p, 2).
     """
     moved = weights(last, scaled) - weights(first, scaled)
-    biases = bool(first.outputs)
+    biases = first.neurons
     directions = moved[:, : moved.shape[1] - biases]
     basis = np.zeros((moved.shape[1], 2))
+    if directions.shape[1] > WIDE:  # a module's θ: no matrix of its size squared
+        found = np.linalg.svd(directions, full_matrices=False)[2][:2].T
+        basis[: len(found), : found.shape[1]] = found
+        return basis
     basis[: directions.shape[1]] = np.linalg.eigh(directions.T @ directions)[1][:, :-3:-1]
     return basis
 
@@ -98,10 +104,10 @@ def projected(
 
 def signs(state: mf.State) -> np.ndarray:
     """(m,): whether Σ_c a_c > 0; all true for whole rows of θ."""
-    return state.a.sum(axis=1) > 0 if state.outputs else np.ones(state.m, dtype=bool)
+    return state.a.sum(axis=1) > 0 if state.neurons else np.ones(state.m, dtype=bool)
 
 
 def weights(state: mf.State, scaled: bool) -> np.ndarray:
     """(w, b) or |a|(w, b): (m, d + 1). For ReLU a neuron is the latter point and the sign of a."""
-    inner = state.theta[:, state.outputs :].astype(np.float64)
+    inner = state.theta[:, state.outputs if state.neurons else 0 :].astype(np.float64)
     return np.linalg.norm(state.a, axis=1, keepdims=True) * inner if scaled else inner

@@ -46,7 +46,7 @@ def phase_portrait(
         raise ValueError(
             f'coordinates must be "sizes", |a| against |(w, b)|, or "plane"; got {coordinates!r}.'
         )
-    if run.start.outputs == 0:
+    if not run.start.neurons:
         raise ValueError(
             f"{run.path} has whole rows of θ for particles, no a, w and b: "
             "figures.paths(run) shows them."

@@ -202,12 +202,12 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     how, moved = travelled(run, end)
     size = float(np.sqrt(start.mass @ np.square(start.theta).sum(axis=1)))
     share = (
-        f", {moved / size:.1%} of the {'neurons' if start.outputs else 'particles'}' size,"
+        f", {moved / size:.1%} of the {'neurons' if start.neurons else 'particles'}' size,"
         if size
         else ""
     )
     what = (
-        f"Neurons at {scaling_text(run)}"
+        f"{'Neurons' if start.neurons else 'Particles'} at {scaling_text(run)}"
         if start.outputs
         else "Particles of a flow without a network"
     )
@@ -288,7 +288,7 @@ def teacher(run: mf.Trajectory, basis: np.ndarray) -> np.ndarray | None:
     about = (run.config.get("data") or {}).get("origin", {}).get("teacher")
     if (
         not about
-        or run.start.outputs == 0
+        or not run.start.neurons
         or np.shape(about["w"])[1] + 1 != len(basis)
         or len(basis) == 2
     ):
@@ -299,7 +299,7 @@ def teacher(run: mf.Trajectory, basis: np.ndarray) -> np.ndarray | None:
 
 def sign_names(state: mf.State) -> tuple[str, str]:
     """What the two signs are called in a legend."""
-    if state.outputs == 0:
+    if not state.neurons:
         return "after", ""
     a = "a" if state.outputs == 1 else "Σ a"
     return f"after, {a} > 0", f"after, {a} ≤ 0" if state.outputs > 1 else f"after, {a} < 0"

@@ -188,6 +188,21 @@ def test_no_bound_of_memory_changes_what_is_computed(ensemble, monkeypatch):
     close(ntk.empirical(network, moved, x), whole[2])
 
 
+def test_float32_is_float64_to_its_rounding(ensemble):
+    """θ, x and φ in float32, sums over particles in float64: some units of 2⁻²³."""
+    feature, state, x, y = ensemble
+    risk = mf.EmpiricalRisk(mf.Network(feature, mf.NTK), x, y)
+    exact, narrow = (
+        mf.GradientFlow(risk, backend="torch", dtype=dtype) for dtype in ("float64", "float32")
+    )
+    close(narrow.predict(state), exact.predict(state), 1e-5)
+    close(narrow.velocity(state), exact.velocity(state), 1e-5)
+    end = mf.simulate(narrow, state, mf.RK4, dt=0.2, n_steps=5, progress=False)
+    same = mf.simulate(exact, state, mf.RK4, dt=0.2, n_steps=5, progress=False)
+    assert end.theta.dtype == np.float32
+    close(end.theta, same.theta, 1e-5)
+
+
 def test_convolutions_classify_and_start_at_zero(tmp_path):
     """Any layers, softmax, dt="auto", a file: the frozen start makes all classes equally likely."""
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3))

@@ -1,6 +1,6 @@
 """mf.Feature: a φ(θ; x) of the user's own, against neurons, closed forms and differences."""
 
-from math import exp, tanh
+from math import cos, exp, sin, tanh
 
 import numpy as np
 import pytest
@@ -199,6 +199,52 @@ def test_a_file_keeps_columns_and_start_and_wants_the_functions_again(h5_path):
         mf.resume(h5_path, t_end=1.5, flow=mf.GradientFlow(risk), progress=False)
 
 
+def toy(theta, x):
+    w = theta[0]
+    return (w * x[0] + w * w * x[0] + sin(exp(0.1 * w))) * (w - 0.4)
+
+
+def grad_toy(theta, x, out):
+    w = theta[0]
+    first = w * x[0] + w * w * x[0] + sin(exp(0.1 * w))
+    slope = x[0] + 2.0 * w * x[0] + 0.1 * exp(0.1 * w) * cos(exp(0.1 * w))
+    out[0] = slope * (w - 0.4) + first
+
+
+@pytest.mark.ntk
+def test_kappa_of_the_toy_model_is_known():
+    """TRUTHS.md, section 4: at x = 1.5, w = .4, where f = 0, κ = 1.8986323553 |y|/α. ∇² by differences of
+    ∇, to (1e-5)².
+    """
+    feature = mf.Feature(toy, grad_toy, columns=("w",))
+    state = feature.state([[0.4]])
+    for alpha, y in ((1.0, 1.0), (100.0, -3.0)):
+        network = mf.Network(feature, mf.Scaling(1.0, alpha))
+        found = ntk.relative_scale(network, state, [[1.5]], [y])
+        assert found.kappa == pytest.approx(1.8986323553 * abs(y) / alpha, rel=1e-8)
+    assert found.jacobian == pytest.approx(100.0 * 1.7028143741, rel=1e-10)
+
+
+@pytest.mark.figure
+def test_paths_of_features_are_drawn_as_whole_rows(h5_path):
+    from sims import figures
+
+    rng = np.random.default_rng(3)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(BUMP), [[0.1], [0.6]], [1.0, -1.0]))
+    state = BUMP.state(rng.normal(size=(5, 2)))
+    recorder = mf.Recorder(h5_path, mf.evenly(4))
+    mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=9, observers=[recorder], progress=False)
+    drawn = figures.paths(h5_path)
+    texts = {
+        text.get_text() for text in drawn.figure.findobj(lambda item: hasattr(item, "get_text"))
+    }
+    assert drawn.get_xlabel() == "θ₁" and any("Particles at γ = 1" in text for text in texts)
+    matched = mf.match(h5_path, mf.Trajectory(h5_path)[0], canonical=False)
+    assert matched.distance == pytest.approx(mf.w2(mf.Trajectory(h5_path)[-1], state))
+    with pytest.raises(ValueError, match="canonical=False"):
+        mf.match(h5_path, h5_path)
+
+
 def test_what_does_not_fit_is_said_before_any_work():
     x, y = np.zeros((3, 1)) + [[0.1], [0.2], [0.7]], np.ones(3)
     state = BUMP.state([[1.0, 0.5]])
@@ -233,6 +279,10 @@ def test_what_does_not_fit_is_said_before_any_work():
         _ = state.w
     with pytest.raises(ValueError, match=r"theta must be \(m, 2\)"):
         BUMP.state(np.ones((3, 3)))
+    with pytest.raises(ValueError, match="closed kernels are those of neurons"):
+        ntk.kernel(mf.Network(BUMP), mf.InitialLaw(dim=1), x)
+    with pytest.raises(ValueError, match="mf.optimality searches"):
+        mf.optimality(flow(BUMP), state)
     with pytest.raises(ValueError, match="has none"):
         mf.simulate(
             flow(BUMP), state, mf.EULER, dt=0.1, n_steps=1, progress=False,
