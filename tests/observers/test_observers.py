@@ -264,7 +264,8 @@ def test_the_contract_names_every_series():
         "nonfinite",
     }
     defects = {"energy_defect", "energy_defect_motion", "balance_defect"}
-    assert set(MEASURES) == contract | defects | {"kinetic_energy"}  # the last with momentum
+    # with momentum; where masses change
+    assert set(MEASURES) == contract | defects | {"kinetic_energy", "effective_sample_size"}
 
 
 @pytest.mark.parametrize(
