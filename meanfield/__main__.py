@@ -30,7 +30,8 @@ Then:
   python -m sims.commands.inspect run.h5      what is in a file; --help shows reports, figures, comparisons
   python -m sims.lazy_vs_mean_field --help    a whole experiment; others: scaling_exponents, phase_diagram,
                                               both_limits, kernel_limits, random_features,
-                                              approach_to_lazy, langevin_law, particles_and_limit
+                                              approach_to_lazy, langevin_law, particles_and_limit,
+                                              birth_death
 
 The guide:  {guide}
 Theory:     {theory}

@@ -1,4 +1,5 @@
 from . import approach_to_lazy as approach_to_lazy
+from . import birth_death as birth_death
 from . import both_limits as both_limits
 from . import figures as figures
 from . import kernel_limits as kernel_limits

@@ -1,7 +1,7 @@
 """Mass that follows the landscape: how much faster a network learns with a reaction, as masses that
 move and as neurons that die and are doubled, and whose descendants are left.
 
-Every run is one HDF5 file. python -m sims.birth_death --help
+Every run is one HDF5 file, each known case one .npz; table and figure are made from them alone. python -m sims.birth_death --help
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from tqdm.auto import tqdm
 
 import meanfield as mf
 from meanfield.files.tables import text_table
 
+from ..lab import cells, planning, runs, study
 from ..lab import config as settings
-from ..lab import planning, runs, study
 from . import known
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ QUESTION = (
 )
 LEVEL = 0.1  # of the risk at the start, whose time is measured
 GENEALOGY = "genealogy.h5"
+ORDER = ("transport", "masses", "jumps")
 
 
 @settings.settings
@@ -63,7 +63,7 @@ class Config:
     """Neurons of the run whose genealogy is drawn."""
     sizes: tuple[Annotated[int, settings.at_least(2)], ...] = (5, 20, 100)
     """Numbers of particles of the known case that ends as one Dirac."""
-    draws: Annotated[int, settings.at_least(10)] = 400
+    draws: Annotated[int, settings.at_least(10)] = 1000
     """Runs of that case for each of them."""
 
     def __post_init__(self) -> None:
@@ -159,23 +159,40 @@ def jobs(config: Config, out: Path, data: mf.data.Dataset) -> list[tuple[Any, ..
 
 
 def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not trained yet (files in `out`), draw the known cases again. Raises
-    mf.Interrupted, mf.Diverged.
-    """
+    """Do what is not done yet, its files in `out`. Raises mf.Interrupted, mf.Diverged."""
     out.mkdir(parents=True, exist_ok=True)
     todo = jobs(config, out, dataset(config))
     runs.train_all([(job[0], partial(train, config, *job)) for job in todo], progress)
-    rows = tuple(measure(job[0]) for job in todo[:-1])
+    cells.fill(batches(config, out), progress)
+    return collect(config, out)
 
-    times = np.logspace(-1, 2, 25)
-    starts = [known.heights(config.m, seed) for seed in range(config.seeds)]
-    masses = tuple(tuple(known.of_masses(start, times)) for start in starts)
-    jumped = tuple(tuple(known.of_jumps(start, times, seed)) for seed, start in enumerate(starts))
-    lowest = []
-    for size in tqdm(config.sizes, desc="known case", disable=None if progress else True):
-        left = sum(known.lowest_is_left(size, seed) for seed in range(config.draws))
-        lowest.append((size, config.draws, left))
-    return Results(out, rows, tuple(times), masses, jumped, tuple(lowest))
+
+def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+    """(file, settings, work) of the known cases."""
+    fall = {"m": config.m, "seeds": config.seeds}
+    found: list[tuple[Path, dict[str, Any], Any]] = [
+        (out / "fall.npz", fall, partial(known.falls, **fall))
+    ]
+    for size in config.sizes:
+        about = {"m": size, "draws": config.draws}
+        found.append((out / f"lowest_{size:05}.npz", about, partial(known.lowest, **about)))
+    return found
+
+
+def collect(config: Config, out: Path) -> Results:
+    """Results of the files in `out`, whatever their settings."""
+    paths = sorted(path for path in out.glob("*.h5") if path.name != GENEALOGY)
+    rows = sorted(map(measure, paths), key=lambda row: (ORDER.index(row.kind), row.rate, row.seed))
+    fall = cells.found(out, "fall.npz")[0][1]
+    lowest = [
+        (about["m"], about["draws"], int(numbers["lowest"].sum()))
+        for about, numbers in cells.found(out, "lowest_*.npz")
+    ]
+    times, masses, jumps = (fall[name] for name in ("times", "masses", "jumps"))
+    return Results(
+        out, tuple(rows), tuple(times.tolist()), tuple(map(tuple, masses.tolist())),
+        tuple(map(tuple, jumps.tolist())), tuple(lowest),
+    )  # fmt: skip
 
 
 def measure(path: Path) -> Row:
@@ -262,7 +279,7 @@ Examples:
 
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: m = 256, 4 seeds, half a minute.")},
-    plan, run, figure, report,
+    plan, run, figure, report, collect,
 )  # fmt: skip
 
 

@@ -15,6 +15,23 @@ SHARE = 0.1
 DIRAC = {5: 0.86, 20: 0.74, 100: 0.69}  # of 2·10⁴, 8000, 2000 runs in continuous time
 
 
+def falls(m: int, seeds: int) -> dict[str, np.ndarray]:
+    """ρt (times,), F of masses and of jumps (seeds, times)."""
+    times = np.logspace(-1, 2, 25)
+    starts = [heights(m, seed) for seed in range(seeds)]
+    jumps = [of_jumps(start, times, seed) for seed, start in enumerate(starts)]
+    return {
+        "times": times,
+        "masses": np.array([of_masses(start, times) for start in starts]),
+        "jumps": np.array(jumps),
+    }
+
+
+def lowest(m: int, draws: int) -> dict[str, np.ndarray]:
+    """Of so many runs, whether the lowest of m particles was left, (draws,)."""
+    return {"lowest": np.array([lowest_is_left(m, seed) for seed in range(draws)])}
+
+
 def heights(m: int, seed: int) -> np.ndarray:
     """V of m particles, (m,), the lowest first."""
     return np.sort(0.5 * noise.normals(seed, noise.INITIAL, m, 1)[:, 0] ** 2)
