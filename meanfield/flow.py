@@ -115,10 +115,17 @@ class GradientFlow:
         known, of = self.functional.devices, type(self.functional).__name__
         feature = None if self.network is None else self.network.feature
         if feature is not None:
-            known, of = tuple(name for name in feature.devices if name in known), repr(feature)
+            common = tuple(name for name in feature.devices if name in known)
+            if not common:
+                raise ValueError(
+                    f"a {of} has kernels for {' and '.join(known)} alone, and {feature!r} for "
+                    f"{' and '.join(feature.devices)}: there is no backend for both."
+                )
+            known, of = common, repr(feature)
         name = self.backend.split(":")[0]
         if name in ("cpu", "cuda", "torch") and name not in known:
-            where = {"cpu": "for the CPU only", "torch": "by torch only"}[known[0]]
+            only = {("cpu",): "for the CPU only", ("torch",): "by torch only"}
+            where = only.get(known, f"for {' and '.join(known)}")
             raise ValueError(
                 f'backend="{self.backend}" was asked for, but {of} has kernels {where}: '
                 f'use backend="{known[0]}".'

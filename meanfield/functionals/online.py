@@ -75,7 +75,7 @@ class OnlineRisk(Functional):
     loss: str | Loss = "squared"
     ridge: float = 0.0
 
-    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    devices: ClassVar[tuple[str, ...]] = EmpiricalRisk.devices
     deterministic: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -312,7 +312,7 @@ class OnlineField(DrawnField):
         network, state, scale = self.functional.teacher
         here: Any = self.backend
         if network is not here.network:
-            here = type(here)(network, here.dim, here.outputs, here.dtype.name)
+            here = here.for_network(network)
         return here, here.upload(state.theta), here.weights(state.mass), scale
 
     def _check_answers(self, y: np.ndarray, step: int) -> None:

@@ -141,6 +141,18 @@ def test_noise_and_reactions_are_those_of_the_cpu(method):
     close(ends[1].mass, ends[0].mass)
 
 
+def test_batches_and_fresh_samples_are_those_of_the_cpu():
+    """A teacher, too, is computed where the student is."""
+    x, y = data()
+    network = mf.Network("tanh", trainable=("a", "w"))
+    teacher, start = (mf.InitialLaw(dim=2).sample(m, seed=m) for m in (3, 70))
+    batches = mf.MiniBatch(mf.EmpiricalRisk(network, x, y), 4, seed=1)
+    for functional in (batches, mf.OnlineRisk(network, teacher, batch=3, seed=2)):
+        of = [mf.GradientFlow(functional, backend=backend) for backend in ("cpu", "torch")]
+        ends = [mf.simulate(f, start, mf.EULER, dt=0.2, n_steps=7, progress=False) for f in of]
+        close(ends[1].theta, ends[0].theta)
+
+
 @pytest.fixture(scope="module")
 def ensemble():
     feature = mf.ModuleFeature(mlp(K=2))
@@ -322,6 +334,10 @@ def test_what_is_no_function_of_theta_and_one_input_is_refused():
     with pytest.raises(ValueError, match=r'by torch only: use backend="torch"'):
         mf.GradientFlow(mf.EmpiricalRisk(mf.Network(feature), x, y))
     assert mf.GradientFlow(mf.EmpiricalRisk(mf.Network(feature), x, y), backend="auto").backend
+    teacher = mf.InitialLaw(dim=2).sample(2)
+    gaussian = mf.PopulationRisk(mf.Network("erf", trainable=("a", "w")), teacher)
+    with pytest.raises(ValueError, match="kernels for cpu and cuda"):
+        mf.GradientFlow(gaussian, backend="torch")
     with pytest.raises(ValueError, match="other parameters"):
         feature.state([mlp(width=9)])
     with pytest.raises(ValueError, match="no activation 'mine'"):

@@ -86,6 +86,7 @@ def insert(path, before, text):
 def test_each_kind_has_its_recipe():
     kinds = {
         "activation": 2,
+        "feature": 1,
         "Butcher tableau": 1,
         "functional": 1,
         "method with noise": 1,
@@ -148,6 +149,17 @@ def test_an_activation_in_the_package_is_taken_up_by_the_tests_from_its_table(tm
     assert result.returncode == 0, result.stdout
     # K = 1 and 3, and that the twin knows every name
     assert re.search(r"\b3 passed", result.stdout), result.stdout
+
+
+@recipe("feature")
+def test_a_feature_of_ones_own_trains_and_its_columns_have_names(mine):
+    """f of one particle (a, c) = (2, .5) is 2 e^(-(x - .5)²/2), to rounding; F falls."""
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(mine.BUMP), X, X[:, 0]))
+    one = mine.BUMP.state([[2.0, 0.5]])
+    expected = 2.0 * np.exp(-0.5 * (X[:, 0] - 0.5) ** 2)
+    np.testing.assert_allclose(flow.predict(one)[:, 0], expected, rtol=1e-14)
+    end = mf.simulate(flow, one, mf.RK4, dt=0.1, t_end=0.5, progress=False)
+    assert flow.risk(end) < flow.risk(one) and end["centre"].shape == (1,)
 
 
 @recipe("Butcher tableau")
