@@ -432,6 +432,9 @@ def _checked(item: Observer, values: Any) -> dict[str, float]:
                 f"the observer {item.name!r} returned a value of {name!r}, which is not in its .series "
                 f"{tuple(item.series)}."
             )
+        if type(value) is float:
+            found[name] = value
+            continue
         if np.size(value) != 1 or np.asarray(value).dtype.kind not in "fiub":
             raise TypeError(
                 f"the observer {item.name!r} must return a number for {name!r}; got {value!r:.60}."

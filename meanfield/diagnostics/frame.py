@@ -5,7 +5,6 @@ run share.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -202,11 +201,16 @@ def evaluate(
         return (float("nan"), float("nan"), "", "") if diagnostic.interval else float("nan")
     if diagnostic.blas:
         import scipy.linalg  # noqa: F401  so that its BLAS is there to be limited
-    with one_thread() if diagnostic.blas else nullcontext():
+
+        with one_thread():
+            value = diagnostic.function(*frames, **parameters)
+    else:
         value = diagnostic.function(*frames, **parameters)
     if diagnostic.interval:
         lower, upper, lower_method, upper_method = value
         return float(lower), float(upper), str(lower_method), str(upper_method)
+    if type(value) is float:
+        return value
     found = np.asarray(value)
     if found.size != 1:
         raise ValueError(

@@ -152,21 +152,27 @@ class Parts:
     def empty(self) -> None:
         """Remove our files but the lock, start.h5 first: from then on the folder is a remainder.
         Others' files stay.
+
+        Of a run without checkpoints the order does not matter: start.h5 alone, should a power cut
+        bring it back, is what a published file names as its own (`published`), or the beginning of
+        a run that has got no further.
         """
         self.start.unlink(missing_ok=True)
-        sync_folder(self.folder)
+        if self._names(_CHECKPOINT):
+            sync_folder(self.folder)
         for name in os.listdir(self.folder):
             if _CHECKPOINT.fullmatch(name) or _SEGMENT.fullmatch(name) or name.startswith(".tmp-"):
                 os.unlink(self.folder / name)
 
     def remove(self) -> None:
-        """Empty and remove the folder; by the one who holds the lock."""
+        """Empty and remove the folder; by the one who holds the lock. Whether its name is gone for
+        good does not matter, as long as what was in it is.
+        """
         self.empty()
         self.lock.unlink(missing_ok=True)
         # somebody else's file in it, or the next run that already wants this name
         with suppress(OSError):
             self.folder.rmdir()
-        sync_folder(self.folder.parent)
 
     def _names(self, pattern: re.Pattern[str]) -> list[str]:
         return [name for name in os.listdir(self.folder) if pattern.fullmatch(name)]
@@ -222,11 +228,10 @@ def write_checkpoint(
 @contextmanager
 def hold(parts: Parts) -> Iterator[IO[str]]:
     """The parts folder, made if need be, and its lock: kept when the block succeeds, undone when it
-    raises.
+    raises. The folder's name is durable from the first checkpoint on.
     """
     if not parts.folder.exists():
         parts.folder.mkdir()
-        sync_folder(parts.folder.parent)
     held = lock(parts.lock, str(parts.final))
     try:
         yield held

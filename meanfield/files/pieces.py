@@ -18,6 +18,18 @@ from . import schema
 from .schema import Dataset, File
 
 
+class Columns(NamedTuple):
+    """A series as it grows."""
+
+    step: list[int]
+    time: list[float]
+    value: list[float]
+
+    @property
+    def count(self) -> int:
+        return len(self.step)
+
+
 class Buffer:
     """Frames, scalars of series and blocks of events, in the order they came. bytes: what a kill
     would lose of it.
@@ -25,7 +37,7 @@ class Buffer:
 
     def __init__(self) -> None:
         self.frames: list[State] = []
-        self.series: dict[str, list[tuple[int, float, float]]] = {}
+        self.series: dict[str, Columns] = {}
         self.events: list[dict[str, np.ndarray]] = []
         self.bytes = 0
 
@@ -41,7 +53,12 @@ class Buffer:
         self.bytes += state.theta.nbytes + (state.mass.nbytes if mass_varies else 0)
 
     def add_value(self, name: str, step: int, t: float, value: float) -> None:
-        self.series.setdefault(name, []).append((int(step), float(t), float(value)))
+        columns = self.series.get(name)
+        if columns is None:
+            columns = self.series[name] = Columns([], [], [])
+        columns.step.append(step)
+        columns.time.append(t)
+        columns.value.append(value)
         self.bytes += 24
 
     def add_events(self, rows: dict[str, np.ndarray]) -> None:
@@ -57,6 +74,7 @@ class Buffer:
         """What these datasets of a group of a file would hold: the clock of the frames, a series,
         or events.
         """
+        found: dict[str, list]
         if group == schema.POSITION:
             found = {
                 "step": [state.step for state in self.frames],
@@ -70,13 +88,7 @@ class Buffer:
                 for name in names
             )
         else:
-            found = dict(
-                zip(
-                    ("step", "time", "value"),
-                    zip(*self.series[group.removeprefix("series/")], strict=True),
-                    strict=True,
-                )
-            )
+            found = self.series[group.removeprefix("series/")]._asdict()
         return tuple(
             np.array(found[name], dtype=np.int64 if name == "step" else np.float64)
             for name in names
@@ -155,7 +167,7 @@ class Pieces:
         last = Piece(
             buffer,
             len(buffer.frames),
-            {name: len(rows) for name, rows in buffer.series.items()},
+            {name: columns.count for name, columns in buffer.series.items()},
             buffer.event_count,
         )
         return Pieces([*self._pieces[:-1], last])
@@ -194,6 +206,17 @@ class Pieces:
                     i, whole, schema.at_once(whole.nbytes // len(whole))
                 )
             return kept.frame(number - int(self._first[i]))
+
+    def frames_from(self, number: int, dataset: str, most: int) -> np.ndarray:
+        """The frames from this one on that lie in one piece, at most so many, one at least."""
+        i = int(np.searchsorted(self._first, number, side="right")) - 1
+        source, first = self._pieces[i].source, number - int(self._first[i])
+        if isinstance(source, Buffer):
+            last = min(first + most, len(source.frames))
+            return np.stack([source.frame(k, dataset) for k in range(first, last)])
+        file = self._file(i, source)
+        with schema.reading(source):
+            return file[dataset][first : first + most]
 
     def series(self, name: str) -> SeriesData:
         if name in self._series:
@@ -245,7 +268,7 @@ class Pieces:
             return source.columns(group, names)
         file = self._file(i, source)
         with schema.reading(source):
-            return tuple(file[group][name][()] for name in names)
+            return tuple(schema.read_array(file, f"{group}/{name}") for name in names)
 
     def _file(self, i: int, path: Path) -> File:
         if self._open is None or self._open[0] != i:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,15 +14,17 @@ from .durable import IncompatibleFile, canonical_json, check_space, move
 from .memory import write_memory
 from .parts import Parts
 from .pieces import Buffer
-from .schema import File, Group
 from .stored_data import write_data
 from .trajectory import IDENTITY, Trajectory
 
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
-                data: dict[str, np.ndarray] | File, identity: dict[str, Any] | None = None) -> None:  # fmt: skip
-    """start.h5: from now on the run exists. data: the arrays, or the file of a run that has them
-    and its identity.
+                data: dict[str, np.ndarray] | Trajectory, identity: dict[str, Any] | None = None) -> None:  # fmt: skip
+    """start.h5: from now on the run exists. data: the arrays, or the run that has them and its
+    identity.
+
+    Its content is durable before it has its name; the name itself with the first checkpoint, until
+    which a power cut would lose all that was computed anyway. (A kill loses neither.)
     """
     temporary = parts.folder / ".tmp-start.h5"
     with schema.new_hdf5(temporary) as (file, _):
@@ -31,9 +34,9 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
             if identity:
                 schema.write_text(parameters, IDENTITY, canonical_json(identity))
         else:
-            data.copy("parameters/data", parameters)
-            _copy_identity(data, parameters)
-    move(temporary, parts.start)
+            data.copy("data", parameters)
+            data.copy(IDENTITY, parameters)
+    os.replace(temporary, parts.start)
 
 
 def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict[str, Any], final: dict[str, Any],
@@ -46,7 +49,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
     the removal of the parts. held: what is still in memory, of the last segment, or of a run that
     has none. guard: called before the renaming, which what it raises prevents.
     """
-    with Trajectory(parts.folder) as run, schema.open_hdf5(parts.start) as head:
+    with Trajectory(parts.folder) as run:
         if held:
             run.hold(held)
         needed = (len(run) + 2) * start.theta.nbytes + schema.EVENT_BYTES * run.event_count
@@ -62,8 +65,8 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
 
         with schema.new_hdf5(merged, verify) as (file, scratch):
             parameters = schema.write_head(file, run.config, provenance, start, run.mass_varies)
-            head.copy("parameters/data", parameters)
-            _copy_identity(head, parameters)
+            run.copy("data", parameters)
+            run.copy(IDENTITY, parameters)
             schema.set_text(parameters.attrs, "status", final["status"])
             schema.set_text(parameters.attrs, "checkpoint", checkpoint)
             schema.write_text(parameters, "summary", canonical_json(final["summary"]))
@@ -83,8 +86,3 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
     except BaseException:
         merged.unlink(missing_ok=True)
         raise
-
-
-def _copy_identity(source: File, parameters: Group) -> None:
-    if IDENTITY in source["parameters"]:
-        source.copy(f"parameters/{IDENTITY}", parameters)

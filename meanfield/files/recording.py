@@ -10,17 +10,18 @@ such promise.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import canonical_json, file_sha256, move
+from .durable import canonical_json, file_sha256, move, sync_folder
 from .memory import read_memory
 from .parts import FINISHED, Checkpoint, Parts, Segment, check_place, hold, write_checkpoint
 from .pieces import Buffer
@@ -28,6 +29,15 @@ from .publishing import publish, write_start
 from .trajectory import Trajectory, with_continuations
 
 EXISTS = ("error", "resume", "replace")
+
+
+class Head(NamedTuple):
+    """What start.h5 says."""
+
+    config: dict[str, Any]
+    start: State
+    mass_varies: bool
+    provenance: dict[str, Any]
 
 
 class Recording:
@@ -44,20 +54,16 @@ class Recording:
     guard: Callable[[], None] | None = None
 
     def __init__(
-        self, parts: Parts, held: IO[str], checkpoint: Checkpoint | None, continued: Any = None
-    ) -> None:
-        """Not for callers: parts that have begun, whose lock is held, and the checkpoint to go on
-        from.
+        self, parts: Parts, held: IO[str], head: Head, checkpoint: Checkpoint | None, continued: Any = None
+    ) -> None:  # fmt: skip
+        """Not for callers: parts that have begun, whose lock is held, what start.h5 says, and the
+        checkpoint to go on from.
         """
         self._parts, self._lock = parts, held
         self.path = parts.final
-        with Trajectory(parts.folder) as run:
-            self.config, self.start, self.mass_varies = run.config, run.start, run.mass_varies
-            self.provenance = (
-                run.provenance
-                if continued is None
-                else with_continuations(run.provenance, [continued])
-            )
+        self.config, self.start, self.mass_varies, self.provenance = head
+        if continued is not None:
+            self.provenance = with_continuations(self.provenance, [continued])
         self._segments = list(checkpoint.segments) if checkpoint else []
         self._last_steps = dict(checkpoint.last_steps) if checkpoint else {}
         self._continued = [
@@ -66,6 +72,7 @@ class Recording:
         ]
         self.final = checkpoint.final if checkpoint else None
         self._buffer = Buffer()
+        self._named = False  # whether the names of the folder and of start.h5 are durable
         self.last_checkpoint_time = time.monotonic()
 
     @classmethod
@@ -105,7 +112,8 @@ class Recording:
                 )
             parts.empty()  # what a run that never began, or is given up, has left
             write_start(parts, config, provenance, start, mass_varies, arrays, identity)
-            return cls(parts, held, None)
+            read = json.loads(canonical_json([config, provenance]))
+            return cls(parts, held, Head(read[0], start, mass_varies, read[1]), None)
 
     @classmethod
     def reopen(
@@ -146,7 +154,7 @@ class Recording:
             if checkpoint is not None:
                 with schema.open_hdf5(checkpoint.path) as file:
                     memory = read_memory(file["checkpoint"])
-            return cls(parts, held, checkpoint, provenance), memory
+            return cls(parts, held, _head(parts), checkpoint, provenance), memory
 
     @classmethod
     def extend(cls, path: Any, config: dict[str, Any] | None = None,
@@ -169,8 +177,8 @@ class Recording:
                     "remove that folder to give it up."
                 )
             parts.empty()
-            with Trajectory(parts.final) as run, schema.open_hdf5(parts.final) as file:
-                memory = read_memory(file["parameters/checkpoint"])
+            memory = last_memory(parts.final)
+            with Trajectory(parts.final) as run:
                 steps = {name: run.series(name).steps for name in run.series_names}
                 counts = {name: len(column) for name, column in steps.items()}
                 size = parts.final.stat().st_size
@@ -183,9 +191,10 @@ class Recording:
                     parts, 1, memory, [base], last_steps=last_steps, continued=[], final=None
                 )
                 write_start(
-                    parts, config or run.config, run.provenance, run.start, run.mass_varies, file
+                    parts, config or run.config, run.provenance, run.start, run.mass_varies, run
                 )
-            return cls(parts, held, parts.newest(thorough=False), provenance), memory
+            newest = parts.newest(thorough=False)
+            return cls(parts, held, _head(parts), newest, provenance), memory
 
     @property
     def pending_bytes(self) -> int:
@@ -217,7 +226,7 @@ class Recording:
         if name not in self._buffer.series:
             schema.check_series_name(name)
         self._forward(f"series/{name}", step)
-        self._buffer.add_value(name, step, t, value)
+        self._buffer.add_value(name, int(step), float(t), float(value))
 
     def log(self, rows: dict[str, np.ndarray]) -> None:
         """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those
@@ -326,6 +335,10 @@ class Recording:
         self._ask_guard()
         number = self._parts.next_number()
         with self._says_what_is_safe():
+            if not self._named:
+                sync_folder(self._parts.folder.parent)
+                sync_folder(self._parts.folder)
+                self._named = True
             if self._buffer:
                 self._segments.append(self._write_segment(number))
                 self._buffer = Buffer()
@@ -348,13 +361,14 @@ class Recording:
             schema.write_frames(
                 file, held.frames, len(held.frames), self.start, self.mass_varies, scratch.check
             )
+            file.create_group("series")
             for series in held.series:
                 schema.write_series(
                     file, series, *held.columns(f"series/{series}", ("step", "time", "value"))
                 )
             if held.event_count:
                 schema.write_events(file, held.event_count, held.events)
-        counts = {series: len(rows) for series, rows in held.series.items()}
+        counts = {series: columns.count for series, columns in held.series.items()}
         size = temporary.stat().st_size
         segment = Segment(
             name, file_sha256(temporary), size, len(held.frames), counts, held.event_count
@@ -374,6 +388,11 @@ class Recording:
             raise OSError(
                 error.errno, f"{error.strerror or error}; {safe}", error.filename or str(self.path)
             ) from error
+
+
+def _head(parts: Parts) -> Head:
+    with Trajectory(parts.folder) as run:
+        return Head(run.config, run.start, run.mass_varies, run.provenance)
 
 
 def last_memory(path: Any) -> dict[str, Any]:

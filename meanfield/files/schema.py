@@ -13,6 +13,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ..state import State
 from .durable import IncompatibleFile, InUse, Scratch, canonical_json
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
+SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
 
 SCHEMA_VERSION = 1
 # readers of any minor version read all of them; what each added is in the docstring of Trajectory
@@ -139,7 +141,11 @@ def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
     """A scalar fixed-length string, or an array of them (an attribute could not hold more than 64
     KB).
     """
-    group.create_dataset(name, data=_fixed_length(text), track_times=False)
+    array = _fixed_length(text)
+    space = h5py.h5s.create_simple(array.shape) if array.ndim else SCALAR
+    kind = h5py.h5t.py_create(array.dtype, logical=True)
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, _layout(()))
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array, mtype=kind)
 
 
 def read_json(group: h5py.Group, name: str) -> Any:
@@ -167,14 +173,34 @@ def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) 
     """A checksummed array in chunks of one index of the leading axis (of a frame, or of rows where
     that is too large).
     """
-    options: dict[str, Any] = {"track_times": False}
+    chunk: tuple[int, ...] = ()
     if len(shape) and math.prod(shape):
         item = np.dtype(dtype).itemsize
         rest = shape[1:] if len(shape) > 2 else shape
         rows = max(1, min(rest[0], LARGEST_CHUNK // (item * math.prod(rest[1:]))))
         rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
-        options |= {"chunks": (1,) * (len(shape) > 2) + (rows, *rest[1:]), "fletcher32": True}
-    return group.create_dataset(name, shape=shape, dtype=dtype, **options)
+        chunk = (1,) * (len(shape) > 2) + (rows, *rest[1:])
+    space, kind = h5py.h5s.create_simple(shape) if len(shape) else SCALAR, _type(np.dtype(dtype))
+    return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, _layout(chunk)))
+
+
+@cache
+def _type(dtype: np.dtype) -> h5py.h5t.TypeID:
+    return h5py.h5t.py_create(dtype, logical=True)
+
+
+@lru_cache(64)
+def _layout(chunk: tuple[int, ...]) -> h5py.h5p.PropDCID:
+    """How a dataset is laid out, without the date that HDF5 gives it; contiguous without a chunk.
+
+    Kept, and used without h5py's layer, of which a file of fifty short arrays would see little else.
+    """
+    options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    options.set_obj_track_times(False)
+    if chunk:
+        options.set_chunk(chunk)
+        options.set_fletcher32()
+    return options
 
 
 def write_absent(group: h5py.Group, name: str, dtype: np.dtype) -> h5py.Dataset:
@@ -185,8 +211,22 @@ def write_absent(group: h5py.Group, name: str, dtype: np.dtype) -> h5py.Dataset:
 def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
     dataset = new_array(group, name, array.shape, array.dtype)
     if array.size:
-        dataset[...] = array
+        dataset.id.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array))
     return dataset
+
+
+def length(file: h5py.File, path: str) -> int:
+    """Of the leading axis of the dataset of that path."""
+    return int(h5py.h5d.open(file.id, path.encode()).shape[0])
+
+
+def read_array(file: h5py.File, path: str) -> np.ndarray:
+    """All of the dataset of that path."""
+    dataset = h5py.h5d.open(file.id, path.encode())
+    found = np.empty(dataset.shape, dataset.dtype)
+    if found.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found)
+    return found
 
 
 def write_head(
@@ -294,7 +334,7 @@ def check_series_name(name: Any) -> None:
 def write_series(
     file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray
 ) -> None:
-    group = file.create_group(f"series/{name}")
+    group = file["series"].create_group(name)
     _write_clock(group, steps, times)
     write_array(group, "value", values)
 

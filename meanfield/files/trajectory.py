@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -462,10 +463,10 @@ class Trajectory:
 
     def has_content_of(self, other: Trajectory) -> bool:
         """Whether both have the same content, to the bit: all that the content hash is made of. A
-        frame of each is in memory.
+        frame of each, or some small ones, are in memory.
         """
-        pairs = zip_longest(self._content(), other._content(), fillvalue=("", ""))
-        return all(
+        pairs = zip_longest(self._content(False), other._content(False), fillvalue=("", ""))
+        return self._has_particles_of(other) and all(
             name == theirs
             and (
                 item == value
@@ -475,8 +476,26 @@ class Trajectory:
             for (name, item), (theirs, value) in pairs
         )
 
-    def _content(self) -> Iterator[tuple[str, str | np.ndarray]]:
-        """(name, text or array) of all that belongs to the run itself, in a fixed order."""
+    def _has_particles_of(self, other: Trajectory) -> bool:
+        """Whether the θ of all frames, and their masses where these change, are the same."""
+        if len(self) != len(other) or self.mass_varies != other.mass_varies:
+            return False
+        position, mass = f"{schema.POSITION}/value", "particles/units/mass/value"
+        together = schema.at_once(8 * math.prod(self._start["theta"].shape))
+        for dataset in (position, mass) if self.mass_varies else (position,):
+            number = 0
+            while number < len(self):
+                theirs = other._pieces.frames_from(number, dataset, together)
+                ours = self._pieces.frames_from(number, dataset, len(theirs))
+                if not same_bits(ours, theirs[: len(ours)]):
+                    return False
+                number += len(ours)
+        return True
+
+    def _content(self, particles: bool = True) -> Iterator[tuple[str, str | np.ndarray]]:
+        """(name, text or array) of all that belongs to the run itself, in a fixed order; without
+        the frames where `particles` is False.
+        """
         yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
         for name, checksum in checksums(self._head["parameters"]).items():
             yield f"data {name}", checksum
@@ -485,7 +504,7 @@ class Trajectory:
         yield "time", self.times
         if not self.mass_varies:
             yield "mass", self._mass
-        for frame in self:
+        for frame in self if particles else ():
             yield "position", frame.theta
             if self.mass_varies:
                 yield "mass", frame.mass
@@ -496,6 +515,11 @@ class Trajectory:
         # runs of before events keep their hash
         for name in schema.EVENT_COLUMNS if self.event_count else ():
             yield f"events {name}", self._pieces.event_column(name)
+
+    def copy(self, name: str, parameters: Group) -> None:
+        """/parameters/<name>, where it is there, into the parameters of another file."""
+        if name in (own := self._head["parameters"]):
+            own.copy(name, parameters)
 
     def hold(self, buffer: Buffer) -> None:
         """For the run's writer: what the last segment holds, or would, is read from memory."""
@@ -557,7 +581,7 @@ def _open_file(path: Path) -> _Opened:
     head = _checked(path)
     with schema.reading(path):
         parameters = head["parameters"]
-        series = {name: len(group["step"]) for name, group in head["series"].items()}
+        series = {name: schema.length(head, f"series/{name}/step") for name in head["series"]}
         return _Opened(
             head,
             schema.get_text(parameters.attrs, "status"),
@@ -566,9 +590,9 @@ def _open_file(path: Path) -> _Opened:
             [
                 Piece(
                     path,
-                    len(head[schema.POSITION]["step"]),
+                    schema.length(head, f"{schema.POSITION}/step"),
                     series,
-                    len(head["events/step"]) if "events" in head else 0,
+                    schema.length(head, "events/step") if "events" in head else 0,
                 )
             ],
         )

@@ -28,6 +28,7 @@ X, Y = np.linspace(-1, 1, 12).reshape(6, 2), np.arange(6.0)
 FRAME_EVERY = 5
 # of os: the calls a kill may come before
 DURABLE = (
+    "open",
     "replace",
     "unlink",
     "fsync",
