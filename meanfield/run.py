@@ -125,6 +125,7 @@ class Run:
                 while not (received or march.done):
                     march.advance(stops, self._ahead())
                     self._log_births()
+                    self._pass()
                     self.health.look()
                     self._look([item for item in self.observers if item.due(march)])
                     watched.step()
@@ -199,6 +200,15 @@ class Run:
             if recording is not None:
                 for name, value in values.items():
                     recording.observe(name, march.step, march.t, value)
+
+    def _pass(self) -> None:
+        """Take the values of the steps that the march has just passed over."""
+        if (over := self.march.passed) is None:
+            return
+        for item in self.observers:
+            for value in item.passed(over):
+                if self.recording is not None:
+                    self.recording.observe(*value)
 
     def _collect(
         self, received: Sequence[int], last: bool = False, checkpoints: bool = True

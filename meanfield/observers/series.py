@@ -14,9 +14,12 @@ from ..files.schema import check_series_name
 from ..flow import GradientFlow
 from ..state import State
 from ..stepping.march import March
+from ..stepping.stretches import Ahead, Passed
 from . import schedules
 from .moment import ALONG, MEASURES, Moment, recordable, series_of_clock, unrecordable
-from .protocol import Observer
+from .protocol import Observer, Value
+
+TRACED = ("risk", "energy")
 
 
 class Series(Observer):
@@ -84,6 +87,8 @@ class Series(Observer):
         self.clear()
         if self.function is None and (why := unrecordable(self.name, march, problem)):
             raise ValueError(f"series {self.name!r} cannot be recorded in this run: {why}.")
+        if self.traced:
+            march.trace()
 
     def observe(self, moment: Moment) -> dict[str, float]:
         """Measure and keep the value."""
@@ -99,6 +104,29 @@ class Series(Observer):
             value = float(found.reshape(()))
         self.append(moment.step, moment.t, value)
         return {self.name: value}
+
+    @property
+    def traced(self) -> bool:
+        """Whether a march that makes many steps in one call gives the values of those it passes
+        over (`passed`), so that it need not stop for them.
+        """
+        own = self.function is None and type(self).observe is Series.observe
+        return own and self.name in TRACED and isinstance(self.schedule, schedules.every)
+
+    def ahead(self, march: March) -> Ahead:
+        return Ahead() if self.traced else super().ahead(march)
+
+    def passed(self, over: Passed) -> list[Value]:
+        """The values of steps that a march has passed over."""
+        if not self.traced:
+            return []
+        wanted = np.flatnonzero(over.steps % self.schedule.k == 0)
+        steps, times = over.steps[wanted].tolist(), over.times[wanted].tolist()
+        values = over.values[self.name][wanted].tolist()
+        self.steps += steps
+        self.times += times
+        self.values += values
+        return [Value(self.name, *row) for row in zip(steps, times, values, strict=True)]
 
     def read(self, run: Any) -> None:
         self.clear()

@@ -18,7 +18,7 @@ from . import clocks, reaction
 from .clocks import Diverged, Span
 from .methods import Method, Step, check_start, check_step
 from .motion import Motion, may_slide
-from .stretches import NOW, Ahead, Stretches
+from .stretches import NOW, Ahead, Passed, Stretches
 
 __all__ = ["Diverged", "March"]
 
@@ -169,6 +169,17 @@ class March:
     def stretches(self) -> bool:
         """Whether `advance` has a use for `ahead`."""
         return self._stretches.possible
+
+    def trace(self) -> None:
+        """From now on `passed` is wanted."""
+        self._stretches.traces = True
+
+    @property
+    def passed(self) -> Passed | None:
+        """The steps that the last `advance` has made before its last one, with their risk and
+        energy.
+        """
+        return self._stretches.passed
 
     def state(self) -> State:
         return self.particles.state(self.field.backend, self.start)

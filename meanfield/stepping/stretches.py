@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..particles import Particles
 from .clocks import CHATTER, NOISE
 
 FEW = 3  # steps, for which a call is not worth its beginning and its end
@@ -37,6 +38,26 @@ class Ahead(NamedTuple):
 NOW = Ahead(0, -math.inf)
 
 
+class Passed(NamedTuple):
+    """The steps that one call has passed over, all but its last: their numbers and times (r,), and
+    by name what is known of each, (r,) or longer.
+    """
+
+    steps: np.ndarray
+    times: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+def compile_stretch(flow: Any, state: Any, method: Any, stages: float) -> None:
+    """Compile what makes many steps in one call, where runs like this one, of so many stages in
+    all, gain more by it than it takes: none of them alone might.
+    """
+    field = flow.on_device(state)
+    made = field.stretch(method, Particles.of(state, field.backend), SAVED * stages)
+    if made is not None:
+        made.compile()
+
+
 class Stretches:
     """Makes the steps of one march many at a time. The march is the same one to the last bit."""
 
@@ -45,6 +66,8 @@ class Stretches:
         self._made = 0
         self._compiled: Any = None  # what the field makes a stretch with
         self._refused = False
+        self.traces = False  # whether `passed` is asked for
+        self.passed: Passed | None = None  # of the last call, where it has passed over steps
 
     @property
     def possible(self) -> bool:
@@ -56,6 +79,7 @@ class Stretches:
         is to be made alone.
         """
         self._made += 1
+        self.passed = None
         if ahead is NOW or self._compiled is False:
             self._refused = False
             return False
@@ -75,7 +99,7 @@ class Stretches:
         state = self._state(ahead, stops, last)
         theta = self._compiled.run(march.particles.theta, state)
         self._refused = bool(state["refused"][0])
-        return self._take(theta, state[0])
+        return self._take(theta, state)
 
     def _last_step(self, ahead: Ahead) -> int:
         """The step before which nothing looks and after which somebody may."""
@@ -94,7 +118,7 @@ class Stretches:
             "step": march.step, "t": march.t, "dt": clock.dt, "t_end": clock.t_end,
             "target": math.inf, "until": ahead.t, "last_step": last,
             "path": march.path, "dissipated": march.dissipated,
-            "watches_size": march.watches_size, "still": march.still, "sound": march.sound,
+            "traces": self.traces, "watches_size": march.watches_size, "still": march.still, "sound": march.sound,
         }  # fmt: skip
         if clock.kind == "error control":
             given |= {"rtol": method.rtol, "atol": method.atol, "size2": float(march.size2)}
@@ -109,9 +133,9 @@ class Stretches:
             given |= {"kinked": network is not None and not network.sigma.smooth}
         return self._compiled.state(clock.kind, given)
 
-    def _take(self, theta: Any, state: np.ndarray) -> bool:
+    def _take(self, theta: Any, states: np.ndarray) -> bool:
         """Go on from where the compiled call has stopped; whether it has come anywhere."""
-        march, clock = self.march, self.march.clock
+        march, clock, state = self.march, self.march.clock, states[0]
         steps = int(state["step"]) - march.step
         known = {}
         if clock.kind == "error control":
@@ -128,5 +152,8 @@ class Stretches:
         march.path, march.dissipated = float(state["path"]), float(state["dissipated"])
         march.still = bool(state["still"])
         step, t = int(state["step"]), float(state["t"])
+        if self.traces and steps > 1:
+            times, values = self._compiled.traced(states)
+            self.passed = Passed(np.arange(march.step + 1, step), times[:-1], values)
         march.arrived(march.particles._replace(theta=theta, step=step, t=t), steps, known)
         return True

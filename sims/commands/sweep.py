@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from meanfield.processes.threads import cores
+
 from ..lab import config as settings
 from ..lab import experiment, terminal
 from ..lab.config import BadSettings
@@ -108,19 +110,19 @@ def create(options: argparse.Namespace) -> None:
 def work(options: argparse.Namespace) -> None:
     """Make the runs with workers on this machine."""
     sweep = SweepFolder(options.folder)
-    if options.workers < 1 or options.lease_seconds <= 0 or options.checkpoint_seconds < 0:
+    left = len(workers.waiting(sweep, leases.now_ns(sweep.leases)))
+    count = max(1, min(cores(), left)) if options.workers is None else options.workers
+    if count < 1 or options.lease_seconds <= 0 or options.checkpoint_seconds < 0:
         raise BadSettings(
             "--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds "
             "at least 0."
         )
-    left = len(workers.waiting(sweep, leases.now_ns(sweep.leases)))
     there = len(sweep.plan.runs) - left
     if left:
-        runs, hands = "run" + "s" * (left != 1), "worker" + "s" * (options.workers != 1)
-        print(f"{left} {runs} to do, {there} there already; {options.workers} {hands}", flush=True)
-        local_workers.supervise(
-            sweep, options.workers, Terms(options.lease_seconds, options.checkpoint_seconds)
-        )
+        runs, hands = "run" + "s" * (left != 1), "worker" + "s" * (count != 1)
+        print(f"{left} {runs} to do, {there} there already; {count} {hands}", flush=True)
+        terms = Terms(options.lease_seconds, options.checkpoint_seconds)
+        local_workers.supervise(sweep, count, terms)
     else:
         print(
             f"nothing to do: {'all ' * (there > 1)}{there} "
@@ -255,8 +257,7 @@ def parser() -> argparse.ArgumentParser:
     worked.add_argument(
         "--workers",
         type=int,
-        default=1,
-        help="processes on this machine; its cores are shared out (default 1)",
+        help="processes on this machine, which share its cores (default: one a core, each of one thread)",
     )
 
     command(status, "What is done, who is at work on what, and how long the rest may take.")

@@ -187,11 +187,19 @@ def dataset(config: Experiment) -> mf.data.Dataset:
     """The samples."""
     name = config.data.name
     try:
+        if name in mf.data.names():
+            return _made(name, json.dumps(config.data.options, sort_keys=True))
         return mf.data.get(name, **config.data.options)
     except (TypeError, ValueError) as error:
         if Path(name).suffix.lower() in mf.data.EXTENSIONS or name in (*mf.data.names(), "load"):
             raise settings.BadData(f"data.options: {error}") from error
         raise settings.BadData(f"data.name: {_nearest(str(error), name)}") from error
+
+
+@functools.lru_cache(8)
+def _made(name: str, options: str) -> mf.data.Dataset:
+    """A data set without a file, kept: the runs of a sweep share theirs."""
+    return mf.data.get(name, **json.loads(options))
 
 
 def _nearest(message: str, name: str) -> str:

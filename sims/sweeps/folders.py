@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import meanfield as mf
-from meanfield.files.durable import IncompatibleFile, creating, replacing
+from meanfield.files.durable import IncompatibleFile, creating, replacing, temporary
 from meanfield.files.provenance import provenance
 
 from ..lab import config as settings
@@ -189,6 +189,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Replace a small file: the old one or the new one is there, whatever happens."""
     with replacing(path) as new:
         new.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def write_note(path: Path, content: dict[str, Any]) -> None:
+    """Likewise, but not synced: where the power goes it may be missing, or cut off, as one that a
+    kill came before. Whoever reads it does without.
+    """
+    with temporary(path) as new:
+        new.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        os.replace(new, path)
 
 
 def _content(plan: Plan) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import meanfield as mf
 from meanfield.processes.interruption import signals
 from meanfield.processes.threads import cores
 from meanfield.processes.workers import start_python
+from meanfield.stepping.stretches import compile_stretch
 
 from ..lab.config import INTERRUPTED
 from ..lab.experiment import make, method
@@ -182,8 +183,9 @@ def compile_kernels(sweep: SweepFolder, progress: bool = False) -> None:
     """Compile what the runs need, once, into numba's cache on disk, from which every worker then
     loads it.
     """
-    for kind in plans.kinds(sweep.plan):
+    for kind, stages in plans.stages(sweep.plan):
         made = make(kind)
+        compile_stretch(made.flow, made.start, method(kind), stages)
         if made.flow.on_device(made.start).backend.compiled():
             continue
         if progress:

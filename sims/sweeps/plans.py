@@ -35,7 +35,7 @@ from meanfield.checks import hint
 
 from ..lab import config as settings
 from ..lab.config import BadSettings
-from ..lab.experiment import Data, Experiment, initial_law, make
+from ..lab.experiment import Data, Experiment, initial_law, make, method
 from .axes import RANGE, few, values
 
 SHOWN = 12  # values of an axis
@@ -153,6 +153,13 @@ def kinds(plan: Plan) -> list[Experiment]:
     """The runs that differ in more than numbers which any network takes: two neurons each, a moment
     of time, on the CPU.
     """
+    return [kind for kind, _ in stages(plan)]
+
+
+def stages(plan: Plan) -> list[tuple[Experiment, float]]:
+    """The `kinds` of runs, with how many stages of how many steps all runs of each have; a run
+    whose steps are not known beforehand counts for 300 of them.
+    """
     plain: dict[str, Any] = {
         "gamma": 1.0,
         "alpha": 1.0,
@@ -161,11 +168,13 @@ def kinds(plan: Plan) -> list[Experiment]:
         "frames": 2,
         "dt": "auto",
     }
-    found = [
-        dataclasses.replace(run.config, m=2, seed=0, backend="cpu", **plain)
-        for run in plan.runs.values()
-    ]
-    return list({settings.digest(kind): kind for kind in found}.values())
+    found: dict[str, list[Any]] = {}
+    for config in (run.config for run in plan.runs.values()):
+        kind = dataclasses.replace(config, m=2, seed=0, backend="cpu", **plain)
+        steps = 300.0 if config.dt == "auto" else config.t_end / config.dt
+        row = found.setdefault(settings.digest(kind), [kind, 0.0])
+        row[1] += steps * method(config).stages
+    return [(kind, count) for kind, count in found.values()]
 
 
 def check(plan: Plan) -> None:

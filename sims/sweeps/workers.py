@@ -25,7 +25,7 @@ from ..lab import terminal
 from ..lab.config import INTERRUPTED, USAGE, code_of
 from ..lab.experiment import perform
 from . import leases
-from .folders import SweepFolder, write_json
+from .folders import SweepFolder, write_json, write_note
 from .leases import Lease, LeaseLost
 from .workplaces import Place, adopt, clear, publish
 
@@ -169,7 +169,7 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
         }
         with mf.Trajectory(sweep.run(digest)) as run:
             note |= {name: run.summary.get(name) for name in ("energy_defect", "defect")}
-        write_json(sweep.runs / f"{digest}.json", note)
+        write_note(sweep.runs / f"{digest}.json", note)
     else:
         _say("superseded", digest)
     (sweep.failed / f"{digest}.json").unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from sweeps import sweep
 
 import meanfield as mf
 from meanfield.files import durable, parts, publishing
+from meanfield.files import recording as recording_module
 from meanfield.files.durable import IncompatibleFile, InUse
 from meanfield.files.recording import Recording, unfinished
 from meanfield.files.trajectory import Trajectory
@@ -155,6 +156,36 @@ def test_a_run_over_before_its_first_checkpoint_is_written_once(h5_path, monkeyp
     recording, memory = over_at_once(h5_path)
     recording.finish(memory, {})
     assert made == ["start.h5", "run.h5"] and Trajectory(h5_path).content_hash() == expected
+
+
+def test_a_run_over_before_its_first_checkpoint_waits_for_the_disk_three_times(
+    h5_path, monkeypatch
+):
+    """For what start.h5 holds, for what the file holds, for its name; each comes before the next
+    name is given.
+    """
+    calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
+    for name in real:
+        monkeypatch.setattr(os, name, lambda *a, name=name: (calls.append(name), real[name](*a))[1])
+    recording, memory = over_at_once(h5_path)
+    recording.finish(memory, {})
+    assert calls == ["fsync", "replace", "fsync", "replace", "fsync"]
+
+
+def test_the_first_checkpoint_makes_the_names_of_the_folder_and_of_the_start_durable(
+    h5_path, monkeypatch
+):
+    synced = []
+    real = recording_module.sync_folder
+    monkeypatch.setattr(
+        recording_module, "sync_folder", lambda folder: (synced.append(folder), real(folder))
+    )
+    with toy_run.create(h5_path) as recording:
+        assert not synced
+        recording.checkpoint({})
+        assert synced == [h5_path.parent, parts_of(h5_path)]
+        recording.checkpoint({})
+        assert len(synced) == 2
 
 
 def test_another_run_that_is_to_replace_it_is_not_taken_for_what_it_was_made_of(h5_path):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from meanfield.backends.cpu import stretch
 from meanfield.processes.interruption import signals
 from sims.lab import experiment
 from sims.lab.config import digest
@@ -219,8 +220,8 @@ def test_a_worker_that_lost_its_lease_stops_before_its_next_checkpoint_and_publi
         assert first not in two.published()
         thieves[0].release()
 
-    real = workers.write_json
-    monkeypatch.setattr(workers, "write_json", release)
+    real = workers.write_note
+    monkeypatch.setattr(workers, "write_note", release)
     lost.start()
     assert workers.work(two, Terms(checkpoint_seconds=0.0)) == 0
     lost.cancel()
@@ -487,3 +488,25 @@ def test_a_sweep_whose_workers_are_killed_at_random_ends_as_an_undisturbed_one(
 
 def test_one_death_is_not_deaths():
     assert [workers._after(count) for count in (0, 1, 2)] == ["", "after 1 death", "after 2 deaths"]
+
+
+def test_the_runs_of_a_sweep_share_their_data(two):
+    first, second = (run.config for run in list(two.plan.runs.values())[:2])
+    assert experiment.dataset(first) is experiment.dataset(second)
+
+
+@pytest.mark.parametrize(("runs", "compiles"), [(1, False), (1000, True)])
+def test_many_steps_in_one_call_are_compiled_where_all_runs_together_gain_by_it(
+    two, monkeypatch, runs, compiles
+):
+    """10 RK4 steps a run save 40 stages of 20 µs: 0.8 ms, against a second of the compiler."""
+    asked = []
+    monkeypatch.setattr(stretch, "COMPILING", 0.5)
+    monkeypatch.setattr(stretch, "_not_compiled", set())
+    monkeypatch.setattr(stretch.Stretch, "compiled", False)
+    monkeypatch.setattr(stretch.Stretch, "compile", lambda self: asked.append(self))
+    [(kind, stages)] = plans.stages(two.plan)
+    assert stages == 4 * 10 * len(two.plan.runs)
+    monkeypatch.setattr(plans, "stages", lambda plan: [(kind, runs * stages)])
+    local_workers.compile_kernels(two)
+    assert bool(asked) == compiles

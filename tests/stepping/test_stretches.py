@@ -270,3 +270,32 @@ def test_ahead_is_never_later_than_the_next_moment():
             at_it = step >= last.step or t + 1e-9 * dt >= last.t
             assert due(step, t, dt) == at_it
             last = due.ahead(step)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "dt"),
+    [("relu", mf.RK4, 0.02), ("softmax, weighted, sum", mf.EULER, 0.02), ("huber, ridge", mf.HEUN, "auto"),
+     ("relu float32", mf.Adaptive(1e-4, 1e-7), None)],
+)  # fmt: skip
+def test_risk_and_energy_of_the_steps_passed_over_are_those_that_a_look_would_find(
+    name, method, dt, monkeypatch
+):
+    """mf.every(k) of a number that the march itself knows does not stop it: the same steps, times
+    and bits, in fewer calls than steps.
+    """
+    made = []
+    monkeypatch.setattr(
+        stretch.Stretch, "run", lambda *given, run=stretch.Stretch.run: (made.append(0), run(*given))[1]
+    )  # fmt: skip
+
+    def watched():
+        flow, state = problem(**PROBLEMS[name])
+        series = [mf.Series("risk", mf.every(1)), mf.Series("energy", mf.every(3))]
+        mf.simulate(flow, state, method, dt=dt, t_end=3.0, observers=series, progress=False)
+        return [(each.steps, each.times, each.values) for each in series]
+
+    together, calls = watched(), len(made)
+    assert 0 < calls < len(together[0][0]) / 2
+    monkeypatch.setattr(stretches, "FEW", np.inf)
+    assert watched() == together and len(made) == calls
+    assert together[0][0] == list(range(len(together[0][0])))

@@ -25,6 +25,7 @@ TRIAL = 0.003  # … of one that finds out how long a step takes
 WAIT, LONGEST = 0.1, 2.0  # seconds until the slower number of threads is tried again
 # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
 COMPILING = 4.0
+TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
 KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of kernels/stretch.py
 
 
@@ -88,6 +89,7 @@ class Stretch:
             np.zeros(backend.shards(m)),
             np.zeros(1, T),
             np.zeros(2, np.int64),
+            np.zeros((TRACED, 3)),
         )
         self.kernels = self._addresses(loss)
         shared = backend._work(theta, samples) > SHARED
@@ -120,12 +122,19 @@ class Stretch:
             address(slopes, work.features, risk.labels, *factor, work.slopes),
         )
 
+    def compile(self) -> None:
+        """Compile the call, where it is not."""
+        loop.stretch.compile(self._kinds())
+
+    def _kinds(self) -> tuple[Any, ...]:
+        """The types of what the call is given."""
+        given = self.kernels, self.risk, self.method, self.work, np.zeros(1, STATE)
+        return tuple(map(typeof, given))
+
     @property
     def compiled(self) -> bool:
         """Whether the call is compiled, in this process or in the cache on disk."""
-        kernel = loop.stretch
-        state = np.zeros(1, STATE)
-        kinds = tuple(map(typeof, (self.kernels, self.risk, self.method, self.work, state)))
+        kernel, kinds = loop.stretch, self._kinds()
         if kinds in kernel.overloads:
             return True
         cache = kernel._cache
@@ -139,6 +148,13 @@ class Stretch:
         for name, value in given.items():
             state[name] = value
         return state
+
+    def traced(self, state: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Of the steps of the last call: (times, {"risk": R, "energy": F}), as Field.value and
+        Field.energy give them.
+        """
+        t, total, energy = self.work.trace[: int(state["traced"][0])].T.copy()
+        return t, {"risk": self.risk.factor * total, "energy": energy}
 
     def run(self, theta: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Steps from θ; returns the last θ, and `state` says where it is."""

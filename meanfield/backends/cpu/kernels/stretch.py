@@ -31,8 +31,8 @@ EVENTS = 1e-9  # of dt: a time this little before its moment is at it (observers
 # What a stretch goes on with, and when it stops. Names are those of the clocks and of March.
 STATE = np.dtype(
     [
-        *((name, np.int64) for name in ("clock", "threads", "step", "last_step", "leg_step", "leg_count")),
-        *((name, np.bool_) for name in ("watches_size", "kinked", "still", "sound", "refused")),
+        *((name, np.int64) for name in ("clock", "threads", "step", "last_step", "leg_step", "leg_count", "traced")),
+        *((name, np.bool_) for name in ("traces", "watches_size", "kinked", "still", "sound", "refused")),
         *((name, np.float64) for name in ("t", "dt", "leg_t", "t_end", "target", "until", "span", "seconds")),
         *((name, np.float64) for name in ("path", "dissipated", "energy", "energy_least", "size2")),
         *((name, np.float64) for name in ("noise", "chatter", "rtol", "atol")),
@@ -101,6 +101,7 @@ class Work(NamedTuple):
     norms: np.ndarray
     cast: np.ndarray  # (1,) in the dtype
     clock: np.ndarray
+    trace: np.ndarray  # t, Σ_i ℓ_i and F after each step: (as many steps as a call makes, 3)
 
 
 # numba's own set_num_threads in compiled code is a pointer of this process, which no cache on disk
@@ -228,15 +229,19 @@ def _combine(kernels, work, base, dt, coefficients, count, out):
 
 
 @part
-def _energy(kernels, risk, work, line):
-    """F of the θ whose mean features are known: RiskField.energy."""
-    if risk.coupled:
-        for i in range(work.features.shape[0]):
-            for c in range(work.features.shape[1]):
-                work.predictions[i, c] = risk.s * work.features[i, c]
-        total = number(kernels.total, (work.predictions, risk.labels, risk.importance))
-    else:
-        total = number(kernels.total, (work.features, risk.labels, risk.importance, risk.s))
+def _total(kernels, risk, work):
+    """Σ_i ℓ_i of the θ whose mean features are known: RiskField._total."""
+    if not risk.coupled:
+        return number(kernels.total, (work.features, risk.labels, risk.importance, risk.s))
+    for i in range(work.features.shape[0]):
+        for c in range(work.features.shape[1]):
+            work.predictions[i, c] = risk.s * work.features[i, c]
+    return number(kernels.total, (work.predictions, risk.labels, risk.importance))
+
+
+@part
+def _energy(kernels, risk, work, line, total):
+    """F of θ: RiskField.energy."""
     size2 = _norm(kernels, work, line, risk.trainable) if risk.ridge else 0.0
 
     value = risk.factor * total / risk.s_squared
@@ -344,13 +349,14 @@ def stretch(kernels, risk, method, work, states):
         dissipated, length = dt * dissipated, dt * length
         known = method.last_is_new
 
-        energy, size2, next_dt = state.energy, state.size2, state.dt
-        if state.clock == HALVING:
+        total, energy, size2, next_dt = 0.0, state.energy, state.size2, state.dt
+        if state.clock == HALVING or state.traces:
             if not known:
                 _mean_features(kernels, risk, work, work.rows[new], state.threads)
                 known = True
-            energy = _energy(kernels, risk, work, work.lines[new])
-            if not _falls(state, energy, dissipated):
+            total = _total(kernels, risk, work)
+            energy = _energy(kernels, risk, work, work.lines[new], total)
+            if state.clock == HALVING and not _falls(state, energy, dissipated):
                 state.refused = True
                 break
         if state.watches_size or state.clock == ERROR_CONTROL:
@@ -384,6 +390,11 @@ def stretch(kernels, risk, method, work, states):
         state.size2 = size2
         state.dissipated += dissipated
         state.path += length
+        if state.traces:
+            work.trace[state.traced, 0] = state.t
+            work.trace[state.traced, 1] = total
+            work.trace[state.traced, 2] = energy
+            state.traced += 1
 
         still = dissipated == 0.0
         sound = math.isfinite(state.dissipated)
@@ -393,6 +404,8 @@ def stretch(kernels, risk, method, work, states):
         state.still = still
         state.sound = sound
         if changed or state.step >= state.last_step or state.t >= state.target:
+            break
+        if state.traced == work.trace.shape[0]:
             break
         if state.t + EVENTS * state.dt >= state.until or _now(work) - begun > state.seconds:
             break
