@@ -25,6 +25,7 @@ from .couplings import (
     rms_displacement,
     same_measure,
     sliced_distance,
+    sorted_arrays,
     sorted_distance,
     two_clouds,
 )
@@ -160,6 +161,11 @@ def w2(
         found = Distance(displacement(p, q), method, math.nan)
         return found if details else found.value
 
+    if method == "exact" and not options:
+        if (lined := sorted_arrays(p, q)) is not None:
+            return Distance(lined, "sorted", 0.0) if details else lined
+        if (small := exact.small(p, q)) is not None:
+            return Distance(*small) if details else small[0]
     with one_thread():
         pair = centred_pair(p, q)
         if pair.identical:
@@ -182,6 +188,8 @@ def _checked(method: str, options: dict[str, Any]) -> Callable[..., Any]:
             f"method must be one of {', '.join(_METHODS)}; got {method!r}. Did you mean {near!r}?"
         )
     function = _METHODS[method]
+    if not options:
+        return function
     allowed = list(inspect.signature(function).parameters)[2 if method == "coupled" else 1 :]
     unknown = sorted(set(options) - set(allowed))
     if unknown:

@@ -27,11 +27,13 @@ SECTIONS = (
     "kernels",
     "w2",
     "runs",
+    "sweeps",
     "memory",
     "start",
     "crossover",
 )
-OF_ENGINE = ("steps", "population", "interactions", "kernels", "w2", "runs", "start")  # --against
+# --against
+OF_ENGINE = ("steps", "population", "interactions", "kernels", "w2", "runs", "sweeps", "start")
 ON_GPU = ("gpu_steps", "gpu_pairs", "gpu_crossover")  # those of --device cuda
 # where preset, NumPy's matrix product runs at half speed and flatters us
 SLOWS_BLAS = (

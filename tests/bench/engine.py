@@ -50,10 +50,24 @@ def clouds(kind: str, m: int, p: int) -> tuple:
     """Two clouds (m, p) of normal particles.
 
     "moved": each particle, and where it is a third of the spread away; "shifted": two draws, one
-    shifted by twice the spread.
+    shifted by twice the spread; "γ = 0.5" and the like: the start and the end of a run.
     """
+    if kind.startswith("γ"):
+        return along(float(kind.removeprefix("γ = ")), m, p)
     x, other = np.random.default_rng(0).normal(size=(2, m, p))
     return x, x + other / 3 if kind == "moved" else other + 2.0
+
+
+def along(gamma: float, m: int, p: int) -> tuple:
+    """θ at the start and at t = 20 of a run that learns a kink, |x_1|, in p - 2 dimensions."""
+    import meanfield as mf
+
+    x = np.random.default_rng(0).normal(size=(64, p - 2))
+    network = mf.Network("relu", mf.Scaling(gamma))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.abs(x[:, 0])))
+    start = mf.InitialLaw(dim=p - 2, b_std=1.0, symmetric=True).sample(m, seed=0)
+    end = mf.simulate(flow, start, mf.RK4, dt="auto", t_end=20.0, progress=False)
+    return start.theta, end.theta
 
 
 def square_distance(x, y):
@@ -157,6 +171,24 @@ def runs(m: int, n: int, dtype: str, steps: int, **_: Any) -> Work:
         mf.simulate(
             flow, start, mf.RK4, dt=0.01, n_steps=steps, observers=[recorder], progress=False
         )
+
+    return _repeated(once)
+
+
+def sweeps(of: tuple, **_: Any) -> Work:
+    """A sweep of so many recorded runs by so many workers, in a new folder."""
+    runs, workers = of
+    base = {"m": 64, "t_end": 10.0, "dt": 0.05, "frames": 11}
+    base["data"] = {"name": "teacher_student", "options": {"n": 50, "dim": 2}}
+
+    def once() -> None:
+        from sims.sweeps import folders, local_workers, plans
+        from sims.sweeps.workers import Terms
+
+        with tempfile.TemporaryDirectory() as folder:
+            plan = plans.plan({"base": base, "axes": {"seed": list(range(runs))}})
+            sweep, _ = folders.create(plan, Path(folder) / "sweep")
+            local_workers.supervise(sweep, workers, Terms(), progress=False)
 
     return _repeated(once)
 

@@ -8,6 +8,9 @@ are left. One thread.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
@@ -15,40 +18,61 @@ from . import launch  # noqa: F401  where kernels are kept
 
 compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
 AUCTIONS = 2  # rounds before the augmenting paths
+ROUNDING = 64 * float(np.finfo(np.float64).eps)  # of a reduced cost, in units of what it is made of
 
 
-def solve(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The optimal matching of x with y, both (m, p), and what proves it.
+class Found(NamedTuple):
+    """Particle i of x goes to particle mate_i of y: (1/m) Σ_i |x_i - y_mate|², and by how much this
+    may be above the minimum. own: mate_i = i.
 
-    Returns
-    -------
-    mate : ndarray of int, shape (m,)
-        Particle i of x goes to particle mate_i of y.
-    paid : ndarray, shape (m,)
-        |x_i - y_j|² at j = mate_i.
-    missed : ndarray, shape (m,)
-        By how much paid_i - v_j is above the least of its row, for the potentials v.
-    size : ndarray, shape (m,)
-        Of the numbers that missed is a difference of.
+    Where numbers overflow, or NaN are among them, square is no finite number.
     """
-    m = len(x)
+
+    mate: np.ndarray
+    square: float
+    gap: float
+    own: bool
+
+
+def solve(x: np.ndarray, y: np.ndarray) -> Found:
+    """The optimal matching of x with y, both (m, p) float64 of equal masses.
+
+    The costs are those of the centred clouds, which differ by terms of x alone and of y alone: what
+    the two have in common does not cancel in them. The gap is that of potentials v of the columns:
+    (1/m) Σ_i (c_i,mate - v_mate - min_j (c_ij - v_j)), not below its own rounding.
+    """
+    m, p = x.shape
     mate, owner = np.full(m, -1), np.full(m, -1)
-    paid, missed, size = np.empty(m), np.empty(m), np.empty(m)
-    cost = np.empty((m, m))
-    _solve(x, np.ascontiguousarray(y.T), cost, np.empty(m), mate, owner, paid, missed, size)
-    return mate, paid, missed, size
+    cost, across = np.empty((m, m)), np.empty((p, m))
+    square, gap, own = _solve(x, y, np.empty((m, p)), across, cost, np.empty(m), mate, owner)
+    return Found(mate, square, gap, own)
 
 
 @compiled
-def _solve(x, across, cost, v, mate, owner, paid, missed, size):
+def _solve(x, y, centred, across, cost, v, mate, owner):
     m, p = x.shape
+    for c in range(p):
+        mean_x, mean_y = 0.0, 0.0
+        for i in range(m):
+            mean_x += x[i, c] / m
+            mean_y += y[i, c] / m
+        for i in range(m):
+            centred[i, c] = x[i, c] - mean_x
+            across[c, i] = y[i, c] - mean_y
     for i in range(m):
         for j in range(m):
             cost[i, j] = 0.0
         for c in range(p):
             for j in range(m):
-                d = x[i, c] - across[c, j]
+                d = centred[i, c] - across[c, j]
                 cost[i, j] += d * d
+    everything = 0.0
+    for i in range(m):
+        for j in range(m):
+            everything += cost[i, j]
+    if not math.isfinite(everything):
+        return everything, everything, False
+
     for j in range(m):
         v[j] = cost[0, j]
     for i in range(1, m):
@@ -61,13 +85,20 @@ def _solve(x, across, cost, v, mate, owner, paid, missed, size):
         count = _auction(cost, v, mate, owner, waiting, count)
     _augment(cost, v, mate, owner, waiting[:count])
 
+    square, gap, own = 0.0, 0.0, True
     for i in range(m):
-        least = np.inf
+        k, least = mate[i], np.inf
         for j in range(m):
             least = min(least, cost[i, j] - v[j])
-        paid[i] = cost[i, mate[i]]
-        missed[i] = paid[i] - v[mate[i]] - least
-        size[i] = paid[i] + abs(v[mate[i]])
+        missed = cost[i, k] - v[k] - least
+        gap += max(missed, ROUNDING * (cost[i, k] + abs(v[k]))) / m
+        way2 = 0.0
+        for c in range(p):
+            d = x[i, c] - y[k, c]
+            way2 += d * d
+        square += way2 / m
+        own = own and k == i
+    return square, gap, own
 
 
 @compiled
