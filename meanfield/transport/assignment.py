@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backends.cpu import assignment, dense_assignment, reduced_costs
+from . import optimality
 
 LISTED = 8  # pairs of each particle in the first lists, from either side
 ADDED = 4  # pairs of a particle that a round adds
@@ -74,8 +75,8 @@ def matched(x: np.ndarray, y: np.ndarray, mass: np.ndarray, work: int) -> Matchi
 
     movable = np.ptp(mass) == 0.0
     if movable and len(x) <= FEW and left < SETTLED * len(x):
-        found = dense_assignment.solve(x, y)
-        return Matching(found.mate, found.gap)
+        if (found := matched_densely(x, y)) is not None:
+            return found
 
     problem = _Problem(x, y, paid)
     own = True
@@ -92,6 +93,15 @@ def matched(x: np.ndarray, y: np.ndarray, mass: np.ndarray, work: int) -> Matchi
         if not added:
             return Matching(problem.mate, gap)
     return None
+
+
+def matched_densely(x: np.ndarray, y: np.ndarray) -> Matching | None:
+    """The optimal matching of x with y, equal masses all, by all pairs at once; None where rounding
+    hides it: its potentials are of the size of distances between particles, not of their ways.
+    """
+    found = dense_assignment.solve(x, y)
+    proved = found.gap <= optimality.GAP * found.square
+    return Matching(found.mate, found.gap) if proved else None
 
 
 class _Problem:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..backends.cpu import dense_assignment
 from . import optimality
-from .assignment import Matching, matched
+from .assignment import Matching, matched, matched_densely
 from .couplings import (
     LEAST,
     NotConverged,
@@ -89,10 +89,10 @@ def own_coupling(pair: Pair) -> Solution | None:
     masses differ."""
     if not pair.paired:
         return None
+    found: Matching | None = None
     if len(pair.a) <= SMALL and pair.uniform:
-        dense = dense_assignment.solve(pair.x, pair.y)
-        found: Matching | None = Matching(dense.mate, dense.gap)
-    else:
+        found = matched_densely(pair.x, pair.y)
+    if found is None:
         found = matched(pair.x, pair.y, pair.a, int(WORK * len(pair.a) ** 2))
     if found is None:
         return None

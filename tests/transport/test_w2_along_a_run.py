@@ -228,7 +228,7 @@ def test_the_dual_value_is_within_rounding_of_the_primal_one(seed):
 def test_what_is_not_finished_goes_to_the_network_simplex(monkeypatch):
     """Without work for augmenting paths, and with masses for which the own coupling is not
     optimal."""
-    x, y = rng(9).normal(size=(2, 60, 3))
+    x, y = rng(9).normal(size=(2, exact.SMALL + 20, 3))  # smaller ones go without lists
     truth = mf.w2(x, y)
     monkeypatch.setattr(exact, "WORK", 0.0)
     found = mf.w2(x, y, details=True)

@@ -73,6 +73,12 @@ def _solve(x, y, centred, across, cost, v, mate, owner):
     if not math.isfinite(everything):
         return everything, everything, False
 
+    own, gap = _own(cost)
+    if own:
+        for i in range(m):
+            mate[i] = i
+        return _square(x, y, mate), gap, True
+
     for j in range(m):
         v[j] = cost[0, j]
     for i in range(1, m):
@@ -85,20 +91,44 @@ def _solve(x, y, centred, across, cost, v, mate, owner):
         count = _auction(cost, v, mate, owner, waiting, count)
     _augment(cost, v, mate, owner, waiting[:count])
 
-    square, gap, own = 0.0, 0.0, True
+    gap, own = 0.0, True
     for i in range(m):
         k, least = mate[i], np.inf
         for j in range(m):
             least = min(least, cost[i, j] - v[j])
         missed = cost[i, k] - v[k] - least
         gap += max(missed, ROUNDING * (cost[i, k] + abs(v[k]))) / m
+        own = own and k == i
+    return _square(x, y, mate), gap, own
+
+
+@compiled
+def _own(cost):
+    """Whether no particle has a nearer one than its own, and the gap of v = 0."""
+    m = cost.shape[0]
+    gap = 0.0
+    for i in range(m):
+        least = np.inf
+        for j in range(m):
+            least = min(least, cost[i, j])
+        if least < cost[i, i]:
+            return False, np.inf
+        gap += ROUNDING * cost[i, i] / m
+    return True, gap
+
+
+@compiled
+def _square(x, y, mate):
+    """(1/m) Σ_i |x_i - y_mate|²."""
+    m, p = x.shape
+    square = 0.0
+    for i in range(m):
         way2 = 0.0
         for c in range(p):
-            d = x[i, c] - y[k, c]
+            d = x[i, c] - y[mate[i], c]
             way2 += d * d
         square += way2 / m
-        own = own and k == i
-    return square, gap, own
+    return square
 
 
 @compiled
