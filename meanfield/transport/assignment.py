@@ -17,6 +17,7 @@ it. Column generation: Gottschlich and Schuhmacher 2014; augmenting paths: Jonke
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +101,7 @@ def matched_densely(x: np.ndarray, y: np.ndarray) -> Matching | None:
     hides it: its potentials are of the size of distances between particles, not of their ways.
     """
     found = dense_assignment.solve(x, y)
-    proved = found.gap <= optimality.GAP * found.square
+    proved = math.isfinite(found.square) and found.gap <= optimality.GAP * found.square
     return Matching(found.mate, found.gap) if proved else None
 
 

@@ -91,8 +91,10 @@ def own_coupling(pair: Pair) -> Solution | None:
         return None
     found: Matching | None = None
     if len(pair.a) <= SMALL and pair.uniform:
-        found = matched_densely(pair.x, pair.y)
-    if found is None:
+        found = matched_densely(pair.given_x, pair.given_y)
+    if found is not None:
+        found = found._replace(gap=found.gap / pair.scale / pair.scale)
+    else:
         found = matched(pair.x, pair.y, pair.a, int(WORK * len(pair.a) ** 2))
     if found is None:
         return None
@@ -104,16 +106,17 @@ def own_coupling(pair: Pair) -> Solution | None:
 
 
 def small(p: Any, q: Any) -> tuple[float, str, float] | None:
-    """(W2, solver, gap) of two arrays of float64 of up to SMALL particles; None for all else, which
+    """(W2, solver, gap) of two arrays of floats of up to SMALL particles; None for all else, which
     `solve` looks at: nothing but the solve takes time here.
     """
     if not (type(p) is type(q) is np.ndarray and p.ndim == 2 and p.shape == q.shape):
         return None
-    if p.dtype != np.float64 or q.dtype != np.float64 or not 0 < len(p) <= SMALL or p is q:
+    if p.dtype.kind != "f" or q.dtype.kind != "f" or not 0 < len(p) <= SMALL or p is q:
         return None
     if p.shape[1] < 2:
         return None
-    found = dense_assignment.solve(p, q)
+    x, y = (np.ascontiguousarray(cloud, dtype=np.float64) for cloud in (p, q))
+    found = dense_assignment.solve(x, y)
     if not LEAST < found.square < 1.0 / LEAST or not found.gap <= optimality.GAP * found.square:
         return None
     return math.sqrt(found.square), OWN if found.own else PATHS, found.gap / found.square

@@ -37,34 +37,34 @@ class Found(NamedTuple):
 def solve(x: np.ndarray, y: np.ndarray) -> Found:
     """The optimal matching of x with y, both (m, p) float64 of equal masses.
 
-    The costs are those of the centred clouds, which differ by terms of x alone and of y alone: what
-    the two have in common does not cancel in them. The gap is that of potentials v of the columns:
+    The costs are |x_i - y_j - s|² with s the difference of the means, which changes them by terms of
+    x alone and of y alone: a shift of the whole cloud does not hide the ways. Each is right to some
+    ulp of itself, for x_i - y_j goes with its rounding error (Knuth). The gap is that of potentials v of the columns:
     (1/m) Σ_i (c_i,mate - v_mate - min_j (c_ij - v_j)), not below its own rounding.
     """
     m, p = x.shape
     mate, owner = np.full(m, -1), np.full(m, -1)
-    cost, across = np.empty((m, m)), np.empty((p, m))
-    square, gap, own = _solve(x, y, np.empty((m, p)), across, cost, np.empty(m), mate, owner)
+    square, gap, own = _solve(x, y, np.empty((m, m)), np.empty(m), mate, owner)
     return Found(mate, square, gap, own)
 
 
 @compiled
-def _solve(x, y, centred, across, cost, v, mate, owner):
+def _solve(x, y, cost, v, mate, owner):
     m, p = x.shape
+    cost[:] = 0.0
     for c in range(p):
-        mean_x, mean_y = 0.0, 0.0
+        shift = 0.0
         for i in range(m):
-            mean_x += x[i, c] / m
-            mean_y += y[i, c] / m
-        for i in range(m):
-            centred[i, c] = x[i, c] - mean_x
-            across[c, i] = y[i, c] - mean_y
-    for i in range(m):
+            shift += (x[i, c] - y[i, c]) / m
         for j in range(m):
-            cost[i, j] = 0.0
-        for c in range(p):
+            v[j] = y[j, c]
+        for i in range(m):
+            here = x[i, c]
             for j in range(m):
-                d = centred[i, c] - across[c, j]
+                way = here - v[j]
+                taken = here - way
+                lost = (here - (way + taken)) + (taken - v[j])
+                d = (way - shift) + lost
                 cost[i, j] += d * d
     everything = 0.0
     for i in range(m):
