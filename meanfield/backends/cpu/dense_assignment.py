@@ -42,7 +42,7 @@ def solve(x: np.ndarray, y: np.ndarray) -> Found:
     ulp of itself, for x_i - y_j goes with its rounding error (Knuth). The gap is that of potentials v of the columns:
     (1/m) Σ_i (c_i,mate - v_mate - min_j (c_ij - v_j)), not below its own rounding.
     """
-    m, p = x.shape
+    m = len(x)
     mate, owner = np.full(m, -1), np.full(m, -1)
     square, gap, own = _solve(x, y, np.empty((m, m)), np.empty(m), mate, owner)
     return Found(mate, square, gap, own)
