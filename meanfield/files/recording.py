@@ -407,6 +407,12 @@ def last_memory(path: Any) -> dict[str, Any]:
         return read_memory(file["checkpoint"])
 
 
+def last_summary(path: Any) -> dict[str, Any]:
+    """The summary of a finished run, without a look at the rest of its file."""
+    with schema.open_hdf5(Path(path)) as file:
+        return schema.read_json(file, "parameters/summary")
+
+
 def unfinished(path: Any) -> bool:
     """True when `Recording.reopen(path)` has a run to continue (a finished file beside it or not)."""
     parts = Parts(Path(path))

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import meanfield as mf
+from meanfield.files.recording import last_summary
 from meanfield.processes.interruption import signals
 
 from ..lab import terminal
@@ -167,8 +168,8 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
             "host": socket.gethostname(),
             "pid": os.getpid(),
         }
-        with mf.Trajectory(sweep.run(digest)) as run:
-            note |= {name: run.summary.get(name) for name in ("energy_defect", "defect")}
+        summary = last_summary(sweep.run(digest))
+        note |= {name: summary.get(name) for name in ("energy_defect", "defect")}
         write_note(sweep.runs / f"{digest}.json", note)
     else:
         _say("superseded", digest)
