@@ -5,6 +5,7 @@ from . import figures as figures
 from . import kernel_limits as kernel_limits
 from . import langevin_law as langevin_law
 from . import lazy_vs_mean_field as lazy_vs_mean_field
+from . import one_pass_sgd as one_pass_sgd
 from . import particles_and_limit as particles_and_limit
 from . import phase_diagram as phase_diagram
 from . import random_features as random_features
