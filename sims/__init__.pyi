@@ -8,6 +8,7 @@ from . import lazy_vs_mean_field as lazy_vs_mean_field
 from . import one_pass_sgd as one_pass_sgd
 from . import particles_and_limit as particles_and_limit
 from . import phase_diagram as phase_diagram
+from . import propagation_of_chaos as propagation_of_chaos
 from . import random_features as random_features
 from . import scaling_exponents as scaling_exponents
 from .lab import config as config
