@@ -128,6 +128,23 @@ def test_the_function_is_that_of_the_particles_of_the_same_start():
     assert errors[-1] < 0.003
 
 
+def test_neurons_of_several_lengths_count_by_their_mean_square():
+    """THEORY.md, section 7: f depends on ν = ∫|u|² dμ alone. Half of the neurons with |u|² = ½, half
+    with 3.5, at 512 angles and both signs, are the circle of radius √2: the cells' error, order 1.
+    """
+    angles = (np.arange(512) + 0.5) / 512 * 2 * np.pi - np.pi
+    start = [
+        r * np.column_stack([s * np.ones(512), np.cos(angles), np.sin(angles)])
+        for s in (1, -1)
+        for r in np.sqrt([0.5, 3.5])
+    ]
+    end = mf.simulate(RELU, mf.State(np.concatenate(start)), mf.RK4, dt=0.05, t_end=2.0, progress=False)  # fmt: skip
+    cells = march(RELU, mf.limits.circle(256, radius=np.sqrt(2)), 2.0)
+    x = np.linspace(-1, 1, 41)[:, None]
+    wanted = RELU.predict(end, x)
+    assert np.abs(RELU.predict(cells, x) - wanted).max() < 0.005 * np.abs(wanted).max()
+
+
 def test_attraction_that_turns_into_repulsion_ends_in_a_uniform_density():
     """TRUTHS 3.5, N → ∞: W = ½x² - |x| rests at x_i = (2i - N - 1)/N, the density ½ on [-1, 1] about
     the mean. The relaxation is e^(-t); the edges are smeared over some cells of h = 0.05.

@@ -134,6 +134,40 @@ def test_a_network_of_isotropic_neurons_has_the_risk_of_the_radial_one():
     assert losses.mean() == pytest.approx(wanted, abs=5 * losses.std() / np.sqrt(4000))
 
 
+def ramp(z):
+    return -2.5 if z < 0.5 else (7.5 if z > 1.5 else 10.0 * z - 7.5)
+
+
+def ramp_slope(z):
+    return 10.0 if 0.5 < z < 1.5 else 0.0
+
+
+@pytest.mark.slow
+def test_neurons_in_eight_dimensions_have_the_risk_of_the_density_of_their_lengths(tmp_path):
+    """A network of 600 neurons σ(⟨w, x⟩) on 6000 samples of the two Gaussians, from w ~ N(0, .8²/d I):
+    R along the way. Samples err by 1/√6000 and neurons by 1/√600 of the scatter of ½(y - f)² and of
+    σ, 3 and 4: .1 at most, and the risk falls from 4 to less than 1.
+    """
+    d, delta, m = 8, 0.3, 600
+    data = mf.data.gaussian_mixture(6000, d, delta=delta, seed=1)
+    network = mf.Network(mf.Activation("ramp", ramp, ramp_slope, smooth=False), trainable=("w",))
+    start = mf.InitialLaw(dim=d, w_std=0.8 / np.sqrt(d)).sample(m, seed=2).theta.copy()
+    start[:, 0] = 1.0
+    cells = mf.limits.line(
+        0.0, 3.5, 140, lambda r: r ** (d - 1) * np.exp(-0.5 * d * (r / 0.8) ** 2), a=1.0
+    )
+    for name, risk, begin, method in (
+        ("network", mf.EmpiricalRisk(network, data.x, data.y), mf.State(start), mf.HEUN),
+        ("density", isotropic(delta, d), cells, FINITE_VOLUMES),
+    ):
+        recorder = mf.Recorder(tmp_path / f"{name}.h5", mf.every(1))
+        mf.simulate(mf.GradientFlow(risk), begin, method, dt=0.05, t_end=2.0,
+                    observers=[recorder], progress=False)  # fmt: skip
+    both = mf.limits.overlay(tmp_path / "network.h5", tmp_path / "density.h5")
+    assert both.run[-1] < 0.4 * both.run[0]
+    assert both.gap < 0.1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"), [((0.0,), "Δ|delta"), ((1.0,), "delta must"), ((0.3, 1), "dim must")]
 )

@@ -44,7 +44,7 @@ def block(start):
 
 EXAMPLES = (
     *("torch.optim.SGD(", "mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent("),
-    *("mf.PairwiseEnergy(", "mf.PopulationRisk("),
+    *("mf.PairwiseEnergy(potential", "mf.PopulationRisk("),
 )
 FIRST, SGD, LATER, KERNEL, BARE, FIT, GAS, TEACHER = map(block, ('kink.h5", mf.evenly', *EXAMPLES))
 
