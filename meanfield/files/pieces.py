@@ -26,7 +26,7 @@ class Columns(NamedTuple):
     value: list[float]
 
     @property
-    def count(self) -> int:
+    def rows(self) -> int:
         return len(self.step)
 
 
@@ -167,7 +167,7 @@ class Pieces:
         last = Piece(
             buffer,
             len(buffer.frames),
-            {name: columns.count for name, columns in buffer.series.items()},
+            {name: columns.rows for name, columns in buffer.series.items()},
             buffer.event_count,
         )
         return Pieces([*self._pieces[:-1], last])

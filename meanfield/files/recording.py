@@ -368,7 +368,7 @@ class Recording:
                 )
             if held.event_count:
                 schema.write_events(file, held.event_count, held.events)
-        counts = {series: columns.count for series, columns in held.series.items()}
+        counts = {series: columns.rows for series, columns in held.series.items()}
         size = temporary.stat().st_size
         segment = Segment(
             name, file_sha256(temporary), size, len(held.frames), counts, held.event_count
