@@ -108,11 +108,16 @@ def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: s
 
         made: Any = Torch(network, dim, outputs, dtype, backend.partition(":")[2] or "cpu")
         return made
+    feature = None if network is None else network.feature
     if check(backend) == "cuda":
+        if network is not None and feature is not None:
+            from .cuda.features import FeatureCUDA
+
+            return FeatureCUDA(network, dim, outputs, dtype)
         from .cuda.backend import CUDA
 
         return CUDA(network, dim, outputs, dtype)
-    if network is not None and network.feature is not None:
+    if network is not None and feature is not None:
         from .cpu.features import FeatureCPU
 
         return FeatureCPU(network, dim, outputs, dtype)

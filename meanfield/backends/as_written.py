@@ -375,15 +375,17 @@ def prove_feature(backend: Any, what: str, theta: np.ndarray, x: np.ndarray) -> 
 
     twin = backend.for_network(replace(backend.network, trainable=feature.columns.names))
     twin.unproved = set()
-    samples, weight, one = (
-        [twin.samples(x) for x in inputs[:, None]],
-        twin.weights(np.ones(1)),
-        np.ones((1, 1)),
-    )
-    if what == "value":
-        made = [[twin.mean_feature(row, weight, x)[0] for x in samples] for row in rows[:, None]]
-    else:
-        made = [[twin.pull_back(row, x, one)[0] for x in samples] for row in rows[:, None]]
+    samples, weight = [twin.samples(x) for x in inputs[:, None]], twin.weights(np.full(2, 0.5))
+    # two of each: their mean is φ of one
+    particles = [twin.upload(np.stack([row, row])) for row in rows]
+    one = twin.upload(np.ones((1, 1)))
+
+    def compiled(row: Any, x: Any) -> np.ndarray:
+        if what == "value":
+            return twin.download(twin.mean_feature(row, weight, x))[0]
+        return twin.download(twin.pull_back(row, x, one))[0]
+
+    made = [[compiled(row, x) for x in samples] for row in particles]
     found = np.array(made)
     exact = of(1.0)
     near = [of(1.0 + k * np.finfo(dtype).eps) for k in (-1, 1)]

@@ -49,6 +49,7 @@ COLUMNS: Any = 3  # numbers that a particle sums
 ALIGN: Any = None  # bytes, of a tile
 PUSH: Any = False  # whether it is a derivative in a direction
 FREE: Any = False  # whether one of the gradients follows from the others
+INPUTS: Any = 1  # numbers of a sample
 COUNT: Any = 1  # how many are worked at once
 VECTORS: Any = 1  # of numbers in registers, worked at once
 BELOW: Any = 0.0  # σ' below 0 …

@@ -45,7 +45,7 @@ class Feature(FeatureMap):
     Notes
     -----
     f and its gradient flow are those of THEORY.md, section 1, for any φ. No file holds the
-    functions: mf.resume(path, flow=…). O(m n p) a step, on the CPU.
+    functions: mf.resume(path, flow=…). O(m n p) a step, on the CPU or a GPU.
 
         def bump(theta, x):                    # a e^{-(x - c)²/2}
             return theta[0] * exp(-0.5 * (x[0] - theta[1]) ** 2)
@@ -65,7 +65,7 @@ class Feature(FeatureMap):
     check: bool = field(default=True, repr=False)
     _checked: list[bool] = field(default_factory=list, init=False, repr=False)
 
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
 
     def __post_init__(self) -> None:
         for name, count in (("phi", 2), ("grad_phi", 3)):

@@ -38,6 +38,7 @@ GROUPS = {
         "not_",
         "philox_",
         "a_run_",
+        "features_",
     ),
     "steps": ("whole_", "a_step_", "what_", "a_linearised_", "a_number_", "the_first_"),
     "pairs": ("pairs_",),

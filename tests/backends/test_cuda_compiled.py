@@ -12,6 +12,7 @@ from meanfield.formulas import activations, losses
 
 pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Linux only)")
 
+import cuda_parity
 import cuda_ptx
 import numba
 import pair_formulas
@@ -182,6 +183,15 @@ def test_pairs_compile_for_ampere_and_hopper_with_all_rows_in_registers(
             assert not [
                 line for loop in cuda_ptx.innermost_loops(text) for line in loop if ".f64" in line
             ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_features_of_a_user_s_own_compile_and_spill_nothing(monkeypatch, dtype):
+    """A row of three columns and a point of two inputs: in registers or, indexed, on the stack."""
+    for kernel, signature in cuda_ptx.feature_kernels(
+        cuda_parity.bump, cuda_parity.grad_bump, dtype, 3, 2
+    ):
+        assert cuda_ptx.report(cuda_ptx.ptx(kernel, signature, monkeypatch))["spilled"] == 0
 
 
 SUMS = [

@@ -6,6 +6,7 @@ runs them.
 """
 
 from contextlib import contextmanager
+from math import exp
 from unittest import mock
 
 import numpy as np
@@ -583,6 +584,39 @@ def whole_steps_of_a_heavy_ball_are_those_of_the_cpu(friction):
 )
 def whole_steps_of_a_reaction_are_those_of_the_cpu(reaction):
     same_end(run("squared", 1, mf.EULER, reaction=reaction, dt=0.1, n_steps=2))
+
+
+def bump(theta, x):
+    return theta[0] * exp(-0.5 * ((x[0] - theta[1]) ** 2 + (x[1] - theta[2]) ** 2))
+
+
+def grad_bump(theta, x, out):
+    height = exp(-0.5 * ((x[0] - theta[1]) ** 2 + (x[1] - theta[2]) ** 2))
+    out[0] = height
+    out[1] = theta[0] * height * (x[0] - theta[1])
+    out[2] = theta[0] * height * (x[1] - theta[2])
+
+
+@check(float64=("float64", 1e-12), float32=("float32", 1e-5))
+def features_of_a_user_s_own_are_those_of_the_cpu(dtype, allowed):
+    """Mean features, pull-back, push-forward and heights; centred, with a frozen column and a ridge."""
+    rng = np.random.default_rng(8)
+    mass = rng.uniform(0.5, 1.5, 7)
+    feature = mf.Feature(bump, grad_bump, columns={"a": (), "c": 2}, dim=2)
+    state = feature.state(rng.normal(size=(7, 3)), mass / mass.sum())
+    network = mf.Network(feature, mf.Scaling(0.75), trainable=("c",), centred=True)
+    risk = mf.EmpiricalRisk(network, rng.normal(size=(6, 2)), rng.normal(size=6), ridge=0.1)
+    flows = [mf.GradientFlow(risk, backend=backend, dtype=dtype) for backend in ("cpu", "cuda")]
+    ends = [mf.simulate(f, state, mf.HEUN, dt=0.5, n_steps=2, progress=False) for f in flows]
+    same_end(ends, allowed)
+    for of in ("predict", "velocity", "first_variation"):
+        found = [getattr(flow, of)(end) for flow, end in zip(flows, ends, strict=True)]
+        np.testing.assert_allclose(found[1], found[0], rtol=0, atol=allowed)
+    fields = [flow.on_device(end) for flow, end in zip(flows, ends, strict=True)]
+    particles = [mf.Particles.of(ends[0], field.backend) for field in fields]
+    v = rng.normal(size=(6, 1))
+    products = [f.tangent_product(p, v) for f, p in zip(fields, particles, strict=True)]
+    np.testing.assert_allclose(products[1], products[0], rtol=0, atol=allowed)
 
 
 @check()

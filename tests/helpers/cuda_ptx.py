@@ -109,6 +109,20 @@ def pair_kernels(interaction, dtype, dim, groups, self_pairs=True):
     return [(module.velocity, (*arrays, T[:, ::1])), (module.values, (*arrays, float64[:, ::1]))]
 
 
+def feature_kernels(phi, grad_phi, dtype, columns, dim):
+    """[(kernel, signature)] of a user's feature: the passes of a step, and heights."""
+    T = {"float32": float32, "float64": float64}[dtype]
+    used = {"phi": phi, "grad_phi": grad_phi}
+    module = compiler.kernels(f"{KERNELS}.features", dtype, used, D=columns, INPUTS=dim)
+    rows, line, sums = T[:, ::1], T[::1], float64[:, :, ::1]
+    return [
+        (module.mean_feature, (rows, line, rows, int64, int64, sums)),
+        (module.push_forward, (rows, line, rows, int64, int64, rows, sums)),
+        (module.pull_back, (rows, rows, int64, rows, float64, line, rows)),
+        (module.heights, (rows, rows, int64, rows, float64[:, ::1])),
+    ]
+
+
 def neuron_sums(activation, dtype, dim, outputs, groups, theta="same"):
     """(kernel, signature) of the sums over pairs of neurons, of which θ may be of another dtype."""
     T = {"float32": float32, "float64": float64}

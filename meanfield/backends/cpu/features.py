@@ -174,11 +174,7 @@ class FeatureCPU(CPU):
         try:
             yield
         except NumbaError as error:
-            raise TypeError(
-                f"{self.feature.phi.__name__} or {self.feature.grad_phi.__name__} does not compile "
-                f"for {self.dtype}: they must be {compile_errors.ALLOWED}, on theta[0], theta[1], … "
-                f"and x[0], …. Compiler: {compile_errors.reason(error)}."
-            ) from error
+            raise compile_errors.of_feature(self.feature, self.dtype, error) from error
 
     def _prove(self, what: str, theta: np.ndarray, samples: Any) -> None:
         """Once: what is compiled against what is written."""
