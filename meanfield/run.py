@@ -206,7 +206,7 @@ class Run:
         if (over := self.march.passed) is None:
             return
         for item in self.observers:
-            for value in item.passed(over):
+            for value in item.passed(over) if isinstance(item, Series) else ():
                 if self.recording is not None:
                     self.recording.observe(*value)
 

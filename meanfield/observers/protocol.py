@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..stepping.clocks import Span
 from ..stepping.march import March
-from ..stepping.stretches import NOW, Ahead, Passed
+from ..stepping.stretches import NOW, Ahead
 from . import schedules
 from .moment import Moment
 from .schedules import Due
@@ -90,12 +90,6 @@ class Observer:
     def observe(self, moment: Moment) -> Mapping[str, float] | None:
         """Look. The values, by series, go into the run's file."""
         raise NotImplementedError(f"{type(self).__name__} has no method observe(moment).")
-
-    def passed(self, over: Passed) -> Iterable[Value]:
-        """Values of steps that the march has made and nobody was asked about (see `ahead`): those
-        of a built-in series that the march itself knows.
-        """
-        return ()
 
     def collect(self, received: Sequence[int], last: bool) -> Iterable[list[Value]]:
         """Values of earlier moments that are known by now, those of one moment together: no
