@@ -27,12 +27,14 @@ class InitialLaw:
     w : "normal" (N(0, w_std² I_d)) or "sphere" (uniform, |w| = w_std).
     a_std, w_std, b_std : the standard deviations; b ~ N(0, b_std²).
     symmetric : neighbours are (a, w, b), (-a, w, b), so that f_0 = 0 up to rounding. m must be
-        even.
+        even. Without it f_0 is not small for wide networks at γ = ½: its variance is α² m^(1-2γ)
+        E[a²] E[σ²], α²|x|²/2 at every m for ReLU, a = ±1 and w ~ N(0, I). It vanishes with m for
+        γ > ½ alone.
 
     Notes
     -----
     Particle k depends on (seed, k) only, so a narrower sample is a prefix of a wider one; of a
-    symmetric start pair j uses draw j. THEORY.md, section 2.
+    symmetric start pair j uses draw j. THEORY.md, sections 2 and 3.
     """
 
     dim: int

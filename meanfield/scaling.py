@@ -23,7 +23,8 @@ class Scaling:
 
     Parameters
     ----------
-    gamma : γ, any finite real: 1 is the mean-field limit, ½ the lazy (NTK) one.
+    gamma : γ, any finite real: 1 is the mean-field limit, ½ the NTK limit as m → ∞. Whether
+        a run of finite m was lazy depends on α as well: ntk.laziness measures it.
     alpha : α > 0.
 
     Notes

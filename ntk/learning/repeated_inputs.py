@@ -10,6 +10,8 @@ import numpy as np
 
 # 1 - |cos| below which two directions are candidates; whether they matter, the kernel says
 NEAR = 1e-8
+# |x̂ - ±x̂'| of two directions that are one up to the rounding of cos, sin, a norm and a quotient
+ROUNDING = 8 * np.finfo(np.float64).eps
 ROWS = 1024
 
 
@@ -22,7 +24,8 @@ def has_equal_rows(K: np.ndarray) -> bool:
 
 def causes(x: np.ndarray, K: np.ndarray, bound: float) -> tuple[tuple[str, ...], bool]:
     """Sentences that name inputs (n, d) behind eigenvalues of K (n, n) up to `bound`, and whether
-    repeated ones are among them.
+    they decide that K is singular: where one of the sentences holds of inputs that are repeated,
+    zero, or parallel or antipodal to rounding, not merely close to it.
 
     A pair is a cause where the smallest eigenvalue of its 2 × 2 block, which bounds λ_min(K) from
     above, is within the bound: repeated inputs in every network; parallel ones where σ is
@@ -33,31 +36,40 @@ def causes(x: np.ndarray, K: np.ndarray, bound: float) -> tuple[tuple[str, ...],
     """
     norms = np.linalg.norm(x, axis=1)
     said = []
+    decided = False
     zero = np.flatnonzero((norms == 0) & (np.diag(K) <= bound))
     if zero.size:
         said.append(f"Zero inputs, with zero features: {_listed([str(i) for i in zero])}.")
+        decided = True
     units = x / np.where(norms > 0, norms, 1.0)[:, None]
     same, opposite = _pairs(units, 1.0), _pairs(units, -1.0)
     equal = (x[same[:, 0]] == x[same[:, 1]]).all(axis=1)
-    repeated = False
-    for kind, pairs in (
-        ("Repeated", same[equal]),
-        ("Parallel", same[~equal]),
-        ("Antipodal", opposite),
+    for kind, sign, pairs in (
+        ("Repeated", 1.0, same[equal]),
+        ("Parallel", 1.0, same[~equal]),
+        ("Antipodal", -1.0, opposite),
     ):
         guilty = pairs[_smaller_eigenvalue(K, pairs) <= bound]
         if len(guilty):
             said.append(
                 f"{kind} inputs make K singular: {_listed([f'{i} and {j}' for i, j in guilty])}."
             )
-            repeated |= kind == "Repeated"
+            decided |= bool(_exact(units, guilty, sign).any())
     free = opposite[_smaller_eigenvalue(K, opposite) > bound]
     if dependent := _dependent(x, norms, K, free, bound):
+        exact = free[_exact(units, free, -1.0)]
+        decided |= bool(_dependent(x, norms, K, exact, bound))
         said.append(
             f"Antipodal pairs in {dependent} dimensions make K singular: "
             f"{_listed([f'{i} and {j}' for i, j in free])}."
         )
-    return tuple(said), repeated
+    return tuple(said), decided
+
+
+def _exact(units: np.ndarray, pairs: np.ndarray, sign: float) -> np.ndarray:
+    """Which pairs have directions that are ±1 times each other to rounding: bool (pairs,)."""
+    i, j = pairs.T
+    return np.abs(units[i] - sign * units[j]).max(axis=1, initial=0.0) <= ROUNDING
 
 
 def _pairs(units: np.ndarray, sign: float) -> np.ndarray:

@@ -25,11 +25,14 @@ class Certificate:
     """What is known of a symmetric K (n, n): every eigenvalue lies within error_bound of the one
     computed.
 
-    eigenvalues (n,) ascending; rank counts those beyond tolerance in size, null_space (n, n - rank)
-    spans the others. positive_definite: True iff lambda_min - error_bound > tolerance; False iff
-    lambda_min + error_bound < -tolerance, or K is singular for certain (two equal rows, or repeated
-    inputs); else None: not proved either way. causes: sentences that name inputs; where there are
-    some, the verdict of None is "Singular as far as rounding shows", else "Undecided".
+    eigenvalues (n,) ascending; rank counts those beyond tolerance in size (where the inputs make K
+    singular: beyond tolerance + error_bound), null_space (n, n - rank) spans the others.
+    positive_definite: True iff lambda_min - error_bound > tolerance; False iff lambda_min +
+    error_bound < -tolerance, or K is singular by its inputs (two equal rows; repeated, parallel,
+    antipodal or zero inputs, to rounding, whose combination K maps to zero within tolerance +
+    error_bound); else None: not proved either way. causes: sentences that name inputs; where there
+    are some that are merely close to parallel or antipodal, the verdict of None is "Singular as far
+    as rounding shows", else "Undecided".
     """
 
     eigenvalues: np.ndarray
@@ -127,13 +130,15 @@ def certificate(K: Any, x: Any = None, tolerance: float | None = None) -> Certif
             f"x must be ({len(K)}, d), the inputs of a kernel {K.shape}; got {x.shape}."
         )
     if x is not None and not positive:
-        causes, repeated = repeated_inputs.causes(
+        causes, decided = repeated_inputs.causes(
             x, K[:, :, 0, 0] if K.ndim == 4 else A, tolerance + bound
         )
-        positive = False if repeated else positive
+        positive = False if decided else positive
         for cause in causes:
             warnings.warn(cause, RuntimeWarning, stacklevel=2)
-    null = np.abs(values) <= tolerance
+    # an eigenvalue that the inputs make zero is computed as up to tolerance + bound
+    singular = positive is False and values[0] + bound >= -tolerance
+    null = np.abs(values) <= (tolerance + bound if singular else tolerance)
     return Certificate(values, bound, int(n - null.sum()), V[:, null], tolerance, positive, causes)
 
 

@@ -36,6 +36,7 @@ RESOLVED = 0.5
 CONSTANT = (
     1e-12  # a drift that is rounding: the kernel of a network that is linear in what it trains
 )
+FITTED = 0.05  # of |f_0 - y|: less is left of the residual of a fit that fits its labels
 SAFETY = (
     2.0  # on what the run's own steps and rounding do to the gap, which is not the frames' fault
 )
@@ -157,8 +158,8 @@ class Laziness:
         head = f"{self.regime.capitalize()}{', certified by the bound' if self.certified else ''}"
         kappa = f", kappa = {self.kappa.kappa:.2g}" if self.kappa else ""
         found = (
-            f"{head}: sup |f - f_lin| is {gap:.2g} of |f_0 - y| {known}, kernel drift "
-            f"{self.drift.max():.2g}; {self._reason}"
+            f"{head}: sup |f - f_lin| is {gap:.2g} of |f_0 - y| {known} on the training inputs, "
+            f"kernel drift {self.drift.max():.2g}; {self._reason}"
             f" (t = {self.times[0]:g} … {self.times[-1]:g}{kappa})."
         )
         if self.resolved:
@@ -199,7 +200,8 @@ class Laziness:
 
 
 def laziness(run: Any, flow: GradientFlow | None = None) -> Laziness:
-    """How far a recorded run is from its linearisation at its first frame, measured and bounded.
+    """How far a recorded run is from its linearisation at its first frame, measured and bounded on
+    the training inputs.
 
     Parameters
     ----------
@@ -236,6 +238,11 @@ def laziness(run: Any, flow: GradientFlow | None = None) -> Laziness:
     falls so far from frame to frame that its sum is open by more than the bound and a factor of
     two, the frames are too few and nothing is certified: most of the change comes early, so record
     mf.log_spaced frames.
+
+    All of it is about the training inputs. Where both fit the same labels both end at y there, and
+    the gap returns to zero whatever the neurons did (the note says so): hence the sup over the run,
+    and the drift. Elsewhere two fits of the same labels can differ: linearise(…).gap(risk, x) is
+    for any inputs.
 
     The regime is a convention. lazy: sup |f - f_lin|/|f_0 - y| < 0.1 and sup ‖H_t - H_0‖/‖H_0‖ <
     0.1 over the frames; rich: one of them > 0.5, the other may be small; intermediate: all else.
@@ -302,6 +309,10 @@ def laziness(run: Any, flow: GradientFlow | None = None) -> Laziness:
         kappa = relative_scale(network, first, risk.x, risk.y)
     except ValueError as error:
         note = f"No kappa: {error}"
+    left = np.linalg.norm(linear[-1] - risk.y)
+    if max(np.linalg.norm(f - risk.y), left) <= FITTED * np.linalg.norm(f0 - risk.y):
+        fits = "Both fit the labels at the end: there they agree on these inputs in any regime."
+        note = " ".join(filter(None, (note, fits)))
     if (finding := defects.of_run(run)) is not None:
         note = " ".join(filter(None, (note, f"Note: {finding.text}")))
     root = np.sqrt(n)

@@ -43,8 +43,9 @@ def two_layer_convergence(
     - It holds for ever if that is at most R: from a width on that grows like n⁶/(λ_0⁴δ³) at γ = 1/2, never at γ >= 1.
     - ‖u_t‖² <= ε ‖u_0‖² from t = log(1/ε)/(cλ_0) on.
     start: the state at t = 0, whose law it remembers (or law=); later: states of the flow that started there, an
-    mf.Trajectory say. x (n, d), y (n,). Claims: "lambda_min", "width", "radius", "movement", "residual" (the largest of
-    e^{cλ_0 t} ‖u_t‖²/‖u_0‖²), "time to epsilon". Raises ValueError where λ_0 is zero or no law is known.
+    mf.Trajectory say. x (n, d), y (n,). Claims: "lambda_min", "movement", "residual" (the largest of
+    e^{cλ_0 t} ‖u_t‖²/‖u_0‖²), "time to epsilon". The widths that are asked for and R are no claims: they are among the
+    hypotheses (`asked`). Raises ValueError where λ_0 is zero or no law is known.
     """
     law = law or (start.origin[0] if start.origin else None)
     if law is None:
@@ -87,13 +88,14 @@ def two_layer_convergence(
         "Du, Zhai, Póczos, Singh (2019): a wide two-layer ReLU network fits its data at a linear rate",
         (
             *_form(network, start, law),
-            Hypothesis("m is enough for lambda_min(H_0) >= 3/4 lambda_0", m >= at_start, f"m = {m}, asked {at_start:.3g}"),
-            Hypothesis("m is enough for the neurons to stay", movement <= radius, f"m = {m}, asked {throughout:.3g}"),
+            Hypothesis("m is enough for lambda_min(H_0) >= 3/4 lambda_0", m >= at_start, f"m = {m}, asked {at_start:.3g}", at_start),
+            Hypothesis(
+                "m is enough for the neurons to stay", movement <= radius,
+                f"m = {m}, asked {throughout:.3g}, where they move by R = {radius:.3g} at most", throughout,
+            ),
         ),
         (
             Claim("lambda_min", 0.75 * lambda0, float(np.linalg.eigvalsh(empirical(network, start, x))[0]), ">="),
-            Claim("width", max(at_start, throughout), float(m), ">="),
-            Claim("radius", radius, moved),
             Claim("movement", movement, moved),
             Claim("residual", 1.0, worst),
             Claim("time to epsilon", math.log(1 / epsilon) / (c * lambda0), reached),

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Hypothesis:
     """One condition of a theorem. holds: True, False, or None where it cannot be decided from what
-    was given.
+    was given; asked: the least number that would do, where it is one.
     """
 
     name: str
     holds: bool | None
     found: str = ""
+    asked: float | None = None
 
 
 @dataclass(frozen=True)

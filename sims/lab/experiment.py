@@ -64,7 +64,7 @@ class Experiment:
     """
 
     gamma: float = 1.0
-    """Exponent γ of the output scale α m^(-γ): 1/2 is lazy (NTK), 1 mean-field."""
+    """Exponent γ of the output scale α m^(-γ): 1/2 is the NTK scaling, 1 mean-field."""
     alpha: Annotated[float, settings.above(0)] = 1.0
     """Scale α of the output."""
     gamma_prime: float = 0.0

@@ -97,7 +97,7 @@ class Config:
     tasks: tuple[Literal["digits", "teacher", "file"], ...] = ("digits", "teacher")
     """Data sets to train on."""
     gammas: tuple[float, ...] = (0.5, 0.75, 1.0)
-    """Exponents γ of f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩): 0.5 is lazy (NTK), 1 mean-field."""
+    """Exponents γ of f = m^(-γ) Σ_k a_k σ(⟨w_k, x⟩): 0.5 is the NTK scaling, 1 mean-field."""
     activation: str = "relu"
     """σ: relu, leaky_relu, tanh, erf, sigmoid, softplus, gelu, sin, square or linear."""
     widths: tuple[Annotated[int, settings.at_least(2)], ...] = (

@@ -50,7 +50,7 @@ class Config:
     ] = ("tanh", "relu")
     """σ: one smooth and one with a kink have different exponents."""
     gammas: tuple[float, ...] = (0.5, 0.625, 0.75, 0.875, 1.0, 1.25)
-    """Exponents γ of the output scale: 0.5 is lazy (NTK), 1 mean-field; theory is asked up to 1."""
+    """Exponents γ of the output scale: 0.5 is NTK, 1 mean-field; theory is asked up to 1."""
     widths: tuple[Annotated[int, settings.at_least(2)], ...] = (
         256,
         512,

@@ -96,22 +96,24 @@ def test_each_hypothesis_is_named_and_checked():
     mean, total = failing(reduction="mean")[1], failing(reduction="sum")[1]
     assert mean["time to epsilon"].bound == pytest.approx(5 * total["time to epsilon"].bound)
     assert mean["movement"] == total["movement"]
-    assert failing(mf.Network("relu", mf.MEAN_FIELD, ("w",)))[1]["width"].bound == math.inf
+    assert failing(mf.Network("relu", mf.MEAN_FIELD, ("w",)))[1].hypotheses[-1].asked == math.inf
     assert "NO  m is enough" in str(total) and "lambda_min: measured" in str(total)
 
 
 def test_the_width_that_keeps_neurons_within_the_radius_makes_the_theorem_apply():
-    """At the width that is asked for the movement bound equals R: for ‖y - f_0‖ as measured both
-    scale as stated.
+    """At the width that is asked for the movement bound equals R = √(2π) δ λ_0/(16 C²n²), δ = .1,
+    λ_0 = .3, C = 1, n = 5: for ‖y - f_0‖ as measured both scale as stated. Width and radius are what
+    the theorem asks for, not what it promises.
     """
     narrow = bounds.two_layer_convergence(
         NETWORK, LAW.sample(1000), PENTAGON, SIGNS, reduction="sum"
     )
-    asked = narrow["width"].bound
-    assert narrow["movement"].bound * math.sqrt(1000 / asked) == pytest.approx(
-        narrow["radius"].bound, rel=1e-12
-    )
+    asked, radius = narrow.hypotheses[-1].asked, math.sqrt(2 * math.pi) * 0.1 * 0.3 / (16 * 25)
+    assert narrow["movement"].bound * math.sqrt(1000 / asked) == pytest.approx(radius, rel=1e-12)
     assert asked > 1e6  # of use in principle
+    claims = [claim.name for claim in narrow.claims]
+    assert claims == ["lambda_min", "movement", "residual", "time to epsilon"]
+    assert f"R = {radius:.3g} at most" in narrow.hypotheses[-1].found
 
 
 def test_repeated_inputs_have_no_such_theorem():

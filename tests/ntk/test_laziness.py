@@ -292,6 +292,9 @@ def test_the_first_example_of_the_readme_is_never_certified_and_rich_by_its_drif
     )
     assert ("(bound" in found.verdict) == found.resolved == ("too few" not in found.verdict)
     assert found.verdict.startswith("Rich: sup |f - f_lin| is 0.06")
+    assert "on the training inputs, kernel drift" in found.verdict
+    # both have less than 4 % of |f_0 - y| left: two fits of the same labels
+    assert found.gap[-1] < 0.05 * found.start and "Both fit the labels at the end" in found.note
     assert (
         "the drift alone, above 0.5, makes it rich: features move, and the linearised "
         "network describes f" in found.verdict

@@ -130,13 +130,34 @@ def test_distinct_inputs_are_no_proof_of_anything(rng):
 )
 def test_inputs_that_a_network_without_bias_cannot_tell_apart_are_named(activation, x, message):
     """φ(θ; cx) = cᵖ φ(θ; x) and oddness or evenness make two rows proportional; for ReLU φ(x) -
-    φ(-x) is linear in x.
+    φ(-x) is linear in x. That decides: no "undecided" stands beside the cause.
     """
     x = np.array(x)
     with pytest.warns(RuntimeWarning, match=message):
         found = ntk.certificate(network_kernel(x, activation), x)
-    assert found.positive_definite is None and found.rank == len(x) - 1
-    assert "Singular as far as rounding shows" in found.verdict and "ndecided" not in found.verdict
+    assert found.positive_definite is False and found.rank == len(x) - 1
+    assert found.verdict.startswith("Singular: the part of the labels in its null space is never")
+
+
+def test_a_hexagon_is_singular_by_its_antipodal_pairs_and_decided():
+    """Three pairs ±x in the plane and ReLU without bias: e_i - e_j of three pairs are linear in x,
+    so of rank 2. cos and sin of 60° are rounded, the pairs antipodal to rounding all the same. A
+    trained bias decides the other way; a pair that is 1e-9 off antipodal decides nothing.
+    """
+    angles = np.pi / 3 * np.arange(6)
+    hexagon = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    law, free = mf.InitialLaw(dim=2), mf.Network("relu", mf.NTK, trainable=("a", "w"))
+    with pytest.warns(RuntimeWarning, match="Antipodal pairs in 2 dimensions"):
+        found = ntk.certificate(ntk.kernel(free, law, hexagon), hexagon)
+    assert found.positive_definite is False and found.rank == 5
+    assert found.verdict.startswith("Singular: ") and "ndecided" not in found.verdict
+    biased = ntk.kernel(mf.Network("relu", mf.NTK), law, hexagon)
+    assert ntk.certificate(biased, hexagon).positive_definite is True
+    x = np.array([[1.0, 2.0], [0.0, 1.0], [-1.0, -2.0 - 1e-9]])
+    with pytest.warns(RuntimeWarning, match="Antipodal inputs make K singular: 0 and 2"):
+        near = ntk.certificate(network_kernel(x, "tanh"), x)
+    assert near.positive_definite is None
+    assert near.verdict.startswith("Singular as far as rounding shows")
 
 
 @pytest.mark.parametrize(
