@@ -179,8 +179,7 @@ class Run:
         """Who is a copy of whom since the last step, into the file."""
         march = self.march
         if march.source is not None and self.recording is not None:
-            born = march.particles.memory["born"]
-            self.recording.log(genealogy.rows(march.source, march.step, march.t, born))
+            self.recording.log(genealogy.rows(march.source, march.step, march.t, march.born))
 
     def _look(self, observers: list[Observer]) -> None:
         """Let these observers look at this moment; their values go into the file."""

@@ -66,6 +66,7 @@ class March:
         self.motion = Motion(self.particles) if slides else None
         self.still = False  # whether the last step moved nothing at all
         self.source: Any = None  # of the last step, where it replaced particles
+        self.born = 0  # copies made so far
         self.watches_size = watches_size or not self.balances
         self._known: dict[str, Any] = {}  # of the particles of now
         self.energy_start = self.energy if self.has_energy else math.nan
@@ -188,6 +189,7 @@ class March:
         """All that the future depends on, for a checkpoint."""
         backend, particles = self.field.backend, self.particles
         masses = {"mass": particles.mass} if self.method.moves_masses else {}
+        births = {"born": self.born} if self.method.replaces else {}
         motion = {} if self.motion is None else {"motion": self.motion.memory(backend)}
         sums = {name: getattr(self, name) for name in ("path", "dissipated", "energy_start")}
         return {
@@ -201,6 +203,7 @@ class March:
             "clock": self.clock.memory(),
             **sums,
             **motion,
+            **births,
         }
 
     def restore(self, memory: dict[str, Any]) -> None:
@@ -227,6 +230,7 @@ class March:
             kept["t"],
         )
         self.clock.restore(memory["clock"])
+        self.born = memory.get("born", 0)
         for name in ("path", "dissipated", "energy_start"):
             setattr(self, name, memory[name])
         if self.motion is not None and "motion" in memory:
@@ -262,6 +266,8 @@ class March:
             _ = self.size2  # started before the step's own numbers are waited for
         self.still = made.theta is before.theta and made.mass is before.mass
         self.source = step.source
+        if step.source is not None:
+            self.born += int(np.count_nonzero(step.source != np.arange(len(step.source))))
         if step.speeds:
             dissipated = step.dissipated
             self.dissipated += dissipated

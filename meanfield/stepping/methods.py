@@ -80,8 +80,8 @@ class Method:
     needs : what the functional must have, of "energy", "network", "samples" and "deterministic".
     noisy : whether steps draw numbers.
     moves_masses : whether steps change the masses.
-    replaces : whether steps put copies of particles in the places of others (Step.source); the number
-        of copies so far is then memory["born"].
+    replaces : whether steps put copies of particles in the places of others, and say so in
+        Step.source.
     balances : whether F loses what Step says was dissipated, as dt → 0. Without it there is no
         energy_defect, no path and no dt="auto".
     inertial : whether memory["momentum"] is the velocity v of the particles. What is lost is then F + K,
@@ -205,6 +205,16 @@ def check_step(method: Method, before: Particles, dt: float, step: Any) -> None:
         raise ValueError(
             f"{who} must keep the shape of θ, {before.theta.shape}; got {made.theta.shape}."
         )
+    if step.source is not None:
+        source, m = np.asarray(step.source), len(before.mass)
+        if not method.replaces:
+            raise ValueError(f"{who} has a source: declare replaces = True in its class.")
+        whole = source.shape == (m,) and source.dtype.kind in "iu"
+        if not whole or not np.all((source >= 0) & (source < m)):
+            raise ValueError(
+                f"{who} must say in source, ({m},) integers of 0 … {m - 1}, which particle each one is "
+                f"a copy of; got {source.shape} {source.dtype}."
+            )
     if made.mass is before.mass:
         return
 

@@ -16,8 +16,6 @@ from ..temperature import Temperature
 from .methods import Method, Step
 from .replacing import kill_and_duplicate, reweighted, systematic
 
-BORN = "born"  # the number of copies so far, in the memory of the particles
-
 
 @dataclass(frozen=True)
 class Reacting(Method):
@@ -95,8 +93,7 @@ class Reacting(Method):
                 f"{mass.min():.3g} to {mass.max():.3g}. Leave jumps out, so that the masses react, or "
                 "start from a state without mass=."
             )
-        made = self.transport.start(field, particles)
-        return made._replace(memory={**made.memory, BORN: 0}) if self.replaces else made
+        return self.transport.start(field, particles)
 
     def step(self, field: Any, particles: Particles, dt: float) -> Step:
         middle, lost, first = self._react(field, particles, dt / 2, 0)
@@ -106,10 +103,7 @@ class Reacting(Method):
             return step._replace(particles=made, reacted=lost + more)
 
         made, third = self._resampled(field, made)
-        source = first[second[third]]
-        born = particles.memory[BORN] + np.count_nonzero(source != np.arange(len(source)))
-        made = made._replace(memory={**made.memory, BORN: int(born)})
-        return Step(made, dt, source=source)
+        return Step(made, dt, source=first[second[third]])
 
     def to_dict(self) -> dict[str, Any]:
         """That of the transport: a file has the rest in its flow."""

@@ -269,6 +269,12 @@ class Wrong(mf.Method):
             "declare moves_masses",
         ),
         (lambda p, dt: mf.Step(p._replace(mass=2 * p.mass), dt), True, ValueError, "of sum 2"),
+        (
+            lambda p, dt: mf.Step(p, dt, source=np.zeros(40, int)),
+            False,
+            ValueError,
+            "declare replaces",
+        ),
     ],
 )
 def test_a_step_that_makes_no_sense_is_named(made, moves, error, said):
