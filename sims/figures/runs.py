@@ -52,11 +52,12 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     ax = axes_or_new(ax)
     risky = all(run.config.get("network") for run in opened)
     name, symbol, log = ("risk", "R", "y") if risky else ("energy", "F", "")
-    moved, left = [], []
+    moved, left, said = [], [], []
     for number, run in enumerate(opened):
         _, times, risk = run.series(name)
         how, distance = travelled(run, run[usable(run) - 1])
         moved.append(distance)
+        said.append(f"{how} {distance:.3g}")
         left.append(risk[-1])
         label = f"{scaling_text(run)}, m = {run.start.m}: moved {moved[-1]:.3g}"
         lines(
@@ -71,11 +72,9 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     caveats = [
         f" {name}:{text}" for name, run in zip(names, opened, strict=True) if (text := caveat(run))
     ]
-    verdict = (
-        f"{names[last]} ends at {symbol} = {left[last]:.3g}, moved by {moved[last]:.3g} ({how})"
-    )
+    verdict = f"{names[last]} ends at {symbol} = {left[last]:.3g} ({said[last]})"
     if first != last:
-        verdict += f"; {names[first]} at {symbol} = {left[first]:.3g} after {moved[first]:.3g}"
+        verdict += f"; {names[first]} at {symbol} = {left[first]:.3g} ({said[first]})"
     panel(ax, f"{name.capitalize()} along the flow", verdict + "." + "".join(caveats), 70)
     ax.legend()
     return ax

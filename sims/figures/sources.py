@@ -61,9 +61,13 @@ def travelled(run: mf.Trajectory, end: mf.State) -> tuple[str, float]:
 
 
 def scaling_text(run: mf.Trajectory) -> str:
-    """γ and α with the name of the scaling; for flows without a network what they are."""
-    settings = run.config.get("network")
-    return regime(**settings["scaling"]) if settings else "a flow without a network"
+    """γ and α with the name of the scaling, and the rate of a reaction; for flows without a network
+    what they are.
+    """
+    settings, flow = run.config.get("network"), run.config.get("flow") or {}
+    text = regime(**settings["scaling"]) if settings else "a flow without a network"
+    rate = flow.get("reaction", 0.0)
+    return f"{text}, ρ = {rate:g}{' by jumps' if flow.get('jumps') else ''}" if rate else text
 
 
 def caveat(run: mf.Trajectory) -> str:

@@ -42,18 +42,18 @@ def test_nothing_dies_where_the_landscape_is_flat():
 @pytest.fixture(scope="module")
 def four_hundred():
     """∫x²dμ at t = .5 of as many seeds, from one start."""
-    ends = [march(Well(), CLOUD, 0.05, 10, mf.EULER, jumps=True, seed=k) for k in range(400)]
+    ends = [march(Well(), CLOUD, 0.1, 5, mf.EULER, jumps=True, seed=k) for k in range(400)]
     return np.array([(end.theta**2).mean() for end in ends])
 
 
 def test_the_mean_of_400_seeds_is_the_mass_flow(four_hundred):
     """Within four standard errors; the bias of order 1/m, m = 400, is a quarter of one."""
-    end = march(Well(), CLOUD, 0.05, 10, mf.EULER)
+    end = march(Well(), CLOUD, 0.1, 5, mf.EULER)
     exact = float(end.mass @ end.theta[:, 0] ** 2)
     error = four_hundred.std() / np.sqrt(len(four_hundred))
     assert abs(four_hundred.mean() - exact) < ERRORS * error
     alone = mf.GradientFlow(Well())
-    without = mf.simulate(alone, CLOUD, mf.EULER, dt=0.05, n_steps=10, progress=False)
+    without = mf.simulate(alone, CLOUD, mf.EULER, dt=0.1, n_steps=5, progress=False)
     assert (without.theta**2).mean() > exact + 10 * error  # the reaction is seen
 
 
@@ -120,6 +120,13 @@ def test_ids_and_parents_are_in_the_file(jumped):
     with h5py.File(path) as file:
         assert np.array_equal(file["particles/units/id/value"][-1], ids)
         assert (file["events/kind"][()] == BIRTH).all()
+
+
+@pytest.mark.slow
+def test_labelled_arrays_say_who_is_where(jumped):
+    pytest.importorskip("xarray")
+    with mf.Trajectory(jumped[0]) as run:
+        assert np.array_equal(run.to_xarray().id[-1], run.ids())
 
 
 def test_what_pairs_particles_of_two_times_says_that_it_cannot(jumped):

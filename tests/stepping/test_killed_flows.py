@@ -21,13 +21,11 @@ METHODS = {
     "heavy_ball": mf.HeavyBall("nesterov"),
     "sphere": mf.Sphere(mf.EULER_MARUYAMA),
     "online": mf.EULER,
-    "reaction": mf.HEUN,
     "jumps": mf.EULER,
     "resampled": mf.EULER,
     "finite_volumes": mf.limits.FINITE_VOLUMES,
 }
 REACTIONS = {
-    "reaction": {"reaction": 1.0},
     "jumps": {"reaction": 1.0, "jumps": True},
     "resampled": {"reaction": 4.0, "resample": 0.8, "jitter": 0.1},
 }
