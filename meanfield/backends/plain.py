@@ -52,9 +52,9 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     return x * y + z
 
 
-def stack_array(count: int, fixed: bool = False) -> Callable:
-    """zero -> an array of `count` numbers of its type."""
-    return lambda zero: np.zeros(count, type(zero))
+def stack_array(shape: int | tuple[int, ...], fixed: bool = False) -> Callable:
+    """zero -> an array of this shape and of its type."""
+    return lambda zero: np.zeros(shape, type(zero))
 
 
 def widest_vectors() -> None:

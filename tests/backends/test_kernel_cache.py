@@ -26,7 +26,7 @@ import json, sys
 import numpy as np
 import meanfield as mf
 from meanfield import tangent
-from meanfield.backends.cpu import backend as cpu, losses as loss_kernels
+from meanfield.backends.cpu import losses as loss_kernels
 
 def value(z):
     return {constant} * z
@@ -46,9 +46,12 @@ for K in {outputs}:
         end = mf.simulate(flow, state, mf.HEUN, dt=0.1, n_steps=2, progress=False)
         field = flow.on_device(state)
         results += [flow.risk(end), field.tangent_eigenvalue(mf.Particles.of(state, field.backend))]
-    modules = [vars(flow.on_device(state).backend.kernels), vars(loss_kernels.Kernels(flow.functional.loss).module()), vars(cpu)]
-    for kernel in [item for module in modules for item in module.values() if hasattr(getattr(item, "_cache", None), "_impl")]:
-        kernels[id(kernel)] = kernel  # those that have a cache of their own; the others are compiled into them
+    backend = flow.on_device(state).backend
+    modules = backend.kernels, backend.rows, loss_kernels.Kernels(flow.functional.loss).module()
+    for name, kernel in [item for module in modules for item in vars(module).items()]:
+        # those that have a cache of their own; of a shard, they are compiled into the others
+        if hasattr(getattr(kernel, "_cache", None), "_impl") and not name.endswith("_shard"):
+            kernels[id(kernel)] = kernel
 for kernel in kernels.values():
     counts["hits"] += sum(kernel.stats.cache_hits.values())
     counts["misses"] += sum(kernel.stats.cache_misses.values())

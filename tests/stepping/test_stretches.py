@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield.backends.cpu import stretch
+from meanfield.backends.cpu import stretch, team
+from meanfield.backends.cpu.records import MOST
 from meanfield.formulas import losses
 from meanfield.stepping import stretches
 from meanfield.stepping.clocks import Span
@@ -157,6 +158,43 @@ def test_a_march_that_goes_on_from_a_checkpoint_has_the_bits_of_one_that_was_not
     while not march.done:
         march.advance(None, Ahead())
     assert the_same(march.memory(), {name: end[name] for name in march.memory()})
+
+
+@pytest.mark.parametrize("name", ["relu", "wide", "two outputs"])
+def test_a_shard_that_a_thread_has_taken_and_does_not_finish_is_done_by_the_leader(
+    name, monkeypatch
+):
+    """Shard 1 is taken for ever, by nobody: the leader waits for the time of a shard, then does it
+    itself, at every stage. In wide problems z that was kept is of no use then.
+    """
+    monkeypatch.setattr(stretch, "SHARED", -1)
+    run, done = stretch.Stretch.run, []
+
+    def hindered(self, theta, state):
+        if self.work.claims.size > 1:
+            self.work.claims[1] = 2**60
+        made = run(self, theta, state)
+        done.append(self.work.done % MOST)
+        return made
+
+    monkeypatch.setattr(stretch.Stretch, "run", hindered)
+    monkeypatch.setattr(stretch, "get_num_threads", lambda: 2)
+    flow, state = problem(**PROBLEMS[name])
+    compared(monkeypatch, flow, state, mf.RK4, 0.03, 1.5, moments=(17,))
+    assert all(workers[1] == 0 for workers in done)
+
+
+def test_helpers_that_come_late_or_never_change_no_bit(monkeypatch):
+    """What they are given is kept from them, or reaches them when the call is over."""
+    monkeypatch.setattr(stretch, "SHARED", -1)
+    monkeypatch.setattr(stretch, "get_num_threads", lambda: 3)
+    given = []
+    monkeypatch.setattr(team.Helper, "give", lambda self, *work: given.append(work))
+    flow, state = problem()
+    compared(monkeypatch, flow, state, mf.RK4, "auto", 30.0, moments=(50,))
+    assert given
+    for function, *arguments in given:
+        function(*arguments)  # returns at once
 
 
 class Asked(mf.Observer):

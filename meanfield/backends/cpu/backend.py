@@ -30,7 +30,6 @@ from ...formulas.losses import Loss
 from ...network import Network
 from .. import as_written, compiler
 from ..llvm import products
-from ..llvm.intrinsics import widest_vectors
 from . import kinked, losses
 from .memory import Pool
 
@@ -44,55 +43,6 @@ SMALL = 10**6  # operations in float32 that one thread does in about ten microse
 ELEMENT = 10  # operations that reading and writing an element takes the time of
 NORMAL = 40  # … and drawing a normal
 SIGMA = 20  # … and evaluating a σ that is not linear on either side of 0
-
-compiled = numba.njit(error_model="numpy", parallel=True, cache=True, fastmath=compiler.FASTMATH)
-
-
-@compiled
-def _add_scaled(base, coefficient, stage, out):
-    for e in numba.prange(base.size):
-        out[e] = base[e] + coefficient * stage[e]
-
-
-@compiled
-def _advance(base, coefficient, stage, out, weight, columns, partial):
-    """out = base + coefficient · stage where there is an out, and Σ_k weight_k Σ_j columns_j
-    stage_kj² of each shard.
-    """
-    m, p, shards = weight.size, columns.size, partial.shape[0]
-    height, write = 8 + 256 // p, out.size > 0
-    for shard in numba.prange(shards):
-        widest_vectors()
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
-        total = np.zeros(height * p)
-        for first in range(start, stop, height):
-            rows = min(height, stop - first)
-            # without a sign no index wraps around
-            row, at, size = (
-                np.uint64(first),
-                np.uint64(first * p),
-                np.uint64(rows * p),
-            )
-            common, equal = weight[row], 0
-            for k in range(np.uint64(rows)):
-                equal += weight[row + k] == common
-            # of one weight: vectors want long ones
-            runs, length = (1, size) if equal == rows else (rows, np.uint64(p))
-            for r in range(np.uint64(runs)):
-                scale, begin = weight[row + r], np.uint64(r) * length
-                for e in range(begin, begin + length):
-                    v = stage[at + e]
-                    total[e] += scale * (np.float64(v) * np.float64(v))
-                    if write:
-                        out[at + e] = base[at + e] + coefficient * v
-        sums = np.zeros(p)
-        for k in range(min(height, stop - start)):
-            for j in range(p):
-                sums[j] += total[k * p + j]
-        partial[shard] = 0.0
-        for j in range(p):
-            partial[shard] += columns[j] * sums[j]
 
 
 def tree_sum(partial: np.ndarray) -> np.ndarray:
@@ -173,12 +123,21 @@ class CPU:
         assert self.network is not None
         if self.fused and self.outputs > 1:
             return self.kernels.pull_back_k
-        sides = kinked.slopes(self.network.sigma)
-        if not self.fused or sides is None:
+        if not self.fused or kinked.slopes(self.network.sigma) is None:
             return self.kernels.pull_back
-        below, above = sides
+        return self.kinked_kernels.pull_back
+
+    @cached_property
+    def kinked_kernels(self) -> Any:
+        """The module of the pull-back of a σ that is linear on either side of 0."""
+        below, above = kinked.slopes(self.network.sigma)
         constants = {"D": self.dim, "BELOW": below, "JUMP": above - below}
-        return self._load("kinked", **constants).pull_back
+        return self._load("kinked", **constants)
+
+    @cached_property
+    def rows(self) -> Any:
+        """The module of the kernels that know no activation, of this dtype."""
+        return compiler.kernels(f"{KERNELS}.rows", self.dtype.name, {})
 
     def _load(self, name: str, **constants: Any) -> Any:
         assert self.network is not None
@@ -187,7 +146,7 @@ class CPU:
 
     def forget(self) -> None:
         """Compile σ again when it is used next: its formulas have changed."""
-        for name in ("kernels", "pull_back_kernel"):
+        for name in ("kernels", "pull_back_kernel", "kinked_kernels"):
             self.__dict__.pop(name, None)
 
     def _loss(self, loss: Loss) -> losses.Kernels:
@@ -390,7 +349,7 @@ class CPU:
             if coefficient:
                 target = self.pool.take(theta.shape, theta.dtype) if out is theta else out
                 _run(
-                    _add_scaled,
+                    self.rows.add_scaled,
                     ELEMENT * theta.size,
                     out.ravel(),
                     theta.dtype.type(coefficient),
@@ -441,7 +400,7 @@ class CPU:
         partial = self.pool.take((self.shards(m),), float)
         base, stage, out = theta.ravel(), stage.ravel(), out.ravel()
         _run(
-            _advance,
+            self.rows.advance,
             ELEMENT * stage.size,
             base,
             stage.dtype.type(coefficient),
@@ -466,7 +425,7 @@ class CPU:
 
     def _keep(self, theta: np.ndarray, samples: Samples, keep: bool) -> np.ndarray:
         shape = (samples.x.shape[0], theta.shape[0], samples.size)
-        if not keep or np.prod(shape) * self.dtype.itemsize > KEEP_BYTES:
+        if not keep or not self.keeps(theta, samples):
             return self._nothing
         buffer = (
             self._kept[2]
@@ -475,6 +434,11 @@ class CPU:
         )
         self._kept = theta, samples, buffer
         return buffer
+
+    def keeps(self, theta: np.ndarray, samples: Samples) -> bool:
+        """Whether z of the blocked kernels fits the budget."""
+        tiles = samples.x.shape[0]
+        return tiles * theta.shape[0] * samples.size * self.dtype.itemsize <= KEEP_BYTES
 
     def _work(self, theta: np.ndarray, samples: Samples) -> int:
         """Operations to share out; none for a single shard, which one thread works anyway."""

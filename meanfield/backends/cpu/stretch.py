@@ -1,32 +1,54 @@
-"""What a stretch of steps (kernels/stretch.py) needs of a risk, a tableau and particles, and on how
-many threads it runs.
+"""What a stretch of steps (kernels/stretch.py) needs of a risk, a tableau and particles, and how many
+threads work at it.
 """
 
 from __future__ import annotations
 
-import time
+import itertools
 from typing import Any
 
-import numba
 import numpy as np
-from numba import typeof
+from numba import get_num_threads, typeof
 
+from .. import compiler
 from ..llvm.addresses import address
-from .kernels import stretch as loop
-from .kernels.stretch import STATE, Kernels, Method, Risk, Work
+from . import kinked, team
+from .records import CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
 
-SHARED = 3 * 10**5  # operations of a mean feature that a second thread may make shorter
-# operations of a mean feature, beyond which what lies between kernels is not seen
+SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes shorter
+# operations of a mean feature with matrix products, beyond which what lies between kernels is not
+# seen
 LARGEST_WORK = 10**8
-# numbers of θ, likewise; below it one thread does what is done element by element
-LARGEST_THETA = 10**5
+LARGEST = 2**29  # bytes of θ, its points and stages
 SECONDS = 0.05  # of one call: Ctrl-C is served after it
-TRIAL = 0.003  # … of one that finds out how long a step takes
-WAIT, LONGEST = 0.1, 2.0  # seconds until the slower number of threads is tried again
 # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
-COMPILING = 4.0
+COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
-KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of kernels/stretch.py
+KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of records.py
+
+
+def method_of(tableau: Any) -> Method:
+    """The tableau as compiled code reads it."""
+    stages = len(tableau.b)
+    a, b = np.zeros((stages, stages)), np.array(tableau.b)
+    for i, row in enumerate(tableau.a):
+        a[i, :i] = row
+    gaps = b - np.array(tableau.b_embedded) if tableau.b_embedded else np.zeros(0)
+    last_is_new = stages > 1 and tuple(tableau.b) == (*tableau.a[-1], 0.0)
+
+    at, source, target = np.zeros((3, stages + 1), np.int64)
+    for i in range(1, stages):
+        at[i] = 3 + i % 2 if any(tableau.a[i]) else 0
+    grown = 0  # where the new θ is
+    for i in range(stages):
+        source[i] = grown
+        if b[i] and not last_is_new:
+            grown = target[i] = 2 if grown == 1 else 1
+    at[stages] = at[stages - 1] if last_is_new else grown
+    fresh = [at[i + 1] != 0 for i in range(stages - 1)]
+    fresh.append(bool(target[stages - 1]))
+    leading = next((j for j, gap in enumerate(gaps) if gap), 0)
+    return Method(a, b, gaps, leading, last_is_new, at, source, target, np.array(fresh))
 
 
 class Stretch:
@@ -43,21 +65,10 @@ class Stretch:
         settings: tuple[float, float, float],
         tableau: Any,
     ) -> None:
-        m, p = theta.shape
-        K, tiles, stages = backend.outputs, samples.x.shape[0], len(tableau.b)
         T, y, importance = backend.dtype, *labels
         s, factor, ridge = settings
-        self.backend, self.theta = backend, theta
-        rows, stage_rows = np.zeros((4, m, p), T), np.zeros((stages, m, p), T)
-
-        a = np.zeros((stages, stages))
-        for i, row in enumerate(tableau.a):
-            a[i, :i] = row
-        b = np.array(tableau.b)
-        gaps = b - np.array(tableau.b_embedded) if tableau.b_embedded else np.zeros(0)
-        last_is_new = stages > 1 and tuple(tableau.b) == (*tableau.a[-1], 0.0)
-        self.method = Method(a, b, gaps, last_is_new)
-
+        self.backend = backend
+        self.method = method_of(tableau)
         self.risk = Risk(
             samples.x,
             np.zeros((0, 0), T) if samples.transposed is None else samples.transposed,
@@ -72,74 +83,138 @@ class Stretch:
             float(factor),
             float(ridge),
         )
-        kept = np.zeros((0, 0, 0), T) if backend.fused else backend._keep(theta, samples, True)
-        self.work = Work(
+        shared = backend._work(theta, samples) > SHARED
+        workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST)
+        self.work = self._memory(theta, weight, samples, workers if shared else 1)
+        self.loop, self.stage, self.shards = (
+            getattr(compiler.kernels(f"{__package__}.kernels.{file}", T.name, {}), name)
+            for file, name in (
+                ("stretch", "stretch"),
+                ("stages", "stage"),
+                ("shards", "work_shards"),
+            )
+        )
+        self.loss = loss
+        self.kernels = Kernels(*[0] * len(Kernels._fields))  # not asked for yet
+        self._turn = 0  # calls so far
+
+    def _memory(self, theta: np.ndarray, weight: np.ndarray, samples: Any, workers: int) -> Work:
+        backend, T = self.backend, self.backend.dtype
+        (m, p), n, size = theta.shape, samples.n, samples.size
+        K, tiles, stages, shards = (
+            backend.outputs,
+            samples.x.shape[0],
+            len(self.method.b),
+            backend.shards(m),
+        )
+        used = (
+            size if tiles > 1 else n + n % 2
+        )  # of a tile's samples: kinked.py takes them in pairs
+        rows = np.zeros((workers, ROWS, m, p), T)
+        stage_rows = np.zeros((workers, stages, m, p), T)
+        partial = np.zeros((workers, shards, tiles, K, size))
+        kept = (
+            (tiles, m, size) if not backend.fused and backend.keeps(theta, samples) else (0, 0, 0)
+        )
+        ends = [shard * m // shards for shard in range(shards + 1)]
+        alike = [np.ptp(weight[start:stop]) == 0 for start, stop in itertools.pairwise(ends)]
+        return Work(
             weight,
+            np.array(alike),
             backend._everything,
             rows,
-            rows.reshape(4, m * p),
+            rows.reshape(workers, ROWS, m * p),
             stage_rows,
-            stage_rows.reshape(stages, m * p),
-            np.zeros((backend.shards(m), tiles, K, samples.size)),
-            kept,
-            np.zeros((samples.n, K)),
-            np.zeros((samples.n, K)),
-            np.zeros((samples.n, K)),
-            np.zeros((tiles, K, samples.size), T),
-            np.zeros(backend.shards(m)),
-            np.zeros(1, T),
+            stage_rows.reshape(workers, stages, m * p),
+            partial,
+            partial.reshape(workers, shards, tiles * K * size),
+            np.zeros((workers, *kept), T),
+            np.zeros((0, 0, 0), T),
+            np.zeros((workers, ERROR + 1, shards)),
+            np.zeros((workers, (9 + 256 // p) * p)),
+            np.zeros(shards),
+            np.zeros(ERROR + 1),
+            np.zeros((n, K)),
+            np.zeros((n, K)),
+            np.zeros((n, K)),
+            np.zeros((tiles, K, size), T),
+            np.zeros((tiles, used, 2 * backend.dim + 1) if self._kinked else (0, 0, 0), T),
+            np.zeros(backend.dim + 1),
+            np.zeros(1, JOB),
+            np.zeros((ROWS + stages + 2, shards), np.int64),
+            np.zeros(workers, np.bool_),
+            np.zeros(shards, np.int64),
+            np.zeros(shards, np.int64),
+            np.zeros(16, np.int64),
             np.zeros(2, np.int64),
             np.zeros((TRACED, 3)),
         )
-        self.kernels = self._addresses(loss)
-        shared = backend._work(theta, samples) > SHARED
-        self.pace = Pace(numba.get_num_threads() if shared else 1)
 
-    def _addresses(self, loss: Any) -> Kernels:
-        backend, risk, work = self.backend, self.risk, self.work
-        from . import backend as elementwise
+    @property
+    def _kinked(self) -> bool:
+        backend = self.backend
+        one = backend.fused and backend.outputs == 1
+        return one and kinked.slopes(backend.network.sigma) is not None
 
-        theta, line = work.rows[0], work.lines[0]
+    def _addresses(self) -> Kernels:
+        backend, risk, work, loss = self.backend, self.risk, self.work, self.loss
+        theta, line = work.rows[0, 0], work.lines[0, 0]
         kernels, of_loss = backend.kernels, backend._loss(loss)
         several = "_k" if backend.fused and backend.outputs > 1 else ""
-        given = (theta, work.weight, risk.x, work.partial)
+        kept = () if backend.fused else (work.nothing,)
+        forward = getattr(kernels, f"mean_feature{several}_shard")
+        given = 0, 0, theta, work.weight, risk.x, work.partial[0, 0], *kept
+
         x = (risk.x,) if backend.fused else (risk.x, risk.transposed)
-        back = (theta, *x, work.padded, risk.decay, risk.trainable, theta)
-        kept = () if backend.fused else (work.kept,)
+        back = getattr(kernels, f"pull_back{several}_shard")
+        pulled = 0, 0, theta, *x, work.padded, risk.decay, risk.trainable, theta, *kept
+        sides = 0
+        if self._kinked:
+            halves = backend.kinked_kernels
+            halves.places(risk.x, work.terms)
+            sides = address(halves.sides, risk.x, work.padded, work.terms, work.whole)
+            back = halves.pull_back_shard
+            pulled = 0, 0, line, work.terms, work.whole, risk.decay, risk.trainable, line
 
         coupled = "_coupled" if loss.coupled else ""
         total = getattr(of_loss.module(risk.importance.size > 0), f"total{coupled}")
         slopes = getattr(of_loss.module(), f"slopes{coupled}")
         scale = () if loss.coupled else (risk.s,)
         factor = () if loss.coupled else (risk.s, risk.factor)
-        sums = work.weight, work.everything, work.norms
-        return Kernels(
-            address(getattr(kernels, f"mean_feature{several}"), *given, *kept),
-            address(backend.pull_back_kernel, *back, *kept, 1),
-            address(elementwise._advance, line, work.cast[0], line, line, *sums),
-            address(elementwise._add_scaled, line, work.cast[0], line, line),
+        rows, line, one = backend.rows, work.lines[0, 0], backend.dtype.type(1)
+        sums = 0, 0, line, one, line, line, work.weight, True, work.everything, work.scratch[0]
+        made = Kernels(
+            0,
+            0,
+            address(rows.advance_shard, *sums),
+            address(rows.add_scaled_shard, 0, 0, line, one, line, line),
+            address(forward, *given),
+            address(back, *pulled),
+            sides,
             address(total, work.features, risk.labels, risk.importance, *scale),
             address(slopes, work.features, risk.labels, *factor, work.slopes),
         )
+        given = made, risk, self.method, work, 0, 0, 0
+        stage = address(self.stage, *given[:-1])
+        return made._replace(stage=stage, work_shards=address(self.shards, *given))
 
     def compile(self) -> None:
-        """Compile the call, where it is not."""
-        loop.stretch.compile(self._kinds())
-
-    def _kinds(self) -> tuple[Any, ...]:
-        """The types of what the call is given."""
-        given = self.kernels, self.risk, self.method, self.work, np.zeros(1, STATE)
-        return tuple(map(typeof, given))
+        """Compile the call and what it calls, where they are not."""
+        self.kernels = self._addresses()
+        line = self.work.lines[0, 0]
+        given = self.kernels, self.risk, self.method, self.work, np.zeros(1, STATE), line, line
+        self.loop.compile(tuple(map(typeof, given)))
 
     @property
     def compiled(self) -> bool:
-        """Whether the call is compiled, in this process or in the cache on disk."""
-        kernel, kinds = loop.stretch, self._kinds()
-        if kinds in kernel.overloads:
-            return True
-        cache = kernel._cache
-        key = cache._index_key(kinds, kernel.targetctx.codegen())
-        return key in cache._cache_file._load_index()
+        """Whether what no single step compiles is there, in this process or in the cache on disk."""
+        common = self.kernels, self.risk, self.method, self.work
+        line = self.work.lines[0, 0]
+        return (
+            _is_there(self.loop, *common, np.zeros(1, STATE), line, line)
+            and _is_there(self.stage, *common, 0, 0)
+            and _is_there(self.shards, *common, 0, 0, 0)
+        )
 
     def state(self, kind: str, given: dict[str, Any]) -> np.ndarray:
         """The record (1,) that a call goes on with; kind: of the clock."""
@@ -158,62 +233,28 @@ class Stretch:
 
     def run(self, theta: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Steps from θ; returns the last θ, and `state` says where it is."""
-        first = int(state["step"][0])
-        self.work.rows[0] = theta
-        threads, state["seconds"] = self.pace.choose()
-        state["threads"] = threads
-        before = numba.get_num_threads()
-        numba.set_num_threads(1)
-        try:
-            place = loop.stretch(self.kernels, self.risk, self.method, self.work, state)
-        finally:
-            numba.set_num_threads(before)
-        self.pace.took(threads, int(state["step"][0]) - first, float(state["seconds"][0]))
-
         made = self.backend.pool.take(theta.shape, theta.dtype)
-        made[:] = self.work.rows[place]
+        state["seconds"] = SECONDS
+        if not self.kernels.stage:
+            self.kernels = self._addresses()
+        self._turn += 1
+        self.work.owners[:] = 0
+        self.work.control[CALL] = self._turn
+        given = self.kernels, self.risk, self.method, self.work
+        for number, helper in enumerate(team.helpers(self.work.rows.shape[0] - 1), start=1):
+            helper.give(self.stage, *given, self._turn, number)
+        self.loop(*given, state, theta.reshape(-1), made.reshape(-1))
         return made
 
 
-class Pace:
-    """One thread or several, by the time that steps take: bits do not depend on it.
-
-    Several threads wait for each other a dozen times a step. Where another process takes the core
-    of one of them, they wait for as long as it keeps it, and a step may take fifty times as long;
-    so both are tried, now and then again.
-    """
-
-    def __init__(self, several: int) -> None:
-        self.several = several
-        self._seconds: dict[int, float] = {}  # of a step
-        self._again = 0.0  # when the slower one is tried next
-        self._wait = WAIT
-
-    def choose(self) -> tuple[int, float]:
-        """(threads, seconds at most) of the next call."""
-        if self.several == 1:
-            return 1, SECONDS
-        for threads in (1, self.several):
-            if threads not in self._seconds:
-                return threads, TRIAL
-        best = min(self._seconds, key=lambda threads: self._seconds[threads])
-        if time.monotonic() < self._again:
-            return best, (SECONDS if best == 1 else SECONDS / 4)
-        return (self.several if best == 1 else 1), TRIAL
-
-    def took(self, threads: int, steps: int, seconds: float) -> None:
-        """So many steps have taken so long."""
-        if self.several == 1 or not steps:
-            return
-        before = self._seconds.get(threads)
-        self._seconds[threads] = seconds / steps
-        if len(self._seconds) < 2:
-            return
-        best = min(self._seconds, key=lambda threads: self._seconds[threads])
-        if time.monotonic() >= self._again:
-            lost = before is not None and threads != best
-            self._wait = min(LONGEST, 2 * self._wait) if lost else WAIT
-            self._again = time.monotonic() + self._wait
+def _is_there(kernel: Any, *arguments: Any) -> bool:
+    """Whether a kernel is compiled for arguments of these types."""
+    kinds = tuple(map(typeof, arguments))
+    if kinds in kernel.overloads:
+        return True
+    cache = kernel._cache
+    key = cache._index_key(kinds, kernel.targetctx.codegen())
+    return key in cache._cache_file._load_index()
 
 
 _not_compiled: set[tuple[Any, ...]] = (
@@ -231,7 +272,8 @@ def of(
     gain.
     """
     work = theta.shape[0] * given["samples"].n * backend._operations
-    if work > LARGEST_WORK or theta.size > LARGEST_THETA:
+    arrays = 2 * (ROWS + len(given["tableau"].b)) * theta.nbytes
+    if arrays > LARGEST or (work > LARGEST_WORK and not backend.fused):
         return None
     y = given["labels"][0]
     kind = backend.dtype.name, backend.fused, y.dtype.name, y.ndim

@@ -6,6 +6,7 @@ Each becomes one to three LLVM instructions on a scalar, of a kind that the loop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -80,32 +81,37 @@ def _row_len(row):
     return None
 
 
-def stack_array(count: int, fixed: bool = False) -> Any:
-    """zero -> an array of `count` numbers of its type on the stack, not initialised; fixed: a Row,
-    whose size a formula may ask.
+def stack_array(shape: int | tuple[int, ...], fixed: bool = False) -> Any:
+    """zero -> an array of this shape and of the type of `zero` on the stack, not initialised;
+    fixed: a Row, whose size a formula may ask.
 
     No other pointer reaches it, so where all indices are constants after unrolling, LLVM keeps its
     vectors in registers.
     """
+    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
 
     @_intrinsic
     def make(_, zero):
-        array = Row(zero, count) if fixed else types.Array(zero, 1, "C")
+        array = Row(zero, *lengths) if fixed else types.Array(zero, len(lengths), "C")
 
         def codegen(context, builder, signature, arguments):
             real = context.get_value_type(zero)
             with builder.goto_entry_block():
-                place = builder.alloca(ir.ArrayType(real, count))
+                place = builder.alloca(ir.ArrayType(real, math.prod(lengths)))
                 place.align = 64
             size = context.get_abi_sizeof(context.get_data_type(zero))
-            shape, strides = ([context.get_constant(types.intp, value)] for value in (count, size))
+            strides = [size * math.prod(lengths[axis + 1 :]) for axis in range(len(lengths))]
+            packed = [
+                [context.get_constant(types.intp, value) for value in values]
+                for values in (lengths, strides)
+            ]
             made = context.make_array(array)(context, builder)
             context.populate_array(
                 made,
                 data=builder.bitcast(place, real.as_pointer()),
-                shape=cgutils.pack_array(builder, shape),
-                strides=cgutils.pack_array(builder, strides),
-                itemsize=strides[0],
+                shape=cgutils.pack_array(builder, packed[0]),
+                strides=cgutils.pack_array(builder, packed[1]),
+                itemsize=context.get_constant(types.intp, size),
                 meminfo=None,
             )
             return made._getvalue()

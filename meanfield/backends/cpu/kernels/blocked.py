@@ -18,7 +18,7 @@ from meanfield.backends.llvm.products import multiplier
 
 BLOCK = 96
 multiply = multiplier(np.dtype(T).name)
-shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
 
 

@@ -26,7 +26,7 @@ COUNT = VECTORS * LANES
 particles = stack_array(COUNT)
 # No other pointer reaches them, and the stack is aligned to vectors for all that is put there.
 sums_of_tile = stack_array(1024)
-shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
 
 

@@ -14,7 +14,7 @@ from numba import njit, prange
 
 from meanfield.backends.bound import BELOW, FASTMATH, JUMP, D, T
 from meanfield.backends.llvm import half_spaces
-from meanfield.backends.llvm.intrinsics import fma
+from meanfield.backends.llvm.intrinsics import fma, stack_array
 from meanfield.backends.unroll import each
 
 BLOCK = 64
@@ -22,16 +22,45 @@ LANES = half_spaces.lanes(T().itemsize)
 side_sums = half_spaces.side_sums(D)
 split = half_spaces.transposer(D + 2)
 join = half_spaces.transposer(D + 2, back=True)
-shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 kernel = njit(error_model="numpy", parallel=True, cache=True)
+plain = njit(error_model="numpy", nogil=True, cache=True)  # r x is rounded before it is added
+block_of = stack_array((D + 2, BLOCK))
+sums_of = stack_array((D + 1, BLOCK))
+spare_of = stack_array((D + 2) * BLOCK)
+
+
+@plain
+def places(x, terms):
+    """x_0, … of the terms (tiles, size, 2 D + 1) of the samples; of padded ones as many as fit."""
+    for tile in range(x.shape[0]):
+        for i in range(terms.shape[1]):
+            for j in each(D):
+                terms[tile, i, j] = x[tile, j, i]
+
+
+@plain
+def sides(x, slopes, terms, whole):
+    """r x_0, …, r of the terms, and their sums over all samples."""
+    added = [0.0 for c in each(D + 1)]
+    for tile in range(x.shape[0]):
+        for i in range(terms.shape[1]):
+            r = slopes[tile, 0, i]
+            for j in each(D):
+                v = r * x[tile, j, i]
+                terms[tile, i, D + j] = v
+                added[j] += v
+            terms[tile, i, 2 * D] = r
+            added[D] += r
+    for c in each(D + 1):
+        whole[c] = added[c]
 
 
 @shard_kernel
 def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
-    columns, rates = np.empty((D + 2, BLOCK), T), np.empty((D + 2, BLOCK), T)
-    sums = np.empty((D + 1, BLOCK))
-    spare = np.zeros((D + 2) * BLOCK, T)  # for a last block that is not full
-    spare_made = np.empty((D + 2) * BLOCK, T)
+    columns, rates = block_of(T(0)), block_of(T(0))
+    sums = sums_of(0.0)
+    spare, spare_made = spare_of(T(0)), spare_of(T(0))  # for a last block that is not full
     t = [columns[j] for j in each(D + 2)]
     v = [rates[j] for j in each(D + 2)]
     free = [trainable[j] for j in each(D + 2)]
@@ -41,18 +70,21 @@ def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
         last = min((D + 2) * stop, first + (D + 2) * BLOCK)
         block, made = theta[first:last], out[first:last]
         full = block.size == spare.size
+        count = (block.size // (D + 2) + LANES - 1) // LANES * LANES  # whole vectors
         if not full:
+            for e in range(block.size, spare.size):
+                spare[e] = T(0)
             for e in range(block.size):  # an assignment of slices would take seconds to compile
                 spare[e] = block[e]
-        for l in range(0, BLOCK, LANES):
+        for l in range(0, count, LANES):
             split((block if full else spare)[(D + 2) * l :], columns[:, l:])
 
         sums[:] = 0.0
         for tile in range(terms.shape[0]):
-            for l in range(0, BLOCK, LANES):
+            for l in range(0, count, LANES):
                 side_sums(columns[1:, l:], terms[tile], sums[:, l:])
 
-        for l in range(BLOCK):
+        for l in range(count):
             a = t[0][l]
             G = [T(fma(JUMP, g[c][l], BELOW * base[c])) for c in each(D + 1)]
             v_a = -(decay * a)
@@ -62,7 +94,7 @@ def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
             for c in each(D + 1):
                 v[1 + c][l] = fma(a, G[c], -(decay * t[1 + c][l])) * free[1 + c]
 
-        for l in range(0, BLOCK, LANES):
+        for l in range(0, count, LANES):
             join((made if full else spare_made)[(D + 2) * l :], rates[:, l:])
         if not full:
             for e in range(made.size):
@@ -72,17 +104,9 @@ def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
 @kernel
 def pull_back(theta, x, slopes, decay, trainable, out, shards):
     m, tiles, size = theta.shape[0], x.shape[0], x.shape[2]
-    terms = np.empty((tiles, size, 2 * D + 1), T)  # of a sample: x_0, …; r x_0, …, r
-    whole = np.zeros(D + 1)
-    for tile in range(tiles):
-        for i in range(size):
-            r = slopes[tile, 0, i]
-            for j in range(D):
-                terms[tile, i, j] = x[tile, j, i]
-                terms[tile, i, D + j] = r * x[tile, j, i]
-            terms[tile, i, 2 * D] = r
-            for c in range(D + 1):
-                whole[c] += terms[tile, i, D + c]
+    terms, whole = np.empty((tiles, size, 2 * D + 1), T), np.empty(D + 1)
+    places(x, terms)
+    sides(x, slopes, terms, whole)
     for shard in prange(shards):
         start, stop = shard * m // shards, (shard + 1) * m // shards
         rows, made = theta.reshape(theta.size), out.reshape(out.size)

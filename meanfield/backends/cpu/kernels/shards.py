@@ -1,0 +1,133 @@
+"""One job of a stretch for one shard of particles: a stage's velocity, what it adds to θ, the point
+of the next stage, and that point's mean features.
+
+The particles of a shard stay in a cache meanwhile, and threads meet once a stage. A worker writes
+to its own arrays alone and reads those of the worker who did the shard before (`owners`), so that a
+job can be done twice, and the one who is late does no harm: team.py. What a job reads it does not
+write.
+"""
+
+from numba import njit
+
+from meanfield.backends.bound import T
+from meanfield.backends.cpu.records import ERROR, KNOWN, PULL_BACK, RIDGE, ROWS, SIZE, SPEED
+from meanfield.backends.llvm.addresses import call, number
+
+compiled = njit(error_model="numpy", cache=True, no_cfunc_wrapper=True, _nrt=False)
+part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
+@compiled
+def work_shards(kernels, risk, method, work, first, last, me):
+    """The job for the shards from first to last, by worker `me`."""
+    job, owners = work.job[0], work.owners
+    m, shards = work.weight.size, owners.shape[1]
+    i = job.stage
+    for shard in range(first, last):
+        start, stop = shard * m // shards, (shard + 1) * m // shards
+        at, who = job.now, owners[job.now, shard]
+        if i >= 0:
+            _stage(kernels, risk, method, work, start, stop, shard, me)
+            at = (job.now + method.at[i + 1]) % ROWS
+            who = me if method.fresh[i] else owners[at, shard]
+            if i == method.b.size - 1:
+                _of_new(kernels, risk, method, work, start, stop, work.lines[who, at], shard, me)
+
+        if job.forward:
+            given = start, stop, work.rows[who, at], work.weight, risk.x, work.partial[me, shard]
+            if risk.blocked:
+                call(kernels.mean_feature, (*given, work.kept[me]))
+            else:
+                call(kernels.mean_feature, given)
+
+
+@part
+def _advance(kernels, work, start, stop, base, coefficient, stage, out, columns, shard, me):
+    given = start, stop, base, coefficient, stage, out, work.weight, work.alike[shard]
+    return number(kernels.advance, (*given, columns, work.scratch[me]))
+
+
+@part
+def _stage(kernels, risk, method, work, start, stop, shard, me):
+    """k_i, the new θ as far as it has grown, the point of the next stage."""
+    job, owners, p = work.job[0], work.owners, work.everything.size
+    i, now, dt = job.stage, job.now, job.dt
+    first, end = start * p, stop * p
+    keeper = me
+    if job.begins == PULL_BACK:
+        at = (now + method.at[i]) % ROWS
+        _pull_back(kernels, risk, work, start, stop, owners[at, shard], at, i, shard, me)
+    elif job.begins == KNOWN:
+        keeper = owners[ROWS + i, shard]
+    else:
+        last = method.b.size - 1
+        before = work.stage_lines[owners[ROWS + last, shard], last]
+        for e in range(first, end):
+            work.stage_lines[me, i, e] = before[e]
+    stage = work.stage_lines[keeper, i]
+
+    source, target = (now + method.source[i]) % ROWS, (now + method.target[i]) % ROWS
+    base, out = work.lines[owners[source, shard], source], work.lines[me, target]
+    out = out if method.target[i] else out[:0]
+    coefficient, columns = T(dt * method.b[i]), work.everything
+    work.norms[me, SPEED, shard] = _advance(
+        kernels, work, start, stop, base, coefficient, stage, out, columns, shard, me
+    )
+
+    if i < method.b.size - 1 and method.at[i + 1]:
+        point = work.lines[me, (now + method.at[i + 1]) % ROWS]
+        base = work.lines[owners[now, shard], now]
+        for j in range(i + 1):
+            if method.a[i + 1, j] != 0.0:
+                whose = keeper if j == i else owners[ROWS + j, shard]
+                coefficient = T(dt * method.a[i + 1, j])
+                stage = work.stage_lines[whose, j]
+                call(kernels.add_scaled, (first, end, base, coefficient, stage, point))
+                base = point
+
+
+@part
+def _pull_back(kernels, risk, work, start, stop, who, at, i, shard, me):
+    """v of θ at this place, as stage i."""
+    if risk.blocked:
+        whose = work.owners[work.owners.shape[0] - 2, shard]
+        # where it is done again, z may be overwritten already
+        kept = work.nothing if work.again[me] else work.kept[whose]
+        given = start, stop, work.rows[who, at], risk.x, risk.transposed, work.padded
+        out = work.stage_rows[me, i]
+        call(kernels.pull_back, (*given, risk.decay, risk.trainable, out, kept))
+    elif kernels.sides:
+        given = start, stop, work.lines[who, at], work.terms, work.whole
+        out = work.stage_lines[me, i]
+        call(kernels.pull_back, (*given, risk.decay, risk.trainable, out))
+    else:
+        given = start, stop, work.rows[who, at], risk.x, work.padded
+        out = work.stage_rows[me, i]
+        call(kernels.pull_back, (*given, risk.decay, risk.trainable, out))
+
+
+@part
+def _of_new(kernels, risk, method, work, start, stop, new, shard, me):
+    """∫|…|² dμ of the new θ, and of its error by an embedded pair."""
+    job, p = work.job[0], work.everything.size
+    error = new
+    if job.error:
+        last = method.b.size - 1
+        spare = work.lines[me, (job.now + 3 + (last + 1) % 2) % ROWS]
+        first = method.leading
+        scale = job.dt * method.gaps[first]
+        error = work.stage_lines[work.owners[ROWS + first, shard], first]
+        for j in range(first + 1, last + 1):
+            if method.gaps[j] != 0.0:
+                whose = me if j == last else work.owners[ROWS + j, shard]
+                ratio, stage = T(job.dt * method.gaps[j] / scale), work.stage_lines[whose, j]
+                call(kernels.add_scaled, (start * p, stop * p, error, ratio, stage, spare))
+                error = spare
+    for kind in range(SIZE, ERROR + 1):
+        wanted = job.watches_size if kind == SIZE else job.ridge if kind == RIDGE else job.error
+        if wanted:
+            line = error if kind == ERROR else new
+            columns = risk.trainable if kind == RIDGE else work.everything
+            work.norms[me, kind, shard] = _advance(
+                kernels, work, start, stop, line, T(0), line, line[:0], columns, shard, me
+            )

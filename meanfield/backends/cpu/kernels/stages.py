@@ -1,0 +1,118 @@
+"""A stage of a step: what concerns all particles is done here, the rest by a team, shard by shard."""
+
+from numba import njit
+
+from meanfield.backends.bound import T
+from meanfield.backends.cpu.kernels.team import assist, share
+from meanfield.backends.cpu.records import PULL_BACK
+from meanfield.backends.llvm.addresses import call
+
+# the wrapper of Python is what helpers are called by
+compiled = njit(error_model="numpy", cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
+part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
+@compiled
+def stage(kernels, risk, method, work, turn, me):
+    """The stage that work.job names, by the leader; one with me > 0 helps with all of call `turn`.
+
+    Mean features are those of the job before; job.energy: after the last stage those of the new θ
+    are made, too.
+    """
+    if me:
+        assist(kernels, risk, method, work, turn, me)
+        return
+    job = work.job[0]
+    i, last = job.stage, method.b.size - 1
+    at_end = i == last and job.energy
+    turns = 2 if at_end and not method.last_is_new else 1
+    for again in range(turns):
+        if again or (i >= 0 and job.begins == PULL_BACK and not (i == 0 and job.known)):
+            _features(work)
+        if again == 0:
+            if i >= 0 and job.begins == PULL_BACK:
+                _slopes(kernels, risk, work)
+            share(kernels, risk, method, work, me)
+            _means(work, 1 if i < last else work.means.size)
+    if i == last:
+        job.known = at_end or method.last_is_new
+
+
+@part
+def _features(work):
+    """F(x_i) of the job before, into work.features: RiskField.features."""
+    owners = work.owners[work.owners.shape[0] - 1]
+    outputs, tiles, size = work.partial.shape[3], work.partial.shape[2], work.partial.shape[4]
+    count = owners.size
+    while count > 1:  # backend.tree_sum
+        half = (count + 1) // 2
+        for r in range(count - half):
+            total, other = work.sums[owners[r], r], work.sums[owners[half + r], half + r]
+            for e in range(total.size):
+                total[e] += other[e]
+        count = half
+
+    n, m = work.features.shape[0], work.weight.size
+    total = work.sums[owners[0], 0]
+    if outputs == 1:  # tiles follow one another
+        features = work.features.reshape(n)
+        for i in range(n):
+            features[i] = total[i] / m
+        return
+    for tile in range(tiles):
+        for c in range(outputs):
+            for i in range(min(size, n - tile * size)):
+                place = (tile * outputs + c) * size + i
+                work.features[tile * size + i, c] = total[place] / m
+
+
+@part
+def _means(work, count):
+    """∫|…|² dμ of the job before, the first `count` of SPEED, …: CPU.norm."""
+    owners, column = work.owners[work.owners.shape[0] - 1], work.column
+    for kind in range(count):
+        for shard in range(column.size):
+            column[shard] = work.norms[owners[shard], kind, shard]
+        left = column.size
+        while left > 1:
+            half = (left + 1) // 2
+            for r in range(left - half):
+                column[r] += column[half + r]
+            left = half
+        work.means[kind] = column[0] / work.weight.size
+
+
+@part
+def _slopes(kernels, risk, work):
+    """-s⁻¹ ∂R/∂f(x_i) of work.features, into work.padded: RiskField.slopes; for kinked.py the
+    samples' sides.
+    """
+    n, outputs = work.features.shape
+    size = work.padded.shape[2]
+    factor = -1.0 * risk.factor
+    if risk.coupled:
+        for i in range(n):
+            for c in range(outputs):
+                work.slopes[i, c] = 0.0
+                work.predictions[i, c] = risk.s * work.features[i, c]
+        call(kernels.slopes, (work.predictions, risk.labels, work.slopes))
+        for i in range(n):
+            for c in range(outputs):
+                work.slopes[i, c] = factor * work.slopes[i, c] / risk.s
+    else:
+        call(kernels.slopes, (work.features, risk.labels, risk.s, factor, work.slopes))
+    if risk.importance.size:
+        for i in range(n):
+            for c in range(outputs):
+                work.slopes[i, c] = risk.importance[i] * work.slopes[i, c]
+
+    if outputs == 1:
+        slopes, padded = work.slopes.reshape(n), work.padded.reshape(work.padded.size)
+        for i in range(n):
+            padded[i] = T(slopes[i])
+    else:
+        for i in range(n):
+            for c in range(outputs):
+                work.padded[i // size, c, i % size] = work.slopes[i, c]
+    if kernels.sides:
+        call(kernels.sides, (risk.x, work.padded, work.terms, work.whole))

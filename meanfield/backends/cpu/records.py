@@ -1,0 +1,135 @@
+"""What a stretch of steps works on, as compiled code reads it: kernels/stretch.py, team.py and
+shards.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FIXED, HALVING, ERROR_CONTROL = range(3)  # clocks
+PULL_BACK, KNOWN, LAST = range(3)  # where a stage comes from: LAST, of a step whose last point is θ
+SPEED, SIZE, RIDGE, ERROR = range(4)  # norms of a shard: of its stage, of θ, of what a ridge sees
+MOST = 64  # workers
+CALL, NUMBER = 0, 8  # in Work.control, apart: the call that helpers belong to, its last job
+ROWS = 5  # θ of now; the new one as it grows, at two places in turn; a stage's point, likewise
+
+# What a stretch goes on with, and when it stops. Names are those of the clocks and of March.
+STATE = np.dtype(
+    [
+        *((name, np.int64) for name in ("clock", "step", "last_step", "leg_step", "leg_count", "traced")),
+        *((name, np.bool_) for name in ("traces", "watches_size", "kinked", "still", "sound", "refused")),
+        *((name, np.float64) for name in ("t", "dt", "leg_t", "t_end", "target", "until", "span", "seconds")),
+        *((name, np.float64) for name in ("path", "dissipated", "energy", "energy_least", "size2")),
+        *((name, np.float64) for name in ("noise", "chatter", "rtol", "atol")),
+    ],
+    align=True,
+)  # fmt: skip
+
+# What is to be done with each shard. first: stage of the step; -1: the mean features of now alone.
+# known: whether Work.features are those of now.
+JOB = np.dtype(
+    [
+        *((name, np.int64) for name in ("first", "stage", "now", "begins")),
+        *(
+            (name, np.bool_)
+            for name in ("known", "forward", "watches_size", "ridge", "error", "energy")
+        ),
+        ("dt", np.float64),
+    ],
+    align=True,
+)
+
+
+class Kernels(NamedTuple):
+    """Addresses of the kernels of a step, for one shard; sides: 0 where the pull-back needs none.
+
+    Called by address they are no part of what calls them, which the compiler would work through
+    again at each level: a third of its time.
+    """
+
+    stage: int
+    work_shards: int
+    advance: int
+    add_scaled: int
+    mean_feature: int
+    pull_back: int
+    sides: int
+    total: int
+    slopes: int
+
+
+class Risk(NamedTuple):
+    """The samples and the loss as the kernels read them. importance: of the samples; empty without
+    weights.
+    """
+
+    x: np.ndarray
+    transposed: np.ndarray  # empty for fused kernels
+    labels: np.ndarray
+    importance: np.ndarray
+    trainable: np.ndarray
+    decay: Any  # λ in the dtype
+    coupled: bool
+    blocked: bool
+    s: float
+    s_squared: float
+    factor: float
+    ridge: float
+
+
+class Method(NamedTuple):
+    """A tableau. gaps: b - b_embedded, none without an embedded pair, and the first that is not 0;
+    last_is_new: θ_{n+1} is the last stage's point.
+
+    Places of θ in Work.rows, counted from that of now; 0 also for none: `at` of the stages' points
+    and of the new θ, and for each stage the `source` to which it is added and its `target`; fresh:
+    whether its job writes at[i + 1].
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    gaps: np.ndarray
+    leading: int
+    last_is_new: bool
+    at: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    fresh: np.ndarray
+
+
+class Work(NamedTuple):
+    """Arrays that are written to; a first index is that of the worker whose own they are. rows and
+    lines, stage_rows and stage_lines, partial and sums are two views of the same.
+    """
+
+    weight: np.ndarray
+    alike: np.ndarray  # whether those of a shard are equal: (shards,)
+    everything: np.ndarray
+    rows: np.ndarray  # (workers, ROWS, m, p)
+    lines: np.ndarray
+    stage_rows: np.ndarray  # (workers, stages, m, p)
+    stage_lines: np.ndarray
+    partial: np.ndarray  # (workers, shards, tiles, K, size)
+    sums: np.ndarray
+    kept: np.ndarray  # z of the blocked kernels: (workers, tiles, m, size)
+    nothing: np.ndarray  # kept, where it is not: (0, 0, 0)
+    norms: np.ndarray  # (workers, SPEED …, shards)
+    scratch: np.ndarray  # (workers, …)
+    column: np.ndarray  # (shards,)
+    means: np.ndarray  # the norms of all shards: (SPEED …)
+    features: np.ndarray  # F, s F and -s⁻¹ ∂R/∂f of the samples: (n, K)
+    predictions: np.ndarray
+    slopes: np.ndarray
+    padded: np.ndarray  # (tiles, K, size) in the dtype
+    terms: np.ndarray  # kinked.py: (tiles, size, 2 d + 1)
+    whole: np.ndarray
+    job: np.ndarray  # (1,) of JOB
+    owners: np.ndarray  # whose rows hold it: (ROWS + stages, then kept and the job before; shards)
+    again: np.ndarray  # whether a worker does a shard again: (workers,)
+    claims: np.ndarray  # the last job for which a shard was taken …
+    done: np.ndarray  # … and was done: number · MOST + worker
+    control: np.ndarray
+    clock: np.ndarray
+    trace: np.ndarray  # t, Σ_i ℓ_i and F after each step: (as many steps as a call makes, 3)
