@@ -15,6 +15,7 @@ from ..files import tables
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..functionals.risk import EmpiricalRisk
+from ..limits.finite_volumes import FiniteVolumes
 from ..network import Network
 from ..scaling import Scaling
 from ..state import State
@@ -113,7 +114,7 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
     the seed are said to be that.
 
     W2 of the ends of two runs from different starts is held against mf.w2_floor: where it is within
-    10 % (and three errors) of it they differ by the floor alone.
+    10 % (and three errors) of it they differ by the floor alone. Not of densities (mf.limits).
     """
     notes: list[str] = []
     with ExitStack() as stack:
@@ -131,6 +132,8 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
         starts = None if between is None else _between(a, b, seconds, notes)
         settings = [run.config.get("flow") for run in runs]
         one_start = a.theta.shape == b.theta.shape and np.array_equal(a.theta, b.theta)
+        methods = [(run.config.get("integrator") or {}).get("name") for run in runs]
+        densities = FiniteVolumes.name in methods
     rows = {name: (first[name], second[name]) for name in first}
     reaches = (
         {}
@@ -144,7 +147,8 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
         and not _unlike(rows)
     )
     verdict = _verdict(names, rows, reaches, seeds_alone)
-    floor = None if one_start or between is None else floor_of_two(ends[0], ends[1], seconds)
+    drawn = not one_start and not densities  # a density is no sample of neurons
+    floor = floor_of_two(ends[0], ends[1], seconds) if drawn and between is not None else None
     return Comparison(names, rows, between, tuple(notes), verdict, starts, floor)
 
 

@@ -152,6 +152,7 @@ def test_a_run_lies_over_the_run_of_its_density_and_over_the_kernel_flow(tmp_pat
     kernel = ntk.KernelFlow(np.eye(1), np.array([1.0]))
     assert overlay(paths[0], kernel).gap < 1e-6
     assert overlay(paths[0], paths[1], "energy").run.shape == (11,)
+    assert mf.compare(*paths).floor is None  # cells are no sample
     mf.resume(paths[0], t_end=2.0, progress=False)
     with pytest.raises(ValueError, match="covers t = 0 … 1, .*t_end=2.* extends it"):
         overlay(*paths)
