@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 import meanfield as mf
-from sims.lab import config
+from sims.lab import config, experiment
 from sims.lab.config import BadData, BadSettings, digest
 from sims.sweeps import plans
 from sims.sweeps.plans import plan
@@ -202,6 +202,7 @@ def test_every_run_is_tried_before_anything_is_made(base, axes, kind, words):
 
 def test_data_are_made_once_for_each_distinct_set(monkeypatch):
     """Twelve runs, two data sets; widths, seeds, exponents and devices need no data of their own."""
+    experiment._made.cache_clear()  # what other sweeps of this process have made is kept
     asked, get = [], mf.data.get
     monkeypatch.setattr(
         mf.data, "get", lambda name, **options: asked.append(options["n"]) or get(name, **options)
