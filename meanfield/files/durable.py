@@ -24,6 +24,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from . import sealing
+
 LARGEST_WRITE = 1 << 30  # one system call moves less than 2 GB on Linux and macOS
 COMPARED_AT_ONCE = 1 << 22  # bytes
 UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -191,10 +193,11 @@ class Scratch(io.RawIOBase):
             raise self.error
 
     def complete(self, meanwhile: Callable[[], None] | None = None) -> None:
-        """Everything is on the disk, or the error that prevented it is raised. meanwhile: called
-        while the disk is at work.
+        """Everything is on the disk, sealed, or the error that prevented it is raised. meanwhile:
+        called while the disk is at work.
         """
         self.check()
+        sealing.seal(self._file)
         if meanwhile is None:
             fsync(self._file)
             return

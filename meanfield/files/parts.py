@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from . import schema
+from . import schema, sealing
 from .durable import IncompatibleFile, file_sha256, lock, move, sync_folder
 from .memory import write_memory
 
@@ -240,6 +240,14 @@ def hold(parts: Parts) -> Iterator[IO[str]]:
             parts.remove()
         held.close()
         raise
+
+
+def check_seal(path: Path) -> None:
+    """Raise where a file is not as it was written; one without a seal is of an earlier layout."""
+    if (wrong := sealing.broken(path)) and wrong != sealing.UNSEALED:
+        raise IncompatibleFile(
+            f"{path} is damaged: {wrong}. See scripts/inspect verify and repair, or a copy of it."
+        )
 
 
 def check_place(path: Path) -> None:

@@ -23,7 +23,16 @@ from ..state import State
 from . import schema
 from .durable import canonical_json, file_sha256, move, sync_folder
 from .memory import read_memory
-from .parts import FINISHED, Checkpoint, Parts, Segment, check_place, hold, write_checkpoint
+from .parts import (
+    FINISHED,
+    Checkpoint,
+    Parts,
+    Segment,
+    check_place,
+    check_seal,
+    hold,
+    write_checkpoint,
+)
 from .pieces import Buffer
 from .publishing import publish, write_start
 from .trajectory import Trajectory, with_continuations
@@ -148,6 +157,7 @@ class Recording:
                     f"the run {parts.final} was killed before it began: nothing is lost, "
                     "start it again."
                 )
+            check_seal(parts.start)
             checkpoint = parts.newest(thorough=True)
             parts.tidy(checkpoint)
             memory = None
@@ -166,6 +176,8 @@ class Recording:
         extension.
         """
         parts = Parts(Path(path))
+        if parts.final.is_file():
+            check_seal(parts.final)
         with Trajectory(parts.final) as run:  # raises for what is not a run
             if run.status == "unfinished":
                 raise ValueError(f"{parts.final} is unfinished: continue it first.")

@@ -31,7 +31,7 @@ SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
 
 SCHEMA_VERSION = 1
 # readers of any minor version read all of them; what each added is in the docstring of Trajectory
-SCHEMA_MINOR = 1
+SCHEMA_MINOR = 2
 # bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
 LARGEST_ATTRIBUTE = 1 << 12
 # bytes: small frames are written and read by so many, for a call into HDF5 takes 0.05 ms

@@ -43,7 +43,10 @@ def checksums(parameters: Group) -> dict[str, str]:
 
 def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[str, np.ndarray]:
     """The arrays of the functional: x and y of the data set, or whatever else it had written."""
-    if "x" in (stored := parameters["data"]):
+    with schema.reading(path):
+        stored = parameters["data"]
+        sampled = "x" in stored
+    if sampled:
         data = read_data(parameters, config, path)
         with schema.reading(path):
             return {"x": data.x, "y": data.y} | (

@@ -74,7 +74,9 @@ class Trajectory:
     All versions read one another's files. Since minor 1 texts are ASCII with JSON's escapes, flags
     are whole numbers, no clock is a link to another's, and what would be an attribute beyond 4096
     bytes (box/boundary from p = 1025 on) is a data set of that name. Before: UTF-8, an enumeration,
-    links, columns as an attribute only. meanfield/README.md says which programs read what.
+    links, columns as an attribute only. Since minor 2 the last line of a file, behind what HDF5
+    reads, is its seal, a sha256 of all bytes before it (files/sealing.py): mf.resume asks it before
+    it goes on, and scripts/inspect verify. meanfield/README.md says which programs read what.
     """
 
     def __init__(self, path: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import meanfield as mf
 from meanfield.diagnostics import inspection
+from meanfield.files import verification
 from meanfield.files.durable import IncompatibleFile, replacing
 
 from ..lab import terminal
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except IncompatibleFile as error:
         return _fail(INCOMPATIBLE, error)
     except FileExistsError as error:
+        if arguments[0] == "repair":
+            return _fail(IO, error)
         return _fail(
             IO,
             f"{error.filename} exists: choose another name for "
@@ -256,9 +259,41 @@ def report(arguments: Sequence[str]) -> int:
     return _work(work)
 
 
+def verify(arguments: Sequence[str]) -> int:
+    """All of some runs, read and compared with their checksums."""
+    parser = _parser("verify", inspect_help.VERIFY, inspect_help.VERIFY_EXAMPLES)
+    parser.add_argument("files", metavar="RUN", nargs="+", help="a trajectory, finished or not")
+    options = parser.parse_args(_named("verify", arguments, parser))
+    found = [verification.verify(file) for file in options.files]
+    print(*found, sep="\n")
+    return 0 if all(item.sound for item in found) else INCOMPATIBLE
+
+
+def repair(arguments: Sequence[str]) -> int:
+    """A damaged run set aside and made again."""
+    parser = _parser("repair", inspect_help.REPAIR, inspect_help.REPAIR_EXAMPLES)
+    parser.add_argument("file", metavar="RUN", help="the trajectory, as named in mf.Recorder")
+    options = parser.parse_args(_named("repair", arguments, parser))
+    path = Path(options.file.removesuffix(".parts"))
+    found = verification.verify(path)
+    print(found)
+    if found.sound or any("mf.resume goes on" in note for note in found.notes):
+        print("nothing to repair" if found.sound else "nothing to repair here: mf.resume goes on")
+        return 0
+
+    def work() -> None:
+        aside = verification.begin_again(path)
+        print(f"set aside: {aside}", flush=True)
+        mf.resume(path)
+        if aside.is_file():
+            print(verification.compared(path, aside))
+
+    return _work(work)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "diagnose": diagnose, "compare": compare, "plot": plot, "animate": animate,
-    "report": report,
+    "report": report, "verify": verify, "repair": repair,
 }  # fmt: skip
 
 

@@ -14,6 +14,8 @@ more than the report, each with a --help of its own:
   scripts/inspect plot kink.h5 --kind paths        a figure of it as PNG and PDF
   scripts/inspect animate kink.h5 --kind paths --out kink.gif
   scripts/inspect report kink.h5 --out kink.html   all of it as one page that any browser opens
+  scripts/inspect verify *.h5                      reads everything and compares it with its checksums
+  scripts/inspect repair kink.h5                   sets a damaged run aside and makes it again
 
 examples:
   scripts/inspect kink.h5                          everything but the particles themselves
@@ -89,4 +91,27 @@ examples:
   scripts/inspect report results/widths --out widths.html  the page of a sweep, with a table of its runs
 
 in Python: from sims.commands import report; report.write("kink.h5", "kink.html")
+"""
+VERIFY = """\
+Reads all of a run, finished or not, and compares it with its checksums: the bytes of every file with its seal (sha256), settings,
+data, every frame, series and event, clocks that go forward, checkpoints and what they name. Writes nothing.
+"""
+VERIFY_EXAMPLES = """\
+examples:
+  scripts/inspect verify kink.h5
+  scripts/inspect verify results/*.h5              many at once; the exit code speaks for all
+
+exit codes: 0 all are sound, 5 no such file, 7 one is damaged
+"""
+REPAIR = """\
+Makes a damaged run again: from its own settings, data and start, which are checked first, to the same bits. The damaged one stays
+beside it, its name ending in .damaged, and the frames that can still be read there are compared with the new ones. A run that goes
+on from an earlier checkpoint needs no repair: mf.resume does it. Runs with functions of your own begin here, and go on by
+mf.resume(RUN, flow=…).
+"""
+REPAIR_EXAMPLES = """\
+examples:
+  scripts/inspect repair kink.h5
+
+exit codes: 0 made again, or nothing to repair, 2 functions are needed, 5 set aside before, 7 settings or start are damaged too
 """

@@ -380,7 +380,7 @@ def test_the_file_has_the_layout_of_h5md(run):
         assert np.array_equal(view["position/step"], units["position/step"])
         assert (
             file["parameters"].attrs["schema_version"] == 1
-            and file["parameters"].attrs["schema_minor"] == 1
+            and file["parameters"].attrs["schema_minor"] == 2
         )
         assert units["columns"][()].tolist() == [b"a0", b"w0", b"w1", b"b"]
 

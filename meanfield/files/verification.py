@@ -1,0 +1,271 @@
+"""Whether a run on the disk is as it was written, and a new start of one that is not."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import schema
+from .durable import IncompatibleFile, array_sha256, file_sha256, same_bits, sync_folder
+from .memory import read_memory
+from .parts import Checkpoint, Parts, hold, read_checkpoint
+from .publishing import write_start
+from .sealing import UNSEALED, broken
+from .trajectory import Trajectory
+
+SEALED_FROM = 2  # schema_minor
+DAMAGED = ".damaged"  # what is set aside has this at the end of its name
+
+
+@dataclass
+class Verification:
+    """What `verify` has found: what is wrong, with which file, and how much was read."""
+
+    path: Path
+    status: str = "unreadable"
+    read: str = "nothing"
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.path}: {'sound' if self.sound else 'DAMAGED'}, {self.status}; read: {self.read}"
+        )
+        return "\n".join([head, *(f"  {text}" for text in (*self.problems, *self.notes))])
+
+
+def verify(path: Any) -> Verification:
+    """Read all of a run, finished or not, and compare it with its checksums.
+
+    Of every file the seal (sha256 of its bytes); then schema and settings, data against their
+    sha256, every frame, clocks that go forward, every series and event, the memory of the last
+    checkpoint. Of an unfinished run every checkpoint that is kept, and every segment that it names.
+
+    Raises
+    ------
+    FileNotFoundError : where there is no run.
+    """
+    path = Path(path)
+    found = Verification(path)
+    if path.is_file():
+        if _sealed(path, found):  # HDF5 itself is not safe from a damaged index
+            _read(path, found)
+            _attempt(found, path.name, lambda: _memory(path, "parameters/checkpoint"))
+        return found
+
+    parts = _parts(path)
+    if not parts.begun():
+        raise FileNotFoundError(
+            f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there."
+        )
+    if not _sealed(parts.start, found):
+        return found
+    sound = [
+        checkpoint for item in parts.checkpoints() if (checkpoint := _kept(parts, item, found))
+    ]
+    if parts.checkpoints() and not sound:
+        found.problems.append("no checkpoint is whole, so the run cannot go on")
+        return found
+    _read(parts.folder, found)
+    if sound:
+        found.notes.append(f"mf.resume goes on from {sound[0].path.name}")
+    else:
+        found.notes.append("mf.resume begins again: there is no checkpoint yet")
+    return found
+
+
+def begin_again(path: Any) -> Path:
+    """Set a damaged run aside, and make of its settings, data and start an unfinished run that has not
+    begun: mf.resume then makes it again, to the same bits.
+
+    Returns
+    -------
+    Where the damaged one is now: its name with ".damaged" at the end.
+
+    Raises
+    ------
+    IncompatibleFile : where settings, data or start are damaged too: nothing is touched.
+    FileExistsError : where something was set aside before.
+    """
+    path = Path(path)
+    parts = _parts(path)
+    finished = path.is_file()
+    source = path if finished else parts.folder
+    aside = source.with_name(source.name + DAMAGED)
+    if aside.exists():
+        raise FileExistsError(
+            errno.EEXIST,
+            "an earlier repair has set it aside; remove it or move it away",
+            str(aside),
+        )
+    if finished and parts.begun():
+        raise IncompatibleFile(
+            f"{parts.folder} holds an unfinished run that extends or replaces {path}: go on with it by "
+            "mf.resume, or remove that folder."
+        )
+    if not finished and (wrong := broken(parts.start)):
+        raise IncompatibleFile(
+            f"{parts.start} cannot be used: {wrong}. Nothing is left to begin from."
+        )
+    if not finished:
+        _set_parts_aside(parts, aside)
+        return aside
+
+    with Trajectory(path) as run:
+        if damaged := list(_damaged_data(run)):
+            raise IncompatibleFile(f"{path} cannot be made again: {damaged[0]}.")
+        with hold(parts) as held, held:
+            write_start(parts, run.config, run.provenance, run.start, run.mass_varies, run)
+    os.rename(path, aside)
+    sync_folder(path.parent)
+    return aside
+
+
+def compared(path: Any, aside: Any) -> str:
+    """What the frames that can still be read in the damaged file say of the new one."""
+    with Trajectory(path) as new, Trajectory(aside) as old:
+        if len(new) != len(old):
+            return f"{path} has {len(new)} frames, the damaged one had {len(old)}"
+        whole = [i for i in range(len(old)) if _whole_frame(old, i, False)]
+        same = sum(same_bits(new[i].theta, old[i].theta) for i in whole)
+    text = f"{same} of the {len(whole)} frames that can be read in {aside} are the same to the bit"
+    if same == len(whole):
+        return text
+    return f"{text}; others follow where a run was extended, or made on another machine or version"
+
+
+def _set_parts_aside(parts: Parts, aside: Path) -> None:
+    """All but start.h5 and the lock."""
+    with hold(parts) as held, held:
+        aside.mkdir()
+        for item in parts.folder.iterdir():
+            if item not in (parts.start, parts.lock):
+                os.rename(item, aside / item.name)
+        sync_folder(aside)
+        sync_folder(parts.folder)
+        sync_folder(aside.parent)
+
+
+def _parts(path: Path) -> Parts:
+    named = path.name.endswith(".parts") and not path.is_file()
+    return Parts(path.with_name(path.name.removesuffix(".parts")) if named else path)
+
+
+def _sealed(path: Path, found: Verification) -> bool:
+    """Whether its bytes are those that were written, as far as that can be known."""
+    wrong = broken(path)
+    if wrong is None:
+        return True
+    if wrong == UNSEALED and _minor(path) < SEALED_FROM:
+        text = f"{path.name} is of an earlier layout without a seal: only its arrays have checksums"
+        found.notes.append(text)
+        return True
+    found.problems.append(f"{path.name}: {wrong}")
+    return False
+
+
+def _minor(path: Path) -> int:
+    try:
+        with schema.open_hdf5(path) as file, schema.reading(path):
+            return int(file["parameters"].attrs["schema_minor"])
+    except (IncompatibleFile, TypeError):
+        return SEALED_FROM
+
+
+def _kept(parts: Parts, path: Path, found: Verification) -> Checkpoint | None:
+    """A checkpoint if it is whole, with all segments."""
+    before = len(found.problems)
+
+    def read() -> Checkpoint:
+        checkpoint = read_checkpoint(path)
+        for segment in checkpoint.segments:
+            file = parts.locate(segment)
+            if not file.is_file():
+                found.problems.append(f"{file.name}, which {path.name} names, is missing")
+            elif file_sha256(file) != segment.sha256:
+                found.problems.append(
+                    f"{file.name} is damaged: its checksum is not that in {path.name}"
+                )
+        return checkpoint
+
+    checkpoint = _attempt(found, path.name, read)
+    _attempt(found, path.name, lambda: _memory(path, "checkpoint"))
+    found.problems = list(dict.fromkeys(found.problems))  # two checkpoints name the same segments
+    return checkpoint if len(found.problems) == before else None
+
+
+def _memory(path: Path, group: str) -> dict[str, Any]:
+    with schema.open_hdf5(path) as file, schema.reading(path):
+        return read_memory(file[group])
+
+
+def _read(path: Path, found: Verification) -> None:
+    """Everything that a reader may ask of a run."""
+    run = _attempt(found, path.name, lambda: Trajectory(path))
+    if run is None:
+        return
+    with run:
+        found.status = run.status
+        found.problems += _damaged_data(run)
+        clock = _attempt(found, "frames", lambda: (run.steps, run.times))
+        if clock is not None:
+            found.problems += _backwards("frames", *clock)
+        finite = run.status != "diverged"
+        bad = [i for i in range(len(run)) if not _whole_frame(run, i, finite)]
+        if bad:
+            many = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            found.problems.append(
+                f"frame {bad[0]}{many} of {len(run)} cannot be read, or is not finite"
+            )
+        for name in run.series_names:
+            series = _attempt(found, f"series {name}", lambda name=name: run.series(name))
+            if series is not None:
+                found.problems += _backwards(f"series {name}", series.steps, series.times)
+        _attempt(found, "events", lambda: sum(len(rows["step"]) for rows in run.event_blocks()))
+        found.read = f"{len(run)} frames, {len(run.series_names)} series, {run.event_count} events"
+
+
+def _whole_frame(run: Trajectory, number: int, finite: bool) -> bool:
+    try:
+        state = run[number]
+    except (IncompatibleFile, OSError, RuntimeError):
+        return False
+    return not finite or bool(np.isfinite(state.theta).all())
+
+
+def _backwards(what: str, steps: np.ndarray, times: np.ndarray) -> Iterator[str]:
+    if not (np.diff(steps) > 0).all() or not (np.diff(times) > 0).all():
+        yield f"{what}: steps or times do not go forward"
+
+
+def _damaged_data(run: Trajectory) -> Iterator[str]:
+    """Arrays of the data set that have not their sha256, and a start that cannot be read."""
+    try:
+        arrays, expected = run.arrays, run.data_sha256
+        run.start  # noqa: B018
+    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        yield f"settings, data or start: {error}"
+        return
+    for name, array in arrays.items():
+        if array_sha256(array) != expected.get(name, ""):
+            yield f"the data set's {name} has not its sha256"
+
+
+def _attempt(found: Verification, what: str, work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
+        found.problems.append(f"{what}: {error}")
+        return None
