@@ -39,6 +39,14 @@ def broken(path: Path) -> str | None:
     return None if line == found else "its bytes are not those that were written"
 
 
+def torn(path: Path) -> bool:
+    """Whether a seal begins at the end of the file that is not whole. Reads no more than the end."""
+    with open(path, "rb") as opened:
+        size = os.fstat(opened.fileno()).st_size
+        end = os.pread(opened.fileno(), LENGTH, max(0, size - LENGTH))
+    return end.rfind(MARK[:8]) > 0
+
+
 def _sha256(file: int, size: int) -> str:
     """Of the first `size` bytes."""
     digest, at = hashlib.sha256(), 0

@@ -19,7 +19,7 @@ from ..initial import InitialLaw
 from ..network import Network
 from ..particles import REPLACES
 from ..state import State
-from . import schema, tables
+from . import schema, sealing, tables
 from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
 from .event_table import KINDS, EventTable
 from .genealogy import BIRTH, Births, Genealogy
@@ -302,7 +302,7 @@ class Trajectory:
 
     @property
     def event_count(self) -> int:
-        """How many events are listed."""
+        """How many rows /events has: what mf.Events lists, and births."""
         return self._pieces.events
 
     def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:
@@ -619,6 +619,8 @@ def _open_parts(parts: Parts) -> _Opened:
 def _checked(path: Path) -> File:
     file = schema.open_hdf5(path)
     try:
+        if sealing.torn(path):
+            raise IncompatibleFile(f"{path} is truncated: its last line is not whole.")
         schema.check_schema(file, path)
     except BaseException:
         file.close()

@@ -489,14 +489,12 @@ def test_a_missing_file_is_missing(tmp_path):
         Trajectory(tmp_path / "nothing.h5")
 
 
-@pytest.mark.parametrize("size", [0, 100, 3000, -1])
+@pytest.mark.parametrize("size", [0, 100, 3000, -90, -8, -1])
 def test_a_truncated_file_is_refused(run, h5_path, size):
-    whole = h5_path.read_bytes()
+    """The last 82 bytes are the seal, which HDF5 does not read."""
     cut = h5_path.with_name("cut.h5")
-    cut.write_bytes(whole[: size if size >= 0 else len(whole) - 8])
-    with pytest.raises(
-        IncompatibleFile, match=r"cut\.h5 is not a readable HDF5 file, or a truncated one"
-    ):
+    cut.write_bytes(h5_path.read_bytes()[:size])
+    with pytest.raises(IncompatibleFile, match=r"cut\.h5 is .*truncated"):
         Trajectory(cut)
 
 

@@ -122,6 +122,12 @@ def masses(path):
     recording.finish({}, {"seconds": 0.0})
 
 
+def jumps(path):
+    """Particles that are killed and duplicated: with ids in every frame, and births among events."""
+    flow = mf.GradientFlow(relu_flow().functional, reaction=3.0, jumps=True, seed=2)
+    simulated(path, flow, start())
+
+
 def unfinished(path):
     """Interrupted in the middle, after a checkpoint: only its parts are there."""
 
@@ -137,7 +143,8 @@ def unfinished(path):
 
 
 RUNS = {
-    run.__name__: run for run in (relu, softmax, pairwise, population, single, masses, unfinished)
+    run.__name__: run
+    for run in (relu, softmax, pairwise, population, single, masses, jumps, unfinished)
 }
 
 
