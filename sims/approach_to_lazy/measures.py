@@ -55,6 +55,10 @@ class Row:
     kernel_term: float  # between the flows of H∞ and H_0, both from f_0
     drift_term: float  # from the flow of H_0
 
+    @property
+    def file(self) -> str:
+        return f"networks_m{self.m:06}.npz"
+
 
 @dataclass(frozen=True)
 class Group:

@@ -48,8 +48,8 @@ def _about(results: Results) -> str:
 
 
 def within(rows: Sequence[Row]) -> str:
-    """How the deviations from theory compare with the scatter over seeds: their largest, and the
-    p-value of all of them, each Student's t.
+    """How the deviations from theory compare with the scatter over seeds: the largest, in standard
+    errors, and p, the smallest of Student's t tests times their number, at most 1.
     """
     away = np.array([row.away for row in rows])
     p = 2 * stats.t.sf(np.abs(away), [row.seeds - 1 for row in rows])

@@ -92,6 +92,10 @@ class Row:
     w2: float | None  # W2(μ_m, μ_M) at the end
     floor: float | None  # the same of m independent neurons
 
+    @property
+    def file(self) -> str:
+        return f"nested_seed{self.seed:03}.npz"
+
 
 @dataclass(frozen=True)
 class Results:
@@ -106,19 +110,12 @@ class Results:
     def of(self, name: str, t: float) -> tuple[np.ndarray, np.ndarray]:
         """(widths, values (seeds, widths)) at a time; of w2 and floor, the seeds that have them."""
         rows = [row for row in self.rows if row.t == t and getattr(row, name) is not None]
-        return runs.against_width([_Named(row) for row in rows], name)
+        return runs.against_width(rows, name)
 
     def scaled(self, name: str, t: float) -> tuple[np.ndarray, np.ndarray]:
         """The same of m·E(f_m - f_M)²/(1 - m/M)."""
         m, values = self.of(name, t)
         return m, values * m / (1 - m / self.rows[0].wide)
-
-
-class _Named:
-    """A Row as runs.against_width names its rows."""
-
-    def __init__(self, row: Row) -> None:
-        self.__dict__.update(vars(row), file=f"{NAME} of seed {row.seed}")
 
 
 def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:

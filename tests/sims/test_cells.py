@@ -1,5 +1,7 @@
 """Batches of short runs: kept with their settings, done once, refused where they are another study's."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,31 @@ def test_another_study_is_refused_before_any_work_and_loses_nothing(tmp_path):
         cells.fill(batches)
     assert [path.name for path in tmp_path.iterdir()] == ["b.npz"]
     assert (tmp_path / "b.npz").read_bytes() == before
+
+
+def test_an_interrupted_study_goes_on_with_the_batch_that_was_in_hand(tmp_path):
+    """What is done stays, what was in hand leaves nothing, and the end is that of an undisturbed one."""
+    stopped = []
+
+    def work(name):
+        if name == "b" and not stopped:
+            stopped.append(name)
+            raise KeyboardInterrupt
+        return {"x": np.array([ord(name)])}
+
+    def batches(folder):
+        return [(folder / f"{name}.npz", ABOUT, partial(work, name)) for name in "abc"]
+
+    with pytest.raises(KeyboardInterrupt):
+        cells.fill(batches(tmp_path / "one"))
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["a.npz"]
+    for name in ("one", "two"):
+        cells.fill(batches(tmp_path / name))
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("one", "two")
+    )
+    assert one == two and sorted(one) == ["a.npz", "b.npz", "c.npz"]
 
 
 def test_a_damaged_file_is_named(tmp_path):
