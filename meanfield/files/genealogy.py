@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def rows(source: np.ndarray, step: int, t: float, born: int) -> dict[str, np.nda
     """The rows of one step. source (m,): as in Step; born: the number of copies up to it."""
     places = np.flatnonzero(source != np.arange(len(source)))
     count, first = len(places), len(source) + born - len(places)
-    columns = {
+    columns: dict[str, Any] = {
         "step": step, "time": t, "kind": BIRTH, "neuron": places, "other": source[places],
         "value": first + np.arange(count),
     }  # fmt: skip

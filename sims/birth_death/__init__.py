@@ -63,7 +63,7 @@ class Config:
     """Neurons of the run whose genealogy is drawn."""
     sizes: tuple[Annotated[int, settings.at_least(2)], ...] = (5, 20, 100)
     """Numbers of particles of the known case that ends as one Dirac."""
-    draws: Annotated[int, settings.at_least(10)] = 1000
+    draws: Annotated[int, settings.at_least(10)] = 400
     """Runs of that case for each of them."""
 
     def __post_init__(self) -> None:
