@@ -55,6 +55,14 @@ def check(backend: str, devices: tuple[str, ...] = ("cpu", "cuda")) -> str:
     return backend
 
 
+def here(backend: str) -> str:
+    """The backend that a run had, or the one without a GPU where this machine has none for it."""
+    if backend == "cuda" and why_no_cuda():
+        return "cpu"
+    name, _, device = backend.partition(":")
+    return name if device and _lacks(device) else backend
+
+
 def _torch(backend: str) -> str:
     """The name, where torch and the device it names are here; raises otherwise."""
     if importlib.util.find_spec("torch") is None:

@@ -319,7 +319,8 @@ class Trajectory:
 
         Parameters
         ----------
-        backend : where it computes. "auto": the run's own backend, or "cpu" where this machine has no GPU for it; "cpu", "cuda".
+        backend : where it computes. "auto": the run's own backend, or the one without a GPU where this
+            machine has none; "cpu", "cuda", "torch".
         dtype : "float64" or "float32"; None: the run's own.
 
         Raises
@@ -338,8 +339,7 @@ class Trajectory:
             )
         dtype = settings["dtype"] if dtype is None else backends.dtype_name(dtype)
         if backend == "auto":
-            lacks_it = settings["backend"] == "cuda" and backends.why_no_cuda()
-            backend = "cpu" if lacks_it else settings["backend"]
+            backend = backends.here(settings["backend"])
         backend = backends.check(backend)
 
         try:

@@ -109,7 +109,7 @@ BAD = [
         TypeError,
         "functional must be an mf.EmpiricalRisk, an mf.PopulationRisk or an mf.PairwiseEnergy; got Network",
     ),
-    (lambda: flow(backend="gpu"), ValueError, "backend must be one of cpu, cuda, auto; got 'gpu'"),
+    (lambda: flow(backend="gpu"), ValueError, "backend must be one of cpu, cuda, auto, torch, torch:cuda, torch:mps; got 'gpu'"),
     (lambda: flow(dtype="float16"), ValueError, "dtype must be one of float64, float32; got 'float16'"),
     (lambda: flow(temperature=-1.0), ValueError, "temperature must be finite and >= 0; got -1.0"),
     (lambda: flow(temperature=np.inf), ValueError, "temperature must be finite and >= 0; got inf"),
