@@ -2,6 +2,7 @@ from . import approach_to_lazy as approach_to_lazy
 from . import birth_death as birth_death
 from . import both_limits as both_limits
 from . import figures as figures
+from . import global_convergence as global_convergence
 from . import kernel_limits as kernel_limits
 from . import langevin_law as langevin_law
 from . import lazy_vs_mean_field as lazy_vs_mean_field

@@ -126,6 +126,7 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
         "companion_gap": "it needs companion=, the path of another run on the same data",
         "departure": other_loss,
         "laziness": other_loss,
+        "effective_sample_size": "the masses are constant: it is 1/Σp², m for equal ones",
         "kinetic_energy": "the file has no series kinetic_energy with a value at each frame: "
         "methods with momentum record it",
     }
