@@ -39,6 +39,8 @@ class Config:
     """Seeds 0 … seeds - 1, of teacher and start."""
     t_end: Annotated[float, settings.above(0)] = 200.0
     """Flow time."""
+    dt: Annotated[float, settings.above(0)] = 0.1
+    """Step of Heun's method."""
     reaction: Annotated[float, settings.above(0)] = 30.0
     """ρ of the flow with a reaction."""
     injections: Annotated[int, settings.at_least(1)] = 4
@@ -138,7 +140,7 @@ def plan(config: Config, out: Path) -> str:
     """What `run` is about to do; what `out` holds counts as done."""
     left = [path for path, about, _ in batches(config, out) if cells.missing(path, about)]
     runs_left = len(left) * config.seeds
-    about = f"{runs_left} runs to t = {config.t_end:g}, dt chosen by the clock, into {out}"
+    about = f"{runs_left} runs to t = {config.t_end:g}, into {out}"
     return f"{QUESTION}\n\n{about}: about {0.4 * runs_left:.0f} s on one core\nsettings {settings.digest(config)}"
 
 

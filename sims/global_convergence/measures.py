@@ -46,7 +46,7 @@ def trained(config: Config, flow: mf.GradientFlow, m: int, seed: int, injections
     state = mf.InitialLaw(dim=config.dim, w="sphere").sample(m, seed)
     for part in range(injections + 1):
         t_end = config.t_end * (part + 1) / (injections + 1)
-        state = mf.simulate(flow, state, mf.HEUN, dt="auto", t_end=t_end, progress=False)
+        state = mf.simulate(flow, state, mf.HEUN, dt=config.dt, t_end=t_end, progress=False)
         if part < injections:
             state = mf.optimality(flow, state, starts=STARTS).inject(1.0 / (state.m + 1))
     return state

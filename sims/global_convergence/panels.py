@@ -13,7 +13,7 @@ from ..figures import COLOURS, LINES, MARKERS, Figure
 from . import measures
 
 if TYPE_CHECKING:
-    from . import Results, Row
+    from . import Config, Results, Row
 
 APART = 0.04  # in powers of 2, so that bars do not cover each other
 
@@ -25,7 +25,7 @@ def page(results: Results) -> Figure:
         sheet, axes = figures.sheet(1, 1, max(2, len(teachers)))
         for number, teacher in enumerate(teachers):
             rows = [row for row in results.rows if row.teacher == teacher]
-            _draw(axes[0, 0, number], teacher, rows)
+            _draw(axes[0, 0, number], teacher, rows, results.config)
         for spare in axes[0, 0, len(teachers) :]:
             _draw_risk(spare, results)
         figures.heading(sheet, axes[0, 0, 0], _about(results))
@@ -36,9 +36,14 @@ def _about(results: Results) -> str:
     config = results.config
     return (
         "Networks that find their teacher\n"
-        f"γ = 1, α = 1, ReLU, d = {config.dim}, population risk; a = ±1, |w| = 1, seeds 0 … {config.seeds - 1} of "
-        f"teacher and start; flow time 0 … {config.t_end:g}; found: R < {config.threshold:g} R(0)"
+        f"γ = 1, α = 1, ReLU, d = {config.dim}, population risk; a = ±1, |w| = 1, {config.seeds} seeds; flow time "
+        f"{config.t_end:g}; found: R < {config.threshold:g} R(0)"
     )
+
+
+def _label(mode: str, config: Config) -> str:
+    more = {"reaction": f", ρ = {config.reaction:g}", "injection": f" of {config.injections}"}
+    return mode + more.get(mode, "")
 
 
 def interval(found: int, seeds: int) -> tuple[float, float]:
@@ -47,7 +52,7 @@ def interval(found: int, seeds: int) -> tuple[float, float]:
     return float(result.low), float(result.high)
 
 
-def _draw(ax: Any, teacher: int, rows: Sequence[Row]) -> None:
+def _draw(ax: Any, teacher: int, rows: Sequence[Row], config: Config) -> None:
     for number, mode in enumerate(measures.MODES):
         mine = [row for row in rows if row.flow == mode]
         at = np.array([row.m for row in mine]) * 2.0 ** (APART * (number - 1))
@@ -55,7 +60,7 @@ def _draw(ax: Any, teacher: int, rows: Sequence[Row]) -> None:
         low, high = np.array([interval(row.found, row.seeds) for row in mine]).T
         ax.errorbar(
             at, share, [share - low, high - share], color=COLOURS[number], linestyle=LINES[number],
-            marker=MARKERS[number], capsize=2, label=mode,
+            marker=MARKERS[number], capsize=2, label=_label(mode, config),
         )  # fmt: skip
     widths = sorted({row.m for row in rows})
     ax.set_xscale("log", base=2)
@@ -69,26 +74,19 @@ def _draw(ax: Any, teacher: int, rows: Sequence[Row]) -> None:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """The counts at the least width, and the least width at which the plain flow is as good as any."""
+    """The counts at the least width, Fisher's p-value of injection against the plain flow, and from
+    where on the plain flow always finds it.
+    """
     first = min(row.m for row in rows)
     counts = {row.flow: row for row in rows if row.m == first}
     said = ", ".join(f"{mode} {counts[mode].found}" for mode in measures.MODES)
     seeds = counts["plain"].seeds
-    all_found = [row.m for row in rows if row.flow == "plain" and row.found == row.seeds]
-    enough = (
-        f"the plain flow finds it always from m = {min(all_found)}"
-        if all_found
-        else "the plain flow misses some at every m"
-    )
-    p = stats.fisher_exact(
-        [[counts[mode].found, seeds - counts[mode].found] for mode in ("plain", "injection")]
-    ).pvalue
-    helps = (
-        "injection helps"
-        if p < 0.05 and counts["injection"].found > counts["plain"].found
-        else "injection is not told from it"
-    )
-    return f"At m = {first}, of {seeds}: {said}; {helps} (p = {p:.2g}); {enough}."
+    pairs = [[counts[mode].found, seeds - counts[mode].found] for mode in ("plain", "injection")]
+    p = float(stats.fisher_exact(pairs).pvalue)
+    plain = [row for row in rows if row.flow == "plain"]
+    sure = [row.m for row in plain if all(r.found == r.seeds for r in plain if r.m >= row.m)]
+    always = f"Plain always from m = {min(sure)}" if sure else "Plain never always"
+    return f"Of {seeds} at m = {first}: {said} (p = {p:.1g}). {always}."
 
 
 def _draw_risk(ax: Any, results: Results) -> None:
