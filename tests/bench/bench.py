@@ -22,6 +22,7 @@ from typing import Any
 # Modules of this folder: see sections.py.
 SECTIONS = (
     "steps",
+    "small",
     "population",
     "interactions",
     "kernels",

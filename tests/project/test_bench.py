@@ -24,6 +24,7 @@ from bench import (
     population,
     runs,
     sections,
+    small,
     steps,
 )
 
@@ -240,6 +241,22 @@ def test_contenders_for_all_pairs_compute_the_same_velocity(interaction):
     assert set(result["ms"]) == {"ours", "torch", "jax"} | (
         {"torch products"} if interaction == "gaussian" else set()
     )
+
+
+@pytest.mark.parametrize(
+    ("activation", "dtype", "method"), [("relu", "float64", "RK4"), ("tanh", "float32", "EULER")]
+)
+def test_contenders_for_small_problems_take_our_steps(activation, dtype, method):
+    """Three steps of sums of 40 terms of order one."""
+    case = small.Case(activation, 40, 30, dtype, method, 1.0)
+    present, absent = small.contenders(case)
+    assert set(present) >= {"ours", "loop", "numpy"} and set(absent) <= {"jax.lax.scan"}
+    tolerance = {"float64": 1e-13, "float32": 2e-5}[dtype]
+    for contender in present.values():
+        contender.step(3)
+        expected = present["ours"].theta()
+        np.testing.assert_allclose(contender.theta(), expected, rtol=tolerance, atol=tolerance)
+        assert contender.theta().dtype == dtype
 
 
 def test_a_contender_that_computes_another_kernel_is_refused(monkeypatch):
