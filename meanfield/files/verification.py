@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def _read(path: Path, found: Verification) -> None:
                 f"frame {bad[0]}{many} of {len(run)} cannot be read, or is not finite"
             )
         for name in run.series_names:
-            series = _attempt(found, f"series {name}", lambda name=name: run.series(name))
+            series = _attempt(found, f"series {name}", partial(run.series, name))
             if series is not None:
                 found.problems += _backwards(f"series {name}", series.steps, series.times)
         _attempt(found, "events", lambda: sum(len(rows["step"]) for rows in run.event_blocks()))

@@ -69,7 +69,8 @@ def _draw(ax: Any, teacher: int, rows: Sequence[Row], config: Config) -> None:
     ax.set_ylim(-0.05, 1.05)
     ax.set_xlabel("width m at the start")
     ax.set_ylabel("share of seeds that find it")
-    figures.legend_above(ax, *ax.get_legend_handles_labels(), columns=3)
+    handles, labels = ax.get_legend_handles_labels()
+    figures.legend_above(ax, handles, labels, columns=3)
     figures.panel(ax, f"A teacher of {teacher} neurons", verdict(rows), 54)
 
 
@@ -104,5 +105,6 @@ def _draw_risk(ax: Any, results: Results) -> None:
     ax.set_xticks(widths, [str(m) for m in widths])
     ax.set_xlabel("width m at the start")
     ax.set_ylabel("R / R(0), median")
-    figures.legend_above(ax, *ax.get_legend_handles_labels(), columns=3)
+    handles, labels = ax.get_legend_handles_labels()
+    figures.legend_above(ax, handles, labels, columns=3)
     figures.panel(ax, "Risk at the end", "The line is the threshold.", 54)

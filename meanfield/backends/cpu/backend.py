@@ -130,7 +130,10 @@ class CPU:
     @cached_property
     def kinked_kernels(self) -> Any:
         """The module of the pull-back of a σ that is linear on either side of 0."""
-        below, above = kinked.slopes(self.network.sigma)
+        assert self.network is not None
+        slopes = kinked.slopes(self.network.sigma)
+        assert slopes is not None
+        below, above = slopes
         constants = {"D": self.dim, "BELOW": below, "JUMP": above - below}
         return self._load("kinked", **constants)
 

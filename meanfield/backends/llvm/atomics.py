@@ -20,7 +20,8 @@ from numba.core.extending import intrinsic
 _intrinsic: Any = intrinsic
 ORDER = "seq_cst"
 # LLVM's word for the instruction that tells a processor that this loop waits, and its arguments
-X86, ARM = ("llvm.x86.sse2.pause", []), ("llvm.aarch64.hint", [ir.Constant(ir.IntType(32), 1)])
+X86: tuple[str, list[Any]] = ("llvm.x86.sse2.pause", [])
+ARM: tuple[str, list[Any]] = ("llvm.aarch64.hint", [ir.Constant(ir.IntType(32), 1)])
 PAUSE = {"x86_64": X86, "AMD64": X86, "aarch64": ARM, "arm64": ARM}
 
 
