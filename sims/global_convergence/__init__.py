@@ -139,9 +139,11 @@ def figure(results: Results) -> Figure:
 def plan(config: Config, out: Path) -> str:
     """What `run` is about to do; what `out` holds counts as done."""
     left = [path for path, about, _ in batches(config, out) if cells.missing(path, about)]
-    runs_left = len(left) * config.seeds
-    about = f"{runs_left} runs to t = {config.t_end:g}, into {out}"
-    return f"{QUESTION}\n\n{about}: about {0.4 * runs_left:.0f} s on one core\nsettings {settings.digest(config)}"
+    count, steps = len(left) * config.seeds, round(config.t_end / config.dt)
+    seconds = 3e-4 * count * steps  # some 0.3 ms a step of a few neurons, most of it the clock's
+    about = f"{count} runs of {steps} steps to t = {config.t_end:g}, one after another, into {out}"
+    cost = f"about {seconds:.0f} s, memory of some MB, {len(left)} KB on disk"
+    return f"{QUESTION}\n\n{about}\n{cost}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
