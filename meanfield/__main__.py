@@ -31,7 +31,8 @@ Then:
   python -m sims.lazy_vs_mean_field --help    a whole experiment; others: scaling_exponents, phase_diagram,
                                               both_limits, kernel_limits, random_features,
                                               approach_to_lazy, langevin_law, particles_and_limit,
-                                              birth_death, one_pass_sgd, propagation_of_chaos
+                                              birth_death, one_pass_sgd, propagation_of_chaos,
+                                              toy_model
 
 The guide:  {guide}
 Theory:     {theory}

@@ -14,11 +14,12 @@ import meanfield as mf
 from ntk.runs.laziness import LAZY
 
 from .. import figures
-from ..figures import Figure
+from ..figures import Curve, Figure
 from ..lab import exponents
 from ..lab.crossings import find_crossing
 from ..lab.fits import ExponentFit, Refused, different
 from ..lab.runs import Results, Row, against_width, exponent, loss_curves
+from . import equal_training
 
 SIGMAS = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "gelu": "GELU"}
 
@@ -39,7 +40,7 @@ def page(results: Results) -> Figure:
             _draw_particles(block[0, :2], results, by_gamma)
             _draw_displacement(block[0, 2], by_gamma)
             _draw_loss(block[1, 0], results, by_gamma)
-            _draw_test_error(block[1, 1], by_gamma)
+            _draw_test_error(block[1, 1], results, by_gamma)
             _draw_drift(block[1, 2], results, by_gamma)
             figures.heading(sheet, block[0, 0], _about(results, rows[0]))
     return sheet
@@ -102,8 +103,10 @@ def _draw_particles(
         ax.set_ylabel("⟨w, e₂⟩")
         part = row.relative_displacement
         does = "stay put" if part < 0.1 else "travel" if part > 0.25 else "move a little"
+        lazy = "lazy" if row.kernel_drift < LAZY else "not lazy"
         verdict = (
-            f"RMS displacement {row.displacement:.2g}, {part:.0%} of their length: they {does}. "
+            f"RMS displacement {row.displacement:.2g}, {part:.0%} of their length: they {does}; "
+            f"kernel drift {row.kernel_drift:.2g}, {lazy}. "
         )
         verdict += f"{frames.shape[1]} of {row.m} are shown."
         figures.panel(ax, f"{figures.regime(row.gamma)}, m = {row.m}", verdict)
@@ -132,9 +135,7 @@ def _draw_displacement(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         fit = exponent(rows, "displacement")
         curves.append(
-            figures.Curve(
-                _label(gamma, fit, gamma - 1), *against_width(rows, "displacement"), number
-            )
+            Curve(_label(gamma, fit, gamma - 1), *against_width(rows, "displacement"), number)
         )
         misses.append((_miss(fit, gamma - 1), gamma))
     figures.power_laws(ax, curves, [gamma - 1 for gamma in by_gamma], "width m", "RMS displacement")
@@ -161,7 +162,7 @@ def _draw_loss(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> N
         left[gamma] = float(values[:, -1].mean() / values[:, 0].mean())
         figures.lines(
             ax,
-            [figures.Curve(figures.regime(gamma), t, values, number)],
+            [Curve(figures.regime(gamma), t, values, number)],
             "flow time t",
             "training loss",
             log="y",
@@ -178,40 +179,68 @@ def _draw_loss(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> N
     ax.legend(loc="upper right")
 
 
-def _draw_test_error(ax: Any, by_gamma: dict[float, list[Row]]) -> None:
-    signs = next(iter(by_gamma.values()))[0].error_kind == "wrong signs"
-    last = {}
-    for number, (gamma, rows) in enumerate(by_gamma.items()):
-        widths, values = against_width(rows, "test_error")
+def _draw_test_error(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> None:
+    """At the last flow time against m; open markers where all networks of one width and seed have
+    the training loss that the slowest ends at; the line is the kernel machine at t = ∞.
+    """
+    rows = [row for some in by_gamma.values() for row in some]
+    signs = rows[0].error_kind == "wrong signs"
+    loss = equal_training.levels(rows)
+    last, equal = {}, {}
+    for number, (gamma, some) in enumerate(by_gamma.items()):
+        widths, values = against_width(some, "test_error")
         last[gamma] = 100 * values[:, -1]
-        curve = figures.Curve(f"γ = {figures.fraction(gamma)}", widths, 100 * values, number)
-        figures.lines(
-            ax,
-            [curve],
-            "width m",
-            "test error, % wrong" if signs else "test loss, % of the start's",
-            "x",
-            markers=True,
-        )
-    (low, lazy), (high, rich) = min(last.items()), max(last.items())
-    gain = float(lazy.mean() - rich.mean())
-    p = different(lazy, rich)
-    if p is None:
-        meaning = "one seed does not tell"
-    elif p >= 0.05:
-        meaning = f"no difference beyond the seeds (p = {p:.2g})"
-    else:
-        meaning = (
-            f"lower where neurons {'travel' if gain > 0 else 'stay put'}, at this flow "
-            f"time (p = {p:.2g})"
-        )
-    numbers = (
-        f"{rich.mean():.1f}% at γ = {figures.fraction(high)}, {lazy.mean():.1f}% at γ = "
-        f"{figures.fraction(low)}"
+        curve = Curve(f"γ = {figures.fraction(gamma)}", widths, 100 * values, number)
+        what = "test error, % wrong" if signs else "test loss, % of the start's"
+        figures.lines(ax, [curve], "width m", what, "x", markers=True)
+        at = {
+            (row.m, row.seed): equal_training.error_at(results.folder / row.file, loss[row.m, row.seed])
+            for row in some
+        }  # fmt: skip
+        means = [np.mean([100 * at[key] for key in at if key[0] == m]) for m in widths]
+        equal[gamma] = means[-1]
+        look = {"color": figures.COLOURS[number], "marker": figures.MARKERS[number]}
+        ax.plot(widths, means, linestyle="", markerfacecolor="none", markersize=9, **look)
+    machine = equal_training.kernel_machine(results.folder / rows[0].file)
+    if machine is not None:
+        ax.axhline(100 * machine, color="0.35", linewidth=1.2, linestyle=figures.LINES[3])
+    ax.plot(
+        [],
+        [],
+        "o",
+        color="0.35",
+        markerfacecolor="none",
+        markersize=9,
+        label="at equal training loss",
     )
-    figures.panel(ax, "Test error" if signs else "Test loss", f"{numbers}: {meaning}.")
-    ax.set_ylim(0, 1.45 * max(ax.get_ylim()))
+    ax.plot(
+        [],
+        [],
+        color="0.35",
+        linewidth=1.2,
+        linestyle=figures.LINES[3],
+        label="kernel, m = ∞, t = ∞",
+    )
+    figures.panel(ax, "Test error" if signs else "Test loss", _compared(last, equal, machine))
+    ax.set_ylim(0, 1.6 * max(ax.get_ylim()))
     ax.legend(loc="upper right", ncols=2)
+
+
+def _compared(
+    last: dict[float, np.ndarray], equal: dict[float, float], machine: float | None
+) -> str:
+    """The largest and the smallest γ at equal time, whether the seeds tell them apart, the same at
+    equal training, and the kernel machine.
+    """
+    (low, still), (high, moving) = min(last.items()), max(last.items())
+    p = different(still, moving)
+    known = "one seed" if p is None else f"p = {p:.2g}"
+    limit = "" if machine is None else f"; kernel at t = ∞ {100 * machine:.1f}%"
+    return (
+        f"{moving.mean():.1f}% at γ = {figures.fraction(high)}, {still.mean():.1f}% at "
+        f"{figures.fraction(low)} ({known}); at equal training loss {equal[high]:.1f}%, "
+        f"{equal[low]:.1f}%{limit}."
+    )
 
 
 def _draw_drift(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> None:
@@ -229,9 +258,7 @@ def _draw_drift(ax: Any, results: Results, by_gamma: dict[float, list[Row]]) -> 
     for number, (gamma, rows) in enumerate(by_gamma.items()):
         fit = exponent(rows, "kernel_drift")
         curves.append(
-            figures.Curve(
-                _label(gamma, fit, theory[number]), *against_width(rows, "kernel_drift"), number
-            )
+            Curve(_label(gamma, fit, theory[number]), *against_width(rows, "kernel_drift"), number)
         )
         misses.append((_miss(fit, theory[number]), gamma))
     figures.threshold(ax, LAZY)
