@@ -32,7 +32,7 @@ Then:
                                               both_limits, kernel_limits, random_features,
                                               approach_to_lazy, langevin_law, particles_and_limit,
                                               birth_death, one_pass_sgd, propagation_of_chaos,
-                                              toy_model
+                                              toy_model, kernel_spectra
 
 The guide:  {guide}
 Theory:     {theory}

@@ -4,6 +4,7 @@ from . import both_limits as both_limits
 from . import figures as figures
 from . import global_convergence as global_convergence
 from . import kernel_limits as kernel_limits
+from . import kernel_spectra as kernel_spectra
 from . import langevin_law as langevin_law
 from . import lazy_vs_mean_field as lazy_vs_mean_field
 from . import one_pass_sgd as one_pass_sgd
