@@ -31,6 +31,7 @@ HOMES = {
     "ot": ("meanfield/transport/solvers.py",),
     "h5py": ("meanfield/files/schema.py", "meanfield/data/__init__.py"),
     "torch": (
+        "sims/weights_budge/measures.py",
         "meanfield/features/modules.py",
         "meanfield/backends/torch/",
         "meanfield/backends/sharded.py",
