@@ -50,8 +50,7 @@ def systematic(mass: np.ndarray, u: float) -> np.ndarray:
     """Systematic resampling: source (m,), with ⌊m p_k⌋ or ⌈m p_k⌉ copies of particle k, m p_k in the
     mean. Who is kept stays in its place.
 
-    The points (u + i)/m, i = 0 … m-1, fall into the steps of Σ_{l<=k} p_l. Kitagawa (1996), Monte
-    Carlo filter and smoother for non-Gaussian nonlinear state space models.
+    The points (u + i)/m, i = 0 … m-1, fall into the steps of Σ_{l<=k} p_l.
     """
     m = len(mass)
     chosen = _drawn(mass, (u + np.arange(m)) / m)

@@ -218,7 +218,7 @@ def directions(state: mf.State, sign: float) -> tuple[np.ndarray, np.ndarray]:
 
 def circle_w1(p: np.ndarray, of_p: np.ndarray, q: np.ndarray, of_q: np.ndarray) -> float:
     """W1 on the circle of Σ of_p δ_p and Σ of_q δ_q: min_c ∫ |F_p - F_q - c|, c a median of F_p -
-    F_q (Rabin, Delon, Gousseau 2011).
+    F_q.
     """
     points = np.concatenate([p, q])
     order = np.argsort(points, kind="stable")
