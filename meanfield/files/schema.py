@@ -7,6 +7,7 @@ the table of the schema is in the docstring of `Trajectory`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -38,6 +39,7 @@ LARGEST_ATTRIBUTE = 1 << 12
 AT_ONCE = 1 << 18
 # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 LARGEST_CHUNK = 1 << 27
+SETTINGS = "settings_sha256"  # of /parameters
 POSITION = "particles/units/position"
 EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
     "step": np.dtype(np.int64), "time": np.dtype(np.float64), "kind": np.dtype(np.uint8), "neuron": np.dtype(np.int32),
@@ -248,6 +250,7 @@ def write_head(
     # h5py makes a bool an enumeration, which netCDF4 leaves out
     parameters.attrs["mass_varies"] = int(mass_varies)
     write_text(parameters, "config", canonical_json(config))
+    set_text(parameters.attrs, SETTINGS, settings_sha256(config, start, mass_varies))
     write_text(parameters, "provenance", canonical_json(provenance))
     group = parameters.create_group("start")
     group.attrs.update({"outputs": start.outputs, "step": start.step, "t": start.t})
@@ -260,6 +263,12 @@ def write_head(
         write_array(group, "theta_of_f0", start.start.theta)
         write_array(group, "mass_of_f0", start.start.mass)
     return parameters
+
+
+def settings_sha256(config: dict[str, Any], start: State, mass_varies: bool) -> str:
+    """Of what a run can be made again from, but for its arrays, which have checksums of their own."""
+    settings = [config, start.outputs, start.step, start.t, bool(mass_varies)]
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()
 
 
 def read_start(group: h5py.Group, origin: Any) -> State:

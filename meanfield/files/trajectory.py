@@ -76,7 +76,8 @@ class Trajectory:
     bytes (box/boundary from p = 1025 on) is a data set of that name. Before: UTF-8, an enumeration,
     links, columns as an attribute only. Since minor 2 the last line of a file, behind what HDF5
     reads, is its seal, a sha256 of all bytes before it (files/sealing.py): mf.resume asks it before
-    it goes on, and scripts/inspect verify. meanfield/README.md says which programs read what.
+    it goes on, and scripts/inspect verify. /parameters has settings_sha256 besides.
+    meanfield/README.md says which programs read what.
     """
 
     def __init__(self, path: Any) -> None:
@@ -388,6 +389,13 @@ class Trajectory:
         with schema.reading(self.path):
             parameters = self._head["parameters"]
             return schema.read_json(parameters, IDENTITY) if IDENTITY in parameters else {}
+
+    @property
+    def settings_sha256(self) -> str | None:
+        """The checksum of the settings as they were written; None in files before schema 1.2."""
+        with schema.reading(self.path):
+            found = self._head["parameters"].attrs
+            return schema.get_text(found, schema.SETTINGS) if schema.SETTINGS in found else None
 
     @property
     def data_sha256(self) -> dict[str, str]:

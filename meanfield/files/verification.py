@@ -57,15 +57,15 @@ def verify(path: Any) -> Verification:
     FileNotFoundError : where there is no run.
     """
     path = Path(path)
-    found = Verification(path)
+    parts, found = _parts(path), Verification(path)
     if path.is_file():
         if _sealed(path, found):  # HDF5 itself is not safe from a damaged index
             _read(path, found)
             _attempt(found, path.name, lambda: _memory(path, "parameters/checkpoint"))
-        return found
-
-    parts = _parts(path)
-    if not parts.begun():
+        if not found.sound or not parts.begun() or parts.published():
+            return found
+        found.notes.append(f"{parts.folder.name} holds a run that extends or replaces it")
+    elif not parts.begun():
         raise FileNotFoundError(
             f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there."
         )
@@ -112,7 +112,7 @@ def begin_again(path: Any) -> Path:
     if finished and parts.begun():
         raise IncompatibleFile(
             f"{parts.folder} holds an unfinished run that extends or replaces {path}: go on with it by "
-            "mf.resume, or remove that folder."
+            "mf.resume, or, where it has no whole checkpoint, remove that folder."
         )
     if not finished and (wrong := broken(parts.start)):
         raise IncompatibleFile(
@@ -123,6 +123,11 @@ def begin_again(path: Any) -> Path:
         return aside
 
     with Trajectory(path) as run:
+        if run.settings_sha256 is None:
+            raise IncompatibleFile(
+                f"{path} is of an earlier layout, without a checksum of its settings: nothing says "
+                "whether they are damaged too. Make the run again with its own script."
+            )
         if damaged := list(_damaged_data(run)):
             raise IncompatibleFile(f"{path} cannot be made again: {damaged[0]}.")
         with hold(parts) as held, held:
@@ -250,7 +255,13 @@ def _backwards(what: str, steps: np.ndarray, times: np.ndarray) -> Iterator[str]
 
 
 def _damaged_data(run: Trajectory) -> Iterator[str]:
-    """Arrays of the data set that have not their sha256, and a start that cannot be read."""
+    """Settings and arrays of the data set that have not their sha256, and a start that cannot be
+    read.
+    """
+    if (kept := run.settings_sha256) is not None and kept != schema.settings_sha256(
+        run.config, run.start, run.mass_varies
+    ):
+        yield "settings: they have not their sha256"
     try:
         arrays, expected = run.arrays, run.data_sha256
         run.start  # noqa: B018

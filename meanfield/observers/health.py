@@ -14,7 +14,6 @@ import numpy as np
 from ..diagnostics import defects
 from ..diagnostics.frame import Problem
 from ..particles import Particles
-from ..state import column_names
 from ..stepping import clocks
 from ..stepping.clocks import Diverged
 from ..stepping.march import March
@@ -123,7 +122,7 @@ def what_diverged(march: March) -> str:
     which = "the velocity"
     if bad.size:
         column = int(wrong[bad[0]].argmax())
-        name = column_names(start.dim, start.outputs)[column] if start.outputs else f"x{column}"
+        name = start.labels[column]
         which = f"{name} of particle {bad[0]} (of {bad.size} in {start.m})"
     said = f"{which} is not finite at step {march.step}, t = {march.t:g}. {shorter(march)}"
     return f"{said} {longest}" if (longest := _stable(march)) else said

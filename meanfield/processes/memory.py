@@ -21,17 +21,17 @@ def available() -> int | None:
         groups = Path("/proc/self/cgroup").read_text("utf-8").splitlines()
     except (OSError, ValueError):
         return None
-    for group in groups:
-        _, kinds, path = group.split(":", 2)
+    for line in groups:
+        _, kinds, path = line.split(":", 2)
         version1 = "memory" in kinds.split(",")
         if kinds and not version1:
             continue
         name = "memory.limit_in_bytes" if version1 else "memory.max"
-        for folder in (path.strip("/"), ""):  # seen from inside a container its own is the top
+        group = Path(path.strip("/"))
+        for folder in (group, *group.parents):  # a batch system sets the limit above the process
             try:
-                found.append(
-                    int(Path("/sys/fs/cgroup", "memory" * version1, folder, name).read_text())
-                )
+                limit = Path("/sys/fs/cgroup", "memory" * version1, folder, name).read_text("ascii")
+                found.append(int(limit))
             except (OSError, ValueError):  # no such file, or "max"
                 continue
     return min(found, default=None)

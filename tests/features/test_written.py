@@ -288,3 +288,20 @@ def test_what_does_not_fit_is_said_before_any_work():
             flow(BUMP), state, mf.EULER, dt=0.1, n_steps=1, progress=False,
             observers=[mf.Events()],
         )  # fmt: skip
+
+
+def test_a_run_that_diverges_names_the_columns_of_its_feature():
+    """φ = u² v: with a huge step θ explodes."""
+
+    def phi(theta, x):
+        return theta[0] * theta[0] * theta[1] * x[0]
+
+    def grad(theta, x, out):
+        out[0] = 2.0 * theta[0] * theta[1] * x[0]
+        out[1] = theta[0] * theta[0] * x[0]
+
+    cube = mf.Feature(phi, grad, columns={"u": 1, "v": 1}, dim=1)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(cube), np.ones((2, 1)), np.ones(2)))
+    start = cube.state(np.full((3, 2), 2.0))
+    with pytest.raises(mf.Diverged, match="(u|v|velocity).* is not finite at step"):
+        mf.simulate(flow, start, mf.EULER, dt=1e3, n_steps=99, observers=[mf.StopOnNonFinite()])

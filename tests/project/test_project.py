@@ -189,19 +189,19 @@ def test_the_home_check_sees_what_it_should(source, name):
 
 @pytest.mark.parametrize("package", ["meanfield", "ntk"])
 def test_an_import_is_quick_and_loads_no_heavy_dependency(package):
-    """In a fresh process, best of three: the first may compile byte code or wait for the other
-    tests.
+    """In a fresh process, the least of three times of its processor: the first may compile byte
+    code, and other tests want the processors too.
     """
     program = (
-        "import json, sys, time; start = time.perf_counter(); "
+        "import json, sys, time; start = time.process_time(); "
         f"import {package}; "
-        f"print(json.dumps([time.perf_counter() - start, sorted(set({HEAVY}) & set(sys.modules))]))"
+        f"print(json.dumps([time.process_time() - start, sorted(set({HEAVY}) & set(sys.modules))]))"
     )
     seconds, loaded = zip(
         *(json.loads(run([sys.executable, "-c", program]).stdout) for _ in range(3)), strict=True
     )
     assert loaded[0] == []
-    assert min(seconds) < 0.6
+    assert min(seconds) < 0.5
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:

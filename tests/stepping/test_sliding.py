@@ -214,7 +214,7 @@ def test_a_run_of_an_earlier_version_goes_on_without_the_series_that_it_does_not
     for name in [
         path.name
         for path in golden_runs.GOLDEN.iterdir()
-        if path.name.startswith(("relu-schema1.h5", "unfinished-"))
+        if path.name.startswith(("relu-schema1.h5", "unfinished-schema1.h5"))
     ]:
         name = name.removesuffix(".parts")
         path = copied(name, tmp_path)

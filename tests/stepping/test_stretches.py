@@ -109,10 +109,24 @@ PROBLEMS = {
     "wide": {"activation": "tanh", "dim": 13},
     "wide relu float32": {"dim": 64, "dtype": "float32", "outputs": 2},
 }  # fmt: skip
+MORE = (
+    "relu float32",
+    "tanh",
+    "wide",
+    "two outputs",
+)  # in .ci/run; each compiles for seven seconds
+
+
+def problems(*here, among=tuple(PROBLEMS)):
+    """Names of PROBLEMS: those named run always, MORE in the lane kernel, the others when slow tests do."""
+    lanes = {name: pytest.mark.kernel if name in MORE else pytest.mark.slow for name in among}
+    return [name if name in here else pytest.param(name, marks=lanes[name]) for name in among]
+
+
 METHODS = [mf.EULER, mf.HEUN, mf.RK4, RALSTON, LAST_IS_NEW]
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", problems("relu", "softmax"))
 def test_fixed_steps_have_the_same_bits_in_one_call(name, monkeypatch):
     flow, state = problem(**PROBLEMS[name])
     calls, steps = compared(monkeypatch, flow, state, mf.RK4, 0.03, 3.0)
@@ -125,7 +139,9 @@ def test_every_tableau_has_the_same_bits_in_one_call(method, monkeypatch):
     compared(monkeypatch, flow, state, method, 0.05, 5.0, moments=(3, 17, 60), watches=True)
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "relu float32", "huber, ridge", "wide"])
+@pytest.mark.parametrize(
+    "name", problems("relu", among=("relu", "tanh", "relu float32", "huber, ridge", "wide"))
+)
 def test_steps_with_the_test_of_descent_have_the_same_bits_in_one_call(name, monkeypatch):
     flow, state = problem(**PROBLEMS[name])
     compared(monkeypatch, flow, state, mf.RK4, "auto", 30.0, moments=(50,))
@@ -140,7 +156,9 @@ def test_a_step_that_is_halved_is_halved_at_the_same_place(monkeypatch):
     compared(monkeypatch, flow, scale, mf.EULER, "auto", 400.0)
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "softmax", "relu float32", "wide"])
+@pytest.mark.parametrize(
+    "name", problems("relu", "softmax", among=("relu", "tanh", "softmax", "relu float32", "wide"))
+)
 def test_steps_of_error_control_have_the_same_bits_in_one_call(name, monkeypatch):
     flow, state = problem(**PROBLEMS[name])
     stops = np.array([0.5, 0.7, 3.1])
@@ -160,7 +178,7 @@ def test_a_march_that_goes_on_from_a_checkpoint_has_the_bits_of_one_that_was_not
     assert the_same(march.memory(), {name: end[name] for name in march.memory()})
 
 
-@pytest.mark.parametrize("name", ["relu", "wide", "two outputs"])
+@pytest.mark.parametrize("name", problems("relu", among=("relu", "wide", "two outputs")))
 def test_a_shard_that_a_thread_has_taken_and_does_not_finish_is_done_by_the_leader(
     name, monkeypatch
 ):
