@@ -299,3 +299,12 @@ class LinearisedField(RiskField):
             height = frozen.heights(frozen.theta0, self.samples, slopes)
         share = height + (g * (now - theta0)).sum(axis=1)
         return share + 0.5 * self.risk.ridge * np.square(now[:, columns]).sum(axis=1)
+
+    def force(self, particles: Particles, at: Any) -> np.ndarray:
+        """-s⁻¹ Σ_i ∂R/∂f(x_i) ∇φ(θ; x_i) - λθ at other neurons (q, p), each linearised at itself as
+        in `potential`; on the host.
+        """
+        frozen: Any = self.backend  # FrozenFeatures
+        slopes = self.slopes(particles, -1.0)
+        pulled = frozen.backend.pull_back(at, self.samples, slopes, decay=self.risk.ridge)
+        return frozen.download(pulled)

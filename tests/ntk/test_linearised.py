@@ -70,6 +70,23 @@ def test_predictions_are_the_first_order_expansion_and_the_field_is_its_gradient
             )
 
 
+def test_the_force_on_other_neurons_is_the_slope_of_the_first_variation_there(rng, task):
+    """-∇ δF/δμ at q = 3 neurons that are none of the m = 7, by central differences of step 1e-5:
+    1e-10 of the third derivative and 1e-16/1e-5 of rounding.
+    """
+    x, y, _ = task
+    network = mf.Network("tanh", scaling=mf.Scaling(0.5, 2.0), trainable=("a", "w"))
+    start, others = some_state(rng), some_state(rng, m=3)
+    now = mf.State(start.theta + 0.3 * network.trainable_columns(2, 1), mass=start.mass)
+    flow = mf.GradientFlow(ntk.linearise(network, start).risk(x, y, ridge=0.3))
+    found, columns = flow.velocity(now, at=others), network.trainable_columns(2, 1)
+    assert found.shape == (3, 4)
+    for j in range(4):
+        step = 1e-5 * (np.arange(4) == j)
+        up, down = (flow.first_variation(now, at=others.theta + c * step) for c in (1, -1))
+        np.testing.assert_allclose(found[:, j], columns[j] * (down - up) / 2e-5, atol=1e-8)
+
+
 def test_both_models_start_as_one(rng, task):
     x, y, x_test = task
     network, start = mf.Network("relu", scaling=mf.NTK), some_state(rng)
