@@ -55,7 +55,8 @@ class Floor(NamedTuple):
             return "these two differ by the floor alone"
         if lower <= reach:
             return "whether they differ by more than the floor is not known: W2 is given by bounds"
-        return f"these two differ by more than the floor, {lower / self.value:.3g} times it"
+        times = f", {lower / self.value:.3g} times it" if self.value > 0 else ""
+        return f"these two differ by more than the floor{times}"
 
 
 def w2_floor(
@@ -72,7 +73,7 @@ def w2_floor(
     ----------
     p : an mf.InitialLaw, of which pairs of samples are drawn; or one cloud, an mf.State or an
         array, that is cut in halves and quarters at random.
-    m : the width; of a cloud its own by default.
+    m : the width; of a cloud by default the number of its particles with mass.
     seed : of the samples, or of the cuts.
     seconds : for all solves, about; above it smaller samples stand for those of m.
     together : neighbours of a cloud that were drawn together: 2 of a symmetric start, by default
@@ -84,7 +85,7 @@ def w2_floor(
 
     Raises
     ------
-    ValueError, TypeError : for a law without m, fewer than 8 particles to cut, bad input.
+    ValueError, TypeError : for a law without m, fewer than 8 particles with mass to cut, bad input.
 
     Notes
     -----
@@ -112,11 +113,15 @@ def w2_floor(
     law = p.origin[0] if isinstance(p, State) and p.origin is not None else None
     if together is None:
         together = 2 if getattr(law, "symmetric", False) and len(theta) % 2 == 0 else 1
-    together = integer("together", together)
+    together, given = integer("together", together), len(theta)
+    if given % together == 0:  # a part without mass is no measure
+        kept = np.repeat(mass.reshape(-1, together).any(axis=1), together)
+        theta, mass = theta[kept], mass[kept]
     if len(theta) % together or len(theta) < LEAST * together:
+        found = f"{given}" if len(theta) == given else f"{len(theta)} with mass among {given}"
         raise ValueError(
             f"a cloud needs {LEAST * together} particles or more, a multiple of {together}, to be cut in "
-            f"quarters; got {len(theta)}. Of the law that it comes from, mf.w2_floor(law, m)."
+            f"quarters; got {found}. Of the law that it comes from, mf.w2_floor(law, m)."
         )
     m = len(theta) if m is None else integer("m", m)
     with one_thread():
@@ -206,8 +211,8 @@ def _floor(
     """From W2² at `size` and at half of it, carried on to m."""
     value, error = _root_mean(at_size)
     factor, steps = 1.0, 0.0
-    if at_half is not None and value > 0:
-        smaller, its_error = _root_mean(at_half)
+    smaller, its_error = (0.0, 0.0) if at_half is None else _root_mean(at_half)
+    if value > 0 and smaller > 0:
         exponent = min(max(math.log2(smaller / value), 0.0), STEEPEST)
         steps = math.log2(m / size)
         factor = 2.0 ** (-exponent * steps)

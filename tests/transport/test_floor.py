@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from meanfield.transport.floor import _floor
 
 LAW = mf.InitialLaw(dim=2, b_std=1.0)
 
@@ -97,6 +98,27 @@ def test_w2_of_two_seeds_says_that_they_differ_by_the_floor_alone():
     assert "these two differ by more than the floor, " in str(mf.w2(p, far, details=True))
     assert mf.w2(p, p, details=True).floor is None
     assert mf.w2(p.theta, q.theta, details=True).floor is None
+
+
+def test_particles_in_one_place_have_the_floor_zero_and_others_differ_by_more():
+    """Both samples of a Dirac are that Dirac. Of all quarters in one place no exponent is known."""
+    floor = mf.w2_floor(np.ones((20, 3)))
+    assert floor.value == 0.0 and "are 0 ± 0 apart" in str(floor)
+    assert floor.verdict(0.0, 0.0) == "these two differ by the floor alone"
+    assert floor.verdict(0.5, 0.5) == "these two differ by more than the floor"
+    assert _floor(np.ones(4), np.zeros(8), 5, 10, 1.0, "").value == 1.0
+
+
+def test_particles_without_mass_are_left_out():
+    state = LAW.sample(40, seed=5)
+    mass = np.repeat([1.0, 0.0], [10, 30]) / 10
+    found = mf.w2_floor(mf.State(state.theta, 1, mass))
+    assert found == mf.w2_floor(state.theta[:10]) and found.m == 10
+    pairs = mf.State(state.theta, 1, np.tile([0.05, 0.0], 20))
+    assert mf.w2_floor(pairs, together=2).m == 40  # no pair is without
+    few = np.repeat([1.0, 0.0], [5, 35]) / 5
+    with pytest.raises(ValueError, match="needs 8 particles or more.*got 5 with mass among 40"):
+        mf.w2_floor(mf.State(state.theta, 1, few))
 
 
 @pytest.mark.parametrize(
