@@ -47,7 +47,8 @@ class GradientFlow:
         masses: birth–death. run.ancestors reads the genealogy from the file.
     resample : in [0, 1): masses are made equal by systematic resampling where the effective sample
         size 1/Σp² falls below this share of m. 0: never.
-    jitter : standard deviation of a normal shift of the trainable columns of each copy. 0: none.
+    jitter : standard deviation of a normal shift of the trainable columns of each copy. 0: none. Not
+        with mf.Sphere.
 
     Notes
     -----

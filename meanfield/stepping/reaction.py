@@ -82,6 +82,10 @@ class Reacting(Method):
         return self.transport.balances and not self.replaces
 
     @property
+    def projects(self) -> bool:  # type: ignore[override]
+        return self.transport.projects
+
+    @property
     def replaces(self) -> bool:  # type: ignore[override]
         return self.jumps or self.resample > 0
 
@@ -170,8 +174,8 @@ def of(method: Method, flow: GradientFlow) -> Method:
 
     Raises
     ------
-    ValueError : for methods with noise, momentum, masses or error control of their own, and for
-        functionals that draw samples.
+    ValueError : for methods with noise, momentum, masses or error control of their own, for
+        functionals that draw samples, and for jitter with a method that projects.
     """
     if not flow.reaction:
         return method
@@ -198,5 +202,10 @@ def of(method: Method, flow: GradientFlow) -> Method:
         raise ValueError(
             f"{who} a {kind} draws its samples: masses want δF/δμ of F itself. Use mf.EmpiricalRisk or "
             "mf.PopulationRisk."
+        )
+    if method.projects and flow.jitter:
+        raise ValueError(
+            f"the flow has jitter {flow.jitter:g}, which moves copies off where the method "
+            f"{method.name!r} keeps its particles. Leave jitter out: a copy then stays with the one it is of."
         )
     return Reacting(method, flow.reaction, flow.jumps, flow.resample, flow.jitter)

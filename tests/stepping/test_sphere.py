@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield.stepping import methods
+from meanfield.stepping import methods, reaction
 
 X = np.random.default_rng(1).normal(size=(12, 2))
 SMOOTH = mf.GradientFlow(
@@ -131,6 +131,21 @@ def test_it_is_recorded_extended_and_made_again_from_its_file(tmp_path):
         assert "balance_defect" not in run.series_names
     for method in (sphere, mf.Sphere(mf.EULER_MARUYAMA, radius=2.0)):
         assert methods.from_dict(methods.to_dict(method)) == method
+
+
+@pytest.mark.parametrize(
+    "copies", [{"jumps": True}, {"resample": 0.9}], ids=lambda c: next(iter(c))
+)
+def test_copies_stay_on_the_sphere_and_jitter_is_refused(copies):
+    """Jitter after the projection would leave |w| = 1, by as much as the jitter."""
+    flow = mf.GradientFlow(SMOOTH.functional, reaction=200.0, **copies)
+    end = march(flow, START, mf.Sphere(), 0.05, 5)
+    np.testing.assert_allclose(np.linalg.norm(end.w, axis=1), 1.0, rtol=1e-14)
+    assert len(np.unique(end.w[:, 0])) < 30
+    assert "projects" in reaction.of(mf.Sphere(), flow).traits
+    shaken = mf.GradientFlow(SMOOTH.functional, reaction=200.0, jitter=0.1, **copies)
+    with pytest.raises(ValueError, match=r"jitter 0.1, which moves copies off .* Leave jitter out"):
+        march(shaken, START, mf.Sphere(), 0.05, 5)
 
 
 def test_bits_do_not_depend_on_the_threads():
