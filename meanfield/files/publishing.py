@@ -52,7 +52,9 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
     with Trajectory(parts.folder) as run:
         if held:
             run.hold(held)
-        needed = (len(run) + 2) * start.theta.nbytes + schema.EVENT_BYTES * run.event_count
+        rows = (run.mass_varies + run.replaces) * 8 * start.m  # of a frame: masses, ids
+        needed = (len(run) + 2) * start.theta.nbytes + len(run) * rows
+        needed += schema.EVENT_BYTES * run.event_count
         check_space(needed, parts.folder, "merging the parts")
         merged = parts.folder / ".tmp-merged.h5"
 

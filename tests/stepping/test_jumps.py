@@ -9,6 +9,7 @@ import pytest
 from reacting import START, TANH, Well, march
 
 import meanfield as mf
+from meanfield.files import publishing
 from meanfield.files.genealogy import BIRTH
 from meanfield.stepping.replacing import kill_and_duplicate, reweighted
 
@@ -183,6 +184,20 @@ def test_resampling_makes_masses_equal_and_jitters_its_copies_alone(tmp_path):
             ]
             assert new.any() and not moved[~new].any()
             assert moved[new].all() if jitter else not moved.any()
+
+
+@pytest.mark.parametrize("copies", [{}, {"jumps": True}, {"resample": 0.7}], ids=str)
+def test_the_space_that_is_asked_for_holds_the_masses_and_ids_of_frames(
+    copies, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(publishing, "check_space", lambda needed, *_: asked.append(needed))
+    recorder = mf.Recorder(tmp_path / "run.h5", mf.every(1))
+    march(Well(), CLOUD, 1 / 16, 12, mf.EULER, [recorder], reaction=4.0, **copies)
+    with h5py.File(tmp_path / "run.h5") as file:
+        units, found = file["particles/units"], []
+        units.visititems(lambda _, item: found.append(getattr(item, "nbytes", 0)))
+    assert sum(found) < asked[0] < 1.5 * sum(found)
 
 
 def test_frozen_columns_of_copies_are_not_jittered():
