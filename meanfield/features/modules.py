@@ -43,7 +43,8 @@ class ModuleFeature(FeatureMap):
     ------
     TypeError, ValueError : for what is no module; with batch norm, which makes the output of a
         sample depend on others; with dropout, whose output is random; where outputs of two calls
-        differ, or a sample's with its neighbours.
+        differ, or a sample's with its neighbours; for parameters with requires_grad False: what
+        trains is said by mf.Network(feature, trainable=(…)).
 
     Notes
     -----
@@ -64,6 +65,7 @@ class ModuleFeature(FeatureMap):
     ) -> None:
         if not isinstance(module, nn.Module):
             raise TypeError(f"module must be a torch.nn.Module; got {type(module).__name__}.")
+        _refuse_frozen(module)
         self.architecture = copy.deepcopy(module).cpu().double().requires_grad_(False)
         self.name = type(module).__name__
         _refuse(self.architecture)
@@ -210,6 +212,19 @@ class ModuleFeature(FeatureMap):
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"inputs": list(self.inputs), "module": repr(self.architecture)}
+
+
+def _refuse_frozen(module: nn.Module) -> None:
+    """Raise for parameters that the user froze: θ is all of them, and the network says what trains."""
+    trains = {name: p.requires_grad for name, p in module.named_parameters()}
+    if not all(trains.values()):
+        frozen = ", ".join(name for name, flag in trains.items() if not flag)
+        names = tuple(name for name, flag in trains.items() if flag)
+        raise ValueError(
+            f"parameters of the module {type(module).__name__} have requires_grad False: {frozen}. "
+            "A feature does not look at it. Call module.requires_grad_(True) and write "
+            f"mf.Network(feature, trainable={names})."
+        )
 
 
 def _refuse(module: nn.Module) -> None:
