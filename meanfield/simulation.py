@@ -18,6 +18,7 @@ from .files.durable import array_sha256, canonical_json
 from .files.provenance import provenance
 from .files.recording import Recording, last_memory, unfinished
 from .files.trajectory import Trajectory
+from .files.verification import EXTENDS
 from .flow import GradientFlow
 from .observers import settings
 from .observers.moment import MEASURES
@@ -206,7 +207,8 @@ def _go_on(
         else:
             with Trajectory(path) as stored:
                 longer = {**stored.config, "t_end": float(t_end)}  # type: ignore[arg-type]
-            recording, memory = Recording.extend(path, config=longer, provenance=provenance())
+                made = {**provenance(), EXTENDS: stored.config["t_end"]}
+            recording, memory = Recording.extend(path, config=longer, provenance=made)
         recording.guard = guard
         with recording:
             end = recording.config["t_end"]

@@ -21,6 +21,7 @@ from .sealing import UNSEALED, broken
 from .trajectory import Trajectory
 
 SEALED_FROM = 2  # schema_minor
+EXTENDS = "extends_t_end"  # of /parameters/provenance: the t_end before an extension
 DAMAGED = ".damaged"  # what is set aside has this at the end of its name
 
 
@@ -29,8 +30,8 @@ class Verification:
     """What `verify` has found: what is wrong, with which file, and how much was read."""
 
     path: Path
-    status: str = "unreadable"
-    read: str = "nothing"
+    status: str = ""
+    read: str = ""
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -39,9 +40,8 @@ class Verification:
         return not self.problems
 
     def __str__(self) -> str:
-        head = (
-            f"{self.path}: {'sound' if self.sound else 'DAMAGED'}, {self.status}; read: {self.read}"
-        )
+        verdict = "sound" if self.sound else "DAMAGED"
+        head = f"{self.path}: {verdict}" + f", {self.status}; read: {self.read}" * bool(self.read)
         return "\n".join([head, *(f"  {text}" for text in (*self.problems, *self.notes))])
 
 
@@ -87,7 +87,7 @@ def verify(path: Any) -> Verification:
 
 def begin_again(path: Any) -> Path:
     """Set a damaged run aside, and make of its settings, data and start an unfinished run that has not
-    begun: mf.resume then makes it again, to the same bits.
+    begun: mf.resume to each of its `ends` then makes it again, to the same bits.
 
     Returns
     -------
@@ -131,7 +131,9 @@ def begin_again(path: Any) -> Path:
         if damaged := list(_damaged_data(run)):
             raise IncompatibleFile(f"{path} cannot be made again: {damaged[0]}.")
         with hold(parts) as held, held:
-            write_start(parts, run.config, run.provenance, run.start, run.mass_varies, run)
+            config = {**run.config, "t_end": ends(run)[0]}
+            made = {**run.provenance, "continued": []}
+            write_start(parts, config, made, run.start, run.mass_varies, run)
     os.rename(path, aside)
     sync_folder(path.parent)
     return aside
@@ -144,10 +146,21 @@ def compared(path: Any, aside: Any) -> str:
             return f"{path} has {len(new)} frames, the damaged one had {len(old)}"
         whole = [i for i in range(len(old)) if _whole_frame(old, i, False)]
         same = sum(same_bits(new[i].theta, old[i].theta) for i in whole)
-    text = f"{same} of the {len(whole)} frames that can be read in {aside} are the same to the bit"
+    text = (
+        f"{len(whole)} of {len(old)} frames can be read in {aside}, and {same} of them are the same "
+        "to the bit"
+    )
     if same == len(whole):
         return text
-    return f"{text}; others follow where a run was extended, or made on another machine or version"
+    return f"{text}; the others are of another machine or version, or that file lies"
+
+
+def ends(run: Trajectory) -> list[float]:
+    """The t_end of the run as it was begun, and of each extension."""
+    before = [
+        float(made[EXTENDS]) for made in run.provenance.get("continued", []) if EXTENDS in made
+    ]
+    return [*before, float(run.config["t_end"])]
 
 
 def _set_parts_aside(parts: Parts, aside: Path) -> None:
@@ -176,7 +189,10 @@ def _sealed(path: Path, found: Verification) -> bool:
         text = f"{path.name} is of an earlier layout without a seal: only its arrays have checksums"
         found.notes.append(text)
         return True
+    if wrong == UNSEALED:
+        wrong = "its end is missing: it was cut off, or another program has written to it"
     found.problems.append(f"{path.name}: {wrong}")
+    found.notes.append("not read any further; mf.Trajectory and repair may still read much of it")
     return False
 
 

@@ -284,8 +284,16 @@ def repair(arguments: Sequence[str]) -> int:
     def work() -> None:
         aside = verification.begin_again(path)
         print(f"set aside: {aside}", flush=True)
-        mf.resume(path)
-        if aside.is_file():
+        damaged = aside.is_file()
+        with mf.Trajectory(aside if damaged else path) as run:
+            ends = verification.ends(run)
+        try:
+            for t_end in ends:
+                mf.resume(path, t_end=t_end)
+        except ValueError as error:
+            ways = ", then ".join(f"mf.resume({str(path)!r}, t_end={t:g}, …)" for t in ends)
+            raise ValueError(f"{error} The run has begun again; go on with {ways}.") from error
+        if damaged:
             print(verification.compared(path, aside))
 
     return _work(work)

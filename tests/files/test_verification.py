@@ -126,7 +126,7 @@ def test_a_damaged_run_is_made_again_to_the_same_bits(finished, tmp_path, capsys
     damaged = path.read_bytes()
     assert frame not in damaged and inspect.main(["verify", str(path)]) == 7
     assert inspect.main(["repair", str(path)]) == 0
-    assert "10 of the 10 frames" in capsys.readouterr().out
+    assert "10 of 11 frames can be read" in capsys.readouterr().out
     with mf.Trajectory(path) as run:
         assert run.content_hash() == wanted
     assert path.with_name("run.h5.damaged").read_bytes() == damaged
@@ -175,3 +175,21 @@ def test_an_extension_beside_a_finished_run_is_looked_at_too(parts, finished, tm
     flipped(checkpoint, checkpoint, 8 * 2000)
     found = verification.verify(path)
     assert not found.sound and "no checkpoint is whole" in str(found)
+
+
+def test_an_extended_run_is_made_again_with_its_extensions(tmp_path):
+    """evenly(5) spreads its frames over each stretch."""
+    path = tmp_path / "run.h5"
+    start = mf.InitialLaw(dim=1).sample(6, seed=0)
+    record = mf.Recorder(path, mf.evenly(5))
+    mf.simulate(flow(), start, mf.RK4, dt=0.1, t_end=1.0, observers=[record], progress=False)
+    mf.resume(path, t_end=1.9, progress=False)
+    mf.resume(path, t_end=3.0, progress=False)
+    with mf.Trajectory(path) as run:
+        wanted, ends = run.content_hash(), verification.ends(run)
+        frame = run[3].theta.tobytes()
+    assert ends == [1.0, 1.9, 3.0]
+    flipped(path, path, 8 * path.read_bytes().index(frame))
+    assert inspect.main(["repair", str(path)]) == 0
+    with mf.Trajectory(path) as run:
+        assert run.content_hash() == wanted and verification.ends(run) == ends
