@@ -29,7 +29,7 @@ class State:
     mass : p_k, (m,); 1/m by default. Sums to 1, in float32 to its rounding (it is then divided by
         its sum).
     step, t : when.
-    origin : (law, seed), or None.
+    origin : (law, seed), or None: of an array, and where copies have taken the places of others.
     columns : what the columns are, where particles are no neurons: mf.Feature and mf.ModuleFeature
         make such states. Then `outputs` is theirs, state["name"] is a block of θ, (m, *shape), and
         the views a, w, b are absent.
@@ -137,6 +137,11 @@ class State:
             return self
         what = self.theta, self.outputs, self.mass, self.step, self.t, self.origin, self.columns
         return State.trusted(*what, self)
+
+    def without_origin(self) -> State:
+        """The same particles, of which is not said where they come from."""
+        what = self.theta, self.outputs, self.mass, self.step, self.t
+        return State.trusted(*what, columns=self.columns, start=self.start)
 
     @property
     def m(self) -> int:

@@ -114,7 +114,8 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
     the seed are said to be that.
 
     W2 of the ends of two runs from different starts is held against mf.w2_floor: where it is within
-    10 % (and three errors) of it they differ by the floor alone. Not of densities (mf.limits).
+    10 % (and three errors) of it they differ by the floor alone. Not of densities (mf.limits), nor
+    where particles were replaced (jumps, resample).
     """
     notes: list[str] = []
     with ExitStack() as stack:
@@ -147,7 +148,8 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
         and not _unlike(rows)
     )
     verdict = _verdict(names, rows, reaches, seeds_alone)
-    drawn = not one_start and not densities  # a density is no sample of neurons
+    # neither a density nor a cloud with copies is a sample of neurons
+    drawn = not one_start and not densities and not any(run.replaces for run in runs)
     floor = floor_of_two(ends[0], ends[1], seconds) if drawn and between is not None else None
     return Comparison(names, rows, between, tuple(notes), verdict, starts, floor)
 

@@ -241,6 +241,12 @@ def _paired(problem: Problem) -> str:
     return ""
 
 
+def _no_copies(problem: Problem) -> str:
+    if REPLACES in problem.traits:
+        return "particles are killed and duplicated, and copies are no independent draws of a law"
+    return ""
+
+
 def _varying_masses(problem: Problem) -> str:
     return "" if problem.mass_varies else "the masses are constant: it is 1/Σp², m for equal ones"
 
@@ -279,6 +285,7 @@ _CHECKS: dict[str, Callable[[Problem], str]] = {
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
     "equal masses": _equal_masses, "varying masses": _varying_masses, "paired": _paired,
+    "no copies": _no_copies,
     "companion": _companion, "steps": lambda problem: "",
     "linear twin": _linear_twin,
 }  # fmt: skip

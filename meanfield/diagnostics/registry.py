@@ -32,7 +32,8 @@ OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
     "neurons", "flow", "plain flow", "energy", "energy balance", "network", "risk", "kernel",
     "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
-    "balance", "kink", "equal masses", "varying masses", "paired", "companion", "linear twin", "steps",
+    "balance", "kink", "equal masses", "varying masses", "paired", "no copies",
+    "companion", "linear twin", "steps",
     "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
     "recorded kinetic_energy",
 )  # fmt: skip
@@ -123,8 +124,9 @@ def register_diagnostic(
         balance, network (of neurons, not linearised), risk (of any network), kernel, data (training
         samples), residual, labels (signs or classes), varied labels, test, test labels, homogeneous
         (σ), balance, kink (σ), equal masses (that stay), varying masses,
-        paired (particle k is the same one at all times), companion, linear twin (gradient flow of the squared
-        loss without ridge), steps (frame.dt, the length of the run's steps), recorded path,
+        paired (particle k is the same one at all times), no copies (of particles), companion,
+        linear twin (gradient flow of the squared loss without ridge), steps (frame.dt, the length of
+        the run's steps), recorded path,
         recorded energy_defect, recorded energy_defect_motion,
         recorded kinetic_energy.
     name : that of the function by default. A later function of the same name takes its place;

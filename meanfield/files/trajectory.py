@@ -168,7 +168,8 @@ class Trajectory:
         )
         like, step, t = self._like, int(self.steps[number]), float(self.times[number])
         what = like.origin, like.columns, like.start
-        return State.trusted(theta, like.outputs, mass, step, t, *what)
+        state = State.trusted(theta, like.outputs, mass, step, t, *what)
+        return state.without_origin() if self.replaces and step > like.step else state
 
     @overload
     def at(self, t: float) -> State: ...

@@ -22,8 +22,8 @@ class Moment:
     def __init__(self, march: March, problem: Problem, recording: Any = None) -> None:
         self.march, self.recording = march, recording
         self.step, self.t, self.dt = march.step, march.t, march.dt
-        particles, start, backend = march.particles, march.start, march.field.backend
-        self.frame = Frame(problem, lambda: particles.state(backend, start), march, march.dt)
+        particles, like, backend = march.particles, march.like, march.field.backend
+        self.frame = Frame(problem, lambda: particles.state(backend, like), march, march.dt)
 
     @property
     def flow(self) -> GradientFlow:

@@ -182,8 +182,14 @@ class March:
         """
         return self._stretches.passed
 
+    @property
+    def like(self) -> State:
+        """What a State of now shares with the start, its origin unless particles were replaced."""
+        copies = self.method.replaces and self.step > self.start.step
+        return self.start.without_origin() if copies else self.start
+
     def state(self) -> State:
-        return self.particles.state(self.field.backend, self.start)
+        return self.particles.state(self.field.backend, self.like)
 
     def memory(self) -> dict[str, Any]:
         """All that the future depends on, for a checkpoint."""

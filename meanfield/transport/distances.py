@@ -73,7 +73,8 @@ class Distance(NamedTuple):
         NaN for the other methods.
     floor : Floor or None
         How far apart two samples of one law are, by mf.w2_floor, where p and q are States of
-        different seeds (their `origin`); None elsewhere. print says what follows.
+        different seeds (their `origin`, which no state with copies has); None elsewhere. print says
+        what follows.
     """
 
     value: float

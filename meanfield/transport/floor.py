@@ -97,6 +97,9 @@ def w2_floor(
     halves, n = m/2, by one factor of 2. The error is that of the scatter over pairs alone; the
     exponent itself falls slowly with m.
 
+    A cloud with copies, of a run with jumps or resample, is no sample of a law: its halves share
+    copies, and are nearer than two seeds are.
+
     Of a run's end, the halves have seen one f: the floor is that of neurons that are independent
     given f, and f differs by O(m^(-½)) from seed to seed (propagation of chaos).
     """

@@ -13,6 +13,7 @@ from meanfield.files import publishing
 from meanfield.files.genealogy import BIRTH
 from meanfield.stepping.replacing import kill_and_duplicate, reweighted
 
+LAW = mf.InitialLaw(dim=2, b_std=1.0)
 ERRORS = 4.0  # standard errors; seeds are fixed
 M = 400
 CLOUD = mf.State(np.random.default_rng(5).normal(size=(M, 1)), outputs=0)
@@ -198,6 +199,22 @@ def test_the_space_that_is_asked_for_holds_the_masses_and_ids_of_frames(
         units, found = file["particles/units"], []
         units.visititems(lambda _, item: found.append(getattr(item, "nbytes", 0)))
     assert sum(found) < asked[0] < 1.5 * sum(found)
+
+
+def test_a_cloud_with_copies_is_not_held_against_the_floor(tmp_path):
+    """Copies are no independent draws of a law, so two such ends have no floor; two starts have."""
+    starts, ends, paths = [LAW.sample(30, seed=seed) for seed in (0, 1)], [], []
+    for start in starts:
+        paths.append(tmp_path / f"{len(paths)}.h5")
+        recorder = mf.Recorder(paths[-1], mf.every(2))
+        ends += [march(TANH, start, 0.1, 2, mf.EULER, [recorder], reaction=50.0, jumps=True)]
+    assert mf.w2(*starts, details=True).floor and not mf.w2(*ends, details=True).floor
+    found = mf.compare(*paths)
+    assert found.floor is None and found.starts.lower > 0
+    with mf.Trajectory(paths[0]) as run:
+        assert run[0].origin == (LAW, 0) and run[-1].origin is None
+    with pytest.raises(ValueError, match="copies are no independent draws of a law"):
+        mf.diagnose(paths[0], ["w2_floor"], progress=False)
 
 
 def test_frozen_columns_of_copies_are_not_jittered():

@@ -42,7 +42,7 @@ def w2_step(frame: Frame, previous: Frame, *, seconds: float = 1.0) -> Interval:
     return w2_interval(previous.state, frame.state, seconds)
 
 
-@register_diagnostic(unit="θ")
+@register_diagnostic(unit="θ", needs=("no copies",))
 def w2_floor(frame: Frame, *, seconds: float = 1.0) -> float:
     """(E W2²)^½ of two independent samples of m neurons of the law of the frame, by mf.w2_floor: as
     far apart are two seeds that differ in nothing else. NaN where there are too few to be cut.
