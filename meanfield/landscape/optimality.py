@@ -14,7 +14,9 @@ from .. import noise
 from ..checks import flag, integer, number
 from ..flow import GradientFlow
 from ..formulas import losses
+from ..functionals.pairwise import PairwiseEnergy
 from ..functionals.population import PopulationRisk
+from ..network import PARAMETERS
 from ..particles import Particles
 from ..state import State, column_names
 from ..temperature import Temperature
@@ -38,9 +40,11 @@ class Optimality:
         ε (minimum - mean) + O(ε²).
     energy : F(μ).
     bound : F(μ) - inf F is at most this; ∞ where nothing is known, NaN where F may not be convex.
+        Where columns are frozen, inf F is that over networks with these frozen values.
     by : where the bound comes from.
     space : the neurons that were searched, in words.
-    starts, hits : the number of starts, and of those that ended at the minimum.
+    starts, hits : the number of starts, and of those that ended at the minimum. Where a alone
+        trains, one for each frozen (w, b): it has a formula.
     """
 
     minimum: float
@@ -54,9 +58,11 @@ class Optimality:
     hits: int
     _state: State = field(repr=False)
     _gamma: float = field(default=1.0, repr=False)
+    _frozen: tuple[str, ...] = field(default=(), repr=False)
 
     def inject(self, mass: float) -> State:
-        """(1 - mass) μ + mass δ_neuron: the state with that neuron added, at the same step and t.
+        """(1 - mass) μ + mass δ_neuron: the state with that neuron added, at the same step and t; a
+        centred network keeps its f_0.
 
         Raises
         ------
@@ -75,7 +81,7 @@ class Optimality:
             )
         theta = np.vstack([state.theta, self.neuron.astype(state.theta.dtype)])
         masses = np.append((1.0 - mass) * state.mass, mass)
-        return State(theta, state.outputs, masses / masses.sum(), state.step, state.t)
+        return state.moved(theta, masses / masses.sum(), state.step, state.t)
 
     def __str__(self) -> str:
         names = column_names(self._state.dim, self._state.outputs) if self._state.outputs else None
@@ -84,10 +90,13 @@ class Optimality:
         slope = self.minimum - self.mean
         gain = f"a share ε moved there changes F by {slope:.3g} ε"
         found = f"{self.hits} of {self.starts} starts"
+        frozen = ", ".join(self._frozen)
+        frozen = f"({frozen})" if len(self._frozen) > 1 else frozen
+        over = f" over networks with these frozen {frozen}" if frozen else ""
         return (
             f"min δF/δμ = {self.minimum:.6g} over {self.space}, at θ = {neuron}{columns} ({found}); "
             f"the mean is {self.mean:.6g}: {gain if slope < 0 else 'no small share there lowers F'}\n"
-            f"F = {self.energy:.6g} is at most {self.bound:.3g} above its infimum: {self.by}"
+            f"F = {self.energy:.6g} is at most {self.bound:.3g} above its infimum{over}: {self.by}"
         )
 
 
@@ -112,11 +121,13 @@ def optimality(
     state : μ.
     size : M, compares with ν of size at most M alone: ∫ |θ|^q dν over the trainable columns where h is
         homogeneous of degree q in them without its ridge, ∫ |a| dν where it is so in a alone. A
-        teacher's, say. None: all ν, as far as the ridge allows.
+        teacher's, say. None: all ν, as far as the ridge allows; nothing else where h is not
+        homogeneous.
     convex : whether F is convex in μ. None: it is for the losses of this package, all of them
         convex; True says it of a loss of your own, or of a PairwiseEnergy whose U is positive
         definite.
-    starts : of the search; the state's own neurons, a teacher's and random ones.
+    starts : of the search; the state's own neurons, a teacher's and random ones, each with both
+        signs where one column alone is on a sphere.
     seed : of the random ones.
 
     Returns
@@ -126,7 +137,8 @@ def optimality(
     Raises
     ------
     ValueError, TypeError : for noise, features that are frozen (a linearised network), networks that
-        train nothing, and functionals whose force at other neurons, or whose F, is not known.
+        train nothing, pair energies without self pairs, functionals whose force at other neurons, or
+        whose F, is not known, and for `size` where h is not homogeneous.
 
     Notes
     -----
@@ -154,7 +166,11 @@ def optimality(
     starts, seed = integer("starts", starts), integer("seed", seed, 0)
     size = None if size is None else number("size", size)
     convex = None if convex is None else flag("convex", convex)
+    if flow.network is not None and flow.network.centred:
+        state = state.centred()
     landscape = _Landscape(replace(flow, dtype="float64"), state)
+    if size is not None and not landscape.space.round:
+        raise ValueError(landscape.no_size(size))
     return landscape.judge(*landscape.lowest(starts, seed), size, convex)
 
 
@@ -178,6 +194,12 @@ def _check(flow: Any, state: Any) -> None:
         raise ValueError(
             f"the features of a {type(flow.functional).__name__} are frozen: its neurons have no "
             "landscape of their own. Its minimum is that of least squares: see ntk.KernelFlow(…).at(np.inf)."
+        )
+    if isinstance(flow.functional, PairwiseEnergy) and not flow.functional.self_pairs:
+        raise ValueError(
+            "mf.optimality is about F(μ), and that of a PairwiseEnergy with self_pairs=False is no "
+            "function of μ: a particle cut in two has another. Ask with self_pairs=True, and a U "
+            "that is finite at x = y."
         )
     if not np.isfinite(state.theta).all():
         raise ValueError("the state has NaN or infinite particles.")
@@ -228,6 +250,19 @@ class _Landscape:
             return 1.0, self.free
         return (1.0, a) if trains_a and not self.ridge else (None, np.zeros(p, dtype=bool))
 
+    def no_size(self, size: float) -> str:
+        """Why networks of a size are no question here."""
+        network = self.flow.network
+        which = "particles are no neurons"
+        if network is not None:
+            given = f"σ = {network.sigma.name}", f"trainable ({', '.join(network.trainable)})"
+            ridge = (f"ridge = {self.ridge:g}",) if self.ridge else ()
+            which = f"with {', '.join(given + ridge)} it is not"
+        return (
+            f"size={size:g} needs δF/δμ to be homogeneous in the columns that train, or in a "
+            f"without a ridge: {which}. Leave size out, for all ν."
+        )
+
     def height(self, points: np.ndarray) -> np.ndarray:
         return self.field.potential(self.particles, self.field.backend.upload(points))
 
@@ -236,6 +271,8 @@ class _Landscape:
 
     def lowest(self, starts: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(points, heights, fibres) where the search from so many starts ended."""
+        if self.flow.network is not None and self.flow.network.trainable == ("a",):
+            return self._linear()
         points, fibre = self._starts(starts, seed)
         points, heights = search.descend(self.height, self.force, points, self.space)
         if self.kinked:
@@ -254,6 +291,15 @@ class _Landscape:
             self.height, points[chosen], heights[chosen], self.space, normals
         )
         return points, heights, fibre
+
+    def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same where a alone trains: ⟨a, c⟩ and the ridge, lowest at a = -c/|c|."""
+        points = np.zeros((len(self.frozen), len(self.free)))
+        points[:, ~self.free] = self.frozen
+        down = self.force(points)[:, self.free]  # -c: at a = 0 the ridge has no slope
+        down[~down.any(axis=1), 0] = 1.0
+        points[:, self.free] = down / np.linalg.norm(down, axis=1, keepdims=True)
+        return points, self.height(points), np.arange(len(points))
 
     def _starts(self, starts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Neurons to start from, and the fibre of each: the lowest of the state's own, a teacher's,
@@ -276,6 +322,10 @@ class _Landscape:
             random = normals[f, :count] * (1.0 if self.space.sphere.all() else wide * scale)
             some = np.vstack([mine, random, teacher])
             some[:, ~self.free] = self.frozen[f]
+            if self.space.round:  # 0 has no direction; a sphere of one column is two points
+                some = some[some[:, self.space.sphere].any(axis=1)]
+                if self.space.sphere.sum() == 1:
+                    some = np.vstack([some, np.where(self.space.sphere, -some, some)])
             made.append(some)
             fibre.append(np.full(len(some), f))
         return np.vstack(made), np.concatenate(fibre)
@@ -313,11 +363,17 @@ class _Landscape:
         return Optimality(
             minimum, neuron, mean, energy, max(bound, 0.0), by, self._words, len(points),
             int(near.sum()), state, network.scaling.gamma if network is not None else 1.0,
+            self._names_frozen,
         )  # fmt: skip
 
     @property
     def _coercive(self) -> bool:
         return self.ridge > 0 and self.degree is not None and self.degree < 2
+
+    @property
+    def _names_frozen(self) -> tuple[str, ...]:
+        network = self.flow.network
+        return () if network is None else tuple(n for n in PARAMETERS if n not in network.trainable)
 
     @property
     def _each(self) -> str:
