@@ -16,7 +16,7 @@ import pytest
 
 import meanfield as mf
 from meanfield.backends.cpu import stretch, team
-from meanfield.backends.cpu.records import MOST
+from meanfield.backends.cpu.records import KNOWN, MOST, PULL_BACK
 from meanfield.formulas import losses
 from meanfield.stepping import stretches
 from meanfield.stepping.clocks import Span
@@ -213,6 +213,31 @@ def test_helpers_that_come_late_or_never_change_no_bit(monkeypatch):
     assert given
     for function, *arguments in given:
         function(*arguments)  # returns at once
+
+
+def test_a_helper_does_the_job_that_it_has_taken_when_the_leader_is_at_another(monkeypatch):
+    """k_0 of a step that was rejected is known, and a helper's rows hold it. The helper takes up the
+    step again, late: the leader has put a velocity of another point into work.job meanwhile.
+    """
+    monkeypatch.setattr(stretch, "SHARED", -1)
+    monkeypatch.setattr(stretch, "get_num_threads", lambda: 2)
+    run, made = stretch.Stretch.run, []
+    monkeypatch.setattr(
+        stretch.Stretch, "run", lambda self, *given: (made.append(self), run(self, *given))[1]
+    )
+    flow, state = problem()
+    marched(flow, state, mf.RK4, 0.03, 0.3)
+    it = made[0]
+
+    work = it.work
+    work.stage_rows[1] = 7.0
+    work.owners[:] = 1
+    work.job[1:] = work.job[0]
+    work.job["stage"] = 0
+    work.job["begins"] = KNOWN
+    work.job[0]["begins"] = PULL_BACK
+    it.shards(it.kernels, it.risk, it.method, work, 0, work.claims.size, 1)
+    assert np.all(work.stage_rows[1] == 7.0)
 
 
 class Asked(mf.Observer):

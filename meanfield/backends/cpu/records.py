@@ -37,6 +37,7 @@ JOB = np.dtype(
             for name in ("known", "forward", "watches_size", "ridge", "error", "energy")
         ),
         ("dt", np.float64),
+        ("apart", np.int64, 10),  # from the job of the next worker, who has another core's cache
     ],
     align=True,
 )
@@ -125,7 +126,7 @@ class Work(NamedTuple):
     padded: np.ndarray  # (tiles, K, size) in the dtype
     terms: np.ndarray  # kinked.py: (tiles, size, 2 d + 1)
     whole: np.ndarray
-    job: np.ndarray  # (1,) of JOB
+    job: np.ndarray  # of JOB: (workers,); the first is the leader's, others are helpers' copies
     owners: np.ndarray  # whose rows hold it: (ROWS + stages, then kept and the job before; shards)
     again: np.ndarray  # whether a worker does a shard again: (workers,)
     claims: np.ndarray  # the last job for which a shard was taken …

@@ -140,7 +140,7 @@ class Stretch:
             np.zeros((tiles, K, size), T),
             np.zeros((tiles, used, 2 * backend.dim + 1) if self._kinked else (0, 0, 0), T),
             np.zeros(backend.dim + 1),
-            np.zeros(1, JOB),
+            np.zeros(workers, JOB),
             np.zeros((ROWS + stages + 2, shards), np.int64),
             np.zeros(workers, np.bool_),
             np.zeros(shards, np.int64),

@@ -66,6 +66,17 @@ def swap(_, array, i, expected, value):
 
 
 @_intrinsic
+def reads_end(_):
+    """What was read before is read ahead of what is loaded after."""
+
+    def codegen(context, builder, signature, values):
+        builder.fence("acquire")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@_intrinsic
 def pause(_):
     """A moment's rest in a loop that waits."""
 

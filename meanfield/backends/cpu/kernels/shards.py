@@ -4,7 +4,7 @@ of the next stage, and that point's mean features.
 The particles of a shard stay in a cache meanwhile, and threads meet once a stage. A worker writes
 to its own arrays alone and reads those of the worker who did the shard before (`owners`), so that a
 job can be done twice, and the one who is late does no harm: team.py. What a job reads it does not
-write.
+write. A helper reads the job in a copy of its own, since the leader may have gone on to another.
 """
 
 from numba import njit
@@ -20,7 +20,7 @@ part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True,
 @compiled
 def work_shards(kernels, risk, method, work, first, last, me):
     """The job for the shards from first to last, by worker `me`."""
-    job, owners = work.job[0], work.owners
+    job, owners = work.job[me], work.owners
     m, shards = work.weight.size, owners.shape[1]
     i = job.stage
     for shard in range(first, last):
@@ -50,7 +50,7 @@ def _advance(kernels, work, start, stop, base, coefficient, stage, out, columns,
 @part
 def _stage(kernels, risk, method, work, start, stop, shard, me):
     """k_i, the new θ as far as it has grown, the point of the next stage."""
-    job, owners, p = work.job[0], work.owners, work.everything.size
+    job, owners, p = work.job[me], work.owners, work.everything.size
     i, now, dt = job.stage, job.now, job.dt
     first, end = start * p, stop * p
     keeper = me
@@ -109,7 +109,7 @@ def _pull_back(kernels, risk, work, start, stop, who, at, i, shard, me):
 @part
 def _of_new(kernels, risk, method, work, start, stop, new, shard, me):
     """∫|…|² dμ of the new θ, and of its error by an embedded pair."""
-    job, p = work.job[0], work.everything.size
+    job, p = work.job[me], work.everything.size
     error = new
     if job.error:
         last = method.b.size - 1

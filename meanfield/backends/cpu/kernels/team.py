@@ -14,7 +14,7 @@ from numba import njit, types
 from meanfield.backends.cpu.kernels.clock import now
 from meanfield.backends.cpu.records import CALL, KNOWN, MOST, NUMBER, ROWS
 from meanfield.backends.llvm.addresses import call
-from meanfield.backends.llvm.atomics import load, pause, store, swap
+from meanfield.backends.llvm.atomics import load, pause, reads_end, store, swap
 
 part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
@@ -74,12 +74,23 @@ def _take(kernels, risk, method, work, number, me):
         shard = first + turn if turn < last - first else (last - 1 - turn) % shards
         taken = load(work.claims, shard)
         if taken < number and swap(work.claims, shard, taken, number):
+            if me:
+                _copy(work.job[0], work.job[me])
+                reads_end()
             before = load(work.done, shard)
-            if before // MOST < number:
+            if before // MOST < number:  # so the leader waits for it, and what was copied is whole
                 call(kernels.work_shards, (kernels, risk, method, work, shard, shard + 1, me))
                 swap(work.done, shard, before, number * MOST + me)
                 made += 1
     return made
+
+
+@part
+def _copy(job, own):
+    """What a worker reads of a job."""
+    own.stage, own.now, own.begins, own.dt = job.stage, job.now, job.begins, job.dt
+    own.forward, own.watches_size = job.forward, job.watches_size
+    own.ridge, own.error = job.ridge, job.error
 
 
 @part
