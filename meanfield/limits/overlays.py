@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..files.trajectory import Trajectory
+from .hypotheses import check_limit
 
 
 class Overlay(NamedTuple):
@@ -28,9 +29,9 @@ def overlay(run: Any, limit: Any, name: str = "risk") -> Overlay:
 
     Parameters
     ----------
-    run : an mf.Trajectory, or its path.
-    limit : a run by mf.limits.FINITE_VOLUMES, an mf.Trajectory or its path, linear between its
-        times; or what knows its values at any time: an mf.limits.OrderParameters, an
+    run : of particles, an mf.Trajectory, or its path.
+    limit : a run of the same flow by mf.limits.FINITE_VOLUMES, an mf.Trajectory or its path, linear
+        between its times; or what knows its values at any time: an mf.limits.OrderParameters, an
         mf.limits.Quadratic, an ntk.KernelFlow, whose method `name` is called with times since the
         start of the run.
     name : of the series.
@@ -42,22 +43,31 @@ def overlay(run: Any, limit: Any, name: str = "risk") -> Overlay:
     Raises
     ------
     ValueError, TypeError : for a run without that series, a limit that ends earlier or begins
-        later, a limit that does not know the quantity.
+        later, a limit that does not know the quantity; for what is not the limit of the run: another
+        γ, α, σ, loss, ridge or data, other columns that train, particles, the two in wrong order.
     """
-    data = _opened(run).series(name)
+    if not isinstance(run, (Trajectory, str, PathLike)):
+        raise ValueError(
+            f"the first is a run, an mf.Trajectory or its path; got {type(run).__name__}. Write "
+            "overlay(run, limit)."
+        )
+    run = _opened(run)
+    if isinstance(limit, (Trajectory, str, PathLike)):
+        limit = _opened(limit)
+    check_limit(run, limit)
+    data = run.series(name)
     times, values = np.asarray(data.times), np.asarray(data.values)
     if not len(times):
         raise ValueError(f"the series {name!r} of the run has no values yet.")
-    if isinstance(limit, (Trajectory, str, PathLike)):
-        other = _opened(limit)
-        there = other.series(name)
+    if isinstance(limit, Trajectory):
+        there = limit.series(name)
         first, last = there.times[0], there.times[-1]
         slack = 1e-9 * max(abs(times[-1]), abs(times[0]))
         if first > times[0] + slack or last < times[-1] - slack:
             raise ValueError(
                 f"the limit covers t = {first:g} … {last:g}, and the run has {name!r} from "
                 f"{times[0]:g} to {times[-1]:g}: "
-                f"mf.resume({str(other.path)!r}, t_end={times[-1]:g}) extends it."
+                f"mf.resume({str(limit.path)!r}, t_end={times[-1]:g}) extends it."
             )
         return Overlay(times, values, np.interp(times, there.times, there.values))
 
@@ -67,7 +77,7 @@ def overlay(run: Any, limit: Any, name: str = "risk") -> Overlay:
             f"limit must be an mf.Trajectory, a path, or have a method {name}(times); got "
             f"{type(limit).__name__}."
         )
-    start = _opened(run).config["t_start"]
+    start = run.config["t_start"]
     found = np.asarray(known(times - start), dtype=np.float64)
     if found.shape != times.shape:
         raise ValueError(

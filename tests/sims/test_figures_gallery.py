@@ -92,9 +92,16 @@ def runs(tmp_path_factory):
     numba.set_num_threads(before)
 
 
+class Falling:
+    """A limit that knows its risk."""
+
+    def risk(self, times):
+        return np.exp(-times)
+
+
 GALLERY = {
     "compare": lambda run: figures.compare([run, run]),
-    "overlay": lambda run: figures.overlay(run, run),
+    "overlay": lambda run: figures.overlay(run, Falling()),
     "paths": figures.paths,
     "series": lambda run: figures.series(run, ["risk", "displacement"]),
     "function_1d": figures.function_1d,
