@@ -12,6 +12,7 @@ from ..functionals.minibatch import MiniBatch
 from ..functionals.risk import EmpiricalRisk
 from ..particles import REPLACES
 from ..state import State
+from ..temperature import Temperature
 from .frame import Problem
 from .registry import Diagnostic
 
@@ -201,6 +202,23 @@ def _energy(problem: Problem) -> str:
     return "" if known else f"a {type(functional).__name__} does not know F"
 
 
+def _density(problem: Problem) -> str:
+    if found := _flow(problem):
+        return found
+    if "projects" in problem.traits:
+        return "the steps keep the particles on a manifold, where μ has no density in θ"
+    if problem.mass_varies:
+        return "the masses change, and the distances of neighbours know the density of equal ones alone"
+    return ""
+
+
+def _free_energy(problem: Problem) -> str:
+    if found := _energy(problem):
+        return found
+    assert problem.flow is not None
+    return "" if Temperature.of(problem.flow.temperature).zero else _density(problem)
+
+
 _BECAUSE = {
     "noisy": "the steps are noisy",
     "moves masses": "the masses change",
@@ -285,7 +303,7 @@ _CHECKS: dict[str, Callable[[Problem], str]] = {
     "labels": _labels, "varied labels": _varied,
     "test": _test, "test labels": _test_labels, "homogeneous": _homogeneous, "balance": _balance, "kink": _kink,
     "equal masses": _equal_masses, "varying masses": _varying_masses, "paired": _paired,
-    "no copies": _no_copies,
+    "no copies": _no_copies, "density": _density, "free energy": _free_energy,
     "companion": _companion, "steps": lambda problem: "",
     "linear twin": _linear_twin,
 }  # fmt: skip

@@ -32,7 +32,8 @@ OWN = ("meanfield.", "ntk.")  # packages whose names no user function may take
 NEEDS = (
     "neurons", "flow", "plain flow", "energy", "energy balance", "network", "risk", "kernel",
     "data", "residual", "labels", "varied labels", "test", "test labels", "homogeneous",
-    "balance", "kink", "equal masses", "varying masses", "paired", "no copies",
+    "balance", "kink", "equal masses", "varying masses", "paired", "no copies", "density",
+    "free energy",
     "companion", "linear twin", "steps",
     "recorded path", "recorded energy_defect", "recorded energy_defect_motion",
     "recorded kinetic_energy",
@@ -124,7 +125,8 @@ def register_diagnostic(
         balance, network (of neurons, not linearised), risk (of any network), kernel, data (training
         samples), residual, labels (signs or classes), varied labels, test, test labels, homogeneous
         (σ), balance, kink (σ), equal masses (that stay), varying masses,
-        paired (particle k is the same one at all times), no copies (of particles), companion,
+        paired (particle k is the same one at all times), no copies (of particles), density
+        (of particles that are free, with constant masses), free energy (that, where T > 0), companion,
         linear twin (gradient flow of the squared loss without ridge), steps (frame.dt, the length of
         the run's steps), recorded path,
         recorded energy_defect, recorded energy_defect_motion,

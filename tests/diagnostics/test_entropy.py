@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from meanfield.diagnostics.frame import Problem
 from meanfield.diagnostics.library.entropy import of_cloud
+from meanfield.diagnostics.needs import reason
+from meanfield.diagnostics.registry import get
 
 RATE, T = 2.0, 0.5  # V = λ|x|²/2
 
@@ -114,3 +117,24 @@ def test_frozen_columns_count_by_their_values():
     assert math.isnan(measured(mf.InitialLaw(dim=2, a="normal").sample(50, seed=0)))
     heavy = np.append(np.full(15, 1.0), 17.0) / 32
     assert math.isnan(measured(mf.State(state.theta[:16], mass=heavy)))
+
+
+def test_particles_on_a_sphere_and_cells_have_no_entropy():
+    """Neither is a sample of a density in θ. Without noise the free energy is F all the same."""
+    well = mf.PairwiseEnergy(potential=(half_square, gradient))
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    on_circle = mf.State(x / np.linalg.norm(x, axis=1, keepdims=True), outputs=0)
+    warm = mf.GradientFlow(well, temperature=T)
+    ways = mf.Sphere(mf.EULER_MARUYAMA), mf.Sphere(), mf.limits.FINITE_VOLUMES
+    for flow, method, names, why in (
+        (warm, ways[0], ("entropy", "entropy_error", "free_energy"), "on a manifold"),
+        (mf.GradientFlow(well), ways[1], ("entropy",), "on a manifold"),
+        (mf.GradientFlow(well), ways[2], ("entropy",), "the density of equal ones alone"),
+    ):
+        problem = Problem(flow, on_circle, mass_varies=method.moves_masses, traits=method.traits)
+        for name in names:
+            assert why in reason(get(name), problem)
+        assert not flow.temperature == 0 or not reason(get("free_energy"), problem)
+    with pytest.raises(ValueError, match="'entropy' cannot be recorded.*on a manifold"):
+        series = mf.Series("entropy", mf.evenly(1))
+        mf.simulate(warm, on_circle, ways[0], dt=0.1, n_steps=1, observers=[series], progress=False)

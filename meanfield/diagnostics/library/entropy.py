@@ -15,7 +15,7 @@ from ..registry import register_diagnostic
 
 NEIGHBOUR = 1  # k = 4 has twice the bias for normal points in p = 4, and no less scatter
 LEAST = 8  # particles of each value of the frozen columns
-NEEDS = ("flow",)
+NEEDS = ("density",)
 
 
 class Entropy(NamedTuple):
@@ -34,6 +34,10 @@ def entropy(frame: Frame) -> float:
     the nearest other neuron, c_p the volume of the unit ball in R^p. -∞ where two are in one place.
     Frozen columns count by their values, each with the share of its neurons; NaN where a value has
     fewer than 8 (columns frozen at numbers drawn from a density), and for unequal masses.
+
+    Where μ_t has no density in the trainable columns S is -∞, and the estimate a finite number that
+    falls as m grows: so at frame 0 of a start with a = ±1 or b = 0 in columns that train, and at
+    all times of it without noise. Refused on a sphere, and where masses change (cells among them).
     """
     return _of(frame).value
 
@@ -50,10 +54,10 @@ def entropy_error(frame: Frame) -> float:
     return _of(frame).error
 
 
-@register_diagnostic(unit="F", needs=("energy",))
+@register_diagnostic(unit="F", needs=("free energy",))
 def free_energy(frame: Frame) -> float:
     """F(μ_t) + T ∫ log μ_t dμ_t, what a flow with noise descends: `energy` is F alone. T is that of the
-    time t, the integral -`entropy`, known to T·entropy_error.
+    time t, the integral -`entropy`, known to T·entropy_error where μ_t has a density.
     """
     T = frame.field.temperature(frame.state.t)
     return frame.energy if T == 0 else frame.energy - T * _of(frame).value
