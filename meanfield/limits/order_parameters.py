@@ -4,6 +4,7 @@ ordinary differential equations, in any dimension and as d → ∞.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -91,17 +92,14 @@ class OrderParameters:
         object.__setattr__(self, "_pair", risk.network.sigma.pair)
 
     def at(self, t: Any) -> Overlaps:
-        """Overlaps at time t after the start; an array t adds a leading axis. ValueError for t < 0."""
-        from scipy.integrate import solve_ivp
-
-        times = check_times(t)
-        points, back = np.unique(times, return_inverse=True)
-        made = solve_ivp(
-            lambda _, flat: self._pack(*self._slope(*self._unpack(flat))),
-            (0.0, max(float(points[-1]), 1e-300)), self._pack(*self._begin()), "DOP853",
-            t_eval=points, rtol=1e-10, atol=1e-12,
+        """Overlaps at time t after the start; an array t adds a leading axis. ValueError for t < 0,
+        RuntimeError where the equations cannot be solved that far.
+        """
+        made = solved(
+            lambda flat: self._pack(*self._slope(*self._unpack(flat))),
+            self._pack(*self._begin()), check_times(t), rtol=1e-10, atol=1e-12,
         )  # fmt: skip
-        found = [self._unpack(flat) for flat in made.y.T[back]]
+        found = [self._unpack(flat) for flat in made]
         risks = [self._pairs(*one)[0] for one in found]
         a, Q, R = (np.array(part) for part in zip(*found, strict=True))
         if np.ndim(t):
@@ -169,6 +167,31 @@ def check_times(t: Any) -> np.ndarray:
     if times.ndim != 1 or not times.size or not np.all(np.isfinite(times)) or np.any(times < 0):
         raise ValueError(f"t must be finite times >= 0, one or an array of them; got {t!r}.")
     return times
+
+
+def solved(
+    slope: Callable[[np.ndarray], np.ndarray],
+    start: np.ndarray,
+    times: np.ndarray,
+    rtol: float,
+    atol: float,
+) -> np.ndarray:
+    """y (T, n) at these times >= 0, in any order, of dy/dt = slope(y), y(0) = start, by DOP853.
+    RuntimeError where it stops before the last of them.
+    """
+    from scipy.integrate import solve_ivp
+
+    points, back = np.unique(times, return_inverse=True)
+    span = (0.0, max(float(points[-1]), 1e-300))
+    made = solve_ivp(
+        lambda _, y: slope(y), span, start, "DOP853", t_eval=points, rtol=rtol, atol=atol
+    )
+    if not made.success:
+        raise RuntimeError(
+            f"the equations could not be solved to t = {points[len(made.t)]:g}: {made.message} Ask "
+            "for earlier times, or start from smaller numbers."
+        )
+    return made.y.T[back]
 
 
 def _pair(pair: GaussianPair, q: float, q_v: float, c: float) -> tuple[float, float, float]:

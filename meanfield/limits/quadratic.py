@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..checks import as_array
-from .order_parameters import check_times
+from .order_parameters import check_times, solved
 
 ROUNDING = 1e-12  # of the largest eigenvalue: a negative one below it is none
+LONGEST = 400.0  # of 8 P t in a part: e^(4Pt) and its square are finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,9 @@ class Quadratic:
             raise TypeError(f"constant must be True or False; got {self.constant!r}.")
 
     def at(self, t: Any) -> np.ndarray:
-        """M(t): (d, d), an array t adds a leading axis. ValueError for t < 0."""
+        """M(t): (d, d), an array t adds a leading axis. ValueError for t < 0, RuntimeError where the
+        equation cannot be solved that far.
+        """
         times = check_times(t)
         found = self._closed(times) if self.constant else self._solved(times)
         return found if np.ndim(t) else found[0]
@@ -76,9 +79,7 @@ class Quadratic:
     def _closed(self, times: np.ndarray) -> np.ndarray:
         rates, basis = np.linalg.eigh(self.target)
         rates = np.maximum(rates, 0.0)
-        sizes, directions = np.linalg.eigh(self.start)
-        kept = sizes > ROUNDING * sizes.max(initial=0.0)  # of rank m < d no more than m columns
-        root = basis.T @ (directions[:, kept] * np.sqrt(sizes[kept]))  # B in the basis of P
+        root = basis.T @ _root(self.start)  # B in the basis of P
 
         points, back = np.unique(times, return_inverse=True)
         found, t = [], 0.0
@@ -88,35 +89,52 @@ class Quadratic:
         return np.array(found)[back]
 
     def _solved(self, times: np.ndarray) -> np.ndarray:
-        from scipy.integrate import solve_ivp
-
         d = len(self.target)
 
-        def slope(_: float, flat: np.ndarray) -> np.ndarray:
+        def slope(flat: np.ndarray) -> np.ndarray:
             M = flat.reshape(d, d)
             D = M - self.target
             return (-4 * (D @ M + M @ D) - 4 * np.trace(D) * M).ravel()
 
-        points, back = np.unique(times, return_inverse=True)
-        span = (0.0, max(float(points[-1]), 1e-300))
-        made = solve_ivp(
-            slope, span, self.start.ravel(), "DOP853", t_eval=points, rtol=1e-11, atol=1e-13
-        )
-        return made.y.T.reshape(-1, d, d)[back]
+        made = solved(slope, self.start.ravel(), times, rtol=1e-11, atol=1e-13)
+        return made.reshape(-1, d, d)
+
+
+def _root(M: np.ndarray) -> np.ndarray:
+    """B (d, r) of M = B Bᵀ, r the rank. Rounding is told from small numbers in units of each
+    coordinate: what it leaves would grow as e^(8Pt) too, and so do they.
+    """
+    units = np.sqrt(np.maximum(np.diag(M), 0.0))
+    inverse = np.divide(1.0, units, out=np.zeros_like(units), where=units > 0)
+    sizes, directions = np.linalg.eigh(inverse[:, None] * M * inverse)
+    kept = sizes > len(M) * np.finfo(np.float64).eps * sizes.max(initial=0.0)
+    return units[:, None] * directions[:, kept] * np.sqrt(sizes[kept])
 
 
 def _advance(root: np.ndarray, rates: np.ndarray, t: float) -> np.ndarray:
-    """B(t) of M = B Bᵀ from B(0), P diagonal: e^{4Pt} B L^{-T}, L Lᵀ = what stands in brackets. In
-    parts that grow by a factor of e at most: the brackets stay well conditioned.
+    """B(t) of M = B Bᵀ from B(0), P diagonal, in parts short enough for e^(4Pt). With E = e^(4Pt)
+    and E B = Q R
+
+        M(t) = Q [R^{-T} R^{-1} + Qᵀ V Q]^{-1} Qᵀ,   V = 8 e^{-8Pt} ∫_0^t e^{8Ps} ds = (1 - e^{-8Pt})/P
+
+    where nothing grows. Rows in the order of their size, and pivots, keep the small rows of E B as
+    exact as the large ones.
     """
-    parts = max(1, math.ceil(8 * float(rates.max(initial=0.0)) * t))
-    tau = t / parts
-    x = 8 * rates * tau
-    grown = np.exp(0.5 * x)[:, None]
-    weight = 8 * tau * np.divide(np.expm1(x), x, out=np.ones_like(x), where=x > 0)
-    for _ in range(parts if t > 0 else 0):
-        brackets = np.eye(root.shape[1]) + root.T @ (weight[:, None] * root)
-        root = grown * np.linalg.solve(np.linalg.cholesky(brackets), root.T).T
+    from scipy.linalg import qr
+
+    parts = math.ceil(8 * float(rates.max(initial=0.0)) * t / LONGEST) if root.size else 0
+    parts = max(1, parts) if t > 0 and root.size else 0
+    for _ in range(parts):
+        tau = t / parts
+        x = 8 * rates * tau
+        grown = np.exp(0.5 * x)[:, None] * root
+        order = np.argsort(-np.abs(grown).max(axis=1))
+        Q = np.empty_like(grown)
+        Q[order], R, _ = qr(grown[order], mode="economic", pivoting=True)
+        inverse = np.linalg.inv(R)  # of a triangle: substitution
+        V = 8 * tau * np.divide(-np.expm1(-x), x, out=np.ones_like(x), where=x > 0)
+        brackets = inverse.T @ inverse + Q.T @ (V[:, None] * Q)
+        root = Q @ np.linalg.inv(np.linalg.cholesky(brackets).T)
     return root
 
 

@@ -2,6 +2,8 @@
 overlaps of teacher and student; and how a run lies over its limit.
 """
 
+import time
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -12,7 +14,7 @@ from sweeps import sweep
 import meanfield as mf
 import ntk
 from meanfield.limits import OrderParameters, Quadratic, overlay
-from meanfield.limits.order_parameters import _erf_noise
+from meanfield.limits.order_parameters import _erf_noise, solved
 
 
 def moments(rng, m, d):
@@ -53,6 +55,35 @@ def test_one_mode_is_logistic_for_ever():
     found = Quadratic([[0.3]], [[2.0]]).at(t)[:, 0, 0]
     np.testing.assert_allclose(found, 2 / (1 + (2 / 0.3 - 1) * np.exp(-16 * t)), rtol=1e-12)
     assert Quadratic([[0.3]], [[0.0]]).at(1.0)[0, 0] == pytest.approx(0.3 / (1 + 8 * 0.3))
+
+
+def test_small_second_moments_grow_as_any_other():
+    """3.2, scalar, for M(0) and M* diagonal: s0 = 1e-13 reaches λ* = ½ by t = 20, and 1e-80 follows
+    s0 e^(8λ*t) = 1e-80 e^80 until then; in a basis turned by .3 too, where rounding leaves 1e-16 of
+    what is 0.
+    """
+    found = Quadratic(np.diag([1.0, 1e-13, 1e-80]), np.diag([1.0, 0.5, 0.5])).at(20.0)
+    np.testing.assert_allclose(np.diag(found), [1.0, 0.5, 1e-80 * np.exp(80.0)], rtol=1e-12)
+    w = np.diag([1.0, 3e-7])
+    assert Quadratic(w.T @ w / 2, np.eye(2)).risk(20.0) < 1e-25
+    w = np.array([[np.cos(0.3), np.sin(0.3)]])
+    assert np.linalg.eigvalsh(Quadratic(w.T @ w, np.eye(2)).at(20.0))[0] < 1e-14
+
+
+def test_long_times_are_some_parts():
+    """3.2, scalar, t = 1e4: λ* where λ* > 0, and s0/(1 + 8 s0 t) where λ* = 0; eigenvalues up to 3
+    make e^(240000), in fewer than a thousand parts of e^400.
+    """
+    begin = time.process_time()
+    found = Quadratic(0.3 * np.eye(3), np.diag([3.0, 0.5, 0.0])).at(1e4)
+    assert time.process_time() - begin < 1
+    np.testing.assert_allclose(found, np.diag([3.0, 0.5, 0.3 / (1 + 8 * 0.3 * 1e4)]), rtol=1e-11)
+
+
+def test_an_equation_that_is_not_solved_to_the_end_says_so():
+    """y' = y², y(0) = 1 is 1/(1 - t), up to t = 1."""
+    with pytest.raises(RuntimeError, match="could not be solved to t = 2: .*step size"):
+        solved(np.square, np.ones(1), np.array([3.0, 0.5, 2.0]), 1e-8, 1e-8)
 
 
 def state(w):
