@@ -64,13 +64,23 @@ def isotropic(delta: float, dim: int | None = None) -> EmpiricalRisk:
         network = Network(Activation("isotropic", _mean, _slope), trainable=("w",))
         return EmpiricalRisk(network, sides[:, None], np.array([1.0, -1.0]))
 
-    from scipy.special import roots_genlaguerre
-
-    squares, weights = roots_genlaguerre(NODES, dim / 2 - 1)  # of |z|²/2, z ~ N(0, I_d)
+    squares, weights = _laguerre(NODES, dim / 2 - 1)  # of |z|²/2, z ~ N(0, I_d)
     lengths = np.sqrt(2.0 * squares / dim)
     network = Network(_finite(int(dim)), trainable=("w",))
     x, y = np.outer(sides, lengths).reshape(-1, 1), np.repeat([1.0, -1.0], NODES)
     return EmpiricalRisk(network, x, y, weights=np.tile(weights / weights.sum(), 2))
+
+
+def _laguerre(nodes: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights, of sum 1, of Gauss's rule for x^α e^(-x), after Golub and Welsch: the
+    eigenvalues of the Jacobi matrix and the squares of the eigenvectors' first components. No Γ(α),
+    which overflows from α = 171 on.
+    """
+    from scipy.linalg import eigh_tridiagonal
+
+    k = np.arange(nodes)
+    points, vectors = eigh_tridiagonal(2 * k + 1 + alpha, np.sqrt(k[1:] * (k[1:] + alpha)))
+    return points, vectors[0] ** 2
 
 
 def _above(u, c):
