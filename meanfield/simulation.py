@@ -20,6 +20,7 @@ from .files.recording import Recording, last_memory, unfinished
 from .files.trajectory import Trajectory
 from .files.verification import EXTENDS
 from .flow import GradientFlow
+from .limits import finite_volumes  # noqa: F401  registers its method, which files name
 from .observers import settings
 from .observers.moment import MEASURES
 from .observers.progress import say

@@ -17,7 +17,7 @@ from ..state import State
 LEAST = 4  # cells of a line or a circle
 # Gauss–Legendre points of a cell: its mass is exact for densities of degree 5
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(3)
-TOLERANCE = 1e-5  # of a cell, for centres in float32 too
+TOLERANCE = 1e-5  # of a cell, for centres
 
 
 class Cells(NamedTuple):
@@ -120,6 +120,10 @@ def circle(
     if not is_number(radius) or not 0 < radius < math.inf:
         raise ValueError(f"circle: radius must be a finite number > 0; got {radius!r}.")
     kept = [math.copysign(1.0, value) for value in _signs("signs", signs)]
+    if len(set(kept)) < len(kept):
+        raise ValueError(
+            f"circle: signs must be 1, -1 or (1, -1), one circle of each sign; got {signs!r}."
+        )
     h = 2 * math.pi / count
     angles = -math.pi + h * (np.arange(count) + 0.5)
     mass = _masses(angles, h, density)
@@ -142,6 +146,7 @@ def find(network: Network | None, theta: np.ndarray, outputs: int) -> tuple[Cell
     """(the cells that the particles are centres of, where each is (m,)); ValueError where they are
     none.
     """
+    eps = float(np.finfo(np.asarray(theta).dtype).eps)
     theta = np.asarray(theta, dtype=np.float64)
     if network is None:
         if theta.shape[1] != 1:
@@ -149,7 +154,7 @@ def find(network: Network | None, theta: np.ndarray, outputs: int) -> tuple[Cell
                 f"finite volumes are for one dimension; the particles have {theta.shape[1]}. Follow "
                 "them with mf.RK4."
             )
-        return _line(theta, 0)
+        return _line(theta, 0, eps)
     if network.scaling.gamma != 1:
         raise ValueError(
             "the limit m → ∞ of the density of neurons is that of γ = 1; the network has γ = "
@@ -158,10 +163,10 @@ def find(network: Network | None, theta: np.ndarray, outputs: int) -> tuple[Cell
     dim = theta.shape[1] - outputs - 1
     moving = np.flatnonzero(network.trainable_columns(dim, outputs))
     if len(moving) == 1:
-        return _line(theta, int(moving[0]))
+        return _line(theta, int(moving[0]), eps)
     on_circle = outputs == 1 and (dim, tuple(moving)) in ((1, (0, 1, 2)), (2, (0, 1, 2)))
     if on_circle and network.sigma.homogeneity == 1:
-        return _circle(theta)
+        return _circle(theta, eps)
     raise ValueError(
         "finite volumes are for neurons that move in one dimension: one trained column of θ (scalar "
         'inputs, trainable=("w",): mf.limits.line), or balanced neurons of a positively homogeneous '
@@ -171,7 +176,7 @@ def find(network: Network | None, theta: np.ndarray, outputs: int) -> tuple[Cell
     )
 
 
-def _line(theta: np.ndarray, column: int) -> tuple[Cells, np.ndarray]:
+def _line(theta: np.ndarray, column: int, eps: float) -> tuple[Cells, np.ndarray]:
     x, frozen = theta[:, column], np.delete(theta, column, axis=1)
     new = np.flatnonzero(np.any(frozen[1:] != frozen[:-1], axis=1)) + 1
     starts = np.concatenate([[0], new, [len(x)]])
@@ -180,12 +185,12 @@ def _line(theta: np.ndarray, column: int) -> tuple[Cells, np.ndarray]:
         positions = x.reshape(-1, count)
         gaps = np.diff(positions, axis=1)
         h = float(positions[0, -1] - positions[0, 0]) / (count - 1)
-        if h > 0 and np.all(np.abs(gaps - h) <= TOLERANCE * h):
+        if h > 0 and np.all(np.abs(gaps - h) <= _slack(h, eps, float(np.abs(x).max()))):
             return Cells(len(positions), count, h, closed=False), x
     raise ValueError(_not_cells("line(low, high, cells)"))
 
 
-def _circle(theta: np.ndarray) -> tuple[Cells, np.ndarray]:
+def _circle(theta: np.ndarray, eps: float) -> tuple[Cells, np.ndarray]:
     a, u = theta[:, 0], theta[:, 1:3]
     radius = np.hypot(u[:, 0], u[:, 1])
     if np.any(np.abs(np.abs(a) - radius) > TOLERANCE * radius) or np.any(theta[:, 3:] != 0):
@@ -201,9 +206,14 @@ def _circle(theta: np.ndarray) -> tuple[Cells, np.ndarray]:
         h = 2 * math.pi / count
         positions = angles.reshape(-1, count)
         gaps = np.remainder(np.roll(positions, -1, axis=1) - positions, 2 * math.pi)
-        if np.all(np.abs(gaps - h) <= TOLERANCE * h):
+        if np.all(np.abs(gaps - h) <= _slack(h, eps, math.pi)):
             return Cells(len(positions), count, h, closed=True), angles
     raise ValueError(_not_cells("circle(cells)"))
+
+
+def _slack(h: float, eps: float, size: float) -> float:
+    """How far a gap between centres up to `size` may be from h: they are rounded, to eps each."""
+    return min(TOLERANCE * h + 4 * eps * size, h / 4)
 
 
 def _not_cells(maker: str) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..particles import REPLACES, Particles
 
-# They register what they have: modules of this room, and one of another.
-MODULES = ("runge_kutta", "langevin", "heavy_ball", "sphere", ".limits.finite_volumes")
+# They register what they have. meanfield.limits, a later room, does so when it is imported.
+MODULES = ("runge_kutta", "langevin", "heavy_ball", "sphere")
 # name -> a method without settings, or the class whose from_dict makes one again of its settings.
 TABLE: dict[str, Any] = {}
 
@@ -176,7 +176,7 @@ def _same(known: Any, other: Any) -> bool:
 
 
 def known() -> dict[str, Any]:
-    """All that is registered, the built-in ones included."""
+    """All that is registered, that of this room included."""
     for name in MODULES:
         importlib.import_module(f".{name}", __package__)
     return TABLE

@@ -2,6 +2,9 @@
 densities; the particles' own flow. THEORY.md, section 7.
 """
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from pair_formulas import KINK
@@ -173,6 +176,17 @@ def test_a_run_that_goes_on_has_the_bits_of_a_whole_one_for_any_threads(tmp_path
     np.testing.assert_array_equal(BITS.setdefault("mass", mass), mass)
 
 
+def test_a_file_names_the_method_to_who_has_not_imported_the_limits():
+    """resume alone registers it; the room of methods knows nothing of this one."""
+    program = (
+        "from meanfield.stepping import methods; assert 'finite_volumes' not in methods.known(); "
+        "from meanfield import resume; "
+        "print(methods.from_dict({'name': 'finite_volumes', 'courant': 0.3}))"
+    )
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert made.stdout == "FiniteVolumes(courant=0.3)\n", made.stderr
+
+
 BITS = {}  # of the first number of threads
 
 
@@ -195,6 +209,24 @@ def test_two_inputs_without_bias_are_a_circle_too():
     np.testing.assert_allclose(one.a, other.a, rtol=1e-10)
 
 
+def test_cells_in_float32_are_cells():
+    """Centres are rounded to 6e-8 of their size, more than 1e-5 of a cell of a line or circle of 1000.
+    At 1e6 they are .06 apart, two cells of 1/32: no cells are left.
+    """
+    for flow, start in (
+        (linear(), mf.limits.line(-4, 4, 1000, bump, a=1.0)),
+        (RELU, mf.limits.circle(1000, tilted)),
+    ):
+        single = mf.State(start.theta.astype(np.float32), mass=start.mass)
+        x, rho = mf.limits.density(flow, single)
+        wanted = mf.limits.density(flow, start)
+        np.testing.assert_allclose(x, wanted.x, rtol=0, atol=5e-7)
+        np.testing.assert_allclose(rho, wanted.density, rtol=1e-5)
+    far = mf.limits.line(1e6, 1e6 + 1, 32, a=1.0).theta.astype(np.float32)
+    with pytest.raises(ValueError, match="not the centres of cells"):
+        mf.limits.density(linear(), mf.State(far))
+
+
 LINE = mf.limits.line(-1, 1, 8, a=1.0)
 
 
@@ -206,6 +238,7 @@ LINE = mf.limits.line(-1, 1, 8, a=1.0)
         (lambda: mf.limits.line(-1, 1, 8, lambda x: x), "must be finite and >= 0; at -0.97"),
         (lambda: mf.limits.line(-1, 1, 8, lambda x: 0 * x), "is 0 in every cell"),
         (lambda: mf.limits.line(-1, 1, 8, a=(1.0, 1.0)), "several different ones"),
+        (lambda: mf.limits.circle(8, signs=(1.0, 2.0)), r"one circle of each sign; got \(1.0, 2.0\)"),
         (lambda: mf.limits.circle(8, radius=0.0), "radius must be a finite number > 0"),
         (lambda: mf.limits.FiniteVolumes(0.7), r"courant must be a number in \(0, 0.5\]"),
         (lambda: march(RELU, mf.InitialLaw(dim=1).sample(8)), "balanced, a² = "),
