@@ -3,18 +3,25 @@
 Of a linear layer the Jacobian of output c is δ_c ⊗ a, a the layer's input and δ_c the derivative of
 f_c in its output, so its part of H is (a·a')(δ_c·δ'_e) and nothing of the size of θ is formed: one
 forward and K backward passes, and products of (n, width) arrays. Other modules have their Jacobians
-formed, for as many samples at once as fit.
+formed, for as many samples at once as fit; and so have linear layers whose weights serve elsewhere,
+too, which is seen from the gradient at two samples.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
 
 from .backend import BYTES, Samples
+
+# of each feature, whether its modules are linear layers only: asked for every kernel, found once
+_KNOWN: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 class _Layer(NamedTuple):
@@ -57,37 +64,82 @@ def parts(
 
 
 def only_linear(backend: Any) -> bool:
-    """Whether all parameters belong to linear layers that are each used once, on rows (n, in)."""
-    module = backend.architecture
-    if module is None:
+    """Whether all parameters belong to linear layers that are each used once, on rows (n, in), and
+    a and δ make the gradients: not where a weight is used outside its layer, too.
+    """
+    if backend.architecture is None:
         return False
-    calls: dict[int, list[int]] = {}
+    feature = backend.network.feature
+    if feature not in _KNOWN:
+        _KNOWN[feature] = _found_linear(backend)
+    return _KNOWN[feature]
+
+
+def _found_linear(backend: Any) -> bool:
+    """`only_linear` by one call of the module that is watched, and one gradient."""
+    module = backend.architecture
     layers = [layer for layer in module.modules() if type(layer) is nn.Linear]
+    theirs = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
+    count = sum(1 for layer in layers for _ in layer.parameters(recurse=False))
+    if len(theirs) != count or {id(p) for p in module.parameters()} != theirs:
+        return False
+
+    calls: dict[int, list[tuple[int, ...]]] = {}
     hooks = [
         layer.register_forward_hook(
-            lambda layer, given, out: calls.setdefault(id(layer), []).append(given[0].dim())
+            lambda layer, given, out: calls.setdefault(id(layer), []).append(given[0].shape[:-1])
         )
         for layer in layers
     ]
+    row, x = _probe(backend)
     try:
-        feature = backend.network.feature
-        row = torch.zeros(feature.columns.size, dtype=backend._type, device=backend.device)
-        x = torch.zeros((2, feature.columns.dim), dtype=backend._type, device=backend.device)
-        feature.phi(row, x, module)
+        backend.network.feature.phi(row, x, module)
     finally:
         for hook in hooks:
             hook.remove()
-    theirs = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
-    once = all(calls.get(id(layer)) == [2] for layer in layers)
-    count = sum(1 for layer in layers for _ in layer.parameters(recurse=False))
-    return once and len(theirs) == count and {id(p) for p in module.parameters()} == theirs
+    once = all(calls.get(id(layer)) == [(len(x),)] for layer in layers)
+    return once and _gradients_agree(backend, row, x)
+
+
+def _probe(backend: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random θ of the size of torch's initialisations, (P,), and two samples."""
+    columns = backend.network.feature.columns
+    draw = torch.Generator().manual_seed(0)
+    row = [
+        torch.randn(math.prod(shape), generator=draw) / math.sqrt(shape[-1])
+        for _, shape in columns.blocks
+    ]
+    x = torch.randn((2, columns.dim), generator=draw)
+    return torch.cat(row).to(backend.trainable), x.to(backend.trainable)
+
+
+def _gradients_agree(backend: Any, row: torch.Tensor, x: torch.Tensor) -> bool:
+    """Whether Σ_ic v_ic ∇φ_c(θ; x_i) of a and δ is torch's, v random, to half the digits."""
+    leaf = row.detach().requires_grad_(True)
+    with torch.enable_grad():
+        out = backend.network.feature.phi(leaf, x, backend.architecture)
+    v = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
+    theirs = torch.autograd.grad(out, leaf, v)[0]
+    made = {}
+    for layer in _layers(backend, row, x):
+        delta = torch.einsum("icq,ic->iq", layer.delta, v)
+        made[layer.weight] = delta.T @ layer.a
+        if layer.bias is not None:
+            made[layer.bias] = delta.sum(dim=0)
+    allowed = math.sqrt(torch.finfo(row.dtype).eps)
+    for name, piece in backend.network.feature.columns.slices.items():
+        expected = theirs[piece]
+        gap = (made[name].flatten() - expected).abs().max()
+        if not gap <= allowed * expected.abs().max():  # nor where it is NaN
+            return False
+    return True
 
 
 def _side(backend: Any, linear: bool) -> int:
     """Samples whose derivatives fit at once, on each side of a tile of H."""
     K = backend.outputs
     size = (
-        backend._work * (1 + K)
+        backend._work * (2 + K)  # forward, the copies, and backward K times
         if linear
         else K * backend.network.trainable_columns(backend.dim, K).size
     )
@@ -102,10 +154,13 @@ def _layers(backend: Any, row: torch.Tensor, x: torch.Tensor) -> list[_Layer]:
     """a and δ of all layers, by one pass forward and one backward for each output."""
     module, feature = backend.architecture, backend.network.feature
     seen: list[tuple[str, nn.Module, torch.Tensor, torch.Tensor]] = []
+
+    def keep(name: str, layer: nn.Module, given: Any, out: torch.Tensor) -> torch.Tensor:
+        seen.append((name, layer, given[0].detach().clone(), out))
+        return out.clone()  # what follows may change it in place
+
     hooks = [
-        layer.register_forward_hook(
-            lambda layer, given, out, name=name: seen.append((name, layer, given[0].detach(), out))
-        )
+        layer.register_forward_hook(partial(keep, name))
         for name, layer in module.named_modules()
         if type(layer) is nn.Linear
     ]
