@@ -26,7 +26,11 @@ from . import defects, seed_scatter
 from .library.errors import wrong
 from .needs import are_labels
 from .registry import SAMPLES
+from .settings import NOISE_SEED, SEEDS, differing, text
 
+KNOWN = 1e3  # factors between two seeds above it mean that they are not known
+SCALING = ("gamma", "alpha", "d", "K")
+NOISY = "noisy"  # the trait of a method
 KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
 # kernel drifts up to the first are called lazy, from the second on far from it
 LAZY, RICH = (
@@ -40,11 +44,13 @@ class Comparison:
     """What mf.compare found. rows: name -> (value of a, value of b), None where there is none;
     notes say why.
 
+    Settings that differ (temperature, noise seed, dt, ridge, loss, …) have rows below the seed.
     names: of the two runs. between, starts: W2 of the two end states, and of the two starts, as
     (lower, upper, lower_method, upper_method), or None. Two starts drawn from one law are some way
-    apart, and so are the ends then, before anything is learnt. floor: of two runs from different
-    starts, how far apart two samples of one law would be, by mf.w2_floor of the ends; None
-    elsewhere. verdict: one sentence with numbers. print(comparison) shows all of it.
+    apart, and so are the ends then, before anything is learnt. floor: of two runs of one setting (m
+    may differ) from different starts, or from one under other noise, how far apart two samples of
+    one law would be, by mf.w2_floor of the ends; None elsewhere. verdict: one sentence with
+    numbers. print(comparison) shows all of it.
     """
 
     names: tuple[str, str]
@@ -75,7 +81,10 @@ class Comparison:
     def _of_floor(self) -> str:
         """The floor, and what follows for the ends."""
         assert self.floor is not None and self.between is not None
-        return f"floor: {self.floor}: {self.floor.verdict(self.between.lower, self.between.upper)}"
+        verdict = self.floor.verdict(self.between.lower, self.between.upper)
+        same = self.starts is not None and self.starts.upper == 0.0
+        when = " (the same start, other noise: two samples once t is long against relaxation)"
+        return f"floor: {self.floor}{when * same}: {verdict}"
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
@@ -113,9 +122,9 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
     meanfield/diagnostics/seed_scatter.py finds it in each file. Two runs that differ in nothing but
     the seed are said to be that.
 
-    W2 of the ends of two runs from different starts is held against mf.w2_floor: where it is within
-    10 % (and three errors) of it they differ by the floor alone. Not of densities (mf.limits), nor
-    where particles were replaced (jumps, resample).
+    W2 of the ends of two runs that differ in seeds (of the start or of the noise) and m alone is
+    held against mf.w2_floor: where it is within 10 % (and three errors) of it they differ by the
+    floor alone. Not of densities (mf.limits), nor where particles were replaced (jumps, resample).
     """
     notes: list[str] = []
     with ExitStack() as stack:
@@ -131,27 +140,47 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
         between = _between(ends[0], ends[1], seconds, notes)
         a, b = runs[0].start, runs[1].start
         starts = None if between is None else _between(a, b, seconds, notes)
-        settings = [run.config.get("flow") for run in runs]
+        settings = differing(runs[0].config, runs[1].config)
         one_start = a.theta.shape == b.theta.shape and np.array_equal(a.theta, b.theta)
-        methods = [(run.config.get("integrator") or {}).get("name") for run in runs]
-        densities = FiniteVolumes.name in methods
-    rows = {name: (first[name], second[name]) for name in first}
+        methods = [run.config.get("integrator") or {} for run in runs]
+    rows = _with_settings({name: (first[name], second[name]) for name in first}, settings)
+    settings = {name: pair for name, pair in settings.items() if name not in SEEDS}
     reaches = (
         {}
         if one_start
         else {what: seed_scatter.reach(errors_a[what], errors_b[what]) for what in errors_a}
     )
+    # one start is left by independent noise: after the relaxation two samples of one law
+    scattered = not one_start or (NOISE_SEED in rows and NOISY in methods[0].get("traits", ()))
+    one_setting = not settings and all(rows[what][0] == rows[what][1] for what in SCALING)
+    unlike = _unlike(rows)
     seeds_alone = (
-        not one_start
-        and settings[0] == settings[1]
-        and rows["initial law"][0] is not None
-        and not _unlike(rows)
+        scattered
+        and one_setting
+        and not unlike
+        and (one_start or rows["initial law"][0] is not None)
     )
-    verdict = _verdict(names, rows, reaches, seeds_alone)
+    verdict = _verdict(names, rows, reaches, seeds_alone, settings)
     # neither a density nor a cloud with copies is a sample of neurons
-    drawn = not one_start and not densities and not any(run.replaces for run in runs)
+    sample = not densities and not any(run.replaces for run in runs)
+    # the law of the neurons depends little on m
+    drawn = sample and scattered and one_setting and not [n for n in unlike if n != "m"]
     floor = floor_of_two(ends[0], ends[1], seconds) if drawn and between is not None else None
     return Comparison(names, rows, between, tuple(notes), verdict, starts, floor)
+
+
+def _with_settings(
+    rows: dict[str, tuple[Any, Any]], settings: dict[str, tuple[Any, Any]]
+) -> dict[str, tuple[Any, Any]]:
+    """A row for each setting that differs, below those of the seed."""
+
+    def brief(value: Any) -> Any:
+        return value if value is None or isinstance(value, (int, float)) else text(value)
+
+    shown = {name: (brief(a), brief(b)) for name, (a, b) in settings.items()}
+    names = list(rows)
+    at = names.index("seed") + 1
+    return {name: (rows | shown)[name] for name in [*names[:at], *shown, *names[at:]]}
 
 
 def _column(
@@ -330,12 +359,14 @@ def _verdict(
     rows: dict[str, tuple[Any, Any]],
     reaches: dict[str, float] | None = None,
     seeds_alone: bool = False,
+    settings: dict[str, tuple[Any, Any]] | None = None,
 ) -> str:
     """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons
     moved less. Particles that are no neurons have moved more or less, no more is said of them.
     reaches: the factors by which two seeds of one setting differ, empty for two runs from one
-    start; seeds_alone: the two runs are two such seeds.
+    start; seeds_alone: the two runs are two such seeds; settings: those that differ besides.
     """
+    differences = _differences(rows, settings or {})
     measured = [
         (what, rows[what])
         for what in ("kernel drift", "RMS displacement")
@@ -356,7 +387,7 @@ def _verdict(
     less, more = sorted(pair)
     if more <= 1.1 * less:
         alike = _alike(what, more) if _of_networks(rows) else "Neither moved more"
-        return f"{alike}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{_unlike(rows)}"
+        return f"{alike}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{differences}"
     beyond = [
         (kind, values)
         for kind, values in measured
@@ -364,11 +395,10 @@ def _verdict(
     ]
     if not beyond:
         found = ", ".join(
-            f"{kind} {values[0]:.3g} and {values[1]:.3g} (two seeds of one setting: up to "
-            f"a factor {reaches[kind]:.3g})"
+            f"{kind} {values[0]:.3g} and {values[1]:.3g} ({_scatter(reaches[kind])})"
             for kind, values in measured
         )
-        return f"No difference beyond what two seeds differ by: {found}.{_unlike(rows)}"
+        return f"No difference beyond what two seeds differ by: {found}.{differences}"
     measured, (what, pair) = beyond, beyond[0]
     less = min(pair)
     first = 0 if pair[0] < pair[1] else 1
@@ -380,9 +410,15 @@ def _verdict(
     far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
     lazier = "is lazier" if _of_networks(rows) else "moved less"
     return (
-        f"{names[first]} {lazier} than {names[1 - first]}: "
-        f"{', '.join(numbers)}.{far}{_unlike(rows)}"
+        f"{names[first]} {lazier} than {names[1 - first]}: {', '.join(numbers)}.{far}{differences}"
     )
+
+
+def _scatter(factor: float) -> str:
+    """How far two seeds of one setting are apart, in words."""
+    if factor > KNOWN:
+        return "how far two seeds of one setting differ is not known"
+    return f"two seeds of one setting: up to a factor {factor:.3g}"
 
 
 def _of_networks(rows: dict[str, tuple[Any, Any]]) -> bool:
@@ -400,16 +436,24 @@ def _alike(what: str, value: float) -> str:
     return "Equally lazy" if value <= LAZY else "Equally far from lazy"
 
 
-def _unlike(rows: dict[str, tuple[Any, Any]]) -> str:
-    """What else differs between the runs, for a verdict to be taken with it."""
-    found = [
-        f"{what} ({pair[0]} against {pair[1]})"
+def _unlike(rows: dict[str, tuple[Any, Any]]) -> dict[str, str]:
+    """What besides the settings differs between the runs: name -> how."""
+    found = {
+        what: f"{what} ({pair[0]} against {pair[1]})"
         for what in ("m", "d", "K")
         if (pair := rows[what])[0] != pair[1]
-    ]
-    found += ["initial law"] if rows["initial law"][0] != rows["initial law"][1] else []
+    }
+    if rows["initial law"][0] != rows["initial law"][1]:
+        found["initial law"] = "initial law"
     if not np.isclose(*(times := rows["flow time"])):
-        found.append(f"flow time ({times[0]:g} against {times[1]:g})")
+        found["flow time"] = f"flow time ({times[0]:g} against {times[1]:g})"
+    return found
+
+
+def _differences(rows: dict[str, tuple[Any, Any]], settings: dict[str, tuple[Any, Any]]) -> str:
+    """What else differs between the runs, for a verdict to be taken with it."""
+    found = list(_unlike(rows).values())
+    found += [f"{name} ({text(a)} against {text(b)})" for name, (a, b) in settings.items()]
     return f" They differ in {', '.join(found)}, too." if found else ""
 
 

@@ -216,7 +216,7 @@ def test_runs_of_unequal_length_widths_and_dtypes(tmp_path):
     record(tmp_path / "short.h5", mf.MEAN_FIELD, m=40, t_end=1.0, given=False)
     found = mf.compare(tmp_path / "long.h5", tmp_path / "short.h5")
     assert found.verdict.endswith(
-        " They differ in m (20 against 40), flow time (4 against 1), too."
+        " They differ in m (20 against 40), flow time (4 against 1), dtype (float32 against float64), too."
     )
     assert found.rows["m"] == (20, 40) and found.between.upper > 0
     assert found.rows["test risk"][0] is not None and found.rows["test risk"][1] is None
