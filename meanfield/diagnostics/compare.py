@@ -162,6 +162,7 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
     )
     verdict = _verdict(names, rows, reaches, seeds_alone, settings)
     # neither a density nor a cloud with copies is a sample of neurons
+    densities = FiniteVolumes.name in [method.get("name") for method in methods]
     sample = not densities and not any(run.replaces for run in runs)
     # the law of the neurons depends little on m
     drawn = sample and scattered and one_setting and not [n for n in unlike if n != "m"]
