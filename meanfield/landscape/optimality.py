@@ -59,10 +59,28 @@ class Optimality:
     _state: State = field(repr=False)
     _gamma: float = field(default=1.0, repr=False)
     _frozen: tuple[str, ...] = field(default=(), repr=False)
+    _ray: tuple[float, np.ndarray] | None = field(default=None, repr=False)
 
-    def inject(self, mass: float) -> State:
+    @property
+    def longer(self) -> float:
+        """How many times as long the neuron must be at least, that a small share of the mass there
+        lowers F; 1 where it does so as it is, ∞ where none does.
+
+        Without a ridge δF/δμ is homogeneous of degree q along a ray: r^q minimum < mean from r =
+        (mean/minimum)^(1/q) on, where the minimum is negative.
+        """
+        if self.minimum < self.mean:
+            return 1.0
+        if self._ray is None or self.minimum >= 0:
+            return math.inf
+        return (self.mean / self.minimum) ** (1.0 / self._ray[0])
+
+    def inject(self, mass: float, length: float = 1.0) -> State:
         """(1 - mass) μ + mass δ_neuron: the state with that neuron added, at the same step and t; a
-        centred network keeps its f_0.
+        centred network keeps its f_0. To go on, t_end is after the state's t.
+
+        length : the neuron's, in those of `neuron`; see `longer`. Other than 1 where its length is
+            free alone: homogeneous σ, no ridge.
 
         Raises
         ------
@@ -79,7 +97,14 @@ class Optimality:
                 f"everywhere. Make the state by mf.State(np.vstack([state.theta, found.neuron]), "
                 f"mass=…), and its flow with α times {factor}."
             )
-        theta = np.vstack([state.theta, self.neuron.astype(state.theta.dtype)])
+        neuron = self.neuron.copy()
+        if (length := number("length", length)) != 1.0:
+            if self._ray is None:
+                raise ValueError(
+                    f"length={length:g}: the neuron's length is decided; leave it out."
+                )
+            neuron[self._ray[1]] *= length
+        theta = np.vstack([state.theta, neuron.astype(state.theta.dtype)])
         masses = np.append((1.0 - mass) * state.mass, mass)
         return state.moved(theta, masses / masses.sum(), state.step, state.t)
 
@@ -89,13 +114,17 @@ class Optimality:
         columns = f" [{' '.join(names)}]" if names and len(names) <= 6 else ""
         slope = self.minimum - self.mean
         gain = f"a share ε moved there changes F by {slope:.3g} ε"
+        if slope >= 0:
+            gain = "no small share there lowers F"
+            if math.isfinite(self.longer):
+                gain += f", but at a neuron more than {self.longer:.3g} times as long it does"
         found = f"{self.hits} of {self.starts} starts"
         frozen = ", ".join(self._frozen)
         frozen = f"({frozen})" if len(self._frozen) > 1 else frozen
         over = f" over networks with these frozen {frozen}" if frozen else ""
         return (
             f"min δF/δμ = {self.minimum:.6g} over {self.space}, at θ = {neuron}{columns} ({found}); "
-            f"the mean is {self.mean:.6g}: {gain if slope < 0 else 'no small share there lowers F'}\n"
+            f"the mean is {self.mean:.6g}: {gain}\n"
             f"F = {self.energy:.6g} is at most {self.bound:.3g} above its infimum{over}: {self.by}"
         )
 
@@ -363,8 +392,16 @@ class _Landscape:
         return Optimality(
             minimum, neuron, mean, energy, max(bound, 0.0), by, self._words, len(points),
             int(near.sum()), state, network.scaling.gamma if network is not None else 1.0,
-            self._names_frozen,
+            self._names_frozen, self._rays(),
         )  # fmt: skip
+
+    def _rays(self) -> tuple[float, np.ndarray] | None:
+        """(degree, columns) where h(rθ) = r^degree h(θ) in these columns, of any length r; None where
+        the length is decided.
+        """
+        if self.ridge > 0 or self.degree is None or not self.space.round:
+            return None
+        return self.degree, self.space.sphere
 
     @property
     def _coercive(self) -> bool:

@@ -327,3 +327,25 @@ RISK = mf.EmpiricalRisk(KINKED, X, Y)
 def test_what_makes_no_sense_raises_with_what_to_do(make, text):
     with pytest.raises((TypeError, ValueError), match=text):
         make()
+
+
+def test_a_neuron_that_is_long_enough_lowers_f_where_one_of_length_one_does_not():
+    """Without a ridge h(rθ) = r² h(θ): below the mean from r = √(mean/minimum) on."""
+    flow = mf.GradientFlow(mf.EmpiricalRisk(KINKED, X, 6.0 * Y))
+    start = mf.InitialLaw(dim=1, b_std=1.0, symmetric=True).sample(12, seed=0)
+    state = trained(flow, start, 3.0)
+    found = mf.optimality(flow, state)
+    assert 1.0 < found.longer < np.inf and "times as long" in str(found)
+    before, share = flow.energy(state), 1e-7
+
+    def change(length):
+        return (flow.energy(found.inject(share, length)) - before) / share
+
+    for length in (1.0, 0.9 * found.longer, 1.1 * found.longer, 2.0 * found.longer):
+        slope = length**2 * found.minimum - found.mean
+        assert change(length) == pytest.approx(slope, rel=1e-3, abs=1e-3 * abs(found.mean))
+    ridged = mf.optimality(
+        dataclasses.replace(flow, functional=mf.EmpiricalRisk(KINKED, X, Y, ridge=0.1)), state
+    )
+    with pytest.raises(ValueError, match="length is decided"):
+        ridged.inject(0.1, length=2.0)
