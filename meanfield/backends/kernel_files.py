@@ -5,6 +5,7 @@ D of inputs. Its text is the file itself, line for line, without that import. Wh
 constants, they and the loops over each(…) are written out (unroll.py). What it imports of other
 kernel files is put at its end, so that one text has all that is compiled into a kernel, and of
 other files of this package the text names the sha256: no edit leaves a stale kernel in the cache.
+In one text a name means one function, so files that are put together share none.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ WORDS = ("meanfield.backends.bound", "meanfield.backends.unroll")  # they mean n
 @functools.cache
 def text(module: str, **constants: Any) -> str:
     """The text of the kernel file with this dotted name, for these constants."""
+    _functions(module)
     found = path(module).read_text(encoding="utf-8")
     tree = ast.parse(found, module)
     notes = [f"Made from {module} by meanfield/backends/kernel_files.py."]
@@ -42,6 +44,25 @@ def text(module: str, **constants: Any) -> str:
     if constants:
         found = ast.unparse(unroll.write_out(tree, constants)) + "\n"
     return found + "".join(f"# {note}\n" for note in notes) + more
+
+
+@functools.cache
+def _functions(module: str) -> dict[str, str]:
+    """The file of each function in the text of this one."""
+    files: dict[str, str] = {}
+    for node in ast.parse(path(module).read_text(encoding="utf-8"), module).body:
+        found: dict[str, str] = {}
+        if isinstance(node, ast.FunctionDef):
+            found = {node.name: module}
+        elif isinstance(node, ast.ImportFrom) and node.module and is_kernel_file(node.module):
+            found = _functions(node.module)
+        for name, file in found.items():
+            if files.setdefault(name, file) != file:
+                raise ValueError(
+                    f"{files[name]} and {file} each define a function {name}, and both are in the "
+                    f"text of {module}, where only one would be called; give one of them another name."
+                )
+    return files
 
 
 def is_kernel_file(module: str) -> bool:

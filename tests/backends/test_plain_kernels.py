@@ -179,6 +179,24 @@ def test_a_list_of_names_has_no_item_that_is_known_only_later():
         written("w = [x[j] for j in each(2)]\nfor j in range(2):\n    y = w[j]")
 
 
+def test_two_functions_of_one_name_are_not_put_into_one_text(tmp_path, monkeypatch):
+    """Files may both import a third."""
+    files = {
+        "first": "from a.kernels.second import f\nfrom a.kernels.third import g\n",
+        "second": "from a.kernels.third import g\ndef f(): return g()\ndef _one(): return 1\n",
+        "third": "def g(): return _two()\ndef _two(): return 2\n",
+        "wrong": "from a.kernels.second import f\ndef _one(): return f()\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(kernel_files, "path", lambda module: tmp_path / module.split(".")[-1])
+    assert "def _two" in kernel_files.text("a.kernels.first")
+    with pytest.raises(
+        ValueError, match=r"second and a\.kernels\.wrong each define a function _one"
+    ):
+        kernel_files.text("a.kernels.wrong")
+
+
 def test_the_text_of_a_kernel_file_keeps_its_lines():
     """So an error of the compiler names the line of the file."""
     file = "meanfield.backends.cpu.kernels.blocked"
