@@ -79,6 +79,32 @@ def movement(first: mf.State, last: mf.State, scaled: bool = False) -> np.ndarra
     return basis
 
 
+def shown(run: mf.Trajectory, count: int) -> np.ndarray:
+    """The places of `count` neurons to draw, in order: the heaviest at the end of the run; of equal
+    masses neighbours (2j, 2j + 1), which symmetric starts pair, evenly spaced.
+    """
+    mass = run[usable(run) - 1].mass
+    m = len(mass)
+    if m <= count:
+        return np.arange(m)
+    if np.ptp(mass) > 1e-6 * mass.max():
+        return np.sort(np.argsort(-mass, kind="stable")[:count])
+    if count == 1:
+        return np.arange(1)
+    first = np.linspace(0, m // 2 - 1, count // 2).round().astype(int) * 2
+    return np.column_stack([first, first + 1]).ravel()
+
+
+def said_of(run: mf.Trajectory, chosen: np.ndarray) -> str:
+    """What a verdict says where not all neurons are drawn, after a comma; or ""."""
+    mass = run[usable(run) - 1].mass
+    if len(chosen) == len(mass):
+        return ""
+    unequal = np.ptp(mass) > 1e-6 * mass.max()
+    how = f"the heaviest, {mass[chosen].sum():.2g} of the mass" if unequal else "evenly spaced"
+    return f", {len(chosen)} of {len(mass)} drawn, {how}"
+
+
 def projected(
     run: Any,
     basis: np.ndarray,
@@ -86,8 +112,8 @@ def projected(
     scaled: bool = False,
     frames: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the first `count`
-    neurons; where particles are replaced, those of their ancestors.
+    """(frames, positive) of `particles`: (w, b) @ basis, or |a|(w, b) @ basis, of the neurons
+    `shown`, `count` at most; where particles are replaced, those of their ancestors.
 
     frames: their numbers; None for all, or of more than 400 as many, evenly spaced. positive: the
     sign of a (summed over outputs) in the last finite frame.
@@ -95,11 +121,12 @@ def projected(
     run = open_run(run)
     frames = some_frames(run) if frames is None else frames
     last = int(frames[-1])
-    chosen = [run.ancestors(last, int(k))[:count] for k in frames]
+    own = shown(run, count)
+    chosen = [run.ancestors(last, int(k))[own] for k in frames]
     places = np.stack(
-        [weights(run[int(k)], scaled)[own] @ basis for k, own in zip(frames, chosen, strict=True)]
+        [weights(run[int(k)], scaled)[at] @ basis for k, at in zip(frames, chosen, strict=True)]
     )
-    return places, signs(run[usable(run) - 1])[:count]
+    return places, signs(run[usable(run) - 1])[own]
 
 
 def signs(state: mf.State) -> np.ndarray:

@@ -12,10 +12,11 @@ import meanfield as mf
 from meanfield.diagnostics.needs import balanced
 
 from .panels import fit, panel
-from .planes import homogeneous, plane, signs, weights
+from .planes import homogeneous, plane, said_of, shown, signs, weights
 from .sources import caveat, flow_of, number, open_run, scaling_text, some_frames, usable
 from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, drawn, resized
 
+KEPT = 0.1  # of the size of |w|² + b² - p|a|²: beyond it is not kept
 ARROW = 0.12  # length of the longest arrow, in parts of what the axes show
 
 
@@ -33,13 +34,13 @@ def phase_portrait(
 
     Grey: one thin line for each neuron drawn, through all frames of the run; where there are many
     they make a grey region, which is where neurons pass, and has no other meaning. The legend names
-    it.
+    it. Where particles are killed and duplicated, the ways are those of the ancestors of the last.
 
     coordinates "sizes": |a| against |(w, b)|. Where σ is p-homogeneous, a and w train and nothing
     else acts, the flow keeps |w|² + b² - p|a|² of every neuron (THEORY.md, section 2): its level
     lines are dashed. "plane": that of `figures.paths`, for example |a|(w, b), whose velocity is |a|
     dw/dt + w d|a|/dt. The longest arrow has a fixed length; the verdict gives the largest speed.
-    The first `count` neurons; flow: the run's own, for functions that a user wrote.
+    Of more than `count` neurons the heaviest, or evenly spaced pairs; flow: the run's own, for functions that a user wrote.
     """
     run = open_run(run)
     if coordinates not in ("sizes", "plane"):
@@ -68,8 +69,15 @@ def phase_portrait(
             return weights(state, scaled) @ basis
 
         point, arrow = place(state), weight_velocity(state, velocity, scaled) @ basis
-    ways = np.stack([place(run[int(k)])[:count] for k in some_frames(run)], axis=1)
-    name = f"ways of the neurons, t = {run.times[0]:g} … {run.times[last]:g}"
+    chosen = shown(run, count)
+    ways = np.stack(
+        [place(run[int(k)])[run.ancestors(last, int(k))[chosen]] for k in some_frames(run)], axis=1
+    )
+    seen = np.concatenate(
+        [ways.transpose(1, 0, 2), point[chosen][None]]
+    )  # some have no descendants
+    whose = "ancestors of the last" if run.replaces else "neurons"
+    name = f"ways of the {whose}, t = {run.times[0]:g} … {run.times[last]:g}"
     ax.add_collection(
         LineCollection(list(ways), colors=GREY, linewidths=resized(0.7), zorder=1, label=name)
     )
@@ -79,16 +87,16 @@ def phase_portrait(
     panel(ax, title, "", 70)  # first, for `fit` looks at where the words leave the axes
     gone = ""
     if coordinates == "plane":
-        gone = fit(ax, ways.transpose(1, 0, 2))
+        gone = fit(ax, seen)
     else:
-        ax.set_xlim(0.0, 1.05 * float(ways[..., 0].max()) or 1.0)
-        ax.set_ylim(0.0, 1.05 * float(ways[..., 1].max()) or 1.0)
+        ax.set_xlim(0.0, 1.05 * float(seen[..., 0].max()) or 1.0)
+        ax.set_ylim(0.0, 1.05 * float(seen[..., 1].max()) or 1.0)
     kept = coordinates == "sizes" and flow.temperature == 0 and balanced(flow, state)
     power = flow.network.sigma.homogeneity or 0.0 if kept else 0.0
     law = f"|w|²{' + b²' if biased else ''} − {'' if power == 1.0 else f'{power:g}'}|a|²"
     if power:
-        _levels(ax, point[:count], power)
-    point, arrow, positive = point[:count], arrow[:count], signs(state)[:count]
+        _levels(ax, point[chosen], power)
+    point, arrow, positive = point[chosen], arrow[chosen], signs(state)[chosen]
     _arrows(ax, point, arrow, positive)
     _cloud(ax, point, positive, "a" if state.outputs == 1 else "Σ a")
     fastest = float(np.linalg.norm(arrow, axis=1).max())
@@ -98,10 +106,13 @@ def phase_portrait(
         else "Nothing moves"
     )
     if power:
-        verdict += (
-            f". Dashed: {law} = const, kept to {_kept(run, power):.1g} of its size by t = "
-            f"{run.times[last]:g}"
+        change, by = _kept(run, power), f"by t = {run.times[last]:g}"
+        verdict += f". Dashed: {law} = const, " + (
+            f"kept to {change:.1g} of its size {by}"
+            if change <= KEPT
+            else f"not kept: {change:.2g} of its size {by}"
         )
+    verdict += said_of(run, chosen)
     panel(ax, title, f"{verdict}{gone}.{caveat(run)}", 70)
     ax.legend(loc="best", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="none")
     return ax
@@ -202,8 +213,12 @@ def _levels(ax: Axes, point: np.ndarray, power: float) -> None:
 
 
 def _kept(run: mf.Trajectory, power: float) -> float:
-    """The largest change of |w|² + b² - p|a|² from the first frame to the last, in parts of its
-    largest size.
+    """The largest change of |w|² + b² - p|a|² from a neuron's ancestor in the first frame to the last
+    frame, in parts of its largest size; of balanced neurons, where it is 0, of |w|² + b² + p|a|².
     """
-    first, last = (sizes(run[k]) ** 2 @ [1.0, -power] for k in (0, usable(run) - 1))
-    return float(np.abs(last - first).max() / (np.abs(first).max() or 1.0))
+    end = usable(run) - 1
+    begin, now = sizes(run[0])[run.ancestors(end, 0)] ** 2, sizes(run[end]) ** 2
+    change, first = (now - begin) @ [1.0, -power], begin @ [1.0, -power]
+    whole = float((begin @ [1.0, power]).max())
+    size = float(np.abs(first).max())
+    return float(np.abs(change).max() / ((size if size > 1e-3 * whole else whole) or 1.0))

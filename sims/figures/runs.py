@@ -15,7 +15,7 @@ from meanfield.checks import hint
 from meanfield.diagnostics import registry
 
 from .panels import Curve, fit, legend_above, lines, panel, particles
-from .planes import homogeneous, plane, projected
+from .planes import homogeneous, plane, projected, said_of, shown
 from .sources import caveat, open_run, scaling_text, travelled, usable
 from .style import COLOURS, axes_or_new, drawn
 
@@ -178,8 +178,9 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     """The paths of a run's neurons in the plane of |a|(w, b), or of (w, b) where σ is not
     homogeneous: see `plane`.
 
-    Grey where they were, a tail for the whole way, coloured where they are; the first `count`
-    neurons. Dashed: a teacher's directions, where the data have one. Where particles are killed and
+    Grey where they were, a tail for the whole way, coloured where they are. Of more than
+    `count` neurons the heaviest are drawn, of equal masses evenly spaced pairs; the verdict says how
+    many. Dashed: a teacher's directions, where the data have one. Where particles are killed and
     duplicated, the tail of each is the way of its ancestors.
     """
     run = open_run(run)
@@ -187,13 +188,14 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     scaled = homogeneous(run)
     basis, xlabel, ylabel = plane(run, scaled)
     frames, positive = projected(run, basis, count, scaled)
+    chosen = shown(run, count)
     start, end = run[0], run[usable(run) - 1]
     particles(
         ax,
         frames,
         positive,
         rays=teacher(run, basis),
-        area=end.m * end.mass[:count],
+        area=end.m * end.mass[chosen],
         names=sign_names(start),
     )
     ax.set_xlabel(xlabel)
@@ -212,7 +214,7 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     )
     title, verdict = (
         f"{what}, m = {start.m}",
-        f"{how} {moved:.3g}{share} by t = {end.t:g}",
+        f"{how} {moved:.3g}{share} by t = {end.t:g}{said_of(run, chosen)}",
     )
     # first, for `fit` looks at where the words leave the axes
     panel(ax, title, f"{verdict}.{caveat(run)}", 70)

@@ -27,7 +27,7 @@ from .kernels import (
     usual_sort,
 )
 from .panels import fit, panel, particles
-from .planes import homogeneous, plane, projected
+from .planes import homogeneous, plane, projected, shown
 from .runs import sign_names, teacher
 from .sources import flow_of, network_of, open_run, scaling_text, travelled
 from .style import COLOURS, GREY, LINES, resized
@@ -55,7 +55,7 @@ def paths_scene(
         positive,
         float(np.abs(places).max()) or 1.0,
         teacher(run, basis),
-        start.m * start.mass[:count],
+        start.m * start.mass[shown(run, count)],
         (names[0], names[1]),
     )
     ax.set_xlabel(xlabel)
