@@ -134,7 +134,8 @@ class GradientFlow:
         return known
 
     def __repr__(self) -> str:
-        return f"GradientFlow({self.functional}, {self.backend}, {self.dtype})"
+        more = "".join(f", {item}" for item in beyond_default(self.to_dict()))
+        return f"GradientFlow({self.functional}{more}, {self.backend}, {self.dtype})"
 
     @property
     def network(self) -> Any:
@@ -257,6 +258,21 @@ class GradientFlow:
             name = settings["temperature"]["function"]
             raise ValueError(f"the temperature is a function, {name}, and no file holds it.")
         return cls(protocol.from_dict(data["functional"], arrays, start), **settings)
+
+
+def beyond_default(settings: Mapping[str, Any]) -> list[str]:
+    """`temperature = 0.02`, `noise seed = 1` for each setting of to_dict that is not the default,
+    and the seed of whatever is noisy.
+    """
+    temperature = settings["temperature"]
+    if isinstance(temperature, Mapping):
+        temperature = f"{temperature['function']}(t)"
+    values = {"temperature": temperature, "reaction": settings["reaction"]}
+    values |= {name: settings.get(name) for name in _OF_REACTION}
+    found = [f"{name} = {value}" for name, value in values.items() if value]
+    draws = any(values[name] for name in ("temperature", "jumps", "resample"))
+    seeded = draws or settings["seed"]
+    return [*found, *([f"noise seed = {settings['seed']}"] if seeded else [])]
 
 
 def _points(at: Any, state: State) -> np.ndarray:

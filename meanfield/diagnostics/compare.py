@@ -276,6 +276,8 @@ def _displacement(run: Trajectory, end: State) -> float:
         raise ValueError(
             "particles are killed and duplicated, so those of two times are not paired."
         )
+    if not np.array_equal(run.start.mass, end.mass):
+        raise ValueError("the masses have changed; W2(start, end) compares masses, too.")
     return displacement(run.start, end)
 
 

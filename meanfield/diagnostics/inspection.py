@@ -16,6 +16,7 @@ from typing import Any
 from ..files.recording import unfinished
 from ..files.tables import text_table
 from ..files.trajectory import Trajectory
+from ..flow import beyond_default
 from ..scaling import Scaling
 from . import defects
 
@@ -24,6 +25,8 @@ SETTINGS = (
     "loss",
     "reduction",
     "ridge",
+    "size",
+    "seed",
     "potential",
     "interaction",
     "self_pairs",
@@ -136,12 +139,13 @@ def _configuration(run: Trajectory, m: int) -> list[tuple[str, str]]:
         ("initial law", f"{law.describe()}; seed {seed}" if law else "particles given as an array")
     )
     if flow:
-        functional = flow["functional"]
+        functional = flow["functional"].get("risk", {}) | flow["functional"]
         settings = ", ".join(
             f"{name} = {functional[name]}" for name in SETTINGS if name in functional
         )
         lines += [
             ("functional", f"{functional['kind']}: {settings}"),
+            *([("flow", ", ".join(more))] if (more := beyond_default(flow)) else []),
             ("backend", f"{flow['backend']}, {flow['dtype']}"),
         ]
     data = left.pop("data", None)

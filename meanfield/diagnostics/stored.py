@@ -223,4 +223,4 @@ def _flow(run: Trajectory) -> tuple[GradientFlow | None, str]:
     try:
         return run.flow(), ""
     except (ValueError, TypeError) as error:
-        return None, f"the file alone does not make its flow: {error}"
+        return None, f"the file alone does not make its flow: {str(error).removesuffix('.')}"

@@ -350,8 +350,8 @@ class Trajectory:
             raise ValueError(
                 f"{error} Pass flow= with the user-written function of this run, an "
                 "mf.GradientFlow made as it was for the run, "
-                "to mf.resume, mf.diagnose, ntk.budget or a figure; or use that flow in "
-                "place of run.flow()."
+                "to mf.resume, mf.diagnose, ntk.budget or a figure that evaluates it; or use that "
+                "flow in place of run.flow()."
             ) from error
         return replace(made, backend=backend, dtype=dtype)
 
@@ -369,10 +369,11 @@ class Trajectory:
         except ValueError as error:
             name = self.config["network"].get("activation")
             kind = "feature" if "feature" in self.config["network"] else "activation"
+            given = "…" if kind == "activation" else "the feature"
             raise ValueError(
                 f"the {kind} {name!r} of {self.path} was written by its user and is "
                 f"not in the file ({error}) Hand it in: "
-                "mf.Network.from_dict(run.config['network'], activation=...)."
+                f"mf.Network.from_dict(run.config['network'], activation={given})."
             ) from error
 
     @property

@@ -158,7 +158,7 @@ def _verdicts(run: mf.Trajectory) -> list[tuple[str, str]]:
     ]
     defect = run.series("energy_defect").values[-1] if "energy_defect" in run.series_names else None
     sound = (
-        "yes"
+        f"cannot be said: {_without_defect(run)}."
         if defect is None
         else f"yes: the energy lost was dissipated, but for {defect:.2g} of it (energy_defect)"
     )
@@ -166,6 +166,12 @@ def _verdicts(run: mf.Trajectory) -> list[tuple[str, str]]:
     if run.config.get("network"):
         rows.append(("Lazy or rich?", _or_why(lambda: str(ntk.laziness(run).verdict))))
     return rows
+
+
+def _without_defect(run: mf.Trajectory) -> str:
+    """Why a run has no energy_defect, which would tell."""
+    found = mf.diagnose(run, progress=False).unavailable.get("energy_defect")
+    return found or "no energy_defect was recorded"
 
 
 def _sweep_verdicts(folder: SweepFolder, shown: Sequence[str]) -> list[tuple[str, str]]:
