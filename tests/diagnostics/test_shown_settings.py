@@ -2,10 +2,12 @@
 said of a run is not said.
 """
 
+import numpy as np
 import pytest
 
 import meanfield as mf
 from meanfield.diagnostics import inspection
+from meanfield.diagnostics.library import condensation
 from sims.commands import report
 
 DATA = mf.data.kink(n=16, seed=0)
@@ -45,3 +47,13 @@ def test_the_report_claims_the_flow_only_where_energy_defect_tells(tmp_path, jum
     if not jumps:
         notes = mf.compare(run, run).notes
         assert any("has no displacement: the masses have changed; W2(start" in n for n in notes)
+
+
+def test_copies_that_are_still_equal_are_one_effective_neuron(tmp_path):
+    """As many effective neurons as distinct rows at most."""
+    flow = mf.GradientFlow(RISK, reaction=50.0, jumps=True)
+    run = recorded(tmp_path / "copies.h5", flow)
+    distinct = len(np.unique(run[-1].theta, axis=0))
+    found = mf.diagnose(run, ["effective_neurons"], progress=False)["effective_neurons"].values[-1]
+    assert distinct < 10 and found <= distinct + 1e-9
+    assert condensation.effective_neurons(run[-1]) > distinct

@@ -4,6 +4,10 @@ meanfield/diagnostics/library/condensation.py.
 
 from __future__ import annotations
 
+import numpy as np
+
+from ...particles import REPLACES
+from ...state import State
 from ..frame import Frame
 from ..registry import register_diagnostic
 from . import condensation
@@ -21,9 +25,15 @@ def relative_weight_change(frame: Frame) -> float:
 @register_diagnostic(unit="neurons", needs=("neurons",))
 def effective_neurons(frame: Frame) -> float:
     """1/Σ_k ρ_k², ρ_k the share of neuron k in Σ_k p_k |a_k||(w_k, b_k)|: how many neurons carry
-    the output; NaN where none does.
+    the output; NaN where none does. Copies that are still equal are one neuron where particles
+    are killed and duplicated.
     """
-    return condensation.effective_neurons(frame.state)
+    state = frame.state
+    if REPLACES in frame.problem.traits:
+        theta, copies = np.unique(state.theta, axis=0, return_inverse=True)
+        mass = np.bincount(copies.ravel(), state.mass)
+        state = State(theta, state.outputs, mass, columns=state.columns)
+    return condensation.effective_neurons(state)
 
 
 @register_diagnostic(unit="1", needs=("neurons",))
