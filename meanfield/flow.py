@@ -264,15 +264,14 @@ def beyond_default(settings: Mapping[str, Any]) -> list[str]:
     """`temperature = 0.02`, `noise seed = 1` for each setting of to_dict that is not the default,
     and the seed of whatever is noisy.
     """
-    temperature = settings["temperature"]
+    temperature, seed = settings.get("temperature"), settings.get("seed")
     if isinstance(temperature, Mapping):
         temperature = f"{temperature['function']}(t)"
-    values = {"temperature": temperature, "reaction": settings["reaction"]}
+    values = {"temperature": temperature, "reaction": settings.get("reaction")}
     values |= {name: settings.get(name) for name in _OF_REACTION}
     found = [f"{name} = {value}" for name, value in values.items() if value]
     draws = any(values[name] for name in ("temperature", "jumps", "resample"))
-    seeded = draws or settings["seed"]
-    return [*found, *([f"noise seed = {settings['seed']}"] if seeded else [])]
+    return [*found, *([f"noise seed = {seed}"] if draws or seed else [])]
 
 
 def _points(at: Any, state: State) -> np.ndarray:
