@@ -101,6 +101,8 @@ examples:
   scripts/inspect verify kink.h5
   scripts/inspect verify results/*.h5              many at once; the exit code speaks for all
 
+in Python: from meanfield.files import verification; print(verification.verify("kink.h5"))
+
 exit codes: 0 all are sound, 5 no such file, 7 one is damaged
 """
 REPAIR = """\
@@ -112,6 +114,8 @@ mf.resume(RUN, flow=…).
 REPAIR_EXAMPLES = """\
 examples:
   scripts/inspect repair kink.h5
+
+in Python: from meanfield.files import verification; verification.begin_again("kink.h5"); mf.resume("kink.h5")
 
 exit codes: 0 made again, or nothing to repair, 2 functions are needed, 5 set aside before, 7 settings or start are damaged too
 """
