@@ -52,7 +52,7 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every leaf under its shortest name: a network stands in two places, and the risk of
     mini-batches within another functional.
     """
-    found = dict(DEFAULTS) if config.get("flow") else {}
+    found: dict[str, Any] = dict(DEFAULTS) if config.get("flow") else {}
 
     def collect(settings: Mapping[str, Any], path: tuple[str, ...]) -> None:
         for key, value in settings.items():

@@ -59,7 +59,9 @@ def kernel_machine(path: Path) -> float | None:
         return None
     K = ntk.kernel(network, law, data.x)
     flow = ntk.KernelFlow(K, data.y, K_test=ntk.kernel(network, law, data.x_test, data.x))
-    return _measure(flow.at(np.inf).test, np.zeros(data.n_test), data)
+    test = flow.at(np.inf).test
+    assert test is not None  # K_test was given
+    return _measure(test, np.zeros(data.n_test), data)
 
 
 def _error(flow: mf.GradientFlow, state: mf.State, first: mf.State, data: mf.data.Dataset) -> float:

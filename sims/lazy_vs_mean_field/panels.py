@@ -186,7 +186,8 @@ def _draw_test_error(ax: Any, results: Results, by_gamma: dict[float, list[Row]]
     rows = [row for some in by_gamma.values() for row in some]
     signs = rows[0].error_kind == "wrong signs"
     loss = equal_training.levels(rows)
-    last, equal = {}, {}
+    last: dict[float, np.ndarray] = {}
+    equal: dict[float, float] = {}
     for number, (gamma, some) in enumerate(by_gamma.items()):
         widths, values = against_width(some, "test_error")
         last[gamma] = 100 * values[:, -1]
@@ -198,7 +199,7 @@ def _draw_test_error(ax: Any, results: Results, by_gamma: dict[float, list[Row]]
             for row in some
         }  # fmt: skip
         means = [np.mean([100 * at[key] for key in at if key[0] == m]) for m in widths]
-        equal[gamma] = means[-1]
+        equal[gamma] = float(means[-1])
         look = {"color": figures.COLOURS[number], "marker": figures.MARKERS[number]}
         ax.plot(widths, means, linestyle="", markerfacecolor="none", markersize=9, **look)
     machine = equal_training.kernel_machine(results.folder / rows[0].file)
