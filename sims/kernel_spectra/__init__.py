@@ -5,9 +5,8 @@ its tangent kernel against the closed form. python -m sims.kernel_spectra --help
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -91,36 +90,21 @@ class Results:
     config: Config
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
-    """(file, settings, work) of each width."""
-    return [
-        (
-            out / f"m{m:06}.npz",
-            cells.about(config, without=("widths",), m=m),
-            partial(measures.trained, config, m),
-        )
-        for m in sorted(config.widths)
-    ]
-
-
 def run(config: Config, out: Path, progress: bool = False) -> Results:
     """Do what is not there yet, one .npz file a width in `out`."""
-    cells.fill(batches(config, out), progress)
+    cells.fill(cells.by_width(config, out, measures.trained), progress)
     return _results(config, out)
 
 
 def collect(config: Config, out: Path) -> Results:
     """Results of the files in `out`, whatever their settings."""
-    about = [about for about, _ in cells.found(out, "m*.npz")]
-    fixed = {name: value for name, value in about[0].items() if name != "m"}
-    widths = tuple(item["m"] for item in about)
-    return _results(settings.from_dict(Config, {**fixed, "widths": widths}), out)
+    return _results(cells.config_of_widths(Config, out), out)
 
 
 def _results(config: Config, out: Path) -> Results:
     rows = []
     for m in sorted(config.widths):
-        spectrum = cells.read(out / f"m{m:06}.npz")[1]["spectrum"]
+        spectrum = cells.read(cells.of_width(out, m))[1]["spectrum"]
         error = spectrum.std(axis=0, ddof=1) / np.sqrt(len(spectrum))
         for k, value in enumerate(spectrum.mean(axis=0)):
             rows.append(Row(m, k, float(value), float(error[k]), measures.eigenvalue(k)))
@@ -138,7 +122,11 @@ def plan(config: Config, out: Path) -> str:
     """What `run` is about to do, estimated without training; what `out` holds counts as done."""
     data = measures.dataset(config)
     first = measures.LAW.sample(min(config.widths), seed=0)
-    left = [about["m"] for path, about, _ in batches(config, out) if cells.missing(path, about)]
+    left = [
+        about["m"]
+        for path, about, _ in cells.by_width(config, out, measures.trained)
+        if cells.missing(path, about)
+    ]
     job = planning.Job(
         name="circle", data=data, widths=tuple(m for m in left for _ in range(config.seeds)),
         widest=max(config.widths), t_end=config.t_end, steps=round(config.t_end / config.dt),

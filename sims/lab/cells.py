@@ -97,3 +97,25 @@ def found(out: Path, pattern: str) -> list[tuple[dict[str, Any], dict[str, np.nd
             "there are no runs to measure: run the sim first, or give the --out that holds them."
         )
     return [read(path) for path in paths]
+
+
+def of_width(out: Path, m: int) -> Path:
+    """The file of a width, for studies with one batch a width."""
+    return out / f"m{m:06}.npz"
+
+
+def by_width(
+    config: Any, out: Path, work: Callable[[Any, int], Mapping[str, Any]]
+) -> list[tuple[Path, dict[str, Any], Callable[[], Mapping[str, Any]]]]:
+    """(file, settings, work) of each of config.widths, for `fill`."""
+    return [
+        (of_width(out, m), about(config, without=("widths",), m=m), partial(work, config, m))
+        for m in sorted(config.widths)
+    ]
+
+
+def config_of_widths(cls: type, out: Path) -> Any:
+    """The settings of such a study from the files in `out` alone."""
+    every = [about for about, _ in found(out, "m*.npz")]
+    fixed = {name: value for name, value in every[0].items() if name != "m"}
+    return settings.from_dict(cls, {**fixed, "widths": tuple(item["m"] for item in every)})

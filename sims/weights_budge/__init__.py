@@ -5,9 +5,8 @@ networks with two hidden layers, for several widths. python -m sims.weights_budg
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -79,36 +78,21 @@ class Results:
     config: Config
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
-    """(file, settings, work) of each width."""
-    return [
-        (
-            out / f"m{m:06}.npz",
-            cells.about(config, without=("widths",), m=m),
-            partial(measures.trained, config, m),
-        )
-        for m in sorted(config.widths)
-    ]
-
-
 def run(config: Config, out: Path, progress: bool = False) -> Results:
     """Train what is not there yet, one .npz file a width in `out`."""
-    cells.fill(batches(config, out), progress)
+    cells.fill(cells.by_width(config, out, measures.trained), progress)
     return _results(config, out)
 
 
 def collect(config: Config, out: Path) -> Results:
     """Results of the files in `out`, whatever their settings."""
-    about = [about for about, _ in cells.found(out, "m*.npz")]
-    fixed = {name: value for name, value in about[0].items() if name != "m"}
-    widths = tuple(item["m"] for item in about)
-    return _results(settings.from_dict(Config, {**fixed, "widths": widths}), out)
+    return _results(cells.config_of_widths(Config, out), out)
 
 
 def _results(config: Config, out: Path) -> Results:
     rows = []
     for m in sorted(config.widths):
-        file = cells.read(out / f"m{m:06}.npz")[1]
+        file = cells.read(cells.of_width(out, m))[1]
         rows += [
             Row(m, seed, measures.parameters(m), float(loss[-1]), float(moved[-1]))
             for seed, (loss, moved) in enumerate(zip(file["loss"], file["moved"], strict=True))
@@ -125,7 +109,11 @@ def figure(results: Results) -> Figure:
 
 def plan(config: Config, out: Path) -> str:
     """What `run` is about to do, estimated without training; what `out` holds counts as done."""
-    left = [about["m"] for path, about, _ in batches(config, out) if cells.missing(path, about)]
+    left = [
+        about["m"]
+        for path, about, _ in cells.by_width(config, out, measures.trained)
+        if cells.missing(path, about)
+    ]
     sizes = tuple(measures.parameters(m) for m in left for _ in range(config.seeds))
     job = planning.Job(
         name="two hidden layers", data=measures.DATA, widths=sizes,
