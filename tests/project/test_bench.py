@@ -363,10 +363,10 @@ def test_the_engine_alone_makes_a_small_case_of_every_section(tmp_path, section)
 def test_a_commit_is_measured_against_itself_and_leaves_no_worktree(capsys):
     if not (against.ROOT / ".git").exists():
         pytest.skip("a copy without its history")
-    options = ["--quick", "--cases", "w2-moved-m500-p4", "--rounds", "1"]
+    options = ["--quick", "--cases", "w2-moved-m300-p4", "--rounds", "1"]
     assert bench.main(["--against", "HEAD", *options]) == 0
     said = capsys.readouterr().out
-    assert "w2-moved-m500-p4" in said and "slower beyond the scatter: " in said
+    assert "w2-moved-m300-p4" in said and "slower beyond the scatter: " in said
     assert not [line for line in against.git("worktree", "list").splitlines() if "/tree " in line]
     assert bench.main(["--against", "no-such-commit", *options]) == 2
     assert "no commit of this repository" in capsys.readouterr().err
