@@ -369,7 +369,7 @@ class Trajectory:
         except ValueError as error:
             name = self.config["network"].get("activation")
             kind = "feature" if "feature" in self.config["network"] else "activation"
-            given = "…" if kind == "activation" else "the feature"
+            given = "..." if kind == "activation" else "the feature"
             raise ValueError(
                 f"the {kind} {name!r} of {self.path} was written by its user and is "
                 f"not in the file ({error}) Hand it in: "

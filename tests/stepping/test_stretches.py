@@ -355,8 +355,10 @@ def test_ahead_is_never_later_than_the_next_moment():
 
 @pytest.mark.parametrize(
     ("name", "method", "dt"),
-    [("relu", mf.RK4, 0.02), ("softmax, weighted, sum", mf.EULER, 0.02), ("huber, ridge", mf.HEUN, "auto"),
-     ("relu float32", mf.Adaptive(1e-4, 1e-7), None)],
+    [("relu", mf.RK4, 0.02),
+     pytest.param("softmax, weighted, sum", mf.EULER, 0.02, marks=pytest.mark.slow),
+     pytest.param("huber, ridge", mf.HEUN, "auto", marks=pytest.mark.slow),
+     pytest.param("relu float32", mf.Adaptive(1e-4, 1e-7), None, marks=pytest.mark.kernel)],
 )  # fmt: skip
 def test_risk_and_energy_of_the_steps_passed_over_are_those_that_a_look_would_find(
     name, method, dt, monkeypatch
