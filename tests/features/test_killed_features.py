@@ -1,14 +1,11 @@
 """Runs of features and of modules, killed by kill -9 and resumed, have the bits of whole ones."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from math import exp
 
 import numpy as np
 import pytest
+from killed import once
 
 import meanfield as mf
 from meanfield.files.recording import unfinished
@@ -55,16 +52,7 @@ def test_killed_and_resumed_a_run_has_the_bits_of_a_whole_one(name, tmp_path):
         pytest.importorskip("torch")
     whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
     run(whole, name)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for kills in (1, 0):
-        process = subprocess.Popen([sys.executable, __file__, str(killed), name], env=environment)
-        begun = time.monotonic()
-        while kills and process.poll() is None and time.monotonic() - begun < 60:
-            if len(list((tmp_path / "killed.h5.parts").glob("checkpoint-*"))) > 1:
-                process.send_signal(signal.SIGKILL)
-            time.sleep(0.01)
-        process.wait()
-        assert unfinished(killed) == bool(kills)
+    once(__file__, killed, name)
     with mf.Trajectory(whole) as first, mf.Trajectory(killed) as second:
         assert first.content_hash() == second.content_hash()
 
