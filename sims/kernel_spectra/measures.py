@@ -43,7 +43,7 @@ def dataset(config: Config) -> mf.data.Dataset:
     """n equispaced points and Σ_k cos kθ over LEARNT."""
     theta = angles(config.n)
     x = np.stack([np.cos(theta), np.sin(theta)], axis=1)
-    return mf.data.Dataset(x, sum(np.cos(k * theta) for k in LEARNT), name="circle")
+    return mf.data.Dataset(x, np.cos(np.outer(theta, LEARNT)).sum(axis=1), name="circle")
 
 
 def network(trained: str = "w") -> mf.Network:
