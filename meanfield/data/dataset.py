@@ -78,6 +78,13 @@ class Dataset:
         return 0 if self.x_test is None else len(self.x_test)
 
     @property
+    def corrupted(self) -> np.ndarray:
+        """Training rows whose labels `mf.data.prepare(corrupt=…)` replaced: (k,) int64, ascending."""
+        record = self.origin.get("preparation", {}).get("corrupt", {})
+        rows = np.array(record.get("rows", []), dtype=np.int64)
+        return rows[rows < self.n]
+
+    @property
     def outputs(self) -> int:
         """K, the outputs a network needs: the columns of y, 1 for real or ±1 targets (n,), else the
         number of classes.

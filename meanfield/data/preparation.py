@@ -1,5 +1,5 @@
-"""prepare: split by seed, treat constant columns, standardise on the training rows, normalise; all
-of it recorded.
+"""prepare: split by seed, corrupt labels, treat constant columns, standardise on the training rows,
+normalise; all of it recorded.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import numpy as np
 
 from .. import noise
 from ..checks import is_integer, is_number
+from .corruption import check_share, corrupted
 from .dataset import Dataset, inputs
 
-SPLIT = 3  # the `step` of the split's random numbers; tasks.py uses 0, 1 and 2
+SPLIT = 3  # the `step` of the split's random numbers; tasks.py has 0, 1, 2, corruption.py 4, 5
 CONSTANT = ("error", "drop", "keep")
 NORMALISE = (None, "rows", "sqrt_d")
 
@@ -24,6 +25,7 @@ def prepare(
     test_fraction: float = 0.0,
     seed: int = 0,
     n: int | None = None,
+    corrupt: float = 0.0,
     standardise: bool = False,
     standardise_y: bool = False,
     constant: str = "error",
@@ -36,11 +38,14 @@ def prepare(
     test_fraction: round(test_fraction·n) rows, at least one, are drawn for the test by the permutation of `seed`; the
         others stay in the permuted order, so that their first n are a random subset. 0 keeps order and test rows as given.
     n: keep the first n training rows only (default: all).
+    corrupt: this share of the training labels, drawn by `seed`, is replaced: a class by another class, a real target by a
+        normal number of the same mean and variance. Test labels stay. The made Dataset's .corrupted has the rows.
     constant: columns with one value on all training rows are an "error", or "drop", or "keep" (at zero if standardised).
     standardise: x_j ← (x_j - mean_j)/std_j, population standard deviation;  standardise_y: the same for y.
     normalise: "rows" x_i ← x_i/|x_i|;  "sqrt_d" x ← x/√d, so that |x|² is 1 on average after standardisation.
     """
     _check_options(test_fraction, standardise, standardise_y, constant, normalise)
+    check_share(corrupt)
     if "preparation" in data.origin:
         raise ValueError(
             f"{data.name!r} is prepared already: prepare the raw data once, with all options."
@@ -57,6 +62,10 @@ def prepare(
                 f"n must be an integer from 1 to {len(x)}, the number of training rows; got {n!r}."
             )
         x, y = x[:n], y[:n]
+    replaced: dict[str, Any] = {}
+    if corrupt > 0:
+        y, rows, by = corrupted(y, y_test, corrupt, seed)
+        replaced = {"share": float(corrupt), "by": by, "rows": rows.tolist()}
 
     record: dict[str, Any] = {
         "test_fraction": float(test_fraction),
@@ -64,6 +73,8 @@ def prepare(
         "n": len(x),
         "constant": constant,
     }
+    if replaced:
+        record["corrupt"] = replaced
     kept, flat = _columns(x, constant, data.origin.get("columns"))
     record |= {"columns_in": data.d, "kept": kept.tolist(), "normalise": normalise}
     if standardise:
