@@ -32,7 +32,8 @@ Then:
                                               both_limits, kernel_limits, random_features,
                                               approach_to_lazy, langevin_law, particles_and_limit,
                                               birth_death, one_pass_sgd, propagation_of_chaos,
-                                              toy_model, kernel_spectra, weights_budge
+                                              toy_model, kernel_spectra, weights_budge,
+                                              two_layer_convergence
 
 The guide:  {guide}
 Theory:     {theory}

@@ -14,6 +14,7 @@ from . import propagation_of_chaos as propagation_of_chaos
 from . import random_features as random_features
 from . import scaling_exponents as scaling_exponents
 from . import toy_model as toy_model
+from . import two_layer_convergence as two_layer_convergence
 from . import weights_budge as weights_budge
 from .lab import config as config
 from .lab import experiment as experiment

@@ -7,6 +7,7 @@ the caller; a bare one keeps it for `said`. Nothing is trained or fitted here.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from .style import (
 )
 
 TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # verdict on an Axes -> what `panel` was given
 _WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()
 
@@ -262,7 +264,7 @@ def lines(
         ax.set_yscale("log")
         low, high = ax.get_ylim()
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         ax.yaxis.set_minor_formatter(NullFormatter())
     if markers:
         widths = sorted({float(x) for curve in curves for x in curve.x})
@@ -271,6 +273,14 @@ def lines(
         ax.set_xticklabels([f"{x:g}" for x in widths])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
+
+
+def _short(value: float) -> str:
+    """A number on a logarithmic axis: powers of ten as such where digits would need more room."""
+    power = round(math.log10(value)) if value > 0 else 0
+    if 1e-3 <= value < 1e5 or not math.isclose(value, 10.0**power):
+        return f"{value:g}"
+    return f"10{str(power).translate(RAISED)}"
 
 
 def power_laws(
