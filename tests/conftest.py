@@ -34,6 +34,7 @@ LANES = {
         "processes/",
         "backends/test_kernel_cache.py",
         "diagnostics/test_diagnostics.py",
+        "faults/test_power_cuts",
         "observers/test_w2_beside.py",
         "project/test_extending.py",
         "project/test_first_look.py",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import schema
-from .durable import IncompatibleFile, array_sha256, file_sha256, same_bits, sync_folder
+from .durable import IncompatibleFile, array_sha256, file_sha256, move, same_bits, sync_folder
 from .memory import read_memory
 from .parts import Checkpoint, Parts, hold, read_checkpoint
 from .publishing import write_start
@@ -87,7 +87,8 @@ def verify(path: Any) -> Verification:
 
 def begin_again(path: Any) -> Path:
     """Set a damaged run aside, and make of its settings, data and start an unfinished run that has not
-    begun: mf.resume to each of its `ends` then makes it again, to the same bits.
+    begun: mf.resume to each of its `ends` then makes it again, to the same bits. One that was cut off
+    in the middle goes on.
 
     Returns
     -------
@@ -101,6 +102,11 @@ def begin_again(path: Any) -> Path:
     path = Path(path)
     parts = _parts(path)
     finished = path.is_file()
+    if cut_off(path):
+        aside = path.with_name(path.name + DAMAGED)
+        if not (finished or parts.begun()):
+            _begin(aside, parts)
+        return aside
     source = path if finished else parts.folder
     aside = source.with_name(source.name + DAMAGED)
     if aside.exists():
@@ -130,13 +136,41 @@ def begin_again(path: Any) -> Path:
             )
         if damaged := list(_damaged_data(run)):
             raise IncompatibleFile(f"{path} cannot be made again: {damaged[0]}.")
-        with hold(parts) as held, held:
-            config = {**run.config, "t_end": ends(run)[0]}
-            made = {**run.provenance, "continued": []}
-            write_start(parts, config, made, run.start, run.mass_varies, run)
-    os.rename(path, aside)
-    sync_folder(path.parent)
+    # before the new start: never stands the one beside the other, as an extension would
+    move(path, aside)
+    _begin(aside, parts)
     return aside
+
+
+def cut_off(path: Any) -> bool:
+    """Whether a repair of a finished file has ended between setting it aside and reaching its end."""
+    path, parts = Path(path), _parts(Path(path))
+    aside = path.with_name(path.name + DAMAGED)
+    if not aside.is_file():
+        return False
+    if not path.is_file() and not parts.begun():
+        return True
+    with Trajectory(aside) as old, Trajectory(path if path.is_file() else parts.folder) as new:
+        same = {**old.config, "t_end": None} == {**new.config, "t_end": None}
+        return same and (not path.is_file() or ends(new)[-1] < ends(old)[-1])
+
+
+def reaching(path: Any) -> float:
+    """The t_end of a run, or of its extension that is unfinished."""
+    parts = _parts(Path(path))
+    begun = parts.begun() and not parts.published()
+    with Trajectory(parts.folder if begun else path) as run:
+        return float(run.config["t_end"])
+
+
+def _begin(damaged: Path, parts: Parts) -> None:
+    """Parts that begin with the settings, data and start of a damaged file; durable."""
+    with Trajectory(damaged) as run, hold(parts) as held, held:
+        config = {**run.config, "t_end": ends(run)[0]}
+        made = {**run.provenance, "continued": []}
+        write_start(parts, config, made, run.start, run.mass_varies, run)
+        sync_folder(parts.folder)
+        sync_folder(parts.folder.parent)
 
 
 def compared(path: Any, aside: Any) -> str:

@@ -275,18 +275,23 @@ def repair(arguments: Sequence[str]) -> int:
     parser.add_argument("file", metavar="RUN", help="the trajectory, as named in mf.Recorder")
     options = parser.parse_args(_named("repair", arguments, parser))
     path = Path(options.file.removesuffix(".parts"))
-    found = verification.verify(path)
-    print(found)
-    if found.sound or any("mf.resume goes on" in note for note in found.notes):
-        print("nothing to repair" if found.sound else "nothing to repair here: mf.resume goes on")
-        return 0
+    cut_off = verification.cut_off(path)
+    if not cut_off:
+        found = verification.verify(path)
+        print(found)
+        if found.sound or any("mf.resume goes on" in note for note in found.notes):
+            here = "" if found.sound else " here: mf.resume goes on"
+            print(f"nothing to repair{here}")
+            return 0
 
     def work() -> None:
         aside = verification.begin_again(path)
-        print(f"set aside: {aside}", flush=True)
+        print(f"set aside: {aside}" + ", by a repair that was cut off" * cut_off, flush=True)
         damaged = aside.is_file()
         with mf.Trajectory(aside if damaged else path) as run:
             ends = verification.ends(run)
+        begun = verification.reaching(path)
+        ends = [t_end for t_end in ends if t_end >= begun]
         try:
             for t_end in ends:
                 mf.resume(path, t_end=t_end)

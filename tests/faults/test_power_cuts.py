@@ -1,0 +1,90 @@
+"""Runs that are cut off before each of their calls that change the disk: by a kill, and by a power
+cut that loses and reorders what was not fsynced (helpers/disk_model.py).
+
+Whatever is left: what is published can be read, no frame of a checkpoint is lost, a file that was
+there before is whole or replaced, and the run that goes on has the bits of an undisturbed one.
+"""
+
+import pytest
+import toy_run
+from disk_model import Disk, folders_left
+from toy_run import advance, create, extend, record, whole
+
+from meanfield.files.recording import Recording, unfinished
+from meanfield.files.trajectory import Trajectory
+
+# one call of so many, so many power cuts before each
+AMOUNTS = [(21, 1), pytest.param((1, 8), marks=pytest.mark.slow)]
+
+
+def content(path):
+    with Trajectory(path) as run:
+        return run.content_hash()
+
+
+def short(path):
+    whole(path, steps=10)
+
+
+def nothing(path):
+    """Before a run of a new name."""
+
+
+def replaced(path):
+    recording = create(path, exists="replace")
+    recording.finish(record(recording, None, 20, 8), {})
+
+
+WORKS = {
+    "run": (nothing, lambda path: advance(path, 20, 8)),
+    "at once": (nothing, lambda path: advance(path, 20, 100)),
+    "extension": (short, lambda path: extend(path, 20)),
+    "replaced": (short, replaced),
+}
+
+
+def cuts_of(folder, prepare, work, monkeypatch):
+    """All cuts of a work; `promised`: how many frames its last checkpoint has published."""
+    folder.mkdir()
+    prepare(folder / "run.h5")
+    disk = Disk(folder)
+    checkpoint = Recording.checkpoint
+
+    def noted(self, memory):
+        checkpoint(self, memory)
+        disk.promised = self.frame_count
+
+    with monkeypatch.context() as patch, disk.watched():
+        patch.setattr(Recording, "checkpoint", noted)
+        work(folder / "run.h5")
+    return disk.cuts
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+@pytest.mark.parametrize("name", WORKS)
+def test_nothing_published_is_lost_wherever_a_run_is_cut(name, amount, tmp_path, monkeypatch):
+    toy_run.start()
+    prepare, work = WORKS[name]
+    right = content(whole(tmp_path / "whole.h5"))
+    prepare(tmp_path / "old.h5")
+    old = content(tmp_path / "old.h5") if prepare is short else None
+    cuts = cuts_of(tmp_path / "watched", prepare, work, monkeypatch)
+    assert len(cuts) > 200
+
+    stride, most = amount
+    for cut, folder in folders_left(cuts[::stride], tmp_path / "cut", most):
+        path = folder / "run.h5"
+        found = content(path) if path.exists() else None
+        assert found == right or (found == old and look(path, cut.promised or 0))
+        if found != right or unfinished(path):
+            work(path)
+        assert content(path) == right, cut.call
+
+
+def look(path, promised):
+    """The parts of a run that goes on have what was promised."""
+    if promised:
+        with Trajectory(path.with_name("run.h5.parts")) as run:
+            assert len(run) >= promised
+            run.content_hash()
+    return True
