@@ -5,6 +5,7 @@ from . import tangent as tangent
 from .diagnostics.compare import compare as compare
 from .diagnostics.diagnose import diagnose as diagnose
 from .diagnostics.registry import register_diagnostic as register_diagnostic
+from .features.deep import deep as deep
 from .features.modules import ModuleFeature as ModuleFeature
 from .features.written import Feature as Feature
 from .files.trajectory import Trajectory as Trajectory

@@ -15,7 +15,7 @@ from meanfield.formulas.activations import Activation
 from meanfield.functionals.samples import check_inputs
 
 from ..gaussian import duals
-from . import passes
+from . import layers, passes
 
 OVERFLOW = (
     "the kernel overflows: the inputs or the scales w_std, readout_w_std are too large "
@@ -34,7 +34,8 @@ def deep(
     readout_w_std: float = 1.0,
     readout_b_std: float = 0.0,
     normalise: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
+    parts: bool = False,
+) -> tuple[np.ndarray, Any]:
     """(nngp, ntk) = (Σ^L, Θ^L) of L = depth hidden layers, all weights and biases trained.
 
     Parameters
@@ -44,6 +45,8 @@ def deep(
     activation : a name or an mf.Activation.
     w_std, b_std : v and β of the hidden layers; readout_w_std, readout_b_std those of the last.
     normalise : c = 1/E[σ(z)²], z ~ N(0, 1); without it c = 1.
+    parts : give Θ^L as {"layer1.weight": …, "layer1.bias": …, …, "readout.weight": …}, which sum to
+        it: blocks of mf.deep(…), whose `limit` has these settings. float64.
 
     Returns
     -------
@@ -61,8 +64,9 @@ def deep(
     ⟨x, x'⟩ is not divided by d: with w_std/√d at the first layer it would be, so scale x by
     d^{-1/2} to compare with texts that do. K outputs: the kernel is I_K ⊗ Θ, with Θ as here if each
     readout weight has variance readout_w_std²·c/m, m the width of the last HIDDEN layer (not the
-    number of classes). Du et al. (2019), Arora et al. (2019), Jacot et al. (2018); THEORY.md,
-    section 3.
+    number of classes). The part of the weights of hidden layer h is the limit of Du et al.'s G^(h),
+    that of the last one their K^(H), whose smallest eigenvalue is the λ_0 of their theorem. Du et
+    al. (2019), Arora et al. (2019), Jacot et al. (2018); THEORY.md, section 3.
     """
     sigma = activations.get(activation)
     if not is_integer(depth) or depth < 1:
@@ -78,7 +82,7 @@ def deep(
         if not number or not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be a finite number >= 0; got {value!r}.")
     w_std, b_std, readout_w_std, readout_b_std = (float(value) for value in scales.values())
-    single = all(
+    single = not flag("parts", parts) and all(
         getattr(x, "dtype", None) == np.float32 for x in ((x1,) if x2 is None else (x1, x2))
     )
     dtype = np.dtype(np.float32 if single else np.float64)
@@ -117,6 +121,16 @@ def deep(
     rows = (w_std * x1).astype(dtype, copy=False)
     covariance = rows @ (rows if symmetric else (w_std * x2).astype(dtype, copy=False)).T
     covariance += dtype.type(offset)
+    if parts:
+        with np.errstate(over="ignore", invalid="ignore"):
+            nngp, each = layers.parts(
+                sigma, covariance, q1, q2, scale, shift, float(offset), symmetric
+            )
+        if not all(np.isfinite(part).all() for part in (nngp, *each.values())):
+            raise ValueError(OVERFLOW)
+        for matrix in (nngp, *each.values()) if symmetric else ():
+            mirror(matrix)
+        return nngp, each
     with np.errstate(over="ignore", invalid="ignore"):
         nngp, ntk = passes.all_layers(sigma, covariance, q1, q2, scale, shift, triangle=symmetric)
     if symmetric:

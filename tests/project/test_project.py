@@ -32,7 +32,7 @@ HOMES = {
     "h5py": ("meanfield/files/schema.py", "meanfield/data/__init__.py"),
     "torch": (
         "sims/weights_budge/measures.py",
-        "meanfield/features/modules.py",
+        "meanfield/features/",
         "meanfield/backends/torch/",
         "meanfield/backends/sharded.py",
         "meanfield/backends/cuda/wide.py",

@@ -7,40 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional
 
+from ...features import torch_activations
 from ...network import Network
 
 Many = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # θ (m, p), x (n, d) -> (m, n, K)
 
-# written a second time, for torch: what the kernels of the CPU are held against
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "erf": torch.erf,
-    "sigmoid": torch.sigmoid,
-    "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),
-    "gelu": functional.gelu,
-    "sin": torch.sin,
-    "square": torch.square,
-    "linear": lambda z: z,
-}
-
 
 def of_neurons(network: Network, outputs: int) -> Many:
     """a σ(⟨w, x⟩ + b); ValueError for an activation that torch does not know."""
-    name = network.sigma.name
-    if name in ACTIVATIONS:
-        sigma = ACTIVATIONS[name]
-    elif name.startswith("leaky_relu"):
-        slope = network.sigma.slope(-1.0)
-
-        def sigma(z: torch.Tensor) -> torch.Tensor:
-            return functional.leaky_relu(z, slope)
-    else:
+    sigma = torch_activations.of(network.sigma)
+    if sigma is None:
         raise ValueError(
-            f'backend="torch" knows no activation {name!r}, only {", ".join(ACTIVATIONS)} and '
-            'leaky_relu: use backend="cpu", or mf.ModuleFeature of a module with it.'
+            f'backend="torch" knows no activation {network.sigma.name!r}, only '
+            f'{", ".join(torch_activations.ACTIVATIONS)} and leaky_relu: use backend="cpu", or '
+            "mf.ModuleFeature of a module with it."
         )
 
     def many(theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -25,12 +25,20 @@ _KNOWN: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 class _Layer(NamedTuple):
-    """Of a linear layer: its parameters' names, inputs a (n, in), and δ (n, K, out)."""
+    """Of a linear layer: its parameters' names, inputs a (n, in), and δ (n, K, out); the factors of
+    weights and biases of a layer that has them (mf.deep), of which a has its own.
+    """
 
     weight: str
     bias: str | None
     a: torch.Tensor
     delta: torch.Tensor
+    beta: float
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Whether a is the input of W a, times a factor: nn.Linear and the layers of mf.deep."""
+    return type(layer) is nn.Linear or (isinstance(layer, nn.Linear) and hasattr(layer, "factors"))
 
 
 def parts(
@@ -78,7 +86,7 @@ def only_linear(backend: Any) -> bool:
 def _found_linear(backend: Any) -> bool:
     """`only_linear` by one call of the module that is watched, and one gradient."""
     module = backend.architecture
-    layers = [layer for layer in module.modules() if type(layer) is nn.Linear]
+    layers = [layer for layer in module.modules() if is_linear(layer)]
     theirs = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
     count = sum(1 for layer in layers for _ in layer.parameters(recurse=False))
     if len(theirs) != count or {id(p) for p in module.parameters()} != theirs:
@@ -125,7 +133,7 @@ def _gradients_agree(backend: Any, row: torch.Tensor, x: torch.Tensor) -> bool:
         delta = torch.einsum("icq,ic->iq", layer.delta, v)
         made[layer.weight] = delta.T @ layer.a
         if layer.bias is not None:
-            made[layer.bias] = delta.sum(dim=0)
+            made[layer.bias] = layer.beta * delta.sum(dim=0)
     allowed = math.sqrt(torch.finfo(row.dtype).eps)
     for name, piece in backend.network.feature.columns.slices.items():
         expected = theirs[piece]
@@ -162,7 +170,7 @@ def _layers(backend: Any, row: torch.Tensor, x: torch.Tensor) -> list[_Layer]:
     hooks = [
         layer.register_forward_hook(partial(keep, name))
         for name, layer in module.named_modules()
-        if type(layer) is nn.Linear
+        if is_linear(layer)
     ]
     try:
         with torch.enable_grad():
@@ -182,7 +190,9 @@ def _layers(backend: Any, row: torch.Tensor, x: torch.Tensor) -> list[_Layer]:
         delta = torch.stack([torch.zeros_like(end) if of[j] is None else of[j] for of in deltas], 1)
         prefix = f"{name}." if name else ""
         bias = None if layer.bias is None else f"{prefix}bias"
-        made.append(_Layer(f"{prefix}weight", bias, a, delta.detach()))
+        scale, beta = getattr(layer, "factors", (1.0, 1.0))
+        a = a if scale == 1 else scale * a
+        made.append(_Layer(f"{prefix}weight", bias, a, delta.detach(), beta))
     return made
 
 
@@ -223,7 +233,7 @@ def _products(
             continue
         inner = _meet(one.delta, other.delta, outputs)
         if one.bias is not None and one.bias in names:
-            found[one.bias] = inner
+            found[one.bias] = inner if one.beta == 1 else one.beta**2 * inner
         if one.weight in names:
             found[one.weight] = (one.a @ other.a.T).reshape(
                 *inner.shape[:2], *[1] * (inner.dim() - 2)
