@@ -2,6 +2,7 @@ from . import data as data
 from . import limits as limits
 from . import noise as noise
 from . import tangent as tangent
+from .backends.sharded import ranks as ranks
 from .diagnostics.compare import compare as compare
 from .diagnostics.diagnose import diagnose as diagnose
 from .diagnostics.registry import register_diagnostic as register_diagnostic
@@ -37,6 +38,7 @@ from .observers.schedules import every as every
 from .observers.schedules import log_spaced as log_spaced
 from .observers.series import Series as Series
 from .particles import Particles as Particles
+from .processes.ranks import RankLost as RankLost
 from .scaling import MEAN_FIELD as MEAN_FIELD
 from .scaling import NTK as NTK
 from .scaling import Scaling as Scaling

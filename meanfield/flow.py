@@ -14,6 +14,7 @@ from .checks import as_array, flag, is_integer, is_number
 from .functionals import protocol
 from .functionals.samples import check_inputs
 from .particles import Particles
+from .processes.ranks import ALONE, Ranks
 from .state import State
 from .temperature import Temperature
 
@@ -142,11 +143,15 @@ class GradientFlow:
         """The network of the functional; None for an energy of whole rows of θ."""
         return self.functional.network
 
-    def on_device(self, state: State) -> Any:
-        """The flow bound to its device, for particles of the shape of `state`: what a method steps."""
+    def on_device(self, state: State, ranks: Ranks = ALONE) -> Any:
+        """The flow bound to its device, for particles of the shape of `state`: what a method steps.
+
+        ranks: the processes that share the particles.
+        """
         self.functional.check_state(state)
         network = self.network
         backend = backends.make(self.backend, network, state.dim, state.outputs, self.dtype)
+        backend = backends.shared(backend, ranks, state.m)
         if network is not None and network.centred:
             backend = Centred(backend, state.start or state)
         field = self.functional.on(backend, state)

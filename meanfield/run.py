@@ -28,6 +28,7 @@ from .observers.protocol import Observer
 from .observers.recorder import Recorder
 from .observers.series import Series
 from .processes.interruption import Interrupted, signals
+from .processes.ranks import CHECKPOINT, INTERRUPT, current
 from .resuming import checkpoints, identity
 from .scaling import TIME_UNIT
 from .state import State
@@ -56,11 +57,15 @@ class Run:
         progress: bool = False,
     ) -> None:
         self.flow, self.dt_asked, self.progress = flow, times[0], progress
+        self.ranks = current()
+        self.says = progress and self.ranks.rank == 0
+        self.stopped = False  # by a signal to a process of the run
         self.observers = settings.check(observers)
+        self._check_ranks()
         self.recorder = next((item for item in self.observers if isinstance(item, Recorder)), None)
         self.user_written = identity.user_written(flow) if self.recorder else []
         self.march = March(flow, state, method, *times)
-        if progress and not self.march.field.compiled():
+        if self.says and not self.march.field.compiled():
             say_what_compiles(flow, state)
         _check_velocity(self.march)
 
@@ -76,7 +81,7 @@ class Run:
         for item in self.observers:
             item.begin(self.march, self.problem, path)
         stops = any(item.name == "stop_on_nonfinite" for item in self.observers)
-        self.health = Health(self.march, stops)
+        self.health = Health(self.march, stops, quiet=self.ranks.rank > 0)
         self.mended: list[str] = []  # of observers that raised: whoever goes on may hand in another
         self._plan(self.march.span)
 
@@ -106,8 +111,10 @@ class Run:
             "observers": settings.to_dict(self.observers),
         }
 
-    def go(self, recording: Recording | None = None, memory: dict[str, Any] | None = None) -> State:
-        """March to the end. memory: that of a checkpoint to go on from."""
+    def go(self, recording: Any = None, memory: dict[str, Any] | None = None) -> State:
+        """March to the end. recording: a Recording, or what stands for it where several processes
+        share the run; memory: that of a checkpoint to go on from.
+        """
         with ExitStack() as closing:
             for item in self.observers:
                 closing.callback(item.close)
@@ -118,11 +125,11 @@ class Run:
     def _go(self, to_see: list[Observer]) -> State:
         march, recording = self.march, self.recording
         stops = np.array(sorted(self._times()))
-        watched = Progress(march, self.progress, self.health.warn)
+        watched = Progress(march, self.says, self.health.warn, values=self.ranks.size == 1)
         with signals() as received, watched.watching():
             try:
                 self._look(to_see)
-                while not (received or march.done):
+                while not (self._stop(received) or march.done):
                     march.advance(stops, self._ahead())
                     self._log_births()
                     self._pass()
@@ -130,17 +137,32 @@ class Run:
                     self._look([item for item in self.observers if item.due(march)])
                     watched.step()
                     self._collect(received)
-                    if recording is not None and self._checkpoint_due():
+                    if self.ranks.agree(CHECKPOINT, self._checkpoint_due()):
                         recording.checkpoint(self._memory())
             except Diverged as error:
                 self._collect(received, last=True, checkpoints=False)
-                if received:  # what is left is done again from the last checkpoint
+                if self._stop(received):  # what is left is done again from the last checkpoint
                     self._interrupt(checkpoint=False)
                 raise self._divergence(error) from None
             self._collect(received, last=True)
-            if received:
+            if self._stop(received):
                 self._interrupt()
         return self._conclude()
+
+    def _stop(self, received: Sequence[int]) -> bool:
+        """Whether a signal came, to whichever process: all stop at the same step."""
+        self.stopped = self.stopped or self.ranks.agree(INTERRUPT, bool(received))
+        return self.stopped
+
+    def _check_ranks(self) -> None:
+        """Raise for what several processes cannot share."""
+        alone = [item for item in self.observers if item.later]
+        if self.ranks.size > 1 and alone:
+            kind = type(alone[0]).__name__
+            raise ValueError(
+                f"{self.ranks.size} processes share this run, and mf.{kind} computes beside it in processes of "
+                "its own: leave it out, and after the run compute the same of its file, mf.diagnose."
+            )
 
     def _ahead(self) -> Ahead:
         """The next moment at which anything looks; at every step, where checkpoints are asked for
@@ -163,7 +185,7 @@ class Run:
             )
             self._plan(self.march.span)
         to_see = self._restore(memory, t_end) if memory is not None else None
-        if self.progress:
+        if self.says:
             announce(self.march)
         if to_see is None:
             self.health.at_start()
@@ -226,7 +248,7 @@ class Run:
                     continue
                 for value in values:
                     self.recording.observe(*value)
-                if checkpoints and self._checkpoint_due():
+                if checkpoints and self._checkpoint_due():  # alone: _check_ranks
                     self.recording.checkpoint(self._memory())
 
     def _memory(self, to_see: Iterable[Observer] = ()) -> dict[str, Any]:
@@ -317,7 +339,8 @@ class Run:
         )
 
     def _checkpoint_due(self) -> bool:
-        assert self.recorder is not None and self.recording is not None
+        if self.recorder is None or self.recording is None:
+            return False
         waited = time.monotonic() - self.recording.last_checkpoint_time
         return (
             self.recording.pending_bytes > SEGMENT_BYTES
@@ -364,7 +387,7 @@ class Run:
             diverged = {} if sound else {"message": what_diverged(march)}
             status = "diverged" if diverged else "finished"
             recording.finish(self._memory(), {**summary, **diverged}, status=status)
-        if self.progress:
+        if self.says:
             say_how_it_ended(self.march, summary, finding)
         return end
 

@@ -16,6 +16,7 @@ from .checks import is_integer, is_number
 from .diagnostics import registry
 from .files.durable import array_sha256, canonical_json
 from .files.provenance import provenance
+from .files import sharing
 from .files.recording import Recording, last_memory, unfinished
 from .files.trajectory import Trajectory
 from .files.verification import EXTENDS
@@ -29,6 +30,7 @@ from .observers.recorder import Recorder
 from .observers.series import Series
 from .processes.interruption import Interrupted
 from .processes.memory import ask_memory
+from .processes.ranks import current
 from .resuming import identity
 from .resuming.settings import settings_that_differ
 from .run import Run
@@ -99,23 +101,32 @@ def simulate(
         run.check_times()
         return run.go()
 
-    if recorder.exists == "resume" and (recorder.path.is_file() or unfinished(recorder.path)):
+    if recorder.exists == "resume" and _is_there(recorder.path):
         return _resume_same(run, recorder)
     run.check_times()
-    recording = Recording.create(
-        recorder.path,
-        recorder.exists,
-        config=run.config,
-        provenance=provenance(),
-        arrays=_arrays(flow, recorder),
-        start=run.march.start,
-        mass_varies=run.march.method.moves_masses,
-        needed=run.needed,
-        identity=identity.of(flow, _functions(run), run.march.start),
-    )
+
+    def create() -> Recording:
+        return Recording.create(
+            recorder.path,
+            recorder.exists,
+            config=run.config,
+            provenance=provenance(),
+            arrays=_arrays(flow, recorder),
+            start=run.march.start,
+            mass_varies=run.march.method.moves_masses,
+            needed=run.needed,
+            identity=identity.of(flow, _functions(run), run.march.start),
+        )
+
+    recording: Any = sharing.created(create, recorder.path, run.config, run.march.start)
     recording.guard = recorder.guard
     with recording:
         return run.go(recording)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a run of that name, finished or not: the same answer on all ranks."""
+    return current().first(lambda: path.is_file() or unfinished(path))
 
 
 def resume(
@@ -155,6 +166,7 @@ def resume(
     mf.Interrupted : as in mf.simulate.
     """
     path, functions = Path(path), functions or {}
+    current().meet()  # nobody changes the file while another process looks at it
     if t_end is not None and not _is_number(t_end):
         raise ValueError(
             f"t_end must be a finite flow time, or None for the run's own; got {t_end!r}."
@@ -182,7 +194,7 @@ def resume(
     made: list[Run] = []
     compare = unfinished(path)  # of a finished one it has been done
 
-    def run(recording: Recording) -> Run:
+    def run(recording: Any) -> Run:
         """The run that this file describes, made once."""
         if not made:
             made.append(
@@ -198,18 +210,22 @@ def resume(
 def _go_on(
     path: Path,
     t_end: float | None,
-    run: Callable[[Recording], Run],
+    run: Callable[[Any], Run],
     guard: Callable[[], None] | None,
 ) -> State:
     """March an unfinished run to its end, and a finished one, in a new file, to t_end."""
-    while True:
+    def again() -> tuple[Recording, dict[str, Any] | None]:
         if unfinished(path):
-            recording, memory = Recording.reopen(path, provenance=provenance())
-        else:
-            with Trajectory(path) as stored:
-                longer = {**stored.config, "t_end": float(t_end)}  # type: ignore[arg-type]
-                made = {**provenance(), EXTENDS: stored.config["t_end"]}
-            recording, memory = Recording.extend(path, config=longer, provenance=made)
+            return Recording.reopen(path, provenance=provenance())
+        with Trajectory(path) as stored:
+            longer = {**stored.config, "t_end": float(t_end)}  # type: ignore[arg-type]
+            made = {**provenance(), EXTENDS: stored.config["t_end"]}
+        return Recording.extend(path, config=longer, provenance=made)
+
+    while True:
+        current().meet()
+        recording: Any
+        recording, memory = sharing.reopened(again, path)
         recording.guard = guard
         with recording:
             end = recording.config["t_end"]
@@ -291,7 +307,7 @@ def _written_differently(
 
 
 def _rebuilt(
-    recording: Recording,
+    recording: Any,
     flow: GradientFlow | None,
     functions: dict[str, Callable],
     observers: Sequence[Observer],

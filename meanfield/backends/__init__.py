@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from ..network import Network
+from ..processes.ranks import Ranks
 from .protocol import Backend
 
 NAMES = ("cpu", "cuda", "auto", "torch", "torch:cuda", "torch:mps")
@@ -105,6 +106,21 @@ def why_no_cuda() -> str | None:
         f"no usable NVIDIA GPU was found ({said}). Install an NVIDIA driver for CUDA 13; "
         "`nvidia-smi` must list a GPU."
     )
+
+
+def shared(backend: Backend, ranks: Ranks, m: int) -> Backend:
+    """The part of m particles that this rank works of a backend; itself in one process."""
+    if ranks.size == 1:
+        return backend
+    if backend.name != "cpu":
+        raise ValueError(
+            f'{ranks.size} processes share a run with backend="cpu" alone; got "{backend.name}". Use '
+            "that, or one process."
+        )
+    from .cpu.part import part_of
+
+    made: Any = backend
+    return part_of(made, ranks, m)
 
 
 def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: str) -> Backend:

@@ -233,6 +233,15 @@ class Recording:
         """Whether the series has a value of this step."""
         return self._last_steps.get(f"series/{name}") == step
 
+    @property
+    def last_steps(self) -> dict[str, int]:
+        """The step of the last value of each series."""
+        return {
+            name.removeprefix("series/"): step
+            for name, step in self._last_steps.items()
+            if name.startswith("series/")
+        }
+
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         """Buffer one scalar of the dense series `name`."""
         if name not in self._buffer.series:

@@ -310,9 +310,7 @@ class OnlineField(DrawnField):
         """(backend, θ*, m*·p*, s*)."""
         assert self.functional.teacher is not None
         network, state, scale = self.functional.teacher
-        here: Any = self.backend
-        if network is not here.network:
-            here = here.for_network(network)
+        here: Any = self.backend.for_network(network)
         return here, here.upload(state.theta), here.weights(state.mass), scale
 
     def _check_answers(self, y: np.ndarray, step: int) -> None:

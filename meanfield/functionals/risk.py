@@ -350,7 +350,7 @@ class RiskField(NetworkField):
                 self._everything = backend, backend.for_network(of_all)
             everything = self._everything[1]
             gradient = everything.pull_back(points, self.samples, slopes)
-            g = everything.download(gradient).astype(np.float64)
+            g = backend.download(gradient).astype(np.float64)
             a = backend.download(points)[:, :K].astype(np.float64)
             heights = (g[:, :K] * a).sum(axis=1)
         if not self.risk.ridge:

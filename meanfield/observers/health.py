@@ -51,11 +51,11 @@ class StopOnNonFinite(Observer):
 
 class Health:
     """Warns of a run, once for each kind of trouble. stops: whether it stops where θ becomes NaN or
-    infinite.
+    infinite; quiet: whether another process says it.
     """
 
-    def __init__(self, march: March, stops: bool) -> None:
-        self.march, self.stops = march, stops
+    def __init__(self, march: March, stops: bool, quiet: bool = False) -> None:
+        self.march, self.stops, self.quiet = march, stops, quiet
         self._warned: set[str] = set()
 
     def at_start(self) -> None:
@@ -111,6 +111,8 @@ class Health:
     def warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
+            if self.quiet:
+                return
             warnings.warn(message, RuntimeWarning, stacklevel=callers())
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics.defects import Finding
+from ..backends.cpu.elementwise import threads
 from ..particles import Particles
+from ..processes.ranks import current
 from ..state import State
 from ..stepping.march import March
 
@@ -28,10 +30,18 @@ LAYOUT = "{desc}{percentage:3.0f}%|{bar}| t = {n:.4g} of {total:.4g} [{elapsed}<
 
 
 class Progress:
-    """Looks at a march after each accepted step. warn(kind, message) is called once for each kind."""
+    """Looks at a march after each accepted step. warn(kind, message) is called once for each kind.
+    values: whether to say the risk or energy, which wants all processes of a run.
+    """
 
-    def __init__(self, march: March, shown: bool, warn: Callable[[str, str], None]) -> None:
-        self.march, self.shown, self.warn = march, shown, warn
+    def __init__(
+        self,
+        march: March,
+        shown: bool,
+        warn: Callable[[str, str], None],
+        values: bool = True,
+    ) -> None:
+        self.march, self.shown, self.warn, self.values = march, shown, warn, values
         self.first, self.begun = march.step, time.monotonic()
         self.last, self.dt = self.begun, march.dt
         self.bar: Any = None
@@ -75,7 +85,7 @@ class Progress:
         self._foretell(seconds)
         if self.bar.disable and self.shown:
             left = steps_left(march) * seconds
-            value = _value(march)
+            value = _value(march) if self.values else ""
             share = (march.t - march.start.t) / (march.t_end - march.start.t)
             say(
                 f"t = {march.t:.4g} of {march.t_end:.4g} ({share:.0%}){value}, about "
@@ -152,6 +162,10 @@ def announce(march: March) -> None:
         say(f"{flow.functional}, m = {start.m}, dt = {march.dt:g}")
     flow_time = f"flow time t = {march.t:g} … {march.t_end:g}"
     say(f"{law}; {flow_time}; {flow.backend}, {flow.dtype}")
+    if (size := current().size) > 1:
+        each = threads()
+        blocks = f"{start.m / size:.6g} particles and threads each: {each}"
+        say(f"{size} processes share the run, {blocks}; the first one writes")
     if not (temperature := march.field.temperature).zero:
         without = "energy is without the entropy T ∫ log μ dμ, free_energy has it estimated"
         say(f"temperature T = {temperature}, {march.method.name}, seed {flow.seed}; {without}")

@@ -56,6 +56,16 @@ def openmp_threads() -> int | None:
     return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
+def share_of_rank() -> int | None:
+    """The cores of this machine over the processes that torchrun has started on it; None without
+    torchrun, or where OMP_NUM_THREADS asks for more than the 1 that torchrun sets unasked.
+    """
+    here = os.environ.get("LOCAL_WORLD_SIZE", "")
+    if not here.isdecimal() or int(here) < 2 or (openmp_threads() or 1) > 1:
+        return None
+    return max(1, cores() // int(here))
+
+
 @contextmanager
 def openmp_untouched() -> Iterator[None]:
     """Where OpenMP is loaded, its number of threads after the block is that before it: torch's, for

@@ -12,6 +12,7 @@ import numpy as np
 from ..backends.protocol import Backend
 from ..flow import GradientFlow
 from ..particles import Particles
+from ..processes.ranks import current
 from ..state import State
 from ..temperature import Temperature
 from . import clocks, reaction
@@ -45,7 +46,7 @@ class March:
             "meanfield."
         )  # its steps are checked
         self.flow, self.method = flow, (method := reaction.of(method, flow))
-        self.field = flow.on_device(state)
+        self.field = flow.on_device(state, current())
         self.particles = Particles.of(state, self.field.backend)
         self.start = state
         if state.theta.dtype != flow.dtype:  # in the flow's dtype: what a file would give back

@@ -201,6 +201,7 @@ def code_of(error: BaseException) -> int | None:
     codes: tuple[tuple[type[BaseException], int], ...] = (
         (mf.Interrupted, INTERRUPTED),
         (KeyboardInterrupt, INTERRUPTED),
+        (mf.RankLost, INTERRUPTED),
         (mf.Diverged, DIVERGED),
         (BadData, BAD_DATA),
         (InUse, IN_USE),

@@ -93,6 +93,7 @@ class CPU:
     """
 
     name = "cpu"
+    first = 0  # the number of the first of its particles: part.py
 
     def __init__(self, network: Network | None, dim: int, outputs: int, dtype: str) -> None:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
@@ -372,7 +373,7 @@ class CPU:
         words = noise.words(seed, noise.DIFFUSION, step)
         kernel = compiler.kernels(f"{KERNELS}.diffusion", self.dtype.name, noise.FORMULAS).diffuse
         sizes = T(dt), drift, T(scale), self.trainable
-        _run(kernel, NORMAL * theta.size, theta, *sizes, *words, out)
+        _run(kernel, NORMAL * theta.size, theta, self.first, *sizes, *words, out)
         return out
 
     def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:
@@ -413,7 +414,15 @@ class CPU:
             columns,
             partial,
         )
+        return self._number(partial, m)
+
+    def _number(self, partial: np.ndarray, m: int) -> Any:
+        """One number of the sums of the shards (shards,) of m particles: their sum over m."""
         return float(tree_sum(partial)) / m
+
+    def _mean(self, partial: np.ndarray, m: int) -> np.ndarray:
+        """The sums of the shards (shards, …) of m particles, added by the tree, over m."""
+        return tree_sum(partial) / m
 
     @cached_property
     def _operations(self) -> int:
@@ -454,5 +463,5 @@ class CPU:
         )
 
     def _total(self, partial: np.ndarray, samples: Samples, theta: np.ndarray) -> np.ndarray:
-        total = tree_sum(partial).transpose(0, 2, 1).reshape(-1, self.outputs)[: samples.n]
-        return total / theta.shape[0]
+        mean = self._mean(partial, theta.shape[0])
+        return mean.transpose(0, 2, 1).reshape(-1, self.outputs)[: samples.n]

@@ -118,20 +118,25 @@ class PairEnergy:
     def velocity(self, theta: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l): (m, p)."""
         out = self.backend.pool.take(theta.shape, theta.dtype)
-        self._call("velocity", theta, weight, out)
+        self.call("velocity", theta, weight, out)
         return out
 
     def values(self, theta: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """V(x_k) and Σ_l p_l U(x_k, x_l): (m,) float64 each."""
         alone, paired = np.empty((2, theta.shape[0]))
-        self._call("values", theta, weight, alone, paired)
+        self.call("values", theta, weight, alone, paired)
         return alone, paired
 
-    def _call(self, name: str, theta: np.ndarray, *arguments: np.ndarray) -> None:
+    def call(
+        self, name: str, theta: np.ndarray, *arguments: np.ndarray, shards: range | None = None
+    ) -> None:
+        """A kernel on all particles, or on those of some shards, which all meet all."""
         if name in self.unproved:
             with explained(self.potential, self.interaction, theta.dtype):
                 as_written.prove_pairs(self, name, theta)
-        m, shards = theta.shape[0], self.backend.shards(theta.shape[0])
-        work = m * theta.size if shards > 1 else 0
+        m, count = theta.shape[0], self.backend.shards(theta.shape[0])
+        some = range(count) if shards is None else shards
+        work = m * theta.size * len(some) // count if count > 1 else 0
         with explained(self.potential, self.interaction, theta.dtype):
-            _run(getattr(self.kernels, name), work, theta, *arguments, shards)
+            kernel = getattr(self.kernels, name)
+            _run(kernel, work, theta, *arguments, some.start, some.stop, count)

@@ -17,7 +17,7 @@ from numba.core.errors import NumbaError
 from ...network import Network
 from .. import as_written, compile_errors, compiler
 from . import elementwise
-from .backend import CPU, tree_sum
+from .backend import CPU
 
 SMALL = 10**5  # components of ∇φ that one thread computes before a second one has begun
 # of gradients in work at once, and the step of their differences
@@ -73,7 +73,7 @@ class FeatureCPU(CPU):
         self._prove("value", theta, samples)
         partial = np.empty((self.shards(len(theta)), samples.n))
         self._call("mean_feature", theta, samples, weight, samples.x, partial)
-        return tree_sum(partial)[:, None] / len(theta)
+        return self._mean(partial, len(theta))[:, None]
 
     def pull_back(
         self, theta: np.ndarray, samples: Any, slopes: np.ndarray, decay: float = 0.0
@@ -91,7 +91,7 @@ class FeatureCPU(CPU):
         self._prove("slope", theta, samples)
         partial = np.empty((self.shards(len(theta)), samples.n))
         self._call("push_forward", theta, samples, weight, samples.x, move, partial)
-        return tree_sum(partial)[:, None] / len(theta)
+        return self._mean(partial, len(theta))[:, None]
 
     def heights(self, theta: np.ndarray, samples: Any, slopes: np.ndarray) -> np.ndarray:
         """Σ_i slopes_i φ(θ_k; x_i): (m,) float64 on the host."""

@@ -18,11 +18,12 @@ from numba.core.dispatcher import Dispatcher
 from numba.np.ufunc import parallel
 
 from ...processes.caches import for_numba
-from ...processes.threads import openmp_threads, openmp_untouched
+from ...processes.threads import openmp_threads, openmp_untouched, share_of_rank
 
 for_numba(numba.config)
 
-if "NUMBA_NUM_THREADS" not in os.environ and (wanted := openmp_threads()) is not None:
+wanted = share_of_rank() or openmp_threads()
+if "NUMBA_NUM_THREADS" not in os.environ and wanted is not None:
     # for numba, should it be imported again in a process started from here
     os.environ["NUMBA_NUM_THREADS"] = str(wanted)
     if not parallel._is_initialized:

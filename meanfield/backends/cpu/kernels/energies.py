@@ -28,10 +28,10 @@ kernel = njit(error_model="numpy", parallel=True, cache=True)
 
 
 @kernel
-def velocity(theta, weight, out, shards):
+def velocity(theta, weight, out, first, last, shards):
     """out_k = -∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l)."""
     m = theta.shape[0]
-    for shard in prange(shards):
+    for shard in prange(first, last):
         start, stop = shard * m // shards, (shard + 1) * m // shards
         if PAIRED and ROWS:
             velocity_in_rows(start, stop, theta, weight, out)
@@ -42,10 +42,10 @@ def velocity(theta, weight, out, shards):
 
 
 @kernel
-def values(theta, weight, alone, paired, shards):
+def values(theta, weight, alone, paired, first, last, shards):
     """alone_k = V(x_k), paired_k = Σ_l p_l U(x_k, x_l)."""
     m = theta.shape[0]
-    for shard in prange(shards):
+    for shard in prange(first, last):
         start, stop = shard * m // shards, (shard + 1) * m // shards
         if PAIRED and ROWS:
             values_in_rows(start, stop, theta, weight, alone, paired)

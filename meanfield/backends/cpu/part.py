@@ -1,0 +1,207 @@
+"""A part of the particles on the CPU: each of several processes works some of the shards, and sums
+are those of one process, to the bit.
+
+The ranks take whole shards, in order. Each shard's partial sum is made where its particles are, the
+partials of all are gathered, and every rank adds them by the tree of one process. Between shards of
+unequal sizes a rank can begin only where the first particle of its shard is that of a cut into
+equal parts, so at most gcd(m, shards) ranks share m particles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...processes.ranks import Later, Ranks
+from .backend import CPU, tree_sum
+from .energies import PairEnergy
+from .features import FeatureCPU
+from .pairs import Cloud, PairSums
+
+
+def cut(m: int, size: int) -> list[int]:
+    """The first shard of each of `size` ranks, and the number of shards at the end."""
+    shards = CPU.shards(m)
+    groups = math.gcd(m, shards)
+    if size > groups:
+        raise ValueError(
+            f"m = {m} particles are summed in {shards} shards, which at most {groups} processes can "
+            f"share; got {size}. Take fewer processes, or m a multiple of 64 that is {64 * size} or more."
+        )
+    return [shards // groups * (rank * groups // size) for rank in range(size + 1)]
+
+
+class Part(CPU):
+    """What a backend of the CPU does otherwise where it holds the particles of some shards alone.
+
+    Arrays of particles have the rows of this rank; `upload` takes those of all, `download` gives
+    them on every rank. Values at samples are whole everywhere.
+    """
+
+    ranks: Ranks
+    whole: CPU  # the same for particles that are not shared
+
+    def share(self, whole: CPU, ranks: Ranks, m: int) -> None:
+        """Hold this rank's part of m particles."""
+        ends = cut(m, ranks.size)
+        shards = CPU.shards(m)
+        self.whole, self.ranks, self.m = whole, ranks, m
+        self.shard_counts = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+        rows = [end * m // shards for end in ends]
+        self.row_counts = [b - a for a, b in zip(rows, rows[1:], strict=False)]
+        self.shards_here = range(ends[ranks.rank], ends[ranks.rank + 1])
+        self.rows_here = slice(rows[ranks.rank], rows[ranks.rank + 1])
+        self.first = self.rows_here.start
+        self.size = self.rows_here.stop - self.first
+        if self.columns <= self.outputs:
+            raise ValueError(
+                "several processes share particles of more columns than outputs; got "
+                f"{self.columns} and K = {self.outputs}. Run it in one process."
+            )
+
+    @property
+    def columns(self) -> int:
+        return self.trainable.size
+
+    def shards(self, m: int) -> int:  # type: ignore[override]
+        """Those of this rank, for its own particles."""
+        return len(self.shards_here) if m == self.size else CPU.shards(m)
+
+    def for_network(self, network: Any) -> CPU:
+        """Of particles that are not shared, or for what each particle does alone."""
+        return self.whole.for_network(network)
+
+    def upload(self, theta: np.ndarray) -> np.ndarray:
+        """This rank's rows of those of all particles; values at samples as they are."""
+        if theta.ndim != 2 or theta.shape[1] != self.columns:
+            return super().upload(theta)
+        if theta.shape[0] != self.m:
+            raise ValueError(
+                f"in {self.ranks.size} processes upload takes the rows of all m = {self.m} particles; "
+                f"got {theta.shape}. Each keeps its own of them."
+            )
+        return super().upload(theta[self.rows_here])
+
+    def download(self, theta: np.ndarray) -> np.ndarray:
+        """The rows of all particles, on every rank; values at samples as they are."""
+        if theta.shape != (self.size, self.columns):
+            return super().download(theta)
+        return self.gathered(theta)
+
+    def gathered(self, rows: np.ndarray) -> np.ndarray:
+        """Of an array of this rank's particles, that of all of them."""
+        return self.ranks.gather(rows, self.row_counts)
+
+    def weights(self, mass: np.ndarray) -> np.ndarray:
+        weights = super().weights(mass)
+        return weights[self.rows_here].copy() if mass.size == self.m else weights
+
+    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> None:
+        """None: steps are made one by one."""
+
+    @property
+    def gaussian_pairs(self) -> Any:
+        return PartSums(self, self.whole.gaussian_pairs)
+
+    @property
+    def exact_gaussian_pairs(self) -> Any:
+        return PartSums(self, self.whole.exact_gaussian_pairs)
+
+    def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
+        return PartEnergy(self, PairEnergy(self.whole, potential, interaction, self_pairs))
+
+    def _mean(self, partial: np.ndarray, m: int) -> np.ndarray:
+        if m != self.size:
+            return super()._mean(partial, m)
+        return tree_sum(self.ranks.gather(partial, self.shard_counts)) / self.m
+
+    def _number(self, partial: np.ndarray, m: int) -> float | Later:
+        if m != self.size:
+            return super()._number(partial, m)
+        return self.ranks.later(
+            partial, self.shard_counts, lambda rows: float(tree_sum(rows)) / self.m
+        )
+
+
+class PartFeatures(Part, FeatureCPU):
+    """The same for a feature that its user wrote."""
+
+    def heights(self, theta: np.ndarray, samples: Any, slopes: np.ndarray) -> np.ndarray:
+        found = super().heights(theta, samples, slopes)
+        return self.gathered(found) if len(theta) == self.size else found
+
+
+class PartEnergy:
+    """A pairwise energy: this rank's particles against all of them, whose rows are gathered once."""
+
+    def __init__(self, part: Part, pairs: PairEnergy) -> None:
+        self.part, self.pairs = part, pairs
+
+    def velocity(self, theta: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        part = self.part
+        everything = part.gathered(theta)
+        out = np.empty_like(everything)
+        self.pairs.call(
+            "velocity", everything, part.gathered(weight), out, shards=part.shards_here
+        )
+        return out[part.rows_here].copy()
+
+    def values(self, theta: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        part = self.part
+        everything = part.gathered(theta)
+        both = np.empty((2, part.m))
+        self.pairs.call("values", everything, part.gathered(weight), *both, shards=part.shards_here)
+        alone, paired = part.gathered(np.ascontiguousarray(both[:, part.rows_here].T)).T
+        return alone.copy(), paired.copy()
+
+    def compiled(self) -> bool:
+        return self.pairs.compiled()
+
+
+class PartSums:
+    """Sums over pairs of neurons: a cloud of the shared particles has this rank's as targets, and
+    all of them as sources.
+    """
+
+    def __init__(self, part: Part, pairs: PairSums) -> None:
+        self.part, self.pairs = part, pairs
+        self.hold, self.compiled = pairs.hold, pairs.compiled
+
+    def cloud(self, theta: np.ndarray, factor: np.ndarray) -> Any:
+        part = self.part
+        if len(theta) != part.size or len(factor) != part.m:
+            return self.pairs.cloud(theta, factor)
+        here = self.pairs.cloud(theta, factor[part.rows_here])
+        return Shared(here, self.pairs.cloud(part.gathered(theta), factor))
+
+    def act(self, cloud: Any, sources: Any, decay: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        target = cloud.here if isinstance(cloud, Shared) else cloud
+        from_all = [item.all if isinstance(item, Shared) else item for item in sources]
+        return self.pairs.act(target, from_all, decay)
+
+    def potentials(self, potential: np.ndarray) -> np.ndarray:
+        return self.part.gathered(potential)
+
+    def pairing(self, cloud: Any, potential: np.ndarray) -> float:
+        if isinstance(cloud, Shared):
+            return self.pairs.pairing(cloud.all, self.part.gathered(potential))
+        return self.pairs.pairing(cloud, potential)
+
+
+class Shared:
+    """The clouds of this rank's particles and of all."""
+
+    def __init__(self, here: Cloud, everything: Cloud) -> None:
+        self.here, self.all = here, everything
+
+
+def part_of(whole: CPU, ranks: Ranks, m: int) -> Part:
+    """The part of this rank of a backend of the CPU."""
+    assert whole.network is not None or whole.outputs == 0
+    kind: Callable = PartFeatures if isinstance(whole, FeatureCPU) else Part
+    made = kind(whole.network, whole.dim, whole.outputs, whole.dtype.name)
+    made.share(whole, ranks, m)
+    return made

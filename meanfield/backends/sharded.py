@@ -1,0 +1,103 @@
+"""Several processes for one run: those that torchrun has started join here, by torch.distributed.
+
+The arithmetic of a part is in cpu/part.py; what the processes say to each other in processes/ranks.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from ..checks import is_number
+from ..processes.ranks import ALONE, RankLost, Ranks, current, joined
+
+TIMEOUT = 60.0  # seconds
+
+
+@contextmanager
+def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
+    """Share the runs inside among the processes that torchrun has started; without torchrun there
+    is one.
+
+        with mf.ranks():
+            mf.simulate(flow, state, mf.RK4, dt="auto", t_end=200, observers=[recorder])
+
+    Each process runs the whole script and holds a part of the particles; all get the same State, of
+    the same bits as in one process. Process 0 writes files and says what happens; every process
+    reads them, so their folder is one that all of them see.
+
+    Parameters
+    ----------
+    timeout : seconds after which a process that does not come to a message is given up, mf.RankLost.
+        A process that has ended is noticed at once. Longer than process 0 takes to write a checkpoint.
+
+    Yields
+    ------
+    .rank (0 … size - 1) and .size; .meet() waits for all.
+
+    Raises
+    ------
+    ValueError : for a timeout that is none; inside, for runs that cannot be shared: another backend than
+        "cpu", and more processes than gcd(m, min(64, ⌈m/64⌉)).
+    mf.RankLost : inside. The last checkpoint stands; the same script with exists="resume", or
+        mf.resume, goes on from there in any number of processes.
+
+    Notes
+    -----
+    One message for each mean feature and one for the numbers of a step: every rank gets the partial
+    sums of all shards, 64·n·K numbers, and adds them in the order of one process. gloo's all_reduce adds
+    in an order of its own. Sums over pairs gather θ, and so do reactions and mf.Sphere.
+    """
+    if not is_number(timeout) or not 0 < timeout < float("inf"):
+        raise ValueError(f"timeout must be a number of seconds > 0; got {timeout!r}.")
+    if current() is not ALONE or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield current()
+        return
+    from torch import distributed
+
+    with _explained(timeout):
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+    try:
+        with joined(Processes(distributed, timeout)) as made:
+            yield made
+    finally:
+        distributed.destroy_process_group()
+
+
+class Processes(Ranks):
+    """The ranks of a torch.distributed group."""
+
+    def __init__(self, distributed: Any, timeout: float) -> None:
+        super().__init__()
+        self._distributed, self.timeout = distributed, timeout
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+
+    def _gather(self, message: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+        import torch
+
+        most = max(sizes)
+        mine = torch.zeros(most, dtype=torch.uint8)  # gloo wants one length
+        mine.numpy()[: message.nbytes] = message
+        found = [torch.empty(most, dtype=torch.uint8) for _ in sizes]
+        with _explained(self.timeout):
+            self._distributed.all_gather(found, mine)
+        return [rows.numpy()[:size] for rows, size in zip(found, sizes, strict=True)]
+
+
+@contextmanager
+def _explained(timeout: float) -> Iterator[None]:
+    """Errors of the group in our words."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:160]
+        raise RankLost(
+            f"another process of this run has ended, or has not answered for {timeout:g} s ({said}). What "
+            "was published is safe: start the run again, in any number of processes, and it goes on from "
+            "its last checkpoint."
+        ) from error
