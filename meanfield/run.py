@@ -18,7 +18,6 @@ from tqdm import tqdm
 from .diagnostics import defects, needs
 from .diagnostics.frame import Problem
 from .files import genealogy
-from .files.recording import Recording
 from .flow import GradientFlow
 from .observers import schedules, settings
 from .observers.health import Health, callers, what_diverged

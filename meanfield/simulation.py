@@ -14,9 +14,9 @@ import numpy as np
 
 from .checks import is_integer, is_number
 from .diagnostics import registry
+from .files import sharing
 from .files.durable import array_sha256, canonical_json
 from .files.provenance import provenance
-from .files import sharing
 from .files.recording import Recording, last_memory, unfinished
 from .files.trajectory import Trajectory
 from .files.verification import EXTENDS
@@ -214,6 +214,7 @@ def _go_on(
     guard: Callable[[], None] | None,
 ) -> State:
     """March an unfinished run to its end, and a finished one, in a new file, to t_end."""
+
     def again() -> tuple[Recording, dict[str, Any] | None]:
         if unfinished(path):
             return Recording.reopen(path, provenance=provenance())

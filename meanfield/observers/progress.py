@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics.defects import Finding
 from ..backends.cpu.elementwise import threads
+from ..diagnostics.defects import Finding
 from ..particles import Particles
 from ..processes.ranks import current
 from ..state import State

@@ -1,3 +1,3 @@
-"""Processes of the machine, not of probability: threads, workers, Ctrl-C and other signals, folders
+"""Processes of the machine, not of probability: threads, workers, ranks, Ctrl-C and other signals, folders
 of caches.
 """

@@ -1,12 +1,190 @@
-"""Several ranks that share the particles of one run have the bits of one process: TRUTHS.md, "determinism".
+"""Ranks that share the particles of one run have the bits of one process, whatever flow it is.
 
-The ranks are threads here (helpers/ranks_in_memory.py); real processes are in
-tests/processes/test_torchrun.py.
+The ranks are threads here (helpers/ranks_in_memory.py); processes are in tests/processes/test_torchrun.py.
 """
 
+import itertools
 import re
-from math import exp
 
 import numpy as np
 import pytest
-from pair_formulas import *  # noqa: F403
+from pair_formulas import grad_well, well
+from ranks_in_memory import together
+
+import meanfield as mf
+from meanfield.backends.cpu.backend import CPU
+from meanfield.backends.cpu.part import cut
+from meanfield.processes.ranks import Ranks
+
+M = 320  # five shards of 64
+rng = np.random.default_rng(0)
+X = rng.normal(size=(20, 2))
+Y = np.sin(X[:, 0])
+LAW = mf.InitialLaw(2, b_std=0.5)
+START = LAW.sample(M, seed=1)
+TANH = mf.EmpiricalRisk(mf.Network("tanh"), X, Y, ridge=1e-3)
+UNIT = mf.State(
+    np.hstack([START.a, START.w / np.linalg.norm(START.w, axis=1)[:, None], 0 * START.a])
+)
+NO_BIAS = mf.Network("relu", trainable=("a", "w"))
+TEACHER = mf.InitialLaw(2).sample(160, seed=9)  # as many as a rank of two has
+UNEQUAL = rng.uniform(0.5, 1.5, M)
+
+
+def square(x, y):
+    return 0.25 * (x[0] - y[0]) ** 2 + 0.25 * (x[1] - y[1]) ** 2
+
+
+def grad_square(x, y, out):
+    out[0] = 0.5 * (x[0] - y[0])
+    out[1] = 0.5 * (x[1] - y[1])
+
+
+PAIRS = mf.PairwiseEnergy((well, grad_well), (square, grad_square))
+
+# name -> (functional, settings of the flow, start, method, dt)
+FLOWS = {
+    "euler": (TANH, {}, START, mf.EULER, 0.1),
+    "rk4, dt auto": (TANH, {}, START, mf.RK4, "auto"),
+    "adaptive": (TANH, {}, START, mf.Adaptive(rtol=1e-5), None),
+    "langevin": (TANH, {"temperature": 0.1}, START, mf.EULER_MARUYAMA, 0.1),
+    "heavy ball": (TANH, {}, START, mf.HeavyBall(1.0), 0.1),
+    "mini-batches": (mf.MiniBatch(TANH, 8), {}, START, mf.EULER, 0.1),
+    "reaction": (TANH, {"reaction": 1.0}, START, mf.EULER, 0.1),
+    "jumps": (TANH, {"reaction": 9.0, "jumps": True}, START, mf.EULER, 0.1),
+    "resampled": (TANH, {"reaction": 9.0, "resample": 0.99, "jitter": 0.1}, START, mf.EULER, 0.1),
+    "masses": (TANH, {}, mf.State(START.theta, mass=UNEQUAL / UNEQUAL.sum()), mf.HEUN, 0.1),
+}  # fmt: skip
+MORE = {
+    "pairs": (PAIRS, {}, mf.State(START.theta[:, :2], outputs=0), mf.HEUN, 0.05),
+    "float32": (TANH, {"dtype": "float32"}, START, mf.RK4, 0.1),
+    "relu": (mf.EmpiricalRisk(mf.Network("relu"), X, Y), {}, START, mf.RK4, 0.1),
+    "outputs": (
+        mf.EmpiricalRisk(mf.Network("tanh"), X, np.arange(20) % 3, loss="softmax"),
+        {}, mf.InitialLaw(2, outputs=3).sample(M, seed=1), mf.HEUN, 0.1),
+    "many inputs": (
+        mf.EmpiricalRisk(mf.Network("tanh"), rng.normal(size=(20, 13)), Y),
+        {}, mf.InitialLaw(13).sample(M, seed=1), mf.HEUN, 0.1),
+    "fresh samples": (
+        mf.OnlineRisk(mf.Network("tanh"), TEACHER, batch=4), {}, START, mf.EULER, 0.1),
+    "centred": (
+        mf.EmpiricalRisk(mf.Network("tanh", centred=True), X, Y), {}, START, mf.HEUN, 0.1),
+    "sphere": (mf.EmpiricalRisk(NO_BIAS, X, Y), {}, UNIT, mf.Sphere(mf.EULER), 0.1),
+    "population": (mf.PopulationRisk(NO_BIAS, TEACHER), {}, UNIT, mf.RK4, "auto"),
+    "population, float32": (
+        mf.PopulationRisk(NO_BIAS, TEACHER), {"dtype": "float32"}, UNIT, mf.HEUN, 0.1),
+    "population, reaction": (
+        mf.PopulationRisk(NO_BIAS, TEACHER), {"reaction": 1.0}, UNIT, mf.EULER, 0.1),
+    "population, many inputs": (
+        mf.PopulationRisk(NO_BIAS, mf.InitialLaw(12, outputs=2).sample(3, seed=9)),
+        {}, mf.InitialLaw(12, outputs=2).sample(M, seed=1), mf.HEUN, 0.1),
+}  # fmt: skip
+
+
+def ends(name, size, seen=None):
+    """(end in one process, ends of the ranks) of a flow, observed after each step."""
+    functional, settings, start, method, dt = {**FLOWS, **MORE}[name]
+    flow = mf.GradientFlow(functional, seed=5, **settings)
+
+    def march(ranks):
+        series = [mf.Series(name, mf.every(2)) for name in ("energy", "speed2")]
+        series = series if "energy" in functional.terms else []
+        end = mf.simulate(flow, start, method, dt, 1.0, observers=series, progress=False)
+        return end, [item.values for item in series]
+
+    return march(None), together(size, march)
+
+
+def check(name, size):
+    (whole, values), shared = ends(name, size)
+    assert not np.array_equal(whole.theta, FLOWS.get(name, MORE.get(name))[2].theta)
+    for end, seen in shared:
+        assert np.array_equal(end.theta, whole.theta)
+        assert np.array_equal(end.mass, whole.mass)
+        assert (end.step, end.t, seen) == (whole.step, whole.t, values)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_two_ranks_have_the_bits_of_one_process(name):
+    check(name, 2)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_and_so_have_more(size):
+    check("rk4, dt auto", size)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("size", [2, 3])
+def test_of_every_functional(name, size):
+    check(name, size)
+
+
+@pytest.mark.parametrize("m, size", [(320, 3), (1000, 8), (4096, 7), (96, 2)])
+def test_ranks_take_whole_shards_and_cut_them_as_one_process_does(m, size):
+    shards, ends = CPU.shards(m), cut(m, size)
+    assert ends[0] == 0 and ends[-1] == shards and sorted(set(ends)) == ends
+    for a, b in itertools.pairwise(ends):
+        start, stop = a * m // shards, b * m // shards
+        here = [start + i * (stop - start) // (b - a) for i in range(b - a + 1)]
+        assert here == [shard * m // shards for shard in range(a, b + 1)]
+
+
+def test_what_cannot_be_shared_is_refused():
+    flow, odd = mf.GradientFlow(TANH), LAW.sample(321, seed=1)
+
+    def march(ranks, state=START, method=mf.EULER, observers=()):
+        mf.simulate(flow, state, method, 0.1, 1.0, observers=observers, progress=False)
+
+    with pytest.raises(
+        ValueError, match=r"m = 321 particles .* at most 3 .* got 4.*multiple of 64"
+    ):
+        together(4, lambda ranks: march(ranks, odd))
+    with pytest.raises(ValueError, match=r"mf.W2 computes beside it"):
+        together(2, lambda ranks: march(ranks, observers=[mf.W2(mf.every(1))]))
+    with pytest.raises(ValueError, match=re.escape("takes the rows of all m = 320 particles")):
+        together(2, lambda ranks: march(ranks, method=OfItsOwn()))
+
+
+class OfItsOwn(mf.Method):
+    """It asks θ how many particles there are, and is told how many there are here."""
+
+    name, balances = "of_its_own", False
+
+    def step(self, field, particles, dt):
+        zeros = field.backend.upload(np.zeros(particles.theta.shape))
+        theta = field.backend.combine(particles.theta, [dt], [zeros])
+        return mf.Step(particles._replace(theta=theta), dt)
+
+
+def test_a_step_sends_one_message_for_each_mean_feature_and_one_for_its_numbers():
+    """Euler: F of each stage, then ∫|v|² dμ. 64·n·K numbers at most go to each rank, whatever m is."""
+    steps, flow = 10, mf.GradientFlow(TANH)
+
+    def count(ranks, n_steps):
+        mf.simulate(flow, START, mf.EULER, 0.1, n_steps=n_steps, progress=False)
+        return ranks.count, ranks.bytes
+
+    few, many = (together(2, lambda ranks, n=n: count(ranks, n))[0] for n in (5, 5 + steps))
+    assert many[0] - few[0] <= 3 * steps
+    samples, shards = 24, 5  # n in whole vectors
+    assert many[1] - few[1] <= steps * 3 * 8 * (shards * (samples + 1) + 8)
+
+
+def test_messages_carry_rows_numbers_and_what_is_asked_for():
+    def talk(ranks):
+        later = ranks.later(np.full(ranks.rank + 1, 1.5), (1, 2, 3), lambda rows: float(rows.sum()))
+        rows = ranks.gather(np.full((ranks.rank, 2), ranks.rank, np.float32), (0, 1, 2))
+        asked = [ranks.agree(2, ranks.rank == 1), ranks.meet(), ranks.agree(2, False)]
+        return float(later), rows.tolist(), asked, ranks.first(lambda: f"of {ranks.rank}")
+
+    for found in together(3, talk):
+        assert found == (9.0, [[1, 1], [2, 2], [2, 2]], [False, None, True], "of 0")
+
+    def fail():
+        raise FileExistsError("there is one")
+
+    with pytest.raises(FileExistsError, match="there is one"):
+        together(2, lambda ranks: ranks.first(fail))
+    assert Ranks().agree(1, True) and Ranks().first(lambda: 3) == 3

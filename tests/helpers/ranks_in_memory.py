@@ -3,9 +3,11 @@
 One thread works at a time, from one message to the next: numba's threads are not for two at once.
 """
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from meanfield.processes.ranks import RankLost, Ranks, joined
 
@@ -21,8 +23,9 @@ class Table:
 
     def wait(self, rank: int) -> None:
         with self.changed:
-            if not self.changed.wait_for(lambda: self.turn == rank, timeout=60):
-                raise RankLost("a thread keeps the baton")
+            came = self.changed.wait_for(lambda: self.left or self.turn == rank, timeout=60)
+        if self.left or not came:
+            raise RankLost(f"these ranks have left: {self.left}")
 
     def give(self, rank: int) -> None:
         with self.changed:
@@ -43,12 +46,21 @@ class OneOfThreads(Ranks):
         laid[self.rank] = message.copy()
         table.give(self.rank)
         table.wait(self.rank)  # the baton came round: all have laid theirs down
-        if table.left:
-            raise RankLost(f"rank {min(table.left)} has left")
         table.messages.pop(self.count - 1, None)  # read by all, for all have laid down this one
         self.count += 1
         self.bytes += sum(sizes) - message.nbytes
         return [laid[rank] for rank in range(self.size)]
+
+
+def _unlocked(prop, instance, owner=None):
+    """cached_property.__get__ of Python 3.12: before, a lock is held while the value is made, for all
+    instances, and a rank that waits for a message in it would keep the others out.
+    """
+    if instance is None:
+        return prop
+    if prop.attrname not in instance.__dict__:
+        instance.__dict__[prop.attrname] = prop.func(instance)
+    return instance.__dict__[prop.attrname]
 
 
 def together(size: int, work: Callable[[Ranks], Any]) -> list[Any]:
@@ -65,15 +77,16 @@ def together(size: int, work: Callable[[Ranks], Any]) -> list[Any]:
                 results[rank] = work(ranks)
         except BaseException as error:
             errors[rank] = error
+            table.left.add(rank)
         finally:
-            table.left |= {rank} if rank in errors else set()
             table.give(rank)
 
     threads = [threading.Thread(target=one, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with patch.object(functools.cached_property, "__get__", _unlocked):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     if errors:
         kept = [errors[rank] for rank in sorted(errors)]
         raise next((error for error in kept if not isinstance(error, RankLost)), kept[0])

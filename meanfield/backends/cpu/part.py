@@ -9,6 +9,7 @@ equal parts, so at most gcd(m, shards) ranks share m particles.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -49,9 +50,9 @@ class Part(CPU):
         ends = cut(m, ranks.size)
         shards = CPU.shards(m)
         self.whole, self.ranks, self.m = whole, ranks, m
-        self.shard_counts = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+        self.shard_counts = [b - a for a, b in itertools.pairwise(ends)]
         rows = [end * m // shards for end in ends]
-        self.row_counts = [b - a for a, b in zip(rows, rows[1:], strict=False)]
+        self.row_counts = [b - a for a, b in itertools.pairwise(rows)]
         self.shards_here = range(ends[ranks.rank], ends[ranks.rank + 1])
         self.rows_here = slice(rows[ranks.rank], rows[ranks.rank + 1])
         self.first = self.rows_here.start
@@ -144,9 +145,7 @@ class PartEnergy:
         part = self.part
         everything = part.gathered(theta)
         out = np.empty_like(everything)
-        self.pairs.call(
-            "velocity", everything, part.gathered(weight), out, shards=part.shards_here
-        )
+        self.pairs.call("velocity", everything, part.gathered(weight), out, shards=part.shards_here)
         return out[part.rows_here].copy()
 
     def values(self, theta: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

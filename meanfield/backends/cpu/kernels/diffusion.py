@@ -28,7 +28,9 @@ def diffuse(base, origin, dt, drift, scale, trainable, low, high, k0, k1, out):
         xi = np.empty((4, CHUNK), T)
         for block in range((p + 3) // 4):
             for i in range(count):
-                r0, r1, r2, r3 = words(np.uint32(origin + first + i), low, high, np.uint32(block), k0, k1)
+                r0, r1, r2, r3 = words(
+                    np.uint32(origin + first + i), low, high, np.uint32(block), k0, k1
+                )
                 raw[0, i] = np.int32(r0)
                 raw[1, i] = np.int32(r1)
                 raw[2, i] = np.int32(r2)
