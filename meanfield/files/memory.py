@@ -45,6 +45,14 @@ def write_memory(group: Group, memory: dict[str, Any]) -> None:
         schema.write_array(group, f"array{number}", array)
 
 
+def size_of(memory: Any) -> int:
+    """Bytes of the arrays in it."""
+    if isinstance(memory, np.ndarray):
+        return memory.nbytes
+    items = memory.values() if isinstance(memory, dict) else memory
+    return sum(map(size_of, items)) if isinstance(memory, (dict, list, tuple)) else 0
+
+
 def read_memory(group: Group) -> dict[str, Any]:
     def fill(value: Any) -> Any:
         if isinstance(value, dict) and value.keys() == {"__array__"}:

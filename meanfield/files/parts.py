@@ -23,11 +23,13 @@ from typing import IO, Any
 
 from . import schema, sealing
 from .durable import IncompatibleFile, file_sha256, lock, move, sync_folder
-from .memory import write_memory
+from .memory import size_of, write_memory
+from .new_files import new_hdf5
 
 FINISHED = "finished"
 DIGITS = 32  # of a sha256, in the name of a checkpoint
 MARK = "start-"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of an HDF5 file
 _CHECKPOINT = re.compile(rf"checkpoint-(\d{{6,}})-([0-9a-f]{{{DIGITS}}})\.h5")
 _SEGMENT = re.compile(r"segment-(\d{6,})\.h5")
 
@@ -75,9 +77,14 @@ class Parts:
 
     def begun(self) -> bool:
         """A folder without start.h5 is the remainder of a run that never began, or of one that is
-        published.
+        published. One whose start.h5 has lost its content in a power cut, before anything counted on
+        it, never began either.
         """
-        return self.start.is_file()
+        try:
+            with open(self.start, "rb", buffering=0) as file:
+                return file.read(len(SIGNATURE)) == SIGNATURE
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def locate(self, segment: Segment) -> Path:
         return self.final if segment.name == FINISHED else self.folder / segment.name
@@ -211,7 +218,7 @@ def write_checkpoint(
 ) -> Path:
     """Publish checkpoint `number` and keep the one before it; returns its path."""
     temporary = parts.folder / f".tmp-checkpoint-{number:06d}.h5"
-    with schema.new_hdf5(temporary) as (file, _):
+    with new_hdf5(temporary, size_of(memory)) as (file, _):
         schema.write_text(
             file,
             "content",

@@ -12,6 +12,7 @@ from ..state import State
 from . import schema
 from .durable import IncompatibleFile, canonical_json, check_space, move
 from .memory import write_memory
+from .new_files import new_hdf5
 from .parts import Parts
 from .pieces import Buffer
 from .stored_data import write_data
@@ -23,13 +24,16 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
     """start.h5: from now on the run exists. data: the arrays, or the run that has them and its
     identity.
 
-    Its content is durable before it has its name; the name itself with the first checkpoint, until
-    which a power cut would lose all that was computed anyway. (A kill loses neither.)
+    Content and name are durable from the first checkpoint on (`Recording`), until which a power cut
+    would lose all that was computed anyway. (A kill loses neither.) Of an extension, which has its
+    checkpoint already, they are at once.
     """
     temporary = parts.folder / ".tmp-start.h5"
-    with schema.new_hdf5(temporary) as (file, _):
+    new = isinstance(data, dict)  # and no run
+    size = sum(array.nbytes for array in data.values()) if new else data.path.stat().st_size
+    with new_hdf5(temporary, size + 2 * start.theta.nbytes, durable=not new) as (file, _):
         parameters = schema.write_head(file, config, provenance, start, mass_varies)
-        if isinstance(data, dict):
+        if new:
             write_data(parameters, data)
             if identity:
                 schema.write_text(parameters, IDENTITY, canonical_json(identity))
@@ -65,7 +69,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
                         f"the merged file differs from the parts in {parts.folder}, which are kept."
                     )
 
-        with schema.new_hdf5(merged, verify) as (file, scratch):
+        with new_hdf5(merged, needed + held.bytes, verify) as (file, scratch):
             parameters = schema.write_head(file, run.config, provenance, start, run.mass_varies)
             run.copy("data", parameters)
             run.copy(IDENTITY, parameters)
@@ -73,7 +77,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
             schema.set_text(parameters.attrs, "checkpoint", checkpoint)
             schema.write_text(parameters, "summary", canonical_json(final["summary"]))
             write_memory(parameters.create_group("checkpoint"), memory)
-            schema.write_frames(file, run, len(run), start, run.mass_varies, scratch.check)
+            run.write_frames(file, scratch.check)
             file.create_group("series")
             for name in run.series_names:
                 schema.write_series(file, name, *run.series(name))

@@ -21,8 +21,9 @@ import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import canonical_json, file_sha256, move, sync_folder
+from .durable import canonical_json, file_sha256, move, sync, sync_folder
 from .memory import read_memory
+from .new_files import new_hdf5
 from .parts import (
     FINISHED,
     Checkpoint,
@@ -33,7 +34,7 @@ from .parts import (
     hold,
     write_checkpoint,
 )
-from .pieces import Buffer
+from .pieces import Buffer, Pieces
 from .publishing import publish, write_start
 from .trajectory import Trajectory, with_continuations
 
@@ -81,7 +82,7 @@ class Recording:
         ]
         self.final = checkpoint.final if checkpoint else None
         self._buffer = Buffer()
-        self._named = False  # whether the names of the folder and of start.h5 are durable
+        self._named = False  # whether start.h5, its name and that of the folder are durable
         self.last_checkpoint_time = time.monotonic()
 
     @classmethod
@@ -357,6 +358,7 @@ class Recording:
         number = self._parts.next_number()
         with self._says_what_is_safe():
             if not self._named:
+                sync(self._parts.start)
                 sync_folder(self._parts.folder.parent)
                 sync_folder(self._parts.folder)
                 self._named = True
@@ -378,9 +380,9 @@ class Recording:
     def _write_segment(self, number: int) -> Segment:
         name, held = f"segment-{number:06d}.h5", self._buffer
         temporary = self._parts.folder / f".tmp-{name}"
-        with schema.new_hdf5(temporary) as (file, scratch):
+        with new_hdf5(temporary, held.bytes) as (file, scratch):
             schema.write_frames(
-                file, held.frames, len(held.frames), self.start, self.mass_varies, scratch.check
+                file, Pieces([]).held_last(held), self.start, self.mass_varies, scratch.check
             )
             file.create_group("series")
             for series in held.series:

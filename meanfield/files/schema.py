@@ -13,9 +13,8 @@ import math
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache, lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import numpy as np
 from ..columns import Columns
 from ..scaling import TIME_UNIT
 from ..state import State
-from .durable import IncompatibleFile, InUse, Scratch, canonical_json
+from .durable import IncompatibleFile, InUse, canonical_json
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
@@ -46,32 +45,6 @@ EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
     "other": np.dtype(np.int32), "value": np.dtype(np.float64),
 }  # fmt: skip
 EVENT_BYTES = sum(dtype.itemsize for dtype in EVENT_COLUMNS.values())  # of a row
-
-
-@contextmanager
-def new_hdf5(
-    path: Path, verify: Callable[[], None] | None = None
-) -> Iterator[tuple[h5py.File, Scratch]]:
-    """A new file, complete and fsynced when the block ends; removed when anything fails. For
-    temporary names only.
-
-    verify: called when all is written, while the disk syncs it, to read it back; what it raises is
-    a failure too.
-    """
-    scratch = Scratch(path)
-    try:
-        try:
-            with h5py.File(scratch, "w", libver=("earliest", "v110")) as file:
-                yield file, scratch
-        finally:
-            scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        scratch.complete(verify)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(path)
-        raise
-    finally:
-        scratch.close()
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -183,7 +156,8 @@ def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) 
         rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
         chunk = (1,) * (len(shape) > 2) + (rows, *rest[1:])
     space, kind = h5py.h5s.create_simple(shape) if len(shape) else SCALAR, _type(np.dtype(dtype))
-    return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, _layout(chunk)))
+    made = h5py.h5d.create(group.id, name.encode(), kind, space, _layout(chunk))
+    return h5py.Dataset(made)
 
 
 @cache
@@ -282,35 +256,32 @@ def read_start(group: h5py.Group, origin: Any) -> State:
     return State.trusted(theta, outputs, mass, step, t, origin, columns, began)
 
 
-def write_frames(file: h5py.File, frames: Iterable[State], count: int, start: State, mass_varies: bool,
+def write_frames(file: h5py.File, frames: Any, start: State, mass_varies: bool,
                  check: Callable[[], None]) -> None:  # fmt: skip
     """/particles/units/position, and mass where it varies: explicit step and time; one frame, or
-    some small ones, at a time.
+    some small ones, at a time. frames: the Pieces they are in.
     """
-    position = file.create_group(POSITION)
-    value = new_array(position, "value", (count, *start.theta.shape), start.theta.dtype)
-    mass = (
-        new_array(file.create_group("particles/units/mass"), "value", (count, start.m), np.float64)
-        if mass_varies
-        else None
-    )
-    steps, times = np.empty(count, dtype=np.int64), np.empty(count)
-    coming, together, first = iter(frames), at_once(start.theta.nbytes), 0
-    while block := list(islice(coming, together)):
-        last = first + len(block)
-        value[first:last] = (
-            block[0].theta[None] if len(block) == 1 else np.stack([state.theta for state in block])
-        )
-        steps[first:last], times[first:last] = (
-            [state.step for state in block],
-            [state.t for state in block],
-        )
-        if mass is not None:
-            mass[first:last] = np.stack([state.mass for state in block])
-        first = last
-        check()
-    for group in (position, *([file["particles/units/mass"]] if mass is not None else [])):
-        _write_clock(group, steps, times)
+    count, clock = frames.frames, frames.clock()
+    shapes = {"position": (start.theta.shape, start.theta.dtype)}
+    if mass_varies:
+        shapes["mass"] = ((start.m,), np.dtype(np.float64))
+    for name, (shape, dtype) in shapes.items():
+        group = file.create_group(f"particles/units/{name}")
+        value = new_array(group, "value", (count, *shape), dtype)
+        together, first = at_once(dtype.itemsize * math.prod(shape)), 0
+        while first < count:
+            block = frames.frames_from(first, f"particles/units/{name}/value", together)
+            _write_rows(value, first, block)
+            first += len(block)
+            check()
+        _write_clock(group, *clock)
+
+
+def _write_rows(value: h5py.Dataset, first: int, block: np.ndarray) -> None:
+    """value[first : first + len(block)] = block."""
+    here = h5py.h5s.create_simple(value.shape)
+    here.select_hyperslab((first,) + (0,) * (block.ndim - 1), block.shape)
+    value.id.write(h5py.h5s.create_simple(block.shape), here, np.ascontiguousarray(block))
 
 
 def at_once(size: int) -> int:
@@ -343,7 +314,7 @@ def check_series_name(name: Any) -> None:
 def write_series(
     file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray
 ) -> None:
-    group = file["series"].create_group(name)
+    group = h5py.Group(h5py.h5g.create(file.id, f"series/{name}".encode()))
     _write_clock(group, steps, times)
     write_array(group, "value", values)
 

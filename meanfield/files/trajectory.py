@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
@@ -90,6 +90,7 @@ class Trajectory:
             # published between our looking for the file and for its parts
             opened = _open(self.path)
         self._head, self._pieces = opened.head, Pieces(opened.pieces)
+        self._aligned: list[str] | None = None  # not asked for yet
         self.status: str = opened.status
         self.summary: dict[str, Any] = opened.summary
         self.provenance: dict[str, Any] = opened.provenance
@@ -533,16 +534,26 @@ class Trajectory:
         if name in (own := self._head["parameters"]):
             own.copy(name, parameters)
 
+    def write_frames(self, file: File, check: Callable[[], None]) -> None:
+        """All frames into another file. check: called after each write."""
+        schema.write_frames(file, self._pieces, self._like, self.mass_varies, check)
+
     def hold(self, buffer: Buffer) -> None:
         """For the run's writer: what the last segment holds, or would, is read from memory."""
         self._pieces = self._pieces.held_last(buffer)
+        self._aligned = None
 
     def aligned(self) -> list[str]:
         """Names of the series with one value for each frame: H5MD's observables."""
-        candidates = [
-            name for name in self.series_names if self._pieces.counts[name] == len(self) > 0
-        ]
-        return [name for name in candidates if np.array_equal(self.series(name).steps, self.steps)]
+        if self._aligned is None:
+            names = [
+                name for name in self.series_names if self._pieces.counts[name] == len(self) > 0
+            ]
+            steps = self.steps
+            self._aligned = [
+                name for name in names if np.array_equal(self.series(name).steps, steps)
+            ]
+        return list(self._aligned)
 
     @cached_property
     def _like(self) -> State:

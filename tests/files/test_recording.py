@@ -15,7 +15,7 @@ import toy_run
 from sweeps import sweep
 
 import meanfield as mf
-from meanfield.files import durable, parts, publishing
+from meanfield.files import durable, new_files, parts, publishing
 from meanfield.files import recording as recording_module
 from meanfield.files.durable import IncompatibleFile, InUse
 from meanfield.files.recording import Recording, unfinished
@@ -158,18 +158,25 @@ def test_a_run_over_before_its_first_checkpoint_is_written_once(h5_path, monkeyp
     assert made == ["start.h5", "run.h5"] and Trajectory(h5_path).content_hash() == expected
 
 
-def test_a_run_over_before_its_first_checkpoint_waits_for_the_disk_three_times(
-    h5_path, monkeypatch
-):
-    """For what start.h5 holds, for what the file holds, for its name; each comes before the next
-    name is given.
+def test_a_run_over_before_its_first_checkpoint_waits_for_the_disk_twice(h5_path, monkeypatch):
+    """For what the file holds, before it has its name, and for the name; start.h5 counts for nothing
+    that a power cut could leave.
     """
     calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
     for name in real:
         monkeypatch.setattr(os, name, lambda *a, name=name: (calls.append(name), real[name](*a))[1])
     recording, memory = over_at_once(h5_path)
     recording.finish(memory, {})
-    assert calls == ["fsync", "replace", "fsync", "replace", "fsync"]
+    assert calls == ["replace", "fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("left", [b"", bytes(4096)])
+def test_a_start_that_a_power_cut_has_emptied_is_that_of_no_run(h5_path, left):
+    toy_run.create(h5_path).close()
+    (parts_of(h5_path) / "start.h5").write_bytes(left)
+    assert not unfinished(h5_path)
+    toy_run.whole(h5_path)  # a new run of that name
+    assert len(Trajectory(h5_path)) == 5
 
 
 def test_the_first_checkpoint_makes_the_names_of_the_folder_and_of_the_start_durable(
@@ -180,12 +187,13 @@ def test_the_first_checkpoint_makes_the_names_of_the_folder_and_of_the_start_dur
     monkeypatch.setattr(
         recording_module, "sync_folder", lambda folder: (synced.append(folder), real(folder))
     )
+    monkeypatch.setattr(recording_module, "sync", synced.append)
     with toy_run.create(h5_path) as recording:
         assert not synced
         recording.checkpoint({})
-        assert synced == [h5_path.parent, parts_of(h5_path)]
+        assert synced == [parts_of(h5_path) / "start.h5", h5_path.parent, parts_of(h5_path)]
         recording.checkpoint({})
-        assert len(synced) == 2
+        assert len(synced) == 3
 
 
 def test_another_run_that_is_to_replace_it_is_not_taken_for_what_it_was_made_of(h5_path):
@@ -227,10 +235,15 @@ def test_a_file_that_differs_from_what_is_in_memory_is_not_published(h5_path, mo
     assert not h5_path.exists() and len(Trajectory(h5_path)) == 5
 
 
-@pytest.mark.parametrize("written", [0, 30, 90])
-def test_where_the_disk_refuses_the_file_the_parts_are_tried(h5_path, monkeypatch, written):
-    """One write fails (the file has about 100); then there is space again: nobody notices."""
+@pytest.mark.parametrize("at_most, written", [(new_files.IN_MEMORY, 0), (0, 0), (0, 30), (0, 90)])
+def test_where_the_disk_refuses_the_file_the_parts_are_tried(
+    h5_path, monkeypatch, at_most, written
+):
+    """One write fails (of one; written piece by piece the file has about 100); then there is space
+    again: nobody notices.
+    """
     recording, memory = over_at_once(h5_path)
+    monkeypatch.setattr(new_files, "IN_MEMORY", at_most)
     real, left, failed = os.pwrite, iter(range(written)), []
 
     def full(*arguments):
@@ -378,15 +391,27 @@ def test_a_reader_takes_the_newest_checkpoint_that_is_whole(h5_path):
         assert run.series("energy").steps[-1] == 7
 
 
+class FirstOfEach:
+    """Frames with an error: in each block all are as the first."""
+
+    def __init__(self, frames):
+        self.frames, self.clock, self._real = frames.frames, frames.clock, frames.frames_from
+
+    def frames_from(self, *where):
+        block = self._real(*where)
+        return np.repeat(block[:1], len(block), axis=0)
+
+
 def test_a_merge_that_differs_from_the_parts_is_not_published(h5_path, monkeypatch):
     with toy_run.create(h5_path) as recording:
         memory = toy_run.record(recording, None, 20, 7)
         real = publishing.schema.write_frames
         with monkeypatch.context() as patch:
-            wrong = lambda file, frames, count, *rest: real(
-                file, [next(iter(frames))] * count, count, *rest
+            patch.setattr(
+                publishing.schema,
+                "write_frames",
+                lambda file, frames, *rest: real(file, FirstOfEach(frames), *rest),
             )
-            patch.setattr(publishing.schema, "write_frames", wrong)
             recording.checkpoint(memory | {"step": 20})
             with pytest.raises(IncompatibleFile, match="differs from the parts"):
                 recording.finish(memory, {})
@@ -396,11 +421,15 @@ def test_a_merge_that_differs_from_the_parts_is_not_published(h5_path, monkeypat
 # ---- the disk
 
 
-@pytest.mark.parametrize("written", range(0, 200, 13))
-def test_a_full_disk_loses_nothing_that_was_published(h5_path, monkeypatch, written):
-    """The disk takes `written` more pieces, then none: in a checkpoint (55 pieces), or in the merge
-    (160).
+@pytest.mark.parametrize(
+    "at_most, written",
+    [*((new_files.IN_MEMORY, few) for few in range(7)), *((0, many) for many in range(0, 200, 13))],
+)
+def test_a_full_disk_loses_nothing_that_was_published(h5_path, monkeypatch, at_most, written):
+    """The disk takes `written` more pieces, then none: in a checkpoint (4 pieces, or 55 where files
+    are not made in memory), or in the merge (up to 10, or 160).
     """
+    monkeypatch.setattr(new_files, "IN_MEMORY", at_most)
     recording = toy_run.create(h5_path)
     memory = toy_run.record(recording, None, 12, 4)
     real, left = os.pwrite, iter(range(written))
