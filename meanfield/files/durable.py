@@ -196,7 +196,8 @@ class Scratch(io.RawIOBase):
         """Everything is on the disk, sealed, or the error that prevented it is raised. meanwhile:
         called while the disk is at work.
         """
-        self.seal()
+        self.check()
+        sealing.seal(self._file)
         if meanwhile is None:
             fsync(self._file)
             return
@@ -204,11 +205,6 @@ class Scratch(io.RawIOBase):
             synced = disk.submit(fsync, self._file)
             meanwhile()
             synced.result()
-
-    def seal(self) -> None:
-        """Everything is written and sealed; the disk may have it later."""
-        self.check()
-        sealing.seal(self._file)
 
     def close(self) -> None:
         if not self.closed:

@@ -23,14 +23,13 @@ GROWS_BY = 1 << 17  # bytes, of a file in memory
 
 @contextmanager
 def new_hdf5(
-    path: Path, size: int, verify: Callable[[], None] | None = None, durable: bool = True
+    path: Path, size: int, verify: Callable[[], None] | None = None
 ) -> Iterator[tuple[h5py.File, Scratch]]:
     """A new file, complete, sealed and fsynced when the block ends; removed when anything fails. For
     temporary names only.
 
     size: bytes of its arrays, about. verify: called when all is written, while the disk syncs it, to
-    read it back; what it raises is a failure too. durable=False: not fsynced, and not verified; whoever
-    comes to count on the file syncs it.
+    read it back; what it raises is a failure too.
     """
     scratch = Scratch(path)
     try:
@@ -46,10 +45,7 @@ def new_hdf5(
                     yield file, scratch
         finally:
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        if durable:
-            scratch.complete(verify)
-        else:
-            scratch.seal()
+        scratch.complete(verify)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)

@@ -29,7 +29,6 @@ from .new_files import new_hdf5
 FINISHED = "finished"
 DIGITS = 32  # of a sha256, in the name of a checkpoint
 MARK = "start-"
-SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of an HDF5 file
 _CHECKPOINT = re.compile(rf"checkpoint-(\d{{6,}})-([0-9a-f]{{{DIGITS}}})\.h5")
 _SEGMENT = re.compile(r"segment-(\d{6,})\.h5")
 
@@ -77,14 +76,9 @@ class Parts:
 
     def begun(self) -> bool:
         """A folder without start.h5 is the remainder of a run that never began, or of one that is
-        published. One whose start.h5 has lost its content in a power cut, before anything counted on
-        it, never began either.
+        published.
         """
-        try:
-            with open(self.start, "rb", buffering=0) as file:
-                return file.read(len(SIGNATURE)) == SIGNATURE
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return self.start.is_file()
 
     def locate(self, segment: Segment) -> Path:
         return self.final if segment.name == FINISHED else self.folder / segment.name

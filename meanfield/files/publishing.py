@@ -24,16 +24,17 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
     """start.h5: from now on the run exists. data: the arrays, or the run that has them and its
     identity.
 
-    Content and name are durable from the first checkpoint on (`Recording`), until which a power cut
-    would lose all that was computed anyway. (A kill loses neither.) Of an extension, which has its
-    checkpoint already, they are at once.
+    Its content is durable before it has its name; the name itself with the first checkpoint, until
+    which a power cut would lose all that was computed anyway. (A kill loses neither.)
     """
     temporary = parts.folder / ".tmp-start.h5"
-    new = isinstance(data, dict)  # and no run
-    size = sum(array.nbytes for array in data.values()) if new else data.path.stat().st_size
-    with new_hdf5(temporary, size + 2 * start.theta.nbytes, durable=not new) as (file, _):
+    if isinstance(data, dict):
+        size = sum(array.nbytes for array in data.values())
+    else:
+        size = data.path.stat().st_size
+    with new_hdf5(temporary, size + 2 * start.theta.nbytes) as (file, _):
         parameters = schema.write_head(file, config, provenance, start, mass_varies)
-        if new:
+        if isinstance(data, dict):
             write_data(parameters, data)
             if identity:
                 schema.write_text(parameters, IDENTITY, canonical_json(identity))

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import canonical_json, file_sha256, move, sync, sync_folder
+from .durable import canonical_json, file_sha256, move, sync_folder
 from .memory import read_memory
 from .new_files import new_hdf5
 from .parts import (
@@ -82,7 +82,7 @@ class Recording:
         ]
         self.final = checkpoint.final if checkpoint else None
         self._buffer = Buffer()
-        self._named = False  # whether start.h5, its name and that of the folder are durable
+        self._named = False  # whether the names of the folder and of start.h5 are durable
         self.last_checkpoint_time = time.monotonic()
 
     @classmethod
@@ -358,7 +358,6 @@ class Recording:
         number = self._parts.next_number()
         with self._says_what_is_safe():
             if not self._named:
-                sync(self._parts.start)
                 sync_folder(self._parts.folder.parent)
                 sync_folder(self._parts.folder)
                 self._named = True

@@ -10,11 +10,18 @@ import toy_run
 from disk_model import Disk, folders_left
 from toy_run import advance, create, extend, record, whole
 
+from meanfield.files import new_files
 from meanfield.files.recording import Recording, unfinished
 from meanfield.files.trajectory import Trajectory
 
-# one call of so many, so many power cuts before each
-AMOUNTS = [(21, 1), pytest.param((1, 8), marks=pytest.mark.slow)]
+# files of so many bytes are made in memory; calls that there are at least, of which one in so many is
+# cut before, by so many power cuts
+AMOUNTS = [
+    (0, 200, 21, 1),
+    (new_files.IN_MEMORY, 15, 3, 1),
+    pytest.param((0, 200, 1, 8), marks=pytest.mark.slow),
+    pytest.param((new_files.IN_MEMORY, 15, 1, 8), marks=pytest.mark.slow),
+]
 
 
 def content(path):
@@ -64,14 +71,15 @@ def cuts_of(folder, prepare, work, monkeypatch):
 @pytest.mark.parametrize("name", WORKS)
 def test_nothing_published_is_lost_wherever_a_run_is_cut(name, amount, tmp_path, monkeypatch):
     toy_run.start()
+    at_most, least, stride, most = amount
+    monkeypatch.setattr(new_files, "IN_MEMORY", at_most)
     prepare, work = WORKS[name]
     right = content(whole(tmp_path / "whole.h5"))
     prepare(tmp_path / "old.h5")
     old = content(tmp_path / "old.h5") if prepare is short else None
     cuts = cuts_of(tmp_path / "watched", prepare, work, monkeypatch)
-    assert len(cuts) > 200
+    assert len(cuts) > least
 
-    stride, most = amount
     for cut, folder in folders_left(cuts[::stride], tmp_path / "cut", most):
         path = folder / "run.h5"
         found = content(path) if path.exists() else None

@@ -27,7 +27,7 @@ def damaged(tmp_path_factory):
     return bytes(content), right
 
 
-@pytest.mark.parametrize("amount", [(29, 1), pytest.param((1, 4), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("amount", [(9, 1), pytest.param((1, 4), marks=pytest.mark.slow)])
 def test_a_repair_that_is_cut_off_keeps_the_damaged_file_and_goes_on(damaged, amount, tmp_path):
     before, right = damaged
     (tmp_path / "watched").mkdir()

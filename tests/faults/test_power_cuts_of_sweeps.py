@@ -15,7 +15,7 @@ import meanfield as mf
 from sims.sweeps import leases, workers
 from sims.sweeps.folders import SweepFolder
 
-AMOUNTS = [(41, 1), pytest.param((1, 4), marks=pytest.mark.slow)]
+AMOUNTS = [(13, 1), pytest.param((1, 4), marks=pytest.mark.slow)]
 
 
 def content(here):
