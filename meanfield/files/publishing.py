@@ -70,7 +70,8 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
                         f"the merged file differs from the parts in {parts.folder}, which are kept."
                     )
 
-        with new_hdf5(merged, needed + held.bytes, verify) as (file, scratch):
+        size = needed + held.bytes + parts.start.stat().st_size
+        with new_hdf5(merged, size, verify) as (file, scratch):
             parameters = schema.write_head(file, run.config, provenance, start, run.mass_varies)
             run.copy("data", parameters)
             run.copy(IDENTITY, parameters)

@@ -29,7 +29,11 @@ HOMES = {
     "numba": ("meanfield/backends/", "meanfield/noise.py", "ntk/infinite/kernels/"),
     "llvmlite": ("meanfield/backends/",),
     "ot": ("meanfield/transport/solvers.py",),
-    "h5py": ("meanfield/files/schema.py", "meanfield/data/__init__.py"),
+    "h5py": (
+        "meanfield/files/schema.py",
+        "meanfield/files/new_files.py",
+        "meanfield/data/__init__.py",
+    ),
     "torch": (
         "sims/weights_budge/measures.py",
         "meanfield/features/",
