@@ -33,7 +33,8 @@ Then:
                                               approach_to_lazy, langevin_law, particles_and_limit,
                                               birth_death, one_pass_sgd, propagation_of_chaos,
                                               toy_model, kernel_spectra, weights_budge,
-                                              two_layer_convergence
+                                              two_layer_convergence, wasserstein_geometry,
+                                              kappa_against_width
 
 The guide:  {guide}
 Theory:     {theory}

@@ -3,6 +3,7 @@ from . import birth_death as birth_death
 from . import both_limits as both_limits
 from . import figures as figures
 from . import global_convergence as global_convergence
+from . import kappa_against_width as kappa_against_width
 from . import kernel_limits as kernel_limits
 from . import kernel_spectra as kernel_spectra
 from . import langevin_law as langevin_law
@@ -15,6 +16,7 @@ from . import random_features as random_features
 from . import scaling_exponents as scaling_exponents
 from . import toy_model as toy_model
 from . import two_layer_convergence as two_layer_convergence
+from . import wasserstein_geometry as wasserstein_geometry
 from . import weights_budge as weights_budge
 from .lab import config as config
 from .lab import experiment as experiment

@@ -1,0 +1,181 @@
+"""How lazy a network will be, told before it trains: its relative scale κ against width and output
+scale, and how much the kernel then changed. python -m sims.kappa_against_width --help
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+
+from meanfield.files.tables import text_table
+
+from ..lab import cells, planning, runs, study
+from ..lab import config as settings
+from ..lab.fits import ExponentFit
+from . import measures
+
+if TYPE_CHECKING:
+    from ..figures import Figure
+
+NAME = "kappa_against_width"
+QUESTION = "How lazy will a network be: what does its relative scale κ say before it trains?"
+
+
+@settings.settings
+class Config:
+    """Networks of smooth neurons with one input, symmetric starts, a and w trained on eight points
+    of a sine.
+    """
+
+    widths: tuple[Annotated[int, settings.at_least(2)], ...] = (16, 64, 256, 1024, 4096)
+    """Numbers of neurons m, even."""
+    alphas: tuple[Annotated[float, settings.above(0)], ...] = (0.1, 1.0, 10.0, 100.0)
+    """Output scales α, growing, of the panel against α."""
+    activation: Literal["tanh", "erf", "gelu", "sin", "softplus", "sigmoid"] = "tanh"
+    """σ, smooth: the ∇² of a kinked one does not hold its kinks."""
+    seeds: Annotated[int, settings.at_least(2)] = 4
+    """Seeds 0 … seeds - 1 of the start; error bars are standard errors over them."""
+    t_end: Annotated[float, settings.above(0)] = 20.0
+    """Flow time."""
+    dt: Annotated[float, settings.above(0)] = 0.2
+    """Step of RK4."""
+
+    def __post_init__(self) -> None:
+        if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
+            raise ValueError(
+                "widths needs two different values at least, without repetition; got "
+                f"{list(self.widths)}."
+            )
+        if odd := [m for m in self.widths if m % 2]:
+            raise ValueError(
+                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
+                f"{odd[0] + 1}."
+            )
+        if len(self.alphas) < 2 or list(self.alphas) != sorted(set(self.alphas)):
+            raise ValueError(f"alphas needs two values at least, growing; got {list(self.alphas)}.")
+
+
+def tiny() -> Config:
+    """Seconds, for tests: every part runs, nothing is resolved."""
+    return Config(widths=(4, 8), alphas=(1.0, 10.0), seeds=2, t_end=1.0)
+
+
+def demo() -> Config:
+    """Some ten seconds on two cores."""
+    return Config(widths=(16, 64, 256, 1024), seeds=3)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network at α = 1."""
+
+    network: str
+    m: int
+    seed: int
+    kappa: float
+    drift: float  # ‖H_T - H_0‖/‖H_0‖ after training
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows of all networks, the settings, and the folder of the files."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+    config: Config
+
+
+def run(config: Config, out: Path, progress: bool = False) -> Results:
+    """Do what is not there yet, one .npz file a width in `out`."""
+    cells.fill(cells.by_width(config, out, measures.measured), progress)
+    return _results(config, out)
+
+
+def collect(config: Config, out: Path) -> Results:
+    """Results of the files in `out`, whatever their settings."""
+    return _results(cells.config_of_widths(Config, out), out)
+
+
+def _results(config: Config, out: Path) -> Results:
+    rows = []
+    for m in sorted(config.widths):
+        file = cells.read(cells.of_width(out, m))[1]
+        for k, name in enumerate(measures.SLOPES):
+            pairs = zip(file["kappa"][k].tolist(), file["drift"][k].tolist(), strict=True)
+            rows += [Row(name, m, seed, *pair) for seed, pair in enumerate(pairs)]
+    return Results(out, tuple(rows), config)
+
+
+def of(results: Results, name: str) -> list[Row]:
+    """The rows of one kind of network."""
+    return [row for row in results.rows if row.network == name]
+
+
+def figure(results: Results) -> Figure:
+    """κ against m and against α, and the kernel's change against κ."""
+    from . import panels
+
+    return panels.page(results)
+
+
+def plan(config: Config, out: Path) -> str:
+    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+    first = measures.law("γ = 1", min(config.widths)).sample(min(config.widths), seed=0)
+    left = [
+        about["m"]
+        for path, about, _ in cells.by_width(config, out, measures.measured)
+        if cells.missing(path, about)
+    ]
+    job = planning.Job(
+        name="sine", data=measures.DATA,
+        widths=tuple(m for m in left for _ in range(len(measures.SLOPES) * config.seeds)),
+        widest=max(config.widths), t_end=config.t_end, steps=round(config.t_end / config.dt),
+        frames=0, dtype="float64",
+        compiled=measures.flow(config, "γ = 1").on_device(first).backend.compiled(), filed=False,
+    )  # fmt: skip
+    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
+
+
+def report(results: Results, out: Path) -> str:
+    """Writes the table; returns what is printed."""
+    runs.write_csv(results.rows, out / f"{NAME}.csv")
+    widths = sorted(results.config.widths)
+    lines: list[tuple[str, ...]] = [
+        ("κ at α = 1", *(f"m = {m}" for m in widths), "slope", "theory", "drift at the widest")
+    ]
+    for name, theory in measures.SLOPES.items():
+        rows = of(results, name)
+        kappas = [np.mean([row.kappa for row in rows if row.m == m]) for m in widths]
+        drift = np.mean([row.drift for row in rows if row.m == widths[-1]])
+        fit = runs.exponent(rows, "kappa")
+        slope = fit.short if isinstance(fit, ExponentFit) else "none"
+        lines.append(
+            (name, *(f"{value:.3g}" for value in kappas), slope, f"{theory:g}", f"{drift:.2g}")
+        )
+    return f"{text_table(lines, '<' + '>' * (len(widths) + 3))}\n\ntable       {NAME}.csv"
+
+
+ABOUT = f"""{QUESTION}
+
+κ = ‖f - y‖ ‖∇²f‖/‖∇f‖² is the relative change of the tangent ∇f over the way that the tangent has to go. It is known before the
+first step, and falls as m^(γ-1) with the width, as 1/m for LeCun's start, and as 1/α with the output scale if the network
+starts at 0. Networks are then trained, and the change of their kernel is held against κ.
+
+Examples:
+  python -m sims.{NAME} --demo                     ten seconds
+  python -m sims.{NAME} --dry-run                  what the full study would cost
+  python -m sims.{NAME} --redraw                   table and figure again from the files
+  python -m sims.{NAME} --activation gelu --out results/gelu"""
+
+STUDY = study.Study(
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths up to 1024, 3 seeds, ten seconds.")},
+    plan, run, figure, report, collect=collect,
+)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return STUDY.main(argv)
