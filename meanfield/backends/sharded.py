@@ -6,6 +6,7 @@ The arithmetic of a part is in cpu/part.py; what the processes say to each other
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -62,11 +63,16 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
 
     with _explained(timeout):
         distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+    lost = False
     try:
         with joined(Processes(distributed, timeout)) as made:
             yield made
+    except RankLost:
+        lost = True  # nobody is there to leave the group with
+        raise
     finally:
-        distributed.destroy_process_group()
+        if not lost:
+            distributed.destroy_process_group()
 
 
 class Processes(Ranks):
@@ -96,8 +102,11 @@ def _explained(timeout: float) -> Iterator[None]:
         yield
     except RuntimeError as error:
         said = " ".join(str(error).split())[:160]
-        raise RankLost(
-            f"another process of this run has ended, or has not answered for {timeout:g} s ({said}). What "
-            "was published is safe: start the run again, in any number of processes, and it goes on from "
-            "its last checkpoint."
-        ) from error
+        message = (
+            f"process {os.environ.get('RANK', '?')}: another process of this run has ended, or has not "
+            f"answered for {timeout:g} s. What was published is safe: start the run again, in any number of "
+            "processes, and it goes on from its last checkpoint."
+        )
+        # at once: torchrun ends the others as soon as it has found the one that is lost
+        print(f"meanfield: {message}", file=sys.stderr, flush=True)
+        raise RankLost(f"{message} torch: {said}") from error

@@ -163,9 +163,9 @@ def announce(march: March) -> None:
     flow_time = f"flow time t = {march.t:g} … {march.t_end:g}"
     say(f"{law}; {flow_time}; {flow.backend}, {flow.dtype}")
     if (size := current().size) > 1:
-        each = threads()
-        blocks = f"{start.m / size:.6g} particles and threads each: {each}"
-        say(f"{size} processes share the run, {blocks}; the first one writes")
+        count = threads()
+        each = f"{start.m / size:.6g} particles and {count} thread{'s' * (count > 1)} each"
+        say(f"{size} processes share the run, {each}; the first one writes")
     if not (temperature := march.field.temperature).zero:
         without = "energy is without the entropy T ∫ log μ dμ, free_energy has it estimated"
         say(f"temperature T = {temperature}, {march.method.name}, seed {flow.seed}; {without}")

@@ -215,9 +215,9 @@ def code_of(error: BaseException) -> int | None:
     return next((number for kind, number in codes if isinstance(error, kind)), None)
 
 
-def exit_code(work: Callable[[], Any]) -> int:
+def exit_code(work: Callable[[], Any], says: bool = True) -> int:
     """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its
-    traceback.
+    traceback. says: whether this process is the one that prints the line.
     """
     terminal.accept_all()
     try:
@@ -226,6 +226,10 @@ def exit_code(work: Callable[[], Any]) -> int:
         code = code_of(error)
         if code is None:
             raise
+        import meanfield as mf
+
+        if isinstance(error, mf.RankLost) or not says:  # a lost process was said where it was found
+            return code
         text = " ".join(str(error).split()) or {INTERRUPTED: "interrupted"}.get(
             code, type(error).__name__
         )

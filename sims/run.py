@@ -1,0 +1,83 @@
+"""One run from a file of settings: python -m sims.run experiment.toml --out run.h5
+
+The file names any setting of sims.lab.experiment.Experiment, the same that a sweep varies; the rest has
+its default. What was interrupted goes on, what is complete is left as it is: give the same command again.
+
+Several processes share the particles of the run, on one machine or many that see one folder, with the
+bits of one process:
+
+    torchrun --nproc-per-node 2 -m sims.run experiment.toml
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import meanfield as mf
+from meanfield.observers.progress import say
+from meanfield.processes.interruption import signals
+from meanfield.processes.ranks import current
+
+from .lab import config as settings
+from .lab import experiment, terminal
+
+SETTINGS = f"""settings, with their defaults:
+
+{experiment.table()}
+
+exit codes: 2 usage or configuration, 3 diverged, 4 bad data, 5 input/output, 6 in use by another
+process, 7 incompatible file, 75 interrupted or a process lost, and resumable; torchrun's own is 1."""
+
+
+def parser() -> argparse.ArgumentParser:
+    assert __doc__ is not None
+    made = argparse.ArgumentParser(
+        "python -m sims.run",
+        description=__doc__,
+        epilog=SETTINGS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("file", type=Path, help="TOML file of settings")
+    made.add_argument("--out", type=Path, help="file of the run; its name with .h5 unless given")
+    made.add_argument(
+        "--timeout", type=float, default=60.0,
+        help="seconds after which a process that does not answer is given up (60); more than a checkpoint takes",
+    )  # fmt: skip
+    made.add_argument(
+        "--checkpoint-seconds", type=float, default=30.0, help="wall time between checkpoints (30)"
+    )
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = parser().parse_args(argv)
+    codes: list[int] = []
+
+    def join() -> None:
+        with mf.ranks(options.timeout) as ranks:
+            code = settings.exit_code(lambda: _make(options), says=ranks.rank == 0)
+            codes.append(code)
+            if code:  # said by the first process before any ends: torchrun then ends the others
+                ranks.meet()
+
+    terminal.accept_all()
+    with signals():  # the same: what came in between is not to cut off the last word
+        failed = settings.exit_code(join)
+    return failed or codes[0]
+
+
+def _make(options: argparse.Namespace) -> None:
+    config = settings.load(options.file, experiment.Experiment())
+    out = options.out or options.file.with_suffix(".h5")
+    if out == options.file:
+        raise settings.BadSettings(f"{out} is the file of settings: name another with --out.")
+    end = experiment.perform(config, out, True, options.checkpoint_seconds)
+    if current().rank == 0:
+        say(f"{out} is complete: step {end.step}, t = {end.t:g}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Runs of several processes: killed, told to end, and gone on with by another number of them, they have
+the content of a run of one process. What ranks add up is in tests/backends/test_part.py.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+import meanfield as mf
+from meanfield.files.recording import unfinished
+from sims import run
+from sims.lab import config as settings
+from sims.lab.experiment import Experiment, perform
+
+SETTINGS = """
+m = 256
+activation = "tanh"
+integrator = "euler"
+dt = 0.01
+t_end = 120
+frames = 60
+data = { options = { n = 12, dim = 2 } }
+"""
+OPTIONS = ["--checkpoint-seconds", "0.3", "--timeout", "20"]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """(its file of settings, the content of the run in one process)."""
+    file = tmp_path_factory.mktemp("experiment") / "experiment.toml"
+    file.write_text(SETTINGS)
+    whole = file.with_name("whole.h5")
+    perform(settings.load(file, Experiment()), whole)
+    with mf.Trajectory(whole) as found:
+        return file, found.content_hash()
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
+
+
+def ranks(count, file):
+    """What torchrun starts, started by hand."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "sims.run", str(file), *OPTIONS]
+    return [
+        subprocess.Popen(
+            command,
+            env=environment(RANK=str(rank), **shared),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def wait_for_checkpoints(file, more, process):
+    """Until so many have been published since now; the newest two are kept."""
+    folder = file.with_name(f"{file.stem}.h5.parts")
+    before, begun = newest(folder), time.monotonic()
+    while newest(folder) < before + more and process.poll() is None:
+        assert time.monotonic() - begun < 120
+        time.sleep(0.02)
+
+
+def newest(folder):
+    names = [path.name for path in folder.glob("checkpoint-*")]
+    return max((int(name.split("-")[1]) for name in names), default=0)
+
+
+@pytest.mark.process
+def test_killed_and_told_to_end_a_run_of_several_processes_has_the_content_of_one(experiment):
+    """torchrun's two: one is killed by kill -9. Then three: SIGTERM to one of them, which publishes a
+    checkpoint. The rest in this process.
+    """
+    file, content = experiment
+    out = file.with_suffix(".h5")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    job = subprocess.Popen(
+        [*torchrun, "-m", "sims.run", str(file), *OPTIONS],
+        env=environment(OMP_NUM_THREADS="1"), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for_checkpoints(file, 2, job)
+    children = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True)
+    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    begun = time.monotonic()
+    said = job.communicate(timeout=60)[1]
+    assert job.returncode and time.monotonic() - begun < 60
+    assert "another process of this run has ended" in said
+    assert "2 processes share the run, 128 particles and" in said
+    assert unfinished(out)
+
+    three = ranks(3, file)
+    wait_for_checkpoints(file, 2, three[0])
+    three[1].send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=60)[1] for process in three]
+    assert [process.returncode for process in three] == [settings.INTERRUPTED] * 3
+    assert "interrupted at step" in said[0] and "interrupted" not in said[1] + said[2]
+
+    assert unfinished(out)
+    assert run.main([str(file)]) == 0
+    with mf.Trajectory(out) as found:
+        assert found.content_hash() == content
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_answer_is_given_up_after_the_timeout(experiment):
+    file = experiment[0].with_name("stopped.toml")
+    file.write_text(SETTINGS.replace("t_end = 120", "t_end = 3000"))
+    two = ranks(2, file)
+    wait_for_checkpoints(file, 1, two[0])
+    two[1].send_signal(signal.SIGSTOP)
+    begun = time.monotonic()
+    said = two[0].communicate(timeout=60)[1]
+    seconds = time.monotonic() - begun
+    two[1].kill()
+    two[1].communicate()
+    assert two[0].returncode == settings.INTERRUPTED and "has not answered for 20 s" in said
+    assert 15 < seconds < 60
+
+
+@pytest.mark.slow
+def test_a_setting_that_does_not_exist_is_said_once(experiment):
+    file = experiment[0].with_name("wrong.toml")
+    file.write_text("gama = 1")
+    two = ranks(2, file)
+    said = [process.communicate(timeout=60)[1] for process in two]
+    assert [process.returncode for process in two] == [settings.USAGE] * 2
+    assert "Did you mean" in said[0] and said[1] == ""
+
+
+def test_a_command_line_says_what_is_wrong(tmp_path, capsys):
+    assert run.main([str(tmp_path / "none.toml")]) == settings.IO
+    file = tmp_path / "wrong.toml"
+    file.write_text("gama = 1")
+    assert run.main([str(file)]) == settings.USAGE
+    assert run.main([str(file), "--timeout", "0"]) == settings.USAGE
+    assert run.main([str(file), "--out", str(file)]) == settings.USAGE
+    said = capsys.readouterr().err
+    assert "gamma" in said and "timeout must be" in said and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "variables, threads",
+    [({}, None), ({"LOCAL_WORLD_SIZE": "1"}, None), ({"LOCAL_WORLD_SIZE": "2"}, 4),
+     ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}, 4), ({"LOCAL_WORLD_SIZE": "16"}, 1),
+     ({"LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "3"}, None)],
+)  # fmt: skip
+def test_processes_share_the_cores_of_their_machine(monkeypatch, variables, threads):
+    """torchrun sets OMP_NUM_THREADS=1 unasked; another number was asked for."""
+    from meanfield.processes import threads as found
+
+    for name in ("LOCAL_WORLD_SIZE", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(found, "cores", lambda: 8)
+    assert found.share_of_rank() == threads
