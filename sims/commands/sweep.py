@@ -29,6 +29,7 @@ one that is killed loses at most the time since its last checkpoint, and another
 
   scripts/sweep create widths.toml results/widths       check everything, write the manifest; trains nothing
   scripts/sweep work results/widths --workers 4         make the runs; on other machines too, at the same time
+  scripts/sweep work results/widths --engine dask       the same with dask's scheduler; work --help says how on a cluster
   scripts/sweep status results/widths                   what is done, who is at work, how long it may take
   scripts/sweep collect results/widths                  index.csv and index.h5 from the runs; --diagnose kernel_drift w2: more
   scripts/sweep plot results/widths --x m --by gamma --y displacement test_risk
@@ -64,7 +65,17 @@ exit codes: 0 done, 2 wrong usage or settings, or runs that failed, 4 bad data, 
 75 interrupted: the same command goes on. A diverged run is a result, its status says so.
 """
 
+ENGINES = """\
+--engine dask: each run is a task. Without --scheduler this machine is used, one process of one thread a core. On a cluster:
 
+  dask scheduler                                               prints its address, tcp://HOST:8786
+  dask worker tcp://HOST:8786 --nthreads 1 --nworkers 16       on each machine, from the environment of scripts/sweep
+  scripts/sweep work FOLDER --engine dask --scheduler tcp://HOST:8786
+
+All of them see FOLDER under one name. Workers may come and go at any time, and be killed: their runs go on elsewhere from
+the last checkpoint, at once where a worker was asked to end, after --lease-seconds where it was killed. A scheduler that is
+killed ends this command with 5; with a new one it goes on. Jobs of SLURM, PBS or SGE: scripts/README.md.
+"""
 UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
@@ -108,7 +119,7 @@ def create(options: argparse.Namespace) -> None:
 
 
 def work(options: argparse.Namespace) -> None:
-    """Make the runs with workers on this machine."""
+    """Make the runs with workers on this machine, or as tasks of dask."""
     sweep = SweepFolder(options.folder)
     left = len(workers.waiting(sweep, leases.now_ns(sweep.leases)))
     count = max(1, min(cores(), left)) if options.workers is None else options.workers
@@ -117,12 +128,20 @@ def work(options: argparse.Namespace) -> None:
             "--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds "
             "at least 0."
         )
+    _check_engine(options)
     there = len(sweep.plan.runs) - left
     if left:
         runs, hands = "run" + "s" * (left != 1), "worker" + "s" * (count != 1)
-        print(f"{left} {runs} to do, {there} there already; {count} {hands}", flush=True)
+        by = f"dask at {options.scheduler}" if options.scheduler else f"{count} {hands}"
+        print(f"{left} {runs} to do, {there} there already; {by}", flush=True)
         terms = Terms(options.lease_seconds, options.checkpoint_seconds)
-        local_workers.supervise(sweep, count, terms)
+        if options.engine == "dask":
+            from ..sweeps import dask_engine
+
+            with dask_engine.connected(options.scheduler, count) as client:
+                dask_engine.supervise(sweep, client, terms)
+        else:
+            local_workers.supervise(sweep, count, terms)
     else:
         print(
             f"nothing to do: {'all ' * (there > 1)}{there} "
@@ -130,6 +149,16 @@ def work(options: argparse.Namespace) -> None:
         )
         workers.tidy(sweep, options.lease_seconds)
     print(f"{reporting.counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
+
+
+def _check_engine(options: argparse.Namespace) -> None:
+    if options.scheduler and options.engine != "dask":
+        raise BadSettings("--scheduler is an address of dask's; say --engine dask too.")
+    if options.scheduler and options.workers is not None:
+        raise BadSettings(
+            "--workers counts processes of this machine; how many a scheduler has, is said where "
+            "they are started (dask worker --nworkers). Leave one of the two out."
+        )
 
 
 def status(options: argparse.Namespace) -> None:
@@ -260,6 +289,9 @@ def parser() -> argparse.ArgumentParser:
         help="processes on this machine, which share its cores (default: one a core, each of one thread)",
     )
 
+    _engine(worked)
+    worked.epilog, worked.formatter_class = ENGINES, layout
+
     command(status, "What is done, who is at work on what, and how long the rest may take.")
     collected = command(
         collect,
@@ -348,6 +380,21 @@ def parser() -> argparse.ArgumentParser:
         help="others of sbatch: gres=gpu:1 qos=long",
     )
     return top
+
+
+def _engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--engine",
+        choices=("processes", "dask"),
+        default="processes",
+        help="who gives the runs out: processes of this machine, or dask (the extra cluster)",
+    )
+    command.add_argument(
+        "--scheduler",
+        default="",
+        metavar="tcp://HOST:PORT",
+        help="of dask, that is there already (default: one on this machine, with --workers)",
+    )
 
 
 def _terms(command: argparse.ArgumentParser) -> None:

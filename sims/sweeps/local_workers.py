@@ -165,6 +165,12 @@ def supervise(
             raise KeyboardInterrupt(
                 f"stopped with {len(sweep.published())} of {total} runs finished"
             )
+    report_failures(sweep)
+
+
+def report_failures(sweep: SweepFolder) -> None:
+    """Raises RunsFailed where some runs failed."""
+    total = len(sweep.plan.runs)
     failed = [
         digest
         for digest in sweep.failures()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import meanfield as mf
 from meanfield.files.recording import last_summary
-from meanfield.processes.interruption import signals
+from meanfield.processes.interruption import signals, stop
 
 from ..lab import terminal
 from ..lab.config import INTERRUPTED, USAGE, code_of
@@ -94,6 +94,22 @@ def _next(sweep: SweepFolder, terms: Terms) -> tuple[str, Lease] | None:
     return None
 
 
+def make_one(sweep: SweepFolder, digest: str, terms: Terms, received: list[int]) -> str:
+    """Make this run, for one whom somebody else tells which: "held" by another process, "stopped"
+    by a signal after a checkpoint, or "tried": it is there, or has failed, or was lost.
+
+    received: signals that came before it.
+    """
+    if received:
+        return "stopped"
+    if (lease := leases.claim(sweep.leases / digest, terms.lease_seconds)) is None:
+        return "held"
+    if sweep.run(digest).exists():
+        lease.release()
+        return "tried"
+    return "tried" if _attempt(sweep, digest, lease, terms, received) else "stopped"
+
+
 def _attempt(
     sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received: list[int]
 ) -> bool:
@@ -139,7 +155,7 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
         checkpoints += 1
         if not stopping and (received or _orphaned(terms)):
             stopping = True
-            signal.raise_signal(signal.SIGTERM)  # to the run's own handler, which collects it
+            stop()
 
     if lease.deaths >= DEATHS:
         raise RuntimeError(

@@ -49,6 +49,8 @@ HOMES = {
     "xarray": ("meanfield/files/labelled.py", "sims/sweeps/indexing.py"),
     "h5netcdf": ("sims/sweeps/indexing.py",),
     "submitit": ("sims/sweeps/submission.py",),
+    "distributed": ("sims/sweeps/dask_engine.py", "sims/sweeps/dask_tasks.py"),
+    "dask": (),
 }
 
 MAY_IMPORT = {
@@ -56,7 +58,7 @@ MAY_IMPORT = {
     "ntk": {"meanfield", "ntk"},
     "sims": {"meanfield", "ntk", "sims"},
 }
-HEAVY = ("torch", "matplotlib", "ot", "h5py", "pydantic")
+HEAVY = ("torch", "matplotlib", "ot", "h5py", "pydantic", "dask", "distributed")
 TOP_LEVEL = {"pyproject.toml", "meanfield", "ntk", "sims", "tests", "scripts", "README.md"}
 TOP_LEVEL |= {"LICENSE", "findings"}  # and dot-files
 
