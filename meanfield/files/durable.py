@@ -282,10 +282,18 @@ def lock(path: Path, what: str) -> IO[str]:
             )
         # whoever held the lock before may have removed the file between our open and our flock: a
         # lock on no name
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+        if is_at(file, path):
+            with suppress(OSError):  # a full disk: the lock holds without a name in it
+                os.ftruncate(file.fileno(), 0)
+                os.pwrite(
+                    file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0
+                )
             return file
         file.close()
+
+
+def is_at(file: IO[str], path: Path) -> bool:
+    """Whether the open file is what has this name now."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    return False

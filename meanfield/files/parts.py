@@ -237,9 +237,9 @@ def hold(parts: Parts) -> Iterator[IO[str]]:
     try:
         yield held
     except BaseException:
-        if parts.folder.is_dir() and not parts.begun():
-            parts.remove()
-        held.close()
+        with held, suppress(OSError):  # a disk that cannot be written keeps what is there
+            if parts.folder.is_dir() and not parts.begun():
+                parts.remove()
         raise
 
 

@@ -10,10 +10,11 @@ such promise.
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -21,7 +22,7 @@ import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import canonical_json, file_sha256, move, sync_folder
+from .durable import canonical_json, file_sha256, is_at, move, sync_folder
 from .memory import read_memory
 from .new_files import new_hdf5
 from .parts import (
@@ -280,7 +281,7 @@ class Recording:
         """
         final = {"status": status, "summary": summary}
         canonical_json(final)
-        self._check_open()
+        self._ask_guard()
         if self._parts.checkpoints() or not self._published_at_once(memory, final):
             held = self._buffer
             checkpoint = self._publish(memory, final)
@@ -293,9 +294,12 @@ class Recording:
                     final,
                     checkpoint.name,
                     held,
-                    self.guard,
+                    self._ask_guard,
                 )
-        self._parts.remove()
+        with suppress(
+            OSError
+        ):  # the run is published; what is left of its parts counts for nothing
+            self._parts.remove()
         self.close()
         return self.path
 
@@ -303,7 +307,6 @@ class Recording:
         """Whether the file could be made without parts; where the disk refuses, the parts say what
         is safe.
         """
-        self._ask_guard()
         try:
             publish(
                 self._parts,
@@ -313,7 +316,7 @@ class Recording:
                 final,
                 self._parts.mark(),
                 self._buffer,
-                self.guard,
+                self._ask_guard,
             )
         except OSError:
             return False
@@ -349,11 +352,22 @@ class Recording:
             )
 
     def _ask_guard(self) -> None:
+        """Before anything is published: the folder is the one whose lock is held, and the guard
+        agrees.
+        """
+        self._check_open()
+        if not is_at(self._lock, self._parts.lock):
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "the folder of this run is gone, or is another run's now; nothing is published. Where "
+                f"it was moved away, move it back: mf.resume({str(self.path)!r}) goes on from its last "
+                "checkpoint",
+                str(self._parts.folder),
+            )
         if self.guard is not None:
             self.guard()
 
     def _publish(self, memory: dict[str, Any], final: dict[str, Any] | None) -> Path:
-        self._check_open()
         self._ask_guard()
         number = self._parts.next_number()
         with self._says_what_is_safe():

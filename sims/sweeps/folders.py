@@ -12,6 +12,7 @@ index.csv, index.h5    collected from the runs, never the truth
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import meanfield as mf
-from meanfield.files.durable import IncompatibleFile, creating, replacing, temporary
+from meanfield.files.durable import IncompatibleFile, canonical_json, creating, replacing, temporary
 from meanfield.files.provenance import provenance
 
 from ..lab import config as settings
@@ -30,6 +31,7 @@ from . import leases
 from .plans import Axis, Plan, Planned
 
 SCHEMA = 1
+SUM = "sha256"  # of a manifest: that of all the rest, as canonical JSON
 FOLDERS = ("runs", "work", "leases", "failed", "logs")
 STATES = ("finished", "diverged", "failed", "running", "interrupted", "waiting")
 
@@ -61,6 +63,8 @@ class SweepFolder:
                     f"{self.manifest} has schema {content['schema']}; this version reads "
                     f"up to {SCHEMA}."
                 )
+            if content.pop(SUM, None) not in (None, _sum(content)):
+                raise ValueError("its content has not its sha256")
             axes = tuple(
                 Axis(tuple(axis["names"]), tuple(map(tuple, axis["points"])))
                 for axis in content["axes"]
@@ -72,7 +76,9 @@ class SweepFolder:
                 for run in content["runs"]
             }
             return Plan(settings.from_dict(Experiment, content["base"]), axes, runs)
-        except (KeyError, TypeError, json.JSONDecodeError, settings.BadSettings) as error:
+        except IncompatibleFile:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise IncompatibleFile(
                 f"{self.manifest} is damaged, or of another version: {error}."
             ) from None
@@ -170,7 +176,8 @@ def create(plan: Plan, path: str | Path) -> tuple[SweepFolder, bool]:
         )
     for name in FOLDERS:
         (path / name).mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content | {"versions": provenance()["versions"]}, indent=1)
+    written = content | {"versions": provenance()["versions"]}
+    text = json.dumps(written | {SUM: _sum(written)}, indent=1)
     try:
         with creating(path / "manifest.json") as new:
             new.write_text(text, encoding="utf-8")
@@ -215,8 +222,13 @@ def _content(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _sum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
 def _same(path: Path, content: dict[str, Any]) -> SweepFolder:
     """The sweep that is there, if it is this one."""
+    SweepFolder(path).plan  # noqa: B018  raises where the manifest is damaged
     there = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     differing = [
         name for name in content if there.get(name) != json.loads(json.dumps(content[name]))

@@ -20,6 +20,7 @@ import os
 import socket
 import threading
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -224,10 +225,14 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
     finally:
         os.close(file)
     try:
-        return json.loads(text), mtime_ns
-    except ValueError:
+        content = json.loads(text)
+        return (content if text == _written(content) else {}), mtime_ns
+    except (ValueError, TypeError):
         return {}, mtime_ns
 
 
 def _written(content: dict[str, Any]) -> bytes:
-    return json.dumps(content).ljust(SIZE).encode()
+    """With a checksum: a lease that is damaged is nobody's."""
+    plain = {name: value for name, value in content.items() if name != "crc32"}
+    check = zlib.crc32(json.dumps(plain).encode())
+    return json.dumps({**plain, "crc32": check}).ljust(SIZE).encode()

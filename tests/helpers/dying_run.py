@@ -2,8 +2,9 @@
 file only.
 
 `python dying_run.py folder 20` kills 20 forked processes in turn, `python dying_run.py folder 20
-fresh` as many interpreters of their own. The kinds of run take turns. Prints "kind hash" for each
-run that was completed in spite of it.
+fresh` as many interpreters of their own; `SIGTERM`, `SIGINT` or `SIGUSR1` in place of fresh sends
+forks that signal. The kinds of run take turns. Prints "kind hash" for each run that was completed in
+spite of it.
 """
 
 import itertools
@@ -26,6 +27,7 @@ from meanfield.files.recording import unfinished
 X = np.linspace(-1, 1, 16)[:, None]
 LAW = mf.InitialLaw(dim=1, b_std=1.0)
 KINDS = ("fixed", "auto", "adaptive")
+INTERRUPTED = 75
 LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT  # has it ended by itself?
 # flow times to which a finished run is extended
 LONGER = {
@@ -60,15 +62,18 @@ def simulate(path, kind, **settings):
 
 def go_on(path, kind):
     """Start the run, take it up wherever a kill has left it, or extend it once it is finished; then
-    finish it.
+    finish it. An interruption ends the process with 75.
     """
-    if unfinished(path) or path.exists():
-        mf.resume(path, LONGER[kind], progress=False, checkpoint_seconds=0.02)
-    else:
-        simulate(path, kind, checkpoint_seconds=0.02)
+    try:
+        if unfinished(path) or path.exists():
+            mf.resume(path, LONGER[kind], progress=False, checkpoint_seconds=0.02)
+        else:
+            simulate(path, kind, checkpoint_seconds=0.02)
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)
 
 
-def killed_at_random(folder, count, start):
+def killed_at_random(folder, count, start, number=signal.SIGKILL):
     """start(path, kind) -> process id. Every run is extended once it is finished, and killed in
     that as well.
 
@@ -92,10 +97,11 @@ def killed_at_random(folder, count, start):
             ):
                 time.sleep(0.005)
             time.sleep(chance.uniform(0.0, 0.3))
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         _, status = os.waitpid(pid, 0)
-        kills += os.WIFSIGNALED(status)
-        if not os.WIFSIGNALED(status) and status:
+        stopped = os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == INTERRUPTED
+        kills += stopped
+        if not stopped and status:
             raise SystemExit(f"{kind} failed with status {status}")
         if unfinished(path):
             # whatever the instant, what is there can be read
@@ -123,4 +129,6 @@ if __name__ == "__main__":
     if what == "child":
         go_on(Path(place), *more)
     else:
-        killed_at_random(Path(place), int(what), fresh if more else forked)
+        start = fresh if "fresh" in more else forked
+        numbers = [getattr(signal, word) for word in more if word != "fresh"]
+        killed_at_random(Path(place), int(what), start, *numbers)

@@ -104,8 +104,9 @@ def advance(path, steps, checkpoint_every):
         recording, memory = Recording.reopen(path)
     else:
         recording, memory = create(path, steps=steps), None
-    memory = record(recording, memory, steps, checkpoint_every)
-    recording.finish(memory, **(recording.final or {"summary": {}}))
+    with recording:
+        memory = record(recording, memory, steps, checkpoint_every)
+        recording.finish(memory, **(recording.final or {"summary": {}}))
 
 
 def extend(path, steps):
@@ -114,7 +115,8 @@ def extend(path, steps):
         recording, memory = Recording.reopen(path)
     else:
         recording, memory = Recording.extend(path, config=config(steps))
-    recording.finish(record(recording, memory, steps, 7), {})
+    with recording:
+        recording.finish(record(recording, memory, steps, 7), {})
 
 
 def child(work):

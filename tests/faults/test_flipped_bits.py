@@ -1,0 +1,75 @@
+"""A bit that flips in the manifest of a sweep, or in a lease, is found, or changes nothing. (Those
+of runs: tests/files/test_verification.py.)
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from meanfield.files.durable import IncompatibleFile
+from sims.sweeps import folders, leases, plans
+
+BASE = {"m": 8, "t_end": 0.4, "data": {"name": "teacher_student", "options": {"n": 6, "dim": 2}}}
+COUNTS = [100, pytest.param(1000, marks=pytest.mark.slow)]
+
+
+def flips(content, count):
+    """The bytes with one bit flipped, for so many bits."""
+    for bit in np.random.default_rng(count).integers(8 * len(content), size=count):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        yield bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The bytes of a manifest."""
+    plan = plans.plan({"base": BASE, "axes": {"seed": [0, 1], "gamma": [0.5, 1.0]}})
+    folder, _ = folders.create(plan, tmp_path_factory.mktemp("sweep") / "sweep")
+    return plan, folder.manifest.read_bytes()
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_manifest_with_a_flipped_bit_is_refused_or_says_the_same(made, count, tmp_path):
+    """It says the same where the bit is of a space, or of the name of the checksum."""
+    plan, content = made
+    found = 0
+    for changed in flips(content, count):
+        (tmp_path / "manifest.json").write_bytes(changed)
+        try:
+            assert folders.SweepFolder(tmp_path).plan == plan
+        except IncompatibleFile:
+            found += 1
+    assert found > 0.8 * count
+
+
+def test_a_manifest_of_before_the_checksum_is_read_and_a_changed_one_is_not(made, tmp_path):
+    plan, content = made
+    there = json.loads(content)
+    there["runs"][0]["config"]["seed"] += 7
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(there), encoding="utf-8")
+    with pytest.raises(IncompatibleFile, match="has not its sha256"):
+        folders.SweepFolder(tmp_path).plan  # noqa: B018
+    there = json.loads(content)
+    del there["sha256"]
+    path.write_text(json.dumps(there), encoding="utf-8")
+    assert folders.SweepFolder(tmp_path).plan == plan
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_lease_with_a_flipped_bit_is_nobody_s_until_it_is_stale(count, tmp_path):
+    """Its owner finds out before it publishes; nobody is told another owner, timeout or count."""
+    lease = leases.claim(tmp_path / "run", 60.0)
+    content = lease.path.read_bytes()
+    for changed in flips(content, count):
+        lease.path.write_bytes(changed)
+        holder = leases.look(lease.path, 30.0)
+        assert (holder.token, holder.timeout, holder.deaths) == ("", 30.0, 0)
+        assert not lease.held() and leases.claim(lease.path, 30.0) is None
+        with pytest.raises(leases.LeaseLost):
+            lease.check()
+    lease.path.write_bytes(content)
+    lease.check()
+    lease.release()
