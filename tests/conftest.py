@@ -37,6 +37,7 @@ LANES = {
         "faults/test_disturbed_runs.py",
         "faults/test_failing_disks.py",
         "faults/test_flipped_bits.py",
+        "faults/test_fuzzed_readers.py",
         "faults/test_power_cuts",
         "observers/test_w2_beside.py",
         "project/test_extending.py",

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import inspect
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import hint
+from ..processes.memory import ask_memory
 from . import tables
 from .bundled import breast_cancer, diabetes, digits, iris, wine
 from .dataset import Dataset
@@ -35,6 +37,8 @@ __all__ = [
     "names", "parity", "prepare", "single_index", "split", "teacher_student", "transform", "two_points", "wine",
 ]  # fmt: skip
 
+# deflate stores at most 1032 bytes in one; up to SMALL an array is read whatever the file's size
+DEFLATED, SMALL = 1032, 1 << 24
 EXTENSIONS = (".npz", ".csv", ".h5", ".hdf5", ".tsv")
 MAKERS: dict[str, Callable[..., Dataset]] = {
     maker.__name__: maker
@@ -198,7 +202,11 @@ def _read_npz(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dic
     with archive:
         keys = _found_keys(path, keys, optional, archive.files)
         try:
+            for key in keys.values():
+                _check_member(path, archive, key)
             return {name: archive[key] for name, key in keys.items()}
+        except Oversized as error:
+            raise ValueError(str(error)) from None
         except ValueError as error:
             raise ValueError(
                 f"{path.name} holds pickled Python objects, which could run code when "
@@ -208,6 +216,41 @@ def _read_npz(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dic
             ) from None
         except (OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path.name} is damaged: {error}.") from None
+
+
+class Oversized(Exception):
+    """An array claims more bytes than its file can hold."""
+
+
+def _check_member(path: Path, archive: Any, key: str) -> None:
+    """Before memory is taken: the shape of an array against the bytes of its member, and those
+    against the file.
+    """
+    name = key if key in archive.zip.NameToInfo else f"{key}.npy"
+    member = archive.zip.getinfo(name)
+    with archive.zip.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > member.file_size:
+        raise _oversized(path, key, claimed, member.file_size)
+    _check_packed(path, key, claimed, member.compress_size)
+
+
+def _check_packed(path: Path, key: str, claimed: int, stored: int) -> None:
+    if claimed > DEFLATED * stored + SMALL:
+        raise _oversized(path, key, claimed, stored)
+    ask_memory(claimed, f"{path.name}: {key}", "Take a part of it into a file of its own.")
+
+
+def _oversized(path: Path, key: str, claimed: int, stored: int) -> Oversized:
+    return Oversized(
+        f"{path.name} is damaged, or not what it says: {key} claims {claimed:.3g} bytes, and {stored} "
+        "are stored."
+    )
 
 
 def _read_hdf5(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -221,8 +264,15 @@ def _read_hdf5(path: Path, keys: dict[str, Any], optional: dict[str, Any]) -> di
             )
             keys = {name: key.strip("/") for name, key in keys.items()}
             keys = _found_keys(path, keys, optional, found)
+            for key in keys.values():
+                if file[key].shape is None:
+                    raise ValueError(f"{path.name}: {key} is empty.")
+                stored = max(file[key].id.get_storage_size(), path.stat().st_size)
+                _check_packed(path, key, file[key].nbytes, stored)
             return {name: file[key][()] for name, key in keys.items()}
-    except OSError as error:
+    except Oversized as error:
+        raise ValueError(str(error)) from None
+    except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path.name} is not a readable HDF5 file: {error}.") from None
 
 

@@ -56,9 +56,9 @@ def size_of(memory: Any) -> int:
 def read_memory(group: Group) -> dict[str, Any]:
     def fill(value: Any) -> Any:
         if isinstance(value, dict) and value.keys() == {"__array__"}:
-            return group[f"array{value['__array__']}"][()]
+            return schema.whole(group[f"array{value['__array__']}"])
         if isinstance(value, dict) and value.keys() == {"__flags__"}:
-            return group[f"array{value['__flags__']}"][()].astype(bool)
+            return schema.whole(group[f"array{value['__flags__']}"]).astype(bool)
         if isinstance(value, dict):
             return {key: fill(item) for key, item in value.items()}
         return [fill(item) for item in value] if isinstance(value, list) else value

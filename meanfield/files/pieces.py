@@ -15,6 +15,7 @@ import numpy as np
 
 from ..state import State
 from . import schema
+from .durable import IncompatibleFile
 from .schema import Dataset, File
 
 
@@ -188,6 +189,8 @@ class Pieces:
                 if piece.frames
             ]
             steps, times = map(_joined, zip(*columns, strict=True))
+            if not steps.shape == times.shape == (self.frames,):
+                raise IncompatibleFile("the steps and times of the frames are not one for each.")
             self._clock = (steps, times)
         return self._clock
 
@@ -202,6 +205,7 @@ class Pieces:
             kept = self._blocks.get(dataset)
             if kept is None or kept.piece != i:
                 whole = file[dataset]
+                schema.check_size(whole.id)
                 kept = self._blocks[dataset] = Block(
                     i, whole, schema.at_once(whole.nbytes // len(whole))
                 )
@@ -216,7 +220,9 @@ class Pieces:
             return np.stack([source.frame(k, dataset) for k in range(first, last)])
         file = self._file(i, source)
         with schema.reading(source):
-            return file[dataset][first : first + most]
+            whole = file[dataset]
+            schema.check_size(whole.id)
+            return whole[first : first + most]
 
     def series(self, name: str) -> SeriesData:
         if name in self._series:

@@ -38,6 +38,16 @@ LARGEST_ATTRIBUTE = 1 << 12
 AT_ONCE = 1 << 18
 # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 LARGEST_CHUNK = 1 << 27
+HARMLESS = 1 << 20  # bytes: less is read without a look at what the file can hold
+DAMAGE = (
+    OSError,
+    LookupError,
+    RuntimeError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)  # fmt: skip  what h5py and JSON raise of files that are not as we write them
 SETTINGS = "settings_sha256"  # of /parameters
 POSITION = "particles/units/position"
 EVENT_COLUMNS: dict[str, np.dtype[Any]] = {
@@ -69,10 +79,12 @@ def open_hdf5(path: Path) -> h5py.File:
 
 def check_schema(file: h5py.File, path: Path) -> None:
     """Raise unless the file is one of ours, of a version that this code knows."""
-    parameters = file.get("parameters")
-    version = None if parameters is None else parameters.attrs.get("schema_version")
-    if "h5md" not in file or version is None:
-        found = ", ".join(sorted(file)) or "nothing"
+    with reading(path):
+        parameters = file.get("parameters")
+        version = None if parameters is None else parameters.attrs.get("schema_version")
+        ours, found = "h5md" in file and version is not None, ", ".join(sorted(file)) or "nothing"
+        version = int(version) if ours else None
+    if version is None:
         raise IncompatibleFile(
             f"{path} is HDF5, but not a run of meanfield: it holds {found}; expected "
             "h5md, particles, parameters."
@@ -86,12 +98,14 @@ def check_schema(file: h5py.File, path: Path) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Say which file is damaged when a checksum fails, or a group is missing, inside HDF5."""
+    """Say which file is damaged when a checksum fails, or a group is missing, inside HDF5, or when
+    what is there is of another kind or shape.
+    """
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, IncompatibleFile, InUse):
         raise
-    except (OSError, KeyError, RuntimeError) as error:
+    except DAMAGE as error:
         raise IncompatibleFile(f"{path} is damaged: {_short(error)}.") from error
 
 
@@ -124,7 +138,26 @@ def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
 
 
 def read_json(group: h5py.Group, name: str) -> Any:
-    return json.loads(group[name][()])
+    return json.loads(whole(group[name]))
+
+
+def whole(dataset: h5py.Dataset) -> Any:
+    """All of a dataset, after `check_size`."""
+    check_size(dataset.id)
+    return dataset[()]
+
+
+def check_size(dataset: h5py.h5d.DatasetID) -> None:
+    """Raise before memory is taken for more than the file can hold: what we write is not compressed."""
+    claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if claimed < HARMLESS:
+        return
+    file = h5py.h5i.get_file_id(dataset)
+    if claimed > file.get_filesize():
+        raise IncompatibleFile(
+            f"{os.fsdecode(file.name)} is damaged: {h5py.h5i.get_name(dataset).decode()} claims "
+            f"{claimed:.3g} bytes, and the file has {file.get_filesize()}."
+        )
 
 
 def set_text(attributes: h5py.AttributeManager, name: str, text: str | list[str]) -> None:
@@ -199,6 +232,7 @@ def length(file: h5py.File, path: str) -> int:
 def read_array(file: h5py.File, path: str) -> np.ndarray:
     """All of the dataset of that path."""
     dataset = h5py.h5d.open(file.id, path.encode())
+    check_size(dataset)
     found = np.empty(dataset.shape, dataset.dtype)
     if found.size:
         dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found)
@@ -250,9 +284,14 @@ def read_start(group: h5py.Group, origin: Any) -> State:
     columns = Columns.from_dict(read_json(group, "columns")) if "columns" in group else None
     began = None
     if "theta_of_f0" in group:
-        earlier = group["theta_of_f0"][()], outputs, group["mass_of_f0"][()], 0, 0.0
+        earlier = whole(group["theta_of_f0"]), outputs, whole(group["mass_of_f0"]), 0, 0.0
         began = State.trusted(*earlier, columns=columns)
-    theta, mass = group["theta"][()], group["mass"][()]
+    theta, mass = whole(group["theta"]), whole(group["mass"])
+    kinds = theta.dtype.kind + mass.dtype.kind
+    if theta.ndim != 2 or mass.shape != theta.shape[:1] or kinds != "ff":
+        raise ValueError(
+            f"theta {theta.shape} {theta.dtype} and masses {mass.shape} {mass.dtype} are no start"
+        )
     return State.trusted(theta, outputs, mass, step, t, origin, columns, began)
 
 

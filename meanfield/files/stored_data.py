@@ -50,29 +50,34 @@ def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[st
         data = read_data(parameters, config, path)
         with schema.reading(path):
             return {"x": data.x, "y": data.y} | (
-                {"weights": stored["weights"][()]} if "weights" in stored else {}
+                {"weights": schema.whole(stored["weights"])} if "weights" in stored else {}
             )
     with schema.reading(path):
-        return {name: item[()] for name, item in stored.items()}
+        return {name: schema.whole(item) for name, item in stored.items()}
 
 
 def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     """The Dataset, named and described by config["data"]; one that is not in the file is made again
     and compared.
     """
-    about = config.get("data") or {}
-    name, origin = about.get("name") or "data", about.get("origin") or {}
-    # the risk's, not the data set's
-    stored = {name: item for name, item in parameters["data"].items() if name != "weights"}
+    with schema.reading(path):
+        about = config.get("data") or {}
+        name, origin = about.get("name") or "data", about.get("origin") or {}
+        # the risk's, not the data set's
+        stored = {name: item for name, item in parameters["data"].items() if name != "weights"}
     if "x" not in stored:
         raise ValueError(f"{path} has no data set: its functional needs none.")
     if all(item.shape is not None for item in stored.values()):
         with schema.reading(path):
             return Dataset(
-                **{key: item[()] for key, item in stored.items()}, name=name, origin=origin
+                **{key: schema.whole(item) for key, item in stored.items()},
+                name=name,
+                origin=origin,
             )
-    expected = {name: digest for name, digest in checksums(parameters).items() if name in stored}
-    shapes = {key: tuple(int(size) for size in item.attrs["shape"]) for key, item in stored.items()}
+    with schema.reading(path):
+        expected = {name: sha for name, sha in checksums(parameters).items() if name in stored}
+        sizes = {key: item.attrs["shape"] for key, item in stored.items()}
+        shapes = {key: tuple(int(size) for size in shape) for key, shape in sizes.items()}
     wanted = ", ".join(
         f"{key} {shapes[key]} with sha256 {digest[:12]}…" for key, digest in expected.items()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
@@ -94,12 +95,17 @@ class Trajectory:
         self.status: str = opened.status
         self.summary: dict[str, Any] = opened.summary
         self.provenance: dict[str, Any] = opened.provenance
-        with schema.reading(self.path):
-            parameters = self._head["parameters"]
-            self.config: dict[str, Any] = schema.read_json(parameters, "config")
-            self.mass_varies = bool(parameters.attrs["mass_varies"])
-            self._start: Group = parameters["start"]
-            self._mass: np.ndarray = self._start["mass"][()]
+        try:
+            with schema.reading(self.path):
+                parameters = self._head["parameters"]
+                self.config: dict[str, Any] = schema.read_json(parameters, "config")
+                self.mass_varies = bool(parameters.attrs["mass_varies"])
+                self._start: Group = parameters["start"]
+                self._mass: np.ndarray = schema.whole(self._start["mass"])
+                _check_texts(self.config, self.summary, self.provenance)
+        except IncompatibleFile:
+            self._head.close()
+            raise
 
     def close(self) -> None:
         """Close the files; the run cannot be read any more."""
@@ -168,6 +174,11 @@ class Trajectory:
             else self._mass
         )
         like, step, t = self._like, int(self.steps[number]), float(self.times[number])
+        if theta.shape != like.theta.shape or theta.dtype != like.theta.dtype:
+            raise IncompatibleFile(
+                f"{self.path} is damaged: frame {asked} is {theta.shape} {theta.dtype}, the start "
+                f"{like.theta.shape} {like.theta.dtype}."
+            )
         what = like.origin, like.columns, like.start
         state = State.trusted(theta, like.outputs, mass, step, t, *what)
         return state.without_origin() if self.replaces and step > like.step else state
@@ -301,7 +312,8 @@ class Trajectory:
     @cached_property
     def _genealogy(self) -> Genealogy:
         columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
-        return Genealogy(columns, self._like.m)
+        with schema.reading(self.path):  # columns of other lengths
+            return Genealogy(columns, self._like.m)
 
     @property
     def event_count(self) -> int:
@@ -340,13 +352,17 @@ class Trajectory:
                 f"{self.path} does not say what it descends: pass flow=, the "
                 "mf.GradientFlow of the run."
             )
-        dtype = settings["dtype"] if dtype is None else backends.dtype_name(dtype)
-        if backend == "auto":
-            backend = backends.here(settings["backend"])
-        backend = backends.check(backend)
+        with _settings_of(self.path):
+            kind, place = settings["dtype"], str(settings["backend"])
+        dtype = kind if dtype is None else backends.dtype_name(dtype)
+        backend = backends.check(backends.here(place) if backend == "auto" else backend)
 
         try:
-            made = GradientFlow.from_dict({**settings, "backend": "cpu"}, self.arrays, self.start)
+            with _settings_of(self.path):
+                arrays, start = self.arrays, self.start
+                made = GradientFlow.from_dict({**settings, "backend": "cpu"}, arrays, start)
+        except IncompatibleFile:
+            raise
         except ValueError as error:
             raise ValueError(
                 f"{error} Pass flow= with the user-written function of this run, an "
@@ -366,7 +382,10 @@ class Trajectory:
                 f"{self.path} has no network in its configuration (a flow on whole rows of theta)."
             )
         try:
-            return Network.from_dict(self.config["network"])
+            with _settings_of(self.path):
+                return Network.from_dict(self.config["network"])
+        except IncompatibleFile:
+            raise
         except ValueError as error:
             name = self.config["network"].get("activation")
             kind = "feature" if "feature" in self.config["network"] else "activation"
@@ -382,7 +401,8 @@ class Trajectory:
         """The law the initial particles were drawn from, with the seed config["seed"]; None for
         particles from an array.
         """
-        return InitialLaw.from_dict(self.config["law"]) if self.config.get("law") else None
+        with _settings_of(self.path):
+            return InitialLaw.from_dict(self.config["law"]) if self.config.get("law") else None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -510,7 +530,7 @@ class Trajectory:
         the frames where `particles` is False.
         """
         yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
-        for name, checksum in checksums(self._head["parameters"]).items():
+        for name, checksum in self.data_sha256.items():
             yield f"data {name}", checksum
         yield "id", np.arange(self._like.m)
         yield "step", self.steps
@@ -567,12 +587,9 @@ class Trajectory:
 
     @cached_property
     def _origin(self) -> tuple[InitialLaw, int] | None:
-        law = self.config.get("law")
-        return (
-            (InitialLaw.from_dict(law), int(self.config["seed"]))
-            if law and self.config.get("seed") is not None
-            else None
-        )
+        law, seed = self.law, self.config.get("seed")
+        with _settings_of(self.path):
+            return (law, int(seed)) if law and seed is not None else None
 
 
 class _Opened(NamedTuple):
@@ -602,7 +619,7 @@ def _open(path: Path) -> _Opened:
 
 def _open_file(path: Path) -> _Opened:
     head = _checked(path)
-    with schema.reading(path):
+    with _closed_on_failure(head), schema.reading(path):
         parameters = head["parameters"]
         series = {name: schema.length(head, f"series/{name}/step") for name in head["series"]}
         return _Opened(
@@ -622,9 +639,11 @@ def _open_file(path: Path) -> _Opened:
 
 
 def _open_parts(parts: Parts) -> _Opened:
-    head, checkpoint = _checked(parts.start), parts.newest(thorough=False)
-    with schema.reading(parts.start):
-        provenance = schema.read_json(head["parameters"], "provenance")
+    head = _checked(parts.start)
+    with _closed_on_failure(head):
+        checkpoint = parts.newest(thorough=False)
+        with schema.reading(parts.start):
+            provenance = schema.read_json(head["parameters"], "provenance")
     if checkpoint is None:
         return _Opened(head, "unfinished", {}, provenance, [])
     pieces = [
@@ -639,14 +658,40 @@ def _open_parts(parts: Parts) -> _Opened:
 
 def _checked(path: Path) -> File:
     file = schema.open_hdf5(path)
-    try:
+    with _closed_on_failure(file):
         if sealing.torn(path):
             raise IncompatibleFile(f"{path} is truncated: its last line is not whole.")
         schema.check_schema(file, path)
+    return file
+
+
+def _check_texts(config: Any, *others: Any) -> None:
+    """TypeError or KeyError where the texts of a file are not of the kind that all readers expect."""
+    parts = [config.get(name) or {} for name in ("network", "flow", "law", "integrator", "data")]
+    if not all(isinstance(item, dict) for item in (*parts, *others)):
+        raise TypeError("its settings are not those of a run")
+    if scaling := parts[0].get("scaling"):
+        f"{scaling['gamma']:g}, {scaling['alpha']:g}"
+
+
+@contextmanager
+def _settings_of(path: Path) -> Iterator[None]:
+    """Say which file it is whose settings cannot be understood."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise IncompatibleFile(
+            f"{path}: its settings are not those of a run ({type(error).__name__}: {error})."
+        ) from error
+
+
+@contextmanager
+def _closed_on_failure(file: File) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         file.close()
         raise
-    return file
 
 
 def with_continuations(

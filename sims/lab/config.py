@@ -116,14 +116,25 @@ def load(path: str | Path, base: T) -> T:
     """Read a TOML file over `base`: what the file does not name keeps its value; tables are nested
     settings.
     """
-    try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{path} is not a TOML file: {error}.") from None
+    found = read_toml(path)
     try:
         return from_dict(type(base), _merged(to_dict(base), found))
     except BadSettings as error:
         raise BadSettings(f"{path}: {error}") from None
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file; BadSettings for what is none."""
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        json.dumps(found, default=str)  # as deep as whoever takes the settings apart
+        return found
+    except ValueError as error:  # of TOML, of its encoding, of a number of thousands of digits
+        raise BadSettings(f"{path} is not a TOML file: {error}.") from None
+    except RecursionError:
+        raise BadSettings(
+            f"{path} is not a TOML file of settings: its brackets stand in one another by the hundred."
+        ) from None
 
 
 def command_line(

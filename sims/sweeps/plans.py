@@ -23,7 +23,6 @@ import dataclasses
 import itertools
 import json
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,10 +104,7 @@ def load(path: str | Path) -> Plan:
     """The Plan of a TOML file; raises BadSettings, which names the key, what is wrong, and the
     nearest known name.
     """
-    try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{path} is not a TOML file: {error}.") from None
+    found = settings.read_toml(path)
     try:
         return plan(found)
     except BadSettings as error:

@@ -3,8 +3,10 @@ be read at every instant, and in the end the bits are those of an undisturbed ru
 """
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -78,3 +80,44 @@ def test_of_two_writers_one_leaves_with_6_and_changes_no_byte(tmp_path):
 @pytest.mark.slow
 def test_of_two_simulations_of_one_run_one_leaves_with_6_and_changes_no_byte(right, tmp_path):
     one_leaves(said("two_writers.py", tmp_path, 100), 100, right[two_writers.KIND][0])
+
+
+MILLION = """
+import sys
+import time
+import numpy as np, meanfield as mf
+
+x = np.random.default_rng(0).normal(size=(256, 2))
+flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.abs(x[:, 0])))
+start = mf.InitialLaw(dim=2, b_std=1.0).sample(10**6, seed=0)
+
+def say(flow, state):
+    print(state.step, flush=True)
+    return 0.0
+
+watch = [mf.Recorder(sys.argv[1], mf.evenly(3)), mf.Series("say", mf.every(1), say)]
+try:
+    mf.simulate(flow, start, mf.RK4, dt=0.1, n_steps=10**6, observers=watch, progress=False)
+except mf.Interrupted:
+    sys.exit(75)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_of_a_million_particles_serves_a_signal_within_five_seconds(number, tmp_path):
+    """The step in hand is finished, a checkpoint of 32 MB published."""
+    path = tmp_path / "run.h5"
+    command = [sys.executable, "-c", MILLION, str(path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while process.stdout.readline().strip() != "2":
+            assert process.poll() is None
+        begun = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(60) == 75
+        served = time.monotonic() - begun
+    print(f"served in {served:.2f} s")
+    assert served < 5
+    with mf.Trajectory(path) as run:
+        assert run.status == "unfinished" and run.start.m == 10**6
