@@ -81,10 +81,10 @@ def check_schema(file: h5py.File, path: Path) -> None:
     """Raise unless the file is one of ours, of a version that this code knows."""
     with reading(path):
         parameters = file.get("parameters")
-        version = None if parameters is None else parameters.attrs.get("schema_version")
-        ours, found = "h5md" in file and version is not None, ", ".join(sorted(file)) or "nothing"
-        version = int(version) if ours else None
-    if version is None:
+        found = ", ".join(sorted(file)) or "nothing"
+        said = None if parameters is None else parameters.attrs.get("schema_version")
+        version = 0 if said is None else int(said)
+    if version == 0 or "h5md" not in found.split(", "):
         raise IncompatibleFile(
             f"{path} is HDF5, but not a run of meanfield: it holds {found}; expected "
             "h5md, particles, parameters."
