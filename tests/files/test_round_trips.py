@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import meanfield as mf
-from meanfield.files import memory, schema
+from meanfield.files import memory, new_files, schema
 from meanfield.files.durable import canonical_json, same_bits
 from meanfield.formulas.activations import TABLE
 
@@ -64,7 +64,7 @@ def test_a_memory_comes_back_with_every_bit(count, tmp_path):
     def holds(plain, array):
         written = {**plain, "array": array, "deep": {"er": [array, 1]}}
         path = tmp_path / "memory.h5"
-        with schema.new_hdf5(path) as (file, _):
+        with new_files.new_hdf5(path) as (file, _):
             memory.write_memory(file.create_group("memory"), written)
         with schema.open_hdf5(path) as file:
             read = memory.read_memory(file["memory"])
