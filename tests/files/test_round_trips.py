@@ -60,11 +60,14 @@ any_array = kinds.flatmap(lambda kind: arrays.arrays(kind, shapes))
 @pytest.mark.parametrize("count", [25, pytest.param(1000, marks=MANY)])
 def test_a_memory_comes_back_with_every_bit(count, tmp_path):
     @examples(count)
-    @given(st.dictionaries(st.text(max_size=5), values, max_size=4), any_array)
-    def holds(plain, array):
+    @given(
+        st.dictionaries(st.text(max_size=5), values, max_size=4), any_array,
+        st.sampled_from([0, new_files.IN_MEMORY + 1]),
+    )  # fmt: skip
+    def holds(plain, array, size):
         written = {**plain, "array": array, "deep": {"er": [array, 1]}}
         path = tmp_path / "memory.h5"
-        with new_files.new_hdf5(path) as (file, _):
+        with new_files.new_hdf5(path, size) as (file, _):
             memory.write_memory(file.create_group("memory"), written)
         with schema.open_hdf5(path) as file:
             read = memory.read_memory(file["memory"])
