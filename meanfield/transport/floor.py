@@ -85,7 +85,8 @@ def w2_floor(
 
     Raises
     ------
-    ValueError, TypeError : for a law without m, fewer than 8 particles with mass to cut, bad input.
+    ValueError, TypeError : for a law without m, a symmetric law with an odd m, fewer than 8
+        particles with mass to cut, bad input.
 
     Notes
     -----
@@ -109,8 +110,11 @@ def w2_floor(
     if isinstance(p, InitialLaw):
         if m is None:
             raise ValueError("m is missing: of a law, say how many particles a sample has.")
+        m = integer("m", m)
+        if p.symmetric and m % 2:
+            raise ValueError(f"m must be even, a symmetric law draws pairs; got {m}. Use {m + 1}.")
         with one_thread():
-            return _of_law(p, integer("m", m), int(seed), seconds)
+            return _of_law(p, m, int(seed), seconds)
 
     theta, mass = cloud(p, "p")
     law = p.origin[0] if isinstance(p, State) and p.origin is not None else None

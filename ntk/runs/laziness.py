@@ -193,7 +193,15 @@ class Laziness:
             if len(over) == 2
             else f"the {over[0]} alone, {level} {limit:g}, makes"
         )
-        return f"{made} it {self.regime}: {'features move, and ' if drift > RICH else ''}{says}"
+        if drift <= RICH:
+            return f"{made} it {self.regime}: {says}"
+        if gap >= LAZY:
+            return f"{made} it rich: features move, and {says}"
+        # both are true, of different things: the neurons, and f at the training inputs
+        return (
+            f"{made} it rich: features move, and yet {says}: on the training inputs f hardly needs "
+            "their motion, on others it may (linearise(…).gap)"
+        )
 
     def __str__(self) -> str:
         return self.verdict + (f" {self.note}" if self.note else "")

@@ -7,6 +7,7 @@ import meanfield as mf
 from meanfield.transport.floor import _floor
 
 LAW = mf.InitialLaw(dim=2, b_std=1.0)
+PAIRS = mf.InitialLaw(dim=2, symmetric=True)
 
 
 def normal(m, p, seed):
@@ -126,6 +127,11 @@ def test_particles_without_mass_are_left_out():
     [
         (lambda: mf.w2_floor(LAW), "m is missing"),
         (lambda: mf.w2_floor(LAW, 0), "m must be an integer >= 1"),
+        (
+            lambda: mf.w2_floor(PAIRS, 1),
+            "m must be even, a symmetric law draws pairs; got 1. Use 2",
+        ),
+        (lambda: mf.w2_floor(PAIRS, 9), "got 9. Use 10"),
         (lambda: mf.w2_floor(np.zeros((7, 2))), "needs 8 particles or more.*got 7.*w2_floor"),
         (lambda: mf.w2_floor(np.zeros((33, 2)), together=2), "a multiple of 2"),
         (lambda: mf.w2_floor(np.zeros(9)), "one row a particle"),
