@@ -154,7 +154,7 @@ def work(options: argparse.Namespace) -> None:
 def _check_engine(options: argparse.Namespace) -> None:
     if options.scheduler and options.engine != "dask":
         raise BadSettings("--scheduler is an address of dask's; say --engine dask too.")
-    if options.scheduler and options.workers is not None:
+    if options.scheduler and getattr(options, "workers", None) is not None:
         raise BadSettings(
             "--workers counts processes of this machine; how many a scheduler has, is said where "
             "they are started (dask worker --nworkers). Leave one of the two out."
@@ -171,7 +171,16 @@ def collect(options: argparse.Namespace) -> None:
     from ..sweeps import indexing
 
     sweep = SweepFolder(options.folder)
-    rows = indexing.collect(sweep, progress=True, diagnose=options.diagnose)
+    _check_engine(options)
+    if options.engine == "dask":
+        from ..sweeps import dask_engine, quantities
+
+        quantities.known(options.diagnose)  # before a scheduler is started
+        with dask_engine.connected(options.scheduler) as client:
+            hands = dask_engine.executor(sweep, client)
+            rows = indexing.collect(sweep, True, options.diagnose, hands)
+    else:
+        rows = indexing.collect(sweep, progress=True, diagnose=options.diagnose)
     there = sum(row["content_hash"] != "" for row in rows)
     print(f"{there} of {len(rows)} runs in {sweep.path / 'index.csv'} and index.h5")
     judged = [row for row in rows if row["status"] == "finished" and row.get("sliding") != 1]
@@ -305,6 +314,8 @@ def parser() -> argparse.ArgumentParser:
     )
     collected.add_argument("--diagnose", nargs="+", default=[], metavar="NAME", help=text)
 
+    _engine(collected)
+
     drawn = command(
         plot,
         "Draw quantities of the index: means over the axis seed, ± standard errors; "
@@ -387,13 +398,13 @@ def _engine(command: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("processes", "dask"),
         default="processes",
-        help="who gives the runs out: processes of this machine, or dask (the extra cluster)",
+        help="whose processes take the runs: this program's, or those of dask (the extra cluster)",
     )
     command.add_argument(
         "--scheduler",
         default="",
         metavar="tcp://HOST:PORT",
-        help="of dask, that is there already (default: one on this machine, with --workers)",
+        help="of dask's, where one is there (default: one that is started on this machine)",
     )
 
 

@@ -82,6 +82,18 @@ def connected(scheduler: str = "", workers: int | None = None) -> Iterator[Any]:
             client.close(timeout=1)
 
 
+def executor(sweep: SweepFolder, client: Any) -> Any:
+    """A concurrent.futures.Executor of the workers that are there, each looked at. Raises
+    UnfitWorker, and ValueError where there is none.
+    """
+    from . import dask_tasks
+
+    session = dask_tasks.session(uuid.uuid4().hex, sweep, Terms())
+    if not client.run(dask_tasks.fit, session):
+        raise ValueError("the scheduler has no workers yet; start them first (dask worker).")
+    return client.get_executor(pure=False)
+
+
 def supervise(sweep: SweepFolder, client: Any, terms: Terms, progress: bool = True) -> None:
     """Have every run made that is missing. Raises KeyboardInterrupt once a signal has stopped
     them, SchedulerGone, UnfitWorker, RunsFailed.

@@ -98,6 +98,11 @@ def check(session: Session, worker: Any) -> None:
         )
 
 
+def fit(session: Session, dask_worker: Any) -> None:
+    """`check` by client.run, which names the worker so."""
+    check(session, dask_worker)
+
+
 async def stop(name: str, seconds: float) -> None:
     """On a worker of dask: ask the run of this session for a checkpoint, wait for it so long at the
     most, and begin no other one.

@@ -15,8 +15,10 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,9 @@ class Sweep:
         return open_sweep(self.path, diagnose)
 
 
-def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
+def open_sweep(
+    path: str | Path, diagnose: Iterable[str] = (), executor: Executor | None = None
+) -> Any:
     """An xarray.Dataset over the axes of a sweep, NaN (or "") where a run is missing; measured
     again if runs have come since.
 
@@ -99,7 +103,8 @@ def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
 
     diagnose: names of diagnostics (mf.diagnose; those of ntk too) at the last frame of each run, as
     further variables; an interval (w2) is two, name_lower and name_upper. Left out, those of the
-    last `collect`. Raises ValueError for unknown names.
+    last `collect`. executor: measures the runs, one a task: client.get_executor() of dask, whose
+    workers share the folder and this environment. Raises ValueError for unknown names.
     """
     folder, names = SweepFolder(path), known(diagnose)
     xarray = _xarray()
@@ -113,19 +118,23 @@ def open_sweep(path: str | Path, diagnose: Iterable[str] = ()) -> Any:
                 *names,
                 *(name for name in there if name in registry.names() and name not in names),
             )
-    return _dataset(folder, measure(folder, diagnose=names), as_of, names)
+    return _dataset(folder, measure(folder, False, names, executor), as_of, names)
 
 
 def collect(
-    folder: SweepFolder, progress: bool = False, diagnose: Iterable[str] = ()
+    folder: SweepFolder,
+    progress: bool = False,
+    diagnose: Iterable[str] = (),
+    executor: Executor | None = None,
 ) -> list[dict[str, Any]]:
     """Measure all runs and write index.csv and index.h5, each complete or not at all; returns the
     rows.
 
-    diagnose: as in `open_sweep`; raises ValueError for unknown names, before anything else.
+    diagnose, executor: as in `open_sweep`; raises ValueError for unknown names, before anything
+    else.
     """
     names, as_of = known(diagnose), _as_of(folder)
-    rows = measure(folder, progress, names)
+    rows = measure(folder, progress, names, executor)
     with replacing(folder.path / "index.csv") as new:
         new.write_text(_csv(rows), encoding="utf-8")
     with replacing(folder.path / "index.h5") as new:
@@ -134,7 +143,10 @@ def collect(
 
 
 def measure(
-    folder: SweepFolder, progress: bool = False, diagnose: tuple[str, ...] = ()
+    folder: SweepFolder,
+    progress: bool = False,
+    diagnose: tuple[str, ...] = (),
+    executor: Executor | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each run of the manifest, in its order: digest, axes, status, what was measured,
     and the circumstances.
@@ -145,6 +157,9 @@ def measure(
     why: Counter[tuple[str, str]] = Counter()
     there, failed = folder.published(), folder.failures()
     names = [name for axis in folder.plan.axes for name in axis.names]
+    paths = [folder.run(digest).resolve() for digest in folder.plan.runs if digest in there]
+    task = partial(_of_run, diagnose, None if executor is None else 1)
+    measured = iter(map(task, paths) if executor is None else executor.map(task, paths))
     rows = []
     for digest in tqdm(
         folder.plan.runs, desc="measuring", unit="run", disable=None if progress else True
@@ -154,10 +169,10 @@ def measure(
             **{name: _label(value) for name, value in folder.plan.at(digest).items()},
         }
         if digest in there:
-            row |= _measured(folder.run(digest))
-            found, reasons = diagnosed(folder.run(digest), diagnose)
+            found, more, reasons = next(measured)
+            row |= found
             # the row has what the run recorded
-            row |= {name: value for name, value in found.items() if name not in row}
+            row |= {name: value for name, value in more.items() if name not in row}
             why.update(reasons.items())
             note = folder.note(digest)
             row |= {"seconds": note.get("seconds", math.nan), "host": note.get("host", "")}
@@ -170,6 +185,13 @@ def measure(
         print(f"sweep: {name} is NaN for {count} of {len(there)} runs: {reason}", file=sys.stderr)
     wanted = _columns(names, rows, {column for name in diagnose for column in columns(name)})
     return [{name: row.get(name, FILL.get(name, math.nan)) for name in wanted} for row in rows]
+
+
+def _of_run(
+    diagnose: tuple[str, ...], workers: int | None, path: Path
+) -> tuple[dict[str, Any], dict[str, float], dict[str, str]]:
+    """(what is in the file, its diagnostics, why some are missing) of one run, in any process."""
+    return _measured(path), *diagnosed(path, diagnose, workers)
 
 
 def _measured(path: Path) -> dict[str, Any]:

@@ -79,12 +79,14 @@ def columns(name: str) -> list[str]:
     return [f"{name}_lower", f"{name}_upper"] if registry.get(name).interval else [name]
 
 
-def diagnosed(path: Path, names: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:
+def diagnosed(
+    path: Path, names: Iterable[str], workers: int | None = None
+) -> tuple[dict[str, float], dict[str, str]]:
     """(columns, reasons): diagnostics of a run at its last frame, NaN where it does not allow one,
     with why.
 
     An interval has two columns, name_lower and name_upper. Values of all frames are kept beside the
-    run, by mf.diagnose.
+    run, by mf.diagnose, whose `workers` these are.
     """
     names = list(names)
     reasons = (
@@ -95,7 +97,7 @@ def diagnosed(path: Path, names: Iterable[str]) -> tuple[dict[str, float], dict[
     free, found = [name for name in names if name not in reasons], {}
     if free:
         try:
-            found = dict(mf.diagnose(path, free, progress=False))
+            found = dict(mf.diagnose(path, free, workers=workers, progress=False))
         except ValueError as error:  # of one run; the others go on
             reasons |= dict.fromkeys(free, " ".join(str(error).split()))
     row = {column: math.nan for name in names for column in columns(name)}

@@ -6,6 +6,7 @@ import collections
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 import meanfield as mf
 from meanfield.processes import interruption
 from sims.commands import sweep as command
-from sims.sweeps import dask_engine, dask_tasks, folders, leases, plans, workers
+from sims.sweeps import dask_engine, dask_tasks, folders, indexing, leases, plans, workers
 from sims.sweeps.workers import Terms
 from sims.sweeps.workplaces import Place
 
@@ -146,6 +147,20 @@ def test_runs_whose_workers_are_killed_are_there_once_and_are_the_undisturbed_on
     assert not any(sweep.work.iterdir()) and not sweep.failures()
     left = [name for name in os.listdir(sweep.leases) if not name.startswith(".aside-")]
     assert left == [".clock"]
+
+
+def test_a_sweep_measured_by_dask_is_the_one_measured_here(tmp_path, client):
+    """Every column, with a diagnostic of the last frame computed there."""
+    sweep = made(tmp_path / "sweep")
+    workers.work(sweep, Terms())
+    hands = dask_engine.executor(sweep, client)
+    there = indexing.measure(sweep, False, ("kernel_drift",), hands)
+    kept = list(sweep.runs.glob("*.diagnostics"))
+    assert len(kept) == 2
+    for folder in kept:
+        shutil.rmtree(folder)
+    here = indexing.measure(sweep, False, ("kernel_drift",))
+    assert repr(there) == repr(here) and there[0]["kernel_drift"] > 0
 
 
 def ctrl_c_after(action, sweep, client):
