@@ -15,11 +15,10 @@ from ntk.runs.laziness import LAZY
 
 from .. import figures
 from ..figures import Curve, Figure
-from ..lab import exponents
+from ..lab import equal_training, exponents
 from ..lab.crossings import find_crossing
 from ..lab.fits import ExponentFit, Refused, different
 from ..lab.runs import Results, Row, against_width, exponent, loss_curves
-from . import equal_training
 
 SIGMAS = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "gelu": "GELU"}
 

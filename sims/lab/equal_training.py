@@ -14,7 +14,7 @@ import numpy as np
 import meanfield as mf
 import ntk
 
-from ..lab.runs import Row
+from .runs import Row
 
 MOST = 3000  # training samples for which the kernel machine is solved, O(n³)
 
@@ -61,16 +61,18 @@ def kernel_machine(path: Path) -> float | None:
     flow = ntk.KernelFlow(K, data.y, K_test=ntk.kernel(network, law, data.x_test, data.x))
     test = flow.at(np.inf).test
     assert test is not None  # K_test was given
-    return _measure(test, np.zeros(data.n_test), data)
+    return error_of(test, np.zeros(data.n_test), data)
 
 
 def _error(flow: mf.GradientFlow, state: mf.State, first: mf.State, data: mf.data.Dataset) -> float:
     f, start = (flow.predict(item, data.x_test)[:, 0] for item in (state, first))
-    return _measure(f, start, data)
+    return error_of(f, start, data)
 
 
-def _measure(f: np.ndarray, start: np.ndarray, data: mf.data.Dataset) -> float:
-    """Wrong signs as a fraction for labels ±1, else the loss in parts of the start's."""
+def error_of(f: np.ndarray, start: np.ndarray, data: mf.data.Dataset) -> float:
+    """Of predictions f, and start before training: wrong signs as a fraction for labels
+    ±1, else the loss in parts of the start's.
+    """
     if np.isin(data.y, (-1.0, 1.0)).all():
         return float(np.mean(np.sign(f) != data.y_test))
     return float(np.mean((f - data.y_test) ** 2) / np.mean((start - data.y_test) ** 2))
