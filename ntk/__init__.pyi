@@ -26,6 +26,7 @@ from .learning.spectrum import mode_times as mode_times
 from .learning.spectrum import split as split
 from .learning.spectrum import unlearnable as unlearnable
 from .runs.budget import budget as budget
+from .runs.layers import LayerMinima as LayerMinima
 from .runs.laziness import laziness as laziness
 from .runs.laziness import relative_scale as relative_scale
 from .theorems import bounds as bounds

@@ -8,6 +8,7 @@ import pytest
 from killed import once
 
 import meanfield as mf
+import ntk
 from meanfield.files.recording import unfinished
 
 X = np.linspace(-1, 1, 12)[:, None]
@@ -38,10 +39,15 @@ def problem(name):
     return mf.GradientFlow(risk, backend=network.home), start
 
 
+def watching(name):
+    """Of modules the kernel, layer by layer."""
+    return [ntk.LayerMinima(mf.every(50), X[:4])] if name == "module" else []
+
+
 def run(path, name, **settings):
     flow, start = problem(name)
-    recorder = mf.Recorder(path, mf.every(20), **settings)
-    given = {"dt": 0.02, "n_steps": STEPS[name], "observers": [recorder], "progress": False}
+    observers = [mf.Recorder(path, mf.every(20), **settings), *watching(name)]
+    given = {"dt": 0.02, "n_steps": STEPS[name], "observers": observers, "progress": False}
     mf.simulate(flow, start, mf.HEUN, **given)
 
 
@@ -55,11 +61,16 @@ def test_killed_and_resumed_a_run_has_the_bits_of_a_whole_one(name, tmp_path):
     once(__file__, killed, name)
     with mf.Trajectory(whole) as first, mf.Trajectory(killed) as second:
         assert first.content_hash() == second.content_hash()
+        if name == "module":
+            assert len(second.series("lambda_min_2.weight").values) == STEPS[name] // 50 + 1
 
 
 if __name__ == "__main__":
     path, name = sys.argv[1:]
     if unfinished(path):
-        mf.resume(path, flow=problem(name)[0], progress=False, checkpoint_seconds=0.02)
+        mf.resume(
+            path, flow=problem(name)[0], observers=watching(name), progress=False,
+            checkpoint_seconds=0.02,
+        )  # fmt: skip
     else:
         run(path, name, checkpoint_seconds=0.02)

@@ -1,6 +1,7 @@
 """The tangent kernel of deep networks layer by layer: of infinite width, and how finite ones tend to it."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,3 +77,54 @@ def test_kernels_of_finite_width_tend_to_them_as_the_inverse_root():
     }
     assert all(found == pytest.approx(-0.5, abs=0.16) for found in slopes.values()), slopes
     np.testing.assert_allclose(found["readout.bias"], 0.04, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """(run's file, observer, flow, x): five steps of a deep network whose layers are watched."""
+    pytest.importorskip("torch", reason="a deep network is a torch module")
+    x = np.random.default_rng(1).normal(size=(4, 3))
+    feature = mf.deep(3, (6, 6), activation="tanh")
+    network = mf.Network(feature, trainable=("layer1.weight", "layer2.weight"))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(network, x, np.ones(4)), backend="torch")
+    layers, path = ntk.LayerMinima(mf.every(5)), tmp_path_factory.mktemp("layers") / "run.h5"
+    mf.simulate(
+        flow, feature.sample(1, seed=0), mf.EULER, dt=0.1, n_steps=5, progress=False,
+        observers=[mf.Recorder(path, mf.every(5)), layers],
+    )  # fmt: skip
+    return path, layers, flow, x
+
+
+@pytest.mark.ntk
+def test_the_smallest_eigenvalues_along_a_run_are_those_of_its_frames(watched):
+    """By ntk.empirical of the stored states, trainable blocks alone; Weyl: λ_min of a sum is at least the
+    sum of the λ_min.
+    """
+    path, layers, flow, x = watched
+    with mf.Trajectory(path) as run:
+        for k, state in enumerate(run):
+            parts = ntk.empirical(flow.functional.network, state, x, parts=True)
+            each = {name: np.linalg.eigvalsh(part)[0] for name, part in parts.items()}
+            for name, value in each.items():
+                assert layers.values[f"lambda_min_{name}"][k] == pytest.approx(value, abs=1e-14)
+            whole = run.series("lambda_min").values[k]
+            assert whole == layers.values["lambda_min"][k] >= sum(each.values()) - 1e-14
+        assert (layers.times == run.series("lambda_min").times).all() and len(layers.times) == 2
+        assert list(layers.values) == [
+            "lambda_min", "lambda_min_layer1.weight", "lambda_min_layer2.weight",
+        ]  # fmt: skip
+
+
+@pytest.mark.ntk
+def test_layers_of_what_has_no_network_or_no_inputs_are_refused():
+    def begin(functional, start):
+        march = SimpleNamespace(flow=SimpleNamespace(functional=functional), start=start)
+        ntk.LayerMinima(mf.every(1)).begin(march, None, None)
+
+    gas = mf.PairwiseEnergy(potential=(lambda x: x[0], lambda x, out: None))
+    with pytest.raises(ValueError, match="functional is a PairwiseEnergy without one"):
+        begin(gas, mf.State(np.zeros((2, 1)), outputs=0))
+    start = mf.InitialLaw(dim=2).sample(2, seed=1)
+    teacher = mf.PopulationRisk(mf.Network("relu", trainable=("a", "w")), start)
+    with pytest.raises(ValueError, match="say of which the kernel is"):
+        begin(teacher, start)
