@@ -14,6 +14,7 @@ from . import particles_and_limit as particles_and_limit
 from . import phase_diagram as phase_diagram
 from . import propagation_of_chaos as propagation_of_chaos
 from . import random_features as random_features
+from . import random_functions as random_functions
 from . import scaling_exponents as scaling_exponents
 from . import toy_model as toy_model
 from . import two_layer_convergence as two_layer_convergence

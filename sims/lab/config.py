@@ -18,7 +18,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform
 
@@ -49,6 +49,14 @@ def at_least(least: float) -> Any:
 def between(least: float, most: float) -> Any:
     """For Annotated: a number from least to most."""
     return pydantic.Field(ge=least, le=most)
+
+
+def different(name: str, values: Sequence[Any]) -> None:
+    """ValueError unless there are two values at least, all different: a study compares them."""
+    if len(values) < 2 or len(set(values)) != len(values):
+        raise ValueError(
+            f"{name} needs two different values at least, without repetition; got {list(values)}."
+        )
 
 
 def above(bound: float) -> Any:
