@@ -6,6 +6,7 @@ from . import figures as figures
 from . import global_convergence as global_convergence
 from . import kappa_against_width as kappa_against_width
 from . import kernel_limits as kernel_limits
+from . import kernel_regime as kernel_regime
 from . import kernel_spectra as kernel_spectra
 from . import langevin_law as langevin_law
 from . import lazy_vs_mean_field as lazy_vs_mean_field

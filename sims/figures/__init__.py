@@ -37,6 +37,7 @@ from matplotlib.axes import Axes as Axes
 from matplotlib.figure import Figure as Figure
 
 from .animations import animate
+from .animations import film as film
 from .functions import function_1d, function_evolution
 from .kernels import kernel_change, kernel_ellipse, kernel_image
 from .overlays import overlay
@@ -64,6 +65,7 @@ from .style import (
     regime,
     save,
 )
+from .style import ages as ages
 from .style import bare as bare
 
 __all__ = [  # what help(figures) shows, so no Axes, Figure and plt, which are matplotlib's

@@ -59,13 +59,28 @@ def animate(
     figure.set_dpi(max(120, figure.dpi))
     try:
         draw = make(run, frames, figure.add_subplot(), flow)
-        draw(len(frames) - 1)
+    except BaseException:
+        plt.close(figure)
+        raise
+    return film(figure, draw, len(frames), out, fps, progress)
+
+
+def film(
+    figure: Figure, draw: Draw, frames: int, out: Any, fps: float = 12.0, progress: bool = True
+) -> Path:
+    """Write draw(0) … draw(frames - 1), which change what is on a figure of yours, as `animate`
+    does; the figure is closed.
+    """
+    out = Path(out)
+    try:
+        _check(out, fps, frames)
+        draw(frames - 1)
         figure.canvas.draw()
         figure.set_layout_engine("none")  # where the last frame put the axes is where they stay
         with (
             replacing(out) as new,
             tqdm(
-                range(len(frames)),
+                range(frames),
                 unit="frame",
                 disable=None if progress else True,
                 leave=False,

@@ -47,7 +47,8 @@ class Study:
     presets: name -> (settings, meaning), the first without a flag; plan(config, out) says what is
     about to be done; run(config, out, progress) trains what is missing and measures all;
     collect(config, out) measures what is there, None where files do not hold all of it;
-    report(results, out) writes the tables and returns what is printed.
+    report(results, out) writes the tables and returns what is printed; movie(results, out) writes
+    an animation and returns its path, None where there is none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Study:
     figure: Callable[[Any], Figure]
     report: Callable[[Any, Path], str]
     collect: Callable[[Any, Path], Any] | None = None
+    movie: Callable[[Any, Path], Path] | None = None
 
     def main(self, argv: list[str] | None = None) -> int:
         """The command line; returns the exit code."""
@@ -81,3 +83,5 @@ class Study:
         text = self.report(results, out)
         png, pdf = figures.save(self.figure(results), out / f"{self.name}.png")
         print(f"\n{text}\n\nfigure      {png}, {pdf.name}")
+        if self.movie is not None:
+            print(f"animation   {self.movie(results, out)}")

@@ -13,25 +13,12 @@ import numpy as np
 
 import meanfield as mf
 
+from ..lab.two_points import DATA as DATA
+from ..lab.two_points import feature as feature
+from ..lab.two_points import parameters as parameters
+
 if TYPE_CHECKING:
     from . import Config
-
-DATA = mf.data.Dataset(np.array([[-3.0], [0.5]]), np.array([2.0, -1.0]), name="two points")
-
-
-def feature(width: int) -> mf.ModuleFeature:
-    """1 – width – width – 1, biases everywhere."""
-    from torch import nn
-
-    return mf.ModuleFeature(
-        nn.Sequential(
-            nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
-        )
-    )
-
-
-def parameters(width: int) -> int:
-    return width * width + 4 * width + 1
 
 
 def trained(config: Config, width: int) -> dict[str, np.ndarray]:

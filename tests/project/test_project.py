@@ -35,7 +35,7 @@ HOMES = {
         "meanfield/data/__init__.py",
     ),
     "torch": (
-        "sims/weights_budge/measures.py",
+        "sims/lab/two_points.py",
         "meanfield/features/",
         "meanfield/backends/torch/",
         "meanfield/backends/sharded.py",
