@@ -13,7 +13,7 @@ import numpy as np
 from ..particles import Particles
 from .clocks import CHATTER, NOISE
 
-FEW = 3  # steps, for which a call is not worth its beginning and its end
+FEW = 1  # steps at least of a call; what the field makes a stretch with may want more
 # the first steps of a march, made one by one: they compile kernels, and compare formulas with what
 # was compiled
 ALONE = 2
@@ -87,13 +87,14 @@ class Stretches:
         march = self.march
         last = self._last_step(ahead)
         left = min(last - march.step, (ahead.t - march.t) / march.dt)
-        if self._refused or self._made <= ALONE or left < FEW:
+        if self._refused or self._made <= ALONE or left <= FEW - 1:
             self._refused = False
             return False
         if self._compiled is None:
             seconds = SAVED * march.method.stages * march.clock.steps_left(march.particles)
             self._compiled = march.field.stretch(march.method, march.particles, seconds) or False
-        if not self._compiled:
+        if not self._compiled or left <= self._compiled.least - 1:
+            self._refused = False
             return False
 
         state = self._state(ahead, stops, last)

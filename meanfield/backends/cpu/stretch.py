@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numba import get_num_threads, typeof
+from numba._dispatcher import compute_fingerprint
 
 from .. import compiler
 from ..llvm.addresses import address
@@ -24,6 +25,9 @@ SECONDS = 0.05  # of one call: Ctrl-C is served after it
 # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
 COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
+# steps of one call at least, where several threads share a stage: a step by itself begins with the
+# velocity that observers have just asked for, and a call computes it again
+SHARED_LEAST = 3
 KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of records.py
 
 
@@ -86,6 +90,7 @@ class Stretch:
         shared = backend._work(theta, samples) > SHARED
         workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST)
         self.work = self._memory(theta, weight, samples, workers if shared else 1)
+        self.least = SHARED_LEAST if shared else 1
         self.loop, self.stage, self.shards = (
             getattr(compiler.kernels(f"{__package__}.kernels.{file}", T.name, {}), name)
             for file, name in (
@@ -168,21 +173,25 @@ class Stretch:
         x = (risk.x,) if backend.fused else (risk.x, risk.transposed)
         back = getattr(kernels, f"pull_back{several}_shard")
         pulled = 0, 0, theta, *x, work.padded, risk.decay, risk.trainable, theta, *kept
-        sides = 0
+        halves = None
         if self._kinked:
             halves = backend.kinked_kernels
             halves.places(risk.x, work.terms)
-            sides = address(halves.sides, risk.x, work.padded, work.terms, work.whole)
             back = halves.pull_back_shard
             pulled = 0, 0, line, work.terms, work.whole, risk.decay, risk.trainable, line
 
         coupled = "_coupled" if loss.coupled else ""
         total = getattr(of_loss.module(risk.importance.size > 0), f"total{coupled}")
         slopes = getattr(of_loss.module(), f"slopes{coupled}")
+        key = forward, back, total, slopes, compute_fingerprint((risk, self.method, work))
+        if key in _addresses_of:
+            return _addresses_of[key]
+
         scale = () if loss.coupled else (risk.s,)
         factor = () if loss.coupled else (risk.s, risk.factor)
         rows, line, one = backend.rows, work.lines[0, 0], backend.dtype.type(1)
         sums = 0, 0, line, one, line, line, work.weight, True, work.everything, work.scratch[0]
+        sides = (risk.x, work.padded, work.terms, work.whole)
         made = Kernels(
             0,
             0,
@@ -190,13 +199,15 @@ class Stretch:
             address(rows.add_scaled_shard, 0, 0, line, one, line, line),
             address(forward, *given),
             address(back, *pulled),
-            sides,
+            0 if halves is None else address(halves.sides, *sides),
             address(total, work.features, risk.labels, risk.importance, *scale),
             address(slopes, work.features, risk.labels, *factor, work.slopes),
         )
         given = made, risk, self.method, work, 0, 0, 0
         stage = address(self.stage, *given[:-1])
-        return made._replace(stage=stage, work_shards=address(self.shards, *given))
+        made = made._replace(stage=stage, work_shards=address(self.shards, *given))
+        _addresses_of[key] = made
+        return made
 
     def compile(self) -> None:
         """Compile the call and what it calls, where they are not."""
@@ -209,12 +220,17 @@ class Stretch:
     def compiled(self) -> bool:
         """Whether what no single step compiles is there, in this process or in the cache on disk."""
         common = self.kernels, self.risk, self.method, self.work
-        line = self.work.lines[0, 0]
-        return (
-            _is_there(self.loop, *common, np.zeros(1, STATE), line, line)
-            and _is_there(self.stage, *common, 0, 0)
-            and _is_there(self.shards, *common, 0, 0, 0)
-        )
+        key = self.loop, compute_fingerprint(common)
+        if key not in _there:
+            line = self.work.lines[0, 0]
+            if not (
+                _is_there(self.loop, *common, np.zeros(1, STATE), line, line)
+                and _is_there(self.stage, *common, 0, 0)
+                and _is_there(self.shards, *common, 0, 0, 0)
+            ):
+                return False
+            _there.add(key)
+        return True
 
     def state(self, kind: str, given: dict[str, Any]) -> np.ndarray:
         """The record (1,) that a call goes on with; kind: of the clock."""
@@ -245,6 +261,12 @@ class Stretch:
             helper.give(self.stage, *given, self._turn, number)
         self.loop(*given, state, theta.reshape(-1), made.reshape(-1))
         return made
+
+
+# What takes numba milliseconds to say, for each run of a sweep: by the kernels, and by the kinds of
+# what they are given.
+_addresses_of: dict[tuple[Any, ...], Kernels] = {}
+_there: set[tuple[Any, ...]] = set()
 
 
 def _is_there(kernel: Any, *arguments: Any) -> bool:
