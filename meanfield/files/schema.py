@@ -131,7 +131,7 @@ def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
     KB).
     """
     array = _fixed_length(text)
-    space = h5py.h5s.create_simple(array.shape) if array.ndim else SCALAR
+    space = _space(array.shape) if array.ndim else SCALAR
     kind = h5py.h5t.py_create(array.dtype, logical=True)
     dataset = h5py.h5d.create(group.id, name.encode(), kind, space, _layout(()))
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array, mtype=kind)
@@ -177,7 +177,7 @@ def get_text(attributes: h5py.AttributeManager, name: str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+def _new(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.h5d.DatasetID:
     """A checksummed array in chunks of one index of the leading axis (of a frame, or of rows where
     that is too large).
     """
@@ -188,9 +188,16 @@ def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) 
         rows = max(1, min(rest[0], LARGEST_CHUNK // (item * math.prod(rest[1:]))))
         rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
         chunk = (1,) * (len(shape) > 2) + (rows, *rest[1:])
-    space, kind = h5py.h5s.create_simple(shape) if len(shape) else SCALAR, _type(np.dtype(dtype))
-    made = h5py.h5d.create(group.id, name.encode(), kind, space, _layout(chunk))
-    return h5py.Dataset(made)
+    space = _space(tuple(shape)) if len(shape) else SCALAR
+    name_, kind = name.encode(), _type(np.dtype(dtype))
+    return h5py.h5d.create(group.id, name_, kind, space, _layout(chunk))
+
+
+# Each identifier of HDF5 is an object of h5py, with a weak reference that h5py keeps count of: what
+# many datasets have in common is made once.
+@lru_cache(256)
+def _space(shape: tuple[int, ...]) -> h5py.h5s.SpaceID:
+    return h5py.h5s.create_simple(shape)
 
 
 @cache
@@ -217,10 +224,15 @@ def write_absent(group: h5py.Group, name: str, dtype: np.dtype) -> h5py.Dataset:
     return group.create_dataset(name, data=h5py.Empty(dtype))
 
 
-def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
-    dataset = new_array(group, name, array.shape, array.dtype)
+def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+    return h5py.Dataset(_new(group, name, shape, dtype))
+
+
+def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.h5d.DatasetID:
+    dataset = _new(group, name, array.shape, array.dtype)
     if array.size:
-        dataset.id.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array))
+        whole, kind = h5py.h5s.ALL, _type(array.dtype)
+        dataset.write(whole, whole, np.ascontiguousarray(array), mtype=kind)
     return dataset
 
 
@@ -235,7 +247,7 @@ def read_array(file: h5py.File, path: str) -> np.ndarray:
     check_size(dataset)
     found = np.empty(dataset.shape, dataset.dtype)
     if found.size:
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found)
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found, mtype=_type(found.dtype))
     return found
 
 
@@ -320,7 +332,8 @@ def _write_rows(value: h5py.Dataset, first: int, block: np.ndarray) -> None:
     """value[first : first + len(block)] = block."""
     here = h5py.h5s.create_simple(value.shape)
     here.select_hyperslab((first,) + (0,) * (block.ndim - 1), block.shape)
-    value.id.write(h5py.h5s.create_simple(block.shape), here, np.ascontiguousarray(block))
+    block = np.ascontiguousarray(block)
+    value.id.write(_space(block.shape), here, block, mtype=_type(block.dtype))
 
 
 def at_once(size: int) -> int:

@@ -25,7 +25,7 @@ def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         kept = stored or name == "weights"  # no maker of a data set makes these again
         dataset = (
-            schema.write_array(group, name, array)
+            schema.Dataset(schema.write_array(group, name, array))
             if kept
             else schema.write_absent(group, name, array.dtype)
         )

@@ -133,6 +133,15 @@ def test_fixed_steps_have_the_same_bits_in_one_call(name, monkeypatch):
     assert calls < steps / 3
 
 
+def test_single_steps_between_two_looks_are_compiled_too(monkeypatch):
+    """Somebody looks after each of 20 steps: all but the first two are compiled calls of one step."""
+    flow, state = problem()
+    made, run = [], stretch.Stretch.run
+    monkeypatch.setattr(stretch.Stretch, "run", lambda *all: (made.append(1), run(*all))[1])
+    calls, steps = compared(monkeypatch, flow, state, mf.RK4, 0.03, 0.6, moments=range(1, 20))
+    assert calls == steps == 20 and len(made) == 20 - stretches.ALONE
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_every_tableau_has_the_same_bits_in_one_call(method, monkeypatch):
     flow, state = problem()
