@@ -56,6 +56,5 @@ BELOW: Any = 0.0  # σ' below 0 …
 JUMP: Any = 1.0  # … and how much more it is above
 LOOPS: Any = False  # whether loops over each(…) stay loops (unroll.py)
 PAIRED: Any = True  # whether there is an interaction U
-ROWS: Any = False  # whether formulas see rows of θ itself
 SELF_PAIRS: Any = True  # whether a particle meets itself
 WEIGHTED: Any = False  # whether samples have weights

@@ -100,7 +100,6 @@ def transposer(p: int, back: bool = False) -> Callable:
 
 WORDS: dict[str, Any] = {
     "njit": njit,
-    "prange": range,
     "fma": fma,
     "stack_array": stack_array,
     "widest_vectors": widest_vectors,

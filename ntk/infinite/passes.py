@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from meanfield.backends import compiler
+from meanfield.backends.cpu.sharing import run
 from meanfield.backends.llvm.intrinsics import polynomial
 from meanfield.formulas.activations import Activation
 
 from ..gaussian import duals
 
 BLOCK_ENTRIES = 2**20  # of the matrix in work at once, where NumPy makes temporary arrays
+WORK = 40  # operations of an entry
 SMALL = 2**14  # below so many entries NumPy is as quick, and nothing needs compiling
 INV_2PI, HALF_PI, PI = 0.15915494309189535, 1.5707963267948966, 3.141592653589793
 TWO_OVER_PI, FOUR_OVER_PI = 0.6366197723675814, 1.2732395447351628
@@ -159,9 +161,8 @@ def one_layer(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) 
     if not covers(sigma, c.size, q1, q2):
         return duals.unchecked(sigma, q1[:, None], q2[None, :], c)
     values, slopes = np.empty_like(c), np.empty_like(c)
-    compiled(sigma, c.dtype).one_layer(
-        c, *factors(sigma, q1, c.dtype), *factors(sigma, q2, c.dtype), values, slopes
-    )
+    given = *factors(sigma, q1, c.dtype), *factors(sigma, q2, c.dtype), values, slopes
+    run(compiled(sigma, c.dtype).one_layer, len(c), WORK * c.size, c, *given)
     return duals.Pair(values, slopes)
 
 
@@ -185,9 +186,9 @@ def all_layers(
     theta = covariance.copy()
     if covers(sigma, covariance.size, q1, q2):
         fixed = (triangle, scale.astype(dtype), shift.astype(dtype))
-        compiled(sigma, dtype).all_layers(
-            covariance, theta, *fixed, *factors(sigma, q1, dtype), *factors(sigma, q2, dtype)
-        )
+        given = *fixed, *factors(sigma, q1, dtype), *factors(sigma, q2, dtype)
+        work = WORK * covariance.size * len(scale)
+        run(compiled(sigma, dtype).all_layers, len(theta), work, covariance, theta, *given)
         return covariance, theta
     step = max(1, BLOCK_ENTRIES // covariance.shape[1])
     for first in range(0, len(covariance), step):

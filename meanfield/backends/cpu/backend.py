@@ -22,7 +22,6 @@ from typing import Any
 # quiet machine, where 1000 took 0.85 s (and 1.2 s beside two busy processes).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-import numba
 import numpy as np
 
 from ... import noise
@@ -32,6 +31,7 @@ from .. import as_written, compiler
 from ..llvm import products
 from . import kinked, losses
 from .memory import Pool
+from .sharing import run
 
 KERNELS = f"{__package__}.kernels"
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
@@ -39,8 +39,9 @@ FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench 
 KEEP_BYTES = 256 * 2**20
 # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
 TILE_BYTES = 24 * 2**10
-SMALL = 10**6  # operations in float32 that one thread does in about ten microseconds
 ELEMENT = 10  # operations that reading and writing an element takes the time of
+CHUNK = 256  # particles whose normals are drawn together: kernels/diffusion.py
+NO_SCRATCH = np.empty(0)  # of kernels/rows.py, which then takes its own
 NORMAL = 40  # … and drawing a normal
 SIGMA = 20  # … and evaluating a σ that is not linear on either side of 0
 
@@ -53,21 +54,6 @@ def tree_sum(partial: np.ndarray) -> np.ndarray:
         partial[: count - half] += partial[half:count]
         count = half
     return partial[0]
-
-
-def _run(kernel: Any, work: int, *arguments: Any) -> None:
-    """Call a parallel kernel; little work stays on this thread, for waking the others would take
-    longer.
-    """
-    threads = numba.get_num_threads()
-    if threads == 1 or work > SMALL:
-        kernel(*arguments)
-        return
-    numba.set_num_threads(1)
-    try:
-        kernel(*arguments)
-    finally:
-        numba.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +95,7 @@ class CPU:
         )
         self._losses: dict[Loss, losses.Kernels] = {}
         self._kept: tuple[np.ndarray, Samples, np.ndarray] | None = None
+        self._alike: tuple[np.ndarray, np.ndarray] | None = None  # of the last weights
 
     @cached_property
     def kernels(self) -> Any:
@@ -119,14 +106,29 @@ class CPU:
         return self._load("fused", D=self.dim, VECTORS=vectors)
 
     @cached_property
+    def mean_feature_kernel(self) -> Any:
+        """The kernel of the mean features for this K."""
+        return self.kernels.mean_feature_k if self._several else self.kernels.mean_feature
+
+    @property
+    def _several(self) -> bool:
+        """Whether the fused kernels for any number of outputs are used."""
+        return self.fused and self.outputs > 1
+
+    @cached_property
     def pull_back_kernel(self) -> Any:
         """The kernel of the pull-back for this K and activation."""
         assert self.network is not None
-        if self.fused and self.outputs > 1:
-            return self.kernels.pull_back_k
-        if not self.fused or kinked.slopes(self.network.sigma) is None:
-            return self.kernels.pull_back
-        return self.kinked_kernels.pull_back
+        if self.kinked:
+            return self.kinked_kernels.pull_back
+        return self.kernels.pull_back_k if self._several else self.kernels.pull_back
+
+    @property
+    def kinked(self) -> bool:
+        """Whether σ is linear on either side of 0, and the pull-back made for that: kinked.py."""
+        assert self.network is not None
+        one = self.fused and self.outputs == 1
+        return one and kinked.slopes(self.network.sigma) is not None
 
     @cached_property
     def kinked_kernels(self) -> Any:
@@ -150,7 +152,7 @@ class CPU:
 
     def forget(self) -> None:
         """Compile σ again when it is used next: its formulas have changed."""
-        for name in ("kernels", "pull_back_kernel", "kinked_kernels"):
+        for name in ("kernels", "mean_feature_kernel", "pull_back_kernel", "kinked_kernels"):
             self.__dict__.pop(name, None)
 
     def _loss(self, loss: Loss) -> losses.Kernels:
@@ -178,9 +180,7 @@ class CPU:
         """Whether the kernels of a step are compiled already, in this process or in the cache on
         disk.
         """
-        several = self.fused and self.outputs > 1
-        forward = self.kernels.mean_feature_k if several else self.kernels.mean_feature
-        return all(map(compiler.is_compiled, (forward, self.pull_back_kernel)))
+        return all(map(compiler.is_compiled, (self.mean_feature_kernel, self.pull_back_kernel)))
 
     @property
     def fused(self) -> bool:
@@ -237,16 +237,9 @@ class CPU:
             as_written.prove_activation(self, "value")
         partial = self._partial(theta, samples)
         arguments = theta, weight, samples.x, partial
-        if self.fused:
-            kernel = self.kernels.mean_feature if self.outputs == 1 else self.kernels.mean_feature_k
-            _run(kernel, self._work(theta, samples), *arguments)
-        else:
-            _run(
-                self.kernels.mean_feature,
-                self._work(theta, samples),
-                *arguments,
-                self._keep(theta, samples, keep),
-            )
+        if not self.fused:
+            arguments = *arguments, self._keep(theta, samples, keep)
+        run(self.mean_feature_kernel, len(partial), self._work(theta, samples), *arguments)
         return self._total(partial, samples, theta)
 
     def pull_back(
@@ -265,23 +258,28 @@ class CPU:
         )
         out = self.pool.take(theta.shape, theta.dtype)
         work, shards = self._work(theta, samples), self.shards(theta.shape[0])
-        arguments = slopes, self.dtype.type(decay), self.trainable, out
-        if self.fused:
-            _run(self.pull_back_kernel, work, theta, samples.x, *arguments, shards)
+        given = self.dtype.type(decay), self.trainable, out
+        if self.kinked:
+            terms, whole = self._sides(samples, slopes)
+            line = self.dtype.type(decay), self.trainable, out.reshape(-1)
+            run(self.pull_back_kernel, shards, work, theta.reshape(-1), terms, whole, *line)
+        elif self.fused:
+            run(self.pull_back_kernel, shards, work, theta, samples.x, slopes, *given)
         else:
             kept = self._kept
             z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
-            _run(
-                self.pull_back_kernel,
-                work,
-                theta,
-                samples.x,
-                samples.transposed,
-                *arguments,
-                z,
-                shards,
-            )
+            x = samples.x, samples.transposed
+            run(self.pull_back_kernel, shards, work, theta, *x, slopes, *given, z)
         return out
+
+    def _sides(self, samples: Samples, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Terms of the samples and their sums, as kernels/kinked.py reads them."""
+        tiles, size = samples.x.shape[0], samples.x.shape[2]
+        terms = self.pool.take((tiles, size, 2 * self.dim + 1), self.dtype)
+        whole = np.empty(self.dim + 1)
+        self.kinked_kernels.places(samples.x, terms)
+        self.kinked_kernels.sides(samples.x, slopes, terms, whole)
+        return terms, whole
 
     def push_forward(
         self, theta: np.ndarray, weight: np.ndarray, samples: Samples, move: np.ndarray
@@ -290,15 +288,8 @@ class CPU:
         if "slope" in self.unproved:
             as_written.prove_activation(self, "slope")
         partial = self._partial(theta, samples)
-        _run(
-            self.kernels.push_forward,
-            self._work(theta, samples),
-            theta,
-            weight,
-            samples.x,
-            move,
-            partial,
-        )
+        arguments = theta, weight, samples.x, move, partial
+        run(self.kernels.push_forward, len(partial), self._work(theta, samples), *arguments)
         return self._total(partial, samples, theta)
 
     def total(
@@ -348,18 +339,12 @@ class CPU:
         self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]
     ) -> np.ndarray:
         """θ + Σ_j coefficients_j · stages_j, a new array; θ itself where there is nothing to add."""
-        out = theta
+        out, (m, p) = theta, theta.shape
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
                 target = self.pool.take(theta.shape, theta.dtype) if out is theta else out
-                _run(
-                    self.rows.add_scaled,
-                    ELEMENT * theta.size,
-                    out.ravel(),
-                    theta.dtype.type(coefficient),
-                    stage.ravel(),
-                    target.ravel(),
-                )
+                given = out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel()
+                run(self.rows.add_scaled, self.shards(m), ELEMENT * theta.size, p, *given)
                 out = target
         return out
 
@@ -373,7 +358,9 @@ class CPU:
         words = noise.words(seed, noise.DIFFUSION, step)
         kernel = compiler.kernels(f"{KERNELS}.diffusion", self.dtype.name, noise.FORMULAS).diffuse
         sizes = T(dt), drift, T(scale), self.trainable
-        _run(kernel, NORMAL * theta.size, theta, self.first, *sizes, *words, out)
+        chunks = -(-len(theta) // CHUNK)
+        given = theta, self.first, *sizes, *words, out
+        run(kernel, chunks, NORMAL * theta.size, *given)
         return out
 
     def norm(self, array: np.ndarray, weight: np.ndarray, trainable_only: bool = False) -> float:
@@ -400,21 +387,21 @@ class CPU:
     def _advance(
         self, theta: Any, coefficient: float, stage: Any, out: Any, weight: Any, columns: Any
     ) -> float:
-        m = stage.shape[0]
-        partial = self.pool.take((self.shards(m),), float)
-        base, stage, out = theta.ravel(), stage.ravel(), out.ravel()
-        _run(
-            self.rows.advance,
-            ELEMENT * stage.size,
-            base,
-            stage.dtype.type(coefficient),
-            stage,
-            out,
-            weight,
-            columns,
-            partial,
-        )
-        return self._number(partial, m)
+        m, shards = stage.shape[0], self.shards(stage.shape[0])
+        norms = self.pool.take((shards,), float)
+        scale, line = stage.dtype.type(coefficient), stage.ravel()
+        given = theta.ravel(), scale, line, out.ravel(), weight, self.alike(weight), columns
+        run(self.rows.advance, shards, ELEMENT * stage.size, *given, NO_SCRATCH, norms)
+        return self._number(norms, m)
+
+    def alike(self, weight: np.ndarray) -> np.ndarray:
+        """Whether all weights of a shard are equal: (shards,)."""
+        if self._alike is None or self._alike[0] is not weight:
+            m, shards = weight.size, self.shards(weight.size)
+            starts = [shard * m // shards for shard in range(shards)]
+            least, most = np.minimum.reduceat(weight, starts), np.maximum.reduceat(weight, starts)
+            self._alike = weight, least == most
+        return self._alike[1]
 
     def _number(self, partial: np.ndarray, m: int) -> Any:
         """One number of the sums of the shards (shards,) of m particles: their sum over m."""

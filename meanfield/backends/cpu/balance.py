@@ -7,12 +7,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .backend import CPU, _run
+from .backend import CPU
+from .sharing import run
 
-compiled = numba.njit(error_model="numpy", parallel=True, cache=True)
+compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
 
 
-@numba.njit(error_model="numpy", cache=True)
+@numba.njit(error_model="numpy", fastmath=False)
 def _invariant(theta, k, outputs, p):
     inner = outer = 0.0
     for j in range(outputs):
@@ -23,32 +24,31 @@ def _invariant(theta, k, outputs, p):
 
 
 @compiled
-def _invariants(theta, outputs, p, out):
-    for k in numba.prange(theta.shape[0]):
+def _invariants(shard, shards, theta, outputs, p, out):
+    m = theta.shape[0]
+    for k in range(shard * m // shards, (shard + 1) * m // shards):
         out[k] = _invariant(theta, k, outputs, p)
 
 
 @compiled
-def _largest_changes(theta, outputs, p, before, largest):
-    m, shards = theta.shape[0], largest.shape[0]
-    for shard in numba.prange(shards):
-        most = 0.0
-        for k in range(shard * m // shards, (shard + 1) * m // shards):
-            change = abs(_invariant(theta, k, outputs, p) - before[k])
-            if change > most or change != change:  # a NaN stays
-                most = change
-        largest[shard] = most
+def _largest_changes(shard, shards, theta, outputs, p, before, largest):
+    m, most = theta.shape[0], 0.0
+    for k in range(shard * m // shards, (shard + 1) * m // shards):
+        change = abs(_invariant(theta, k, outputs, p) - before[k])
+        if change > most or change != change:  # a NaN stays
+            most = change
+    largest[shard] = most
 
 
 def invariants(theta: np.ndarray, outputs: int, p: float) -> np.ndarray:
     """|w_k|² + b_k² - p|a_k|²: θ (m, K + d + 1) -> (m,) float64."""
     out = np.empty(theta.shape[0])
-    _run(_invariants, theta.size, theta, outputs, float(p), out)
+    run(_invariants, CPU.shards(len(theta)), theta.size, theta, outputs, float(p), out)
     return out
 
 
 def largest_change(theta: np.ndarray, outputs: int, p: float, before: np.ndarray) -> float:
     """max_k |invariant of θ_k - before_k|, NaN where one is; before (m,)."""
     largest = np.empty(CPU.shards(theta.shape[0]))
-    _run(_largest_changes, theta.size, theta, outputs, float(p), before, largest)
+    run(_largest_changes, largest.size, theta.size, theta, outputs, float(p), before, largest)
     return float(np.max(largest))

@@ -11,6 +11,9 @@ import numpy as np
 
 from ...formulas.activations import Activation
 from .. import compiler
+from . import sharing
+
+ALL = 40  # operations of σ and σ' of a number
 
 
 def _kernels(sigma: Activation, dtype: str) -> Any:
@@ -29,7 +32,8 @@ def values_and_slopes(sigma: Activation, z: np.ndarray) -> tuple[np.ndarray, np.
     """
     z = np.ascontiguousarray(z, dtype=np.float64)
     values, slopes = np.empty_like(z), np.empty_like(z)
-    _kernels(sigma, "float64").evaluate(z, values, slopes)
+    kernel = _kernels(sigma, "float64").evaluate
+    sharing.run(kernel, min(64, len(z)), ALL * z.size, z, values, slopes)
     return values, slopes
 
 

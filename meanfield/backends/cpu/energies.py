@@ -20,7 +20,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from .. import as_written, compile_errors, compiler
-from .backend import _run
+from .sharing import run
 
 # coordinates from which formulas unrolled in registers spill more than they gain (measured: 24
 # gains, 64 loses)
@@ -82,6 +82,7 @@ class PairEnergy:
             interaction,
             self_pairs,
         )
+        self.rows = backend.dim >= ROWS_FROM
         self.unproved = {"velocity", "values"}
 
     def forget(self) -> None:
@@ -104,8 +105,6 @@ class PairEnergy:
             self.backend.dtype.name,
             named(self.potential, self.interaction),
             D=dim,
-            PAIRED=self.interaction is not None,
-            ROWS=dim >= ROWS_FROM,
             SELF_PAIRS=self.self_pairs,
         )
 
@@ -113,7 +112,11 @@ class PairEnergy:
         """Whether the kernels of a step are compiled already, in this process or in the cache on
         disk.
         """
-        return compiler.is_compiled(self.kernels.velocity)
+        return compiler.is_compiled(self._kernel("velocity"))
+
+    def _kernel(self, name: str) -> Any:
+        how = "alone" if self.interaction is None else "in_rows" if self.rows else "in_lanes"
+        return getattr(self.kernels, f"{name}_{how}")
 
     def velocity(self, theta: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """-∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l): (m, p)."""
@@ -138,5 +141,5 @@ class PairEnergy:
         some = range(count) if shards is None else shards
         work = m * theta.size * len(some) // count if count > 1 else 0
         with explained(self.potential, self.interaction, theta.dtype):
-            kernel = getattr(self.kernels, name)
-            _run(kernel, work, theta, *arguments, some.start, some.stop, count)
+            given = theta, *arguments, some.start, count
+            run(self._kernel(name), len(some), work, *given)

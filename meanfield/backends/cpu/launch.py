@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
-from typing import Any
 
 import numba
-from numba.core.dispatcher import Dispatcher
 from numba.np.ufunc import parallel
 
 from ...processes.caches import for_numba
@@ -47,10 +44,12 @@ def _launch() -> None:
         _launch_threads()
 
 
-class Lost:
-    """What a forked child finds in the place of a parallel kernel."""
+_lost = False
 
-    def __call__(self, *arguments: Any) -> Any:
+
+def check() -> None:
+    """An error in a fork of a process whose threads do not live on in it."""
+    if _lost:
         raise RuntimeError(
             "this process is a fork of one in which compiled kernels have already run on "
             "OpenMP's threads, and those do not live "
@@ -59,34 +58,11 @@ class Lost:
             "or fork before the first run."
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self()
-
 
 def _after_fork_in_child() -> None:
-    """Put Lost in the place of our parallel kernels, where calling one would end this process
-    without a word.
-    """
-    if not parallel._is_initialized or parallel._threading_layer != "omp":
-        return
-    for module in list(sys.modules.values()):
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if (
-                isinstance(value, Dispatcher)
-                and value.targetoptions.get("parallel")
-                and _ours(value)
-            ):
-                setattr(module, name, Lost())
-
-
-def _ours(kernel: Any) -> bool:
-    """Of this package, of ntk, or of a module that `compiler.load` wrote."""
-    return (
-        kernel.py_func.__module__.split(".")[0] in ("meanfield", "ntk")
-        or "FASTMATH" in kernel.py_func.__globals__
-    )
+    global _lost
+    if parallel._is_initialized and parallel._threading_layer == "omp":
+        _lost = True
 
 
 parallel._launch_threads = _launch

@@ -23,10 +23,12 @@ import numpy as np
 
 from .. import compiler
 from ..llvm import products
-from .backend import CPU, _run, tree_sum
+from .backend import CPU, tree_sum
+from .sharing import run
 
 KERNELS = f"{__package__}.kernels"
 TILE = 1024
+BLOCK = 96  # targets, in the kernel for any d
 VECTORS = 2  # of targets at once, in the kernel for small d
 FEW_UP_TO = 10  # the largest d at which the kernel `few` wins
 
@@ -84,9 +86,8 @@ class PairSums:
         sums = self.formula.sums
         constants: dict[str, Any]
         if self.few:
-            vectors = VECTORS if self.dim <= 4 else 1
             name = "pair_few"
-            constants = {"D": self.dim, "S": sums, "VECTORS": vectors}
+            constants = {"D": self.dim, "S": sums, "VECTORS": self._vectors}
         else:
             name = "pair_many"
             constants = {"S": sums, "FASTMATH": False}
@@ -132,7 +133,7 @@ class PairSums:
         )
         squares, total = np.zeros(tiles * size), np.empty((self.backend.shards(m), K, d))
         arguments = theta, factor, K, directions, amplitudes, parameters, squares, total
-        _run(self.particles.prepare_cloud, theta.size, *arguments)
+        run(self.particles.prepare_cloud, len(total), theta.size, *arguments)
         parts = (theta, factor, squares, directions, amplitudes, parameters, tree_sum(total))
         if rows is None:
             return Cloud(*parts)
@@ -152,9 +153,8 @@ class PairSums:
         for source in sources if S else ():
             work = m * source.squares.size * d
             target = sums if self.few else sums[:m]
-            _run(
-                self.kernels.pair_sums, work, *self._targets(cloud), *self._sources(source), target
-            )
+            given = *self._targets(cloud), *self._sources(source), target
+            run(self.kernels.pair_sums, self._blocks(cloud), work, *given)
         total = sum(source.total for source in sources)
         potential, velocity = (
             np.empty((m, K)),
@@ -173,13 +173,23 @@ class PairSums:
             potential,
             velocity,
         )
-        _run(self.particles.finish_sums, m * d, *arguments)
+        run(self.particles.finish_sums, self.backend.shards(m), m * d, *arguments)
         return potential, velocity
 
     def pairing(self, cloud: Cloud, potential: np.ndarray) -> float:
         """Σ_k factor_k ⟨a_k, potential_k⟩."""
         a = cloud.theta[:, : self.outputs].astype(np.float64)
         return float((cloud.factor * (a * potential).sum(axis=1)).sum())
+
+    def _blocks(self, cloud: Cloud) -> int:
+        """Of targets that one call of the kernel works."""
+        if self.few:
+            return cloud.squares.size // (self._vectors * products.LANES[self.dtype.name])
+        return -(-len(cloud.theta) // BLOCK)
+
+    @property
+    def _vectors(self) -> int:
+        return VECTORS if self.dim <= 4 else 1
 
     def _targets(self, cloud: Cloud) -> tuple[np.ndarray, ...]:
         if self.few:

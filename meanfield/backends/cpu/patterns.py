@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from .backend import _run
+from .sharing import run
 
 WORD = 64  # bits in a word: the most samples a pattern holds
 FLIP, DEATH, REVIVAL, MERGE, SPLIT = range(5)  # codes of the kinds of differences
@@ -23,7 +23,7 @@ FLIP, DEATH, REVIVAL, MERGE, SPLIT = range(5)  # codes of the kinds of differenc
 # gather 64 bytes into bits.
 PLACE = 8 * (np.arange(WORD) % 8) + np.arange(WORD) // 8
 
-compiled = numba.njit(error_model="numpy", parallel=True, cache=True)
+compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
 inlined = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 
 
@@ -84,31 +84,31 @@ def _lowest(word):
 
 
 @compiled
-def _signs(theta, outputs, x, used, active):
+def _signs(chunk, chunks, theta, outputs, x, used, active):
     m, bias, last = theta.shape[0], theta.shape[1] - 1, x.shape[0] - 1
-    for shard in numba.prange((m + 255) // 256):
-        z, signs = np.empty(WORD, theta.dtype), np.empty(WORD, np.uint8)
-        eights = signs.view(np.uint64)
-        for k in range(shard * 256, min(m, shard * 256 + 256)):
-            b, w = theta[k, bias], theta[k, outputs]
-            if last == 0:
+    z, signs = np.empty(WORD, theta.dtype), np.empty(WORD, np.uint8)
+    eights = signs.view(np.uint64)
+    for k in range(chunk * 256, min(m, chunk * 256 + 256)):
+        b, w = theta[k, bias], theta[k, outputs]
+        if last == 0:
+            for i in range(WORD):
+                signs[i] = b + w * x[0, i] > 0
+        else:
+            for i in range(WORD):
+                z[i] = b + w * x[0, i]
+            for j in range(1, last):
+                w = theta[k, outputs + j]
                 for i in range(WORD):
-                    signs[i] = b + w * x[0, i] > 0
-            else:
-                for i in range(WORD):
-                    z[i] = b + w * x[0, i]
-                for j in range(1, last):
-                    w = theta[k, outputs + j]
-                    for i in range(WORD):
-                        z[i] += w * x[j, i]
-                w = theta[k, outputs + last]
-                for i in range(WORD):
-                    signs[i] = z[i] + w * x[last, i] > 0
-            active[k] = _gathered(eights) & used
+                    z[i] += w * x[j, i]
+            w = theta[k, outputs + last]
+            for i in range(WORD):
+                signs[i] = z[i] + w * x[last, i] > 0
+        active[k] = _gathered(eights) & used
 
 
 @compiled
-def _close(theta, outputs, place, largest, u, columns, near):
+def _directions(theta, outputs, place, u, columns):
+    """w/|w| of each neuron, a row of u, and with its place within a word a column of `columns`."""
     T, D = u.shape
     columns[:] = np.nan
     for k in range(T):
@@ -120,9 +120,14 @@ def _close(theta, outputs, place, largest, u, columns, near):
         for j in range(D):
             u[k, j] = np.float64(theta[k, outputs + j]) / norm
             columns[j, k // WORD * WORD + place[k % WORD]] = u[k, j]
-    for k in numba.prange(T):
-        distance, close = np.empty(WORD, np.float64), np.empty(WORD, np.uint8)
-        eights = close.view(np.uint64)
+
+
+@compiled
+def _close(shard, shards, largest, u, columns, near):
+    T, D = u.shape
+    distance, close = np.empty(WORD, np.float64), np.empty(WORD, np.uint8)
+    eights = close.view(np.uint64)
+    for k in range(shard * T // shards, (shard + 1) * T // shards):
         for word in range(near.shape[1]):
             near[k, word] = 0
             first = word * WORD
@@ -242,8 +247,10 @@ class Sampler:
         words = -(-T // WORD)
         active, near = np.empty(m, np.uint64), np.empty((T, words), np.uint64)
         u, columns = np.empty((T, D)), np.empty((D, words * WORD))
-        _run(_signs, m * D * WORD, theta, self._outputs, self._x, self._used, active)
-        _run(_close, T * T * D, theta, self._outputs, PLACE, self._largest, u, columns, near)
+        chunks, work = -(-m // 256), m * D * WORD
+        run(_signs, chunks, work, theta, self._outputs, self._x, self._used, active)
+        _directions(theta, self._outputs, PLACE, u, columns)
+        run(_close, min(64, T), T * T * D, self._largest, u, columns, near)
         return Sampling(active, near, u)
 
     def differences(self, before: Sampling, after: Sampling) -> Differences:

@@ -4,7 +4,6 @@ threads work at it.
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numba._dispatcher import compute_fingerprint
 
 from .. import compiler
 from ..llvm.addresses import address
-from . import kinked, team
+from . import team
 from .records import CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes shorter
@@ -121,11 +120,9 @@ class Stretch:
         kept = (
             (tiles, m, size) if not backend.fused and backend.keeps(theta, samples) else (0, 0, 0)
         )
-        ends = [shard * m // shards for shard in range(shards + 1)]
-        alike = [np.ptp(weight[start:stop]) == 0 for start, stop in itertools.pairwise(ends)]
         return Work(
             weight,
-            np.array(alike),
+            backend.alike(weight),
             backend._everything,
             rows,
             rows.reshape(workers, ROWS, m * p),
@@ -143,7 +140,7 @@ class Stretch:
             np.zeros((n, K)),
             np.zeros((n, K)),
             np.zeros((tiles, K, size), T),
-            np.zeros((tiles, used, 2 * backend.dim + 1) if self._kinked else (0, 0, 0), T),
+            np.zeros((tiles, used, 2 * backend.dim + 1) if backend.kinked else (0, 0, 0), T),
             np.zeros(backend.dim + 1),
             np.zeros(workers, JOB),
             np.zeros((ROWS + stages + 2, shards), np.int64),
@@ -155,29 +152,20 @@ class Stretch:
             np.zeros((TRACED, 3)),
         )
 
-    @property
-    def _kinked(self) -> bool:
-        backend = self.backend
-        one = backend.fused and backend.outputs == 1
-        return one and kinked.slopes(backend.network.sigma) is not None
-
     def _addresses(self) -> Kernels:
         backend, risk, work, loss = self.backend, self.risk, self.work, self.loss
         theta, line = work.rows[0, 0], work.lines[0, 0]
-        kernels, of_loss = backend.kernels, backend._loss(loss)
-        several = "_k" if backend.fused and backend.outputs > 1 else ""
+        forward, back = backend.mean_feature_kernel, backend.pull_back_kernel
+        of_loss = backend._loss(loss)
         kept = () if backend.fused else (work.nothing,)
-        forward = getattr(kernels, f"mean_feature{several}_shard")
-        given = 0, 0, theta, work.weight, risk.x, work.partial[0, 0], *kept
+        given = 0, 0, theta, work.weight, risk.x, work.partial[0], *kept
 
         x = (risk.x,) if backend.fused else (risk.x, risk.transposed)
-        back = getattr(kernels, f"pull_back{several}_shard")
         pulled = 0, 0, theta, *x, work.padded, risk.decay, risk.trainable, theta, *kept
         halves = None
-        if self._kinked:
+        if backend.kinked:
             halves = backend.kinked_kernels
             halves.places(risk.x, work.terms)
-            back = halves.pull_back_shard
             pulled = 0, 0, line, work.terms, work.whole, risk.decay, risk.trainable, line
 
         coupled = "_coupled" if loss.coupled else ""
@@ -190,13 +178,14 @@ class Stretch:
         scale = () if loss.coupled else (risk.s,)
         factor = () if loss.coupled else (risk.s, risk.factor)
         rows, line, one = backend.rows, work.lines[0, 0], backend.dtype.type(1)
-        sums = 0, 0, line, one, line, line, work.weight, True, work.everything, work.scratch[0]
+        weights = work.weight, work.alike, work.everything
+        sums = 0, 0, line, one, line, line, *weights, work.scratch[0], work.norms[0, 0]
         sides = (risk.x, work.padded, work.terms, work.whole)
         made = Kernels(
             0,
             0,
-            address(rows.advance_shard, *sums),
-            address(rows.add_scaled_shard, 0, 0, line, one, line, line),
+            address(rows.advance, *sums),
+            address(rows.add_scaled, 0, 0, 1, line, one, line, line),
             address(forward, *given),
             address(back, *pulled),
             0 if halves is None else address(halves.sides, *sides),

@@ -22,7 +22,11 @@ def address(kernel: Any, *arguments: Any) -> int:
     """Of a kernel's code for arguments of these types; compiled, or taken from the cache, where it
     is not there yet.
     """
-    kinds = tuple(map(typeof, arguments))
+    return address_for(kernel, tuple(map(typeof, arguments)))
+
+
+def address_for(kernel: Any, kinds: tuple[Any, ...]) -> int:
+    """The same, of these types of numba's."""
     kernel.compile(kinds)
     found = kernel.overloads[kinds]
     return int(found.library.get_pointer_to_function(found.fndesc.llvm_func_name))

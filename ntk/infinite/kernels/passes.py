@@ -2,16 +2,17 @@
 cache between layers.
 """
 
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import FASTMATH, dual
 
-kernel = njit(error_model="numpy", fastmath=FASTMATH, parallel=True, cache=True)
+kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 
 
 @kernel
-def one_layer(c, p1, g1, p2, g2, values, slopes):
-    for i in prange(c.shape[0]):
+def one_layer(shard, shards, c, p1, g1, p2, g2, values, slopes):
+    n = c.shape[0]
+    for i in range(shard * n // shards, (shard + 1) * n // shards):
         for j in range(c.shape[1]):
             value, slope = dual(c[i, j], p1[i], g1[i], p2[j], g2[j])
             values[i, j] = value
@@ -19,9 +20,9 @@ def one_layer(c, p1, g1, p2, g2, values, slopes):
 
 
 @kernel
-def all_layers(sigma, theta, triangle, scale, shift, p1, g1, p2, g2):
+def all_layers(shard, shards, sigma, theta, triangle, scale, shift, p1, g1, p2, g2):
     n = sigma.shape[0]
-    for k in prange(n):
+    for k in range(shard * n // shards, (shard + 1) * n // shards):
         i = n - 1 - k // 2 if k % 2 else k // 2  # long and short rows in turn
         first = i if triangle else 0
         s, t = sigma[i, first:], theta[i, first:]

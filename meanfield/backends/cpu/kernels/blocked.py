@@ -9,7 +9,7 @@ straddle a shard, and a shard is worked by one thread: bits do not depend on thr
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import FASTMATH, T, value, value_and_slope
 from meanfield.backends.cpu.kernels.sums import dot, summed
@@ -18,11 +18,10 @@ from meanfield.backends.llvm.products import multiplier
 
 BLOCK = 96
 multiply = multiplier(np.dtype(T).name)
-shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
-kernel = njit(error_model="numpy", parallel=True, cache=True)
+kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 
 
-@shard_kernel
+@kernel
 def inputs(rows, weights, x, z):
     """z[k, i] = ⟨w_k, x_i⟩ for one block and one tile; `rows` (block, >= d) holds w in its first d
     columns.
@@ -33,9 +32,12 @@ def inputs(rows, weights, x, z):
     multiply(weights, x, z)
 
 
-@shard_kernel
-def mean_feature_shard(start, stop, theta, weight, x, partial, keep):
+@kernel
+def mean_feature(shard, shards, theta, weight, x, partial, keep):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
+    partial = partial[shard]
     tiles, K, size = partial.shape
     d = theta.shape[1] - K - 1
     weights, scratch = np.empty((BLOCK, d), T), np.empty((BLOCK, size), T)
@@ -67,17 +69,10 @@ def mean_feature_shard(start, stop, theta, weight, x, partial, keep):
 
 
 @kernel
-def mean_feature(theta, weight, x, partial, keep):
-    m, shards = theta.shape[0], partial.shape[0]
-    for shard in prange(shards):
-        mean_feature_shard(
-            shard * m // shards, (shard + 1) * m // shards, theta, weight, x, partial[shard], keep
-        )
-
-
-@shard_kernel
-def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, trainable, out, keep):
+def pull_back(shard, shards, theta, forward, backward, slopes, decay, trainable, out, keep):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
     tiles, K, size = slopes.shape
     p = theta.shape[1]
     d, d_padded = p - K - 1, backward.shape[1] // size
@@ -132,16 +127,11 @@ def pull_back_shard(start, stop, theta, forward, backward, slopes, decay, traina
 
 
 @kernel
-def pull_back(theta, forward, backward, slopes, decay, trainable, out, keep, shards):
-    m = theta.shape[0]
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        pull_back_shard(start, stop, theta, forward, backward, slopes, decay, trainable, out, keep)
-
-
-@shard_kernel
-def push_forward_shard(start, stop, theta, weight, x, move, partial):
+def push_forward(shard, shards, theta, weight, x, move, partial):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
+    partial = partial[shard]
     tiles, K, size = partial.shape
     d = theta.shape[1] - K - 1
     weights, scratch, change = (
@@ -176,12 +166,3 @@ def push_forward_shard(start, stop, theta, weight, x, move, partial):
                 total, out = partial[tile, o], local[o]
                 for i in range(size):
                     total[i] += out[i]
-
-
-@kernel
-def push_forward(theta, weight, x, move, partial):
-    m, shards = theta.shape[0], partial.shape[0]
-    for shard in prange(shards):
-        push_forward_shard(
-            shard * m // shards, (shard + 1) * m // shards, theta, weight, x, move, partial[shard]
-        )

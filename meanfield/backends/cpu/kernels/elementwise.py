@@ -1,15 +1,16 @@
 """σ and σ' of a matrix, entry by entry."""
 
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import T, slope, value
 from meanfield.backends.llvm.intrinsics import widest_vectors
 
 
-@njit(error_model="numpy", parallel=True, cache=True)
-def evaluate(z, values, slopes):
-    for k in prange(z.shape[0]):
-        widest_vectors()
+@njit(error_model="numpy", nogil=True, cache=True)
+def evaluate(shard, shards, z, values, slopes):
+    widest_vectors()
+    m = z.shape[0]
+    for k in range(shard * m // shards, (shard + 1) * m // shards):
         for i in range(z.shape[1]):
             values[k, i] = value(z[k, i])
             slopes[k, i] = slope(z[k, i])

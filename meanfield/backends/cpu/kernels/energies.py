@@ -1,10 +1,13 @@
 """A pairwise energy: Σ_l p_l ∇_x U(x_k, x_l) and Σ_l p_l U(x_k, x_l) of all particles k, and V and
 ∇V of each.
 
-PAIRED: there is a U. In lanes, a vector holds particles k, and the sources l stream by: the
-formulas, inlined, see rows of D numbers that live in registers, so whatever they compute is
-computed for many particles at once, user-written or not. In rows (ROWS), they see rows of θ itself,
-one pair at a time. SELF_PAIRS: a particle meets itself. A gradient may leave out what is 0.
+In lanes, a vector holds particles k, and the sources l stream by: the formulas, inlined, see rows
+of D numbers that live in registers, so whatever they compute is computed for many particles at
+once, user-written or not. In rows they see rows of θ itself, one pair at a time. SELF_PAIRS: a
+particle meets itself. A gradient may leave out what is 0.
+
+The shards of a call are those from `first_shard` on, `of` as many: a process may work some of them
+(part.py).
 
 Sums run over the sources in their order, in the kernel's dtype over blocks of at most 1024 of them
 and in float64 across blocks. No fast-math flag, here or in the formulas, but the fma that is asked
@@ -12,9 +15,9 @@ for: energies.py in the folder above says why.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-from meanfield.backends.bound import PAIRED, ROWS, SELF_PAIRS, D, T, U, V, grad_U, grad_V
+from meanfield.backends.bound import SELF_PAIRS, D, T, U, V, grad_U, grad_V
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
 from meanfield.backends.unroll import each
 
@@ -23,42 +26,14 @@ TARGETS = (
 )
 row = stack_array(D, fixed=True)
 lanes = stack_array(TARGETS)
-shard_kernel = njit(error_model="numpy", fastmath=False, nogil=True)
-kernel = njit(error_model="numpy", parallel=True, cache=True)
+kernel = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)
 
 
 @kernel
-def velocity(theta, weight, out, first, last, shards):
-    """out_k = -∇V(x_k) - Σ_l p_l ∇_x U(x_k, x_l)."""
-    m = theta.shape[0]
-    for shard in prange(first, last):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        if PAIRED and ROWS:
-            velocity_in_rows(start, stop, theta, weight, out)
-        elif PAIRED:
-            velocity_in_lanes(start, stop, theta, weight, out)
-        else:
-            velocity_alone(start, stop, theta, out)
-
-
-@kernel
-def values(theta, weight, alone, paired, first, last, shards):
-    """alone_k = V(x_k), paired_k = Σ_l p_l U(x_k, x_l)."""
-    m = theta.shape[0]
-    for shard in prange(first, last):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        if PAIRED and ROWS:
-            values_in_rows(start, stop, theta, weight, alone, paired)
-        elif PAIRED:
-            values_in_lanes(start, stop, theta, weight, alone, paired)
-        else:
-            values_alone(start, stop, theta, alone, paired)
-
-
-@shard_kernel
-def velocity_in_lanes(start, stop, theta, weight, out):
+def velocity_in_lanes(shard, shards, theta, weight, out, first_shard, of):
     widest_vectors()
     m = theta.shape[0]
+    start, stop = (first_shard + shard) * m // of, (first_shard + shard + 1) * m // of
     x, y, g = row(T(0)), row(T(0)), row(T(0))
     targets = [lanes(T(0)) for j in each(D)]
     part = [lanes(T(0)) for j in each(D)]
@@ -108,10 +83,11 @@ def velocity_in_lanes(start, stop, theta, weight, out):
                 out[k, j] = T(-(whole[j][l] / m + g[j]))
 
 
-@shard_kernel
-def values_in_lanes(start, stop, theta, weight, alone, paired):
+@kernel
+def values_in_lanes(shard, shards, theta, weight, alone, paired, first_shard, of):
     widest_vectors()
     m = theta.shape[0]
+    start, stop = (first_shard + shard) * m // of, (first_shard + shard + 1) * m // of
     x, y = row(T(0)), row(T(0))
     targets = [lanes(T(0)) for j in each(D)]
     part = lanes(T(0))
@@ -149,9 +125,10 @@ def values_in_lanes(start, stop, theta, weight, alone, paired):
             paired[k] = whole[l] / m
 
 
-@shard_kernel
-def velocity_in_rows(start, stop, theta, weight, out):
+@kernel
+def velocity_in_rows(shard, shards, theta, weight, out, first_shard, of):
     m, p = theta.shape
+    start, stop = (first_shard + shard) * m // of, (first_shard + shard + 1) * m // of
     g, part, whole = np.zeros(p, T), np.empty(p, T), np.empty(p)  # g is 0 before each call
     for k in range(start, stop):
         whole[:] = 0.0
@@ -172,9 +149,10 @@ def velocity_in_rows(start, stop, theta, weight, out):
             g[j] = T(0)
 
 
-@shard_kernel
-def values_in_rows(start, stop, theta, weight, alone, paired):
+@kernel
+def values_in_rows(shard, shards, theta, weight, alone, paired, first_shard, of):
     m = theta.shape[0]
+    start, stop = (first_shard + shard) * m // of, (first_shard + shard + 1) * m // of
     for k in range(start, stop):
         whole = 0.0
         for block in range(0, m, 1024):
@@ -187,8 +165,10 @@ def values_in_rows(start, stop, theta, weight, alone, paired):
         paired[k] = whole / m
 
 
-@shard_kernel
-def velocity_alone(start, stop, theta, out):
+@kernel
+def velocity_alone(shard, shards, theta, weight, out, first_shard, of):
+    m = theta.shape[0]
+    start, stop = (first_shard + shard) * m // of, (first_shard + shard + 1) * m // of
     for k in range(start, stop):
         out[k] = T(0)
         grad_V(theta[k], out[k])
@@ -196,8 +176,10 @@ def velocity_alone(start, stop, theta, out):
             out[k, j] = -out[k, j]
 
 
-@shard_kernel
-def values_alone(start, stop, theta, alone, paired):
+@kernel
+def values_alone(shard, shards, theta, weight, alone, paired, first_shard, of):
+    m = theta.shape[0]
+    start, stop = (first_shard + shard) * m // of, (first_shard + shard + 1) * m // of
     for k in range(start, stop):
         alone[k] = V(theta[k])
         paired[k] = 0.0

@@ -11,7 +11,7 @@ its last: bits do not depend on threads.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import FASTMATH, VECTORS, D, T, value, value_and_slope
 from meanfield.backends.cpu.kernels.sums import dot, summed
@@ -26,13 +26,15 @@ COUNT = VECTORS * LANES
 particles = stack_array(COUNT)
 # No other pointer reaches them, and the stack is aligned to vectors for all that is put there.
 sums_of_tile = stack_array(1024)
-shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
-kernel = njit(error_model="numpy", parallel=True, cache=True)
+kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 
 
-@shard_kernel
-def mean_feature_shard(start, stop, theta, weight, x, partial):
+@kernel
+def mean_feature(shard, shards, theta, weight, x, partial):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
+    partial = partial[shard]
     local = sums_of_tile(T(0))
     size = x.shape[2] // LANES * LANES  # all of them: whole vectors, and so said
     for tile in range(x.shape[0]):
@@ -64,16 +66,10 @@ def mean_feature_shard(start, stop, theta, weight, x, partial):
 
 
 @kernel
-def mean_feature(theta, weight, x, partial):
-    m, shards = theta.shape[0], partial.shape[0]
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        mean_feature_shard(start, stop, theta, weight, x, partial[shard])
-
-
-@shard_kernel
-def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
+def pull_back(shard, shards, theta, x, slopes, decay, trainable, out):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
     b = particles(T(0))
     w = [particles(T(0)) for j in each(D)]
     ga = particles(T(0))
@@ -129,20 +125,15 @@ def pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out):
             out[k, D + 1] = T(moved) * trainable[D + 1]
 
 
-@kernel
-def pull_back(theta, x, slopes, decay, trainable, out, shards):
-    m = theta.shape[0]
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        pull_back_shard(start, stop, theta, x, slopes, decay, trainable, out)
-
-
 # Any number K of outputs.
 
 
-@shard_kernel
-def mean_feature_k_shard(start, stop, theta, weight, x, partial):
+@kernel
+def mean_feature_k(shard, shards, theta, weight, x, partial):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
+    partial = partial[shard]
     K, size = partial.shape[1], x.shape[2]
     local, values = np.empty((K, size), T), np.empty(size, T)
     for tile in range(x.shape[0]):
@@ -167,16 +158,10 @@ def mean_feature_k_shard(start, stop, theta, weight, x, partial):
 
 
 @kernel
-def mean_feature_k(theta, weight, x, partial):
-    m, shards = theta.shape[0], partial.shape[0]
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        mean_feature_k_shard(start, stop, theta, weight, x, partial[shard])
-
-
-@shard_kernel
-def pull_back_k_shard(start, stop, theta, x, slopes, decay, trainable, out):
+def pull_back_k(shard, shards, theta, x, slopes, decay, trainable, out):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
     K, size, p = slopes.shape[1], x.shape[2], theta.shape[1]
     values, rates, common = np.empty(size, T), np.empty(size, T), np.empty(size, T)
     sums = np.empty(p, np.float64)
@@ -207,16 +192,11 @@ def pull_back_k_shard(start, stop, theta, x, slopes, decay, trainable, out):
 
 
 @kernel
-def pull_back_k(theta, x, slopes, decay, trainable, out, shards):
-    m = theta.shape[0]
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        pull_back_k_shard(start, stop, theta, x, slopes, decay, trainable, out)
-
-
-@shard_kernel
-def push_forward_shard(start, stop, theta, weight, x, move, partial):
+def push_forward(shard, shards, theta, weight, x, move, partial):
     widest_vectors()
+    m = theta.shape[0]
+    start, stop = shard * m // shards, (shard + 1) * m // shards
+    partial = partial[shard]
     K, size = partial.shape[1], x.shape[2]
     local, values, changes = np.empty((K, size), T), np.empty(size, T), np.empty(size, T)
     for tile in range(x.shape[0]):
@@ -242,11 +222,3 @@ def push_forward_shard(start, stop, theta, weight, x, move, partial):
                 row, sums = local[c], partial[tile, c]
                 for i in range(size):
                     sums[i] += row[i]
-
-
-@kernel
-def push_forward(theta, weight, x, move, partial):
-    m, shards = theta.shape[0], partial.shape[0]
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        push_forward_shard(start, stop, theta, weight, x, move, partial[shard])

@@ -9,8 +9,7 @@ x, r) sample by sample. By the first, a NaN among the residuals reaches every ve
 JUMP are `below` and `above` - `below`.
 """
 
-import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import BELOW, FASTMATH, JUMP, D, T
 from meanfield.backends.llvm import half_spaces
@@ -22,8 +21,7 @@ LANES = half_spaces.lanes(T().itemsize)
 side_sums = half_spaces.side_sums(D)
 split = half_spaces.transposer(D + 2)
 join = half_spaces.transposer(D + 2, back=True)
-shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
-kernel = njit(error_model="numpy", parallel=True, cache=True)
+kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 plain = njit(error_model="numpy", nogil=True, cache=True)  # r x is rounded before it is added
 block_of = stack_array((D + 2, BLOCK))
 sums_of = stack_array((D + 1, BLOCK))
@@ -56,8 +54,11 @@ def sides(x, slopes, terms, whole):
         whole[c] = added[c]
 
 
-@shard_kernel
-def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
+@kernel
+def pull_back(shard, shards, theta, terms, whole, decay, trainable, out):
+    """θ and out as one line of numbers each, whose blocks are cut without a row for each particle."""
+    m = theta.size // (D + 2)
+    start, stop = shard * m // shards, (shard + 1) * m // shards
     columns, rates = block_of(T(0)), block_of(T(0))
     sums = sums_of(0.0)
     spare, spare_made = spare_of(T(0)), spare_of(T(0))  # for a last block that is not full
@@ -99,15 +100,3 @@ def pull_back_shard(start, stop, theta, terms, whole, decay, trainable, out):
         if not full:
             for e in range(made.size):
                 made[e] = spare_made[e]
-
-
-@kernel
-def pull_back(theta, x, slopes, decay, trainable, out, shards):
-    m, tiles, size = theta.shape[0], x.shape[0], x.shape[2]
-    terms, whole = np.empty((tiles, size, 2 * D + 1), T), np.empty(D + 1)
-    places(x, terms)
-    sides(x, slopes, terms, whole)
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        rows, made = theta.reshape(theta.size), out.reshape(out.size)
-        pull_back_shard(start, stop, rows, terms, whole, decay, trainable, made)

@@ -5,7 +5,7 @@ as the formula has F alone or F and X. No fast-math flag, but the fma that is as
 says why.
 """
 
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import VECTORS, D, S, T, pair
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
@@ -14,13 +14,17 @@ from meanfield.backends.unroll import each
 LANES = 64 // T().itemsize  # numbers in a vector
 COUNT = VECTORS * LANES
 lanes = stack_array(COUNT)
-shard_kernel = njit(error_model="numpy", fastmath=False, nogil=True)
-kernel = njit(error_model="numpy", parallel=True, cache=True)
+kernel = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)
 
 
-@shard_kernel
-def pair_sums_block(targets, x_targets, directions, amplitudes, parameters, sums):
+@kernel
+def pair_sums(block, blocks, all_targets, all_x, directions, amplitudes, parameters, all_sums):
+    """Of the COUNT targets of a block, of as many blocks as there are in all tiles."""
     widest_vectors()
+    groups = blocks // all_targets.shape[0]
+    tile, first = block // groups, block % groups * COUNT
+    targets, x_targets = all_targets[tile, :, first:], all_x[tile, first:]
+    sums = all_sums[block * COUNT :]
     x = lanes(T(0))
     w = [lanes(T(0)) for j in each(D)]
     part = [lanes(T(0)) for j in each(S + D)]  # F, [X,] V of the sources of a tile
@@ -59,19 +63,3 @@ def pair_sums_block(targets, x_targets, directions, amplitudes, parameters, sums
     for l in range(COUNT):
         for j in each(S + D):
             sums[l, j] += whole[j][l]
-
-
-@kernel
-def pair_sums(targets, x_targets, directions, amplitudes, parameters, sums):
-    size = targets.shape[2]
-    groups = size // COUNT
-    for block in prange(targets.shape[0] * groups):
-        tile, first = block // groups, block % groups * COUNT
-        pair_sums_block(
-            targets[tile, :, first : first + COUNT],
-            x_targets[tile, first : first + COUNT],
-            directions,
-            amplitudes,
-            parameters,
-            sums[block * COUNT : (block + 1) * COUNT],
-        )

@@ -8,22 +8,26 @@ formula has F alone or F and X. With K > 1 outputs Ã is ⟨a_k, Ã_l⟩, and K 
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import S, T, finish, pair
 from meanfield.backends.cpu.kernels.sums import dot
 from meanfield.backends.llvm.intrinsics import fma, widest_vectors
 from meanfield.backends.llvm.products import multiplier
 
-BLOCK = 96
 multiply = multiplier(np.dtype(T).name)
-shard_kernel = njit(error_model="numpy", fastmath=False, nogil=True)
-kernel = njit(error_model="numpy", parallel=True, cache=True)
+kernel = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)
 
 
-@shard_kernel
-def pair_sums_block(w, x_w, a_w, q_w, forward, backward, amplitudes, parameters, sums):
+@kernel
+def pair_sums(
+    block, blocks, all_w, all_x, all_a, all_q, forward, backward, amplitudes, parameters, all_sums
+):
     widest_vectors()
+    m = all_sums.shape[0]
+    start, stop = block * m // blocks, (block + 1) * m // blocks
+    w, x_w, a_w = all_w[start:stop], all_x[start:stop], all_a[start:stop]
+    q_w, sums = all_q[start:stop], all_sums[start:stop]
     count, d = w.shape
     tiles, K, size = amplitudes.shape
     d_padded = backward.shape[1] // size
@@ -77,22 +81,3 @@ def pair_sums_block(w, x_w, a_w, q_w, forward, backward, amplitudes, parameters,
     for k in range(count):
         for j in range(sums.shape[1]):
             sums[k, j] += total[k, j]
-
-
-@kernel
-def pair_sums(w, x_w, a_w, q_w, forward, backward, amplitudes, parameters, sums):
-    m = sums.shape[0]
-    blocks = (m + BLOCK - 1) // BLOCK
-    for block in prange(blocks):
-        start, stop = block * m // blocks, (block + 1) * m // blocks
-        pair_sums_block(
-            w[start:stop],
-            x_w[start:stop],
-            a_w[start:stop],
-            q_w[start:stop],
-            forward,
-            backward,
-            amplitudes,
-            parameters,
-            sums[start:stop],
-        )

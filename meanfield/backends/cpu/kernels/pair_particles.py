@@ -3,44 +3,47 @@ float64, whatever θ is in.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import finish, linear, prepare
 
-kernel = njit(error_model="numpy", parallel=True, cache=True)
+kernel = njit(error_model="numpy", nogil=True, cache=True)
 
 
 @kernel
-def prepare_cloud(theta, factor, K, directions, amplitudes, parameters, squares, total):
+def prepare_cloud(
+    shard, shards, theta, factor, K, directions, amplitudes, parameters, squares, total
+):
     """w' = μ w, Ã = weight·factor·a, x, q = |w|² of each row [a | w | b]; total (shards, K, d): Σ
     factor a w of a shard.
     """
-    m, d, size, shards = theta.shape[0], total.shape[2], parameters.shape[1], total.shape[0]
-    for shard in prange(shards):
-        total[shard] = 0.0
-        for k in range(shard * m // shards, (shard + 1) * m // shards):
-            tile, i, q = k // size, k % size, 0.0
+    m, d, size = theta.shape[0], total.shape[2], parameters.shape[1]
+    total[shard] = 0.0
+    for k in range(shard * m // shards, (shard + 1) * m // shards):
+        tile, i, q = k // size, k % size, 0.0
+        for j in range(d):
+            q += np.float64(theta[k, K + j]) * np.float64(theta[k, K + j])
+        mu, weight, x = prepare(q)
+        squares[k] = q
+        parameters[tile, i] = x
+        for j in range(d):
+            directions[tile, j, i] = mu * theta[k, K + j]
+        for c in range(K):
+            amplitude = factor[k] * theta[k, c]
+            amplitudes[tile, c, i] = weight * amplitude
             for j in range(d):
-                q += np.float64(theta[k, K + j]) * np.float64(theta[k, K + j])
-            mu, weight, x = prepare(q)
-            squares[k] = q
-            parameters[tile, i] = x
-            for j in range(d):
-                directions[tile, j, i] = mu * theta[k, K + j]
-            for c in range(K):
-                amplitude = factor[k] * theta[k, c]
-                amplitudes[tile, c, i] = weight * amplitude
-                for j in range(d):
-                    total[shard, c, j] += amplitude * theta[k, K + j]
+                total[shard, c, j] += amplitude * theta[k, K + j]
 
 
 @kernel
-def finish_sums(theta, K, S, squares, sums, total, decay, trainable, potential, velocity):
+def finish_sums(
+    shard, shards, theta, K, S, squares, sums, total, decay, trainable, potential, velocity
+):
     """potential_kc = Σ_l A_lc K(w_k, w_l) and velocity_k = -∇(a_k · potential_k) - decay θ_k; total
     (K, d) is Σ A v.
     """
-    d = total.shape[1]
-    for k in prange(theta.shape[0]):
+    m, d = theta.shape[0], total.shape[1]
+    for k in range(shard * m // shards, (shard + 1) * m // shards):
         q = squares[k]
         mu, kappa = prepare(q)[0], linear(q)
         D = 0.0

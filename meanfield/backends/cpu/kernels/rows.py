@@ -1,42 +1,39 @@
 """What a step does with rows of θ alone, whatever the activation: sums of stages, and their norms.
 
-The kernels of a single step do it in parallel, a stretch of steps shard by shard (shards.py): the
-same code, so the same bits.
+Single steps call the kernels for all shards (sharing.py), a stretch of steps does a shard's one after
+the other (shards.py): the same code, so the same bits.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from meanfield.backends.bound import FASTMATH
 from meanfield.backends.llvm.intrinsics import widest_vectors
 
-shard_kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
-kernel = njit(error_model="numpy", parallel=True, cache=True, fastmath=FASTMATH)
+kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
 
 
 @kernel
-def add_scaled(base, coefficient, stage, out):
-    for e in prange(base.size):
+def add_scaled(shard, shards, p, base, coefficient, stage, out):
+    """out = base + coefficient · stage of the rows of a shard, of p entries each."""
+    m = base.size // p
+    for e in range(shard * m // shards * p, (shard + 1) * m // shards * p):
         out[e] = base[e] + coefficient * stage[e]
 
 
-@shard_kernel
-def add_scaled_shard(start, stop, base, coefficient, stage, out):
-    """out = base + coefficient · stage of the entries from start to stop."""
-    for e in range(start, stop):
-        out[e] = base[e] + coefficient * stage[e]
+@kernel
+def advance(shard, shards, base, coefficient, stage, out, weight, alike, columns, scratch, norms):
+    """out = base + coefficient · stage of the rows of a shard, where there is an out; norms[shard] =
+    Σ_k weight_k Σ_j columns_j stage_kj².
 
-
-@shard_kernel
-def advance_shard(start, stop, base, coefficient, stage, out, weight, alike, columns, total):
-    """out = base + coefficient · stage of the rows from start to stop, where there is an out;
-    returns Σ_k weight_k Σ_j columns_j stage_kj².
-
-    alike: whether these weights are equal. total: float64, to work with; (9 + 256 // p) p.
+    alike (shards,): whether its weights are equal. scratch: (9 + 256 // p) p float64 to work with, or
+    none.
     """
     widest_vectors()
-    p = columns.size
+    m, p = weight.size, columns.size
+    start, stop = shard * m // shards, (shard + 1) * m // shards
     height, write = 8 + 256 // p, out.size > 0
+    total = scratch if scratch.size else np.empty((height + 1) * p)
     # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
     for first in range(start, stop, height):
         rows = min(height, stop - first)
@@ -46,7 +43,7 @@ def advance_shard(start, stop, base, coefficient, stage, out, weight, alike, col
             for e in range(size):
                 total[e] = 0.0
         # of one weight: vectors want long ones
-        runs, length = (1, size) if alike else (rows, np.uint64(p))
+        runs, length = (1, size) if alike[shard] else (rows, np.uint64(p))
         for r in range(np.uint64(runs)):
             scale, begin = weight[row + r], np.uint64(r) * length
             for e in range(begin, begin + length):
@@ -71,17 +68,4 @@ def advance_shard(start, stop, base, coefficient, stage, out, weight, alike, col
     norm = 0.0
     for j in range(p):
         norm += columns[j] * sums[j]
-    return norm
-
-
-@kernel
-def advance(base, coefficient, stage, out, weight, columns, partial):
-    """The same of all rows, and the sum of each shard."""
-    m, shards, p = weight.size, partial.shape[0], columns.size
-    for shard in prange(shards):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
-        common, equal = weight[start], 0
-        for k in range(start, stop):
-            equal += weight[k] == common
-        given = base, coefficient, stage, out, weight, equal == stop - start, columns
-        partial[shard] = advance_shard(start, stop, *given, np.empty((9 + 256 // p) * p))
+    norms[shard] = norm

@@ -11,7 +11,7 @@ from numba import njit
 
 from meanfield.backends.bound import T
 from meanfield.backends.cpu.records import ERROR, KNOWN, PULL_BACK, RIDGE, ROWS, SIZE, SPEED
-from meanfield.backends.llvm.addresses import call, number
+from meanfield.backends.llvm.addresses import call
 
 compiled = njit(error_model="numpy", cache=True, no_cfunc_wrapper=True, _nrt=False)
 part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
@@ -21,20 +21,19 @@ part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True,
 def work_shards(kernels, risk, method, work, first, last, me):
     """The job for the shards from first to last, by worker `me`."""
     job, owners = work.job[me], work.owners
-    m, shards = work.weight.size, owners.shape[1]
+    shards = owners.shape[1]
     i = job.stage
     for shard in range(first, last):
-        start, stop = shard * m // shards, (shard + 1) * m // shards
         at, who = job.now, owners[job.now, shard]
         if i >= 0:
-            _stage(kernels, risk, method, work, start, stop, shard, me)
+            _stage(kernels, risk, method, work, shard, me)
             at = (job.now + method.at[i + 1]) % ROWS
             who = me if method.fresh[i] else owners[at, shard]
             if i == method.b.size - 1:
-                _of_new(kernels, risk, method, work, start, stop, work.lines[who, at], shard, me)
+                _of_new(kernels, risk, method, work, work.lines[who, at], shard, me)
 
         if job.forward:
-            given = start, stop, work.rows[who, at], work.weight, risk.x, work.partial[me, shard]
+            given = shard, shards, work.rows[who, at], work.weight, risk.x, work.partial[me]
             if risk.blocked:
                 call(kernels.mean_feature, (*given, work.kept[me]))
             else:
@@ -42,27 +41,27 @@ def work_shards(kernels, risk, method, work, first, last, me):
 
 
 @part
-def _advance(kernels, work, start, stop, base, coefficient, stage, out, columns, shard, me):
-    given = start, stop, base, coefficient, stage, out, work.weight, work.alike[shard]
-    return number(kernels.advance, (*given, columns, work.scratch[me]))
+def _advance(kernels, work, base, coefficient, stage, out, columns, kind, shard, me):
+    given = shard, work.claims.size, base, coefficient, stage, out, work.weight, work.alike
+    call(kernels.advance, (*given, columns, work.scratch[me], work.norms[me, kind]))
 
 
 @part
-def _stage(kernels, risk, method, work, start, stop, shard, me):
+def _stage(kernels, risk, method, work, shard, me):
     """k_i, the new θ as far as it has grown, the point of the next stage."""
     job, owners, p = work.job[me], work.owners, work.everything.size
+    m, shards = work.weight.size, work.claims.size
     i, now, dt = job.stage, job.now, job.dt
-    first, end = start * p, stop * p
     keeper = me
     if job.begins == PULL_BACK:
         at = (now + method.at[i]) % ROWS
-        _pull_back(kernels, risk, work, start, stop, owners[at, shard], at, i, shard, me)
+        _pull_back(kernels, risk, work, owners[at, shard], at, i, shard, me)
     elif job.begins == KNOWN:
         keeper = owners[ROWS + i, shard]
     else:
         last = method.b.size - 1
         before = work.stage_lines[owners[ROWS + last, shard], last]
-        for e in range(first, end):
+        for e in range(shard * m // shards * p, (shard + 1) * m // shards * p):
             work.stage_lines[me, i, e] = before[e]
     stage = work.stage_lines[keeper, i]
 
@@ -70,9 +69,7 @@ def _stage(kernels, risk, method, work, start, stop, shard, me):
     base, out = work.lines[owners[source, shard], source], work.lines[me, target]
     out = out if method.target[i] else out[:0]
     coefficient, columns = T(dt * method.b[i]), work.everything
-    work.norms[me, SPEED, shard] = _advance(
-        kernels, work, start, stop, base, coefficient, stage, out, columns, shard, me
-    )
+    _advance(kernels, work, base, coefficient, stage, out, columns, SPEED, shard, me)
 
     if i < method.b.size - 1 and method.at[i + 1]:
         point = work.lines[me, (now + method.at[i + 1]) % ROWS]
@@ -82,32 +79,32 @@ def _stage(kernels, risk, method, work, start, stop, shard, me):
                 whose = keeper if j == i else owners[ROWS + j, shard]
                 coefficient = T(dt * method.a[i + 1, j])
                 stage = work.stage_lines[whose, j]
-                call(kernels.add_scaled, (first, end, base, coefficient, stage, point))
+                call(kernels.add_scaled, (shard, shards, p, base, coefficient, stage, point))
                 base = point
 
 
 @part
-def _pull_back(kernels, risk, work, start, stop, who, at, i, shard, me):
+def _pull_back(kernels, risk, work, who, at, i, shard, me):
     """v of θ at this place, as stage i."""
     if risk.blocked:
         whose = work.owners[work.owners.shape[0] - 2, shard]
         # where it is done again, z may be overwritten already
         kept = work.nothing if work.again[me] else work.kept[whose]
-        given = start, stop, work.rows[who, at], risk.x, risk.transposed, work.padded
+        given = shard, work.claims.size, work.rows[who, at], risk.x, risk.transposed, work.padded
         out = work.stage_rows[me, i]
         call(kernels.pull_back, (*given, risk.decay, risk.trainable, out, kept))
     elif kernels.sides:
-        given = start, stop, work.lines[who, at], work.terms, work.whole
+        given = shard, work.claims.size, work.lines[who, at], work.terms, work.whole
         out = work.stage_lines[me, i]
         call(kernels.pull_back, (*given, risk.decay, risk.trainable, out))
     else:
-        given = start, stop, work.rows[who, at], risk.x, work.padded
+        given = shard, work.claims.size, work.rows[who, at], risk.x, work.padded
         out = work.stage_rows[me, i]
         call(kernels.pull_back, (*given, risk.decay, risk.trainable, out))
 
 
 @part
-def _of_new(kernels, risk, method, work, start, stop, new, shard, me):
+def _of_new(kernels, risk, method, work, new, shard, me):
     """∫|…|² dμ of the new θ, and of its error by an embedded pair."""
     job, p = work.job[me], work.everything.size
     error = new
@@ -121,13 +118,11 @@ def _of_new(kernels, risk, method, work, start, stop, new, shard, me):
             if method.gaps[j] != 0.0:
                 whose = me if j == last else work.owners[ROWS + j, shard]
                 ratio, stage = T(job.dt * method.gaps[j] / scale), work.stage_lines[whose, j]
-                call(kernels.add_scaled, (start * p, stop * p, error, ratio, stage, spare))
+                call(kernels.add_scaled, (shard, work.claims.size, p, error, ratio, stage, spare))
                 error = spare
     for kind in range(SIZE, ERROR + 1):
         wanted = job.watches_size if kind == SIZE else job.ridge if kind == RIDGE else job.error
         if wanted:
             line = error if kind == ERROR else new
             columns = risk.trainable if kind == RIDGE else work.everything
-            work.norms[me, kind, shard] = _advance(
-                kernels, work, start, stop, line, T(0), line, line[:0], columns, shard, me
-            )
+            _advance(kernels, work, line, T(0), line, line[:0], columns, kind, shard, me)
