@@ -16,7 +16,8 @@ from numba.core.extending import intrinsic
 
 # numba's annotation counts the typing context among the arguments; a caller never passes it
 _intrinsic: Any = intrinsic
-OPTIONS: Any = {"error_model": "numpy", "cache": True, "no_cfunc_wrapper": True}  # of `loop`
+# of `loop`. Without Python's lock: where tracemalloc is on, a kernel that allocates asks for it.
+OPTIONS: Any = {"error_model": "numpy", "nogil": True, "cache": True, "no_cfunc_wrapper": True}
 WORD = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
 # (arguments, counts, steps, data): what numba's threads call, with whole chunks of the loop
