@@ -48,9 +48,8 @@ for K in {outputs}:
         results += [flow.risk(end), field.tangent_eigenvalue(mf.Particles.of(state, field.backend))]
     backend = flow.on_device(state).backend
     modules = backend.kernels, backend.rows, loss_kernels.Kernels(flow.functional.loss).module()
-    for name, kernel in [item for module in modules for item in vars(module).items()]:
-        # those that have a cache of their own; of a shard, they are compiled into the others
-        if hasattr(getattr(kernel, "_cache", None), "_impl") and not name.endswith("_shard"):
+    for kernel in [one for module in modules for one in vars(module).values()]:
+        if hasattr(getattr(kernel, "_cache", None), "_impl"):  # those that have a cache of their own
             kernels[id(kernel)] = kernel
 for kernel in kernels.values():
     counts["hits"] += sum(kernel.stats.cache_hits.values())
@@ -121,8 +120,7 @@ for sigma, d, K, dtype in cases[: int(sys.argv[1])]:
 
 @pytest.mark.parametrize("cases", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_process_that_compiles_a_kernel_and_a_later_one_have_the_same_bits(tmp_path, cases):
-    """What a parallel kernel calls is compiled twice, and only the second copy is on disk: sums
-    that the compiler were free to reorder ("reassoc"), and a b + c d, of which it may fuse either
+    """What a kernel calls is compiled twice, and only the second copy is on disk: sums that the compiler were free to reorder ("reassoc"), and a b + c d, of which it may fuse either
     product ("contract"), would differ between the two, and a resumed run from one that was never
     interrupted.
     """

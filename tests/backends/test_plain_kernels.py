@@ -12,6 +12,7 @@ from small_problem import Problem
 import meanfield as mf
 from meanfield.backends import compiler, kernel_files, make, plain, unroll
 from meanfield.backends.cpu import elementwise, losses
+from meanfield.backends.cpu.sharing import run
 from meanfield.formulas.losses import TABLE
 
 
@@ -133,12 +134,12 @@ def test_matrices_are_their_files_in_plain_python(both):
         value, slope = np.empty((2, 6, 5))
         given = generator(1).uniform(0.5, 1.5, (4, 6))
         c = generator(2).normal(size=(6, 5))
-        made.one_layer(c, *given[:2], *given[2:, :5], value, slope)
+        run(made.one_layer, 6, 1, c, *given[:2], *given[2:, :5], value, slope)
         half = np.full(2, 0.5)
         twice = [np.stack([row] * 2) for row in given]
         twice[2:] = [row[:, :5].copy() for row in twice[2:]]
         theta = c.copy()
-        made.all_layers(c, theta, False, half, half, *twice)
+        run(made.all_layers, 6, 1, c, theta, False, half, half, *twice)
         return value, slope, c, theta
 
     check(both, layers, 50, 8)
