@@ -38,11 +38,11 @@ from .cpu import launch  # noqa: F401  launch: before any parallel kernel
 from .elementary import functions as elementary
 
 # NaN and infinity keep their meaning: guards look for them. Sums keep their order, too: a function
-# that a kernel calls is compiled twice, alone and into its caller, and only the second is
-# in the cache on disk; with sums that the compiler may reorder ("reassoc") a fresh process and a
-# later one had different bits. "contract" leaves a choice only where two products are added, a b +
-# c d: kernels write fma there, or add one after the other; formulas, which anybody may write, go
-# without it.
+# that a kernel calls is compiled twice, alone and into its caller, and only the second is in the
+# cache on disk; with sums that the compiler may reorder ("reassoc") a fresh process and a later one
+# had different bits. "contract" leaves a choice only where two products are added, a b + c d:
+# kernels write fma there, or add one after the other; formulas, which anybody may write, go without
+# it.
 FASTMATH = {"contract", "nsz", "arcp"}
 # A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas
 # name theirs.

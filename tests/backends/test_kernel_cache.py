@@ -120,8 +120,9 @@ for sigma, d, K, dtype in cases[: int(sys.argv[1])]:
 
 @pytest.mark.parametrize("cases", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_process_that_compiles_a_kernel_and_a_later_one_have_the_same_bits(tmp_path, cases):
-    """What a kernel calls is compiled twice, and only the second copy is on disk: sums that the compiler were free to reorder ("reassoc"), and a b + c d, of which it may fuse either
-    product ("contract"), would differ between the two, and a resumed run from one that was never
+    """What a kernel calls is compiled twice, and only the second copy is on disk: sums that the
+    compiler were free to reorder ("reassoc"), and a b + c d, of which it may fuse either product
+    ("contract"), would differ between the two, and a resumed run from one that was never
     interrupted.
     """
     environment = {**os.environ, "MEANFIELD_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}
