@@ -267,6 +267,7 @@ def test_a_diagnosis_is_labelled_with_units_over_the_frames(h5_path):
     np.testing.assert_array_equal(labelled["t"], found.times)
 
 
+@pytest.mark.process
 def test_without_xarray_the_error_says_how_to_get_it(h5_path):
     record(h5_path)
     program = f"""

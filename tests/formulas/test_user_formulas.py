@@ -370,6 +370,7 @@ print(flow.energy(mf.State(np.array([[1.0], [2.0]]), outputs=0)))
 """
 
 
+@pytest.mark.process
 def test_a_constant_edited_between_two_processes_is_the_new_one(tmp_path):
     """c = 2, then 5, with one cache on disk: F = 3c/2. Two processes, so seconds."""
     (tmp_path / "package").mkdir()

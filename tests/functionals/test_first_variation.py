@@ -113,8 +113,11 @@ def test_a_neuron_added_to_a_linearised_network_is_linearised_where_it_is_added(
     )
 
 
+OF_NEURONS = [name for name in CASES if name != "pairs without their own"]
+
+
 @pytest.mark.parametrize("dtype", sweep(["float64", "float32"]))
-@pytest.mark.parametrize("case", [name for name in CASES if name != "pairs without their own"])
+@pytest.mark.parametrize("case", sweep(OF_NEURONS, "squared", "softmax", "teacher", "pairs"))
 def test_at_the_neurons_of_the_state_it_is_the_first_variation_of_the_state(case, dtype):
     """To the bit for samples and teachers, where every neuron is by itself; weights of pairs are
     rounded once more: ε each.

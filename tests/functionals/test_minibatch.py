@@ -225,6 +225,7 @@ def test_error_control_is_refused():
         mf.simulate(flow, START, mf.Adaptive(), t_end=1.0, progress=False)
 
 
+@pytest.mark.process
 def test_one_thread_and_two_give_the_same_bits():
     """Large enough that two threads share the work."""
     program = (

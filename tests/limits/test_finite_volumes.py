@@ -176,6 +176,7 @@ def test_a_run_that_goes_on_has_the_bits_of_a_whole_one_for_any_threads(tmp_path
     np.testing.assert_array_equal(BITS.setdefault("mass", mass), mass)
 
 
+@pytest.mark.process
 def test_a_file_names_the_method_to_who_has_not_imported_the_limits():
     """resume alone registers it; the room of methods knows nothing of this one."""
     program = (

@@ -171,6 +171,7 @@ def test_numpy_integers_are_seeds_too():
     )
 
 
+@pytest.mark.process
 def test_a_second_process_loads_the_compiled_code_from_the_cache(tmp_path):
     program = (
         "from meanfield import noise; noise.normals(0, 0, 3, 2); "

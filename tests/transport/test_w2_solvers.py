@@ -106,6 +106,7 @@ def with_path():
     }
 
 
+@pytest.mark.process
 def test_the_lazy_solver_needs_memory_in_proportion_to_the_particles():
     """m = 2000: 2 MB measured; the dense solver's 39 bytes a pair are 156 MB."""
     assert resident_growth(2000, lazy=True) < 20
@@ -117,6 +118,7 @@ def test_above_its_limit_the_exact_distance_takes_the_lazy_solver_by_itself():
     assert resident_growth(5200, lazy=False) < 60
 
 
+@pytest.mark.process
 def test_neither_the_package_nor_its_first_exact_distance_loads_torch_or_jax():
     """POT imports every backend it finds; ours needs NumPy's only. The environment is left as it
     was.
