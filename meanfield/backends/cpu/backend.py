@@ -237,9 +237,9 @@ class CPU:
             as_written.prove_activation(self, "value")
         partial = self._partial(theta, samples)
         arguments = theta, weight, samples.x, partial
-        if not self.fused:
-            arguments = *arguments, self._keep(theta, samples, keep)
-        run(self.mean_feature_kernel, len(partial), self._work(theta, samples), *arguments)
+        kept = () if self.fused else (self._keep(theta, samples, keep),)
+        work = self._work(theta, samples)
+        run(self.mean_feature_kernel, len(partial), work, *arguments, *kept)
         return self._total(partial, samples, theta)
 
     def pull_back(
