@@ -105,17 +105,26 @@ def of_width(out: Path, m: int) -> Path:
 
 
 def by_width(
-    config: Any, out: Path, work: Callable[[Any, int], Mapping[str, Any]]
+    config: Any,
+    out: Path,
+    work: Callable[[Any, int], Mapping[str, Any]],
+    without: Sequence[str] = (),
 ) -> list[tuple[Path, dict[str, Any], Callable[[], Mapping[str, Any]]]]:
-    """(file, settings, work) of each of config.widths, for `fill`."""
+    """(file, settings, work) of each of config.widths, for `fill`; without: settings that are of
+    something else.
+    """
     return [
-        (of_width(out, m), about(config, without=("widths",), m=m), partial(work, config, m))
+        (
+            of_width(out, m),
+            about(config, without=("widths", *without), m=m),
+            partial(work, config, m),
+        )
         for m in sorted(config.widths)
     ]
 
 
-def config_of_widths(cls: type, out: Path) -> Any:
-    """The settings of such a study from the files in `out` alone."""
+def config_of_widths(cls: type, out: Path, **more: Any) -> Any:
+    """The settings of such a study from the files in `out` alone, and those in `more`."""
     every = [about for about, _ in found(out, "m*.npz")]
     fixed = {name: value for name, value in every[0].items() if name != "m"}
-    return settings.from_dict(cls, {**fixed, "widths": tuple(item["m"] for item in every)})
+    return settings.from_dict(cls, {**fixed, **more, "widths": tuple(item["m"] for item in every)})

@@ -11,7 +11,8 @@ from sims.kernel_spectra import measures
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    config = kernel_spectra.Config(widths=(64, 256, 1024), seeds=4, n=32, t_end=60.0)
+    small = kernel_spectra.tiny().sphere
+    config = kernel_spectra.Config(widths=(64, 256, 1024), seeds=4, n=32, t_end=60.0, sphere=small)
     return kernel_spectra.run(config, tmp_path_factory.mktemp("spectra"))
 
 
