@@ -1,8 +1,10 @@
 from . import approach_to_lazy as approach_to_lazy
 from . import birth_death as birth_death
 from . import both_limits as both_limits
+from . import deep_convergence as deep_convergence
 from . import equal_training as equal_training
 from . import figures as figures
+from . import gaussian_process_view as gaussian_process_view
 from . import global_convergence as global_convergence
 from . import kappa_against_width as kappa_against_width
 from . import kernel_limits as kernel_limits

@@ -22,6 +22,7 @@ from ..finite.kernel import drift, empirical
 from ..infinite.analytic import kernel
 from ..learning.matrices import Modes, columns, factor
 from ..learning.spectrum import certificate, split
+from .deep import deep_convergence as deep_convergence
 from .statement import Claim, Hypothesis, Statement
 
 
