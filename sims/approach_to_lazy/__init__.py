@@ -59,12 +59,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("gammas", "widths", "narrow"):
-            values = getattr(self, name)
-            if len(values) < 2 or len(set(values)) != len(values):
-                raise ValueError(
-                    f"{name} needs two different values at least, without repetition; got "
-                    f"{list(values)}."
-                )
+            settings.different(name, getattr(self, name))
         if outside := [gamma for gamma in self.gammas if not 0.5 <= gamma <= 1]:
             raise ValueError(f"gammas must lie in 0.5 … 1; got {outside[0]:g}.")
 

@@ -22,14 +22,16 @@ BEST = 5 / 6
 
 def page(results: Results) -> Figure:
     """Two rows of two panels; from the files alone."""
-    with figures.house():
-        sheet, axes = figures.sheet(1, 2, 2)
-        _draw_widths(axes[0, 0, 0], results)
-        _draw_exponents(axes[0, 0, 1], results)
-        _draw_terms(axes[0, 1, 0], results)
-        _draw_seeds(axes[0, 1, 1], results)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_widths(ax, results),
+            lambda ax: _draw_exponents(ax, results),
+        ],
+        [
+            lambda ax: _draw_terms(ax, results),
+            lambda ax: _draw_seeds(ax, results),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:

@@ -46,6 +46,7 @@ from .panels import expected_slope as expected_slope
 from .panels import legend_above as legend_above
 from .panels import legend_below as legend_below
 from .panels import name_threshold as name_threshold
+from .panels import page as page
 from .panels import said as said
 from .panels import threshold as threshold
 from .planes import movement, plane, projected

@@ -7,9 +7,10 @@ the caller; a bare one keeps it for `said`. Nothing is trained or fitted here.
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -33,6 +34,7 @@ from .style import (
     NEGATIVE,
     POSITIVE,
     bare,
+    house,
     in_paper,
     letters,
     resized,
@@ -84,6 +86,16 @@ def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndar
             (x / size[0], y / size[1], wide / size[0], high / size[1])
         )
     return figure, axes
+
+
+def page(about: str, draws: Sequence[Sequence[Callable[[Axes], None]]]) -> Figure:
+    """A sheet of one block in the house style: its heading, and what draws each panel, by rows."""
+    with house():
+        figure, axes = sheet(1, len(draws), len(draws[0]))
+        for ax, draw in zip(axes.ravel(), itertools.chain(*draws), strict=True):
+            draw(ax)
+        heading(figure, axes[0, 0, 0], about)
+    return figure
 
 
 def heading(figure: Figure, ax: Axes, text: str) -> None:

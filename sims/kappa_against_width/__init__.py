@@ -44,18 +44,9 @@ class Config:
     """Step of RK4."""
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
-            raise ValueError(
-                "widths needs two different values at least, without repetition; got "
-                f"{list(self.widths)}."
-            )
-        if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
-                f"{odd[0] + 1}."
-            )
-        if len(self.alphas) < 2 or list(self.alphas) != sorted(set(self.alphas)):
-            raise ValueError(f"alphas needs two values at least, growing; got {list(self.alphas)}.")
+        settings.different("widths", self.widths)
+        settings.even("widths", self.widths)
+        settings.growing("alphas", self.alphas, "two")
 
 
 def tiny() -> Config:

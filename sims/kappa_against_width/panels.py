@@ -20,13 +20,13 @@ def page(results: Results) -> Figure:
     """A row of three panels; from the files alone."""
     widest = max(results.config.widths)
     scaled = cells.read(cells.of_width(results.folder, widest))[1]["scaled"]
-    with figures.house():
-        sheet, axes = figures.sheet(1, 1, 3)
-        _draw_widths(axes[0, 0, 0], results)
-        _draw_scales(axes[0, 0, 1], np.array(results.config.alphas), scaled, widest)
-        _draw_drift(axes[0, 0, 2], results)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_widths(ax, results),
+            lambda ax: _draw_scales(ax, np.array(results.config.alphas), scaled, widest),
+            lambda ax: _draw_drift(ax, results),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:

@@ -83,11 +83,7 @@ class Config:
     """
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
-            raise ValueError(
-                "widths needs two different values at least, without repetition; got "
-                f"{list(self.widths)}."
-            )
+        settings.different("widths", self.widths)
         if odd := [m for m in (*self.widths, self.repeated.m) if m % 2]:
             raise ValueError(
                 f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "

@@ -46,10 +46,7 @@ class Config:
     """Moments at which outputs and kernel are looked at, denser at the beginning."""
 
     def __post_init__(self) -> None:
-        if len(self.alphas) < 3 or list(self.alphas) != sorted(set(self.alphas)):
-            raise ValueError(
-                f"alphas needs three values at least, growing; got {list(self.alphas)}."
-            )
+        settings.growing("alphas", self.alphas, "three")
         if self.looks > self.steps:
             raise ValueError(
                 f"looks must be at most steps; got {self.looks} and {self.steps}. Use --looks "

@@ -78,16 +78,8 @@ class Config:
     """The kernel of infinite width on the sphere."""
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
-            raise ValueError(
-                "widths needs two different values at least, without repetition; got "
-                f"{list(self.widths)}."
-            )
-        if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
-                f"{odd[0] + 1}."
-            )
+        settings.different("widths", self.widths)
+        settings.even("widths", self.widths)
         if 2 * self.degrees > self.n:
             raise ValueError(
                 f"degrees must be at most n/2 = {self.n // 2}, higher waves look like lower ones "

@@ -59,6 +59,20 @@ def different(name: str, values: Sequence[Any]) -> None:
         )
 
 
+def even(name: str, values: Sequence[int]) -> None:
+    """ValueError for an odd number of neurons: those of a symmetric start stand in pairs."""
+    if odd := [value for value in values if value % 2]:
+        raise ValueError(
+            f"{name} must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
+        )
+
+
+def growing(name: str, values: Sequence[float], least: str) -> None:
+    """ValueError unless there are `least` values, "two" or "three", each above the last."""
+    if len(values) < {"two": 2, "three": 3}[least] or list(values) != sorted(set(values)):
+        raise ValueError(f"{name} needs {least} values at least, growing; got {list(values)}.")
+
+
 def above(bound: float) -> Any:
     """For Annotated: a number > bound."""
     return pydantic.Field(gt=bound)

@@ -17,6 +17,7 @@ WIDTHS = 3  # fewer points have no curvature to test
 FACTOR = 4.0  # of the largest over the smallest m, below which a slope says little about the limit
 ROUNDING = 1e-9  # of slopes of logarithms
 RESAMPLES = 10_000  # of whole seeds
+NO_SLOPE = "no slope from so few values"
 
 
 class TooShort(ValueError):
@@ -226,6 +227,14 @@ def fit_or_refuse(m: Any, values: Any, level: float = 0.95) -> ExponentFit | Ref
         return fit_exponent(m, values, level)
     except TooShort as error:
         return Refused(str(error))
+
+
+def slope_text(m: Any, values: Any) -> str:
+    """slope ± error with two decimals, for a verdict; or that there is none."""
+    fit = fit_or_refuse(m, values)
+    if isinstance(fit, Refused):
+        return NO_SLOPE
+    return f"{fit.slope:.2f} ± {fit.error:.2f}".replace("-", "−")
 
 
 def different(first: Any, second: Any) -> float | None:

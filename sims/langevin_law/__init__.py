@@ -60,11 +60,7 @@ class Config:
     """Moments over which their risk is averaged, for each seed."""
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
-            raise ValueError(
-                "widths needs two different values at least, without repetition; got "
-                f"{list(self.widths)}."
-            )
+        settings.different("widths", self.widths)
         if long := [z for z in self.steps if z >= 2]:
             raise ValueError(
                 f"steps λ dt must be below 2, where Euler's step is no longer stable; got {long[0]:g}."

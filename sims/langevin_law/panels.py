@@ -27,14 +27,16 @@ SHORT = {
 def page(results: Results) -> Figure:
     """Two rows of two panels; from the files alone."""
     file = cells.read(results.folder / "relaxation.npz")[1]
-    with figures.house():
-        sheet, axes = figures.sheet(1, 2, 2)
-        _draw_cloud(axes[0, 0, 0], results, file)
-        _draw_way(axes[0, 0, 1], results, file)
-        _draw_steps(axes[0, 1, 0], results)
-        _draw_widths(axes[0, 1, 1], results)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_cloud(ax, results, file),
+            lambda ax: _draw_way(ax, results, file),
+        ],
+        [
+            lambda ax: _draw_steps(ax, results),
+            lambda ax: _draw_widths(ax, results),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:

@@ -140,11 +140,7 @@ class Config:
                     f"{name} needs two values at least, there is nothing to compare "
                     f"otherwise; got {values[0]:g}."
                 )
-        if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
-                f"{odd[0] + 1}."
-            )
+        settings.even("widths", self.widths)
         if ("file" in self.tasks) != bool(self.file.path):
             raise ValueError(
                 'the task "file" and file.path go together: --tasks file --file.path my_data.npz.'

@@ -54,12 +54,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "widths"):
-            values = getattr(self, name)
-            if len(values) < 2 or len(set(values)) != len(values):
-                raise ValueError(
-                    f"{name} needs two different values at least, without repetition; got "
-                    f"{list(values)}."
-                )
+            settings.different(name, getattr(self, name))
         if self.times > self.n * min(self.epochs):
             raise ValueError(
                 f"times must be at most the steps, {self.n * min(self.epochs)}; got {self.times}."

@@ -9,24 +9,24 @@ from scipy import stats
 
 from .. import figures
 from ..figures import Curve, Figure
-from ..lab.fits import ExponentFit, fit_or_refuse
+from ..lab.fits import NO_SLOPE, ExponentFit, fit_or_refuse, slope_text
 
 if TYPE_CHECKING:
     from . import Results
 
-NO_FIT = "no slope from so few values"
-
 
 def page(results: Results) -> Figure:
     """Two rows of two panels; from the files alone."""
-    with figures.house():
-        sheet, axes = figures.sheet(1, 2, 2)
-        _draw_steps(axes[0, 0, 0], results)
-        _draw_way(axes[0, 0, 1], results)
-        _draw_widths(axes[0, 1, 0], results)
-        _draw_pass(axes[0, 1, 1], results)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_steps(ax, results),
+            lambda ax: _draw_way(ax, results),
+        ],
+        [
+            lambda ax: _draw_widths(ax, results),
+            lambda ax: _draw_pass(ax, results),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:
@@ -42,13 +42,6 @@ def _root(curve: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]
     return curve[0], np.sqrt(curve[1])
 
 
-def _slope(x: np.ndarray, values: np.ndarray) -> str:
-    fit = fit_or_refuse(x, values)
-    if not isinstance(fit, ExponentFit):
-        return NO_FIT
-    return f"{fit.slope:.2f} ± {fit.error:.2f}".replace("-", "−")
-
-
 def _draw_steps(ax: Any, results: Results) -> None:
     names = {"replaced": "with replacement", "reshuffled": "once an epoch"}
     curves = [
@@ -60,7 +53,7 @@ def _draw_steps(ax: Any, results: Results) -> None:
     handles, labels = ax.get_legend_handles_labels()
     figures.legend_above(ax, [*handles, bands[0]], [*labels, "theory's slope"], columns=2)
     ax.set_xticks(curves[0].x, [f"{dt:.2g}" for dt in curves[0].x])
-    slopes = [_slope(curve.x, curve.values) for curve in curves]
+    slopes = [slope_text(curve.x, curve.values) for curve in curves]
     verdict = (
         f"Slopes: {slopes[0]} with replacement (theory 1/2), {slopes[1]} each sample once an epoch "
         "(theory 1 to 1.2)."
@@ -110,7 +103,7 @@ def _draw_widths(ax: Any, results: Results) -> None:
     dt = next(row.dt for row in results.rows if row.kind == "width")
     fit, means = fit_or_refuse(x, values), values.mean(axis=0)
     change = f"{means[0]:.3g} at m = {x[0]:g}, {means[-1]:.3g} at m = {x[-1]:g}"
-    verdict = f"dt = {dt:.2g} for all m: {change}; {NO_FIT}."
+    verdict = f"dt = {dt:.2g} for all m: {change}; {NO_SLOPE}."
     if isinstance(fit, ExponentFit):
         verdict = f"dt = {dt:.2g}: {change}; slope {fit.short}, theory 0 for large m (p = {fit.p_value(0):.1g})."  # fmt: skip
     figures.panel(ax, "Against m at a fixed step", verdict)

@@ -55,16 +55,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("widths", "cells"):
-            values = getattr(self, name)
-            if len(values) < 2 or len(set(values)) != len(values):
-                raise ValueError(
-                    f"{name} needs two different values at least, without repetition; got "
-                    f"{list(values)}."
-                )
-        if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use {odd[0] + 1}."
-            )
+            settings.different(name, getattr(self, name))
+        settings.even("widths", self.widths)
 
 
 def tiny() -> Config:

@@ -56,12 +56,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("widths", "small", "times"):
-            values = getattr(self, name)
-            if len(values) < 2 or len(set(values)) != len(values):
-                raise ValueError(
-                    f"{name} needs two different values at least, without repetition; got "
-                    f"{list(values)}."
-                )
+            settings.different(name, getattr(self, name))
         if self.w2_seeds > self.seeds:
             raise ValueError(f"w2_seeds must be at most seeds = {self.seeds}; got {self.w2_seeds}.")
 

@@ -11,24 +11,24 @@ from scipy import stats
 
 from .. import figures
 from ..figures import COLOURS, MARKERS, Curve, Figure
-from ..lab.fits import ExponentFit, fit_or_refuse
+from ..lab.fits import slope_text
 
 if TYPE_CHECKING:
     from . import Results
 
-NO_FIT = "no slope from so few widths"
-
 
 def page(results: Results) -> Figure:
     """Two rows of two panels; from the files alone."""
-    with figures.house():
-        sheet, axes = figures.sheet(1, 2, 2)
-        _draw_widths(axes[0, 0, 0], results)
-        _draw_times(axes[0, 0, 1], results)
-        _draw_law(axes[0, 1, 0], results)
-        _draw_distances(axes[0, 1, 1], results)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_widths(ax, results),
+            lambda ax: _draw_times(ax, results),
+        ],
+        [
+            lambda ax: _draw_law(ax, results),
+            lambda ax: _draw_distances(ax, results),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:
@@ -40,13 +40,6 @@ def _about(results: Results) -> str:
     )
 
 
-def _slope(x: np.ndarray, values: np.ndarray) -> str:
-    fit = fit_or_refuse(x, values)
-    if not isinstance(fit, ExponentFit):
-        return NO_FIT
-    return f"{fit.slope:.2f} ± {fit.error:.2f}".replace("-", "−")
-
-
 def _draw_widths(ax: Any, results: Results) -> None:
     times = sorted(results.config.times)
     curves = []
@@ -54,7 +47,7 @@ def _draw_widths(ax: Any, results: Results) -> None:
         m, values = results.scaled(name, t)
         curves.append(Curve(f"{name}, t = {t:g}", m, 1e3 * values / m, number))
     figures.power_laws(ax, curves, [-1.0] * 3, "width m", "1000 E(f_m − f_M)²")
-    slopes = [_slope(curve.x, curve.values) for curve in curves]
+    slopes = [slope_text(curve.x, curve.values) for curve in curves]
     verdict = f"With the factor 1/(1 − m/M): slopes {', '.join(slopes)}; theory −1 for all."
     figures.panel(ax, "Against m", verdict)
 
@@ -119,7 +112,7 @@ def _draw_distances(ax: Any, results: Results) -> None:
     ]
     handles, labels = ax.get_legend_handles_labels()
     figures.legend_above(ax, [*handles, bands[0]], [*labels, "theory's slope"], columns=2)
-    fitted = {name: _slope(curve.x, curve.values) for name, curve in zip(names, curves, strict=True)}  # fmt: skip
+    fitted = {name: slope_text(curve.x, curve.values) for name, curve in zip(names, curves, strict=True)}  # fmt: skip
     share = np.mean(curves[1].values[:, -1]) / np.mean(curves[0].values[:, -1])
     verdict = (
         f"W2 {fitted['w2']} (theory {figures.fraction(slopes['w2'])}), {share:.2f} of the floor; "

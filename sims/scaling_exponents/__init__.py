@@ -83,11 +83,7 @@ class Config:
                 raise ValueError(
                     f"{name} must be a list without repetition, and not empty; got {list(values)}."
                 )
-        if odd := [m for m in self.widths if m % 2]:
-            raise ValueError(
-                f"widths must be even, symmetric starts pair neurons; got {odd[0]}. Use "
-                f"{odd[0] + 1}."
-            )
+        settings.even("widths", self.widths)
         if len(self.widths) < WIDTHS or max(self.widths) < FACTOR * min(self.widths):
             raise ValueError(
                 f"an exponent needs {WIDTHS} widths or more, the largest {FACTOR:g} times "

@@ -34,10 +34,7 @@ class Config:
     """Step of RK4."""
 
     def __post_init__(self) -> None:
-        if len(self.alphas) < 3 or list(self.alphas) != sorted(set(self.alphas)):
-            raise ValueError(
-                f"alphas needs three values at least, growing; got {list(self.alphas)}."
-            )
+        settings.growing("alphas", self.alphas, "three")
 
 
 def tiny() -> Config:

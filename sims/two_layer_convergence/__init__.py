@@ -48,11 +48,7 @@ class Config:
     """Step of RK4."""
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
-            raise ValueError(
-                "widths needs two different values at least, without repetition; got "
-                f"{list(self.widths)}."
-            )
+        settings.different("widths", self.widths)
         if self.n % 2 == 0 and self.n != 4:
             raise ValueError(
                 f"n must be odd, or 4: on {self.n} equispaced points the waves cos 3θ have the "

@@ -20,14 +20,16 @@ def page(results: Results) -> Figure:
     """Two rows of two panels; from the files alone."""
     widths = sorted({row.m for row in results.rows})
     files = {m: cells.read(cells.of_width(results.folder, m))[1] for m in widths}
-    with figures.house():
-        sheet, axes = figures.sheet(1, 2, 2)
-        _draw_smallest(axes[0, 0, 0], results, files)
-        _draw_residual(axes[0, 0, 1], results, files)
-        _draw_way(axes[0, 1, 0], results)
-        _draw_times(axes[0, 1, 1], results)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_smallest(ax, results, files),
+            lambda ax: _draw_residual(ax, results, files),
+        ],
+        [
+            lambda ax: _draw_way(ax, results),
+            lambda ax: _draw_times(ax, results),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:

@@ -29,16 +29,18 @@ WORDS = {
 def page(results: Results) -> Figure:
     """Two rows of three panels; from the file alone."""
     file = cells.read(results.folder / "geometry.npz")[1]
-    with figures.house():
-        sheet, axes = figures.sheet(1, 2, 3)
-        _draw_half(axes[0, 0, 0], results, file)
-        _draw_distances(axes[0, 0, 1], file)
-        _draw_quotients(axes[0, 0, 2], file)
-        _draw_energies(axes[0, 1, 0], results, file, 0)
-        _draw_energies(axes[0, 1, 1], results, file, 1)
-        _draw_factor(axes[0, 1, 2], file)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_half(ax, results, file),
+            lambda ax: _draw_distances(ax, file),
+            lambda ax: _draw_quotients(ax, file),
+        ],
+        [
+            lambda ax: _draw_energies(ax, results, file, 0),
+            lambda ax: _draw_energies(ax, results, file, 1),
+            lambda ax: _draw_factor(ax, file),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:

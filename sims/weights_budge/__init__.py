@@ -41,11 +41,7 @@ class Config:
     """Steps between two looks."""
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or len(set(self.widths)) != len(self.widths):
-            raise ValueError(
-                "widths needs two different values at least, without repetition; got "
-                f"{list(self.widths)}."
-            )
+        settings.different("widths", self.widths)
 
 
 def tiny() -> Config:

@@ -20,13 +20,13 @@ def page(results: Results) -> Figure:
     widths = sorted(results.config.widths)
     shown = [widths[0], widths[len(widths) // 2], widths[-1]] if len(widths) > 3 else widths
     files = {m: cells.read(results.folder / f"m{m:06}.npz")[1] for m in shown}
-    with figures.house():
-        sheet, axes = figures.sheet(1, 1, 3)
-        _draw_loss(axes[0, 0, 0], files)
-        _draw_way(axes[0, 0, 1], files)
-        _draw_widths(axes[0, 0, 2], results)
-        figures.heading(sheet, axes[0, 0, 0], _about(results))
-    return sheet
+    return figures.page(_about(results), [
+        [
+            lambda ax: _draw_loss(ax, files),
+            lambda ax: _draw_way(ax, files),
+            lambda ax: _draw_widths(ax, results),
+        ],
+    ])  # fmt: skip
 
 
 def _about(results: Results) -> str:
