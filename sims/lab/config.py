@@ -20,7 +20,15 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_type_hints,
+)
 
 import pydantic
 import tyro
@@ -100,6 +108,7 @@ else:
         cls = checked(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))(
             cls
         )
+        _say_ranges(cls)
         make = cls.__init__
 
         @functools.wraps(make)
@@ -111,6 +120,31 @@ else:
 
         cls.__init__ = __init__
         return cls
+
+
+def _say_ranges(cls: type) -> None:
+    """Let --help say what a number may be, beside its default."""
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        if name in cls.__annotations__ and (bounds := range_of(hint)):
+            told = tyro.conf.arg(help_behavior_hint=functools.partial(_with_range, bounds))
+            cls.__annotations__[name] = Annotated[hint, told]
+
+
+def _with_range(bounds: str, default: str) -> str:
+    return f"({bounds}; default: {default})"
+
+
+def range_of(hint: Any) -> str:
+    """The bounds of an annotation, of a tuple those of its values: ">= 2", "> 0, < 1"; "" for none."""
+    signs = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+    found = [
+        f"{sign} {getattr(bound, name):g}"
+        for item in getattr(hint, "__metadata__", ())
+        for bound in getattr(item, "metadata", ())
+        for name, sign in signs
+        if hasattr(bound, name)
+    ]
+    return ", ".join(found) or next(filter(None, map(range_of, get_args(hint))), "")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

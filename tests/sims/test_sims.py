@@ -81,6 +81,21 @@ def test_help_teaches(sim, capsys):
         assert f"--{name.replace('_', '-')}" in text
 
 
+def test_help_says_what_a_number_may_be(capsys):
+    """The bounds of the annotation beside the default, of a tuple those of its values."""
+    sim = importlib.import_module("sims.two_layer_convergence")
+    with pytest.raises(SystemExit):
+        sim.main(["--help"])
+    text = re.sub(r"[│\s]+", " ", capsys.readouterr().out)
+    for said in (
+        "(>= 2; default: 5)",
+        "(>= 2; default: 16 64 256 1024 4096 16384)",
+        "(>= 1e-06, <= 0.5; default: 0.1)",
+        "(> 0; default: 24.0)",
+    ):
+        assert said in text
+
+
 @pytest.mark.parametrize("sim", SIMS, indirect=True)
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(sim, capsys, tmp_path):
     assert sim.main(["--demo", "--dry-run", "--out", str(tmp_path / "out")]) == 0
