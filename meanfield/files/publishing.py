@@ -79,7 +79,7 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
             schema.set_text(parameters.attrs, "checkpoint", checkpoint)
             schema.write_text(parameters, "summary", canonical_json(final["summary"]))
             write_memory(parameters.create_group("checkpoint"), memory)
-            run.write_frames(file, scratch.check)
+            run.write_frames(file, start, scratch.check)
             file.create_group("series")
             for name in run.series_names:
                 schema.write_series(file, name, *run.series(name))

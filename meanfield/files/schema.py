@@ -205,6 +205,18 @@ def _type(dtype: np.dtype) -> h5py.h5t.TypeID:
     return h5py.h5t.py_create(dtype, logical=True)
 
 
+@cache
+def _utf8() -> h5py.h5p.PropLCID:
+    options = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    options.set_char_encoding(h5py.h5t.CSET_UTF8)
+    return options
+
+
+def _linked(name: bytes) -> h5py.h5p.PropLCID | None:
+    """How a link says in which characters its name is."""
+    return None if name.isascii() else _utf8()
+
+
 @lru_cache(64)
 def _layout(chunk: tuple[int, ...]) -> h5py.h5p.PropDCID:
     """How a dataset is laid out, without the date that HDF5 gives it; contiguous without a chunk.
@@ -366,7 +378,8 @@ def check_series_name(name: Any) -> None:
 def write_series(
     file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray
 ) -> None:
-    group = h5py.Group(h5py.h5g.create(file.id, f"series/{name}".encode()))
+    path = f"series/{name}".encode()
+    group = h5py.Group(h5py.h5g.create(file.id, path, lcpl=_linked(path)))
     _write_clock(group, steps, times)
     write_array(group, "value", values)
 
@@ -415,9 +428,9 @@ def write_views(
         neurons = start.outputs and start.columns is None
         chosen = [0, start.outputs, start.outputs + 1] if neurons else [0, 1, 2]
         _write_view(file, [names[j] for j in chosen], chosen)
-    observables = file.create_group("observables")
-    for name in aligned:
-        observables[name] = file[f"series/{name}"]
+    observables, series = file.create_group("observables").id, file["series"].id
+    for name in map(str.encode, aligned):
+        observables.links.create_hard(name, series, name, lcpl=_linked(name))
 
 
 def _write_ids(units: h5py.Group, m: int, ids: Iterable[np.ndarray] | None) -> None:

@@ -532,7 +532,7 @@ class Trajectory:
         yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
         for name, checksum in self.data_sha256.items():
             yield f"data {name}", checksum
-        yield "id", np.arange(self._like.m)
+        yield "id", np.arange(self._mass.size)
         yield "step", self.steps
         yield "time", self.times
         if not self.mass_varies:
@@ -554,9 +554,9 @@ class Trajectory:
         if name in (own := self._head["parameters"]):
             own.copy(name, parameters)
 
-    def write_frames(self, file: File, check: Callable[[], None]) -> None:
-        """All frames into another file. check: called after each write."""
-        schema.write_frames(file, self._pieces, self._like, self.mass_varies, check)
+    def write_frames(self, file: File, start: State, check: Callable[[], None]) -> None:
+        """All frames into another file. start: what they are like; check: called after each write."""
+        schema.write_frames(file, self._pieces, start, self.mass_varies, check)
 
     def hold(self, buffer: Buffer) -> None:
         """For the run's writer: what the last segment holds, or would, is read from memory."""
