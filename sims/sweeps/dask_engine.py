@@ -52,15 +52,23 @@ def connected(scheduler: str = "", workers: int | None = None) -> Iterator[Any]:
     """
     distributed = _distributed()
     if not scheduler:
-        with distributed.LocalCluster(
-            n_workers=workers or cores(),
-            threads_per_worker=1,
-            memory_limit=0,  # a run is refused before it needs what the machine has not
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,  # a worker that was killed is no news
-            env=dict.fromkeys(THREADS, "1"),
-            preload=["sims.sweeps.dask_tasks"],
-        ) as cluster:
+        import dask
+
+        # LocalCluster lets go of a worker that is not back so soon after it was killed, 15 s by
+        # default, for ever: on busy cores the last one goes so, and nobody is left to work
+        patient = dask.config.set({"distributed.deploy.lost-worker-timeout": "365 days"})
+        with (
+            patient,
+            distributed.LocalCluster(
+                n_workers=workers or cores(),
+                threads_per_worker=1,
+                memory_limit=0,  # a run is refused before it needs what the machine has not
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,  # a worker that was killed is no news
+                env=dict.fromkeys(THREADS, "1"),
+                preload=["sims.sweeps.dask_tasks"],
+            ) as cluster,
+        ):
             with distributed.Client(cluster) as client:
                 yield client
         return

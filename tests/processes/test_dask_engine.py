@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from types import SimpleNamespace
 
+import dask
 import pytest
 
 import meanfield as mf
@@ -73,9 +74,10 @@ def checkpointed(sweep):
 @pytest.fixture(scope="module")
 def client():
     """Of a cluster on this machine whose scheduler gives up a task when one worker was lost, the
-    strictest there is.
+    strictest there is; and with a setting by which it would lose a killed worker for good.
     """
-    with dask_engine.connected(workers=2) as found:
+    hasty = dask.config.set({"distributed.deploy.lost-worker-timeout": "1 ms"})
+    with hasty, dask_engine.connected(workers=2) as found:
         found.run_on_scheduler(
             lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0)
         )
@@ -131,7 +133,8 @@ def test_runs_whose_workers_are_killed_are_there_once_and_are_the_undisturbed_on
             inodes.setdefault(name, sweep.run(name).stat().st_ino)
         held = [leases.look(path) for path in sweep.leases.glob("[0-9a-f]*")]
         alive = [holder.pid for holder in held if holder and not holder.gone]
-        if killed < kills and alive and chance.random() < 0.5:
+        due = len(inodes) >= 0.9 * killed * len(sweep.plan.runs) / kills  # all along the sweep
+        if killed < kills and due and alive and chance.random() < 0.5:
             time.sleep(chance.uniform(0.0, 0.1))
             with suppress(ProcessLookupError):  # it has just been killed
                 os.kill(chance.choice(alive), signal.SIGKILL)

@@ -50,7 +50,7 @@ HOMES = {
     "h5netcdf": ("sims/sweeps/indexing.py",),
     "submitit": ("sims/sweeps/submission.py",),
     "distributed": ("sims/sweeps/dask_engine.py", "sims/sweeps/dask_tasks.py"),
-    "dask": (),
+    "dask": ("sims/sweeps/dask_engine.py",),
 }
 
 MAY_IMPORT = {
