@@ -12,6 +12,7 @@ from . import kernel_regime as kernel_regime
 from . import kernel_spectra as kernel_spectra
 from . import langevin_law as langevin_law
 from . import lazy_vs_mean_field as lazy_vs_mean_field
+from . import low_rank_jacobian as low_rank_jacobian
 from . import one_pass_sgd as one_pass_sgd
 from . import particles_and_limit as particles_and_limit
 from . import phase_diagram as phase_diagram
