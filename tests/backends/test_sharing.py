@@ -62,3 +62,24 @@ def test_a_function_in_plain_python_is_called_as_it_is():
     x, out = np.arange(10.0), np.zeros(10)
     sharing.run(mark.py_func, 3, MUCH, x, 2.0, out)
     np.testing.assert_array_equal(out, expected(x, 2.0, 3))
+
+
+@numba.njit(nogil=True)
+def tenth(shard, shards, value, out):
+    if value < 0.0:
+        raise ValueError("a negative number")
+    out[shard] = value
+
+
+@pytest.mark.parametrize("work", [0, MUCH])
+def test_what_a_kernel_raises_is_raised(threads, work):
+    """A formula of a user may; and np.empty, where there is no memory."""
+    with pytest.raises(ValueError, match="a negative number"):
+        sharing.run(tenth, 7, work, -1.0, np.zeros(7))
+
+
+def test_a_number_is_never_cut_to_the_type_of_an_earlier_call():
+    out = np.zeros(4)
+    for value in (1, 0.7, np.float32(0.5), 0.1):
+        sharing.run(tenth, 4, 0, value, out)
+        np.testing.assert_array_equal(out, value)

@@ -174,3 +174,29 @@ if __name__ == "__main__":
         check=True,
     )
     assert done.stdout == "True\n"
+
+
+def test_two_threads_of_a_program_may_run_where_numba_s_threads_take_one_caller_at_a_time(tmp_path):
+    """numba's workqueue, its layer where there is no OpenMP, ends a process in which two call it."""
+    program = """
+import threading
+import numba, numpy as np
+from meanfield.backends.cpu.backend import CPU
+
+theta = np.random.default_rng(0).normal(size=(20000, 4))
+
+def work(made):
+    backend = CPU(None, 4, 0, "float64")
+    for step in range(300):
+        made.append(backend.diffuse(theta, 0.1, theta, 0.1, 0, step).sum())
+
+found = [[], []]
+threads = [threading.Thread(target=work, args=(made,)) for made in found]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(numba.threading_layer(), len(found[0]), found[0] == found[1])
+"""
+    settings = {"NUMBA_NUM_THREADS": "2", "NUMBA_THREADING_LAYER": "workqueue"}
+    assert said(program, tmp_path, **settings) == ["workqueue 300 True"]

@@ -8,6 +8,9 @@ Little work stays on the thread that asks, for waking the others would take long
 
 from __future__ import annotations
 
+import os
+import threading
+from contextlib import nullcontext
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -24,27 +27,42 @@ SMALL = 10**6  # operations in float32 that one thread does in about ten microse
 _first: dict[Any, tuple[Any, int]] = {}
 _others: dict[tuple[Any, ...], tuple[Any, int]] = {}
 _loops: dict[tuple[Any, ...], Any] = {}
+# One caller at a time, by the layer of numba's threads: its workqueue, where there is no OpenMP, ends
+# a process of which two threads call it at once.
+_turns: dict[str | None, Any] = {"workqueue": threading.Lock()}
+_free: Any = nullcontext()
+if hasattr(os, "register_at_fork"):  # who has the turn is not there in a fork
+    os.register_at_fork(after_in_child=lambda: _turns.update(workqueue=threading.Lock()))
 
 
 def run(kernel: Any, shards: int, work: float, *given: Any) -> None:
     """kernel(shard, shards, *given) for each shard; work: operations in all.
 
-    A compiler's error is the kernel's own. Arrays that are read-only are taken as others are: no
-    kernel writes to its input.
+    A compiler's error is the kernel's own, and so is what it raises. Arrays that are read-only are
+    taken as others are: no kernel writes to its input.
     """
     threads = 1
     if work > SMALL and shards > 1:
         threads = numba.get_num_threads()
     share_out = _share_out() if threads > 1 else 0
     loop, address = _first.get(kernel) or _compiled(kernel, given)
-    try:
-        loop(share_out, threads, shards, address, *given)
-    except TypeError:  # of the loop, which accepts its own types alone
-        key = (kernel, *map(numba.typeof, given))
-        if key not in _others:
-            _others[key] = _compiled(kernel, given)
-        loop, address = _others[key]
-        loop(share_out, threads, shards, address, *given)
+    with _turns.get(parallel._threading_layer, _free) if threads > 1 else _free:
+        try:
+            loop(share_out, threads, shards, address, *given)
+        except _OtherTypes:
+            key = (kernel, *map(numba.typeof, given))
+            if key not in _others:
+                _others[key] = _compiled(kernel, given)
+            loop, address = _others[key]
+            loop(share_out, threads, shards, address, *given)
+
+
+class _OtherTypes(Exception):
+    """The loop is compiled for other arguments."""
+
+
+def _refuse(*given: Any) -> None:
+    raise _OtherTypes
 
 
 def _compiled(kernel: Any, given: tuple[Any, ...]) -> tuple[Any, int]:
@@ -53,9 +71,11 @@ def _compiled(kernel: Any, given: tuple[Any, ...]) -> tuple[Any, int]:
     kinds = tuple(map(numba.typeof, given))
     address = addresses.address_for(kernel, (types.intp, types.intp, *map(_writable, kinds)))
     if kinds not in _loops:
-        _loops[kinds] = numba.njit(**loops.OPTIONS)(loops.loop)
-        _loops[kinds].compile((types.intp,) * 4 + (types.Tuple(kinds),))
-        _loops[kinds].disable_compile()
+        made: Any = numba.njit(**loops.OPTIONS)(loops.loop)
+        made.compile((types.intp,) * 4 + (types.Tuple(kinds),))
+        # without disable_compile, after which numba takes 0.7 where there was a whole number, as 0
+        made._compile_for_args = _refuse
+        _loops[kinds] = made
     found = _loops[kinds], address
     return _first.setdefault(kernel, found) and found
 

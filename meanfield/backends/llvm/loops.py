@@ -12,6 +12,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.callconv import RETCODE_USEREXC, Status, excinfo_ptr_t
 from numba.core.extending import intrinsic
 
 # numba's annotation counts the typing context among the arguments; a caller never passes it
@@ -31,7 +32,8 @@ SHARE_OUT = ir.FunctionType(ir.VoidType(), [BYTES, *CHUNK.args, WORD, WORD, ir.I
 def loop(share_out, threads, count, address, *given):
     """kernel(k, count, *given) for k = 0 … count - 1, by so many threads.
 
-    address: of the kernel; share_out: of numba_parallel_for, which one thread has no need of.
+    address: of the kernel; share_out: of numba_parallel_for, which one thread has no need of. What a
+    kernel raises is raised once all shards are over; of several, any one.
     """
     _for_each(share_out, threads, count, address, given)
 
@@ -42,8 +44,10 @@ def _for_each(_, share_out, threads, count, address, given):
 
     def codegen(context, builder, signature, values):
         share_out, threads, count, address, packed = values
+        convention = context.call_conv
+        raised = cgutils.alloca_once_value(builder, ir.Constant(excinfo_ptr_t, None))
         data = cgutils.alloca_once_value(
-            builder, cgutils.pack_struct(builder, [count, address, packed])
+            builder, cgutils.pack_struct(builder, [count, address, raised, packed])
         )
         chunk = _chunk(context, builder.module, data.type, kinds)
         index = cgutils.alloca_once_value(builder, ir.Constant(BYTES, None))
@@ -62,6 +66,12 @@ def _for_each(_, share_out, threads, count, address, given):
                 builder.call(function, [builder.bitcast(chunk, BYTES), *own, *sizes, number])
             with one:
                 builder.call(chunk, own)
+
+        error = builder.load(raised)
+        with cgutils.if_unlikely(builder, cgutils.is_not_null(builder, error)):
+            told: Any = {"code": RETCODE_USEREXC, "excinfoptr": error}
+            unsaid = dict.fromkeys(Status._fields)
+            convention.return_status_propagate(builder, Status(**{**unsaid, **told}))
         return context.get_dummy_value()
 
     return types.none(types.uintp, types.intp, types.intp, types.uintp, given), codegen
@@ -75,8 +85,8 @@ def _chunk(context: Any, module: Any, data: Any, kinds: list[Any]) -> Any:
     function.linkage = "internal"
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     places, counts, steps, packed = function.args
-    count, address, given = cgutils.unpack_tuple(
-        builder, builder.load(builder.bitcast(packed, data)), 3
+    count, address, raised, given = cgutils.unpack_tuple(
+        builder, builder.load(builder.bitcast(packed, data)), 4
     )
     convention = context.call_conv
     pointer = convention.get_function_type(types.none, kinds).as_pointer()
@@ -85,6 +95,8 @@ def _chunk(context: Any, module: Any, data: Any, kinds: list[Any]) -> Any:
     with cgutils.for_range(builder, builder.load(counts)) as loop:
         k = builder.add(first, builder.mul(loop.index, step))
         arguments = [k, count, *cgutils.unpack_tuple(builder, given)]
-        convention.call_function(builder, kernel, types.none, kinds, arguments)
+        status, _ = convention.call_function(builder, kernel, types.none, kinds, arguments)
+        with cgutils.if_unlikely(builder, status.is_error):
+            builder.store(status.excinfoptr, raised)
     builder.ret_void()
     return function
