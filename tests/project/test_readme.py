@@ -43,7 +43,7 @@ def block(start):
 
 
 EXAMPLES = (
-    *("torch.optim.SGD(", "mf.diagnose(", "ntk.certificate", "h5py.File", "fit_exponent("),
+    *("torch.optim.SGD(", "mf.diagnose(", "np.vstack([x, x[:1]])", "h5py.File", "fit_exponent("),
     *("mf.PairwiseEnergy(potential", "mf.PopulationRisk("),
 )
 FIRST, SGD, LATER, KERNEL, BARE, FIT, GAS, TEACHER = map(block, ('kink.h5", mf.evenly', *EXAMPLES))
