@@ -29,6 +29,8 @@ def page(results: Results) -> Figure:
         _draw_risk(axes[0, 0, 0], results)
         _draw_time(axes[0, 0, 1], results)
         _draw_share(axes[0, 0, 2], results)
+        for ax in axes[0, 0, ::2]:
+            ax.set_xlim(left=_since(results))
         _draw_genealogy(axes[0, 1, 0], results)
         _draw_fall(axes[0, 1, 1], results)
         _draw_lowest(axes[0, 1, 2], results)
@@ -72,6 +74,15 @@ def _curves(results: Results, rows: list[Row], name: str) -> tuple[np.ndarray, n
             found.append(run.series(name))
     t = np.geomspace(max(item.times[1] for item in found), found[0].times[-1], POINTS)
     return t, np.array([np.interp(t, item.times, item.values) for item in found])
+
+
+def _since(results: Results) -> float:
+    """The first time after 0 that all runs have."""
+    times = []
+    for row in results.rows:
+        with mf.Trajectory(results.folder / row.file) as run:
+            times.append(float(run.series("risk").times[1]))
+    return max(times)
 
 
 def _draw_risk(ax: Any, results: Results) -> None:
@@ -193,9 +204,13 @@ def _draw_fall(ax: Any, results: Results) -> None:
     late = t >= STEEP
     fit = fit_or_refuse(t[late], np.array(results.masses)[:, late])
     expected = np.polyfit(np.log(t[late]), np.log(exact[late]), 1)[0]
-    slope = str(fit) if isinstance(fit, Refused) else f"(ρt)^{fit.slope:.3f} ± {fit.error:.1g}"
+    slope = (
+        str(fit)
+        if isinstance(fit, Refused)
+        else f"(ρt)^{fit.slope:.3f} ± {fit.error:.1g}".replace("-", "−")
+    )
     gap = np.array(results.jumps)[:, -1].mean() / exact[-1]
-    verdict = f"Masses: {slope} for ρt ≥ {STEEP:g}, exact {expected:.3f}. Birth–death ends at {gap:.2g} times the exact F."
+    verdict = f"Masses: {slope} for ρt ≥ {STEEP:g}, exact −{abs(expected):.3f}. Birth–death ends at {gap:.2g} times the exact F."
     figures.panel(ax, "A known case: nothing moves", verdict)
 
 
@@ -210,6 +225,8 @@ def _draw_lowest(ax: Any, results: Results) -> None:
         ax.plot(*zip(*compared, strict=True), "_", color=GREY, markersize=18, markeredgewidth=3,
                 label="continuous time", zorder=0)  # fmt: skip
     ax.set_xscale("log")
+    ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+    ax.minorticks_off()
     ax.set_ylim(0, 1.05)
     ax.set_xlabel("particles N")
     ax.set_ylabel("share of runs")

@@ -40,6 +40,7 @@ from .style import (
     resized,
 )
 
+EDGE = 0.08  # inches of a page that no words come to
 TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # verdict on an Axes -> what `panel` was given
@@ -205,15 +206,16 @@ def _engine(ax: Axes) -> Any:
 
 def _wrap(ax: Axes, text: Annotation, words: str, width: int | None = None) -> None:
     """Write words in lines of at most `width` characters; in a grid of subplots, in lines no longer
-    than the axes are wide.
+    than the axes are wide; on a sheet, in lines that end before the page.
     """
     together = words.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
     text.set_text(textwrap.fill(together, width).replace("\u00a0", " ") if width else words)
-    if ax.get_subplotspec() is None:
-        return
     ax.apply_aspect()
-    # a plain grid has a gap before the next axes
-    limit = ax.get_window_extent().width * (1.0 if _engine(ax) else 1.08)
+    if ax.get_subplotspec() is None:
+        figure = ax.figure.get_figure(root=True)
+        limit = figure.bbox.width - EDGE * figure.dpi - ax.get_window_extent().x0
+    else:  # a plain grid has a gap before the next axes
+        limit = ax.get_window_extent().width * (1.0 if _engine(ax) else 1.08)
     for fewer in range(width or len(words), 12, -1):
         text.set_text(textwrap.fill(together, fewer, break_on_hyphens=False).replace("\u00a0", " "))
         if text.get_window_extent().width <= limit:

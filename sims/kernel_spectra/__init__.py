@@ -194,13 +194,17 @@ def plan(config: Config, out: Path) -> str:
     left = [
         about["m"] for path, about, _ in batches(config, out)[:-1] if cells.missing(path, about)
     ]
+    path, about, _ = batches(config, out)[-1]
+    ball = config.sphere
+    matrices = (ball.points, *ball.samples * ball.repeats) if cells.missing(path, about) else ()
     job = planning.Job(
         name="circle", data=data, widths=tuple(m for m in left for _ in range(config.seeds)),
         widest=max(config.widths), t_end=config.t_end, steps=round(config.t_end / config.dt),
         frames=0, dtype="float64", compiled=measures.flow(config).on_device(first).backend.compiled(),
-        filed=False,
+        filed=False, decomposed=matrices,
     )  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
+    sphere_job = f"sphere: {len(matrices)} kernels, n = {min(ball.samples)} … {ball.points}"
+    return f"{QUESTION}\n\n{sphere_job}\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -212,7 +216,7 @@ def report(results: Results, out: Path) -> str:
     for row in results.rows:
         if row.m == widest:
             numbers = (row.value, row.error, row.theory)
-            lines.append((f"{row.degree}", *(f"{value:.5f}" for value in numbers)))
+            lines.append((f"{row.degree}", *(f"{value:z.5f}" for value in numbers)))
     return f"{text_table(lines, '>>>>')}\n\ntables      {NAME}.csv, {NAME}_sphere.csv"
 
 

@@ -57,11 +57,17 @@ def zonal(dim: int, degrees: int, t: np.ndarray) -> np.ndarray:
 
 
 @lru_cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Gauss–Legendre's nodes and weights, the eigenvalues of a matrix of their number."""
+    return np.polynomial.legendre.leggauss(NODES)
+
+
+@lru_cache
 def eigenvalues(dim: int, degrees: int) -> np.ndarray:
     """λ_0 … λ_(degrees - 1): Gauss–Legendre in ψ, where the integrand is analytic; exact zeros for the
     odd degrees from 3 on.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = _quadrature()
     psi = 0.5 * math.pi * (nodes + 1)
     density = weights * np.sin(psi) ** (dim - 2)
     density /= density.sum()

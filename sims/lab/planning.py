@@ -22,6 +22,7 @@ RUN_SECONDS = 0.12  # opening, publishing and measuring a small run
 UNFILED_SECONDS = 0.01  # the same of one that leaves no file of its own
 STEP_SECONDS = 2e-4  # of any step of RK4, however small
 COMPILE_SECONDS = 15.0
+DECOMPOSITION = 9.0  # n³ operations of the eigenvectors of n rows
 START_BYTES = 4e8  # the process with its libraries
 FILE_BYTES = 6e4  # of a run, besides particles and data
 
@@ -29,7 +30,8 @@ FILE_BYTES = 6e4  # of a run, besides particles and data
 @dataclass(frozen=True)
 class Job:
     """The runs on one data set: `widths` has one entry for each run to do, `widest` counts the
-    finished ones too; stages: velocities a step; filed: each run is a file.
+    finished ones too; stages: velocities a step; filed: each run is a file; decomposed: rows of the
+    symmetric matrices whose eigenvectors are asked for.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Job:
     compiled: bool
     stages: int = 4
     filed: bool = True
+    decomposed: tuple[int, ...] = ()
 
     @property
     def bytes_per_number(self) -> int:
@@ -76,6 +79,7 @@ def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
     total = 2.0 + COMPILE_SECONDS * any(not job.compiled and job.widths for job in jobs)
     for job in jobs:
         n, d = job.data.n, job.data.d
+        total += DECOMPOSITION * sum(rows**3 for rows in job.decomposed) / rate[job.dtype]
         for m in job.widths:
             flops = (job.stages * job.steps + 2) * n * m * (4.0 * d + 40.0) + 8.0 * n**2 * m
             total += (

@@ -201,6 +201,7 @@ def plan(config: Config, out: Path) -> str:
         name="digits", data=data, widths=(net.m,) * trained, widest=net.m, t_end=net.t_end, frames=0, dtype="float64",
         steps=planning.steps(measures.NETWORK, first, data.x, net.t_end), filed=False,
         compiled=flow.on_device(first).backend.compiled(),
+        decomposed=(net.n * net.classes,) * 3 * trained,
     )  # fmt: skip
     return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
 
@@ -221,11 +222,16 @@ def report(results: Results, out: Path) -> str:
         )
     ]
     for row in results.rows:
-        numbers = (
-            row.labels_start, row.labels_end, row.test_best, row.t_best, row.test_end, row.bias, row.bound,
-        )  # fmt: skip
-        lines.append((f"{row.corrupt:g}", *(f"{value:.3g}" for value in numbers)))
+        first = (row.corrupt, row.labels_start, row.labels_end, row.test_best)
+        last = (row.test_end, row.bias, row.bound)
+        texts = [[f"{value:.3g}" for value in part] for part in (first, last)]
+        lines.append((*texts[0], moment(row.t_best), *texts[1]))
     return f"{text_table(lines, '>')}\n\ntable       {NAME}.csv"
+
+
+def moment(t: float) -> str:
+    """A flow time in three digits, without a power of ten."""
+    return f"{t:.0f}" if t >= 100 else f"{t:.3g}"
 
 
 ABOUT = f"""{QUESTION}

@@ -7,6 +7,7 @@ nuisance: all else.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,9 +37,9 @@ def start(config: Network, data: mf.data.Dataset, seed: int) -> mf.State:
 
 
 def times(config: Network) -> np.ndarray:
-    """0, then from 0.5 by factors √2."""
-    count = int(2 * np.log2(config.t_end / 0.5) + 1e-9)
-    return np.append(0.0, 0.5 * 2.0 ** (np.arange(count + 1) / 2))
+    """0, then from 0.5 by factors √2, and t_end."""
+    count = math.ceil(2 * math.log2(config.t_end / 0.5) - 1e-9)
+    return np.array([0.0, *0.5 * 2.0 ** (np.arange(count) / 2), config.t_end])
 
 
 def trained(config: Network, corrupt: float) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import figures
 from ..figures import COLOURS, GREY, LINES, MARKERS, Curve, Figure
 from ..lab import cells
-from . import linear, measures, network_file
+from . import linear, measures, moment, network_file
 
 if TYPE_CHECKING:
     from . import Results
@@ -77,10 +77,10 @@ def _draw_spectrum(ax: Any, results: Results, files: dict[float, dict[str, np.nd
     ax.legend(loc="lower left")
     start, end = (np.square(files[0.0]["spectrum"][k]) for k in (0, 1))
     verdict = (
-        f"The first {modes} modes hold {start[:modes].sum() / start.sum():.0%} of ‖J‖² at the start and "
+        f"The first {modes} of {len(start)} modes hold {start[:modes].sum() / start.sum():.0%} of ‖J‖² at the start and "
         f"{end[:modes].sum() / end.sum():.0%} at the end (clean labels)."
     )
-    figures.panel(ax, "The Jacobian has low rank", verdict)
+    figures.panel(ax, "Singular values of the Jacobian", verdict)
 
 
 def _draw_labels(ax: Any, results: Results) -> None:
@@ -106,7 +106,7 @@ def _draw_labels(ax: Any, results: Results) -> None:
         f"Start → end: {first.labels_start:.2f} → {first.labels_end:.2f} clean, {last.labels_start:.2f} → "
         f"{last.labels_end:.2f} with {100 * last.corrupt:g} % wrong; the line is noise alone."
     )
-    figures.panel(ax, "Labels turn towards the information", verdict)
+    figures.panel(ax, "How much of the labels is information", verdict)
 
 
 def _draw_errors(ax: Any, results: Results) -> None:
@@ -147,7 +147,10 @@ def _draw_residual(ax: Any, results: Results, file: dict[str, np.ndarray], share
     ):
         ax.plot(t[1:], file[name][1:], color=COLOURS[number], linestyle=LINES[number], label=label)
     if best:
-        ax.axvline(t[best], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), gid="threshold")
+        # below the legend
+        ax.axvline(
+            t[best], 0, 0.88, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), gid="threshold"
+        )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylim(1e-3, 6)
@@ -158,11 +161,10 @@ def _draw_residual(ax: Any, results: Results, file: dict[str, np.ndarray], share
         t[np.argmax(file[name] < 0.5 * file[name][0])] if (file[name] < 0.5 * file[name][0]).any() else np.inf
         for name in ("information", "nuisance")
     ]  # fmt: skip
-    halves = ["never" if np.isinf(value) else f"t = {value:.3g}" for value in half]
-    verdict = (
-        f"Half learnt: information {halves[0]}, nuisance {halves[1]}; test error {file['test'][best]:.2g} at t = "
-        f"{t[best]:.3g}, {file['test'][-1]:.2g} at the end."
-    )
+    halves = ["never" if np.isinf(value) else f"t = {moment(value)}" for value in half]
+    least, end = f"{file['test'][best]:.2g}", f"{file['test'][-1]:.2g} at the end"
+    said = f"{least} at t = {moment(t[best])}, {end}" if best < len(t) - 1 else f"least, {end}"
+    verdict = f"Half learnt: information {halves[0]}, nuisance {halves[1]}; test error {said}."
     title = "All labels right" if share == 0 else f"{100 * share:g} % of the labels wrong"
     figures.panel(ax, f"Residual, {title[0].lower() + title[1:]}", verdict)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import meanfield as mf
 from sims import equal_training, figures
 from sims.equal_training import Training, measures, panels, quadratic
 
@@ -70,6 +71,22 @@ def test_lazy_ways_to_learn_a_quadratic_function_have_the_published_errors(share
         ones = np.array([1.0, 2.0])  # t = 9/10
         assert quadratic.theory("NT", ones, 1) == pytest.approx(0.25 * 0.1 + 0.5 * 0.9)
         assert quadratic.theory("RF", ones, 1) == pytest.approx(1 - 0.9 / 3)
+
+
+def test_the_distance_of_a_network_s_matrix_moves_by_its_first_variation():
+    """v = -∇ δF/δμ and dF/dt = -∫|v|² dμ; central differences of polynomials of degree 4: to 1e-8."""
+    lam, w = np.array([2.0, 1.0, 0.5]), np.random.default_rng(0).normal(size=(4, 3))
+    flow, state = mf.GradientFlow(quadratic.Distance(lam)), mf.State(w, outputs=0)
+    v, h = flow.velocity(state), 1e-5
+    for j, e in enumerate(h * np.eye(3)):
+        up, down = (flow.first_variation(state, w + sign * e) for sign in (1, -1))
+        np.testing.assert_allclose((down - up) / (2 * h), v[:, j], atol=1e-8)
+    ends = [flow.energy(mf.State(w + sign * h * v, outputs=0)) for sign in (1, -1)]
+    assert (ends[0] - ends[1]) / (2 * h) == pytest.approx(-np.square(v).sum() / 4, rel=1e-8)
+    M = w.T @ w / 4
+    assert flow.energy(state) == pytest.approx(
+        np.square(M - np.diag(lam)).sum() - lam @ lam, rel=1e-12
+    )
 
 
 def test_a_trained_network_keeps_the_best_matrix_of_its_rank():
