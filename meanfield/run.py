@@ -18,6 +18,7 @@ from tqdm import tqdm
 from .diagnostics import defects, needs
 from .diagnostics.frame import Problem
 from .files import genealogy
+from .files.durable import array_sha256, canonical_json
 from .flow import GradientFlow
 from .observers import schedules, settings
 from .observers.health import Health, callers, what_diverged
@@ -60,7 +61,7 @@ class Run:
         self.says = progress and self.ranks.rank == 0
         self.stopped = False  # by a signal to a process of the run
         self.observers = settings.check(observers)
-        self._check_ranks()
+        self._check_ranks(state, method, times)
         self.recorder = next((item for item in self.observers if isinstance(item, Recorder)), None)
         self.user_written = identity.user_written(flow) if self.recorder else []
         self.march = March(flow, state, method, *times)
@@ -153,15 +154,26 @@ class Run:
         self.stopped = self.stopped or self.ranks.agree(INTERRUPT, bool(received))
         return self.stopped
 
-    def _check_ranks(self) -> None:
-        """Raise for what several processes cannot share."""
+    def _check_ranks(self, state: State, method: Method, times: tuple[Any, ...]) -> None:
+        """Raise for what several processes cannot share, and where they were not given the same."""
+        if self.ranks.size == 1:
+            return
         alone = [item for item in self.observers if item.later]
-        if self.ranks.size > 1 and alone:
+        if alone:
             kind = type(alone[0]).__name__
             raise ValueError(
                 f"{self.ranks.size} processes share this run, and mf.{kind} computes beside it in processes of "
                 "its own: leave it out, and after the run compute the same of its file, mf.diagnose."
             )
+        arrays = [*self.flow.functional.arrays.values(), state.theta, state.mass]
+        *data, theta, mass = map(array_sha256, arrays)
+        told = {
+            "flow or data set": [self.flow.to_dict(), data],
+            "start": [theta, mass, state.step, state.t],
+            "method, dt or end": [methods.to_dict(method), times],
+            "list of observers": settings.to_dict(self.observers),
+        }
+        self.ranks.compare({name: canonical_json(item).encode() for name, item in told.items()})
 
     def _ahead(self) -> Ahead:
         """The next moment at which anything looks; at every step, where checkpoints are asked for

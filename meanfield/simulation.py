@@ -101,7 +101,7 @@ def simulate(
         run.check_times()
         return run.go()
 
-    if recorder.exists == "resume" and _is_there(recorder.path):
+    if recorder.exists == "resume" and sharing.is_there(recorder.path):
         return _resume_same(run, recorder)
     run.check_times()
 
@@ -122,11 +122,6 @@ def simulate(
     recording.guard = recorder.guard
     with recording:
         return run.go(recording)
-
-
-def _is_there(path: Path) -> bool:
-    """Whether there is a run of that name, finished or not: the same answer on all ranks."""
-    return current().first(lambda: path.is_file() or unfinished(path))
 
 
 def resume(
@@ -166,7 +161,7 @@ def resume(
     mf.Interrupted : as in mf.simulate.
     """
     path, functions = Path(path), functions or {}
-    current().meet()  # nobody changes the file while another process looks at it
+    sharing.is_there(path)  # nobody changes the file while another process looks at it
     if t_end is not None and not _is_number(t_end):
         raise ValueError(
             f"t_end must be a finite flow time, or None for the run's own; got {t_end!r}."

@@ -3,6 +3,7 @@ has."""
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 from ..processes.ranks import Ranks, current
 from ..state import State
 from .durable import canonical_json
-from .recording import Recording, last_memory
+from .recording import Recording, last_memory, unfinished
 from .trajectory import Trajectory
 
 
@@ -88,6 +89,24 @@ class SharedRecording:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a run of that name, finished or not. FileNotFoundError on all ranks where some
+    see it and others do not.
+    """
+    ranks = current()
+    mine = np.array([[path.is_file() or unfinished(path)]])
+    seen = ranks.gather(mine, [1] * ranks.size)[:, 0]
+    if seen.any() and not seen.all():
+        sees, blind = int(seen.argmax()), int(seen.argmin())
+        raise FileNotFoundError(
+            errno.ENOENT,
+            f"process {sees} sees a run of this name, and process {blind} does not; all processes of a run "
+            "must see one folder",
+            str(path),
+        )
+    return bool(seen[0])
 
 
 def created(

@@ -6,6 +6,7 @@ the same things in the same order.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -107,6 +108,21 @@ class Ranks:
         if error is not None:
             raise error
         return made
+
+    def compare(self, given: dict[str, bytes]) -> None:
+        """Raise on all ranks where one of these is not the same on all of them."""
+        if self.size == 1:
+            return
+        sums = [hashlib.sha256(text).digest() for text in given.values()]
+        mine = np.frombuffer(b"".join(sums), np.uint8).reshape(1, len(sums), -1)
+        rows = self.gather(mine, [1] * self.size)
+        differing = np.argwhere((rows != rows[0]).any(axis=2))
+        if len(differing):
+            rank, number = map(int, differing[0])
+            raise ValueError(
+                f"process {rank} has another {list(given)[number]} than process 0; all processes of a "
+                "run are given the same."
+            )
 
     def flush(self) -> None:
         """Send what waits."""

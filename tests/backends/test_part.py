@@ -147,6 +147,47 @@ def test_what_cannot_be_shared_is_refused():
         together(2, lambda ranks: march(ranks, method=OfItsOwn()))
 
 
+@pytest.mark.parametrize(
+    "what, of_1",
+    [("flow or data set", {"y": Y + 1}), ("flow or data set", {"ridge": 0.5}), ("start", {"seed": 2}),
+     ("method, dt or end", {"dt": 0.2}), ("list of observers", {"every": 2})],
+)  # fmt: skip
+def test_ranks_that_are_not_given_the_same_are_refused(what, of_1):
+    """With data of one's own, or another step, each would march elsewhere with sums of all."""
+
+    def march(ranks):
+        given = {"y": Y, "ridge": 1e-3, "seed": 1, "dt": 0.1, "every": 1}
+        given |= of_1 if ranks.rank == 1 else {}
+        risk = mf.EmpiricalRisk(mf.Network("tanh"), X, given["y"], ridge=given["ridge"])
+        series = mf.Series("risk", mf.every(given["every"]))
+        start = LAW.sample(M, seed=given["seed"])
+        mf.simulate(mf.GradientFlow(risk), start, mf.EULER, given["dt"], 1.0, observers=[series],
+                    progress=False)  # fmt: skip
+
+    with pytest.raises(ValueError, match=f"process 1 has another {what} than process 0"):
+        together(3, march)
+
+
+@pytest.mark.parametrize("go_on", [True, False])
+def test_ranks_that_see_different_folders_are_refused(tmp_path, go_on):
+    flow, files = mf.GradientFlow(TANH), [tmp_path / f"{rank}" / "run.h5" for rank in range(2)]
+
+    def march(path):
+        recorder = mf.Recorder(path, mf.evenly(2), exists="resume")
+        return mf.simulate(flow, START, mf.EULER, 0.1, 0.2, observers=[recorder], progress=False)
+
+    def work(ranks):
+        path = files[ranks.rank]
+        return mf.resume(path, progress=False) if go_on else march(path)
+
+    for path in files:
+        path.parent.mkdir()
+    march(files[0])
+    with pytest.raises(FileNotFoundError, match="process 0 sees .* and process 1 does not") as said:
+        together(2, work)
+    assert files[0].name in str(said.value) and not any(files[1].parent.iterdir())
+
+
 class OfItsOwn(mf.Method):
     """It asks θ how many particles there are, and is told how many there are here."""
 
