@@ -34,7 +34,8 @@ Then:
                                               birth_death, one_pass_sgd, propagation_of_chaos,
                                               toy_model, kernel_spectra, weights_budge,
                                               two_layer_convergence, wasserstein_geometry,
-                                              kappa_against_width, kernel_regime
+                                              kappa_against_width, kernel_regime,
+                                              many_processes
 
 The guide:  {guide}
 Theory:     {theory}

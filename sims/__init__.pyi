@@ -13,6 +13,7 @@ from . import kernel_spectra as kernel_spectra
 from . import langevin_law as langevin_law
 from . import lazy_vs_mean_field as lazy_vs_mean_field
 from . import low_rank_jacobian as low_rank_jacobian
+from . import many_processes as many_processes
 from . import one_pass_sgd as one_pass_sgd
 from . import particles_and_limit as particles_and_limit
 from . import phase_diagram as phase_diagram
