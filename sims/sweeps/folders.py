@@ -65,6 +65,9 @@ class SweepFolder:
                 )
             if content.pop(SUM, None) not in (None, _sum(content)):
                 raise ValueError("its content has not its sha256")
+            # they become names of files, in this folder and nowhere else
+            if strange := [run["digest"] for run in content["runs"] if not _is_name(run["digest"])]:
+                raise ValueError(f"{strange[0]!r} is the digest of no run")
             axes = tuple(
                 Axis(tuple(axis["names"]), tuple(map(tuple, axis["points"])))
                 for axis in content["axes"]
@@ -78,7 +81,7 @@ class SweepFolder:
             return Plan(settings.from_dict(Experiment, content["base"]), axes, runs)
         except IncompatibleFile:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise IncompatibleFile(
                 f"{self.manifest} is damaged, or of another version: {error}."
             ) from None
@@ -116,8 +119,8 @@ class SweepFolder:
 
     def status(self, digest: str) -> str:
         """ "finished" or "diverged" of a run that is there."""
-        with suppress(KeyError):
-            return str(self.note(digest)["status"])
+        if (noted := self.note(digest).get("status")) in STATES[:2]:
+            return str(noted)
         with mf.Trajectory(self.run(digest)) as run:
             return run.status
 
@@ -242,7 +245,13 @@ def _same(path: Path, content: dict[str, Any]) -> SweepFolder:
     return SweepFolder(path)
 
 
+def _is_name(digest: Any) -> bool:
+    return isinstance(digest, str) and digest.isalnum()
+
+
 def _json(path: Path) -> dict[str, Any]:
-    with suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads(path.read_text(encoding="utf-8"))
+    """What a small file says; nothing where it is missing, or damaged."""
+    with suppress(FileNotFoundError, ValueError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
     return {}

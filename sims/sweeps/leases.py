@@ -226,8 +226,9 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
         os.close(file)
     try:
         content = json.loads(text)
-        return (content if text == _written(content) else {}), mtime_ns
-    except (ValueError, TypeError):
+        ours = isinstance(content, dict) and text == _written(content)
+        return (content if ours else {}), mtime_ns
+    except ValueError:
         return {}, mtime_ns
 
 

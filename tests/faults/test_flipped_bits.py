@@ -73,3 +73,39 @@ def test_a_lease_with_a_flipped_bit_is_nobody_s_until_it_is_stale(count, tmp_pat
     lease.path.write_bytes(content)
     lease.check()
     lease.release()
+
+
+@pytest.mark.parametrize("text", ["[]", "0", "null", '"text"', "", "{}", '{"deaths": []}'])
+def test_what_is_no_lease_is_nobody_s(text, tmp_path):
+    (tmp_path / "run").write_text(text)
+    holder = leases.look(tmp_path / "run", 30.0)
+    assert (holder.token, holder.timeout, holder.deaths) == ("", 30.0, 0)
+    assert leases.claim(tmp_path / "run", 30.0) is None
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"[]", b"null", b"[" * 10**5, b"{", b""])
+def test_a_damaged_note_counts_as_none(made, text, tmp_path):
+    folder, _ = folders.create(made[0], tmp_path / "sweep")
+    (folder.runs / "abc.json").write_bytes(text)
+    assert folder.note("abc") == {}
+    with pytest.raises(FileNotFoundError):  # the run itself is asked
+        folder.status("abc")
+    (folder.runs / "abc.json").write_text('{"status": "finiqhed"}')
+    with pytest.raises(FileNotFoundError):
+        folder.status("abc")
+
+
+@pytest.mark.parametrize("digest", ["../../elsewhere", "/tmp/elsewhere", "", 3, None])
+def test_a_manifest_never_names_a_file_outside_the_sweep(made, digest, tmp_path):
+    content = json.loads(made[1])
+    del content["sha256"]
+    content["runs"][0]["digest"] = digest
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(IncompatibleFile, match="is the digest of no run"):
+        folders.SweepFolder(tmp_path).plan  # noqa: B018
+
+
+def test_a_manifest_of_deep_brackets_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 10**5)
+    with pytest.raises(IncompatibleFile, match="is damaged"):
+        folders.SweepFolder(tmp_path).plan  # noqa: B018
