@@ -123,6 +123,32 @@ def test_the_torch_backend_is_a_second_engine_for_neurons(activation, outputs):
         close(getattr(other, of)(state), getattr(one, of)(state), 1e-12)
 
 
+def test_the_threads_of_torch_change_no_more_than_rounding():
+    """Products and sums of torch may be cut otherwise by two or three threads than by one: 64 terms each in
+    the order of another tree, in 12 velocities of a step that does not amplify. The same number of
+    threads gives the same bits.
+    """
+    x, y = data(d=5, n=200)
+    modules = mf.Network(mf.ModuleFeature(mlp(64, 5)))
+    neurons = mf.InitialLaw(dim=5).sample(300, seed=1)
+    before = torch.get_num_threads()
+    try:
+        for net, start in (
+            (modules, modules.feature.sample(2, seed=1)),
+            (mf.Network("tanh"), neurons),
+        ):
+            ends = []
+            for threads in (1, 2, 2, 3):
+                torch.set_num_threads(threads)
+                settings = {"dt": 0.05, "n_steps": 3, "progress": False}
+                ends.append(mf.simulate(flow(net, x, y), start, mf.RK4, **settings).theta)
+            np.testing.assert_array_equal(ends[1], ends[2])
+            for end in ends[1:]:
+                close(end, ends[0], 64 * 12 * np.finfo(float).eps)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("method", [mf.EULER_MARUYAMA, mf.HEUN], ids=["noise", "reaction"])
 def test_noise_and_reactions_are_those_of_the_cpu(method):
     """The same random numbers and masses: ten steps whose rounding grows by no more than ten."""

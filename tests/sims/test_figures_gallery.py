@@ -212,6 +212,15 @@ def test_in_a_grid_of_subplots_no_words_overlap_or_leave_the_figure(runs, layout
         assert max(box.x1 for box in found) <= edge
 
 
+def test_on_a_sheet_the_words_of_the_last_column_end_before_the_page():
+    """A verdict of 58 wide letters, as long as a line may be, is wrapped once more."""
+    sheet, axes = figures.sheet(1, 1, 3)
+    for ax in axes[0, 0]:
+        figures.panel(ax, "A title", "M" * 27 + " " + "M" * 27 + ".")
+        assert max(box.x1 for box in boxes(ax)) < sheet.bbox.x1
+    figures.plt.close(sheet)
+
+
 def test_a_panel_written_again_takes_the_place_of_the_first():
     ax = figures.plt.figure().add_axes((0.2, 0.2, 0.5, 0.5))
     for verdict in ("One.", "Two."):

@@ -3,7 +3,7 @@ a bound of memory.
 
 θ and velocities are tensors (m, p) on the device; what has n rows is NumPy float64 on the host, and
 losses are those of the CPU. Particles are summed over the CPU backend's shards by its tree. Bits are
-those of torch, its device and its number of threads.
+those of torch, its device and its number of threads, which change them by rounding at most.
 """
 
 from __future__ import annotations
