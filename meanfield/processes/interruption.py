@@ -32,13 +32,18 @@ def signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of them, and what `stop` sends; outside the main
     thread no handler is set.
 
-    What comes in while one signals() stands in another is known to both: it may have come too late
-    for the inner one.
+    What comes in while one signals() stands in another, or before it did, is known to both: it may
+    have come too late for the inner one, or between the start of a program and that of its run.
     """
-    received: list[int] = []
+    thread = threading.get_ident()
+    around = _open.setdefault(thread, [])
+    received: list[int] = list(around[-1]) if around else []
+    before = len(received)
 
     def handler(number: int, frame: Any) -> None:
-        if received:  # asked twice: do not wait for the step
+        # Ctrl-C again: do not wait for the step. A cluster sends SIGTERM to torchrun and to its
+        # processes, and torchrun sends it on: two of those are one request.
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
 
@@ -46,8 +51,6 @@ def signals() -> Iterator[list[int]]:
     previous = {
         number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM) if main
     }
-    thread = threading.get_ident()
-    around = _open.setdefault(thread, [])
     around.append(received)
     try:
         yield received
@@ -56,7 +59,7 @@ def signals() -> Iterator[list[int]]:
             signal.signal(number, old)
         around.pop()
         if around:
-            around[-1].extend(received)
+            around[-1].extend(received[before:])
         else:
             del _open[thread]
 

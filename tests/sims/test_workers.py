@@ -196,6 +196,27 @@ def test_signals_collected_inside_are_known_outside():
         assert inner == outer == [signal.SIGTERM]
 
 
+def test_a_signal_before_a_run_begins_stops_it():
+    """Between the start of a program and that of its run, where formulas are compiled."""
+    with signals() as outer:
+        signal.raise_signal(signal.SIGTERM)
+        with signals() as inner:
+            assert inner == [signal.SIGTERM]
+        assert outer == [signal.SIGTERM]
+
+
+def test_sigterm_twice_is_one_request_and_ctrl_c_twice_does_not_wait():
+    """A cluster sends SIGTERM to torchrun and its processes, and torchrun sends it on."""
+    with signals() as received:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert received
+    with signals():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
 def robbed(sweep, name):
     """Somebody else takes the lease, as if this process had slept for long."""
     path = sweep.leases / name
