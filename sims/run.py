@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
-    config = current().first(lambda: settings.load(options.file, experiment.Experiment()))
+    config = current().first(lambda: experiment.load(options.file))
     out = options.out or options.file.with_suffix(".h5")
     if out == options.file:
         raise settings.BadSettings(f"{out} is the file of settings: name another with --out.")

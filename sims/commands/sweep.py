@@ -83,25 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     terminal.accept_all()
     options = parser().parse_args(argv)
-
-    def command() -> None:
-        try:
-            options.command(options)
-        except OSError as error:
-            if error.strerror is None:
-                raise
-            raise _plain(error) from error
-
-    return settings.exit_code(command)
-
-
-def _plain(error: OSError) -> OSError:
-    """The same error without "[Errno 17]"."""
-    text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    try:
-        return type(error)(text)
-    except TypeError:
-        return OSError(text)
+    return settings.exit_code(lambda: options.command(options))
 
 
 def create(options: argparse.Namespace) -> None:

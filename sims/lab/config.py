@@ -297,7 +297,10 @@ def exit_code(work: Callable[[], Any], says: bool = True) -> int:
 
         if isinstance(error, mf.RankLost) or not says:  # a lost process was said where it was found
             return code
-        text = " ".join(str(error).split()) or {INTERRUPTED: "interrupted"}.get(
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:  # without "[Errno 17]"
+            text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        text = " ".join(text.split()) or {INTERRUPTED: "interrupted"}.get(
             code, type(error).__name__
         )
         hint = " The same command goes on from here." if code == INTERRUPTED else ""

@@ -15,7 +15,7 @@ import json
 import operator
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,7 +130,7 @@ def meanings(kind: type = Experiment, prefix: str = "") -> dict[str, str]:
             found |= (
                 meanings(tables[name], f"{name}.")
                 if name in tables
-                else {f"{prefix}{name}": str(text.value.value)}
+                else {f"{prefix}{name}": " ".join(str(text.value.value).split())}
             )
     return found
 
@@ -154,6 +154,25 @@ def table() -> str:
 Experiment.__doc__ = (
     f"{inspect.getdoc(Experiment)}\n\nSettings, with their defaults:\n\n{table()}\n"
 )
+
+
+def load(path: Path) -> Experiment:
+    """The Experiment of a TOML file; another data set than the default's has its own options.
+
+    Raises
+    ------
+    BadSettings : what is wrong in the file, by its name.
+    OSError : where it cannot be read.
+    """
+    found, base = settings.read_toml(path), Experiment()
+    if sweep := [name for name in ("base", "axes", "zipped") if name in found]:
+        raise settings.BadSettings(
+            f"{path} is the file of a sweep, it has {' and '.join(sweep)}: scripts/sweep create {path} FOLDER."
+        )
+    data = found.get("data")
+    if isinstance(data, dict) and data.get("name", base.data.name) != base.data.name:
+        base = replace(base, data=Data(base.data.name, {}))
+    return settings.load(path, base)
 
 
 @dataclass(frozen=True)

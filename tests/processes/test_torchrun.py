@@ -165,3 +165,23 @@ def test_processes_share_the_cores_of_their_machine(monkeypatch, variables, thre
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(found, "cores", lambda: 8)
     assert found.share_of_rank() == threads
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ('data = { name = "digits", options = { corrupt = 2 } }', 4, "data.options: corrupt must be"),
+        ('data = { name = "nowhere.csv" }', 5, "no data file 'nowhere.csv'"),
+        ("axes.m = [8, 16]", 2, "is the file of a sweep, it has axes: scripts/sweep create"),
+        (None, 5, "settings.toml: No such file or directory"),
+    ],
+)
+def test_a_file_of_settings_with_a_mistake_makes_nothing(text, code, words, tmp_path, capsys):
+    """Another data set than the default's does not get the options of the default's."""
+    file = tmp_path / "settings.toml"
+    if text:
+        file.write_text(text)
+    assert run.main([str(file)]) == code
+    line = capsys.readouterr().err
+    assert words in line and "[Errno" not in line and line.count("\n") == 1
+    assert not list(tmp_path.glob("*.h5*"))
