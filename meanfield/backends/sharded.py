@@ -5,6 +5,7 @@ The arithmetic of a part is in cpu/part.py; what the processes say to each other
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -108,5 +109,10 @@ def _explained(timeout: float) -> Iterator[None]:
             "processes, and it goes on from its last checkpoint."
         )
         # at once: torchrun ends the others as soon as it has found the one that is lost
-        print(f"meanfield: {message}", file=sys.stderr, flush=True)
+        _say(message)
         raise RankLost(f"{message} torch: {said}") from error
+
+
+@functools.cache  # once: who finds nobody there asks again on the way out
+def _say(message: str) -> None:
+    print(f"meanfield: {message}", file=sys.stderr, flush=True)

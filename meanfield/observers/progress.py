@@ -164,7 +164,8 @@ def announce(march: March) -> None:
     say(f"{law}; {flow_time}; {flow.backend}, {flow.dtype}")
     if (size := current().size) > 1:
         count = threads()
-        each = f"{start.m / size:.6g} particles and {count} thread{'s' * (count > 1)} each"
+        rows = f"{'about ' * bool(start.m % size)}{start.m // size} particles"
+        each = f"{rows} and {count} thread{'s' * (count > 1)} each"
         say(f"{size} processes share the run, {each}; the first one writes")
     if not (temperature := march.field.temperature).zero:
         without = "energy is without the entropy T ∫ log μ dμ, free_energy has it estimated"
