@@ -299,7 +299,9 @@ def exit_code(work: Callable[[], Any], says: bool = True) -> int:
             return code
         text = str(error)
         if isinstance(error, OSError) and error.strerror:  # without "[Errno 17]"
-            text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+            text = (
+                error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+            )
         text = " ".join(text.split()) or {INTERRUPTED: "interrupted"}.get(
             code, type(error).__name__
         )

@@ -170,7 +170,11 @@ def test_processes_share_the_cores_of_their_machine(monkeypatch, variables, thre
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
-        ('data = { name = "digits", options = { corrupt = 2 } }', 4, "data.options: corrupt must be"),
+        (
+            'data = { name = "digits", options = { corrupt = 2 } }',
+            4,
+            "data.options: corrupt must be",
+        ),
         ('data = { name = "nowhere.csv" }', 5, "no data file 'nowhere.csv'"),
         ("axes.m = [8, 16]", 2, "is the file of a sweep, it has axes: scripts/sweep create"),
         (None, 5, "settings.toml: No such file or directory"),
