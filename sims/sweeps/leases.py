@@ -152,7 +152,12 @@ def claim(path: Path, timeout: float) -> Lease | None:
         "timeout": timeout,
         "deaths": deaths,
     }
-    os.write(file, _written(content))
+    try:
+        os.write(file, _written(content))
+    except OSError:  # a full disk: nobody waits for a lease that says nothing
+        os.close(file)
+        path.unlink(missing_ok=True)
+        raise
     return Lease(path, file, content)
 
 

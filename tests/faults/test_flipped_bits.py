@@ -2,7 +2,9 @@
 of runs: tests/files/test_verification.py.)
 """
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -81,6 +83,19 @@ def test_what_is_no_lease_is_nobody_s(text, tmp_path):
     holder = leases.look(tmp_path / "run", 30.0)
     assert (holder.token, holder.timeout, holder.deaths) == ("", 30.0, 0)
     assert leases.claim(tmp_path / "run", 30.0) is None
+
+
+def test_a_lease_that_a_full_disk_refuses_is_not_left_behind(monkeypatch, tmp_path):
+    def refused(file, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", refused)
+        with pytest.raises(OSError, match="No space left"):
+            leases.claim(tmp_path / "run", 60.0)
+    assert before is None or len(os.listdir("/proc/self/fd")) == before
+    leases.claim(tmp_path / "run", 60.0).release()
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"[]", b"null", b"[" * 10**5, b"{", b""])
