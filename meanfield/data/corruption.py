@@ -36,7 +36,7 @@ def corrupted(
 
     Notes
     -----
-    Classes are integers (n,), real (n,) of two values, and rows (n, K) of which one column has one
+    Classes are integers (n,), real (n,) or (n, 1) of two values, and rows (n, K) of which one column has one
     value and all others another (one-hot, centred or not): a label becomes one of the other
     classes, each as probable. Any other target becomes a normal number with the mean and the
     variance that its column has over the training rows.
@@ -76,14 +76,14 @@ def check_share(share: Any) -> None:
 
 def _classes(y: np.ndarray, y_test: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
     """(a target of each class, class of each training row), or None for real targets."""
-    if y.ndim == 2:
+    if y.ndim == 2 and y.shape[1] > 1:
         high, low = y.max(), y.min()
         ones = y == high
-        if y.shape[1] < 2 or not (ones | (y == low)).all() or (ones.sum(axis=1) != 1).any():
+        if not (ones | (y == low)).all() or (ones.sum(axis=1) != 1).any():
             return None
         return np.where(np.eye(y.shape[1], dtype=bool), high, low), ones.argmax(axis=1)
     every = y if y_test is None else np.concatenate([y, y_test])
     values = np.unique(every)
     if y.dtype.kind != "i" and len(values) > 2:
         return None
-    return values, np.searchsorted(values, y)
+    return values.reshape(-1, *y.shape[1:]), np.searchsorted(values, y).reshape(-1)

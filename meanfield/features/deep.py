@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -82,6 +82,7 @@ class DeepFeature(ModuleFeature):
         self.blocks: tuple[Block, ...] = tuple(blocks)
         self.widths: tuple[int, ...] = settings["widths"]
         self.settings: dict[str, Any] = settings
+        self._sigma = sigma
 
     def __repr__(self) -> str:
         sizes = (self.columns.dim, *self.widths, self.columns.outputs)
@@ -107,9 +108,9 @@ class DeepFeature(ModuleFeature):
             for row in rows
         ]
         if self.settings["parametrisation"] == "mean-field" and len(self.widths) > 2:
-            lines.append(
-                "f_0 and its velocity vanish as the widths grow: take mup for deep networks."
-            )
+            centred = self._sigma.value(0.0) == 0 and not self.settings["b_std"]
+            what = "its velocity" if centred else "the velocities of all layers but the last two"
+            lines.append(f"f_0 and {what} vanish as the widths grow: take mup for deep networks.")
         return "\n".join([repr(self), *lines])
 
     @property
@@ -185,6 +186,8 @@ def deep(
             f"mf.deep knows the activations {', '.join(torch_activations.ACTIVATIONS)} and "
             f"leaky_relu; got {sigma!r}. For another one pass mf.ModuleFeature a module with it."
         )
+    if isinstance(widths, str) or not (is_integer(widths) or isinstance(widths, Iterable)):
+        raise TypeError(f"widths are integers, those of the hidden layers; got {widths!r}.")
     given = (widths,) if is_integer(widths) else tuple(widths)
     if not given:
         raise ValueError("widths are those of the hidden layers, one at least: got none.")

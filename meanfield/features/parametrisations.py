@@ -10,8 +10,9 @@ all of θ. What a layer's W feels is the rate η n^(-2a).
                 features move by O(1), the most that is stable.
     mean-field  integrable, Hajjar, Chizat and Giraud (2021): usually a = 0, 1 … 1, b = 0 with the
                 rates c = -1, -2 … -2, -1, which is mup with b = 1 in the layers between. With one
-                hidden layer the two are one, that of mf.MEAN_FIELD. From three on f_0 and its velocity
-                vanish as n → ∞, because centred weights average out.
+                hidden layer the two are one, that of mf.MEAN_FIELD. From three on f_0 and the velocities
+                of all layers but the last two vanish as n → ∞, because centred weights average out;
+                of these too where σ(0) = 0 and hidden layers have no biases.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def deep_convergence(
 
     Raises
     ------
-    ValueError : for other networks, and where λ_0 is not positive.
+    ValueError : for other networks, where the last hidden weights are not trained, and where λ_0 is not
+        positive.
     """
     feature: Any = network.feature
     if not hasattr(feature, "limit"):
@@ -59,6 +60,11 @@ def deep_convergence(
         )
     limit, x = feature.limit, check_inputs(x, feature.columns.dim)
     block = f"layer{limit['depth']}.weight"
+    if block not in network.trainable:
+        raise ValueError(
+            f"the theorem goes by what {block} adds to the kernel; trainable is {network.trainable}: "
+            f"train {block} too."
+        )
     if start.m != 1 or start.outputs != 1 or network.scaling.output_scale(1) != 1:
         raise ValueError(
             "the theorem is about one network with one output and α = 1; got "

@@ -31,7 +31,7 @@ class Sphere:
     harmonics of one degree.
     """
 
-    dim: Annotated[int, settings.at_least(3)] = 5
+    dim: Annotated[int, settings.between(3, 1000)] = 5
     """Input dimension d."""
     points: Annotated[int, settings.at_least(2)] = 1500
     """Points of the spectrum."""

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from . import Sphere
 
 MOST = 200  # degrees of a sum over all of them; what is beyond is small beside κ_n, and acts as a ridge
-NODES = 600  # of the quadrature in ψ, of which P_k has k half periods
 
 
 def multiplicity(dim: int, k: int) -> int:
@@ -57,23 +56,24 @@ def zonal(dim: int, degrees: int, t: np.ndarray) -> np.ndarray:
 
 
 @lru_cache
-def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Gauss–Legendre's nodes and weights, the eigenvalues of a matrix of their number."""
-    return np.polynomial.legendre.leggauss(NODES)
-
-
-@lru_cache
 def eigenvalues(dim: int, degrees: int) -> np.ndarray:
-    """λ_0 … λ_(degrees - 1): Gauss–Legendre in ψ, where the integrand is analytic; exact zeros for the
-    odd degrees from 3 on.
+    """λ_0 … λ_(degrees - 1) from those of (π - acos t)/2π, μ_k: by Rodrigues' formula
+
+        μ_0 = ¼,   μ_1 = Γ(d/2)²/(4π Γ((d + 1)/2)²),   μ_(k+2) = (k/(k + d))² μ_k for odd k,
+        0 for even k >= 2;   λ_k = ((k + d - 2) μ_(k+1) + k μ_(k-1))/(2k + d - 2),
+
+    the last from the recursion of t P_k. Sums of positive numbers: each λ_k is right to rounding, as it
+    has to be beside N_k.
     """
-    nodes, weights = _quadrature()
-    psi = 0.5 * math.pi * (nodes + 1)
-    density = weights * np.sin(psi) ** (dim - 2)
-    density /= density.sum()
-    kernel = np.cos(psi) * (math.pi - psi) / (2 * math.pi)
-    found = zonal(dim, degrees, np.cos(psi)) @ (kernel * density)
-    found[3::2] = 0.0
+    mu = np.zeros(degrees + 1)
+    mu[0] = 0.25
+    mu[1] = math.exp(2 * (math.lgamma(dim / 2) - math.lgamma((dim + 1) / 2))) / (4 * math.pi)
+    for k in range(1, degrees - 1, 2):
+        mu[k + 2] = mu[k] * (k / (k + dim)) ** 2
+    found = np.empty(degrees)
+    found[0] = mu[1]
+    k = np.arange(1, degrees)
+    found[1:] = ((k + dim - 2) * mu[2:] + k * mu[:-2]) / (2 * k + dim - 2)
     found.flags.writeable = False
     return found
 
@@ -81,7 +81,7 @@ def eigenvalues(dim: int, degrees: int) -> np.ndarray:
 def staircase(dim: int, count: int) -> np.ndarray:
     """The first `count` eigenvalues, largest first, each as often as it is there."""
     every = eigenvalues(dim, 60)
-    times = np.array([multiplicity(dim, k) for k in range(60)])
+    times = np.array([float(multiplicity(dim, k)) for k in range(60)])
     order = np.argsort(-every)
     ends = np.cumsum(times[order])
     return every[order][np.searchsorted(ends, np.arange(count), side="right")]

@@ -14,6 +14,7 @@ KINDS = {
     "one-hot": np.eye(5)[CLASS],
     "centred": np.eye(5)[CLASS] - 0.2,
     "real": X[:, 0] ** 2,
+    "column": (-1.0) ** CLASS[:, None],
     "vectors": np.stack([X[:, 1], 3.0 + 2.0 * X[:, 0]], axis=1),
 }
 

@@ -230,6 +230,9 @@ def test_its_kernel_forms_no_jacobian_and_is_that_of_torch():
 def test_what_has_no_sense_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         mf.deep(**{"dim": 2, "widths": (4, 4), **given})
+    for widths in (None, "64", 8.0):
+        with pytest.raises(TypeError, match="widths are integers"):
+            mf.deep(2, widths)
     with pytest.raises(TypeError, match="normalise must be True or False"):
         mf.deep(2, 4, normalise=1)
 
@@ -239,4 +242,27 @@ def test_only_the_ntk_with_the_standard_start_has_the_limit_of_the_recursion():
     for given in ({"parametrisation": "mup"}, {"initialisation": "torch"}):
         with pytest.raises(ValueError, match=r"ntk\.deep is the limit of"):
             _ = mf.deep(2, 8, **given).limit
-    assert "take mup" in mf.deep(2, (4, 4, 4), parametrisation="mean-field").table()
+
+
+@pytest.mark.parametrize(
+    ("given", "vanishes"),
+    [({"activation": "tanh"}, True), ({"activation": "sigmoid"}, False), ({"b_std": 1.0}, False)],
+)
+def test_the_table_says_which_velocities_vanish_in_the_mean_field(given, vanishes):
+    """Three hidden layers of mean-field weights: h² ~ n^(-1/2), δ³ ~ 1/n, so the parts of layer3.weight and of the
+    readout are ~ mean σ(h²)² and mean σ(h³)²: 1/n where σ(0) = 0, O(1) else; those before them vanish at
+    1/n or faster. Between n = 16 and 256 that is a factor 16, and the mean of 4 is right to a factor 3.
+    """
+    size = []
+    for n in (16, 256):
+        feature = mf.deep(2, (n, n, n), parametrisation="mean-field", **given)
+        starts = [feature.sample(1, seed=seed) for seed in range(4)]
+        parts = [ntk.empirical(mf.Network(feature), start, X[:1], parts=True) for start in starts]
+        size.append({name: np.mean([part[name] for part in parts]) for name in parts[0]})
+    for name in ("layer1.weight", "layer2.weight", "layer3.weight", "readout.weight"):
+        gone = vanishes or name < "layer3"
+        assert (size[1][name] < size[0][name] / 5) == gone, name
+    told = feature.table()
+    assert "take mup" in told
+    assert ("f_0 and its velocity vanish" in told) == vanishes
+    assert ("the velocities of all layers but the last two vanish" in told) != vanishes

@@ -96,6 +96,9 @@ def test_what_the_theorem_is_not_about_is_refused(given, x, message):
     if not given:
         with pytest.raises(ValueError, match="about one network"):
             ntk.bounds.deep_convergence(network, start, data.x, data.y)
+        readout = mf.Network(network.feature, trainable=("readout.weight",))
+        with pytest.raises(ValueError, match=r"train layer2\.weight too"):
+            ntk.bounds.deep_convergence(readout, one, data.x, data.y)
         with pytest.raises(ValueError, match="two_layer_convergence"):
             neurons = mf.InitialLaw(dim=3).sample(4)
             ntk.bounds.deep_convergence(mf.Network("gelu"), neurons, data.x, data.y)
