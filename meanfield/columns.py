@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from .checks import integer
+from .once import cached_property
 
 Blocks = tuple[tuple[str, tuple[int, ...]], ...]
 

@@ -5,7 +5,6 @@ run share.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from .. import tangent
 from ..flow import GradientFlow
 from ..functionals.risk import EmpiricalRisk
 from ..network import Network
+from ..once import cached_property
 from ..particles import Particles
 from ..processes.threads import one_thread
 from ..state import State

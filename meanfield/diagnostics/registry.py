@@ -9,10 +9,11 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from ..checks import hint, is_integer
+from ..once import cached_property
 
 # modules that register when first asked for
 BUILT_IN = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..data.dataset import Dataset
 from ..files.durable import canonical_json, feed, replacing
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
+from ..once import cached_property
 from ..state import State
 from .frame import Frame, Problem
 from .registry import Diagnostic

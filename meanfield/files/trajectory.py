@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -18,6 +17,7 @@ from ..checks import is_integer
 from ..data.dataset import Dataset
 from ..initial import InitialLaw
 from ..network import Network
+from ..once import cached_property
 from ..particles import REPLACES
 from ..state import State
 from . import schema, sealing, tables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from .. import noise
 from ..checks import flag, integer
 from ..network import Network
+from ..once import cached_property
 from ..particles import Particles
 from ..state import State
 from .drawn import DrawnField

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..checks import integer
 from ..formulas import losses
 from ..formulas.losses import Loss
 from ..network import Network
+from ..once import cached_property
 from ..state import State
 from .drawn import DrawnField
 from .population import PopulationRisk

@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..backends.protocol import Backend, PairSums
 from ..checks import is_number
 from ..formulas import activations
 from ..network import Network
+from ..once import cached_property
 from ..particles import Particles
 from ..state import State
 from .protocol import Functional, NetworkField

@@ -5,7 +5,6 @@ or by an ODE solver.
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from meanfield.backends.cpu import losses as loss_kernels
 from meanfield.checks import is_number
 from meanfield.formulas import losses
 from meanfield.formulas.losses import Loss
+from meanfield.once import cached_property
 from meanfield.tangent import as_matrix
 
 from .matrices import Modes, columns, factor, one_kernel

@@ -17,13 +17,13 @@ import json
 import math
 import os
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import meanfield as mf
 from meanfield.files.durable import IncompatibleFile, canonical_json, creating, replacing, temporary
 from meanfield.files.provenance import provenance
+from meanfield.once import cached_property
 
 from ..lab import config as settings
 from ..lab.experiment import Experiment

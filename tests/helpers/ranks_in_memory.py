@@ -3,11 +3,9 @@
 One thread works at a time, from one message to the next: numba's threads are not for two at once.
 """
 
-import functools
 import threading
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 from meanfield.processes.ranks import RankLost, Ranks, joined
 
@@ -52,17 +50,6 @@ class OneOfThreads(Ranks):
         return [laid[rank] for rank in range(self.size)]
 
 
-def _unlocked(prop, instance, owner=None):
-    """cached_property.__get__ of Python 3.12: before, a lock is held while the value is made, for all
-    instances, and a rank that waits for a message in it would keep the others out.
-    """
-    if instance is None:
-        return prop
-    if prop.attrname not in instance.__dict__:
-        instance.__dict__[prop.attrname] = prop.func(instance)
-    return instance.__dict__[prop.attrname]
-
-
 def together(size: int, work: Callable[[Ranks], Any]) -> list[Any]:
     """work(ranks) of each of `size` ranks; the first error of any is raised."""
     table = Table(size)
@@ -82,11 +69,10 @@ def together(size: int, work: Callable[[Ranks], Any]) -> list[Any]:
             table.give(rank)
 
     threads = [threading.Thread(target=one, args=(rank,)) for rank in range(size)]
-    with patch.object(functools.cached_property, "__get__", _unlocked):
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     if errors:
         kept = [errors[rank] for rank in sorted(errors)]
         raise next((error for error in kept if not isinstance(error, RankLost)), kept[0])

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # The rooms in the order of the story: a file imports from its own room and from those before it.
 ROOMS = {
-    "meanfield": """checks scaling temperature formulas columns state particles processes noise initial features
+    "meanfield": """once checks scaling temperature formulas columns state particles processes noise initial features
         network backends data functionals flow landscape tangent files transport stepping limits diagnostics observers
         resuming run simulation""",
     "ntk": "gaussian infinite learning finite theorems runs",

@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 # GNU OpenMP, when it is loaded, reads how many turns its threads spin at a barrier: by default 300
@@ -27,6 +26,7 @@ import numpy as np
 from ... import noise
 from ...formulas.losses import Loss
 from ...network import Network
+from ...once import cached_property
 from .. import as_written, compiler
 from ..llvm import products
 from . import kinked, losses

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numba.core.errors import NumbaError
 
+from ...once import cached_property
 from .. import as_written, compile_errors, compiler
 from .sharing import run
 

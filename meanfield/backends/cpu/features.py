@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numba.core.errors import NumbaError
 
 from ...network import Network
+from ...once import cached_property
 from .. import as_written, compile_errors, compiler
 from . import elementwise
 from .backend import CPU

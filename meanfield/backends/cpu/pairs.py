@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ...once import cached_property
 from .. import compiler
 from ..llvm import products
 from .backend import CPU, tree_sum

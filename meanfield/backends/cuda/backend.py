@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 from ... import noise
 from ...formulas.losses import Loss
 from ...network import Network
+from ...once import cached_property
 from .. import as_written
 from ..compiler import of_activation
 from . import compiler, fused, losses

@@ -7,13 +7,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numba.core.errors import NumbaError
 
 from ...network import Network
+from ...once import cached_property
 from .. import as_written, compile_errors
 from . import compiler
 from .backend import CUDA, PARTIAL_BYTES, Samples, slabs

@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ...once import cached_property
 from . import compiler
 from .backend import CUDA, slabs
 from .fused import TERMS, THREADS, row_width, rows_of_tile
