@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import nullcontext
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -30,7 +29,6 @@ _loops: dict[tuple[Any, ...], Any] = {}
 # One caller at a time, by the layer of numba's threads: its workqueue, where there is no OpenMP, ends
 # a process of which two threads call it at once.
 _turns: dict[str | None, Any] = {"workqueue": threading.Lock()}
-_free: Any = nullcontext()
 if hasattr(os, "register_at_fork"):  # who has the turn is not there in a fork
     os.register_at_fork(after_in_child=lambda: _turns.update(workqueue=threading.Lock()))
 
@@ -46,15 +44,20 @@ def run(kernel: Any, shards: int, work: float, *given: Any) -> None:
         threads = numba.get_num_threads()
     share_out = _share_out() if threads > 1 else 0
     loop, address = _first.get(kernel) or _compiled(kernel, given)
-    with _turns.get(parallel._threading_layer, _free) if threads > 1 else _free:
-        try:
-            loop(share_out, threads, shards, address, *given)
-        except _OtherTypes:
-            key = (kernel, *map(numba.typeof, given))
-            if key not in _others:
-                _others[key] = _compiled(kernel, given)
-            loop, address = _others[key]
-            loop(share_out, threads, shards, address, *given)
+    turn = _turns.get(parallel._threading_layer) if threads > 1 else None
+    if turn is not None:
+        turn.acquire()
+    try:
+        loop(share_out, threads, shards, address, *given)
+    except _OtherTypes:
+        key = (kernel, *map(numba.typeof, given))
+        if key not in _others:
+            _others[key] = _compiled(kernel, given)
+        loop, address = _others[key]
+        loop(share_out, threads, shards, address, *given)
+    finally:
+        if turn is not None:
+            turn.release()
 
 
 class _OtherTypes(Exception):
