@@ -195,7 +195,8 @@ class Watch:
             )
         if flow.network.feature is not None:
             raise ValueError(
-                f"mf.Events watches neurons a σ(⟨w, x⟩ + b); {flow.network.feature!r} has none."
+                f"mf.Events watches neurons a σ(⟨w, x⟩ + b); {flow.network.feature!r} has none. "
+                "mf.Series records a number of yours along the run."
             )
         samples = flow.functional.arrays.get("x")
         if events.probe is None and samples is None:
