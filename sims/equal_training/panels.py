@@ -128,7 +128,7 @@ def _said_of_scale(results: Results, rows: list[Row]) -> str:
     theirs = type(results.config.scale)(
         taus=results.config.scale.taus, trials=results.config.scale.trials
     )
-    if theirs != results.config.scale:
+    if theirs != results.config.scale or not any(row.at in measures.PUBLISHED for row in rows):
         return f"{ends}; other sizes than the published ones."
     off = [
         abs((row.value or np.nan) - mean) / (scatter * np.sqrt(1 / 5 + 1 / theirs.trials))

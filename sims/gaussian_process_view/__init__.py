@@ -164,7 +164,7 @@ ABOUT = f"""{QUESTION}
 Trains networks, each from a start of its own, on a few points of a line, once all layers and once the readout alone, and compares
 their mean and spread with the closed forms of infinite width (ntk.regression). The readout alone makes draws of a Bayesian posterior
 as t → ∞; all layers together have another law (Lee et al. 2019, eq. 16), no posterior. Every network is compared with its own
-linearisation too: they part by m^(-1/2).
+linearisation too: they part by m^(-1/2) at most.
 
 Examples:
   python -m sims.{NAME} --demo                     half a minute

@@ -6,8 +6,8 @@
                          the trained networks are.
 
 Both at the flow time of the runs (ntk.regression with t=). And each network against its own
-linearisation at the start, ntk.KernelFlow with its own H_0: they part by m^(-1/2) (Lee et al. 2019,
-theorem 2.1, where it is a bound).
+linearisation at the start, ntk.KernelFlow with its own H_0: they part by O(m^(-1/2)) (Lee et al. 2019,
+theorem 2.1, a bound: they may be closer).
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def theory(config: Config, readout: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def steps(config: Config) -> int:
-    """Steps of RK4, one number for all widths: dt λ_max/n = 0.5 of the limit's Θ, where 2.78 is stable."""
+    """Steps of RK4, one number for all widths: dt λ_max/n = 0.4 of the limit's Θ, where 2.78 is stable."""
     theta = ntk.deep(dataset(config).x, **feature(config, 1).limit)[1]
     rate = float(np.linalg.eigvalsh(theta)[-1]) / config.n
-    return int(np.ceil(config.t_end * rate / 0.5))
+    return int(np.ceil(config.t_end * rate / 0.4))
 
 
 def trained(config: Config, m: int) -> dict[str, np.ndarray]:

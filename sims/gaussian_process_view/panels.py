@@ -13,7 +13,7 @@ from . import measures
 if TYPE_CHECKING:
     from . import Results
 
-THEORY = -0.5
+BOUND = -0.5  # by which the gap falls at least
 
 
 def page(results: Results) -> Figure:
@@ -71,10 +71,10 @@ def _draw_ensemble(ax: Any, results: Results, name: str, title: str) -> None:
 def _draw_gap(ax: Any, results: Results) -> None:
     rows: Any = results.rows
     fit = runs.exponent(rows, "gap")
-    label = "theory −1/2" if isinstance(fit, Refused) else f"slope {fit.short}, theory −1/2"
+    label = "measured" if isinstance(fit, Refused) else f"slope {fit.short}, bound −1/2"
     widths, gap = runs.against_width(rows, "gap")
     figures.power_laws(
-        ax, [Curve(label, widths, gap, 0)], [THEORY], "width m", "RMS of f − f_lin, test inputs"
+        ax, [Curve(label, widths, gap, 0)], [BOUND], "width m", "RMS of f − f_lin, test inputs"
     )
     means, moved = gap.mean(axis=0), runs.against_width(rows, "moved")[1].mean(axis=0)
     verdict = (

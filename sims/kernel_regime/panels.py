@@ -29,7 +29,7 @@ def page(results: Results) -> Figure:
     with figures.house():
         sheet, axes = figures.sheet(1, 2, 3)
         _draw_ways(axes[0, 0, 0], results, files)
-        _draw_functions(axes[0, 0, 1], files)
+        _draw_functions(axes[0, 0, 1], results, files)
         _draw_change(axes[0, 0, 2], results)
         for ax, number in zip(axes[0, 1], _chosen(len(files)), strict=True):
             alpha, file = list(files.items())[number]
@@ -114,7 +114,7 @@ def _draw_ways(ax: Any, results: Results, files: dict[float, dict[str, np.ndarra
     figures.panel(ax, "The way of the two outputs", verdict)
 
 
-def _draw_functions(ax: Any, files: dict[float, dict[str, np.ndarray]]) -> None:
+def _draw_functions(ax: Any, results: Results, files: dict[float, dict[str, np.ndarray]]) -> None:
     x = measures.GRID[:, 0]
     for file, colour in zip(files.values(), _colours(len(files)), strict=True):
         ax.plot(x, file["functions"][-1], color=colour)
@@ -122,7 +122,11 @@ def _draw_functions(ax: Any, files: dict[float, dict[str, np.ndarray]]) -> None:
     ax.set_xlabel("x")
     ax.set_ylabel("α(f − f₀) at the end")
     ends = np.array([file["functions"][-1] for file in files.values()])
-    verdict = f"All fit the same two points; elsewhere they differ by up to {np.ptp(ends, axis=0).max():.2g}."
+    left = max(row.left for row in results.rows if row.seed == 0)
+    verdict = (
+        f"Within {left:.1g} ‖y‖ of the same two points; elsewhere they differ by up to "
+        f"{np.ptp(ends, axis=0).max():.2g}."
+    )
     figures.panel(ax, "The functions at the end", verdict)
 
 

@@ -188,6 +188,6 @@ def _draw_linear(ax: Any, results: Results) -> None:
     if best == len(test) - 1:
         verdict = f"{least}, the last: no rise within these steps."
     else:
-        whose = "the rise is the nuisance's" if known[-1] <= 1.1 * test[best] else "both rise"
+        whose = "the rise is the nuisance's" if known[-1] <= 1.1 * known.min() else "both rise"
         verdict = f"{least}, {test[-1]:.2g} at the end, where the information alone has {known[-1]:.2g}: {whose}."
     figures.panel(ax, "Linear model, noisy labels", verdict)

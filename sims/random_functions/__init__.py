@@ -109,15 +109,14 @@ def plan(config: Config, out: Path) -> str:
         for path, about, _ in cells.by_width(config, out, measures.drawn)
         if cells.missing(path, about)
     ]
-    sizes = tuple(m * (m + 4) for m in left for _ in range(config.networks))
-    widest = max(config.widths)
+    # Jacobians of the readout alone, of m + 1 weights
+    sizes = tuple(m for m in left for _ in range(config.networks))
     job = planning.Job(
         name="random networks, no training", data=measures.data(config), widths=sizes,
-        widest=widest * (widest + 4), t_end=0.0, steps=1, frames=0, dtype="float64",
+        widest=max(config.widths), t_end=0.0, steps=1, frames=0, dtype="float64",
         compiled=True, stages=1, filed=False,
     )  # fmt: skip
-    described = planning.describe([job], out, 0.0).replace("m = ", "parameters ")
-    return f"{QUESTION}\n\n{described}\nsettings {settings.digest(config)}"
+    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:

@@ -82,6 +82,8 @@ def _counted(results: Results, *numbers: int) -> str:
     widths = sorted({row.m for row in results.rows})
     said = []
     for k in numbers:
+        if k >= len(claims(results, widths[0])):
+            continue
         every = [claims(results, m)[k] for m in widths]
         name, bound, _, sense = every[0]
         whole = [kept(*item[1:]) == results.config.seeds for item in every]

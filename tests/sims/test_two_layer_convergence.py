@@ -1,6 +1,7 @@
 """The convergence theorem of two-layer networks: its promises, its hypotheses, its two times."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,15 @@ def test_the_figure_tells_hypotheses_from_promises(results, tmp_path):
     asked, promised = text.split("\n\n")[1:3]
     assert asked.startswith("what the proof asks of m") and "NO" in asked
     assert promised.startswith("what it promises") and "4 of 4" in promised
+    figures.plt.close("all")
+
+
+def test_a_run_that_ended_too_early_says_nothing_of_the_time(results):
+    """ε is promised at ln(1000)/.3 = 23.03; a run to t = 20 cannot break that promise."""
+    early = replace(results, config=replace(results.config, t_end=20.0))
+    names = [claim[0] for claim in two_layer_convergence.claims(early, 16)]
+    assert len(names) == 4 and not any(name.startswith("time to") for name in names)
+    assert "time to" not in dict(figures.said(two_layer_convergence.figure(early)))["The residual"]
     figures.plt.close("all")
 
 
