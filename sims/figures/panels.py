@@ -311,7 +311,7 @@ def power_laws(
     named = ["theory's slope"] * bool(bands)
     labels = [
         ax.annotate(
-            curve.label, (curve.x[0], curve.values[:, 0].mean()), (1, 7), textcoords="offset points", va="bottom",
+            curve.label, (curve.x[0], curve.values[:, 0].mean()), (6, 7), textcoords="offset points", va="bottom",
             fontsize=letters(8.8), color=INKS[curve.style % 6], fontweight="bold", gid="slope",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.4},
         )

@@ -61,7 +61,7 @@ def _about(results: Results) -> str:
         "From features that move to the kernel regime\n"
         f"α(f − f₀), f = 1 – {config.width} – {config.width} – 1 of ReLU, PyTorch's start, s = α; x = −3, "
         f"0.5, y = 2, −1; rate {config.rate:g} on MSE/α², {config.steps} steps of t = "
-        f"{2 * config.rate:g}; seeds 0 … {config.seeds - 1}"
+        f"{2 * config.rate:g}; seed{f's 0 … {config.seeds - 1}' if config.seeds > 1 else ' 0'}"
     )
 
 
@@ -101,7 +101,7 @@ def _draw_ways(ax: Any, results: Results, files: dict[float, dict[str, np.ndarra
     for (alpha, _), way, colour in zip(files.items(), ways, _colours(len(files)), strict=True):
         ax.plot(*way.T, color=colour, label=_named(alpha))
     _plane(ax, ways)
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", ncols=3, columnspacing=0.9, handlelength=1.3)  # below all ways
     alphas = results.config.alphas
     apart = [
         np.mean([row.apart for row in results.rows if row.alpha == alpha])

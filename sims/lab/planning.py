@@ -54,13 +54,18 @@ class Job:
     def __str__(self) -> str:
         data, widths = (
             self.data,
-            f"m = {min(self.widths)} … {max(self.widths)}, " if self.widths else "",
+            f"m = {_span(self.widths)}, " if self.widths else "",
         )
         return (
             f"{self.name}: {len(self.widths)} runs, {widths}n = {data.n} (+ {data.n_test} "
             f"for the test), d = {data.d}, "
             f"t = 0 … {self.t_end:g} in about {self.steps} steps each"
         )
+
+
+def _span(values: Sequence[int]) -> str:
+    least, most = min(values), max(values)
+    return f"{least} … {most}" if least < most else f"{least}"
 
 
 def steps(network: mf.Network, start: mf.State, x: np.ndarray, t_end: float) -> int:
