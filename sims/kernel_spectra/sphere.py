@@ -72,8 +72,8 @@ def eigenvalues(dim: int, degrees: int) -> np.ndarray:
         mu[k + 2] = mu[k] * (k / (k + dim)) ** 2
     found = np.empty(degrees)
     found[0] = mu[1]
-    k = np.arange(1, degrees)
-    found[1:] = ((k + dim - 2) * mu[2:] + k * mu[:-2]) / (2 * k + dim - 2)
+    j = np.arange(1, degrees)
+    found[1:] = ((j + dim - 2) * mu[2:] + j * mu[:-2]) / (2 * j + dim - 2)
     found.flags.writeable = False
     return found
 
