@@ -81,3 +81,8 @@ def test_the_figure_says_so(results, tmp_path):
 def test_clouds_without_extent_are_refused():
     with pytest.raises(ValueError, match="spread"):
         wasserstein_geometry.Config(spread=0.0)
+
+
+def test_half_way_is_looked_at():
+    with pytest.raises(ValueError, match="looks must be odd.* Use 9"):
+        wasserstein_geometry.Config(looks=8)
