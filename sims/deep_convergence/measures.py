@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import meanfield as mf
 import ntk
@@ -56,6 +57,8 @@ def steps(config: Config) -> int:
     return LOOKS * int(np.ceil(config.t_end * largest / 0.8 / LOOKS))
 
 
+# in layers this small several threads wait for each other longer than they compute
+@threadpool_limits.wrap(limits=1)
 def trained(config: Config, m: int) -> dict[str, np.ndarray]:
     """times (k,); residual (seeds, k), ‖u_t‖²/‖u_0‖²; smallest of each block and of the whole (seeds, k);
     off (seeds,), ‖G^(H) - K^(H)‖/‖K^(H)‖ at the start, spectral; moved (seeds,), ‖θ - θ_0‖/‖θ_0‖.

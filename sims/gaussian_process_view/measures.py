@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import meanfield as mf
 import ntk
@@ -71,6 +72,8 @@ def steps(config: Config) -> int:
     return int(np.ceil(config.t_end * rate / 0.4))
 
 
+# in layers this small several threads wait for each other longer than they compute
+@threadpool_limits.wrap(limits=1)
 def trained(config: Config, m: int) -> dict[str, np.ndarray]:
     """all, readout (networks, points): f at the end on the test inputs; gap (networks,): RMS there of f
     minus that of the network linearised at its start, of all layers; moved (networks,): ‖θ - θ_0‖/‖θ_0‖.

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import meanfield as mf
 import ntk
@@ -40,6 +41,8 @@ def looks(config: Config) -> np.ndarray:
     return np.unique(np.round(share * config.steps).astype(int))
 
 
+# in layers this small several threads wait for each other longer than they compute
+@threadpool_limits.wrap(limits=1)
 def trained(config: Config, alpha: float) -> dict[str, np.ndarray]:
     """times (k,), outputs (seeds, k, 2), kernels (seeds, k, 2, 2) and functions (k, grid) of the
     first seed.
