@@ -289,8 +289,8 @@ def test_no_scheduler_no_address_and_no_dask_are_said(tmp_path, monkeypatch, cap
         assert words in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert command.main(["work", folder, "--engine", "dask"]) == 2
-    error = capsys.readouterr().err
-    assert 'needs distributed: pip install -e ".[cluster]"' in error
+    told = 'needs distributed: pip install -e ".[cluster]"'
+    assert told in capsys.readouterr().err
 
 
 def test_a_run_in_another_thread_is_stopped_by_the_name_of_its_thread():
