@@ -1,5 +1,8 @@
+"""python -m sims.many_processes"""
+
 import sys
 
 from . import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

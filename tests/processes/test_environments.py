@@ -155,6 +155,8 @@ REPLACING = {f"os.{name}" for name in dir(os) if name.startswith(("exec", "posix
 ENDING = {"os._exit", "os.abort", "sys.exit", "exit", "quit"}
 # Functions that only a child process of a test runs; each ends that child as a crash would.
 CHILDREN = {
+    ("tests/helpers/dying_run.py", "go_on"),
+    ("tests/helpers/two_writers.py", "run"),
     ("tests/helpers/toy_run.py", "child"),
     ("tests/helpers/watched_run.py", "answer"),
     ("tests/diagnostics/test_diagnostics.py", "answer"),
