@@ -281,7 +281,7 @@ class Recording:
         """
         final = {"status": status, "summary": summary}
         canonical_json(final)
-        self._ask_guard()
+        self._check_place()
         if self._parts.checkpoints() or not self._published_at_once(memory, final):
             held = self._buffer
             checkpoint = self._publish(memory, final)
@@ -307,6 +307,7 @@ class Recording:
         """Whether the file could be made without parts; where the disk refuses, the parts say what
         is safe.
         """
+        self._ask_guard()
         try:
             publish(
                 self._parts,
@@ -351,10 +352,8 @@ class Recording:
                 f"the recording of {self.path} is closed; continue it with Recording.reopen."
             )
 
-    def _ask_guard(self) -> None:
-        """Before anything is published: the folder is the one whose lock is held, and the guard
-        agrees.
-        """
+    def _check_place(self) -> None:
+        """The folder is the one whose lock is held."""
         self._check_open()
         if not is_at(self._lock, self._parts.lock):
             raise FileNotFoundError(
@@ -364,6 +363,10 @@ class Recording:
                 "checkpoint",
                 str(self._parts.folder),
             )
+
+    def _ask_guard(self) -> None:
+        """Before anything is published: the folder is this run's, and the guard agrees."""
+        self._check_place()
         if self.guard is not None:
             self.guard()
 
