@@ -17,31 +17,20 @@ from types import SimpleNamespace
 
 import dask
 import pytest
+import tiny_sweeps
+from tiny_sweeps import hashes
 
-import meanfield as mf
 from meanfield.processes import interruption
 from sims.commands import sweep as command
-from sims.sweeps import dask_engine, dask_tasks, folders, indexing, leases, plans, workers
+from sims.sweeps import dask_engine, dask_tasks, indexing, leases, workers
 from sims.sweeps.workers import Terms
 from sims.sweeps.workplaces import Place
 
-DATA = {"name": "teacher_student", "options": {"n": 12, "dim": 3, "n_test": 10}}
 ENDLESS = 1e6
 
 
-def made(folder, seeds=1, gammas=(0.5, 1.0), **base):
-    """A sweep of tiny runs: m = 8, a dozen steps."""
-    settings = {"m": 8, "t_end": 1.0, "dt": 0.1, "frames": 3, "data": DATA, **base}
-    tables = {"base": settings, "axes": {"gamma": list(gammas), "seed": list(range(seeds))}}
-    return folders.create(plans.plan(tables), folder)[0]
-
-
-def hashes(sweep):
-    found = {}
-    for name in sorted(sweep.published()):
-        with mf.Trajectory(sweep.run(name)) as run:
-            found[name] = run.content_hash()
-    return found
+def made(folder, seeds=1, **more):
+    return tiny_sweeps.made(folder, seeds, **more)
 
 
 def events(sweep):

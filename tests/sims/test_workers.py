@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_sweeps import hashes, made
 
 import meanfield as mf
 from meanfield.backends.cpu import stretch
@@ -27,23 +28,7 @@ from sims.sweeps.workers import Terms
 from sims.sweeps.workplaces import Place
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = {"name": "teacher_student", "options": {"n": 12, "dim": 3, "n_test": 10}}
 TIMINGS = {"seconds", "host", "attempts"}
-
-
-def made(folder, seeds=2, gammas=(0.5, 1.0), **base):
-    """A sweep of tiny runs: m = 8, a dozen steps."""
-    settings = {"m": 8, "t_end": 1.0, "dt": 0.1, "frames": 3, "data": DATA, **base}
-    tables = {"base": settings, "axes": {"gamma": list(gammas), "seed": list(range(seeds))}}
-    return folders.create(plans.plan(tables), folder)[0]
-
-
-def hashes(sweep):
-    found = {}
-    for name in sorted(sweep.published()):
-        with mf.Trajectory(sweep.run(name)) as run:
-            found[name] = run.content_hash()
-    return found
 
 
 def events(sweep):
