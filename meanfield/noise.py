@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable
 from math import cos, log1p, sin, sqrt
 from typing import Any
@@ -100,6 +101,13 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "normal_pair": normal_pair,
 }
 
+# Numbers drawn in plain Python before the kernels are compiled, which takes half a second, and what
+# a call counts besides. Bits are the same where the compiler calls the C library's log, cos and sin.
+FIRST, CALL = 2**15, 2**9
+_drawn_in_python = (
+    0 if sys.platform == "linux" and not getattr(numba.config, "USING_SVML", False) else FIRST
+)
+
 # fastmath=False is said because silence would mean: inherit the flags of the first kernel that
 # calls.
 _njit = njit(cache=True, error_model="numpy", fastmath=False)
@@ -139,6 +147,29 @@ def _fill_normals(out, particles, low, high, k0, k1):
                 out[i, first + j] = z0
                 if first + j + 1 < components:
                     out[i, first + j + 1] = z1
+
+
+_IN_PYTHON: dict[Any, Callable[[Any], Any]] = {
+    _fill_raw: lambda words: words,
+    _fill_uniforms: open_uniform,
+    _fill_normals: lambda words: _normals_of(open_uniform(words)),
+}
+
+
+def _fill_in_python(fill: Any, out: Any, particles: Any, *key: Any) -> None:
+    """What the kernel `fill` does, by the same formulas."""
+    low, high, k0, k1 = key
+    m, components = out.shape
+    blocks = np.arange(-(-components // 4), dtype=np.uint32)
+    counter = *np.broadcast_arrays(particles[:, None], low, high, blocks[None, :]), k0, k1
+    with np.errstate(over="ignore"):  # words are integers modulo 2³²
+        words = np.stack(philox_words(*counter), axis=-1).reshape(m, 4 * blocks.size)
+    out[:] = _IN_PYTHON[fill](words)[:, :components]
+
+
+def _normals_of(uniforms: NDArray[np.float64]) -> NDArray[np.float64]:
+    pairs = uniforms.reshape(-1, 2).tolist()
+    return np.array([box_muller(*pair) for pair in pairs]).reshape(uniforms.shape)
 
 
 def _integer(name: str, value: Any, bound: int, advice: str) -> int:
@@ -195,8 +226,21 @@ def _drawn(
         ),
         dtype,
     )
-    fill(out, indices, np.uint32(when % 2**32), np.uint32(when >> 32), np.uint32(k0), np.uint32(k1))
+    key = np.uint32(when % 2**32), np.uint32(when >> 32), np.uint32(k0), np.uint32(k1)
+    if fill.signatures or not _to_draw_in_python(out.size):
+        fill(out, indices, *key)
+    else:
+        _fill_in_python(fill, out, indices, *key)
     return out
+
+
+def _to_draw_in_python(count: int) -> bool:
+    """Whether so many numbers more still take less than a compilation."""
+    global _drawn_in_python
+    if _drawn_in_python + count > FIRST:
+        return False
+    _drawn_in_python += count + CALL
+    return True
 
 
 def words(seed: int, purpose: int, step: int) -> tuple[Any, Any, Any, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 
 T: Any = np.float64  # the dtype: numbers become T(number)
 FASTMATH: Any = False  # compiler.FASTMATH
+BY_ADDRESS: Any = {}  # compiler.BY_ADDRESS
 
 # Formulas: σ and σ', or ℓ and ℓ'; a pair of neurons; a pairwise energy; a Gaussian expectation.
 value: Any = None

@@ -33,7 +33,7 @@ from numba.core.dispatcher import Dispatcher
 from ..formulas import special
 from ..formulas.activations import Activation
 from ..processes.caches import folder
-from . import kernel_files
+from . import kernel_files, undisturbed  # noqa: F401  undisturbed: before anything compiles
 from .cpu import launch  # noqa: F401  launch: before any parallel kernel
 from .elementary import functions as elementary
 
@@ -44,9 +44,18 @@ from .elementary import functions as elementary
 # kernels write fma there, or add one after the other; formulas, which anybody may write, go without
 # it.
 FASTMATH = {"contract", "nsz", "arcp"}
-# A dispatcher that does not name its flags takes those of the first kernel that calls it: formulas
-# name theirs.
-formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
+# Of kernels that are called by their addresses alone (cpu/sharing.py): without what Python and C
+# would call them by, which takes a fifth of the compiler's time.
+BY_ADDRESS = {
+    "error_model": "numpy",
+    "nogil": True,
+    "cache": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+# Of formulas: those of the fast functions that they call.
+formula: Any = elementary.compiled
+called_from_python = numba.njit(error_model="numpy", fastmath=False)
 # kinds of globals compiled in
 FROZEN = (
     bool,
@@ -81,8 +90,8 @@ def bind(
     compile: Any = formula,
     elementary: Callable[[str, str], Any] = elementary.get,
 ) -> Any:
-    """The formula compiled for "float32" or "float64": by numba.njit, or by another compiler with
-    its own exp, tanh, …
+    """The formula compiled for "float32" or "float64": by numba.njit for compiled code to call,
+    `called_from_python`, or by another compiler with its own exp, tanh, …
     """
     return compile(_rebuild(function, np.dtype(dtype).type, compile, elementary, {}))
 
@@ -283,8 +292,9 @@ def load(
     compiled before the first call.
     """
     used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
+    flags = f"{sorted(FASTMATH)} {BY_ADDRESS}"
     key = hashlib.sha256(
-        "\n".join([source, dtype, str(sorted(FASTMATH)), elementary.version(), *used]).encode()
+        "\n".join([source, dtype, flags, elementary.version(), *used]).encode()
     ).hexdigest()
     module_name = f"{name}_{key[:20]}"
     with LOADING:
@@ -299,6 +309,7 @@ def load(
         vars(module).update(
             T=np.dtype(dtype).type,
             FASTMATH=FASTMATH,
+            BY_ADDRESS=BY_ADDRESS,
             **{k: bind(f, dtype) for k, f in formulas.items()},
         )
         sys.modules[module_name] = module

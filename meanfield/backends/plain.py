@@ -25,7 +25,8 @@ def kernels(
     """The functions of a kernel file, as compiler.kernels has them, but not compiled; of T,
     `dtype`.
     """
-    bound: dict[str, Any] = {"T": np.dtype(dtype).type, "FASTMATH": False, **constants, **formulas}
+    bound: dict[str, Any] = {"T": np.dtype(dtype).type, "FASTMATH": False, "BY_ADDRESS": {}}
+    bound |= {**constants, **formulas}
     source = kernel_files.path(file)
     tree = ast.parse(source.read_text(encoding="utf-8"))
     names: dict[str, Any] = {**bound, "__name__": f"{file} in plain Python"}

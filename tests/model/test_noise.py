@@ -112,6 +112,28 @@ def test_normals_are_box_muller_on_neighbouring_components():
     np.testing.assert_allclose(z[:, 1::2], radius * np.sin(angle), rtol=0, atol=4e-14)
 
 
+@pytest.mark.skipif(noise._drawn_in_python >= noise.FIRST, reason="every number is compiled here")
+@pytest.mark.parametrize("m, components, step", [(0, 3, 0), (5, 0, 0), (7, 1, 2**40), (900, 9, 5)])
+@pytest.mark.parametrize("fill", noise._IN_PYTHON, ids=lambda fill: fill.py_func.__name__)
+def test_python_draws_the_bits_of_the_compiled_kernels(fill, m, components, step):
+    dtype = np.uint32 if fill is noise._fill_raw else np.float64
+    made, compiled = np.empty((2, m, components), dtype)
+    particles = np.arange(2**32 - 1000, 2**32 - 1000 + m, dtype=np.uint32)
+    key = noise.words(2**32 - 1, noise.DATA, step)
+    noise._fill_in_python(fill, made, particles, *key)
+    fill(compiled, particles, *key)
+    assert made.tobytes() == compiled.tobytes()
+
+
+def test_only_the_first_numbers_of_a_process_are_drawn_in_python(monkeypatch):
+    monkeypatch.setattr(noise, "_drawn_in_python", 0)
+    calls = 0
+    while noise._to_draw_in_python(8):
+        calls += 1
+    assert 0 <= noise.FIRST - 8 - (calls - 1) * (8 + noise.CALL) < 8 + noise.CALL
+    assert not noise._to_draw_in_python(noise.FIRST)
+
+
 def test_uniforms_and_normals_have_the_moments_of_their_laws():
     m, components = 100_000, 6
     u, z = (
@@ -174,7 +196,7 @@ def test_numpy_integers_are_seeds_too():
 @pytest.mark.process
 def test_a_second_process_loads_the_compiled_code_from_the_cache(tmp_path):
     program = (
-        "from meanfield import noise; noise.normals(0, 0, 3, 2); "
+        "from meanfield import noise; noise.normals(0, 0, noise.FIRST, 2); "
         "print(sum(noise._fill_normals.stats.cache_hits.values()))"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -31,7 +31,7 @@ from .. import as_written, compiler
 from ..llvm import products
 from . import kinked, losses
 from .memory import Pool
-from .sharing import run
+from .sharing import SMALL, run
 
 KERNELS = f"{__package__}.kernels"
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
@@ -41,7 +41,6 @@ KEEP_BYTES = 256 * 2**20
 TILE_BYTES = 24 * 2**10
 ELEMENT = 10  # operations that reading and writing an element takes the time of
 CHUNK = 256  # particles whose normals are drawn together: kernels/diffusion.py
-NO_SCRATCH = np.empty(0)  # of kernels/rows.py, which then takes its own
 NORMAL = 40  # … and drawing a normal
 SIGMA = 20  # … and evaluating a σ that is not linear on either side of 0
 
@@ -54,6 +53,11 @@ def tree_sum(partial: np.ndarray) -> np.ndarray:
         partial[: count - half] += partial[half:count]
         count = half
     return partial[0]
+
+
+def scratch_of(p: int) -> int:
+    """Numbers that `advance` of kernels/rows.py wants to work with for rows of p."""
+    return (9 + 256 // p) * p
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +281,7 @@ class CPU:
         tiles, size = samples.x.shape[0], samples.x.shape[2]
         terms = self.pool.take((tiles, size, 2 * self.dim + 1), self.dtype)
         whole = np.empty(self.dim + 1)
-        self.kinked_kernels.places(samples.x, terms)
+        terms[:, :, : self.dim] = samples.x.transpose(0, 2, 1)
         self.kinked_kernels.sides(samples.x, slopes, terms, whole)
         return terms, whole
 
@@ -343,6 +347,10 @@ class CPU:
         for coefficient, stage in zip(coefficients, stages, strict=True):
             if coefficient:
                 target = self.pool.take(theta.shape, theta.dtype) if out is theta else out
+                if coefficient == -1.0 and ELEMENT * theta.size <= SMALL:
+                    np.subtract(out, stage, out=target)  # no product: the bits of add_scaled
+                    out = target
+                    continue
                 given = out.ravel(), theta.dtype.type(coefficient), stage.ravel(), target.ravel()
                 run(self.rows.add_scaled, self.shards(m), ELEMENT * theta.size, p, *given)
                 out = target
@@ -389,9 +397,10 @@ class CPU:
     ) -> float:
         m, shards = stage.shape[0], self.shards(stage.shape[0])
         norms = self.pool.take((shards,), float)
+        scratch = self.pool.take((shards * scratch_of(columns.size),), float)
         scale, line = stage.dtype.type(coefficient), stage.ravel()
         given = theta.ravel(), scale, line, out.ravel(), weight, self.alike(weight), columns
-        run(self.rows.advance, shards, ELEMENT * stage.size, *given, NO_SCRATCH, norms)
+        run(self.rows.advance, shards, ELEMENT * stage.size, *given, scratch, norms)
         return self._number(norms, m)
 
     def alike(self, weight: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Kernels for one shard of particles, called for all of them by one thread or by numba's.
 
-    @njit(nogil=True, cache=True)
+    @njit(**BY_ADDRESS)
     def kernel(shard, shards, …):             # writes to what is this shard's alone
 
 Little work stays on the thread that asks, for waking the others would take longer.

@@ -165,7 +165,8 @@ class Stretch:
         halves = None
         if backend.kinked:
             halves = backend.kinked_kernels
-            halves.places(risk.x, work.terms)
+            used = work.terms.shape[1]
+            work.terms[:, :, : backend.dim] = risk.x.transpose(0, 2, 1)[:, :used]
             pulled = 0, 0, line, work.terms, work.whole, risk.decay, risk.trainable, line
 
         coupled = "_coupled" if loss.coupled else ""

@@ -34,7 +34,17 @@ from ...checks import hint
 from ..llvm import intrinsics
 from ..llvm.intrinsics import copysign, exponent, fma, half_turn_sign, odd_sign, polynomial, two_to
 
-_compile = njit(error_model="numpy", fastmath=False, forceinline=True)
+# A dispatcher that does not name its flags takes those of the first kernel that calls it. What
+# compiled code alone calls goes without what Python and C would call it by: half of the compiler's
+# time.
+OPTIONS: Any = {
+    "error_model": "numpy",
+    "fastmath": False,
+    "forceinline": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+compiled = njit(**OPTIONS)
 
 # Minimax coefficients, highest power first, from a Remez exchange in 60 digits; the error that is
 # levelled is the relative one of the function. In brackets its log2 in float32 and float64, before
@@ -195,7 +205,7 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
             * two_to(rest + round_exponent)
         )
 
-    @_compile
+    @compiled
     def half_expm1(x, low):
         """½ expm1(x + low) = s expm1(r) + (s - ½), s = 2ⁿ⁻¹; half of it, for expm1 may be finite
         where 2ⁿ is not.
@@ -213,7 +223,7 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         lost = fma(-n, ln2_1, high - r) + low
         return fma(s, r, s - half) + s * fma(r * r, polynomial(r, expm1_p), fma(r, lost, lost))
 
-    @_compile
+    @compiled
     def small_expm1(x):
         """expm1(x) of float32 for |x| <= 20, where n ln 2 rounded once is near enough: s expm1(r) +
         (s - 1), s = 2ⁿ.
@@ -288,7 +298,7 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         s = two_to(k)
         return fma(s, fma(r * r, polynomial(r, expm1_p), r), s) * lower
 
-    decaying = _compile(decay)
+    decaying = compiled(decay)
 
     def gaussian(z):
         """e^(-z²/2) with the rounding error of z² put right to first order: it counts z²/2 times."""
@@ -312,7 +322,7 @@ def _family(dtype: str) -> dict[str, Callable[..., Any]]:
         u = abs(sine) - cosine
         return copysign(fma(u, polynomial(u * u, arc_p), quarter_pi), sine)
 
-    @_compile
+    @compiled
     def rotated(x, turns):
         """sin(x + turns·π/2): x = n π/2 + r, then ±sin(r) or ±cos(r) by the last two bits of n +
         turns.
@@ -369,7 +379,7 @@ def get(name: str, dtype: str) -> Any:
         raise ValueError(
             f"no elementary function {name!r} in {dtype!r}.{hint(name, names)} Known: {known}."
         )
-    return _compile(TABLE[name, dtype])
+    return compiled(TABLE[name, dtype])
 
 
 @functools.cache

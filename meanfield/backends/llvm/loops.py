@@ -18,7 +18,14 @@ from numba.core.extending import intrinsic
 # numba's annotation counts the typing context among the arguments; a caller never passes it
 _intrinsic: Any = intrinsic
 # of `loop`. Without Python's lock: where tracemalloc is on, a kernel that allocates asks for it.
-OPTIONS: Any = {"error_model": "numpy", "nogil": True, "cache": True, "no_cfunc_wrapper": True}
+OPTIONS: Any = {
+    "error_model": "numpy",
+    "nogil": True,
+    "cache": True,
+    "no_cfunc_wrapper": True,
+    "_nrt": False,
+    "no_rewrites": True,
+}
 WORD = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
 # (arguments, counts, steps, data): what numba's threads call, with whole chunks of the loop

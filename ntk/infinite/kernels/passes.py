@@ -4,9 +4,9 @@ cache between layers.
 
 from numba import njit
 
-from meanfield.backends.bound import FASTMATH, dual
+from meanfield.backends.bound import BY_ADDRESS, FASTMATH, dual
 
-kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
+kernel = njit(fastmath=FASTMATH, **BY_ADDRESS)
 
 
 @kernel

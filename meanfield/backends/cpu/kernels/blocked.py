@@ -11,14 +11,14 @@ straddle a shard, and a shard is worked by one thread: bits do not depend on thr
 import numpy as np
 from numba import njit
 
-from meanfield.backends.bound import FASTMATH, T, value, value_and_slope
+from meanfield.backends.bound import BY_ADDRESS, FASTMATH, T, value, value_and_slope
 from meanfield.backends.cpu.kernels.sums import dot, summed
 from meanfield.backends.llvm.intrinsics import widest_vectors
 from meanfield.backends.llvm.products import multiplier
 
 BLOCK = 96
 multiply = multiplier(np.dtype(T).name)
-kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
+kernel = njit(fastmath=FASTMATH, **BY_ADDRESS)
 
 
 @kernel

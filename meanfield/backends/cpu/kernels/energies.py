@@ -17,7 +17,7 @@ for: energies.py in the folder above says why.
 import numpy as np
 from numba import njit
 
-from meanfield.backends.bound import SELF_PAIRS, D, T, U, V, grad_U, grad_V
+from meanfield.backends.bound import BY_ADDRESS, SELF_PAIRS, D, T, U, V, grad_U, grad_V
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
 from meanfield.backends.unroll import each
 
@@ -26,7 +26,7 @@ TARGETS = (
 )
 row = stack_array(D, fixed=True)
 lanes = stack_array(TARGETS)
-kernel = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)
+kernel = njit(fastmath=False, **BY_ADDRESS)
 
 
 @kernel

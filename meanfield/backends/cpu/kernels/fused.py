@@ -13,7 +13,7 @@ its last: bits do not depend on threads.
 import numpy as np
 from numba import njit
 
-from meanfield.backends.bound import FASTMATH, VECTORS, D, T, value, value_and_slope
+from meanfield.backends.bound import BY_ADDRESS, FASTMATH, VECTORS, D, T, value, value_and_slope
 from meanfield.backends.cpu.kernels.sums import dot, summed
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
 from meanfield.backends.unroll import each, total
@@ -26,7 +26,7 @@ COUNT = VECTORS * LANES
 particles = stack_array(COUNT)
 # No other pointer reaches them, and the stack is aligned to vectors for all that is put there.
 sums_of_tile = stack_array(1024)
-kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
+kernel = njit(fastmath=FASTMATH, **BY_ADDRESS)
 
 
 @kernel
@@ -42,7 +42,7 @@ def mean_feature(shard, shards, theta, weight, x, partial):
         sums = partial[tile, 0]
         sums[:] = 0.0
         for block in range(start, stop, 1024):
-            end = min(stop, block + 1024)
+            end = block + 1024 if block + 1024 < stop else stop
             for i in range(size):
                 local[i] = T(0)
             first = block

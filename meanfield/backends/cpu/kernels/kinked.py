@@ -11,7 +11,7 @@ JUMP are `below` and `above` - `below`.
 
 from numba import njit
 
-from meanfield.backends.bound import BELOW, FASTMATH, JUMP, D, T
+from meanfield.backends.bound import BELOW, BY_ADDRESS, FASTMATH, JUMP, D, T
 from meanfield.backends.llvm import half_spaces
 from meanfield.backends.llvm.intrinsics import fma, stack_array
 from meanfield.backends.unroll import each
@@ -21,25 +21,19 @@ LANES = half_spaces.lanes(T().itemsize)
 side_sums = half_spaces.side_sums(D)
 split = half_spaces.transposer(D + 2)
 join = half_spaces.transposer(D + 2, back=True)
-kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
-plain = njit(error_model="numpy", nogil=True, cache=True)  # r x is rounded before it is added
+kernel = njit(fastmath=FASTMATH, no_rewrites=True, **BY_ADDRESS)
+# r x is rounded before it is added
+plain = njit(error_model="numpy", nogil=True, cache=True, no_cfunc_wrapper=True)
 block_of = stack_array((D + 2, BLOCK))
 sums_of = stack_array((D + 1, BLOCK))
 spare_of = stack_array((D + 2) * BLOCK)
 
 
 @plain
-def places(x, terms):
-    """x_0, … of the terms (tiles, size, 2 D + 1) of the samples; of padded ones as many as fit."""
-    for tile in range(x.shape[0]):
-        for i in range(terms.shape[1]):
-            for j in each(D):
-                terms[tile, i, j] = x[tile, j, i]
-
-
-@plain
 def sides(x, slopes, terms, whole):
-    """r x_0, …, r of the terms, and their sums over all samples."""
+    """r x_0, …, r of the terms (tiles, size, 2 D + 1) of the samples, behind x_0, …, and their sums
+    over all samples; of padded ones as many as fit.
+    """
     added = [0.0 for c in each(D + 1)]
     for tile in range(x.shape[0]):
         for i in range(terms.shape[1]):
@@ -68,7 +62,8 @@ def pull_back(shard, shards, theta, terms, whole, decay, trainable, out):
     g = [sums[c] for c in each(D + 1)]
     base = [whole[c] for c in each(D + 1)]
     for first in range((D + 2) * start, (D + 2) * stop, (D + 2) * BLOCK):
-        last = min((D + 2) * stop, first + (D + 2) * BLOCK)
+        last = first + (D + 2) * BLOCK
+        last = last if last < (D + 2) * stop else (D + 2) * stop
         block, made = theta[first:last], out[first:last]
         full = block.size == spare.size
         count = (block.size // (D + 2) + LANES - 1) // LANES * LANES  # whole vectors

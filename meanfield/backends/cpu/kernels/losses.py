@@ -6,7 +6,7 @@ from numba import njit
 
 from meanfield.backends.bound import WEIGHTED, slope, value
 
-kernel = njit(error_model="numpy", cache=True, nogil=True)
+kernel = njit(error_model="numpy", cache=True, nogil=True, no_cfunc_wrapper=True)
 
 
 @kernel

@@ -7,14 +7,14 @@ says why.
 
 from numba import njit
 
-from meanfield.backends.bound import VECTORS, D, S, T, pair
+from meanfield.backends.bound import BY_ADDRESS, VECTORS, D, S, T, pair
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
 from meanfield.backends.unroll import each
 
 LANES = 64 // T().itemsize  # numbers in a vector
 COUNT = VECTORS * LANES
 lanes = stack_array(COUNT)
-kernel = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)
+kernel = njit(fastmath=False, **BY_ADDRESS)
 
 
 @kernel

@@ -10,13 +10,13 @@ formula has F alone or F and X. With K > 1 outputs Ã is ⟨a_k, Ã_l⟩, and K 
 import numpy as np
 from numba import njit
 
-from meanfield.backends.bound import S, T, finish, pair
+from meanfield.backends.bound import BY_ADDRESS, S, T, finish, pair
 from meanfield.backends.cpu.kernels.sums import dot
 from meanfield.backends.llvm.intrinsics import fma, widest_vectors
 from meanfield.backends.llvm.products import multiplier
 
 multiply = multiplier(np.dtype(T).name)
-kernel = njit(error_model="numpy", fastmath=False, nogil=True, cache=True)
+kernel = njit(fastmath=False, **BY_ADDRESS)
 
 
 @kernel

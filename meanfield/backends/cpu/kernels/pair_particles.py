@@ -5,9 +5,9 @@ float64, whatever θ is in.
 import numpy as np
 from numba import njit
 
-from meanfield.backends.bound import finish, linear, prepare
+from meanfield.backends.bound import BY_ADDRESS, finish, linear, prepare
 
-kernel = njit(error_model="numpy", nogil=True, cache=True)
+kernel = njit(**BY_ADDRESS)
 
 
 @kernel

@@ -7,10 +7,11 @@ the other (shards.py): the same code, so the same bits.
 import numpy as np
 from numba import njit
 
-from meanfield.backends.bound import FASTMATH
+from meanfield.backends.bound import BY_ADDRESS, FASTMATH
 from meanfield.backends.llvm.intrinsics import widest_vectors
 
-kernel = njit(error_model="numpy", fastmath=FASTMATH, nogil=True, cache=True)
+# without references to count: nothing is allocated
+kernel = njit(fastmath=FASTMATH, _nrt=False, no_rewrites=True, **BY_ADDRESS)
 
 
 @kernel
@@ -26,17 +27,20 @@ def advance(shard, shards, base, coefficient, stage, out, weight, alike, columns
     """out = base + coefficient · stage of the rows of a shard, where there is an out; norms[shard] =
     Σ_k weight_k Σ_j columns_j stage_kj².
 
-    alike (shards,): whether its weights are equal. scratch: (9 + 256 // p) p float64 to work with, or
-    none.
+    alike (shards,): whether its weights are equal. scratch: (9 + 256 // p) p float64 to work with,
+    or as many for each shard.
     """
     widest_vectors()
     m, p = weight.size, columns.size
     start, stop = shard * m // shards, (shard + 1) * m // shards
     height, write = 8 + 256 // p, out.size > 0
-    total = scratch if scratch.size else np.empty((height + 1) * p)
+    begin, end = 0, (height + 1) * p
+    if scratch.size > end:
+        begin, end = shard * end, (shard + 1) * end
+    total = scratch[begin:end]
     # of `height` rows in turn: no sum waits for the last, and the loop over them has vectors
     for first in range(start, stop, height):
-        rows = min(height, stop - first)
+        rows = height if height < stop - first else stop - first
         # without a sign no index wraps around
         row, at, size = np.uint64(first), np.uint64(first * p), np.uint64(rows * p)
         if first == start:
@@ -52,7 +56,8 @@ def advance(shard, shards, base, coefficient, stage, out, weight, alike, columns
                 if write:
                     out[at + e] = base[at + e] + coefficient * v
 
-    rows, sums = min(height, stop - start), total[height * p :]
+    rows = height if height < stop - start else stop - start
+    sums = total[height * p :]
     for j in range(0, p // 4 * 4, 4):  # four sums, none of which waits for another
         a, b, c, d = 0.0, 0.0, 0.0, 0.0
         for k in range(rows):

@@ -10,7 +10,9 @@ from meanfield.backends.llvm.intrinsics import stack_array
 LANES = 64 // T().itemsize  # numbers in a vector
 WIDE = 4 * LANES
 wide = stack_array(WIDE)
-compiled = njit(error_model="numpy", fastmath=FASTMATH, nogil=True)
+compiled = njit(
+    error_model="numpy", fastmath=FASTMATH, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 
 
 @compiled
