@@ -93,10 +93,10 @@ def theory(gamma: float, own: bool = False) -> float:
     return max(terms)
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of each width."""
     shared = ("widths", "narrow")
-    found: list[tuple[Path, dict[str, Any], Any]] = []
+    found: list[cells.Batch] = []
     for kind, widths, work in (
         ("networks", config.widths, measures.networks),
         ("seeds", config.narrow, measures.groups),
@@ -135,15 +135,10 @@ def _results(found: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> Resul
         "widths": sorted({row.m for row in rows}),
         "narrow": sorted({row.m for row in grouped}),
     }
-    config = settings.from_dict(Config, {**_without(found[0][0]), **widths})
-    if any(_without(about) != _without(found[0][0]) for about, _ in found):
-        raise ValueError("the files are of different studies: make a folder for each.")
+    shared = cells.shared([about for about, _ in found], ("kind", "m"))
+    config = settings.from_dict(Config, {**shared, **widths})
     rows.sort(key=lambda row: (row.gamma, row.m, row.seed))
     return Results(tuple(rows), tuple(grouped), config)
-
-
-def _without(about: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in about.items() if name not in ("kind", "m")}
 
 
 def figure(results: Results) -> Figure:
@@ -211,8 +206,4 @@ STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 2048, 10 seeds, twenty seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

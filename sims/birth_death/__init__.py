@@ -167,12 +167,10 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
     return collect(config, out)
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of the known cases."""
     fall = {"m": config.m, "seeds": config.seeds}
-    found: list[tuple[Path, dict[str, Any], Any]] = [
-        (out / "fall.npz", fall, partial(known.falls, **fall))
-    ]
+    found: list[cells.Batch] = [(out / "fall.npz", fall, partial(known.falls, **fall))]
     for size in config.sizes:
         about = {"m": size, "draws": config.draws}
         found.append((out / f"lowest_{size:05}.npz", about, partial(known.lowest, **about)))
@@ -281,8 +279,4 @@ STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: m = 256, 4 seeds, half a minute.")},
     plan, run, figure, report, collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

@@ -13,7 +13,7 @@ import numpy as np
 from meanfield.files.tables import text_table
 from ntk.theorems.statement import Claim
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import measures
 
@@ -84,17 +84,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one .npz file a width in `out`."""
-    cells.fill(cells.by_width(config, out, measures.trained), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.config_of_widths(Config, out), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     rows, block = [], measures.last(config)
     lambda0 = float(np.linalg.eigvalsh(measures.limit(config)[block])[0])
@@ -135,25 +124,16 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
-    left = [
-        about["m"]
-        for path, about, _ in cells.by_width(config, out, measures.trained)
-        if cells.missing(path, about)
-    ]
-
+def _job(config: Config, left: list[int]) -> planning.Job:
     def parameters(m: int) -> int:
         return m * (measures.DIM + 1 + (config.depth - 1) * m)
 
-    job = planning.Job(
+    return planning.Job(
         name="deep networks", data=measures.dataset(config),
         widths=tuple(parameters(m) for m in left for _ in range(config.seeds)),
         widest=parameters(max(config.widths)), t_end=config.t_end, steps=measures.steps(config),
-        frames=0, dtype="float64", compiled=True, filed=False,
+        frames=0, dtype="float64", compiled=True, filed=False, size="parameters",
     )  # fmt: skip
-    described = planning.describe([job], out, 0.0).replace("m = ", "parameters ")
-    return f"{QUESTION}\n\n{described}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -187,12 +167,10 @@ Examples:
   python -m sims.{NAME} --redraw                   table and figure again from the files
   python -m sims.{NAME} --depth 4 --activation tanh --out results/tanh"""
 
+BATCHES = batched.by_width(QUESTION, Config, measures.trained, _results, _job)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 256, 3 seeds, half a minute.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

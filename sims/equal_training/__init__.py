@@ -5,6 +5,7 @@ sims.equal_training --help
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import meanfield as mf
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import measures, quadratic
 
@@ -157,10 +158,10 @@ class Results:
     config: Config
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of each."""
     training, scale, squares = config.training, config.scale, config.quadratic
-    found: list[tuple[Path, dict[str, Any], Any]] = []
+    found: list[cells.Batch] = []
     without = ("tasks", "gammas")
     for task in training.tasks:
         about = cells.about(training, without, kind="machine", task=task)
@@ -188,15 +189,8 @@ def training_file(out: Path, task: str, gamma: float) -> Path:
     return out / f"{task}_gamma{gamma:.4g}.npz"
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one file a curve or point in `out`. Raises mf.Interrupted."""
-    todo = batches(config, out)
-    cells.fill(todo, progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
+def config_of(out: Path) -> Config:
+    """The settings of the files in `out`."""
     abouts = [about for about, _ in cells.found(out, "*.npz")]
     parts: dict[str, Any] = {}
     for kind, own in (
@@ -207,10 +201,10 @@ def collect(config: Config, out: Path) -> Results:
         mine = [about for about in abouts if about["kind"] == kind]
         if not mine:
             raise ValueError(f"{out} has no file of the part {kind!r}: run the sim first.")
-        fixed = {name: value for name, value in mine[0].items() if name not in (*own, "kind")}
+        fixed = cells.shared(mine, (*own, "kind"))
         lists = {many: tuple(sorted({about[one] for about in mine})) for one, many in own.items()}
         parts[kind] = {**fixed, **lists}
-    return _results(settings.from_dict(Config, parts), out)
+    return settings.from_dict(Config, parts)
 
 
 def _results(config: Config, out: Path) -> Results:
@@ -256,13 +250,7 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
-    left = [about for path, about, _ in batches(config, out) if cells.missing(path, about)]
-    return f"{QUESTION}\n\n{planning.describe(_jobs(config, left), out, 0.0)}\nsettings {settings.digest(config)}"
-
-
-def _jobs(config: Config, left: list[dict[str, Any]]) -> list[planning.Job]:
+def _jobs(config: Config, left: Sequence[dict[str, Any]]) -> list[planning.Job]:
     training, scale, squares = config.training, config.scale, config.quadratic
     shared: dict[str, Any] = {"frames": 0, "compiled": True, "filed": False}
     jobs = []
@@ -321,12 +309,10 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --training.level 0.001 --training.gammas 0.5 0.75 1 --out results/deeper"""
 
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _jobs)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset, forty seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

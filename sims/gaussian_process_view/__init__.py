@@ -12,7 +12,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import measures
 
@@ -93,17 +93,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one .npz file a width in `out`."""
-    cells.fill(cells.by_width(config, out, measures.trained), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.config_of_widths(Config, out), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     rows, ensembles = [], []
     laws = {"all": measures.theory(config, False), "readout": measures.theory(config, True)}
@@ -130,21 +119,13 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
-    left = [
-        about["m"]
-        for path, about, _ in cells.by_width(config, out, measures.trained)
-        if cells.missing(path, about)
-    ]
+def _job(config: Config, left: list[int]) -> planning.Job:
     sizes = tuple(m * (m + 4) for m in left for _ in range(config.networks))
-    job = planning.Job(
+    return planning.Job(
         name="ensembles", data=measures.dataset(config), widths=sizes,
         widest=max(config.widths) * (max(config.widths) + 4), t_end=config.t_end,
-        steps=measures.steps(config), frames=0, dtype="float64", compiled=True, filed=False,
+        steps=measures.steps(config), frames=0, dtype="float64", compiled=True, filed=False, size="parameters",
     )  # fmt: skip
-    described = planning.describe([job], out, 0.0).replace("m = ", "parameters ")
-    return f"{QUESTION}\n\n{described}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -172,12 +153,10 @@ Examples:
   python -m sims.{NAME} --redraw                   table and figure again from the files
   python -m sims.{NAME} --activation erf --n 4 --out results/four"""
 
+BATCHES = batched.by_width(QUESTION, Config, measures.trained, _results, _job)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 64, 15 networks, half a minute.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

@@ -12,7 +12,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from ..lab.fits import ExponentFit
 from . import measures
@@ -79,17 +79,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Do what is not there yet, one .npz file a width in `out`."""
-    cells.fill(cells.by_width(config, out, measures.measured), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.config_of_widths(Config, out), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     rows = []
     for m in sorted(config.widths):
@@ -112,22 +101,15 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+def _job(config: Config, left: list[int]) -> planning.Job:
     first = measures.law("γ = 1", min(config.widths)).sample(min(config.widths), seed=0)
-    left = [
-        about["m"]
-        for path, about, _ in cells.by_width(config, out, measures.measured)
-        if cells.missing(path, about)
-    ]
-    job = planning.Job(
+    return planning.Job(
         name="sine", data=measures.DATA,
         widths=tuple(m for m in left for _ in range(len(measures.SLOPES) * config.seeds)),
         widest=max(config.widths), t_end=config.t_end, steps=round(config.t_end / config.dt),
         frames=0, dtype="float64",
         compiled=measures.flow(config, "γ = 1").on_device(first).backend.compiled(), filed=False,
     )  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -161,12 +143,10 @@ Examples:
   python -m sims.{NAME} --redraw                   table and figure again from the files
   python -m sims.{NAME} --activation gelu --out results/gelu"""
 
+BATCHES = batched.by_width(QUESTION, Config, measures.measured, _results, _job)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths up to 1024, 3 seeds, ten seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

@@ -4,6 +4,7 @@ of its kernel, from the kernel regime to features that move. python -m sims.kern
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import measures
 
@@ -88,18 +89,12 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one .npz file an output scale in `out`."""
-    cells.fill(_batches(config, out), progress)
-    return _results(config, out)
-
-
 def path_of(out: Path, alpha: float) -> Path:
     """The file of an output scale."""
     return out / f"alpha{alpha:.6g}.npz"
 
 
-def _batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def _batches(config: Config, out: Path) -> list[cells.Batch]:
     return [
         (path_of(out, alpha), cells.about(config, without=("alphas",), alpha=alpha),
          partial(measures.trained, config, alpha))
@@ -107,12 +102,10 @@ def _batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]
     ]  # fmt: skip
 
 
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    every = [about for about, _ in cells.found(out, "alpha*.npz")]
-    fixed = {name: value for name, value in every[0].items() if name != "alpha"}
-    alphas = tuple(sorted(item["alpha"] for item in every))
-    return _results(settings.from_dict(Config, {**fixed, "alphas": alphas}), out)
+def _config_of(out: Path) -> Config:
+    abouts = [about for about, _ in cells.found(out, "alpha*.npz")]
+    alphas = tuple(sorted(about["alpha"] for about in abouts))
+    return settings.from_dict(Config, {**cells.shared(abouts, ("alpha",)), "alphas": alphas})
 
 
 def _results(config: Config, out: Path) -> Results:
@@ -142,17 +135,13 @@ def movie(results: Results, out: Path) -> Path:
     return panels.movie(results, out / f"{NAME}.gif")
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
-    left = sum(cells.missing(path, about) for path, about, _ in _batches(config, out))
+def _jobs(config: Config, left: Sequence[dict[str, Any]]) -> list[planning.Job]:
     size = measures.parameters(config.width)
-    job = planning.Job(
-        name="two hidden layers", data=measures.DATA, widths=(size,) * (left * config.seeds),
+    return [planning.Job(
+        name="two hidden layers", data=measures.DATA, widths=(size,) * (len(left) * config.seeds),
         widest=size, t_end=2 * config.rate * config.steps, steps=config.steps, frames=0,
-        dtype="float64", compiled=True, stages=1, filed=False,
-    )  # fmt: skip
-    described = planning.describe([job], out, 0.0).replace("m = ", "parameters ")
-    return f"{QUESTION}\n\n{described}\nsettings {settings.digest(config)}"
+        dtype="float64", compiled=True, stages=1, filed=False, size="parameters",
+    )]  # fmt: skip
 
 
 def report(results: Results, out: Path) -> str:
@@ -182,12 +171,10 @@ Examples:
   python -m sims.{NAME} --redraw                   table, figure and animation again from the files
   python -m sims.{NAME} --width 30 --alphas 0.1 1 10 --out results/narrow"""
 
+BATCHES = batched.Batched(QUESTION, _batches, _config_of, _results, _jobs)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: one seed, fewer steps, half a minute.")},
     plan, run, figure, report, collect=collect, movie=movie,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

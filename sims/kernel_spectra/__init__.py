@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -133,7 +133,7 @@ class Results:
     config: Config
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of each width, and of the sphere."""
     ball = config.sphere
     about = cells.about(ball, (), kind="sphere")
@@ -239,8 +239,4 @@ STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths up to 4096, 3 seeds, ten seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

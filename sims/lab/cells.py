@@ -21,6 +21,9 @@ from . import config as settings
 from . import runs
 
 ABOUT = "about"  # the entry of the settings, JSON
+Numbers = Mapping[str, Any]
+Batch = tuple[Path, dict[str, Any], Callable[[], Numbers]]  # file, settings, work
+OfWidth = Callable[[Any, int], Numbers]  # (config, m) -> numbers
 
 
 def about(config: Any, without: Sequence[str] = (), **more: Any) -> dict[str, Any]:
@@ -70,10 +73,7 @@ def write(path: Path, about: Mapping[str, Any], numbers: Mapping[str, Any]) -> N
         np.savez(file, **arrays)
 
 
-def fill(
-    batches: Sequence[tuple[Path, dict[str, Any], Callable[[], Mapping[str, Any]]]],
-    progress: bool = False,
-) -> None:
+def fill(batches: Sequence[Batch], progress: bool = False) -> None:
     """Do the work of each (file, settings, work) whose file is not there; `work` gives its numbers.
 
     Another study's file raises ValueError before any work. Interrupted, the same call goes on with
@@ -81,7 +81,7 @@ def fill(
     """
     left = [batch for batch in batches if missing(*batch[:2])]
 
-    def done(path: Path, about: dict[str, Any], work: Callable[[], Mapping[str, Any]]) -> None:
+    def done(path: Path, about: dict[str, Any], work: Callable[[], Numbers]) -> None:
         write(path, about, work())
 
     for path, _, _ in left[:1]:
@@ -104,12 +104,7 @@ def of_width(out: Path, m: int) -> Path:
     return out / f"m{m:06}.npz"
 
 
-def by_width(
-    config: Any,
-    out: Path,
-    work: Callable[[Any, int], Mapping[str, Any]],
-    without: Sequence[str] = (),
-) -> list[tuple[Path, dict[str, Any], Callable[[], Mapping[str, Any]]]]:
+def by_width(config: Any, out: Path, work: OfWidth, without: Sequence[str] = ()) -> list[Batch]:
     """(file, settings, work) of each of config.widths, for `fill`; without: settings that are of
     something else.
     """
@@ -123,8 +118,18 @@ def by_width(
     ]
 
 
+def shared(abouts: Sequence[Mapping[str, Any]], without: Sequence[str]) -> dict[str, Any]:
+    """The settings that all batches have but for those in `without`; ValueError where one has others."""
+    every = [
+        {name: value for name, value in item.items() if name not in without} for item in abouts
+    ]
+    if any(item != every[0] for item in every):
+        raise ValueError("the files are of different studies: make a folder for each.")
+    return every[0]
+
+
 def config_of_widths(cls: type, out: Path, **more: Any) -> Any:
     """The settings of such a study from the files in `out` alone, and those in `more`."""
-    every = [about for about, _ in found(out, "m*.npz")]
-    fixed = {name: value for name, value in every[0].items() if name != "m"}
-    return settings.from_dict(cls, {**fixed, **more, "widths": tuple(item["m"] for item in every)})
+    abouts = [about for about, _ in found(out, "m*.npz")]
+    widths = tuple(about["m"] for about in abouts)
+    return settings.from_dict(cls, {**shared(abouts, ("m",)), **more, "widths": widths})

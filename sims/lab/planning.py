@@ -31,7 +31,7 @@ FILE_BYTES = 6e4  # of a run, besides particles and data
 class Job:
     """The runs on one data set: `widths` has one entry for each run to do, `widest` counts the
     finished ones too; stages: velocities a step; filed: each run is a file; decomposed: rows of the
-    symmetric matrices whose eigenvectors are asked for.
+    symmetric matrices whose eigenvectors are asked for; size: what the widths are called.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Job:
     stages: int = 4
     filed: bool = True
     decomposed: tuple[int, ...] = ()
+    size: str = "m ="
 
     @property
     def bytes_per_number(self) -> int:
@@ -54,7 +55,7 @@ class Job:
     def __str__(self) -> str:
         data, widths = (
             self.data,
-            f"m = {_span(self.widths)}, " if self.widths else "",
+            f"{self.size} {_span(self.widths)}, " if self.widths else "",
         )
         return (
             f"{self.name}: {len(self.widths)} runs, {widths}n = {data.n} (+ {data.n_test} "
@@ -136,8 +137,9 @@ def describe(jobs: Sequence[Job], out: Path, w2_seconds: float) -> str:
             "kernels are compiled first, some ten seconds; later runs find them in the cache"
         )
     cost = f"{_amount(seconds(jobs, w2_seconds))}, {memory(jobs) / 1e9:.1f} GB of memory"
-    widest = max((job.widest for job in jobs), default=0)
-    ask_memory(int(memory(jobs)), f"m = {widest} (in all about {cost})", "Take fewer neurons.")
+    widest = max(jobs, key=lambda job: job.widest, default=None)
+    wanted = f"{widest.size} {widest.widest} (in all about {cost})" if widest else cost
+    ask_memory(int(memory(jobs)), wanted, "Take fewer neurons.")
     there = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     check_space(int(disk(jobs)), there, "what would be written")
     return "\n".join([*lines, f"in all about {cost}, {disk(jobs) / 1e6:.0f} MB on disk in {out}"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -105,9 +105,9 @@ class Results:
     config: Config
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of each part."""
-    found: list[tuple[Path, dict[str, Any], Any]] = [
+    found: list[cells.Batch] = [
         (out / "relaxation.npz", cells.about(config), partial(measures.relaxation, config))
     ]
     for method in measures.METHODS:
@@ -230,8 +230,4 @@ STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: 1000 neurons, 4 seeds, ten seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

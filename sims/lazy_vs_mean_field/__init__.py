@@ -355,8 +355,4 @@ STUDY = study.Study(
     plan, run, figure, report,
     collect=lambda config, out: runs.collect(sorted(out.glob("*_gamma*_m*_seed*.h5")), progress=True),
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

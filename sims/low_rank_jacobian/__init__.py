@@ -5,6 +5,7 @@ sims.low_rank_jacobian --help
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import meanfield as mf
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import linear, measures
 
@@ -130,9 +131,9 @@ class Results:
     config: Config
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of each."""
-    found: list[tuple[Path, dict[str, Any], Any]] = []
+    found: list[cells.Batch] = []
     for share in sorted(config.network.corrupt):
         about = cells.about(config.network, ("corrupt",), kind="network", corrupt=share)
         work = partial(measures.trained, config.network, share)
@@ -146,23 +147,15 @@ def network_file(out: Path, share: float) -> Path:
     return out / f"network_corrupt{share:.4g}.npz"
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one file a network in `out`. Raises mf.Interrupted."""
-    cells.fill(batches(config, out), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
+def config_of(out: Path) -> Config:
+    """The settings of the files in `out`."""
     abouts = [about for about, _ in cells.found(out, "network_*.npz")]
-    line = cells.found(out, "linear.npz")[0][0]
+    lines = [about for about, _ in cells.found(out, "linear.npz")]
     shares = tuple(sorted(about["corrupt"] for about in abouts))
-    network = {name: value for name, value in abouts[0].items() if name != "kind"}
-    values = {
-        "network": {**network, "corrupt": shares},
-        "linear": {name: value for name, value in line.items() if name != "kind"},
-    }
-    return _results(settings.from_dict(Config, values), out)
+    network = {**cells.shared(abouts, ("kind", "corrupt")), "corrupt": shares}
+    return settings.from_dict(
+        Config, {"network": network, "linear": cells.shared(lines, ("kind",))}
+    )
 
 
 def _results(config: Config, out: Path) -> Results:
@@ -189,21 +182,18 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
-    left = [about for path, about, _ in batches(config, out) if cells.missing(path, about)]
+def _jobs(config: Config, left: Sequence[dict[str, Any]]) -> list[planning.Job]:
     net = config.network
     data = measures.dataset(net, 0.0)
     first = measures.start(net, data, 0)
     flow = mf.GradientFlow(mf.EmpiricalRisk(measures.NETWORK, data.x, data.y))
     trained = sum(about["kind"] == "network" for about in left)
-    job = planning.Job(
+    return [planning.Job(
         name="digits", data=data, widths=(net.m,) * trained, widest=net.m, t_end=net.t_end, frames=0, dtype="float64",
         steps=planning.steps(measures.NETWORK, first, data.x, net.t_end), filed=False,
         compiled=flow.on_device(first).backend.compiled(),
         decomposed=(net.n * net.classes,) * 3 * trained,
-    )  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
+    )]  # fmt: skip
 
 
 def report(results: Results, out: Path) -> str:
@@ -246,12 +236,10 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --network.modes 50 --linear.label-noise 1 --out results/modes50"""
 
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _jobs)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: two shares of wrong labels, thirty seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

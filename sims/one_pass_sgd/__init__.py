@@ -107,9 +107,9 @@ class Results:
         return np.array(x, float), np.array([[found[seed, at] for at in x] for seed in seeds])
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of each part."""
-    found: list[tuple[Path, dict[str, Any], Any]] = []
+    found: list[cells.Batch] = []
     for kind, replace in KINDS.items():
         work = partial(measures.against_step, config, replace)
         found.append((out / f"step_{kind}.npz", cells.about(config, ("widths",), kind=kind), work))
@@ -134,11 +134,9 @@ def collect(config: Config, out: Path) -> Results:
 
 
 def _results(found: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> Results:
-    shared = [{k: v for k, v in about.items() if k not in ("kind", "width")} for about, _ in found]
-    if any(about != shared[0] for about in shared):
-        raise ValueError("the files are of different studies: make a folder for each.")
+    shared = cells.shared([about for about, _ in found], ("kind", "width"))
     widths = sorted({about["width"] for about, _ in found if "width" in about})
-    config = settings.from_dict(Config, {**shared[0], "widths": widths})
+    config = settings.from_dict(Config, {**shared, "widths": widths})
     rows: list[Row] = []
     for about, arrays in found:
         kind, square = about["kind"], arrays["square"]
@@ -233,8 +231,4 @@ STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 64 … 512, 12 seeds, fifteen seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

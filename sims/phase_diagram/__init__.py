@@ -327,8 +327,4 @@ STUDY = study.Study(
     plan, run, figure, report,
     collect=lambda config, out: collect(out.glob("*_*.h5"), config.tol, progress=True),
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

@@ -113,9 +113,9 @@ class Results:
         return m, values * m / (1 - m / self.rows[0].wide)
 
 
-def batches(config: Config, out: Path) -> list[tuple[Path, dict[str, Any], Any]]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     """(file, settings, work) of each seed, and of each width of the many."""
-    found: list[tuple[Path, dict[str, Any], Any]] = []
+    found: list[cells.Batch] = []
     for seed in range(config.seeds):
         about = cells.about(config, kind="nested", seed=seed)
         found.append((out / f"nested_seed{seed:03}.npz", about, partial(measures.nested, config, seed)))  # fmt: skip
@@ -138,10 +138,8 @@ def collect(config: Config, out: Path) -> Results:
 
 
 def _results(found: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> Results:
-    shared = [{k: v for k, v in about.items() if k not in ("kind", "seed", "m")} for about, _ in found]  # fmt: skip
-    if any(about != shared[0] for about in shared):
-        raise ValueError("the files are of different studies: make a folder for each.")
-    config = settings.from_dict(Config, shared[0])
+    shared = cells.shared([about for about, _ in found], ("kind", "seed", "m"))
+    config = settings.from_dict(Config, shared)
     widths, times = sorted(config.widths), sorted(config.times)
     rows, functions = [], {}
     for about, arrays in found:
@@ -238,8 +236,4 @@ STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 128, 8 seeds, twenty seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

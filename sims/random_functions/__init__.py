@@ -12,7 +12,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import measures
 
@@ -75,17 +75,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Draw what is not there yet, one .npz file a width in `out`."""
-    cells.fill(cells.by_width(config, out, measures.drawn), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.config_of_widths(Config, out), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     rows, two = [], 2 * measures.deviation(config)
     for m in sorted(config.widths):
@@ -102,21 +91,14 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without doing it; what `out` holds counts as done."""
-    left = [
-        about["m"]
-        for path, about, _ in cells.by_width(config, out, measures.drawn)
-        if cells.missing(path, about)
-    ]
+def _job(config: Config, left: list[int]) -> planning.Job:
     # Jacobians of the readout alone, of m + 1 weights
     sizes = tuple(m for m in left for _ in range(config.networks))
-    job = planning.Job(
+    return planning.Job(
         name="random networks, no training", data=measures.data(config), widths=sizes,
         widest=max(config.widths), t_end=0.0, steps=1, frames=0, dtype="float64",
         compiled=True, stages=1, filed=False,
     )  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -144,12 +126,10 @@ Examples:
   python -m sims.{NAME} --redraw                   table and figure again from the files
   python -m sims.{NAME} --activation relu --b-std 0.1 --out results/relu"""
 
+BATCHES = batched.by_width(QUESTION, Config, measures.drawn, _results, _job)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 4 … 256, 50 networks, ten seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

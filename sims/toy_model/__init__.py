@@ -130,8 +130,4 @@ STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (Config(), "The same: it takes seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import measures
 
@@ -98,17 +98,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one .npz file a width in `out`."""
-    cells.fill(cells.by_width(config, out, measures.trained), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.config_of_widths(Config, out), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     rows, lambda0 = [], measures.limit(config)
     for m in sorted(config.widths):
@@ -162,21 +151,14 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+def _job(config: Config, left: list[int]) -> planning.Job:
     first = measures.LAW.sample(min(config.widths), seed=0)
-    left = [
-        about["m"]
-        for path, about, _ in cells.by_width(config, out, measures.trained)
-        if cells.missing(path, about)
-    ]
-    job = planning.Job(
+    return planning.Job(
         name="polygon", data=measures.dataset(config.n),
         widths=tuple(m for m in left for _ in range(config.seeds)), widest=max(config.widths),
         t_end=config.t_end, steps=round(config.t_end / config.dt), frames=0, dtype="float64",
         compiled=measures.flow(config).on_device(first).backend.compiled(), filed=False,
     )  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -224,12 +206,10 @@ Examples:
   python -m sims.{NAME} --redraw                   table and figure again from the files
   python -m sims.{NAME} --n 9 --t-end 60 --out results/nine"""
 
+BATCHES = batched.by_width(QUESTION, Config, measures.trained, _results, _job)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 1024, 4 seeds, ten seconds.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

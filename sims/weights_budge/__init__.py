@@ -12,7 +12,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs, study
 from ..lab import config as settings
 from . import measures
 
@@ -74,17 +74,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one .npz file a width in `out`."""
-    cells.fill(cells.by_width(config, out, measures.trained), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.config_of_widths(Config, out), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     rows = []
     for m in sorted(config.widths):
@@ -103,21 +92,13 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
-    left = [
-        about["m"]
-        for path, about, _ in cells.by_width(config, out, measures.trained)
-        if cells.missing(path, about)
-    ]
+def _job(config: Config, left: list[int]) -> planning.Job:
     sizes = tuple(measures.parameters(m) for m in left for _ in range(config.seeds))
-    job = planning.Job(
+    return planning.Job(
         name="two hidden layers", data=measures.DATA, widths=sizes,
         widest=measures.parameters(max(config.widths)), t_end=2 * config.rate * config.steps, steps=config.steps, frames=0,
-        dtype="float64", compiled=True, stages=1, filed=False,
+        dtype="float64", compiled=True, stages=1, filed=False, size="parameters",
     )  # fmt: skip
-    described = planning.describe([job], out, 0.0).replace("m = ", "parameters ")
-    return f"{QUESTION}\n\n{described}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -144,12 +125,10 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --widths 10 100 --rate 3e-4 --out results/slower"""
 
+BATCHES = batched.by_width(QUESTION, Config, measures.trained, _results, _job)
+run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
 STUDY = study.Study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 10 … 316, 2 seeds, half a minute.")},
     plan, run, figure, report, collect=collect,
 )  # fmt: skip
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    return STUDY.main(argv)
+main = STUDY.main

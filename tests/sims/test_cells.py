@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from sims import approach_to_lazy
+from sims import approach_to_lazy, random_functions
 from sims.lab import cells
 
 ABOUT = {"m": 8, "gammas": (0.5, 1.0)}
@@ -66,6 +66,16 @@ def test_a_damaged_file_is_named(tmp_path):
         cells.missing(tmp_path / "a.npz", ABOUT)
     with pytest.raises(ValueError, match="there are no runs to measure"):
         cells.found(tmp_path, "*.h5")
+
+
+def test_files_of_two_studies_make_no_figure(tmp_path):
+    """The widths of one study, and one of another in the same folder: 2 and 3 networks each."""
+    for m, networks in ((4, 2), (8, 3)):
+        config = random_functions.Config(widths=(m, 2 * m), networks=networks, points=5)
+        path, about, _ = cells.by_width(config, tmp_path, lambda config, m: {})[0]
+        cells.write(path, about, {"f": np.zeros((networks, 5)), "off": np.zeros(networks)})
+    with pytest.raises(ValueError, match="the files are of different studies"):
+        random_functions.collect(random_functions.Config(), tmp_path)
 
 
 def test_table_and_figure_are_made_again_from_the_files_alone(tmp_path, capsys):

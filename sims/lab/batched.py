@@ -1,0 +1,66 @@
+"""Studies whose files are batches (lab/cells.py): run, redraw and plan follow from which batches there
+are, what is measured in them, and what they cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import cells, planning
+from . import config as settings
+from .cells import Batch
+
+Jobs = Callable[[Any, Sequence[dict[str, Any]]], list[planning.Job]]
+
+
+@dataclass(frozen=True)
+class Batched:
+    """`run`, `collect` and `plan` of a study.Study.
+
+    batches(config, out): file, settings and work of each; config_of(out): the settings of the sim
+    from the files in `out` alone; results(config, out): what is measured in the files; jobs(config,
+    left): the runs of the batches still to do, of which `left` has the settings.
+    """
+
+    question: str
+    batches: Callable[[Any, Path], list[Batch]]
+    config_of: Callable[[Path], Any]
+    results: Callable[[Any, Path], Any]
+    jobs: Jobs
+
+    def run(self, config: Any, out: Path, progress: bool = False) -> Any:
+        """Do what is not there yet in `out`, a file a batch. Raises mf.Interrupted, mf.Diverged."""
+        cells.fill(self.batches(config, out), progress)
+        return self.results(config, out)
+
+    def collect(self, config: Any, out: Path) -> Any:
+        """Results of the files in `out`, whatever their settings."""
+        return self.results(self.config_of(out), out)
+
+    def plan(self, config: Any, out: Path) -> str:
+        """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+        left = [about for path, about, _ in self.batches(config, out) if cells.missing(path, about)]
+        described = planning.describe(self.jobs(config, left), out, 0.0)
+        return f"{self.question}\n\n{described}\nsettings {settings.digest(config)}"
+
+
+def by_width(
+    question: str,
+    config: type,
+    work: cells.OfWidth,
+    results: Callable[[Any, Path], Any],
+    job: Callable[[Any, list[int]], planning.Job],
+) -> Batched:
+    """A study with one batch for each of config.widths, its numbers work(config, m); job(config,
+    left): the runs at the widths that are left.
+    """
+    return Batched(
+        question,
+        lambda settings, out: cells.by_width(settings, out, work),
+        lambda out: cells.config_of_widths(config, out),
+        results,
+        lambda settings, left: [job(settings, [about["m"] for about in left])],
+    )
