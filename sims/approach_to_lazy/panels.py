@@ -38,8 +38,8 @@ def _about(results: Results) -> str:
     config = results.config
     return (
         "From an independent start to the kernel limit\n"
-        f"f = m^(−γ) Σ a σ(⟨w, x⟩), α = 1, {config.activation}; a, w ~ N(0, 1), seeds 0 … "
-        f"{config.seeds - 1}; teacher, n = {config.n}, d = {config.dim}; flow time t = {config.t_end:g}"
+        f"f = m^(−γ) Σ a σ(⟨w, x⟩), α = 1, {config.activation}; a, w ~ N(0, 1), {figures.seeds(config.seeds)}"
+        f"; teacher, n = {config.n}, d = {config.dim}; flow time t = {config.t_end:g}"
     )
 
 

@@ -45,7 +45,7 @@ def _about(results: Results) -> str:
     return (
         f"Masses that follow the landscape, and birth–death\nγ = 1, α = 1, {sigma}, a and w trained, "
         f"squared loss, m = {m}, a = ±1, w ~ N(0, I), b = 0; teacher of 3 neurons, n = {data.n}, d = "
-        f"{data.d}, |x| = 1; seeds 0 … {seeds - 1}; flow time t = {t:g}"
+        f"{data.d}, |x| = 1; {figures.seeds(seeds)}; flow time t = {t:g}"
     )
 
 

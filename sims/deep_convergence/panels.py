@@ -38,7 +38,7 @@ def _about(results: Results) -> str:
         "A convergence theorem of deep networks, at practical width\n"
         f"{config.depth} hidden layers of {config.activation}, γ = 1/2, α = 1, standard normal start, "
         f"all layers trained; {config.n} points of the sphere, y = ±1, ½ Σ (f − y)²; "
-        f"seeds 0 … {config.seeds - 1}; flow time t"
+        f"{figures.seeds(config.seeds)}; flow time t"
     )
 
 

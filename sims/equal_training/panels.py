@@ -41,7 +41,7 @@ def _about(results: Results) -> str:
     )
     return (
         "Lazy and rich networks at equal training\n"
-        f"ReLU, α = 1, a and w trained, squared loss, symmetric starts; left: m = {training.m}, seeds 0 … {training.seeds - 1}, "
+        f"ReLU, α = 1, a and w trained, squared loss, symmetric starts; left: m = {training.m}, {figures.seeds(training.seeds)}, "
         f"stopped at {training.level:g} of the start's loss; right: γ = 0, m = {scale.m}, d = {scale.dim}, n = {scale.n}, "
         f"{scale.trials} trials; σ(z) = z², d = {squares.dim}, γ = 1, {squares.draws} draws"
     )

@@ -68,6 +68,7 @@ from .style import (
 )
 from .style import ages as ages
 from .style import bare as bare
+from .style import seeds as seeds
 
 __all__ = [  # what help(figures) shows, so no Axes, Figure and plt, which are matplotlib's
     "COLOURS", "GREY", "HOUSE", "INKS", "LINES", "MARKERS", "NEGATIVE", "POSITIVE", "Curve", "animate", "compare",

@@ -98,6 +98,11 @@ def regime(gamma: float, alpha: float = 1.0) -> str:
     return f"γ = {fraction(gamma)}{scale}{name}"
 
 
+def seeds(count: int) -> str:
+    """The seeds of a study in its heading: "seed 0", or "seeds 0 … 4"."""
+    return "seed 0" if count == 1 else f"seeds 0 … {count - 1}"
+
+
 def fraction(value: float) -> str:
     """1/2 rather than 0.5 where the denominator is small."""
     near = Fraction(value).limit_denominator(8)

@@ -33,7 +33,7 @@ def _about(results: Results) -> str:
         "Trained networks as draws of a Gaussian process\n"
         f"1 – m – m – 1 of {config.activation}, γ = 1/2, α = 1; weights and biases standard normal, "
         f"v = {config.w_std:g}, β = {config.b_std:g}; {config.n} points of sin 3x, ½ mean (f − y)²; "
-        f"seeds 0 … {config.networks - 1}; flow time t = {config.t_end:g}"
+        f"{figures.seeds(config.networks)}; flow time t = {config.t_end:g}"
     )
 
 

@@ -34,8 +34,8 @@ def _about(results: Results) -> str:
     return (
         "The relative scale κ before training\n"
         f"{config.activation}, a = ±1 or (LeCun, γ = 0) a ~ N(0, 1/m), w ~ N(0, 1), symmetric, a and "
-        f"w trained; n = {len(measures.X)}, d = 1, sin 2x, squared loss; α = 1 unless given; seeds 0 … "
-        f"{config.seeds - 1}; flow time t"
+        f"w trained; n = {len(measures.X)}, d = 1, sin 2x, squared loss; α = 1 unless given; {figures.seeds(config.seeds)}"
+        f"; flow time t"
     )
 
 

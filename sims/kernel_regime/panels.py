@@ -61,7 +61,7 @@ def _about(results: Results) -> str:
         "From features that move to the kernel regime\n"
         f"α(f − f₀), f = 1 – {config.width} – {config.width} – 1 of ReLU, PyTorch's start, s = α; x = −3, "
         f"0.5, y = 2, −1; rate {config.rate:g} on MSE/α², {config.steps} steps of t = "
-        f"{2 * config.rate:g}; seed{f's 0 … {config.seeds - 1}' if config.seeds > 1 else ' 0'}"
+        f"{2 * config.rate:g}; {figures.seeds(config.seeds)}"
     )
 
 

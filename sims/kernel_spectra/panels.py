@@ -38,7 +38,7 @@ def _about(results: Results) -> str:
     return (
         "Waves on the circle\n"
         f"ReLU, γ = 1/2, α = 1, symmetric start a = ±1 (fixed), w ~ N(0, I), b = 0; n = {config.n} "
-        f"equispaced points, squared loss; seeds 0 … {config.seeds - 1}; flow time t"
+        f"equispaced points, squared loss; {figures.seeds(config.seeds)}; flow time t"
     )
 
 

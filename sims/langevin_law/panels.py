@@ -44,7 +44,7 @@ def _about(results: Results) -> str:
     return (
         "The stationary law of mean-field Langevin\n"
         f"γ = 1, α = 1, linear features ⟨w, x⟩, d = 2, n = {config.n}, λ = {config.ridge:g}, T = "
-        f"{config.temperature:g}; w ~ N(0, {config.start:g}² I), seeds 0 … {config.seeds - 1}; "
+        f"{config.temperature:g}; w ~ N(0, {config.start:g}² I), {figures.seeds(config.seeds)}; "
         "flow time t"
     )
 

@@ -50,7 +50,7 @@ def _about_below(results: Results) -> str:
         "Early and late in training\n"
         "left: the same networks, spaces of J where the test error is least (dashed), flow time t; right: n = "
         f"{line.n}, d = {line.dim}, r = {line.rank}, σ_x = {line.input_noise:g}, σ_y = {line.label_noise:g}, "
-        f"seeds 0 … {line.seeds - 1}"
+        f"{figures.seeds(line.seeds)}"
     )
 
 

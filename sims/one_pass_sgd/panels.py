@@ -33,8 +33,8 @@ def _about(results: Results) -> str:
     config = results.config
     return (
         "Stochastic gradient descent beside the gradient flow\n"
-        f"γ = 1, α = 1, tanh, a and w ~ N(0, 1) trained, x on the circle, n = {config.n}; seeds 0 … "
-        f"{config.seeds - 1}; flow time t, rate dt·m"
+        f"γ = 1, α = 1, tanh, a and w ~ N(0, 1) trained, x on the circle, n = {config.n}; {figures.seeds(config.seeds)}"
+        f"; flow time t, rate dt·m"
     )
 
 

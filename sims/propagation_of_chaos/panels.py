@@ -36,7 +36,7 @@ def _about(results: Results) -> str:
     return (
         "From m neurons to the mean-field limit\n"
         f"γ = 1, α = 1, tanh; a, w ~ N(0, 1); 3-neuron teacher, n = {config.n}, d = {config.dim}; "
-        f"nested in M = {results.rows[0].wide}, seeds 0 … {config.seeds - 1}; flow time t"
+        f"nested in M = {results.rows[0].wide}, {figures.seeds(config.seeds)}; flow time t"
     )
 
 

@@ -36,7 +36,7 @@ def _about(results: Results) -> str:
     return (
         "Networks before training\n"
         f"1 – m – m – 1 of {config.activation}, γ = 1/2, α = 1; weights and biases standard normal, "
-        f"v = {config.w_std:g}, β = {config.b_std:g}; seeds 0 … {config.networks - 1}; flow time t = 0"
+        f"v = {config.w_std:g}, β = {config.b_std:g}; {figures.seeds(config.networks)}; flow time t = 0"
     )
 
 

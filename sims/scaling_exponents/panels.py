@@ -53,7 +53,7 @@ def _about(results: Results) -> str:
         f"sphere, d = {data.d}; squared loss; "
         f"symmetric start a = ±{law.a_std:g}, w ~ N(0, I), b = 0 (f_0: independent); α = "
         f"1; t = {rows[0].t_end:g}; "
-        f"m = {widths[0]} … {widths[-1]}, {seeds} seeds"
+        f"m = {widths[0]} … {widths[-1]}, {figures.seeds(seeds)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def _about(results: Results) -> str:
     return (
         "A convergence proof and what it is about\n"
         f"ReLU, γ = 1/2, α = 1, a = ±1 fixed, w ~ N(0, I) trained; {config.n} points, y = ±1, "
-        f"½ Σ (f − y)²; δ = {config.delta:g}; seeds 0 … {config.seeds - 1}; flow time t"
+        f"½ Σ (f − y)²; δ = {config.delta:g}; {figures.seeds(config.seeds)}; flow time t"
     )
 
 
@@ -117,7 +118,7 @@ def _draw_way(ax: Any, results: Results) -> None:
     ax.legend([*handles, band], [*labels, "slope −1/2"], loc="upper right")
     asked = max(row.asked_throughout for row in results.rows)
     verdict = (
-        f"{_slope(results, 'moved')}, theory −1/2. The hypothesis is m ≥ {asked:.1e}, where the "
+        f"{_slope(results.rows, 'moved')}, theory −1/2. The hypothesis is m ≥ {asked:.1e}, where the "
         "bound meets R."
     )
     figures.panel(ax, "How far the farthest neuron goes", verdict.replace("e+", "e"))
@@ -126,25 +127,31 @@ def _draw_way(ax: Any, results: Results) -> None:
 def _draw_times(ax: Any, results: Results) -> None:
     widths, first = runs.against_width(results.rows, "first")
     second = runs.against_width(results.rows, "second")[1]
-    curve = Curve("T₁, a neuron leaves the ball", widths, first, 0)
-    figures.lines(ax, [curve], "width m", "flow time", "xy", markers=True)
-    band = figures.expected_slope(ax, curve, 0.5)
+    left = np.isfinite(first).all(axis=0)  # widths at which all runs lasted until T₁
+    curve = Curve("T₁, a neuron leaves the ball", widths[left], first[:, left], 0)
+    figures.lines(ax, [curve] if left.any() else [], "width m", "flow time", "xy", markers=True)
+    bands = [figures.expected_slope(ax, curve, 0.5)] if left.any() else []
     there = np.isfinite(second)
     if there.any():
         at = np.broadcast_to(widths, second.shape)[there]
         ax.plot(at, second[there], figures.MARKERS[2], color=figures.COLOURS[2], label="T₂, λ_min(H_t) < λ₀/2")  # fmt: skip
     ax.axhline(results.config.t_end, color="0.6", linewidth=0.8, zorder=0, label="end of the run")
-    ax.set_ylim(float(first.min()) / 3, 1e3 * results.config.t_end)
+    end = results.config.t_end
+    ax.set_ylim(min(end, *first.ravel()) / 3, 1e3 * end)
     handles, labels = ax.get_legend_handles_labels()
-    ax.legend([*handles, band], [*labels, "slope 1/2"], loc="upper left")
+    ax.legend([*handles, *bands], [*labels, *["slope 1/2"] * len(bands)], loc="upper left")
     order = int((first <= second).sum())
-    verdict = (
-        f"T₁ ≤ T₂ in {order} of {first.size} runs; in {int((~there).sum())} T₂ does not come. "
-        f"{_slope(results, 'first')} for T₁, theory 1/2."
+    never = ", ".join(
+        f"in {count} {name} does not come"
+        for name, count in (("T₁", int(np.isinf(first).sum())), ("T₂", int((~there).sum())))
+        if count or name == "T₂"
     )
+    rows = [row for row in results.rows if row.m in widths[left]]
+    slope = f"{_slope(rows, 'first')} for T₁, theory 1/2." if rows else ""
+    verdict = f"T₁ ≤ T₂ in {order} of {first.size} runs; {never}. {slope}".rstrip()
     figures.panel(ax, "Why the proof asks for so much", verdict)
 
 
-def _slope(results: Results, name: str) -> str:
-    fit = runs.exponent(results.rows, name)
+def _slope(rows: Sequence[Any], name: str) -> str:
+    fit = runs.exponent(rows, name)
     return f"Slope {fit.short}" if isinstance(fit, ExponentFit) else "No slope from so few widths"

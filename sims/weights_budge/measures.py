@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import meanfield as mf
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from . import Config
 
 
+# in layers this small several threads wait for each other longer than they compute
+@threadpool_limits.wrap(limits=1)
 def trained(config: Config, width: int) -> dict[str, np.ndarray]:
     """times (k,), loss and moved (seeds, k): the mean squared error and ‖w - w_0‖/‖w_0‖ over all
     parameters every `thin` steps.

@@ -34,8 +34,7 @@ def _about(results: Results) -> str:
     return (
         "Two hidden layers, two points\n"
         "1 – m – m – 1 of ReLU, one particle, s = 1, PyTorch's start; x = −3, 0.5, y = 2, −1; rate "
-        f"{config.rate:g} on the mean squared error: a step is t = {2 * config.rate:g}; seeds 0 … "
-        f"{config.seeds - 1}"
+        f"{config.rate:g} on the mean squared error: a step is t = {2 * config.rate:g}; {figures.seeds(config.seeds)}"
     )
 
 

@@ -210,3 +210,7 @@ def test_figures_are_made_without_a_display():
         check=True,
     )
     assert done.stdout.strip().lower() == "agg"
+
+
+def test_one_seed_is_no_range():
+    assert (figures.seeds(1), figures.seeds(5)) == ("seed 0", "seeds 0 … 4")

@@ -74,6 +74,21 @@ def test_a_run_that_ended_too_early_says_nothing_of_the_time(results):
     figures.plt.close("all")
 
 
+@pytest.mark.parametrize("lasting", [(16, 128, 1024), (1024,), ()])
+def test_runs_in_which_no_neuron_leaves_the_ball_are_drawn(results, lasting):
+    """T_1 = ∞ in seed 1 at these widths: no mean and no slope there, the others as before."""
+    rows = [
+        replace(row, first=math.inf) if row.m in lasting and row.seed == 1 else row
+        for row in results.rows
+    ]
+    sheet = two_layer_convergence.figure(replace(results, rows=tuple(rows)))
+    said = dict(figures.said(sheet))["Why the proof asks for so much"]
+    assert ("T₁ does not come" in said) == bool(lasting)
+    assert f"in {len(lasting)} T₁" in said or not lasting
+    assert ("theory 1/2" in said) == (len(lasting) < 3)
+    figures.plt.close("all")
+
+
 def test_the_file_holds_the_state_of_a_run_done_by_hand(results):
     """λ_min and the residual at the end, of the same steps: to rounding."""
     config, data = results.config, measures.dataset(5)
