@@ -2,6 +2,10 @@
 torch's derivatives and the theory.
 """
 
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -14,7 +18,7 @@ from torch import nn
 import meanfield as mf
 import ntk
 from meanfield.backends.torch import backend as blocks
-from meanfield.backends.torch import gram
+from meanfield.backends.torch import functions, gram
 
 
 class TwoLayers(nn.Module):
@@ -421,3 +425,27 @@ def test_the_weights_of_the_post_s_network_budge_as_the_post_says(width, least, 
         flow(mf.Network(feature), x, y), start, mf.EULER, dt=2e-3, n_steps=1000, progress=False
     )
     assert least < mf.displacement(start, end) / np.linalg.norm(start.theta) < most
+
+
+def test_a_module_is_copied_to_a_device_once_and_not_between_threads():
+    """A prediction makes no copy of the module but the first of its thread and dtype, and none of
+    them outlives the feature. Predictions of many threads at once are those of one alone.
+    """
+    feature = mf.ModuleFeature(nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Linear(5, 1)))
+    x = np.cos(np.arange(12.0)).reshape(6, 2)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(feature), x, x[:, 0]), backend="torch")
+    states = [feature.sample(3, seed=seed) for seed in range(4)]
+    alone = [flow.predict(state) for state in states]
+    made = functions.of_module(feature, torch.float64, "cpu")
+    assert functions.of_module(feature, torch.float64, "cpu") is made
+    assert functions.of_module(feature, torch.float32, "cpu") is not made
+    with ThreadPoolExecutor(4) as pool:
+        other = pool.submit(functions.of_module, feature, torch.float64, "cpu").result()
+        found = list(pool.map(flow.predict, states * 25))
+    assert other[1] is not made[1]
+    for k, values in enumerate(found):
+        np.testing.assert_array_equal(values, alone[k % 4])
+    kept = weakref.ref(made[1])
+    del feature, flow, made, other
+    gc.collect()
+    assert kept() is None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -31,10 +34,29 @@ def of_neurons(network: Network, outputs: int) -> Many:
     return many
 
 
+class _Made(threading.local):
+    """{feature: {(dtype, device): what of_module gives}}, as long as the feature lives. Of each thread
+    its own: torch puts the parameters of a call into the module.
+    """
+
+    def __init__(self) -> None:
+        self.of: WeakKeyDictionary[Any, dict[Any, tuple[Many, Any]]] = WeakKeyDictionary()
+
+
+_MADE = _Made()
+
+
 def of_module(feature: Any, dtype: torch.dtype, device: str) -> tuple[Many, Any]:
     """module(x) of each particle, and the architecture on that device: mapped over particles by
     vmap, or, where torch cannot do that with a layer, one after the other.
     """
+    made = _MADE.of.setdefault(feature, {})
+    if (dtype, device) not in made:
+        made[dtype, device] = _of_module(weakref.proxy(feature), dtype, device)
+    return made[dtype, device]
+
+
+def _of_module(feature: Any, dtype: torch.dtype, device: str) -> tuple[Many, Any]:
     architecture = copy.deepcopy(feature.architecture).to(dtype=dtype, device=device)
 
     def one(row: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
