@@ -77,6 +77,9 @@ class Certificate:
             said = "Singular: the part of the labels in its null space is never learnt"
         return " ".join([f"{said} ({found}, {rank}).", *self.causes])
 
+    def __str__(self) -> str:
+        return self.verdict
+
 
 def certificate(K: Any, x: Any = None, tolerance: float | None = None) -> Certificate:
     """Is K positive definite? The smallest eigenvalue with a bound of its error.

@@ -40,6 +40,7 @@ def test_points_on_the_circle_have_a_positive_definite_kernel(n, expected):
         "Positive definite" in found.verdict
         and f"tolerance = {found.tolerance:.2g}" in found.verdict
     )
+    assert str(found) == found.verdict
 
 
 @pytest.mark.parametrize("n", [4, 8, 12])
