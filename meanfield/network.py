@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .checks import flag
+from .features import protocol as features
 from .features.protocol import FeatureMap
 from .formulas import activations
 from .formulas.activations import Activation
@@ -127,12 +128,14 @@ class Network:
         cls, data: dict[str, Any], activation: Activation | FeatureMap | None = None
     ) -> Network:
         """The inverse of to_dict; a user-written activation or feature must be handed in again."""
-        if "feature" in data and getattr(activation, "to_dict", dict)() != data["feature"]:
-            raise ValueError(
-                f"no file holds the feature {data['activation']!r}, which its user wrote."
-            )
         name = data["activation"]
-        if activation is not None and activation.name != name:
+        if "feature" in data and activation is None:
+            activation = features.from_dict(data["feature"])
+        elif "feature" in data:
+            own = features.of_today(data["feature"])
+            if getattr(activation, "to_dict", dict)() != own:
+                raise ValueError(f"this network used the feature {name!r}; got {activation!r}.")
+        elif activation is not None and activation.name != name:
             raise ValueError(f"this network used the activation {name!r}; got {activation.name!r}.")
         settings = Scaling.from_dict(data["scaling"]), tuple(data["trainable"])
         return cls(activation or name, *settings, data.get("centred", False))

@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 from ..checks import flag, integer, is_integer, number
+from ..columns import Columns
 from ..formulas import activations
 from ..formulas.activations import Activation
+from ..state import State
 from . import parametrisations, torch_activations
 from .modules import ModuleFeature
 from .parametrisations import HEAD, Block
@@ -79,6 +81,7 @@ class DeepFeature(ModuleFeature):
 
     def __init__(self, module: nn.Module, sigma: Activation, blocks: Any, settings: Any) -> None:
         super().__init__(module, smooth=sigma.smooth)
+        self.name = "deep"
         self.blocks: tuple[Block, ...] = tuple(blocks)
         self.widths: tuple[int, ...] = settings["widths"]
         self.settings: dict[str, Any] = settings
@@ -132,9 +135,24 @@ class DeepFeature(ModuleFeature):
         names = ("activation", "w_std", "b_std", "readout_w_std", "readout_b_std", "normalise")
         return {"depth": len(self.widths), **{name: told[name] for name in names}}
 
+    def written(self, start: State) -> list[Any]:
+        return []  # a file has all that mf.deep was asked for
+
     def to_dict(self) -> dict[str, Any]:
         settings = self.settings | {"widths": list(self.widths)}
         return super().to_dict() | {"settings": settings}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> DeepFeature:
+        """The inverse of to_dict."""
+        columns = Columns.from_dict(data["columns"])
+        made = deep(columns.dim, outputs=columns.outputs, **data["settings"])
+        if made.columns != columns:
+            raise ValueError(
+                f"{made!r} has the parameters {made.columns.blocks}, and in the file they are "
+                f"{columns.blocks}."
+            )
+        return made
 
 
 def deep(
@@ -159,7 +177,7 @@ def deep(
     -------
     A feature: feature.sample(1, seed) is a network, feature.sample(m, seed) an ensemble; its blocks are
     "layer1.weight", "layer1.bias", … "readout.weight". feature.table() prints the exponents,
-    feature.limit is what ntk.deep wants.
+    feature.limit is what ntk.deep wants. A file is enough to make it again: run.network.
 
     Raises
     ------

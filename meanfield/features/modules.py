@@ -51,7 +51,7 @@ class ModuleFeature(FeatureMap):
     α in front of one module (m = 1) is the output scale of Chizat, Oyallon and Bach (2019). f and
     its flow are those of THEORY.md, section 1: one Euler step dt is gradient descent with rate dt·m/s² on all
     parameters of each module. GradientFlow(…, backend="torch"), "torch:cuda" or "torch:mps". No file
-    holds the module: mf.resume(path, flow=…).
+    holds the module: mf.resume(path, flow=…); of mf.deep it holds the settings, which are enough.
 
         feature = mf.ModuleFeature(nn.Sequential(nn.Linear(1, 100), nn.Tanh(), nn.Linear(100, 1)))
         network = mf.Network(feature, mf.NTK, centred=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -9,6 +10,33 @@ import numpy as np
 
 from ..columns import Columns
 from ..state import State
+
+# kind -> the module here that defines the class of that name, whose from_dict(settings) a file is
+# enough for
+OWN = {"DeepFeature": "deep"}
+NAMES = {"DeepFeature": "deep"}  # files once had torch's name for its module, "Sequential"
+
+
+def of_today(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings in a file, with the name that such a feature has today."""
+    return settings | {"name": NAMES.get(settings["kind"], settings["name"])}
+
+
+def from_dict(settings: dict[str, Any]) -> FeatureMap:
+    """The feature of to_dict; ValueError for one that its user wrote, ModuleNotFoundError without the
+    torch that it wants.
+    """
+    kind, name = settings["kind"], settings["name"]
+    if kind not in OWN:
+        raise ValueError(f"no file holds the feature {name!r}, which its user wrote.")
+    try:
+        module = importlib.import_module(f".{OWN[kind]}", __package__)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the feature {name!r} wants {error.name}, which is not installed here: pip install "
+            f"{error.name}."
+        ) from error
+    return getattr(module, kind).from_dict(settings)
 
 
 class FeatureMap:

@@ -360,7 +360,8 @@ class Trajectory:
         try:
             with _settings_of(self.path):
                 arrays, start = self.arrays, self.start
-                made = GradientFlow.from_dict({**settings, "backend": "cpu"}, arrays, start)
+                home = "torch" if "feature" in (self.config.get("network") or {}) else "cpu"
+                made = GradientFlow.from_dict({**settings, "backend": home}, arrays, start)
         except IncompatibleFile:
             raise
         except ValueError as error:

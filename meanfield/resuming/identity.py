@@ -16,6 +16,7 @@ import numpy as np
 
 from ..backends.compiler import fingerprint
 from ..diagnostics import registry
+from ..features import protocol as features
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..formulas import activations, losses
@@ -330,8 +331,9 @@ def user_written(flow: GradientFlow) -> list[str]:
     names = [] if kind in protocol.OWN else [kind]
     names += ["temperature"] if callable(flow.temperature) else []
     names += list(functional.written)
-    if flow.network is not None and flow.network.feature is not None:
-        names.append(flow.network.feature.name)
+    feature = None if flow.network is None else flow.network.feature
+    if feature is not None and type(feature).__name__ not in features.OWN:
+        names.append(feature.name)
     sigma = _activation(flow)
     formulas: list[Any] = [] if sigma is None else [(sigma, activations.get)]
     formulas += [(functional.samples.loss, losses.get)] if functional.samples is not None else []

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..features import protocol as features
+
 MOST_TEXT = 60
 
 
 def settings_that_differ(ours: Any, theirs: Any) -> list[str]:
     """`gamma 0.5, in the file 1 (network.scaling.gamma)` for each setting that differs."""
     found: dict[tuple[str, str, str], list[str]] = {}
-    for path, here, there in _differences(ours, theirs, ()):
+    for path, here, there in _differences(_of_today(ours), _of_today(theirs), ()):
         name = path[-1] if "network" in path else ".".join(path)  # a network stands in two places
         shown = (_text(here), _text(there))
         if path[-1] == "sha256":
@@ -25,6 +27,17 @@ def settings_that_differ(ours: Any, theirs: Any) -> list[str]:
         + (f" ({', '.join(paths)})" if paths != [name] else "")
         for (name, here, there), paths in found.items()
     ]
+
+
+def _of_today(settings: Any) -> Any:
+    """Settings in which features have the names of today."""
+    if not isinstance(settings, dict):
+        return settings
+    found = {name: _of_today(value) for name, value in settings.items()}
+    if isinstance(found.get("feature"), dict):
+        found["feature"] = features.of_today(found["feature"])
+        found["activation"] = found["feature"]["name"]
+    return found
 
 
 def _differences(

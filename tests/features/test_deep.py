@@ -266,3 +266,56 @@ def test_the_table_says_which_velocities_vanish_in_the_mean_field(given, vanishe
     assert "take mup" in told
     assert ("f_0 and its velocity vanish" in told) == vanishes
     assert ("the velocities of all layers but the last two vanish" in told) != vanishes
+
+
+SETTINGS = [
+    {"activation": "tanh", "parametrisation": "mup", "b_std": 0.3, "w_std": 1.5},
+    {"activation": mf.leaky_relu(0.2), "initialisation": "torch", "b_std": 1.0, "readout_b_std": 1.0},
+    {"activation": "gelu", "initialisation": "lecun", "normalise": True, "readout_w_std": 0.5},
+]  # fmt: skip
+
+
+def recorded(path, feature, t_end=0.4, exists="error"):
+    """Two networks, their output at the start taken off."""
+    of = flow(feature, y=np.stack([Y, Y**2], axis=1), scaling=mf.NTK, centred=True)
+    mf.simulate(
+        of, feature.sample(2, seed=3), mf.RK4, dt=0.1, t_end=t_end,
+        observers=[mf.Recorder(path, mf.evenly(2), exists)], progress=False,
+    )  # fmt: skip
+    return of
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: str(settings["activation"]))
+def test_a_file_makes_the_network_again(h5_path, settings):
+    """Network, flow and its bits without the feature in hand; it goes on and is measured likewise."""
+    feature = mf.deep(2, (5, 3), outputs=2, **settings)
+    of = recorded(h5_path, feature)
+    with mf.Trajectory(h5_path) as run:
+        again, last = run.network.feature, run[-1]
+        assert again.to_dict() == feature.to_dict() and again.table() == feature.table()
+        assert repr(run.flow()) == repr(of)
+        x = np.random.default_rng(5).normal(size=(4, 2))
+        np.testing.assert_array_equal(run.flow().predict(last, x), of.predict(last, x))
+        np.testing.assert_array_equal(again.sample(2, seed=3).theta, run.start.theta)
+        with pytest.raises(ValueError, match="by torch only"):
+            run.flow("cpu")
+        with pytest.raises(ValueError, match="used the feature 'deep'; got deep"):
+            mf.Network.from_dict(run.config["network"], mf.deep(2, (5, 4), outputs=2, **settings))
+    end = mf.resume(h5_path, t_end=0.8, progress=False)
+    whole = mf.simulate(of, feature.sample(2, seed=3), mf.RK4, dt=0.1, t_end=0.8, progress=False)
+    np.testing.assert_array_equal(end.theta, whole.theta)
+    drift = mf.diagnose(h5_path, ["kernel_drift"])["kernel_drift"].values
+    assert drift[-1] > 0
+
+
+def test_files_that_call_a_deep_network_sequential_are_read_and_go_on(h5_path):
+    """As files did at first, after the class of the torch module."""
+    old, feature = (mf.deep(2, (5,), outputs=2) for _ in range(2))
+    old.name = "Sequential"
+    recorded(h5_path, old)
+    with mf.Trajectory(h5_path) as run:
+        assert run.config["network"]["activation"] == "Sequential"
+        assert run.network.feature.name == "deep"
+        assert mf.Network.from_dict(run.config["network"], feature).feature is feature
+    recorded(h5_path, feature, t_end=0.8, exists="resume")
+    assert mf.Trajectory(h5_path).times[-1] == pytest.approx(0.8)
