@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,27 +29,25 @@ Then:
   help(mf.GradientFlow)                       the model; also mf.Network, mf.EmpiricalRisk, mf.InitialLaw
   help(mf.simulate), help(mf.Trajectory)      running, and the file that a run leaves
   python -m sims.commands.inspect run.h5      what is in a file; --help shows reports, figures, comparisons
-  python -m sims.lazy_vs_mean_field --help    a whole experiment; others: scaling_exponents, phase_diagram,
-                                              both_limits, kernel_limits, random_features,
-                                              approach_to_lazy, langevin_law, particles_and_limit,
-                                              birth_death, one_pass_sgd, propagation_of_chaos,
-                                              toy_model, kernel_spectra, weights_budge,
-                                              two_layer_convergence, wasserstein_geometry,
-                                              kappa_against_width, kernel_regime,
-                                              many_processes
+  python -m sims.lazy_vs_mean_field --help    a whole experiment; others, each with its question in --help:
+{others}
 
 The guide:  {guide}
 Theory:     {theory}
 """
+INDENT = " " * 46
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print where to start; whoever names a file is told which command reads it."""
     layout = argparse.RawDescriptionHelpFormatter
     folder = Path(__file__).parent
+    sims = sorted(path.parent.name for path in (folder.parent / "sims").glob("*/__main__.py"))
+    others = ", ".join(name for name in sims if name != "lazy_vs_mean_field")
     about = ABOUT.format(
-        version=__version__, guide=folder / "README.md", theory=folder / "THEORY.md"
-    )
+        version=__version__, guide=folder / "README.md", theory=folder / "THEORY.md",
+        others=textwrap.fill(others, 100, initial_indent=INDENT, subsequent_indent=INDENT),
+    )  # fmt: skip
     parser = argparse.ArgumentParser(
         "python -m meanfield", description=about, formatter_class=layout
     )

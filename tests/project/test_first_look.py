@@ -53,6 +53,11 @@ def test_python_m_meanfield_says_where_to_start_and_a_file_gets_the_command_that
     for module in re.findall(r"python -m (sims[.\w]+)", told):
         place = Path(sys.modules["meanfield"].__file__).parents[1].joinpath(*module.split("."))
         assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()
+    sims = Path(sys.modules["meanfield"].__file__).parents[1] / "sims"
+    page = (sims / "README.md").read_text(encoding="utf-8")
+    for home in sims.glob("*/__main__.py"):
+        assert re.search(rf"\b{home.parent.name}\b", told), home
+        assert f"python -m sims.{home.parent.name} " in page or f"sims.{home.parent.name}`" in page
     with pytest.raises(SystemExit) as stop:
         first.main(["run.h5"])
     assert stop.value.code == 2
