@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import meanfield as mf
 
@@ -117,6 +118,8 @@ class DistanceField(mf.Field):
         return 2.0 * np.einsum("ki,ij,kj->k", w, self._apart(particles), w)
 
 
+# products of d = 200 are too short for several threads, which wait for each other on a busy machine
+@threadpool_limits.wrap(limits=1)
 def learnt(config: Quadratic, N: int) -> dict[str, np.ndarray]:
     """RF, NT, NN (draws,), and what theory says of each, theory_RF, …"""
     ways: dict[str, Callable[[np.ndarray, int], float]] = {

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import meanfield as mf
 from sims import equal_training, figures
@@ -132,3 +133,15 @@ def test_settings_without_sense_are_refused():
         equal_training.Config(training=Training(gammas=(0.5, 0.5)))
     with pytest.raises(ValueError, match="m must be even"):
         equal_training.Config(scale=equal_training.Scale(m=7))
+
+
+def test_products_of_the_quadratic_function_take_one_thread(monkeypatch):
+    seen = []
+
+    def trained(lam, N, draw, time):
+        seen.extend(item["num_threads"] for item in threadpool_info())
+        return 0.0
+
+    monkeypatch.setattr(quadratic, "trained", trained)
+    quadratic.learnt(equal_training.tiny().quadratic, 3)
+    assert set(seen) == {1}

@@ -6,8 +6,10 @@ import pytest
 pytest.importorskip("torch", reason="its particles are torch modules")
 
 import torch
+from threadpoolctl import threadpool_info
 
 from sims import figures, weights_budge
+from sims.lab import two_points
 from sims.weights_budge import measures
 
 
@@ -56,3 +58,16 @@ def test_wider_networks_move_less(results):
 def test_one_width_is_no_comparison():
     with pytest.raises(ValueError, match="two different values"):
         weights_budge.Config(widths=(10, 10))
+
+
+def test_layers_this_small_take_one_thread(monkeypatch):
+    """Two waited for each other: 60 steps at width 100 took three seconds on two busy cores, .3 with one."""
+    seen = []
+
+    def feature(width):
+        seen.extend(item["num_threads"] for item in threadpool_info())
+        return two_points.feature(width)
+
+    monkeypatch.setattr(measures, "feature", feature)
+    measures.trained(weights_budge.tiny(), 4)
+    assert set(seen) == {1}
