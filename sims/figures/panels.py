@@ -277,7 +277,7 @@ def lines(
     if "y" in log:
         ax.set_yscale("log")
         low, high = ax.get_ylim()
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
+        ax.yaxis.set_major_locator(_Few() if high / low < 50 else LogLocator())
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         ax.yaxis.set_minor_formatter(NullFormatter())
     if markers:
@@ -287,6 +287,14 @@ def lines(
         ax.set_xticklabels([f"{x:g}" for x in widths])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
+
+
+class _Few(LogLocator):
+    """Ticks at 1, 2 and 5 of each decade, on an axis made much longer since at 1 alone."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        self.set_params(subs=(1, 2, 5) if vmax / vmin < 500 else (1,))
+        return super().tick_values(vmin, vmax)
 
 
 def _short(value: float) -> str:

@@ -108,7 +108,7 @@ def report(results: Results, out: Path) -> str:
     for m in sorted({row.m for row in results.rows}):
         rows = [row for row in results.rows if row.m == m]
         inside = np.mean([row.inside for row in rows])
-        off = np.sqrt(np.mean([row.off**2 for row in rows]))
+        off = np.mean([row.off for row in rows])
         lines.append((f"{m}", f"{len(rows)}", f"{inside:.1%}", f"{off:.3g}"))
     fitted = runs.exponent(results.rows, "off")
     return f"{text_table(lines, '>>>>')}\noff: {fitted}\n\ntable       {NAME}.csv"

@@ -214,3 +214,13 @@ def test_figures_are_made_without_a_display():
 
 def test_one_seed_is_no_range():
     assert (figures.seeds(1), figures.seeds(5)) == ("seed 0", "seeds 0 … 4")
+
+
+def test_an_axis_made_longer_has_no_more_ticks_than_it_can_name():
+    """1, 2 and 5 of each decade over one and a half decades; over six the powers of ten alone."""
+    ax = figures.plt.figure().add_subplot()
+    curve = figures.Curve("", np.array([1.0, 2.0]), np.array([[0.1, 3.0]]), 0)
+    figures.lines(ax, [curve], "x", "y", "xy")
+    assert {0.2, 0.5, 1.0} <= {float(f"{tick:.6g}") for tick in ax.get_yticks()}
+    ax.set_ylim(1e-3, 1e3)
+    assert all(np.log10(tick) % 1 < 1e-9 for tick in np.round(ax.get_yticks(), 12))

@@ -1,5 +1,7 @@
 """Random networks with two hidden layers: their law, and how it tends to a Gaussian process."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,17 @@ def test_the_covariance_scatters_by_the_inverse_root_of_the_width(results):
     said = dict(figures.said(random_functions.figure(results)))
     assert list(said) == ["m = 4", "m = 64", "How random the covariance is"]
     assert "a normal law has 95.5%" in said["m = 64"]
+    figures.plt.close("all")
+
+
+def test_the_table_says_what_the_figure_says(results, tmp_path):
+    said = dict(figures.said(random_functions.figure(results)))["How random the covariance is"]
+    off = [
+        float(line.split()[-1])
+        for line in random_functions.report(results, tmp_path).splitlines()
+        if re.match(r" *\d+ ", line)
+    ]
+    assert f"is {off[0]:.0%} off" in said and f"{off[-1]:.1%} at m = 64" in said
     figures.plt.close("all")
 
 
