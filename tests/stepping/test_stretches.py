@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import warnings
+from math import exp
 
 import numpy as np
 import pytest
@@ -186,6 +187,85 @@ def test_a_march_that_goes_on_from_a_checkpoint_has_the_bits_of_one_that_was_not
     while not march.done:
         march.advance(None, Ahead())
     assert the_same(march.memory(), {name: end[name] for name in march.memory()})
+
+
+def well(x):
+    total = 0.0
+    for j in range(x.size):
+        total += 0.5 * x[j] * x[j] + 0.25 * x[j] ** 4
+    return total
+
+
+def grad_well(x, out):
+    for j in range(x.size):
+        out[j] = x[j] + x[j] ** 3
+
+
+def bump(x, y):
+    square = 0.0
+    for j in range(x.size):
+        square += (x[j] - y[j]) ** 2
+    return exp(-0.5 * square)
+
+
+def grad_bump(x, y, out):
+    square = 0.0
+    for j in range(x.size):
+        square += (x[j] - y[j]) ** 2
+    for j in range(x.size):
+        out[j] = -(x[j] - y[j]) * exp(-0.5 * square)
+
+
+def points(dim=2, dtype="float64", m=150, masses=False, interaction=(bump, grad_bump), **settings):
+    """(flow, start) of points that repel each other in a well."""
+    rng = np.random.default_rng(5)
+    mass = rng.uniform(0.5, 1.5, m) if masses else np.ones(m)
+    state = mf.State(rng.normal(size=(m, dim)), outputs=0, mass=mass / mass.sum())
+    energy = mf.PairwiseEnergy((well, grad_well), interaction, **settings)
+    return mf.GradientFlow(energy, dtype=dtype), state
+
+
+POINTS = {
+    "in lanes": {},
+    "float32, masses": {"dtype": "float32", "masses": True},
+    "without itself, one shard": {"m": 50, "self_pairs": False},
+    "in rows": {"dim": 26},
+    "alone": {"interaction": None},
+}
+
+
+@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize(
+    ("method", "dt"), [(mf.RK4, 0.05), (LAST_IS_NEW, 0.02), (mf.Adaptive(1e-5, 1e-8), None)],
+    ids=["rk4", "last is new", "adaptive"],
+)  # fmt: skip
+def test_steps_of_a_pairwise_energy_have_the_same_bits_in_one_call(name, method, dt, monkeypatch):
+    """Formulas of a user, too: they are called by their address."""
+    flow, state = points(**POINTS[name])
+    calls, steps = compared(
+        monkeypatch, flow, state, method, dt, 4.0, moments=(5,), stops=np.array([1.1]), watches=True
+    )
+    assert calls < steps - 2 or name == "alone"
+
+
+def test_many_points_whose_steps_several_threads_make_are_stepped_one_by_one():
+    flow, state = points(m=800)  # 800 · 1600 operations
+    calls, steps = marched(flow, state, mf.EULER, 0.05, 0.5)[1], 10
+    assert calls == steps
+
+
+def test_energies_of_points_at_every_step_are_those_that_a_look_finds(monkeypatch):
+    """A call knows none, so with such a series every step is made by itself."""
+    flow, state = points()
+
+    def watched():
+        series = [mf.Series("energy", mf.every(1)), mf.Series("path", mf.every(3))]
+        mf.simulate(flow, state, mf.HEUN, dt=0.05, t_end=1.0, observers=series, progress=False)
+        return [(each.steps, each.values) for each in series]
+
+    together = watched()
+    monkeypatch.setattr(stretches, "FEW", np.inf)
+    assert watched() == together and together[0][0] == list(range(21))
 
 
 @pytest.mark.parametrize("name", problems("relu", among=("relu", "wide", "two outputs")))

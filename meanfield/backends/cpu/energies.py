@@ -130,6 +130,15 @@ class PairEnergy:
         self.call("values", theta, weight, alone, paired)
         return alone, paired
 
+    def stretch(self, theta: np.ndarray, weight: np.ndarray, seconds: float, tableau: Any) -> Any:
+        """What makes many steps in one compiled call, or None where that would not be faster:
+        stretch.py.
+        """
+        from . import stretch
+
+        kernel = self._kernel("velocity")
+        return stretch.of_pairs(self.backend, theta, weight, seconds, kernel, tableau)
+
     def call(
         self, name: str, theta: np.ndarray, *arguments: np.ndarray, shards: range | None = None
     ) -> None:

@@ -74,6 +74,7 @@ class Risk(NamedTuple):
     decay: Any  # λ in the dtype
     coupled: bool
     blocked: bool
+    pairs: bool  # no samples: velocities are sums over pairs of particles, which one worker has
     s: float
     s_squared: float
     factor: float

@@ -1,9 +1,10 @@
-"""What a stretch of steps (kernels/stretch.py) needs of a risk, a tableau and particles, and how many
+"""What a stretch of steps (kernels/stretch.py) needs of a field, a tableau and particles, and how many
 threads work at it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from numba._dispatcher import compute_fingerprint
 from .. import compiler
 from ..llvm.addresses import address
 from . import team
+from .backend import Samples, scratch_of
 from .records import CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
+from .sharing import SMALL
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes shorter
 # operations of a mean feature with matrix products, beyond which what lies between kernels is not
@@ -55,7 +58,10 @@ def method_of(tableau: Any) -> Method:
 
 
 class Stretch:
-    """Steps of one tableau for one risk and particles of one shape, with the memory that they take."""
+    """Steps of one tableau for one field and particles of one shape, with the memory that they take."""
+
+    least = 1  # steps of a call
+    traces = True  # whether it says the risk and the energy of every step
 
     def __init__(
         self,
@@ -63,42 +69,20 @@ class Stretch:
         theta: np.ndarray,
         weight: np.ndarray,
         samples: Any,
-        labels: tuple[np.ndarray, np.ndarray | None],
-        loss: Any,
-        settings: tuple[float, float, float],
+        risk: Risk,
         tableau: Any,
+        workers: int,
     ) -> None:
-        T, y, importance = backend.dtype, *labels
-        s, factor, ridge = settings
-        self.backend = backend
-        self.method = method_of(tableau)
-        self.risk = Risk(
-            samples.x,
-            np.zeros((0, 0), T) if samples.transposed is None else samples.transposed,
-            y,
-            np.zeros(0) if importance is None else importance,
-            backend.trainable,
-            T.type(ridge),
-            bool(loss.coupled),
-            not backend.fused,
-            float(s),
-            float(s**2),
-            float(factor),
-            float(ridge),
-        )
-        shared = backend._work(theta, samples) > SHARED
-        workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST)
-        self.work = self._memory(theta, weight, samples, workers if shared else 1)
-        self.least = SHARED_LEAST if shared else 1
+        self.backend, self.risk, self.method = backend, risk, method_of(tableau)
+        self.work = self._memory(theta, weight, samples, workers)
         self.loop, self.stage, self.shards = (
-            getattr(compiler.kernels(f"{__package__}.kernels.{file}", T.name, {}), name)
+            getattr(compiler.kernels(f"{__package__}.kernels.{file}", backend.dtype.name, {}), name)
             for file, name in (
                 ("stretch", "stretch"),
                 ("stages", "stage"),
                 ("shards", "work_shards"),
             )
         )
-        self.loss = loss
         self.kernels = Kernels(*[0] * len(Kernels._fields))  # not asked for yet
         self._turn = 0  # calls so far
 
@@ -117,9 +101,9 @@ class Stretch:
         rows = np.zeros((workers, ROWS, m, p), T)
         stage_rows = np.zeros((workers, stages, m, p), T)
         partial = np.zeros((workers, shards, tiles, K, size))
-        kept = (
-            (tiles, m, size) if not backend.fused and backend.keeps(theta, samples) else (0, 0, 0)
-        )
+        keeps = self.risk.blocked and backend.keeps(theta, samples)
+        kept = (tiles, m, size) if keeps else (0, 0, 0)
+        kinked = backend.network is not None and backend.kinked
         return Work(
             weight,
             backend.alike(weight),
@@ -133,14 +117,14 @@ class Stretch:
             np.zeros((workers, *kept), T),
             np.zeros((0, 0, 0), T),
             np.zeros((workers, ERROR + 1, shards)),
-            np.zeros((workers, (9 + 256 // p) * p)),
+            np.zeros((workers, scratch_of(p))),
             np.zeros(shards),
             np.zeros(ERROR + 1),
             np.zeros((n, K)),
             np.zeros((n, K)),
             np.zeros((n, K)),
             np.zeros((tiles, K, size), T),
-            np.zeros((tiles, used, 2 * backend.dim + 1) if backend.kinked else (0, 0, 0), T),
+            np.zeros((tiles, used, 2 * backend.dim + 1) if kinked else (0, 0, 0), T),
             np.zeros(backend.dim + 1),
             np.zeros(workers, JOB),
             np.zeros((ROWS + stages + 2, shards), np.int64),
@@ -153,51 +137,30 @@ class Stretch:
         )
 
     def _addresses(self) -> Kernels:
-        backend, risk, work, loss = self.backend, self.risk, self.work, self.loss
-        theta, line = work.rows[0, 0], work.lines[0, 0]
-        forward, back = backend.mean_feature_kernel, backend.pull_back_kernel
-        of_loss = backend._loss(loss)
-        kept = () if backend.fused else (work.nothing,)
-        given = 0, 0, theta, work.weight, risk.x, work.partial[0], *kept
-
-        x = (risk.x,) if backend.fused else (risk.x, risk.transposed)
-        pulled = 0, 0, theta, *x, work.padded, risk.decay, risk.trainable, theta, *kept
-        halves = None
-        if backend.kinked:
-            halves = backend.kinked_kernels
-            used = work.terms.shape[1]
-            work.terms[:, :, : backend.dim] = risk.x.transpose(0, 2, 1)[:, :used]
-            pulled = 0, 0, line, work.terms, work.whole, risk.decay, risk.trainable, line
-
-        coupled = "_coupled" if loss.coupled else ""
-        total = getattr(of_loss.module(risk.importance.size > 0), f"total{coupled}")
-        slopes = getattr(of_loss.module(), f"slopes{coupled}")
-        key = forward, back, total, slopes, compute_fingerprint((risk, self.method, work))
+        work, risk = self.work, self.risk
+        used, asked = self._of_field()
+        key = *used, compute_fingerprint((risk, self.method, work))
         if key in _addresses_of:
             return _addresses_of[key]
 
-        scale = () if loss.coupled else (risk.s,)
-        factor = () if loss.coupled else (risk.s, risk.factor)
-        rows, line, one = backend.rows, work.lines[0, 0], backend.dtype.type(1)
+        rows, line, one = self.backend.rows, work.lines[0, 0], self.backend.dtype.type(1)
         weights = work.weight, work.alike, work.everything
         sums = 0, 0, line, one, line, line, *weights, work.scratch[0], work.norms[0, 0]
-        sides = (risk.x, work.padded, work.terms, work.whole)
-        made = Kernels(
-            0,
-            0,
-            address(rows.advance, *sums),
-            address(rows.add_scaled, 0, 0, 1, line, one, line, line),
-            address(forward, *given),
-            address(back, *pulled),
-            0 if halves is None else address(halves.sides, *sides),
-            address(total, work.features, risk.labels, risk.importance, *scale),
-            address(slopes, work.features, risk.labels, *factor, work.slopes),
-        )
+        asked |= {"advance": (rows.advance, sums)}
+        asked |= {"add_scaled": (rows.add_scaled, (0, 0, 1, line, one, line, line))}
+        found = {name: address(kernel, *given) for name, (kernel, given) in asked.items()}
+        made = Kernels(**{**dict.fromkeys(Kernels._fields, 0), **found})
         given = made, risk, self.method, work, 0, 0, 0
         stage = address(self.stage, *given[:-1])
         made = made._replace(stage=stage, work_shards=address(self.shards, *given))
         _addresses_of[key] = made
         return made
+
+    def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
+        """The kernels of the field that differ from one to the other, and by name of Kernels each
+        with arguments of its types.
+        """
+        raise NotImplementedError
 
     def compile(self) -> None:
         """Compile the call and what it calls, where they are not."""
@@ -253,6 +216,100 @@ class Stretch:
         return made
 
 
+class OfRisk(Stretch):
+    """For a risk on samples."""
+
+    def __init__(
+        self,
+        backend: Any,
+        theta: np.ndarray,
+        weight: np.ndarray,
+        samples: Any,
+        labels: tuple[np.ndarray, np.ndarray | None],
+        loss: Any,
+        settings: tuple[float, float, float],
+        tableau: Any,
+    ) -> None:
+        T, y, importance = backend.dtype, *labels
+        s, factor, ridge = settings
+        risk = Risk(
+            samples.x,
+            np.zeros((0, 0), T) if samples.transposed is None else samples.transposed,
+            y,
+            np.zeros(0) if importance is None else importance,
+            backend.trainable,
+            T.type(ridge),
+            bool(loss.coupled),
+            not backend.fused,
+            False,
+            float(s),
+            float(s**2),
+            float(factor),
+            float(ridge),
+        )
+        self.loss = loss
+        shared = backend._work(theta, samples) > SHARED
+        workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST) if shared else 1
+        self.least = SHARED_LEAST if shared else 1
+        super().__init__(backend, theta, weight, samples, risk, tableau, workers)
+
+    def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
+        backend, risk, work, loss = self.backend, self.risk, self.work, self.loss
+        theta, line = work.rows[0, 0], work.lines[0, 0]
+        forward, back = backend.mean_feature_kernel, backend.pull_back_kernel
+        of_loss = backend._loss(loss)
+        kept = () if backend.fused else (work.nothing,)
+        given = 0, 0, theta, work.weight, risk.x, work.partial[0], *kept
+
+        x = (risk.x,) if backend.fused else (risk.x, risk.transposed)
+        pulled = 0, 0, theta, *x, work.padded, risk.decay, risk.trainable, theta, *kept
+        sides = {}
+        if backend.kinked:
+            halves = backend.kinked_kernels
+            used = work.terms.shape[1]
+            work.terms[:, :, : backend.dim] = risk.x.transpose(0, 2, 1)[:, :used]
+            pulled = 0, 0, line, work.terms, work.whole, risk.decay, risk.trainable, line
+            sides["sides"] = halves.sides, (risk.x, work.padded, work.terms, work.whole)
+
+        coupled = "_coupled" if loss.coupled else ""
+        total = getattr(of_loss.module(risk.importance.size > 0), f"total{coupled}")
+        slopes = getattr(of_loss.module(), f"slopes{coupled}")
+        scale = () if loss.coupled else (risk.s,)
+        factor = () if loss.coupled else (risk.s, risk.factor)
+        return (forward, back, total, slopes), {
+            "mean_feature": (forward, given),
+            "pull_back": (back, pulled),
+            "total": (total, (work.features, risk.labels, risk.importance, *scale)),
+            "slopes": (slopes, (work.features, risk.labels, *factor, work.slopes)),
+            **sides,
+        }
+
+
+class OfPairs(Stretch):
+    """For a pairwise energy: a worker has all particles, for each meets all. Its arrays are of the
+    types of those of a risk with small d and real labels, so that the two share what is compiled.
+    """
+
+    traces = False
+
+    def __init__(
+        self, backend: Any, theta: np.ndarray, weight: np.ndarray, kernel: Any, tableau: Any
+    ) -> None:
+        T = backend.dtype
+        x, labels = np.zeros((0, 0, 0), T), np.zeros((0, 0))
+        labels.flags.writeable = False  # as those of a risk
+        nothing = np.zeros((0, 0), T), labels, np.zeros(0), backend.trainable, T.type(0)
+        risk = Risk(x, *nothing, False, False, True, 1.0, 1.0, 1.0, 0.0)
+        self.kernel = kernel
+        super().__init__(backend, theta, weight, Samples(0, 0, x), risk, tableau, 1)
+
+    def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
+        theta = self.work.rows[0, 0]
+        return (self.kernel,), {
+            "pull_back": (self.kernel, (0, 0, theta, self.work.weight, theta, 0, 0))
+        }
+
+
 # What takes numba milliseconds to say, for each run of a sweep: by the kernels, and by the kinds of
 # what they are given.
 _addresses_of: dict[tuple[Any, ...], Kernels] = {}
@@ -280,19 +337,38 @@ def of(
     seconds: float,
     **given: Any,
 ) -> Stretch | None:
-    """A Stretch; None where it would not make the run shorter. seconds: what all the steps would
-    gain.
+    """A Stretch for a risk; None where it would not make the run shorter. seconds: what all the
+    steps would gain.
     """
     work = theta.shape[0] * given["samples"].n * backend._operations
-    arrays = 2 * (ROWS + len(given["tableau"].b)) * theta.nbytes
-    if arrays > LARGEST or (work > LARGEST_WORK and not backend.fused):
+    if _too_large(theta, given["tableau"]) or (work > LARGEST_WORK and not backend.fused):
         return None
     y = given["labels"][0]
     kind = backend.dtype.name, backend.fused, y.dtype.name, y.ndim
+    return _worth(kind, seconds, lambda: OfRisk(backend, theta, **given))
+
+
+def of_pairs(
+    backend: Any, theta: np.ndarray, weight: np.ndarray, seconds: float, kernel: Any, tableau: Any
+) -> Stretch | None:
+    """The same for a pairwise energy with this kernel of its velocity: where one thread makes its
+    steps.
+    """
+    if _too_large(theta, tableau) or theta.shape[0] * theta.size > SMALL:
+        return None
+    kind = backend.dtype.name, True, "float64", 2
+    return _worth(kind, seconds, lambda: OfPairs(backend, theta, weight, kernel, tableau))
+
+
+def _too_large(theta: np.ndarray, tableau: Any) -> bool:
+    return 2 * (ROWS + len(tableau.b)) * theta.nbytes > LARGEST
+
+
+def _worth(kind: tuple[Any, ...], seconds: float, make: Callable[[], Stretch]) -> Stretch | None:
+    """One that is compiled, or worth it."""
     if seconds <= COMPILING and kind in _not_compiled:
         return None
-
-    made = Stretch(backend, theta, **given)
+    made = make()
     if made.compiled or seconds > COMPILING:
         _not_compiled.discard(kind)
         return made

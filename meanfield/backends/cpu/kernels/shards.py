@@ -86,7 +86,10 @@ def _stage(kernels, risk, method, work, shard, me):
 @part
 def _pull_back(kernels, risk, work, who, at, i, shard, me):
     """v of θ at this place, as stage i."""
-    if risk.blocked:
+    if risk.pairs:
+        given = shard, work.claims.size, work.rows[who, at], work.weight, work.stage_rows[me, i]
+        call(kernels.pull_back, (*given, 0, work.claims.size))
+    elif risk.blocked:
         whose = work.owners[work.owners.shape[0] - 2, shard]
         # where it is done again, z may be overwritten already
         kept = work.nothing if work.again[me] else work.kept[whose]

@@ -27,10 +27,11 @@ def stage(kernels, risk, method, work, turn, me):
     at_end = i == last and job.energy
     turns = 2 if at_end and not method.last_is_new else 1
     for again in range(turns):
-        if again or (i >= 0 and job.begins == PULL_BACK and not (i == 0 and job.known)):
+        pulls_back = i >= 0 and job.begins == PULL_BACK and not risk.pairs
+        if again or (pulls_back and not (i == 0 and job.known)):
             _features(work)
         if again == 0:
-            if i >= 0 and job.begins == PULL_BACK:
+            if pulls_back:
                 _slopes(kernels, risk, work)
             share(kernels, risk, method, work, me)
             _means(work, 1 if i < last else work.means.size)

@@ -1,4 +1,5 @@
-"""A stretch: many steps of a Runge–Kutta method in one compiled call, for a risk on samples.
+"""A stretch: many steps of a Runge–Kutta method in one compiled call, for a risk on samples or an
+energy of pairs.
 
 A step of a small problem is some twenty kernels of a few microseconds, with as much of Python
 between two of them. Here their parts of a shard are called by their addresses (llvm/addresses.py),
@@ -72,7 +73,7 @@ def _step(kernels, risk, method, work, goes_on):
         if i > 0:
             job.begins = PULL_BACK
         job.stage = i
-        job.forward = i < last or goes_on
+        job.forward = (i < last or goes_on) and not risk.pairs
         call(kernels.stage, (kernels, risk, method, work, 0, 0))
         if i >= 0:
             speed = work.means[SPEED]
@@ -122,6 +123,8 @@ def stretch(kernels, risk, method, work, states, theta, made):
     for e in range(theta.size):
         work.lines[0, 0, e] = theta[e]
     job.now, job.first, job.begins, job.known = 0, -1, PULL_BACK, False
+    if risk.pairs:
+        job.first = 0
     job.watches_size = state.watches_size or state.clock == ERROR_CONTROL
     job.energy = state.clock == HALVING or state.traces
     job.ridge = job.energy and risk.ridge != 0.0
