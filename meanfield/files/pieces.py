@@ -15,7 +15,6 @@ import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import IncompatibleFile
 from .schema import Dataset, File
 
 
@@ -184,13 +183,11 @@ class Pieces:
         if self._clock is None:
             columns: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64), np.empty(0))]
             columns += [
-                self._read(i, schema.POSITION, ("step", "time"))
+                self._read(i, schema.POSITION, ("step", "time"), piece.frames)
                 for i, piece in enumerate(self._pieces)
                 if piece.frames
             ]
             steps, times = map(_joined, zip(*columns, strict=True))
-            if not steps.shape == times.shape == (self.frames,):
-                raise IncompatibleFile("the steps and times of the frames are not one for each.")
             self._clock = (steps, times)
         return self._clock
 
@@ -204,8 +201,7 @@ class Pieces:
         with schema.reading(source):
             kept = self._blocks.get(dataset)
             if kept is None or kept.piece != i:
-                whole = file[dataset]
-                schema.check_size(whole.id)
+                whole = self._whole(i, file, dataset)
                 kept = self._blocks[dataset] = Block(
                     i, whole, schema.at_once(whole.nbytes // len(whole))
                 )
@@ -220,9 +216,15 @@ class Pieces:
             return np.stack([source.frame(k, dataset) for k in range(first, last)])
         file = self._file(i, source)
         with schema.reading(source):
-            whole = file[dataset]
-            schema.check_size(whole.id)
-            return whole[first : first + most]
+            return self._whole(i, file, dataset)[first : first + most]
+
+    def _whole(self, i: int, file: File, dataset: str) -> Dataset:
+        """A dataset of the frames of piece i, as many as that has."""
+        whole, count = file[dataset], self._pieces[i].frames
+        schema.check_size(whole.id)
+        if len(whole) != count:
+            raise ValueError(f"{dataset} has {len(whole)} frames, their clock {count}")
+        return whole
 
     def series(self, name: str) -> SeriesData:
         if name in self._series:
@@ -239,7 +241,7 @@ class Pieces:
                 yield dict(
                     zip(
                         schema.EVENT_COLUMNS,
-                        self._read(i, "events", tuple(schema.EVENT_COLUMNS)),
+                        self._read(i, "events", tuple(schema.EVENT_COLUMNS), piece.events),
                         strict=True,
                     )
                 )
@@ -251,7 +253,7 @@ class Pieces:
             [
                 empty,
                 *(
-                    self._read(i, "events", (name,))[0]
+                    self._read(i, "events", (name,), item.events)[0]
                     for i, item in enumerate(self._pieces)
                     if item.events
                 ),
@@ -263,18 +265,27 @@ class Pieces:
         for i, piece in enumerate(self._pieces):
             for name in names:
                 if name in piece.series:
-                    found[name].append(self._read(i, f"series/{name}", ("step", "time", "value")))
+                    columns = f"series/{name}", ("step", "time", "value"), piece.series[name]
+                    found[name].append(self._read(i, *columns))
         return {
             name: SeriesData(*map(_joined, zip(*rows, strict=True))) for name, rows in found.items()
         }
 
-    def _read(self, i: int, group: str, names: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    def _read(
+        self, i: int, group: str, names: tuple[str, ...], rows: int
+    ) -> tuple[np.ndarray, ...]:
+        """Columns of so many rows."""
         source = self._pieces[i].source
         if isinstance(source, Buffer):
             return source.columns(group, names)
         file = self._file(i, source)
         with schema.reading(source):
-            return tuple(schema.read_array(file, f"{group}/{name}") for name in names)
+            found = tuple(schema.read_array(file, f"{group}/{name}") for name in names)
+            for name, column in zip(names, found, strict=True):
+                if column.shape != (rows,) or column.dtype.kind not in "iuf":
+                    said = f"{column.shape} {column.dtype}, not {rows} numbers"
+                    raise ValueError(f"{group}/{name} is {said}")
+            return found
 
     def _file(self, i: int, path: Path) -> File:
         if self._open is None or self._open[0] != i:

@@ -249,8 +249,9 @@ def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.h5d.Dat
 
 
 def length(file: h5py.File, path: str) -> int:
-    """Of the leading axis of the dataset of that path."""
-    return int(h5py.h5d.open(file.id, path.encode()).shape[0])
+    """Of the dataset of that path, which has one axis."""
+    (found,) = h5py.h5d.open(file.id, path.encode()).shape
+    return int(found)
 
 
 def read_array(file: h5py.File, path: str) -> np.ndarray:
@@ -303,6 +304,14 @@ def settings_sha256(config: dict[str, Any], start: State, mass_varies: bool) -> 
     return hashlib.sha256(canonical_json(settings).encode()).hexdigest()
 
 
+def read_mass(group: h5py.Group) -> np.ndarray:
+    """The masses of the start, (m,)."""
+    found = whole(group["mass"])
+    if not isinstance(found, np.ndarray) or found.ndim != 1 or found.dtype.kind != "f":
+        raise ValueError("the masses of its start are not an array (m,) of numbers")
+    return found
+
+
 def read_start(group: h5py.Group, origin: Any) -> State:
     outputs, step, t = (group.attrs[name].item() for name in ("outputs", "step", "t"))
     columns = Columns.from_dict(read_json(group, "columns")) if "columns" in group else None
@@ -310,9 +319,8 @@ def read_start(group: h5py.Group, origin: Any) -> State:
     if "theta_of_f0" in group:
         earlier = whole(group["theta_of_f0"]), outputs, whole(group["mass_of_f0"]), 0, 0.0
         began = State.trusted(*earlier, columns=columns)
-    theta, mass = whole(group["theta"]), whole(group["mass"])
-    kinds = theta.dtype.kind + mass.dtype.kind
-    if theta.ndim != 2 or mass.shape != theta.shape[:1] or kinds != "ff":
+    theta, mass = whole(group["theta"]), read_mass(group)
+    if theta.ndim != 2 or mass.shape != theta.shape[:1] or theta.dtype.kind != "f":
         raise ValueError(
             f"theta {theta.shape} {theta.dtype} and masses {mass.shape} {mass.dtype} are no start"
         )

@@ -101,7 +101,7 @@ class Trajectory:
                 self.config: dict[str, Any] = schema.read_json(parameters, "config")
                 self.mass_varies = bool(parameters.attrs["mass_varies"])
                 self._start: Group = parameters["start"]
-                self._mass: np.ndarray = schema.whole(self._start["mass"])
+                self._mass: np.ndarray = schema.read_mass(self._start)
                 _check_texts(self.config, self.summary, self.provenance)
         except IncompatibleFile:
             self._head.close()
@@ -515,7 +515,8 @@ class Trajectory:
         if len(self) != len(other) or self.mass_varies != other.mass_varies:
             return False
         position, mass = f"{schema.POSITION}/value", "particles/units/mass/value"
-        together = schema.at_once(8 * math.prod(self._start["theta"].shape))
+        with schema.reading(self.path):
+            together = schema.at_once(8 * math.prod(self._start["theta"].shape))
         for dataset in (position, mass) if self.mass_varies else (position,):
             number = 0
             while number < len(self):
