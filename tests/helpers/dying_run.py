@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -46,9 +47,9 @@ def problem(kind):
     return flow, LAW.sample(50, seed=1), method, dt, t_end
 
 
-def simulate(path, kind, **settings):
-    """The run from its first step to its file; a schedule of frames, and two series of other
-    rhythms.
+def simulate(path, kind, share=1.0, **settings):
+    """The run from its first step to its file (or a share of it); a schedule of frames, and two
+    series of other rhythms.
     """
     flow, state, method, dt, t_end = problem(kind)
     recorder = mf.Recorder(path, mf.evenly(12), **settings)
@@ -57,7 +58,15 @@ def simulate(path, kind, **settings):
         mf.Series("theta_max", mf.every(7)),
         mf.Series("risk", mf.at_times([0.5, 1.25])),
     ]
+    t_end = share * t_end
     return mf.simulate(flow, state, method, dt=dt, t_end=t_end, observers=watch, progress=False)
+
+
+def load_kernels(kinds=KINDS):
+    """Before the forks, which would each take half a second for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in kinds:
+            simulate(Path(folder) / f"{kind}.h5", kind, share=0.1)
 
 
 def go_on(path, kind):
@@ -131,4 +140,5 @@ if __name__ == "__main__":
     else:
         start = fresh if "fresh" in more else forked
         numbers = [getattr(signal, word) for word in more if word != "fresh"]
+        load_kernels()
         killed_at_random(Path(place), int(what), start, *numbers)

@@ -1,9 +1,10 @@
 """Two processes on one run: the first is stopped (SIGSTOP) at a random instant, the second tries to
 write the same run, the first goes on.
 
-`python two_writers.py folder 8` prints for each trial "what-the-second-asked code held changed
-hash": its exit code, whether the first held the run, how many files were changed meanwhile, and the
-content hash in the end. With `toy` they write the run of toy_run.py, without a simulation.
+`python two_writers.py folder 8` prints for each trial "what-the-second-asked code state changed
+hash": its exit code; what the first was at: writing, published (the file is there, and its parts are
+being removed) or away; how many files were changed meanwhile; the content hash in the end. With
+`toy` they write the run of toy_run.py, without a simulation.
 """
 
 import fcntl
@@ -79,6 +80,7 @@ def trial(folder, first_writes, second_writes, wait):
     time.sleep(wait)
     os.kill(first, signal.SIGSTOP)
     before, owned = content(folder), held(path)
+    state = ("published" if path.exists() else "writing") if owned else "away"
     code = code_at_end(coded(lambda: second_writes(path)))
     changed = sum(before.get(file) != now for file, now in content(folder).items())
     changed += len(before.keys() - content(folder).keys())
@@ -86,7 +88,7 @@ def trial(folder, first_writes, second_writes, wait):
     end = code_at_end(first)
     if end not in (0, 5) or (owned and end) or unfinished(path):
         print("wrong: the first ended with", end)
-    print(code, int(owned), changed, mf.Trajectory(path).content_hash(), flush=True)
+    print(code, state, changed, mf.Trajectory(path).content_hash(), flush=True)
 
 
 if __name__ == "__main__":
@@ -94,6 +96,7 @@ if __name__ == "__main__":
     chance, seconds, longest = random.Random(3), TOYS if toy else RUNS, 0.05 if toy else 0.5
     turns = itertools.cycle(seconds.items())
     toy_run.start()
+    dying_run.load_kernels(() if toy else (KIND,))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     def write(path):
