@@ -1,5 +1,6 @@
 """Which tests run by default, which .ci/run adds, and that naming a test runs it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -43,17 +44,12 @@ def project(tmp_path):
     ids=["none", "lane", "slow", "keyword", "folder", "test"],
 )
 def test_a_test_runs_in_its_lane_or_where_it_is_named(project, options, expected):
-    # each worker chooses for itself
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-v",
-        "-n",
-        "1",
-        *options,
-    ]
-    text = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stdout
+    # each worker chooses for itself; no plugin but the one that makes them
+    alone = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "xdist", "-n", "1", *options]
+    text = subprocess.run(
+        command, cwd=project, env=alone, capture_output=True, text=True, check=True
+    ).stdout
     assert set(re.findall(r"PASSED tests/\w+/(test_\w+\.py::\w+)", text)) == expected
     told = set(re.findall(r"^  scripts/test -m (\w+)", text, re.M))
     assert told == (
