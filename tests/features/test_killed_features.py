@@ -1,11 +1,10 @@
 """Runs of features and of modules, killed by kill -9 and resumed, have the bits of whole ones."""
 
-import sys
 from math import exp
 
 import numpy as np
 import pytest
-from killed import once
+from killed import killed
 
 import meanfield as mf
 import ntk
@@ -51,26 +50,25 @@ def run(path, name, **settings):
     mf.simulate(flow, start, mf.HEUN, **given)
 
 
+def go_on(path, name):
+    if path is None:
+        problem(name)
+    elif unfinished(path):
+        given = {"flow": problem(name)[0], "observers": watching(name), "progress": False}
+        mf.resume(path, **given, checkpoint_seconds=0.02)
+    else:
+        run(path, name, checkpoint_seconds=0.02)
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("name", STEPS)
 def test_killed_and_resumed_a_run_has_the_bits_of_a_whole_one(name, tmp_path):
     if name == "module":
         pytest.importorskip("torch")
-    whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
+    whole, path = tmp_path / "whole.h5", tmp_path / "killed.h5"
     run(whole, name)
-    once(__file__, killed, name)
-    with mf.Trajectory(whole) as first, mf.Trajectory(killed) as second:
+    killed(1, go_on, path, name)
+    with mf.Trajectory(whole) as first, mf.Trajectory(path) as second:
         assert first.content_hash() == second.content_hash()
         if name == "module":
             assert len(second.series("lambda_min_2.weight").values) == STEPS[name] // 50 + 1
-
-
-if __name__ == "__main__":
-    path, name = sys.argv[1:]
-    if unfinished(path):
-        mf.resume(
-            path, flow=problem(name)[0], observers=watching(name), progress=False,
-            checkpoint_seconds=0.02,
-        )  # fmt: skip
-    else:
-        run(path, name, checkpoint_seconds=0.02)

@@ -3,15 +3,13 @@ not apply.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-import torch
-from torch_twin import LOSSES
+from killed import killed
 
 import meanfield as mf
 from meanfield.files.recording import unfinished
@@ -132,6 +130,9 @@ def test_twenty_steps_are_those_of_torch_sgd_on_the_same_batches(gamma, replace)
     and 40 neurons, some 60 units of 1.1e-16 of |θ|, and 20 steps at most double a difference:
     20·2·60·1.1e-16 = 2.6e-13 at most.
     """
+    import torch  # not by the processes of the killed run
+    from torch_twin import LOSSES
+
     scaling = mf.Scaling(gamma, 1.3)
     risk = mf.EmpiricalRisk(mf.Network("tanh", scaling), X, Y)
     batches, dt = mf.MiniBatch(risk, 7, seed=8, replace=replace), 0.05
@@ -281,32 +282,20 @@ def recorded(path, n_steps, **settings):
     return run(batches, n_steps, observers=[mf.Recorder(path, mf.every(50), **settings)], dt=0.01)
 
 
+def go_on(path):
+    if path is None:
+        run(mf.MiniBatch(RISK, 7, seed=3), 2)
+    elif unfinished(path):
+        mf.resume(path, progress=False, checkpoint_seconds=0.01)
+    else:
+        recorded(path, 3000, checkpoint_seconds=0.01)
+
+
 @pytest.mark.process
 def test_killed_and_resumed_from_the_file_alone_it_has_the_same_bits(tmp_path):
     """kill -9 three times, wherever the run is, in the middle of epochs: 7 does not divide 30."""
-    whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
+    whole, path = tmp_path / "whole.h5", tmp_path / "killed.h5"
     recorded(whole, 3000)
-    for turn in range(40):
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        process = subprocess.Popen([sys.executable, __file__, str(killed)], env=environment)
-        if turn < 3:
-            begun, folder = time.monotonic(), tmp_path / "killed.h5.parts"
-            while process.poll() is None and time.monotonic() - begun < 60:
-                if len(list(folder.glob("checkpoint-*"))) > turn:
-                    process.send_signal(signal.SIGKILL)
-                    break
-                time.sleep(0.01)
-            process.wait()
-        elif process.wait() == 0:
-            break
-    assert not unfinished(killed)
-    with mf.Trajectory(whole) as first, mf.Trajectory(killed) as second:
+    killed(3, go_on, path)
+    with mf.Trajectory(whole) as first, mf.Trajectory(path) as second:
         assert first.content_hash() == second.content_hash()
-
-
-if __name__ == "__main__":
-    place = sys.argv[1]
-    if unfinished(place):
-        mf.resume(place, progress=False, checkpoint_seconds=0.02)
-    else:
-        recorded(place, 3000, checkpoint_seconds=0.02)

@@ -2,11 +2,9 @@
 kill -9 and resumed from their file alone, have the bits of whole ones.
 """
 
-import sys
-
 import numpy as np
 import pytest
-from killed import once
+from killed import killed
 
 import meanfield as mf
 from meanfield.files.recording import unfinished
@@ -44,27 +42,25 @@ def run(path, name, **settings):
         u = start.theta[:, 1:]
         u = u / np.linalg.norm(u, axis=1, keepdims=True)
         start = mf.State(np.hstack([start.a, u]))
-    recorder = mf.Recorder(path, mf.every(20), **settings)
-    steps = OF_CELLS if cells else STEPS
-    mf.simulate(
-        flow, start, METHODS[name], dt=0.02, n_steps=steps, observers=[recorder], progress=False
-    )
+    watch = [mf.Recorder(path, mf.every(20), **settings)] if path else []
+    steps = (OF_CELLS if cells else STEPS) if path else 2
+    method = METHODS[name]
+    mf.simulate(flow, start, method, dt=0.02, n_steps=steps, observers=watch, progress=False)
+
+
+def go_on(path, name):
+    if path and unfinished(path):
+        mf.resume(path, progress=False, checkpoint_seconds=0.02)
+    else:
+        run(path, name, checkpoint_seconds=0.02)
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("name", METHODS)
 def test_killed_and_resumed_a_run_has_the_bits_of_a_whole_one(name, tmp_path):
-    whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
+    whole, path = tmp_path / "whole.h5", tmp_path / "killed.h5"
     run(whole, name)
-    once(__file__, killed, name)
-    with mf.Trajectory(whole) as first, mf.Trajectory(killed) as second:
+    killed(1, go_on, path, name)
+    with mf.Trajectory(whole) as first, mf.Trajectory(path) as second:
         assert first.content_hash() == second.content_hash()
         assert bool(len(first.births.ids)) == (name in ("jumps", "resampled"))
-
-
-if __name__ == "__main__":
-    path, name = sys.argv[1:]
-    if unfinished(path):
-        mf.resume(path, progress=False, checkpoint_seconds=0.02)
-    else:
-        run(path, name, checkpoint_seconds=0.02)

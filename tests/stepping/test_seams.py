@@ -2,16 +2,12 @@
 through the whole engine.
 """
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from killed import killed
 
 import meanfield as mf
 from meanfield.files.recording import unfinished
@@ -78,10 +74,9 @@ class Watcher(mf.Observer):
 
 
 def run(path, n_steps=300, method=None, **settings):
-    observers = [mf.Recorder(path, mf.every(20), **settings), Watcher(mf.every(7))]
-    return mf.simulate(
-        FLOW, START, method or Toy(), dt=0.02, n_steps=n_steps, observers=observers, progress=False
-    )
+    watch = [mf.Recorder(path, mf.every(20), **settings), Watcher(mf.every(7))]
+    given = {"dt": 0.02, "n_steps": n_steps, "observers": watch, "progress": False}
+    return mf.simulate(FLOW, START, method or Toy(), **given)
 
 
 def same_run(one, other):
@@ -136,31 +131,24 @@ def test_it_is_recorded_and_what_does_not_apply_says_so(h5_path):
         )
 
 
+def go_on(path):
+    if path is None:
+        mf.simulate(FLOW, START, Toy(), dt=0.02, n_steps=2, progress=False)
+    elif unfinished(path):
+        mf.resume(path, observers=[Watcher(mf.every(7))], progress=False, checkpoint_seconds=0.01)
+    else:
+        run(path, 4000, checkpoint_seconds=0.01)
+
+
 @pytest.mark.process
 def test_killed_and_resumed_it_has_the_same_bits(tmp_path):
     """kill -9 three times, wherever the run is; each process knows the file, this module and the
     toys alone.
     """
-    whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
+    whole, path = tmp_path / "whole.h5", tmp_path / "killed.h5"
     run(whole, 4000)
-    for turn in range(40):
-        program = [sys.executable, __file__, str(killed)]
-        process = subprocess.Popen(
-            program, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        )
-        if turn < 3:
-            begun = time.monotonic()
-            folder = tmp_path / "killed.h5.parts"
-            while process.poll() is None and time.monotonic() - begun < 60:
-                if len(list(folder.glob("checkpoint-*"))) > turn:
-                    process.send_signal(signal.SIGKILL)
-                    break
-                time.sleep(0.01)
-            process.wait()
-        elif process.wait() == 0:
-            break
-    assert not unfinished(killed)
-    same_run(whole, killed)
+    killed(3, go_on, path)
+    same_run(whole, path)
 
 
 def test_extended_it_goes_on_as_if_it_had_never_stopped(tmp_path):
@@ -356,11 +344,3 @@ def test_a_functional_without_an_energy_runs_and_its_velocity_is_that_of_its_ste
     for method, dt in ((mf.EULER, "auto"), (mf.Adaptive(), None)):
         with pytest.raises(ValueError, match="not deterministic|does not promise"):
             mf.simulate(flow, start, method, dt=dt, t_end=1.0, progress=False)
-
-
-if __name__ == "__main__":
-    path = sys.argv[1]
-    if unfinished(path):
-        mf.resume(path, observers=[Watcher(mf.every(7))], progress=False, checkpoint_seconds=0.02)
-    else:
-        run(path, 4000, checkpoint_seconds=0.02)
