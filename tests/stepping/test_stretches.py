@@ -292,6 +292,33 @@ def test_a_shard_that_a_thread_has_taken_and_does_not_finish_is_done_by_the_lead
     assert all(workers[1] == 0 for workers in done)
 
 
+@pytest.mark.parametrize("workers", [2, 3, 5])
+def test_mean_features_that_each_worker_adds_up_for_itself_have_the_same_bits(workers, monkeypatch):
+    """11 shards: the branches of the tree are as uneven as they can be."""
+    monkeypatch.setattr(stretch, "SHARED", -1)
+    monkeypatch.setattr(stretch, "get_num_threads", lambda: workers)
+    monkeypatch.setattr(stretch, "SECONDS", 60.0)
+    flow, state = problem(m=700)
+    compared(monkeypatch, flow, state, mf.RK4, "auto", 30.0, moments=(50,))
+
+
+def test_a_worker_has_whole_branches_of_the_tree_and_no_more_than_its_share():
+    """By the tree itself, in sets of shards: what a node adds up is of one worker."""
+    for shards in range(1, 65):
+        for workers in range(1, min(shards, 9) + 1):
+            count, keepers = stretch.branches_of(shards, workers)
+            assert np.bincount(keepers).max() == -(-shards // workers)
+            nodes = [{shard} for shard in range(shards)]
+            while len(nodes) > count:
+                half = (len(nodes) + 1) // 2
+                pairs = zip(nodes[: len(nodes) - half], nodes[half:], strict=True)
+                nodes = [one | other for one, other in pairs] + nodes[len(nodes) - half : half]
+            assert len(nodes) == count >= workers
+            for r, node in enumerate(nodes):
+                assert {keepers[shard] for shard in node} == {keepers[r]}
+    assert stretch.branches_of(64, 2)[0] == stretch.branches_of(16, 2)[0] == 2
+
+
 def test_helpers_that_come_late_or_never_change_no_bit(monkeypatch):
     """What they are given is kept from them, or reaches them when the call is over."""
     monkeypatch.setattr(stretch, "SHARED", -1)

@@ -13,6 +13,7 @@ PULL_BACK, KNOWN, LAST = range(3)  # where a stage comes from: LAST, of a step w
 SPEED, SIZE, RIDGE, ERROR = range(4)  # norms of a shard: of its stage, of θ, of what a ridge sees
 MOST = 64  # workers
 CALL, NUMBER = 0, 8  # in Work.control, apart: the call that helpers belong to, its last job
+APART = 8  # int64 of a line of a cache
 ROWS = 5  # θ of now; the new one as it grows, at two places in turn; a stage's point, likewise
 
 # What a stretch goes on with, and when it stops. Names are those of the clocks and of March.
@@ -125,13 +126,19 @@ class Work(NamedTuple):
     predictions: np.ndarray
     slopes: np.ndarray
     padded: np.ndarray  # (tiles, K, size) in the dtype
-    terms: np.ndarray  # kinked.py: (tiles, size, 2 d + 1)
-    whole: np.ndarray
+    terms: np.ndarray  # kinked.py: (workers, tiles, size, 2 d + 1)
+    whole: np.ndarray  # (workers, d + 1)
     job: np.ndarray  # of JOB: (workers,); the first is the leader's, others are helpers' copies
     owners: np.ndarray  # whose rows hold it: (ROWS + stages, then kept and the job before; shards)
     again: np.ndarray  # whether a worker does a shard again: (workers,)
-    claims: np.ndarray  # the last job for which a shard was taken …
+    order: np.ndarray  # shards by the worker who begins with them: (shards,)
+    first: np.ndarray  # where those of a worker begin: (workers + 1,)
+    claims: np.ndarray  # in this order: the last job for which a shard was taken …
     done: np.ndarray  # … and was done: number · MOST + worker
+    branches: int  # nodes of a level of the tree of sums: each has shards of one worker alone
+    keepers: np.ndarray  # whose the r-th of them is, and the shards below it: (shards,)
+    folds: np.ndarray  # its sums: (workers, …, as in sums)
+    folded: np.ndarray  # for which job a worker has made those of all its nodes, APART
     control: np.ndarray
     clock: np.ndarray
     trace: np.ndarray  # t, Σ_i ℓ_i and F after each step: (as many steps as a call makes, 3)

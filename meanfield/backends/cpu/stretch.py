@@ -15,7 +15,7 @@ from .. import compiler
 from ..llvm.addresses import address
 from . import team
 from .backend import Samples, scratch_of
-from .records import CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
+from .records import APART, CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
 from .sharing import SMALL
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes shorter
@@ -55,6 +55,36 @@ def method_of(tableau: Any) -> Method:
     fresh.append(bool(target[stages - 1]))
     leading = next((j for j, gap in enumerate(gaps) if gap), 0)
     return Method(a, b, gaps, leading, last_is_new, at, source, target, np.array(fresh))
+
+
+def branches_of(shards: int, workers: int) -> tuple[int, np.ndarray]:
+    """(nodes of a level of tree_sum, (shards,) the worker for each of them and for what is below it).
+
+    The level with the fewest nodes at which no worker has more than its share of the shards.
+    """
+    counts = [shards]
+    while counts[-1] > 1:
+        counts.append((counts[-1] + 1) // 2)
+    for count in reversed(counts):
+        node = np.arange(shards)
+        for half in counts[1 : counts.index(count) + 1]:
+            node = np.where(node < half, node, node - half)
+        sizes, loads = np.bincount(node), np.zeros(workers, np.int64)
+        keeper = np.zeros(count, np.int64)
+        for r in np.argsort(-sizes, kind="stable"):
+            keeper[r] = np.argmin(loads)
+            loads[keeper[r]] += sizes[r]
+        if count >= workers and loads.max() <= -(-shards // workers):
+            break
+    return count, keeper[node]
+
+
+def _in_lines(count: int, size: int) -> np.ndarray:
+    """(count, size) int64 zeros, each row at the start of a line of a cache."""
+    width = -(-size // APART) * APART
+    memory = np.zeros(count * width + APART, np.int64)
+    skip = -memory.ctypes.data // 8 % APART
+    return memory[skip : skip + count * width].reshape(count, width)[:, :size]
 
 
 class Stretch:
@@ -104,6 +134,12 @@ class Stretch:
         keeps = self.risk.blocked and backend.keeps(theta, samples)
         kept = (tiles, m, size) if keeps else (0, 0, 0)
         kinked = backend.network is not None and backend.kinked
+        terms = (tiles, used, 2 * backend.dim + 1) if kinked else (0, 0, 0)
+        branches, keepers = branches_of(shards, workers)
+        order = np.argsort(keepers, kind="stable")
+        first = np.searchsorted(keepers[order], np.arange(workers + 1))
+        claims, done = _in_lines(2, shards)
+        sums = shards if branches == shards else (shards + 1) // 2
         return Work(
             weight,
             backend.alike(weight),
@@ -124,15 +160,21 @@ class Stretch:
             np.zeros((n, K)),
             np.zeros((n, K)),
             np.zeros((tiles, K, size), T),
-            np.zeros((tiles, used, 2 * backend.dim + 1) if kinked else (0, 0, 0), T),
-            np.zeros(backend.dim + 1),
+            np.zeros((workers, *terms), T),
+            np.zeros((workers, backend.dim + 1)),
             np.zeros(workers, JOB),
             np.zeros((ROWS + stages + 2, shards), np.int64),
             np.zeros(workers, np.bool_),
-            np.zeros(shards, np.int64),
-            np.zeros(shards, np.int64),
+            order,
+            first,
+            claims,
+            done,
+            branches,
+            keepers,
+            np.zeros((workers, sums, tiles * K * size)),
+            np.full(workers * APART, -1),
             np.zeros(16, np.int64),
-            np.zeros(2, np.int64),
+            np.zeros((workers, APART), np.int64),
             np.zeros((TRACED, 3)),
         )
 
@@ -266,10 +308,11 @@ class OfRisk(Stretch):
         sides = {}
         if backend.kinked:
             halves = backend.kinked_kernels
-            used = work.terms.shape[1]
-            work.terms[:, :, : backend.dim] = risk.x.transpose(0, 2, 1)[:, :used]
-            pulled = 0, 0, line, work.terms, work.whole, risk.decay, risk.trainable, line
-            sides["sides"] = halves.sides, (risk.x, work.padded, work.terms, work.whole)
+            used = work.terms.shape[2]
+            work.terms[..., : backend.dim] = risk.x.transpose(0, 2, 1)[:, :used]
+            made = work.terms[0], work.whole[0]
+            pulled = 0, 0, line, *made, risk.decay, risk.trainable, line
+            sides["sides"] = halves.sides, (risk.x, work.padded, *made)
 
         coupled = "_coupled" if loss.coupled else ""
         total = getattr(of_loss.module(risk.importance.size > 0), f"total{coupled}")

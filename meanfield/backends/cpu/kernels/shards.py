@@ -97,7 +97,7 @@ def _pull_back(kernels, risk, work, who, at, i, shard, me):
         out = work.stage_rows[me, i]
         call(kernels.pull_back, (*given, risk.decay, risk.trainable, out, kept))
     elif kernels.sides:
-        given = shard, work.claims.size, work.lines[who, at], work.terms, work.whole
+        given = shard, work.claims.size, work.lines[who, at], work.terms[me], work.whole[me]
         out = work.stage_lines[me, i]
         call(kernels.pull_back, (*given, risk.decay, risk.trainable, out))
     else:

@@ -3,9 +3,10 @@
 from numba import njit
 
 from meanfield.backends.bound import T
-from meanfield.backends.cpu.kernels.team import assist, share
-from meanfield.backends.cpu.records import PULL_BACK
+from meanfield.backends.cpu.kernels.team import assist, fold, share
+from meanfield.backends.cpu.records import APART, NUMBER, PULL_BACK
 from meanfield.backends.llvm.addresses import call
+from meanfield.backends.llvm.atomics import load
 
 # the wrapper of Python is what helpers are called by
 compiled = njit(error_model="numpy", cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
@@ -44,17 +45,28 @@ def _features(work):
     """F(x_i) of the job before, into work.features: RiskField.features."""
     owners = work.owners[work.owners.shape[0] - 1]
     outputs, tiles, size = work.partial.shape[3], work.partial.shape[2], work.partial.shape[4]
-    count = owners.size
+    number, shards = load(work.control, NUMBER), owners.size
+    for keeper in range(work.rows.shape[0]):
+        if load(work.folded, keeper * APART) != number:
+            fold(work, keeper, 0, True)
+    for r in range(work.branches):
+        keeper = work.keepers[r]
+        if work.branches == shards or (keeper and load(work.folded, keeper * APART) == number):
+            total = work.folds[0, r]
+            other = work.folds[keeper, r] if work.branches < shards else work.sums[owners[r], r]
+            for e in range(total.size):
+                total[e] = other[e]
+    count = work.branches
     while count > 1:  # backend.tree_sum
         half = (count + 1) // 2
         for r in range(count - half):
-            total, other = work.sums[owners[r], r], work.sums[owners[half + r], half + r]
+            total, other = work.folds[0, r], work.folds[0, half + r]
             for e in range(total.size):
                 total[e] += other[e]
         count = half
 
     n, m = work.features.shape[0], work.weight.size
-    total = work.sums[owners[0], 0]
+    total = work.folds[0, 0]
     if outputs == 1:  # tiles follow one another
         features = work.features.reshape(n)
         for i in range(n):
@@ -85,9 +97,7 @@ def _means(work, count):
 
 @part
 def _slopes(kernels, risk, work):
-    """-s⁻¹ ∂R/∂f(x_i) of work.features, into work.padded: RiskField.slopes; for kinked.py the
-    samples' sides.
-    """
+    """-s⁻¹ ∂R/∂f(x_i) of work.features, into work.padded: RiskField.slopes."""
     n, outputs = work.features.shape
     size = work.padded.shape[2]
     factor = -1.0 * risk.factor
@@ -115,5 +125,3 @@ def _slopes(kernels, risk, work):
         for i in range(n):
             for c in range(outputs):
                 work.padded[i // size, c, i % size] = work.slopes[i, c]
-    if kernels.sides:
-        call(kernels.sides, (risk.x, work.padded, work.terms, work.whole))

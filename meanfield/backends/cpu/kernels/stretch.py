@@ -119,7 +119,7 @@ def _falls(state, energy, dissipated):
 def stretch(kernels, risk, method, work, states, theta, made):
     """Steps from theta until one of states[0]'s ends is reached; the last θ is put into `made`."""
     state, job = states[0], work.job[0]
-    begun = now(work)
+    begun = now(work, 0)
     for e in range(theta.size):
         work.lines[0, 0, e] = theta[e]
     job.now, job.first, job.begins, job.known = 0, -1, PULL_BACK, False
@@ -190,7 +190,7 @@ def stretch(kernels, risk, method, work, states, theta, made):
             break
         if state.traced == work.trace.shape[0]:
             break
-        if state.t + EVENTS * state.dt >= state.until or now(work) - begun > state.seconds:
+        if state.t + EVENTS * state.dt >= state.until or now(work, 0) - begun > state.seconds:
             break
 
     store(work.control, CALL, load(work.control, CALL) + 1)
@@ -199,4 +199,4 @@ def stretch(kernels, risk, method, work, states, theta, made):
         line = work.lines[work.owners[job.now, shard], job.now]
         for e in range(shard * m // shards * p, (shard + 1) * m // shards * p):
             made[e] = line[e]
-    state.seconds = now(work) - begun
+    state.seconds = now(work, 0) - begun

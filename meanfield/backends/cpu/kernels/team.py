@@ -7,17 +7,24 @@ taken and has not done within the time that a shard takes, since another process
 leader does again: it is the same code on the same numbers, so bits do not depend on who was first.
 The late one finds its result no longer wanted. Each begins with shards of its own, whose particles
 are in its cache, and goes on with what others have left.
+
+A line of a cache that another core has read costs its writer, at the next job, as much as hundreds
+of operations. So a worker's own shards are those of whole branches of the tree by which mean
+features are added: it adds them up itself, and the leader reads one sum for all of them (`folds`).
+Each makes the terms of the samples for itself, and what has not changed is not written.
 """
 
 from numba import njit, types
 
 from meanfield.backends.cpu.kernels.clock import now
-from meanfield.backends.cpu.records import CALL, KNOWN, MOST, NUMBER, ROWS
+from meanfield.backends.cpu.records import APART, CALL, KNOWN, MOST, NUMBER, PULL_BACK, ROWS
 from meanfield.backends.llvm.addresses import call
 from meanfield.backends.llvm.atomics import load, pause, reads_end, store, swap
 
 part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
+PATIENCE = 1 / 8  # of the time that the own shards took, before one takes those of others
+REST = 16  # moments between two looks at what another writes
 SPINS = 10000  # of a helper without a job, before it lets others have its core
 
 
@@ -26,24 +33,27 @@ def share(kernels, risk, method, work, me):
     """Do the job for all shards, with whoever helps: the part of the leader, me = 0."""
     shards = work.claims.size
     if work.rows.shape[0] == 1:
+        _sides(kernels, risk, work, me)
         call(kernels.work_shards, (kernels, risk, method, work, me, shards, me))
         return
 
-    number, begun = load(work.control, NUMBER) + 1, now(work)
+    number, begun = load(work.control, NUMBER) + 1, now(work, me)
     store(work.control, NUMBER, number)
+    _sides(kernels, risk, work, me)
     made = max(1, _take(kernels, risk, method, work, number, me))
-    ended, patient = now(work), True
-    for shard in range(shards):
-        while load(work.done, shard) // MOST != number:
+    ended, patient = now(work, me), True
+    for place in range(shards):
+        while load(work.done, place) // MOST != number:
             pause()
             if patient:
-                patient = (now(work) - ended) * made < 1.5 * (ended - begun)
+                patient = (now(work, me) - ended) * made < 1.5 * (ended - begun)
                 continue
-            before = load(work.done, shard)
+            before = load(work.done, place)
             if before // MOST != number:
+                shard = work.order[place]
                 work.again[me] = True
                 call(kernels.work_shards, (kernels, risk, method, work, shard, shard + 1, me))
-                swap(work.done, shard, before, number * MOST + me)
+                swap(work.done, place, before, number * MOST + me)
                 work.again[me] = False
     _note(method, work)
 
@@ -55,6 +65,9 @@ def assist(kernels, risk, method, work, turn, me):
     while load(work.control, CALL) == turn:
         number = load(work.control, NUMBER)
         if number != seen:
+            # Where the leader is at another job already these are no numbers, and nothing is left
+            # to be taken.
+            _sides(kernels, risk, work, me)
             _take(kernels, risk, method, work, number, me)
             seen, idle = number, 0
         elif idle < SPINS:
@@ -67,22 +80,80 @@ def assist(kernels, risk, method, work, turn, me):
 @part
 def _take(kernels, risk, method, work, number, me):
     """Do the shards that nobody has taken, the own ones first; returns how many."""
-    shards, workers = work.claims.size, work.rows.shape[0]
-    first, last = me * shards // workers, (me + 1) * shards // workers
+    shards, first, last = work.claims.size, work.first[me], work.first[me + 1]
+    own, begun = last - first, now(work, me)
     made = 0
     for turn in range(shards):  # the own ones upwards, then downwards those of others
-        shard = first + turn if turn < last - first else (last - 1 - turn) % shards
-        taken = load(work.claims, shard)
-        if taken < number and swap(work.claims, shard, taken, number):
+        if turn == own and _all_taken_soon(work, number, me, begun):
+            break
+        place = first + turn if turn < own else (last - 1 - turn) % shards
+        taken = load(work.claims, place)
+        if taken < number and swap(work.claims, place, taken, number):
             if me:
                 _copy(work.job[0], work.job[me])
                 reads_end()
-            before = load(work.done, shard)
+            before = load(work.done, place)
             if before // MOST < number:  # so the leader waits for it, and what was copied is whole
+                shard = work.order[place]
                 call(kernels.work_shards, (kernels, risk, method, work, shard, shard + 1, me))
-                swap(work.done, shard, before, number * MOST + me)
                 made += 1
+                if made == own == turn + 1 and work.job[me].forward:
+                    fold(work, me, me, False)
+                    store(work.folded, me * APART, number)
+                swap(work.done, place, before, number * MOST + me)
     return made
+
+
+@part
+def _all_taken_soon(work, number, me, begun):
+    """Whether the others take all of their shards while one that is ready can wait for it: it would
+    have to read their sums, and they to write where it has read.
+    """
+    workers = work.rows.shape[0]
+    ended, other = now(work, me), 0
+    latest = ended + PATIENCE * (ended - begun)
+    while other < workers:
+        last = work.first[other + 1] - 1  # they take them upwards
+        if other == me or load(work.claims, last) >= number:
+            other += 1
+        elif now(work, me) > latest:
+            return False
+        else:
+            for _ in range(REST):
+                pause()
+    return True
+
+
+@part
+def fold(work, keeper, me, noted):
+    """Add up the keeper's branches of the tree: from arrays of its own, or (noted) from those of
+    whoever has made them.
+    """
+    shards, owners = work.claims.size, work.owners[work.owners.shape[0] - 1]
+    count = shards
+    while count > work.branches:
+        half = (count + 1) // 2
+        for r in range(half):
+            if work.keepers[r] == keeper:
+                total = work.folds[me, r]
+                if count == shards:
+                    one = work.sums[owners[r] if noted else me, r]
+                    for e in range(total.size):
+                        total[e] = one[e]
+                if half + r < count:
+                    other = work.folds[me, half + r] if count < shards else one
+                    if count == shards:
+                        other = work.sums[owners[half + r] if noted else me, half + r]
+                    for e in range(total.size):
+                        total[e] += other[e]
+        count = half
+
+
+@part
+def _sides(kernels, risk, work, me):
+    """What kinked.py reads of the samples, for this worker, if the job has a pull-back."""
+    if kernels.sides and work.job[0].stage >= 0 and work.job[0].begins == PULL_BACK:
+        call(kernels.sides, (risk.x, work.padded, work.terms[me], work.whole[me]))
 
 
 @part
@@ -99,15 +170,21 @@ def _note(method, work):
     job, owners = work.job[0], work.owners
     i, rows = job.stage, owners.shape[0]
     last = method.b.size - 1
-    for shard in range(work.claims.size):
-        who = work.done[shard] % MOST
-        owners[rows - 1, shard] = who
+    for place in range(work.claims.size):
+        shard, who = work.order[place], work.done[place] % MOST
+        _put(owners, rows - 1, shard, who)
         if job.forward:
-            owners[rows - 2, shard] = who
+            _put(owners, rows - 2, shard, who)
         if i >= 0:
             if job.begins != KNOWN:
-                owners[ROWS + i, shard] = who
+                _put(owners, ROWS + i, shard, who)
             if method.target[i]:
-                owners[(job.now + method.target[i]) % ROWS, shard] = who
+                _put(owners, (job.now + method.target[i]) % ROWS, shard, who)
             if i < last and method.at[i + 1]:
-                owners[(job.now + method.at[i + 1]) % ROWS, shard] = who
+                _put(owners, (job.now + method.at[i + 1]) % ROWS, shard, who)
+
+
+@part
+def _put(owners, row, shard, who):
+    if owners[row, shard] != who:
+        owners[row, shard] = who
