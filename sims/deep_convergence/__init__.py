@@ -13,7 +13,7 @@ import numpy as np
 from meanfield.files.tables import text_table
 from ntk.theorems.statement import Claim
 
-from ..lab import batched, cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -168,9 +168,8 @@ Examples:
   python -m sims.{NAME} --depth 4 --activation tanh --out results/tanh"""
 
 BATCHES = batched.by_width(QUESTION, Config, measures.trained, _results, _job)
-run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
-STUDY = study.Study(
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 256, 3 seeds, half a minute.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -16,7 +16,7 @@ import numpy as np
 import meanfield as mf
 from meanfield.files.tables import text_table
 
-from ..lab import batched, cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures, quadratic
 
@@ -310,9 +310,8 @@ Examples:
   python -m sims.{NAME} --training.level 0.001 --training.gammas 0.5 0.75 1 --out results/deeper"""
 
 BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _jobs)
-run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
-STUDY = study.Study(
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset, forty seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

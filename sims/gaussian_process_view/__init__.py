@@ -12,7 +12,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import batched, cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -154,9 +154,8 @@ Examples:
   python -m sims.{NAME} --activation erf --n 4 --out results/four"""
 
 BATCHES = batched.by_width(QUESTION, Config, measures.trained, _results, _job)
-run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
-STUDY = study.Study(
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 64, 15 networks, half a minute.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

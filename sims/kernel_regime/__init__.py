@@ -14,7 +14,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import batched, cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -172,9 +172,8 @@ Examples:
   python -m sims.{NAME} --width 30 --alphas 0.1 1 10 --out results/narrow"""
 
 BATCHES = batched.Batched(QUESTION, _batches, _config_of, _results, _jobs)
-run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
-STUDY = study.Study(
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: one seed, fewer steps, half a minute.")},
-    plan, run, figure, report, collect=collect, movie=movie,
+    figure, report, movie,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -7,11 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import cells, planning
 from . import config as settings
 from .cells import Batch
+from .study import Study
+
+if TYPE_CHECKING:
+    from ..figures import Figure
 
 Jobs = Callable[[Any, Sequence[dict[str, Any]]], list[planning.Job]]
 
@@ -45,6 +49,14 @@ class Batched:
         left = [about for path, about, _ in self.batches(config, out) if cells.missing(path, about)]
         described = planning.describe(self.jobs(config, left), out, 0.0)
         return f"{self.question}\n\n{described}\nsettings {settings.digest(config)}"
+
+    def study(
+        self, name: str, about: str, presets: dict[str, tuple[Any, str]],
+        figure: Callable[[Any], Figure], report: Callable[[Any, Path], str],
+        movie: Callable[[Any, Path], Path] | None = None,
+    ) -> Study:  # fmt: skip
+        """Its command line: see study.Study."""
+        return Study(name, about, presets, self.plan, self.run, figure, report, self.collect, movie)
 
 
 def by_width(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import meanfield as mf
 from meanfield.files.tables import text_table
 
-from ..lab import batched, cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import linear, measures
 
@@ -237,9 +237,8 @@ Examples:
   python -m sims.{NAME} --network.modes 50 --linear.label-noise 1 --out results/modes50"""
 
 BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _jobs)
-run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
-STUDY = study.Study(
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: two shares of wrong labels, thirty seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -12,7 +12,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import batched, cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -127,9 +127,8 @@ Examples:
   python -m sims.{NAME} --activation relu --b-std 0.1 --out results/relu"""
 
 BATCHES = batched.by_width(QUESTION, Config, measures.drawn, _results, _job)
-run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
-STUDY = study.Study(
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 4 … 256, 50 networks, ten seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from meanfield.files.tables import text_table
 
-from ..lab import batched, cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -207,9 +207,8 @@ Examples:
   python -m sims.{NAME} --n 9 --t-end 60 --out results/nine"""
 
 BATCHES = batched.by_width(QUESTION, Config, measures.trained, _results, _job)
-run, collect, plan = BATCHES.run, BATCHES.collect, BATCHES.plan
-STUDY = study.Study(
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 1024, 4 seeds, ten seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main
