@@ -193,6 +193,13 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         ) from None
 
 
+def told(metavar: str | None = None) -> Any:
+    """Annotation of an option whose help says all, and needs no default beside it; metavar: what
+    stands for its value.
+    """
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 def command_line(
     prog: str,
     about: str,
@@ -216,7 +223,11 @@ def command_line(
     for file in files:
         base = load(file, base)
     shared: list[Any] = [
-        (name, Annotated[bool, tyro.conf.arg(help=meaning)], dataclasses.field(default=False))
+        (
+            name,
+            Annotated[bool, tyro.conf.arg(help=meaning, help_behavior_hint="")],
+            dataclasses.field(default=False),
+        )
         for name, (_, meaning) in list(presets.items())[1:]
     ]
     meaning = (
@@ -226,7 +237,9 @@ def command_line(
     shared.append(
         (
             "config",
-            Annotated[Path | None, tyro.conf.arg(help=meaning)],
+            Annotated[
+                Path | None, tyro.conf.arg(help=meaning, metavar="FILE", help_behavior_hint="")
+            ],
             dataclasses.field(default=None),
         )
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from . import config as settings
 
@@ -24,11 +24,9 @@ Exit codes: 2 usage, 3 diverged, 4 bad data, 5 input/output, 6 in use, 7 incompa
 class Options:
     """Where results go and how far to go."""
 
-    out: Path | None = None
-    """Folder of the runs (.h5), the tables (.csv) and the figure (.png, .pdf); None: results/ and
-    the sim's name. Runs that are there are not repeated.
-    """
-    dry_run: bool = False
+    out: Annotated[Path | None, settings.told("FOLDER")] = None
+    """Folder of runs, tables, figure: results/NAME unless given. Runs in it are not repeated."""
+    dry_run: Annotated[bool, settings.told()] = False
     """Say what would be done, with estimates, and stop."""
 
 
@@ -36,7 +34,7 @@ class Options:
 class Redrawable(Options):
     """The same for a study whose files hold all of it."""
 
-    redraw: bool = False
+    redraw: Annotated[bool, settings.told()] = False
     """Train nothing: make tables and figure again from all runs in --out."""
 
 
