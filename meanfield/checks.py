@@ -54,6 +54,18 @@ def real(name: str, value: Any) -> float:
     return float(value)
 
 
+def executor(value: Any) -> Any:
+    """value as a concurrent.futures.Executor, or TypeError."""
+    from concurrent.futures import Executor
+
+    if not isinstance(value, Executor):
+        wanted = (
+            "executor must be a concurrent.futures.Executor, such as client.get_executor() of dask"
+        )
+        raise TypeError(f"{wanted}; got {type(value).__name__}.")
+    return value
+
+
 def flag(name: str, value: Any) -> bool:
     """value as a bool, or TypeError: no number or text stands for one."""
     if not isinstance(value, (bool, np.bool_)):

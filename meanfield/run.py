@@ -158,12 +158,11 @@ class Run:
         """Raise for what several processes cannot share, and where they were not given the same."""
         if self.ranks.size == 1:
             return
-        alone = [item for item in self.observers if item.later]
+        alone = [item for item in self.observers if item.later and not item.own]
         if alone:
-            kind = type(alone[0]).__name__
             raise ValueError(
-                f"{self.ranks.size} processes share this run, and mf.{kind} computes beside it in processes of "
-                "its own: leave it out, and after the run compute the same of its file, mf.diagnose."
+                f"{self.ranks.size} processes share this run, and the observer {alone[0].name!r} has values that "
+                "come later (later = True), not the same on all of them: leave it out, or use one process."
             )
         arrays = [*self.flow.functional.arrays.values(), state.theta, state.mass]
         *data, theta, mass = map(array_sha256, arrays)
@@ -249,18 +248,20 @@ class Run:
         for item in self.observers:
             if not item.later:
                 continue
-            if last and item.waiting and self.progress:
+            if last and item.waiting and self.says:
                 text = (
                     f"meanfield: waiting for the {type(item).__name__} of {item.waiting} snapshots"
                 )
                 tqdm.write(text, file=sys.stderr)
             for values in item.collect(received, last):
-                if self.recording is None:
-                    continue
-                for value in values:
-                    self.recording.observe(*value)
-                if checkpoints and self._checkpoint_due():  # alone: _check_ranks
-                    self.recording.checkpoint(self._memory())
+                if self.recording is not None:
+                    for value in values:
+                        self.recording.observe(*value)
+                    # several processes ask each other at every step
+                    if checkpoints and self.ranks.size == 1 and self._checkpoint_due():
+                        self.recording.checkpoint(self._memory())
+                if self.ranks.size > 1 and self._stop(received):
+                    break
 
     def _memory(self, to_see: Iterable[Observer] = ()) -> dict[str, Any]:
         """All that the loop needs to go on. to_see: the observers that have not seen this moment."""

@@ -262,14 +262,20 @@ def _resume_same(run: Run, recorder: Recorder) -> State:
         name: array_sha256(array) for name, array in arrays.items() if name.endswith("_test")
     }:
         differing.append("the test set")
+    differing += written
     if config["t_end"] < theirs["t_end"]:
-        earlier = f"({config['t_end']:g}, in the file {theirs['t_end']:g})"
-        differing.append(f"t_end, which is earlier {earlier}")
-    if differing := [*differing, *written]:
+        asked, reached = config["t_end"], theirs["t_end"]
+        if not differing:
+            raise ValueError(
+                f"{path} is this run up to t = {reached:g}, and cannot be cut to t_end = {asked:g}: ask for "
+                f"{reached:g} or more. mf.Trajectory({str(path)!r}).at({asked:g}) is the nearest frame."
+            )
+        differing.append(f"t_end, which is earlier ({asked:g}, in the file {reached:g})")
+    if differing:
         raise ValueError(
             f"{path} holds another run, so it cannot be resumed; different here: "
             f"{'; '.join(differing)}. "
-            'Choose another name, or exists="replace"; mf.Trajectory reads the run that is there.'
+            'Choose another name, or in Python exists="replace"; mf.Trajectory reads the run that is there.'
         )
 
     if diverged is not None:

@@ -12,6 +12,9 @@ bits of one process:
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +31,25 @@ SETTINGS = f"""settings, with their defaults:
 {experiment.table()}
 
 exit codes: 2 usage or configuration, 3 diverged, 4 bad data, 5 input/output, 6 in use by another
-process, 7 incompatible file, 75 interrupted or a process lost, and resumable; torchrun's own is 1."""
+process, 7 incompatible file, 75 interrupted or a process lost, and resumable; torchrun's own is 1. An error
+of one process alone is said with its number, and ends all of them with its code."""
+
+
+def above(text: str, least: float = math.ulp(0.0)) -> float:
+    """Seconds > 0, of an option."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not least <= found < math.inf:
+        sign = ">" if least else ">="
+        raise argparse.ArgumentTypeError(f"must be a number of seconds {sign} 0; got {text!r}")
+    return found
+
+
+def at_least(text: str) -> float:
+    """Seconds >= 0, of an option."""
+    return above(text, 0.0)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,26 +63,29 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("file", type=Path, help="TOML file of settings")
     made.add_argument("--out", type=Path, help="file of the run; its name with .h5 unless given")
     made.add_argument(
-        "--timeout", type=float, default=60.0,
+        "--timeout", type=above, default=60.0,
         help="seconds after which a process that does not answer is given up (60); more than a checkpoint takes",
     )  # fmt: skip
     made.add_argument(
-        "--checkpoint-seconds", type=float, default=30.0, help="wall time between checkpoints (30)"
+        "--checkpoint-seconds",
+        type=at_least,
+        default=30.0,
+        help="wall time between checkpoints (30)",
     )
     return made
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    options = parser().parse_args(argv)
+    others = contextlib.redirect_stderr(None) if os.environ.get("RANK", "0") != "0" else None
+    with others or contextlib.nullcontext():  # what is wrong with the command is said once
+        options = parser().parse_args(argv)
     codes: list[int] = []
 
     def join() -> None:
         with mf.ranks(options.timeout) as ranks:
-            code = settings.exit_code(lambda: _make(options), says=ranks.rank == 0)
-            codes.append(code)
-            if code:  # said by the first process before any ends: torchrun then ends the others
-                ranks.meet()
+            code, line, lost = settings.outcome(lambda: _make(options))
+            codes.append(ranks.failed(code, line, lost) if code else 0)
 
     terminal.accept_all()
     with signals():  # the same: what came in between is not to cut off the last word

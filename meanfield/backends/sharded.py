@@ -6,10 +6,13 @@ The arithmetic of a part is in cpu/part.py; what the processes say to each other
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +22,9 @@ from ..checks import is_number
 from ..processes.ranks import ALONE, RankLost, Ranks, current, joined
 
 TIMEOUT = 60.0  # seconds
+GRACE = 1.0  # … for the others to come to the same error
+HEARD = 2.0  # … for the others to read why the process that keeps the store has ended
+LOOK = 0.02
 
 
 @contextmanager
@@ -62,11 +68,16 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
         return
     from torch import distributed
 
+    wait = timedelta(seconds=timeout)
     with _explained(timeout):
-        distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
+        store, rank, size = next(distributed.rendezvous("env://", timeout=wait))
+        distributed.init_process_group(
+            "gloo", store=store, rank=rank, world_size=size, timeout=wait
+        )
     lost = False
+    made = Processes(distributed, store, timeout)
     try:
-        with joined(Processes(distributed, timeout)) as made:
+        with joined(made):
             yield made
     except RankLost:
         lost = True  # nobody is there to leave the group with
@@ -74,15 +85,19 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
     finally:
         if not lost:
             distributed.destroy_process_group()
+            made.wait_for_readers()
 
 
 class Processes(Ranks):
-    """The ranks of a torch.distributed group."""
+    """The ranks of a torch.distributed group. store: where a rank that fails says so, for it cannot
+    do it by a message that the others do not expect.
+    """
 
-    def __init__(self, distributed: Any, timeout: float) -> None:
+    def __init__(self, distributed: Any, store: Any, timeout: float) -> None:
         super().__init__()
-        self._distributed, self.timeout = distributed, timeout
+        self._distributed, self._store, self.timeout = distributed, store, timeout
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        self._failed = False
 
     def _gather(self, message: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
         import torch
@@ -91,17 +106,58 @@ class Processes(Ranks):
         mine = torch.zeros(most, dtype=torch.uint8)  # gloo wants one length
         mine.numpy()[: message.nbytes] = message
         found = [torch.empty(most, dtype=torch.uint8) for _ in sizes]
-        with _explained(self.timeout):
+        with _explained(self.timeout, self):
             self._distributed.all_gather(found, mine)
         return [rows.numpy()[:size] for rows, size in zip(found, sizes, strict=True)]
 
+    def failed(self, code: int, line: str, lost: bool = False) -> int:
+        if lost:  # and said where it was found, or by the one that failed
+            return min(self.failures().items(), default=(0, {"code": code}))[1]["code"]
+        self._failed = True
+        mine = {"code": code, "line": line}
+        everywhere, said = False, 0
+        with suppress(RuntimeError):  # of a store that has gone with its process
+            self._store.set(f"failed/{self.rank}", json.dumps(mine))
+            begun = time.monotonic()
+            while len(known := self.failures()) < self.size and time.monotonic() - begun < GRACE:
+                time.sleep(LOOK)
+            everywhere = len(known) == self.size and all(item == mine for item in known.values())
+            name = hashlib.sha256(line.encode()).hexdigest()
+            said = self._store.add(f"said/{name}", 1) - 1
+        if not said:
+            print(line if everywhere else f"process {self.rank}: {line}", file=sys.stderr)
+        return code
+
+    def failures(self) -> dict[int, dict[str, Any]]:
+        """The exit code and the line of each rank that has failed, as far as it is known here."""
+        names = {rank: f"failed/{rank}" for rank in range(self.size)}
+        found = {}
+        with suppress(RuntimeError):  # of a store that has gone
+            for rank, name in names.items():
+                if self._store.check([name]):
+                    found[rank] = json.loads(self._store.get(name))
+            if found:
+                self._store.set(f"heard/{self.rank}", "")
+        return found
+
+    def wait_for_readers(self) -> None:
+        """Of a rank 0 that has failed and may keep the store: until the others know why."""
+        if self.rank or not self._failed:
+            return
+        begun, names = time.monotonic(), [f"heard/{rank}" for rank in range(self.size)]
+        while time.monotonic() - begun < HEARD and not self._store.check(names):
+            time.sleep(LOOK)
+
 
 @contextmanager
-def _explained(timeout: float) -> Iterator[None]:
+def _explained(timeout: float, ranks: Processes | None = None) -> Iterator[None]:
     """Errors of the group in our words."""
     try:
         yield
     except RuntimeError as error:
+        if ranks is not None and (failures := ranks.failures()):
+            rank = min(failures)
+            raise RankLost(f"process {rank} has failed: {failures[rank]['line']}") from error
         said = " ".join(str(error).split())[:160]
         message = (
             f"process {os.environ.get('RANK', '?')}: another process of this run has ended, or has not "

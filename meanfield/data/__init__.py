@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import hint
+from ..checks import hint, is_number
 from ..processes.memory import ask_memory
 from . import tables
 from .bundled import breast_cancer, diabetes, digits, iris, wine
@@ -94,6 +94,9 @@ def get(name: str, **options: Any) -> Dataset:
     ]
     if missing:
         raise ValueError(f"{name} needs {' and '.join(missing)}: get({name!r}, {missing[0]}=…).")
+    for option, value in options.items():
+        if is_number(value) and not math.isfinite(value):
+            raise ValueError(f"{name}: {option} must be finite; got {value!r}.")
     return maker(**options)
 
 

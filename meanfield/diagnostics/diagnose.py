@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import checks
 from ..checks import hint, is_integer
 from ..files import tables
 from ..files.labelled import frames_to_xarray
@@ -204,6 +206,7 @@ def diagnose(
     companion: Any = None,
     workers: int | None = None,
     progress: bool = True,
+    executor: Executor | None = None,
     **parameters: Any,
 ) -> Diagnosis:
     """Diagnostics of a stored run, finished or not: mf.diagnose("run.h5", ["kernel_drift", "w2"]).
@@ -217,6 +220,9 @@ def diagnose(
     workers : processes, as many as there are CPUs by default; they start only where the first
         frames show that it pays, and the bits do not depend on them.
     progress : a bar when stderr is a terminal.
+    executor : in place of workers, what computes the frames, one a task: client.get_executor() of
+        dask, or another concurrent.futures.Executor. Its processes see the run under the same name,
+        and have these versions. The same bits.
     parameters : of the diagnostics, such as samples=512 for the kernel or seconds=10 for w2.
 
     Returns
@@ -241,6 +247,10 @@ def diagnose(
         raise TypeError(f"names is a list: write [{names!r}].")
     if workers is not None and (not is_integer(workers) or workers < 1):
         raise ValueError(f"workers must be an integer >= 1; got {workers!r}.")
+    if executor is not None:
+        checks.executor(executor)
+        if workers is not None:
+            raise ValueError("workers= counts processes of this machine; give it or executor=.")
     asked = list(dict.fromkeys(names or ()))
     settings = _settings(asked, parameters)
     opened: list[Trajectory] = []
@@ -252,7 +262,7 @@ def diagnose(
             if why[name]:
                 raise ValueError(f"{name!r} cannot be computed for {stored.run.path}: {why[name]}.")
         needed = [name for name in _closure(asked) if registry.get(name).kind != "curve"]
-        values = frame_values(stored, needed, settings, workers, progress)
+        values = frame_values(stored, needed, settings, workers, progress, executor)
         found = {
             name: (registry.get(name), settings[name], _curve(name, stored, values))
             for name in asked

@@ -4,11 +4,16 @@ that is quicker.
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import sys
+import threading
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Executor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +44,7 @@ def frame_values(
     settings: dict[str, dict[str, Any]],
     workers: int | None,
     progress: bool,
+    executor: Executor | None = None,
 ) -> Values:
     """Every value of these diagnostics, from the cache or computed; what is new is kept, also when
     this is interrupted.
@@ -68,9 +74,10 @@ def frame_values(
             cache.write(diagnostic, fresh[name])
             fresh[name] = {}
 
+    companion = stored.companion.run.path if stored.companion else None
     job = Job(
-        stored.run.path, stored.companion.run.path if stored.companion else None, stored.given,
-        diagnostics, settings, stored.digest, dict(protocol.OTHERS),
+        uuid.uuid4().hex, Path(os.path.abspath(stored.run.path)), companion and Path(os.path.abspath(companion)),
+        stored.given, diagnostics, settings, stored.digest, dict(protocol.OTHERS),
     )  # fmt: skip
     with tqdm(
         total=len(missing),
@@ -80,7 +87,12 @@ def frame_values(
         file=sys.stderr,
     ) as bar:
         try:
-            for number, found in _computed(stored, job, missing, workers):
+            computed = (
+                _computed(stored, job, missing, workers)
+                if executor is None
+                else _elsewhere(stored, job, missing, executor)
+            )
+            for number, found in computed:
                 for name, value in found.items():
                     values[name][number] = fresh[name][keys[name][number]] = value
                 bar.update()
@@ -139,6 +151,25 @@ def _computed(
             )
 
 
+def _elsewhere(
+    stored: Stored, job: Job, missing: dict[int, list[str]], executor: Executor
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(frame number, values) of all frames, in the order in which an executor has them."""
+    if not _portable(job):
+        raise ValueError(
+            "the processes of an executor cannot have these formulas or diagnostics: functions of a script "
+            "or a notebook, or closures. Put them into a module that all import, or leave executor= out."
+        )
+    tasks = [(number, stored.frame_digest(number), tuple(missing[number])) for number in missing]
+    asked = [executor.submit(job.answer, task) for task in tasks]
+    try:
+        for answer in as_completed(asked):
+            yield answer.result()
+    finally:
+        for answer in asked:
+            answer.cancel()
+
+
 def _portable(job: Job) -> bool:
     """Whether another process can have it: functions of a script or a notebook, and closures, stay
     here.
@@ -174,8 +205,11 @@ def _frame_values(
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a worker process needs to answer (frame number, names) with the values."""
+    """What a worker process needs to answer (frame number, names) with the values. name: its own,
+    for copies of it are one job.
+    """
 
+    name: str
     path: Path
     companion: Path | None
     flow: GradientFlow | None
@@ -186,26 +220,34 @@ class Job:
 
     def answer(self, task: tuple[int, str, tuple[str, ...]]) -> tuple[int, dict[str, Any]]:
         number, digest, names = task
-        stored = self._stored()
-        if len(stored) <= number or (stored.digest, stored.frame_digest(number)) != (
-            self.digest,
-            digest,
-        ):
-            raise ValueError(
-                f"{self.path} was replaced while its diagnostics were computed; call "
-                "mf.diagnose again."
-            )
-        return number, _frame_values(
-            stored, number, [self.diagnostics[name] for name in names], self.settings
-        )
+        with _TURN:
+            stored = self._stored()
+            here = stored.digest, stored.frame_digest(number) if number < len(stored) else ""
+            if here != (self.digest, digest):
+                raise ValueError(
+                    f"{self.path} was replaced while its diagnostics were computed; call "
+                    "mf.diagnose again."
+                )
+            diagnostics = [self.diagnostics[name] for name in names]
+            return number, _frame_values(stored, number, diagnostics, self.settings)
 
     def _stored(self) -> Stored:
-        if self not in _OPEN:
-            _OPEN[self] = opened_run(self.path, self.companion, self.flow, [])
-        return _OPEN[self]
+        if self.name not in _OPEN:
+            _OPEN.clear()
+            try:
+                _OPEN[self.name] = opened_run(self.path, self.companion, self.flow, [])
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    errno.ENOENT,
+                    "a process that was to compute diagnostics does not see this run; all of them must see "
+                    "one folder, under one name",
+                    error.filename,
+                ) from None
+        return _OPEN[self.name]
 
 
-_OPEN: dict[Job, Stored] = {}  # of this worker process
+_OPEN: dict[str, Stored] = {}  # of this worker process: that of the last job
+_TURN = threading.Lock()  # an executor may have threads
 
 
 def opened_run(

@@ -52,6 +52,10 @@ OF_NTK = (
 )
 
 
+# series that are no diagnostics, but those of an observer
+OF_OBSERVERS = {"lambda_min": "ntk.LayerMinima(mf.every(…))"}
+
+
 @dataclass(frozen=True)
 class Diagnostic:
     """One diagnostic. kind: "frame" f(frame), "step" f(frame, previous), "curve" f(*curves of the
@@ -239,6 +243,10 @@ def missing(name: str) -> str:
     """
     if name in OF_NTK:
         return " It is one of ntk's: `import ntk` first."
+    if name in OF_OBSERVERS:
+        return (
+            f" It is a series of the observer {OF_OBSERVERS[name]}: put that among the observers."
+        )
     near = hint(name, [*names(), *OF_NTK])
     return (
         f"{near} (`import ntk` first.)"

@@ -19,7 +19,7 @@ from ..formulas import activations
 from ..formulas.activations import Activation
 from ..state import State
 from . import parametrisations, torch_activations
-from .modules import ModuleFeature
+from .modules import ModuleFeature, Overflows
 from .parametrisations import HEAD, Block
 
 
@@ -239,4 +239,10 @@ def deep(
         "initialisation": initialisation, "w_std": v, "b_std": beta, "readout_w_std": last_v,
         "readout_b_std": last_beta, "normalise": start.normalise if normalise is None else normalise,
     }  # fmt: skip
-    return DeepFeature(nn.Sequential(layers), sigma, blocks, settings)
+    try:
+        return DeepFeature(nn.Sequential(layers), sigma, blocks, settings)
+    except Overflows:
+        raise ValueError(
+            f"φ is not finite at the start with w_std = {w_std:g}, b_std = {b_std:g}, readout_w_std = "
+            f"{readout_w_std:g}, readout_b_std = {readout_b_std:g}: take smaller scales."
+        ) from None

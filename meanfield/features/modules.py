@@ -24,6 +24,10 @@ COUPLED = (nn.modules.batchnorm._BatchNorm,)
 RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
+class Overflows(ValueError):
+    """φ is not finite at the start."""
+
+
 class ModuleFeature(FeatureMap):
     """f(x) = s ∫ module(x; θ) dμ(θ): of one particle a deep network, of many an ensemble.
 
@@ -106,6 +110,11 @@ class ModuleFeature(FeatureMap):
                 f"the module {self.name} does not take inputs (n, {', '.join(map(str, self.inputs))}): "
                 f"{error}. Say the shape of one input by inputs=."
             ) from error
+        if not torch.isfinite(found).all():
+            raise Overflows(
+                f"what the module {self.name} gives is not finite with the parameters that it has: start it "
+                "from smaller ones."
+            )
         if not torch.equal(found, again):
             raise ValueError(
                 f"two calls of the module {self.name} differ: φ must be no random one."

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..checks import is_integer
 from ..diagnostics.frame import Problem
+from ..processes.ranks import Ranks, current
 from ..processes.workers import NoWorkers, WorkerDied, Workers
 from ..state import State
 from ..stepping.march import March
@@ -61,7 +62,9 @@ class W2(Observer):
     for all. Where each particle coupled with itself is optimal, as along nearly every run, a solve
     is a few passes over the pairs; otherwise, and where masses change, it may take seconds at
     m = 5000: above 10 s a SlowSolve warning says so before the run starts. Masses may vary, any K
-    goes. Bounds are quicker: mf.diagnose(path, ["w2"]) after the run.
+    goes. Bounds are quicker: mf.diagnose(path, ["w2"]) after the run. Where several processes share
+    the run (mf.ranks), the workers are those of process 0, and distances are taken up where a
+    snapshot is due; all processes have the values.
     """
 
     def __init__(self, schedule: Any, *, previous: bool = False, workers: int = 1) -> None:
@@ -89,7 +92,10 @@ class W2(Observer):
         return self._beside.waiting
 
     def begin(self, march: March, problem: Problem, path: Path | None) -> None:
-        self._beside = Beside(self, march.start)
+        self._ranks, self._seen = current(), 0
+        self._beside = Beside(self, march.start, solves=self._ranks.rank == 0)
+        if self._ranks.rank:
+            return
         steps = None if march.method.controls_error else march.clock.steps_left(march.particles)
         self._beside.announce(self.schedule.resolve(march.span).count(steps))
 
@@ -99,12 +105,31 @@ class W2(Observer):
     def collect(self, received: Sequence[int], last: bool) -> Iterator[list[Value]]:
         """The distances that are known; wait while more snapshots have none than may wait."""
         most = 0 if last else WAITING
+        if self._ranks.size > 1:
+            yield from self._shared(self._ranks, most, last)
+            return
         while self.waiting and not received:
             rows = self._beside.take(0.2 if self.waiting > most else 0.0)
             if rows is None and self.waiting <= most:
                 return
             if rows:
                 yield rows
+
+    def _shared(self, ranks: Ranks, most: int, last: bool) -> Iterator[list[Value]]:
+        """The same on all ranks, which come to a message once a second at the least: the rows that
+        rank 0 has by then, or none. Only where there is something to take up, since each time is two
+        messages.
+        """
+        if not last and self.waiting == self._seen:
+            return
+        while self.waiting:
+            rows = ranks.first(lambda: self._beside.take_all(most, 1.0))
+            if ranks.rank:
+                self._beside.told(rows)
+            yield rows
+            if self.waiting <= most:
+                break
+        self._seen = self.waiting
 
     def memory(self) -> dict[str, Any]:
         return self._beside.memory()
@@ -157,7 +182,7 @@ class _Solve(NamedTuple):
     name: str
     before: State
     after: State
-    answer: Future
+    answer: Future | None  # None where another process of the run has it solved
 
 
 class Solver:
@@ -182,11 +207,11 @@ def distance(p: State, q: State) -> float:
 
 class Beside:
     """W2 of one run: the snapshots whose distances are not known yet, and the processes that solve
-    them.
+    them. solves: whether they are this process's; another one's tell it the values.
     """
 
-    def __init__(self, w2: W2, start: State) -> None:
-        self.w2, self._start = w2, _bare(start)
+    def __init__(self, w2: W2, start: State, solves: bool = True) -> None:
+        self.w2, self._start, self._solves = w2, _bare(start), solves
         self._count = w2.workers
         self._workers: Workers | None = None
         self._pending: deque[list[_Solve]] = deque()
@@ -238,7 +263,7 @@ class Beside:
         seconds.
         """
         solves = self._pending[0]
-        answers = [item.answer for item in solves]
+        answers = [item.answer for item in solves if item.answer is not None]
         if not all(answer.done() for answer in answers) and (
             not seconds or wait(answers, seconds).not_done
         ):
@@ -249,6 +274,26 @@ class Beside:
             self.w2.keep(*rows[-1])
         self._known = self._pending.popleft()[0].after
         return rows
+
+    def take_all(self, most: int, seconds: float) -> list[Value]:
+        """The values of those that are known, in order; while more than `most` wait, of those that
+        come within so many seconds, but the first alone.
+        """
+        rows: list[Value] = []
+        while self._pending:
+            patience = seconds if self.waiting > most and not rows else 0.0
+            found = self.take(patience)
+            if found is None:
+                break
+            rows += found
+        return rows
+
+    def told(self, rows: list[Value]) -> None:
+        """The values of the first snapshots that wait, from the process that has them solved."""
+        for row in rows:
+            self.w2.keep(*row)
+            if row.name == SERIES:
+                self._known = self._pending.popleft()[0].after
 
     def memory(self) -> dict[str, Any]:
         """All that the distances to come depend on, for a checkpoint."""
@@ -284,6 +329,8 @@ class Beside:
         )  # fmt: skip
 
     def _asked(self, name: str, before: State | None, after: State) -> _Solve:
+        if not self._solves:
+            return _Solve(name, before or self._start, after, None)
         if self._workers is None:
             self._workers = Workers(Solver(self._start), self._count)
         return _Solve(name, before or self._start, after, self._workers.submit((before, after)))
@@ -291,6 +338,7 @@ class Beside:
     def _value(self, item: _Solve) -> float:
         """The answer; solved here where its process died."""
         try:
+            assert item.answer is not None
             try:
                 return item.answer.result()
             except (NoWorkers, WorkerDied) as error:

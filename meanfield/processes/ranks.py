@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -123,6 +124,15 @@ class Ranks:
                 f"process {rank} has another {list(given)[number]} than process 0; all processes of a "
                 "run are given the same."
             )
+
+    def failed(self, code: int, line: str, lost: bool = False) -> int:
+        """Say `line` of an error that ends the program of this rank, once where it ends all of them,
+        else with the rank; returns the exit code: of the rank that failed first in their order where
+        this one only lost another.
+        """
+        if not lost:
+            print(line, file=sys.stderr)
+        return code
 
     def flush(self) -> None:
         """Send what waits."""

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import meanfield as mf
-from meanfield.diagnostics import inspection
+from meanfield.diagnostics import inspection, registry
 from meanfield.files import verification
 from meanfield.files.durable import IncompatibleFile, replacing
 
 from ..lab import terminal
-from . import inspect_help
+from . import engines, inspect_help
 
 USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes
 
@@ -109,6 +109,7 @@ def diagnose(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--companion", metavar="RUN", help="another run, for diagnostics that compare two"
     )
+    engines.add(parser)
     options = parser.parse_intermixed_args(_named("diagnose", arguments, parser))
     if options.csv and not options.names:
         parser.error(
@@ -118,9 +119,21 @@ def diagnose(arguments: Sequence[str]) -> int:
     import ntk as ntk  # registers its diagnostics
 
     def work() -> None:
+        engines.check(options)
         if options.csv:
             _absent(Path(options.csv))
-        found = mf.diagnose(options.file, options.names or None, companion=options.companion)
+        names, more = options.names or None, {"companion": options.companion}
+        if options.engine == "dask" and names:
+            from ..sweeps import dask_engine
+
+            mf.diagnose(options.file, **more)  # before a scheduler is started, as the names
+            for name in names:
+                registry.get(name)
+            with dask_engine.connected(options.scheduler) as client:
+                hands = dask_engine.hands(client)
+                found = mf.diagnose(options.file, names, executor=hands, **more)
+        else:
+            found = mf.diagnose(options.file, names, **more)
         if options.csv:
             write_csv(found, Path(options.csv))
         else:

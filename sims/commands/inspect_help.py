@@ -39,6 +39,7 @@ examples:
   scripts/inspect diagnose kink.h5 displacement kernel_drift
   scripts/inspect diagnose kink.h5 displacement kernel_drift --csv measured.csv    one line for each frame
   scripts/inspect diagnose kink.h5 companion_gap --companion linear.h5
+  scripts/inspect diagnose kink.h5 w2 --engine dask --scheduler tcp://HOST:8786    each frame a task; all see RUN under one name
 
 in Python: found = mf.diagnose("kink.h5", ["kernel_drift"]); found["kernel_drift"].values; found.units
 """

@@ -21,6 +21,7 @@ from ..lab.config import BadSettings
 from ..sweeps import folders, leases, local_workers, plans, reporting, workers
 from ..sweeps.folders import SweepFolder
 from ..sweeps.workers import Terms
+from . import engines
 
 ABOUT = """\
 Trains the network of sims.lab.experiment at every point of a grid of settings. A sweep is a folder: a manifest that never
@@ -110,7 +111,7 @@ def work(options: argparse.Namespace) -> None:
             "--workers must be at least 1, --lease-seconds above 0, --checkpoint-seconds "
             "at least 0."
         )
-    _check_engine(options)
+    engines.check(options)
     there = len(sweep.plan.runs) - left
     if left:
         runs, hands = "run" + "s" * (left != 1), "worker" + "s" * (count != 1)
@@ -133,16 +134,6 @@ def work(options: argparse.Namespace) -> None:
     print(f"{reporting.counts(sweep)}\nnext: scripts/sweep collect {sweep.path}")
 
 
-def _check_engine(options: argparse.Namespace) -> None:
-    if options.scheduler and options.engine != "dask":
-        raise BadSettings("--scheduler is an address of dask's; say --engine dask too.")
-    if options.scheduler and getattr(options, "workers", None) is not None:
-        raise BadSettings(
-            "--workers counts processes of this machine; how many a scheduler has, is said where "
-            "they are started (dask worker --nworkers). Leave one of the two out."
-        )
-
-
 def status(options: argparse.Namespace) -> None:
     """Print one table."""
     print(reporting.status(SweepFolder(options.folder)))
@@ -153,7 +144,7 @@ def collect(options: argparse.Namespace) -> None:
     from ..sweeps import indexing
 
     sweep = SweepFolder(options.folder)
-    _check_engine(options)
+    engines.check(options)
     if options.engine == "dask":
         from ..sweeps import dask_engine, quantities
 
@@ -280,7 +271,7 @@ def parser() -> argparse.ArgumentParser:
         help="processes on this machine, which share its cores (default: one a core, each of one thread)",
     )
 
-    _engine(worked)
+    engines.add(worked)
     worked.epilog, worked.formatter_class = ENGINES, layout
 
     command(status, "What is done, who is at work on what, and how long the rest may take.")
@@ -296,7 +287,7 @@ def parser() -> argparse.ArgumentParser:
     )
     collected.add_argument("--diagnose", nargs="+", default=[], metavar="NAME", help=text)
 
-    _engine(collected)
+    engines.add(collected)
 
     drawn = command(
         plot,
@@ -373,21 +364,6 @@ def parser() -> argparse.ArgumentParser:
         help="others of sbatch: gres=gpu:1 qos=long",
     )
     return top
-
-
-def _engine(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--engine",
-        choices=("processes", "dask"),
-        default="processes",
-        help="whose processes take the runs: this program's, or those of dask (the extra cluster)",
-    )
-    command.add_argument(
-        "--scheduler",
-        default="",
-        metavar="tcp://HOST:PORT",
-        help="of dask's, where one is there (default: one that is started on this machine)",
-    )
 
 
 def _terms(command: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ along it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,12 @@ DECADES = 1.5  # a positive quantity that spans more of them is drawn on a logar
 
 
 @drawn
-def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None) -> Axes:
+def compare(
+    runs: Sequence[Any],
+    name: str | None = None,
+    ax: Axes | None = None,
+    executor: Executor | None = None,
+) -> Axes:
     """One quantity of several runs (mf.Trajectory or paths) against flow time on one Axes:
     compare(runs, "test_error").
 
@@ -37,7 +43,9 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     computes it (test_error, w2, kernel_drift, …; an interval as a band up to its upper bound).
     None: the risk, with how far the neurons of each travelled; the energy F where a run has no
     network, hence no risk. The vertical axis is logarithmic for the risk, and for others where
-    `series` has it so. Raises ValueError where a run has no such quantity, with the reason.
+    `series` has it so. executor: computes the diagnostic, as in mf.diagnose; all runs of a sweep are
+    compare(list(sims.Sweep(path)), name, executor=client.get_executor()). Raises ValueError where a
+    run has no such quantity, with the reason.
     """
     if name is not None and not isinstance(name, str):
         raise TypeError(
@@ -48,7 +56,7 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     if not opened:
         raise ValueError("compare needs at least one run: figures.compare([run_a, run_b]).")
     if name is not None:
-        return _compared(opened, name, axes_or_new(ax))
+        return _compared(opened, name, axes_or_new(ax), executor)
     ax = axes_or_new(ax)
     risky = all(run.config.get("network") for run in opened)
     name, symbol, log = ("risk", "R", "y") if risky else ("energy", "F", "")
@@ -80,9 +88,11 @@ def compare(runs: Sequence[Any], name: str | None = None, ax: Axes | None = None
     return ax
 
 
-def _compared(runs: Sequence[mf.Trajectory], name: str, ax: Axes) -> Axes:
+def _compared(
+    runs: Sequence[mf.Trajectory], name: str, ax: Axes, executor: Executor | None
+) -> Axes:
     """A recorded series or a diagnostic of several runs, and where each ends."""
-    curves = [_quantity(run, name) for run in runs]
+    curves = [_quantity(run, name, executor) for run in runs]
     found = np.concatenate([curve.values for curve in curves])
     found = found[np.isfinite(found)]
     spans = found.size and found.min() > 0 and np.log10(found.max() / found.min()) > DECADES
@@ -129,7 +139,7 @@ class _Quantity(NamedTuple):
     lower: np.ndarray | None = None
 
 
-def _quantity(run: mf.Trajectory, name: str) -> _Quantity:
+def _quantity(run: mf.Trajectory, name: str, executor: Executor | None) -> _Quantity:
     """A series that the run recorded, or a diagnostic of its frames."""
     units = {item: registry.get(item).unit for item in registry.names()}
     if name in run.series_names:
@@ -141,7 +151,7 @@ def _quantity(run: mf.Trajectory, name: str) -> _Quantity:
             f"{run.path} has no series {name!r}, and there is no diagnostic of that "
             f"name.{hint(name, known)}"
         )
-    curve = mf.diagnose(run, [name], progress=False)[name]
+    curve = mf.diagnose(run, [name], progress=False, executor=executor)[name]
     if registry.get(name).interval:
         return _Quantity(curve.times, curve.upper, units[name], curve.lower)
     return _Quantity(curve.times, curve.values, units[name])

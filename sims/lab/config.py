@@ -186,7 +186,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         json.dumps(found, default=str)  # as deep as whoever takes the settings apart
         return found
     except ValueError as error:  # of TOML, of its encoding, of a number of thousands of digits
-        raise BadSettings(f"{path} is not a TOML file: {error}.") from None
+        why = str(error).replace("Cannot overwrite a value", "a setting is there twice")
+        raise BadSettings(f"{path} is not a TOML file: {why}.") from None
     except RecursionError:
         raise BadSettings(
             f"{path} is not a TOML file of settings: its brackets stand in one another by the hundred."
@@ -295,9 +296,19 @@ def code_of(error: BaseException) -> int | None:
     return next((number for kind, number in codes if isinstance(error, kind)), None)
 
 
-def exit_code(work: Callable[[], Any], says: bool = True) -> int:
+def exit_code(work: Callable[[], Any]) -> int:
     """Run `work`; an expected failure becomes one line on stderr and its exit code, a bug keeps its
-    traceback. says: whether this process is the one that prints the line.
+    traceback.
+    """
+    code, line, lost = outcome(work)
+    if code and not lost:
+        print(line, file=sys.stderr)
+    return code
+
+
+def outcome(work: Callable[[], Any]) -> tuple[int, str, bool]:
+    """Run `work`: (exit code, the line that says why, whether another process was lost, which is said
+    where it is found); a bug keeps its traceback.
     """
     terminal.accept_all()
     try:
@@ -308,23 +319,20 @@ def exit_code(work: Callable[[], Any], says: bool = True) -> int:
             raise
         import meanfield as mf
 
-        if isinstance(error, mf.RankLost) or not says:  # a lost process was said where it was found
-            return code
-        text = str(error)
-        if isinstance(error, OSError) and error.strerror:  # without "[Errno 17]"
-            text = (
-                error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-            )
-        text = " ".join(text.split()) or {INTERRUPTED: "interrupted"}.get(
-            code, type(error).__name__
-        )
-        hint = " The same command goes on from here." if code == INTERRUPTED else ""
-        print(
-            f"error: {text}{hint}" if code != INTERRUPTED else f"{text}.{hint}".replace("..", "."),
-            file=sys.stderr,
-        )
-        return code
-    return 0
+        return code, _line(error, code), isinstance(error, mf.RankLost)
+    return 0, "", False
+
+
+def _line(error: BaseException, code: int) -> str:
+    """What is said of a failure."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 17]"
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    unsaid = {INTERRUPTED: "interrupted"}.get(code, type(error).__name__)
+    text = " ".join(text.split()) or unsaid
+    if code != INTERRUPTED:
+        return f"error: {text}"
+    return f"{text}. The same command goes on from here.".replace("..", ".")
 
 
 def _explain(cls: type, error: pydantic.ValidationError) -> str:
@@ -339,7 +347,7 @@ def _explain(cls: type, error: pydantic.ValidationError) -> str:
             problem["type"] not in ("unexpected_keyword_argument", "extra_forbidden")
         ),
     )
-    place = ".".join(str(part) for part in first["loc"])
+    place = ".".join(str(part) for part in _names(cls, first["loc"]))
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         owner: Any = cls
         for part in first["loc"][:-1]:
@@ -348,9 +356,28 @@ def _explain(cls: type, error: pydantic.ValidationError) -> str:
         near = difflib.get_close_matches(str(first["loc"][-1]), names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return f"no setting {place!r}.{hint} Known: {', '.join(names)}."
-    message = first["msg"].removeprefix("Value error, ")
+    # a setting of several kinds has a problem with each
+    same = [item for item in problems if _names(cls, item["loc"]) == _names(cls, first["loc"])]
+    told = [item["msg"].removeprefix("Value error, ") for item in same]
+    others = [text.removeprefix("Input should be ") for text in dict.fromkeys(told[1:])]
+    message = " or ".join([told[0], *others]).replace("an object", "a table")
     where = f"{place}: " if place else ""
     return f"{where}{message}" + (f"; got {first['input']!r}." if place else "")
+
+
+def _names(cls: Any, loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Of the place of a problem what the file has: names of settings and numbers of values, without
+    the kinds of value that were tried.
+    """
+    found: list[str | int] = []
+    for part in loc:
+        known = {field.name: field for field in dataclasses.fields(cls)} if cls else {}
+        last = part == loc[-1]
+        if isinstance(part, int) or part in known or (cls and last) or not found:
+            found.append(part)
+            cls = getattr(known.get(str(part)), "default", None)
+            cls = cls if dataclasses.is_dataclass(cls) else None
+    return tuple(found)
 
 
 def _canonical(value: Any) -> Any:

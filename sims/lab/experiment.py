@@ -73,7 +73,7 @@ class Experiment:
     """
     m: Annotated[int, settings.between(1, 2**32)] = 1024
     """Number of neurons."""
-    seed: Annotated[int, settings.at_least(0)] = 0
+    seed: Annotated[int, settings.between(0, 2**32 - 1)] = 0
     """Seed of the neurons; a narrower network has the first neurons of a wider one."""
     activation: str = "relu"
     """relu, leaky_relu, tanh, erf, sigmoid, softplus, gelu, sin, square or linear."""
@@ -108,6 +108,10 @@ class Experiment:
         if self.law.symmetric and self.m % 2:
             raise ValueError(
                 f"m must be even, a symmetric start pairs neurons; got {self.m}. Use {self.m + 1}."
+            )
+        if not self.trainable:
+            raise ValueError(
+                'trainable must name what is trained: "a", "w" and "b", or some of them.'
             )
         if self.dt != "auto" and not self.dt > 0:
             raise ValueError(f'dt must be positive or "auto"; got {self.dt!r}.')

@@ -23,6 +23,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from meanfield.files.provenance import provenance
 from meanfield.processes.interruption import signals
 from meanfield.processes.threads import cores
 from meanfield.processes.workers import THREADS
@@ -96,8 +97,18 @@ def executor(sweep: SweepFolder, client: Any) -> Any:
     """
     from . import dask_tasks
 
-    session = dask_tasks.session(uuid.uuid4().hex, sweep, Terms())
-    if not client.run(dask_tasks.fit, session):
+    return _hands(client, dask_tasks.fit, dask_tasks.session(uuid.uuid4().hex, sweep, Terms()))
+
+
+def hands(client: Any) -> Any:
+    """The same of workers that need not see a sweep."""
+    from . import dask_tasks
+
+    return _hands(client, dask_tasks.able, provenance()["versions"])
+
+
+def _hands(client: Any, look: Any, given: Any) -> Any:
+    if not client.run(look, given):
         raise ValueError("the scheduler has no workers yet; start them first (dask worker).")
     return client.get_executor(pure=False)
 

@@ -72,11 +72,25 @@ def make(session: Session, digest: str) -> str:
 
 def check(session: Session, worker: Any) -> None:
     """Raises UnfitWorker for other versions, several threads, or a folder that is not there."""
-    here = f"the worker {worker.address} on {socket.gethostname()}"
+    able(session.versions, worker)
+    manifest = Path(session.folder) / "manifest.json"
+    if not manifest.is_file() or _digest(manifest) != session.manifest:
+        found = "another sweep" if manifest.is_file() else "no sweep"
+        raise UnfitWorker(
+            f"{_here(worker)} finds {found} at {session.folder}; client and workers must share the folder, "
+            "under one name."
+        )
+
+
+def able(versions: dict[str, str | None], dask_worker: Any) -> None:
+    """Raises UnfitWorker for other versions, or several threads; by client.run, which names the
+    worker so.
+    """
+    here = _here(dask_worker)
     ours = provenance()["versions"]
     if differing := {
         name: (ours.get(name), theirs)
-        for name, theirs in session.versions.items()
+        for name, theirs in versions.items()
         if ours.get(name) != theirs
     }:
         several = ", ".join(f"{name} {a} (here {b})" for name, (a, b) in differing.items())
@@ -84,18 +98,15 @@ def check(session: Session, worker: Any) -> None:
             f"{here} has other versions: {several}. Start the workers from the environment of "
             "scripts/sweep."
         )
-    if worker.state.nthreads != 1:
+    if dask_worker.state.nthreads != 1:
         raise UnfitWorker(
-            f"{here} runs {worker.state.nthreads} tasks at a time; start it with --nthreads 1, "
+            f"{here} runs {dask_worker.state.nthreads} tasks at a time; start it with --nthreads 1, "
             "and --nworkers for one a core."
         )
-    manifest = Path(session.folder) / "manifest.json"
-    if not manifest.is_file() or _digest(manifest) != session.manifest:
-        found = "another sweep" if manifest.is_file() else "no sweep"
-        raise UnfitWorker(
-            f"{here} finds {found} at {session.folder}; client and workers must share the folder, "
-            "under one name."
-        )
+
+
+def _here(worker: Any) -> str:
+    return f"the worker {worker.address} on {socket.gethostname()}"
 
 
 def fit(session: Session, dask_worker: Any) -> None:

@@ -31,7 +31,8 @@ from . import leases
 from .plans import Axis, Plan, Planned
 
 SCHEMA = 1
-SUM = "sha256"  # of a manifest: that of all the rest, as canonical JSON
+SUM = "sha256"  # of a manifest and of a note: that of all the rest, as canonical JSON
+UNSUMMED = {"status", "seconds", "host", "pid", "attempts", "energy_defect", "defect"}
 FOLDERS = ("runs", "work", "leases", "failed", "logs")
 STATES = ("finished", "diverged", "failed", "running", "interrupted", "waiting")
 
@@ -112,10 +113,13 @@ class SweepFolder:
         return _json(self.failed / f"{digest}.json")
 
     def note(self, digest: str) -> dict[str, Any]:
-        """Who finished a run: host, pid, seconds, attempts, status; empty where a kill came in
-        between.
+        """Who finished a run: host, pid, seconds, status, energy_defect, defect; empty where a kill
+        came in between, or it is not what was written.
         """
-        return _json(self.runs / f"{digest}.json")
+        content = _json(self.runs / f"{digest}.json")
+        if SUM not in content and content.keys() <= UNSUMMED:  # of before the checksum
+            return content
+        return content if content.pop(SUM, None) == _sum(content) else {}
 
     def status(self, digest: str) -> str:
         """ "finished" or "diverged" of a run that is there."""
@@ -205,8 +209,9 @@ def write_note(path: Path, content: dict[str, Any]) -> None:
     """Likewise, but not synced: where the power goes it may be missing, or cut off, as one that a
     kill came before. Whoever reads it does without.
     """
+    written = json.dumps(content | {SUM: _sum(content)}, ensure_ascii=False)
     with temporary(path) as new:
-        new.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        new.write_text(written, encoding="utf-8")
         os.replace(new, path)
 
 

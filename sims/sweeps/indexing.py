@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 import meanfield as mf
 import ntk as ntk  # registers how its flows are made from a file
+from meanfield import checks
 from meanfield.diagnostics import registry
 from meanfield.files.durable import replacing
 
@@ -107,6 +108,8 @@ def open_sweep(
     workers share the folder and this environment. Raises ValueError for unknown names.
     """
     folder, names = SweepFolder(path), known(diagnose)
+    if executor is not None:
+        checks.executor(executor)
     xarray = _xarray()
     index, as_of = folder.path / "index.h5", _as_of(folder)
     with suppress(OSError):  # not there, or not an index: it is made again

@@ -14,6 +14,8 @@ from ranks_in_memory import together
 import meanfield as mf
 from meanfield.backends.cpu.backend import CPU
 from meanfield.backends.cpu.part import cut
+from meanfield.observers import distances
+from meanfield.processes import interruption
 from meanfield.processes.ranks import Ranks
 
 M = 320  # five shards of 64
@@ -141,8 +143,8 @@ def test_what_cannot_be_shared_is_refused():
         ValueError, match=r"m = 321 particles .* at most 3 .* got 4.*multiple of 64"
     ):
         together(4, lambda ranks: march(ranks, odd))
-    with pytest.raises(ValueError, match=r"mf.W2 computes beside it"):
-        together(2, lambda ranks: march(ranks, observers=[mf.W2(mf.every(1))]))
+    with pytest.raises(ValueError, match=r"the observer 'late' has values that come later"):
+        together(2, lambda ranks: march(ranks, observers=[Late(mf.every(1))]))
     with pytest.raises(ValueError, match=re.escape("takes the rows of all m = 320 particles")):
         together(2, lambda ranks: march(ranks, method=OfItsOwn()))
 
@@ -168,6 +170,56 @@ def test_ranks_that_are_not_given_the_same_are_refused(what, of_1):
         together(3, march)
 
 
+@pytest.mark.process
+def test_distances_beside_a_run_of_ranks_are_those_of_one_process(tmp_path, monkeypatch):
+    """Solved for rank 0, known to all; with three that may wait and five snapshots the ranks wait."""
+    monkeypatch.setattr(distances, "WAITING", 3)
+    flow, start = mf.GradientFlow(TANH), LAW.sample(128, seed=1)
+
+    def march(ranks):
+        w2 = mf.W2(mf.every(1), previous=True)
+        name = tmp_path / f"{ranks.size if ranks else 1}.h5"
+        watch = [mf.Recorder(name, mf.evenly(2)), w2]
+        mf.simulate(flow, start, mf.EULER, 0.1, n_steps=4, observers=watch, progress=False)
+        return w2.steps, w2.times, w2.values, w2.step_values
+
+    whole = march(None)
+    assert whole[0] == [0, 1, 2, 3, 4] and len(whole[3]) == 4
+    assert together(2, march) == [whole] * 2
+    with mf.Trajectory(tmp_path / "1.h5") as one, mf.Trajectory(tmp_path / "2.h5") as two:
+        assert one.content_hash() == two.content_hash()
+        assert two.series("w2").values.tolist() == whole[2]
+
+
+@pytest.mark.process
+def test_distances_that_wait_are_in_the_checkpoint_of_ranks(tmp_path):
+    """Rank 1 is told to end at step 2; all go on, in another number of ranks."""
+    flow, start, path = mf.GradientFlow(TANH), LAW.sample(192, seed=1), tmp_path / "run.h5"
+
+    def march(ranks, told=0):
+        def look(flow, state):
+            if ranks is not None and (ranks.rank, state.step) == (1, told):
+                interruption.stop()
+            return 0.0
+
+        w2 = mf.W2(mf.every(1), previous=True)
+        watch = [mf.Recorder(path, mf.evenly(2), exists="resume"), w2,
+                 mf.Series("look", mf.every(1), look)]  # fmt: skip
+        try:
+            mf.simulate(flow, start, mf.EULER, 0.1, n_steps=5, observers=watch, progress=False)
+        except mf.Interrupted as error:
+            return error.state.step
+        return w2.values
+
+    stopped = together(2, lambda ranks: march(ranks, told=2))
+    assert stopped[0] == stopped[1] in (2, 3)
+    ends = together(3, march)
+    with mf.Trajectory(path) as run:
+        found = run.series("w2")
+        assert found.steps.tolist() == [0, 1, 2, 3, 4, 5] and ends == [found.values.tolist()] * 3
+        assert found.values[-1] == mf.w2(run.start, run[-1])
+
+
 @pytest.mark.parametrize("go_on", [True, False])
 def test_ranks_that_see_different_folders_are_refused(tmp_path, go_on):
     flow, files = mf.GradientFlow(TANH), [tmp_path / f"{rank}" / "run.h5" for rank in range(2)]
@@ -186,6 +238,12 @@ def test_ranks_that_see_different_folders_are_refused(tmp_path, go_on):
     with pytest.raises(FileNotFoundError, match="process 0 sees .* and process 1 does not") as said:
         together(2, work)
     assert files[0].name in str(said.value) and not any(files[1].parent.iterdir())
+
+
+class Late(mf.Observer):
+    """Its values are not the same on all ranks."""
+
+    name, later = "late", True
 
 
 class OfItsOwn(mf.Method):

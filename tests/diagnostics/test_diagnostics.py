@@ -3,9 +3,12 @@ be had and why, errors.
 """
 
 import json
+import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from diagnosed import problem, record
 import meanfield as mf
 import ntk
 from meanfield.diagnostics import jobs, registry
-from meanfield.diagnostics.stored import Cache
+from meanfield.diagnostics.stored import Cache, folder_of
 from meanfield.files.recording import unfinished
 from meanfield.processes import workers
 
@@ -450,10 +453,42 @@ def test_the_bits_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
     for count in (1, 2):
         path = record(tmp_path / f"run{count}.h5", (flow, start, data), steps=15)
         found.append(mf.diagnose(path, names, workers=count, companion=other, weight=0.5))
+    started = [process for process in started if process.args[0] != "git"]  # of provenance
     assert len(started) == 2 and all(process.poll() is not None for process in started)
     for name in names:
         for one, two in zip(found[0][name], found[1][name], strict=True):
             assert np.asarray(one).tobytes() == np.asarray(two).tobytes(), name
+
+
+@pytest.mark.process
+def test_an_executor_computes_the_frames_to_the_same_bits(path):
+    """Processes that start from the beginning, and threads, which take turns."""
+    names = ["kernel_drift", "w2", "path_frames"]
+    here = mf.diagnose(path, names, workers=1, progress=False)
+    spawn = multiprocessing.get_context("spawn")
+    for pool in (ThreadPoolExecutor(2), ProcessPoolExecutor(1, mp_context=spawn)):
+        shutil.rmtree(folder_of(path))
+        with pool as executor:
+            there = mf.diagnose(path, names, executor=executor, progress=False)
+        assert repr(dict(there)) == repr(dict(here))
+
+
+def test_an_executor_that_is_none_or_cannot_have_the_functions_is_refused(path, monkeypatch):
+    with pytest.raises(TypeError, match="executor must be a concurrent.futures.Executor.*got int"):
+        mf.diagnose(path, ["kernel_drift"], executor=3)
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(ValueError, match="give it or executor="):
+            mf.diagnose(path, ["kernel_drift"], executor=executor, workers=2)
+        monkeypatch.setattr(jobs, "_portable", lambda job: False)
+        with pytest.raises(ValueError, match="Put them into a module that all import"):
+            mf.diagnose(path, ["kernel_drift"], executor=executor)
+    assert not folder_of(path).exists()
+
+
+def test_a_process_that_does_not_see_the_run_says_so(path, tmp_path):
+    job = jobs.Job("one", tmp_path / "elsewhere.h5", None, None, {}, {}, "", {})
+    with pytest.raises(FileNotFoundError, match="must see one folder, under one name"):
+        job.answer((0, "", ()))
 
 
 def recorded_popen(started, popen):

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from sims import run
 from sims.commands import inspect, sweep
 from sims.lazy_vs_mean_field import main as lazy
 
@@ -31,6 +32,52 @@ FILES = {
     "setting.toml": BASE + "foo = 1\n[axes]\nm = [4]\n",
     "table.toml": "t_end = 1\n",
 }
+RUNS = {  # files of settings for sims.run, alone in their kind
+    "gama = 1": (2, "no setting 'gama'. Did you mean 'gamma'"),
+    "m = 8\nm = 9": (2, "a setting is there twice"),
+    "m = '8'": (2, "m: Input should be a valid integer; got '8'"),
+    "m = true": (2, "m: Input should be a valid integer; got True"),
+    "m = 7": (2, "m must be even, a symmetric start pairs neurons; got 7. Use 8"),
+    "seed = 5000000000": (2, "seed: Input should be less than or equal to 4294967295"),
+    "gamma = nan": (2, "gamma: Input should be a finite number"),
+    "gamma = 2020-01-01": (2, "gamma: Input should be a valid number"),
+    "t_end = 0": (2, "t_end: Input should be greater than 0"),
+    "dt = 'fast'": (2, "dt: Input should be a valid number or 'auto'; got 'fast'"),
+    "dt = -1": (2, 'dt must be positive or "auto"'),
+    "dt = 1e-300": (2, "is too small for t_end = 10"),
+    "trainable = []": (2, "trainable must name what is trained"),
+    "trainable = ['v']": (2, "trainable.0: Input should be 'a', 'w' or 'b'"),
+    "activation = 'rellu'": (2, "Did you mean 'relu'"),
+    "law = 3": (2, "law: Input should be a table"),
+    "law.wstd = 1": (2, "no setting 'law.wstd'. Did you mean 'w_std'"),
+    "backend = 'gpu'": (2, "backend: Input should be 'cpu', 'cuda' or 'auto'"),
+    "loss = 'softmax'": (4, "wants integer classes"),
+    "data = { name = 'techer' }": (4, "Did you mean 'teacher_student'"),
+    "data = { name = 3 }": (2, "data.name: Input should be a valid string"),
+    "data = { options = 3 }": (2, "data.options: Input should be a table"),
+    "data = { options = { n = 0, dim = 2 } }": (4, "n must be an integer >= 1"),
+    "data = { options = { nn = 9, dim = 2 } }": (4, "Did you mean 'n'"),
+    "data = { name = 'digits', options = { corrupt = 2 } }": (4, "corrupt must be the share"),
+    "data = { name = 'digits', options = { corrupt = nan } }": (4, "corrupt must be finite"),
+    "data = { name = 'no.csv' }": (5, "no data file 'no.csv'"),
+    "data = { name = 'word.csv' }": (4, "'x' is not a number"),
+}
+FILES |= {f"run{number}.toml": text for number, text in enumerate(RUNS)}
+RUN = (
+    ("", 2, "file"),
+    ("none.toml", 5, "none.toml: No such file or directory"),
+    (".", 5, "Is a directory"),
+    ("broken.toml", 2, "not a TOML file"),
+    ("axis.toml", 2, "scripts/sweep create"),
+    ("table.toml --out none/a.h5", 5, "none: the folder for a.h5 does not exist"),
+    ("table.toml --out table.toml", 2, "name another with --out"),
+    ("table.toml --out file", 7, "not a readable HDF5 file"),
+    ("table.toml --timeout 0", 2, "--timeout: must be a number of seconds > 0; got '0'"),
+    ("table.toml --timeout x", 2, "got 'x'"),
+    ("table.toml --checkpoint-seconds nan", 2, "must be a number of seconds >= 0; got 'nan'"),
+    ("table.toml --sed 1", 2, "unrecognized arguments: --sed"),
+    *((f"run{number}.toml", *found) for number, found in enumerate(RUNS.values())),
+)
 LAZY = (
     ("--gamas 1", 2, "Did you mean --gammas"),
     ("--gammas x", 2, "--gammas"),
@@ -85,13 +132,16 @@ INSPECT = (
     ("diagnose no.h5", 5, "no run at no.h5"),
     ("compare no.h5 no.h5", 5, "no run at no.h5"),
     ("report no.h5", 5, "no run at no.h5"),
+    ("diagnose no.h5 --engine daks", 2, "'dask'"),
+    ("diagnose no.h5 w2 --scheduler tcp://a:1", 2, "say --engine dask too"),
+    ("diagnose no.h5 w2 --engine dask", 5, "no run at no.h5"),
     ("plot no.h5 --kind x", 2, "'paths'"),
     ("no.h5 --csv risk --hash", 2, "one after the other"),
 )
 CASES = [
     pytest.param(main, line.split(), code, words, id=f"{name} {line}")
     for name, main, cases in (
-        ("lazy", lazy, LAZY), ("sweep", sweep.main, SWEEP), ("inspect", inspect.main, INSPECT)
+        ("run", run.main, RUN), ("lazy", lazy, LAZY), ("sweep", sweep.main, SWEEP), ("inspect", inspect.main, INSPECT)
     )
     for line, code, words in cases
 ]  # fmt: skip

@@ -26,6 +26,11 @@ def go(*observers, state=START, method=mf.EULER, **more):
     return mf.simulate(mf.GradientFlow(risk()), state, method, observers=list(observers), **times)
 
 
+def ranks(timeout):
+    with mf.ranks(timeout):
+        pass
+
+
 def at(row, column, value):
     x = X.copy()
     x[row, column] = value
@@ -59,6 +64,14 @@ DATA = {
     "no such data set": (lambda: mf.data.get("mnist"), "Known: teacher_student"),
     "no such option": (lambda: mf.data.get("digits", clases=[0]), "Did you mean 'classes'"),
     "no rows": (lambda: mf.data.teacher_student(0, 3), "n must be an integer >= 1"),
+    "share above 1": (lambda: mf.data.get("digits", corrupt=2), r"corrupt must .*\[0, 1\]; got 2"),
+    "share as a word": (lambda: mf.data.get("digits", corrupt="half"), "corrupt must .*'half'"),
+    "share NaN": (lambda: mf.data.get("digits", corrupt=np.nan), "corrupt must be finite; got nan"),
+    "seed NaN": (lambda: mf.data.get("digits", seed=np.nan), "digits: seed must be finite"),
+    "corrupt of a task": (
+        lambda: mf.data.get("teacher_student", n=5, dim=2, corrupt=0.5),
+        "no option 'corrupt'. Its options: n, dim",
+    ),
 }
 TABLES = {
     "missing": (lambda: mf.data.load("no.csv"), "no data file 'no.csv'"),
@@ -102,6 +115,19 @@ SETTINGS = {
     "fresh inputs": (lambda: mf.OnlineRisk(mf.Network(), START, inputs="uniform"), '"sphere"'),
     "no energy": (lambda: mf.PairwiseEnergy(), "give potential="),
     "tolerance": (lambda: mf.Adaptive(rtol=-1), r"rtol must be a number in \[0, 1\)"),
+    "friction": (lambda: mf.HeavyBall(-1), "friction must be a number >= 0"),
+    "sphere": (lambda: mf.Sphere("euler"), "method must be an mf.RungeKutta"),
+    "jumps alone": (lambda: mf.GradientFlow(risk(), jumps=True), "pass reaction="),
+    "centred": (lambda: mf.Network(centred="yes"), "centred must be True or False; got 'yes'"),
+    "deep overflows": (
+        lambda: mf.deep(2, (8, 8), w_std=1e300),
+        "not finite at the start with w_std = 1e\\+300, .*smaller",
+    ),
+    "widths": (lambda: mf.deep(2, (8, 0)), "integer >= 1"),
+    "parametrisation": (lambda: mf.deep(2, (8,), parametrisation="nkt"), "Did you mean 'ntk'"),
+    "timeout zero": (lambda: ranks(0), "timeout must be a number of seconds > 0; got 0"),
+    "timeout as text": (lambda: ranks("60"), "timeout must be .* got '60'"),
+    "timeout infinite": (lambda: ranks(np.inf), "timeout must be .* got inf"),
 }
 PARTICLES = {
     "NaN": (lambda: mf.State(np.full((4, 4), np.nan)), "4 of 4 particles"),
@@ -167,6 +193,24 @@ FILES = {
         "dt 0.2, in the file 0.1",
     ),
     "diagnostic": (lambda: mf.diagnose(run(), ["kernel_drfit"]), "Did you mean 'kernel_drift'"),
+    "executor": (
+        lambda: mf.diagnose(run(), ["w2"], executor=3),
+        r"client.get_executor\(\).* got int",
+    ),
+    "a client": (lambda: mf.diagnose(run(), ["w2"], executor=run), "Executor, .* got function"),
+    "workers zero": (lambda: mf.diagnose(run(), ["w2"], workers=0), "integer >= 1; got 0"),
+    "series of an observer": (
+        lambda: go(mf.Series("lambda_min", mf.every(1))),
+        r"no built-in series 'lambda_min'\. It is a series of the observer ntk\.LayerMinima",
+    ),
+    "no function": (lambda: mf.Series("mine", mf.every(1)), r"or pass function\(flow, state\)"),
+    "a number as function": (lambda: mf.Series("mine", mf.every(1), 3), "must be callable"),
+    "W2 beside": (lambda: mf.W2(mf.every(1), workers=0), "workers must be an integer >= 1; got 0"),
+    "an earlier end": (
+        lambda: go(mf.Recorder(run(), mf.every(1), exists="resume"), n_steps=1),
+        r"cannot be cut to t_end = 0.1: ask for 0.2 or more.*at\(0.1\) is the nearest frame",
+    ),
+    "resume to a word": (lambda: mf.resume(run(), t_end="2"), "finite flow time.* got '2'"),
     "frame": (lambda: mf.Trajectory(run())[99], "has 3 frames"),
     "time": (lambda: mf.Trajectory(run()).at(99.0), "from t = 0 to 0.2"),
 }

@@ -98,6 +98,25 @@ def test_a_lease_that_a_full_disk_refuses_is_not_left_behind(monkeypatch, tmp_pa
     leases.claim(tmp_path / "run", 60.0).release()
 
 
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_note_with_a_flipped_bit_is_none_or_says_the_same(made, count, tmp_path):
+    """What it says of the steps, the status and the time goes into tables; the run itself is asked
+    where it says nothing.
+    """
+    folder, _ = folders.create(made[0], tmp_path / "sweep")
+    note = {"status": "finished", "seconds": 1.25, "energy_defect": 0.01, "defect": "none"}
+    path, found = folder.runs / "abc.json", 0
+    folders.write_note(path, note)
+    assert folder.note("abc") == note
+    for changed in flips(path.read_bytes(), count):
+        path.write_bytes(changed)
+        assert folder.note("abc") in (note, {})
+        found += folder.note("abc") == {}
+    assert found > 0.8 * count
+    path.write_text(json.dumps(note), encoding="utf-8")  # as they were before the checksum
+    assert folder.note("abc") == note
+
+
 @pytest.mark.parametrize("text", [b"\xff", b"[]", b"null", b"[" * 10**5, b"{", b""])
 def test_a_damaged_note_counts_as_none(made, text, tmp_path):
     folder, _ = folders.create(made[0], tmp_path / "sweep")

@@ -20,6 +20,8 @@ import pytest
 import tiny_sweeps
 from tiny_sweeps import hashes
 
+import meanfield as mf
+from meanfield.diagnostics.stored import folder_of
 from meanfield.processes import interruption
 from sims.commands import sweep as command
 from sims.sweeps import dask_engine, dask_tasks, indexing, leases, workers
@@ -153,6 +155,20 @@ def test_a_sweep_measured_by_dask_is_the_one_measured_here(tmp_path, client):
         shutil.rmtree(folder)
     here = indexing.measure(sweep, False, ("kernel_drift",))
     assert repr(there) == repr(here) and there[0]["kernel_drift"] > 0
+
+
+def test_frames_diagnosed_by_dask_are_those_diagnosed_here(tmp_path, client):
+    """Each frame a task; what is kept beside the run is the same."""
+    sweep = made(tmp_path / "sweep")
+    workers.work(sweep, Terms())
+    path = next(iter(sweep.runs.glob("*.h5")))
+    names = ["kernel_drift", "displacement"]
+    there = mf.diagnose(path, names, executor=dask_engine.hands(client))
+    shutil.rmtree(folder_of(path))
+    here = mf.diagnose(path, names, workers=1)
+    for name in names:
+        assert there[name].values.tolist() == here[name].values.tolist()
+    assert here["displacement"].values[-1] > 0
 
 
 def ctrl_c_after(action, sweep, client):

@@ -44,8 +44,8 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
-def ranks(count, file):
-    """What torchrun starts, started by hand."""
+def ranks(count, file, folders=None):
+    """What torchrun starts, started by hand. folders: in which each works."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -56,6 +56,7 @@ def ranks(count, file):
         subprocess.Popen(
             command,
             env=environment(RANK=str(rank), **shared),
+            cwd=folders[rank] if folders else None,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -104,7 +105,7 @@ def test_killed_and_told_to_end_a_run_of_several_processes_has_the_content_of_on
     three[1].send_signal(signal.SIGTERM)
     said = [process.communicate(timeout=60)[1] for process in three]
     assert [process.returncode for process in three] == [settings.INTERRUPTED] * 3
-    assert "interrupted at step" in said[0] and "interrupted" not in said[1] + said[2]
+    assert "".join(said).count("interrupted at step") == 1
 
     assert unfinished(out)
     assert run.main([str(file)]) == 0
@@ -128,6 +129,26 @@ def test_a_process_that_does_not_answer_is_given_up_after_the_timeout(experiment
     assert 15 < seconds < 60
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_one_process_alone_is_said_once_and_its_code_is_that_of_all(failing, tmp_path):
+    """Only one of them finds no data where it works. The other waits for it in a message."""
+    folders = [tmp_path / name for name in ("a", "b")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        if number != failing:
+            (folder / "table.csv").write_text("0,1\n1,2\n2,4\n")
+    file = tmp_path / "experiment.toml"
+    file.write_text('m = 128\ndata = { name = "table.csv" }')
+    two = ranks(2, file, folders)
+    said = [process.communicate(timeout=60)[1] for process in two]
+    assert [process.returncode for process in two] == [settings.IO] * 2
+    assert said[failing].startswith(f"process {failing}: error: ")
+    assert "no data file 'table.csv'" in said[failing] and said[failing].count("\n") == 1
+    assert said[1 - failing] == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "experiment.toml"]
+
+
 @pytest.mark.slow
 def test_a_setting_that_does_not_exist_is_said_once(experiment):
     file = experiment[0].with_name("wrong.toml")
@@ -135,7 +156,7 @@ def test_a_setting_that_does_not_exist_is_said_once(experiment):
     two = ranks(2, file)
     said = [process.communicate(timeout=60)[1] for process in two]
     assert [process.returncode for process in two] == [settings.USAGE] * 2
-    assert "Did you mean" in said[0] and said[1] == ""
+    assert "".join(said).count("Did you mean") == "".join(said).count("\n") == 1
 
 
 def test_a_command_line_says_what_is_wrong(tmp_path, capsys):
@@ -143,10 +164,12 @@ def test_a_command_line_says_what_is_wrong(tmp_path, capsys):
     file = tmp_path / "wrong.toml"
     file.write_text("gama = 1")
     assert run.main([str(file)]) == settings.USAGE
-    assert run.main([str(file), "--timeout", "0"]) == settings.USAGE
+    with pytest.raises(SystemExit, match=str(settings.USAGE)):
+        run.main([str(file), "--timeout", "0"])
     assert run.main([str(file), "--out", str(file)]) == settings.USAGE
     said = capsys.readouterr().err
-    assert "gamma" in said and "timeout must be" in said and list(tmp_path.iterdir()) == [file]
+    assert "gamma" in said and "--timeout: must be a number of seconds > 0" in said
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(
