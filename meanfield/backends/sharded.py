@@ -51,7 +51,7 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
     Raises
     ------
     ValueError : for a timeout that is none; inside, for runs that cannot be shared: another backend than
-        "cpu", and more processes than gcd(m, min(64, ⌈m/64⌉)).
+        "cpu", and more processes than min(64, ⌈m/64⌉).
     mf.RankLost : inside. The last checkpoint stands; the same script with exists="resume", or
         mf.resume, goes on from there in any number of processes.
 

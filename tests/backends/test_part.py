@@ -4,7 +4,9 @@ The ranks are threads here (helpers/ranks_in_memory.py); processes are in tests/
 """
 
 import itertools
+import math
 import re
+from math import exp
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from ranks_in_memory import together
 
 import meanfield as mf
 from meanfield.backends.cpu.backend import CPU
-from meanfield.backends.cpu.part import cut
+from meanfield.backends.cpu.part import blocks, cut
 from meanfield.observers import distances
 from meanfield.processes import interruption
 from meanfield.processes.ranks import Ranks
@@ -83,9 +85,12 @@ MORE = {
 }  # fmt: skip
 
 
-def ends(name, size, seen=None):
-    """(end in one process, ends of the ranks) of a flow, observed after each step."""
+def ends(name, size, begin):
+    """(end in one process, ends of the ranks) of a flow from begin(its start), observed after each
+    step.
+    """
     functional, settings, start, method, dt = {**FLOWS, **MORE}[name]
+    start = begin(start)
     flow = mf.GradientFlow(functional, seed=5, **settings)
 
     def march(ranks):
@@ -97,9 +102,9 @@ def ends(name, size, seen=None):
     return march(None), together(size, march)
 
 
-def check(name, size):
-    (whole, values), shared = ends(name, size)
-    assert not np.array_equal(whole.theta, FLOWS.get(name, MORE.get(name))[2].theta)
+def check(name, size, begin=lambda start: start):
+    (whole, values), shared = ends(name, size, begin)
+    assert not np.array_equal(whole.theta, begin({**FLOWS, **MORE}[name][2]).theta)
     for end, seen in shared:
         assert np.array_equal(end.theta, whole.theta)
         assert np.array_equal(end.mass, whole.mass)
@@ -123,26 +128,85 @@ def test_of_every_functional(name, size):
     check(name, size)
 
 
-@pytest.mark.parametrize("m, size", [(320, 3), (1000, 8), (4096, 7), (96, 2)])
+def odd(start):
+    """14 particles more: 334, in six shards of 55, 56, 56, 55, 56, 56."""
+    theta = np.vstack([start.theta, 0.9 * start.theta[:14]])
+    mass = np.concatenate([start.mass, start.mass[:14]])
+    return mf.State(theta, start.outputs, mass / mass.sum())
+
+
+ODD = ("euler", "rk4, dt auto", "langevin", "reaction", "jumps", "masses", "float32", "relu",
+       "outputs", "many inputs", "pairs", "population", "centred", "heavy ball")  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_ranks_share_particles_that_their_shards_cut_unevenly(size):
+    """Of 334, shards of 56 and 55 are those of the second of three ranks: two blocks."""
+    assert max(len(blocks(334, a, b)) for a, b in itertools.pairwise(cut(334, 3))) == 2
+    check("rk4, dt auto", size, odd)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("size", [3, 4])
+def test_and_of_every_functional(name, size):
+    check(name, size, odd)
+
+
+def gauss(theta, x):
+    return theta[0] * exp(-((x[0] - theta[1]) ** 2))
+
+
+def grad_gauss(theta, x, out):
+    out[0] = exp(-((x[0] - theta[1]) ** 2))
+    out[1] = 2.0 * (x[0] - theta[1]) * theta[0] * out[0]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("m", [320, 334])
+def test_and_of_a_user_s_feature(m):
+    feature = mf.Feature(gauss, grad_gauss, columns=("a", "c"))
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(feature), X[:, :1], Y))
+    start = feature.state(np.random.default_rng(3).normal(size=(m, 2)))
+
+    def march(ranks):
+        return mf.simulate(flow, start, mf.HEUN, 0.1, 0.5, progress=False).theta
+
+    whole = march(None)
+    for shared in together(3, march):
+        assert np.array_equal(shared, whole)
+
+
+@pytest.mark.parametrize(
+    "m, size",
+    [(320, 3), (1000, 8), (4096, 7), (96, 2), (334, 4), (1001, 16), (4097, 64), (10**6 + 1, 3)],
+)
 def test_ranks_take_whole_shards_and_cut_them_as_one_process_does(m, size):
     shards, ends = CPU.shards(m), cut(m, size)
-    assert ends[0] == 0 and ends[-1] == shards and sorted(set(ends)) == ends
-    for a, b in itertools.pairwise(ends):
-        start, stop = a * m // shards, b * m // shards
-        here = [start + i * (stop - start) // (b - a) for i in range(b - a + 1)]
-        assert here == [shard * m // shards for shard in range(a, b + 1)]
+    counts = [b - a for a, b in itertools.pairwise(ends)]
+    assert ends[0] == 0 and ends[-1] == shards and min(counts) > 0
+    if size > math.gcd(m, shards) or m % 64 == 0:
+        assert max(counts) - min(counts) <= 1
+    for first, last in itertools.pairwise(ends):
+        runs = blocks(m, first, last)
+        assert [a for a, b in runs] + [last] == [first] + [b for a, b in runs]
+        assert len(runs) == 1 or size > math.gcd(m, shards)
+        for a, b in runs:
+            start, stop = a * m // shards, b * m // shards
+            here = [start + i * (stop - start) // (b - a) for i in range(b - a + 1)]
+            assert here == [shard * m // shards for shard in range(a, b + 1)]
 
 
 def test_what_cannot_be_shared_is_refused():
-    flow, odd = mf.GradientFlow(TANH), LAW.sample(321, seed=1)
+    flow, few = mf.GradientFlow(TANH), LAW.sample(100, seed=1)
 
     def march(ranks, state=START, method=mf.EULER, observers=()):
         mf.simulate(flow, state, method, 0.1, 1.0, observers=observers, progress=False)
 
     with pytest.raises(
-        ValueError, match=r"m = 321 particles .* at most 3 .* got 4.*multiple of 64"
+        ValueError, match=r"m = 100 particles .* at most 2 processes .* got 3.* 129 or more"
     ):
-        together(4, lambda ranks: march(ranks, odd))
+        together(3, lambda ranks: march(ranks, few))
     with pytest.raises(ValueError, match=r"the observer 'late' has values that come later"):
         together(2, lambda ranks: march(ranks, observers=[Late(mf.every(1))]))
     with pytest.raises(ValueError, match=re.escape("takes the rows of all m = 320 particles")):
@@ -192,6 +256,7 @@ def test_distances_beside_a_run_of_ranks_are_those_of_one_process(tmp_path, monk
 
 
 @pytest.mark.process
+@pytest.mark.filterwarnings("ignore:the series 'look' is written differently")
 def test_distances_that_wait_are_in_the_checkpoint_of_ranks(tmp_path):
     """Rank 1 is told to end at step 2; all go on, in another number of ranks."""
     flow, start, path = mf.GradientFlow(TANH), LAW.sample(192, seed=1), tmp_path / "run.h5"

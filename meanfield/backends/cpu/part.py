@@ -2,9 +2,9 @@
 are those of one process, to the bit.
 
 The ranks take whole shards, in order. Each shard's partial sum is made where its particles are, the
-partials of all are gathered, and every rank adds them by the tree of one process. Between shards of
-unequal sizes a rank can begin only where the first particle of its shard is that of a cut into
-equal parts, so at most gcd(m, shards) ranks share m particles.
+partials of all are gathered, and every rank adds them by the tree of one process. A kernel cuts the
+rows that it is given into equal parts. Where m is no multiple of the shards, whose sizes then differ
+by one, a rank calls it for one block of its shards after the other, so long as may be cut so.
 """
 
 from __future__ import annotations
@@ -24,15 +24,59 @@ from .pairs import Cloud, PairSums
 
 
 def cut(m: int, size: int) -> list[int]:
-    """The first shard of each of `size` ranks, and the number of shards at the end."""
+    """The first shard of each of `size` ranks, and the number of shards at the end: each has as many
+    as any other, or one more; where it can be, the shards of each are one block.
+    """
     shards = CPU.shards(m)
-    groups = math.gcd(m, shards)
-    if size > groups:
+    if size > shards:
         raise ValueError(
-            f"m = {m} particles are summed in {shards} shards, which at most {groups} processes can "
-            f"share; got {size}. Take fewer processes, or m a multiple of 64 that is {64 * size} or more."
+            f"m = {m} particles are summed in {shards} shards, which at most {shards} processes can "
+            f"share; got {size}. Take fewer processes, or m of {64 * (size - 1) + 1} or more (up to 64 processes)."
         )
-    return [shards // groups * (rank * groups // size) for rank in range(size + 1)]
+    groups = math.gcd(m, shards)
+    if size <= groups:
+        return [shards // groups * (rank * groups // size) for rank in range(size + 1)]
+    return [shards * rank // size for rank in range(size + 1)]
+
+
+def blocks(m: int, first: int, last: int) -> list[tuple[int, int]]:
+    """(first, last) of the longest runs of shards whose particles, cut into equal parts, are those
+    shards.
+    """
+    shards = CPU.shards(m)
+    starts = [shard * m // shards for shard in range(shards + 1)]
+
+    def one(a: int, b: int) -> bool:
+        length = starts[b] - starts[a]
+        return all(starts[a] + i * length // (b - a) == starts[a + i] for i in range(b - a))
+
+    found = []
+    while first < last:
+        end = next(b for b in range(last, first, -1) if one(first, b))
+        found.append((first, end))
+        first = end
+    return found
+
+
+class Block(CPU):
+    """Shards of a rank that a kernel is called for at once; their sums stay apart."""
+
+    here: slice  # of the rank's rows
+    count: int  # of the shards
+
+    def shards(self, m: int) -> int:  # type: ignore[override]
+        return self.count
+
+    def _mean(self, partial: np.ndarray, m: int) -> np.ndarray:
+        self.partial = partial
+        return partial[0]
+
+    def _number(self, partial: np.ndarray, m: int) -> np.ndarray:
+        return partial.copy()
+
+
+class FeatureBlock(Block, FeatureCPU):
+    """The same for a feature that its user wrote."""
 
 
 class Part(CPU):
@@ -44,6 +88,8 @@ class Part(CPU):
 
     ranks: Ranks
     whole: CPU  # the same for particles that are not shared
+    blocks: list[Block]  # where the shards are not one
+    block: type[Block] = Block
 
     def share(self, whole: CPU, ranks: Ranks, m: int) -> None:
         """Hold this rank's part of m particles."""
@@ -57,11 +103,22 @@ class Part(CPU):
         self.rows_here = slice(rows[ranks.rank], rows[ranks.rank + 1])
         self.first = self.rows_here.start
         self.size = self.rows_here.stop - self.first
+        runs = blocks(m, self.shards_here.start, self.shards_here.stop)
+        self.blocks = [self._block(*run) for run in runs] if len(runs) > 1 else []
+        self._weight_of_blocks: tuple[Any, list[np.ndarray]] = None, []
         if self.columns <= self.outputs:
             raise ValueError(
                 "several processes share particles of more columns than outputs; got "
                 f"{self.columns} and K = {self.outputs}. Run it in one process."
             )
+
+    def _block(self, first: int, last: int) -> Block:
+        made = self.block(self.network, self.dim, self.outputs, self.dtype.name)
+        shards = CPU.shards(self.m)
+        start, stop = (end * self.m // shards - self.first for end in (first, last))
+        made.here, made.count = slice(start, stop), last - first
+        made.unproved = self.unproved
+        return made
 
     @property
     def columns(self) -> int:
@@ -103,6 +160,11 @@ class Part(CPU):
     def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> None:
         """None: steps are made one by one."""
 
+    def forget(self) -> None:
+        super().forget()
+        for block in self.blocks:
+            block.forget()
+
     @property
     def gaussian_pairs(self) -> Any:
         return PartSums(self, self.whole.gaussian_pairs)
@@ -113,6 +175,60 @@ class Part(CPU):
 
     def pair_energy(self, potential: Any, interaction: Any, self_pairs: bool) -> Any:
         return PartEnergy(self, PairEnergy(self.whole, potential, interaction, self_pairs))
+
+    def mean_feature(
+        self, theta: np.ndarray, weight: np.ndarray, samples: Any, keep: bool = False
+    ) -> np.ndarray:
+        if not self._in_blocks(theta):
+            return super().mean_feature(theta, weight, samples, keep)
+        for block, some in zip(self.blocks, self._weights(weight), strict=True):
+            block.mean_feature(theta[block.here], some, samples)
+        return self._of_blocks(samples, theta)
+
+    def push_forward(
+        self, theta: np.ndarray, weight: np.ndarray, samples: Any, move: np.ndarray
+    ) -> np.ndarray:
+        if not self._in_blocks(theta):
+            return super().push_forward(theta, weight, samples, move)
+        for block, some in zip(self.blocks, self._weights(weight), strict=True):
+            block.push_forward(theta[block.here], some, samples, move[block.here])
+        return self._of_blocks(samples, theta)
+
+    def pull_back(
+        self, theta: np.ndarray, samples: Any, slopes: np.ndarray, decay: float = 0.0
+    ) -> np.ndarray:
+        if not self._in_blocks(theta):
+            return super().pull_back(theta, samples, slopes, decay)
+        out = self.pool.take(theta.shape, theta.dtype)
+        for block in self.blocks:
+            out[block.here] = block.pull_back(theta[block.here], samples, slopes, decay)
+        return out
+
+    def _advance(
+        self, theta: Any, coefficient: float, stage: Any, out: Any, weight: Any, columns: Any
+    ) -> Any:
+        if not self._in_blocks(stage):
+            return super()._advance(theta, coefficient, stage, out, weight, columns)
+        norms = [
+            block._advance(
+                theta[block.here], coefficient, stage[block.here], out[block.here], some, columns
+            )
+            for block, some in zip(self.blocks, self._weights(weight), strict=True)
+        ]
+        return self._number(np.concatenate(norms), self.size)
+
+    def _in_blocks(self, rows: np.ndarray) -> bool:
+        return bool(self.blocks) and len(rows) == self.size
+
+    def _weights(self, weight: np.ndarray) -> list[np.ndarray]:
+        """Those of the blocks, the same arrays while `weight` is."""
+        if self._weight_of_blocks[0] is not weight:
+            self._weight_of_blocks = weight, [weight[block.here] for block in self.blocks]
+        return self._weight_of_blocks[1]
+
+    def _of_blocks(self, samples: Any, theta: np.ndarray) -> np.ndarray:
+        partial = np.concatenate([block.partial for block in self.blocks])
+        return self._total(partial, samples, theta)
 
     def _mean(self, partial: np.ndarray, m: int) -> np.ndarray:
         if m != self.size:
@@ -129,6 +245,12 @@ class Part(CPU):
 
 class PartFeatures(Part, FeatureCPU):
     """The same for a feature that its user wrote."""
+
+    block = FeatureBlock
+
+    def _of_blocks(self, samples: Any, theta: np.ndarray) -> np.ndarray:
+        partial = np.concatenate([block.partial for block in self.blocks])
+        return self._mean(partial, len(theta))[:, None]
 
     def heights(self, theta: np.ndarray, samples: Any, slopes: np.ndarray) -> np.ndarray:
         found = super().heights(theta, samples, slopes)
