@@ -263,19 +263,20 @@ def _resume_same(run: Run, recorder: Recorder) -> State:
     }:
         differing.append("the test set")
     differing += written
+    what = f"{path} holds another run, so it cannot be resumed; different here: "
     if config["t_end"] < theirs["t_end"]:
         asked, reached = config["t_end"], theirs["t_end"]
+        earlier = f"t_end, which is earlier ({asked:g}, in the file {reached:g})"
         if not differing:
             raise ValueError(
-                f"{path} is this run up to t = {reached:g}, and cannot be cut to t_end = {asked:g}: ask for "
-                f"{reached:g} or more. mf.Trajectory({str(path)!r}).at({asked:g}) is the nearest frame."
+                f"{what}{earlier}. A run is not cut: ask for {reached:g} or more. The frame nearest to "
+                f"{asked:g} is mf.Trajectory({str(path)!r}).at({asked:g})."
             )
-        differing.append(f"t_end, which is earlier ({asked:g}, in the file {reached:g})")
+        differing.append(earlier)
     if differing:
         raise ValueError(
-            f"{path} holds another run, so it cannot be resumed; different here: "
-            f"{'; '.join(differing)}. "
-            'Choose another name, or in Python exists="replace"; mf.Trajectory reads the run that is there.'
+            f'{what}{"; ".join(differing)}. Choose another name, or exists="replace" in Python; '
+            "mf.Trajectory reads the run that is there."
         )
 
     if diverged is not None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 from pathlib import Path
@@ -35,23 +34,6 @@ process, 7 incompatible file, 75 interrupted or a process lost, and resumable; t
 of one process alone is said with its number, and ends all of them with its code."""
 
 
-def above(text: str, least: float = math.ulp(0.0)) -> float:
-    """Seconds > 0, of an option."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
-    if not least <= found < math.inf:
-        sign = ">" if least else ">="
-        raise argparse.ArgumentTypeError(f"must be a number of seconds {sign} 0; got {text!r}")
-    return found
-
-
-def at_least(text: str) -> float:
-    """Seconds >= 0, of an option."""
-    return above(text, 0.0)
-
-
 def parser() -> argparse.ArgumentParser:
     assert __doc__ is not None
     made = argparse.ArgumentParser(
@@ -63,12 +45,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("file", type=Path, help="TOML file of settings")
     made.add_argument("--out", type=Path, help="file of the run; its name with .h5 unless given")
     made.add_argument(
-        "--timeout", type=above, default=60.0,
+        "--timeout", type=float, default=60.0,
         help="seconds after which a process that does not answer is given up (60); more than a checkpoint takes",
     )  # fmt: skip
     made.add_argument(
         "--checkpoint-seconds",
-        type=at_least,
+        type=float,
         default=30.0,
         help="wall time between checkpoints (30)",
     )

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from ..network import Network
-from ..processes.ranks import Ranks
+from ..processes.ranks import Ranks, current
 from .protocol import Backend
 
 NAMES = ("cpu", "cuda", "auto", "torch", "torch:cuda", "torch:mps")
@@ -112,14 +112,18 @@ def shared(backend: Backend, ranks: Ranks, m: int) -> Backend:
     """The part of m particles that this rank works of a backend; itself in one process."""
     if ranks.size == 1:
         return backend
+    made: Any = backend
+    if backend.name == "cuda":
+        from .cuda import part
+
+        return part.part_of(made, ranks, m)
     if backend.name != "cpu":
         raise ValueError(
-            f'{ranks.size} processes share a run with backend="cpu" alone; got "{backend.name}". Use '
-            "that, or one process."
+            f'{ranks.size} processes share a run with backend="cpu" or "cuda"; got "{backend.name}". Use '
+            "one of these, or one process."
         )
     from .cpu.part import part_of
 
-    made: Any = backend
     return part_of(made, ranks, m)
 
 
@@ -134,6 +138,10 @@ def make(backend: str, network: Network | None, dim: int, outputs: int, dtype: s
         return made
     feature = None if network is None else network.feature
     if check(backend) == "cuda":
+        if current().size > 1:
+            from .cuda.part import choose_device
+
+            choose_device()
         if network is not None and feature is not None:
             from .cuda.features import FeatureCUDA
 

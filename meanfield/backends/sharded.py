@@ -22,7 +22,7 @@ from ..checks import is_number
 from ..processes.ranks import ALONE, RankLost, Ranks, current, joined
 
 TIMEOUT = 60.0  # seconds
-GRACE = 1.0  # … for the others to come to the same error
+GRACE = 2.0  # … for the others to come to the same error
 HEARD = 2.0  # … for the others to read why the process that keeps the store has ended
 LOOK = 0.02
 
@@ -115,7 +115,7 @@ class Processes(Ranks):
             return min(self.failures().items(), default=(0, {"code": code}))[1]["code"]
         self._failed = True
         mine = {"code": code, "line": line}
-        everywhere, said = False, 0
+        everywhere, mute = False, False
         with suppress(RuntimeError):  # of a store that has gone with its process
             self._store.set(f"failed/{self.rank}", json.dumps(mine))
             begun = time.monotonic()
@@ -123,8 +123,8 @@ class Processes(Ranks):
                 time.sleep(LOOK)
             everywhere = len(known) == self.size and all(item == mine for item in known.values())
             name = hashlib.sha256(line.encode()).hexdigest()
-            said = self._store.add(f"said/{name}", 1) - 1
-        if not said:
+            mute = (everywhere and self.rank > 0) or self._store.add(f"said/{name}", 1) > 1
+        if not mute:
             print(line if everywhere else f"process {self.rank}: {line}", file=sys.stderr)
         return code
 

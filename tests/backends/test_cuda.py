@@ -43,6 +43,7 @@ GROUPS = {
     "steps": ("whole_", "a_step_", "what_", "a_linearised_", "a_number_", "the_first_"),
     "pairs": ("pairs_",),
     "neurons": ("neurons_",),
+    "ranks": ("ranks_",),
 }
 
 

@@ -72,9 +72,9 @@ RUN = (
     ("table.toml --out none/a.h5", 5, "none: the folder for a.h5 does not exist"),
     ("table.toml --out table.toml", 2, "name another with --out"),
     ("table.toml --out file", 7, "not a readable HDF5 file"),
-    ("table.toml --timeout 0", 2, "--timeout: must be a number of seconds > 0; got '0'"),
-    ("table.toml --timeout x", 2, "got 'x'"),
-    ("table.toml --checkpoint-seconds nan", 2, "must be a number of seconds >= 0; got 'nan'"),
+    ("table.toml --timeout 0", 2, "timeout must be a number of seconds > 0; got 0"),
+    ("table.toml --timeout x", 2, "invalid float value: 'x'"),
+    ("table.toml --checkpoint-seconds nan", 2, "checkpoint_seconds must be a number >= 0; got nan"),
     ("table.toml --sed 1", 2, "unrecognized arguments: --sed"),
     *((f"run{number}.toml", *found) for number, found in enumerate(RUNS.values())),
 )

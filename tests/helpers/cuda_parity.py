@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import pair_formulas
+from ranks_in_memory import together
 
 import meanfield as mf
 import ntk
@@ -897,3 +898,67 @@ def a_run_says_and_files_what_computes_it():
     x = np.linspace(-1, 1, 5)[:, None]
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(), x, x[:, 0]), backend="auto")
     assert flow.backend == "cuda" and flow.to_dict()["backend"] == "cuda"
+
+
+SHARED = {  # settings of the flow and of the risk, method
+    "langevin": ({"temperature": 0.1, "dtype": "float32"}, {"ridge": 0.01}, mf.EULER_MARUYAMA),
+    "reaction": ({"reaction": 1.0}, {"loss": "softmax"}, mf.EULER),
+    "feature": ({}, {}, mf.EULER),
+}
+LONGER = {"euler": ({}, {}, mf.EULER), "rk4": ({}, {"loss": "huber"}, mf.RK4)}
+
+
+@check(**{name: (*about, name, 300, 2) for name, about in SHARED.items()})
+def ranks_have_the_bits_of_one_gpu(settings, how, method, name, m, size):
+    """300 particles are two slabs, of 256 and 44; 600 are three."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(4, 2))
+    if name == "feature":
+        own = mf.Feature(bump, grad_bump, columns={"a": (), "c": 2}, dim=2)
+        network, start = mf.Network(own), own.state(rng.normal(size=(m, 3)))
+    else:
+        outputs = 3 if name == "reaction" else 1
+        network = mf.Network("tanh")
+        start = mf.InitialLaw(2, outputs=outputs, b_std=1.0).sample(m, seed=2)
+    y = np.arange(4) % 3 if name == "reaction" else np.sin(x[:, 0])
+    risk = mf.EmpiricalRisk(network, x, y, **how)
+    flow = mf.GradientFlow(risk, backend="cuda", seed=5, **settings)
+
+    def march(ranks):
+        energies = mf.Series("energy", mf.every(1))
+        watch = {"observers": [energies], "progress": False}
+        end = mf.simulate(flow, start, method, 0.1, n_steps=1, **watch)
+        return end.theta, end.mass, np.array(energies.values)
+
+    whole = march(None)
+    assert not np.array_equal(whole[0], start.theta)
+    for shared in together(size, march):
+        for found, expected in zip(shared, whole, strict=True):
+            assert np.array_equal(found, expected)
+
+
+@check(slow=True, **{name: (*about, name, 600, 3) for name, about in LONGER.items()})
+def ranks_of_three_gpus_have_the_bits_of_one(*about):
+    ranks_have_the_bits_of_one_gpu(*about)
+
+
+@check()
+def ranks_of_gpus_say_what_they_cannot_share():
+    x = np.random.default_rng(3).normal(size=(4, 20))
+    wide = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), x, x[:, 0]), backend="cuda")
+    narrow = mf.GradientFlow(
+        mf.EmpiricalRisk(mf.Network("tanh"), x[:, :2], x[:, 0]), backend="cuda"
+    )
+    for flow, d, m, words in (
+        (wide, 20, 300, "up to d = 16"),
+        (narrow, 2, 200, "summed in 1 slabs on a GPU"),
+    ):
+        start = mf.InitialLaw(d).sample(m, seed=2)
+        try:
+            together(
+                2, lambda ranks: mf.simulate(flow, start, mf.EULER, 0.1, n_steps=1, progress=False)
+            )
+        except ValueError as error:
+            assert words in str(error)
+        else:
+            raise AssertionError(words)

@@ -105,7 +105,7 @@ def test_killed_and_told_to_end_a_run_of_several_processes_has_the_content_of_on
     three[1].send_signal(signal.SIGTERM)
     said = [process.communicate(timeout=60)[1] for process in three]
     assert [process.returncode for process in three] == [settings.INTERRUPTED] * 3
-    assert "".join(said).count("interrupted at step") == 1
+    assert "interrupted at step" in said[0] and "interrupted" not in said[1] + said[2]
 
     assert unfinished(out)
     assert run.main([str(file)]) == 0
@@ -137,7 +137,7 @@ def test_an_error_of_one_process_alone_is_said_once_and_its_code_is_that_of_all(
     for number, folder in enumerate(folders):
         folder.mkdir()
         if number != failing:
-            (folder / "table.csv").write_text("0,1\n1,2\n2,4\n")
+            (folder / "table.csv").write_text("x,y\n0,1\n1,2\n2,4\n")
     file = tmp_path / "experiment.toml"
     file.write_text('m = 128\ndata = { name = "table.csv" }')
     two = ranks(2, file, folders)
@@ -156,7 +156,7 @@ def test_a_setting_that_does_not_exist_is_said_once(experiment):
     two = ranks(2, file)
     said = [process.communicate(timeout=60)[1] for process in two]
     assert [process.returncode for process in two] == [settings.USAGE] * 2
-    assert "".join(said).count("Did you mean") == "".join(said).count("\n") == 1
+    assert "Did you mean" in said[0] and said[1] == ""
 
 
 def test_a_command_line_says_what_is_wrong(tmp_path, capsys):
@@ -164,11 +164,10 @@ def test_a_command_line_says_what_is_wrong(tmp_path, capsys):
     file = tmp_path / "wrong.toml"
     file.write_text("gama = 1")
     assert run.main([str(file)]) == settings.USAGE
-    with pytest.raises(SystemExit, match=str(settings.USAGE)):
-        run.main([str(file), "--timeout", "0"])
+    assert run.main([str(file), "--timeout", "0"]) == settings.USAGE
     assert run.main([str(file), "--out", str(file)]) == settings.USAGE
     said = capsys.readouterr().err
-    assert "gamma" in said and "--timeout: must be a number of seconds > 0" in said
+    assert "gamma" in said and "timeout must be" in said
     assert list(tmp_path.iterdir()) == [file]
 
 

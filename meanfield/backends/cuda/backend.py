@@ -73,6 +73,7 @@ class CUDA:
     """
 
     name = "cuda"
+    first = 0  # the number of the first of its particles: part.py
 
     def __init__(self, network: Network | None, dim: int, outputs: int, dtype: str) -> None:
         self.network, self.dim, self.outputs, self.dtype = network, dim, outputs, np.dtype(dtype)
@@ -187,17 +188,35 @@ class CUDA:
 
     def _forward(self, kernel: Any, arrays: tuple, samples: Samples) -> Held:
         m, K = arrays[0].shape[1], self.outputs
-        length, count = slabs(m)
+        length, count = self.slabs(m)
         block = THREADS // fused.FORWARD_GROUPS * fused.samples_a_thread(self.dim)
-        chunk = max(THREADS, PARTIAL_BYTES // (8 * count * K) // THREADS * THREADS)
+        chunk = self._chunk(m)
         out = self.pool.take((K, samples.n), float)
         for first in range(0, samples.n, chunk):
             size = min(chunk, samples.n - first)
             partial = self.pool.take((count, K, size), float)
             grid = math.ceil(size / block), count, math.ceil(K / min(K, 4))
             kernel[grid, THREADS](*arrays, samples.x.data, first, length, partial.data)
-            self.add(partial, m, first, out.data)
+            self._mean(partial, m, first, out.data)
         return out
+
+    @staticmethod
+    def slabs(m: int) -> tuple[int, int]:
+        """(length, count) of the slabs of m particles."""
+        return slabs(m)
+
+    def _chunk(self, m: int) -> int:
+        """Samples whose partial sums over m particles are in work at once."""
+        count = slabs(m)[1]
+        return max(THREADS, PARTIAL_BYTES // (8 * count * self.outputs) // THREADS * THREADS)
+
+    def _mean(self, partial: Held, m: int, first: int, total: Any) -> None:
+        """total[:, first + i] = the sums of the slabs (count, K, n) of m particles, added, over m."""
+        self.add(partial, m, first, total)
+
+    def _number(self, partial: Held, m: int) -> Any:
+        """The sums of the slabs (count, 1, 1) of m particles, added, over m."""
+        return self.number(partial, m)
 
     def add(self, partial: Held, divisor: float, first: int, total: Any) -> None:
         """total[:, first + i] = Σ over the first axis by the fixed tree, divided."""
@@ -372,17 +391,24 @@ class CUDA:
         words = noise.words(seed, noise.DIFFUSION, step)
         module = compiler.kernels(f"{KERNELS}.diffusion", self.dtype.name, noise.FORMULAS)
         module.diffuse[(math.ceil(m / 128), math.ceil(p / 4)), 128](
-            theta.data, T(dt), drift.data, T(scale), self.trainable.data, *words, out.data
+            theta.data,
+            self.first,
+            T(dt),
+            drift.data,
+            T(scale),
+            self.trainable.data,
+            *words,
+            out.data,
         )
         return out
 
     def norm(self, array: Held, weight: Held, trainable_only: bool = False) -> Number:
         """The squared L2(μ) norm Σ_k p_k |array_k|² by the fixed tree."""
         m = array.data.shape[1]
-        length, count = slabs(m)
+        length, count = self.slabs(m)
         partial = self.pool.take((count, 1, 1), float)
         columns = self._columns[trainable_only]
         self._vectors.squares[count, 128](
             array.data, weight.data, columns.data, length, partial.data
         )
-        return self.number(partial, m)
+        return self._number(partial, m)

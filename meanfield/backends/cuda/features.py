@@ -16,7 +16,7 @@ from ...network import Network
 from ...once import cached_property
 from .. import as_written, compile_errors
 from . import compiler
-from .backend import CUDA, PARTIAL_BYTES, Samples, slabs
+from .backend import CUDA, Samples
 from .fused import THREADS
 from .memory import Held
 
@@ -76,8 +76,8 @@ class FeatureCUDA(CUDA):
     ) -> Held:
         """Sums over the slabs of particles, as many samples at a time as fit, and their tree."""
         m = theta.data.shape[1]
-        length, count = slabs(m)
-        chunk = max(THREADS, PARTIAL_BYTES // (8 * count) // THREADS * THREADS)
+        length, count = self.slabs(m)
+        chunk = self._chunk(m)
         out = self.pool.take((1, samples.n), float)
         for first in range(0, samples.n, chunk):
             size = min(chunk, samples.n - first)
@@ -85,7 +85,7 @@ class FeatureCUDA(CUDA):
             given = theta.data, weight.data, samples.x.data, first, length, *more, partial.data
             with self._explained():
                 getattr(self.kernels, name)[(math.ceil(size / THREADS), count), THREADS](*given)
-            self.add(partial, m, first, out.data)
+            self._mean(partial, m, first, out.data)
         return out
 
     def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: float = 0.0) -> Held:

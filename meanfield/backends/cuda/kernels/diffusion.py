@@ -21,13 +21,13 @@ def add(base, dt, drift, size, xi, out, c, k):
 
 
 @cuda.jit(cache=True)
-def diffuse(base, dt, drift, scale, trainable, low, high, k0, k1, out):
+def diffuse(base, first, dt, drift, scale, trainable, low, high, k0, k1, out):
     """out_ck = base_ck + dt drift_ck + scale ξ_ck, ξ of the trainable columns c alone; grid
-    (⌈m/128⌉, ⌈p/4⌉).
+    (⌈m/128⌉, ⌈p/4⌉). first: the number of the first particle.
     """
     k, block = cuda.blockIdx.x * 128 + cuda.threadIdx.x, cuda.blockIdx.y
     if k < base.shape[1]:
-        r0, r1, r2, r3 = words(np.uint32(k), low, high, np.uint32(block), k0, k1)
+        r0, r1, r2, r3 = words(np.uint32(first + k), low, high, np.uint32(block), k0, k1)
         x0, x1 = normal_pair(signed(r0), signed(r1))
         x2, x3 = normal_pair(signed(r2), signed(r3))
         c = 4 * block
