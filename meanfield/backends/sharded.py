@@ -1,6 +1,6 @@
 """Several processes for one run: those that torchrun has started join here, by torch.distributed.
 
-The arithmetic of a part is in cpu/part.py; what the processes say to each other in processes/ranks.py.
+The arithmetic of a part is in cpu/part.py and cuda/part.py; what the processes say to each other in processes/ranks.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..processes.ranks import ALONE, RankLost, Ranks, current, joined
 
 TIMEOUT = 60.0  # seconds
 GRACE = 2.0  # … for the others to come to the same error
-HEARD = 2.0  # … for the others to read why the process that keeps the store has ended
+HEARD = 15.0  # … for the others to read why the process that keeps the store has ended
 LOOK = 0.02
 
 
@@ -50,8 +50,8 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
 
     Raises
     ------
-    ValueError : for a timeout that is none; inside, for runs that cannot be shared: another backend than
-        "cpu", and more processes than min(64, ⌈m/64⌉).
+    ValueError : for a timeout that is none; inside, for runs that cannot be shared: backends of torch,
+        more processes than min(64, ⌈m/64⌉), or than ⌈m/256⌉ on GPUs.
     mf.RankLost : inside. The last checkpoint stands; the same script with exists="resume", or
         mf.resume, goes on from there in any number of processes.
 
@@ -59,7 +59,8 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
     -----
     One message for each mean feature and one for the numbers of a step: every rank gets the partial
     sums of all shards, 64·n·K numbers, and adds them in the order of one process. gloo's all_reduce adds
-    in an order of its own. Sums over pairs gather θ, and so do reactions and mf.Sphere.
+    in an order of its own. Sums over pairs gather θ, and so do reactions and mf.Sphere. With
+    backend="cuda" each process has the GPU of its LOCAL_RANK, and 1024·n·K numbers go through the host.
     """
     if not is_number(timeout) or not 0 < timeout < float("inf"):
         raise ValueError(f"timeout must be a number of seconds > 0; got {timeout!r}.")
@@ -141,8 +142,10 @@ class Processes(Ranks):
         return found
 
     def wait_for_readers(self) -> None:
-        """Of a rank 0 that has failed and may keep the store: until the others know why."""
-        if self.rank or not self._failed:
+        """Of a rank 0 that has failed and keeps the store, which torchrun does itself: until the others
+        know why.
+        """
+        if self.rank or not self._failed or os.environ.get("TORCHELASTIC_USE_AGENT_STORE"):
             return
         begun, names = time.monotonic(), [f"heard/{rank}" for rank in range(self.size)]
         while time.monotonic() - begun < HEARD and not self._store.check(names):

@@ -44,8 +44,8 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
-def ranks(count, file, folders=None):
-    """What torchrun starts, started by hand. folders: in which each works."""
+def ranks(count, file, folders=None, **more):
+    """What torchrun starts, started by hand. folders: in which each works; more: variables."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -55,7 +55,7 @@ def ranks(count, file, folders=None):
     return [
         subprocess.Popen(
             command,
-            env=environment(RANK=str(rank), **shared),
+            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **shared, **more),
             cwd=folders[rank] if folders else None,
             stderr=subprocess.PIPE,
             text=True,
@@ -141,7 +141,7 @@ def test_an_error_of_one_process_alone_is_said_once_and_its_code_is_that_of_all(
     file = tmp_path / "experiment.toml"
     file.write_text('m = 128\ndata = { name = "table.csv" }')
     two = ranks(2, file, folders)
-    said = [process.communicate(timeout=60)[1] for process in two]
+    said = [process.communicate(timeout=150)[1] for process in two]
     assert [process.returncode for process in two] == [settings.IO] * 2
     assert said[failing].startswith(f"process {failing}: error: ")
     assert "no data file 'table.csv'" in said[failing] and said[failing].count("\n") == 1
@@ -150,11 +150,31 @@ def test_an_error_of_one_process_alone_is_said_once_and_its_code_is_that_of_all(
 
 
 @pytest.mark.slow
+def test_two_processes_on_simulated_gpus_have_the_content_of_one(tmp_path):
+    """By gloo: 300 particles are two slabs."""
+    pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Linux only)")
+    contents = []
+    for count in (1, 2):
+        file = tmp_path / f"{count}.toml"
+        file.write_text(
+            'm = 300\nbackend = "cuda"\nintegrator = "euler"\ndt = 0.1\nt_end = 0.2\nframes = 2\n'
+            "data = { options = { n = 4, dim = 2 } }"
+        )
+        started = ranks(count, file, NUMBA_ENABLE_CUDASIM="1")
+        said = [process.communicate(timeout=600)[1] for process in started]
+        assert [process.returncode for process in started] == [0] * count, said
+        with mf.Trajectory(file.with_suffix(".h5")) as run:
+            assert run.config["flow"]["backend"] == "cuda"
+            contents.append(run.content_hash())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.slow
 def test_a_setting_that_does_not_exist_is_said_once(experiment):
     file = experiment[0].with_name("wrong.toml")
     file.write_text("gama = 1")
     two = ranks(2, file)
-    said = [process.communicate(timeout=60)[1] for process in two]
+    said = [process.communicate(timeout=150)[1] for process in two]
     assert [process.returncode for process in two] == [settings.USAGE] * 2
     assert "Did you mean" in said[0] and said[1] == ""
 
