@@ -67,7 +67,7 @@ class PartCUDA(CUDA):
     def _chunk(self, m: int) -> int:
         return super()._chunk(self.m if m == self.size else m)
 
-    def _shape(self, m: int) -> tuple[int, int]:  # type: ignore[override]
+    def _shape(self, m: int) -> tuple[int, int]:
         return CUDA._shape(self, self.m if m == self.size else m)
 
     def for_network(self, network: Any) -> CUDA:
