@@ -260,6 +260,21 @@ class PopulationField(NetworkField):
     def compiled(self) -> bool:
         return self._sums.pairs.compiled()
 
+    def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
+        """Of a Runge–Kutta method on the CPU; a subclass has another velocity."""
+        make = getattr(self._sums.pairs, "stretch", None)
+        if type(self) is not PopulationField or make is None or method.tableau is None:
+            return None
+        return make(
+            particles.theta,
+            seconds,
+            tableau=method.tableau,
+            weight=self.weight(particles),
+            mass=particles.mass,
+            teacher=self._sums.teacher,
+            ridge=self.risk.ridge,
+        )
+
 
 class _SignedMeasure:
     """ν = Σ_k p_k a_k δ_{w_k} - s⁻¹ Σ_j p*_j a*_j δ_{w*_j} on one device in one dtype, by the

@@ -93,7 +93,8 @@ class Stretches:
         if self._compiled is None:
             seconds = SAVED * march.method.stages * march.clock.steps_left(march.particles)
             self._compiled = march.field.stretch(march.method, march.particles, seconds) or False
-            if self._compiled and self.traces and not self._compiled.traces:
+            asks = self.traces or march.clock.kind == "halving"  # for energies
+            if self._compiled and asks and not self._compiled.traces:
                 self._compiled = False
         if not self._compiled or left <= self._compiled.least - 1:
             self._refused = False

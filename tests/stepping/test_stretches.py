@@ -248,6 +248,40 @@ def test_steps_of_a_pairwise_energy_have_the_same_bits_in_one_call(name, method,
     assert calls < steps - 2 or name == "alone"
 
 
+def population(activation="relu", dim=3, dtype="float64", m=150, masses=False, ridge=0.0):
+    """(flow, start) of students of a small network, under N(0, I)."""
+    network = mf.Network(activation, trainable=("a", "w"))
+    state = mf.InitialLaw(dim).sample(m, seed=1)
+    if masses:
+        mass = np.random.default_rng(5).uniform(0.5, 1.5, m)
+        state = mf.State(state.theta, outputs=1, mass=mass / mass.sum())
+    teacher = mf.InitialLaw(dim).sample(70, seed=2)
+    return mf.GradientFlow(mf.PopulationRisk(network, teacher, ridge=ridge), dtype=dtype), state
+
+
+POPULATIONS = {
+    "relu": {},
+    "erf float32, masses, ridge": {
+        "activation": "erf", "dim": 2, "dtype": "float32", "masses": True, "ridge": 0.1,
+    },
+    "linear, one shard": {"activation": "linear", "m": 40},
+    "square": {"activation": "square", "dim": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+@pytest.mark.parametrize(
+    ("method", "dt"), [(mf.RK4, 0.05), (LAST_IS_NEW, 0.02), (mf.Adaptive(1e-5, 1e-8), None)],
+    ids=["rk4", "last is new", "adaptive"],
+)  # fmt: skip
+def test_steps_of_a_population_risk_have_the_same_bits_in_one_call(name, method, dt, monkeypatch):
+    flow, state = population(**POPULATIONS[name])
+    calls, steps = compared(
+        monkeypatch, flow, state, method, dt, 3.0, moments=(5,), stops=np.array([1.1]), watches=True
+    )
+    assert calls < steps
+
+
 def test_many_points_whose_steps_several_threads_make_are_stepped_one_by_one():
     flow, state = points(m=800)  # 800 · 1600 operations
     calls, steps = marched(flow, state, mf.EULER, 0.05, 0.5)[1], 10

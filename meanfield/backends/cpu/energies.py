@@ -132,12 +132,12 @@ class PairEnergy:
 
     def stretch(self, theta: np.ndarray, weight: np.ndarray, seconds: float, tableau: Any) -> Any:
         """What makes many steps in one compiled call, or None where that would not be faster:
-        stretch.py.
+        stretched_pairs.py.
         """
-        from . import stretch
+        from . import stretched_pairs
 
         kernel = self._kernel("velocity")
-        return stretch.of_pairs(self.backend, theta, weight, seconds, kernel, tableau)
+        return stretched_pairs.of_energy(self.backend, theta, weight, seconds, kernel, tableau)
 
     def call(
         self, name: str, theta: np.ndarray, *arguments: np.ndarray, shards: range | None = None

@@ -45,7 +45,8 @@ JOB = np.dtype(
 
 
 class Kernels(NamedTuple):
-    """Addresses of the kernels of a step, for one shard; sides: 0 where the pull-back needs none.
+    """Addresses of the kernels of a step, for one shard; sides: 0 where the pull-back needs none;
+    velocity: of all shards at once, where there is one.
 
     Called by address they are no part of what calls them, which the compiler would work through
     again at each level: a third of its time.
@@ -60,6 +61,7 @@ class Kernels(NamedTuple):
     sides: int
     total: int
     slopes: int
+    velocity: int
 
 
 class Risk(NamedTuple):
@@ -80,6 +82,7 @@ class Risk(NamedTuple):
     s_squared: float
     factor: float
     ridge: float
+    places: np.ndarray  # of what kernels.velocity needs besides: stretched_pairs.py
 
 
 class Method(NamedTuple):

@@ -14,9 +14,8 @@ from numba._dispatcher import compute_fingerprint
 from .. import compiler
 from ..llvm.addresses import address
 from . import team
-from .backend import Samples, scratch_of
+from .backend import scratch_of
 from .records import APART, CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
-from .sharing import SMALL
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes shorter
 # operations of a mean feature with matrix products, beyond which what lies between kernels is not
@@ -30,6 +29,7 @@ TRACED = 1024  # steps of one call at most, where their risk and energy are aske
 # steps of one call at least, where several threads share a stage: a step by itself begins with the
 # velocity that observers have just asked for, and a call computes it again
 SHARED_LEAST = 3
+NO_PLACES = np.zeros(0, np.int64)
 KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of records.py
 
 
@@ -288,6 +288,7 @@ class OfRisk(Stretch):
             float(s**2),
             float(factor),
             float(ridge),
+            NO_PLACES,
         )
         self.loss = loss
         shared = backend._work(theta, samples) > SHARED
@@ -328,31 +329,6 @@ class OfRisk(Stretch):
         }
 
 
-class OfPairs(Stretch):
-    """For a pairwise energy: a worker has all particles, for each meets all. Its arrays are of the
-    types of those of a risk with small d and real labels, so that the two share what is compiled.
-    """
-
-    traces = False
-
-    def __init__(
-        self, backend: Any, theta: np.ndarray, weight: np.ndarray, kernel: Any, tableau: Any
-    ) -> None:
-        T = backend.dtype
-        x, labels = np.zeros((0, 0, 0), T), np.zeros((0, 0))
-        labels.flags.writeable = False  # as those of a risk
-        nothing = np.zeros((0, 0), T), labels, np.zeros(0), backend.trainable, T.type(0)
-        risk = Risk(x, *nothing, False, False, True, 1.0, 1.0, 1.0, 0.0)
-        self.kernel = kernel
-        super().__init__(backend, theta, weight, Samples(0, 0, x), risk, tableau, 1)
-
-    def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
-        theta = self.work.rows[0, 0]
-        return (self.kernel,), {
-            "pull_back": (self.kernel, (0, 0, theta, self.work.weight, theta, 0, 0))
-        }
-
-
 # What takes numba milliseconds to say, for each run of a sweep: by the kernels, and by the kinds of
 # what they are given.
 _addresses_of: dict[tuple[Any, ...], Kernels] = {}
@@ -384,30 +360,18 @@ def of(
     steps would gain.
     """
     work = theta.shape[0] * given["samples"].n * backend._operations
-    if _too_large(theta, given["tableau"]) or (work > LARGEST_WORK and not backend.fused):
+    if too_large(theta, given["tableau"]) or (work > LARGEST_WORK and not backend.fused):
         return None
     y = given["labels"][0]
     kind = backend.dtype.name, backend.fused, y.dtype.name, y.ndim
-    return _worth(kind, seconds, lambda: OfRisk(backend, theta, **given))
+    return worth(kind, seconds, lambda: OfRisk(backend, theta, **given))
 
 
-def of_pairs(
-    backend: Any, theta: np.ndarray, weight: np.ndarray, seconds: float, kernel: Any, tableau: Any
-) -> Stretch | None:
-    """The same for a pairwise energy with this kernel of its velocity: where one thread makes its
-    steps.
-    """
-    if _too_large(theta, tableau) or theta.shape[0] * theta.size > SMALL:
-        return None
-    kind = backend.dtype.name, True, "float64", 2
-    return _worth(kind, seconds, lambda: OfPairs(backend, theta, weight, kernel, tableau))
-
-
-def _too_large(theta: np.ndarray, tableau: Any) -> bool:
+def too_large(theta: np.ndarray, tableau: Any) -> bool:
     return 2 * (ROWS + len(tableau.b)) * theta.nbytes > LARGEST
 
 
-def _worth(kind: tuple[Any, ...], seconds: float, make: Callable[[], Stretch]) -> Stretch | None:
+def worth(kind: tuple[Any, ...], seconds: float, make: Callable[[], Stretch]) -> Stretch | None:
     """One that is compiled, or worth it."""
     if seconds <= COMPILING and kind in _not_compiled:
         return None

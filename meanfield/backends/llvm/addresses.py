@@ -53,6 +53,16 @@ def _caller(result: Any) -> Any:
     return call
 
 
+@_intrinsic
+def pointer(_, address):
+    """An address as a pointer, for numba.carray."""
+
+    def codegen(context, builder, signature, values):
+        return builder.inttoptr(values[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), codegen
+
+
 # call(address, (argument, …)), of a kernel that returns nothing; number: of one that returns a
 # float64.
 call, number = _caller(types.none), _caller(types.float64)

@@ -86,6 +86,8 @@ def _stage(kernels, risk, method, work, shard, me):
 @part
 def _pull_back(kernels, risk, work, who, at, i, shard, me):
     """v of θ at this place, as stage i."""
+    if kernels.velocity:
+        return  # made by stage
     if risk.pairs:
         given = shard, work.claims.size, work.rows[who, at], work.weight, work.stage_rows[me, i]
         call(kernels.pull_back, (*given, 0, work.claims.size))

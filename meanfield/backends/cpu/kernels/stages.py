@@ -4,7 +4,7 @@ from numba import njit
 
 from meanfield.backends.bound import T
 from meanfield.backends.cpu.kernels.team import assist, fold, share
-from meanfield.backends.cpu.records import APART, NUMBER, PULL_BACK
+from meanfield.backends.cpu.records import APART, NUMBER, PULL_BACK, ROWS
 from meanfield.backends.llvm.addresses import call
 from meanfield.backends.llvm.atomics import load
 
@@ -34,6 +34,9 @@ def stage(kernels, risk, method, work, turn, me):
         if again == 0:
             if pulls_back:
                 _slopes(kernels, risk, work)
+            elif i >= 0 and job.begins == PULL_BACK and kernels.velocity:
+                theta = work.rows[0, (job.now + method.at[i]) % ROWS]
+                call(kernels.velocity, (theta, work.stage_rows[0, i], risk.places))
             share(kernels, risk, method, work, me)
             _means(work, 1 if i < last else work.means.size)
     if i == last:
