@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,11 @@ from .sections import Effort
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = Path(__file__).with_name("engine.py")
-SMALL = 2048  # neurons: steps up to this width are timed with RK4 too, as most of such runs are
 
 
-def described(section: str, case: Any) -> list[tuple[str, dict[str, Any]]]:
-    """(name, what engine.py makes it of) of a case: one, or two."""
-    description = {**asdict(case), "name": case.name, "section": section}
-    found = [(case.name, description)]
-    if section == "steps" and case.m <= SMALL:
-        found.append((f"rk4-{case.name}", {**description, "method": "RK4"}))
-    return found
+def described(section: str, case: Any) -> dict[str, Any]:
+    """What engine.py makes a case of."""
+    return {**asdict(case), "name": case.name, "section": section}
 
 
 class Side:
@@ -59,7 +54,8 @@ class Side:
         )
 
     def ask(self, question: dict[str, Any]) -> None:
-        print(json.dumps(question), file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # then its answer says so
+            print(json.dumps(question), file=self.process.stdin, flush=True)
 
     def answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
@@ -67,11 +63,18 @@ class Side:
 
     def turn(self, seconds: float) -> float:
         self.ask({"turn": seconds})
-        return self.answer()["seconds"]
+        answer = self.answer()
+        if "error" in answer:
+            raise ChildProcessError(answer["error"])
+        return answer["found"]
 
     def close(self) -> None:
         self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.wait(5.0)
+        except subprocess.TimeoutExpired:  # stopped in the middle of a case
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
@@ -94,14 +97,14 @@ def git(*words: str, check: bool = True) -> str:
 
 @dataclass(frozen=True)
 class Compared:
-    """Seconds of a piece of work in each round, there and here."""
+    """Seconds of a piece of work, or gigabytes of a process, in each round, there and here."""
 
     there: Sequence[float]
     here: Sequence[float]
 
     @property
     def ratio(self) -> float:
-        """The best time there over the best here: above 1 where we have become faster."""
+        """The best there over the best here: above 1 where we have become faster, or smaller."""
         return min(self.there) / min(self.here)
 
     @property
@@ -114,24 +117,24 @@ class Compared:
         return low, high
 
     @property
-    def slower(self) -> bool:
+    def worse(self) -> bool:
         """Beyond the scatter: by the best times, and in three of four rounds."""
         return self.ratio < 1.0 and self.scatter[1] < 1.0
 
 
-def compared(there: Side, here: Side, effort: Effort) -> Compared:
+def compared(there: Side, here: Side, rounds: int, seconds: float) -> Compared:
     """Turns on the case that both have made."""
     times: dict[Side, list[float]] = {there: [], here: []}
-    for number in range(effort.rounds):
+    for number in range(rounds):
         for side in (there, here) if number % 2 == 0 else (here, there):
-            times[side].append(side.turn(effort.seconds))
+            times[side].append(side.turn(seconds))
     return Compared(times[there], times[here])
 
 
-def row(name: str, found: Compared) -> str:
-    there, here = 1e3 * min(found.there), 1e3 * min(found.here)
+def row(name: str, found: Compared, scale: float) -> str:
+    there, here = scale * min(found.there), scale * min(found.here)
     low, high = found.scatter
-    mark = "   slower" if found.slower else ""
+    mark = "   worse" if found.worse else ""
     return f"{name:40}{there:>11.4g}{here:>11.4g}{found.ratio:>8.2f}   {low:.2f} … {high:.2f}{mark}"
 
 
@@ -140,15 +143,20 @@ def table(
 ) -> dict[str, Compared]:
     """Print the rows of the cases (section, case) as they are found; by name."""
     found: dict[str, Compared] = {}
-    for name, description in (item for pair in selected for item in described(*pair)):
+    for section, case in selected:
         for side in sides:  # both compile at once
-            side.ask(description)
+            side.ask(described(section, case))
         answers = [side.answer() for side in sides]
         if lacking := [answer["error"] for answer in answers if answer]:
-            print(f"{name:40}   cannot be compared: {lacking[0]}", flush=True)
+            print(f"{case.name:40}   cannot be compared: {lacking[0]}", flush=True)
             continue
-        found[name] = compared(*sides, effort)
-        print(row(name, found[name]), flush=True)
+        rounds, scale = (1, 1.0) if section == "memory" else (effort.rounds, 1e3)
+        try:
+            found[case.name] = compared(*sides, rounds, effort.seconds)
+        except ChildProcessError as error:
+            print(f"{case.name:40}   ended: {error}", flush=True)
+            continue
+        print(row(case.name, found[case.name], scale), flush=True)
     return found
 
 
@@ -166,10 +174,12 @@ def run(revision: str, selected: Sequence[tuple[str, Any]], effort: Effort) -> i
             (folder / name).mkdir()
             sides.append(stack.enter_context(closing(Side(where, folder / name))))
 
-        print(f"milliseconds, the best of {effort.rounds} turns of {effort.seconds:g} s each")
+        print(
+            f"milliseconds, the best of {effort.rounds} turns of {effort.seconds:g} s each; of memory GB"
+        )
         print(f"{'case':40}{revision[:10]:>11}{'here':>11}{'ratio':>8}   half the rounds in")
         found = table((sides[0], sides[1]), selected, effort)
 
-    slower = [name for name, case in found.items() if case.slower]
-    print(f"\nslower beyond the scatter: {', '.join(slower) or 'none'}")
+    worse = [name for name, case in found.items() if case.worse]
+    print(f"\nworse beyond the scatter: {', '.join(worse) or 'none'}")
     return 0

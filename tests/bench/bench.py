@@ -3,8 +3,9 @@ JSON, the goals that were missed.
 
 Absolute times are not stable from run to run; ratios within one are, to about 1.3×. So contenders
 take turns, round after round, and medians are compared. Results go to FILE; those of other cases
-that are there already, of the same machine and versions, stay, each with its date and commit. Exit
-code 1: a goal was missed.
+that are there already, of the same machine and versions, stay, each with its date and commit; the
+file is written after every case. Ctrl-C, SIGTERM and --minutes keep what was measured. Exit codes:
+1 a goal was missed or a case failed, 2 usage, 75 stopped.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import importlib
-import json
+import math
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ SECTIONS = (
     "crossover",
 )
 # --against
-OF_ENGINE = ("steps", "population", "interactions", "kernels", "w2", "runs", "sweeps", "start")
+OF_ENGINE = tuple(name for name in SECTIONS if name != "crossover")
 ON_GPU = ("gpu_steps", "gpu_pairs", "gpu_crossover")  # those of --device cuda
 # where preset, NumPy's matrix product runs at half speed and flatters us
 SLOWS_BLAS = (
@@ -42,6 +46,7 @@ SLOWS_BLAS = (
     "OPENBLAS_L2_SIZE",
 )
 ROOT = Path(__file__).resolve().parents[2]
+INTERRUPTED = 75
 
 
 def section(name: str) -> Any:
@@ -63,11 +68,31 @@ def chosen(names: Iterable[str], patterns: Sequence[str], quick: bool) -> list[t
     return found
 
 
+def in_time(selected: Sequence[tuple[str, Any]], end: float) -> Iterator[tuple[str, Any]]:
+    """The cases in their order, begun before `end`: a section has an equal share of the time that is
+    left when it begins; what that leaves out comes last.
+    """
+    names, late = list(dict.fromkeys(name for name, _ in selected)), []
+    for place, name in enumerate(names):
+        now = time.monotonic()
+        until = now + (end - now) / (len(names) - place)
+        for pair in (pair for pair in selected if pair[0] == name):
+            if time.monotonic() < until:
+                yield pair
+            else:
+                late.append(pair)
+    for pair in late:
+        if time.monotonic() < end:
+            yield pair
+
+
 def measured(name: str, case: Any, effort: Any) -> dict[str, Any]:
     """One result, as it goes into the JSON."""
     from .machine import now
 
+    begin = time.monotonic()
     result = section(name).run(case, effort)
+    took = time.monotonic() - begin
     goals = [
         {
             "what": goal.what,
@@ -83,54 +108,10 @@ def measured(name: str, case: Any, effort: Any) -> dict[str, Any]:
         "case": case.name,
         **now(),
         "rounds": effort.rounds,
+        "took_s": round(took, 1),
         **result,
         "goals": goals,
     }
-
-
-class Report:
-    """The JSON: {"machine": …, "gigaflops": …, "results": […]}, written again after every case."""
-
-    def __init__(self, path: Path, **of_machine: str) -> None:
-        from .machine import machine
-
-        self.path, self.content = (
-            path,
-            {"machine": {**machine(), **of_machine}, "gigaflops": {}, "results": []},
-        )
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if before["machine"] == self.content["machine"]:
-                self.content = before
-            else:
-                path.replace(path.with_suffix(".other.json"))
-                print(
-                    f"{path} is of another machine or of other versions: kept as "
-                    f"{path.stem}.other.json",
-                    file=sys.stderr,
-                )
-
-    def add(self, result: dict[str, Any], gigaflops: dict[str, float]) -> None:
-        key = result["section"], result["case"]
-        others = [
-            item for item in self.content["results"] if (item["section"], item["case"]) != key
-        ]
-        self.content["results"], self.content["gigaflops"] = (
-            [*others, result],
-            {**self.content["gigaflops"], **gigaflops},
-        )
-        beside = self.path.with_name(f".{self.path.name}.new")
-        beside.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
-        beside.replace(self.path)
-
-
-def goals(results: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """(reached, missed), a line each."""
-    lines: tuple[list[str], list[str]] = [], []
-    for result in results:
-        for goal in result["goals"]:
-            lines[not goal["reached"]].append(f"{result['case']}: {goal['text']}")
-    return lines
 
 
 def options_of(argv: Sequence[str]) -> argparse.Namespace:
@@ -183,10 +164,21 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         help="with --device cuda: every line of it at toy sizes in CUDA's simulator, without a GPU",
     )
     parser.add_argument(
+        "--tests",
+        action="store_true",
+        help="with --device cuda: first scripts/test -m gpu, in at most half of --minutes",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="begin no case later: the sections share the time, what is left out is named",
+    )
+    parser.add_argument(
         "--against",
         metavar="REV",
         help="instead, without peers: time the engine here and at another commit, in turns, and "
-        "print the ratios; judges no goal, exit code 0",
+        "print the ratios; judges no goal",
     )
     options = parser.parse_args(argv)
     if options.against and (options.device == "cuda" or options.readme or options.json):
@@ -204,8 +196,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         options.json = (
             ROOT / "results" / ("bench-cuda.json" if options.device == "cuda" else "bench.json")
         )
-        options.json.parent.mkdir(exist_ok=True)
-    if not options.json.parent.is_dir():
+    elif not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist.")
     if options.readme and options.device == "cuda":
         parser.error(
@@ -213,14 +204,20 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
         )
     if options.dry_run and options.device != "cuda":
         parser.error("--dry-run rehearses --device cuda; the CPU's cases have --quick.")
-    for name in ("rounds", "seconds"):
+    if options.tests and (options.device != "cuda" or options.readme or options.list):
+        parser.error("--tests runs the tests of a GPU before it is measured: with --device cuda.")
+    if options.minutes and (options.readme or options.against):
+        parser.error("--minutes limits a measurement: not with --readme or --against.")
+    for name in ("rounds", "seconds", "minutes"):
         if (value := getattr(options, name)) is not None and not value > 0:
             parser.error(f"--{name} must be positive; got {value}.")
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    begin = time.monotonic()
     options = options_of(sys.argv[1:] if argv is None else argv)
+    end = begin + 60.0 * (options.minutes or math.inf)
     # read when NumPy is loaded: too late to change here
     if preset := [name for name in SLOWS_BLAS if name in os.environ]:
         print(
@@ -249,34 +246,59 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"{name:10} {case.name}" for name, case in selected))
         return 0
 
-    from .sections import Effort, header, row
+    from . import gpu_tests, sections
+    from .report import Report, goals
 
-    of_machine, length = (
-        {},
-        (1, 1e-9) if options.dry_run else (3, 0.05) if options.quick else (7, 0.2),
-    )
-    if options.against:
-        from . import against
-
-        effort = Effort(options.rounds or length[0], options.seconds or length[1], options.quick)
-        return against.run(options.against, selected, effort)
+    of_machine, make = {}, sections.Effort
+    length = (1, 1e-9) if options.dry_run else (3, 0.05) if options.quick else (7, 0.2)
     if options.device == "cuda":
-        from .gpu_limits import Effort, gpu
+        from . import gpu_limits
 
-        of_machine = {"gpu": gpu()}
-    effort = Effort(options.rounds or length[0], options.seconds or length[1], options.quick)
-    report, results, last = Report(options.json, **of_machine), [], None
-    for name, case in selected:
-        if name != last:
-            print(header(section(name)), flush=True)
-        last = name
-        results.append(measured(name, case, effort))
-        report.add(results[-1], effort.peaks)
-        print(row(section(name), results[-1]), flush=True)
+        make, of_machine = gpu_limits.Effort, gpu_limits.machine()
+    effort = make(options.rounds or length[0], options.seconds or length[1], options.quick)
+    try:
+        if options.against:
+            from . import against
+
+            return against.run(options.against, selected, effort)
+        report = Report(options.json, **of_machine)
+    except ValueError as error:
+        print(f"scripts/bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+
+    results, failed, stopped, last = [], [], False, None
+    left = {case.name for _, case in selected}
+    try:
+        if options.tests:
+            failed += gpu_tests.run(report, 0.5 * (end - time.monotonic()), options.dry_run)
+        for name, case in in_time(selected, end):
+            if name != last:
+                print(sections.header(section(name)), flush=True)
+            last = name
+            try:
+                results.append(measured(name, case, effort))
+            except Exception as error:  # the other cases are worth their time
+                traceback.print_exc()
+                failed.append(f"{case.name}: {sections.reason(error)}")
+                report.failed(case.name, sections.reason(error))
+                print(f"{case.name:36}   failed: {sections.reason(error)}", flush=True)
+            else:
+                report.add(results[-1], effort.peaks)
+                print(sections.row(section(name), results[-1]), flush=True)
+            left.discard(case.name)
+    except KeyboardInterrupt:
+        stopped = True
     for name, why in {
         name: why for result in results for name, why in result.get("absent", {}).items()
     }.items():
         print(f"{name} absent: {why}", file=sys.stderr)
+    if left:
+        why = "stopped" if stopped else f"{options.minutes:g} minutes are over"
+        names = " ".join(case.name for _, case in selected if case.name in left)
+        print(f"{why}; not measured: {names}", file=sys.stderr)
     reached, missed = goals(results)
     if options.device == "cuda":
         units = {"copy": "GB/s of a copy"}
@@ -285,10 +307,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, value in effort.peaks.items()
         )
         print(f"\n{of_machine['gpu']}: {limits}{' (a rehearsal)' * options.dry_run}")
-    print(f"\ngoals reached: {len(reached)}, missed: {len(missed)}; all numbers in {options.json}")
+    took = (time.monotonic() - begin) / 60
+    print(
+        f"\ngoals reached: {len(reached)}, missed: {len(missed)}; {took:.1f} minutes; all numbers in "
+        f"{options.json}"
+    )
     print("".join(f"    missed  {line}\n" for line in missed), end="")
-    return 1 if missed and not options.dry_run else 0
+    print("".join(f"    failed  {line}\n" for line in failed), end="")
+    return INTERRUPTED if stopped else int(bool(failed or (missed and not options.dry_run)))
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what timeout(1) sends, as Ctrl-C
     sys.exit(main())

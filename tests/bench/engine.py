@@ -4,7 +4,9 @@ A process of its own, `python -P engine.py`, so that it runs with any commit's p
 JSON a line and answers a JSON a line:
 
     {"section": "steps", …}   makes a case and calls it, so that kernels are compiled; {"error": why}
-    {"turn": 0.2}             a turn of so many seconds on that case; {"seconds": of one piece of work}
+    {"turn": 0.2}             a turn of so many seconds on that case; {"found": seconds of one piece of work}
+
+Of "memory" what is found is the gigabytes of a process.
 
 It imports nothing of this folder; the other sections take their inputs from here.
 """
@@ -13,12 +15,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -120,6 +124,10 @@ def steps(
     return _run(risk, mf.State(theta), dtype, method)
 
 
+def small(activation: str, m: int, n: int, dtype: str, method: str, **_: Any) -> Work:
+    return steps(activation, m, n, 2, dtype, method)
+
+
 def population(m: int, d: int, dtype: str, **_: Any) -> Work:
     import meanfield as mf
 
@@ -175,22 +183,74 @@ def runs(m: int, n: int, dtype: str, steps: int, **_: Any) -> Work:
     return _repeated(once)
 
 
+SWEEP = """
+base.m      = 64
+base.t_end  = 10.0
+base.dt     = 0.05
+base.frames = 11
+base.data   = { name = "teacher_student", options = { n = 50, dim = 2 } }
+axes.seed   = SEEDS
+"""
+
+
 def sweeps(of: tuple, **_: Any) -> Work:
-    """A sweep of so many recorded runs by so many workers, in a new folder."""
+    """`scripts/sweep work` on a new sweep of so many recorded runs with so many workers."""
     runs, workers = of
-    base = {"m": 64, "t_end": 10.0, "dt": 0.05, "frames": 11}
-    base["data"] = {"name": "teacher_student", "options": {"n": 50, "dim": 2}}
+    # its name at commit 3fbdf82 and before
+    program = "sims.commands.sweep" if find_spec("sims.commands") else "sims.sweep"
+
+    def command(*words: Any) -> None:
+        process("-m", program, *map(str, words))
+
+    place = tempfile.TemporaryDirectory()
+    plan, fresh = Path(place.name) / "sweep.toml", Path(place.name) / "fresh"
+    plan.write_text(SWEEP.replace("SEEDS", str(list(range(runs)))), encoding="utf-8")
+    command("create", plan, fresh)
 
     def once() -> None:
-        from sims.sweeps import folders, local_workers, plans
-        from sims.sweeps.workers import Terms
-
-        with tempfile.TemporaryDirectory() as folder:
-            plan = plans.plan({"base": base, "axes": {"seed": list(range(runs))}})
-            sweep, _ = folders.create(plan, Path(folder) / "sweep")
-            local_workers.supervise(sweep, workers, Terms(), progress=False)
+        sweep = Path(place.name) / "sweep"
+        shutil.rmtree(sweep, ignore_errors=True)
+        shutil.copytree(fresh, sweep)
+        command("work", sweep, "--workers", workers)
 
     return _repeated(once)
+
+
+def memory(of: dict, **_: Any) -> Work:
+    """The largest resident size of a process that takes three steps, GB; `count` is not looked at."""
+    return lambda count: 1e-9 * int(process(__file__, json.dumps(of)))
+
+
+def process(*words: str) -> str:
+    """What a Python process says that has the packages of this one; ChildProcessError with its last
+    line where it fails.
+    """
+    import meanfield
+
+    tree = str(Path(meanfield.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-P", *words],
+        env={**os.environ, "PYTHONPATH": tree},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise ChildProcessError(f"{' '.join(words)} ended with {done.returncode}: {last}")
+    return done.stdout
+
+
+def peak_bytes() -> int:
+    """The largest resident size of this process so far."""
+    # on Linux ru_maxrss would count what the parent process held before exec
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def start(name: str, of: str, **_: Any) -> Work:
@@ -237,20 +297,26 @@ def turn(work: Work, seconds: float) -> float:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a case prints is no answer
-    work: Work = lambda count: None
+    section, work = "", lambda count: None
     for line in sys.stdin:
         asked = json.loads(line)
-        if "turn" in asked:
-            answer: dict[str, Any] = {"seconds": turn(work, asked["turn"])}
-        else:
-            try:
-                work = globals()[asked["section"]](**asked)
+        answer: dict[str, Any] = {}
+        try:
+            if "section" in asked:
+                section = asked["section"]
+                work = globals()[section](**asked)
                 work(1)
-                answer = {}
-            except Exception as error:  # another commit may lack anything
-                answer = {"error": f"{type(error).__name__}: {error}"}
+            else:
+                found = work(1) if section == "memory" else turn(work, asked["turn"])
+                answer = {"found": found}
+        except Exception as error:  # another commit may lack anything
+            answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:  # what a case of memory starts
+        steps(**json.loads(sys.argv[1]))(3)
+        print(peak_bytes())
+    else:
+        main()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,14 @@ def gpu() -> str:
     """Its name."""
     name = "simulator" if SIMULATED else cuda.get_current_device().name
     return name.decode() if isinstance(name, bytes) else name
+
+
+def machine() -> dict[str, str]:
+    """What times on a GPU depend on beside the processor's machine."""
+    capability = (
+        "" if SIMULATED else ".".join(map(str, cuda.get_current_device().compute_capability))
+    )
+    return {"gpu": gpu(), "compute_capability": capability, "numba-cuda": version("numba-cuda")}
 
 
 def memory() -> tuple[float, float] | None:

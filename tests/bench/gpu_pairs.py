@@ -13,9 +13,9 @@ no root or angle.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import exp
 from typing import Any
 
@@ -24,9 +24,9 @@ import torch
 
 import meanfield as mf
 
-from . import engine, peers, population
+from . import engine, population
 from .gpu_limits import SIMULATED, Effort, measure
-from .gpu_steps import wants_gpu
+from .gpu_steps import peer_ratios
 from .sections import Column, milliseconds, spread
 
 TITLE = "one step over all pairs on the GPU"
@@ -173,34 +173,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     """Milliseconds of a step, and the peers' times over ours, each of which takes turns with ours."""
     ours, peer = case.contenders()
     times = measure({"ours": ours().step}, effort)
-    median, ratios, absent = milliseconds(times), {}, {}
-    for name in ("torch", "torch.compile"):
-        if SIMULATED and "compile" in name:
-            absent[name] = "left out of the rehearsal"
-            continue
-        try:
-            if not SIMULATED:
-                wants_gpu(name)
-            torch.set_default_device("cpu" if SIMULATED else "cuda")
-            pair = {"ours": ours(), "peer": peer("compile" in name)}
-            for contender in pair.values():
-                contender.step(2)
-            gap = np.abs(pair["peer"].theta() - pair["ours"].theta()).max()
-            if not gap < 1e-3:
-                raise ArithmeticError(f"{name} took another step: the points differ by {gap:.1e}.")
-            both = milliseconds(
-                measure({key: contender.step for key, contender in pair.items()}, effort)
-            )
-            ratios[name] = both["peer"] / both["ours"]
-        except (ImportError, NotImplementedError, RuntimeError) as error:
-            absent[name] = (str(error).splitlines() or [type(error).__name__])[0]
-        finally:
-            torch.set_default_device("cpu")
-            pair = contender = None
-            gc.collect()
-            if not SIMULATED and torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            peers.forget_compiled()
+    median = milliseconds(times)
+    makers = {name: partial(peer, "compile" in name) for name in ("torch", "torch.compile")}
+    ratios, absent = peer_ratios(ours, makers, effort)
     rate = case.operations / (1e-3 * median["ours"])
     return {
         **asdict(case), "ms": median, "spread": spread(times), "ratios": ratios, "absent": absent, "ours_ms": median["ours"],

@@ -12,8 +12,9 @@ without when z is not kept, Z = VᵀX twice and X Qᵀ, whole and alone, by cuBL
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import torch
 from . import peers
 from .engine import samples
 from .gpu_limits import SIMULATED, Effort, measure, memory
-from .sections import Column, Goal, milliseconds, repeated, spread
+from .sections import Column, Goal, milliseconds, reason, repeated, spread
 from .steps import Case as OnProcessor
 from .steps import Ours
 
@@ -172,7 +173,9 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     problem = samples(case.m, case.n, case.d, case.dtype)
     times, memory_gb = parts(case, problem, effort)
     gc.collect()
-    ratios, absent = ({}, {}) if "fits" in case.asked else peer_ratios(case, problem, effort)
+    given = *problem, case.activation, 0.01
+    makers = {} if "fits" in case.asked else {kind.name: partial(kind, *given) for kind in PEERS}
+    ratios, absent = peer_ratios(partial(Ours, *given, "cuda"), makers, effort)
     median = milliseconds(times)
     seconds = 1e-3 * median["ours"]
     roof = max(case.operations / effort.peak(case.dtype), case.bytes / effort.bandwidth) * 1e-9
@@ -188,41 +191,36 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
 
 
 def peer_ratios(
-    case: Case, problem: tuple, effort: Effort
+    ours: Callable[[], Any], makers: Mapping[str, Callable[[], Any]], effort: Effort
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """({peer: its time over ours}, {peer: why it is absent}): torch and JAX on the same GPU, from
-    the same start.
+    """({peer: its time over ours}, {peer: why it is absent}): each on the same GPU, from the same
+    start, in turns with ours. One that takes other steps is absent, too.
     """
     ratios, absent = {}, {}
-    for peer in PEERS:
-        if SIMULATED and "compile" in peer.name:
-            absent[peer.name] = "left out of the rehearsal"
+    for name, make in makers.items():
+        if SIMULATED and "compile" in name:
+            absent[name] = "left out of the rehearsal"
             continue
         try:
             if not SIMULATED:
-                wants_gpu(peer.name)
+                wants_gpu(name)
             torch.set_default_device("cpu" if SIMULATED else "cuda")
-            pair = {
-                "ours": Ours(*problem, case.activation, 0.01, "cuda"),
-                "peer": peer(*problem, case.activation, 0.01),
-            }
+            pair = {"ours": ours(), "peer": make()}
             for contender in pair.values():
                 contender.step(2)
             expected = pair["ours"].theta()
             gap = np.abs(pair["peer"].theta() - expected).max() / np.abs(expected).max()
             if not gap < 1e-3:
                 raise ArithmeticError(
-                    f"{peer.name} took another step: the parameters differ by {gap:.1e}."
+                    f"it took other steps: they differ by {gap:.1e} of the largest"
                 )
-            median = milliseconds(
-                measure({name: contender.step for name, contender in pair.items()}, effort)
-            )
-            ratios[peer.name] = median["peer"] / median["ours"]
-        except (ImportError, NotImplementedError, RuntimeError) as error:
-            absent[peer.name] = (str(error).splitlines() or [type(error).__name__])[0]
+            median = milliseconds(measure({key: one.step for key, one in pair.items()}, effort))
+            ratios[name] = median["peer"] / median["ours"]
+        except Exception as error:
+            absent[name] = reason(error)
         finally:
             torch.set_default_device("cpu")
-            pair = contender = None
+            pair = contender = expected = None
             gc.collect()
             if not SIMULATED and torch.cuda.is_available():
                 torch.cuda.empty_cache()

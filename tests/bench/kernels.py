@@ -16,7 +16,17 @@ import numpy as np
 import meanfield as mf
 import ntk
 
-from .sections import Column, Effort, Goal, best, measure, milliseconds, repeated, spread
+from .sections import (
+    Column,
+    Effort,
+    Goal,
+    best,
+    measure,
+    milliseconds,
+    repeated,
+    spread,
+    willing,
+)
 
 TITLE = "tangent kernels"
 COLUMNS = (
@@ -141,7 +151,7 @@ def numpy_deep(depth: int, dtype: str) -> Work:
     return work
 
 
-def contenders(case: Case) -> tuple[dict[str, Work], dict[str, str]]:
+def contenders(case: Case, x: np.ndarray) -> tuple[dict[str, Work], dict[str, str]]:
     """({name: work}, {name: why it is absent})."""
     if case.kind == "analytic":
         return {
@@ -151,22 +161,18 @@ def contenders(case: Case) -> tuple[dict[str, Work], dict[str, str]]:
     state, network = mf.InitialLaw(case.d, b_std=1.0).sample(case.size, seed=0), mf.Network("relu")
     theta = state.theta.astype(case.dtype)
     state = mf.State(theta)
-    present, absent = {"ours": lambda x: ntk.empirical(network, state, x, dtype=case.dtype)}, {}
-    for name, make in (
-        ("torch.func", torch_func),
-        ("jax", jax_jacobian),
-        ("numpy", numpy_products),
-    ):
-        try:
-            present[name] = make(theta, case.dtype)
-        except ImportError as error:
-            absent[name] = str(error)
-    return present, absent
+    makers: dict[str, Callable[[], Work]] = {
+        "ours": lambda: lambda x: ntk.empirical(network, state, x, dtype=case.dtype),
+        "torch.func": lambda: torch_func(theta, case.dtype),
+        "jax": lambda: jax_jacobian(theta, case.dtype),
+        "numpy": lambda: numpy_products(theta, case.dtype),
+    }
+    return willing(makers, lambda work: work(x))
 
 
 def run(case: Case, effort: Effort) -> dict[str, Any]:
     x = np.random.default_rng(0).normal(size=(case.n, case.d)) / case.d**0.5
-    present, absent = contenders(case)
+    present, absent = contenders(case, x[:ROWS])
     expected = present["ours"](x[:ROWS])
     for name, work in present.items():
         gap = np.abs(work(x[:ROWS]) - expected).max() / np.abs(expected).max()

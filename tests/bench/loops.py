@@ -126,7 +126,7 @@ class NumpyLoop:
 class JaxScan:
     """jax.lax.scan over steps, all of them one compiled call."""
 
-    name = "jax.lax.scan"
+    name, lengths = "jax.lax.scan", (1000, 100, 10, 1)
 
     def __init__(self, theta, x, y, activation, dt, method):
         import jax
@@ -159,20 +159,71 @@ class JaxScan:
             return jax.lax.scan(one, theta, None, count)[0]
 
         self.many = many
+        for length in self.lengths:
+            many(self.state, length)  # compiles
 
     def step(self, count=1):
-        """In calls of 1, 10, 100 … steps: the length of a scan is compiled in."""
-        size = 1
-        while 10 * size <= count:
-            size *= 10
-        while count:
-            while size > count:
-                size //= 10
-            self.state, count = self.many(self.state, size), count - size
+        """In scans of a few lengths: the length is compiled in."""
+        for length in self.lengths:
+            for _ in range(count // length):
+                self.state = self.many(self.state, length)
+            count %= length
         self.jax.block_until_ready(self.state)
 
     def theta(self):
         return np.asarray(self.state)
 
 
-PEERS = (PlainLoop, NumpyLoop, JaxScan)
+class TorchLoop:
+    """torch.compile of several steps a call, each written out so that no (m, n) array need be
+    stored.
+    """
+
+    name, unrolled = "torch.compile", 4
+
+    def __init__(self, theta, x, y, activation, dt, method):
+        import torch
+
+        m, n = len(theta), len(x)
+        tensor = functools.partial(torch.tensor, dtype=getattr(torch, x.dtype.name))
+        self.torch, self.state, y = torch, tensor(theta), tensor(y)
+        columns = [*tensor(np.ascontiguousarray(x.T)), torch.ones_like(y)]
+
+        def velocity(theta):
+            a, v = theta[:, 0], theta[:, 1:]
+            z = sum(v[:, j, None] * column for j, column in enumerate(columns))
+            if activation == "relu":
+                s, t = torch.relu(z), (z > 0).to(z.dtype)
+            else:
+                s = torch.tanh(z)
+                t = 1 - s * s
+            u = (y - (a[:, None] * s).sum(0) / m) / n
+            gv = (a * (t * (u * column)).sum(1) for column in columns)
+            return torch.stack([(s * u).sum(1), *gv], dim=1)
+
+        def steps(theta, count):
+            for _ in range(count):
+                k = velocity(theta)
+                moved = theta + dt * WEIGHTS[method][0] * k
+                for point, weight in zip(POINTS[method], WEIGHTS[method][1:], strict=True):
+                    k = velocity(theta + dt * point * k)
+                    moved = moved + dt * weight * k
+                theta = moved
+            return theta
+
+        self.steps = torch.compile(steps, dynamic=False)
+        self.step(self.unrolled)  # compiles, as the first single step does
+        self.state = tensor(theta)
+
+    def step(self, count=1):
+        with self.torch.inference_mode():
+            for _ in range(count // self.unrolled):
+                self.state = self.steps(self.state, self.unrolled)
+            for _ in range(count % self.unrolled):
+                self.state = self.steps(self.state, 1)
+
+    def theta(self):
+        return self.state.numpy()
+
+
+PEERS = (PlainLoop, NumpyLoop, JaxScan, TorchLoop)

@@ -5,13 +5,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from .engine import samples
+from .engine import peak_bytes, process, samples
 from .sections import Column, Effort, Goal, Named
 from .steps import Case, Ours
 
@@ -35,14 +33,7 @@ def cases(quick: bool = False) -> list[Named]:
 
 
 def run(case: Named, effort: Effort) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.bench.memory", case.name]
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ChildProcessError(
-            f"{case.name} ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
-        )
-    found = json.loads(done.stdout)
+    found = json.loads(process("-m", "tests.bench.memory", case.name))
     asked = MACHINE if case.of.m == 10**8 else GIGABYTE
     return {**found, "goals": [Goal("peak", asked, found["peak_gb"], ".2f", " GB", most=True)]}
 
@@ -55,17 +46,6 @@ def report(case: Case) -> dict[str, Any]:
     contender.step(3)
     seconds = (time.perf_counter() - begin) / 3
     return {"peak_gb": 1e-9 * peak_bytes(), "theta_gb": theta, "seconds_a_step": seconds}
-
-
-def peak_bytes() -> int:
-    # on Linux ru_maxrss would count what the parent process held before exec
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text(encoding="utf-8").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from meanfield.backends.elementary.functions import COEFFICIENTS
 
 from .engine import TEACHER, student
 from .peers import forget_compiled
-from .sections import Column, Effort, Goal, best, measure, milliseconds, spread
+from .sections import Column, Effort, Goal, best, measure, milliseconds, spread, willing
 
 TITLE = "all pairs: population risk"
 COLUMNS = (
@@ -310,15 +310,8 @@ PEERS = (NumpyInPlace, TorchEager, TorchCompiled, JaxJit, TorchBlocked, TorchFus
 def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
     """({name: contender}, {name: why it is absent}), all from the same start."""
     theta, teacher = student(case.m, case.d, case.dtype)
-    present, absent = {}, {}
-    for contender in (Ours, *PEERS):
-        try:
-            present[contender.name] = contender(theta, teacher, dt)
-            present[contender.name].step(1)
-        except ImportError as error:
-            present.pop(contender.name, None)
-            absent[contender.name] = str(error)
-    return present, absent
+    makers = (Ours, *PEERS)
+    return willing({kind.name: functools.partial(kind, theta, teacher, dt) for kind in makers})
 
 
 def run(case: Case, effort: Effort) -> dict[str, Any]:

@@ -5,13 +5,13 @@ is typed by hand.
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from .report import read
 from .sections import markdown
 
 BLOCK = re.compile(r"(<!-- bench (\w+): [^>]*-->\n).*?(<!-- bench end -->)", re.S)
@@ -50,20 +50,21 @@ def table(report: dict[str, Any], name: str) -> str:
         for result in report["results"]
         if result["section"] == name and result["case"] in order
     ]
-    return markdown(section, sorted(rows, key=lambda result: order[result["case"]]))
+    rows.sort(key=lambda result: order[result["case"]])
+    if not rows:
+        return "Not yet measured."
+    lacking = len(order) - len(rows)
+    rest = f"\n\nNot yet measured: {lacking} of {len(order)} cases." if lacking else ""
+    return markdown(section, rows) + rest
 
 
 def filled(text: str, report: dict[str, Any]) -> str:
-    """The page with its blocks made again; that of a section which was not measured stays as it is.
-    ValueError without any.
-    """
-    measured = {result["section"] for result in report["results"]}
+    """The page with its blocks made again. ValueError without any."""
 
     def block(match: re.Match[str]) -> str:
         begin, name, end = match.groups()
-        if name == "machine":
-            return f"{begin}\n{conditions(report)}\n\n{end}"
-        return f"{begin}\n{table(report, name)}\n\n{end}" if name in measured else match[0]
+        text = conditions(report) if name == "machine" else table(report, name)
+        return f"{begin}\n{text}\n\n{end}"
 
     text, found = BLOCK.subn(block, text)
     if not found:
@@ -75,8 +76,12 @@ def fill(path: Path) -> int:
     if not path.is_file():
         print(f"{path} is not there: run scripts/bench first.", file=sys.stderr)
         return 4
-    report = json.loads(path.read_text(encoding="utf-8"))
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), report), encoding="utf-8")
-    if path.resolve() != STORED:
-        shutil.copyfile(path, STORED)
+    try:
+        page = filled(PAGE.read_text(encoding="utf-8"), read(path))
+        PAGE.write_text(page, encoding="utf-8")
+        if path.resolve() != STORED:
+            shutil.copyfile(path, STORED)
+    except (OSError, ValueError) as error:
+        print(f"scripts/bench --readme: {error}", file=sys.stderr)
+        return 2
     return 0

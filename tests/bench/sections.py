@@ -125,6 +125,33 @@ def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[s
     return times
 
 
+def willing(
+    makers: Mapping[str, Callable[[], Any]],
+    first: Callable[[Any], Any] = lambda contender: contender.step(1),
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """({name: contender}, {name: why it is absent}), each made, and compiled by its `first` piece of
+    work. Whatever keeps a peer from that, a library or a compiler that is not there, is its reason;
+    "ours" raises.
+    """
+    present, absent = {}, {}
+    for name, make in makers.items():
+        try:
+            contender = make()
+            first(contender)
+            present[name] = contender
+        except Exception as error:
+            if name == "ours":
+                raise
+            absent[name] = reason(error)
+    return present, absent
+
+
+def reason(error: BaseException) -> str:
+    """One line of an error."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def repeated(function: Callable[[], Any]) -> Callable[[int], None]:
     """The work that calls a function count times."""
 

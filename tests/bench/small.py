@@ -8,11 +8,13 @@ quiet otherwise.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import meanfield as mf
@@ -21,7 +23,8 @@ from meanfield.stepping.stretches import Ahead
 
 from .engine import samples
 from .loops import PEERS
-from .sections import Column, Effort, Goal, best, measure, milliseconds, spread
+from .peers import forget_compiled
+from .sections import Column, Effort, Goal, best, measure, milliseconds, spread, willing
 
 TITLE = "steps of small problems"
 COLUMNS = (
@@ -84,21 +87,17 @@ class Ours:
 def contenders(case: Case, dt: float = 0.01) -> tuple[dict[str, Any], dict[str, str]]:
     """({name: contender}, {name: why it is absent}), all from the same start."""
     theta, x, y = samples(case.m, case.n, 2, case.dtype)
-    present, absent = {}, {}
-    for contender in (Ours, *PEERS):
-        try:
-            present[contender.name] = contender(theta, x, y, case.activation, dt, case.method)
-        except ImportError as error:
-            absent[contender.name] = str(error)
-    return present, absent
+    given = theta, x, y, case.activation, dt, case.method
+    return willing({kind.name: partial(kind, *given) for kind in (Ours, *PEERS)})
 
 
 @contextmanager
-def a_busy_process() -> Iterator[None]:
-    """While it lasts, another process keeps a core busy."""
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+def a_busy_process() -> Iterator[subprocess.Popen]:
+    """While it lasts, and this process does, another keeps a core busy."""
+    alone = "import os\nwhile os.getppid() == {}:\n    for _ in range(10**6): pass"
+    process = subprocess.Popen([sys.executable, "-c", alone.format(os.getpid())])
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
@@ -107,8 +106,6 @@ def a_busy_process() -> Iterator[None]:
 def run(case: Case, effort: Effort) -> dict[str, Any]:
     present, absent = contenders(case)
     works = {name: contender.step for name, contender in present.items()}
-    for work in works.values():
-        work(1111)  # kernels, the loop over steps, and scans of every length are compiled
     times = measure(works, effort)
     with a_busy_process():
         busy = measure({"ours": works["ours"]}, effort)
@@ -117,6 +114,8 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     busy_ms = milliseconds(busy)["ours"]
     name, ms, ratio = best(median, set(works) - {"ours", "loop"})
     slower = busy_ms / median["ours"]
+    present.clear()
+    forget_compiled()
     return {
         **asdict(case), "ms": median, "spread": spread(times), "absent": absent,
         "ours_ms": median["ours"], "busy_ms": busy_ms, "busy_ratio": slower,

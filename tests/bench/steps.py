@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import meanfield as mf
@@ -21,7 +22,7 @@ from meanfield.backends.cpu.backend import FUSED_UP_TO
 
 from .engine import samples
 from .peers import PEERS, forget_compiled
-from .sections import Column, Effort, Goal, best, measure, milliseconds, spread
+from .sections import Column, Effort, Goal, best, measure, milliseconds, spread, willing
 
 TITLE = "one step"
 COLUMNS = (
@@ -147,16 +148,8 @@ class Ours:
 def contenders(case: Case, dt: float) -> tuple[dict, dict[str, str]]:
     """({name: contender}, {name: why it is absent}), all from the same start."""
     theta, x, y = samples(case.m, case.n, case.d, case.dtype)
-    present, absent = {}, {}
-    for contender in (Ours, *PEERS):
-        name = contender.name
-        try:
-            present[name] = contender(theta, x, y, case.activation, dt)
-            present[name].step(1)
-        except (ImportError, NotImplementedError) as error:
-            present.pop(name, None)
-            absent[name] = str(error)
-    return present, absent
+    given = theta, x, y, case.activation, dt
+    return willing({kind.name: partial(kind, *given) for kind in (Ours, *PEERS)})
 
 
 def step_bytes(ours: Ours) -> int:

@@ -3,8 +3,10 @@ README.
 """
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import ANY
@@ -16,12 +18,16 @@ from bench import (
     against,
     bench,
     engine,
+    gpu_tests,
     interactions,
     kernels,
     limits,
+    loops,
     memory,
     peers,
     population,
+    readme,
+    report,
     runs,
     sections,
     small,
@@ -125,11 +131,17 @@ def test_the_bench_of_the_gpu_can_be_rehearsed_without_one(tmp_path, section):
         str(tmp_path / "out.json"),
         "--only",
         section,
+        *(["--tests"] if section == "gpu_crossover" else []),
     ]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["results"]
+    content = report.read(tmp_path / "out.json")
+    assert content["machine"]["gpu"] == "simulator" and "failed" not in content
+    if section == "gpu_crossover":
+        assert "test_on_a_gpu_a_hundred_million_neurons_step" in done.stdout
+        assert content["tests"]["outcomes"] == {}  # they are collected alone
+    results = content["results"]
     said = {
         goal["text"].split(" ≥ ")[0].split(" ≤ ")[0]
         for result in results
@@ -234,21 +246,58 @@ def test_contenders_for_a_kernel_compute_the_same_matrix(kind, dtype):
 
 
 @pytest.mark.parametrize("interaction", interactions.INTERACTIONS)
-def test_contenders_for_all_pairs_compute_the_same_velocity(interaction):
+def test_contenders_for_all_pairs_compute_the_same_velocity(monkeypatch, interaction):
     """`run` itself refuses a contender that differs."""
     pytest.importorskip("jax")
+    monkeypatch.setitem(sys.modules, "pykeops", None)
     result = interactions.run(interactions.Case(interaction, 100, 2, "float64"), QUICK)
     assert set(result["ms"]) == {"ours", "torch", "jax"} | (
         {"torch products"} if interaction == "gaussian" else set()
     )
+    assert result["absent"]["keops"].startswith("ModuleNotFoundError: ")
+
+
+@pytest.mark.slow  # compiles by a C++ compiler
+@pytest.mark.parametrize("interaction", interactions.INTERACTIONS)
+def test_keops_computes_our_velocity(interaction):
+    pytest.importorskip("pykeops")
+    case = interactions.Case(interaction, 100, 2, "float64")
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    expected = interactions.ours(case, x)()
+    np.testing.assert_allclose(
+        interactions.keops(case, x)(),
+        expected,
+        rtol=0,
+        atol=interactions.TOLERANCE["float64"] * np.abs(expected).max(),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", loops.WEIGHTS)
+def test_torch_compiled_steps_of_small_problems_are_those_of_the_plain_loop(method):
+    """Both parts of a count, what is unrolled and the rest: 2 calls of 4 steps and 1. Sums of 40
+    terms of order one.
+    """
+    theta, x, y = starting_point("float64", m=40, n=30, d=2)
+    kinds = (loops.TorchLoop, loops.PlainLoop)
+    ends = []
+    for kind in kinds:
+        contender = kind(theta, x, y, "tanh", 0.01, method)
+        contender.step(2 * loops.TorchLoop.unrolled + 1)
+        ends.append(contender.theta())
+    np.testing.assert_allclose(*ends, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize(
     ("activation", "dtype", "method"), [("relu", "float64", "RK4"), ("tanh", "float32", "EULER")]
 )
-def test_contenders_for_small_problems_take_our_steps(activation, dtype, method):
+def test_contenders_for_small_problems_take_our_steps(monkeypatch, activation, dtype, method):
     """Three steps of sums of 40 terms of order one."""
     case = small.Case(activation, 40, 30, dtype, method, 1.0)
+    monkeypatch.setattr(loops.JaxScan, "lengths", (2, 1))  # each compiles
+    monkeypatch.setattr(
+        small, "PEERS", [peer for peer in small.PEERS if peer is not loops.TorchLoop]
+    )
     present, absent = small.contenders(case)
     assert set(present) >= {"ours", "loop", "numpy"} and set(absent) <= {"jax.lax.scan"}
     tolerance = {"float64": 1e-13, "float32": 2e-5}[dtype]
@@ -296,6 +345,189 @@ def test_the_exit_code_the_closing_lines_and_the_json_say_which_goals_were_misse
     )
 
 
+def toys(monkeypatch, *works):
+    """A section of cases toy-0, toy-1, … that do these works: functions of no argument."""
+    cases = [sections.Named(f"toy-{place}", work) for place, work in enumerate(works)]
+    toy = SimpleNamespace(
+        TITLE="toys",
+        COLUMNS=(sections.Column("seconds", "s", ".1f"),),
+        cases=lambda quick=False: cases,
+        run=lambda case, effort: {"seconds": case.of(), "goals": []},
+    )
+    monkeypatch.setattr(bench, "SECTIONS", ("toys",))
+    monkeypatch.setattr(bench, "section", lambda name: toy)
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+def fail():
+    raise ArithmeticError("another step\nin two lines")
+
+
+def kept(path):
+    """({case: seconds}, {case: why it failed}) of a report."""
+    content = report.read(path)
+    results = {item["case"]: item["seconds"] for item in content["results"]}
+    return results, content.get("failed", {})
+
+
+def test_what_was_measured_before_a_signal_is_kept(monkeypatch, tmp_path, capsys):
+    toys(monkeypatch, lambda: 1.0, stop, lambda: 3.0)
+    path = tmp_path / "out.json"
+    assert bench.main(["--json", str(path)]) == 75
+    assert kept(path) == ({"toy-0": 1.0}, {})
+    assert "stopped; not measured: toy-1 toy-2" in capsys.readouterr().err
+
+
+def test_a_case_that_fails_loses_no_other_and_is_named(monkeypatch, tmp_path, capsys):
+    """Until it is measured."""
+    path = tmp_path / "out.json"
+    toys(monkeypatch, fail, lambda: 2.0)
+    assert bench.main(["--json", str(path)]) == 1
+    assert kept(path) == ({"toy-1": 2.0}, {"toy-0": "ArithmeticError: another step"})
+    assert "failed  toy-0: ArithmeticError: another step" in capsys.readouterr().out
+    toys(monkeypatch, lambda: 1.0, lambda: 2.0)
+    assert bench.main(["--json", str(path)]) == 0
+    assert kept(path) == ({"toy-1": 2.0, "toy-0": 1.0}, {})
+
+
+def test_minutes_are_shared_by_the_sections_and_what_is_left_comes_last(monkeypatch):
+    """Ten minutes; a case takes four: one of each section, then one of what was left, at 8."""
+    clock = [0.0]
+    monkeypatch.setattr(bench.time, "monotonic", lambda: clock[0])
+    selected = [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5)]
+    begun = []
+    for pair in bench.in_time(selected, 10.0):
+        begun.append(pair)
+        clock[0] += 4.0
+    assert begun == [("a", 1), ("a", 2), ("b", 4)]
+    assert list(bench.in_time(selected, float("inf"))) == selected
+    assert not list(bench.in_time(selected, clock[0]))
+
+
+def test_after_its_minutes_the_bench_names_what_it_has_not_measured(monkeypatch, tmp_path, capsys):
+    toys(monkeypatch, lambda: 1.0)
+    assert bench.main(["--json", str(tmp_path / "out.json"), "--minutes", "1e-9"]) == 0
+    assert "1e-09 minutes are over; not measured: toy-0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("there", ["a folder", "other text", "a list", "no folder"])
+def test_a_report_that_cannot_be_kept_is_refused_before_any_work(
+    monkeypatch, tmp_path, capsys, there
+):
+    toys(monkeypatch, lambda: pytest.fail("work was done"))
+    path = tmp_path / "out.json"
+    if there == "a folder":
+        path.mkdir()
+    elif there == "no folder":
+        (tmp_path / "file").touch()
+        path = tmp_path / "file" / "out.json"
+    else:
+        path.write_text({"other text": "hello", "a list": "[1]"}[there], encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    try:
+        code = bench.main(["--json", str(path)])
+    except SystemExit as end:
+        code = end.code
+    said = capsys.readouterr().err
+    assert code == 2 and str(path if there != "no folder" else path.parent) in said, said
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_is_found_before_any_work(monkeypatch, tmp_path, capsys):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    toys(monkeypatch, lambda: pytest.fail("work was done"))
+    monkeypatch.setattr(Path, "write_text", full)
+    assert bench.main(["--json", str(tmp_path / "out.json")]) == 2
+    assert "cannot be written (No space left on device)" in capsys.readouterr().err
+
+
+def test_a_peer_that_cannot_take_part_is_absent_with_its_reason():
+    def lacks_a_compiler():
+        raise RuntimeError("InvalidCxxCompiler: no g++\nmore")
+
+    makers = {"ours": lambda: 1, "peer": lacks_a_compiler, "other": lambda: 0}
+    present, absent = sections.willing(makers, lambda contender: 1 / contender)
+    assert present == {"ours": 1}
+    assert absent == {
+        "peer": "RuntimeError: InvalidCxxCompiler: no g++",
+        "other": "ZeroDivisionError: division by zero",
+    }
+    with pytest.raises(RuntimeError):
+        sections.willing({"ours": lacks_a_compiler})
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc to see processes in")
+def test_the_busy_process_ends_with_the_one_that_measures_beside_it():
+    program = """
+import time
+from bench import small
+with small.a_busy_process() as process:
+    print(process.pid, flush=True)
+    time.sleep(60)
+"""
+    folder = Path(__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{folder.parent}"}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    busy = Path("/proc") / parent.stdout.readline().strip()
+    assert busy.exists()
+    parent.kill()
+    parent.communicate()
+    for _ in range(300):
+        if not busy.exists() or ") Z " in (busy / "stat").read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail("it goes on alone")
+
+
+def test_the_page_is_what_the_kept_measurements_make():
+    """scripts/bench --readme; no number is typed by hand, and what was not measured says so."""
+    page = readme.PAGE.read_text(encoding="utf-8")
+    assert readme.filled(page, report.read(readme.STORED)) == page
+    blocks = {name for _, name, _ in readme.BLOCK.findall(page)}
+    assert blocks == {"machine", *bench.SECTIONS} - {"crossover"}
+    empty = {"machine": report.read(readme.STORED)["machine"], "gigaflops": {}, "results": []}
+    for result in report.read(readme.STORED)["results"][:1]:
+        alone = readme.filled(page, {**empty, "results": [result]})
+        assert alone.count("Not yet measured.") == len(blocks) - 2
+        assert result["case"] in alone
+
+
+def test_a_test_of_a_gpu_leaves_a_line_as_soon_as_it_has_ended(monkeypatch, tmp_path):
+    monkeypatch.setenv(gpu_tests.LOG, str(tmp_path / "log"))
+    for when, outcome in (("setup", "passed"), ("call", "failed"), ("teardown", "passed")):
+        gpu_tests.pytest_runtest_logreport(
+            SimpleNamespace(
+                when=when,
+                outcome=outcome,
+                failed=outcome == "failed",
+                nodeid="one",
+                duration=2.0,
+                longreprtext="x" * 10**5 + "assert 1 == 2",
+            )
+        )
+    (line,) = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    line = json.loads(line)
+    assert line["said"].endswith("assert 1 == 2") and len(line["said"]) == gpu_tests.LONGEST
+    assert (line["test"], line["outcome"], line["seconds"]) == ("one", "failed", 2.0)
+
+
+def test_tests_of_a_gpu_that_take_too_long_are_ended(monkeypatch):
+    monkeypatch.setattr(gpu_tests, "GRACE", 0.5)
+    deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+    for program, code in (("pass", 0), ("import time; time.sleep(60)", None), (deaf, None)):
+        seconds = 20.0 if code == 0 else 0.5
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+        assert gpu_tests.wait(process, seconds) == code
+        assert process.poll() is not None
+
+
 def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
     path = tmp_path / "out.json"
     path.write_text(
@@ -307,14 +539,14 @@ def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
             }
         )
     )
-    bench.Report(path).add({"section": "w2", "case": "new"}, {"float32": 1.0})
+    report.Report(path).add({"section": "w2", "case": "new"}, {"float32": 1.0})
     assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == [
         "new"
     ]
     assert json.loads((tmp_path / "out.other.json").read_text(encoding="utf-8"))["machine"] == {
         "cpu": "another"
     }
-    bench.Report(path).add({"section": "w2", "case": "newer"}, {})
+    report.Report(path).add({"section": "w2", "case": "newer"}, {})
     assert [item["case"] for item in json.loads(path.read_text(encoding="utf-8"))["results"]] == [
         "new",
         "newer",
@@ -336,25 +568,26 @@ def test_watching_a_run_costs_little(monkeypatch):
     assert best["recorded"] - best["plain"] < 0.2
 
 
-def test_a_ratio_is_slower_where_the_best_turns_and_three_rounds_of_four_say_so():
+def test_a_ratio_is_worse_where_the_best_turns_and_three_rounds_of_four_say_so():
     """Turns of 2 s there: the best of (1, 3, 3, 3) is 1 s here, and of (2.1, …) none is below 2 s."""
     there = (2.0, 2.0, 2.0, 2.0)
     one_turn_was_free = against.Compared(there, (1.0, 3.0, 3.0, 3.0))
-    assert one_turn_was_free.ratio == 2.0 and not one_turn_was_free.slower
+    assert one_turn_was_free.ratio == 2.0 and not one_turn_was_free.worse
     one_turn_was_held_up = against.Compared(there, (2.1, 2.0, 2.0, 9.0))
-    assert one_turn_was_held_up.ratio == 1.0 and not one_turn_was_held_up.slower
-    assert against.Compared(there, (2.1, 2.2, 2.3, 2.1)).slower
+    assert one_turn_was_held_up.ratio == 1.0 and not one_turn_was_held_up.worse
+    assert against.Compared(there, (2.1, 2.2, 2.3, 2.1)).worse
     assert against.Compared(there, (1.0, 1.0, 1.0, 1.0)).scatter == (2.0, 2.0)
 
 
 @pytest.mark.parametrize("section", bench.OF_ENGINE)
 def test_the_engine_alone_makes_a_small_case_of_every_section(tmp_path, section):
     (_, case), *_ = bench.chosen([section], [], quick=True)
+    if section == "memory":
+        case = sections.Named("memory-toy", steps.Case("relu", 100, 10, 2, "float32"))
     side = against.Side(against.ROOT, tmp_path)
-    for _, description in against.described(section, case):
-        side.ask(description)
-        assert side.answer() == {}
-        assert side.turn(0.0) > 0.0
+    side.ask(against.described(section, case))
+    assert side.answer() == {}
+    assert side.turn(0.0) > 0.0
     side.ask({"section": "of another commit"})
     assert side.answer()["error"].startswith("KeyError")
     side.close()
@@ -366,7 +599,7 @@ def test_a_commit_is_measured_against_itself_and_leaves_no_worktree(capsys):
     options = ["--quick", "--cases", "w2-moved-m300-p4", "--rounds", "1"]
     assert bench.main(["--against", "HEAD", *options]) == 0
     said = capsys.readouterr().out
-    assert "w2-moved-m300-p4" in said and "slower beyond the scatter: " in said
+    assert "w2-moved-m300-p4" in said and "worse beyond the scatter: " in said
     assert not [line for line in against.git("worktree", "list").splitlines() if "/tree " in line]
     assert bench.main(["--against", "no-such-commit", *options]) == 2
     assert "no commit of this repository" in capsys.readouterr().err

@@ -126,7 +126,13 @@ def test_the_oldest_lane_runs_the_lower_bounds():
     machines has.
     """
     oldest, bounds = pinned("constraints-oldest.txt"), required()
-    for name in set(bounds) - {"torch", "jax", "ruff", "mypy"}:  # tools, and a peer of the bench
+    for name in set(bounds) - {
+        "torch",
+        "jax",
+        "pykeops",
+        "ruff",
+        "mypy",
+    }:  # tools, and peers of the bench
         assert (name, oldest.get(name, "no line")) == (
             name,
             full(bounds[name], oldest.get(name, "")),
@@ -188,14 +194,14 @@ def clone(folder):
     return folder
 
 
-def call(folder, *words, path=None):
+def call(folder, *words, path=None, **settings):
     """A script called where no Python is found: whatever would install fails."""
     tools = folder / "tools"
     if not tools.exists():
         tools.mkdir()
         for name in ("bash", "env", "cat", "dirname", "mkdir", "rm", "cmp", "mv", "find", "sleep"):
             (tools / name).symlink_to(shutil.which(name))
-    environment = {"PATH": path or str(tools), "HOME": str(folder)}
+    environment = {"PATH": path or str(tools), "HOME": str(folder), **settings}
     command = [str(folder / "scripts" / words[0]), *words[1:]]
     return subprocess.run(
         command, env=environment, capture_output=True, encoding="utf-8", timeout=60, check=False
@@ -230,6 +236,25 @@ def test_without_help_a_script_installs_first(tmp_path):
     assert (
         done.returncode == 2 and "Python 3.11 to 3.14 with its venv module is needed" in done.stderr
     )
+
+
+@needs_bash
+def test_the_bench_takes_the_presets_of_openblas_away(tmp_path):
+    """Before Python starts: NumPy reads them when it is loaded, and they flatter us."""
+    folder = clone(tmp_path)
+    python = folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/usr/bin/env bash\necho "${OPENBLAS_CORETYPE-} ${OPENBLAS_L2_SIZE-} $*"\n')
+    python.chmod(0o755)
+    of = [folder / "pyproject.toml", folder / "scripts" / "constraints.txt"]
+    for extra in ("data", "bench", "cuda", "dev"):  # installed, so that nothing is
+        text = "".join(path.read_text(encoding="utf-8") for path in of)
+        (folder / ".venv" / f"installed.{extra}").write_text(
+            f"{folder} [{extra}]\n{text}", encoding="utf-8"
+        )
+    preset = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}
+    done = call(folder, "bench", "--list", **preset)
+    assert (done.stdout, done.stderr) == ("  -m tests.bench.bench --list\n", "")
 
 
 # ---- what is installed, and where
