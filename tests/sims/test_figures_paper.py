@@ -2,6 +2,8 @@
 on one column at 300 dpi.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from diagnosed import problem, record
@@ -143,6 +145,12 @@ def test_compare_draws_the_diagnostic_or_series_that_is_named(run, tmp_path):
     assert figures.compare([run], "w2").get_ylabel() == "W2 from the start [θ]"
     with pytest.raises(ValueError, match="no series 'test_eror'.*Did you mean 'test_error'"):
         figures.compare([run], "test_eror")
+    with ThreadPoolExecutor(1) as executor:  # in place of those of a cluster
+        there = figures.compare([run], "kernel_drift", executor=executor).lines[0]
+    here = mf.diagnose(run, ["kernel_drift"], progress=False)["kernel_drift"]
+    np.testing.assert_array_equal(there.get_ydata(), here.values)
+    with pytest.raises(TypeError, match="executor must be a concurrent.futures.Executor"):
+        figures.compare([run], "kernel_rank", executor=3)
     real = record(tmp_path / "real.h5", problem("real"))
     with pytest.raises(ValueError, match="'test_error' cannot be computed for .*real targets"):
         figures.compare([real], "test_error")
