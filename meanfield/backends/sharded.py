@@ -23,7 +23,7 @@ from ..processes.ranks import ALONE, RankLost, Ranks, current, joined
 
 TIMEOUT = 60.0  # seconds
 GRACE = 2.0  # … for the others to come to the same error
-HEARD = 15.0  # … for the others to read why the process that keeps the store has ended
+HEARD = 30.0  # … for the others to read why the process that keeps the store has ended
 LOOK = 0.02
 
 
@@ -99,6 +99,7 @@ class Processes(Ranks):
         self._distributed, self._store, self.timeout = distributed, store, timeout
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         self._failed = False
+        self._known: dict[int, dict[str, Any]] = {}  # failures
 
     def _gather(self, message: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
         import torch
@@ -131,15 +132,14 @@ class Processes(Ranks):
 
     def failures(self) -> dict[int, dict[str, Any]]:
         """The exit code and the line of each rank that has failed, as far as it is known here."""
-        names = {rank: f"failed/{rank}" for rank in range(self.size)}
-        found = {}
-        with suppress(RuntimeError):  # of a store that has gone
+        names = {rank: f"failed/{rank}" for rank in range(self.size) if rank not in self._known}
+        with suppress(RuntimeError):  # of a store that has gone, which it may once this has heard
             for rank, name in names.items():
                 if self._store.check([name]):
-                    found[rank] = json.loads(self._store.get(name))
-            if found:
+                    self._known[rank] = json.loads(self._store.get(name))
+            if self._known:
                 self._store.set(f"heard/{self.rank}", "")
-        return found
+        return self._known
 
     def wait_for_readers(self) -> None:
         """Of a rank 0 that has failed and keeps the store, which torchrun does itself: until the others
