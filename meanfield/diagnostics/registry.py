@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ..checks import hint, is_integer
@@ -260,6 +260,11 @@ def names() -> list[str]:
     source.
     """
     _load_own()
+    return list(_in_order(tuple(_TABLE)))
+
+
+@lru_cache(8)  # a run asks some twenty times
+def _in_order(names: tuple[str, ...]) -> list[str]:
     modules = [f"{__package__}.library.{module}" for module in BUILT_IN]
 
     def rank(name: str) -> int:
@@ -267,7 +272,7 @@ def names() -> list[str]:
         module = diagnostic.function.__module__
         return modules.index(module) if module in modules else len(modules) + (not diagnostic.own)
 
-    return sorted(_TABLE, key=rank)
+    return sorted(names, key=rank)
 
 
 @cache

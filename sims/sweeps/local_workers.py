@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ class Crew:
                 self._start(number)
         return bool(self._at_work)
 
+    def wait(self, seconds: float) -> None:
+        """Until one of them has ended, at most so long."""
+        with suppress(subprocess.TimeoutExpired):
+            next(iter(self._at_work.values())).wait(seconds)
+
     def stop(self, patience: float | None = None) -> None:
         """Ask each to publish a checkpoint and end, and wait; after `patience` seconds they are
         killed.
@@ -156,7 +162,7 @@ def supervise(
         try:
             crew.start()
             while crew.busy() and not received:
-                time.sleep(LOOK_SECONDS)
+                crew.wait(LOOK_SECONDS)
                 _show(bar, sweep, since)
         finally:
             crew.stop()

@@ -30,6 +30,9 @@ from .folders import SweepFolder, write_json, write_note
 from .leases import Lease, LeaseLost
 from .workplaces import Place, adopt, clear, publish
 
+# seconds between two looks at what others are at: most are at the last run of a sweep, and end soon
+SHORTEST = 0.02
+LONGEST = 1.0
 DEATHS = 5  # owners lost in a row without a checkpoint between them: it is the run that kills them
 
 
@@ -47,6 +50,7 @@ class Terms:
 
 def work(sweep: SweepFolder, terms: Terms) -> int:
     """Make runs until all are made (0), or until a signal comes (75)."""
+    pause = SHORTEST
     with signals() as received:
         while not received and not _orphaned(terms):
             claimed = _next(sweep, terms)
@@ -55,8 +59,10 @@ def work(sweep: SweepFolder, terms: Terms) -> int:
                     tidy(sweep, terms.lease_seconds)
                     return 0
                 # others are at work, and one of them may die
-                time.sleep(min(1.0, terms.lease_seconds / 10))
+                time.sleep(min(pause, terms.lease_seconds / 10))
+                pause = min(2 * pause, LONGEST)
                 continue
+            pause = SHORTEST
             if not _attempt(sweep, *claimed, terms, received):
                 break
     return INTERRUPTED
