@@ -237,9 +237,10 @@ class Run:
         if (over := self.march.passed) is None:
             return
         for item in self.observers:
-            for value in item.passed(over) if isinstance(item, Series) else ():
-                if self.recording is not None:
-                    self.recording.observe(*value)
+            if isinstance(item, Series):
+                steps, times, values = item.passed(over)
+                if steps and self.recording is not None:
+                    self.recording.observe_all(item.name, steps, times, values)
 
     def _collect(
         self, received: Sequence[int], last: bool = False, checkpoints: bool = True

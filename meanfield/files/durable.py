@@ -28,6 +28,7 @@ from . import sealing
 
 LARGEST_WRITE = 1 << 30  # one system call moves less than 2 GB on Linux and macOS
 COMPARED_AT_ONCE = 1 << 22  # bytes
+HARDLY_ANY = 1 << 16  # bytes, of which a copy takes less than a view
 UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -83,6 +84,8 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether dtype, shape and every byte are the same (a NaN is itself, and -0 is not 0)."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
+    if one.nbytes <= HARDLY_ANY:
+        return one.tobytes() == other.tobytes()
     left, right = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
     blocks = (
         slice(start, start + COMPARED_AT_ONCE) for start in range(0, left.size, COMPARED_AT_ONCE)
@@ -192,19 +195,23 @@ class Scratch(io.RawIOBase):
         if self.error is not None:
             raise self.error
 
-    def complete(self, meanwhile: Callable[[], None] | None = None) -> None:
-        """Everything is on the disk, sealed, or the error that prevented it is raised. meanwhile:
-        called while the disk is at work.
+    def complete(self, meanwhile: Callable[[], None] | None = None, synced: bool = True) -> None:
+        """Everything is on the disk (written, where not `synced`), sealed, or the error that prevented it
+        is raised. meanwhile: called while the seal is made and the disk is at work.
         """
         self.check()
-        sealing.seal(self._file)
         if meanwhile is None:
-            fsync(self._file)
+            self._seal(synced)
             return
         with ThreadPoolExecutor(1) as disk:
-            synced = disk.submit(fsync, self._file)
+            sealed = disk.submit(self._seal, synced)
             meanwhile()
-            synced.result()
+            sealed.result()
+
+    def _seal(self, synced: bool) -> None:
+        sealing.seal(self._file)
+        if synced:
+            fsync(self._file)
 
     def close(self) -> None:
         if not self.closed:

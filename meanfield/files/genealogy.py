@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..particles import REPLACES
 from .schema import EVENT_COLUMNS
 
 BIRTH = 5  # kind, after those of event_table.KINDS
@@ -31,6 +32,11 @@ class Births(NamedTuple):
     places: np.ndarray
     ids: np.ndarray
     parents: np.ndarray
+
+
+def replaces(config: dict[str, Any]) -> bool:
+    """Whether the steps of a run of this configuration kill and duplicate particles."""
+    return REPLACES in (config.get("integrator") or {}).get("traits", ())
 
 
 def rows(source: np.ndarray, step: int, t: float, born: int) -> dict[str, np.ndarray]:

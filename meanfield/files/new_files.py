@@ -23,10 +23,10 @@ GROWS_BY = 1 << 17  # bytes, of a file in memory
 
 @contextmanager
 def new_hdf5(
-    path: Path, size: int, verify: Callable[[], None] | None = None
+    path: Path, size: int, verify: Callable[[], None] | None = None, synced: bool = True
 ) -> Iterator[tuple[h5py.File, Scratch]]:
     """A new file, complete, sealed and fsynced when the block ends; removed when anything fails. For
-    temporary names only.
+    temporary names only. synced: False leaves the fsync to the caller.
 
     size: bytes of its arrays, about. verify: called when all is written, while the disk syncs it, to
     read it back; what it raises is a failure too.
@@ -45,7 +45,10 @@ def new_hdf5(
                     yield file, scratch
         finally:
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        scratch.complete(verify)
+        if size <= IN_MEMORY and verify is not None:  # shorter than to start a thread
+            verify()
+            verify = None
+        scratch.complete(verify, synced)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)

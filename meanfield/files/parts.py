@@ -27,6 +27,7 @@ from .memory import size_of, write_memory
 from .new_files import new_hdf5
 
 FINISHED = "finished"
+SEALED_FROM = 2  # schema_minor
 DIGITS = 32  # of a sha256, in the name of a checkpoint
 MARK = "start-"
 _CHECKPOINT = re.compile(rf"checkpoint-(\d{{6,}})-([0-9a-f]{{{DIGITS}}})\.h5")
@@ -59,6 +60,21 @@ class Checkpoint:
     final: dict[str, Any] | None
 
 
+def whole(path: Path) -> bool:
+    """Whether a file is as it was written, as far as that can be known of its layout."""
+    wrong = sealing.broken(path)
+    return wrong is None or (wrong == sealing.UNSEALED and minor(path) < SEALED_FROM)
+
+
+def minor(path: Path) -> int:
+    """The schema_minor of a file; that of sealed ones where it cannot be read."""
+    try:
+        with schema.open_hdf5(path) as file, schema.reading(path):
+            return int(file["parameters"].attrs["schema_minor"])
+    except (IncompatibleFile, TypeError):
+        return SEALED_FROM
+
+
 class Parts:
     """The parts folder that belongs to a final name."""
 
@@ -76,9 +92,12 @@ class Parts:
 
     def begun(self) -> bool:
         """A folder without start.h5 is the remainder of a run that never began, or of one that is
-        published.
+        published; so is one without checkpoints whose start.h5 is not whole: up to the first
+        checkpoint a power cut may tear it.
         """
-        return self.start.is_file()
+        with suppress(FileNotFoundError):  # published meanwhile
+            return self.start.is_file() and (bool(self._names(_CHECKPOINT)) or whole(self.start))
+        return False
 
     def locate(self, segment: Segment) -> Path:
         return self.final if segment.name == FINISHED else self.folder / segment.name
@@ -238,7 +257,7 @@ def hold(parts: Parts) -> Iterator[IO[str]]:
         yield held
     except BaseException:
         with held, suppress(OSError):  # a disk that cannot be written keeps what is there
-            if parts.folder.is_dir() and not parts.begun():
+            if parts.folder.is_dir() and not parts.start.is_file():
                 parts.remove()
         raise
 

@@ -52,14 +52,16 @@ class Buffer:
         self.frames.append(state)
         self.bytes += state.theta.nbytes + (state.mass.nbytes if mass_varies else 0)
 
-    def add_value(self, name: str, step: int, t: float, value: float) -> None:
+    def add_values(
+        self, name: str, steps: list[int], times: list[float], values: list[float]
+    ) -> None:
         columns = self.series.get(name)
         if columns is None:
             columns = self.series[name] = Columns([], [], [])
-        columns.step.append(step)
-        columns.time.append(t)
-        columns.value.append(value)
-        self.bytes += 24
+        columns.step.extend(steps)
+        columns.time.extend(times)
+        columns.value.extend(values)
+        self.bytes += 24 * len(steps)
 
     def add_events(self, rows: dict[str, np.ndarray]) -> None:
         self.events.append(rows)
@@ -158,6 +160,7 @@ class Pieces:
         self._blocks: dict[str, Block] = {}  # of the datasets that frames were last read from
         self._clock: tuple[np.ndarray, np.ndarray] | None = None
         self._series: dict[str, SeriesData] = {}
+        self._aligned: list[str] | None = None  # not asked for yet
 
     def held_last(self, buffer: Buffer) -> Pieces:
         """These with the last one, or, where there is none yet, a first one, read from memory;
@@ -213,6 +216,8 @@ class Pieces:
         source, first = self._pieces[i].source, number - int(self._first[i])
         if isinstance(source, Buffer):
             last = min(first + most, len(source.frames))
+            if last == first + 1:  # a large one: no copy
+                return source.frame(first, dataset)[None]
             return np.stack([source.frame(k, dataset) for k in range(first, last)])
         file = self._file(i, source)
         with schema.reading(source):
@@ -233,6 +238,16 @@ class Pieces:
             return self._join([name])[name]
         self._series |= self._join([name] if len(self._pieces) == 1 else list(self.counts))
         return self._series[name]
+
+    def aligned(self) -> list[str]:
+        """Names of the series with one value for each frame: H5MD's observables."""
+        if self._aligned is None:
+            steps = self.clock()[0]
+            names = [name for name in sorted(self.counts) if self.counts[name] == self.frames > 0]
+            self._aligned = [
+                name for name in names if np.array_equal(self.series(name).steps, steps)
+            ]
+        return list(self._aligned)
 
     def event_blocks(self) -> Iterator[dict[str, np.ndarray]]:
         """The columns of the events, file by file."""

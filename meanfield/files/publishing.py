@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import IncompatibleFile, canonical_json, check_space, move
-from .memory import write_memory
+from .durable import IncompatibleFile, canonical_json, check_space, move, same_bits
+from .genealogy import Genealogy, replaces
+from .memory import size_of, write_memory
 from .new_files import new_hdf5
 from .parts import Parts
-from .pieces import Buffer
-from .stored_data import write_data
+from .pieces import Pieces
+from .schema import File
+from .stored_data import checksums, write_data
 from .trajectory import IDENTITY, Trajectory
+
+
+class Head(NamedTuple):
+    """What start.h5 says."""
+
+    config: dict[str, Any]
+    start: State
+    mass_varies: bool
+    provenance: dict[str, Any]
 
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
@@ -24,15 +35,17 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
     """start.h5: from now on the run exists. data: the arrays, or the run that has them and its
     identity.
 
-    Its content is durable before it has its name; the name itself with the first checkpoint, until
-    which a power cut would lose all that was computed anyway. (A kill loses neither.)
+    Of data given as arrays it is durable from the first checkpoint on (`Recording._publish`), until
+    which a power cut would lose all that was computed anyway; what is left of it then is no run
+    (`Parts.begun`). A kill loses nothing.
     """
     temporary = parts.folder / ".tmp-start.h5"
     if isinstance(data, dict):
         size = sum(array.nbytes for array in data.values())
     else:
         size = data.path.stat().st_size
-    with new_hdf5(temporary, size + 2 * start.theta.nbytes) as (file, _):
+    synced = not isinstance(data, dict)
+    with new_hdf5(temporary, size + 2 * start.theta.nbytes, synced=synced) as (file, _):
         parameters = schema.write_head(file, config, provenance, start, mass_varies)
         if isinstance(data, dict):
             write_data(parameters, data)
@@ -44,49 +57,56 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
     os.replace(temporary, parts.start)
 
 
-def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict[str, Any], final: dict[str, Any],
-            checkpoint: str, held: Buffer, guard: Callable[[], None] | None = None) -> None:  # fmt: skip
+def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], final: dict[str, Any],
+            checkpoint: str, guard: Callable[[], None] | None = None) -> None:  # fmt: skip
     """Merge into a temporary file, read it back and compare it to the bit, rename. A frame and its
     copy are in memory at a time.
 
-    final: {"status", "summary"}; checkpoint: the name of the last one, or the mark of start.h5, by
-    which the parts of a file can be recognised when the process is killed between the renaming and
-    the removal of the parts. held: what is still in memory, of the last segment, or of a run that
-    has none. guard: called before the renaming, which what it raises prevents.
+    pieces: frames, series and events, of the segments or still in memory. final: {"status",
+    "summary"}; checkpoint: the name of the last one, or the mark of start.h5, by which the parts of
+    a file can be recognised when the process is killed between the renaming and the removal of the
+    parts. guard: called before the renaming, which what it raises prevents.
     """
-    with Trajectory(parts.folder) as run:
-        if held:
-            run.hold(held)
-        rows = (run.mass_varies + run.replaces) * 8 * start.m  # of a frame: masses, ids
-        needed = (len(run) + 2) * start.theta.nbytes + len(run) * rows
-        needed += schema.EVENT_BYTES * run.event_count
-        check_space(needed, parts.folder, "merging the parts")
-        merged = parts.folder / ".tmp-merged.h5"
+    config, start, mass_varies, provenance = head
+    born = replaces(config)
+    rows = (mass_varies + born) * 8 * start.m  # of a frame: masses, ids
+    needed = (pieces.frames + 2) * start.theta.nbytes + pieces.frames * rows
+    needed += schema.EVENT_BYTES * pieces.events
+    check_space(needed, parts.folder, "merging the parts")
+    merged = parts.folder / ".tmp-merged.h5"
+    size = needed + 24 * sum(pieces.counts.values()) + size_of(memory)
+
+    with schema.open_hdf5(parts.start) as began:
+        with schema.reading(parts.start):
+            given = began["parameters"]
+            sums = checksums(given)
 
         def verify() -> None:
-            with Trajectory(merged) as copy:
-                if not copy.has_content_of(run):
-                    raise IncompatibleFile(
-                        f"the merged file differs from the parts in {parts.folder}, which are kept."
-                    )
+            if not _has_content(merged, head, pieces, sums):
+                raise IncompatibleFile(
+                    f"the merged file differs from the parts in {parts.folder}, which are kept."
+                )
 
-        size = needed + held.bytes + parts.start.stat().st_size
+        size += parts.start.stat().st_size
         with new_hdf5(merged, size, verify) as (file, scratch):
-            parameters = schema.write_head(file, run.config, provenance, start, run.mass_varies)
-            run.copy("data", parameters)
-            run.copy(IDENTITY, parameters)
-            schema.set_text(parameters.attrs, "status", final["status"])
-            schema.set_text(parameters.attrs, "checkpoint", checkpoint)
+            parameters = schema.write_head(file, config, provenance, start, mass_varies)
+            for name in ("data", IDENTITY):
+                if name in given:
+                    given.copy(name, parameters)
+            schema.set_values(parameters, status=final["status"], checkpoint=checkpoint)
             schema.write_text(parameters, "summary", canonical_json(final["summary"]))
-            write_memory(parameters.create_group("checkpoint"), memory)
-            run.write_frames(file, start, scratch.check)
-            file.create_group("series")
-            for name in run.series_names:
-                schema.write_series(file, name, *run.series(name))
-            if run.event_count:
-                schema.write_events(file, run.event_count, run.event_blocks())
-            ids = run.each_ids() if run.replaces else None
-            schema.write_views(file, run.config, start, run.aligned(), run.mass_varies, ids)
+            write_memory(schema.new_group(parameters, "checkpoint"), memory)
+            schema.write_frames(file, pieces, start, mass_varies, scratch.check)
+            schema.new_group(file, "series")
+            for name in sorted(pieces.counts):
+                schema.write_series(file, name, *pieces.series(name))
+            if pieces.events:
+                schema.write_events(file, pieces.events, pieces.event_blocks())
+            clock, ids = pieces.clock(), None
+            if born:
+                columns = {name: pieces.event_column(name) for name in schema.EVENT_COLUMNS}
+                ids = Genealogy(columns, start.m).ids(clock[0])
+            schema.write_views(file, config, start, clock, pieces.aligned(), mass_varies, ids)
     try:
         if guard is not None:
             guard()
@@ -94,3 +114,48 @@ def publish(parts: Parts, provenance: dict[str, Any], start: State, memory: dict
     except BaseException:
         merged.unlink(missing_ok=True)
         raise
+
+
+def _has_content(path: Any, head: Head, pieces: Pieces, sums: dict[str, str]) -> bool:
+    """Whether the file holds all that the content hash is made of, to the bit: the settings, the
+    checksums of the data, the clock, masses, observables, series, events and frames.
+    """
+    with schema.open_hdf5(path) as file, schema.reading(path):
+        parameters = file["parameters"]
+        if checksums(parameters) != sums or set(file["observables"]) != set(pieces.aligned()):
+            return False
+        settings = schema.fixed_length(canonical_json(head.config))
+        if not schema.holds(file, "parameters/config", settings):
+            return False
+        expected: dict[str, tuple[np.ndarray, ...]] = {schema.POSITION: pieces.clock()}
+        for name in pieces.counts:
+            expected[f"series/{name}"] = pieces.series(name)
+        if not all(
+            schema.holds(file, f"{group}/{name}", column)
+            for group, columns in expected.items()
+            for name, column in zip(("step", "time", "value"), columns, strict=False)
+        ):
+            return False
+        if not head.mass_varies and not schema.holds(file, "particles/units/mass", head.start.mass):
+            return False
+        for name in schema.EVENT_COLUMNS if pieces.events else ():
+            if not schema.holds(file, f"events/{name}", pieces.event_column(name)):
+                return False
+        kinds = ("position", "mass") if head.mass_varies else ("position",)
+        return all(_has_frames(file, f"particles/units/{kind}/value", pieces) for kind in kinds)
+
+
+def _has_frames(file: File, dataset: str, pieces: Pieces) -> bool:
+    """Whether all frames of a dataset are those of the pieces. One, or some small ones, are in
+    memory twice.
+    """
+    found, number = file[dataset], 0
+    if found.shape[0] != pieces.frames:
+        return False
+    together = schema.at_once(found.nbytes // max(1, pieces.frames))
+    while number < pieces.frames:
+        ours = pieces.frames_from(number, dataset, together)
+        if not same_bits(ours, found[number : number + len(ours)]):
+            return False
+        number += len(ours)
+    return True

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import canonical_json, file_sha256, is_at, move, sync_folder
+from .durable import canonical_json, file_sha256, is_at, move, sync, sync_folder
 from .memory import read_memory
 from .new_files import new_hdf5
 from .parts import (
@@ -35,20 +35,11 @@ from .parts import (
     hold,
     write_checkpoint,
 )
-from .pieces import Buffer, Pieces
-from .publishing import publish, write_start
+from .pieces import Buffer, Piece, Pieces
+from .publishing import Head, publish, write_start
 from .trajectory import Trajectory, with_continuations
 
 EXISTS = ("error", "resume", "replace")
-
-
-class Head(NamedTuple):
-    """What start.h5 says."""
-
-    config: dict[str, Any]
-    start: State
-    mass_varies: bool
-    provenance: dict[str, Any]
 
 
 class Recording:
@@ -149,6 +140,8 @@ class Recording:
         with hold(parts) as held:
             published = parts.published()
             if published or not parts.begun():
+                if parts.start.is_file() and not parts.final.is_file():
+                    check_seal(parts.start)  # a power cut takes the seal, and damage does not
                 parts.remove()
                 if published or parts.final.is_file():
                     raise ValueError(
@@ -246,10 +239,17 @@ class Recording:
 
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         """Buffer one scalar of the dense series `name`."""
+        self.observe_all(name, [int(step)], [float(t)], [float(value)])
+
+    def observe_all(
+        self, name: str, steps: list[int], times: list[float], values: list[float]
+    ) -> None:
+        """Buffer scalars of the dense series `name`, at steps that increase."""
         if name not in self._buffer.series:
             schema.check_series_name(name)
-        self._forward(f"series/{name}", step)
-        self._buffer.add_value(name, int(step), float(t), float(value))
+        self._forward(f"series/{name}", steps[0])
+        self._last_steps[f"series/{name}"] = steps[-1]
+        self._buffer.add_values(name, steps, times, values)
 
     def log(self, rows: dict[str, np.ndarray]) -> None:
         """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those
@@ -286,16 +286,7 @@ class Recording:
             held = self._buffer
             checkpoint = self._publish(memory, final)
             with self._says_what_is_safe():
-                publish(
-                    self._parts,
-                    self.provenance,
-                    self.start,
-                    memory,
-                    final,
-                    checkpoint.name,
-                    held,
-                    self._ask_guard,
-                )
+                self._merge(held, memory, final, checkpoint.name)
         with suppress(
             OSError
         ):  # the run is published; what is left of its parts counts for nothing
@@ -309,22 +300,29 @@ class Recording:
         """
         self._ask_guard()
         try:
-            publish(
-                self._parts,
-                self.provenance,
-                self.start,
-                memory,
-                final,
-                self._parts.mark(),
-                self._buffer,
-                self._ask_guard,
-            )
+            self._merge(self._buffer, memory, final, self._parts.mark())
         except OSError:
             return False
         except BaseException:
             self._publish(memory, final)
             raise
         return True
+
+    def _merge(
+        self, held: Buffer, memory: dict[str, Any], final: dict[str, Any], checkpoint: str
+    ) -> None:
+        """All segments, or what they hold or would hold of the last, into the file."""
+        pieces = Pieces(
+            Piece(self._parts.locate(item), item.frames, item.series, item.events)
+            for item in self._segments
+        )
+        if held:
+            pieces = pieces.held_last(held)
+        head = Head(self.config, self.start, self.mass_varies, self.provenance)
+        try:
+            publish(self._parts, head, pieces, memory, final, checkpoint, guard=self._ask_guard)
+        finally:
+            pieces.close()
 
     def close(self) -> None:
         """Release the lock. What is buffered and not published is dropped; `reopen` continues from
@@ -375,6 +373,7 @@ class Recording:
         number = self._parts.next_number()
         with self._says_what_is_safe():
             if not self._named:
+                sync(self._parts.start)
                 sync_folder(self._parts.folder.parent)
                 sync_folder(self._parts.folder)
                 self._named = True

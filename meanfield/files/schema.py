@@ -24,7 +24,7 @@ import numpy as np
 from ..columns import Columns
 from ..scaling import TIME_UNIT
 from ..state import State
-from .durable import IncompatibleFile, InUse, canonical_json
+from .durable import IncompatibleFile, InUse, canonical_json, same_bits
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
@@ -120,19 +120,20 @@ def ascii_text(text: str) -> bytes:
     return (text if text.isascii() else json.dumps(text)[1:-1]).encode("ascii")
 
 
-def _fixed_length(text: str | list[str]) -> np.ndarray:
+def fixed_length(text: str | list[str]) -> np.ndarray:
+    """Texts as a file holds them."""
     encoded = ascii_text(text) if isinstance(text, str) else [ascii_text(item) for item in text]
     width = max(map(len, [encoded] if isinstance(encoded, bytes) else encoded))
-    return np.array(encoded, dtype=h5py.string_dtype("ascii", max(width, 1)))
+    return np.array(encoded, dtype=f"S{max(width, 1)}")
 
 
 def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
     """A scalar fixed-length string, or an array of them (an attribute could not hold more than 64
     KB).
     """
-    array = _fixed_length(text)
+    array = fixed_length(text)
     space = _space(array.shape) if array.ndim else SCALAR
-    kind = h5py.h5t.py_create(array.dtype, logical=True)
+    kind = _type(array.dtype)
     dataset = h5py.h5d.create(group.id, name.encode(), kind, space, _layout(()))
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array, mtype=kind)
 
@@ -160,16 +161,38 @@ def check_size(dataset: h5py.h5d.DatasetID) -> None:
         )
 
 
-def set_text(attributes: h5py.AttributeManager, name: str, text: str | list[str]) -> None:
-    attributes.create(name, _fixed_length(text))
+def new_group(place: h5py.Group, name: str) -> h5py.Group:
+    """A group, with those that lead to it."""
+    encoded = name.encode()
+    return h5py.Group(h5py.h5g.create(place.id, encoded, lcpl=_linked(encoded)))
+
+
+def set_values(place: h5py.Group | h5py.Dataset, **values: Any) -> None:
+    """Attributes: numbers, texts, or arrays of either."""
+    for name, value in values.items():
+        array = fixed_length(value) if isinstance(value, (str, list)) else np.asarray(value)
+        space = _space(array.shape) if array.ndim else SCALAR
+        kind = _type(array.dtype)
+        h5py.h5a.create(place.id, name.encode(), kind, space).write(array, mtype=kind)
 
 
 def set_text_of_any_length(group: h5py.Group, name: str, text: str | list[str]) -> None:
     """An attribute where it is short, else a dataset of that name."""
-    if _fixed_length(text).nbytes <= LARGEST_ATTRIBUTE:
-        set_text(group.attrs, name, text)
+    if fixed_length(text).nbytes <= LARGEST_ATTRIBUTE:
+        set_values(group, **{name: text})
     else:
         write_text(group, name, text)
+
+
+def texts_of(group: h5py.Group, name: str) -> dict[str, str]:
+    """The attribute of that name, a text, of all that is in a group; by their names, in order."""
+    found = {}
+    for member in sorted(group.id):
+        attribute = h5py.h5a.open(group.id, name.encode(), obj_name=member)
+        text = np.empty(attribute.shape, attribute.dtype)
+        attribute.read(text)
+        found[member.decode()] = text.item().decode()
+    return found
 
 
 def get_text(attributes: h5py.AttributeManager, name: str) -> str:
@@ -200,21 +223,22 @@ def _space(shape: tuple[int, ...]) -> h5py.h5s.SpaceID:
     return h5py.h5s.create_simple(shape)
 
 
-@cache
+@lru_cache(256)
 def _type(dtype: np.dtype) -> h5py.h5t.TypeID:
     return h5py.h5t.py_create(dtype, logical=True)
 
 
 @cache
-def _utf8() -> h5py.h5p.PropLCID:
+def _links(characters: int) -> h5py.h5p.PropLCID:
     options = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    options.set_char_encoding(h5py.h5t.CSET_UTF8)
+    options.set_char_encoding(characters)
+    options.set_create_intermediate_group(True)
     return options
 
 
-def _linked(name: bytes) -> h5py.h5p.PropLCID | None:
+def _linked(name: bytes) -> h5py.h5p.PropLCID:
     """How a link says in which characters its name is."""
-    return None if name.isascii() else _utf8()
+    return _links(h5py.h5t.CSET_ASCII if name.isascii() else h5py.h5t.CSET_UTF8)
 
 
 @lru_cache(64)
@@ -264,6 +288,17 @@ def read_array(file: h5py.File, path: str) -> np.ndarray:
     return found
 
 
+def holds(file: h5py.File, path: str, array: np.ndarray) -> bool:
+    """Whether the dataset of that path is this array, to the bit."""
+    dataset = h5py.h5d.open(file.id, path.encode())
+    if dataset.shape != array.shape or dataset.dtype != array.dtype:
+        return False
+    found = np.empty(array.shape, array.dtype)
+    if found.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found, mtype=_type(found.dtype))
+    return same_bits(found, array)
+
+
 def write_head(
     file: h5py.File,
     config: dict[str, Any],
@@ -272,21 +307,20 @@ def write_head(
     mass_varies: bool,
 ) -> h5py.Group:
     """/h5md and /parameters but for the data: what is known before the first step."""
-    h5md = file.create_group("h5md")
-    h5md.attrs["version"] = np.array([1, 1], dtype=np.int32)
-    set_text(h5md.create_group("author").attrs, "name", str(provenance.get("author", "unknown")))
-    creator = h5md.create_group("creator").attrs
-    set_text(creator, "name", "meanfield")
-    set_text(creator, "version", str(provenance.get("versions", {}).get("meanfield", "unknown")))
-    parameters = file.create_group("parameters")
-    parameters.attrs.update({"schema_version": SCHEMA_VERSION, "schema_minor": SCHEMA_MINOR})
+    h5md = new_group(file, "h5md")
+    set_values(h5md, version=np.array([1, 1], dtype=np.int32))
+    set_values(new_group(h5md, "author"), name=str(provenance.get("author", "unknown")))
+    version = str(provenance.get("versions", {}).get("meanfield", "unknown"))
+    set_values(new_group(h5md, "creator"), name="meanfield", version=version)
+    parameters = new_group(file, "parameters")
+    set_values(parameters, schema_version=SCHEMA_VERSION, schema_minor=SCHEMA_MINOR)
     # h5py makes a bool an enumeration, which netCDF4 leaves out
-    parameters.attrs["mass_varies"] = int(mass_varies)
+    set_values(parameters, mass_varies=int(mass_varies))
     write_text(parameters, "config", canonical_json(config))
-    set_text(parameters.attrs, SETTINGS, settings_sha256(config, start, mass_varies))
+    set_values(parameters, **{SETTINGS: settings_sha256(config, start, mass_varies)})
     write_text(parameters, "provenance", canonical_json(provenance))
-    group = parameters.create_group("start")
-    group.attrs.update({"outputs": start.outputs, "step": start.step, "t": start.t})
+    group = new_group(parameters, "start")
+    set_values(group, outputs=start.outputs, step=start.step, t=start.t)
     write_array(group, "theta", start.theta)
     write_array(group, "mass", start.mass)
     if start.columns is not None:
@@ -337,7 +371,7 @@ def write_frames(file: h5py.File, frames: Any, start: State, mass_varies: bool,
     if mass_varies:
         shapes["mass"] = ((start.m,), np.dtype(np.float64))
     for name, (shape, dtype) in shapes.items():
-        group = file.create_group(f"particles/units/{name}")
+        group = new_group(file, f"particles/units/{name}")
         value = new_array(group, "value", (count, *shape), dtype)
         together, first = at_once(dtype.itemsize * math.prod(shape)), 0
         while first < count:
@@ -386,15 +420,14 @@ def check_series_name(name: Any) -> None:
 def write_series(
     file: h5py.File, name: str, steps: np.ndarray, times: np.ndarray, values: np.ndarray
 ) -> None:
-    path = f"series/{name}".encode()
-    group = h5py.Group(h5py.h5g.create(file.id, path, lcpl=_linked(path)))
+    group = new_group(file, f"series/{name}")
     _write_clock(group, steps, times)
     write_array(group, "value", values)
 
 
 def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndarray]]) -> None:
     """/events: the columns of `count` rows, one block of them in memory at a time."""
-    group = file.create_group("events")
+    group = new_group(file, "events")
     columns = {
         name: new_array(group, name, (count,), dtype) for name, dtype in EVENT_COLUMNS.items()
     }
@@ -409,25 +442,26 @@ def write_views(
     file: h5py.File,
     config: dict[str, Any],
     start: State,
+    clock: tuple[np.ndarray, np.ndarray],
     aligned: Sequence[str],
     mass_varies: bool,
     ids: Iterable[np.ndarray] | None = None,
 ) -> None:
     """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables
-    (links, no second copy). ids: of each frame, where they change.
+    (links, no second copy). clock: steps and times of the frames; ids: of each, where they change.
     """
     units = file["particles/units"]
     m, p = start.theta.shape
     names = start.labels
     write_text(units, "columns", names)
     if len(text := " ".join(names)) <= LARGEST_ATTRIBUTE:
-        set_text(units.attrs, "columns", text)
-    units.attrs["outputs"] = start.outputs
+        set_values(units, columns=text)
+    set_values(units, outputs=start.outputs)
     scaling = (config.get("network") or {}).get("scaling")
     if scaling is not None:
-        units.attrs.update({"gamma": float(scaling["gamma"]), "alpha": float(scaling["alpha"])})
-        set_text(units.attrs, "time_unit", TIME_UNIT)
-    _write_ids(units, m, ids)
+        gamma, alpha = float(scaling["gamma"]), float(scaling["alpha"])
+        set_values(units, gamma=gamma, alpha=alpha, time_unit=TIME_UNIT)
+    _write_ids(units, m, ids, clock)
     if not mass_varies:
         write_array(units, "mass", start.mass)
     _write_box(units, p)
@@ -435,40 +469,46 @@ def write_views(
         # a0 w0 w1, or a0 w0 b when d = 1
         neurons = start.outputs and start.columns is None
         chosen = [0, start.outputs, start.outputs + 1] if neurons else [0, 1, 2]
-        _write_view(file, [names[j] for j in chosen], chosen)
-    observables, series = file.create_group("observables").id, file["series"].id
+        _write_view(file, [names[j] for j in chosen], chosen, clock)
+    observables, series = new_group(file, "observables").id, file["series"].id
     for name in map(str.encode, aligned):
         observables.links.create_hard(name, series, name, lcpl=_linked(name))
 
 
-def _write_ids(units: h5py.Group, m: int, ids: Iterable[np.ndarray] | None) -> None:
+def _write_ids(
+    units: h5py.Group,
+    m: int,
+    ids: Iterable[np.ndarray] | None,
+    clock: tuple[np.ndarray, np.ndarray],
+) -> None:
     if ids is None:
         write_array(units, "id", np.arange(m))
         return
-    position, group = units["position"], units.create_group("id")
-    steps, times = position["step"][()], position["time"][()]
-    value = new_array(group, "value", (len(steps), m), np.int64)
+    group = new_group(units, "id")
+    value = new_array(group, "value", (len(clock[0]), m), np.int64)
     for number, row in enumerate(ids):
         value[number] = row
-    _write_clock(group, steps, times)
+    _write_clock(group, *clock)
 
 
 def _write_box(group: h5py.Group, dimension: int) -> None:
-    box = group.create_group("box")
-    box.attrs["dimension"] = dimension
+    box = new_group(group, "box")
+    set_values(box, dimension=dimension)
     set_text_of_any_length(box, "boundary", ["none"] * dimension)
 
 
-def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
+def _write_view(
+    file: h5py.File, names: list[str], chosen: list[int], clock: tuple[np.ndarray, np.ndarray]
+) -> None:
     """/particles/trajectory: sorts before `units`, so that readers which take the first group get
     three dimensions.
     """
     source = file[POSITION]["value"]
     frames, m, p = source.shape
-    group = file.create_group("particles/trajectory")
-    set_text(group.attrs, "columns", " ".join(names))
+    group = new_group(file, "particles/trajectory")
+    set_values(group, columns=" ".join(names))
     _write_box(group, 3)
-    position = group.create_group("position")
+    position = new_group(group, "position")
     options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     # the reason for not using h5py.VirtualLayout, which dates what it makes
     options.set_obj_track_times(False)
@@ -481,4 +521,4 @@ def _write_view(file: h5py.File, names: list[str], chosen: list[int]) -> None:
         there.select_hyperslab((0, 0, column), (frames, m, 1))
         options.set_virtual(here, b".", f"/{POSITION}/value".encode(), there)
     h5py.h5d.create(position.id, b"value", source.id.get_type(), space, dcpl=options)
-    _write_clock(position, file[POSITION]["step"][()], file[POSITION]["time"][()])
+    _write_clock(position, *clock)

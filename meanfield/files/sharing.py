@@ -57,9 +57,14 @@ class SharedRecording:
         return self._last_steps.get(name) == step
 
     def observe(self, name: str, step: int, t: float, value: float) -> None:
-        self._last_steps[name] = step
+        self.observe_all(name, [step], [t], [value])
+
+    def observe_all(
+        self, name: str, steps: list[int], times: list[float], values: list[float]
+    ) -> None:
+        self._last_steps[name] = steps[-1]
         if self.own is not None:
-            self.own.observe(name, step, t, value)
+            self.own.observe_all(name, steps, times, values)
 
     def log(self, rows: dict[str, np.ndarray]) -> None:
         if self.own is not None:

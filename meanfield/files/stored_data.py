@@ -20,7 +20,7 @@ def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     """/parameters/data/<name> with sha256 and shape; samples beyond 64 MB in all: these attributes
     of an empty dataset only.
     """
-    group = parameters.create_group("data")
+    group = schema.new_group(parameters, "data")
     stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
         kept = stored or name == "weights"  # no maker of a data set makes these again
@@ -29,16 +29,13 @@ def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
             if kept
             else schema.write_absent(group, name, array.dtype)
         )
-        schema.set_text(dataset.attrs, "sha256", array_sha256(array))
-        dataset.attrs["shape"] = np.array(array.shape, dtype=np.int64)
+        shape = np.array(array.shape, dtype=np.int64)
+        schema.set_values(dataset, sha256=array_sha256(array), shape=shape)
 
 
 def checksums(parameters: Group) -> dict[str, str]:
     """sha256 of each array, by name."""
-    return {
-        name: schema.get_text(item.attrs, "sha256")
-        for name, item in sorted(parameters["data"].items())
-    }
+    return schema.texts_of(parameters["data"], "sha256")
 
 
 def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[str, np.ndarray]:

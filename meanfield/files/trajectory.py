@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -18,14 +16,13 @@ from ..data.dataset import Dataset
 from ..initial import InitialLaw
 from ..network import Network
 from ..once import cached_property
-from ..particles import REPLACES
 from ..state import State
 from . import schema, sealing, tables
-from .durable import IncompatibleFile, InUse, canonical_json, feed, same_bits
+from .durable import IncompatibleFile, InUse, canonical_json, feed
 from .event_table import KINDS, EventTable
-from .genealogy import BIRTH, Births, Genealogy
+from .genealogy import BIRTH, Births, Genealogy, replaces
 from .parts import Parts
-from .pieces import Buffer, Piece, Pieces, SeriesData
+from .pieces import Piece, Pieces, SeriesData
 from .schema import File, Group
 from .stored_data import checksums, read_arrays, read_data
 
@@ -91,7 +88,6 @@ class Trajectory:
             # published between our looking for the file and for its parts
             opened = _open(self.path)
         self._head, self._pieces = opened.head, Pieces(opened.pieces)
-        self._aligned: list[str] | None = None  # not asked for yet
         self.status: str = opened.status
         self.summary: dict[str, Any] = opened.summary
         self.provenance: dict[str, Any] = opened.provenance
@@ -268,7 +264,7 @@ class Trajectory:
         """Whether its steps killed and duplicated particles: then place k of one frame and of another
         need not be the same particle.
         """
-        return REPLACES in (self.config.get("integrator") or {}).get("traits", ())
+        return replaces(self.config)
 
     @property
     def births(self) -> Births:
@@ -495,42 +491,8 @@ class Trajectory:
                 feed(digest, name, item)
         return digest.hexdigest()
 
-    def has_content_of(self, other: Trajectory) -> bool:
-        """Whether both have the same content, to the bit: all that the content hash is made of. A
-        frame of each, or some small ones, are in memory.
-        """
-        pairs = zip_longest(self._content(False), other._content(False), fillvalue=("", ""))
-        return self._has_particles_of(other) and all(
-            name == theirs
-            and (
-                item == value
-                if isinstance(item, str) or isinstance(value, str)
-                else same_bits(item, value)
-            )
-            for (name, item), (theirs, value) in pairs
-        )
-
-    def _has_particles_of(self, other: Trajectory) -> bool:
-        """Whether the θ of all frames, and their masses where these change, are the same."""
-        if len(self) != len(other) or self.mass_varies != other.mass_varies:
-            return False
-        position, mass = f"{schema.POSITION}/value", "particles/units/mass/value"
-        with schema.reading(self.path):
-            together = schema.at_once(8 * math.prod(self._start["theta"].shape))
-        for dataset in (position, mass) if self.mass_varies else (position,):
-            number = 0
-            while number < len(self):
-                theirs = other._pieces.frames_from(number, dataset, together)
-                ours = self._pieces.frames_from(number, dataset, len(theirs))
-                if not same_bits(ours, theirs[: len(ours)]):
-                    return False
-                number += len(ours)
-        return True
-
-    def _content(self, particles: bool = True) -> Iterator[tuple[str, str | np.ndarray]]:
-        """(name, text or array) of all that belongs to the run itself, in a fixed order; without
-        the frames where `particles` is False.
-        """
+    def _content(self) -> Iterator[tuple[str, str | np.ndarray]]:
+        """(name, text or array) of all that belongs to the run itself, in a fixed order."""
         yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
         for name, checksum in self.data_sha256.items():
             yield f"data {name}", checksum
@@ -539,7 +501,7 @@ class Trajectory:
         yield "time", self.times
         if not self.mass_varies:
             yield "mass", self._mass
-        for frame in self if particles else ():
+        for frame in self:
             yield "position", frame.theta
             if self.mass_varies:
                 yield "mass", frame.mass
@@ -556,26 +518,9 @@ class Trajectory:
         if name in (own := self._head["parameters"]):
             own.copy(name, parameters)
 
-    def write_frames(self, file: File, start: State, check: Callable[[], None]) -> None:
-        """All frames into another file. start: what they are like; check: called after each write."""
-        schema.write_frames(file, self._pieces, start, self.mass_varies, check)
-
-    def hold(self, buffer: Buffer) -> None:
-        """For the run's writer: what the last segment holds, or would, is read from memory."""
-        self._pieces = self._pieces.held_last(buffer)
-        self._aligned = None
-
     def aligned(self) -> list[str]:
         """Names of the series with one value for each frame: H5MD's observables."""
-        if self._aligned is None:
-            names = [
-                name for name in self.series_names if self._pieces.counts[name] == len(self) > 0
-            ]
-            steps = self.steps
-            self._aligned = [
-                name for name in names if np.array_equal(self.series(name).steps, steps)
-            ]
-        return list(self._aligned)
+        return self._pieces.aligned()
 
     @cached_property
     def _like(self) -> State:

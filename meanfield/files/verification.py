@@ -15,12 +15,11 @@ import numpy as np
 from . import schema
 from .durable import IncompatibleFile, array_sha256, file_sha256, move, same_bits, sync_folder
 from .memory import read_memory
-from .parts import Checkpoint, Parts, hold, read_checkpoint
+from .parts import SEALED_FROM, Checkpoint, Parts, hold, minor, read_checkpoint
 from .publishing import write_start
 from .sealing import UNSEALED, broken
 from .trajectory import Trajectory
 
-SEALED_FROM = 2  # schema_minor
 EXTENDS = "extends_t_end"  # of /parameters/provenance: the t_end before an extension
 DAMAGED = ".damaged"  # what is set aside has this at the end of its name
 
@@ -65,7 +64,7 @@ def verify(path: Any) -> Verification:
         if not found.sound or not parts.begun() or parts.published():
             return found
         found.notes.append(f"{parts.folder.name} holds a run that extends or replaces it")
-    elif not parts.begun():
+    elif not parts.start.is_file():
         raise FileNotFoundError(
             f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there."
         )
@@ -219,7 +218,7 @@ def _sealed(path: Path, found: Verification) -> bool:
     wrong = broken(path)
     if wrong is None:
         return True
-    if wrong == UNSEALED and _minor(path) < SEALED_FROM:
+    if wrong == UNSEALED and minor(path) < SEALED_FROM:
         text = f"{path.name} is of an earlier layout without a seal: only its arrays have checksums"
         found.notes.append(text)
         return True
@@ -228,14 +227,6 @@ def _sealed(path: Path, found: Verification) -> bool:
     found.problems.append(f"{path.name}: {wrong}")
     found.notes.append("not read any further; mf.Trajectory and repair may still read much of it")
     return False
-
-
-def _minor(path: Path) -> int:
-    try:
-        with schema.open_hdf5(path) as file, schema.reading(path):
-            return int(file["parameters"].attrs["schema_minor"])
-    except (IncompatibleFile, TypeError):
-        return SEALED_FROM
 
 
 def _kept(parts: Parts, path: Path, found: Verification) -> Checkpoint | None:

@@ -17,7 +17,7 @@ from ..stepping.march import March
 from ..stepping.stretches import Ahead, Passed
 from . import schedules
 from .moment import ALONG, MEASURES, Moment, recordable, series_of_clock, unrecordable
-from .protocol import Observer, Value
+from .protocol import Observer
 
 TRACED = ("risk", "energy")
 
@@ -116,17 +116,17 @@ class Series(Observer):
     def ahead(self, march: March) -> Ahead:
         return Ahead() if self.traced else super().ahead(march)
 
-    def passed(self, over: Passed) -> list[Value]:
-        """The values of steps that a march has passed over."""
+    def passed(self, over: Passed) -> tuple[list[int], list[float], list[float]]:
+        """Steps, times and values of the moments that a march has passed over."""
         if not self.traced:
-            return []
-        wanted = np.flatnonzero(over.steps % self.schedule.k == 0)
+            return [], [], []
+        wanted = slice(-int(over.steps[0]) % self.schedule.k, len(over.steps), self.schedule.k)
         steps, times = over.steps[wanted].tolist(), over.times[wanted].tolist()
         values = over.values[self.name][wanted].tolist()
         self.steps += steps
         self.times += times
         self.values += values
-        return [Value(self.name, *row) for row in zip(steps, times, values, strict=True)]
+        return steps, times, values
 
     def read(self, run: Any) -> None:
         self.clear()

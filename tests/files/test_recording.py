@@ -135,6 +135,20 @@ def test_a_run_killed_before_its_start_was_written_never_began(h5_path):
     assert names(h5_path.parent) == []
 
 
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_run_whose_start_a_power_cut_has_torn_never_began(h5_path, left):
+    """Up to the first checkpoint start.h5 is not fsynced: nothing, half, or half and zeros may be left."""
+    toy_run.create(h5_path).close()
+    began = parts_of(h5_path) / "start.h5"
+    content = began.read_bytes()
+    half = len(content) // 2
+    began.write_bytes((b"", content[:half], content[:half] + bytes(len(content) - half))[left])
+    assert not unfinished(h5_path)
+    toy_run.create(h5_path).close()
+    assert began.read_bytes() == content
+    assert unfinished(h5_path)
+
+
 # ---- runs that are over before their first checkpoint: from memory into the file
 
 
