@@ -172,34 +172,31 @@ def test_a_run_over_before_its_first_checkpoint_is_written_once(h5_path, monkeyp
     assert made == ["start.h5", "run.h5"] and Trajectory(h5_path).content_hash() == expected
 
 
-def test_a_run_over_before_its_first_checkpoint_waits_for_the_disk_three_times(
-    h5_path, monkeypatch
-):
-    """For what start.h5 holds, for what the file holds, for its name; each comes before the next
-    name is given.
-    """
+def test_a_run_over_before_its_first_checkpoint_waits_for_the_disk_twice(h5_path, monkeypatch):
+    """For what the file holds, before it has its name, and for that name."""
     calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
     for name in real:
         monkeypatch.setattr(os, name, lambda *a, name=name: (calls.append(name), real[name](*a))[1])
     recording, memory = over_at_once(h5_path)
     recording.finish(memory, {})
-    assert calls == ["fsync", "replace", "fsync", "replace", "fsync"]
+    assert calls == ["replace", "fsync", "replace", "fsync"]
 
 
-def test_the_first_checkpoint_makes_the_names_of_the_folder_and_of_the_start_durable(
+def test_the_first_checkpoint_makes_the_start_and_the_names_of_its_folder_durable(
     h5_path, monkeypatch
 ):
     synced = []
-    real = recording_module.sync_folder
-    monkeypatch.setattr(
-        recording_module, "sync_folder", lambda folder: (synced.append(folder), real(folder))
-    )
+    for name in ("sync", "sync_folder"):
+        real = getattr(recording_module, name)
+        monkeypatch.setattr(
+            recording_module, name, lambda path, real=real: (synced.append(path), real(path))
+        )
     with toy_run.create(h5_path) as recording:
         assert not synced
         recording.checkpoint({})
-        assert synced == [h5_path.parent, parts_of(h5_path)]
+        assert synced == [parts_of(h5_path) / "start.h5", h5_path.parent, parts_of(h5_path)]
         recording.checkpoint({})
-        assert len(synced) == 2
+        assert len(synced) == 3
 
 
 def test_another_run_that_is_to_replace_it_is_not_taken_for_what_it_was_made_of(h5_path):
