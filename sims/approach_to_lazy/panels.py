@@ -106,7 +106,7 @@ def _draw_exponents(ax: Any, results: Results) -> None:
             said = f"Steepest at γ = {figures.fraction(fastest)}, {_short(fits[fastest])}; "
     ax.set_xlabel("exponent γ")
     ax.set_ylabel("slope in m")
-    ax.set_ylim(-0.68, 0.22)
+    ax.set_ylim(-0.68, 0.34)
     ax.set_xticks(gammas, [figures.fraction(gamma) for gamma in gammas])
     handles, labels = ax.get_legend_handles_labels()
     ax.legend([*handles, ax.lines[0]], [*labels, "theory"], loc="upper left", ncols=3)

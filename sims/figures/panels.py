@@ -42,6 +42,7 @@ from .style import (
 
 EDGE = 0.08  # inches of a page that no words come to
 TOP_MARGIN = 24.0  # points above the first row of a plain grid of subplots that are free for words
+PITCH = 1.15  # from panel to panel of a sheet, in widths of one, less a gap
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # verdict on an Axes -> what `panel` was given
 _WORDS: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()
@@ -167,6 +168,8 @@ def _write(ax: Axes, title: str, verdict: str, width: int) -> Annotation:
     )
     below = ax.annotate("", (0, 1), (0, 0), va="top", **looks, **style)
     _wrap(ax, below, verdict, width)
+    if ax.get_subplotspec() is None:
+        _two_lines(ax, below, verdict, width)
     height = 8 + 12.2 * max(2, below.get_text().count("\n") + 1)
     below.set_position((0, height - 2))
     above.set_position((0, height + 3))
@@ -220,6 +223,18 @@ def _wrap(ax: Axes, text: Annotation, words: str, width: int | None = None) -> N
         text.set_text(textwrap.fill(together, fewer, break_on_hyphens=False).replace("\u00a0", " "))
         if text.get_window_extent().width <= limit:
             break
+
+
+def _two_lines(ax: Axes, text: Annotation, words: str, width: int) -> None:
+    """On a sheet, whose headings leave room for two lines: what takes three is written in longer ones,
+    where it is two then and ends before the next panel.
+    """
+    for wider in range(width + 1, width + 10):
+        if text.get_text().count("\n") < 2:
+            break
+        _wrap(ax, text, words, wider)
+    if text.get_text().count("\n") > 1 or text.get_window_extent().width > PITCH * ax.bbox.width:
+        _wrap(ax, text, words, width)
 
 
 def _make_room(ax: Axes, points: float) -> None:

@@ -224,3 +224,16 @@ def test_an_axis_made_longer_has_no_more_ticks_than_it_can_name():
     assert {0.2, 0.5, 1.0} <= {float(f"{tick:.6g}") for tick in ax.get_yticks()}
     ax.set_ylim(1e-3, 1e3)
     assert all(np.log10(tick) % 1 < 1e-9 for tick in np.round(ax.get_yticks(), 12))
+
+
+def test_three_lines_on_a_sheet_are_two_where_there_is_room():
+    """The heading leaves room for two. Words without end stay in lines of the width asked for."""
+    axes = figures.sheet(1, 1, 3)[1]
+    verdict = "0.049 from the kernel limit, 0.068 from its own; 0.0082 from the mean-field limit, band 0.0029."
+    assert len(verdict) > 2 * 46
+    words = figures.panel(axes[0, 0, 1], "Title", verdict, 46)
+    assert words.get_text().count("\n") == 1
+    pitch = axes[0, 0, 2].bbox.x0 - axes[0, 0, 1].bbox.x0
+    assert words.get_window_extent().width < pitch
+    long = figures.panel(axes[0, 0, 0], "Title", 3 * verdict, 46)
+    assert max(map(len, long.get_text().split("\n"))) <= 46
