@@ -86,25 +86,19 @@ def verdict(rows: Sequence[Row]) -> str:
     p = float(stats.fisher_exact(pairs).pvalue)
     plain = [row for row in rows if row.flow == "plain"]
     sure = [row.m for row in plain if all(r.found == r.seeds for r in plain if r.m >= row.m)]
-    always = f"Plain always from m = {min(sure)}" if sure else "Plain never always"
+    always = f"Plain in all seeds from m = {min(sure)}" if sure else "Plain in all seeds at no m"
     return f"Of {seeds} at m = {first}: {said} (p = {p:.1g}). {always}."
 
 
 def _draw_risk(ax: Any, results: Results) -> None:
     """The median risk, where one teacher leaves room for it."""
+    curves = []
     for number, mode in enumerate(measures.MODES):
         mine = [row for row in results.rows if row.flow == mode]
-        ax.plot(
-            [row.m for row in mine], [row.median for row in mine], color=COLOURS[number], linestyle=LINES[number],
-            marker=MARKERS[number], label=mode,
-        )  # fmt: skip
+        m, risk = (np.array([getattr(row, name) for row in mine]) for name in ("m", "median"))
+        curves.append(figures.Curve(mode, m, risk[None], number))
+    figures.lines(ax, curves, "width m at the start", "R / R(0), median", "xy", markers=True)
     ax.axhline(results.config.threshold, color="black", linewidth=0.8)
-    widths = sorted({row.m for row in results.rows})
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
-    ax.set_xticks(widths, [str(m) for m in widths])
-    ax.set_xlabel("width m at the start")
-    ax.set_ylabel("R / R(0), median")
     handles, labels = ax.get_legend_handles_labels()
     figures.legend_above(ax, handles, labels, columns=3)
     figures.panel(ax, "Risk at the end", "The line is the threshold.", 54)

@@ -47,7 +47,7 @@ def test_the_verdict_counts_and_the_figure_is_drawn(results):
     rows += [row(4, "plain", 16), row(8, "plain", 16)]
     said = panels.verdict(rows)
     assert said == (
-        "Of 16 at m = 2: plain 7, reaction 7, injection 16 (p = 0.0008). Plain always from m = 4."
+        "Of 16 at m = 2: plain 7, reaction 7, injection 16 (p = 0.0008). Plain in all seeds from m = 4."
     )
     low, high = panels.interval(16, 16)
     assert low < 1.0 == pytest.approx(high)
