@@ -253,7 +253,7 @@ def test_an_angle_from_its_sine_and_cosine_is_as_accurate_as_promised(name, dtyp
 def test_fast_math_flags_of_the_caller_change_no_bit(name, dtype):
     # fresh dispatchers each: a function compiled for one kernel would be reused by the other
     fast, strict = (
-        compiled(functions._compile(functions._family(dtype)[name]), flags)
+        compiled(functions.compiled(functions._family(dtype)[name]), flags)
         for flags in (FAST, False)
     )
     x = points(name, dtype, 4000)
