@@ -268,13 +268,21 @@ class CPU:
             line = self.dtype.type(decay), self.trainable, out.reshape(-1)
             run(self.pull_back_kernel, shards, work, theta.reshape(-1), terms, whole, *line)
         elif self.fused:
-            run(self.pull_back_kernel, shards, work, theta, samples.x, slopes, *given)
+            used = slopes[:, :, : self.slopes_of(samples)]
+            run(self.pull_back_kernel, shards, work, theta, samples.x, used, *given)
         else:
             kept = self._kept
             z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
             x = samples.x, samples.transposed
             run(self.pull_back_kernel, shards, work, theta, *x, slopes, *given, z)
         return out
+
+    def slopes_of(self, samples: Samples) -> int:
+        """How many slopes of a tile the pull-back reads: those of padding only where there is no
+        kernel for less.
+        """
+        whole = self._several or not self.fused or self.kinked or samples.x.shape[0] > 1
+        return samples.size if whole else samples.n
 
     def _sides(self, samples: Samples, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Terms of the samples and their sums, as kernels/kinked.py reads them."""

@@ -134,6 +134,7 @@ class Stretch:
         keeps = self.risk.blocked and backend.keeps(theta, samples)
         kept = (tiles, m, size) if keeps else (0, 0, 0)
         kinked = backend.network is not None and backend.kinked
+        slopes = size if backend.network is None else backend.slopes_of(samples)
         terms = (tiles, used, 2 * backend.dim + 1) if kinked else (0, 0, 0)
         branches, keepers = branches_of(shards, workers)
         order = np.argsort(keepers, kind="stable")
@@ -159,7 +160,7 @@ class Stretch:
             np.zeros((n, K)),
             np.zeros((n, K)),
             np.zeros((n, K)),
-            np.zeros((tiles, K, size), T),
+            np.zeros((tiles, K, slopes), T),
             np.zeros((workers, *terms), T),
             np.zeros((workers, backend.dim + 1)),
             np.zeros(workers, JOB),

@@ -1,6 +1,6 @@
 """Fused kernels of the CPU for small d: no n·m array, everything in registers and one tile.
 
-x is stored in tiles (tiles, D, tile), padded samples have zero slopes; z = ⟨w, x⟩ + b is
+x is stored in tiles (tiles, D, tile), padded samples have zero slopes or none; z = ⟨w, x⟩ + b is
 recomputed, never stored. Forward, a vector holds samples, and PARTICLES are worked at once so that
 one load of x serves all of them. Backward (one output), a vector holds particles, whose gradients
 stay in registers while the samples pass: no sum runs across a vector.
