@@ -173,4 +173,4 @@ def _draw_values(ax: Any, results: Results) -> None:
     verdict = (
         f"At m = {curves[0].x[-1]:g} the network is off its linearisation by {', '.join(said)}."
     )
-    figures.panel(ax, f"Behind one exponent: {figures.regime(gamma)}", verdict)
+    figures.panel(ax, f"Behind one exponent: γ = {figures.fraction(gamma)}", verdict)
