@@ -334,6 +334,12 @@ class Run:
                 f"{where} Nothing was recorded: with an mf.Recorder the run could go on from here."
             )
             return
+        if not self.ranks.all_here(f"raised/{item.name}/{march.step}"):
+            error.add_note(
+                f"{where} Only process {self.ranks.rank} did, so no checkpoint of this step is published; the "
+                f"run goes on from its last one with mf.resume({str(recording.path)!r}{self.needed})."
+            )
+            return
         built_in = isinstance(item, Series) and item.function is None
         if not built_in and item.name not in self.mended:
             self.mended.append(item.name)
@@ -394,7 +400,9 @@ class Run:
         march, recording = self.march, self.recording
         end = march.state()
         finding = self.health.at_end()
-        summary = self.summary(finding) if recording is not None or self.progress else {}
+        # made by all processes together, and not each may be asked for its progress
+        wanted = recording is not None or self.progress or self.ranks.size > 1
+        summary = self.summary(finding) if wanted else {}
         if recording is not None:
             sound = np.isfinite(end.theta).all()
             diverged = {} if sound else {"message": what_diverged(march)}

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
+import io
 import sys
 from pathlib import Path
 
 import meanfield as mf
+from meanfield.backends.sharded import TIMEOUT
 from meanfield.observers.progress import say
 from meanfield.processes.interruption import signals
 from meanfield.processes.ranks import current
@@ -59,20 +60,34 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    others = contextlib.redirect_stderr(None) if os.environ.get("RANK", "0") != "0" else None
-    with others or contextlib.nullcontext():  # what is wrong with the command is said once
-        options = parser().parse_args(argv)
+    options, wrong = _options(argv)
     codes: list[int] = []
 
     def join() -> None:
-        with mf.ranks(options.timeout) as ranks:
-            code, line, lost = settings.outcome(lambda: _make(options))
+        with mf.ranks(options.timeout if options else TIMEOUT) as ranks:
+            code, line, lost = wrong
+            if options:
+                code, line, lost = settings.outcome(lambda: _make(options))
             codes.append(ranks.failed(code, line, lost) if code else 0)
 
     terminal.accept_all()
     with signals():  # the same: what came in between is not to cut off the last word
         failed = settings.exit_code(join)
     return failed or codes[0]
+
+
+def _options(argv: list[str] | None) -> tuple[argparse.Namespace | None, tuple[int, str, bool]]:
+    """What the command asks for; or None and what is wrong with it, as settings.outcome: of several
+    processes the first to know would end the others before one has said it.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return parser().parse_args(argv), (0, "", False)
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            raise
+        return None, (settings.USAGE, said.getvalue().rstrip(), False)
 
 
 def _make(options: argparse.Namespace) -> None:

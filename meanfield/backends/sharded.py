@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -71,7 +72,7 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
 
     wait = timedelta(seconds=timeout)
     with _explained(timeout):
-        store, rank, size = next(distributed.rendezvous("env://", timeout=wait))
+        store, rank, size = _meeting_place(wait)
         distributed.init_process_group(
             "gloo", store=store, rank=rank, world_size=size, timeout=wait
         )
@@ -89,6 +90,23 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
             made.wait_for_readers()
 
 
+_met: list[Any] = []  # store, rank and size
+_groups = itertools.count()
+
+
+def _meeting_place(wait: timedelta) -> tuple[Any, int, int]:
+    """(a store of this group alone, rank, size). A process meets the others once: process 0 may keep
+    the store, and torchrun's still has what groups before this one wrote.
+    """
+    from torch import distributed
+
+    if not _met:
+        _met.extend(next(distributed.rendezvous("env://", timeout=wait)))
+    store, rank, size = _met
+    store.set_timeout(wait)
+    return distributed.PrefixStore(f"group/{next(_groups)}", store), rank, size
+
+
 class Processes(Ranks):
     """The ranks of a torch.distributed group. store: where a rank that fails says so, for it cannot
     do it by a message that the others do not expect.
@@ -98,7 +116,6 @@ class Processes(Ranks):
         super().__init__()
         self._distributed, self._store, self.timeout = distributed, store, timeout
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
-        self._failed = False
         self._known: dict[int, dict[str, Any]] = {}  # failures
 
     def _gather(self, message: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
@@ -115,7 +132,6 @@ class Processes(Ranks):
     def failed(self, code: int, line: str, lost: bool = False) -> int:
         if lost:  # and said where it was found, or by the one that failed
             return min(self.failures().items(), default=(0, {"code": code}))[1]["code"]
-        self._failed = True
         mine = {"code": code, "line": line}
         everywhere, mute = False, False
         with suppress(RuntimeError):  # of a store that has gone with its process
@@ -130,6 +146,16 @@ class Processes(Ranks):
             print(line if everywhere else f"process {self.rank}: {line}", file=sys.stderr)
         return code
 
+    def all_here(self, place: str) -> bool:
+        names = [f"{place}/{rank}" for rank in range(self.size)]
+        with suppress(RuntimeError):  # of a store that has gone with its process
+            self._store.set(names[self.rank], "")
+            begun = time.monotonic()
+            while not (together := self._store.check(names)) and time.monotonic() - begun < GRACE:
+                time.sleep(LOOK)
+            return together
+        return False
+
     def failures(self) -> dict[int, dict[str, Any]]:
         """The exit code and the line of each rank that has failed, as far as it is known here."""
         names = {rank: f"failed/{rank}" for rank in range(self.size) if rank not in self._known}
@@ -142,10 +168,10 @@ class Processes(Ranks):
         return self._known
 
     def wait_for_readers(self) -> None:
-        """Of a rank 0 that has failed and keeps the store, which torchrun does itself: until the others
-        know why.
+        """Of a rank 0 that keeps the store, which torchrun does itself, and knows of a failure: until
+        the others do.
         """
-        if self.rank or not self._failed or os.environ.get("TORCHELASTIC_USE_AGENT_STORE"):
+        if self.rank or not self._known or os.environ.get("TORCHELASTIC_USE_AGENT_STORE"):
             return
         begun, names = time.monotonic(), [f"heard/{rank}" for rank in range(self.size)]
         while time.monotonic() - begun < HEARD and not self._store.check(names):

@@ -134,6 +134,12 @@ class Ranks:
             print(line, file=sys.stderr)
         return code
 
+    def all_here(self, place: str) -> bool:
+        """Whether all ranks come to this place of the program, where an error has brought this one; the
+        others may wait for it in a message, which it must not answer with another.
+        """
+        return True
+
     def flush(self) -> None:
         """Send what waits."""
         if self._pending:

@@ -234,6 +234,17 @@ def test_ranks_that_are_not_given_the_same_are_refused(what, of_1):
         together(3, march)
 
 
+def test_one_rank_alone_may_show_its_progress(capsys):
+    """What it says at the end is made by all."""
+
+    def march(ranks):
+        asked = ranks is not None and ranks.rank == 0
+        mf.simulate(mf.GradientFlow(TANH), START, mf.EULER, 0.1, 0.2, progress=asked)
+
+    together(2, march)
+    assert "t = 0.2" in capsys.readouterr().err
+
+
 @pytest.mark.process
 def test_distances_beside_a_run_of_ranks_are_those_of_one_process(tmp_path, monkeypatch):
     """Solved for rank 0, known to all; with three that may wait and five snapshots the ranks wait."""

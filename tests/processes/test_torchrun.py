@@ -7,11 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 import meanfield as mf
+from meanfield.backends import sharded
 from meanfield.files.recording import unfinished
 from sims import run
 from sims.lab import config as settings
@@ -44,14 +46,17 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
-def ranks(count, file, folders=None, **more):
-    """What torchrun starts, started by hand. folders: in which each works; more: variables."""
+def ranks(count, file, folders=None, module="sims.run", **more):
+    """What torchrun starts, started by hand. folders: in which each works; module: what reads the
+    file, None where it is a script; more: variables.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "sims.run", str(file), *OPTIONS]
+    command = [sys.executable, "-m", module, str(file), *OPTIONS]
+    command = command if module else [sys.executable, str(file)]
     return [
         subprocess.Popen(
             command,
@@ -147,6 +152,110 @@ def test_an_error_of_one_process_alone_is_said_once_and_its_code_is_that_of_all(
     assert "no data file 'table.csv'" in said[failing] and said[failing].count("\n") == 1
     assert said[1 - failing] == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "experiment.toml"]
+
+
+def test_process_0_keeps_the_store_until_all_know_why_another_has_failed():
+    """Though it did not fail itself: rank 1 may read later than it."""
+    from torch import distributed
+
+    done = threading.Event()
+
+    class OfThree:
+        def __init__(self, rank):
+            self.get_rank, self.get_world_size = lambda: rank, lambda: 3
+
+    store = distributed.HashStore()
+    first, second, third = (sharded.Processes(OfThree(rank), store, 1.0) for rank in range(3))
+    store.set("failed/2", '{"code": 5, "line": "error: no data"}')
+    assert first.failed(75, "", lost=True) == 5 and third.failures()
+    waiting = threading.Thread(target=lambda: (first.wait_for_readers(), done.set()))
+    waiting.start()
+    assert not done.wait(0.2)
+    assert second.failures()[2]["code"] == 5 and done.wait(20)
+    waiting.join()
+
+
+GROUPS = """
+import numpy as np, meanfield as mf
+
+x = np.linspace(-1, 1, 8)[:, None]
+flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0])))
+start = mf.InitialLaw(1).sample(128, seed=0)
+for _ in range(3):
+    with mf.ranks(20) as ranks:
+        end = mf.simulate(flow, start, mf.EULER, 0.1, n_steps=2, progress=False)
+print(f"rank {ranks.rank} of {ranks.size}: {end.step}")
+"""
+
+
+@pytest.mark.process
+def test_a_script_shares_one_run_after_the_other(tmp_path):
+    """The store of torchrun still has where the processes of the group before were found."""
+    script = tmp_path / "script.py"
+    script.write_text(GROUPS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, str(script)], env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split("\n")) == ["", "rank 0 of 2: 2", "rank 1 of 2: 2"]
+
+
+ALONE = """
+import os
+import numpy as np, meanfield as mf
+
+x = np.linspace(-1, 1, 8)[:, None]
+flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0])))
+start = mf.InitialLaw(1).sample(128, seed=0)
+
+def mine(flow, state):
+    if state.step == 2 and os.environ["RANK"] == "1":
+        raise OSError("no space for my notes")
+    return 0.0
+
+with mf.ranks(20):
+    watch = [mf.Recorder("run.h5", mf.every(1)), mf.Series("mine", mf.every(1), mine)]
+    mf.simulate(flow, start, mf.EULER, 0.1, n_steps=4, observers=watch, progress=False)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.filterwarnings("ignore:the series 'mine' is written differently")
+def test_an_observer_that_raises_in_one_process_alone_says_so_and_ends_all(tmp_path):
+    """It sends no message, which the others would take for that of a step: gloo would abort them."""
+    script = tmp_path / "script.py"
+    script.write_text(ALONE)
+    two = ranks(2, script, [tmp_path] * 2, module=None)
+    said = [process.communicate(timeout=150)[1] for process in two]
+    assert [process.returncode for process in two] == [1, 1], said
+    assert "RankLost: process 0: another process of this run has ended" in said[0]
+    assert "OSError: no space for my notes" in said[1] and "Only process 1 did" in said[1]
+    assert "mf.resume('run.h5', functions={'mine': …})" in said[1]
+    assert mf.resume(
+        tmp_path / "run.h5", functions={"mine": lambda flow, state: 0.0}, progress=False
+    ).step == 4  # fmt: skip
+
+
+LATE = """
+import os, sys, time
+from sims import run
+
+time.sleep(2 * (os.environ["RANK"] == "0"))
+sys.exit(run.main(["--wrong", "experiment.toml"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_wrong_option_is_said_once_whichever_process_sees_it_first(tmp_path):
+    """torchrun ends the others when the first has ended."""
+    script = tmp_path / "script.py"
+    script.write_text(LATE)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, str(script)], env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True
+    )  # fmt: skip
+    assert done.returncode and done.stderr.count("unrecognized arguments: --wrong") == 1
 
 
 @pytest.mark.slow
