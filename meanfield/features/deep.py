@@ -146,7 +146,8 @@ class DeepFeature(ModuleFeature):
     def from_dict(cls, data: dict[str, Any]) -> DeepFeature:
         """The inverse of to_dict."""
         columns = Columns.from_dict(data["columns"])
-        made = deep(columns.dim, outputs=columns.outputs, **data["settings"])
+        with torch.random.fork_rng(devices=[]):  # who reads a file has the random numbers as before
+            made = deep(columns.dim, outputs=columns.outputs, **data["settings"])
         if made.columns != columns:
             raise ValueError(
                 f"{made!r} has the parameters {made.columns.blocks}, and in the file they are "

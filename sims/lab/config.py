@@ -216,7 +216,7 @@ def command_line(
     wrong options raise BadSettings.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    wanted = [name for name in list(presets)[1:] if f"--{name}" in argv]
+    wanted = [name for name in presets if f"--{name}" in argv]
     if len(wanted) > 1:
         raise BadSettings(f"choose one of {', '.join(f'--{name}' for name in wanted)}.")
     base = presets[wanted[0] if wanted else next(iter(presets))][0]

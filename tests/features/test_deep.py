@@ -291,7 +291,9 @@ def test_a_file_makes_the_network_again(h5_path, settings):
     feature = mf.deep(2, (5, 3), outputs=2, **settings)
     of = recorded(h5_path, feature)
     with mf.Trajectory(h5_path) as run:
+        random = torch.random.get_rng_state()
         again, last = run.network.feature, run[-1]
+        assert torch.equal(torch.random.get_rng_state(), random)
         assert again.to_dict() == feature.to_dict() and again.table() == feature.table()
         assert repr(run.flow()) == repr(of)
         x = np.random.default_rng(5).normal(size=(4, 2))

@@ -347,6 +347,9 @@ def test_a_toml_file_is_read_over_the_defaults_and_options_over_it(lazy, tmp_pat
         and found.seeds == lazy.demo().seeds
         and not options.dry_run
     )
+    with pytest.raises(config.BadSettings, match="choose one of --full, --demo"):
+        config.command_line("x", "y", presets, study.Options, ["--demo", "--full"])
+    assert config.command_line("x", "y", presets, study.Options, ["--full"])[0] == lazy.Config()
 
 
 @pytest.mark.parametrize(
