@@ -156,7 +156,8 @@ def resume(
 
     Raises
     ------
-    ValueError : for a t_end before the run's own, for what is missing or differs.
+    ValueError : for a t_end before the run's own, for what is missing or differs; InUse, one of
+        them, while another process is writing the run.
     mf.Diverged : where the run had ended so.
     mf.Interrupted : as in mf.simulate.
     """

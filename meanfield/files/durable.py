@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from . import sealing
 LARGEST_WRITE = 1 << 30  # one system call moves less than 2 GB on Linux and macOS
 COMPARED_AT_ONCE = 1 << 22  # bytes
 HARDLY_ANY = 1 << 16  # bytes, of which a copy takes less than a view
+TRIES, PAUSE = 10, 0.01  # of a lock that somebody may only be looking at (`check_free`); seconds
 UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -265,19 +267,20 @@ class Scratch(io.RawIOBase):
 
 def lock(path: Path, what: str) -> IO[str]:
     """Take the flock on `path`: held until the returned file is closed, or its process dies in
-    whatever way.
+    whatever way. InUse where another process, or another call of this one, holds it.
     """
+    tries = TRIES
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = file.read(200).strip()
-            file.close()
-            holder = holder or "another process"
-            raise InUse(
-                f"{what} is in use by {holder}; wait until it has ended, or choose another name."
-            ) from None
+            tries -= 1
+            with file:
+                if not tries:
+                    raise _in_use(file, what) from None
+            time.sleep(PAUSE)
+            continue
         except OSError as error:
             if error.errno not in UNLOCKABLE:
                 file.close()
@@ -297,6 +300,23 @@ def lock(path: Path, what: str) -> IO[str]:
                 )
             return file
         file.close()
+
+
+def check_free(path: Path, what: str) -> None:
+    """Raise InUse where somebody holds the lock on `path`. Writes nothing; where locks cannot be
+    asked, nothing is said.
+    """
+    with suppress(OSError), open(path) as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(file, what) from None
+
+
+def _in_use(file: IO[str], what: str) -> InUse:
+    """With the name that the holder has left in the lock."""
+    holder = file.read(200).strip() or "another process"
+    return InUse(f"{what} is in use by {holder}; wait until it has ended, or choose another name.")
 
 
 def is_at(file: IO[str], path: Path) -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import schema, sealing
-from .durable import IncompatibleFile, file_sha256, lock, move, sync_folder
+from .durable import IncompatibleFile, check_free, file_sha256, lock, move, sync_folder
 from .memory import size_of, write_memory
 from .new_files import new_hdf5
 
@@ -89,6 +89,12 @@ class Parts:
         self.folder = final.with_name(final.name + ".parts")
         self.start = self.folder / "start.h5"
         self.lock = self.folder / "lock"
+
+    def check_free(self) -> None:
+        """Raise InUse where another process holds the lock, whatever the folder has in it so far:
+        what it has may change at any moment, so nothing else can be said of the run.
+        """
+        check_free(self.lock, str(self.final))
 
     def begun(self) -> bool:
         """A folder without start.h5 is the remainder of a run that never began, or of one that is
@@ -251,7 +257,7 @@ def hold(parts: Parts) -> Iterator[IO[str]]:
     raises. The folder's name is durable from the first checkpoint on.
     """
     if not parts.folder.exists():
-        parts.folder.mkdir()
+        parts.folder.mkdir(exist_ok=True)  # another process may have come first
     held = lock(parts.lock, str(parts.final))
     try:
         yield held

@@ -99,6 +99,7 @@ class Recording:
                     f"{getattr(array, 'dtype', type(array))}."
                 )
         check_place(parts.final)
+        parts.check_free()
         if parts.final.exists() and exists != "replace":
             raise FileExistsError(
                 f"{parts.final} exists. Continue it with mf.resume({str(path)!r}, "
@@ -128,6 +129,7 @@ class Recording:
         the process which goes on, kept beside the first's.
         """
         parts = Parts(Path(path))
+        parts.check_free()
         if not parts.folder.is_dir():
             if parts.final.is_file():
                 raise ValueError(
@@ -171,6 +173,7 @@ class Recording:
         extension.
         """
         parts = Parts(Path(path))
+        parts.check_free()
         if parts.final.is_file():
             check_seal(parts.final)
         with Trajectory(parts.final) as run:  # raises for what is not a run

@@ -15,6 +15,7 @@ import numpy as np
 from ..processes.ranks import Ranks, current
 from ..state import State
 from .durable import canonical_json
+from .parts import Parts
 from .recording import Recording, last_memory, unfinished
 from .trajectory import Trajectory
 
@@ -98,9 +99,10 @@ class SharedRecording:
 
 def is_there(path: Path) -> bool:
     """Whether there is a run of that name, finished or not. FileNotFoundError on all ranks where some
-    see it and others do not.
+    see it and others do not, InUse where another process is writing it.
     """
     ranks = current()
+    ranks.first(Parts(path).check_free)
     mine = np.array([[path.is_file() or unfinished(path)]])
     seen = ranks.gather(mine, [1] * ranks.size)[:, 0]
     if seen.any() and not seen.all():

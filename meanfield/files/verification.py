@@ -97,7 +97,9 @@ def begin_again(path: Any) -> Path:
     ------
     IncompatibleFile : where settings, data or start are damaged too: nothing is touched.
     FileExistsError : where something was set aside before.
+    InUse : where another process is writing the run.
     """
+    check_free(path)
     path = Path(path)
     parts = _parts(path)
     finished = path.is_file()
@@ -139,6 +141,11 @@ def begin_again(path: Any) -> Path:
     move(path, aside)
     _begin(aside, parts)
     return aside
+
+
+def check_free(path: Any) -> None:
+    """Raise InUse where another process is writing the run."""
+    _parts(Path(path)).check_free()
 
 
 def cut_off(path: Any) -> bool:

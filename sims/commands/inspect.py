@@ -16,12 +16,12 @@ from typing import Any
 import meanfield as mf
 from meanfield.diagnostics import inspection, registry
 from meanfield.files import verification
-from meanfield.files.durable import IncompatibleFile, replacing
+from meanfield.files.durable import IncompatibleFile, InUse, replacing
 
 from ..lab import terminal
 from . import engines, inspect_help
 
-USAGE, IO, INCOMPATIBLE = 2, 5, 7  # exit codes
+USAGE, IO, IN_USE, INCOMPATIBLE = 2, 5, 6, 7  # exit codes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except IncompatibleFile as error:
         return _fail(INCOMPATIBLE, error)
+    except InUse as error:
+        return _fail(IN_USE, error)
     except FileExistsError as error:
         if arguments[0] == "repair":
             return _fail(IO, error)
@@ -288,6 +290,7 @@ def repair(arguments: Sequence[str]) -> int:
     parser.add_argument("file", metavar="RUN", help="the trajectory, as named in mf.Recorder")
     options = parser.parse_args(_named("repair", arguments, parser))
     path = Path(options.file.removesuffix(".parts"))
+    verification.check_free(path)
     cut_off = verification.cut_off(path)
     if not cut_off:
         found = verification.verify(path)
@@ -369,7 +372,7 @@ def _work(work: Callable[[], None]) -> int:
     """
     try:
         work()
-    except IncompatibleFile:
+    except (IncompatibleFile, InUse):
         raise
     except (TypeError, ValueError, RuntimeError, ImportError) as error:
         return _fail(USAGE, error)

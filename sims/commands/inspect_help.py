@@ -118,5 +118,6 @@ examples:
 
 in Python: from meanfield.files import verification; verification.begin_again("kink.h5"); mf.resume("kink.h5")
 
-exit codes: 0 made again, or nothing to repair, 2 functions are needed, 5 set aside before, 7 settings or start are damaged too
+exit codes: 0 made again, or nothing to repair, 2 functions are needed, 5 set aside before, 6 another process is writing the run,
+  7 settings or start are damaged too
 """

@@ -2,9 +2,9 @@
 write the same run, the first goes on.
 
 `python two_writers.py folder 8` prints for each trial "what-the-second-asked code state changed
-hash": its exit code; what the first was at: writing, published (the file is there, and its parts are
-being removed) or away; how many files were changed meanwhile; the content hash in the end. With
-`toy` they write the run of toy_run.py, without a simulation.
+hash": its exit code; whether the first held the lock or was away; how many files were changed
+meanwhile; the content hash in the end. With `toy` they write the run of toy_run.py, without a
+simulation.
 """
 
 import fcntl
@@ -80,7 +80,6 @@ def trial(folder, first_writes, second_writes, wait):
     time.sleep(wait)
     os.kill(first, signal.SIGSTOP)
     before, owned = content(folder), held(path)
-    state = ("published" if path.exists() else "writing") if owned else "away"
     code = code_at_end(coded(lambda: second_writes(path)))
     changed = sum(before.get(file) != now for file, now in content(folder).items())
     changed += len(before.keys() - content(folder).keys())
@@ -88,7 +87,9 @@ def trial(folder, first_writes, second_writes, wait):
     end = code_at_end(first)
     if end not in (0, 5) or (owned and end) or unfinished(path):
         print("wrong: the first ended with", end)
-    print(code, state, changed, mf.Trajectory(path).content_hash(), flush=True)
+    print(
+        code, "held" if owned else "away", changed, mf.Trajectory(path).content_hash(), flush=True
+    )
 
 
 if __name__ == "__main__":
