@@ -109,11 +109,7 @@ def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[s
     not counted, in which the threads of the contender before go to sleep (those of a BLAS take 0.1
     s). What has to compile has been called before.
     """
-    counts = {}
-    for name, work in works.items():
-        begin = time.perf_counter()
-        work(2)
-        counts[name] = max(1, min(2000, round(2 * effort.seconds / (time.perf_counter() - begin))))
+    counts = {name: count_of(work, effort.seconds) for name, work in works.items()}
     times: dict[str, list[float]] = {name: [] for name in works}
     order = list(works)
     for turn in range(effort.rounds):
@@ -123,6 +119,21 @@ def measure(works: Mapping[str, Callable[[int], Any]], effort: Effort) -> dict[s
             works[name](counts[name])
             times[name].append((time.perf_counter() - begin) / counts[name])
     return times
+
+
+def count_of(work: Callable[[int], Any], seconds: float) -> int:
+    """How many pieces of work take so many seconds, at most 2000. A first call alone would not tell:
+    memory is cold, and what libraries have left behind is collected in it.
+    """
+    count = 2
+    while True:
+        begin = time.perf_counter()
+        work(count)
+        took = time.perf_counter() - begin
+        enough = count * seconds / took
+        if (count > 2 and took > seconds / 4) or took > 10 * seconds or count >= 2000:
+            return max(1, min(2000, round(enough)))
+        count = max(3, min(2000, 4 * count, round(enough)))
 
 
 def willing(
