@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..functionals import protocol
+from ..processes.executors import lasting
 from ..processes.threads import cores
 from ..processes.workers import NoWorkers, spread
 from . import registry
@@ -163,8 +164,9 @@ def _elsewhere(
     tasks = [(number, stored.frame_digest(number), tuple(missing[number])) for number in missing]
     asked = [executor.submit(job.answer, task) for task in tasks]
     try:
-        for answer in as_completed(asked):
-            yield answer.result()
+        with lasting():
+            for answer in as_completed(asked):
+                yield answer.result()
     finally:
         for answer in asked:
             answer.cancel()

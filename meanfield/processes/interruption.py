@@ -22,6 +22,9 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(message)
         self.state = state
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Interrupted, (str(self), self.state)  # to whoever waits for another process
+
 
 # by thread: what the signals() around one another have collected, the innermost last
 _open: dict[int, list[list[int]]] = {}

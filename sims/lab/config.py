@@ -332,7 +332,7 @@ def _line(error: BaseException, code: int) -> str:
     text = " ".join(text.split()) or unsaid
     if code != INTERRUPTED:
         return f"error: {text}"
-    return f"{text}. The same command goes on from here.".replace("..", ".")
+    return f"{text.removesuffix('.')}. The same command goes on from here."
 
 
 def _explain(cls: type, error: pydantic.ValidationError) -> str:

@@ -30,6 +30,7 @@ import ntk as ntk  # registers how its flows are made from a file
 from meanfield import checks
 from meanfield.diagnostics import registry
 from meanfield.files.durable import replacing
+from meanfield.processes.executors import lasting
 
 from ..lab import config as settings
 from ..lab.experiment import Experiment
@@ -172,7 +173,8 @@ def measure(
             **{name: _label(value) for name, value in folder.plan.at(digest).items()},
         }
         if digest in there:
-            found, more, reasons = next(measured)
+            with lasting():
+                found, more, reasons = next(measured)
             row |= found
             # the row has what the run recorded
             row |= {name: value for name, value in more.items() if name not in row}

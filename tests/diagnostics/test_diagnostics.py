@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -471,6 +471,27 @@ def test_an_executor_computes_the_frames_to_the_same_bits(path):
         with pool as executor:
             there = mf.diagnose(path, names, executor=executor, progress=False)
         assert repr(dict(there)) == repr(dict(here))
+
+
+class Gone(Executor):
+    """dask's, when its scheduler is killed after the first task."""
+
+    asked = 0
+
+    def submit(self, function, *given):
+        self.asked += 1
+        answer = Future()
+        if self.asked == 1:
+            answer.set_result(function(*given))
+        else:
+            answer.cancel()
+            answer.set_running_or_notify_cancel()
+        return answer
+
+
+def test_an_executor_that_ends_before_it_has_answered_is_said(path):
+    with pytest.raises(ConnectionError, match="executor has ended .* scheduler .* ask once more"):
+        mf.diagnose(path, ["kernel_drift"], executor=Gone(), progress=False)
 
 
 def test_an_executor_that_is_none_or_cannot_have_the_functions_is_refused(path, monkeypatch):

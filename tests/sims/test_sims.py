@@ -292,6 +292,15 @@ def test_exit_codes(error, code, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_what_goes_on_after_an_interruption_is_said_by_its_path(capsys):
+    def fail():
+        raise mf.Interrupted("interrupted. Continue with mf.resume('../run.h5')", None)
+
+    assert config.exit_code(fail) == 75
+    said = "Continue with mf.resume('../run.h5'). The same command goes on from here."
+    assert said in capsys.readouterr().err
+
+
 def test_an_interrupted_study_says_so_and_goes_on(lazy, tmp_path):
     """SIGINT to the process while it trains: exit code 75; the same command ends with every run of
     an undisturbed study.

@@ -4,6 +4,7 @@ uninterrupted run.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -149,6 +150,9 @@ def test_interrupted_is_a_keyboard_interrupt_whose_state_is_where_the_run_stoppe
     with pytest.raises(mf.Interrupted) as caught:
         run(h5_path, mf.Series("user", mf.every(1), stops_at(8)))
     assert (caught.value.state.step, caught.value.state.t) == (7, pytest.approx(0.7, rel=1e-15))
+    sent = pickle.loads(pickle.dumps(caught.value))  # by a pool of processes
+    assert str(sent) == str(caught.value) and sent.state.step == 7
+    np.testing.assert_array_equal(sent.state.theta, caught.value.state.theta)
 
 
 @pytest.mark.parametrize("count", [1, 21])
