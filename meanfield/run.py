@@ -171,6 +171,9 @@ class Run:
             "start": [theta, mass, state.step, state.t],
             "method, dt or end": [methods.to_dict(method), times],
             "list of observers": settings.to_dict(self.observers),
+            "name of the run's file": [
+                r.path.name for r in self.observers if isinstance(r, Recorder)
+            ],
         }
         self.ranks.compare({name: canonical_json(item).encode() for name, item in told.items()})
 

@@ -58,6 +58,10 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
 
     Notes
     -----
+    All processes ask for the same: mf.simulate, and moment.state of an observer of your own, are made by
+    all together, and where one alone asks for them, all end. What flows say of a State, and mf.diagnose, each
+    makes alone. An observer that raises in all of them has its checkpoint, one that raises in one has none.
+
     One message for each mean feature and one for the numbers of a step: every rank gets the partial
     sums of all shards, 64·n·K numbers, and adds them in the order of one process. gloo's all_reduce adds
     in an order of its own. Sums over pairs gather θ, and so do reactions and mf.Sphere. With

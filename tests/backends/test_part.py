@@ -216,22 +216,25 @@ def test_what_cannot_be_shared_is_refused():
 @pytest.mark.parametrize(
     "what, of_1",
     [("flow or data set", {"y": Y + 1}), ("flow or data set", {"ridge": 0.5}), ("start", {"seed": 2}),
-     ("method, dt or end", {"dt": 0.2}), ("list of observers", {"every": 2})],
+     ("method, dt or end", {"dt": 0.2}), ("list of observers", {"every": 2}),
+     ("name of the run's file", {"file": "run1.h5"})],
 )  # fmt: skip
-def test_ranks_that_are_not_given_the_same_are_refused(what, of_1):
+def test_ranks_that_are_not_given_the_same_are_refused(what, of_1, tmp_path):
     """With data of one's own, or another step, each would march elsewhere with sums of all."""
 
     def march(ranks):
-        given = {"y": Y, "ridge": 1e-3, "seed": 1, "dt": 0.1, "every": 1}
+        given = {"y": Y, "ridge": 1e-3, "seed": 1, "dt": 0.1, "every": 1, "file": "run.h5"}
         given |= of_1 if ranks.rank == 1 else {}
         risk = mf.EmpiricalRisk(mf.Network("tanh"), X, given["y"], ridge=given["ridge"])
         series = mf.Series("risk", mf.every(given["every"]))
+        recorder = mf.Recorder(tmp_path / given["file"], mf.every(1))
         start = LAW.sample(M, seed=given["seed"])
-        mf.simulate(mf.GradientFlow(risk), start, mf.EULER, given["dt"], 1.0, observers=[series],
-                    progress=False)  # fmt: skip
+        mf.simulate(mf.GradientFlow(risk), start, mf.EULER, given["dt"], 1.0,
+                    observers=[series, recorder], progress=False)  # fmt: skip
 
     with pytest.raises(ValueError, match=f"process 1 has another {what} than process 0"):
         together(3, march)
+    assert not any(tmp_path.iterdir())
 
 
 def test_one_rank_alone_may_show_its_progress(capsys):
