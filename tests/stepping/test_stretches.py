@@ -84,7 +84,10 @@ def the_same(a, b):
 
 
 def compared(monkeypatch, *arguments, **settings):
-    """Both ways of marching; returns (calls, steps) of the compiled one."""
+    """Both ways of marching; returns (calls, steps) of the compiled one, whose calls no busy machine
+    cuts short.
+    """
+    monkeypatch.setattr(stretch, "SECONDS", 60.0)
     together, calls = marched(*arguments, **settings)
     monkeypatch.setattr(stretches, "FEW", np.inf)
     alone, steps = marched(*arguments, **settings)
@@ -331,7 +334,6 @@ def test_mean_features_that_each_worker_adds_up_for_itself_have_the_same_bits(wo
     """11 shards: the branches of the tree are as uneven as they can be."""
     monkeypatch.setattr(stretch, "SHARED", -1)
     monkeypatch.setattr(stretch, "get_num_threads", lambda: workers)
-    monkeypatch.setattr(stretch, "SECONDS", 60.0)
     flow, state = problem(m=700)
     compared(monkeypatch, flow, state, mf.RK4, "auto", 30.0, moments=(50,))
 
@@ -389,6 +391,31 @@ def test_a_helper_does_the_job_that_it_has_taken_when_the_leader_is_at_another(m
     work.job[0]["begins"] = PULL_BACK
     it.shards(it.kernels, it.risk, it.method, work, 0, work.claims.size, 1)
     assert np.all(work.stage_rows[1] == 7.0)
+
+
+def test_a_worker_reads_no_z_that_another_has_kept(monkeypatch):
+    """The leader, who had kept z of all shards, does them again while the helper is at them, and has
+    put z of the next point into its place.
+    """
+    monkeypatch.setattr(stretch, "SHARED", -1)
+    monkeypatch.setattr(stretch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(team.Helper, "give", lambda self, *work: None)
+    run, made = stretch.Stretch.run, []
+    monkeypatch.setattr(
+        stretch.Stretch, "run", lambda self, *given: (made.append(self), run(self, *given))[1]
+    )
+    flow, state = problem(**PROBLEMS["wide"])
+    marched(flow, state, mf.RK4, 0.03, 0.3)
+    it = made[0]
+
+    work = it.work
+    work.job["stage"], work.job["begins"], work.job["forward"] = 0, PULL_BACK, False
+    found = []
+    for z in 1.0, 7.0:
+        work.kept[0] = z
+        it.shards(it.kernels, it.risk, it.method, work, 0, work.claims.size, 1)
+        found.append(work.stage_rows[1, 0].copy())
+    assert np.array_equal(*found) and found[0].any()
 
 
 class Asked(mf.Observer):

@@ -133,7 +133,6 @@ class Work(NamedTuple):
     whole: np.ndarray  # (workers, d + 1)
     job: np.ndarray  # of JOB: (workers,); the first is the leader's, others are helpers' copies
     owners: np.ndarray  # whose rows hold it: (ROWS + stages, then kept and the job before; shards)
-    again: np.ndarray  # whether a worker does a shard again: (workers,)
     order: np.ndarray  # shards by the worker who begins with them: (shards,)
     first: np.ndarray  # where those of a worker begin: (workers + 1,)
     claims: np.ndarray  # in this order: the last job for which a shard was taken …

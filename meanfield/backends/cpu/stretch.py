@@ -165,7 +165,6 @@ class Stretch:
             np.zeros((workers, backend.dim + 1)),
             np.zeros(workers, JOB),
             np.zeros((ROWS + stages + 2, shards), np.int64),
-            np.zeros(workers, np.bool_),
             order,
             first,
             claims,

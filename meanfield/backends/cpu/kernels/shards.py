@@ -92,9 +92,9 @@ def _pull_back(kernels, risk, work, who, at, i, shard, me):
         given = shard, work.claims.size, work.rows[who, at], work.weight, work.stage_rows[me, i]
         call(kernels.pull_back, (*given, 0, work.claims.size))
     elif risk.blocked:
-        whose = work.owners[work.owners.shape[0] - 2, shard]
-        # where it is done again, z may be overwritten already
-        kept = work.nothing if work.again[me] else work.kept[whose]
+        # z of another worker, who may do this job too, may be that of the next point already
+        own = work.owners[work.owners.shape[0] - 2, shard] == me
+        kept = work.kept[me] if own else work.nothing
         given = shard, work.claims.size, work.rows[who, at], risk.x, risk.transposed, work.padded
         out = work.stage_rows[me, i]
         call(kernels.pull_back, (*given, risk.decay, risk.trainable, out, kept))

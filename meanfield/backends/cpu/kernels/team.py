@@ -51,10 +51,8 @@ def share(kernels, risk, method, work, me):
             before = load(work.done, place)
             if before // MOST != number:
                 shard = work.order[place]
-                work.again[me] = True
                 call(kernels.work_shards, (kernels, risk, method, work, shard, shard + 1, me))
                 swap(work.done, place, before, number * MOST + me)
-                work.again[me] = False
     _note(method, work)
 
 
