@@ -96,3 +96,32 @@ def look(path, promised):
             assert len(run) >= promised
             run.content_hash()
     return True
+
+
+def given_up(path):
+    """An unfinished run of ten steps, with two checkpoints."""
+    recording = create(path, steps=10, exists="replace")
+    record(recording, None, 8, 4)
+    recording.close()
+
+
+def goes_on(path):
+    """The run that is there, to its end."""
+    recording, memory = Recording.reopen(path)
+    with recording:
+        steps = round(recording.config["t_end"] / 0.1)
+        memory = record(recording, memory, steps, 8)
+        recording.finish(memory, **(recording.final or {"summary": {}}))
+
+
+def test_a_run_that_gives_up_an_unfinished_one_is_never_mixed_with_it(tmp_path, monkeypatch):
+    """Cut off before its first checkpoint: neither goes on with a checkpoint of the other."""
+    toy_run.start()
+    rights = [content(whole(tmp_path / f"{steps}.h5", steps=steps)) for steps in (10, 20)]
+    cuts = cuts_of(tmp_path / "watched", given_up, replaced, monkeypatch)
+    early = [cut for cut in cuts if not cut.promised]
+    for cut, folder in folders_left(early, tmp_path / "cut", 8):
+        path = folder / "run.h5"
+        if unfinished(path):
+            goes_on(path)
+        assert not path.exists() or content(path) in rights, cut.call
