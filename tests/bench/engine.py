@@ -125,7 +125,26 @@ def steps(
 
 
 def small(activation: str, m: int, n: int, dtype: str, method: str, **_: Any) -> Work:
-    return steps(activation, m, n, 2, dtype, method)
+    """Steps of one long march. A run as short as a turn would not compile its loop over steps."""
+    import meanfield as mf
+
+    try:
+        from meanfield.stepping.march import March
+        from meanfield.stepping.stretches import Ahead
+    except ImportError:  # of a commit that makes its steps one by one
+        return steps(activation, m, n, 2, dtype, method)
+
+    theta, x, y = samples(m, n, 2, dtype)
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, y), dtype=dtype)
+    march = March(flow, mf.State(theta), getattr(mf, method), 0.01, None, 2**40)
+
+    def work(count: int) -> None:
+        last = march.step + count
+        while march.step < last:
+            march.advance(None, Ahead(step=last))
+
+    work(1000)
+    return work
 
 
 def population(m: int, d: int, dtype: str, **_: Any) -> Work:
