@@ -190,6 +190,13 @@ class Parts:
             if _CHECKPOINT.fullmatch(name) or _SEGMENT.fullmatch(name) or name.startswith(".tmp-"):
                 os.unlink(self.folder / name)
 
+    def clear(self) -> None:
+        """Empty, for another run: a power cut brings no checkpoint back beside its start.h5."""
+        left = self.checkpoints()
+        self.empty()
+        if left:
+            sync_folder(self.folder)
+
     def remove(self) -> None:
         """Empty and remove the folder; by the one who holds the lock. Whether its name is gone for
         good does not matter, as long as what was in it is.

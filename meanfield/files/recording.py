@@ -113,10 +113,7 @@ class Recording:
                     f"mf.resume({str(path)!r}{needed}) or "
                     'exists="resume", or give it up with exists="replace".'
                 )
-            given_up = bool(parts.checkpoints())
-            parts.empty()  # what a run that never began, or is given up, has left
-            if given_up:  # a power cut shall not bring its checkpoints back beside another start.h5
-                sync_folder(parts.folder)
+            parts.clear()  # what a run that never began, or is given up, has left
             write_start(parts, config, provenance, start, mass_varies, arrays, identity)
             read = json.loads(canonical_json([config, provenance]))
             return cls(parts, held, Head(read[0], start, mass_varies, read[1]), None)

@@ -174,6 +174,7 @@ def _begin(damaged: Path, parts: Parts) -> None:
     with Trajectory(damaged) as run, hold(parts) as held, held:
         config = {**run.config, "t_end": ends(run)[0]}
         made = {**run.provenance, "continued": []}
+        parts.clear()  # what another run has left
         write_start(parts, config, made, run.start, run.mass_varies, run)
         sync_folder(parts.folder)
         sync_folder(parts.folder.parent)

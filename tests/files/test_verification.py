@@ -1,5 +1,6 @@
 """What is damaged on the disk is found, and a damaged run is made again to the same bits."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -193,3 +194,14 @@ def test_an_extended_run_is_made_again_with_its_extensions(tmp_path):
     assert inspect.main(["repair", str(path)]) == 0
     with mf.Trajectory(path) as run:
         assert run.content_hash() == wanted and verification.ends(run) == ends
+
+
+def test_a_run_that_is_begun_again_goes_on_with_no_checkpoint_of_another(finished, parts, tmp_path):
+    """A kill while that was given up has left them: its start.h5 is gone, and nothing else."""
+    path = shutil.copy(finished, tmp_path / "run.h5")
+    shutil.copytree(parts, tmp_path / parts.name)
+    (tmp_path / parts.name / "start.h5").unlink()
+    verification.begin_again(path)
+    assert {item.name for item in (tmp_path / parts.name).iterdir()} == {"start.h5", "lock"}
+    mf.resume(path, progress=False)
+    assert mf.Trajectory(path).content_hash() == mf.Trajectory(finished).content_hash()
