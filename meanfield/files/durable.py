@@ -271,7 +271,8 @@ def lock(path: Path, what: str) -> IO[str]:
     """
     tries = TRIES
     while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.fdopen(opened, "r+", errors="replace")
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -306,7 +307,7 @@ def check_free(path: Path, what: str) -> None:
     """Raise InUse where somebody holds the lock on `path`. Writes nothing; where locks cannot be
     asked, nothing is said.
     """
-    with suppress(OSError), open(path) as file:
+    with suppress(OSError), open(path, errors="replace") as file:
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,6 +3,7 @@ folder holds so far: the holder may change it at any moment.
 """
 
 import fcntl
+from pathlib import Path
 
 import pytest
 import toy_run
@@ -108,6 +109,29 @@ def test_what_nobody_holds_is_as_it_was(tmp_path):
     assert not unfinished(path)
     simulate(path, "resume")
     assert mf.resume(path).step == 20 and not folder.exists()
+
+
+def test_a_lock_whose_text_is_damaged_is_held_all_the_same(tmp_path):
+    path = tmp_path / "run.h5"
+    with toy_run.create(path):
+        path.with_name("run.h5.parts").joinpath("lock").write_bytes(b"process \xff")
+        for way in (toy_run.create, Recording.reopen):
+            with pytest.raises(InUse, match="in use by process \N{REPLACEMENT CHARACTER};"):
+                way(path)
+        with pytest.raises(InUse):
+            lock(path.with_name("run.h5.parts") / "lock", "run.h5")
+
+
+def test_of_two_that_make_the_folder_at_once_one_has_the_run(tmp_path, monkeypatch):
+    path, mkdir = tmp_path / "run.h5", Path.mkdir
+
+    def second(folder, **given):
+        mkdir(folder)  # the other's, between our look and our mkdir
+        mkdir(folder, **given)
+
+    monkeypatch.setattr(Path, "mkdir", second)
+    toy_run.create(path).close()
+    assert unfinished(path)
 
 
 def test_who_only_looks_whether_a_run_is_held_keeps_nobody_from_it(tmp_path, monkeypatch):
