@@ -251,14 +251,17 @@ class March:
         self.field.temperature.check_times(self.t, t_end)
         self.clock.extend(self.particles, t_end)
 
-    def arrived(self, particles: Particles, steps: int, known: dict[str, Any]) -> None:
+    def arrived(
+        self, particles: Particles, steps: int, known: dict[str, Any], path_half: float
+    ) -> None:
         """Accepted steps have led to these particles, of which something is known; path and
-        dissipated are up to date.
+        dissipated are up to date. path_half: the path at the middle of the window, if they have
+        passed it.
         """
         self.particles = particles
         self._known = known
         if self.motion is not None:
-            self.motion.after(self.field, particles, self.path, steps)
+            self.motion.after(self.field, particles, self.path, steps, path_half)
 
     def _of_now(self, name: str, make: Any) -> Any:
         if name not in self._known:

@@ -52,23 +52,38 @@ class Motion:
 
     @property
     def ahead(self) -> int:
-        """The steps to the middle of the window, or to its end: `after` is to be called there."""
-        return (
-            self._half - self.window if self.window < self._half else 2 * self._half - self.window
-        )
+        """The steps to the end of the window: `after` is to be called there."""
+        return 2 * self._half - self.window
+
+    @property
+    def to_half(self) -> int:
+        """The steps to the middle of the window; negative beyond it."""
+        return self._half - self.window
 
     @property
     def _half(self) -> int:
         return max(LEAST, math.isqrt(self.steps - self.window) // 2)
 
-    def after(self, field: Field, particles: Particles, path: float, steps: int = 1) -> None:
-        """Accepted steps have led to these particles, `path` long from the start of the run."""
+    def after(
+        self,
+        field: Field,
+        particles: Particles,
+        path: float,
+        steps: int = 1,
+        path_half: float = math.nan,
+    ) -> None:
+        """Accepted steps have led to these particles, `path` long from the start of the run;
+        path_half: as long at the middle of the window, where they have passed over it.
+        """
+        before = self.window
         self.steps += steps
         self.window += steps
         half = self._half
         if self.window == half:
             self.path_half = path
-        elif self.window == 2 * half:
+        elif before < half < self.window:
+            self.path_half = path_half
+        if self.window == 2 * half:
             self.total += self._open(field, particles, path)
             self.start, self.t = particles, particles.t
             self.path, self.window = path, 0

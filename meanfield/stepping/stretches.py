@@ -96,12 +96,13 @@ class Stretches:
             asks = self.traces or march.clock.kind == "halving"  # for energies
             if self._compiled and asks and not self._compiled.traces:
                 self._compiled = False
-        if not self._compiled or left <= self._compiled.least - 1:
+        if not self._compiled:
             self._refused = False
             return False
 
         state = self._state(ahead, stops, last)
-        theta = self._compiled.run(march.particles.theta, state)
+        velocity = march.field.known(march.particles).get("velocity")
+        theta = self._compiled.run(march.particles.theta, state, velocity)
         self._refused = bool(state["refused"][0])
         return self._take(theta, state)
 
@@ -122,6 +123,7 @@ class Stretches:
             "step": march.step, "t": march.t, "dt": clock.dt, "t_end": clock.t_end,
             "target": math.inf, "until": ahead.t, "last_step": last,
             "path": march.path, "dissipated": march.dissipated,
+            "half": -1 if march.motion is None else march.step + march.motion.to_half,
             "traces": self.traces, "watches_size": march.watches_size, "still": march.still, "sound": march.sound,
         }  # fmt: skip
         if clock.kind == "error control":
@@ -159,5 +161,8 @@ class Stretches:
         if self.traces and steps > 1:
             times, values = self._compiled.traced(states)
             self.passed = Passed(np.arange(march.step + 1, step), times[:-1], values)
-        march.arrived(march.particles._replace(theta=theta, step=step, t=t), steps, known)
+        particles = march.particles._replace(theta=theta, step=step, t=t)
+        if (features := self._compiled.features) is not None:
+            march.field.known(particles)["features"] = features
+        march.arrived(particles, steps, known, float(state["path_half"]))
         return True

@@ -315,10 +315,10 @@ def test_a_shard_that_a_thread_has_taken_and_does_not_finish_is_done_by_the_lead
     monkeypatch.setattr(stretch, "SHARED", -1)
     run, done = stretch.Stretch.run, []
 
-    def hindered(self, theta, state):
+    def hindered(self, theta, state, velocity=None):
         if self.work.claims.size > 1:
             self.work.claims[1] = 2**60
-        made = run(self, theta, state)
+        made = run(self, theta, state, velocity)
         done.append(self.work.done % MOST)
         return made
 
@@ -353,6 +353,42 @@ def test_a_worker_has_whole_branches_of_the_tree_and_no_more_than_its_share():
             for r, node in enumerate(nodes):
                 assert {keepers[shard] for shard in node} == {keepers[r]}
     assert stretch.branches_of(64, 2)[0] == stretch.branches_of(16, 2)[0] == 2
+
+
+def watched_closely(name, workers, monkeypatch):
+    """(What a run of 100 steps leaves, of a risk with a look at each, [(known, given) of each call])."""
+    begun = []
+
+    def noted(self, theta, state, velocity=None, run=stretch.Stretch.run):
+        begun.append((self.features is not None, velocity is not None))
+        return run(self, theta, state, velocity)
+
+    monkeypatch.setattr(stretch.Stretch, "run", noted)
+    monkeypatch.setattr(stretch, "SHARED", -1 if workers > 1 else 10**9)
+    monkeypatch.setattr(stretch, "get_num_threads", lambda: workers)
+    makers = {"population": population, "points": points}
+    flow, state = makers[name]() if name in makers else problem(**PROBLEMS[name])
+    series = [] if name in makers else [mf.Series("risk", mf.every(1))]
+    series += [mf.Series("speed2", mf.every(5)), mf.Series("path", mf.every(7))]
+    end = mf.simulate(flow, state, mf.RK4, dt=0.01, n_steps=100, observers=series, progress=False)
+    return [end.theta.tobytes(), *((each.steps, each.values) for each in series)], begun
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "name", [*problems("relu", among=("relu", "two outputs", "wide")), "population", "points"]
+)
+def test_a_call_begins_with_what_the_one_before_or_a_look_has_computed(name, workers, monkeypatch):
+    """The same bits, and nothing twice: mean features that the risk at every step has asked for,
+    and the velocity that a speed has. Kernels in blocks pull back by more than mean features, and a
+    call for points that meet each other makes none.
+    """
+    together, begun = watched_closely(name, workers, monkeypatch)
+    known, given = zip(*begun[1:], strict=True)
+    assert sum(given) == 19
+    assert all(known) if name in ("relu", "two outputs") else not any(known)
+    monkeypatch.setattr(stretches, "FEW", np.inf)
+    assert watched_closely(name, workers, monkeypatch)[0] == together
 
 
 def test_helpers_that_come_late_or_never_change_no_bit(monkeypatch):

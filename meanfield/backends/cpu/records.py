@@ -16,13 +16,15 @@ CALL, NUMBER = 0, 8  # in Work.control, apart: the call that helpers belong to, 
 APART = 8  # int64 of a line of a cache
 ROWS = 5  # θ of now; the new one as it grows, at two places in turn; a stage's point, likewise
 
-# What a stretch goes on with, and when it stops. Names are those of the clocks and of March.
+# What a stretch goes on with, and when it stops. Names are those of the clocks and of March. known,
+# given: whether Work.features, and the first row of Work.stage_rows, are those of the first θ, or of
+# the last; half: the step whose path is kept.
 STATE = np.dtype(
     [
-        *((name, np.int64) for name in ("clock", "step", "last_step", "leg_step", "leg_count", "traced")),
-        *((name, np.bool_) for name in ("traces", "watches_size", "kinked", "still", "sound", "refused")),
+        *((name, np.int64) for name in ("clock", "step", "last_step", "leg_step", "leg_count", "traced", "half")),
+        *((name, np.bool_) for name in ("traces", "watches_size", "kinked", "still", "sound", "refused", "known", "given")),
         *((name, np.float64) for name in ("t", "dt", "leg_t", "t_end", "target", "until", "span", "seconds")),
-        *((name, np.float64) for name in ("path", "dissipated", "energy", "energy_least", "size2")),
+        *((name, np.float64) for name in ("path", "path_half", "dissipated", "energy", "energy_least", "size2")),
         *((name, np.float64) for name in ("noise", "chatter", "rtol", "atol")),
     ],
     align=True,

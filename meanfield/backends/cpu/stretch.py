@@ -26,9 +26,6 @@ SECONDS = 0.05  # of one call: Ctrl-C is served after it
 # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
 COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
-# steps of one call at least, where several threads share a stage: a step by itself begins with the
-# velocity that observers have just asked for, and a call computes it again
-SHARED_LEAST = 3
 NO_PLACES = np.zeros(0, np.int64)
 KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of records.py
 
@@ -90,7 +87,6 @@ def _in_lines(count: int, size: int) -> np.ndarray:
 class Stretch:
     """Steps of one tableau for one field and particles of one shape, with the memory that they take."""
 
-    least = 1  # steps of a call
     traces = True  # whether it says the risk and the energy of every step
 
     def __init__(
@@ -115,6 +111,7 @@ class Stretch:
         )
         self.kernels = Kernels(*[0] * len(Kernels._fields))  # not asked for yet
         self._turn = 0  # calls so far
+        self._known: np.ndarray | None = None  # θ whose mean features the last call has left behind
 
     def _memory(self, theta: np.ndarray, weight: np.ndarray, samples: Any, workers: int) -> Work:
         backend, T = self.backend, self.backend.dtype
@@ -242,10 +239,23 @@ class Stretch:
         t, total, energy = self.work.trace[: int(state["traced"][0])].T.copy()
         return t, {"risk": self.risk.factor * total, "energy": energy}
 
-    def run(self, theta: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """Steps from θ; returns the last θ, and `state` says where it is."""
+    @property
+    def features(self) -> np.ndarray | None:
+        """The mean features (n, K) of the last θ of the last call, where it made them."""
+        return None if self._known is None else self.work.features.copy()
+
+    def run(
+        self, theta: np.ndarray, state: np.ndarray, velocity: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Steps from θ; returns the last θ, and `state` says where it is. velocity: that of θ, where
+        somebody has asked for it.
+        """
         made = self.backend.pool.take(theta.shape, theta.dtype)
         state["seconds"] = SECONDS
+        state["known"] = theta is self._known
+        if velocity is not None:
+            state["given"] = True
+            np.copyto(self.work.stage_rows[0, 0], velocity)
         if not self.kernels.stage:
             self.kernels = self._addresses()
         self._turn += 1
@@ -255,6 +265,9 @@ class Stretch:
         for number, helper in enumerate(team.helpers(self.work.rows.shape[0] - 1), start=1):
             helper.give(self.stage, *given, self._turn, number)
         self.loop(*given, state, theta.reshape(-1), made.reshape(-1))
+        # blocked kernels pull back by what each worker keeps of its pass, which is another's now
+        known = state["known"][0] and not (self.risk.blocked or self.risk.pairs)
+        self._known = made if known else None
         return made
 
 
@@ -293,7 +306,6 @@ class OfRisk(Stretch):
         self.loss = loss
         shared = backend._work(theta, samples) > SHARED
         workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST) if shared else 1
-        self.least = SHARED_LEAST if shared else 1
         super().__init__(backend, theta, weight, samples, risk, tableau, workers)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:

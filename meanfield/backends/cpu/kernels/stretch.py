@@ -122,9 +122,11 @@ def stretch(kernels, risk, method, work, states, theta, made):
     begun = now(work, 0)
     for e in range(theta.size):
         work.lines[0, 0, e] = theta[e]
-    job.now, job.first, job.begins, job.known = 0, -1, PULL_BACK, False
-    if risk.pairs:
+    job.now, job.first, job.begins, job.known = 0, -1, PULL_BACK, state.known
+    if state.known or state.given or risk.pairs:
         job.first = 0
+    if state.given:
+        job.begins = KNOWN
     job.watches_size = state.watches_size or state.clock == ERROR_CONTROL
     job.energy = state.clock == HALVING or state.traces
     job.ridge = job.energy and risk.ridge != 0.0
@@ -173,6 +175,8 @@ def stretch(kernels, risk, method, work, states, theta, made):
         state.size2 = size2
         state.dissipated += dissipated
         state.path += length
+        if state.step == state.half:
+            state.path_half = state.path
         if state.traces:
             work.trace[state.traced, 0] = state.t
             work.trace[state.traced, 1] = total
@@ -199,4 +203,5 @@ def stretch(kernels, risk, method, work, states, theta, made):
         line = work.lines[work.owners[job.now, shard], job.now]
         for e in range(shard * m // shards * p, (shard + 1) * m // shards * p):
             made[e] = line[e]
+    state.known = job.known and not state.refused
     state.seconds = now(work, 0) - begun
