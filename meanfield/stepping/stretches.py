@@ -96,7 +96,7 @@ class Stretches:
             asks = self.traces or march.clock.kind == "halving"  # for energies
             if self._compiled and asks and not self._compiled.traces:
                 self._compiled = False
-        if not self._compiled:
+        if not self._compiled or left <= self._compiled.least - 1:
             self._refused = False
             return False
 

@@ -26,6 +26,9 @@ SECONDS = 0.05  # of one call: Ctrl-C is served after it
 # seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
 COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
+# steps of one call at least, where several threads share a stage and a step has one: where observers
+# have just asked for its velocity, a step by itself is one addition
+SHARED_LEAST = 3
 NO_PLACES = np.zeros(0, np.int64)
 KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of records.py
 
@@ -87,6 +90,7 @@ def _in_lines(count: int, size: int) -> np.ndarray:
 class Stretch:
     """Steps of one tableau for one field and particles of one shape, with the memory that they take."""
 
+    least = 1  # steps of a call
     traces = True  # whether it says the risk and the energy of every step
 
     def __init__(
@@ -306,6 +310,7 @@ class OfRisk(Stretch):
         self.loss = loss
         shared = backend._work(theta, samples) > SHARED
         workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST) if shared else 1
+        self.least = SHARED_LEAST if shared and len(tableau.b) == 1 else 1
         super().__init__(backend, theta, weight, samples, risk, tableau, workers)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
