@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import hint, is_integer, is_number
+from .checks import is_integer, is_number
 from .diagnostics import registry
 from .files import sharing
 from .files.durable import array_sha256, canonical_json
@@ -143,8 +143,8 @@ def resume(
         takes the old one's place at the end. Schedules that divide the time, such as evenly, do so
         again for the part added. Otherwise a finished run is left as it is.
     flow : only for user-written functions, which no file can hold.
-    functions : {series: function}, likewise, of this run's series alone. The file keeps values and code of user-written
-        functions, and ValueError says what differs where others of the same names are given. One
+    functions : {series: function}, likewise; one dict may serve several runs. The file keeps values
+        and code of user-written functions, and ValueError says what differs where others of the same names are given. One
         that raised may be mended.
     observers : those of your own, by their names.
     progress : as in mf.simulate.
@@ -369,11 +369,6 @@ def _flow_of(
     if missing := [name for name in user if name not in functions]:
         needed = ", ".join(f"{name!r}: …" for name in missing)
         raise ValueError(f"{path} has user-written series: pass functions={{{needed}}}.")
-    if unknown := [name for name in functions if name not in user]:
-        known = f"it has: {', '.join(map(repr, user))}" if user else "leave functions= out"
-        raise ValueError(
-            f"{path} has no user-written series {unknown[0]!r}; {known}.{hint(unknown[0], user)}"
-        )
     others = {item.name for item in observers}
     if missing := [
         item["name"] for item in config["observers"].get("others", ()) if item["name"] not in others

@@ -132,10 +132,6 @@ def test_a_signal_raises_interrupted_after_the_checkpoint_and_resume_continues_t
     assert signal.getsignal(number) is before
     assert not path.exists() and unfinished(path)
     assert mf.Trajectory(path).series("user").steps[-1] == 4
-    for other in ("usr", "energy"):  # of which the run has none of its user's
-        given = {"user": lambda flow, state: 0.0, other: lambda flow, state: 0.0}
-        with pytest.raises(ValueError, match=f"no user-written series '{other}'; it has: 'user'"):
-            mf.resume(path, functions=given, progress=False)
     last = mf.resume(
         path, functions={"user": lambda flow, state: float(state.step)}, progress=False
     )
