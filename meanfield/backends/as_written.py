@@ -236,7 +236,7 @@ def _prove_alone(who: str, f: Callable, calls: list[tuple], dtype: str) -> None:
         return _differing((values.ravel(), allowed.ravel()), found.ravel())
 
     with explained(who, {who: f}, given[0], dtype):
-        compiled = compiler.bind(f, dtype, compiler.called_from_python)
+        compiled = compiler.bind(f, dtype)
         found = [compiled(*call) for call in given]
     if off(found).size and not whole_numbers.mend(
         f, given, lambda results: not off(results).size, dtype

@@ -37,7 +37,7 @@ def explained(
                 continue
             try:
                 out = (np.zeros_like(sample[0]),) if coupled and part == "ℓ'" else ()
-                compiler.bind(f, str(dtype), compiler.called_from_python)(*sample, *out)
+                compiler.bind(f, str(dtype))(*sample, *out)
             except NumbaError as found:
                 name, why = f"{part} ({f.__name__})", reason(found)
                 break

@@ -53,9 +53,8 @@ BY_ADDRESS = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-# Of formulas: those of the fast functions that they call.
-formula: Any = elementary.compiled
-called_from_python = numba.njit(error_model="numpy", fastmath=False)
+# Of formulas that Python may call, which is a crash without the wrapper.
+formula = numba.njit(error_model="numpy", fastmath=False, forceinline=True)
 # kinds of globals compiled in
 FROZEN = (
     bool,
@@ -90,10 +89,15 @@ def bind(
     compile: Any = formula,
     elementary: Callable[[str, str], Any] = elementary.get,
 ) -> Any:
-    """The formula compiled for "float32" or "float64": by numba.njit for compiled code to call,
-    `called_from_python`, or by another compiler with its own exp, tanh, …
+    """The formula compiled for "float32" or "float64": by numba.njit, or by another compiler with
+    its own exp, tanh, …
     """
     return compile(_rebuild(function, np.dtype(dtype).type, compile, elementary, {}))
+
+
+def inner(function: Callable, dtype: str) -> Any:
+    """The formula compiled for kernels alone: Python must not call it."""
+    return bind(function, dtype, elementary.compiled)
 
 
 def _rebuild(
@@ -283,7 +287,7 @@ def load(
     source: str,
     dtype: str,
     formulas: dict[str, Callable],
-    bind: Callable[[Callable, str], Any] = bind,
+    bind: Callable[[Callable, str], Any] = inner,
 ) -> types.ModuleType:
     """Import kernel source text as a module in which T is the dtype and `formulas` are bound by
     name.
@@ -326,7 +330,7 @@ def kernels(
     dtype: str,
     formulas: dict[str, Callable],
     *,
-    bind: Callable[[Callable, str], Any] = bind,
+    bind: Callable[[Callable, str], Any] = inner,
     **constants: Any,
 ) -> types.ModuleType:
     """The kernels of a kernel file, by its dotted name, for a dtype, formulas and constants:

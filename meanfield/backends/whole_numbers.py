@@ -45,7 +45,7 @@ def mend(
                 place for who, place in chosen if who is owner
             }
         try:
-            compiled = compiler.bind(function, dtype, compiler.called_from_python)
+            compiled = compiler.bind(function, dtype)
             return [_result(compiled, call, gradient) for call in calls]
         except (NumbaError, TypeError):
             return None
