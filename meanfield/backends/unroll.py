@@ -206,7 +206,7 @@ def _copied(node: Any) -> Any:
         return [_copied(part) for part in node]
     if not isinstance(node, ast.AST):
         return node
-    made = type(node)()
+    made = ast.AST.__new__(type(node))  # type(node)() warns of the fields that it is not given
     for name, part in vars(node).items():
         vars(made)[name] = _copied(part)
     return made
