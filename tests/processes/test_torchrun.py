@@ -188,15 +188,19 @@ print(f"rank {ranks.rank} of {ranks.size}: {end.step}")
 """
 
 
+def by_torchrun(script, text):
+    """What two processes of torchrun print of a script."""
+    script.write_text(text)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*torchrun, str(script)], env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True
+    )  # fmt: skip
+
+
 @pytest.mark.process
 def test_a_script_shares_one_run_after_the_other(tmp_path):
     """The store of torchrun still has where the processes of the group before were found."""
-    script = tmp_path / "script.py"
-    script.write_text(GROUPS)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, str(script)], env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True
-    )  # fmt: skip
+    done = by_torchrun(tmp_path / "script.py", GROUPS)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.split("\n")) == ["", "rank 0 of 2: 2", "rank 1 of 2: 2"]
 
@@ -249,12 +253,7 @@ sys.exit(run.main(["--wrong", "experiment.toml"]))
 @pytest.mark.slow
 def test_a_wrong_option_is_said_once_whichever_process_sees_it_first(tmp_path):
     """torchrun ends the others when the first has ended."""
-    script = tmp_path / "script.py"
-    script.write_text(LATE)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, str(script)], env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True
-    )  # fmt: skip
+    done = by_torchrun(tmp_path / "script.py", LATE)
     assert done.returncode and done.stderr.count("unrecognized arguments: --wrong") == 1
 
 
