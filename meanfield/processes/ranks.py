@@ -44,6 +44,15 @@ class Ranks:
         """The bytes (uint8) of all ranks, so many of each; RankLost where one does not answer."""
         return [message]
 
+    def own(self, rows: np.ndarray, m: int, here: slice) -> np.ndarray:
+        """Of the rows of all m particles, those of this process."""
+        if rows.shape[0] != m:
+            raise ValueError(
+                f"in {self.size} processes upload takes the rows of all m = {m} particles; "
+                f"got {rows.shape}. Each keeps its own of them."
+            )
+        return rows[here]
+
     def gather(self, part: np.ndarray, counts: Sequence[int]) -> np.ndarray:
         """The rows of all ranks one below the other; counts: how many each has.
 

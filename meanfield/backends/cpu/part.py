@@ -136,12 +136,7 @@ class Part(CPU):
         """This rank's rows of those of all particles; values at samples as they are."""
         if theta.ndim != 2 or theta.shape[1] != self.columns:
             return super().upload(theta)
-        if theta.shape[0] != self.m:
-            raise ValueError(
-                f"in {self.ranks.size} processes upload takes the rows of all m = {self.m} particles; "
-                f"got {theta.shape}. Each keeps its own of them."
-            )
-        return super().upload(theta[self.rows_here])
+        return super().upload(self.ranks.own(theta, self.m, self.rows_here))
 
     def download(self, theta: np.ndarray) -> np.ndarray:
         """The rows of all particles, on every rank; values at samples as they are."""

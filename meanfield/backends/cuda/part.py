@@ -78,12 +78,7 @@ class PartCUDA(CUDA):
         """This rank's rows of those of all particles; values at samples as they are."""
         if theta.ndim != 2 or theta.shape[1] != self.trainable.data.size:
             return super().upload(theta)
-        if theta.shape[0] != self.m:
-            raise ValueError(
-                f"in {self.ranks.size} processes upload takes the rows of all m = {self.m} particles; "
-                f"got {theta.shape}. Each keeps its own of them."
-            )
-        return super().upload(theta[self.here])
+        return super().upload(self.ranks.own(theta, self.m, self.here))
 
     def download(self, theta: Held) -> np.ndarray:
         """The rows of all particles, on every rank; values at samples as they are."""
