@@ -48,6 +48,9 @@ def connected(scheduler: str = "", workers: int | None = None) -> Iterator[Any]:
     """A client of dask: of the scheduler at this address, or of one that is started here with
     `workers` processes of one thread (None: one a core) and ends with the block.
 
+    It is nobody's default: what other code asks of dask stays where it was, see
+    findings/dask_clients_leave_their_scheduler_set.sh.
+
     Raises ImportError without distributed, SchedulerGone where nobody answers, ValueError for an
     address that is none.
     """
@@ -70,11 +73,11 @@ def connected(scheduler: str = "", workers: int | None = None) -> Iterator[Any]:
                 preload=["sims.sweeps.dask_tasks"],
             ) as cluster,
         ):
-            with distributed.Client(cluster) as client:
+            with distributed.Client(cluster, set_as_default=False) as client:
                 yield client
         return
     try:
-        client = distributed.Client(scheduler, timeout=CONNECT_SECONDS)
+        client = distributed.Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except OSError as error:
         raise SchedulerGone(
             f"no scheduler of dask answers at {scheduler} ({error}); start one with `dask "

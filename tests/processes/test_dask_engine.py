@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import dask
 import pytest
 import tiny_sweeps
+import xarray
 from tiny_sweeps import hashes
 
 import meanfield as mf
@@ -275,6 +276,21 @@ def test_what_a_worker_raises_reaches_the_command(tmp_path, client, monkeypatch)
     with pytest.raises(dask_tasks.UnfitWorker, match="finds another sweep"):
         dask_engine.supervise(sweep, client, Terms(), progress=False)
     assert not sweep.published() and not any(sweep.work.iterdir())
+
+
+def test_dask_is_left_as_it_was_in_whatever_order_clients_end(tmp_path, client):
+    """distributed's own default would outlive them: to_netcdf of xarray then asks for a client."""
+    clients = [dask_engine.connected(client.scheduler.address) for _ in range(2)]
+    for one in clients:
+        one.__enter__()
+    for one in clients:
+        one.__exit__(None, None, None)
+    with pytest.raises(dask_engine.SchedulerGone), dask_engine.connected("tcp://127.0.0.1:9"):
+        pass
+    with pytest.raises(ValueError, match="must be an address"), dask_engine.connected("what://x:1"):
+        pass
+    assert dask.config.get("scheduler", None) is None
+    xarray.Dataset({"m": ("runs", [64, 256])}).to_netcdf(tmp_path / "m.nc", engine="h5netcdf")
 
 
 def test_no_scheduler_no_address_and_no_dask_are_said(tmp_path, monkeypatch, capsys):
