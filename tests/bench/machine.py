@@ -7,7 +7,11 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import llvmlite.binding
+
 from meanfield.files.provenance import provenance
+
+VECTORS = {"AVX-512": "avx512f", "AVX2": "avx2", "SVE": "sve", "NEON": "neon"}
 
 
 def machine() -> dict[str, Any]:
@@ -23,9 +27,16 @@ def machine() -> dict[str, Any]:
     where = {name: found["machine"][name] for name in ("architecture", "cpu", "cores", "platform")}
     return {
         **where,
+        "vectors": _vectors(),
         "memory_gb": round(1e-9 * memory, 1),
         "versions": {**found["versions"], "jax": jax},
     }
+
+
+def _vectors() -> str:
+    """The widest that there are: a core of one family may have either."""
+    features = llvmlite.binding.get_host_cpu_features()
+    return next((name for name, flag in VECTORS.items() if features.get(flag)), "")
 
 
 def now() -> dict[str, Any]:

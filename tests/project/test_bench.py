@@ -499,6 +499,30 @@ def test_the_page_is_what_the_kept_measurements_make():
         assert result["case"] in alone
 
 
+def test_a_table_is_of_one_machine():
+    """What another machine has measured stays where it is the only one that has."""
+    old = {**report.read(readme.STORED), "elsewhere": []}
+
+    def results(*sections):
+        return [item for item in old["results"] if item["section"] in sections]
+
+    assert readme.merged(old, old) == old
+    before = {**old, "results": results("steps", "w2")}
+    new = {**before, "machine": {**old["machine"], "vectors": "AVX9"}, "results": results("w2")[:1]}
+    both = readme.merged(new, before)
+    assert both["results"] == new["results"]
+    assert both["elsewhere"] == [{**old, "results": results("steps")}]
+    page = readme.filled(readme.PAGE.read_text(encoding="utf-8"), both)
+    assert all(
+        f"- {A}: {readme.conditions(part)}" in page
+        for A, part in zip("AB", readme.reports(both), strict=True)
+    )
+    assert page.count("Machine A.") == page.count("Machine B.") == 1 and ", AVX9, " in page
+    assert readme.table(new, "w2") in page and readme.table(before, "steps") in page
+    again = readme.merged({**new, "results": results("steps")}, both)
+    assert again["results"] == results("steps") + new["results"] and not again["elsewhere"]
+
+
 def test_a_test_of_a_gpu_leaves_a_line_as_soon_as_it_has_ended(monkeypatch, tmp_path):
     monkeypatch.setenv(gpu_tests.LOG, str(tmp_path / "log"))
     for when, outcome in (("setup", "passed"), ("call", "failed"), ("teardown", "passed")):
