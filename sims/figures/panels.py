@@ -237,6 +237,16 @@ def _two_lines(ax: Axes, text: Annotation, words: str, width: int) -> None:
         _wrap(ax, text, words, width)
 
 
+def _place(ax: Axes) -> None:
+    """Let all that is in the axes take its place; where a layout engine puts the axes it looks at
+    the whole figure.
+    """
+    if _engine(ax) is not None:
+        ax.figure.get_figure(root=True).draw_without_rendering()
+    else:
+        ax.get_tightbbox()
+
+
 def _make_room(ax: Axes, points: float) -> None:
     """Lower the top of subplots that no layout engine places, so that the words above need no more
     than a plain title's room.
@@ -381,7 +391,7 @@ def name_threshold(ax: Axes, value: float, label: str) -> None:
     """What a threshold means, above or below one end of its line, where it covers least of curves
     and words.
     """
-    ax.figure.get_figure(root=True).draw_without_rendering()
+    _place(ax)
     drawn = [np.column_stack(line.get_data()) for line in ax.lines if line.get_gid() != "threshold"]
     curves = [Path(ax.transData.transform(points)) for points in drawn if len(points) > 1]
     legends = [item for item in ax.get_children() if isinstance(item, Legend)]
@@ -430,7 +440,7 @@ def legend_above(ax: Axes, handles: Sequence[Any], labels: Sequence[str], column
         legend = ax.legend(
             handles, labels, loc="upper left", ncols=fewer, borderaxespad=0.2, **look
         )
-        ax.figure.get_figure(root=True).draw_without_rendering()
+        _place(ax)
         if legend.get_window_extent().width <= ax.get_window_extent().width:
             break
     share = legend.get_window_extent().height / ax.get_window_extent().height + 0.03
@@ -448,7 +458,7 @@ def legend_below(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> Non
 
 def _crowded(ax: Axes, labels: Sequence[Annotation]) -> bool:
     """Whether a label covers another one."""
-    ax.figure.get_figure(root=True).draw_without_rendering()
+    _place(ax)
     boxes = [label.get_window_extent() for label in labels]
     return any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
 
@@ -523,7 +533,7 @@ def fit(ax: Axes, frames: np.ndarray) -> str:
     """
     low = np.minimum(np.quantile(frames.min(axis=0), 0.01, axis=0, method="lower"), 0.0)
     high = np.maximum(np.quantile(frames.max(axis=0), 0.99, axis=0, method="higher"), 0.0)
-    ax.figure.get_figure(root=True).draw_without_rendering()  # where the layout puts the axes
+    _place(ax)
     box = ax.get_window_extent()
     ratio = box.width / box.height
     centre, size = (low + high) / 2, high - low

@@ -14,7 +14,7 @@ import numpy as np
 import meanfield as mf
 import ntk
 
-from .runs import Row
+from .runs import Row, at_frames
 
 MOST = 3000  # training samples for which the kernel machine is solved, O(n³)
 
@@ -35,7 +35,7 @@ def error_at(path: Path, level: float) -> float:
     """
     with mf.Trajectory(path) as run:
         flow, data = run.flow(), run.data
-        losses = np.array([flow.risk(state) for state in run])
+        losses = at_frames(run, "risk")
         passed = np.flatnonzero(losses <= level * (1 + 1e-12))
         if not passed.size or losses[0] < level:
             return float("nan")

@@ -7,8 +7,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from meanfield import tangent
 from meanfield.files.durable import replacing
 from meanfield.files.tables import text_table
 from meanfield.processes.interruption import signals
+from meanfield.processes.threads import cores
 
+from . import side_by_side
 from .fits import ExponentFit, Refused, fit_or_refuse
 
 W2_SECONDS = (
@@ -80,6 +83,7 @@ def measure(path: Path) -> Row:
         )
         signs = bool(np.isin(data.y, (-1.0, 1.0)).all())
         test_error = float(np.mean(np.sign(f) != data.y_test)) if signs else test_loss / test_start
+        losses = at_frames(run, "risk")
         moved = mf.displacement(first, last)
         distance = mf.w2_interval(first, last, seconds=W2_SECONDS)
         exact = distance.lower_method == distance.upper_method
@@ -102,8 +106,8 @@ def measure(path: Path) -> Row:
             w2_upper=distance.upper,
             w2_method=method,
             kernel_drift=kernel_drift(flow, first, last),
-            train_loss=flow.risk(last),
-            train_loss_start=flow.risk(first),
+            train_loss=float(losses[-1]),
+            train_loss_start=float(losses[0]),
             test_loss=test_loss,
             test_loss_start=test_start,
             test_error=test_error,
@@ -111,6 +115,12 @@ def measure(path: Path) -> Row:
             energy_defect=float(run.summary["energy_defect"]),
             file=path.name,
         )
+
+
+def at_frames(run: mf.Trajectory, name: str) -> np.ndarray:
+    """The values of a series at the frames, (frames,): mf.Recorder writes its measures there."""
+    series = run.series(name)
+    return series.values[np.searchsorted(series.steps, run.steps)]
 
 
 def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> float:
@@ -124,19 +134,21 @@ def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> floa
     )
 
 
-def collect(paths: Iterable[Path], progress: bool = False) -> Results:
-    """Results of the runs in these files, measured again; refuses runs that cannot stand in one
-    figure.
+def collect(
+    paths: Iterable[Path], progress: bool = False, measured: Mapping[Path, Row] | None = None
+) -> Results:
+    """Results of the runs in these files, measured again, but for those of which `measured` has the
+    Row; refuses runs that cannot stand in one figure.
     """
-    paths = list(paths)
+    paths, found = list(paths), dict(measured or {})
     if not paths:
         raise ValueError(
             "there are no runs to measure: run the sim first, or give the --out that holds them."
         )
-    rows = [
-        measure(path)
-        for path in tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)
-    ]
+    left = [path for path in paths if path not in found]
+    for path in tqdm(left, desc="measuring", unit="run", disable=None if progress else True):
+        found[path] = measure(path)
+    rows = list(found.values())
     for task in {row.task for row in rows}:
         times = sorted({row.t_end for row in rows if row.task == task})
         if len(times) > 1:
@@ -237,10 +249,35 @@ def train_all(jobs: Sequence[tuple[Path, Callable[[], Any]]], progress: bool = F
             if received:
                 raise KeyboardInterrupt
             bar.set_description(path.stem)
-            try:
-                work()
-            except mf.Diverged as error:
-                raise mf.Diverged(f"{path.name}: {error}") from error
+            _train(path, work)
+
+
+def _train(path: Path, work: Callable[[], Any]) -> None:
+    try:
+        work()
+    except mf.Diverged as error:
+        raise mf.Diverged(f"{path.name}: {error}") from error
+
+
+def train_and_measure(
+    jobs: Sequence[tuple[Path, Callable[[], Any]]], several: int, progress: bool = False
+) -> Results:
+    """As train_all and collect; the first `several` jobs, those of small runs, side by side on the
+    cores there are.
+    """
+    rows: dict[Path, Row] = {}
+    small, others = jobs[:several], jobs[several:]
+    if (count := min(cores(), several)) > 1:
+        todo = [side_by_side.Run(partial(_train, *job), partial(measure, job[0])) for job in small]
+        with tqdm(total=several, unit="run", disable=None if progress else True) as bar:
+            for number, row in side_by_side.measured(todo, count):
+                rows[small[number][0]] = row
+                bar.set_description(small[number][0].stem)
+                bar.update()
+    else:
+        others = jobs
+    train_all(others, progress)
+    return collect((path for path, _ in jobs), progress, rows)
 
 
 def write_csv(rows: Sequence[Any], path: Path) -> None:

@@ -30,6 +30,8 @@ QUESTION = (
     "Do the neurons of a wide network stay put or travel as the output scale goes from "
     "1/√m to 1/m, and does it matter?"
 )
+SMALL = 4096  # neurons of a run that gains nothing from a second core
+FEW = 24  # such runs are done before other processes have begun
 
 
 @settings.settings
@@ -280,14 +282,15 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
     data: dict[str, mf.data.Dataset] = {task: dataset(config, task) for task in config.tasks}
     out.mkdir(parents=True, exist_ok=True)
     todo = specs(config)
-    runs.train_all(
+    small = sum(spec.m <= SMALL for spec in todo)
+    return runs.train_and_measure(
         [
             (out / spec.file, partial(train, config, spec, data[spec.task], out / spec.file))
             for spec in todo
         ],
+        small if small > FEW else 0,
         progress,
     )
-    return runs.collect((out / spec.file for spec in todo), progress)
 
 
 def figure(results: Results) -> Figure:
