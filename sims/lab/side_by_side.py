@@ -31,26 +31,32 @@ class Call:
         return task()
 
 
-def measured(runs: Sequence[Run], count: int) -> Iterator[tuple[int, Any]]:
+def measured(
+    runs: Sequence[Run], count: int, meanwhile: Callable[[], Any] = dict
+) -> Iterator[tuple[int, Any]]:
     """(number, run.measure() after run.train()) of each run, as `count` processes have them.
 
-    Nobody begins to measure while another does and runs are left to train: whoever is first compiles
-    what measuring takes, and the others find it in the cache. The work of a process that died is done
-    here. An error of a run ends all, and so does a signal, with KeyboardInterrupt: what was in hand
-    goes on from its last checkpoint another time.
+    The first run compiles what all of them find in the cache, and another process calls meanwhile(),
+    which compiles what measuring takes. The work of a process that died is done here. An error of a
+    run ends all, and so does a signal, with KeyboardInterrupt: what was in hand goes on from its last
+    checkpoint another time.
     """
     train, measure = deque(enumerate(runs)), deque[tuple[int, Run]]()
     busy: dict[Future, tuple[int, Run, bool]] = {}
+    first = True
     with signals() as received, Workers(Call(), count) as workers:
+        compiling = workers.submit(meanwhile)
         while train or measure or busy:
-            while len(busy) < count and (train or measure):
-                measuring = any(last for _, _, last in busy.values())
-                last = bool(measure) and not (measuring and train)
+            free = count - len(busy) - (not compiling.done())
+            while free > 0 and (measure or (train and not (first and busy))):
+                last = bool(measure)
                 number, run = (measure if last else train).popleft()
                 busy[workers.submit(run.measure if last else run.train)] = number, run, last
-            done = wait(busy, LOOK_SECONDS, FIRST_COMPLETED).done
+                free -= 1
+            done = wait(busy or [compiling], LOOK_SECONDS, FIRST_COMPLETED).done & busy.keys()
             if received:
                 raise KeyboardInterrupt
+            first = first and not done
             for future in done:
                 number, run, last = busy.pop(future)
                 try:
