@@ -73,6 +73,10 @@ def main(argv: list[str] | None = None) -> int:
     terminal.accept_all()
     with signals():  # the same: what came in between is not to cut off the last word
         failed = settings.exit_code(join)
+    if failed and options is None:  # the others have not come to hear it
+        code, line, _ = wrong
+        print(line, file=sys.stderr)
+        return code
     return failed or codes[0]
 
 

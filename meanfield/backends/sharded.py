@@ -121,6 +121,8 @@ class Processes(Ranks):
         self._distributed, self._store, self.timeout = distributed, store, timeout
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
         self._known: dict[int, dict[str, Any]] = {}  # failures
+        self._expected: list[str] = []  # the names of all ranks, where they met last
+        self._meetings = 0
 
     def _gather(self, message: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
         import torch
@@ -159,6 +161,24 @@ class Processes(Ranks):
                 time.sleep(LOOK)
             return together
         return False
+
+    def expect_all(self, what: str) -> None:
+        """By the store: gloo aborts a process that sends what the others do not expect. Half of the
+        time that they wait for their own message.
+        """
+        self._meetings += 1
+        names = [f"{what}/{self._meetings}/{rank}" for rank in range(self.size)]
+        self._store.set(names[self.rank], "")
+        try:
+            self._store.wait(names, timedelta(seconds=self.timeout / 2))
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"process {self.rank} asks for {what}, and not all {self.size} processes of the run do, which "
+                "make it together; or one has ended."
+            ) from error
+        if self._expected:  # all have been there: the message came after
+            self._store.delete_key(self._expected[self.rank])
+        self._expected = names
 
     def failures(self) -> dict[int, dict[str, Any]]:
         """The exit code and the line of each rank that has failed, as far as it is known here."""

@@ -100,7 +100,7 @@ class W2(Observer):
         self._beside.announce(self.schedule.resolve(march.span).count(steps))
 
     def observe(self, moment: Moment) -> None:
-        self._beside.add(moment.state)
+        self._beside.add(moment.frame.state)
 
     def collect(self, received: Sequence[int], last: bool) -> Iterator[list[Value]]:
         """The distances that are known; wait while more snapshots have none than may wait."""

@@ -113,7 +113,7 @@ class Events(Observer):
         """
         if not moment.march.sound:
             return {}
-        rows, counts = self._watch.sample(moment.state)
+        rows, counts = self._watch.sample(moment.frame.state)
         if moment.recording is not None:
             moment.recording.log(rows)
         else:

@@ -10,6 +10,7 @@ from ..diagnostics import needs, registry
 from ..diagnostics.defects import energy_defect
 from ..diagnostics.frame import Frame, Problem, evaluate
 from ..flow import GradientFlow
+from ..processes.ranks import current
 from ..state import State
 from ..stepping.march import March
 
@@ -22,6 +23,7 @@ class Moment:
     def __init__(self, march: March, problem: Problem, recording: Any = None) -> None:
         self.march, self.recording = march, recording
         self.step, self.t, self.dt = march.step, march.t, march.dt
+        self._asked = False
         particles, like, backend = march.particles, march.like, march.field.backend
         self.frame = Frame(problem, lambda: particles.state(backend, like), march, march.dt)
 
@@ -31,6 +33,12 @@ class Moment:
 
     @property
     def state(self) -> State:
+        """For observers of a user's: several processes make it together, and one that asks alone is
+        told. Where all are known to ask it is frame.state.
+        """
+        if not self._asked and current().size > 1:
+            current().expect_all(f"moment.state at step {self.step}")
+        self._asked = True
         return self.frame.state
 
     def measure(self, name: str) -> float:

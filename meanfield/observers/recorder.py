@@ -65,7 +65,7 @@ class Recorder(Observer):
 
     def observe(self, moment: Moment) -> dict[str, float]:
         recording = moment.recording
-        recording.frame(moment.state)
+        recording.frame(moment.frame.state)
         self.last = moment.step, moment.t
         wanted = [name for name in self.series if not recording.has(name, moment.step)]
         return {name: moment.measure(name) for name in wanted}

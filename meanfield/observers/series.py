@@ -95,7 +95,7 @@ class Series(Observer):
         if self.function is None:
             value = moment.measure(self.name)
         else:
-            found = np.asarray(self.function(moment.flow, moment.state))
+            found = np.asarray(self.function(moment.flow, moment.frame.state))
             if found.size != 1:
                 raise ValueError(
                     f"series {self.name!r}: function(flow, state) must return a scalar; "

@@ -11,7 +11,7 @@ import math
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -109,7 +109,7 @@ class Ranks:
                 made = function()
             except Exception as raised:
                 error = raised
-            message = _packed(made, error)
+            message, error = _packed(made, error)
         one = np.array([[len(message)]], np.int64)
         length = int(self.gather(one, [1] * self.size)[0, 0])
         rows = self._exchange(message, [length] + [0] * (self.size - 1))
@@ -148,6 +148,9 @@ class Ranks:
         others may wait for it in a message, which it must not answer with another.
         """
         return True
+
+    def expect_all(self, what: str) -> None:
+        """Before a message that a user's program may ask for: RuntimeError where not all ranks do."""
 
     def flush(self) -> None:
         """Send what waits."""
@@ -197,14 +200,30 @@ class Later:
         return self._value
 
 
-def _packed(made: Any, error: BaseException | None) -> bytes:
-    """What rank 0 has to say to the others, without anything that does not travel."""
+def _travels(item: Any) -> bytes | None:
+    """Its bytes for the other ranks; None where they would not have it again."""
     try:
-        packed = pickle.dumps((made, error))
+        packed = pickle.dumps(item)
         pickle.loads(packed)
         return packed
     except Exception:
-        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
+        return None
+
+
+def _packed(made: Any, error: BaseException | None) -> tuple[bytes, BaseException | None]:
+    """What rank 0 has to say to the others, and the error that all raise. One that does not travel is
+    to them of the nearest kind that does, with its words: kinds have their exit codes.
+    """
+    if (packed := _travels((made, error))) is not None:
+        return packed, error
+    if error is None:
+        error = TypeError(f"process 0 cannot send the others a {type(made).__name__}: no pickle.")
+    kinds = [kind for kind in type(error).__mro__ if issubclass(kind, Exception)]
+    for kind in kinds:
+        with suppress(Exception):
+            if packed := _travels((None, kind(str(error)))):
+                return packed, error
+    raise AssertionError("an Exception of a text travels")
 
 
 ALONE = Ranks()

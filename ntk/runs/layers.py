@@ -71,7 +71,7 @@ class LayerMinima(Observer):
 
     def observe(self, moment: Moment) -> dict[str, float]:
         network = moment.flow.functional.network
-        parts = empirical(network, moment.state, self._inputs, parts=True)
+        parts = empirical(network, moment.frame.state, self._inputs, parts=True)
         kernels = {"lambda_min": sum(parts.values())}
         kernels |= {f"lambda_min_{name}": part for name, part in parts.items()}
         found = {name: _smallest(kernel) for name, kernel in kernels.items()}

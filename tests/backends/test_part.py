@@ -6,6 +6,7 @@ The ranks are threads here (helpers/ranks_in_memory.py); processes are in tests/
 import itertools
 import math
 import re
+import threading
 from math import exp
 
 import numpy as np
@@ -14,6 +15,7 @@ from pair_formulas import grad_well, well
 from ranks_in_memory import together
 
 import meanfield as mf
+from meanfield.backends.cpu import team
 from meanfield.backends.cpu.backend import CPU
 from meanfield.backends.cpu.part import blocks, cut
 from meanfield.observers import distances
@@ -366,3 +368,44 @@ def test_messages_carry_rows_numbers_and_what_is_asked_for():
     with pytest.raises(FileExistsError, match="there is one"):
         together(2, lambda ranks: ranks.first(fail))
     assert Ranks().agree(1, True) and Ranks().first(lambda: 3) == 3
+
+
+class Locked(OSError):
+    """An error that no other process can have: it is made of two arguments."""
+
+    def __init__(self, path, lock):
+        super().__init__(f"{path} is locked")
+        self.lock = lock
+
+
+def test_what_process_0_cannot_send_raises_in_all_and_keeps_its_kind():
+    """A lock has no pickle. The others have the nearest kind that travels, and so the same exit code."""
+
+    def fail():
+        raise Locked("run.h5", threading.Lock())
+
+    def told(make):
+        def talk(ranks):
+            try:
+                ranks.first(make)
+            except Exception as error:
+                return type(error), str(error)
+
+        return together(2, talk)
+
+    assert told(fail) == [(Locked, "run.h5 is locked"), (OSError, "run.h5 is locked")]
+    first, other = told(threading.Lock)
+    assert first == other and first[0] is TypeError and "a lock" in first[1]
+
+
+def test_a_thread_that_helps_goes_on_after_an_error(monkeypatch):
+    """It is said as Python says an error of a thread."""
+    said = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    helper, done = team.helpers(1)[0], threading.Event()
+    begun = threading.Event()
+    helper.give(lambda: (begun.set(), 1 / 0))
+    assert begun.wait(20)
+    while not done.wait(0.05):
+        helper.give(done.set)
+    assert [item.exc_type for item in said] == [ZeroDivisionError]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -35,9 +36,13 @@ class Report:
         if before["machine"] == self.content["machine"]:
             self.content = before
         else:
-            path.replace(path.with_suffix(".other.json"))
+            names = itertools.chain(
+                [".other.json"], map(".other-{}.json".format, itertools.count(2))
+            )
+            kept = next(other for name in names if not (other := path.with_suffix(name)).exists())
+            path.replace(kept)
             print(
-                f"{path} is of another machine or of other versions: kept as {path.stem}.other.json",
+                f"{path} is of another machine or of other versions: kept as {kept.name}",
                 file=sys.stderr,
             )
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -241,6 +242,39 @@ def test_an_observer_that_raises_in_one_process_alone_says_so_and_ends_all(tmp_p
     ).step == 4  # fmt: skip
 
 
+ASKED = """
+import os
+import numpy as np, meanfield as mf
+
+x = np.linspace(-1, 1, 8)[:, None]
+flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0])))
+
+class Mine(mf.Observer):
+    name = "mine"
+
+    def observe(self, moment):
+        if moment.step < 2 or os.environ["RANK"] == "1":
+            assert moment.state.m == 128
+        return {}
+
+with mf.ranks(10):
+    start = mf.InitialLaw(1).sample(128, seed=0)
+    mf.simulate(flow, start, mf.EULER, 0.1, n_steps=4, observers=[Mine(mf.every(1))], progress=False)
+"""
+
+
+@pytest.mark.process
+def test_a_state_that_one_process_alone_asks_for_is_an_error_and_no_abort(tmp_path):
+    """gloo ends a process that is sent what it does not expect."""
+    script = tmp_path / "script.py"
+    script.write_text(ASKED)
+    two = ranks(2, script, [tmp_path] * 2, module=None)
+    said = [process.communicate(timeout=150)[1] for process in two]
+    assert [process.returncode for process in two] == [1, 1], said
+    assert "process 1 asks for moment.state at step 2, and not all 2" in said[1]
+    assert "RankLost: process 0: another process of this run has ended" in said[0]
+
+
 LATE = """
 import os, sys, time
 from sims import run
@@ -285,6 +319,17 @@ def test_a_setting_that_does_not_exist_is_said_once(experiment):
     said = [process.communicate(timeout=150)[1] for process in two]
     assert [process.returncode for process in two] == [settings.USAGE] * 2
     assert "Did you mean" in said[0] and said[1] == ""
+
+
+def test_a_wrong_option_is_said_where_no_other_process_comes_to_hear_it(monkeypatch, capsys):
+    @contextmanager
+    def nobody(timeout):
+        raise mf.RankLost("another process of this run has ended")
+        yield
+
+    monkeypatch.setattr(mf, "ranks", nobody)
+    assert run.main(["--wrong", "experiment.toml"]) == settings.USAGE
+    assert "unrecognized arguments: --wrong" in capsys.readouterr().err
 
 
 def test_a_command_line_says_what_is_wrong(tmp_path, capsys):

@@ -577,6 +577,15 @@ def test_results_of_another_machine_are_not_mixed_with_ours(tmp_path):
     ]
 
 
+def test_what_is_kept_of_one_machine_is_not_written_over_by_that_of_another(tmp_path):
+    path = tmp_path / "out.json"
+    for cpu in ("a", "b", "c"):
+        path.write_text(json.dumps({"machine": {"cpu": cpu}, "gigaflops": {}, "results": []}))
+        report.Report(path)
+    kept = ["out.other.json", "out.other-2.json", "out.other-3.json"]
+    assert [report.read(tmp_path / name)["machine"]["cpu"] for name in kept] == ["a", "b", "c"]
+
+
 @pytest.mark.slow  # a time: beside other work it says nothing
 def test_watching_a_run_costs_little(monkeypatch):
     """The best of three: measured 7 µs for a value a step (40 µs when BLAS was limited around each)

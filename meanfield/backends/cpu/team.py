@@ -7,6 +7,7 @@ Python's. One that comes late finds the call over, and goes to sleep again.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from queue import SimpleQueue
 from typing import Any
@@ -28,7 +29,14 @@ class Helper:
     def _serve(self) -> None:
         while True:
             function, arguments = self._work.get()
-            function(*arguments)
+            try:
+                function(*arguments)
+            except (
+                Exception
+            ):  # said as Python says it of a thread, which goes on: others call it too
+                threading.excepthook(
+                    threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+                )
             del function, arguments  # the memory of a run that is over
 
 
