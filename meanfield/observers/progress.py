@@ -235,13 +235,25 @@ def _value(march: March) -> str:
     return f", energy {march.energy:.3g}" if "energy" in terms else ""
 
 
+class Unseen:
+    """In the place of a bar, where none was asked for."""
+
+    n, disable = 0.0, True
+
+    def update(self, more: float) -> None:
+        """Nothing."""
+
+
 @contextmanager
 def _bar(total: float, shown: bool) -> Iterator[Any]:
+    if not shown:  # tqdm would start a thread even for a bar that nobody sees
+        yield Unseen()
+        return
     from tqdm.auto import tqdm
 
     with tqdm(
         total=total,
-        disable=None if shown else True,
+        disable=None,
         bar_format=LAYOUT,
         leave=False,
         file=sys.stderr,

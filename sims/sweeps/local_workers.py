@@ -12,14 +12,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 import meanfield as mf
 from meanfield.processes.interruption import signals
@@ -28,9 +30,10 @@ from meanfield.processes.workers import start_python
 from meanfield.stepping.stretches import compile_stretch
 
 from ..lab.config import INTERRUPTED
-from ..lab.experiment import make, method
-from . import leases, plans
+from ..lab.experiment import make, method, perform
+from . import forks, leases, plans, workers
 from .folders import SweepFolder
+from .forks import Forked
 from .workers import Terms, waiting
 
 LOOK_SECONDS = 0.2
@@ -45,16 +48,17 @@ class RunsFailed(ValueError):
 @dataclass
 class Crew:
     """`size` worker processes on one sweep. A worker that was killed is replaced; one that cannot
-    start is an error.
+    start is an error. forks: whether they may begin as forks of this process.
     """
 
     sweep: SweepFolder
     size: int
     terms: Terms
     threads: int  # for each
+    forks: bool = False
 
     def __post_init__(self) -> None:
-        self._at_work: dict[int, subprocess.Popen[bytes]] = {}
+        self._at_work: dict[int, subprocess.Popen[bytes] | Forked] = {}
         self._killed, self._published = 0, 0
         self._logs = f"{socket.gethostname()}-{os.getpid()}"
 
@@ -111,17 +115,17 @@ class Crew:
         return self.sweep.logs / f"{self._logs}-{number}.log"
 
     def _start(self, number: int) -> None:
-        terms = {
-            "lease-seconds": self.terms.lease_seconds,
-            "checkpoint-seconds": self.terms.checkpoint_seconds,
-        }
-        terms |= {"since": self.terms.since, "parent": os.getpid()}
-        options = [word for name, value in terms.items() for word in (f"--{name}", str(value))]
-        command = ["-m", "sims.sweeps.workers", str(self.sweep.path), *options]
+        terms = replace(self.terms, parent=os.getpid())
+        made: subprocess.Popen[bytes] | Forked
         with open(self._log(number), "ab") as log:
-            self._at_work[number] = start_python(
-                command, self.threads, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            if self.forks and forks.possible():
+                made = forks.fork(lambda: workers.serve(self.sweep, terms), self.threads, log)
+            else:
+                command = ["-m", "sims.sweeps.workers", str(self.sweep.path), *terms.options()]
+                made = start_python(
+                    command, self.threads, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            self._at_work[number] = made
 
 
 def share(workers: int) -> int:
@@ -139,28 +143,34 @@ def supervise(
     threads: for each worker; None: the cores, shared out. hired(crew) is called before they start.
     """
     total, since = len(sweep.plan.runs), leases.now_ns(sweep.leases)
+    # what CUDA has begun in a process it cannot go on with in a fork
+    may_fork = forks.possible() and not plans.uses_gpu(sweep.plan)
     if waiting(sweep, since):
         compile_kernels(sweep, progress)
+        if may_fork:
+            load(sweep)
     crew = Crew(
         sweep,
         workers,
         Terms(terms.lease_seconds, terms.checkpoint_seconds, since),
         threads or share(workers),
+        may_fork,
     )
     if hired is not None:
         hired(crew)
     there = len(sweep.published())
-    bar: Any = tqdm(
-        total=total,
-        initial=there,
-        desc="runs",
-        unit="run",
-        disable=None if progress else True,
-        file=sys.stderr,
-    )
-    with signals() as received, bar:
+    with signals() as received, ExitStack() as closing:
         try:
-            crew.start()
+            crew.start()  # before the bar: it has a thread, which does not live on in a fork
+            bar: Any = tqdm(
+                total=total,
+                initial=there,
+                desc="runs",
+                unit="run",
+                disable=None if progress else True,
+                file=sys.stderr,
+            )
+            closing.enter_context(bar)
             while crew.busy() and not received:
                 crew.wait(LOOK_SECONDS)
                 _show(bar, sweep, since)
@@ -208,6 +218,17 @@ def compile_kernels(sweep: SweepFolder, progress: bool = False) -> None:
             )
         dt = None if kind.integrator == "adaptive" else "auto"
         mf.simulate(made.flow, made.start, method(kind), dt=dt, t_end=kind.t_end, progress=False)
+
+
+def load(sweep: SweepFolder) -> None:
+    """Have all in memory that a run takes, for the workers that are forked from this process: by a run of
+    two neurons like the first one, which nobody keeps.
+    """
+    kind = next(iter(plans.kinds(sweep.plan)))
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with suppress(Exception):  # whatever it is, a run of the sweep says it
+            perform(kind, Path(folder) / "run.h5")
 
 
 def _show(bar: Any, sweep: SweepFolder, since: int) -> None:

@@ -185,6 +185,11 @@ def check(plan: Plan) -> None:
         initial_law(kind, made.data.d).sample(2, seed=seed)
 
 
+def uses_gpu(plan: Plan) -> bool:
+    """Whether a run asks for CUDA, or for what is there."""
+    return any(run.config.backend != "cpu" for run in plan.runs.values())
+
+
 def without_gpu(plan: Plan) -> str:
     """Why this machine cannot make the runs that ask for CUDA; "" where none does, or it can."""
     if all(run.config.backend != "cuda" for run in plan.runs.values()):

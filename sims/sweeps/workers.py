@@ -9,6 +9,7 @@ what `scripts/sweep work` starts.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import signal
 import socket
@@ -46,6 +47,27 @@ class Terms:
     checkpoint_seconds: float = 30.0
     since: int = 0
     parent: int = 0
+
+    def options(self) -> list[str]:
+        """The words of a worker's command line that say the same."""
+        given = dataclasses.asdict(self).items()
+        return [word for name, value in given for word in (f"--{_dashed(name)}", str(value))]
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def serve(sweep: SweepFolder, terms: Terms) -> int:
+    """What a worker's process does; returns its exit code."""
+    # warnings of a cluster are for the one who started us
+    for ignored in (
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGHUP,
+    ):
+        signal.signal(ignored, signal.SIG_IGN)
+    return work(sweep, terms)
 
 
 def work(sweep: SweepFolder, terms: Terms) -> int:
@@ -240,23 +262,11 @@ def main(argv: list[str] | None = None) -> int:
     terminal.accept_all()
     parser = argparse.ArgumentParser("python -m sims.sweeps.workers", description=__doc__)
     parser.add_argument("folder", type=Path, help="the sweep")
-    for name, kind in (
-        ("lease-seconds", float),
-        ("checkpoint-seconds", float),
-        ("since", int),
-        ("parent", int),
-    ):
-        parser.add_argument(f"--{name}", type=kind, default=getattr(Terms, name.replace("-", "_")))
-    options = parser.parse_args(argv)
-    # warnings of a cluster are for the one who started us
-    for ignored in (
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGHUP,
-    ):
-        signal.signal(ignored, signal.SIG_IGN)
-    terms = Terms(options.lease_seconds, options.checkpoint_seconds, options.since, options.parent)
-    return work(SweepFolder(options.folder), terms)
+    for field in dataclasses.fields(Terms):
+        kind = type(field.default)
+        parser.add_argument(f"--{_dashed(field.name)}", type=kind, default=field.default)
+    options = vars(parser.parse_args(argv))
+    return serve(SweepFolder(options.pop("folder")), Terms(**options))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,23 @@ from ...processes.threads import openmp_threads, openmp_untouched, share_of_rank
 
 for_numba(numba.config)
 
+
+def started() -> bool:
+    """Whether numba's threads are there."""
+    return bool(parallel._is_initialized)
+
+
+def ask(threads: int) -> None:
+    """For so many, where they are not there yet."""
+    # for numba, should it be imported again in a process started from here
+    os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    if not started():
+        vars(numba.config)["NUMBA_NUM_THREADS"] = parallel.NUM_THREADS = threads
+
+
 wanted = share_of_rank() or openmp_threads()
 if "NUMBA_NUM_THREADS" not in os.environ and wanted is not None:
-    # for numba, should it be imported again in a process started from here
-    os.environ["NUMBA_NUM_THREADS"] = str(wanted)
-    if not parallel._is_initialized:
-        vars(numba.config)["NUMBA_NUM_THREADS"] = parallel.NUM_THREADS = wanted
+    ask(wanted)
 
 _launch_threads = parallel._launch_threads
 
@@ -33,7 +44,7 @@ def _launch() -> None:
     """numba's own, which it calls before every parallel kernel that is compiled or loaded; it works
     at the first.
     """
-    if parallel._is_initialized:
+    if started():
         return
     try:
         # loads OpenMP, so that its number of threads can be looked up
@@ -61,7 +72,7 @@ def check() -> None:
 
 def _after_fork_in_child() -> None:
     global _lost
-    if parallel._is_initialized and parallel._threading_layer == "omp":
+    if started() and parallel._threading_layer == "omp":
         _lost = True
 
 

@@ -1,0 +1,103 @@
+"""Workers that begin as forks of the process that supervises them, with all that it has imported and
+loaded: a fresh interpreter does that again, which takes as long as a hundred small runs.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from threadpoolctl import threadpool_limits
+
+from meanfield.backends.cpu import launch
+from meanfield.processes.workers import THREADS
+
+PAUSE = 0.005  # seconds between two looks at whether a worker has ended
+
+
+class Forked:
+    """What a crew asks of a worker's process; as of a subprocess.Popen."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, minus the signal's number of one that was killed; None of one at work."""
+        if self.returncode is None:
+            try:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # a signal handler that came in between has asked, too
+                self.returncode = 0
+            else:
+                self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The same of one that has ended; raises subprocess.TimeoutExpired."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if timeout is not None and end is not None and time.monotonic() > end:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(PAUSE)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Nothing, to one that has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def possible() -> bool:
+    """Whether this process may be forked: nothing runs in it beside its main thread, and no kernel
+    has started numba's threads, which do not live on in a fork. On macOS system libraries forbid it.
+    """
+    return sys.platform == "linux" and threading.active_count() == 1 and not launch.started()
+
+
+def fork(work: Callable[[], int], threads: int, log: IO[bytes]) -> Forked:
+    """A process of so many threads that does `work`, whose exit code it returns, and says all that
+    it says to `log`. As one of `start_python`'s it has a session of its own.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return Forked(pid)
+    code = 1
+    try:
+        _begin(threads, log)
+        code = work()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _begin(threads: int, log: IO[bytes]) -> None:
+    """What a fresh interpreter would have from its start."""
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with open(Path(os.devnull), "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)
+    sys.stderr = sys.stdout
+    gc.freeze()  # what is there already: no collection in this process need look through it
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    launch.ask(threads)
+    threadpool_limits(threads, "blas")
