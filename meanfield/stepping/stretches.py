@@ -48,14 +48,12 @@ class Passed(NamedTuple):
     values: dict[str, np.ndarray]
 
 
-def compile_stretch(flow: Any, state: Any, method: Any, stages: float) -> None:
-    """Compile what makes many steps in one call, where runs like this one, of so many stages in
-    all, gain more by it than it takes: none of them alone might.
+def worth_compiling(flow: Any, state: Any, method: Any, stages: float) -> Any:
+    """What makes many steps in one call, `compiled` or to be compiled by compile(), where runs like this
+    one, of so many stages in all, gain more by it than it takes: none of them alone might. Else None.
     """
     field = flow.on_device(state)
-    made = field.stretch(method, Particles.of(state, field.backend), SAVED * stages)
-    if made is not None:
-        made.compile()
+    return field.stretch(method, Particles.of(state, field.backend), SAVED * stages)
 
 
 class Stretches:

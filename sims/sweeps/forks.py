@@ -4,6 +4,7 @@ loaded: a fresh interpreter does that again, which takes as long as a hundred sm
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -12,9 +13,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from threadpoolctl import threadpool_limits
 
@@ -84,6 +85,34 @@ def fork(work: Callable[[], int], threads: int, log: IO[bytes]) -> Forked:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def together(tasks: Sequence[Callable[[], Any]], count: int) -> None:
+    """Do all of them, so many at once, each in a fork of one thread; for what they leave on the disk. One
+    that does not end well there is done again here, and raises what it has to.
+    """
+    waiting, at_work = list(tasks), list[tuple[Forked, Callable[[], Any]]]()
+    with open(os.devnull, "ab") as nowhere:
+        try:
+            while waiting or at_work:
+                while waiting and len(at_work) < count:
+                    task = waiting.pop(0)
+                    at_work.append((fork(functools.partial(_done, task), 1, nowhere), task))
+                over = [pair for pair in at_work if pair[0].poll() is not None]
+                at_work = [pair for pair in at_work if pair not in over]
+                for process, task in over:
+                    if process.returncode:
+                        task()
+                time.sleep(PAUSE)
+        finally:
+            for process, _ in at_work:
+                process.kill()
+                process.wait()
+
+
+def _done(task: Callable[[], Any]) -> int:
+    task()
+    return 0
 
 
 def _begin(threads: int, log: IO[bytes]) -> None:

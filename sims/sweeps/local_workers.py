@@ -7,6 +7,7 @@ is replaced while the others go on.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -27,10 +28,10 @@ import meanfield as mf
 from meanfield.processes.interruption import signals
 from meanfield.processes.threads import cores
 from meanfield.processes.workers import start_python
-from meanfield.stepping.stretches import compile_stretch
+from meanfield.stepping.stretches import worth_compiling
 
 from ..lab.config import INTERRUPTED
-from ..lab.experiment import make, method, perform
+from ..lab.experiment import Experiment, Made, make, method, perform
 from . import forks, leases, plans, workers
 from .folders import SweepFolder
 from .forks import Forked
@@ -146,7 +147,7 @@ def supervise(
     # what CUDA has begun in a process it cannot go on with in a fork
     may_fork = forks.possible() and not plans.uses_gpu(sweep.plan)
     if waiting(sweep, since):
-        compile_kernels(sweep, progress)
+        compile_kernels(sweep, progress, may_fork)
         if may_fork:
             load(sweep)
     crew = Crew(
@@ -201,34 +202,50 @@ def report_failures(sweep: SweepFolder) -> None:
         )
 
 
-def compile_kernels(sweep: SweepFolder, progress: bool = False) -> None:
+def compile_kernels(sweep: SweepFolder, progress: bool = False, may_fork: bool = False) -> None:
     """Compile what the runs need, once, into numba's cache on disk, from which every worker then
-    loads it.
+    loads it. may_fork: several at once, each in a fork of this process.
     """
+    tasks: list[Callable[[], Any]] = []
+    met = set()
     for kind, stages in plans.stages(sweep.plan):
         made = make(kind)
-        compile_stretch(made.flow, made.start, method(kind), stages)
-        if made.flow.on_device(made.start).backend.compiled():
-            continue
-        if progress:
-            print(
-                f"sweep: compiling the kernels for {kind.activation}, d = {made.data.d}, "
-                f"{kind.dtype}: once",
-                file=sys.stderr,
-            )
-        dt = None if kind.integrator == "adaptive" else "auto"
-        mf.simulate(made.flow, made.start, method(kind), dt=dt, t_end=kind.t_end, progress=False)
+        stretch = worth_compiling(made.flow, made.start, method(kind), stages)
+        if stretch is not None and not stretch.compiled and stretch.kind not in met:
+            met.add(stretch.kind)
+            tasks += stretch.compilations() if may_fork else [stretch.compile]
+        if not made.flow.on_device(made.start).backend.compiled():
+            tasks.append(functools.partial(_first_run, kind, made))
+            if progress:
+                print(
+                    f"sweep: compiling the kernels for {kind.activation}, d = {made.data.d}, "
+                    f"{kind.dtype}: once",
+                    file=sys.stderr,
+                )
+    if may_fork and len(tasks) > 1:
+        forks.together(tasks, cores())
+    else:
+        for task in tasks:
+            task()
+
+
+def _first_run(kind: Experiment, made: Made) -> None:
+    dt = None if kind.integrator == "adaptive" else "auto"
+    mf.simulate(made.flow, made.start, method(kind), dt=dt, t_end=kind.t_end, progress=False)
 
 
 def load(sweep: SweepFolder) -> None:
     """Have all in memory that a run takes, for the workers that are forked from this process: by a run of
     two neurons like the first one, which nobody keeps.
     """
-    kind = next(iter(plans.kinds(sweep.plan)))
+    kind, stages = next(iter(plans.stages(sweep.plan)))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with suppress(Exception):  # whatever it is, a run of the sweep says it
             perform(kind, Path(folder) / "run.h5")
+            made = make(kind)
+            if stretch := worth_compiling(made.flow, made.start, method(kind), stages):
+                stretch.compile()
 
 
 def _show(bar: Any, sweep: SweepFolder, since: int) -> None:

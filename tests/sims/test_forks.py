@@ -1,5 +1,6 @@
 """Workers of a sweep that are forks of the process that supervises them."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -53,6 +54,18 @@ def test_a_fork_is_waited_for_asked_and_killed_as_another_process(tmp_path):
     asked = forked(lambda: time.sleep(600) or 0, tmp_path)
     asked.send_signal(signal.SIGTERM)
     assert asked.wait(60) == -signal.SIGTERM
+
+
+def test_tasks_are_done_in_forks_and_one_that_fails_there_raises_here(tmp_path):
+    here = os.getpid()
+
+    def task(name):
+        (tmp_path / name).write_text(str(os.getpid()))
+
+    forks.together([functools.partial(task, name) for name in "abc"], 2)
+    assert len({here, *(int((tmp_path / name).read_text()) for name in "abc")}) == 4
+    with pytest.raises(ZeroDivisionError):
+        forks.together([lambda: 1 // 0, functools.partial(task, "d")], 1)
 
 
 def test_a_process_with_threads_is_not_forked(monkeypatch):

@@ -19,10 +19,11 @@ from tiny_sweeps import hashes, made
 
 import meanfield as mf
 from meanfield.backends.cpu import stretch
+from meanfield.backends.cpu.backend import CPU
 from meanfield.processes.interruption import signals
 from sims.lab import experiment
 from sims.lab.config import digest
-from sims.sweeps import folders, indexing, leases, local_workers, plans, workers, workplaces
+from sims.sweeps import folders, forks, indexing, leases, local_workers, plans, workers, workplaces
 from sims.sweeps.local_workers import Crew, RunsFailed
 from sims.sweeps.workers import Terms
 from sims.sweeps.workplaces import Place
@@ -516,3 +517,19 @@ def test_many_steps_in_one_call_are_compiled_where_all_runs_together_gain_by_it(
     monkeypatch.setattr(plans, "stages", lambda plan: [(kind, runs * stages)])
     local_workers.compile_kernels(two)
     assert bool(asked) == compiles
+
+
+def test_kernels_are_compiled_in_forks_and_what_several_kinds_share_is_compiled_once(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stretch, "_not_compiled", set())
+    monkeypatch.setattr(stretch.Stretch, "compiled", False)
+    monkeypatch.setattr(CPU, "compiled", lambda self: False)
+    tables = {"base": {"m": 8, "dt": 0.1, "t_end": 1e6}, "axes": {"activation": ["relu", "tanh"]}}
+    sweep, _ = folders.create(plans.plan(tables), tmp_path / "sweep")
+    given = []
+    monkeypatch.setattr(forks, "together", lambda tasks, count: given.extend(tasks))
+    local_workers.compile_kernels(sweep, may_fork=True)
+    assert (
+        len(given) == 2 + 3
+    )  # a run of each activation, and three functions of the loop over steps

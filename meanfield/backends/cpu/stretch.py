@@ -4,6 +4,7 @@ threads work at it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,8 @@ SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes sh
 LARGEST_WORK = 10**8
 LARGEST = 2**29  # bytes of θ, its points and stages
 SECONDS = 0.05  # of one call: Ctrl-C is served after it
-# seconds of the compiler: once for a dtype and a kind of labels on a machine, whatever σ and d are
+# seconds of the compiler, once for a dtype and a kind of labels on a machine, whatever σ and d are: where
+# a stage saves stretches.SAVED. What counts is the ratio, 3·10⁵ stages, which is that of slower machines, too
 COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
 # steps of one call at least, where several threads share a stage and a step has one: where observers
@@ -207,25 +209,37 @@ class Stretch:
 
     def compile(self) -> None:
         """Compile the call and what it calls, where they are not."""
+        for task in self.compilations():
+            task()
         self.kernels = self._addresses()
-        line = self.work.lines[0, 0]
-        given = self.kernels, self.risk, self.method, self.work, np.zeros(1, STATE), line, line
-        self.loop.compile(tuple(map(typeof, given)))
+
+    def compilations(self) -> list[Callable[[], None]]:
+        """Those of what no single step compiles, the longest first: none needs another."""
+        return [functools.partial(kernel.compile, kinds) for kernel, kinds in self._given()]
+
+    def _given(self) -> list[tuple[Any, tuple[Any, ...]]]:
+        """What no single step compiles, and the types that it is given."""
+        line, common = self.work.lines[0, 0], (self.kernels, self.risk, self.method, self.work)
+        more = {
+            self.stage: (0, 0),
+            self.shards: (0, 0, 0),
+            self.loop: (np.zeros(1, STATE), line, line),
+        }
+        return [(kernel, tuple(map(typeof, (*common, *last)))) for kernel, last in more.items()]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for those that compile the same."""
+        common = self.kernels, self.risk, self.method, self.work
+        return self.loop, compute_fingerprint(common)
 
     @property
     def compiled(self) -> bool:
         """Whether what no single step compiles is there, in this process or in the cache on disk."""
-        common = self.kernels, self.risk, self.method, self.work
-        key = self.loop, compute_fingerprint(common)
-        if key not in _there:
-            line = self.work.lines[0, 0]
-            if not (
-                _is_there(self.loop, *common, np.zeros(1, STATE), line, line)
-                and _is_there(self.stage, *common, 0, 0)
-                and _is_there(self.shards, *common, 0, 0, 0)
-            ):
+        if (kind := self.kind) not in _there:
+            if not all(map(_is_there, *zip(*self._given(), strict=True))):
                 return False
-            _there.add(key)
+            _there.add(kind)
         return True
 
     def state(self, kind: str, given: dict[str, Any]) -> np.ndarray:
@@ -352,9 +366,8 @@ _addresses_of: dict[tuple[Any, ...], Kernels] = {}
 _there: set[tuple[Any, ...]] = set()
 
 
-def _is_there(kernel: Any, *arguments: Any) -> bool:
+def _is_there(kernel: Any, kinds: tuple[Any, ...]) -> bool:
     """Whether a kernel is compiled for arguments of these types."""
-    kinds = tuple(map(typeof, arguments))
     if kinds in kernel.overloads:
         return True
     cache = kernel._cache
