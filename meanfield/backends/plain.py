@@ -74,11 +74,11 @@ def multiplier(dtype: str) -> Callable:
     return multiply
 
 
-def side_sums(dim: int) -> Callable:
-    """half_spaces.side_sums: sums_c += Σ_{i: ⟨w, x_i⟩ > -b} r_ic, for each of LANES particles."""
+def side_sums(dim: int, vectors: int = 1) -> Callable:
+    """half_spaces.side_sums: sums_c += Σ_{i: ⟨w, x_i⟩ > -b} r_ic, for each particle of the vectors."""
 
     def compute(weights, terms, sums):
-        for lane in range(half_spaces.lanes(weights.itemsize)):
+        for lane in range(vectors * half_spaces.lanes(weights.itemsize)):
             for term in terms:
                 if np.dot(weights[:dim, lane], term[:dim]) > -weights[dim, lane]:
                     sums[:, lane] += term[dim:]
@@ -99,15 +99,24 @@ def transposer(p: int, back: bool = False) -> Callable:
     return transpose
 
 
+def square(rows: Any, first: int, last: int, column: int, columns: Any) -> None:
+    """squares.square: LANES rows of as many numbers by columns."""
+    count = half_spaces.lanes(rows.itemsize)
+    some = np.minimum(first + np.arange(count), last)
+    columns[:count, :count] = rows[some, column : column + count].T
+
+
 WORDS: dict[str, Any] = {
     "njit": njit,
     "fma": fma,
     "stack_array": stack_array,
     "widest_vectors": widest_vectors,
     "multiplier": multiplier,
-    "half_spaces": types.SimpleNamespace(
-        lanes=half_spaces.lanes, side_sums=side_sums, transposer=transposer
-    ),
+    "lanes": half_spaces.lanes,
+    "at_once": half_spaces.at_once,
+    "side_sums": side_sums,
+    "transposer": transposer,
+    "square": square,
     "each": unroll.each,
     "total": unroll.total,
     "in_pairs": unroll.in_pairs,

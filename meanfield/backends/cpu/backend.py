@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import numpy as np
 
 from ... import noise
+from ...formulas.activations import SLOPE_OF_VALUE
 from ...formulas.losses import Loss
 from ...network import Network
 from ...once import cached_property
 from .. import as_written, compiler
-from ..llvm import products
+from ..llvm import half_spaces, products
 from . import kinked, losses
 from .memory import Pool
 from .sharing import SMALL, run
@@ -37,6 +38,8 @@ KERNELS = f"{__package__}.kernels"
 FUSED_UP_TO = 10  # the largest d at which the fused kernels win (scripts/bench --only crossover)
 # pre-activations of the forward pass are kept for the pull-back up to this size
 KEEP_BYTES = 256 * 2**20
+# values σ(z), where tanh again takes longer than memory: what caches have
+KEEP_VALUES = 16 * 2**20
 # of a tile of x and its sums in the fused kernels: most of a first cache of 32 KB
 TILE_BYTES = 24 * 2**10
 ELEMENT = 10  # operations that reading and writing an element takes the time of
@@ -104,10 +107,16 @@ class CPU:
     @cached_property
     def kernels(self) -> Any:
         """The module of compiled kernels for (activation, d, dtype)."""
+        assert self.network is not None
         if not self.fused:
             return self._load("blocked")
         vectors = 2 if self.dim <= 4 else 1  # of 32 registers 2 d + 3 a vector, and some for σ
-        return self._load("fused", D=self.dim, VECTORS=vectors)
+        # weights of four particles of d = 2 fill 16 registers, and ReLU waits for nothing else; values
+        # to be kept of four particles take most of a first cache
+        keeps = self._slope_of_value is not None
+        few = keeps or (self.dim == 2 and kinked.slopes(self.network.sigma) is not None)
+        together = 2 if few and not half_spaces.MASKS else 4
+        return self._load("fused", D=self.dim, VECTORS=vectors, P=together, KEEPS=keeps)
 
     @cached_property
     def mean_feature_kernel(self) -> Any:
@@ -149,9 +158,17 @@ class CPU:
         """The module of the kernels that know no activation, of this dtype."""
         return compiler.kernels(f"{KERNELS}.rows", self.dtype.name, {})
 
+    @property
+    def _slope_of_value(self) -> Callable | None:
+        assert self.network is not None
+        sigma = self.network.sigma
+        return SLOPE_OF_VALUE.get((sigma.value, sigma.slope, sigma.value_and_slope))
+
     def _load(self, name: str, **constants: Any) -> Any:
         assert self.network is not None
         used = compiler.of_activation(self.network.sigma)
+        if constants.get("KEEPS") and self._slope_of_value:
+            used["slope_of_value"] = self._slope_of_value
         return compiler.kernels(f"{KERNELS}.{name}", self.dtype.name, used, **constants)
 
     def forget(self) -> None:
@@ -212,9 +229,10 @@ class CPU:
         fused, of at most TILE_BYTES.
         """
         n, d = x.shape
-        lanes = products.LANES[self.dtype.name]
         largest = min(1024, TILE_BYTES // ((d + 1) * self.dtype.itemsize)) if self.fused else 1024
         tiles = max(1, math.ceil(n / largest))
+        alone = self.fused and self.outputs == 1 and tiles == 1  # no sum depends on the padding
+        lanes = half_spaces.lanes(self.dtype.itemsize) if alone else products.LANES[self.dtype.name]
         size = math.ceil(math.ceil(n / tiles) / lanes) * lanes
         padded = np.zeros(
             (tiles * size, d if self.fused else math.ceil(d / lanes) * lanes), self.dtype
@@ -241,9 +259,8 @@ class CPU:
             as_written.prove_activation(self, "value")
         partial = self._partial(theta, samples)
         arguments = theta, weight, samples.x, partial
-        kept = () if self.fused else (self._keep(theta, samples, keep),)
-        work = self._work(theta, samples)
-        run(self.mean_feature_kernel, len(partial), work, *arguments, *kept)
+        work, kept = self._work(theta, samples), self._keep(theta, samples, keep)
+        run(self.mean_feature_kernel, len(partial), work, *arguments, kept)
         return self._total(partial, samples, theta)
 
     def pull_back(
@@ -268,13 +285,11 @@ class CPU:
             line = self.dtype.type(decay), self.trainable, out.reshape(-1)
             run(self.pull_back_kernel, shards, work, theta.reshape(-1), terms, whole, *line)
         elif self.fused:
-            used = slopes[:, :, : self.slopes_of(samples)]
-            run(self.pull_back_kernel, shards, work, theta, samples.x, used, *given)
+            used, kept = slopes[:, :, : self.slopes_of(samples)], self._kept_of(theta, samples)
+            run(self.pull_back_kernel, shards, work, theta, samples.x, used, *given, kept)
         else:
-            kept = self._kept
-            z = kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
-            x = samples.x, samples.transposed
-            run(self.pull_back_kernel, shards, work, theta, *x, slopes, *given, z)
+            x, kept = (samples.x, samples.transposed), self._kept_of(theta, samples)
+            run(self.pull_back_kernel, shards, work, theta, *x, slopes, *given, kept)
         return out
 
     def slopes_of(self, samples: Samples) -> int:
@@ -451,10 +466,18 @@ class CPU:
         self._kept = theta, samples, buffer
         return buffer
 
+    def _kept_of(self, theta: np.ndarray, samples: Samples) -> np.ndarray:
+        """What the forward pass has kept of this θ, or nothing."""
+        kept = self._kept
+        return kept[2] if kept and kept[0] is theta and kept[1] is samples else self._nothing
+
     def keeps(self, theta: np.ndarray, samples: Samples) -> bool:
-        """Whether z of the blocked kernels fits the budget."""
+        """Whether z of the blocked kernels, or σ(z) of the fused ones, is worth keeping."""
+        if self.fused and self._slope_of_value is None:
+            return False
         tiles = samples.x.shape[0]
-        return tiles * theta.shape[0] * samples.size * self.dtype.itemsize <= KEEP_BYTES
+        budget = KEEP_VALUES if self.fused else KEEP_BYTES
+        return tiles * theta.shape[0] * samples.size * self.dtype.itemsize <= budget
 
     def _work(self, theta: np.ndarray, samples: Samples) -> int:
         """Operations to share out; none for a single shard, which one thread works anyway."""

@@ -134,7 +134,7 @@ class Stretch:
         rows = np.zeros((workers, ROWS, m, p), T)
         stage_rows = np.zeros((workers, stages, m, p), T)
         partial = np.zeros((workers, shards, tiles, K, size))
-        keeps = self.risk.blocked and backend.keeps(theta, samples)
+        keeps = backend.network is not None and backend.keeps(theta, samples)
         kept = (tiles, m, size) if keeps else (0, 0, 0)
         kinked = backend.network is not None and backend.kinked
         slopes = size if backend.network is None else backend.slopes_of(samples)
@@ -278,12 +278,14 @@ class Stretch:
             self.kernels = self._addresses()
         self._turn += 1
         self.work.owners[:] = 0
+        if not self.risk.blocked:
+            self.work.owners[-2] = -1  # nobody has kept what is known of this θ
         self.work.control[CALL] = self._turn
         given = self.kernels, self.risk, self.method, self.work
         for number, helper in enumerate(team.helpers(self.work.rows.shape[0] - 1), start=1):
             helper.give(self.stage, *given, self._turn, number)
         self.loop(*given, state, theta.reshape(-1), made.reshape(-1))
-        # blocked kernels pull back by what each worker keeps of its pass, which is another's now
+        # blocked kernels take the longer for a z that nobody has kept
         known = state["known"][0] and not (self.risk.blocked or self.risk.pairs)
         self._known = made if known else None
         return made
@@ -332,11 +334,10 @@ class OfRisk(Stretch):
         theta, line = work.rows[0, 0], work.lines[0, 0]
         forward, back = backend.mean_feature_kernel, backend.pull_back_kernel
         of_loss = backend._loss(loss)
-        kept = () if backend.fused else (work.nothing,)
-        given = 0, 0, theta, work.weight, risk.x, work.partial[0], *kept
+        given = 0, 0, theta, work.weight, risk.x, work.partial[0], work.nothing
 
         x = (risk.x,) if backend.fused else (risk.x, risk.transposed)
-        pulled = 0, 0, theta, *x, work.padded, risk.decay, risk.trainable, theta, *kept
+        pulled = 0, 0, theta, *x, work.padded, risk.decay, risk.trainable, theta, work.nothing
         sides = {}
         if backend.kinked:
             halves = backend.kinked_kernels

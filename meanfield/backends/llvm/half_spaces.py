@@ -11,6 +11,11 @@ that takes it from memory: loaded for itself it would cost a slot and a register
 time), and from 2d + 1 arrays instead of one stream as much again. Measured at d = 2: 3.1 cycles, of
 3. Two samples take turns at their d multiply-adds, each of which waits for the one before: a sixth
 of the time at d = 8.
+
+Without masks (AVX2) a choice between two sums runs on the units of multiply-adds, too. There the
+comparison becomes 1 or 0, by which r is multiplied as it is added: the same bits. For d <= 2 two
+vectors of particles share what is loaded, and even samples pass before odd ones, for 16 registers
+hold no more sums: 2.7 cycles of 2.5 at d = 2, where a choice took 4.5.
 """
 
 from __future__ import annotations
@@ -23,8 +28,10 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
+# additions under a mask, and 32 registers
+MASKS = bool(llvm.get_host_cpu_features().get("avx512f"))
 # of a vector; bits do not depend on it
-BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
+BYTES = 64 if MASKS else 32
 TWO_CHAINS_UP_TO = 3  # the largest d at which one addition a sample to each sum would be waited for
 
 # numba's annotation counts the typing context among the arguments; a caller never passes it
@@ -36,14 +43,22 @@ def lanes(itemsize: int) -> int:
     return BYTES // itemsize
 
 
-def side_sums(dim: int) -> Any:
+def at_once(dim: int) -> int:
+    """Vectors of particles that side_sums works best at once."""
+    return 2 if dim <= 2 and not MASKS else 1
+
+
+def side_sums(dim: int, vectors: int = 1) -> Any:
     """side_sums(weights, terms, sums) for this d, arrays whose last index runs through memory.
 
-    weights: d + 1 rows w_0, …, b of LANES numbers; terms (n, 2d + 1): x_0, …; r_0, …, r_d of each
-    sample, n even; sums: d + 1 rows of LANES float64, added to. Within the call sums are of the
-    dtype, even and odd samples apart where d + 1 additions in a row would be waited for.
+    weights: d + 1 rows w_0, …, b of `vectors` times LANES numbers; terms (n, 2d + 1): x_0, …; r_0,
+    …, r_d of each sample, n even; sums: d + 1 rows of as many float64, added to. Within the call
+    sums are of the dtype, even and odd samples apart where d + 1 additions in a row would be waited
+    for.
     """
     chains = 2 if dim <= TWO_CHAINS_UP_TO else 1
+    # without masks there are too few registers for the sums of even and odd samples together
+    passes = [(0, 1)] if MASKS or chains == 1 else [(0,), (1,)]
 
     @_intrinsic
     def compute(_, weights, terms, sums):
@@ -57,12 +72,15 @@ def side_sums(dim: int) -> Any:
                 for kind, argument in zip(signature.args, arguments, strict=True)
             )
             size = builder.extract_value(terms.shape, 0)
+            numbers = terms.data
+            zeros, ones = (ir.Constant(vector, [value] * count) for value in (0.0, 1.0))
 
             def number(value: int) -> Any:
                 return ir.Constant(integer, value)
 
-            def row(array: Any, index: int, kind: Any) -> Any:
-                return _row(builder, array, index, kind)
+            def row(array: Any, index: int, v: int, kind: Any) -> Any:
+                place = _row(builder, array, index, kind)
+                return builder.gep(place, [number(v)])
 
             def everywhere(sample: Any, c: int) -> Any:
                 scalar = builder.load(
@@ -79,39 +97,49 @@ def side_sums(dim: int) -> Any:
             fma = cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(vector, [vector] * 3), name
             )
-            zeros = ir.Constant(vector, [0.0] * count)
-            *w, b = (builder.load(row(weights, c, vector), align=bytes_) for c in range(dim + 1))
-            threshold = builder.fneg(b)
-            numbers = terms.data
-            totals = [
-                [cgutils.alloca_once_value(builder, zeros) for _ in range(dim + 1)]
-                for _ in range(chains)
+
+            def add(total: Any, on: Any, term: Any) -> Any:
+                if MASKS:
+                    return builder.select(on, builder.fadd(total, term), total)
+                return builder.call(fma, (builder.select(on, ones, zeros), term, total))
+
+            w = [
+                [builder.load(row(weights, c, v, vector), align=bytes_) for v in range(vectors)]
+                for c in range(dim + 1)
             ]
-            with cgutils.for_range(builder, builder.udiv(size, number(2)), intp=integer) as loop:
-                first = builder.mul(loop.index, number(2 * (2 * dim + 1)))
-                samples = [first, builder.add(first, number(2 * dim + 1))]
-                z = [builder.fmul(w[0], everywhere(sample, 0)) for sample in samples]
-                for j in range(1, dim):
-                    z = [
-                        builder.call(fma, (w[j], everywhere(sample, j), before))
-                        for sample, before in zip(samples, z, strict=True)
-                    ]
-                on = [builder.fcmp_ordered(">", value, threshold) for value in z]
-                for u, sample in enumerate(samples):
-                    for c, part in enumerate(totals[u % chains]):
-                        total = builder.load(part)
-                        builder.store(
-                            builder.select(
-                                on[u], builder.fadd(total, everywhere(sample, dim + c)), total
-                            ),
-                            part,
-                        )
-            for c in range(dim + 1):
-                parts = [builder.load(parts[c]) for parts in totals]
-                total = parts[0] if chains == 1 else builder.fadd(*parts)
-                total = builder.fpext(total, wide) if wide != vector else total
-                place = row(sums, c, wide)
-                builder.store(builder.fadd(builder.load(place, align=8), total), place, align=8)
+            thresholds = [builder.fneg(b) for b in w[dim]]
+            totals = [
+                [
+                    [cgutils.alloca_once_value(builder, zeros) for _ in range(dim + 1)]
+                    for _ in range(chains)
+                ]
+                for _ in range(vectors)
+            ]
+            for samples in passes:
+                turns = [(v, u) for u in samples for v in range(vectors)]
+                with cgutils.for_range(
+                    builder, builder.udiv(size, number(2)), intp=integer
+                ) as loop:
+                    first = builder.mul(loop.index, number(2 * (2 * dim + 1)))
+                    at = {u: builder.add(first, number(u * (2 * dim + 1))) for u in samples}
+                    z = [builder.fmul(w[0][v], everywhere(at[u], 0)) for v, u in turns]
+                    for j in range(1, dim):
+                        z = [
+                            builder.call(fma, (w[j][v], everywhere(at[u], j), before))
+                            for (v, u), before in zip(turns, z, strict=True)
+                        ]
+                    for (v, u), value in zip(turns, z, strict=True):
+                        on = builder.fcmp_ordered(">", value, thresholds[v])
+                        for c, part in enumerate(totals[v][u % chains]):
+                            term = everywhere(at[u], dim + c)
+                            builder.store(add(builder.load(part), on, term), part)
+            for v in range(vectors):
+                for c in range(dim + 1):
+                    parts = [builder.load(chain[c]) for chain in totals[v]]
+                    total = parts[0] if chains == 1 else builder.fadd(*parts)
+                    total = builder.fpext(total, wide) if wide != vector else total
+                    place = row(sums, c, v, wide)
+                    builder.store(builder.fadd(builder.load(place, align=8), total), place, align=8)
             return context.get_dummy_value()
 
         return types.void(weights, terms, sums), codegen

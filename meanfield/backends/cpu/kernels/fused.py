@@ -1,9 +1,12 @@
-"""Fused kernels of the CPU for small d: no n·m array, everything in registers and one tile.
+"""Fused kernels of the CPU for small d: everything in registers and one tile.
 
 x is stored in tiles (tiles, D, tile), padded samples have zero slopes or none; z = ⟨w, x⟩ + b is
-recomputed, never stored. Forward, a vector holds samples, and PARTICLES are worked at once so that
-one load of x serves all of them. Backward (one output), a vector holds particles, whose gradients
-stay in registers while the samples pass: no sum runs across a vector.
+recomputed, never stored. Forward, a vector holds samples, and P particles are worked at once so
+that one load of x serves all of them. Backward (one output), a vector holds particles, whose
+gradients stay in registers while the samples pass: no sum runs across a vector.
+
+`keep` (tiles, m, tile) has σ(z) of the forward pass for the pull-back of the same particles, or is
+(0, 0, 0). Bits are the same with and without.
 
 Sums run in the kernel's dtype T within one tile (at most 1024 samples) and blocks of at most 1024
 particles, and in float64 across them. A shard is worked by one thread from its first particle to
@@ -13,30 +16,46 @@ its last: bits do not depend on threads.
 import numpy as np
 from numba import njit
 
-from meanfield.backends.bound import BY_ADDRESS, FASTMATH, VECTORS, D, T, value, value_and_slope
+from meanfield.backends.bound import (
+    BY_ADDRESS,
+    FASTMATH,
+    KEEPS,
+    VECTORS,
+    D,
+    P,
+    T,
+    slope_of_value,
+    value,
+    value_and_slope,
+)
 from meanfield.backends.cpu.kernels.sums import dot, summed
+from meanfield.backends.llvm.half_spaces import lanes
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
+from meanfield.backends.llvm.squares import square
 from meanfield.backends.unroll import each, total
 
-# PARTICLES is 4: from d = 5 on their weights take more than 32 registers, and still LLVM's loads of
-# some of them from an aligned stack cost less than those of x for fewer particles (at d = 10 a
-# third less than with one, of relu and of tanh).
-LANES = 64 // T().itemsize  # numbers in a vector
-COUNT = VECTORS * LANES
+# P is 4 with 32 registers: from d = 5 on the weights take more, and still LLVM's loads of some of
+# them from an aligned stack cost less than those of x for fewer particles (at d = 10 a third less
+# than with one, of relu and of tanh).
+VECTOR = lanes(T().itemsize)  # numbers in a vector
+COUNT = VECTORS * 64 // T().itemsize
 particles = stack_array(COUNT)
+squares = stack_array((VECTOR, COUNT))
 # No other pointer reaches them, and the stack is aligned to vectors for all that is put there.
 sums_of_tile = stack_array(1024)
 kernel = njit(fastmath=FASTMATH, **BY_ADDRESS)
 
 
 @kernel
-def mean_feature(shard, shards, theta, weight, x, partial):
+def mean_feature(shard, shards, theta, weight, x, partial, keep):
     widest_vectors()
     m = theta.shape[0]
     start, stop = shard * m // shards, (shard + 1) * m // shards
     partial = partial[shard]
     local = sums_of_tile(T(0))
-    size = x.shape[2] // LANES * LANES  # all of them: whole vectors, and so said
+    if KEEPS:  # arrays of the stack need no look at whether they overlap
+        s = [sums_of_tile(T(0)) for u in each(P)]
+    size = x.shape[2] // VECTOR * VECTOR  # all of them: whole vectors, and so said
     for tile in range(x.shape[0]):
         t = [x[tile, j] for j in each(D)]
         sums = partial[tile, 0]
@@ -46,12 +65,14 @@ def mean_feature(shard, shards, theta, weight, x, partial):
             for i in range(size):
                 local[i] = T(0)
             first = block
-            for count in each((4, 1)):  # PARTICLES at once, then those that are left
+            for count in each((P, 1)):  # P at once, then those that are left
                 last = first + (end - first) // count * count
-                for k in range(first, last, count):
-                    c = [theta[k + u, 0] * weight[k + u] for u in each(count)]
-                    b = [theta[k + u, D + 1] for u in each(count)]
-                    w = [[theta[k + u, 1 + j] for j in each(D)] for u in each(count)]
+                # without a sign no index wraps around, here and below
+                for k in range(np.uint64(first), np.uint64(last), np.uint64(count)):
+                    rows = [k + np.uint64(u) for u in each(count)]
+                    c = [theta[rows[u], 0] * weight[rows[u]] for u in each(count)]
+                    b = [theta[rows[u], D + 1] for u in each(count)]
+                    w = [[theta[rows[u], 1 + j] for j in each(D)] for u in each(count)]
                     for i in range(size):
                         v = t[0][i]
                         z = [b[u] + w[u][0] * v for u in each(count)]
@@ -59,14 +80,27 @@ def mean_feature(shard, shards, theta, weight, x, partial):
                             v = t[j][i]
                             for u in each(count):
                                 z[u] = z[u] + w[u][j] * v
-                        local[i] = total(local[i], *(c[u] * T(value(z[u])) for u in each(count)))
+                        if KEEPS:
+                            for u in each(count):
+                                s[u][i] = value(z[u])
+                            local[i] = total(local[i], *(c[u] * s[u][i] for u in each(count)))
+                        else:
+                            local[i] = total(
+                                local[i], *(c[u] * T(value(z[u])) for u in each(count))
+                            )
+                    if KEEPS:
+                        if keep.shape[0]:
+                            for u in each(count):
+                                row = keep[tile, rows[u]]
+                                for i in range(size):
+                                    row[i] = s[u][i]
                 first = last
             for i in range(size):
                 sums[i] += local[i]
 
 
 @kernel
-def pull_back(shard, shards, theta, x, slopes, decay, trainable, out):
+def pull_back(shard, shards, theta, x, slopes, decay, trainable, out, keep):
     widest_vectors()
     m = theta.shape[0]
     start, stop = shard * m // shards, (shard + 1) * m // shards
@@ -75,6 +109,8 @@ def pull_back(shard, shards, theta, x, slopes, decay, trainable, out):
     ga = particles(T(0))
     gb = particles(T(0))
     g = [particles(T(0)) for j in each(D)]
+    if KEEPS:
+        values = squares(T(0))
     total_a = np.empty(COUNT)
     total_b = np.empty(COUNT)
     total_w = [np.empty(COUNT) for j in each(D)]
@@ -98,16 +134,33 @@ def pull_back(shard, shards, theta, x, slopes, decay, trainable, out):
                 gb[l] = T(0)
                 for j in each(D):
                     g[j][l] = T(0)
-            for i in range(r_tile.shape[0]):
-                r = r_tile[i]
-                v = [t[j][i] for j in each(D)]
-                for l in range(COUNT):
-                    s, d = value_and_slope(total(b[l], *(w[j][l] * v[j] for j in each(D))))
-                    ga[l] += r * T(s)
-                    q = r * T(d)
-                    gb[l] += q
-                    for j in each(D):
-                        g[j][l] += q * v[j]
+            if KEEPS and keep.shape[0]:
+                n = np.uint64(r_tile.shape[0])
+                for begin in range(np.uint64(0), n, np.uint64(VECTOR)):
+                    for l in range(0, COUNT, VECTOR):
+                        square(keep[tile], first + l, stop - 1, np.intp(begin), values[:, l:])
+                    end = begin + np.uint64(VECTOR)
+                    for i in range(begin, end if end < n else n):
+                        r = r_tile[i]
+                        v = [t[j][i] for j in each(D)]
+                        for l in range(COUNT):
+                            s = values[i - begin, l]
+                            ga[l] += r * s
+                            q = r * T(slope_of_value(s))
+                            gb[l] += q
+                            for j in each(D):
+                                g[j][l] += q * v[j]
+            else:
+                for i in range(r_tile.shape[0]):
+                    r = r_tile[i]
+                    v = [t[j][i] for j in each(D)]
+                    for l in range(COUNT):
+                        s, d = value_and_slope(total(b[l], *(w[j][l] * v[j] for j in each(D))))
+                        ga[l] += r * T(s)
+                        q = r * T(d)
+                        gb[l] += q
+                        for j in each(D):
+                            g[j][l] += q * v[j]
             for l in range(COUNT):
                 total_a[l] += ga[l]
                 total_b[l] += gb[l]
@@ -129,7 +182,7 @@ def pull_back(shard, shards, theta, x, slopes, decay, trainable, out):
 
 
 @kernel
-def mean_feature_k(shard, shards, theta, weight, x, partial):
+def mean_feature_k(shard, shards, theta, weight, x, partial, keep):
     widest_vectors()
     m = theta.shape[0]
     start, stop = shard * m // shards, (shard + 1) * m // shards
@@ -147,6 +200,8 @@ def mean_feature_k(shard, shards, theta, weight, x, partial):
                 for i in range(size):
                     v = [t[j][i] for j in each(D)]
                     values[i] = value(total(b, *(w[j] * v[j] for j in each(D))))
+                if KEEPS and keep.shape[0]:
+                    keep[tile, k] = values
                 for c in range(K):
                     a, row = theta[k, c] * weight[k], local[c]
                     for i in range(size):
@@ -158,7 +213,7 @@ def mean_feature_k(shard, shards, theta, weight, x, partial):
 
 
 @kernel
-def pull_back_k(shard, shards, theta, x, slopes, decay, trainable, out):
+def pull_back_k(shard, shards, theta, x, slopes, decay, trainable, out, keep):
     widest_vectors()
     m = theta.shape[0]
     start, stop = shard * m // shards, (shard + 1) * m // shards
@@ -171,12 +226,17 @@ def pull_back_k(shard, shards, theta, x, slopes, decay, trainable, out):
         sums[:] = 0.0
         for tile in range(x.shape[0]):
             t = [x[tile, j] for j in each(D)]
-            for i in range(size):
-                v = [t[j][i] for j in each(D)]
-                s, d = value_and_slope(total(b, *(w[j] * v[j] for j in each(D))))
-                values[i] = s
-                rates[i] = d
-                common[i] = T(0)
+            if KEEPS and keep.shape[0]:
+                values[:] = keep[tile, k]
+                for i in range(size):
+                    rates[i] = slope_of_value(values[i])
+            else:
+                for i in range(size):
+                    v = [t[j][i] for j in each(D)]
+                    s, d = value_and_slope(total(b, *(w[j] * v[j] for j in each(D))))
+                    values[i] = s
+                    rates[i] = d
+            common[:] = T(0)
             for c in range(K):
                 row, a = slopes[tile, c], theta[k, c]
                 sums[c] += dot(row, values)

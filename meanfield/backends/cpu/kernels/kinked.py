@@ -12,15 +12,16 @@ JUMP are `below` and `above` - `below`.
 from numba import njit
 
 from meanfield.backends.bound import BELOW, BY_ADDRESS, FASTMATH, JUMP, D, T
-from meanfield.backends.llvm import half_spaces
+from meanfield.backends.llvm.half_spaces import at_once, lanes, side_sums, transposer
 from meanfield.backends.llvm.intrinsics import fma, stack_array
 from meanfield.backends.unroll import each
 
 BLOCK = 64
-LANES = half_spaces.lanes(T().itemsize)
-side_sums = half_spaces.side_sums(D)
-split = half_spaces.transposer(D + 2)
-join = half_spaces.transposer(D + 2, back=True)
+LANES = lanes(T().itemsize)
+STEP = at_once(D) * LANES
+sums_above = side_sums(D, at_once(D))
+split = transposer(D + 2)
+join = transposer(D + 2, back=True)
 kernel = njit(fastmath=FASTMATH, no_rewrites=True, **BY_ADDRESS)
 # r x is rounded before it is added
 plain = njit(error_model="numpy", nogil=True, cache=True, no_cfunc_wrapper=True)
@@ -66,7 +67,7 @@ def pull_back(shard, shards, theta, terms, whole, decay, trainable, out):
         last = last if last < (D + 2) * stop else (D + 2) * stop
         block, made = theta[first:last], out[first:last]
         full = block.size == spare.size
-        count = (block.size // (D + 2) + LANES - 1) // LANES * LANES  # whole vectors
+        count = (block.size // (D + 2) + STEP - 1) // STEP * STEP
         if not full:
             for e in range(block.size, spare.size):
                 spare[e] = T(0)
@@ -77,8 +78,8 @@ def pull_back(shard, shards, theta, terms, whole, decay, trainable, out):
 
         sums[:] = 0.0
         for tile in range(terms.shape[0]):
-            for l in range(0, count, LANES):
-                side_sums(columns[1:, l:], terms[tile], sums[:, l:])
+            for l in range(0, count, STEP):
+                sums_above(columns[1:, l:], terms[tile], sums[:, l:])
 
         for l in range(count):
             a = t[0][l]

@@ -34,10 +34,7 @@ def work_shards(kernels, risk, method, work, first, last, me):
 
         if job.forward:
             given = shard, shards, work.rows[who, at], work.weight, risk.x, work.partial[me]
-            if risk.blocked:
-                call(kernels.mean_feature, (*given, work.kept[me]))
-            else:
-                call(kernels.mean_feature, given)
+            call(kernels.mean_feature, (*given, work.kept[me]))
 
 
 @part
@@ -91,21 +88,20 @@ def _pull_back(kernels, risk, work, who, at, i, shard, me):
     if risk.pairs:
         given = shard, work.claims.size, work.rows[who, at], work.weight, work.stage_rows[me, i]
         call(kernels.pull_back, (*given, 0, work.claims.size))
-    elif risk.blocked:
-        # z of another worker, who may do this job too, may be that of the next point already
-        own = work.owners[work.owners.shape[0] - 2, shard] == me
-        kept = work.kept[me] if own else work.nothing
-        given = shard, work.claims.size, work.rows[who, at], risk.x, risk.transposed, work.padded
-        out = work.stage_rows[me, i]
-        call(kernels.pull_back, (*given, risk.decay, risk.trainable, out, kept))
     elif kernels.sides:
         given = shard, work.claims.size, work.lines[who, at], work.terms[me], work.whole[me]
         out = work.stage_lines[me, i]
         call(kernels.pull_back, (*given, risk.decay, risk.trainable, out))
     else:
-        given = shard, work.claims.size, work.rows[who, at], risk.x, work.padded
-        out = work.stage_rows[me, i]
-        call(kernels.pull_back, (*given, risk.decay, risk.trainable, out))
+        # what another worker keeps, who may do this job too, may be that of the next point already
+        own = work.owners[work.owners.shape[0] - 2, shard] == me
+        kept = work.kept[me] if own else work.nothing
+        given = shard, work.claims.size, work.rows[who, at], risk.x
+        last = work.padded, risk.decay, risk.trainable, work.stage_rows[me, i], kept
+        if risk.blocked:
+            call(kernels.pull_back, (*given, risk.transposed, *last))
+        else:
+            call(kernels.pull_back, (*given, *last))
 
 
 @part

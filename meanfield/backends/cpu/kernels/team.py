@@ -35,6 +35,9 @@ def share(kernels, risk, method, work, me):
     if work.rows.shape[0] == 1:
         _sides(kernels, risk, work, me)
         call(kernels.work_shards, (kernels, risk, method, work, me, shards, me))
+        if work.job[0].forward:
+            for shard in range(shards):
+                _put(work.owners, work.owners.shape[0] - 2, shard, me)
         return
 
     number, begun = load(work.control, NUMBER) + 1, now(work, me)
