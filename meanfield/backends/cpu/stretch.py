@@ -16,6 +16,7 @@ from .. import compiler
 from ..llvm.addresses import address
 from . import team
 from .backend import scratch_of
+from .branches import branches_of, in_lines
 from .records import APART, CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes shorter
@@ -57,36 +58,6 @@ def method_of(tableau: Any) -> Method:
     fresh.append(bool(target[stages - 1]))
     leading = next((j for j, gap in enumerate(gaps) if gap), 0)
     return Method(a, b, gaps, leading, last_is_new, at, source, target, np.array(fresh))
-
-
-def branches_of(shards: int, workers: int) -> tuple[int, np.ndarray]:
-    """(nodes of a level of tree_sum, (shards,) the worker for each of them and for what is below it).
-
-    The level with the fewest nodes at which no worker has more than its share of the shards.
-    """
-    counts = [shards]
-    while counts[-1] > 1:
-        counts.append((counts[-1] + 1) // 2)
-    for count in reversed(counts):
-        node = np.arange(shards)
-        for half in counts[1 : counts.index(count) + 1]:
-            node = np.where(node < half, node, node - half)
-        sizes, loads = np.bincount(node), np.zeros(workers, np.int64)
-        keeper = np.zeros(count, np.int64)
-        for r in np.argsort(-sizes, kind="stable"):
-            keeper[r] = np.argmin(loads)
-            loads[keeper[r]] += sizes[r]
-        if count >= workers and loads.max() <= -(-shards // workers):
-            break
-    return count, keeper[node]
-
-
-def _in_lines(count: int, size: int) -> np.ndarray:
-    """(count, size) int64 zeros, each row at the start of a line of a cache."""
-    width = -(-size // APART) * APART
-    memory = np.zeros(count * width + APART, np.int64)
-    skip = -memory.ctypes.data // 8 % APART
-    return memory[skip : skip + count * width].reshape(count, width)[:, :size]
 
 
 class Stretch:
@@ -142,7 +113,7 @@ class Stretch:
         branches, keepers = branches_of(shards, workers)
         order = np.argsort(keepers, kind="stable")
         first = np.searchsorted(keepers[order], np.arange(workers + 1))
-        claims, done = _in_lines(2, shards)
+        claims, done = in_lines(2, shards)
         sums = shards if branches == shards else (shards + 1) // 2
         return Work(
             weight,
