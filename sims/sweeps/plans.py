@@ -164,12 +164,21 @@ def stages(plan: Plan) -> list[tuple[Experiment, float]]:
         "frames": 2,
         "dt": "auto",
     }
-    found: dict[str, list[Any]] = {}
+    names = {item.name for item in dataclasses.fields(Experiment)} - {
+        "m",
+        "seed",
+        "backend",
+        *plain,
+    }
+    counted: dict[str, list[Any]] = {}  # a digest of each of thousands of runs would take long
     for config in (run.config for run in plan.runs.values()):
-        kind = dataclasses.replace(config, m=2, seed=0, backend="cpu", **plain)
         steps = 300.0 if config.dt == "auto" else config.t_end / config.dt
-        row = found.setdefault(settings.digest(kind), [kind, 0.0])
+        row = counted.setdefault(repr([getattr(config, name) for name in names]), [config, 0.0])
         row[1] += steps * method(config).stages
+    found: dict[str, list[Any]] = {}
+    for config, count in counted.values():
+        kind = dataclasses.replace(config, m=2, seed=0, backend="cpu", **plain)
+        found.setdefault(settings.digest(kind), [kind, 0.0])[1] += count
     return [(kind, count) for kind, count in found.values()]
 
 
