@@ -6,6 +6,7 @@ ours; in memory it takes a fifth of the time.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from .durable import Scratch
 
 # bytes of arrays: a file with more is written piece by piece, so that it is not in memory twice
 IN_MEMORY = 1 << 24
-GROWS_BY = 1 << 17  # bytes, of a file in memory
+GROWS_BY = 1 << 17  # bytes at least, of a file in memory
 
 
 @contextmanager
@@ -31,24 +32,28 @@ def new_hdf5(
     size: bytes of its arrays, about. verify: called when all is written, while the disk syncs it, to
     read it back; what it raises is a failure too.
     """
-    scratch = Scratch(path)
+    scratch, digest = Scratch(path), ""
     try:
         try:
             if size <= IN_MEMORY:
-                with _in_memory(path) as file:
+                with _in_memory(path, size) as file:
                     yield file, scratch
                     h5f.flush(file.id)
                     image = file.id.get_file_image()
                 scratch.write(image)
+                if synced:
+                    scratch.begin()
+                digest = hashlib.sha256(image).hexdigest()
             else:
                 with h5py.File(scratch, "w", libver=("earliest", "v110")) as file:
                     yield file, scratch
+                scratch.begin()
         finally:
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        if size <= IN_MEMORY and verify is not None:  # shorter than to start a thread
+        if digest and verify is not None:  # shorter than to start a thread
             verify()
             verify = None
-        scratch.complete(verify, synced)
+        scratch.complete(verify, synced, digest)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)
@@ -58,10 +63,10 @@ def new_hdf5(
 
 
 @contextmanager
-def _in_memory(path: Path) -> Iterator[h5py.File]:
+def _in_memory(path: Path, size: int) -> Iterator[h5py.File]:
     """A file that is nowhere but in memory; h5py's own way to one takes longer than the file."""
     settings = h5p.create(h5p.FILE_ACCESS)
-    settings.set_fapl_core(GROWS_BY, False)
+    settings.set_fapl_core(max(GROWS_BY, size), False)
     settings.set_libver_bounds(h5f.LIBVER_EARLIEST, h5f.LIBVER_V110)
     settings.set_fclose_degree(h5f.CLOSE_STRONG)
     with h5py.File(h5f.create(os.fsencode(path), h5f.ACC_TRUNC, fapl=settings)) as file:

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..state import State
 from . import schema
-from .durable import IncompatibleFile, canonical_json, check_space, move, same_bits
+from .durable import IncompatibleFile, canonical_json, check_space, move
 from .genealogy import Genealogy, replaces
 from .memory import size_of, write_memory
 from .new_files import new_hdf5
 from .parts import Parts
 from .pieces import Pieces
-from .schema import File
+from .reading_back import Places, holds_content, names_of, places_of
 from .stored_data import checksums, write_data
 from .trajectory import IDENTITY, Trajectory
 
@@ -80,14 +80,15 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
         with schema.reading(parts.start):
             given = began["parameters"]
             sums = checksums(given)
+        size += parts.start.stat().st_size
+        places: dict[str, Places] = {}
 
         def verify() -> None:
-            if not _has_content(merged, head, pieces, sums):
+            if not places or not holds_content(merged, head, pieces, places):
                 raise IncompatibleFile(
                     f"the merged file differs from the parts in {parts.folder}, which are kept."
                 )
 
-        size += parts.start.stat().st_size
         with new_hdf5(merged, size, verify) as (file, scratch):
             parameters = schema.write_head(file, config, provenance, start, mass_varies)
             for name in ("data", IDENTITY):
@@ -107,6 +108,8 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
                 columns = {name: pieces.event_column(name) for name in schema.EVENT_COLUMNS}
                 ids = Genealogy(columns, start.m).ids(clock[0])
             schema.write_views(file, config, start, clock, pieces.aligned(), mass_varies, ids)
+            if checksums(parameters) == sums and names_of(file, "observables") == pieces.aligned():
+                places |= places_of(file, head, pieces)
     try:
         if guard is not None:
             guard()
@@ -114,48 +117,3 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
     except BaseException:
         merged.unlink(missing_ok=True)
         raise
-
-
-def _has_content(path: Any, head: Head, pieces: Pieces, sums: dict[str, str]) -> bool:
-    """Whether the file holds all that the content hash is made of, to the bit: the settings, the
-    checksums of the data, the clock, masses, observables, series, events and frames.
-    """
-    with schema.open_hdf5(path) as file, schema.reading(path):
-        parameters = file["parameters"]
-        if checksums(parameters) != sums or set(file["observables"]) != set(pieces.aligned()):
-            return False
-        settings = schema.fixed_length(canonical_json(head.config))
-        if not schema.holds(file, "parameters/config", settings):
-            return False
-        expected: dict[str, tuple[np.ndarray, ...]] = {schema.POSITION: pieces.clock()}
-        for name in pieces.counts:
-            expected[f"series/{name}"] = pieces.series(name)
-        if not all(
-            schema.holds(file, f"{group}/{name}", column)
-            for group, columns in expected.items()
-            for name, column in zip(("step", "time", "value"), columns, strict=False)
-        ):
-            return False
-        if not head.mass_varies and not schema.holds(file, "particles/units/mass", head.start.mass):
-            return False
-        for name in schema.EVENT_COLUMNS if pieces.events else ():
-            if not schema.holds(file, f"events/{name}", pieces.event_column(name)):
-                return False
-        kinds = ("position", "mass") if head.mass_varies else ("position",)
-        return all(_has_frames(file, f"particles/units/{kind}/value", pieces) for kind in kinds)
-
-
-def _has_frames(file: File, dataset: str, pieces: Pieces) -> bool:
-    """Whether all frames of a dataset are those of the pieces. One, or some small ones, are in
-    memory twice.
-    """
-    found, number = file[dataset], 0
-    if found.shape[0] != pieces.frames:
-        return False
-    together = schema.at_once(found.nbytes // max(1, pieces.frames))
-    while number < pieces.frames:
-        ours = pieces.frames_from(number, dataset, together)
-        if not same_bits(ours, found[number : number + len(ours)]):
-            return False
-        number += len(ours)
-    return True

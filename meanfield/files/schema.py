@@ -358,6 +358,8 @@ def read_start(group: h5py.Group, origin: Any) -> State:
         raise ValueError(
             f"theta {theta.shape} {theta.dtype} and masses {mass.shape} {mass.dtype} are no start"
         )
+    if outputs < 0 or (columns is None and outputs and theta.shape[1] < outputs + 2):
+        raise ValueError(f"theta {theta.shape} has not the columns of {outputs} outputs")
     return State.trusted(theta, outputs, mass, step, t, origin, columns, began)
 
 

@@ -225,7 +225,11 @@ class Trajectory:
     def start(self) -> State:
         """The initial State, whether or not it is a frame."""
         with schema.reading(self.path):
-            return schema.read_start(self._start, self._origin)
+            found = schema.read_start(self._start, self._origin)
+            said = self.config.get("outputs", found.outputs)
+            if said != found.outputs or (self.config.get("network") and not found.outputs):
+                raise ValueError(f"its start has {found.outputs} outputs, its settings {said}")
+            return found
 
     @property
     def series_names(self) -> list[str]:

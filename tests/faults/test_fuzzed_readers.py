@@ -188,6 +188,15 @@ def test_a_run_with_other_things_under_its_names_is_read_or_refused(stride, run,
                     refused(lambda: ask(changed))
 
 
+@pytest.mark.parametrize("outputs", [0, -1, 2])
+def test_a_start_whose_outputs_are_not_those_of_its_columns_is_damaged(outputs, run, tmp_path):
+    path = shutil.copy(run, tmp_path / "run.h5")
+    with h5py.File(path, "r+") as file:
+        file["parameters/start"].attrs["outputs"] = outputs
+    with pytest.raises(mf.files.durable.IncompatibleFile, match=r"run\.h5 is damaged: .*outputs"):
+        mf.compare(run, path)
+
+
 # ---- strangers
 
 

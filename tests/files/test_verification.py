@@ -8,7 +8,7 @@ import pytest
 from golden_copies import copied
 
 import meanfield as mf
-from meanfield.files import verification
+from meanfield.files import sealing, verification
 from meanfield.files.durable import IncompatibleFile
 from meanfield.files.recording import Recording
 from sims.commands import inspect
@@ -115,6 +115,20 @@ def test_nothing_goes_on_from_a_damaged_file(finished, parts, tmp_path):
     flipped(parts / "start.h5", folder / "start.h5", 8 * 3000)
     with pytest.raises(IncompatibleFile, match=r"start\.h5 is damaged"):
         Recording.reopen(tmp_path / "other.h5")
+
+
+def test_a_seal_with_a_flipped_bit_is_damage_and_a_torn_one_is_a_power_cut(parts, tmp_path):
+    """Before the first checkpoint: what a power cut has torn may be begun again, nothing else."""
+    folder, whole = tmp_path / "run.h5.parts", (parts / "start.h5").read_bytes()
+    folder.mkdir()
+    end = len(whole) - sealing.LENGTH
+    for at in (end, end + 5, end + len(sealing.MARK), len(whole) - 2):
+        flipped(parts / "start.h5", folder / "start.h5", 8 * at)
+        with pytest.raises(IncompatibleFile, match="its bytes are not those that were written"):
+            Recording.reopen(tmp_path / "run.h5")
+    (folder / "start.h5").write_bytes(whole[:end] + bytes(sealing.LENGTH))
+    with pytest.raises(ValueError, match="killed before it began"):
+        Recording.reopen(tmp_path / "run.h5")
 
 
 def test_a_damaged_run_is_made_again_to_the_same_bits(finished, tmp_path, capsys):

@@ -215,7 +215,9 @@ class CPU:
         return CPU(network, self.dim, self.outputs, self.dtype.name)
 
     def upload(self, theta: np.ndarray) -> np.ndarray:
-        return np.array(theta, dtype=self.dtype, order="C")
+        array = self.pool.take(theta.shape, self.dtype)
+        array[...] = theta
+        return array
 
     def download(self, theta: np.ndarray) -> np.ndarray:
         return theta.copy()

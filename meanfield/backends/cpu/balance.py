@@ -13,30 +13,43 @@ from .sharing import run
 compiled = numba.njit(error_model="numpy", nogil=True, cache=True)
 
 
+ROWS = 64  # of θ at a time: column by column, so that neighbouring rows are the lanes of a vector
+
+
 @numba.njit(error_model="numpy", fastmath=False)
-def _invariant(theta, k, outputs, p):
-    inner = outer = 0.0
-    for j in range(outputs):
-        outer += np.float64(theta[k, j]) * np.float64(theta[k, j])
-    for j in range(outputs, theta.shape[1]):
-        inner += np.float64(theta[k, j]) * np.float64(theta[k, j])
-    return inner - p * outer
+def _of_rows(theta, outputs, p, inner, outer):
+    """inner = |w_k|² + b_k² - p|a_k|² of the rows of θ, each sum in the order of the columns."""
+    rows, columns = theta.shape
+    for k in range(rows):
+        inner[k] = outer[k] = 0.0
+    for j in range(columns):
+        sums = outer if j < outputs else inner
+        for k in range(rows):
+            sums[k] += np.float64(theta[k, j]) * np.float64(theta[k, j])
+    for k in range(rows):
+        inner[k] -= p * outer[k]
 
 
 @compiled
 def _invariants(shard, shards, theta, outputs, p, out):
-    m = theta.shape[0]
-    for k in range(shard * m // shards, (shard + 1) * m // shards):
-        out[k] = _invariant(theta, k, outputs, p)
+    m, outer = theta.shape[0], np.empty(ROWS)
+    last = (shard + 1) * m // shards
+    for first in range(shard * m // shards, last, ROWS):
+        stop = min(first + ROWS, last)
+        _of_rows(theta[first:stop], outputs, p, out[first:stop], outer)
 
 
 @compiled
 def _largest_changes(shard, shards, theta, outputs, p, before, largest):
-    m, most = theta.shape[0], 0.0
-    for k in range(shard * m // shards, (shard + 1) * m // shards):
-        change = abs(_invariant(theta, k, outputs, p) - before[k])
-        if change > most or change != change:  # a NaN stays
-            most = change
+    m, inner, outer, most = theta.shape[0], np.empty(ROWS), np.empty(ROWS), 0.0
+    last = (shard + 1) * m // shards
+    for first in range(shard * m // shards, last, ROWS):
+        stop = min(first + ROWS, last)
+        _of_rows(theta[first:stop], outputs, p, inner, outer)
+        for k in range(stop - first):
+            change = abs(inner[k] - before[first + k])
+            if change > most or change != change:  # a NaN stays
+                most = change
     largest[shard] = most
 
 

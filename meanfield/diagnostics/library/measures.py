@@ -75,12 +75,14 @@ def displacement(frame: Frame) -> float:
 @register_diagnostic(unit="θ", finite=False, blas=False)
 def theta_max(frame: Frame) -> float:
     """The largest |component of θ_t|."""
-    return float(np.abs(frame.state.theta).max())
+    return frame.keep("theta_max", lambda: _largest(frame.state.theta))
 
 
 @register_diagnostic(unit="components", finite=False, blas=False)
 def nonfinite(frame: Frame) -> float:
     """How many components of θ_t are NaN or infinite."""
+    if math.isfinite(theta_max(frame)):
+        return 0.0
     return float(np.count_nonzero(~np.isfinite(frame.state.theta)))
 
 
@@ -153,6 +155,11 @@ def balance_defect(frame: Frame) -> float:
     before, scale = frame.problem.keep("balance", at_start)
     change = balance.largest_change(frame.state.theta, start.outputs, p, before)
     return float(change / scale) if scale > 0 else 0.0
+
+
+def _largest(theta: np.ndarray) -> float:
+    """max |θ_kj|, NaN where one is; without an array of all |θ_kj|."""
+    return abs(float(np.maximum(theta.max(), -theta.min())))
 
 
 def _riemann(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
