@@ -25,6 +25,7 @@ from . import schema
 from .durable import canonical_json, file_sha256, is_at, move, sync, sync_folder
 from .memory import read_memory
 from .new_files import new_hdf5
+from .opening import with_continuations
 from .parts import (
     FINISHED,
     Checkpoint,
@@ -37,7 +38,7 @@ from .parts import (
 )
 from .pieces import Buffer, Piece, Pieces
 from .publishing import Head, publish, write_start
-from .trajectory import Trajectory, with_continuations
+from .trajectory import Trajectory
 
 EXISTS = ("error", "resume", "replace")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -17,13 +16,13 @@ from ..initial import InitialLaw
 from ..network import Network
 from ..once import cached_property
 from ..state import State
-from . import schema, sealing, tables
+from . import schema, tables
 from .durable import IncompatibleFile, InUse, canonical_json, feed
 from .event_table import KINDS, EventTable
 from .genealogy import BIRTH, Births, Genealogy, replaces
-from .parts import Parts
-from .pieces import Piece, Pieces, SeriesData
-from .schema import File, Group
+from .opening import check_texts, opened, settings_of
+from .pieces import Pieces, SeriesData
+from .schema import Group
 from .stored_data import checksums, read_arrays, read_data
 
 if TYPE_CHECKING:
@@ -81,16 +80,16 @@ class Trajectory:
     def __init__(self, path: Any) -> None:
         self.path = Path(path)
         try:
-            opened = _open(self.path)
+            found = opened(self.path)
         except FileNotFoundError:
             if not self.path.is_file():
                 raise
             # published between our looking for the file and for its parts
-            opened = _open(self.path)
-        self._head, self._pieces = opened.head, Pieces(opened.pieces)
-        self.status: str = opened.status
-        self.summary: dict[str, Any] = opened.summary
-        self.provenance: dict[str, Any] = opened.provenance
+            found = opened(self.path)
+        self._head, self._pieces = found.head, Pieces(found.pieces)
+        self.status: str = found.status
+        self.summary: dict[str, Any] = found.summary
+        self.provenance: dict[str, Any] = found.provenance
         try:
             with schema.reading(self.path):
                 parameters = self._head["parameters"]
@@ -98,7 +97,7 @@ class Trajectory:
                 self.mass_varies = bool(parameters.attrs["mass_varies"])
                 self._start: Group = parameters["start"]
                 self._mass: np.ndarray = schema.read_mass(self._start)
-                _check_texts(self.config, self.summary, self.provenance)
+                check_texts(self.config, self.summary, self.provenance)
         except IncompatibleFile:
             self._head.close()
             raise
@@ -352,13 +351,13 @@ class Trajectory:
                 f"{self.path} does not say what it descends: pass flow=, the "
                 "mf.GradientFlow of the run."
             )
-        with _settings_of(self.path):
+        with settings_of(self.path):
             kind, place = settings["dtype"], str(settings["backend"])
         dtype = kind if dtype is None else backends.dtype_name(dtype)
         backend = backends.check(backends.here(place) if backend == "auto" else backend)
 
         try:
-            with _settings_of(self.path):
+            with settings_of(self.path):
                 arrays, start = self.arrays, self.start
                 home = "torch" if "feature" in (self.config.get("network") or {}) else "cpu"
                 made = GradientFlow.from_dict({**settings, "backend": home}, arrays, start)
@@ -383,7 +382,7 @@ class Trajectory:
                 f"{self.path} has no network in its configuration (a flow on whole rows of theta)."
             )
         try:
-            with _settings_of(self.path):
+            with settings_of(self.path):
                 return Network.from_dict(self.config["network"])
         except IncompatibleFile:
             raise
@@ -402,7 +401,7 @@ class Trajectory:
         """The law the initial particles were drawn from, with the seed config["seed"]; None for
         particles from an array.
         """
-        with _settings_of(self.path):
+        with settings_of(self.path):
             return InitialLaw.from_dict(self.config["law"]) if self.config.get("law") else None
 
     @property
@@ -539,118 +538,5 @@ class Trajectory:
     @cached_property
     def _origin(self) -> tuple[InitialLaw, int] | None:
         law, seed = self.law, self.config.get("seed")
-        with _settings_of(self.path):
+        with settings_of(self.path):
             return (law, int(seed)) if law and seed is not None else None
-
-
-class _Opened(NamedTuple):
-    head: File
-    status: str
-    summary: dict[str, Any]
-    provenance: dict[str, Any]
-    pieces: list[Piece]
-
-
-def _open(path: Path) -> _Opened:
-    if path.is_file():
-        return _open_file(path)
-    if not path.name:  # "." or "/"
-        raise IncompatibleFile(f"{path} is a folder, not a run.")
-    is_parts = path.is_dir() and path.name.endswith(".parts")
-    parts = Parts(path.with_name(path.name.removesuffix(".parts")) if is_parts else path)
-    if parts.begun():
-        return _open_parts(parts)
-    if path.is_dir():
-        raise IncompatibleFile(f"{path} is a folder, not a run.")
-    raise FileNotFoundError(
-        f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished "
-        "run is there."
-    )
-
-
-def _open_file(path: Path) -> _Opened:
-    head = _checked(path)
-    with _closed_on_failure(head), schema.reading(path):
-        parameters = head["parameters"]
-        series = {name: schema.length(head, f"series/{name}/step") for name in head["series"]}
-        return _Opened(
-            head,
-            schema.get_text(parameters.attrs, "status"),
-            schema.read_json(parameters, "summary"),
-            schema.read_json(parameters, "provenance"),
-            [
-                Piece(
-                    path,
-                    schema.length(head, f"{schema.POSITION}/step"),
-                    series,
-                    schema.length(head, "events/step") if "events" in head else 0,
-                )
-            ],
-        )
-
-
-def _open_parts(parts: Parts) -> _Opened:
-    head = _checked(parts.start)
-    with _closed_on_failure(head):
-        checkpoint = parts.newest(thorough=False)
-        with schema.reading(parts.start):
-            provenance = schema.read_json(head["parameters"], "provenance")
-    if checkpoint is None:
-        return _Opened(head, "unfinished", {}, provenance, [])
-    pieces = [
-        Piece(parts.locate(item), item.frames, item.series, item.events)
-        for item in checkpoint.segments
-    ]
-    summary = (checkpoint.final or {}).get("summary", {})
-    return _Opened(
-        head, "unfinished", summary, with_continuations(provenance, checkpoint.continued), pieces
-    )
-
-
-def _checked(path: Path) -> File:
-    file = schema.open_hdf5(path)
-    with _closed_on_failure(file):
-        if sealing.torn(path):
-            raise IncompatibleFile(f"{path} is truncated: its last line is not whole.")
-        schema.check_schema(file, path)
-    return file
-
-
-def _check_texts(config: Any, *others: Any) -> None:
-    """TypeError or KeyError where the texts of a file are not of the kind that all readers expect."""
-    parts = [config.get(name) or {} for name in ("network", "flow", "law", "integrator", "data")]
-    if not all(isinstance(item, dict) for item in (*parts, *others)):
-        raise TypeError("its settings are not those of a run")
-    if scaling := parts[0].get("scaling"):
-        f"{scaling['gamma']:g}, {scaling['alpha']:g}"
-
-
-@contextmanager
-def _settings_of(path: Path) -> Iterator[None]:
-    """Say which file it is whose settings cannot be understood."""
-    try:
-        yield
-    except (LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise IncompatibleFile(
-            f"{path}: its settings are not those of a run ({type(error).__name__}: {error})."
-        ) from error
-
-
-@contextmanager
-def _closed_on_failure(file: File) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        file.close()
-        raise
-
-
-def with_continuations(
-    provenance: dict[str, Any], continued: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """The provenance of the start, and of each process that took the run up again."""
-    return (
-        {**provenance, "continued": [*provenance.get("continued", []), *continued]}
-        if continued
-        else provenance
-    )
