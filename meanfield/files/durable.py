@@ -32,6 +32,7 @@ from . import sealing
 WRITE_BACK = 1 << 22  # bytes: the disk is given so many at a time, before anybody waits for it
 LARGEST_WRITE = 1 << 30  # one system call moves less than 2 GB on Linux and macOS
 COMPARED_AT_ONCE = 1 << 16  # words, of eight bytes where that is possible
+SHORT = 1 << 21  # bytes that are read back in less time than a thread takes to start
 HARDLY_ANY = 1 << 16  # bytes, of which a copy takes less than a view
 TRIES, PAUSE = 10, 0.01  # of a lock that somebody may only be looking at (`check_free`); seconds
 UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -220,23 +221,29 @@ class Scratch(io.RawIOBase):
             raise self.error
 
     def complete(
-        self, meanwhile: Callable[[], None] | None = None, synced: bool = True, digest: str = ""
+        self,
+        meanwhile: Callable[[], None] | None = None,
+        synced: bool = True,
+        content: bytes | None = None,
     ) -> None:
         """Everything is on the disk (written, where not `synced`), sealed, or the error that prevented it
-        is raised. meanwhile: called while the seal is made and the disk is at work. digest: the sha256
-        of all bytes, where it is known.
-        """  # fmt: skip
+        is raised. meanwhile: called while the seal is made and the disk is at work. content: all of
+        the file, where it is in memory.
+        """
         self.check()
+        if meanwhile is not None and content is not None and len(content) <= SHORT:
+            meanwhile()
+            meanwhile = None
         if meanwhile is None:
-            self._seal(synced, digest)
+            self._seal(synced, content)
             return
         with ThreadPoolExecutor(1) as disk:
-            sealed = disk.submit(self._seal, synced, digest)
+            sealed = disk.submit(self._seal, synced, content)
             meanwhile()
             sealed.result()
 
-    def _seal(self, synced: bool, digest: str) -> None:
-        sealing.seal(self._file, digest)
+    def _seal(self, synced: bool, content: bytes | None) -> None:
+        sealing.seal(self._file, content)
         if synced:
             fsync(self._file)
 

@@ -6,7 +6,6 @@ ours; in memory it takes a fifth of the time.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,7 +31,7 @@ def new_hdf5(
     size: bytes of its arrays, about. verify: called when all is written, while the disk syncs it, to
     read it back; what it raises is a failure too.
     """
-    scratch, digest = Scratch(path), ""
+    scratch, image = Scratch(path), None
     try:
         try:
             if size <= IN_MEMORY:
@@ -41,19 +40,14 @@ def new_hdf5(
                     h5f.flush(file.id)
                     image = file.id.get_file_image()
                 scratch.write(image)
-                if synced:
-                    scratch.begin()
-                digest = hashlib.sha256(image).hexdigest()
             else:
                 with h5py.File(scratch, "w", libver=("earliest", "v110")) as file:
                     yield file, scratch
-                scratch.begin()
         finally:
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        if digest and verify is not None:  # shorter than to start a thread
-            verify()
-            verify = None
-        scratch.complete(verify, synced, digest)
+        if synced:
+            scratch.begin()
+        scratch.complete(verify, synced, image)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)

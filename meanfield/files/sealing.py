@@ -19,10 +19,11 @@ BLOCK = 1 << 20
 UNSEALED = "it has no seal"
 
 
-def seal(file: int, digest: str = "") -> None:
-    """Append the seal to an open file, by its descriptor; digest: its sha256, where it is known."""
+def seal(file: int, content: bytes | None = None) -> None:
+    """Append the seal to an open file, by its descriptor; content: all of it, where it is in memory."""
     size = os.fstat(file).st_size
-    line = MARK + (digest or _sha256(file, size)).encode() + b"\n"
+    digest = _sha256(file, size) if content is None else hashlib.sha256(content).hexdigest()
+    line = MARK + digest.encode() + b"\n"
     done = 0
     while done < LENGTH:
         done += os.pwrite(file, line[done:], size + done)
