@@ -4,6 +4,7 @@ the segments. HDF5 says where they lie while it has the file in hand; they are r
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -62,9 +63,9 @@ def _places(dataset: h5d.DatasetID) -> Iterator[Place]:
             yield Place(corner, dataset.shape, offset, dataset.get_storage_size())
         return
     shape = layout.get_chunk()
-    for number in range(dataset.get_num_chunks()):
-        chunk = dataset.get_chunk_info(number)
-        yield Place(chunk.chunk_offset, shape, chunk.byte_offset, chunk.size - CHECKSUM)
+    for corner in itertools.product(*map(range, itertools.repeat(0), dataset.shape, shape)):
+        chunk = dataset.get_chunk_info_by_coord(corner)
+        yield Place(corner, shape, chunk.byte_offset or 0, chunk.size - CHECKSUM)
 
 
 def _framed(head: Any) -> list[str]:
