@@ -13,10 +13,10 @@ from . import schema
 from .durable import IncompatibleFile, canonical_json, check_space, move
 from .genealogy import Genealogy, replaces
 from .memory import size_of, write_memory
-from .new_files import new_hdf5
+from .new_files import Places, names_of, new_hdf5, places_of
 from .parts import Parts
 from .pieces import Pieces
-from .reading_back import Places, holds_content, names_of, places_of
+from .reading_back import content_names, holds_content
 from .stored_data import checksums, write_data
 from .trajectory import IDENTITY, Trajectory
 
@@ -109,7 +109,7 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
                 ids = Genealogy(columns, start.m).ids(clock[0])
             schema.write_views(file, config, start, clock, pieces.aligned(), mass_varies, ids)
             if checksums(parameters) == sums and names_of(file, "observables") == pieces.aligned():
-                places |= places_of(file, head, pieces)
+                places |= places_of(file, content_names(head, pieces))
     try:
         if guard is not None:
             guard()

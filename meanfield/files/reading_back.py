@@ -1,71 +1,26 @@
 """Whether a new file holds, to the bit, what it was made of: its bytes against what is in memory, or in
-the segments. HDF5 says where they lie while it has the file in hand; they are read without it.
+the segments. HDF5 has said where they lie (`new_files.places_of`); they are read without it.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import h5py
 import numpy as np
-from h5py import h5d, h5f, h5g
 
 from . import schema
 from .durable import canonical_json, same_bits
+from .new_files import Place, Places
 from .pieces import Pieces
 
-CHECKSUM = 4  # bytes that HDF5 puts behind a chunk
 
-
-class Place(NamedTuple):
-    """Where a piece of a dataset lies in a file: `size` bytes from `offset` on are what begins at
-    `corner` of it, of this shape; beyond its edges they are padding.
-    """
-
-    corner: tuple[int, ...]
-    shape: tuple[int, ...]
-    offset: int
-    size: int
-
-
-class Places(NamedTuple):
-    """A dataset as it lies in a file."""
-
-    shape: tuple[int, ...]
-    places: list[Place]
-
-
-def names_of(file: h5py.File, group: str) -> list[str]:
-    """What is in a group, in order."""
-    return sorted(name.decode() for name in h5g.open(file.id, group.encode()))
-
-
-def places_of(file: h5py.File, head: Any, pieces: Pieces) -> dict[str, Places]:
-    """Where the datasets lie that the content hash is made of, by name; but for the data, which have
-    checksums. Flushes the file.
-    """
-    h5f.flush(file.id)
-    names = [*_columns(head, pieces), *_framed(head)]
-    datasets = {name: h5d.open(file.id, name.encode()) for name in names}
-    return {name: Places(item.shape, list(_places(item))) for name, item in datasets.items()}
-
-
-def _places(dataset: h5d.DatasetID) -> Iterator[Place]:
-    layout = dataset.get_create_plist()
-    if layout.get_layout() != h5d.CHUNKED:
-        if (offset := dataset.get_offset()) is not None:
-            corner = (0,) * dataset.rank
-            yield Place(corner, dataset.shape, offset, dataset.get_storage_size())
-        return
-    shape = layout.get_chunk()
-    for corner in itertools.product(*map(range, itertools.repeat(0), dataset.shape, shape)):
-        chunk = dataset.get_chunk_info_by_coord(corner)
-        yield Place(corner, shape, chunk.byte_offset or 0, chunk.size - CHECKSUM)
+def content_names(head: Any, pieces: Pieces) -> list[str]:
+    """The datasets that the content hash is made of, but for the data, which have checksums."""
+    return [*_columns(head, pieces), *_framed(head)]
 
 
 def _framed(head: Any) -> list[str]:

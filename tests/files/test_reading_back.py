@@ -6,7 +6,7 @@ import pytest
 import toy_run
 
 import meanfield as mf
-from meanfield.files import publishing, reading_back, schema
+from meanfield.files import new_files, publishing, reading_back, schema
 from meanfield.files.pieces import Buffer, Pieces
 
 
@@ -24,7 +24,7 @@ def written(path, mass_varies):
         schema.write_series(file, "energy", *pieces.series("energy"))
         if not mass_varies:
             schema.write_array(file["particles/units"], "mass", first.mass)
-        places = reading_back.places_of(file, head, pieces)
+        places = new_files.places_of(file, reading_back.content_names(head, pieces))
     return head, pieces, places
 
 
@@ -53,7 +53,7 @@ def test_a_dataset_that_lacks_a_frame_or_is_of_another_shape_is_found(tmp_path):
     name = f"{schema.POSITION}/value"
     shape, found = places[name]
     for other in ((shape, found[:-1]), ((4, *shape[1:]), found[:-1])):
-        wrong = {**places, name: reading_back.Places(*other)}
+        wrong = {**places, name: new_files.Places(*other)}
         assert not reading_back.holds_content(tmp_path / "run.h5", head, pieces, wrong)
     longer = mf.State.trusted(head.start.theta, 1, head.start.mass, 5, 0.5)
     held = Buffer()
