@@ -66,7 +66,7 @@ def tiny() -> Config:
 
 def demo() -> Config:
     """Some ten seconds on two cores."""
-    return Config(widths=(64, 256, 1024), seeds=8, cells=(60, 120, 600))
+    return Config(widths=(64, 256, 1024), seeds=8, cells=(120, 240, 960))
 
 
 @dataclass(frozen=True)
