@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..backends.cpu.backend import tree_sum
 from ..backends.protocol import Backend
 from ..formulas.differences import check_gradient, check_symmetry, steepest
 from ..particles import Particles
@@ -198,7 +199,7 @@ class PairField(Field):
     def energy(self, particles: Particles) -> float:
         """F = Σ_k p_k [V(x_k) + ½ Σ_l p_l U(x_k, x_l)]."""
         alone, paired = self._values(particles)
-        return float((particles.mass * (alone + 0.5 * paired)).sum())
+        return float(tree_sum(particles.mass * (alone + 0.5 * paired)))
 
     def _values(self, particles: Particles) -> tuple[np.ndarray, np.ndarray]:
         """V(x_k) and Σ_l p_l U(x_k, x_l), each (m,) on the host."""
@@ -268,4 +269,5 @@ class PairField(Field):
         make = getattr(self.kernels, "stretch", None)
         if type(self) is not PairField or make is None or method.tableau is None:
             return None
-        return make(particles.theta, self.weight(particles), seconds, method.tableau)
+        masses = {"weight": self.weight(particles), "mass": particles.mass}
+        return make(particles.theta, seconds, tableau=method.tableau, **masses)

@@ -271,8 +271,10 @@ class PopulationField(NetworkField):
             tableau=method.tableau,
             weight=self.weight(particles),
             mass=particles.mass,
-            teacher=self._sums.teacher,
+            sums=self._sums,
+            exact=self._exact,
             ridge=self.risk.ridge,
+            factor=self.s**2,
         )
 
 

@@ -91,9 +91,6 @@ class Stretches:
         if self._compiled is None:
             seconds = SAVED * march.method.stages * march.clock.steps_left(march.particles)
             self._compiled = march.field.stretch(march.method, march.particles, seconds) or False
-            asks = self.traces or march.clock.kind == "halving"  # for energies
-            if self._compiled and asks and not self._compiled.traces:
-                self._compiled = False
         if not self._compiled or left <= self._compiled.least - 1:
             self._refused = False
             return False
@@ -146,6 +143,7 @@ class Stretches:
             clock.dt = float(state["dt"])
         if clock.kind == "halving":
             clock.energy_least = float(state["energy_least"])
+        if self.traces or clock.kind == "halving":
             known["energy"] = float(state["energy"])
         if march.watches_size or clock.kind == "error control":
             known["size2"] = float(state["size2"])

@@ -19,6 +19,7 @@ import meanfield as mf
 from meanfield.backends.cpu import stretch, team
 from meanfield.backends.cpu.records import KNOWN, MOST, PULL_BACK
 from meanfield.formulas import losses
+from meanfield.functionals.population import PopulationField
 from meanfield.stepping import stretches
 from meanfield.stepping.clocks import Span
 from meanfield.stepping.march import March
@@ -291,18 +292,51 @@ def test_many_points_whose_steps_several_threads_make_are_stepped_one_by_one():
     assert calls == steps
 
 
-def test_energies_of_points_at_every_step_are_those_that_a_look_finds(monkeypatch):
-    """A call knows none, so with such a series every step is made by itself."""
-    flow, state = points()
+@pytest.mark.parametrize("method", [mf.RK4, LAST_IS_NEW], ids=lambda method: method.name)
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_steps_of_a_population_risk_with_the_test_of_descent_have_the_same_bits_in_one_call(
+    name, method, monkeypatch
+):
+    flow, state = population(**POPULATIONS[name])
+    monkeypatch.setattr(PopulationField, "rate", lambda self, particles: 1.0)
+    calls, steps = compared(monkeypatch, flow, state, method, "auto", 20.0, moments=(50,))
+    assert calls < steps / 3
+
+
+def test_a_step_of_a_population_risk_is_halved_at_the_same_place(monkeypatch):
+    """A rate that is too low makes the first steps too long, and later ones as the teacher is
+    approached.
+    """
+    flow, state = population()
+    monkeypatch.setattr(PopulationField, "rate", lambda self, particles: 0.02)
+    memory, _ = marched(flow, state, mf.RK4, "auto", 200.0)
+    assert memory[-1]["clock"]["halvings"]
+    compared(monkeypatch, flow, state, mf.RK4, "auto", 200.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "dt"), [(mf.RK4, 0.05), (mf.Adaptive(1e-5, 1e-8), None)], ids=["rk4", "adaptive"]
+)
+@pytest.mark.parametrize("name", [*POPULATIONS, *POINTS])
+def test_energies_of_pairs_at_every_step_are_those_that_a_look_finds(name, method, dt, monkeypatch):
+    """And the risks: in fewer calls than steps, with the steps, times and bits of single ones."""
+    made, run = [], stretch.Stretch.run
+    monkeypatch.setattr(stretch.Stretch, "run", lambda *all: (made.append(1), run(*all))[1])
+    monkeypatch.setattr(stretch, "SECONDS", 60.0)
+    of_risk = name in POPULATIONS
+    flow, state = population(**POPULATIONS[name]) if of_risk else points(**POINTS[name])
 
     def watched():
-        series = [mf.Series("energy", mf.every(1)), mf.Series("path", mf.every(3))]
-        mf.simulate(flow, state, mf.HEUN, dt=0.05, t_end=1.0, observers=series, progress=False)
-        return [(each.steps, each.values) for each in series]
+        series = [mf.Series("energy", mf.every(1)), mf.Series("path", mf.every(9))]
+        series += [mf.Series("risk", mf.every(2))] if of_risk else []
+        end = mf.simulate(flow, state, method, dt=dt, t_end=2.0, observers=series, progress=False)
+        return [end.theta.tobytes(), *((each.steps, each.times, each.values) for each in series)]
 
-    together = watched()
+    together, calls = watched(), len(made)
     monkeypatch.setattr(stretches, "FEW", np.inf)
-    assert watched() == together and together[0][0] == list(range(21))
+    assert watched() == together and len(made) == calls
+    steps = len(together[1][0]) - 1
+    assert together[1][0] == list(range(steps + 1)) and 0 < calls <= 2 + steps / 9
 
 
 @pytest.mark.parametrize("name", problems("relu", among=("relu", "wide", "two outputs")))

@@ -130,14 +130,14 @@ class PairEnergy:
         self.call("values", theta, weight, alone, paired)
         return alone, paired
 
-    def stretch(self, theta: np.ndarray, weight: np.ndarray, seconds: float, tableau: Any) -> Any:
+    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> Any:
         """What makes many steps in one compiled call, or None where that would not be faster:
         stretched_pairs.py.
         """
         from . import stretched_pairs
 
-        kernel = self._kernel("velocity")
-        return stretched_pairs.of_energy(self.backend, theta, weight, seconds, kernel, tableau)
+        kernels = {name: self._kernel(name) for name in ("velocity", "values")}
+        return stretched_pairs.of_energy(self.backend, theta, seconds, **kernels, **given)
 
     def call(
         self, name: str, theta: np.ndarray, *arguments: np.ndarray, shards: range | None = None

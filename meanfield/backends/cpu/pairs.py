@@ -182,12 +182,12 @@ class PairSums:
         """
         from . import stretched_pairs
 
-        return stretched_pairs.of_population(self, theta, seconds, **given)
+        return stretched_pairs.of_population(theta, seconds, **given)
 
     def pairing(self, cloud: Cloud, potential: np.ndarray) -> float:
-        """Σ_k factor_k ⟨a_k, potential_k⟩."""
+        """Σ_k factor_k ⟨a_k, potential_k⟩ by the fixed tree."""
         a = cloud.theta[:, : self.outputs].astype(np.float64)
-        return float((cloud.factor * (a * potential).sum(axis=1)).sum())
+        return float(tree_sum(cloud.factor * (a * potential).sum(axis=1)))
 
     def _blocks(self, cloud: Cloud) -> int:
         """Of targets that one call of the kernel works."""

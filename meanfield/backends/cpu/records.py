@@ -45,10 +45,30 @@ JOB = np.dtype(
     align=True,
 )
 
+# What is behind Risk.places (kernels/stretched_pairs.py): addresses of kernels and of float64 arrays,
+# but for those of a cloud (pairs.py), which are in the dtype of the sums; numbers. A teacher's cloud
+# has its θ; velocity: the kernel, where the sums are in another dtype than the stages, else 0.
+CLOUD = np.dtype(
+    [(name, np.int64) for name in (
+        "count", "tiles", "size", "blocks", "theta", "directions", "amplitudes", "parameters", "factor",
+        "squares", "sums", "potential", "finish",
+    )]
+)  # fmt: skip
+POPULATION = np.dtype(
+    [
+        *((name, np.int64) for name in ("prepare", "pair_sums", "velocity", "shards", "totals", "total")),
+        *((name, np.int64) for name in ("of_teacher", "of_itself", "trainable", "spare")),
+        *(("decay", np.float64), ("own", CLOUD), ("teacher", CLOUD)),
+    ]
+)  # fmt: skip
+POINTS = np.dtype(
+    [(name, np.int64) for name in ("values", "shards", "weight", "mass", "alone", "paired")]
+)
+
 
 class Kernels(NamedTuple):
     """Addresses of the kernels of a step, for one shard; sides: 0 where the pull-back needs none;
-    velocity: of all shards at once, where there is one.
+    velocity: of all shards at once, where there is one; energy: of points that meet each other.
 
     Called by address they are no part of what calls them, which the compiler would work through
     again at each level: a third of its time.
@@ -64,6 +84,7 @@ class Kernels(NamedTuple):
     total: int
     slopes: int
     velocity: int
+    energy: int
 
 
 class Risk(NamedTuple):
@@ -84,7 +105,9 @@ class Risk(NamedTuple):
     s_squared: float
     factor: float
     ridge: float
-    places: np.ndarray  # of what kernels.velocity needs besides: stretched_pairs.py
+    # addresses of what kernels.velocity and kernels.energy need besides: stretched_pairs.py
+    places: int
+    energy_places: int
 
 
 class Method(NamedTuple):

@@ -32,7 +32,6 @@ TRACED = 1024  # steps of one call at most, where their risk and energy are aske
 # steps of one call at least, where several threads share a stage and a step has one: where observers
 # have just asked for its velocity, a step by itself is one addition
 SHARED_LEAST = 3
-NO_PLACES = np.zeros(0, np.int64)
 KINDS = ("fixed", "halving", "error control")  # of clocks, in the order of records.py
 
 
@@ -64,7 +63,7 @@ class Stretch:
     """Steps of one tableau for one field and particles of one shape, with the memory that they take."""
 
     least = 1  # steps of a call
-    traces = True  # whether it says the risk and the energy of every step
+    factor = 1.0  # R over what is traced of it
 
     def __init__(
         self,
@@ -226,7 +225,7 @@ class Stretch:
         Field.energy give them.
         """
         t, total, energy = self.work.trace[: int(state["traced"][0])].T.copy()
-        return t, {"risk": self.risk.factor * total, "energy": energy}
+        return t, {"risk": self.factor * total, "energy": energy}
 
     @property
     def features(self) -> np.ndarray | None:
@@ -292,9 +291,10 @@ class OfRisk(Stretch):
             float(s**2),
             float(factor),
             float(ridge),
-            NO_PLACES,
+            0,
+            0,
         )
-        self.loss = loss
+        self.loss, self.factor = loss, float(factor)
         shared = backend._work(theta, samples) > SHARED
         workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST) if shared else 1
         self.least = SHARED_LEAST if shared and len(tableau.b) == 1 else 1

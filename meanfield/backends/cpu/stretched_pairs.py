@@ -13,118 +13,182 @@ import numpy as np
 from .. import compiler
 from ..llvm.addresses import address
 from .backend import Samples
-from .records import Risk
-from .sharing import SMALL
-from .stretch import NO_PLACES, Stretch, too_large, worth
+from .records import POINTS, POPULATION, Risk
+from .sharing import SMALL, run
+from .stretch import Stretch, too_large, worth
+
+
+class Places:
+    """A record that compiled code reads by its address, with arrays that it names by theirs."""
+
+    def __init__(self, kind: np.dtype) -> None:
+        self._data = np.zeros(1, kind)
+        self._kept: list[np.ndarray] = []
+
+    @property
+    def address(self) -> int:
+        return self._data.ctypes.data
+
+    def put(self, cloud: str = "", /, **given: Any) -> None:
+        """Numbers and arrays by name, into one of its clouds if that is given."""
+        record = self._data[cloud] if cloud else self._data
+        for name, value in given.items():
+            if isinstance(value, np.ndarray):
+                self._kept.append(value)
+                value = value.ctypes.data
+            record[name] = value
 
 
 class OfPairs(Stretch):
-    """For fields whose velocity is a sum over pairs; they say no energies."""
+    """For fields whose velocity is a sum over pairs.
 
-    traces = False
+    places, energy_places: the addresses of what the kernels of the velocity and of the energy read.
+    """
 
     def __init__(
-        self, backend: Any, theta: np.ndarray, weight: np.ndarray, tableau: Any, places: np.ndarray
+        self,
+        backend: Any,
+        theta: np.ndarray,
+        weight: np.ndarray,
+        tableau: Any,
+        places: int,
+        energy_places: int,
+        ridge: float = 0.0,
     ) -> None:
         T = backend.dtype
         x, labels = np.zeros((0, 0, 0), T), np.zeros((0, 0))
         labels.flags.writeable = False  # as those of a risk
         nothing = np.zeros((0, 0), T), labels, np.zeros(0), backend.trainable, T.type(0)
-        risk = Risk(x, *nothing, False, False, True, 1.0, 1.0, 1.0, 0.0, places)
+        numbers = 1.0, 1.0, 1.0, ridge
+        risk = Risk(x, *nothing, False, False, True, *numbers, places, energy_places)
         super().__init__(backend, theta, weight, Samples(0, 0, x), risk, tableau, 1)
 
 
 class OfEnergy(OfPairs):
-    """Of a pairwise energy, by the kernel of its velocity."""
+    """Of a pairwise energy, by the kernels of its velocity and its values. mass: of the particles."""
 
     def __init__(
-        self, backend: Any, theta: np.ndarray, weight: np.ndarray, kernel: Any, tableau: Any
+        self,
+        backend: Any,
+        theta: np.ndarray,
+        tableau: Any,
+        weight: np.ndarray,
+        mass: np.ndarray,
+        velocity: Any,
+        values: Any,
     ) -> None:
-        self.kernel = kernel
-        super().__init__(backend, theta, weight, tableau, NO_PLACES)
+        m, self.kernel, self._places = len(theta), velocity, Places(POINTS)
+        alone, paired = np.zeros((2, m))
+        where = address(values, 0, 0, theta, weight, alone, paired, 0, 0)
+        self._places.put(values=where, shards=backend.shards(m), weight=weight)
+        self._places.put(mass=mass, alone=alone, paired=paired)
+        super().__init__(backend, theta, weight, tableau, 0, self._places.address)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
-        theta = self.work.rows[0, 0]
-        given = 0, 0, theta, self.work.weight, theta, 0, 0
-        return (self.kernel,), {"pull_back": (self.kernel, given)}
+        theta, weight = self.work.rows[0, 0], self.work.weight
+        energy = _kernels(self.backend.dtype.name, 0).energy_of_points
+        return (self.kernel,), {
+            "pull_back": (self.kernel, (0, 0, theta, weight, theta, 0, 0)),
+            "energy": (energy, (theta, 0)),
+        }
 
 
 class OfPopulation(OfPairs):
     """Of a population risk with one output and small d: pairs.py.
 
-    mass: of the particles; teacher: its cloud.
+    mass: of the particles; sums, exact: .pairs and the cloud of its .teacher, in the dtype of θ and
+    in float64; factor: R over the energy.
     """
 
     def __init__(
         self,
-        pairs: Any,
         theta: np.ndarray,
+        tableau: Any,
         weight: np.ndarray,
         mass: np.ndarray,
-        teacher: Any,
+        sums: Any,
+        exact: Any,
         ridge: float,
-        tableau: Any,
+        factor: float,
     ) -> None:
-        own = pairs.cloud(theta, mass)
-        m, d, S = len(theta), pairs.dim, pairs.formula.sums
-        shards, blocks = pairs.backend.shards(m), pairs._blocks(own)
-        sums, potential = np.zeros((own.squares.size, S + d)), np.zeros((m, 1))
-        totals, total = np.zeros((shards, 1, d)), np.zeros((1, d))
-        trainable, decay = pairs.backend.trainable.astype(np.float64), np.array([float(ridge)])
-
-        cloud = own.directions, own.amplitudes, own.parameters
-        other = teacher.directions, teacher.amplitudes, teacher.parameters
-        prepared = 0, 0, theta, mass, 1, *cloud, own.squares, totals
-        summed = 0, 0, own.directions, own.parameters, *other, sums
-        finished = 0, 0, theta, 1, S, own.squares, sums, total, 0.0, trainable, potential, theta
-        kernels = [
-            address(pairs.particles.prepare_cloud, *prepared),
-            address(pairs.kernels.pair_sums, *summed) if S else 0,
-            address(pairs.particles.finish_sums, *finished),
-        ]
-        tiles, size = own.parameters.shape
-        numbers = [shards, blocks, tiles, size, *teacher.parameters.shape]
-        self._arrays = (  # in the order of kernels/pair_velocity.py; kept alive
-            *cloud, *other, mass, own.squares, sums, totals, total, teacher.total, trainable,
-            potential, decay,
-        )  # fmt: skip
-        addresses = [array.ctypes.data for array in self._arrays]
-        places = np.array([*kernels, *numbers, *addresses], np.int64)
-        self.kernel = compiler.kernels(
-            f"{__package__}.kernels.pair_velocity", theta.dtype.name, {}, S=S
-        ).velocity
-        super().__init__(pairs.backend, theta, weight, tableau, places)
+        S = sums.pairs.formula.sums
+        self.velocity = _kernels(theta.dtype.name, S).velocity
+        self.energy, self.factor = _kernels("float64", S).energy, factor
+        self._places = self._exact = _of_population(theta, mass, sums, ridge)
+        if exact is not sums:
+            self._exact = _of_population(theta, mass, exact, ridge)
+            given = theta, theta.astype(np.float64), 0
+            self._exact.put(velocity=address(_kernels("float64", S).velocity, *given))
+        places = self._places.address, self._exact.address
+        super().__init__(sums.pairs.backend, theta, weight, tableau, *places, ridge)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
         theta = self.work.rows[0, 0]
-        given = theta, theta, self.risk.places
-        return (self.kernel,), {"velocity": (self.kernel, given)}
+        return (self.velocity, self.energy), {
+            "velocity": (self.velocity, (theta, theta, 0)),
+            "energy": (self.energy, (theta, 0)),
+        }
+
+
+def _kernels(dtype: str, S: int) -> Any:
+    return compiler.kernels(f"{__package__}.kernels.stretched_pairs", dtype, {}, S=S)
+
+
+def _of_population(theta: np.ndarray, mass: np.ndarray, measure: Any, ridge: float) -> Places:
+    """What is read of θ, its masses and the teacher, for the sums of one dtype."""
+    pairs, teacher, made = measure.pairs, measure.teacher, Places(POPULATION)
+    d, S, dtype = pairs.dim, pairs.formula.sums, pairs.dtype
+    own, neurons = pairs.cloud(theta, mass), teacher.theta.astype(dtype)
+    shards, trainable = pairs.backend.shards(len(theta)), pairs.backend.trainable.astype(float)
+    totals, total = np.zeros((shards, 1, d)), np.zeros((1, d))
+    of_itself = np.zeros((teacher.squares.size, S + d))
+    made.put(shards=shards, totals=totals, total=total, of_teacher=teacher.total)
+    made.put(of_itself=of_itself, trainable=trainable, decay=ridge)
+    made.put(spare=np.zeros((max(len(theta), len(neurons)), theta.shape[1])))
+
+    sources = own.directions, own.amplitudes, own.parameters
+    prepared = 0, 0, theta, mass, 1, *sources, own.squares, totals
+    made.put(prepare=address(pairs.particles.prepare_cloud, *prepared))
+    if S:
+        summed = 0, 0, own.directions, own.parameters, *sources, of_itself
+        made.put(pair_sums=address(pairs.kernels.pair_sums, *summed))
+        given = *pairs._targets(teacher), *pairs._sources(teacher), of_itself
+        run(pairs.kernels.pair_sums, pairs._blocks(teacher), 0, *given)
+
+    for name, cloud, points in ("own", own, theta), ("teacher", teacher, neurons):
+        tiles, size = cloud.parameters.shape
+        sums, potential = np.zeros((tiles * size, S + d)), np.zeros((len(points), 1))
+        finished = cloud.squares, sums, total, 0.0, trainable, potential, points.astype(dtype)
+        made.put(
+            name, count=len(points), tiles=tiles, size=size, blocks=pairs._blocks(cloud), theta=points,
+            directions=cloud.directions, amplitudes=cloud.amplitudes, parameters=cloud.parameters,
+            factor=cloud.factor, squares=cloud.squares, sums=sums, potential=potential,
+            finish=address(pairs.particles.finish_sums, 0, 0, points, 1, S, *finished),
+        )  # fmt: skip
+    return made
 
 
 def of_energy(
-    backend: Any, theta: np.ndarray, weight: np.ndarray, seconds: float, kernel: Any, tableau: Any
+    backend: Any, theta: np.ndarray, seconds: float, tableau: Any, **given: Any
 ) -> Stretch | None:
     """A Stretch; None where it would not make the run shorter, and where several threads make a
     step. seconds: what all the steps would gain.
     """
     if too_large(theta, tableau) or theta.shape[0] * theta.size > SMALL:
         return None
-    return worth(_kind(backend), seconds, lambda: OfEnergy(backend, theta, weight, kernel, tableau))
+    return worth(_kind(backend), seconds, lambda: OfEnergy(backend, theta, tableau, **given))
 
 
 def of_population(
-    pairs: Any, theta: np.ndarray, seconds: float, tableau: Any, teacher: Any, **given: Any
+    theta: np.ndarray, seconds: float, tableau: Any, sums: Any, **given: Any
 ) -> Stretch | None:
     """The same of a population risk."""
-    sources = theta.shape[0] + teacher.parameters.size
+    pairs, sources = sums.pairs, theta.shape[0] + sums.teacher.parameters.size
     work = theta.shape[0] * sources * pairs.dim
     if not pairs.few or too_large(theta, tableau) or work > SMALL:
         return None
-    return worth(
-        _kind(pairs.backend),
-        seconds,
-        lambda: OfPopulation(pairs, theta, teacher=teacher, tableau=tableau, **given),
-    )
+    kind = _kind(pairs.backend)
+    return worth(kind, seconds, lambda: OfPopulation(theta, tableau, sums=sums, **given))
 
 
 def _kind(backend: Any) -> tuple[Any, ...]:

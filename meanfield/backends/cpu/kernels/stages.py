@@ -25,7 +25,7 @@ def stage(kernels, risk, method, work, turn, me):
         return
     job = work.job[0]
     i, last = job.stage, method.b.size - 1
-    at_end = i == last and job.energy
+    at_end = i == last and job.energy and not risk.pairs
     turns = 2 if at_end and not method.last_is_new else 1
     for again in range(turns):
         pulls_back = i >= 0 and job.begins == PULL_BACK and not risk.pairs

@@ -41,8 +41,15 @@ EVENTS = 1e-9  # of dt: a time this little before its moment is at it (observers
 
 
 @part
-def _total(kernels, risk, work):
-    """Σ_i ℓ_i of the θ whose mean features are known: RiskField._total."""
+def _total(kernels, risk, method, work):
+    """Σ_i ℓ_i of the new θ, whose mean features are known: RiskField._total. Of pairs their energy,
+    for which the velocity is made first where it has the same sums.
+    """
+    if risk.pairs:
+        theta = work.rows[0, (work.job[0].now + method.at[method.b.size]) % ROWS]
+        if kernels.velocity and not method.last_is_new:
+            call(kernels.velocity, (theta, work.stage_rows[0, 0], risk.places))
+        return number(kernels.energy, (theta, risk.energy_places))
     if not risk.coupled:
         return number(kernels.total, (work.features, risk.labels, risk.importance, risk.s))
     for i in range(work.features.shape[0]):
@@ -139,13 +146,7 @@ def stretch(kernels, risk, method, work, states, theta, made):
         goes_on = goes_on and not method.last_is_new
         dissipated, length = _step(kernels, risk, method, work, goes_on)
 
-        total, energy, size2, next_dt = 0.0, state.energy, state.size2, state.dt
-        if job.energy:
-            total = _total(kernels, risk, work)
-            energy = _energy(risk, work, total)
-            if state.clock == HALVING and not _falls(state, energy, dissipated):
-                state.refused = True
-                break
+        size2, next_dt = state.size2, state.dt
         if job.watches_size:
             size2 = work.means[SIZE]
         if state.clock == ERROR_CONTROL:
@@ -161,6 +162,15 @@ def stretch(kernels, risk, method, work, states, theta, made):
                 job.begins = KNOWN
                 continue
             next_dt = max(state.dt, dt * factor) if dt < state.dt and factor >= 1 else dt * factor
+        total, energy = 0.0, state.energy
+        if job.energy:  # of a step that is not rejected: k_0 of one that is stays where it is
+            total = _total(kernels, risk, method, work)
+            energy = _energy(risk, work, total)
+            if state.clock == HALVING and not _falls(state, energy, dissipated):
+                state.refused = True
+                break
+
+        if state.clock == ERROR_CONTROL:
             state.t = state.target if dt == state.target - state.t else state.t + dt
         else:
             count = state.step + 1 - state.leg_step
@@ -168,7 +178,8 @@ def stretch(kernels, risk, method, work, states, theta, made):
             state.t = state.t_end if at_end else state.leg_t + count * state.dt
 
         job.now = (job.now + method.at[method.b.size]) % ROWS
-        job.begins = LAST if method.last_is_new else PULL_BACK
+        made_already = job.energy and kernels.velocity != 0
+        job.begins = LAST if method.last_is_new else KNOWN if made_already else PULL_BACK
         state.step += 1
         state.dt = next_dt
         state.energy = energy
