@@ -235,25 +235,15 @@ def _value(march: March) -> str:
     return f", energy {march.energy:.3g}" if "energy" in terms else ""
 
 
-class Unseen:
-    """In the place of a bar, where none was asked for."""
-
-    n, disable = 0.0, True
-
-    def update(self, more: float) -> None:
-        """Nothing."""
-
-
 @contextmanager
 def _bar(total: float, shown: bool) -> Iterator[Any]:
-    if not shown:  # tqdm would start a thread even for a bar that nobody sees
-        yield Unseen()
-        return
     from tqdm.auto import tqdm
 
-    with tqdm(
+    # else tqdm would start a thread even for a bar that nobody sees
+    kind = tqdm if shown else type("Unseen", (tqdm,), {"monitor_interval": 0})
+    with kind(
         total=total,
-        disable=None,
+        disable=None if shown else True,
         bar_format=LAYOUT,
         leave=False,
         file=sys.stderr,

@@ -91,7 +91,7 @@ sweep = SweepFolder(sys.argv[1])
 local_workers.compile_kernels(sweep)
 local_workers.load(sweep)
 assert forks.possible()
-assert not {"torch", "matplotlib", "ot", "asyncio"} & sys.modules.keys()
+assert not {"torch", "matplotlib", "ot"} & sys.modules.keys()
 """
 
 
