@@ -124,7 +124,7 @@ def _begin(threads: int, log: IO[bytes]) -> None:
         os.dup2(nothing.fileno(), 0)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
-    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)
+    sys.stdout = open(1, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
     sys.stderr = sys.stdout
     gc.freeze()  # what is there already: no collection in this process need look through it
     os.environ.update(dict.fromkeys(THREADS, str(threads)))

@@ -42,6 +42,12 @@ def test_a_fork_that_raises_says_why_and_ends_with_1(tmp_path):
     assert "ZeroDivisionError" in (tmp_path / "log").read_text()
 
 
+def test_a_fork_says_what_no_encoding_has(tmp_path):
+    """A name of a file that is not UTF-8, say."""
+    assert forked(lambda: print("run\udcff.h5") or 0, tmp_path).wait(60) == 0
+    assert (tmp_path / "log").read_text() == "run\\udcff.h5\n"
+
+
 def test_a_fork_is_waited_for_asked_and_killed_as_another_process(tmp_path):
     made = forked(lambda: time.sleep(600) or 0, tmp_path)
     assert made.poll() is None
