@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,13 +47,13 @@ class Places(NamedTuple):
 
 @contextmanager
 def new_hdf5(
-    path: Path, size: int, verify: Callable[[], None] | None = None, synced: bool = True
+    path: Path, size: int, verify: Callable[[bytes | None], None] | None = None, synced: bool = True
 ) -> Iterator[tuple[h5py.File, Scratch]]:
     """A new file, complete, sealed and fsynced when the block ends; removed when anything fails. For
     temporary names only. synced: False leaves the fsync to the caller.
 
     size: bytes of its arrays, about. verify: called when all is written, while the disk syncs it, to
-    read it back; what it raises is a failure too.
+    read it back, with all its bytes where it was made in memory; what it raises is a failure too.
     """
     scratch, image = Scratch(path), None
     try:
@@ -70,7 +71,7 @@ def new_hdf5(
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
         if synced:
             scratch.begin()
-        scratch.complete(verify, synced, image)
+        scratch.complete(verify and partial(verify, image), synced, image)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)

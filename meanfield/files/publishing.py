@@ -16,7 +16,7 @@ from .memory import size_of, write_memory
 from .new_files import Places, names_of, new_hdf5, places_of
 from .parts import Parts
 from .pieces import Pieces
-from .reading_back import content_names, holds_content
+from .reading_back import begins_with, content_names, holds_content
 from .stored_data import checksums, write_data
 from .trajectory import IDENTITY, Trajectory
 
@@ -83,8 +83,19 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
         size += parts.start.stat().st_size
         places: dict[str, Places] = {}
 
-        def verify() -> None:
-            if not places or not holds_content(merged, head, pieces, places):
+        def located(file: schema.File) -> dict[str, Places]:
+            """Where HDF5 finds the content; nothing where data or names are not those of the parts."""
+            same = checksums(file["parameters"]) == sums
+            same = same and names_of(file, "observables") == pieces.aligned()
+            return places_of(file, content_names(head, pieces)) if same else {}
+
+        def verify(image: bytes | None) -> None:
+            if image is None:
+                with schema.open_hdf5(merged) as again, schema.reading(merged):
+                    same = located(again) == places
+            else:
+                same = begins_with(merged, image)
+            if not (places and same and holds_content(merged, head, pieces, places)):
                 raise IncompatibleFile(
                     f"the merged file differs from the parts in {parts.folder}, which are kept."
                 )
@@ -108,8 +119,7 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
                 columns = {name: pieces.event_column(name) for name in schema.EVENT_COLUMNS}
                 ids = Genealogy(columns, start.m).ids(clock[0])
             schema.write_views(file, config, start, clock, pieces.aligned(), mass_varies, ids)
-            if checksums(parameters) == sums and names_of(file, "observables") == pieces.aligned():
-                places |= places_of(file, content_names(head, pieces))
+            places |= located(file)
     try:
         if guard is not None:
             guard()

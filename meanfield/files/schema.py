@@ -24,7 +24,7 @@ import numpy as np
 from ..columns import Columns
 from ..scaling import TIME_UNIT
 from ..state import State
-from .durable import IncompatibleFile, InUse, canonical_json, same_bits
+from .durable import IncompatibleFile, InUse, canonical_json
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
@@ -286,17 +286,6 @@ def read_array(file: h5py.File, path: str) -> np.ndarray:
     if found.size:
         dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found, mtype=_type(found.dtype))
     return found
-
-
-def holds(file: h5py.File, path: str, array: np.ndarray) -> bool:
-    """Whether the dataset of that path is this array, to the bit."""
-    dataset = h5py.h5d.open(file.id, path.encode())
-    if dataset.shape != array.shape or dataset.dtype != array.dtype:
-        return False
-    found = np.empty(array.shape, array.dtype)
-    if found.size:
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found, mtype=_type(found.dtype))
-    return same_bits(found, array)
 
 
 def write_head(

@@ -62,3 +62,25 @@ def test_a_dataset_that_lacks_a_frame_or_is_of_another_shape_is_found(tmp_path):
     held.add_values("energy", [0, 3], [0.0, 0.3], [-0.0, np.nan])
     more = Pieces([]).held_last(held)
     assert not reading_back.holds_content(tmp_path / "run.h5", head, more, places)
+
+
+@pytest.mark.parametrize("in_memory", [new_files.IN_MEMORY, 0])
+def test_names_and_indices_are_read_back_too(in_memory, tmp_path, monkeypatch):
+    """A byte that changes outside all arrays: the run is not published, and its parts are kept."""
+    monkeypatch.setattr(new_files, "IN_MEMORY", in_memory)
+    real = publishing.begins_with if in_memory else schema.open_hdf5
+
+    def spoilt(path, *image):
+        content = path.read_bytes()
+        if path.name == ".tmp-merged.h5":
+            path.write_bytes(content.replace(b"observables", b"observablez"))
+        return real(path, *image)
+
+    place = (publishing, "begins_with") if in_memory else (schema, "open_hdf5")
+    monkeypatch.setattr(*place, spoilt)
+    x = np.linspace(-1, 1, 8)[:, None]
+    flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0])))
+    start, path = mf.InitialLaw(1).sample(8, seed=0), tmp_path / "run.h5"
+    with pytest.raises(mf.files.durable.IncompatibleFile):
+        mf.simulate(flow, start, mf.EULER, 0.1, n_steps=2, observers=[mf.Recorder(path, mf.every(1))], progress=False)  # fmt: skip
+    assert not path.exists() and path.with_name("run.h5.parts").is_dir()
