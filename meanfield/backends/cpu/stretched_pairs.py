@@ -117,13 +117,15 @@ class OfPopulation(OfPairs):
         self._places = self._exact = _of_population(theta, mass, sums, ridge)
         if exact is not sums:
             self._exact = _of_population(theta, mass, exact, ridge)
-            given = theta, theta.astype(np.float64), 0
-            self._exact.put(velocity=address(_kernels("float64", S).velocity, *given))
+        self._exact_velocity = _kernels("float64", S).velocity
         places = self._places.address, self._exact.address
         super().__init__(sums.pairs.backend, theta, weight, tableau, *places, ridge)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
         theta = self.work.rows[0, 0]
+        if self._exact is not self._places:
+            given = theta, theta.astype(np.float64), 0
+            self._exact.put(velocity=address(self._exact_velocity, *given))
         return (self.velocity, self.energy), {
             "velocity": (self.velocity, (theta, theta, 0)),
             "energy": (self.energy, (theta, 0)),
@@ -147,7 +149,8 @@ def _of_population(theta: np.ndarray, mass: np.ndarray, measure: Any, ridge: flo
     made.put(spare=np.zeros((max(len(theta), len(neurons)), theta.shape[1])))
 
     sources = own.directions, own.amplitudes, own.parameters
-    prepared = 0, 0, theta, mass, 1, *sources, own.squares, totals
+    # a copy: masses are read-only, and `run` has compiled the kernel for others
+    prepared = 0, 0, theta, mass.copy(), 1, *sources, own.squares, totals
     made.put(prepare=address(pairs.particles.prepare_cloud, *prepared))
     if S:
         summed = 0, 0, own.directions, own.parameters, *sources, of_itself
