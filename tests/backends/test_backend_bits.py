@@ -69,6 +69,29 @@ def test_kept_and_recomputed_pre_activations_give_the_same_bits(K):
     assert np.array_equal(after, p.pull_back())
 
 
+@pytest.mark.parametrize(("K", "dtype"), [(1, "float32"), (1, "float64"), (3, "float64")])
+def test_kept_and_recomputed_tanh_have_the_same_bits(K, dtype):
+    """Shards and tiles that end within a vector, and values that saturate; other particles, or other
+    samples, do not meet what was kept.
+    """
+    rng = np.random.default_rng(7)
+    for n, m in ((3, 5), (101, 333), (1100, 130)):
+        p = Problem(rng, d=2, K=K, m=m, n=n, dtype=dtype)
+        p.on_device *= rng.choice([0.1, 1.0, 5.0], size=(m, 1)).astype(dtype)
+        recomputed = p.mean_feature(), p.pull_back(0.1)
+        assert p.cpu._kept is None
+        kept = p.cpu.mean_feature(p.on_device, p.weight, p.samples, keep=True), p.pull_back(0.1)
+        assert p.cpu._kept[2].shape == (len(p.samples.x), m, p.samples.size)
+        assert [a.tobytes() for a in kept] == [a.tobytes() for a in recomputed]
+
+        others = p.cpu.upload(p.theta + 1.0), p.cpu.samples(p.x + 1.0)
+        for theta, samples in ((others[0], p.samples), (p.on_device, others[1])):
+            p.cpu.mean_feature(p.on_device, p.weight, p.samples, keep=True)
+            after = p.cpu.pull_back(theta, samples, p.r)
+            p.cpu._kept = None
+            assert after.tobytes() == p.cpu.pull_back(theta, samples, p.r).tobytes()
+
+
 @pytest.mark.parametrize("K", [1, 3])
 @pytest.mark.parametrize("activation", activations.TABLE)
 def test_nan_in_one_particle_shows_in_every_prediction_and_in_its_own_velocity(rng, activation, K):

@@ -144,7 +144,7 @@ class Work(NamedTuple):
     stage_lines: np.ndarray
     partial: np.ndarray  # (workers, shards, tiles, K, size)
     sums: np.ndarray
-    kept: np.ndarray  # z of the blocked kernels: (workers, tiles, m, size)
+    kept: np.ndarray  # z of the blocked kernels, σ(z) of the fused: (workers, tiles, m, size)
     nothing: np.ndarray  # kept, where it is not: (0, 0, 0)
     norms: np.ndarray  # (workers, SPEED …, shards)
     scratch: np.ndarray  # (workers, …)

@@ -31,9 +31,8 @@ class Helper:
             function, arguments = self._work.get()
             try:
                 function(*arguments)
-            except (
-                Exception
-            ):  # said as Python says it of a thread, which goes on: others call it too
+            except Exception:
+                # said as Python says it of a thread, which goes on: others call it too
                 threading.excepthook(
                     threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
                 )
