@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import functools
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -28,28 +28,22 @@ PAUSE = 0.005  # seconds between two looks at whether a worker has ended
 class Forked:
     """What a crew asks of a worker's process; as of a subprocess.Popen."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
+    def __init__(self, process: Any) -> None:
+        self._process, self.pid = process, process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, minus the signal's number of one that was killed; None of one at work."""
+        return self._process.exitcode
 
     def poll(self) -> int | None:
-        """The exit code, minus the signal's number of one that was killed; None of one at work."""
-        if self.returncode is None:
-            try:
-                ended, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # a signal handler that came in between has asked, too
-                self.returncode = 0
-            else:
-                self.returncode = os.waitstatus_to_exitcode(status) if ended else None
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """The same of one that has ended; raises subprocess.TimeoutExpired."""
-        end = None if timeout is None else time.monotonic() + timeout
-        while (code := self.poll()) is None:
-            if timeout is not None and end is not None and time.monotonic() > end:
-                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
-            time.sleep(PAUSE)
+        self._process.join(timeout)
+        if (code := self.returncode) is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
         return code
 
     def send_signal(self, number: int) -> None:
@@ -72,19 +66,15 @@ def fork(work: Callable[[], int], threads: int, log: IO[bytes]) -> Forked:
     """A process of so many threads that does `work`, whose exit code it returns, and says all that
     it says to `log`. As one of `start_python`'s it has a session of its own.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid:
-        return Forked(pid)
-    code = 1
-    try:
-        _begin(threads, log)
-        code = work()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_do, args=(work, threads, log), daemon=True)  # ends with us
+    process.start()
+    return Forked(process)
+
+
+def _do(work: Callable[[], int], threads: int, log: IO[bytes]) -> None:
+    _begin(threads, log)
+    raise SystemExit(work())
 
 
 def together(tasks: Sequence[Callable[[], Any]], count: int) -> None:
