@@ -225,15 +225,21 @@ with mf.ranks(20):
 """
 
 
+def two_that_fail(folder, text):
+    """What each of two processes of a script says that end with an error."""
+    script = folder / "script.py"
+    script.write_text(text)
+    two = ranks(2, script, [folder] * 2, module=None)
+    said = [process.communicate(timeout=150)[1] for process in two]
+    assert [process.returncode for process in two] == [1, 1], said
+    return said
+
+
 @pytest.mark.process
 @pytest.mark.filterwarnings("ignore:the series 'mine' is written differently")
 def test_an_observer_that_raises_in_one_process_alone_says_so_and_ends_all(tmp_path):
     """It sends no message, which the others would take for that of a step: gloo would abort them."""
-    script = tmp_path / "script.py"
-    script.write_text(ALONE)
-    two = ranks(2, script, [tmp_path] * 2, module=None)
-    said = [process.communicate(timeout=150)[1] for process in two]
-    assert [process.returncode for process in two] == [1, 1], said
+    said = two_that_fail(tmp_path, ALONE)
     assert "RankLost: process 0: another process of this run has ended" in said[0]
     assert "OSError: no space for my notes" in said[1] and "Only process 1 did" in said[1]
     assert "mf.resume('run.h5', functions={'mine': …})" in said[1]
@@ -266,11 +272,7 @@ with mf.ranks(10):
 @pytest.mark.process
 def test_a_state_that_one_process_alone_asks_for_is_an_error_and_no_abort(tmp_path):
     """gloo ends a process that is sent what it does not expect."""
-    script = tmp_path / "script.py"
-    script.write_text(ASKED)
-    two = ranks(2, script, [tmp_path] * 2, module=None)
-    said = [process.communicate(timeout=150)[1] for process in two]
-    assert [process.returncode for process in two] == [1, 1], said
+    said = two_that_fail(tmp_path, ASKED)
     assert "process 1 asks for moment.state at step 2, and not all 2" in said[1]
     assert "RankLost: process 0: another process of this run has ended" in said[0]
 
