@@ -185,7 +185,7 @@ start = mf.InitialLaw(1).sample(128, seed=0)
 for _ in range(3):
     with mf.ranks(20) as ranks:
         end = mf.simulate(flow, start, mf.EULER, 0.1, n_steps=2, progress=False)
-print(f"rank {ranks.rank} of {ranks.size}: {end.step}")
+print(f"rank {ranks.rank} of {ranks.size}: {end.step}\\n", end="")  # one write: whole lines where nothing is buffered
 """
 
 
