@@ -19,7 +19,7 @@ from typing import Any
 
 import meanfield as mf
 from meanfield.stepping.march import March
-from meanfield.stepping.stretches import Ahead
+from meanfield.stepping.stretches import ALONE, Ahead
 
 from .engine import samples
 from .loops import PEERS
@@ -88,7 +88,9 @@ def contenders(case: Case, dt: float = 0.01) -> tuple[dict[str, Any], dict[str, 
     """({name: contender}, {name: why it is absent}), all from the same start."""
     theta, x, y = samples(case.m, case.n, 2, case.dtype)
     given = theta, x, y, case.activation, dt, case.method
-    return willing({kind.name: partial(kind, *given) for kind in (Ours, *PEERS)})
+    made = {kind.name: partial(kind, *given) for kind in (Ours, *PEERS)}
+    # the engine makes its first steps one by one, and compiles the call that makes many after them
+    return willing(made, lambda contender: contender.step(2 * ALONE))
 
 
 @contextmanager
