@@ -13,10 +13,10 @@ from . import schema
 from .durable import IncompatibleFile, canonical_json, check_space, move
 from .genealogy import Genealogy, replaces
 from .memory import size_of, write_memory
-from .new_files import Places, names_of, new_hdf5, places_of
+from .new_files import new_hdf5
 from .parts import Parts
 from .pieces import Pieces
-from .reading_back import begins_with, content_names, holds_content
+from .reading_back import begins_with, holds_content
 from .stored_data import checksums, write_data
 from .trajectory import IDENTITY, Trajectory
 
@@ -81,21 +81,14 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
             given = began["parameters"]
             sums = checksums(given)
         size += parts.start.stat().st_size
-        places: dict[str, Places] = {}
-
-        def located(file: schema.File) -> dict[str, Places]:
-            """Where HDF5 finds the content; nothing where data or names are not those of the parts."""
-            same = checksums(file["parameters"]) == sums
-            same = same and names_of(file, "observables") == pieces.aligned()
-            return places_of(file, content_names(head, pieces)) if same else {}
 
         def verify(image: bytes | None) -> None:
-            if image is None:
-                with schema.open_hdf5(merged) as again, schema.reading(merged):
-                    same = located(again) == places
-            else:
-                same = begins_with(merged, image)
-            if not (places and same and holds_content(merged, head, pieces, places)):
+            same = image is None or begins_with(merged, image)
+            with schema.open_hdf5(merged) as again, schema.reading(merged):
+                same = same and checksums(again["parameters"]) == sums
+                same = same and schema.names_of(again, "observables") == pieces.aligned()
+                same = same and holds_content(again, head, pieces)
+            if not same:
                 raise IncompatibleFile(
                     f"the merged file differs from the parts in {parts.folder}, which are kept."
                 )
@@ -119,7 +112,6 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
                 columns = {name: pieces.event_column(name) for name in schema.EVENT_COLUMNS}
                 ids = Genealogy(columns, start.m).ids(clock[0])
             schema.write_views(file, config, start, clock, pieces.aligned(), mass_varies, ids)
-            places |= located(file)
     try:
         if guard is not None:
             guard()

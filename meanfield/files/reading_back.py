@@ -1,12 +1,10 @@
-"""Whether a new file holds, to the bit, what it was made of: its bytes against what is in memory, or in
-the segments. HDF5 has said where they lie (`new_files.places_of`); they are read without it,
-which takes half of the time.
+"""Whether a new file holds, to the bit, what it was made of: HDF5 finds each dataset by its name, and its
+bytes are compared with what is in memory, or in the segments. A chunk is read as it lies, without its
+checksum, which takes half of the time.
 """
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,13 +14,35 @@ import numpy as np
 
 from . import schema, sealing
 from .durable import canonical_json, same_bits
-from .new_files import Place, Places
 from .pieces import Pieces
+from .schema import File
+
+Rows = Callable[[int], np.ndarray]  # those from this one on, or some of them
 
 
 def content_names(head: Any, pieces: Pieces) -> list[str]:
     """The datasets that the content hash is made of, but for the data, which have checksums."""
     return [*(name for names, _ in _columns(head, pieces) for name in names), *_framed(head)]
+
+
+def holds_content(file: File, head: Any, pieces: Pieces) -> bool:
+    """Whether the file has, to the bit, settings, clock, masses, series, events and frames."""
+    return all(
+        _holds(file, name, array)
+        for names, made in _columns(head, pieces)
+        for name, array in zip(names, made(), strict=True)
+    ) and all(_holds_frames(file, name, pieces) for name in _framed(head))
+
+
+def begins_with(path: Path, image: bytes) -> bool:
+    """Whether the file is this, up to its seal."""
+    at = 0
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(min(sealing.BLOCK, len(image) - at)):
+            if not image.startswith(block, at):
+                return False
+            at += len(block)
+    return at == len(image)
 
 
 def _framed(head: Any) -> list[str]:
@@ -45,62 +65,44 @@ def _columns(head: Any, pieces: Pieces) -> Iterator[tuple[list[str], Callable[[]
         yield [f"events/{name}"], partial(map, pieces.event_column, [name])
 
 
-def holds_content(path: Path, head: Any, pieces: Pieces, places: dict[str, Places]) -> bool:
-    """Whether the file has, to the bit, settings, clock, masses, series, events and frames."""
-    with open(path, "rb") as file:
-        read = _Reader(file.fileno())
-        return all(
-            read.holds(array, places[name])
-            for names, made in _columns(head, pieces)
-            for name, array in zip(names, made(), strict=True)
-        ) and all(read.holds_frames(name, pieces, places[name]) for name in _framed(head))
+def _holds(file: File, name: str, array: np.ndarray) -> bool:
+    if not array.ndim:  # a text
+        return same_bits(array, schema.read_array(file, name))
+    dataset = schema.dataset(file, name)
+    return dataset.shape == array.shape and _same(dataset, (), len(array), partial(_from, array))
 
 
-def begins_with(path: Path, image: bytes) -> bool:
-    """Whether the file is this, up to its seal."""
-    blocks = (image[at : at + sealing.BLOCK] for at in range(0, len(image), sealing.BLOCK))
-    with open(path, "rb") as file:
-        return all(file.read(len(block)) == block for block in blocks)
+def _holds_frames(file: File, name: str, pieces: Pieces) -> bool:
+    """A chunk is rows of one frame, or, of masses, some frames: it and a frame are in memory at a time."""
+    dataset = schema.dataset(file, name)
+    count, *shape = dataset.shape
+    if count != pieces.frames:
+        return False
+    if len(shape) == 1:
+        return _same(dataset, (), count, lambda at: pieces.frames_from(at, name, 1))
+    for number in range(count):
+        frame = pieces.frame(number, name)
+        if [*frame.shape] != shape or not _same(
+            dataset, (number,), len(frame), partial(_from, frame)
+        ):
+            return False
+    return True
 
 
-class _Reader:
-    """Compares arrays with the bytes of a file."""
-
-    def __init__(self, file: int) -> None:
-        self._file, self._buffer = file, bytearray(1 << 16)
-
-    def holds(self, array: np.ndarray, found: Places) -> bool:
-        return found.shape == array.shape and array.size == sum(
-            self._same(array, place, place.offset) for place in found.places
-        )
-
-    def holds_frames(self, name: str, pieces: Pieces, found: Places) -> bool:
-        """Row by row of the leading axis, the frames: one is in memory twice."""
-        same = size = 0
-        held, frame = -1, np.empty(0)  # a large frame lies in several places, and is read once
-        for place in found.places:
-            first, each = place.corner[0], place.size // place.shape[0]
-            rest = Place(place.corner[1:], place.shape[1:], place.offset, each)
-            for number in range(first, min(first + place.shape[0], pieces.frames)):
-                if number != held:
-                    held, frame = number, pieces.frame(number, name)
-                same += self._same(frame, rest, place.offset + (number - first) * each)
-                size = pieces.frames * frame.size
-        return found.shape[0] == pieces.frames and same == size
-
-    def _same(self, array: np.ndarray, place: Place, offset: int) -> int:
-        """How many numbers of the array lie there, to the bit; 0 where one differs."""
-        if place.size != array.itemsize * math.prod(place.shape):
-            return 0
-        ours = np.asarray(array[tuple(map(_span, place.corner, place.shape))])
-        if len(self._buffer) < place.size:
-            self._buffer = bytearray(place.size)
-        lent = memoryview(self._buffer)[: place.size]
-        if os.preadv(self._file, [lent], offset) != place.size:
-            return 0
-        theirs = np.frombuffer(lent, array.dtype).reshape(place.shape)
-        return ours.size if same_bits(ours, theirs[tuple(map(slice, ours.shape))]) else 0
+def _same(dataset: Any, corner: tuple[int, ...], count: int, rows: Rows) -> bool:
+    """Whether `count` rows of a dataset, from a corner on, are these. The last chunk may be padded."""
+    done, chunk = 0, memoryview(b"")
+    while done < count:
+        if not chunk:
+            chunk = schema.stored(dataset, (*corner, done))
+        ours = rows(done)
+        ours = ours[: len(chunk) // ours[0].nbytes]
+        theirs = np.frombuffer(chunk[: ours.nbytes], ours.dtype).reshape(ours.shape)
+        if not (len(ours) and same_bits(ours, theirs)):
+            return False
+        done, chunk = done + len(ours), chunk[ours.nbytes :]
+    return True
 
 
-def _span(start: int, length: int) -> slice:
-    return slice(start, start + length)
+def _from(array: np.ndarray, row: int) -> np.ndarray:
+    return array[row:]

@@ -38,6 +38,7 @@ LARGEST_ATTRIBUTE = 1 << 12
 AT_ONCE = 1 << 18
 # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 LARGEST_CHUNK = 1 << 27
+CHECKSUM = 4  # bytes that HDF5 puts behind a chunk
 HARMLESS = 1 << 20  # bytes: less is read without a look at what the file can hold
 DAMAGE = (
     OSError,
@@ -272,20 +273,37 @@ def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.h5d.Dat
     return dataset
 
 
+def dataset(file: h5py.File, path: str) -> h5py.h5d.DatasetID:
+    return h5py.h5d.open(file.id, path.encode())
+
+
 def length(file: h5py.File, path: str) -> int:
     """Of the dataset of that path, which has one axis."""
-    (found,) = h5py.h5d.open(file.id, path.encode()).shape
+    (found,) = dataset(file, path).shape
     return int(found)
+
+
+def stored(dataset: h5py.h5d.DatasetID, corner: tuple[int, ...]) -> memoryview:
+    """The bytes of the chunk at a corner, as they lie in the file, without its checksum; trailing 0 of
+    the corner may be left out.
+    """
+    corner += (0,) * (dataset.rank - len(corner))
+    return memoryview(dataset.read_direct_chunk(corner)[1])[:-CHECKSUM]
+
+
+def names_of(file: h5py.File, group: str) -> list[str]:
+    """What is in a group, in order."""
+    return sorted(name.decode() for name in h5py.h5g.open(file.id, group.encode()))
 
 
 def read_array(file: h5py.File, path: str) -> np.ndarray:
     """All of the dataset of that path."""
-    dataset = h5py.h5d.open(file.id, path.encode())
-    check_size(dataset)
-    found = np.empty(dataset.shape, dataset.dtype)
-    if found.size:
-        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, found, mtype=_type(found.dtype))
-    return found
+    found = dataset(file, path)
+    check_size(found)
+    array = np.empty(found.shape, found.dtype)
+    if array.size:
+        found.read(h5py.h5s.ALL, h5py.h5s.ALL, array, mtype=_type(array.dtype))
+    return array
 
 
 def write_head(

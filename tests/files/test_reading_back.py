@@ -1,4 +1,4 @@
-"""What a new file holds is compared with what it was made of, byte by byte, where HDF5 has put it."""
+"""What a new file holds is compared with what it was made of, byte by byte."""
 
 import h5py
 import numpy as np
@@ -6,62 +6,97 @@ import pytest
 import toy_run
 
 import meanfield as mf
-from meanfield.files import new_files, publishing, reading_back, schema
+from meanfield.files import new_files, publishing, reading_back, schema, sealing
 from meanfield.files.pieces import Buffer, Pieces
 
 
-def written(path, mass_varies):
-    """A file of five frames and a series: (head, pieces, places)."""
-    first, held = toy_run.start(), Buffer()
-    for step in range(5):
-        held.add_frame(toy_run.state_at(step, first), mass_varies)
-    held.add_values("energy", [0, 3], [0.0, 0.3], [-0.0, np.nan])
-    head = publishing.Head({"m": 8}, first, mass_varies, {})
-    pieces = Pieces([]).held_last(held)
+def held(frames=5, mass_varies=False, m=8):
+    """(head, pieces) of so many frames and a series."""
+    first, buffer = toy_run.start(m), Buffer()
+    for step in range(frames):
+        buffer.add_frame(toy_run.state_at(step, first), mass_varies)
+    buffer.add_values("energy", [0, 3], [0.0, 0.3], [-0.0, np.nan])
+    head = publishing.Head({"m": m}, first, mass_varies, {})
+    return head, Pieces([]).held_last(buffer)
+
+
+def write(path, head, pieces):
     with h5py.File(path, "w", libver=("earliest", "v110")) as file:
-        schema.write_head(file, *head[:1], head.provenance, first, mass_varies)
-        schema.write_frames(file, pieces, first, mass_varies, lambda: None)
+        schema.write_head(file, head.config, head.provenance, head.start, head.mass_varies)
+        schema.write_frames(file, pieces, head.start, head.mass_varies, lambda: None)
         schema.write_series(file, "energy", *pieces.series("energy"))
-        if not mass_varies:
-            schema.write_array(file["particles/units"], "mass", first.mass)
-        places = new_files.places_of(file, reading_back.content_names(head, pieces))
-    return head, pieces, places
+        if not head.mass_varies:
+            schema.write_array(file["particles/units"], "mass", head.start.mass)
+
+
+def holds(path, head, pieces):
+    with schema.open_hdf5(path) as file:
+        return reading_back.holds_content(file, head, pieces)
+
+
+def stored(path, names):
+    """(offset, size) of each chunk of these datasets, or of each that lies in one piece."""
+    with h5py.File(path, "r") as file:
+        for dataset in (file[name].id for name in names):
+            if (offset := dataset.get_offset()) is not None:
+                yield offset, dataset.get_storage_size()
+            for number in range(dataset.get_num_chunks() if offset is None else 0):
+                found = dataset.get_chunk_info(number)
+                yield found.byte_offset, found.size - schema.CHECKSUM
 
 
 @pytest.mark.parametrize("mass_varies", [False, True])
 @pytest.mark.parametrize("largest", [schema.LARGEST_CHUNK, 100])
-def test_every_byte_of_the_content_is_compared(mass_varies, largest, tmp_path, monkeypatch):
+def test_every_piece_of_the_content_is_compared(mass_varies, largest, tmp_path, monkeypatch):
     """Frames in chunks of their own, and cut into rows of which the last ones are padding."""
     monkeypatch.setattr(schema, "LARGEST_CHUNK", largest)
-    schema._layout.cache_clear()
     path = tmp_path / "run.h5"
-    head, pieces, places = written(path, mass_varies)
-    assert reading_back.holds_content(path, head, pieces, places)
+    head, pieces = held(mass_varies=mass_varies)
+    write(path, head, pieces)
+    assert holds(path, head, pieces)
     content = path.read_bytes()
-    for found in places.values():
-        place = found.places[0]
-        changed = bytearray(content)
-        changed[place.offset] ^= 1
-        path.write_bytes(changed)
-        assert not reading_back.holds_content(path, head, pieces, places)
+    found = list(stored(path, reading_back.content_names(head, pieces)))
+    assert len(found) > 10
+    for offset, size in found:
+        for at in (0, size - 1) if largest > 100 else (0,):
+            changed = bytearray(content)
+            changed[offset + at] ^= 1
+            path.write_bytes(changed)
+            assert not holds(path, head, pieces)
     path.write_bytes(content)
-    assert reading_back.holds_content(path, head, pieces, places)
+    assert holds(path, head, pieces)
 
 
-def test_a_dataset_that_lacks_a_frame_or_is_of_another_shape_is_found(tmp_path):
-    head, pieces, places = written(tmp_path / "run.h5", False)
-    name = f"{schema.POSITION}/value"
-    shape, found = places[name]
-    for other in ((shape, found[:-1]), ((4, *shape[1:]), found[:-1])):
-        wrong = {**places, name: new_files.Places(*other)}
-        assert not reading_back.holds_content(tmp_path / "run.h5", head, pieces, wrong)
-    longer = mf.State.trusted(head.start.theta, 1, head.start.mass, 5, 0.5)
-    held = Buffer()
-    for frame in (*(toy_run.state_at(step, head.start) for step in range(5)), longer):
-        held.add_frame(frame, False)
-    held.add_values("energy", [0, 3], [0.0, 0.3], [-0.0, np.nan])
-    more = Pieces([]).held_last(held)
-    assert not reading_back.holds_content(tmp_path / "run.h5", head, more, places)
+def test_what_lacks_a_frame_or_is_of_another_shape_is_found(tmp_path):
+    path = tmp_path / "run.h5"
+    head, pieces = held()
+    write(path, head, pieces)
+    for other in (held(4), held(6), held(m=7), held(m=9)):
+        assert not holds(path, head, other[1])
+    wider = mf.State.trusted(np.zeros((8, 5)), 1, head.start.mass, 0, 0.0)
+    buffer = Buffer()
+    for step in range(5):
+        buffer.add_frame(toy_run.state_at(step, wider), False)
+    buffer.add_values("energy", [0, 3], [0.0, 0.3], [-0.0, np.nan])
+    assert not holds(path, head, Pieces([]).held_last(buffer))
+    with h5py.File(path, "r+") as file:  # the last frame was never written
+        del file[f"{schema.POSITION}/value"]
+        value = schema.new_array(file[schema.POSITION], "value", (5, 8, 4), np.float64)
+        for number in range(4):
+            value[number] = pieces.frame(number, f"{schema.POSITION}/value")
+    with pytest.raises(mf.files.durable.IncompatibleFile, match="damaged"), schema.reading(path):
+        holds(path, head, pieces)
+
+
+def test_a_file_that_is_cut_short_does_not_begin_with_its_image(tmp_path):
+    path, image = tmp_path / "run.h5", bytes(range(256)) * (sealing.BLOCK // 100)
+    for found, same in ((image, True), (image + b"seal", True), (image[:-1], False), (b"", False)):
+        path.write_bytes(found)
+        assert reading_back.begins_with(path, image) == same
+    changed = bytearray(image)
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    assert not reading_back.begins_with(path, image)
 
 
 @pytest.mark.parametrize("in_memory", [new_files.IN_MEMORY, 0])
