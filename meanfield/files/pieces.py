@@ -121,25 +121,34 @@ class Piece(NamedTuple):
 
 
 class Block:
-    """A dataset of frames in piece number `piece`, read by `together` of them: one, or some small
-    ones, kept for the next.
+    """A dataset of frames in piece number `piece`, read by some at a time, kept for the next: by one
+    where they are large, and by what a chunk holds.
     """
 
-    def __init__(self, piece: int, whole: Dataset, together: int) -> None:
-        self.piece, self._whole, self._together = piece, whole, together
+    def __init__(self, piece: int, whole: Dataset) -> None:
+        self.piece, self._whole = piece, whole
+        self._together = max(schema.at_once(whole.nbytes // len(whole)), whole.chunks[0])
         self._first, self._frames = 0, np.empty(0)
 
     def frame(self, number: int) -> np.ndarray:
+        found = self.frames(number, 1)[0]
+        return found if self._together == 1 else found.copy()
+
+    def frames(self, number: int, most: int) -> np.ndarray:
+        """The frames from this one on that are at hand, at most so many, one at least; not to be
+        written to.
+        """
         if self._together == 1:
-            return self._whole[number]
+            return self._whole[number : number + 1]
         if not self._first <= number < self._first + len(self._frames):
             first = number - number % self._together
             try:
                 self._first, self._frames = first, self._whole[first : first + self._together]
             except OSError:  # one of them is damaged: it alone shall be lost
                 self._together = 1
-                return self._whole[number]
-        return self._frames[number - self._first].copy()
+                return self.frames(number, most)
+        at = number - self._first
+        return self._frames[at : at + most]
 
 
 class Pieces:
@@ -200,18 +209,13 @@ class Pieces:
         source = self._pieces[i].source
         if isinstance(source, Buffer):
             return source.frame(number - int(self._first[i]), dataset)
-        file = self._file(i, source)
         with schema.reading(source):
-            kept = self._blocks.get(dataset)
-            if kept is None or kept.piece != i:
-                whole = self._whole(i, file, dataset)
-                kept = self._blocks[dataset] = Block(
-                    i, whole, schema.at_once(whole.nbytes // len(whole))
-                )
-            return kept.frame(number - int(self._first[i]))
+            return self._block(i, source, dataset).frame(number - int(self._first[i]))
 
     def frames_from(self, number: int, dataset: str, most: int) -> np.ndarray:
-        """The frames from this one on that lie in one piece, at most so many, one at least."""
+        """The frames from this one on that lie in one piece, at most so many, one at least; not to be
+        written to.
+        """
         i = int(np.searchsorted(self._first, number, side="right")) - 1
         source, first = self._pieces[i].source, number - int(self._first[i])
         if isinstance(source, Buffer):
@@ -219,9 +223,16 @@ class Pieces:
             if last == first + 1:  # a large one: no copy
                 return source.frame(first, dataset)[None]
             return np.stack([source.frame(k, dataset) for k in range(first, last)])
-        file = self._file(i, source)
         with schema.reading(source):
-            return self._whole(i, file, dataset)[first : first + most]
+            return self._block(i, source, dataset).frames(first, most)
+
+    def _block(self, i: int, path: Path, dataset: str) -> Block:
+        """Of piece i."""
+        file = self._file(i, path)
+        kept = self._blocks.get(dataset)
+        if kept is None or kept.piece != i:
+            kept = self._blocks[dataset] = Block(i, self._whole(i, file, dataset))
+        return kept
 
     def _whole(self, i: int, file: File, dataset: str) -> Dataset:
         """A dataset of the frames of piece i, as many as that has."""

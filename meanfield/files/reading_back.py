@@ -5,6 +5,7 @@ checksum, which takes half of the time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -73,19 +74,26 @@ def _holds(file: File, name: str, array: np.ndarray) -> bool:
 
 
 def _holds_frames(file: File, name: str, pieces: Pieces) -> bool:
-    """A chunk is rows of one frame, or, of masses, some frames: it and a frame are in memory at a time."""
+    """A chunk is rows of one frame, or, of masses, some frames; small frames are read some at a time."""
     dataset = schema.dataset(file, name)
-    count, *shape = dataset.shape
+    (count, *shape), dtype = dataset.shape, dataset.dtype
+    most = schema.at_once(dtype.itemsize * math.prod(shape))
     if count != pieces.frames:
         return False
     if len(shape) == 1:
-        return _same(dataset, (), count, lambda at: pieces.frames_from(at, name, 1))
-    for number in range(count):
-        frame = pieces.frame(number, name)
-        if [*frame.shape] != shape or not _same(
-            dataset, (number,), len(frame), partial(_from, frame)
-        ):
+        return _same(dataset, (), count, lambda at: pieces.frames_from(at, name, most))
+    first = 0
+    while first < count:
+        ours = pieces.frames_from(first, name, most)
+        if ours.dtype != dtype or [*ours.shape[1:]] != shape:
             return False
+        if most > 1:
+            same = same_bits(ours, schema.read_rows(dataset, first, ours))
+        else:
+            same = _same(dataset, (first,), shape[0], partial(_from, ours[0]))
+        if not same:
+            return False
+        first += len(ours)
     return True
 
 
@@ -93,9 +101,9 @@ def _same(dataset: Any, corner: tuple[int, ...], count: int, rows: Rows) -> bool
     """Whether `count` rows of a dataset, from a corner on, are these. The last chunk may be padded."""
     done, chunk = 0, memoryview(b"")
     while done < count:
-        if not chunk:
-            chunk = schema.stored(dataset, (*corner, done))
         ours = rows(done)
+        if not chunk:
+            chunk = schema.stored(dataset, (*corner, done) + (0,) * (ours.ndim - 1))
         ours = ours[: len(chunk) // ours[0].nbytes]
         theirs = np.frombuffer(chunk[: ours.nbytes], ours.dtype).reshape(ours.shape)
         if not (len(ours) and same_bits(ours, theirs)):

@@ -399,17 +399,16 @@ class Recording:
     def _write_segment(self, number: int) -> Segment:
         name, held = f"segment-{number:06d}.h5", self._buffer
         temporary = self._parts.folder / f".tmp-{name}"
+        pieces = Pieces([]).held_last(held)
         with new_hdf5(temporary, held.bytes) as (file, scratch):
-            schema.write_frames(
-                file, Pieces([]).held_last(held), self.start, self.mass_varies, scratch.check
-            )
+            schema.write_frames(file, pieces, self.start, self.mass_varies, scratch.check)
             file.create_group("series")
             for series in held.series:
                 schema.write_series(
                     file, series, *held.columns(f"series/{series}", ("step", "time", "value"))
                 )
             if held.event_count:
-                schema.write_events(file, held.event_count, held.events)
+                schema.write_events(file, held.event_count, pieces.event_blocks())
         counts = {series: columns.rows for series, columns in held.series.items()}
         size = temporary.stat().st_size
         segment = Segment(

@@ -39,6 +39,8 @@ AT_ONCE = 1 << 18
 # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 LARGEST_CHUNK = 1 << 27
 CHECKSUM = 4  # bytes that HDF5 puts behind a chunk
+KEPT = 1 << 20  # bytes: chunks that every version of HDF5 keeps while they are written in pieces
+SLOTS = 521  # of its table of them
 HARMLESS = 1 << 20  # bytes: less is read without a look at what the file can hold
 DAMAGE = (
     OSError,
@@ -201,20 +203,23 @@ def get_text(attributes: h5py.AttributeManager, name: str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _new(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.h5d.DatasetID:
+def _new(
+    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, in_pieces: bool = False
+) -> h5py.h5d.DatasetID:
     """A checksummed array in chunks of one index of the leading axis (of a frame, or of rows where
     that is too large).
     """
+    item = np.dtype(dtype).itemsize
     chunk: tuple[int, ...] = ()
     if len(shape) and math.prod(shape):
-        item = np.dtype(dtype).itemsize
         rest = shape[1:] if len(shape) > 2 else shape
         rows = max(1, min(rest[0], LARGEST_CHUNK // (item * math.prod(rest[1:]))))
         rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
         chunk = (1,) * (len(shape) > 2) + (rows, *rest[1:])
     space = _space(tuple(shape)) if len(shape) else SCALAR
+    access = _keeping(item * math.prod(chunk)) if in_pieces and len(shape) < 3 else None
     name_, kind = name.encode(), _type(np.dtype(dtype))
-    return h5py.h5d.create(group.id, name_, kind, space, _layout(chunk))
+    return h5py.h5d.create(group.id, name_, kind, space, _layout(chunk), dapl=access)
 
 
 # Each identifier of HDF5 is an object of h5py, with a weak reference that h5py keeps count of: what
@@ -256,13 +261,26 @@ def _layout(chunk: tuple[int, ...]) -> h5py.h5p.PropDCID:
     return options
 
 
+@lru_cache(64)
+def _keeping(size: int) -> h5py.h5p.PropDAID | None:
+    """For an array whose chunks, of so many bytes, are written in pieces: HDF5 keeps the one at hand.
+    Otherwise it would read and write all of it for each piece.
+    """
+    if size <= KEPT:
+        return None
+    options = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    options.set_chunk_cache(SLOTS, size, 0.75)
+    return options
+
+
 def write_absent(group: h5py.Group, name: str, dtype: np.dtype) -> h5py.Dataset:
     """A dataset without elements, to carry attributes."""
     return group.create_dataset(name, data=h5py.Empty(dtype))
 
 
 def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
-    return h5py.Dataset(_new(group, name, shape, dtype))
+    """An array that is written in pieces (`write_rows`)."""
+    return h5py.Dataset(_new(group, name, shape, dtype, in_pieces=True))
 
 
 def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.h5d.DatasetID:
@@ -284,10 +302,7 @@ def length(file: h5py.File, path: str) -> int:
 
 
 def stored(dataset: h5py.h5d.DatasetID, corner: tuple[int, ...]) -> memoryview:
-    """The bytes of the chunk at a corner, as they lie in the file, without its checksum; trailing 0 of
-    the corner may be left out.
-    """
-    corner += (0,) * (dataset.rank - len(corner))
+    """The bytes of the chunk at a corner, as they lie in the file, without its checksum."""
     return memoryview(dataset.read_direct_chunk(corner)[1])[:-CHECKSUM]
 
 
@@ -385,18 +400,31 @@ def write_frames(file: h5py.File, frames: Any, start: State, mass_varies: bool,
         together, first = at_once(dtype.itemsize * math.prod(shape)), 0
         while first < count:
             block = frames.frames_from(first, f"particles/units/{name}/value", together)
-            _write_rows(value, first, block)
+            write_rows(value, first, block)
             first += len(block)
             check()
         _write_clock(group, *clock)
 
 
-def _write_rows(value: h5py.Dataset, first: int, block: np.ndarray) -> None:
-    """value[first : first + len(block)] = block."""
-    here = h5py.h5s.create_simple(value.shape)
-    here.select_hyperslab((first,) + (0,) * (block.ndim - 1), block.shape)
+def write_rows(array: h5py.Dataset, first: int, block: np.ndarray) -> None:
+    """array[first : first + len(block)] = block."""
     block = np.ascontiguousarray(block)
-    value.id.write(_space(block.shape), here, block, mtype=_type(block.dtype))
+    here = _rows(array.shape, first, block)
+    array.id.write(_space(block.shape), here, block, mtype=_type(block.dtype))
+
+
+def read_rows(dataset: h5py.h5d.DatasetID, first: int, like: np.ndarray) -> np.ndarray:
+    """As many rows from the first one on as an array of the same dtype has."""
+    found = np.empty(like.shape, like.dtype)
+    here = _rows(dataset.shape, first, found)
+    dataset.read(_space(found.shape), here, found, mtype=_type(found.dtype))
+    return found
+
+
+def _rows(shape: tuple[int, ...], first: int, block: np.ndarray) -> h5py.h5s.SpaceID:
+    here = h5py.h5s.create_simple(shape)
+    here.select_hyperslab((first,) + (0,) * (block.ndim - 1), block.shape)
+    return here
 
 
 def at_once(size: int) -> int:
@@ -443,7 +471,7 @@ def write_events(file: h5py.File, count: int, blocks: Iterable[dict[str, np.ndar
     done = 0
     for rows in blocks:
         for name, column in columns.items():
-            column[done : done + len(rows["step"])] = rows[name]
+            write_rows(column, done, rows[name])
         done += len(rows["step"])
 
 
@@ -496,7 +524,7 @@ def _write_ids(
     group = new_group(units, "id")
     value = new_array(group, "value", (len(clock[0]), m), np.int64)
     for number, row in enumerate(ids):
-        value[number] = row
+        write_rows(value, number, row[None])
     _write_clock(group, *clock)
 
 

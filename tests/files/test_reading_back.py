@@ -30,8 +30,11 @@ def write(path, head, pieces):
 
 
 def holds(path, head, pieces):
-    with schema.open_hdf5(path) as file:
-        return reading_back.holds_content(file, head, pieces)
+    try:
+        with schema.open_hdf5(path) as file, schema.reading(path):
+            return reading_back.holds_content(file, head, pieces)
+    except mf.files.durable.IncompatibleFile:  # HDF5 has found it
+        return False
 
 
 def stored(path, names):
@@ -84,8 +87,7 @@ def test_what_lacks_a_frame_or_is_of_another_shape_is_found(tmp_path):
         value = schema.new_array(file[schema.POSITION], "value", (5, 8, 4), np.float64)
         for number in range(4):
             value[number] = pieces.frame(number, f"{schema.POSITION}/value")
-    with pytest.raises(mf.files.durable.IncompatibleFile, match="damaged"), schema.reading(path):
-        holds(path, head, pieces)
+    assert not holds(path, head, pieces)
 
 
 def test_a_file_that_is_cut_short_does_not_begin_with_its_image(tmp_path):
