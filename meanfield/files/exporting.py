@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import schema
+from . import hdf5
 from .durable import IncompatibleFile, check_space, move, replacing, sync, temporary
 from .labelled import run_to_xarray
 from .parts import Parts, check_place
@@ -95,7 +95,7 @@ def _replaceable_file(path: Path) -> str:
     if path.is_dir():
         return "is a folder"
     try:
-        with schema.open_hdf5(path) as file:
+        with hdf5.open_hdf5(path) as file:
             return "is a recorded run" if "h5md" in file else ""
     except IncompatibleFile:
         return ""

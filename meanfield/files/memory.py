@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from . import schema
+from . import hdf5
 from .durable import canonical_json
-from .schema import Group
+from .hdf5 import Group
 
 
 def write_memory(group: Group, memory: dict[str, Any]) -> None:
@@ -40,9 +40,9 @@ def write_memory(group: Group, memory: dict[str, Any]) -> None:
             f"arrays; got {type(value)}."
         )
 
-    schema.write_text(group, "memory", canonical_json(plain(memory)))
+    hdf5.write_text(group, "memory", canonical_json(plain(memory)))
     for number, array in enumerate(arrays):
-        schema.write_array(group, f"array{number}", array)
+        hdf5.write_array(group, f"array{number}", array)
 
 
 def size_of(memory: Any) -> int:
@@ -56,11 +56,11 @@ def size_of(memory: Any) -> int:
 def read_memory(group: Group) -> dict[str, Any]:
     def fill(value: Any) -> Any:
         if isinstance(value, dict) and value.keys() == {"__array__"}:
-            return schema.whole(group[f"array{value['__array__']}"])
+            return hdf5.whole(group[f"array{value['__array__']}"])
         if isinstance(value, dict) and value.keys() == {"__flags__"}:
-            return schema.whole(group[f"array{value['__flags__']}"]).astype(bool)
+            return hdf5.whole(group[f"array{value['__flags__']}"]).astype(bool)
         if isinstance(value, dict):
             return {key: fill(item) for key, item in value.items()}
         return [fill(item) for item in value] if isinstance(value, list) else value
 
-    return fill(schema.read_json(group, "memory"))
+    return fill(hdf5.read_json(group, "memory"))

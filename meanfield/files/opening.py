@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import schema, sealing
+from . import hdf5, schema, sealing
 from .durable import IncompatibleFile
+from .hdf5 import File
 from .parts import Parts
 from .pieces import Piece
-from .schema import File
 
 
 class Opened(NamedTuple):
@@ -46,20 +46,20 @@ def opened(path: Path) -> Opened:
 
 def _open_file(path: Path) -> Opened:
     head = _checked(path)
-    with _closed_on_failure(head), schema.reading(path):
+    with _closed_on_failure(head), hdf5.reading(path):
         parameters = head["parameters"]
-        series = {name: schema.length(head, f"series/{name}/step") for name in head["series"]}
+        series = {name: hdf5.length(head, f"series/{name}/step") for name in head["series"]}
         return Opened(
             head,
-            schema.get_text(parameters.attrs, "status"),
-            schema.read_json(parameters, "summary"),
-            schema.read_json(parameters, "provenance"),
+            hdf5.get_text(parameters.attrs, "status"),
+            hdf5.read_json(parameters, "summary"),
+            hdf5.read_json(parameters, "provenance"),
             [
                 Piece(
                     path,
-                    schema.length(head, f"{schema.POSITION}/step"),
+                    hdf5.length(head, f"{schema.POSITION}/step"),
                     series,
-                    schema.length(head, "events/step") if "events" in head else 0,
+                    hdf5.length(head, "events/step") if "events" in head else 0,
                 )
             ],
         )
@@ -69,8 +69,8 @@ def _open_parts(parts: Parts) -> Opened:
     head = _checked(parts.start)
     with _closed_on_failure(head):
         checkpoint = parts.newest(thorough=False)
-        with schema.reading(parts.start):
-            provenance = schema.read_json(head["parameters"], "provenance")
+        with hdf5.reading(parts.start):
+            provenance = hdf5.read_json(head["parameters"], "provenance")
     if checkpoint is None:
         return Opened(head, "unfinished", {}, provenance, [])
     pieces = [
@@ -84,7 +84,7 @@ def _open_parts(parts: Parts) -> Opened:
 
 
 def _checked(path: Path) -> File:
-    file = schema.open_hdf5(path)
+    file = hdf5.open_hdf5(path)
     with _closed_on_failure(file):
         if sealing.torn(path):
             raise IncompatibleFile(f"{path} is truncated: its last line is not whole.")

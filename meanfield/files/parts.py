@@ -21,8 +21,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from . import schema, sealing
-from .durable import IncompatibleFile, check_free, file_sha256, lock, move, sync_folder
+from . import hdf5, schema, sealing
+from .durable import (
+    IncompatibleFile,
+    canonical_json,
+    check_free,
+    file_sha256,
+    lock,
+    move,
+    sync_folder,
+)
 from .memory import size_of, write_memory
 from .new_files import new_hdf5
 
@@ -69,7 +77,7 @@ def whole(path: Path) -> bool:
 def minor(path: Path) -> int:
     """The schema_minor of a file; that of sealed ones where it cannot be read."""
     try:
-        with schema.open_hdf5(path) as file, schema.reading(path):
+        with hdf5.open_hdf5(path) as file, hdf5.reading(path):
             return int(file["parameters"].attrs["schema_minor"])
     except (IncompatibleFile, TypeError):
         return SEALED_FROM
@@ -151,9 +159,9 @@ class Parts:
         """
         if not (self.final.is_file() and self.begun()):
             return False
-        with suppress(IncompatibleFile), schema.open_hdf5(self.final) as file:
+        with suppress(IncompatibleFile), hdf5.open_hdf5(self.final) as file:
             schema.check_schema(file, self.final)
-            name = schema.get_text(file["parameters"].attrs, "checkpoint")
+            name = hdf5.get_text(file["parameters"].attrs, "checkpoint")
             return name == self.mark() if name.startswith(MARK) else (self.folder / name).is_file()
         return False
 
@@ -233,8 +241,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     match = _CHECKPOINT.fullmatch(path.name)
     if match is None or file_sha256(path)[:DIGITS] != match[2]:
         raise IncompatibleFile(f"{path.name} is damaged (its checksum is not that in its name).")
-    with schema.open_hdf5(path) as file, schema.reading(path):
-        content = schema.read_json(file, "content")
+    with hdf5.open_hdf5(path) as file, hdf5.reading(path):
+        content = hdf5.read_json(file, "content")
     segments = tuple(Segment(**segment) for segment in content.pop("segments"))
     return Checkpoint(path=path, number=int(match[1]), segments=segments, **content)
 
@@ -245,10 +253,10 @@ def write_checkpoint(
     """Publish checkpoint `number` and keep the one before it; returns its path."""
     temporary = parts.folder / f".tmp-checkpoint-{number:06d}.h5"
     with new_hdf5(temporary, size_of(memory)) as (file, _):
-        schema.write_text(
+        hdf5.write_text(
             file,
             "content",
-            schema.canonical_json({"segments": [asdict(item) for item in segments], **content}),
+            canonical_json({"segments": [asdict(item) for item in segments], **content}),
         )
         write_memory(file.create_group("checkpoint"), memory)
     path = parts.folder / f"checkpoint-{number:06d}-{file_sha256(temporary)[:DIGITS]}.h5"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..state import State
-from . import schema
-from .schema import Dataset, File
+from . import hdf5, schema
+from .hdf5 import Dataset, File
 
 
 class Columns(NamedTuple):
@@ -127,7 +127,7 @@ class Block:
 
     def __init__(self, piece: int, whole: Dataset) -> None:
         self.piece, self._whole = piece, whole
-        self._together = max(schema.at_once(whole.nbytes // len(whole)), whole.chunks[0])
+        self._together = max(hdf5.at_once(whole.nbytes // len(whole)), whole.chunks[0])
         self._first, self._frames = 0, np.empty(0)
 
     def frame(self, number: int) -> np.ndarray:
@@ -209,7 +209,7 @@ class Pieces:
         source = self._pieces[i].source
         if isinstance(source, Buffer):
             return source.frame(number - int(self._first[i]), dataset)
-        with schema.reading(source):
+        with hdf5.reading(source):
             return self._block(i, source, dataset).frame(number - int(self._first[i]))
 
     def frames_from(self, number: int, dataset: str, most: int) -> np.ndarray:
@@ -223,7 +223,7 @@ class Pieces:
             if last == first + 1:  # a large one: no copy
                 return source.frame(first, dataset)[None]
             return np.stack([source.frame(k, dataset) for k in range(first, last)])
-        with schema.reading(source):
+        with hdf5.reading(source):
             return self._block(i, source, dataset).frames(first, most)
 
     def _block(self, i: int, path: Path, dataset: str) -> Block:
@@ -237,7 +237,7 @@ class Pieces:
     def _whole(self, i: int, file: File, dataset: str) -> Dataset:
         """A dataset of the frames of piece i, as many as that has."""
         whole, count = file[dataset], self._pieces[i].frames
-        schema.check_size(whole.id)
+        hdf5.check_size(whole.id)
         if len(whole) != count:
             raise ValueError(f"{dataset} has {len(whole)} frames, their clock {count}")
         return whole
@@ -305,8 +305,8 @@ class Pieces:
         if isinstance(source, Buffer):
             return source.columns(group, names)
         file = self._file(i, source)
-        with schema.reading(source):
-            found = tuple(schema.read_array(file, f"{group}/{name}") for name in names)
+        with hdf5.reading(source):
+            found = tuple(hdf5.read_array(file, f"{group}/{name}") for name in names)
             for name, column in zip(names, found, strict=True):
                 if column.shape != (rows,) or column.dtype.kind not in "iuf":
                     said = f"{column.shape} {column.dtype}, not {rows} numbers"
@@ -316,7 +316,7 @@ class Pieces:
     def _file(self, i: int, path: Path) -> File:
         if self._open is None or self._open[0] != i:
             try:
-                opened = schema.open_hdf5(path)
+                opened = hdf5.open_hdf5(path)
             except FileNotFoundError:
                 raise FileNotFoundError(
                     f"{path} is gone: the run was published meanwhile; open it again."

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..state import State
-from . import schema
+from . import hdf5, schema
 from .durable import IncompatibleFile, canonical_json, check_space, move
 from .genealogy import Genealogy, replaces
 from .memory import size_of, write_memory
@@ -50,7 +50,7 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
         if isinstance(data, dict):
             write_data(parameters, data)
             if identity:
-                schema.write_text(parameters, IDENTITY, canonical_json(identity))
+                hdf5.write_text(parameters, IDENTITY, canonical_json(identity))
         else:
             data.copy("data", parameters)
             data.copy(IDENTITY, parameters)
@@ -76,17 +76,17 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
     merged = parts.folder / ".tmp-merged.h5"
     size = needed + 24 * sum(pieces.counts.values()) + size_of(memory)
 
-    with schema.open_hdf5(parts.start) as began:
-        with schema.reading(parts.start):
+    with hdf5.open_hdf5(parts.start) as began:
+        with hdf5.reading(parts.start):
             given = began["parameters"]
             sums = checksums(given)
         size += parts.start.stat().st_size
 
         def verify(image: bytes | None) -> None:
             same = image is None or begins_with(merged, image)
-            with schema.open_hdf5(merged) as again, schema.reading(merged):
+            with hdf5.open_hdf5(merged) as again, hdf5.reading(merged):
                 same = same and checksums(again["parameters"]) == sums
-                same = same and schema.names_of(again, "observables") == pieces.aligned()
+                same = same and hdf5.names_of(again, "observables") == pieces.aligned()
                 same = same and holds_content(again, head, pieces)
             if not same:
                 raise IncompatibleFile(
@@ -98,11 +98,11 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
             for name in ("data", IDENTITY):
                 if name in given:
                     given.copy(name, parameters)
-            schema.set_values(parameters, status=final["status"], checkpoint=checkpoint)
-            schema.write_text(parameters, "summary", canonical_json(final["summary"]))
-            write_memory(schema.new_group(parameters, "checkpoint"), memory)
+            hdf5.set_values(parameters, status=final["status"], checkpoint=checkpoint)
+            hdf5.write_text(parameters, "summary", canonical_json(final["summary"]))
+            write_memory(hdf5.new_group(parameters, "checkpoint"), memory)
             schema.write_frames(file, pieces, start, mass_varies, scratch.check)
-            schema.new_group(file, "series")
+            hdf5.new_group(file, "series")
             for name in sorted(pieces.counts):
                 schema.write_series(file, name, *pieces.series(name))
             if pieces.events:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import schema, sealing
+from . import hdf5, schema, sealing
 from .durable import canonical_json, same_bits
+from .hdf5 import File
 from .pieces import Pieces
-from .schema import File
 
 Rows = Callable[[int], np.ndarray]  # those from this one on, or some of them
 
@@ -55,7 +55,7 @@ def _columns(head: Any, pieces: Pieces) -> Iterator[tuple[list[str], Callable[[]
     """What is compared whole: names, and what makes their arrays. All series at once, or all events,
     may be more than memory has.
     """
-    yield ["parameters/config"], lambda: [schema.fixed_length(canonical_json(head.config))]
+    yield ["parameters/config"], lambda: [hdf5.fixed_length(canonical_json(head.config))]
     yield [f"{schema.POSITION}/{name}" for name in ("step", "time")], pieces.clock
     for series in pieces.counts:
         names = [f"series/{series}/{name}" for name in ("step", "time", "value")]
@@ -68,16 +68,16 @@ def _columns(head: Any, pieces: Pieces) -> Iterator[tuple[list[str], Callable[[]
 
 def _holds(file: File, name: str, array: np.ndarray) -> bool:
     if not array.ndim:  # a text
-        return same_bits(array, schema.read_array(file, name))
-    dataset = schema.dataset(file, name)
+        return same_bits(array, hdf5.read_array(file, name))
+    dataset = hdf5.dataset(file, name)
     return dataset.shape == array.shape and _same(dataset, (), len(array), partial(_from, array))
 
 
 def _holds_frames(file: File, name: str, pieces: Pieces) -> bool:
     """A chunk is rows of one frame, or, of masses, some frames; small frames are read some at a time."""
-    dataset = schema.dataset(file, name)
+    dataset = hdf5.dataset(file, name)
     (count, *shape), dtype = dataset.shape, dataset.dtype
-    most = schema.at_once(dtype.itemsize * math.prod(shape))
+    most = hdf5.at_once(dtype.itemsize * math.prod(shape))
     if count != pieces.frames:
         return False
     if len(shape) == 1:
@@ -88,7 +88,7 @@ def _holds_frames(file: File, name: str, pieces: Pieces) -> bool:
         if ours.dtype != dtype or [*ours.shape[1:]] != shape:
             return False
         if most > 1:
-            same = same_bits(ours, schema.read_rows(dataset, first, ours))
+            same = same_bits(ours, hdf5.read_rows(dataset, first, ours))
         else:
             same = _same(dataset, (first,), shape[0], partial(_from, ours[0]))
         if not same:
@@ -103,7 +103,7 @@ def _same(dataset: Any, corner: tuple[int, ...], count: int, rows: Rows) -> bool
     while done < count:
         ours = rows(done)
         if not chunk:
-            chunk = schema.stored(dataset, (*corner, done) + (0,) * (ours.ndim - 1))
+            chunk = hdf5.stored(dataset, (*corner, done) + (0,) * (ours.ndim - 1))
         ours = ours[: len(chunk) // ours[0].nbytes]
         theirs = np.frombuffer(chunk[: ours.nbytes], ours.dtype).reshape(ours.shape)
         if not (len(ours) and same_bits(ours, theirs)):

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..state import State
-from . import schema
+from . import hdf5, schema
 from .durable import canonical_json, file_sha256, is_at, move, sync, sync_folder
 from .memory import read_memory
 from .new_files import new_hdf5
@@ -160,7 +160,7 @@ class Recording:
             parts.tidy(checkpoint)
             memory = None
             if checkpoint is not None:
-                with schema.open_hdf5(checkpoint.path) as file:
+                with hdf5.open_hdf5(checkpoint.path) as file:
                     memory = read_memory(file["checkpoint"])
             return cls(parts, held, _head(parts), checkpoint, provenance), memory
 
@@ -439,19 +439,19 @@ def _head(parts: Parts) -> Head:
 def last_memory(path: Any) -> dict[str, Any]:
     """The memory of a run's newest checkpoint, finished or not; {} before the first."""
     if not unfinished(path):
-        with schema.open_hdf5(Path(path)) as file:
+        with hdf5.open_hdf5(Path(path)) as file:
             return read_memory(file["parameters/checkpoint"])
     checkpoint = Parts(Path(path)).newest(thorough=False)
     if checkpoint is None:
         return {}
-    with schema.open_hdf5(checkpoint.path) as file:
+    with hdf5.open_hdf5(checkpoint.path) as file:
         return read_memory(file["checkpoint"])
 
 
 def last_summary(path: Any) -> dict[str, Any]:
     """The summary of a finished run, without a look at the rest of its file."""
-    with schema.open_hdf5(Path(path)) as file:
-        return schema.read_json(file, "parameters/summary")
+    with hdf5.open_hdf5(Path(path)) as file:
+        return hdf5.read_json(file, "parameters/summary")
 
 
 def unfinished(path: Any) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import Dataset
-from . import schema
+from . import hdf5
 from .durable import array_sha256
-from .schema import Group
+from .hdf5 import Group
 
 STORED = 64 * 10**6  # bytes of arrays kept in the file itself
 
@@ -20,44 +20,44 @@ def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     """/parameters/data/<name> with sha256 and shape; samples beyond 64 MB in all: these attributes
     of an empty dataset only.
     """
-    group = schema.new_group(parameters, "data")
+    group = hdf5.new_group(parameters, "data")
     stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
         kept = stored or name == "weights"  # no maker of a data set makes these again
         dataset = (
-            schema.Dataset(schema.write_array(group, name, array))
+            hdf5.Dataset(hdf5.write_array(group, name, array))
             if kept
-            else schema.write_absent(group, name, array.dtype)
+            else hdf5.write_absent(group, name, array.dtype)
         )
         shape = np.array(array.shape, dtype=np.int64)
-        schema.set_values(dataset, sha256=array_sha256(array), shape=shape)
+        hdf5.set_values(dataset, sha256=array_sha256(array), shape=shape)
 
 
 def checksums(parameters: Group) -> dict[str, str]:
     """sha256 of each array, by name."""
-    return schema.texts_of(parameters["data"], "sha256")
+    return hdf5.texts_of(parameters["data"], "sha256")
 
 
 def read_arrays(parameters: Group, config: dict[str, Any], path: Any) -> dict[str, np.ndarray]:
     """The arrays of the functional: x and y of the data set, or whatever else it had written."""
-    with schema.reading(path):
+    with hdf5.reading(path):
         stored = parameters["data"]
         sampled = "x" in stored
     if sampled:
         data = read_data(parameters, config, path)
-        with schema.reading(path):
+        with hdf5.reading(path):
             return {"x": data.x, "y": data.y} | (
-                {"weights": schema.whole(stored["weights"])} if "weights" in stored else {}
+                {"weights": hdf5.whole(stored["weights"])} if "weights" in stored else {}
             )
-    with schema.reading(path):
-        return {name: schema.whole(item) for name, item in stored.items()}
+    with hdf5.reading(path):
+        return {name: hdf5.whole(item) for name, item in stored.items()}
 
 
 def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     """The Dataset, named and described by config["data"]; one that is not in the file is made again
     and compared.
     """
-    with schema.reading(path):
+    with hdf5.reading(path):
         about = config.get("data") or {}
         name, origin = about.get("name") or "data", about.get("origin") or {}
         # the risk's, not the data set's
@@ -65,13 +65,13 @@ def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     if "x" not in stored:
         raise ValueError(f"{path} has no data set: its functional needs none.")
     if all(item.shape is not None for item in stored.values()):
-        with schema.reading(path):
+        with hdf5.reading(path):
             return Dataset(
-                **{key: schema.whole(item) for key, item in stored.items()},
+                **{key: hdf5.whole(item) for key, item in stored.items()},
                 name=name,
                 origin=origin,
             )
-    with schema.reading(path):
+    with hdf5.reading(path):
         expected = {name: sha for name, sha in checksums(parameters).items() if name in stored}
         sizes = {key: item.attrs["shape"] for key, item in stored.items()}
         shapes = {key: tuple(int(size) for size in shape) for key, shape in sizes.items()}

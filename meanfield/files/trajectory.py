@@ -16,13 +16,13 @@ from ..initial import InitialLaw
 from ..network import Network
 from ..once import cached_property
 from ..state import State
-from . import schema, tables
+from . import hdf5, schema, tables
 from .durable import IncompatibleFile, InUse, canonical_json, feed
 from .event_table import KINDS, EventTable
 from .genealogy import BIRTH, Births, Genealogy, replaces
+from .hdf5 import Group
 from .opening import check_texts, opened, settings_of
 from .pieces import Pieces, SeriesData
-from .schema import Group
 from .stored_data import checksums, read_arrays, read_data
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ class Trajectory:
         self.summary: dict[str, Any] = found.summary
         self.provenance: dict[str, Any] = found.provenance
         try:
-            with schema.reading(self.path):
+            with hdf5.reading(self.path):
                 parameters = self._head["parameters"]
-                self.config: dict[str, Any] = schema.read_json(parameters, "config")
+                self.config: dict[str, Any] = hdf5.read_json(parameters, "config")
                 self.mass_varies = bool(parameters.attrs["mass_varies"])
                 self._start: Group = parameters["start"]
                 self._mass: np.ndarray = schema.read_mass(self._start)
@@ -223,7 +223,7 @@ class Trajectory:
     @property
     def start(self) -> State:
         """The initial State, whether or not it is a frame."""
-        with schema.reading(self.path):
+        with hdf5.reading(self.path):
             found = schema.read_start(self._start, self._origin)
             said = self.config.get("outputs", found.outputs)
             if said != found.outputs or (self.config.get("network") and not found.outputs):
@@ -311,7 +311,7 @@ class Trajectory:
     @cached_property
     def _genealogy(self) -> Genealogy:
         columns = {name: self._pieces.event_column(name) for name in schema.EVENT_COLUMNS}
-        with schema.reading(self.path):  # columns of other lengths
+        with hdf5.reading(self.path):  # columns of other lengths
             return Genealogy(columns, self._like.m)
 
     @property
@@ -409,21 +409,21 @@ class Trajectory:
         """Values and code of the formulas and series that the run's user wrote, by which a resume
         knows them; {} without any.
         """
-        with schema.reading(self.path):
+        with hdf5.reading(self.path):
             parameters = self._head["parameters"]
-            return schema.read_json(parameters, IDENTITY) if IDENTITY in parameters else {}
+            return hdf5.read_json(parameters, IDENTITY) if IDENTITY in parameters else {}
 
     @property
     def settings_sha256(self) -> str | None:
         """The checksum of the settings as they were written; None in files before schema 1.2."""
-        with schema.reading(self.path):
+        with hdf5.reading(self.path):
             found = self._head["parameters"].attrs
-            return schema.get_text(found, schema.SETTINGS) if schema.SETTINGS in found else None
+            return hdf5.get_text(found, schema.SETTINGS) if schema.SETTINGS in found else None
 
     @property
     def data_sha256(self) -> dict[str, str]:
         """sha256 of each array of the data set, by name."""
-        with schema.reading(self.path):
+        with hdf5.reading(self.path):
             return checksums(self._head["parameters"])
 
     @property

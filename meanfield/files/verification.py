@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import schema
+from . import hdf5, schema
 from .durable import IncompatibleFile, array_sha256, file_sha256, move, same_bits, sync_folder
 from .memory import read_memory
 from .parts import SEALED_FROM, Checkpoint, Parts, hold, minor, read_checkpoint
@@ -260,7 +260,7 @@ def _kept(parts: Parts, path: Path, found: Verification) -> Checkpoint | None:
 
 
 def _memory(path: Path, group: str) -> dict[str, Any]:
-    with schema.open_hdf5(path) as file, schema.reading(path):
+    with hdf5.open_hdf5(path) as file, hdf5.reading(path):
         return read_memory(file[group])
 
 

@@ -5,7 +5,7 @@ written, and read, once for all that: HDF5 by itself takes the whole chunk for e
 import numpy as np
 import pytest
 
-from meanfield.files import durable, new_files, schema
+from meanfield.files import durable, hdf5, new_files
 from meanfield.files.pieces import Block
 
 FRAMES, M = 40, 60_000  # 19 MB: more than any version of HDF5 keeps
@@ -30,12 +30,12 @@ def test_rows_of_a_large_chunk_are_written_once(shape, together, tmp_path, monke
     step = together * len(array) // FRAMES
     path = tmp_path / "large.h5"
     with new_files.new_hdf5(path, new_files.IN_MEMORY + 1) as (file, _):
-        made = schema.new_array(file, "value", shape, array.dtype)
+        made = hdf5.new_array(file, "value", shape, array.dtype)
         for first in range(0, len(array), step):
-            schema.write_rows(made, first, array[first : first + step])
+            hdf5.write_rows(made, first, array[first : first + step])
     assert array.nbytes < sum(moved) < 1.1 * array.nbytes
-    with schema.open_hdf5(path) as file:
-        np.testing.assert_array_equal(schema.whole(file["value"]), array)
+    with hdf5.open_hdf5(path) as file:
+        np.testing.assert_array_equal(hdf5.whole(file["value"]), array)
 
 
 class Counted:
@@ -55,7 +55,7 @@ class Counted:
 
 @pytest.mark.parametrize("chunk", [1, 3, 10])
 def test_frames_of_one_chunk_are_read_together(chunk, monkeypatch):
-    monkeypatch.setattr(schema, "AT_ONCE", 1)  # all frames are large
+    monkeypatch.setattr(hdf5, "AT_ONCE", 1)  # all frames are large
     frames = np.arange(40.0).reshape(10, 4)
     counted = Counted(frames, chunk)
     block = Block(0, counted)

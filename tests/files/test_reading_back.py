@@ -6,7 +6,7 @@ import pytest
 import toy_run
 
 import meanfield as mf
-from meanfield.files import new_files, publishing, reading_back, schema, sealing
+from meanfield.files import hdf5, new_files, publishing, reading_back, schema, sealing
 from meanfield.files.pieces import Buffer, Pieces
 
 
@@ -26,12 +26,12 @@ def write(path, head, pieces):
         schema.write_frames(file, pieces, head.start, head.mass_varies, lambda: None)
         schema.write_series(file, "energy", *pieces.series("energy"))
         if not head.mass_varies:
-            schema.write_array(file["particles/units"], "mass", head.start.mass)
+            hdf5.write_array(file["particles/units"], "mass", head.start.mass)
 
 
 def holds(path, head, pieces):
     try:
-        with schema.open_hdf5(path) as file, schema.reading(path):
+        with hdf5.open_hdf5(path) as file, hdf5.reading(path):
             return reading_back.holds_content(file, head, pieces)
     except mf.files.durable.IncompatibleFile:  # HDF5 has found it
         return False
@@ -45,14 +45,14 @@ def stored(path, names):
                 yield offset, dataset.get_storage_size()
             for number in range(dataset.get_num_chunks() if offset is None else 0):
                 found = dataset.get_chunk_info(number)
-                yield found.byte_offset, found.size - schema.CHECKSUM
+                yield found.byte_offset, found.size - hdf5.CHECKSUM
 
 
 @pytest.mark.parametrize("mass_varies", [False, True])
-@pytest.mark.parametrize("largest", [schema.LARGEST_CHUNK, 100])
+@pytest.mark.parametrize("largest", [hdf5.LARGEST_CHUNK, 100])
 def test_every_piece_of_the_content_is_compared(mass_varies, largest, tmp_path, monkeypatch):
     """Frames in chunks of their own, and cut into rows of which the last ones are padding."""
-    monkeypatch.setattr(schema, "LARGEST_CHUNK", largest)
+    monkeypatch.setattr(hdf5, "LARGEST_CHUNK", largest)
     path = tmp_path / "run.h5"
     head, pieces = held(mass_varies=mass_varies)
     write(path, head, pieces)
@@ -84,7 +84,7 @@ def test_what_lacks_a_frame_or_is_of_another_shape_is_found(tmp_path):
     assert not holds(path, head, Pieces([]).held_last(buffer))
     with h5py.File(path, "r+") as file:  # the last frame was never written
         del file[f"{schema.POSITION}/value"]
-        value = schema.new_array(file[schema.POSITION], "value", (5, 8, 4), np.float64)
+        value = hdf5.new_array(file[schema.POSITION], "value", (5, 8, 4), np.float64)
         for number in range(4):
             value[number] = pieces.frame(number, f"{schema.POSITION}/value")
     assert not holds(path, head, pieces)
@@ -105,7 +105,7 @@ def test_a_file_that_is_cut_short_does_not_begin_with_its_image(tmp_path):
 def test_names_and_indices_are_read_back_too(in_memory, tmp_path, monkeypatch):
     """A byte that changes outside all arrays: the run is not published, and its parts are kept."""
     monkeypatch.setattr(new_files, "IN_MEMORY", in_memory)
-    real = publishing.begins_with if in_memory else schema.open_hdf5
+    real = publishing.begins_with if in_memory else hdf5.open_hdf5
 
     def spoilt(path, *image):
         content = path.read_bytes()
@@ -113,7 +113,7 @@ def test_names_and_indices_are_read_back_too(in_memory, tmp_path, monkeypatch):
             path.write_bytes(content.replace(b"observables", b"observablez"))
         return real(path, *image)
 
-    place = (publishing, "begins_with") if in_memory else (schema, "open_hdf5")
+    place = (publishing, "begins_with") if in_memory else (hdf5, "open_hdf5")
     monkeypatch.setattr(*place, spoilt)
     x = np.linspace(-1, 1, 8)[:, None]
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("tanh"), x, np.abs(x[:, 0])))

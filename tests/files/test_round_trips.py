@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import meanfield as mf
-from meanfield.files import memory, new_files, schema
+from meanfield.files import hdf5, memory, new_files
 from meanfield.files.durable import canonical_json, same_bits
 from meanfield.formulas.activations import TABLE
 
@@ -69,7 +69,7 @@ def test_a_memory_comes_back_with_every_bit(count, tmp_path):
         path = tmp_path / "memory.h5"
         with new_files.new_hdf5(path, size) as (file, _):
             memory.write_memory(file.create_group("memory"), written)
-        with schema.open_hdf5(path) as file:
+        with hdf5.open_hdf5(path) as file:
             read = memory.read_memory(file["memory"])
         assert {key: read[key] for key in plain if key not in ("array", "deep")} == {
             key: value for key, value in plain.items() if key not in ("array", "deep")

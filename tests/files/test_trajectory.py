@@ -11,7 +11,7 @@ import pytest
 import toy_run
 
 import meanfield as mf
-from meanfield.files import schema, stored_data
+from meanfield.files import hdf5, stored_data
 from meanfield.files.durable import IncompatibleFile
 from meanfield.files.provenance import provenance
 from meanfield.files.trajectory import Trajectory
@@ -109,7 +109,7 @@ def test_a_diverged_run_keeps_its_values_that_are_not_finite(h5_path):
 
 
 def test_a_frame_larger_than_a_chunk_is_split_into_rows(h5_path, monkeypatch):
-    monkeypatch.setattr(schema, "LARGEST_CHUNK", 100)
+    monkeypatch.setattr(hdf5, "LARGEST_CHUNK", 100)
     with Trajectory(toy_run.whole(h5_path, first=toy_run.start(50))) as run:
         assert run[3].theta.tobytes() == toy_run.state_at(15, toy_run.start(50)).theta.tobytes()
     with h5py.File(h5_path) as file:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from meanfield.files import schema
+from meanfield.files import hdf5
 
 MANY = 20_000
 
@@ -56,7 +56,7 @@ def test_a_run_of_twenty_thousand_becomes_a_file_and_is_extended(h5_path, dim, o
         np.testing.assert_array_equal(
             view["position/value"][1], units["position/value"][1][:, shown]
         )
-    assert max(attributes(h5_path).values()) <= schema.LARGEST_ATTRIBUTE
+    assert max(attributes(h5_path).values()) <= hdf5.LARGEST_ATTRIBUTE
     mf.resume(h5_path, t_end=0.3, progress=False)
     with mf.Trajectory(h5_path) as run:
         assert len(run) == 4 and run.times[-1] == pytest.approx(0.3)
@@ -79,7 +79,7 @@ def test_a_wide_run_that_was_interrupted_is_resumed_to_its_file(h5_path):
     assert (
         parts
         and max(size for path in parts for size in attributes(path).values())
-        <= schema.LARGEST_ATTRIBUTE
+        <= hdf5.LARGEST_ATTRIBUTE
     )
     mf.resume(h5_path, functions={"once": once}, progress=False)
     with mf.Trajectory(h5_path) as run:

@@ -30,7 +30,7 @@ HOMES = {
     "llvmlite": ("meanfield/backends/",),
     "ot": ("meanfield/transport/solvers.py",),
     "h5py": (
-        "meanfield/files/schema.py",
+        "meanfield/files/hdf5.py",
         "meanfield/files/new_files.py",
         "meanfield/data/__init__.py",
     ),
