@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from . import hdf5, schema, sealing
 from .durable import IncompatibleFile
 from .hdf5 import File
-from .parts import Parts
+from .memory import read_memory
+from .parts import Checkpoint, Parts
 from .pieces import Piece
 
 
@@ -130,3 +131,31 @@ def with_continuations(
         if continued
         else provenance
     )
+
+
+def last_memory(path: Any) -> dict[str, Any]:
+    """The memory of a run's newest checkpoint, finished or not; {} before the first."""
+    if not unfinished(path):
+        with hdf5.open_hdf5(Path(path)) as file:
+            return read_memory(file["parameters/checkpoint"])
+    return memory_of(Parts(Path(path)).newest(thorough=False)) or {}
+
+
+def memory_of(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """What it remembers for the loop; None before the first."""
+    if checkpoint is None:
+        return None
+    with hdf5.open_hdf5(checkpoint.path) as file:
+        return read_memory(file["checkpoint"])
+
+
+def last_summary(path: Any) -> dict[str, Any]:
+    """The summary of a finished run, without a look at the rest of its file."""
+    with hdf5.open_hdf5(Path(path)) as file:
+        return hdf5.read_json(file, "parameters/summary")
+
+
+def unfinished(path: Any) -> bool:
+    """True when `Recording.reopen(path)` has a run to continue (a finished file beside it or not)."""
+    parts = Parts(Path(path))
+    return parts.begun() and not parts.published()

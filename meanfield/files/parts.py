@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ..state import State
 from . import hdf5, schema, sealing
 from .durable import (
     IncompatibleFile,
@@ -33,6 +34,7 @@ from .durable import (
 )
 from .memory import size_of, write_memory
 from .new_files import new_hdf5
+from .pieces import Buffer, Pieces
 
 FINISHED = "finished"
 SEALED_FROM = 2  # schema_minor
@@ -264,6 +266,35 @@ def write_checkpoint(
     for old in parts.checkpoints()[2:]:
         old.unlink()
     return path
+
+
+def write_segment(
+    parts: Parts, number: int, held: Buffer, start: State, mass_varies: bool
+) -> Segment:
+    """Publish what is held as segment `number`."""
+    name, pieces = f"segment-{number:06d}.h5", Pieces([]).held_last(held)
+    temporary = parts.folder / f".tmp-{name}"
+    with new_hdf5(temporary, held.bytes) as (file, scratch):
+        schema.write_frames(file, pieces, start, mass_varies, scratch.check)
+        hdf5.new_group(file, "series")
+        for series in held.series:
+            columns = held.columns(f"series/{series}", ("step", "time", "value"))
+            schema.write_series(file, series, *columns)
+        if held.event_count:
+            schema.write_events(file, held.event_count, pieces.event_blocks())
+    counts = {series: columns.rows for series, columns in held.series.items()}
+    size = temporary.stat().st_size
+    segment = Segment(
+        name, file_sha256(temporary), size, len(held.frames), counts, held.event_count
+    )
+    move(temporary, parts.folder / name)
+    return segment
+
+
+def finished_segment(parts: Parts, frames: int, series: dict[str, int], events: int) -> Segment:
+    """The finished file as the first segment of an extension."""
+    path = parts.final
+    return Segment(FINISHED, file_sha256(path), path.stat().st_size, frames, series, events)
 
 
 @contextmanager

@@ -21,26 +21,27 @@ from typing import IO, Any
 import numpy as np
 
 from ..state import State
-from . import hdf5, schema
-from .durable import canonical_json, file_sha256, is_at, move, sync, sync_folder
-from .memory import read_memory
-from .new_files import new_hdf5
-from .opening import with_continuations
+from . import schema
+from .durable import canonical_json, is_at, sync, sync_folder
+from .opening import last_memory, last_summary, memory_of, unfinished, with_continuations
 from .parts import (
-    FINISHED,
     Checkpoint,
     Parts,
-    Segment,
     check_place,
     check_seal,
+    finished_segment,
     hold,
     write_checkpoint,
+    write_segment,
 )
 from .pieces import Buffer, Piece, Pieces
 from .publishing import Head, publish, write_start
+from .stored_data import check_arrays
 from .trajectory import Trajectory
 
 EXISTS = ("error", "resume", "replace")
+
+__all__ = ["EXISTS", "Recording", "last_memory", "last_summary", "unfinished"]
 
 
 class Recording:
@@ -92,13 +93,8 @@ class Recording:
         if exists not in EXISTS:
             raise ValueError(f"exists must be one of {', '.join(EXISTS)}; got {exists!r}.")
         parts = Parts(Path(path))
-        canonical_json([config, provenance, identity])
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
-                raise TypeError(
-                    f"the data set {name!r} must be a numeric array; got "
-                    f"{getattr(array, 'dtype', type(array))}."
-                )
+        written = json.loads(canonical_json([config, provenance, identity]))
+        check_arrays(arrays)
         check_place(parts.final)
         parts.check_free()
         if parts.final.exists() and exists != "replace":
@@ -116,8 +112,7 @@ class Recording:
                 )
             parts.clear()  # what a run that never began, or is given up, has left
             write_start(parts, config, provenance, start, mass_varies, arrays, identity)
-            read = json.loads(canonical_json([config, provenance]))
-            return cls(parts, held, Head(read[0], start, mass_varies, read[1]), None)
+            return cls(parts, held, Head(written[0], start, mass_varies, written[1]), None)
 
     @classmethod
     def reopen(
@@ -158,10 +153,7 @@ class Recording:
             check_seal(parts.start)
             checkpoint = parts.newest(thorough=True)
             parts.tidy(checkpoint)
-            memory = None
-            if checkpoint is not None:
-                with hdf5.open_hdf5(checkpoint.path) as file:
-                    memory = read_memory(file["checkpoint"])
+            memory = memory_of(checkpoint)
             return cls(parts, held, _head(parts), checkpoint, provenance), memory
 
     @classmethod
@@ -192,15 +184,11 @@ class Recording:
             with Trajectory(parts.final) as run:
                 steps = {name: run.series(name).steps for name in run.series_names}
                 counts = {name: len(column) for name, column in steps.items()}
-                size = parts.final.stat().st_size
-                base = Segment(
-                    FINISHED, file_sha256(parts.final), size, len(run), counts, run.event_count
-                )
+                base = finished_segment(parts, len(run), counts, run.event_count)
                 last_steps = {f"series/{name}": int(column[-1]) for name, column in steps.items()}
                 last_steps |= {"frames": int(run.steps[-1])} if len(run) else {}
-                write_checkpoint(
-                    parts, 1, memory, [base], last_steps=last_steps, continued=[], final=None
-                )
+                said: dict[str, Any] = {"last_steps": last_steps, "continued": [], "final": None}
+                write_checkpoint(parts, 1, memory, [base], **said)
                 write_start(
                     parts, config or run.config, run.provenance, run.start, run.mass_varies, run
                 )
@@ -382,40 +370,13 @@ class Recording:
                 sync_folder(self._parts.folder)
                 self._named = True
             if self._buffer:
-                self._segments.append(self._write_segment(number))
+                held = self._buffer, self.start, self.mass_varies
+                self._segments.append(write_segment(self._parts, number, *held))
                 self._buffer = Buffer()
-            path = write_checkpoint(
-                self._parts,
-                number,
-                memory,
-                self._segments,
-                last_steps=self._last_steps,
-                continued=self._continued,
-                final=final,
-            )
+            said = {"last_steps": self._last_steps, "continued": self._continued, "final": final}
+            path = write_checkpoint(self._parts, number, memory, self._segments, **said)
         self.last_checkpoint_time = time.monotonic()
         return path
-
-    def _write_segment(self, number: int) -> Segment:
-        name, held = f"segment-{number:06d}.h5", self._buffer
-        temporary = self._parts.folder / f".tmp-{name}"
-        pieces = Pieces([]).held_last(held)
-        with new_hdf5(temporary, held.bytes) as (file, scratch):
-            schema.write_frames(file, pieces, self.start, self.mass_varies, scratch.check)
-            file.create_group("series")
-            for series in held.series:
-                schema.write_series(
-                    file, series, *held.columns(f"series/{series}", ("step", "time", "value"))
-                )
-            if held.event_count:
-                schema.write_events(file, held.event_count, pieces.event_blocks())
-        counts = {series: columns.rows for series, columns in held.series.items()}
-        size = temporary.stat().st_size
-        segment = Segment(
-            name, file_sha256(temporary), size, len(held.frames), counts, held.event_count
-        )
-        move(temporary, self._parts.folder / name)
-        return segment
 
     @contextmanager
     def _says_what_is_safe(self) -> Iterator[None]:
@@ -434,27 +395,3 @@ class Recording:
 def _head(parts: Parts) -> Head:
     with Trajectory(parts.folder) as run:
         return Head(run.config, run.start, run.mass_varies, run.provenance)
-
-
-def last_memory(path: Any) -> dict[str, Any]:
-    """The memory of a run's newest checkpoint, finished or not; {} before the first."""
-    if not unfinished(path):
-        with hdf5.open_hdf5(Path(path)) as file:
-            return read_memory(file["parameters/checkpoint"])
-    checkpoint = Parts(Path(path)).newest(thorough=False)
-    if checkpoint is None:
-        return {}
-    with hdf5.open_hdf5(checkpoint.path) as file:
-        return read_memory(file["checkpoint"])
-
-
-def last_summary(path: Any) -> dict[str, Any]:
-    """The summary of a finished run, without a look at the rest of its file."""
-    with hdf5.open_hdf5(Path(path)) as file:
-        return hdf5.read_json(file, "parameters/summary")
-
-
-def unfinished(path: Any) -> bool:
-    """True when `Recording.reopen(path)` has a run to continue (a finished file beside it or not)."""
-    parts = Parts(Path(path))
-    return parts.begun() and not parts.published()

@@ -16,6 +16,16 @@ from .hdf5 import Group
 STORED = 64 * 10**6  # bytes of arrays kept in the file itself
 
 
+def check_arrays(arrays: dict[str, np.ndarray]) -> None:
+    """TypeError for what no file holds."""
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+            raise TypeError(
+                f"the data set {name!r} must be a numeric array; got "
+                f"{getattr(array, 'dtype', type(array))}."
+            )
+
+
 def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     """/parameters/data/<name> with sha256 and shape; samples beyond 64 MB in all: these attributes
     of an empty dataset only.
