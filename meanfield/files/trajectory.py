@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -17,12 +15,14 @@ from ..network import Network
 from ..once import cached_property
 from ..state import State
 from . import hdf5, schema, tables
-from .durable import IncompatibleFile, InUse, canonical_json, feed
+from .content import content_hash
+from .durable import IncompatibleFile, InUse
 from .event_table import KINDS, EventTable
 from .genealogy import BIRTH, Births, Genealogy, replaces
 from .hdf5 import Group
 from .opening import check_texts, opened, settings_of
 from .pieces import Pieces, SeriesData
+from .remaking import flow_of, network_of
 from .stored_data import checksums, read_arrays, read_data
 
 if TYPE_CHECKING:
@@ -342,59 +342,14 @@ class Trajectory:
         ValueError : for "cuda" where it cannot be used; where the file is not enough. No file holds functions that a user wrote
             (activation, loss, V, U): make the mf.GradientFlow again from them, and pass it as flow= to what takes a run.
         """
-        from .. import backends
-        from ..flow import GradientFlow
-
-        settings = self.config.get("flow")
-        if not settings:
-            raise ValueError(
-                f"{self.path} does not say what it descends: pass flow=, the "
-                "mf.GradientFlow of the run."
-            )
-        with settings_of(self.path):
-            kind, place = settings["dtype"], str(settings["backend"])
-        dtype = kind if dtype is None else backends.dtype_name(dtype)
-        backend = backends.check(backends.here(place) if backend == "auto" else backend)
-
-        try:
-            with settings_of(self.path):
-                arrays, start = self.arrays, self.start
-                home = "torch" if "feature" in (self.config.get("network") or {}) else "cpu"
-                made = GradientFlow.from_dict({**settings, "backend": home}, arrays, start)
-        except IncompatibleFile:
-            raise
-        except ValueError as error:
-            raise ValueError(
-                f"{error} Pass flow= with the user-written function of this run, an "
-                "mf.GradientFlow made as it was for the run, "
-                "to mf.resume, mf.diagnose, ntk.budget or a figure that evaluates it; or use that "
-                "flow in place of run.flow()."
-            ) from error
-        return replace(made, backend=backend, dtype=dtype)
+        return flow_of(self, backend, dtype)
 
     @property
     def network(self) -> Network:
         """The Network of the configuration. User-written activations are not in a file: the error
         says how to hand one in.
         """
-        if not self.config.get("network"):
-            raise ValueError(
-                f"{self.path} has no network in its configuration (a flow on whole rows of theta)."
-            )
-        try:
-            with settings_of(self.path):
-                return Network.from_dict(self.config["network"])
-        except IncompatibleFile:
-            raise
-        except ValueError as error:
-            name = self.config["network"].get("activation")
-            kind = "feature" if "feature" in self.config["network"] else "activation"
-            given = "..." if kind == "activation" else "the feature"
-            raise ValueError(
-                f"the {kind} {name!r} of {self.path} was written by its user and is "
-                f"not in the file ({error}) Hand it in: "
-                f"mf.Network.from_dict(run.config['network'], activation={given})."
-            ) from error
+        return network_of(self)
 
     @property
     def law(self) -> InitialLaw | None:
@@ -486,35 +441,7 @@ class Trajectory:
         The same for the parts and for the file made of them; blind to provenance, wall times,
         checkpoints and layout.
         """
-        digest = hashlib.sha256()
-        for name, item in self._content():
-            if isinstance(item, str):
-                digest.update(f"{name} {item}\n".encode())
-            else:
-                feed(digest, name, item)
-        return digest.hexdigest()
-
-    def _content(self) -> Iterator[tuple[str, str | np.ndarray]]:
-        """(name, text or array) of all that belongs to the run itself, in a fixed order."""
-        yield "meanfield", f"{schema.SCHEMA_VERSION}\n{canonical_json(self.config)}"
-        for name, checksum in self.data_sha256.items():
-            yield f"data {name}", checksum
-        yield "id", np.arange(self._mass.size)
-        yield "step", self.steps
-        yield "time", self.times
-        if not self.mass_varies:
-            yield "mass", self._mass
-        for frame in self:
-            yield "position", frame.theta
-            if self.mass_varies:
-                yield "mass", frame.mass
-        yield "observables", " ".join(self.aligned())
-        for name in self.series_names:
-            for kind, column in zip(SeriesData._fields, self.series(name), strict=True):
-                yield f"{name} {kind}", column
-        # runs of before events keep their hash
-        for name in schema.EVENT_COLUMNS if self.event_count else ():
-            yield f"events {name}", self._pieces.event_column(name)
+        return content_hash(self, self._mass, self._pieces)
 
     def copy(self, name: str, parameters: Group) -> None:
         """/parameters/<name>, where it is there, into the parameters of another file."""
