@@ -65,8 +65,10 @@ def run(root, command):
 
 
 def copy(tmp_path, *names):
-    """The project, or as much of it as these tests want, in a folder of its own."""
-    left_out = shutil.ignore_patterns("__pycache__", "*.nb?", "*.png", "golden", "bench")
+    """The project, or as much of it as these tests want, in a folder of its own: with what Python
+    and numba have compiled of it, but for what another process is writing.
+    """
+    left_out = shutil.ignore_patterns("*.tmp.*", "*.pyc.*", "*.png", "golden", "bench")
     for name in ("meanfield", "ntk", "sims", "tests/helpers", *names):
         source, target = ROOT / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
