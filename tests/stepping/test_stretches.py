@@ -14,6 +14,7 @@ from math import exp
 
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import meanfield as mf
 from meanfield.backends.cpu import stretch, team
@@ -238,7 +239,7 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize("name", sweep(POINTS))
 @pytest.mark.parametrize(
     ("method", "dt"), [(mf.RK4, 0.05), (LAST_IS_NEW, 0.02), (mf.Adaptive(1e-5, 1e-8), None)],
     ids=["rk4", "last is new", "adaptive"],
@@ -273,7 +274,7 @@ POPULATIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", POPULATIONS)
+@pytest.mark.parametrize("name", sweep(POPULATIONS))
 @pytest.mark.parametrize(
     ("method", "dt"), [(mf.RK4, 0.05), (LAST_IS_NEW, 0.02), (mf.Adaptive(1e-5, 1e-8), None)],
     ids=["rk4", "last is new", "adaptive"],
@@ -293,7 +294,7 @@ def test_many_points_whose_steps_several_threads_make_are_stepped_one_by_one():
 
 
 @pytest.mark.parametrize("method", [mf.RK4, LAST_IS_NEW], ids=lambda method: method.name)
-@pytest.mark.parametrize("name", POPULATIONS)
+@pytest.mark.parametrize("name", sweep(POPULATIONS))
 def test_steps_of_a_population_risk_with_the_test_of_descent_have_the_same_bits_in_one_call(
     name, method, monkeypatch
 ):
@@ -317,7 +318,7 @@ def test_a_step_of_a_population_risk_is_halved_at_the_same_place(monkeypatch):
 @pytest.mark.parametrize(
     ("method", "dt"), [(mf.RK4, 0.05), (mf.Adaptive(1e-5, 1e-8), None)], ids=["rk4", "adaptive"]
 )
-@pytest.mark.parametrize("name", [*POPULATIONS, *POINTS])
+@pytest.mark.parametrize("name", sweep([*POPULATIONS, *POINTS], "relu", "in lanes"))
 def test_energies_of_pairs_at_every_step_are_those_that_a_look_finds(name, method, dt, monkeypatch):
     """And the risks: in fewer calls than steps, with the steps, times and bits of single ones."""
     made, run = [], stretch.Stretch.run
@@ -464,6 +465,7 @@ def test_a_helper_does_the_job_that_it_has_taken_when_the_leader_is_at_another(m
     assert np.all(work.stage_rows[1] == 7.0)
 
 
+@pytest.mark.kernel  # wide problems keep z
 def test_a_worker_reads_no_z_that_another_has_kept(monkeypatch):
     """The leader, who had kept z of all shards, does them again while the helper is at them, and has
     put z of the next point into its place.
