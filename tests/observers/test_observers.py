@@ -195,7 +195,7 @@ def test_the_balance_defect_is_reported_where_the_theory_conserves_it(
 
 @pytest.mark.parametrize("dtype", sweep(["float64", "float32"]))
 @pytest.mark.parametrize(
-    ("activation", "p", "m", "outputs"), [("relu", 1, 5, 1), ("square", 2, 200, 2)]
+    ("activation", "p", "m", "outputs"), sweep([("relu", 1, 5, 1), ("square", 2, 200, 2)])
 )
 def test_the_balance_defect_is_that_of_the_slow_twin(activation, p, m, outputs, dtype):
     """One shard of 5 neurons and four of 50: sums of at most 6 squares in another order, some units
