@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-
 import meanfield as mf
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 from .measures import Group, Row
@@ -107,21 +106,19 @@ def batches(config: Config, out: Path) -> list[cells.Batch]:
     return found
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet, one file a width in `out`. Raises mf.Interrupted, mf.Diverged."""
-    todo = batches(config, out)
-    cells.fill(todo, progress)
-    return _results([cells.read(path) for path, _, _ in todo])
+def config_of(out: Path) -> Config:
+    """The settings of the files in `out`."""
+    networks, seeds = (
+        [about for about, _ in cells.found(out, f"{kind}_*.npz")] for kind in ("networks", "seeds")
+    )
+    shared = cells.shared([*networks, *seeds], ("kind", "m"))
+    widths, narrow = (sorted(about["m"] for about in abouts) for abouts in (networks, seeds))
+    return settings.from_dict(Config, {**shared, "widths": widths, "narrow": narrow})
 
 
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.found(out, "networks_*.npz") + cells.found(out, "seeds_*.npz"))
-
-
-def _results(found: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> Results:
+def _results(config: Config, out: Path) -> Results:
     rows, grouped = [], []
-    for about, arrays in found:
+    for about, arrays in cells.there(batches(config, out)):
         if about["kind"] == "seeds":
             for group in range(about["groups"]):
                 values = {name: float(array[group]) for name, array in arrays.items()}
@@ -131,12 +128,6 @@ def _results(found: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> Resul
             for seed in range(about["seeds"]):
                 values = {name: float(array[number, seed]) for name, array in arrays.items()}
                 rows.append(Row(gamma, about["m"], seed, **values))
-    widths = {
-        "widths": sorted({row.m for row in rows}),
-        "narrow": sorted({row.m for row in grouped}),
-    }
-    shared = cells.shared([about for about, _ in found], ("kind", "m"))
-    config = settings.from_dict(Config, {**shared, **widths})
     rows.sort(key=lambda row: (row.gamma, row.m, row.seed))
     return Results(tuple(rows), tuple(grouped), config)
 
@@ -160,14 +151,12 @@ def table(results: Results) -> str:
     return text_table(lines, ">")
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     known = measures.limit(config)
     flow = mf.GradientFlow(
         mf.EmpiricalRisk(measures.network(config, 0.5), known.data.x, known.data.y)
     )
     compiled = flow.on_device(known.law.sample(min(config.widths))).backend.compiled()
-    left = [about for path, about, _ in batches(config, out) if cells.missing(path, about)]
     counts = {
         "networks": len(config.gammas) * config.seeds,
         "seeds": config.groups * config.group,
@@ -180,7 +169,7 @@ def plan(config: Config, out: Path) -> str:
         )
         for kind, count in counts.items()
     ]  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe(jobs, out, 0.0)}\nsettings {settings.digest(config)}"
+    return planning.describe(jobs, out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -202,8 +191,9 @@ Examples:
   python -m sims.{NAME} --redraw                            tables and figure again from the files
   python -m sims.{NAME} --activation erf --out results/erf"""
 
-STUDY = study.Study(
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 2048, 10 seeds, twenty seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -255,7 +255,7 @@ def plan(config: Config, out: Path) -> str:
         steps=2 * max(steps, math.ceil(config.time / config.dt)),
         compiled=one.on_device(start).backend.compiled(),
     )  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
+    return f"{QUESTION}\n\n{planning.describe([job], out)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:

@@ -347,9 +347,7 @@ def plan(config: Config, out: Path) -> str:
             steps=steps, compiled=made.flow.on_device(made.start).backend.compiled(),
         )  # fmt: skip
         listed.append(job)
-    return (
-        f"{QUESTION}\n\n{planning.describe(listed, out, 0.0)}\nsettings {settings.digest(config)}"
-    )
+    return f"{QUESTION}\n\n{planning.describe(listed, out)}\nsettings {settings.digest(config)}"
 
 
 def _rms(values: np.ndarray) -> float:

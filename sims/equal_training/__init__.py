@@ -250,7 +250,7 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def _jobs(config: Config, left: Sequence[dict[str, Any]]) -> list[planning.Job]:
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     training, scale, squares = config.training, config.scale, config.quadratic
     shared: dict[str, Any] = {"frames": 0, "compiled": True, "filed": False}
     jobs = []
@@ -281,7 +281,7 @@ def _jobs(config: Config, left: Sequence[dict[str, Any]]) -> list[planning.Job]:
         jobs.append(
             planning.Job(name, pairs, widths, N, squares.time, steps, dtype="float64", **shared)
         )
-    return jobs
+    return planning.describe(jobs, out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -309,7 +309,7 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --training.level 0.001 --training.gammas 0.5 0.75 1 --out results/deeper"""
 
-BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _jobs)
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
 STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset, forty seconds.")},
     figure, report,

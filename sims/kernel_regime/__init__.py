@@ -135,13 +135,14 @@ def movie(results: Results, out: Path) -> Path:
     return panels.movie(results, out / f"{NAME}.gif")
 
 
-def _jobs(config: Config, left: Sequence[dict[str, Any]]) -> list[planning.Job]:
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     size = measures.parameters(config.width)
-    return [planning.Job(
+    job = planning.Job(
         name="two hidden layers", data=measures.DATA, widths=(size,) * (len(left) * config.seeds),
         widest=size, t_end=2 * config.rate * config.steps, steps=config.steps, frames=0,
         dtype="float64", compiled=True, stages=1, filed=False, size="parameters",
-    )]  # fmt: skip
+    )  # fmt: skip
+    return planning.describe([job], out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -171,7 +172,7 @@ Examples:
   python -m sims.{NAME} --redraw                   table, figure and animation again from the files
   python -m sims.{NAME} --width 30 --alphas 0.1 1 10 --out results/narrow"""
 
-BATCHES = batched.Batched(QUESTION, _batches, _config_of, _results, _jobs)
+BATCHES = batched.Batched(QUESTION, _batches, _config_of, _results, _costs)
 STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: one seed, fewer steps, half a minute.")},
     figure, report, movie,

@@ -5,16 +5,17 @@ each degree takes. python -m sims.kernel_spectra --help
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures, sphere
 
@@ -143,17 +144,11 @@ def batches(config: Config, out: Path) -> list[cells.Batch]:
     ]
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Do what is not there yet, one .npz file a width and one of the sphere in `out`."""
-    cells.fill(batches(config, out), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
+def config_of(out: Path) -> Config:
+    """The settings of the files in `out`."""
     about = cells.found(out, "sphere.npz")[0][0]
     ball = {name: value for name, value in about.items() if name != "kind"}
-    return _results(cells.config_of_widths(Config, out, sphere=ball), out)
+    return cells.config_of_widths(Config, out, sphere=ball)
 
 
 def _results(config: Config, out: Path) -> Results:
@@ -187,24 +182,20 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     data = measures.dataset(config)
     first = measures.LAW.sample(min(config.widths), seed=0)
-    left = [
-        about["m"] for path, about, _ in batches(config, out)[:-1] if cells.missing(path, about)
-    ]
-    path, about, _ = batches(config, out)[-1]
-    ball = config.sphere
-    matrices = (ball.points, *ball.samples * ball.repeats) if cells.missing(path, about) else ()
+    widths = [about["m"] for about in left if "m" in about]
+    ball, draws = config.sphere, len(left) > len(widths)
+    matrices = (ball.points, *ball.samples * ball.repeats) if draws else ()
     job = planning.Job(
-        name="circle", data=data, widths=tuple(m for m in left for _ in range(config.seeds)),
+        name="circle", data=data, widths=tuple(m for m in widths for _ in range(config.seeds)),
         widest=max(config.widths), t_end=config.t_end, steps=round(config.t_end / config.dt),
         frames=0, dtype="float64", compiled=measures.flow(config).on_device(first).backend.compiled(),
         filed=False, decomposed=matrices,
     )  # fmt: skip
     sphere_job = f"sphere: {len(matrices)} kernels, n = {min(ball.samples)} … {ball.points}"
-    return f"{QUESTION}\n\n{sphere_job}\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
+    return f"{sphere_job}\n{planning.describe([job], out)}"
 
 
 def report(results: Results, out: Path) -> str:
@@ -235,8 +226,9 @@ Examples:
   python -m sims.{NAME} --n 24 --degrees 12 --out results/coarse
   python -m sims.{NAME} --sphere.dim 10 --sphere.targets 1 2 3 --out results/d10"""
 
-STUDY = study.Study(
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths up to 4096, 3 seeds, ten seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

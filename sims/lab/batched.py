@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .study import Study
 if TYPE_CHECKING:
     from ..figures import Figure
 
-Jobs = Callable[[Any, Sequence[dict[str, Any]]], list[planning.Job]]
+Costs = Callable[[Any, Sequence[dict[str, Any]], Path], str]
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,15 @@ class Batched:
     """`run`, `collect` and `plan` of a study.Study.
 
     batches(config, out): file, settings and work of each; config_of(out): the settings of the sim
-    from the files in `out` alone; results(config, out): what is measured in the files; jobs(config,
-    left): the runs of the batches still to do, of which `left` has the settings.
+    from the files in `out` alone; results(config, out): what is measured in the files; costs(config,
+    left, out): what is said of the batches still to do, of which `left` has the settings.
     """
 
     question: str
     batches: Callable[[Any, Path], list[Batch]]
     config_of: Callable[[Path], Any]
     results: Callable[[Any, Path], Any]
-    jobs: Jobs
+    costs: Costs
 
     def run(self, config: Any, out: Path, progress: bool = False) -> Any:
         """Do what is not there yet in `out`, a file a batch. Raises mf.Interrupted, mf.Diverged."""
@@ -47,8 +48,8 @@ class Batched:
     def plan(self, config: Any, out: Path) -> str:
         """What `run` is about to do, estimated without training; what `out` holds counts as done."""
         left = [about for path, about, _ in self.batches(config, out) if cells.missing(path, about)]
-        described = planning.describe(self.jobs(config, left), out, 0.0)
-        return f"{self.question}\n\n{described}\nsettings {settings.digest(config)}"
+        said = self.costs(config, left, out)
+        return f"{self.question}\n\n{said}\nsettings {settings.digest(config)}"
 
     def study(
         self, name: str, about: str, presets: dict[str, tuple[Any, str]],
@@ -69,10 +70,32 @@ def by_width(
     """A study with one batch for each of config.widths, its numbers work(config, m); job(config,
     left): the runs at the widths that are left.
     """
+
+    def costs(settings: Any, left: Sequence[dict[str, Any]], out: Path) -> str:
+        return planning.describe([job(settings, [about["m"] for about in left])], out)
+
     return Batched(
         question,
         lambda settings, out: cells.by_width(settings, out, work),
         lambda out: cells.config_of_widths(config, out),
         results,
-        lambda settings, left: [job(settings, [about["m"] for about in left])],
+        costs,
+    )
+
+
+def one_file(
+    question: str,
+    config: type,
+    name: str,
+    work: Callable[[Any], cells.Numbers],
+    results: Callable[[Any, Path], Any],
+    costs: Costs,
+) -> Batched:
+    """A study with one batch of all settings, its numbers work(config)."""
+    return Batched(
+        question,
+        lambda given, out: [(out / name, cells.about(given), partial(work, given))],
+        lambda out: settings.from_dict(config, cells.found(out, name)[0][0]),
+        results,
+        costs,
     )

@@ -99,6 +99,11 @@ def found(out: Path, pattern: str) -> list[tuple[dict[str, Any], dict[str, np.nd
     return [read(path) for path in paths]
 
 
+def there(batches: Sequence[Batch]) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """(settings, numbers) of those whose file is there."""
+    return [read(path) for path, _, _ in batches if path.exists()]
+
+
 def of_width(out: Path, m: int) -> Path:
     """The file of a width, for studies with one batch a width."""
     return out / f"m{m:06}.npz"

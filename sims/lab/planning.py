@@ -127,9 +127,9 @@ def disk(jobs: Sequence[Job]) -> float:
     return total
 
 
-def describe(jobs: Sequence[Job], out: Path, w2_seconds: float) -> str:
-    """One line a job, and the total. Raises MemoryError, and OSError for the disk, where this
-    machine has not so much.
+def describe(jobs: Sequence[Job], out: Path, w2_seconds: float = 0.0) -> str:
+    """One line a job, and the total; w2_seconds: for the W2 of each run, at most. Raises MemoryError,
+    and OSError for the disk, where this machine has not so much.
     """
     lines = [str(job) for job in jobs]
     if any(not job.compiled and job.widths for job in jobs):

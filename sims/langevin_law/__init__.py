@@ -4,16 +4,17 @@ finite length, finitely many neurons. python -m sims.langevin_law --help
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -121,19 +122,12 @@ def batches(config: Config, out: Path) -> list[cells.Batch]:
     return found
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Do what is not there yet, one .npz file a part in `out`. Raises mf.Interrupted, mf.Diverged."""
-    cells.fill(batches(config, out), progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    about = cells.found(out, "relaxation.npz")[0][0]
-    found = settings.from_dict(Config, about)
+def config_of(out: Path) -> Config:
+    """The settings of the files in `out`; ValueError where one is missing."""
+    found = settings.from_dict(Config, cells.found(out, "relaxation.npz")[0][0])
     if left := [path.name for path, about, _ in batches(found, out) if cells.missing(path, about)]:
         raise ValueError(f"{out} has no {left[0]}: run the sim to its end first.")
-    return _results(found, out)
+    return found
 
 
 def _results(config: Config, out: Path) -> Results:
@@ -185,27 +179,28 @@ def table(rows: tuple[Row, ...]) -> str:
     return text_table(lines, "<>>>>>")
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+def _kind(about: Mapping[str, Any]) -> str:
+    return "risk" if "risk_m" in about else "variance" if "method" in about else "relaxation"
+
+
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     data = measures.dataset(config)
     first = measures.start(config, min(config.widths), 0)
     compiled = measures.flow(config, 0).on_device(first).backend.compiled()
-    left = [path.stem for path, about, _ in batches(config, out) if cells.missing(path, about)]
     jobs = []
     for kind, steps, per in (
         ("relaxation", round(config.t_end / config.dt), 1),
         ("variance", int((measures.BURN + config.looks / 2) / np.mean(config.steps)), len(config.steps)),
         ("risk", int((measures.BURN + config.moments) / config.coarse), 1),
     ):  # fmt: skip
-        names = [name for name in left if name.startswith(kind)]
-        widths = [int(name.split("_m")[1]) if kind == "risk" else config.m for name in names]
+        widths = [about.get("risk_m", config.m) for about in left if _kind(about) == kind]
         job = planning.Job(
             name=kind, data=data, widths=tuple(m for m in widths for _ in range(config.seeds * per)),
             widest=max(config.m, *config.widths), t_end=config.t_end, steps=steps, frames=0, dtype="float64",
             compiled=compiled, stages=2, filed=False,
         )  # fmt: skip
         jobs.append(job)
-    return f"{QUESTION}\n\n{planning.describe(jobs, out, 0.0)}\nsettings {settings.digest(config)}"
+    return planning.describe(jobs, out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -226,8 +221,9 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --temperature 0.1 --out results/cold"""
 
-STUDY = study.Study(
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: 1000 neurons, 4 seeds, ten seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

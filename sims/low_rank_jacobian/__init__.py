@@ -182,18 +182,19 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def _jobs(config: Config, left: Sequence[dict[str, Any]]) -> list[planning.Job]:
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     net = config.network
     data = measures.dataset(net, 0.0)
     first = measures.start(net, data, 0)
     flow = mf.GradientFlow(mf.EmpiricalRisk(measures.NETWORK, data.x, data.y))
     trained = sum(about["kind"] == "network" for about in left)
-    return [planning.Job(
+    job = planning.Job(
         name="digits", data=data, widths=(net.m,) * trained, widest=net.m, t_end=net.t_end, frames=0, dtype="float64",
         steps=planning.steps(measures.NETWORK, first, data.x, net.t_end), filed=False,
         compiled=flow.on_device(first).backend.compiled(),
         decomposed=(net.n * net.classes,) * 3 * trained,
-    )]  # fmt: skip
+    )  # fmt: skip
+    return planning.describe([job], out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -236,7 +237,7 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --network.modes 50 --linear.label-noise 1 --out results/modes50"""
 
-BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _jobs)
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
 STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: two shares of wrong labels, thirty seconds.")},
     figure, report,

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -87,18 +87,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Time what is not there yet: one .npz file in `out`."""
-    work = partial(measures.timed, config)
-    cells.fill([(out / "timed.npz", cells.about(config), work)], progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the file in `out`, whatever its settings."""
-    return _results(settings.from_dict(Config, cells.found(out, "timed.npz")[0][0]), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     file = cells.read(out / "timed.npz")[1]
     cores, typical = int(file["cores"]), file["seconds"].min(axis=0)
@@ -121,21 +109,21 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without a step."""
-    left = cells.missing(out / "timed.npz", cells.about(config))
-    kinds, widths = len(config.processes) * left, config.widths
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
+    kinds, widths = len(config.processes) * len(left), config.widths
     steps = [config.rounds * measures.steps_of(config, m) + 2 for m in widths]
     arithmetic = COST * config.n * sum(m * k for m, k in zip(widths, steps, strict=True))
-    seconds = START * max(config.processes) * left + kinds * (arithmetic + MESSAGE * sum(steps))
+    seconds = START * max(config.processes) * len(left) + kinds * (
+        arithmetic + MESSAGE * sum(steps)
+    )
     held = 8 * 8 * (config.dim + 2) * sum(config.widths) * len(config.processes)
     memory = held + PROCESS * sum(config.processes)
     planning.ask_memory(memory, "what is timed", "Take fewer neurons.")
     counts = ", ".join(map(str, config.processes))
     return (
-        f"{QUESTION}\n\nruns in {counts} processes, {kinds * sum(steps)} steps of m = "
+        f"runs in {counts} processes, {kinds * sum(steps)} steps of m = "
         f"{', '.join(map(str, widths))}, n = {config.n}, d = {config.dim}\nin all about {seconds:.0f} s, "
-        f"{memory / 1e9:.1f} GB of memory, 0 MB on disk in {out}\nsettings {settings.digest(config)}"
+        f"{memory / 1e9:.1f} GB of memory, 0 MB on disk in {out}"
     )
 
 
@@ -166,8 +154,9 @@ Examples:
   python -m sims.{NAME}                                     two minutes on two cores
   python -m sims.{NAME} --processes 1 2 8 16 --n 4096 --out results/large"""
 
-STUDY = study.Study(
+BATCHES = batched.one_file(QUESTION, Config, "timed.npz", measures.timed, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (Config(widths=(2**14, 2**17), rounds=2), "Seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -4,6 +4,7 @@ replacement and without, and in one pass. python -m sims.one_pass_sgd --help
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import meanfield as mf
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from ..lab.fits import fit_or_refuse
 from . import measures
@@ -120,25 +121,17 @@ def batches(config: Config, out: Path) -> list[cells.Batch]:
     return found
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Do what is not there yet, one .npz file a part in `out`. Raises mf.Interrupted, mf.Diverged."""
-    todo = batches(config, out)
-    cells.fill(todo, progress)
-    return _results([cells.read(path) for path, _, _ in todo])
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
+def config_of(out: Path) -> Config:
+    """The settings of the files in `out`."""
     names = ("step_*.npz", "width_*.npz", "pass_*.npz")
-    return _results([batch for name in names for batch in cells.found(out, name)])
+    abouts = [about for name in names for about, _ in cells.found(out, name)]
+    widths = sorted({about["width"] for about in abouts if "width" in about})
+    return settings.from_dict(Config, {**cells.shared(abouts, ("kind", "width")), "widths": widths})
 
 
-def _results(found: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> Results:
-    shared = cells.shared([about for about, _ in found], ("kind", "width"))
-    widths = sorted({about["width"] for about, _ in found if "width" in about})
-    config = settings.from_dict(Config, {**shared, "widths": widths})
+def _results(config: Config, out: Path) -> Results:
     rows: list[Row] = []
-    for about, arrays in found:
+    for about, arrays in cells.there(batches(config, out)):
         kind, square = about["kind"], arrays["square"]
         if kind in KINDS:
             rows += [
@@ -188,25 +181,24 @@ def table(results: Results) -> str:
     return text_table(lines, "<<>>")
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     data, first = measures.dataset(config), measures.LAW.sample(min(config.widths), seed=0)
     flow = mf.GradientFlow(measures.finite(config))
     compiled = flow.on_device(first).backend.compiled()
-    left = [(path.stem, about) for path, about, _ in batches(config, out) if cells.missing(path, about)]  # fmt: skip
     jobs = []
     for kind, steps, repeats, t_end in (
         ("step", int(config.n * np.mean(config.epochs)), config.seeds * len(config.epochs), config.t_end),
         ("width", config.middle, config.seeds, config.t_end),
         ("pass", int(np.mean(config.widths)), config.passes, config.t_pass),
     ):  # fmt: skip
-        widths = [about.get("width", config.m) for stem, about in left if stem.startswith(kind)]
+        kinds = tuple(KINDS) if kind == "step" else (kind,)
+        widths = [about.get("width", config.m) for about in left if about["kind"] in kinds]
         job = planning.Job(
             name=kind, data=data, widths=tuple(m for m in widths for _ in range(repeats)), widest=max(config.m, *config.widths),
             t_end=t_end, steps=steps, frames=0, dtype="float64", compiled=compiled, stages=4, filed=False,
         )  # fmt: skip
         jobs.append(job)
-    return f"{QUESTION}\n\n{planning.describe(jobs, out, 0.0)}\nsettings {settings.digest(config)}"
+    return planning.describe(jobs, out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -227,8 +219,9 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --n 50 --out results/n50"""
 
-STUDY = study.Study(
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 64 … 512, 12 seeds, fifteen seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

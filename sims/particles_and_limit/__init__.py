@@ -267,9 +267,7 @@ def plan(config: Config, out: Path) -> str:
             steps=more * steps, compiled=compiled,
         )  # fmt: skip
         listed.append(job)
-    return (
-        f"{QUESTION}\n\n{planning.describe(listed, out, 0.0)}\nsettings {settings.digest(config)}"
-    )
+    return f"{QUESTION}\n\n{planning.describe(listed, out)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:

@@ -299,7 +299,7 @@ def plan(config: Config, out: Path) -> str:
         "time; the plane refined as theory expects"
     )
     return (
-        f"{QUESTION}\n\n{planning.describe(planned, out, 0.0)}\n{note}\nsettings "
+        f"{QUESTION}\n\n{planning.describe(planned, out)}\n{note}\nsettings "
         f"{settings.digest(config)}"
     )
 

@@ -4,6 +4,7 @@ and on training points, whether Gaussian, and what W2 sees of it. python -m sims
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from ..lab.fits import fit_or_refuse
 from . import measures
@@ -125,24 +126,17 @@ def batches(config: Config, out: Path) -> list[cells.Batch]:
     return found
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Do what is not there yet, one .npz file a part in `out`. Raises mf.Interrupted, mf.Diverged."""
-    todo = batches(config, out)
-    cells.fill(todo, progress)
-    return _results([cells.read(path) for path, _, _ in todo])
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the files in `out`, whatever their settings."""
-    return _results(cells.found(out, "nested_*.npz") + cells.found(out, "many_*.npz"))
-
-
-def _results(found: list[tuple[dict[str, Any], dict[str, np.ndarray]]]) -> Results:
+def config_of(out: Path) -> Config:
+    """The settings of the files in `out`."""
+    found = cells.found(out, "nested_*.npz") + cells.found(out, "many_*.npz")
     shared = cells.shared([about for about, _ in found], ("kind", "seed", "m"))
-    config = settings.from_dict(Config, shared)
+    return settings.from_dict(Config, shared)
+
+
+def _results(config: Config, out: Path) -> Results:
     widths, times = sorted(config.widths), sorted(config.times)
     rows, functions = [], {}
-    for about, arrays in found:
+    for about, arrays in cells.there(batches(config, out)):
         if about["kind"] == "many":
             functions[about["m"]] = tuple(map(tuple, arrays["f"].tolist()))
             continue
@@ -192,15 +186,13 @@ def table(results: Results) -> str:
     return f"{text_table(lines, '>')}\n\n{text_table(also, '<' + '>' * (len(also[0]) - 1))}"
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training; what `out` holds counts as done."""
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     data, widths = measures.dataset(config), sorted(config.widths)
     wide = config.wider * widths[-1]
     first = measures.law(config).sample(widths[0], seed=0)
     compiled = measures.flow(config).on_device(first).backend.compiled()
-    left = [path.stem for path, about, _ in batches(config, out) if cells.missing(path, about)]
-    seeds = [name for name in left if name.startswith("nested")]
-    small = [int(name.split("_m")[1]) for name in left if name.startswith("many")]
+    seeds = [about["seed"] for about in left if about["kind"] == "nested"]
+    small = [about["m"] for about in left if about["kind"] == "many"]
     jobs = [
         planning.Job(
             name=name, data=data, widths=tuple(chosen), widest=widest, t_end=max(config.times),
@@ -211,7 +203,7 @@ def plan(config: Config, out: Path) -> str:
             ("many", [m for m in small for _ in range(config.many)], max(config.small)),
         )
     ]  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe(jobs, out, 0.0)}\nsettings {settings.digest(config)}"
+    return planning.describe(jobs, out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -232,8 +224,9 @@ Examples:
   python -m sims.{NAME} --redraw                            table and figure again from the files
   python -m sims.{NAME} --n 10 --out results/n10"""
 
-STUDY = study.Study(
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 16 … 128, 8 seeds, twenty seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -214,7 +214,7 @@ def plan(config: Config, out: Path) -> str:
             steps=planning.steps(one.network, first, data.x, config.time), compiled=one.on_device(first).backend.compiled(),
         )  # fmt: skip
         jobs.append(job)
-    return f"{QUESTION}\n\n{planning.describe(jobs, out, 0.0)}\nsettings {settings.digest(config)}"
+    return f"{QUESTION}\n\n{planning.describe(jobs, out)}\nsettings {settings.digest(config)}"
 
 
 def report(results: Results, out: Path) -> str:

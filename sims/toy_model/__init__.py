@@ -4,14 +4,14 @@ the output scale α grows. python -m sims.toy_model --help
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -61,18 +61,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Train what is not there yet: one .npz file in `out`."""
-    work = partial(measures.trained, config)
-    cells.fill([(out / "trained.npz", cells.about(config), work)], progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the file in `out`, whatever its settings."""
-    return _results(settings.from_dict(Config, cells.found(out, "trained.npz")[0][0]), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     file = cells.read(out / "trained.npz")[1]
     rows = [
@@ -92,16 +80,14 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training."""
-    left = cells.missing(out / "trained.npz", cells.about(config))
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     compiled = measures.flow(1.0).on_device(measures.start()).backend.compiled()
     job = planning.Job(
-        name="one weight", data=measures.DATA, widths=(1,) * (len(config.alphas) * left), widest=1,
+        name="one weight", data=measures.DATA, widths=(1,) * (len(config.alphas) * len(left)), widest=1,
         t_end=config.t_end, steps=round(config.t_end / config.dt), frames=0, dtype="float64",
         compiled=compiled, filed=False,
     )  # fmt: skip
-    return f"{QUESTION}\n\n{planning.describe([job], out, 0.0)}\nsettings {settings.digest(config)}"
+    return planning.describe([job], out)
 
 
 def report(results: Results, out: Path) -> str:
@@ -126,8 +112,9 @@ Examples:
   python -m sims.{NAME} --alphas 0.5 5 50 500 --out results/others
   python -m sims.{NAME} --redraw                            table and figure again from the file"""
 
-STUDY = study.Study(
+BATCHES = batched.one_file(QUESTION, Config, "trained.npz", measures.trained, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (Config(), "The same: it takes seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main

@@ -4,16 +4,16 @@ variations and flows make of them. python -m sims.wasserstein_geometry --help
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from meanfield.files.tables import text_table
 
-from ..lab import cells, planning, runs, study
+from ..lab import batched, cells, planning, runs
 from ..lab import config as settings
 from . import measures
 
@@ -91,18 +91,6 @@ class Results:
     config: Config
 
 
-def run(config: Config, out: Path, progress: bool = False) -> Results:
-    """Measure what is not there yet: one .npz file in `out`."""
-    work = partial(measures.measured, config)
-    cells.fill([(out / "geometry.npz", cells.about(config), work)], progress)
-    return _results(config, out)
-
-
-def collect(config: Config, out: Path) -> Results:
-    """Results of the file in `out`, whatever its settings."""
-    return _results(settings.from_dict(Config, cells.found(out, "geometry.npz")[0][0]), out)
-
-
 def _results(config: Config, out: Path) -> Results:
     file = cells.read(out / "geometry.npz")[1]
     known, t = measures.curvatures(file), file["t"]
@@ -123,18 +111,15 @@ def figure(results: Results) -> Figure:
     return panels.page(results)
 
 
-def plan(config: Config, out: Path) -> str:
-    """What `run` is about to do, estimated without training."""
-    left = cells.missing(out / "geometry.npz", cells.about(config))
+def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
     start = measures.LAW.sample(config.n, seed=config.seed)
     job = planning.Job(
-        name="two networks", data=measures.DATA, widths=(config.n,) * left, widest=config.n,
+        name="two networks", data=measures.DATA, widths=(config.n,) * len(left), widest=config.n,
         t_end=measures.T_END, steps=round(measures.T_END / measures.STEP), frames=0, dtype="float64",
         compiled=measures.FLOWS["risk"].on_device(start).backend.compiled(), filed=False,
     )  # fmt: skip
     # an exact W2 for each look and way
-    seconds = planning.describe([job], out, 4.0 * config.looks)
-    return f"{QUESTION}\n\n{seconds}\nsettings {settings.digest(config)}"
+    return planning.describe([job], out, 4.0 * config.looks)
 
 
 def report(results: Results, out: Path) -> str:
@@ -163,8 +148,9 @@ Examples:
   python -m sims.{NAME} --redraw                   table and figure again from the file
   python -m sims.{NAME} --spread 2 --distance 1 --out results/wide"""
 
-STUDY = study.Study(
+BATCHES = batched.one_file(QUESTION, Config, "geometry.npz", measures.measured, _results, _costs)
+STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: 100 particles, seconds.")},
-    plan, run, figure, report, collect=collect,
+    figure, report,
 )  # fmt: skip
-main = STUDY.main
+run, collect, plan, main = STUDY.run, STUDY.collect, STUDY.plan, STUDY.main
