@@ -224,11 +224,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 def collect(paths: Iterable[Path], progress: bool = False) -> Results:
     """Results of the runs in these files, measured again."""
     paths = sorted(paths)
-    networks = [path for path in paths if path.name.startswith("network_")]
-    if not networks:
-        raise ValueError(
-            "there are no runs to measure: run the sim first, or give the --out that holds them."
-        )
+    networks = runs.named(paths, "network_")
     known: dict[tuple[int, int], Limits] = {}
     bar = tqdm(networks, desc="measuring", unit="run", disable=None if progress else True)
     rows = [measure(path, known) for path in bar]

@@ -212,12 +212,8 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 def collect(paths: Any) -> Results:
     """Results of the runs in these files, measured again."""
     paths = sorted(paths)
-    if not any(path.name.startswith("limit_") for path in paths):
-        raise ValueError(
-            "there are no runs to measure: run the sim first, or give the --out that holds them."
-        )
     limits: dict[bytes, Any] = {}  # the kernels of one data set, made once
-    rows = [measure(path, limits) for path in paths if path.name.startswith("limit_")]
+    rows = [measure(path, limits) for path in runs.named(paths, "limit_")]
     if len(limits) > 1:
         raise ValueError("the runs differ in data or in their end: make a folder for each study.")
     duplicates = tuple(path.name for path in paths if path.name.startswith("duplicates_"))

@@ -91,12 +91,7 @@ def fill(batches: Sequence[Batch], progress: bool = False) -> None:
 
 def found(out: Path, pattern: str) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
     """The batches in `out` whose names match, in the order of their names; ValueError for none."""
-    paths = sorted(out.glob(pattern))
-    if not paths:
-        raise ValueError(
-            "there are no runs to measure: run the sim first, or give the --out that holds them."
-        )
-    return [read(path) for path in paths]
+    return [read(path) for path in runs.named(out.glob(pattern))]
 
 
 def there(batches: Sequence[Batch]) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:

@@ -134,17 +134,23 @@ def kernel_drift(flow: mf.GradientFlow, first: mf.State, last: mf.State) -> floa
     )
 
 
+def named(paths: Iterable[Path], prefix: str = "") -> list[Path]:
+    """Those whose names begin so, in order; ValueError for none."""
+    chosen = sorted(path for path in paths if path.name.startswith(prefix))
+    if not chosen:
+        raise ValueError(
+            "there are no runs to measure: run the sim first, or give the --out that holds them."
+        )
+    return chosen
+
+
 def collect(
     paths: Iterable[Path], progress: bool = False, measured: Mapping[Path, Row] | None = None
 ) -> Results:
     """Results of the runs in these files, measured again, but for those of which `measured` has the
     Row; refuses runs that cannot stand in one figure.
     """
-    paths, found = list(paths), dict(measured or {})
-    if not paths:
-        raise ValueError(
-            "there are no runs to measure: run the sim first, or give the --out that holds them."
-        )
+    paths, found = named(paths), dict(measured or {})
     left = [path for path in paths if path not in found]
     for path in tqdm(left, desc="measuring", unit="run", disable=None if progress else True):
         found[path] = measure(path)

@@ -149,12 +149,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 def collect(paths: Iterable[Path]) -> Results:
     """Results of the runs in these files, measured again."""
     paths = sorted(paths)
-    densities = [path for path in paths if path.name.startswith("density_")]
-    networks = [path for path in paths if path.name.startswith("particles_")]
-    if not densities or not networks:
-        raise ValueError(
-            "there are no runs to measure: run the sim first, or give the --out that holds them."
-        )
+    densities, networks = runs.named(paths, "density_"), runs.named(paths, "particles_")
     with mf.Trajectory(densities[-1]) as limit:
         data, ends = limit.data, limit[-1]
         wanted, risk = function(data, ends), float(limit.series("risk").values[-1])

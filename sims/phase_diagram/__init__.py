@@ -238,11 +238,7 @@ def run(config: Config, out: Path, progress: bool = False) -> Results:
 
 def collect(paths: Iterable[Path], tol: float, progress: bool = False) -> Results:
     """Results of the runs in these files, measured again."""
-    paths = sorted(paths)
-    if not paths:
-        raise ValueError(
-            "there are no runs to measure: run the sim first, or give the --out that holds them."
-        )
+    paths = runs.named(paths)
     bar = tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)
     return Results(
         paths[0].parent, tuple(sorted((measure(path, tol) for path in bar), key=_order)), tol

@@ -191,11 +191,7 @@ def collect(paths: Iterable[Path], progress: bool = False) -> Results:
     """Results of the runs in these files, measured again; refuses runs that differ in more than σ,
     γ, m and seed.
     """
-    paths = sorted(paths)
-    if not paths:
-        raise ValueError(
-            "there are no runs to measure: run the sim first, or give the --out that holds them."
-        )
+    paths = runs.named(paths)
     rows = [
         measure(path)
         for path in tqdm(paths, desc="measuring", unit="run", disable=None if progress else True)
