@@ -33,7 +33,7 @@ class Backend(Protocol):
     """
 
     name: str
-    # what of σ has not been compared with its Python function yet: as_written.py
+    # what of σ has not been compared with its Python function yet: as_written
     unproved: set[str]
     network: Network | None
     dim: int

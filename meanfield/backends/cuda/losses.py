@@ -26,7 +26,7 @@ class Kernels:
     calls for is ever compiled.
 
     total and slopes take and give arrays of the host: for the comparison with the Python functions
-    (as_written.py).
+    (as_written).
     """
 
     device = "cuda"
