@@ -22,21 +22,15 @@ from ..state import State
 from ..transport.bounds import Interval
 from ..transport.distances import displacement, w2_interval
 from ..transport.floor import Floor, floor_of_two
-from . import defects, seed_scatter
+from . import defects, seed_scatter, verdicts
 from .library.errors import wrong
 from .needs import are_labels
 from .registry import SAMPLES
 from .settings import NOISE_SEED, SEEDS, differing, text
 
-KNOWN = 1e3  # factors between two seeds above it mean that they are not known
 SCALING = ("gamma", "alpha", "d", "K")
 NOISY = "noisy"  # the trait of a method
 KERNEL_PRODUCTS = 4e9  # m n² K² multiplications, some seconds
-# kernel drifts up to the first are called lazy, from the second on far from it
-LAZY, RICH = (
-    0.1,
-    0.5,
-)
 
 
 @dataclass(frozen=True)
@@ -153,14 +147,14 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
     # one start is left by independent noise: after the relaxation two samples of one law
     scattered = not one_start or (NOISE_SEED in rows and NOISY in methods[0].get("traits", ()))
     one_setting = not settings and all(rows[what][0] == rows[what][1] for what in SCALING)
-    unlike = _unlike(rows)
+    unlike = verdicts.unlike(rows)
     seeds_alone = (
         scattered
         and one_setting
         and not unlike
         and (one_start or rows["initial law"][0] is not None)
     )
-    verdict = _verdict(names, rows, reaches, seeds_alone, settings)
+    verdict = verdicts.verdict(names, rows, reaches, seeds_alone, settings)
     # neither a density nor a cloud with copies is a sample of neurons
     densities = FiniteVolumes.name in [method.get("name") for method in methods]
     sample = not densities and not any(run.replaces for run in runs)
@@ -355,115 +349,6 @@ def _between(p: State, q: State, seconds: float, notes: list[str]) -> Interval |
     if not (np.isfinite(p.theta).all() and np.isfinite(q.theta).all()):
         return None
     return w2_interval(p, q, seconds)
-
-
-def _verdict(
-    names: tuple[str, str],
-    rows: dict[str, tuple[Any, Any]],
-    reaches: dict[str, float] | None = None,
-    seeds_alone: bool = False,
-    settings: dict[str, tuple[Any, Any]] | None = None,
-) -> str:
-    """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons
-    moved less. Particles that are no neurons have moved more or less, no more is said of them.
-    reaches: the factors by which two seeds of one setting differ, empty for two runs from one
-    start; seeds_alone: the two runs are two such seeds; settings: those that differ besides.
-    """
-    differences = _differences(rows, settings or {})
-    measured = [
-        (what, rows[what])
-        for what in ("kernel drift", "RMS displacement")
-        if None not in rows[what]
-    ]
-    if not measured:
-        return (
-            "Which run is lazier cannot be said: neither drift nor displacement is known for both."
-        )
-    if seeds_alone:
-        found = ", ".join(f"{what} {pair[0]:.3g} and {pair[1]:.3g}" for what, pair in measured)
-        return (
-            f"Two seeds of one setting: {found}. So much do seeds differ; of laziness "
-            "this says nothing."
-        )
-    reaches = reaches or {}
-    what, pair = measured[0]
-    less, more = sorted(pair)
-    if more <= 1.1 * less:
-        alike = _alike(what, more) if _of_networks(rows) else "Neither moved more"
-        return f"{alike}: {what} {pair[0]:.3g} and {pair[1]:.3g}, within 10 %.{differences}"
-    beyond = [
-        (kind, values)
-        for kind, values in measured
-        if max(values) > reaches.get(kind, 1.1) * min(values)
-    ]
-    if not beyond:
-        found = ", ".join(
-            f"{kind} {values[0]:.3g} and {values[1]:.3g} ({_scatter(reaches[kind])})"
-            for kind, values in measured
-        )
-        return f"No difference beyond what two seeds differ by: {found}.{differences}"
-    measured, (what, pair) = beyond, beyond[0]
-    less = min(pair)
-    first = 0 if pair[0] < pair[1] else 1
-    numbers = [
-        f"{kind} {values[first]:.3g} against {values[1 - first]:.3g} "
-        f"({_factor(values[first], values[1 - first])})"
-        for kind, values in measured
-    ]
-    far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
-    lazier = "is lazier" if _of_networks(rows) else "moved less"
-    return (
-        f"{names[first]} {lazier} than {names[1 - first]}: {', '.join(numbers)}.{far}{differences}"
-    )
-
-
-def _scatter(factor: float) -> str:
-    """How far two seeds of one setting are apart, in words."""
-    if factor > KNOWN:
-        return "how far two seeds of one setting differ is not known"
-    return f"two seeds of one setting: up to a factor {factor:.3g}"
-
-
-def _of_networks(rows: dict[str, tuple[Any, Any]]) -> bool:
-    return None not in rows.get("gamma", ())
-
-
-def _alike(what: str, value: float) -> str:
-    """What two runs of about the same drift are; a displacement alone, in the units of θ, does not
-    say it.
-    """
-    if value == 0:
-        return "Equally lazy"
-    if what != "kernel drift" or LAZY < value < RICH:
-        return "Neither is lazier"
-    return "Equally lazy" if value <= LAZY else "Equally far from lazy"
-
-
-def _unlike(rows: dict[str, tuple[Any, Any]]) -> dict[str, str]:
-    """What besides the settings differs between the runs: name -> how."""
-    found = {
-        what: f"{what} ({pair[0]} against {pair[1]})"
-        for what in ("m", "d", "K")
-        if (pair := rows[what])[0] != pair[1]
-    }
-    if rows["initial law"][0] != rows["initial law"][1]:
-        found["initial law"] = "initial law"
-    if not np.isclose(*(times := rows["flow time"])):
-        found["flow time"] = f"flow time ({times[0]:g} against {times[1]:g})"
-    return found
-
-
-def _differences(rows: dict[str, tuple[Any, Any]], settings: dict[str, tuple[Any, Any]]) -> str:
-    """What else differs between the runs, for a verdict to be taken with it."""
-    found = list(_unlike(rows).values())
-    found += [f"{name} ({text(a)} against {text(b)})" for name, (a, b) in settings.items()]
-    return f" They differ in {', '.join(found)}, too." if found else ""
-
-
-def _factor(own: float, other: float) -> str:
-    if own == 0 or other == 0:
-        return "one of them did not move"
-    return f"{other / own:.3g} times less" if own <= other else f"{own / other:.3g} times more"
 
 
 def _names(path_a: Path, path_b: Path) -> tuple[str, str]:
