@@ -41,13 +41,14 @@ from .animations import film as film
 from .functions import function_1d, function_evolution
 from .kernels import kernel_change, kernel_ellipse, kernel_image
 from .overlays import overlay
-from .panels import Curve, heading, lines, panel, particles, power_laws, sheet
+from .pages import heading, panel, sheet
+from .pages import page as page
+from .pages import said as said
+from .panels import Curve, lines, particles, power_laws
 from .panels import expected_slope as expected_slope
 from .panels import legend_above as legend_above
 from .panels import legend_below as legend_below
 from .panels import name_threshold as name_threshold
-from .panels import page as page
-from .panels import said as said
 from .panels import threshold as threshold
 from .planes import movement, plane, projected
 from .portraits import phase_portrait

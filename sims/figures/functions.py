@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 import meanfield as mf
 
-from .panels import panel
+from .pages import panel
 from .sources import caveat, flow_of, milestones, open_run, scaling_text, some_frames, usable
 from .style import COLOURS, GREY, LINES, ages, axes_or_new, drawn, resized
 

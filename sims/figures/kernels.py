@@ -16,7 +16,7 @@ import ntk
 from meanfield.diagnostics.library.kernels import alignment
 from meanfield.diagnostics.registry import SAMPLES
 
-from .panels import panel
+from .pages import panel
 from .sources import caveat, milestones, network_of, number, open_run, scaling_text, some_frames
 from .style import GREY, LINES, ages, axes_or_new, bare, canvas, drawn, resized
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from meanfield import limits
 from meanfield.limits.hypotheses import starts_differ
 
-from .panels import Curve, lines, panel
+from .pages import panel
+from .panels import Curve, lines
 from .runs import DECADES
 from .sources import caveat, open_run
 from .style import axes_or_new, drawn

@@ -11,7 +11,8 @@ from matplotlib.collections import LineCollection
 import meanfield as mf
 from meanfield.diagnostics.needs import balanced
 
-from .panels import fit, panel
+from .pages import panel
+from .panels import fit
 from .planes import homogeneous, plane, said_of, shown, signs, weights
 from .sources import caveat, flow_of, number, open_run, scaling_text, some_frames, usable
 from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, drawn, resized

@@ -15,7 +15,8 @@ import meanfield as mf
 from meanfield.checks import hint
 from meanfield.diagnostics import registry
 
-from .panels import Curve, fit, legend_above, lines, panel, particles
+from .pages import panel
+from .panels import Curve, fit, legend_above, lines, particles
 from .planes import homogeneous, plane, projected, said_of, shown
 from .sources import caveat, open_run, scaling_text, travelled, usable
 from .style import COLOURS, axes_or_new, drawn

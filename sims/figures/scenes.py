@@ -26,7 +26,8 @@ from .kernels import (
     samples_of,
     usual_sort,
 )
-from .panels import fit, panel, particles
+from .pages import panel
+from .panels import fit, particles
 from .planes import homogeneous, plane, projected, shown
 from .runs import sign_names, teacher
 from .sources import flow_of, network_of, open_run, scaling_text, travelled
