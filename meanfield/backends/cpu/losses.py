@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,17 @@ from ...formulas.losses import Loss
 from ...formulas.slopes import written_here
 from .. import as_written, compiler
 
-KERNELS = f"{__package__}.kernels.losses"
 NO_WEIGHTS = np.empty(0)
 
 
-class Kernels:
-    """The compiled ℓ and ℓ' of one loss, its constants as they are now."""
+class Formulas:
+    """ℓ and ℓ' of one loss in the kernels of a device, its constants as they are now; of kernels with
+    and without weights only those called for are ever compiled.
+    """
 
-    device = "cpu"
+    device: str
+    load: Callable[..., Any]  # `kernels` of the device's compiler
+    file: str
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
@@ -32,8 +36,15 @@ class Kernels:
         """The kernels for samples without or with weights."""
         if weighted not in self.modules:
             used = {"value": self.loss.value, "slope": self.loss.slope}
-            self.modules[weighted] = compiler.kernels(KERNELS, "float64", used, WEIGHTED=weighted)
+            self.modules[weighted] = self.load(self.file, "float64", used, WEIGHTED=weighted)
         return self.modules[weighted]
+
+
+class Kernels(Formulas):
+    """The compiled ℓ and ℓ' of one loss, on arrays of the host."""
+
+    device, file = "cpu", f"{__package__}.kernels.losses"
+    load = staticmethod(compiler.kernels)
 
     def total(
         self, F: np.ndarray, y: np.ndarray, s: float = 1.0, weights: np.ndarray | None = None

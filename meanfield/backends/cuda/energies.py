@@ -17,7 +17,7 @@ import numpy as np
 from .. import as_written
 from ..cpu.energies import Formulas, explained, named
 from . import compiler
-from .fused import TERMS, THREADS, row_width, rows_of_tile
+from .fused import THREADS, tile
 from .memory import Held
 
 if TYPE_CHECKING:
@@ -33,21 +33,8 @@ def constants(
     """Of the kernels `velocity` and `values` for particles of `dim` coordinates; paired: there is a
     U.
     """
-    width = row_width(dim + 1)
-    rows = rows_of_tile(width * itemsize, groups)
-    return {
-        "D": dim,
-        "G": groups,
-        "L": THREADS // groups,
-        "R": rows,
-        "SHARE": rows // groups,
-        "WIDTH": width,
-        "TERMS": TERMS,
-        "THREADS": THREADS,
-        "ALIGN": compiler.ALIGN,
-        "PAIRED": paired,
-        "SELF_PAIRS": self_pairs,
-    }
+    own = {"D": dim, "PAIRED": paired, "SELF_PAIRS": self_pairs}
+    return own | tile(dim + 1, itemsize, groups)
 
 
 class PairEnergy:

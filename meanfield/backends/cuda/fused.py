@@ -40,6 +40,24 @@ def rows_of_tile(row_bytes: int, groups: int) -> int:
     return rows
 
 
+def tile(count: int, itemsize: int, groups: int) -> dict[str, Any]:
+    """Constants of a kernel whose threads have a target each and meet all sources in rows of `count`
+    numbers.
+    """
+    width = row_width(count)
+    rows = rows_of_tile(width * itemsize, groups)
+    return {
+        "G": groups,
+        "L": THREADS // groups,
+        "R": rows,
+        "SHARE": rows // groups,
+        "WIDTH": width,
+        "TERMS": TERMS,
+        "THREADS": THREADS,
+        "ALIGN": ALIGN,
+    }
+
+
 def forward(dim: int, outputs: int, push: bool) -> dict[str, Any]:
     """Constants of the kernel `forward`, for C = `outputs` at a time: mean_feature, or push_forward
     for push.

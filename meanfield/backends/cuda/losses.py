@@ -15,37 +15,21 @@ from typing import Any
 import numpy as np
 
 from ...formulas.losses import Loss
-from ...formulas.slopes import written_here
+from ..cpu import losses
 from . import compiler
 
-KERNELS = f"{__package__}.kernels.losses"
 
-
-class Kernels:
-    """The kernels of one loss, its constants as they are now; of the two kinds only the one it
-    calls for is ever compiled.
-
-    total and slopes take and give arrays of the host: for the comparison with the Python functions
-    (as_written).
+class Kernels(losses.Formulas):
+    """The kernels of one loss. total and slopes take and give arrays of the host: for the comparison
+    with the Python functions (as_written).
     """
 
-    device = "cuda"
+    device, file = "cuda", f"{__package__}.kernels.losses"
+    load = staticmethod(compiler.kernels)
 
     def __init__(self, loss: Loss, backend: Any) -> None:
-        self.loss, self.backend = loss, weakref.proxy(backend)
-        self.unproved = set() if written_here(loss.value, loss.slope) else {"value", "slope"}
-        self.forget()
-
-    def forget(self) -> None:
-        """Load the kernels of the formulas as they are now."""
-        self.modules: dict[bool, Any] = {}
-
-    def module(self, weighted: bool = False) -> Any:
-        """The kernels for samples without or with weights."""
-        if weighted not in self.modules:
-            used = {"value": self.loss.value, "slope": self.loss.slope}
-            self.modules[weighted] = compiler.kernels(KERNELS, "float64", used, WEIGHTED=weighted)
-        return self.modules[weighted]
+        super().__init__(loss)
+        self.backend = weakref.proxy(backend)
 
     def total(self, f: np.ndarray, y: np.ndarray) -> float:
         return float(

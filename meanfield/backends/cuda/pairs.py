@@ -22,7 +22,7 @@ import numpy as np
 from ...once import cached_property
 from . import compiler
 from .backend import CUDA, slabs
-from .fused import TERMS, THREADS, row_width, rows_of_tile
+from .fused import THREADS, tile
 from .memory import Held, Number
 
 KERNELS = f"{__package__}.kernels"
@@ -34,23 +34,9 @@ def constants(dim: int, outputs: int, sums: int, itemsize: int, groups: int) -> 
     """Of the kernel `pair_sums` for this d, K and S = `sums`; without sums (S = 0) no pair is
     visited.
     """
-    width = row_width(dim + 1 + outputs)
-    rows = rows_of_tile(width * itemsize, groups)
-    return {
-        "D": dim,
-        "K": outputs,
-        "S": sums,
-        "COLUMNS": sums + dim + (outputs if outputs > 1 else 0),
-        "G": groups,
-        "L": THREADS // groups,
-        "R": rows,
-        "SHARE": rows // groups,
-        "WIDTH": width,
-        "TERMS": TERMS,
-        "THREADS": THREADS,
-        "ALIGN": compiler.ALIGN,
-        "LOOPS": dim + outputs > UNROLLED,
-    }
+    own = {"D": dim, "K": outputs, "S": sums, "LOOPS": dim + outputs > UNROLLED}
+    columns = sums + dim + (outputs if outputs > 1 else 0)
+    return own | {"COLUMNS": columns} | tile(dim + 1 + outputs, itemsize, groups)
 
 
 @dataclass(frozen=True, eq=False)
