@@ -26,5 +26,5 @@ class Centred:
         found = self.backend.mean_feature(theta, weight, samples, keep)
         return self.backend.combine(found, [-1.0], [self._at_start[1]])
 
-    def stretch(self, theta: Any, seconds: float, **given: Any) -> None:
+    def stretch(self, field: Any, particles: Any, tableau: Any, seconds: float) -> None:
         """None: steps are made one by one."""

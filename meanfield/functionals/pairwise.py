@@ -269,5 +269,4 @@ class PairField(Field):
         make = getattr(self.kernels, "stretch", None)
         if type(self) is not PairField or make is None or method.tableau is None:
             return None
-        masses = {"weight": self.weight(particles), "mass": particles.mass}
-        return make(particles.theta, seconds, tableau=method.tableau, **masses)
+        return make(self, particles, method.tableau, seconds)

@@ -184,18 +184,18 @@ class PopulationField(NetworkField):
         super().__init__(backend)
         self.risk, self.state = risk, state
         self.s = risk.network.scaling.output_scale(state.m)
-        self._sums = _SignedMeasure(risk, backend.gaussian_pairs, self.s)
+        self.sums = _SignedMeasure(risk, backend.gaussian_pairs, self.s)
 
     @cached_property
-    def _exact(self) -> _SignedMeasure:
+    def exact(self) -> _SignedMeasure:
         """The same sums in float64: R is a small difference of large ones."""
         if self.backend.dtype == np.float64:
-            return self._sums
+            return self.sums
         return _SignedMeasure(self.risk, self.backend.exact_gaussian_pairs, self.s)
 
     def value(self, particles: Particles) -> float:
         """R(f)."""
-        return self.s**2 * self._exact.energy(particles)
+        return self.s**2 * self.exact.energy(particles)
 
     def regulariser(self, particles: Particles) -> float:
         """(λ/2) ∫ |θ|² dμ over trainable columns."""
@@ -204,7 +204,7 @@ class PopulationField(NetworkField):
     def energy(self, particles: Particles) -> float:
         """F_s = R/s² + (λ/2) ∫ |θ|² dμ."""
         size2 = self._size2(particles)
-        energy = self._exact.energy(particles)  # brings size2, already started, to the host too
+        energy = self.exact.energy(particles)  # brings size2, already started, to the host too
         return energy + 0.5 * self.risk.ridge * float(size2)
 
     def _size2(self, particles: Particles) -> Any:
@@ -218,7 +218,7 @@ class PopulationField(NetworkField):
 
     def _velocity(self, particles: Particles) -> Any:
         """v_k = -∇_θ (a_k·∫ K_σ(w_k, v) dν(v)) - λ θ_k on trainable columns: a device array (m, p)."""
-        return self._sums.at(particles)[1]
+        return self.sums.at(particles)[1]
 
     def potential(self, particles: Particles, at: Any = None) -> np.ndarray:
         """δF/δμ(θ_k) = a_k·∫ K_σ(w_k, v) dν(v) + (λ/2)|θ_k|²: (m,) on the host; of other neurons
@@ -229,7 +229,7 @@ class PopulationField(NetworkField):
         if at is not None:
             self.risk._refuse_biases("argument `at`", State(points, K))
 
-        exact = self._exact
+        exact = self.exact
         if at is None:
             sums = exact.at(particles)[0]
         else:
@@ -245,7 +245,7 @@ class PopulationField(NetworkField):
         """-∇ δF/δμ at other neurons `at`: (q, p) on the host."""
         points = self.backend.download(at)
         self.risk._refuse_biases("argument `at`", State(points, self.backend.outputs))
-        return self.backend.download(self._sums.elsewhere(particles, at, len(points))[1])
+        return self.backend.download(self.sums.elsewhere(particles, at, len(points))[1])
 
     def rate(self, particles: Particles) -> float:
         """λ_max + λ: λ_max of the tangent kernel's operator on fixed samples of N(0, I), λ the
@@ -258,24 +258,14 @@ class PopulationField(NetworkField):
         return sampled.on(self.backend, self.state).rate(particles)
 
     def compiled(self) -> bool:
-        return self._sums.pairs.compiled()
+        return self.sums.pairs.compiled()
 
     def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
         """Of a Runge–Kutta method on the CPU; a subclass has another velocity."""
-        make = getattr(self._sums.pairs, "stretch", None)
+        make = getattr(self.sums.pairs, "stretch", None)
         if type(self) is not PopulationField or make is None or method.tableau is None:
             return None
-        return make(
-            particles.theta,
-            seconds,
-            tableau=method.tableau,
-            weight=self.weight(particles),
-            mass=particles.mass,
-            sums=self._sums,
-            exact=self._exact,
-            ridge=self.risk.ridge,
-            factor=self.s**2,
-        )
+        return make(self, particles, method.tableau, seconds)
 
 
 class _SignedMeasure:

@@ -176,14 +176,4 @@ class RiskField(NetworkField):
         make = getattr(self.backend, "stretch", None)
         if type(self) is not RiskField or make is None or method.tableau is None:
             return None
-        settings = self.s, self.risk.factor, self.risk.ridge
-        return make(
-            particles.theta,
-            seconds,
-            weight=self.weight(particles),
-            samples=self.samples,
-            labels=(self.labels, self.risk.weights),
-            loss=self.risk._loss,
-            settings=settings,
-            tableau=method.tableau,
-        )
+        return make(self, particles, method.tableau, seconds)

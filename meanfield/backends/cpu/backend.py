@@ -356,13 +356,13 @@ class CPU:
 
         return PairEnergy(self, potential, interaction, self_pairs)
 
-    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> Any:
+    def stretch(self, field: Any, particles: Any, tableau: Any, seconds: float) -> Any:
         """What makes many steps in one compiled call, or None where that would not be faster:
         stretch.py.
         """
         from . import stretch
 
-        return stretch.of(self, theta, seconds, **given)
+        return stretch.of(field, particles, tableau, seconds)
 
     def combine(
         self, theta: np.ndarray, coefficients: Sequence[float], stages: Sequence[np.ndarray]

@@ -112,9 +112,10 @@ class PairEnergy:
         """Whether the kernels of a step are compiled already, in this process or in the cache on
         disk.
         """
-        return compiler.is_compiled(self._kernel("velocity"))
+        return compiler.is_compiled(self.kernel("velocity"))
 
-    def _kernel(self, name: str) -> Any:
+    def kernel(self, name: str) -> Any:
+        """That of "velocity" or "values"."""
         how = "alone" if self.interaction is None else "in_rows" if self.rows else "in_lanes"
         return getattr(self.kernels, f"{name}_{how}")
 
@@ -130,14 +131,13 @@ class PairEnergy:
         self.call("values", theta, weight, alone, paired)
         return alone, paired
 
-    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> Any:
+    def stretch(self, field: Any, particles: Any, tableau: Any, seconds: float) -> Any:
         """What makes many steps in one compiled call, or None where that would not be faster:
         stretched_pairs.py.
         """
         from . import stretched_pairs
 
-        kernels = {name: self._kernel(name) for name in ("velocity", "values")}
-        return stretched_pairs.of_energy(self.backend, theta, seconds, **kernels, **given)
+        return stretched_pairs.of_energy(field, particles, tableau, seconds)
 
     def call(
         self, name: str, theta: np.ndarray, *arguments: np.ndarray, shards: range | None = None
@@ -151,4 +151,4 @@ class PairEnergy:
         work = m * theta.size * len(some) // count if count > 1 else 0
         with explained(self.potential, self.interaction, theta.dtype):
             given = theta, *arguments, some.start, count
-            run(self._kernel(name), len(some), work, *given)
+            run(self.kernel(name), len(some), work, *given)

@@ -64,7 +64,7 @@ class FeatureCPU(CPU):
     def samples(self, x: np.ndarray) -> Any:
         return Samples(len(x), np.array(x, dtype=self.dtype, order="C"))
 
-    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> None:
+    def stretch(self, field: Any, particles: Any, tableau: Any, seconds: float) -> None:
         """None: steps are made one by one."""
 
     def mean_feature(

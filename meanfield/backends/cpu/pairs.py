@@ -176,13 +176,13 @@ class PairSums:
         run(self.particles.finish_sums, self.backend.shards(m), m * d, *arguments)
         return potential, velocity
 
-    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> Any:
+    def stretch(self, field: Any, particles: Any, tableau: Any, seconds: float) -> Any:
         """What makes many steps in one compiled call, or None where that would not be faster:
         stretched_pairs.py.
         """
         from . import stretched_pairs
 
-        return stretched_pairs.of_population(theta, seconds, **given)
+        return stretched_pairs.of_population(field, particles, tableau, seconds)
 
     def pairing(self, cloud: Cloud, potential: np.ndarray) -> float:
         """Σ_k factor_k ⟨a_k, potential_k⟩ by the fixed tree."""

@@ -152,7 +152,7 @@ class Part(CPU):
         weights = super().weights(mass)
         return weights[self.rows_here].copy() if mass.size == self.m else weights
 
-    def stretch(self, theta: np.ndarray, seconds: float, **given: Any) -> None:
+    def stretch(self, field: Any, particles: Any, tableau: Any, seconds: float) -> None:
         """None: steps are made one by one."""
 
     def forget(self) -> None:

@@ -60,23 +60,20 @@ def method_of(tableau: Any) -> Method:
 
 
 class Stretch:
-    """Steps of one tableau for one field and particles of one shape, with the memory that they take."""
+    """Steps of one tableau for one field and particles of one shape, with the memory that they take.
+
+    risk: the field as the kernels read it, on these samples.
+    """
 
     least = 1  # steps of a call
     factor = 1.0  # R over what is traced of it
 
     def __init__(
-        self,
-        backend: Any,
-        theta: np.ndarray,
-        weight: np.ndarray,
-        samples: Any,
-        risk: Risk,
-        tableau: Any,
-        workers: int,
+        self, field: Any, particles: Any, tableau: Any, samples: Any, risk: Risk, workers: int
     ) -> None:
-        self.backend, self.risk, self.method = backend, risk, method_of(tableau)
-        self.work = self._memory(theta, weight, samples, workers)
+        backend = self.backend = field.backend
+        self.risk, self.method = risk, method_of(tableau)
+        self.work = self._memory(particles.theta, field.weight(particles), samples, workers)
         self.loop, self.stage, self.shards = (
             getattr(compiler.kernels(f"{__package__}.kernels.{file}", backend.dtype.name, {}), name)
             for file, name in (
@@ -264,41 +261,31 @@ class Stretch:
 class OfRisk(Stretch):
     """For a risk on samples."""
 
-    def __init__(
-        self,
-        backend: Any,
-        theta: np.ndarray,
-        weight: np.ndarray,
-        samples: Any,
-        labels: tuple[np.ndarray, np.ndarray | None],
-        loss: Any,
-        settings: tuple[float, float, float],
-        tableau: Any,
-    ) -> None:
-        T, y, importance = backend.dtype, *labels
-        s, factor, ridge = settings
+    def __init__(self, field: Any, particles: Any, tableau: Any) -> None:
+        backend, samples, of, theta = field.backend, field.samples, field.risk, particles.theta
+        T, s = backend.dtype, field.s
         risk = Risk(
-            samples.x,
-            np.zeros((0, 0), T) if samples.transposed is None else samples.transposed,
-            y,
-            np.zeros(0) if importance is None else importance,
-            backend.trainable,
-            T.type(ridge),
-            bool(loss.coupled),
-            not backend.fused,
-            False,
-            float(s),
-            float(s**2),
-            float(factor),
-            float(ridge),
-            0,
-            0,
+            x=samples.x,
+            transposed=np.zeros((0, 0), T) if samples.transposed is None else samples.transposed,
+            labels=field.labels,
+            importance=np.zeros(0) if of.weights is None else of.weights,
+            trainable=backend.trainable,
+            decay=T.type(of.ridge),
+            coupled=bool(of.loss.coupled),
+            blocked=not backend.fused,
+            pairs=False,
+            s=float(s),
+            s_squared=float(s**2),
+            factor=float(of.factor),
+            ridge=float(of.ridge),
+            places=0,
+            energy_places=0,
         )
-        self.loss, self.factor = loss, float(factor)
+        self.loss, self.factor = of.loss, float(of.factor)
         shared = backend._work(theta, samples) > SHARED
         workers = min(get_num_threads(), backend.shards(theta.shape[0]), MOST) if shared else 1
         self.least = SHARED_LEAST if shared and len(tableau.b) == 1 else 1
-        super().__init__(backend, theta, weight, samples, risk, tableau, workers)
+        super().__init__(field, particles, tableau, samples, risk, workers)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
         backend, risk, work, loss = self.backend, self.risk, self.work, self.loss
@@ -352,21 +339,16 @@ _not_compiled: set[tuple[Any, ...]] = (
 )  # kinds of calls that no cache had: asking takes a millisecond
 
 
-def of(
-    backend: Any,
-    theta: np.ndarray,
-    seconds: float,
-    **given: Any,
-) -> Stretch | None:
+def of(field: Any, particles: Any, tableau: Any, seconds: float) -> Stretch | None:
     """A Stretch for a risk; None where it would not make the run shorter. seconds: what all the
     steps would gain.
     """
-    work = theta.shape[0] * given["samples"].n * backend._operations
-    if too_large(theta, given["tableau"]) or (work > LARGEST_WORK and not backend.fused):
+    backend, theta, y = field.backend, particles.theta, field.labels
+    work = theta.shape[0] * field.samples.n * backend._operations
+    if too_large(theta, tableau) or (work > LARGEST_WORK and not backend.fused):
         return None
-    y = given["labels"][0]
     kind = backend.dtype.name, backend.fused, y.dtype.name, y.ndim
-    return worth(kind, seconds, lambda: OfRisk(backend, theta, **given))
+    return worth(kind, seconds, lambda: OfRisk(field, particles, tableau))
 
 
 def too_large(theta: np.ndarray, tableau: Any) -> bool:

@@ -46,43 +46,30 @@ class OfPairs(Stretch):
     """
 
     def __init__(
-        self,
-        backend: Any,
-        theta: np.ndarray,
-        weight: np.ndarray,
-        tableau: Any,
-        places: int,
-        energy_places: int,
+        self, field: Any, particles: Any, tableau: Any, places: int, energy_places: int,
         ridge: float = 0.0,
-    ) -> None:
-        T = backend.dtype
+    ) -> None:  # fmt: skip
+        backend, T = field.backend, field.backend.dtype
         x, labels = np.zeros((0, 0, 0), T), np.zeros((0, 0))
         labels.flags.writeable = False  # as those of a risk
         nothing = np.zeros((0, 0), T), labels, np.zeros(0), backend.trainable, T.type(0)
         numbers = 1.0, 1.0, 1.0, ridge
         risk = Risk(x, *nothing, False, False, True, *numbers, places, energy_places)
-        super().__init__(backend, theta, weight, Samples(0, 0, x), risk, tableau, 1)
+        super().__init__(field, particles, tableau, Samples(0, 0, x), risk, 1)
 
 
 class OfEnergy(OfPairs):
-    """Of a pairwise energy, by the kernels of its velocity and its values. mass: of the particles."""
+    """Of a pairwise energy, by the kernels of its velocity and its values."""
 
-    def __init__(
-        self,
-        backend: Any,
-        theta: np.ndarray,
-        tableau: Any,
-        weight: np.ndarray,
-        mass: np.ndarray,
-        velocity: Any,
-        values: Any,
-    ) -> None:
-        m, self.kernel, self._places = len(theta), velocity, Places(POINTS)
+    def __init__(self, field: Any, particles: Any, tableau: Any) -> None:
+        theta, weight = particles.theta, field.weight(particles)
+        m, self._places = len(theta), Places(POINTS)
+        self.kernel, values = map(field.kernels.kernel, ("velocity", "values"))
         alone, paired = np.zeros((2, m))
         where = address(values, 0, 0, theta, weight, alone, paired, 0, 0)
-        self._places.put(values=where, shards=backend.shards(m), weight=weight)
-        self._places.put(mass=mass, alone=alone, paired=paired)
-        super().__init__(backend, theta, weight, tableau, 0, self._places.address)
+        self._places.put(values=where, shards=field.backend.shards(m), weight=weight)
+        self._places.put(mass=particles.mass, alone=alone, paired=paired)
+        super().__init__(field, particles, tableau, 0, self._places.address)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
         theta, weight = self.work.rows[0, 0], self.work.weight
@@ -94,32 +81,19 @@ class OfEnergy(OfPairs):
 
 
 class OfPopulation(OfPairs):
-    """Of a population risk with one output and small d: pairs.py.
+    """Of a population risk with one output and small d: pairs.py."""
 
-    mass: of the particles; sums, exact: .pairs and the cloud of its .teacher, in the dtype of θ and
-    in float64; factor: R over the energy.
-    """
-
-    def __init__(
-        self,
-        theta: np.ndarray,
-        tableau: Any,
-        weight: np.ndarray,
-        mass: np.ndarray,
-        sums: Any,
-        exact: Any,
-        ridge: float,
-        factor: float,
-    ) -> None:
-        S = sums.pairs.formula.sums
+    def __init__(self, field: Any, particles: Any, tableau: Any) -> None:
+        theta, mass, ridge = particles.theta, particles.mass, field.risk.ridge
+        S = field.sums.pairs.formula.sums
         self.velocity = _kernels(theta.dtype.name, S).velocity
-        self.energy, self.factor = _kernels("float64", S).energy, factor
-        self._places = self._exact = _of_population(theta, mass, sums, ridge)
-        if exact is not sums:
-            self._exact = _of_population(theta, mass, exact, ridge)
+        self.energy, self.factor = _kernels("float64", S).energy, field.s**2
+        self._places = self._exact = _of_population(theta, mass, field.sums, ridge)
+        if field.exact is not field.sums:
+            self._exact = _of_population(theta, mass, field.exact, ridge)
         self._exact_velocity = _kernels("float64", S).velocity
         places = self._places.address, self._exact.address
-        super().__init__(sums.pairs.backend, theta, weight, tableau, *places, ridge)
+        super().__init__(field, particles, tableau, *places, ridge)
 
     def _of_field(self) -> tuple[tuple[Any, ...], dict[str, tuple[Any, tuple[Any, ...]]]]:
         theta = self.work.rows[0, 0]
@@ -171,27 +145,24 @@ def _of_population(theta: np.ndarray, mass: np.ndarray, measure: Any, ridge: flo
     return made
 
 
-def of_energy(
-    backend: Any, theta: np.ndarray, seconds: float, tableau: Any, **given: Any
-) -> Stretch | None:
+def of_energy(field: Any, particles: Any, tableau: Any, seconds: float) -> Stretch | None:
     """A Stretch; None where it would not make the run shorter, and where several threads make a
     step. seconds: what all the steps would gain.
     """
+    theta = particles.theta
     if too_large(theta, tableau) or theta.shape[0] * theta.size > SMALL:
         return None
-    return worth(_kind(backend), seconds, lambda: OfEnergy(backend, theta, tableau, **given))
+    return worth(_kind(field.backend), seconds, lambda: OfEnergy(field, particles, tableau))
 
 
-def of_population(
-    theta: np.ndarray, seconds: float, tableau: Any, sums: Any, **given: Any
-) -> Stretch | None:
+def of_population(field: Any, particles: Any, tableau: Any, seconds: float) -> Stretch | None:
     """The same of a population risk."""
-    pairs, sources = sums.pairs, theta.shape[0] + sums.teacher.parameters.size
+    pairs, theta = field.sums.pairs, particles.theta
+    sources = theta.shape[0] + field.sums.teacher.parameters.size
     work = theta.shape[0] * sources * pairs.dim
     if not pairs.few or too_large(theta, tableau) or work > SMALL:
         return None
-    kind = _kind(pairs.backend)
-    return worth(kind, seconds, lambda: OfPopulation(theta, tableau, sums=sums, **given))
+    return worth(_kind(field.backend), seconds, lambda: OfPopulation(field, particles, tableau))
 
 
 def _kind(backend: Any) -> tuple[Any, ...]:
