@@ -149,13 +149,7 @@ class Row:
     theory: float | None  # published or known, where it is
 
 
-@dataclass(frozen=True)
-class Results:
-    """All points, the settings, and the folder of the files."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def batches(config: Config, out: Path) -> list[cells.Batch]:

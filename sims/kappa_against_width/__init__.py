@@ -70,13 +70,7 @@ class Row:
     drift: float  # ‖H_T - H_0‖/‖H_0‖ after training
 
 
-@dataclass(frozen=True)
-class Results:
-    """Rows of all networks, the settings, and the folder of the files."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def _results(config: Config, out: Path) -> Results:

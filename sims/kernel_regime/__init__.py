@@ -80,13 +80,7 @@ class Row:
     )
 
 
-@dataclass(frozen=True)
-class Results:
-    """Rows of all networks, the settings, and the folder of the files that have the ways."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def path_of(out: Path, alpha: float) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import cells, planning
 from . import config as settings
@@ -18,7 +18,17 @@ from .study import Study
 if TYPE_CHECKING:
     from ..figures import Figure
 
+Row, Config = TypeVar("Row"), TypeVar("Config")
 Costs = Callable[[Any, Sequence[dict[str, Any]], Path], str]
+
+
+@dataclass(frozen=True)
+class Results(Generic[Row, Config]):
+    """Rows of all that is measured, the settings, and the folder of the files that have the rest."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+    config: Config
 
 
 @dataclass(frozen=True)

@@ -97,13 +97,7 @@ class Row:
         return (self.value - self.theory) / self.error if self.error > 0 else float("inf")
 
 
-@dataclass(frozen=True)
-class Results:
-    """Rows of all that is compared, the settings, and the folder of the files that have the rest."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def batches(config: Config, out: Path) -> list[cells.Batch]:

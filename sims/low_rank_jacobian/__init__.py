@@ -122,13 +122,7 @@ class Row:
     bound: float  # with e^{-Γ} + Γ/(α√n), Γ = 1, no constants
 
 
-@dataclass(frozen=True)
-class Results:
-    """A Row a network, the settings, and the folder of the files."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def batches(config: Config, out: Path) -> list[cells.Batch]:

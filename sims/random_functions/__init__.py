@@ -66,13 +66,7 @@ class Row:
     off: float  # ‖K_m - K‖/‖K‖ of the covariance given the hidden layers
 
 
-@dataclass(frozen=True)
-class Results:
-    """Rows of all networks, the settings, and the folder of the files that have the functions."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def _results(config: Config, out: Path) -> Results:

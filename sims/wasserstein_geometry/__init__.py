@@ -82,13 +82,7 @@ class Row:
         }[rises, falls]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Results:
-    """A Row for each functional and way, the settings, and the folder of the file."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def _results(config: Config, out: Path) -> Results:

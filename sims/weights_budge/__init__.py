@@ -65,13 +65,7 @@ class Row:
     moved: float  # ‖w - w_0‖/‖w_0‖ at the end, over all parameters
 
 
-@dataclass(frozen=True)
-class Results:
-    """Rows of all networks, the settings, and the folder of the files that have the curves."""
-
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Config
+Results = batched.Results[Row, Config]
 
 
 def _results(config: Config, out: Path) -> Results:
