@@ -87,8 +87,7 @@ class Results:
 def _results(config: Config, out: Path) -> Results:
     rows, block = [], measures.last(config)
     lambda0 = float(np.linalg.eigvalsh(measures.limit(config)[block])[0])
-    for m in sorted(config.widths):
-        file = cells.read(cells.of_width(out, m))[1]
+    for m, file in cells.of_widths(config, out):
         for seed in range(config.seeds):
             part, left = file[f"lambda_min_{block}"][seed], file["residual"][seed]
             rows.append(Row(

@@ -96,8 +96,7 @@ class Results:
 def _results(config: Config, out: Path) -> Results:
     rows, ensembles = [], []
     laws = {"all": measures.theory(config, False), "readout": measures.theory(config, True)}
-    for m in sorted(config.widths):
-        file = cells.read(cells.of_width(out, m))[1]
+    for m, file in cells.of_widths(config, out):
         pairs = zip(file["gap"], file["moved"], strict=True)
         rows += [Row(m, seed, float(gap), float(moved)) for seed, (gap, moved) in enumerate(pairs)]
         ensembles += [_ensemble(m, name, file[name], *law) for name, law in laws.items()]

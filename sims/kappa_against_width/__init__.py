@@ -75,8 +75,7 @@ Results = batched.Results[Row, Config]
 
 def _results(config: Config, out: Path) -> Results:
     rows = []
-    for m in sorted(config.widths):
-        file = cells.read(cells.of_width(out, m))[1]
+    for m, file in cells.of_widths(config, out):
         for k, name in enumerate(measures.SLOPES):
             pairs = zip(file["kappa"][k].tolist(), file["drift"][k].tolist(), strict=True)
             rows += [Row(name, m, seed, *pair) for seed, pair in enumerate(pairs)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,12 @@ def there(batches: Sequence[Batch]) -> list[tuple[dict[str, Any], dict[str, np.n
 def of_width(out: Path, m: int) -> Path:
     """The file of a width, for studies with one batch a width."""
     return out / f"m{m:06}.npz"
+
+
+def of_widths(config: Any, out: Path) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """(m, numbers) of each of config.widths, rising."""
+    for m in sorted(config.widths):
+        yield m, read(of_width(out, m))[1]
 
 
 def by_width(config: Any, out: Path, work: OfWidth, without: Sequence[str] = ()) -> list[Batch]:

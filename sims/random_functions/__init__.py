@@ -71,8 +71,7 @@ Results = batched.Results[Row, Config]
 
 def _results(config: Config, out: Path) -> Results:
     rows, two = [], 2 * measures.deviation(config)
-    for m in sorted(config.widths):
-        file = cells.read(cells.of_width(out, m))[1]
+    for m, file in cells.of_widths(config, out):
         for seed, (f, off) in enumerate(zip(file["f"], file["off"], strict=True)):
             rows.append(Row(m, seed, float(np.mean(np.abs(f) <= two)), float(off)))
     return Results(out, tuple(rows), config)

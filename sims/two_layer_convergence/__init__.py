@@ -100,8 +100,7 @@ class Results:
 
 def _results(config: Config, out: Path) -> Results:
     rows, lambda0 = [], measures.limit(config)
-    for m in sorted(config.widths):
-        file = cells.read(cells.of_width(out, m))[1]
+    for m, file in cells.of_widths(config, out):
         for seed in range(config.seeds):
             theorem = measures.statement(config, measures.LAW.sample(m, seed=seed))
             times, left = file["times"], file["residual"][seed]

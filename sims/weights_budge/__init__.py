@@ -70,8 +70,7 @@ Results = batched.Results[Row, Config]
 
 def _results(config: Config, out: Path) -> Results:
     rows = []
-    for m in sorted(config.widths):
-        file = cells.read(cells.of_width(out, m))[1]
+    for m, file in cells.of_widths(config, out):
         rows += [
             Row(m, seed, measures.parameters(m), float(loss[-1]), float(moved[-1]))
             for seed, (loss, moved) in enumerate(zip(file["loss"], file["moved"], strict=True))
