@@ -47,12 +47,16 @@ def explained(
         ) from error
 
 
-def of_feature(feature: Any, dtype: Any, error: Exception) -> TypeError:
-    """What is to be raised where φ or ∇φ of an mf.Feature does not compile."""
-    return TypeError(
-        f"{feature.phi.__name__} or {feature.grad_phi.__name__} does not compile for {dtype}: they must "
-        f"be {ALLOWED}, on theta[0], theta[1], … and x[0], …. Compiler: {reason(error)}."
-    )
+@contextmanager
+def of_feature(feature: Any, dtype: Any) -> Iterator[None]:
+    """Say of φ and ∇φ of an mf.Feature that do not compile what they must be."""
+    try:
+        yield
+    except NumbaError as error:
+        raise TypeError(
+            f"{feature.phi.__name__} or {feature.grad_phi.__name__} does not compile for {dtype}: they must "
+            f"be {ALLOWED}, on theta[0], theta[1], … and x[0], …. Compiler: {reason(error)}."
+        ) from error
 
 
 def reason(error: Exception) -> str:

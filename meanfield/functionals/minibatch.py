@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -11,17 +11,16 @@ import numpy as np
 
 from .. import noise
 from ..checks import flag, integer
-from ..network import Network
 from ..once import cached_property
 from ..particles import Particles
 from ..state import State
 from .drawn import DrawnField
-from .protocol import Functional
+from .of_risk import OfRisk
 from .risk import EmpiricalRisk, RiskField
 
 
 @dataclass(frozen=True, eq=False)
-class MiniBatch(Functional):
+class MiniBatch(OfRisk):
     """A risk whose velocity is, at each step, that of `size` of its samples: stochastic gradient
     descent.
 
@@ -68,8 +67,6 @@ class MiniBatch(Functional):
     seed: int = 0
     replace: bool = False
 
-    devices: ClassVar[tuple[str, ...]] = EmpiricalRisk.devices
-    terms: ClassVar[tuple[str, ...]] = EmpiricalRisk.terms
     deterministic: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -90,26 +87,6 @@ class MiniBatch(Functional):
         object.__setattr__(self, "seed", int(self.seed))
         object.__setattr__(self, "replace", flag("replace", self.replace))
 
-    @property
-    def network(self) -> Network:  # type: ignore[override]
-        return self.risk.network
-
-    @property
-    def samples(self) -> EmpiricalRisk:
-        return self.risk
-
-    @property
-    def ridge(self) -> float:  # type: ignore[override]
-        return self.risk.ridge
-
-    @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        return self.risk.arrays
-
-    @property
-    def formulas(self) -> tuple[Callable, ...]:
-        return self.risk.formulas
-
     def rows(self, step: int) -> np.ndarray:
         """The rows of x that step number `step` sees, (size,), in the order of x."""
         n, size = self.risk.n, self.size
@@ -129,9 +106,6 @@ class MiniBatch(Functional):
         how = "with replacement" if self.replace else "each sample once an epoch"
         epoch = f"n = {n} draws are {steps:.6g} steps, t = {steps * dt:.6g}"
         return f"mini-batches of {self.size}, {how} (seed {self.seed}): {epoch}; that rate is SGD's"
-
-    def check_state(self, state: State) -> None:
-        self.risk.check_state(state)
 
     def __repr__(self) -> str:
         replace = ", replace=True" if self.replace else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from meanfield import tangent
 from meanfield.backends.protocol import Backend
 from meanfield.flow import GradientFlow
 from meanfield.formulas.losses import Loss
-from meanfield.functionals.protocol import Functional
+from meanfield.functionals.of_risk import OfRisk
 from meanfield.functionals.risk import EmpiricalRisk, RiskField
 from meanfield.functionals.samples import check_inputs
 from meanfield.network import PARAMETERS, Network
@@ -129,7 +129,7 @@ def linearise(network: Network, state: State) -> Linearised:
 
 
 @dataclass(frozen=True, eq=False)
-class LinearisedRisk(Functional):
+class LinearisedRisk(OfRisk):
     """R(f_lin)/s² + (λ/2)∫|θ|² dμ as a functional of the particles θ_k, whose features stay those
     of θ_0.
 
@@ -141,19 +141,8 @@ class LinearisedRisk(Functional):
     risk: EmpiricalRisk
     start: State
 
-    devices: ClassVar[tuple[str, ...]] = EmpiricalRisk.devices
-    terms: ClassVar[tuple[str, ...]] = EmpiricalRisk.terms
-
     def __post_init__(self) -> None:
         self.risk.check_state(self.start)
-
-    @property
-    def network(self) -> Network:  # type: ignore[override]
-        return self.risk.network
-
-    @property
-    def samples(self) -> EmpiricalRisk:
-        return self.risk
 
     @property
     def linearised_at(self) -> State:
@@ -168,24 +157,12 @@ class LinearisedRisk(Functional):
         return self.risk.y
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
-        return self.risk.arrays
-
-    @property
-    def formulas(self) -> tuple[Callable, ...]:
-        return self.risk.formulas
-
-    @property
     def loss(self) -> Any:
         return self.risk.loss
 
     @property
     def reduction(self) -> str:
         return self.risk.reduction
-
-    @property
-    def ridge(self) -> float:  # type: ignore[override]
-        return self.risk.ridge
 
     def check_state(self, state: State) -> None:
         """Raise where the state's particles are not those of θ_0."""

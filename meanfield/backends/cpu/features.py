@@ -6,12 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from ...network import Network
 from ...once import cached_property
@@ -160,21 +158,13 @@ class FeatureCPU(CPU):
         (m, p), shards = theta.shape, self.shards(len(theta))
         threads = min(elementwise.threads(), shards) if m * p * samples.n > SMALL else 1
         bounds = [(shards * j // threads, shards * (j + 1) // threads) for j in range(threads)]
-        with self._explained():
+        with compile_errors.of_feature(self.feature, self.dtype):
             kernel = getattr(self.kernels, name)
             if threads == 1:
                 kernel(0, shards, shards, theta, *given)
                 return
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(lambda some: kernel(*some, shards, theta, *given), bounds))
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say of formulas that do not compile what they must be."""
-        try:
-            yield
-        except NumbaError as error:
-            raise compile_errors.of_feature(self.feature, self.dtype, error) from error
 
     def _prove(self, what: str, theta: np.ndarray, samples: Any) -> None:
         """Once: what is compiled against what is written."""

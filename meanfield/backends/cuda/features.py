@@ -5,12 +5,9 @@ particles forward, for each particle back. Not yet run on a GPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numba.core.errors import NumbaError
 
 from ...network import Network
 from ...once import cached_property
@@ -83,7 +80,7 @@ class FeatureCUDA(CUDA):
             size = min(chunk, samples.n - first)
             partial = self.pool.take((count, 1, size), float)
             given = theta.data, weight.data, samples.x.data, first, length, *more, partial.data
-            with self._explained():
+            with compile_errors.of_feature(self.feature, self.dtype):
                 getattr(self.kernels, name)[(math.ceil(size / THREADS), count), THREADS](*given)
             self._mean(partial, m, first, out.data)
         return out
@@ -103,17 +100,9 @@ class FeatureCUDA(CUDA):
 
     def _each(self, name: str, theta: Held, samples: Samples, *given: Any) -> None:
         grid = math.ceil(theta.data.shape[1] / THREADS)
-        with self._explained():
+        with compile_errors.of_feature(self.feature, self.dtype):
             kernel = getattr(self.kernels, name)[grid, THREADS]
             kernel(theta.data, samples.x.data, samples.n, *given)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say of formulas that do not compile what they must be."""
-        try:
-            yield
-        except NumbaError as error:
-            raise compile_errors.of_feature(self.feature, self.dtype, error) from error
 
     def _prove(self, what: str, theta: Held, samples: Samples) -> None:
         """Once: what is compiled against what is written."""
