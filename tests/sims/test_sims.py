@@ -64,6 +64,13 @@ def test_a_second_run_trains_nothing_and_gives_the_same(ran):
     assert contents(ran.out) == before
 
 
+def test_files_of_batches_hold_all_that_the_results_are_made_of(ran):
+    """Their settings too: --redraw needs no other option."""
+    if not hasattr(ran.sim, "BATCHES"):
+        pytest.skip("its files are no batches")
+    assert repr(ran.sim.collect(ran.sim.Config(), ran.out)) == repr(ran.results)
+
+
 @pytest.mark.parametrize("sim", SIMS, indirect=True)
 def test_help_teaches(sim, capsys):
     """Every setting with its meaning, the exit codes, an example."""

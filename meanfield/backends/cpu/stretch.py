@@ -89,15 +89,10 @@ class Stretch:
     def _memory(self, theta: np.ndarray, weight: np.ndarray, samples: Any, workers: int) -> Work:
         backend, T = self.backend, self.backend.dtype
         (m, p), n, size = theta.shape, samples.n, samples.size
-        K, tiles, stages, shards = (
-            backend.outputs,
-            samples.x.shape[0],
-            len(self.method.b),
-            backend.shards(m),
-        )
-        used = (
-            size if tiles > 1 else n + n % 2
-        )  # of a tile's samples: kinked.py takes them in pairs
+        K, tiles = backend.outputs, samples.x.shape[0]
+        stages, shards = len(self.method.b), backend.shards(m)
+        # of a tile's samples: kinked.py takes them in pairs
+        used = size if tiles > 1 else n + n % 2
         rows = np.zeros((workers, ROWS, m, p), T)
         stage_rows = np.zeros((workers, stages, m, p), T)
         partial = np.zeros((workers, shards, tiles, K, size))
@@ -112,40 +107,40 @@ class Stretch:
         claims, done = in_lines(2, shards)
         sums = shards if branches == shards else (shards + 1) // 2
         return Work(
-            weight,
-            backend.alike(weight),
-            backend._everything,
-            rows,
-            rows.reshape(workers, ROWS, m * p),
-            stage_rows,
-            stage_rows.reshape(workers, stages, m * p),
-            partial,
-            partial.reshape(workers, shards, tiles * K * size),
-            np.zeros((workers, *kept), T),
-            np.zeros((0, 0, 0), T),
-            np.zeros((workers, ERROR + 1, shards)),
-            np.zeros((workers, scratch_of(p))),
-            np.zeros(shards),
-            np.zeros(ERROR + 1),
-            np.zeros((n, K)),
-            np.zeros((n, K)),
-            np.zeros((n, K)),
-            np.zeros((tiles, K, slopes), T),
-            np.zeros((workers, *terms), T),
-            np.zeros((workers, backend.dim + 1)),
-            np.zeros(workers, JOB),
-            np.zeros((ROWS + stages + 2, shards), np.int64),
-            order,
-            first,
-            claims,
-            done,
-            branches,
-            keepers,
-            np.zeros((workers, sums, tiles * K * size)),
-            np.full(workers * APART, -1),
-            np.zeros(16, np.int64),
-            np.zeros((workers, APART), np.int64),
-            np.zeros((TRACED, 3)),
+            weight=weight,
+            alike=backend.alike(weight),
+            everything=backend._everything,
+            rows=rows,
+            lines=rows.reshape(workers, ROWS, m * p),
+            stage_rows=stage_rows,
+            stage_lines=stage_rows.reshape(workers, stages, m * p),
+            partial=partial,
+            sums=partial.reshape(workers, shards, tiles * K * size),
+            kept=np.zeros((workers, *kept), T),
+            nothing=np.zeros((0, 0, 0), T),
+            norms=np.zeros((workers, ERROR + 1, shards)),
+            scratch=np.zeros((workers, scratch_of(p))),
+            column=np.zeros(shards),
+            means=np.zeros(ERROR + 1),
+            features=np.zeros((n, K)),
+            predictions=np.zeros((n, K)),
+            slopes=np.zeros((n, K)),
+            padded=np.zeros((tiles, K, slopes), T),
+            terms=np.zeros((workers, *terms), T),
+            whole=np.zeros((workers, backend.dim + 1)),
+            job=np.zeros(workers, JOB),
+            owners=np.zeros((ROWS + stages + 2, shards), np.int64),
+            order=order,
+            first=first,
+            claims=claims,
+            done=done,
+            branches=branches,
+            keepers=keepers,
+            folds=np.zeros((workers, sums, tiles * K * size)),
+            folded=np.full(workers * APART, -1),
+            control=np.zeros(16, np.int64),
+            clock=np.zeros((workers, APART), np.int64),
+            trace=np.zeros((TRACED, 3)),
         )
 
     def _addresses(self) -> Kernels:
@@ -334,9 +329,8 @@ def _is_there(kernel: Any, kinds: tuple[Any, ...]) -> bool:
     return key in cache._cache_file._load_index()
 
 
-_not_compiled: set[tuple[Any, ...]] = (
-    set()
-)  # kinds of calls that no cache had: asking takes a millisecond
+# kinds of calls that no cache had: asking takes a millisecond
+_not_compiled: set[tuple[Any, ...]] = set()
 
 
 def of(field: Any, particles: Any, tableau: Any, seconds: float) -> Stretch | None:
