@@ -278,11 +278,9 @@ class _Features:
     def __init__(
         self, network: Network, state: State, x: np.ndarray, size: int, dtype: np.dtype
     ) -> None:
-        self.kernel, self.state, self.x = (
-            elementwise.features(network.sigma, dtype.name),
-            state,
-            x.T.astype(dtype),
-        )
+        self.kernel = elementwise.features(network.sigma, dtype.name)
+        self.state = state
+        self.x = x.T.astype(dtype)
         n, K, trained = len(x), state.outputs, set(network.trainable)
         self.z = np.empty((size, n), dtype)
         self.values = np.empty((size if "a" in trained else 0, n), dtype)

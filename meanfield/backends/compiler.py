@@ -128,11 +128,9 @@ def _rebuild(
 
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"a formula must be a plain Python function of scalars; got {function!r}.")
-    real, code, names = (
-        REAL.get(function, frozenset()),
-        function.__code__,
-        names_in(function.__code__),
-    )
+    real = REAL.get(function, frozenset())
+    code = function.__code__
+    names = names_in(function.__code__)
     constants = tuple(convert(value, ("constant", k)) for k, value in enumerate(code.co_consts))
     around = {
         name: convert(value, ("global", name))

@@ -80,10 +80,7 @@ def prepare(
     if standardise:
         mean, std = _mean_std(x[:, kept])
         # kept constants become exact zeros
-        mean, std = (
-            np.where(flat[kept], x[0, kept], mean),
-            np.where(flat[kept], 1.0, std),
-        )
+        mean, std = np.where(flat[kept], x[0, kept], mean), np.where(flat[kept], 1.0, std)
         record |= {"mean": mean.tolist(), "std": std.tolist()}
     if standardise_y:
         y, y_test, record["y_mean"], record["y_std"] = _standardise_targets(y, y_test)

@@ -332,10 +332,8 @@ def _errors(
         # a file made on a GPU is read anywhere
         backend = "cpu" if settings["backend"] == "cpu" else "auto"
         f = GradientFlow(risk, backend=backend, dtype=settings["dtype"]).predict(end)
-        found[f"{kind} risk"], found[f"{kind} error"] = (
-            risk.value(f),
-            wrong(risk.y, f) if are_labels(risk.y) else None,
-        )
+        found[f"{kind} risk"] = risk.value(f)
+        found[f"{kind} error"] = wrong(risk.y, f) if are_labels(risk.y) else None
     return {name: found[name] for name in ("train risk", "test risk", "train error", "test error")}
 
 

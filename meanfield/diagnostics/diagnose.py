@@ -270,10 +270,8 @@ def diagnose(
     finally:
         for trajectory in opened:
             trajectory.close()
-    made_on, computed_on = (
-        (stored.run.config.get("flow") or {}).get("backend"),
-        getattr(stored.problem.flow, "backend", None),
-    )
+    made_on = (stored.run.config.get("flow") or {}).get("backend")
+    computed_on = getattr(stored.problem.flow, "backend", None)
     device = (
         f"computed on {computed_on}, the run was made on {made_on}"
         if computed_on not in (None, made_on)

@@ -20,9 +20,8 @@ LARGEST = 1e300  # step
 FACTOR, ROW = 4.0, 4  # of the ladder; steps that must agree
 SHORTEST = 1e-8  # step, of the shortest scale
 AGREE = 1e-4  # of the slope: what four differences may lie apart
-TOLERANCE = (
-    1e-4  # of the slope: what a slope may be off, beside ten times what the differences lie apart
-)
+# of the slope: what a slope may be off, beside ten times what the differences lie apart
+TOLERANCE = 1e-4
 # of a formula outside its domain, where compiled code has NaN or infinity
 UNABLE = (
     ArithmeticError,

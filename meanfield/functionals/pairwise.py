@@ -20,9 +20,8 @@ from .protocol import Field, Functional
 
 SAMPLE = 24  # particles of a start that the gradients are checked at
 POINTS, COUPLES = 4, 8  # of them, and of their pairs
-ROUNDING = (
-    1e-10  # of the largest component of a gradient: what small ones may be off by cancellation
-)
+# of the largest component of a gradient: what small ones may be off by cancellation
+ROUNDING = 1e-10
 
 Formulas = tuple[Callable[..., float], Callable[..., None]]
 

@@ -20,10 +20,7 @@ from .pairwise import PairwiseEnergy
 from .population import PopulationRisk
 
 # what two machines' exp, tanh, … and their rounding may make different
-SAME, SAME_OF_LARGEST = (
-    1e-9,
-    1e-12,
-)
+SAME, SAME_OF_LARGEST = 1e-9, 1e-12
 
 
 def probe_values(functional: Any, start: State) -> dict[str, list[float | None]]:

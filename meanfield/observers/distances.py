@@ -36,9 +36,8 @@ from .moment import Moment
 from .protocol import Observer, Value
 
 SERIES, STEP_SERIES = "w2", "w2_step"
-WAITING = (
-    16  # snapshots that may wait for their distances: they are in memory and in every checkpoint
-)
+# snapshots that may wait for their distances: they are in memory and in every checkpoint
+WAITING = 16
 
 
 class W2(Observer):
@@ -72,11 +71,9 @@ class W2(Observer):
             raise TypeError(f"previous must be True or False; got {previous!r}.")
         if not is_integer(workers) or workers < 1:
             raise ValueError(f"workers must be an integer >= 1; got {workers!r}.")
-        self.schedule, self.previous, self.workers = (
-            schedules.check(schedule),
-            bool(previous),
-            int(workers),
-        )
+        self.schedule = schedules.check(schedule)
+        self.previous = bool(previous)
+        self.workers = int(workers)
         self.clear()
 
     name, rank = "w2", 2

@@ -37,9 +37,8 @@ CHANGING = {
 }  # fmt: skip
 MOST_ITEMS = 64  # of a container, each by its own name; longer ones by their hash
 MOST_TEXT = 60  # characters of a constant that are kept; longer ones by their hash
-CLOSE = (
-    1e-12  # relative: a constant that was computed may differ in its last bits on another machine
-)
+# relative: a constant that was computed may differ in its last bits on another machine
+CLOSE = 1e-12
 
 
 def describe(function: Any) -> dict[str, Any]:

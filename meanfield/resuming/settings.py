@@ -17,10 +17,8 @@ def settings_that_differ(ours: Any, theirs: Any) -> list[str]:
         name = path[-1] if "network" in path else ".".join(path)  # a network stands in two places
         shown = (_text(here), _text(there))
         if path[-1] == "sha256":
-            name, shown = (
-                f"the {path[-2] if len(path) > 1 else 'data'}",
-                (f"of hash {here!s:.8}", f"of hash {there!s:.8}"),
-            )
+            name = f"the {path[-2] if len(path) > 1 else 'data'}"
+            shown = (f"of hash {here!s:.8}", f"of hash {there!s:.8}")
         found.setdefault((name, *shown), []).append(".".join(path))
     return [
         f"{name} {here}, in the file {there}"

@@ -149,10 +149,8 @@ def _by_potentials(
     """
     # the products ⟨x, y⟩ are a part of the work
     pairs = float(len(pair.a)) * len(pair.b) * (0.8 + pair.x.shape[1] / 50)
-    sample, round_of = (
-        SAMPLE_SECONDS + TRANSFORM_SECONDS * pairs,
-        2 * (TRANSFORM_SECONDS + LISTING_SECONDS) * pairs,
-    )
+    sample = SAMPLE_SECONDS + TRANSFORM_SECONDS * pairs
+    round_of = 2 * (TRANSFORM_SECONDS + LISTING_SECONDS) * pairs
     if bracket.closed or 2 * sample > deadline - perf_counter():
         return best
     psi, targets = sampled_potential(pair, listed, rng)

@@ -276,10 +276,8 @@ def sorted_arrays(p: Any, q: Any) -> float | None:
 def projected(pair: Pair, directions: np.ndarray) -> np.ndarray:
     """One-dimensional W2² of the clouds projected on each column of directions (p, k) -> (k,), by
     sorting."""
-    u, v = (
-        np.ascontiguousarray((pair.x @ directions).T),
-        np.ascontiguousarray((pair.y @ directions).T),
-    )
+    u = np.ascontiguousarray((pair.x @ directions).T)
+    v = np.ascontiguousarray((pair.y @ directions).T)
     if pair.uniform:
         u.sort(axis=1)
         v.sort(axis=1)

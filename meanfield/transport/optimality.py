@@ -21,9 +21,8 @@ from .potentials import Coupling
 PotentialSolver = Callable[[np.ndarray], tuple[Coupling, np.ndarray, np.ndarray]]
 
 GAP = 1e-9  # of W2²: W2 is then right to half of it
-ROUNDS = (
-    8  # of refinement; each gains some ten digits, so that four are enough for positions in float64
-)
+# of refinement; each gains some ten digits, so that four are enough for positions in float64
+ROUNDS = 8
 # Gaps per smallest mass: a pair of higher reduced cost carries no mass in a better coupling.
 CAP = 8.0
 _BLOCK_ENTRIES = 2_000_000  # of costs in work at once: 16 MB an array

@@ -26,12 +26,10 @@ ListedSolver = Callable[
 
 SAMPLE = 400  # particles of each cloud that make the first potential
 SAMPLE_SECONDS = 0.15
-NEIGHBOURS = (
-    10  # pairs listed for each particle, in both directions; 20 gain less than a second round costs
-)
-TRANSFORM_SECONDS = (
-    3e-9  # per pair and c-transform at p = 10: 2e-9 on two free cores, 6e-9 on busy ones (m = 8000)
-)
+# pairs listed for each particle, in both directions; 20 gain less than a second round costs
+NEIGHBOURS = 10
+# per pair and c-transform at p = 10: 2e-9 on two free cores, 6e-9 on busy ones (m = 8000)
+TRANSFORM_SECONDS = 3e-9
 LISTING_SECONDS = 8e-9  # per pair and direction of listing: 4e-9 to 1.5e-8, the same
 _BLOCK_ENTRIES = 4_000_000  # of reduced costs held at once: 32 MB
 

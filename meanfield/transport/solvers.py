@@ -18,9 +18,8 @@ import numpy as np
 from .couplings import NotConverged
 from .potentials import Coupling
 
-EXACT_DENSE_LIMIT = (
-    25_000_000  # pairs m1·m2 up to which the cost is held: 39 bytes a pair, 1 GB at m = 5000
-)
+# pairs m1·m2 up to which the cost is held: 39 bytes a pair, 1 GB at m = 5000
+EXACT_DENSE_LIMIT = 25_000_000
 
 
 def simplex_seconds(m1: int, m2: int, dim: int, lazy: bool | None = None) -> float:

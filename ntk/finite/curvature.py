@@ -52,10 +52,8 @@ def hessian_norm(network: Network, state: State, x: np.ndarray, rtol: float = 1e
     over g, u and v of Σ g_ic ∇²φ_ic[u, v], each exactly in turn, so that it never falls: a local
     maximum, of the neurons that a few sweeps of all show to be the largest.
     """
-    sigma, columns = (
-        network.sigma,
-        [x] * ("w" in network.trainable) + [np.ones((len(x), 1))] * ("b" in network.trainable),
-    )
+    sigma = network.sigma
+    columns = [x] * ("w" in network.trainable) + [np.ones((len(x), 1))] * ("b" in network.trainable)
     if not columns:
         return Norm(0.0, 0.0)  # f is linear in a
     if not sigma.smooth and "a" not in network.trainable:

@@ -75,10 +75,8 @@ class Linearised:
             "the gap to the linearised network"
         )
         x = risk.x if x is None else check_inputs(x, self.start.dim)
-        H, h = (
-            tangent.kernel(self.network, self.start, risk.x),
-            tangent.kernel(self.network, self.start, x, risk.x),
-        )
+        H = tangent.kernel(self.network, self.start, risk.x)
+        h = tangent.kernel(self.network, self.start, x, risk.x)
         whole = GradientFlow(
             EmpiricalRisk(self.network, risk.x, risk.y, risk.loss, risk.reduction),
             backend=self.network.home,
@@ -212,11 +210,9 @@ class FrozenFeatures:
     """
 
     def __init__(self, backend: Backend, start: State) -> None:
-        self.backend, self.theta0, self.weight0 = (
-            backend,
-            backend.upload(start.theta),
-            backend.weights(start.mass),
-        )
+        self.backend = backend
+        self.theta0 = backend.upload(start.theta)
+        self.weight0 = backend.weights(start.mass)
         self._f0: tuple[Any, Any] | None = None
 
     def __getattr__(self, name: str) -> Any:

@@ -81,11 +81,9 @@ def _kinked(u: np.ndarray, v: np.ndarray, beta: float, r: float) -> tuple[np.nda
         density = np.exp(-0.5 * (t / beta) ** 2) / np.sqrt(2 * np.pi)
         return u * v * below + (u + v) * beta * density + beta * (beta * below - t * density), below
 
-    (value_u, on_u), (value_v, on_v), (value_both, on_both) = (
-        part(u),
-        part(v),
-        part(np.minimum(u, v)),
-    )
+    value_u, on_u = part(u)
+    value_v, on_v = part(v)
+    value_both, on_both = part(np.minimum(u, v))
     value = (
         r * r * (u * v + beta * beta)
         + r * (1 - r) * (value_u + value_v)

@@ -19,9 +19,8 @@ from . import polar, wide
 
 TERMS = (32, 128, 512)
 FEW = 200  # pairs that are left to polar coordinates sooner than take the longest series
-HALF_WIDTH = (
-    18.0  # of the integrals of the coefficients: e^{-z²/4} = 7e-36 there, room for σ = e^{2z}
-)
+# of the integrals of the coefficients: e^{-z²/4} = 7e-36 there, room for σ = e^{2z}
+HALF_WIDTH = 18.0
 # of the trapezoidal rule, first and last; its error falls exponentially for an analytic σ
 POINTS = (
     128,
@@ -79,11 +78,9 @@ def gaussian(sigma: Activation, q1: np.ndarray, q2: np.ndarray, c: np.ndarray) -
         result, error, scale = mehler(sigma, s1, s2, rho)
         settled = (error <= polar.ACCEPT * scale).all(axis=0)
     else:
-        result, error, settled = (
-            np.empty((2, *shape)),
-            np.empty((2, *shape)),
-            np.zeros(shape, dtype=bool),
-        )
+        result = np.empty((2, *shape))
+        error = np.empty((2, *shape))
+        settled = np.zeros(shape, dtype=bool)
     if not settled.all():
         p1, p2 = (np.broadcast_to(s, shape)[~settled] for s in (s1, s2))
         result[:, ~settled], error[:, ~settled] = polar.integrate(
@@ -112,11 +109,9 @@ def hermite(
         for k in range(1, terms - 1):
             basis[k + 1] = (z * basis[k] - np.sqrt(k) * basis[k - 1]) / np.sqrt(k + 1)
         weight = basis[0] * (2 * HALF_WIDTH / points / np.sqrt(2 * np.pi))
-        new, new_power, ends = (
-            np.empty((2, s.size, terms)),
-            np.empty((2, s.size)),
-            np.empty((2, s.size)),
-        )
+        new = np.empty((2, s.size, terms))
+        new_power = np.empty((2, s.size))
+        ends = np.empty((2, s.size))
         step = max(1, ENTRIES // z.size)
         for first in range(0, s.size, step):
             rows = slice(first, first + step)
@@ -152,10 +147,8 @@ def mehler(
             break
         coefficients, power, wrong = hermite(sigma, scales, terms)
         polar.check_finite(sigma, power)
-        rest, root = (
-            np.sqrt(np.maximum(power - np.square(coefficients).sum(axis=-1), 4e-16 * power)),
-            np.sqrt(power),
-        )
+        rest = np.sqrt(np.maximum(power - np.square(coefficients).sum(axis=-1), 4e-16 * power))
+        root = np.sqrt(power)
         i, j, r = rows[todo], columns[todo], rho[todo]
         scale[:, todo] = root[:, i] * root[:, j]
         bound = np.abs(r) ** terms * (rest[:, i] * rest[:, j])

@@ -30,10 +30,7 @@ END = 10.0  # of z: e^{-50} = 2e-22
 ORDER = 20  # of Gauss–Legendre on a panel, which is as wide as its distance from 0
 # τ below the first: Gauss–Hermite; above the second: TERMS moments of d, (40/200)^16 (e/16)^8 =
 # 5e-18
-NARROW, FLAT = (
-    0.5,
-    200.0,
-)
+NARROW, FLAT = 0.5, 200.0
 TERMS = 16
 HERMITE = 64
 ENTRIES = 2**20  # function values held at once
@@ -74,12 +71,10 @@ def tails(sigma: Activation) -> Tails | None:
             return None
         lines.append((alpha, beta))
     (right, above), (left, below) = lines
-    a0, a1, b0, b1 = (
-        (right + left) / 2,
-        (right - left) / 2,
-        (above - below) / 2,
-        (above + below) / 2,
-    )
+    a0 = (right + left) / 2
+    a1 = (right - left) / 2
+    b0 = (above - below) / 2
+    b1 = (above + below) / 2
     return Tails((a0, b0, a1, b1), (0.0, a1, 0.0, a0))
 
 

@@ -283,10 +283,8 @@ def _add(
     degree = task.network.sigma.homogeneity
     if powers is not None and degree is not None:
         inner = np.ldexp(inner, powers)
-        value, slope = (
-            np.ldexp(value, int(degree) * powers),
-            np.ldexp(slope, int(degree - 1) * powers),
-        )
+        value = np.ldexp(value, int(degree) * powers)
+        slope = np.ldexp(slope, int(degree - 1) * powers)
     results = []
     for names in task.sums:
         total = np.zeros(inner.shape)

@@ -125,10 +125,8 @@ class KernelFlow:
         learning_rate = float(learning_rate)
         if not self._modal:
             return self._by_slopes(self._descents(counts.ravel(), learning_rate), counts.shape)
-        x, power = (
-            learning_rate * self.factor * self.modes.values,
-            counts.reshape(-1, 1).astype(np.float64),
-        )
+        x = learning_rate * self.factor * self.modes.values
+        power = counts.reshape(-1, 1).astype(np.float64)
         # beyond max_learning_rate it diverges, and infinity is the answer
         with np.errstate(over="ignore"):
             grown = np.where(

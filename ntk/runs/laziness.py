@@ -27,19 +27,14 @@ from .frames import check_frames, look, rounding
 from .time_quadrature import denser
 
 # below the first in gap and drift a run is called lazy, above the second in one of them rich
-LAZY, RICH = (
-    0.1,
-    0.5,
-)
+LAZY, RICH = 0.1, 0.5
 # what the frames miss over the integral that they show: above it they are too few for a bound
 RESOLVED = 0.5
-CONSTANT = (
-    1e-12  # a drift that is rounding: the kernel of a network that is linear in what it trains
-)
+# a drift that is rounding: the kernel of a network that is linear in what it trains
+CONSTANT = 1e-12
 FITTED = 0.05  # of |f_0 - y|: less is left of the residual of a fit that fits its labels
-SAFETY = (
-    2.0  # on what the run's own steps and rounding do to the gap, which is not the frames' fault
-)
+# on what the run's own steps and rounding do to the gap, which is not the frames' fault
+SAFETY = 2.0
 
 
 class RelativeScale(NamedTuple):

@@ -68,10 +68,8 @@ def two_layer_convergence(
             f"lambda_0 = {lambda0:.3g}: the theorem is about positive definite limits. "
             f"{limit.verdict}"
         )
-    C, size = (
-        float(np.linalg.norm(x, axis=1).max()),
-        float(np.linalg.norm(flow.predict(start) - target)),
-    )
+    C = float(np.linalg.norm(x, axis=1).max())
+    size = float(np.linalg.norm(flow.predict(start) - target))
     movement = 2 * C * math.sqrt(n) * size / (s * lambda0)
     radius = math.sqrt(2 * math.pi) * delta * lambda0 * law.w_std / (16 * C**2 * n**2)
     at_start = 8 * C**4 * n**2 * math.log(n * (n + 1) / delta) / lambda0**2

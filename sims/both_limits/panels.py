@@ -87,10 +87,8 @@ def _draw_functions(axes: Any, results: Results) -> None:
     """f over x of the first seed's networks of a middle width, with all limits; and the same less
     the kernel's prediction.
     """
-    widths, gammas = (
-        sorted({row.m for row in results.rows}),
-        sorted({row.gamma for row in results.rows}),
-    )
+    widths = sorted({row.m for row in results.rows})
+    gammas = sorted({row.gamma for row in results.rows})
     m, shown = widths[len(widths) // 2], sorted({gammas[0], gammas[len(gammas) // 2], gammas[-1]})
     curves = {}
     for gamma in shown:

@@ -34,11 +34,9 @@ def page(results: Results) -> Figure:
 
 
 def _about(results: Results) -> str:
-    training, scale, squares = (
-        results.config.training,
-        results.config.scale,
-        results.config.quadratic,
-    )
+    training = results.config.training
+    scale = results.config.scale
+    squares = results.config.quadratic
     return (
         "Lazy and rich networks at equal training\n"
         f"ReLU, α = 1, a and w trained, squared loss, symmetric starts; left: m = {training.m}, {figures.seeds(training.seeds)}, "

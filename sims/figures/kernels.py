@@ -20,9 +20,8 @@ from .pages import panel
 from .sources import caveat, milestones, network_of, number, open_run, scaling_text, some_frames
 from .style import GREY, LINES, ages, axes_or_new, bare, canvas, drawn, resized
 
-PRODUCTS = (
-    4e9  # m n² K² multiplications at most, some seconds: fewer samples for very wide networks
-)
+# m n² K² multiplications at most, some seconds: fewer samples for very wide networks
+PRODUCTS = 4e9
 COLOURS_OF_ENTRIES = "cividis"  # its luminance grows with the value
 
 
@@ -51,10 +50,8 @@ def kernel_image(
         k, (x, labels) = number(run, frame), samples_of(run)
         sort = sort or usual_sort(x)
         H = scalar_kernel(network_of(run, flow), run[k], x)
-        order, title = (
-            order_of(H, x, labels, sort),
-            f"Tangent kernel at {scaling_text(run)}, t = {run.times[k]:.3g}",
-        )
+        order = order_of(H, x, labels, sort)
+        title = f"Tangent kernel at {scaling_text(run)}, t = {run.times[k]:.3g}"
     ax = axes_or_new(ax)
     values = np.linalg.eigvalsh(H)
     share = values[-1] / np.trace(H) if np.trace(H) > 0 else 0.0

@@ -33,15 +33,13 @@ def sheet(blocks: int, rows: int = 2, columns: int = 3) -> tuple[Figure, np.ndar
     """
     wide, high, left, gap, title, label, top = 3.55, 2.75, 0.72, 0.66, 0.72, 0.52, 0.62
     if in_paper():  # a panel alone is one column wide, three are two columns
-        wide, high, left, gap, title, label, top = (
-            (2.8 if columns == 1 else 1.72),
-            1.6,
-            0.48,
-            0.5,
-            0.06,
-            0.36,
-            0.08,
-        )
+        wide = 2.8 if columns == 1 else 1.72
+        high = 1.6
+        left = 0.48
+        gap = 0.5
+        title = 0.06
+        label = 0.36
+        top = 0.08
     elif bare():
         title = top = 0.2
     block = top + rows * (title + high + label)

@@ -133,10 +133,8 @@ def size_velocity(state: mf.State, velocity: np.ndarray) -> np.ndarray:
     columns = []
     for part in (slice(K, None), slice(0, K)):
         size = np.linalg.norm(theta[:, part], axis=1)
-        inner, speed = (
-            np.sum(theta[:, part] * velocity[:, part], axis=1),
-            np.linalg.norm(velocity[:, part], axis=1),
-        )
+        inner = np.sum(theta[:, part] * velocity[:, part], axis=1)
+        speed = np.linalg.norm(velocity[:, part], axis=1)
         columns.append(np.divide(inner, size, out=speed, where=size > 0))
     return np.column_stack(columns)
 

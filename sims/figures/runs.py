@@ -223,10 +223,8 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
         if start.outputs
         else "Particles of a flow without a network"
     )
-    title, verdict = (
-        f"{what}, m = {start.m}",
-        f"{how} {moved:.3g}{share} by t = {end.t:g}{said_of(run, chosen)}",
-    )
+    title = f"{what}, m = {start.m}"
+    verdict = f"{how} {moved:.3g}{share} by t = {end.t:g}{said_of(run, chosen)}"
     # first, for `fit` looks at where the words leave the axes
     panel(ax, title, f"{verdict}.{caveat(run)}", 70)
     panel(ax, title, f"{verdict}{fit(ax, frames)}.{caveat(run)}", 70)

@@ -68,11 +68,9 @@ def critical_point(
     seed: no error, no interval (NaN). Raises ValueError for wrong shapes, and where fewer than two
     of the gammas lie on each side of γ_c.
     """
-    gamma, logs, values = (
-        np.asarray(gamma, float),
-        np.log(np.asarray(m, float)),
-        np.asarray(values, float),
-    )
+    gamma = np.asarray(gamma, float)
+    logs = np.log(np.asarray(m, float))
+    values = np.asarray(values, float)
     if (
         values.ndim != 3
         or values.shape[1:] != (len(logs), len(gamma))

@@ -53,10 +53,7 @@ class Job:
         return np.dtype(self.dtype).itemsize
 
     def __str__(self) -> str:
-        data, widths = (
-            self.data,
-            f"{self.size} {_span(self.widths)}, " if self.widths else "",
-        )
+        data, widths = self.data, f"{self.size} {_span(self.widths)}, " if self.widths else ""
         return (
             f"{self.name}: {len(self.widths)} runs, {widths}n = {data.n} (+ {data.n_test} "
             f"for the test), d = {data.d}, "

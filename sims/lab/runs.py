@@ -27,9 +27,8 @@ from meanfield.processes.threads import cores
 from . import side_by_side
 from .fits import ExponentFit, Refused, fit_or_refuse
 
-W2_SECONDS = (
-    2.0  # for each run: exact up to about m = 2000, beyond that an interval that brackets it
-)
+# for each run: exact up to about m = 2000, beyond that an interval that brackets it
+W2_SECONDS = 2.0
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,9 @@ def measure(path: Path, tol: float) -> Row:
     """The Row of a finished run; tol: the fraction of R(0) at which it counts as converged."""
     with mf.Trajectory(path) as run:
         first, last, data, network, law = run[0], run[-1], run.data, run.network, run.law
-        risk, seed, defect = (
-            run.series("risk").values,
-            run.config["seed"],
-            run.summary["energy_defect"],
-        )
+        risk = run.series("risk").values
+        seed = run.config["seed"]
+        defect = run.summary["energy_defect"]
     assert law is not None
     left = float(risk[-1] / risk[0])
     return Row(
@@ -150,10 +148,8 @@ def table(rows: Sequence[Row], tol: float) -> str:
     """
     lines: list[tuple[str, ...]] = [("γ", "γ′", "slope", "theory", "alignment", "")]
     for at in points([row for row in rows if row.kind == "plane"]):
-        slope, theory = (
-            getattr(at.fit, "short", "refused"),
-            expected_slope(at.gamma, at.gamma_prime),
-        )
+        slope = getattr(at.fit, "short", "refused")
+        theory = expected_slope(at.gamma, at.gamma_prime)
         mark = "" if at.converged else "not converged"
         place = (f"{at.gamma:.4g}", f"{at.gamma_prime:.4g}")
         lines.append((*place, slope, f"{theory:.3f}", f"{at.alignment:.3f}", mark))

@@ -45,10 +45,8 @@ def page(results: Results) -> Figure:
 def _about(results: Results) -> str:
     with mf.Trajectory(results.folder / results.rows[0].file) as run:
         data, sigma = run.data, run.network.sigma.name
-    late, worst = (
-        sum(not row.converged for row in results.rows),
-        max(row.loss_left for row in results.rows),
-    )
+    late = sum(not row.converged for row in results.rows)
+    worst = max(row.loss_left for row in results.rows)
     ends = f"all {len(results.rows)} runs to R/R(0) ≤ {results.tol:g}"
     if late:
         ends = (

@@ -254,10 +254,8 @@ def exponents(rows: Sequence[Row], starts: Sequence[Start]) -> list[Exponent]:
                     for start in starts
                     if start.activation == name
                 ]
-                widths, values = (
-                    np.array(sorted({start.m for start in at}), dtype=float),
-                    np.array([start.f0 for start in at]),
-                )
+                widths = np.array(sorted({start.m for start in at}), dtype=float)
+                values = np.array([start.f0 for start in at])
                 found.append(
                     measured(quantity, name, gamma, widths, values.reshape(len(widths), -1).T)
                 )
@@ -295,10 +293,8 @@ def plan(config: Config, out: Path) -> str:
     """What `run` is about to do, estimated without training; what `out` holds already counts as
     done.
     """
-    jobs, first = (
-        todo(config, out),
-        run_settings(config, config.activations[0], config.gammas[0], min(config.widths), 0),
-    )
+    jobs = todo(config, out)
+    first = run_settings(config, config.activations[0], config.gammas[0], min(config.widths), 0)
     left = [one for path, one in jobs if not path.exists()]
     made = experiment.make(first)
     work = [

@@ -76,12 +76,10 @@ class PairEnergy:
         interaction: Formulas | None,
         self_pairs: bool,
     ) -> None:
-        self.backend, self.potential, self.interaction, self.self_pairs = (
-            backend,
-            potential,
-            interaction,
-            self_pairs,
-        )
+        self.backend = backend
+        self.potential = potential
+        self.interaction = interaction
+        self.self_pairs = self_pairs
         self.rows = backend.dim >= ROWS_FROM
         self.unproved = {"velocity", "values"}
 

@@ -60,12 +60,10 @@ class PairSums:
     """
 
     def __init__(self, backend: CPU) -> None:
-        self.backend, self.dim, self.outputs, self.dtype = (
-            backend,
-            backend.dim,
-            backend.outputs,
-            backend.dtype,
-        )
+        self.backend = backend
+        self.dim = backend.dim
+        self.outputs = backend.outputs
+        self.dtype = backend.dtype
         formula = backend.network.sigma.pair if backend.network else None
         assert formula is not None  # checked where the functional was made
         self.formula = formula
@@ -127,10 +125,8 @@ class PairSums:
         else:
             rows = np.zeros((tiles, size, padded), self.dtype)
             directions = rows.transpose(0, 2, 1)
-        amplitudes, parameters = (
-            np.zeros((tiles, K, size), self.dtype),
-            np.zeros((tiles, size), self.dtype),
-        )
+        amplitudes = np.zeros((tiles, K, size), self.dtype)
+        parameters = np.zeros((tiles, size), self.dtype)
         squares, total = np.zeros(tiles * size), np.empty((self.backend.shards(m), K, d))
         arguments = theta, factor, K, directions, amplitudes, parameters, squares, total
         run(self.particles.prepare_cloud, len(total), theta.size, *arguments)
@@ -156,10 +152,8 @@ class PairSums:
             given = *self._targets(cloud), *self._sources(source), target
             run(self.kernels.pair_sums, self._blocks(cloud), work, *given)
         total = sum(source.total for source in sources)
-        potential, velocity = (
-            np.empty((m, K)),
-            self.backend.pool.take(cloud.theta.shape, self.dtype),
-        )
+        potential = np.empty((m, K))
+        velocity = self.backend.pool.take(cloud.theta.shape, self.dtype)
         trainable = self.backend.trainable.astype(np.float64)
         arguments = (
             cloud.theta,

@@ -157,13 +157,11 @@ def _differences(
         silent += active[k] == 0
         deaths += (active[k] == 0) & (before[k] != 0)
         revivals += (active[k] != 0) & (before[k] == 0)
-    totals[FLIP], totals[DEATH], totals[REVIVAL], totals[MERGE], totals[SPLIT] = (
-        flips,
-        deaths,
-        revivals,
-        0,
-        0,
-    )
+    totals[FLIP] = flips
+    totals[DEATH] = deaths
+    totals[REVIVAL] = revivals
+    totals[MERGE] = 0
+    totals[SPLIT] = 0
     totals[5] = silent
     row, k = 0, 0
     while row < min(flips, limit):

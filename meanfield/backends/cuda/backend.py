@@ -38,9 +38,8 @@ FUSED_UP_TO = 16  # the largest d at which the fused kernels win over cuBLAS
 # particles that fill a large GPU with one thread each: below, four share one; from twice as many, a
 # thread has two
 FEW = 2**17
-PAIRS_UP_TO = (
-    4  # the largest d at which a thread has two; beyond, their sums would crowd the registers
-)
+# the largest d at which a thread has two; beyond, their sums would crowd the registers
+PAIRS_UP_TO = 4
 
 KERNELS = f"{__package__}.kernels"
 SLABS = 1024

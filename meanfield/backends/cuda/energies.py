@@ -55,12 +55,10 @@ class PairEnergy:
                 f"PairwiseEnergy; got p = {backend.dim}. "
                 'Use backend="cpu".'
             )
-        self.backend, self.potential, self.interaction, self.self_pairs = (
-            backend,
-            potential,
-            interaction,
-            self_pairs,
-        )
+        self.backend = backend
+        self.potential = potential
+        self.interaction = interaction
+        self.self_pairs = self_pairs
         self._kernels: dict[int, Any] = {}
         self.unproved = {"velocity", "values"}
 
@@ -70,10 +68,8 @@ class PairEnergy:
 
     def of_few(self, what: str, rows: np.ndarray) -> np.ndarray:
         """-∇V - Σ ∇U/m (m, p) or (V, Σ U/m) (m, 2) of some particles of equal masses, on the host."""
-        theta, weight = (
-            self.backend.upload(rows),
-            self.backend.weights(np.full(len(rows), 1.0 / len(rows))),
-        )
+        theta = self.backend.upload(rows)
+        weight = self.backend.weights(np.full(len(rows), 1.0 / len(rows)))
         if what == "velocity":
             return self.backend.download(self.velocity(theta, weight)).astype(np.float64)
         return np.stack(self.values(theta, weight), axis=1)

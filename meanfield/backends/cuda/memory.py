@@ -66,10 +66,8 @@ class Numbers:
     """
 
     def __init__(self, count: int = 256) -> None:
-        self._device, self._host = (
-            cuda.device_array((count, 1, 1), float),
-            cuda.pinned_array((count, 1, 1), float),
-        )
+        self._device = cuda.device_array((count, 1, 1), float)
+        self._host = cuda.pinned_array((count, 1, 1), float)
         self._places = [self._device[i] for i in range(count)]
         self._waiting: list[Number] = []
 

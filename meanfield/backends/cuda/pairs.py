@@ -59,12 +59,10 @@ class PairSums:
     """
 
     def __init__(self, backend: CUDA, dtype: np.dtype) -> None:
-        self.backend, self.dim, self.outputs, self.dtype = (
-            backend,
-            backend.dim,
-            backend.outputs,
-            dtype,
-        )
+        self.backend = backend
+        self.dim = backend.dim
+        self.outputs = backend.outputs
+        self.dtype = dtype
         formula = backend.network.sigma.pair if backend.network else None
         # checked where the functional was made
         assert backend.network is not None and formula is not None
@@ -121,11 +119,9 @@ class PairSums:
     def cloud(self, theta: Held, factor: Held) -> Cloud:
         """Particles of any float dtype and factor (m,) float64 -> what the kernels read."""
         take, m, d, K = self.backend.pool.take, theta.data.shape[1], self.dim, self.outputs
-        squares, rows, moment = (
-            take((m,), float),
-            take((d + 1 + K, m), self.dtype),
-            take((K, d), float),
-        )
+        squares = take((m,), float)
+        rows = take((d + 1 + K, m), self.dtype)
+        moment = take((K, d), float)
         arguments = theta.data, factor.data, K
         self.particles.prepare_cloud[math.ceil(m / THREADS), THREADS](
             *arguments, squares.data, rows.data
@@ -140,13 +136,11 @@ class PairSums:
         """(g, v): g_k = Σ_l A_l K(w_k, w_l) (K, m) float64, v_k = -∇_θ ⟨a_k, g(w_k)⟩ - decay θ_k
         (p, m), 0 on frozen columns.
         """
-        take, theta, S, d, K = (
-            self.backend.pool.take,
-            cloud.theta.data,
-            self.formula.sums,
-            self.dim,
-            self.outputs,
-        )
+        take = self.backend.pool.take
+        theta = cloud.theta.data
+        S = self.formula.sums
+        d = self.dim
+        K = self.outputs
         m = theta.shape[1]
         groups = self.backend.groups(m)
         sums, total = take((S + d + (K if K > 1 else 0), m), float), take((K, d), float)

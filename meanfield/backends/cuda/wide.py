@@ -80,12 +80,10 @@ class Wide:
 
     def pull_back(self, theta: Held, samples: Samples, slopes: Held, decay: Any) -> Held:
         """Σ_i slopes_i · ∇_θ φ(θ_k; x_i) - decay·θ_k on trainable columns: (p, m)."""
-        K, points, X, R = (
-            self.backend.outputs,
-            tensor(theta.data),
-            tensor(samples.x.data),
-            tensor(slopes.data),
-        )
+        K = self.backend.outputs
+        points = tensor(theta.data)
+        X = tensor(samples.x.data)
+        R = tensor(slopes.data)
         out = self.backend.pool.take(theta.data.shape, self.backend.dtype)
         result, trainable = tensor(out.data), tensor(self.backend.trainable.data)
         for block in _ranges(points.shape[1], BLOCK):

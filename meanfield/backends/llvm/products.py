@@ -141,10 +141,8 @@ def _tile(rows: int, vectors: int, lanes: int) -> Any:
             fma = cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(vector, [vector] * 3), name
             )
-            nothing, everywhere = (
-                ir.Constant(vector, ir.Undefined),
-                ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
-            )
+            nothing = ir.Constant(vector, ir.Undefined)
+            everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
             zeros = ir.Constant(vector, [0.0] * lanes)
             sums = [
                 [cgutils.alloca_once_value(builder, zeros) for _ in range(vectors)]

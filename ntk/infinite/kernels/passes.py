@@ -27,14 +27,12 @@ def all_layers(shard, shards, sigma, theta, triangle, scale, shift, p1, g1, p2, 
         first = i if triangle else 0
         s, t = sigma[i, first:], theta[i, first:]
         for h in range(scale.shape[0]):
-            factor, offset, p, g, ps, gs = (
-                scale[h],
-                shift[h],
-                p1[h, i],
-                g1[h, i],
-                p2[h, first:],
-                g2[h, first:],
-            )
+            factor = scale[h]
+            offset = shift[h]
+            p = p1[h, i]
+            g = g1[h, i]
+            ps = p2[h, first:]
+            gs = g2[h, first:]
             for j in range(s.shape[0]):
                 value, slope = dual(s[j], p, g, ps[j], gs[j])
                 s[j] = factor * value + offset

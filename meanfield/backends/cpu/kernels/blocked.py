@@ -78,11 +78,9 @@ def pull_back(shard, shards, theta, forward, backward, slopes, decay, trainable,
     d, d_padded = p - K - 1, backward.shape[1] // size
     # z and q are never the same memory: loops over overlapping rows would run unvectorised, with
     # other bits.
-    weights, scratch, q_block = (
-        np.empty((BLOCK, d), T),
-        np.empty((BLOCK, size), T),
-        np.empty((BLOCK, size), T),
-    )
+    weights = np.empty((BLOCK, d), T)
+    scratch = np.empty((BLOCK, size), T)
+    q_block = np.empty((BLOCK, size), T)
     values, common = np.empty(size, T), np.empty(size, T)
     product, total = np.empty((BLOCK, d_padded), T), np.empty((BLOCK, p), np.float64)
     for first in range(start, stop, BLOCK):
@@ -134,11 +132,9 @@ def push_forward(shard, shards, theta, weight, x, move, partial):
     partial = partial[shard]
     tiles, K, size = partial.shape
     d = theta.shape[1] - K - 1
-    weights, scratch, change = (
-        np.empty((BLOCK, d), T),
-        np.empty((BLOCK, size), T),
-        np.empty((BLOCK, size), T),
-    )
+    weights = np.empty((BLOCK, d), T)
+    scratch = np.empty((BLOCK, size), T)
+    change = np.empty((BLOCK, size), T)
     local, values = np.empty((K, size), T), np.empty(size, T)
     partial[:] = 0.0
     for first in range(start, stop, BLOCK):
@@ -155,11 +151,9 @@ def push_forward(shard, shards, theta, weight, x, move, partial):
                     values[i] = v
                     d_row[i] = T(s) * (d_row[i] + db)
                 for o in range(K):
-                    c, dc, out = (
-                        theta[first + k, o] * weight[first + k],
-                        move[first + k, o] * weight[first + k],
-                        local[o],
-                    )
+                    c = theta[first + k, o] * weight[first + k]
+                    dc = move[first + k, o] * weight[first + k]
+                    out = local[o]
                     for i in range(size):
                         out[i] = out[i] + dc * values[i] + c * d_row[i]
             for o in range(K):

@@ -21,9 +21,8 @@ from meanfield.backends.bound import BY_ADDRESS, SELF_PAIRS, D, T, U, V, grad_U,
 from meanfield.backends.llvm.intrinsics import fma, stack_array, widest_vectors
 from meanfield.backends.unroll import each
 
-TARGETS = (
-    32  # in work at once: 2 vectors of float32, 4 of float64; 64 are slower for all formulas tried
-)
+# in work at once: 2 vectors of float32, 4 of float64; 64 are slower for all formulas tried
+TARGETS = 32
 row = stack_array(D, fixed=True)
 lanes = stack_array(TARGETS)
 kernel = njit(fastmath=False, **BY_ADDRESS)

@@ -34,12 +34,10 @@ def pair_sums(
     # z and q are never the same memory: loops over overlapping rows would run unvectorised, with
     # other bits.
     z, q = np.empty((count, size), T), np.empty((count, size), T)
-    firsts, seconds, values, common = (
-        np.empty(size, T),
-        np.empty(size, T),
-        np.empty(size, T),
-        np.empty(size, T),
-    )
+    firsts = np.empty(size, T)
+    seconds = np.empty(size, T)
+    values = np.empty(size, T)
+    common = np.empty(size, T)
     product, total = np.empty((count, d_padded), T), np.zeros((count, sums.shape[1]))
     for tile in range(tiles):
         multiply(w, forward[tile], z)
