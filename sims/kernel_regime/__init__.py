@@ -88,7 +88,7 @@ def path_of(out: Path, alpha: float) -> Path:
     return out / f"alpha{alpha:.6g}.npz"
 
 
-def _batches(config: Config, out: Path) -> list[cells.Batch]:
+def batches(config: Config, out: Path) -> list[cells.Batch]:
     return [
         (path_of(out, alpha), cells.about(config, without=("alphas",), alpha=alpha),
          partial(measures.trained, config, alpha))
@@ -96,7 +96,7 @@ def _batches(config: Config, out: Path) -> list[cells.Batch]:
     ]  # fmt: skip
 
 
-def _config_of(out: Path) -> Config:
+def config_of(out: Path) -> Config:
     abouts = [about for about, _ in cells.found(out, "alpha*.npz")]
     alphas = tuple(sorted(about["alpha"] for about in abouts))
     return settings.from_dict(Config, {**cells.shared(abouts, ("alpha",)), "alphas": alphas})
@@ -166,7 +166,7 @@ Examples:
   python -m sims.{NAME} --redraw                   table, figure and animation again from the files
   python -m sims.{NAME} --width 30 --alphas 0.1 1 10 --out results/narrow"""
 
-BATCHES = batched.Batched(QUESTION, _batches, _config_of, _results, _costs)
+BATCHES = batched.Batched(QUESTION, batches, config_of, _results, _costs)
 STUDY = BATCHES.study(
     NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: one seed, fewer steps, half a minute.")},
     figure, report, movie,
