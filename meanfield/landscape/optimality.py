@@ -10,21 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import noise
 from ..checks import flag, integer, number
 from ..flow import GradientFlow
-from ..formulas import losses
 from ..functionals.pairwise import PairwiseEnergy
-from ..functionals.population import PopulationRisk
 from ..network import PARAMETERS
-from ..particles import Particles
 from ..state import State, column_names
 from ..temperature import Temperature
-from . import search
-from .search import Space
+from .heights import Landscape
 
-BEST = 8  # of the points that descent found, refined besides the best of each fibre
-FIBRES = 32  # up to so many are refined each
 SAME = 1e-6  # of the minimum: starts that come so near have found it
 
 
@@ -197,10 +190,10 @@ def optimality(
     convex = None if convex is None else flag("convex", convex)
     if flow.network is not None and flow.network.centred:
         state = state.centred()
-    landscape = _Landscape(replace(flow, dtype="float64"), state)
+    landscape = Landscape(replace(flow, dtype="float64"), state)
     if size is not None and not landscape.space.round:
         raise ValueError(landscape.no_size(size))
-    return landscape.judge(*landscape.lowest(starts, seed), size, convex)
+    return _Bounds(landscape).judge(*landscape.lowest(starts, seed), size, convex)
 
 
 def _check(flow: Any, state: Any) -> None:
@@ -234,150 +227,32 @@ def _check(flow: Any, state: Any) -> None:
         raise ValueError("the state has NaN or infinite particles.")
 
 
-def _of_this_package(functional: Any) -> bool:
-    """Whether F is a loss of this package, convex and >= 0, of a linear function of μ."""
-    loss = getattr(functional.samples or functional, "loss", None)
-    return isinstance(functional, PopulationRisk) or loss in losses.TABLE.values()
+class _Bounds:
+    """What the minimum of h proves of F."""
 
-
-class _Landscape:
-    """h = δF/δμ(·; μ) of one state, the columns that may move, and the values of those that do not."""
-
-    def __init__(self, flow: GradientFlow, state: State) -> None:
-        self.flow, self.state = flow, state
-        self.field = flow.on_device(state)
-        self.particles = Particles.of(state, self.field.backend)
-        self.ridge, network = flow.functional.ridge, flow.network
-        self.positive = _of_this_package(flow.functional)
-        p = state.theta.shape[1]
-        self.free = np.ones(p, dtype=bool)
-        self.kinked = network is None or not network.sigma.smooth
-        self.degree: float | None = None
-        sphere = np.zeros(p, dtype=bool)
-        if network is not None:
-            self.free = network.trainable_columns(state.dim, state.outputs)
-            self.degree, sphere = self._homogeneity(network)
-        if not self.free.any():
-            raise ValueError("the network trains nothing: there is no neuron to look for.")
-        self.space = Space(self.free, sphere)
-
-        heavy = np.flatnonzero(state.mass > 0)
-        frozen = state.theta[heavy][:, ~self.free].astype(np.float64)
-        self.frozen, of = np.unique(frozen, axis=0, return_inverse=True)
-        self.heavy, self.of = heavy, of.ravel()  # the fibre of each particle with mass
-
-    def _homogeneity(self, network: Any) -> tuple[float | None, np.ndarray]:
-        """The degree of φ in the trainable columns, or in a; and the columns whose norm is held at 1."""
-        K, p = self.state.outputs, len(self.free)
-        a = np.arange(p) < K
-        of_sigma = network.sigma.homogeneity
-        trains_a, trains_w, trains_b = (name in network.trainable for name in ("a", "w", "b"))
-        no_bias = trains_b or not self.state.b.any()
-        if trains_w and no_bias and of_sigma:
-            return of_sigma + trains_a, self.free
-        if trains_a and not (trains_w or trains_b):
-            return 1.0, self.free
-        return (1.0, a) if trains_a and not self.ridge else (None, np.zeros(p, dtype=bool))
-
-    def no_size(self, size: float) -> str:
-        """Why networks of a size are no question here."""
-        network = self.flow.network
-        which = "particles are no neurons"
-        if network is not None:
-            given = f"σ = {network.sigma.name}", f"trainable ({', '.join(network.trainable)})"
-            ridge = (f"ridge = {self.ridge:g}",) if self.ridge else ()
-            which = f"with {', '.join(given + ridge)} it is not"
-        return (
-            f"size={size:g} needs δF/δμ to be homogeneous in the columns that train, or in a "
-            f"without a ridge: {which}. Leave size out, for all ν."
-        )
-
-    def height(self, points: np.ndarray) -> np.ndarray:
-        return self.field.potential(self.particles, self.field.backend.upload(points))
-
-    def force(self, points: np.ndarray) -> np.ndarray:
-        return self.field.force(self.particles, self.field.backend.upload(points))
-
-    def lowest(self, starts: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(points, heights, fibres) where the search from so many starts ended."""
-        if self.flow.network is not None and self.flow.network.trainable == ("a",):
-            return self._linear()
-        points, fibre = self._starts(starts, seed)
-        points, heights = search.descend(self.height, self.force, points, self.space)
-        if self.kinked:
-            points, heights = search.slide(self.height, self.force, points, heights, self.space)
-
-        order = np.argsort(heights, kind="stable")
-        best = list(order[:BEST])
-        if len(self.frozen) <= FIBRES:
-            best += [next(i for i in order if fibre[i] == f) for f in range(len(self.frozen))]
-        chosen = np.unique(best)
-
-        def normals(step: int, shape: tuple[int, int]) -> np.ndarray:
-            return noise.normals(seed, noise.SEARCH, *shape, step + 1)
-
-        points[chosen], heights[chosen] = search.refine(
-            self.height, points[chosen], heights[chosen], self.space, normals
-        )
-        return points, heights, fibre
-
-    def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same where a alone trains: ⟨a, c⟩ and the ridge, lowest at a = -c/|c|."""
-        points = np.zeros((len(self.frozen), len(self.free)))
-        points[:, ~self.free] = self.frozen
-        down = self.force(points)[:, self.free]  # -c: at a = 0 the ridge has no slope
-        down[~down.any(axis=1), 0] = 1.0
-        points[:, self.free] = down / np.linalg.norm(down, axis=1, keepdims=True)
-        return points, self.height(points), np.arange(len(points))
-
-    def _starts(self, starts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Neurons to start from, and the fibre of each: the lowest of the state's own, a teacher's,
-        and normal ones of the state's size, of one and of four times it.
-        """
-        fibres, p = len(self.frozen), len(self.free)
-        each = max(4, math.ceil(starts / fibres))
-        own = self.state.theta[self.heavy].astype(np.float64)
-        order = np.argsort(self.height(own), kind="stable")
-        rms = np.sqrt(self.state.mass[self.heavy] @ own**2)
-        scale = np.where(rms > 0, rms, 1.0)
-        teacher = self.flow.functional.arrays.get("teacher", np.empty((0, p)))
-
-        made, fibre = [], []
-        normals = noise.normals(seed, noise.SEARCH, fibres * each, p).reshape(fibres, each, p)
-        for f in range(fibres):
-            mine = own[[k for k in order if self.of[k] == f][: each // 2]]
-            count = max(each - len(mine), 1)
-            wide = np.where(np.arange(count) % 2, 1.0, 4.0)[:, None]
-            random = normals[f, :count] * (1.0 if self.space.sphere.all() else wide * scale)
-            some = np.vstack([mine, random, teacher])
-            some[:, ~self.free] = self.frozen[f]
-            if self.space.round:  # 0 has no direction; a sphere of one column is two points
-                some = some[some[:, self.space.sphere].any(axis=1)]
-                if self.space.sphere.sum() == 1:
-                    some = np.vstack([some, np.where(self.space.sphere, -some, some)])
-            made.append(some)
-            fibre.append(np.full(len(some), f))
-        return np.vstack(made), np.concatenate(fibre)
+    def __init__(self, on: Landscape) -> None:
+        self.on, self.space = on, on.space
+        self.ridge, self.degree = on.ridge, on.degree
 
     def judge(
         self, points: np.ndarray, heights: np.ndarray, fibre: np.ndarray, size: float | None, convex: bool | None
     ) -> Optimality:  # fmt: skip
         """The minimum, and the bounds that follow from it."""
-        state, network = self.state, self.flow.network
-        own = self.field.potential(self.particles)
-        mean, energy = float(state.mass @ own), self.field.energy(self.particles)
+        state, network = self.on.state, self.on.flow.network
+        own = self.on.field.potential(self.on.particles)
+        mean, energy = float(state.mass @ own), self.on.field.energy(self.on.particles)
         best = int(np.argmin(heights))
         near = heights <= heights[best] + SAME * max(abs(heights[best]), 1e-300)
         minimum, neuron = float(heights[best]), points[best]
-        lowest = np.full(len(self.frozen), np.inf)
+        lowest = np.full(len(self.on.frozen), np.inf)
         np.minimum.at(lowest, fibre, heights)
-        np.minimum.at(lowest, self.of, own[self.heavy] if not self.space.round else np.inf)
+        np.minimum.at(lowest, self.on.of, own[self.on.heavy] if not self.space.round else np.inf)
 
         bounds = []
-        if self.positive:
+        if self.on.positive:
             bounds.append((energy, "F itself, for F >= 0"))
         if not self.space.round:
-            lower = float(state.mass[self.heavy] @ lowest[self.of])
+            lower = float(state.mass[self.on.heavy] @ lowest[self.on.of])
             bounds.append((mean - lower, f"∫ h dμ - min h, h = δF/δμ{self._each}"))
         elif self.degree is not None:
             bounds += self._of_rays(mean, energy, lowest, size)
@@ -385,9 +260,9 @@ class _Landscape:
             g = minimum - 0.5 * self.ridge
             length = self._length(g)
             minimum = float(self._ray(np.array([g]))[0])
-            neuron = np.where(self.free, neuron * length, neuron)
+            neuron = np.where(self.on.free, neuron * length, neuron)
         bound, by = min(bounds, default=(math.inf, "nothing is known: give size=, or a ridge"))
-        if not (self.positive if convex is None else convex):
+        if not (self.on.positive if convex is None else convex):
             bound, by = math.nan, "F is not known to be convex in μ; where it is, say convex=True"
         return Optimality(
             minimum, neuron, mean, energy, max(bound, 0.0), by, self._words, len(points),
@@ -409,20 +284,20 @@ class _Landscape:
 
     @property
     def _names_frozen(self) -> tuple[str, ...]:
-        network = self.flow.network
+        network = self.on.flow.network
         return () if network is None else tuple(n for n in PARAMETERS if n not in network.trainable)
 
     @property
     def _each(self) -> str:
-        return ", for each frozen value" if len(self.frozen) > 1 else ""
+        return ", for each frozen value" if len(self.on.frozen) > 1 else ""
 
     @property
     def _words(self) -> str:
-        names = self.flow.network.trainable if self.flow.network is not None else ("θ",)
+        names = self.on.flow.network.trainable if self.on.flow.network is not None else ("θ",)
         these = ", ".join(names)
         if not self.space.round or self._coercive:
             return f"all ({these})" if len(names) > 1 else f"all {these}"
-        if np.array_equal(self.space.sphere, self.free):
+        if np.array_equal(self.space.sphere, self.on.free):
             return f"the unit sphere of ({these})"
         return f"|a| = 1 and all ({', '.join(name for name in names if name != 'a')})"
 
@@ -443,13 +318,13 @@ class _Landscape:
         self, mean: float, energy: float, lowest: np.ndarray, size: float | None
     ) -> list[tuple[float, str]]:
         """Bounds from the minimum on unit neurons, for each fibre in `lowest`."""
-        on_all = np.array_equal(self.space.sphere, self.free)
+        on_all = np.array_equal(self.space.sphere, self.on.free)
         g = lowest - (0.5 * self.ridge if on_all else 0.0)  # without the ridge
         least, found = float(g.min()), []
         if self._coercive:
-            lower = float(self.state.mass[self.heavy] @ self._ray(g)[self.of])
+            lower = float(self.on.state.mass[self.on.heavy] @ self._ray(g)[self.on.of])
             found.append((mean - lower, f"∫ h dμ - min h, h = δF/δμ{self._each}"))
-        if self.degree == 2 and self.ridge and self.positive:
+        if self.degree == 2 and self.ridge and self.on.positive:
             # F(ν) >= λM/2 and F(ν) >= F - mean + (g + λ/2) M: the two meet at the worst M
             worst = max(energy - mean, 0.0) / -least if least < 0 else 0.0
             worst = min(worst, math.inf if size is None else size)
