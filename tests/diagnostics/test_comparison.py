@@ -6,7 +6,7 @@ import pytest
 
 import meanfield as mf
 from meanfield import tangent
-from meanfield.diagnostics import compare, seed_scatter
+from meanfield.diagnostics import seed_scatter, verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -177,10 +177,10 @@ def test_the_verdict_says_what_both_runs_are(drift, moved, expected):
         "flow time": (1.0, 1.0),
     }
     rows = {"kernel drift": drift, "RMS displacement": moved, **same}
-    assert compare._verdict(("a", "b"), rows) == expected
+    assert verdicts.verdict(("a", "b"), rows) == expected
     other = rows | {"m": (4, 8), "initial law": ("normal", "sphere"), "flow time": (1.0, 2.0)}
     differ = " They differ in m (4 against 8), initial law, flow time (1 against 2), too."
-    assert compare._verdict(("a", "b"), other) == expected + differ
+    assert verdicts.verdict(("a", "b"), other) == expected + differ
 
 
 @pytest.mark.kernel

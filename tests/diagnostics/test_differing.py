@@ -5,7 +5,7 @@ runs that differ in seeds alone.
 import pytest
 
 import meanfield as mf
-from meanfield.diagnostics import compare
+from meanfield.diagnostics import verdicts
 from meanfield.diagnostics.settings import differing
 
 DATA = mf.data.kink(n=16, n_test=8, seed=0)
@@ -93,5 +93,5 @@ def test_another_rate_of_reaction_is_no_other_seed(tmp_path):
     assert found.rows["reaction"] == (0.0, 2.0) and found.rows["jumps"] == (False, True)
     assert found.floor is None and "reaction (0 against 2)" in found.verdict
     assert "e+" not in found.verdict
-    assert "not known" in compare._scatter(float("inf"))
-    assert compare._scatter(1.5) == "two seeds of one setting: up to a factor 1.5"
+    assert "not known" in verdicts._scatter(float("inf"))
+    assert verdicts._scatter(1.5) == "two seeds of one setting: up to a factor 1.5"
