@@ -18,7 +18,8 @@ from .study import Study
 if TYPE_CHECKING:
     from ..figures import Figure
 
-Row, Config = TypeVar("Row"), TypeVar("Config")
+Row = TypeVar("Row")
+Config = TypeVar("Config")
 Costs = Callable[[Any, Sequence[dict[str, Any]], Path], str]
 
 
