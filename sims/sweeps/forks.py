@@ -4,6 +4,7 @@ loaded: a fresh interpreter does that again, which takes as long as a hundred sm
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import gc
 import multiprocessing
@@ -12,8 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,14 +23,14 @@ from threadpoolctl import threadpool_limits
 from meanfield.backends.cpu import launch
 from meanfield.processes.workers import THREADS
 
-PAUSE = 0.005  # seconds between two looks at whether a worker has ended
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that comes when the parent ends
 
 
 class Forked:
     """What a crew asks of a worker's process; as of a subprocess.Popen."""
 
     def __init__(self, process: Any) -> None:
-        self._process, self.pid = process, process.pid
+        self._process, self.pid, self.sentinel = process, process.pid, process.sentinel
 
     @property
     def returncode(self) -> int | None:
@@ -78,30 +79,34 @@ def _do(work: Callable[[], int], threads: int, log: IO[bytes]) -> None:
 
 
 def together(tasks: Sequence[Callable[[], Any]], count: int) -> None:
-    """Do all of them, so many at once, each in a fork of one thread; for what they leave on the disk. One
-    that does not end well there is done again here, and raises what it has to.
+    """Do all of them, so many at once, each in a fork of one thread that ends with this process, however
+    that ends; for what they leave on the disk. One that does not end well there is done again here, and
+    raises what it has to.
     """
-    waiting, at_work = list(tasks), list[tuple[Forked, Callable[[], Any]]]()
+    here, waiting = os.getpid(), list(tasks)
+    at_work: dict[Any, tuple[Forked, Callable[[], Any]]] = {}  # by sentinel
     with open(os.devnull, "ab") as nowhere:
         try:
             while waiting or at_work:
                 while waiting and len(at_work) < count:
                     task = waiting.pop(0)
-                    at_work.append((fork(functools.partial(_done, task), 1, nowhere), task))
-                over = [pair for pair in at_work if pair[0].poll() is not None]
-                at_work = [pair for pair in at_work if pair not in over]
-                for process, task in over:
-                    if process.returncode:
+                    process = fork(functools.partial(_done, task, here), 1, nowhere)
+                    at_work[process.sentinel] = process, task
+                for sentinel in wait(list(at_work)):
+                    process, task = at_work.pop(sentinel)
+                    if process.wait():
                         task()
-                time.sleep(PAUSE)
         finally:
-            for process, _ in at_work:
+            for process, _ in at_work.values():
                 process.kill()
                 process.wait()
 
 
-def _done(task: Callable[[], Any]) -> int:
-    task()
+def _done(task: Callable[[], Any], parent: int) -> int:
+    # one that is killed has no time to end us
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == parent:  # it may have ended before
+        task()
     return 0
 
 

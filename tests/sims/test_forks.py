@@ -74,6 +74,39 @@ def test_tasks_are_done_in_forks_and_one_that_fails_there_raises_here(tmp_path):
         forks.together([lambda: 1 // 0, functools.partial(task, "d")], 1)
 
 
+TOGETHER = """
+import os, pathlib, sys, time
+from sims.sweeps import forks
+
+def task():
+    pathlib.Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(600)
+
+forks.together([task, task], 2)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_forks_that_compile_end_with_the_process_that_started_them(tmp_path, number):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", TOGETHER, tmp_path], env=environment)
+    until(lambda: len(os.listdir(tmp_path)) == 2)
+    parent.send_signal(number)
+    assert parent.wait(60) == -number
+    for name in os.listdir(tmp_path):
+        until(
+            lambda stat=Path("/proc", name, "stat"): not stat.exists() or ") Z " in stat.read_text()
+        )
+
+
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_a_process_with_threads_is_not_forked(monkeypatch):
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setattr(launch, "started", lambda: False)
