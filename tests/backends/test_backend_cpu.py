@@ -2,6 +2,8 @@
 masses, tiles and shards.
 """
 
+import sys
+import threading
 import tracemalloc
 
 import naive
@@ -202,6 +204,30 @@ def test_an_array_is_handed_out_again_only_when_nobody_looks_at_it():
     del view, again
     assert {id(pool.take((4, 2), float)), id(fresh)} <= {first_id, other_id, id(fresh)}
     assert pool.take((4, 2), np.float32).dtype == np.float32
+
+
+def test_two_threads_are_handed_out_different_arrays():
+    """Also where one comes between the other's look at an array and its taking it."""
+    pool, twice, interval = Pool(), [], sys.getswitchinterval()
+
+    def work(mark):
+        for _ in range(20_000):
+            array = pool.take((2,), float)
+            array[:] = mark
+            for _ in range(3):
+                if array[0] != mark:
+                    twice.append(mark)
+
+    threads = [threading.Thread(target=work, args=(float(mark),)) for mark in range(3)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not twice
 
 
 def test_uploads_and_downloads_are_copies():

@@ -24,15 +24,18 @@ class Pool:
     def take(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array with whatever was in it."""
         arrays = self._arrays.setdefault((shape, np.dtype(dtype)), [])
-        for i in range(len(arrays)):
-            if sys.getrefcount(arrays[i]) == UNUSED:
-                return arrays[i]
-        arrays.append(np.empty(shape, dtype))
-        return arrays[-1]
+        for array in arrays:  # held while it is looked at: another thread finds it in use
+            if sys.getrefcount(array) == UNUSED:
+                return array
+        made = np.empty(shape, dtype)
+        arrays.append(made)
+        return made
 
 
-def _references(arrays: list[np.ndarray], i: int) -> int:
-    return sys.getrefcount(arrays[i])
+def _references(arrays: list[np.ndarray]) -> int:
+    for array in arrays:  # as in take
+        return sys.getrefcount(array)
+    return 0
 
 
-UNUSED = _references([np.empty(0)], 0)  # of an array that only its list refers to
+UNUSED = _references([np.empty(0)])  # of an array that only its list refers to, and who looks
