@@ -427,6 +427,23 @@ def test_a_call_begins_with_what_the_one_before_or_a_look_has_computed(name, wor
     assert watched_closely(name, workers, monkeypatch)[0] == together
 
 
+@pytest.mark.kernel
+def test_a_call_begins_with_the_tanh_that_the_one_before_has_kept(monkeypatch):
+    """Of a θ whose mean features are known and whose velocity nobody has asked for: it is read there,
+    and not made again.
+    """
+    flow, state = problem(**PROBLEMS["tanh"])
+    march = March(flow, state, mf.RK4, 0.03, 3.0, None)
+    march.trace()
+    while march.step < 20:
+        march.advance(None, Ahead(step=20))
+    made = march._stretches._compiled
+    assert made.features is not None and "velocity" not in march.field.known(march.particles)
+    made.work.kept[:] = np.nan
+    march.advance(None, Ahead(step=40))
+    assert not np.isfinite(march.state().theta).any()
+
+
 def test_helpers_that_come_late_or_never_change_no_bit(monkeypatch):
     """What they are given is kept from them, or reaches them when the call is over."""
     monkeypatch.setattr(stretch, "SHARED", -1)

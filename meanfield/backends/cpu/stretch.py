@@ -239,9 +239,8 @@ class Stretch:
         if not self.kernels.stage:
             self.kernels = self._addresses()
         self._turn += 1
-        self.work.owners[:] = 0
-        if not self.risk.blocked:
-            self.work.owners[-2] = -1  # nobody has kept what is known of this θ
+        owners = self.work.owners
+        owners[:-2] = owners[-1] = 0  # what is kept of a θ that is known stays where it is
         self.work.control[CALL] = self._turn
         given = self.kernels, self.risk, self.method, self.work
         for number, helper in enumerate(team.helpers(self.work.rows.shape[0] - 1), start=1):
