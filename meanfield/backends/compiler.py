@@ -13,6 +13,7 @@ one that refers to it by bare name in a fixed file goes stale.)
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import math
@@ -32,6 +33,7 @@ from numba.core.dispatcher import Dispatcher
 
 from ..formulas import special
 from ..formulas.activations import Activation
+from ..formulas.slopes import written_here
 from ..processes.caches import folder
 from . import kernel_files, undisturbed  # noqa: F401  undisturbed: before anything compiles
 from .cpu import launch  # noqa: F401  launch: before any parallel kernel
@@ -205,11 +207,16 @@ def holds_whole(value: Any, names: set[str], deep: int = 3) -> bool:
 def of_activation(sigma: Activation) -> dict[str, Callable]:
     """σ, σ' and both at once by the names that kernels call them."""
     value, slope = sigma.value, sigma.slope
+    both = sigma.value_and_slope or _both(value, slope)
+    return {"value": value, "slope": slope, "value_and_slope": both}
 
+
+@functools.lru_cache(64)
+def _both(value: Callable, slope: Callable) -> Callable:
     def both(z):
         return value(z), slope(z)
 
-    return {"value": value, "slope": slope, "value_and_slope": sigma.value_and_slope or both}
+    return both
 
 
 def fingerprint(function: Callable) -> str:
@@ -293,12 +300,9 @@ def load(
     The text compiles its kernels with numba.njit(cache=True), or for another device; nothing is
     compiled before the first call.
     """
-    used = [f"{formula_name}={fingerprint(formula)}" for formula_name, formula in formulas.items()]
-    flags = f"{sorted(FASTMATH)} {BY_ADDRESS}"
-    key = hashlib.sha256(
-        "\n".join([source, dtype, flags, elementary.version(), *used]).encode()
-    ).hexdigest()
-    module_name = f"{name}_{key[:20]}"
+    # those of a user may refer to numbers that change
+    key_of = _key_of_own if written_here(*formulas.values()) else _key
+    module_name = f"{name}_{key_of(source, dtype, *formulas.items())[:20]}"
     with LOADING:
         if module_name in sys.modules:
             return sys.modules[module_name]
@@ -321,6 +325,17 @@ def load(
             del sys.modules[module_name]
             raise
         return module
+
+
+def _key(source: str, dtype: str, *formulas: tuple[str, Callable]) -> str:
+    """Hash of all that the kernels of a text are compiled from."""
+    used = [f"{name}={fingerprint(formula)}" for name, formula in formulas]
+    flags = f"{sorted(FASTMATH)} {BY_ADDRESS}"
+    parts = [source, dtype, flags, elementary.version(), *used]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+_key_of_own = functools.lru_cache(256)(_key)  # each run of a sweep asks for some ten
 
 
 def kernels(

@@ -343,10 +343,8 @@ def user_written(flow: GradientFlow) -> list[str]:
         except ValueError:
             names.append(given.name)
             continue
-        if any(
-            fingerprint(getattr(given, part)) != fingerprint(getattr(known, part))
-            for part in ("value", "slope")
-        ):
+        parts = [(getattr(given, part), getattr(known, part)) for part in ("value", "slope")]
+        if any(a is not b and fingerprint(a) != fingerprint(b) for a, b in parts):
             raise ValueError(
                 f"{given.name!r} is a built-in, and this is another formula: give it a "
                 "name of its own."
