@@ -108,6 +108,13 @@ class SweepFolder:
                     found[entry.name.removesuffix(".json")] = entry.stat().st_mtime_ns
         return found
 
+    def failed_since(self, digest: str, when: int) -> bool:
+        """Whether this run failed then or later (ns, the folder's clock)."""
+        try:
+            return (self.failed / f"{digest}.json").stat().st_mtime_ns >= when
+        except FileNotFoundError:
+            return False
+
     def failure(self, digest: str) -> dict[str, Any]:
         """Why a run failed: kind, message, code, host, pid; empty where it did not."""
         return _json(self.failed / f"{digest}.json")

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +36,7 @@ from .workplaces import Place, adopt, clear, publish
 # seconds between two looks at what others are at: most are at the last run of a sweep, and end soon
 SHORTEST = 0.02
 LONGEST = 1.0
+LOOK_SECONDS = 1.0  # for which a worker goes by what it has seen in the folder
 DEATHS = 5  # owners lost in a row without a checkpoint between them: it is the run that kills them
 
 
@@ -72,10 +75,10 @@ def serve(sweep: SweepFolder, terms: Terms) -> int:
 
 def work(sweep: SweepFolder, terms: Terms) -> int:
     """Make runs until all are made (0), or until a signal comes (75)."""
-    pause = SHORTEST
+    pause, left = SHORTEST, Left(sweep, terms)
     with signals() as received:
         while not received and not _orphaned(terms):
-            claimed = _next(sweep, terms)
+            claimed = left.claim()
             if claimed is None:
                 if not waiting(sweep, terms.since):
                     tidy(sweep, terms.lease_seconds)
@@ -110,16 +113,37 @@ def tidy(sweep: SweepFolder, lease_seconds: float) -> None:
     leases.remove_remains(sweep.leases, 10 * lease_seconds)
 
 
-def _next(sweep: SweepFolder, terms: Terms) -> tuple[str, Lease] | None:
-    """A run nobody is at work on, claimed."""
-    for digest in waiting(sweep, terms.since):
-        lease = leases.claim(sweep.leases / digest, terms.lease_seconds)
-        if lease is None:
-            continue
-        if not sweep.run(digest).exists():  # it may have been published since we looked
-            return digest, lease
-        lease.release()
-    return None
+class Left:
+    """The runs that are left to one worker. It looks at the folder once a second and not for each of them,
+    which would take the longer the more runs there are.
+    """
+
+    def __init__(self, sweep: SweepFolder, terms: Terms) -> None:
+        self._sweep, self._terms = sweep, terms
+        self._seen: Iterator[str] = iter(())
+        self._until = -math.inf
+
+    def claim(self) -> tuple[str, Lease] | None:
+        """A run nobody is at work on, claimed."""
+        found = self._next() if time.monotonic() < self._until else None
+        if found is None:
+            self._seen = iter(waiting(self._sweep, self._terms.since))
+            self._until = time.monotonic() + LOOK_SECONDS
+            found = self._next()
+        return found
+
+    def _next(self) -> tuple[str, Lease] | None:
+        sweep = self._sweep
+        for digest in self._seen:
+            if sweep.run(digest).exists() or sweep.failed_since(digest, self._terms.since):
+                continue
+            lease = leases.claim(sweep.leases / digest, self._terms.lease_seconds)
+            if lease is None:
+                continue
+            if not sweep.run(digest).exists():  # it may have been published since we looked
+                return digest, lease
+            lease.release()
+        return None
 
 
 def make_one(sweep: SweepFolder, digest: str, terms: Terms, received: list[int]) -> str:

@@ -127,6 +127,26 @@ def test_a_failed_run_is_recorded_does_not_stop_the_others_and_is_tried_again(
     assert two.published() == set(two.plan.runs) and not two.failures()
 
 
+def test_a_worker_goes_by_one_look_at_the_folder_for_many_runs(tmp_path, monkeypatch):
+    """Also for what another has failed at since."""
+    sweep, looks, tried = made(tmp_path / "sweep", seeds=5), [], []
+    first, second, *_ = sweep.plan.runs
+    real, look = workers.perform, workers.waiting
+
+    def perform(config, *arguments, **keywords):
+        if digest(config) == first:
+            folders.write_json(sweep.failed / f"{second}.json", {"message": "by another"})
+        tried.append(digest(config))
+        return real(config, *arguments, **keywords)
+
+    monkeypatch.setattr(workers, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(workers, "perform", perform)
+    monkeypatch.setattr(workers, "waiting", lambda *given: (looks.append(1), look(*given))[1])
+    assert workers.work(sweep, Terms(since=leases.now_ns(sweep.leases))) == 0
+    assert tried == [name for name in sweep.plan.runs if name != second]
+    assert len(looks) == 3  # before the first, after the last, and whether there is none indeed
+
+
 def interrupted_at(step, monkeypatch, action):
     """From now on every run does `action` after that step, once in all."""
     real, done = mf.Series.observe, []
