@@ -104,12 +104,13 @@ def simulate(
     if recorder.exists == "resume" and sharing.is_there(recorder.path):
         return _resume_same(run, recorder)
     run.check_times()
+    config = run.config
 
     def create() -> Recording:
         return Recording.create(
             recorder.path,
             recorder.exists,
-            config=run.config,
+            config=config,
             provenance=provenance(),
             arrays=_arrays(flow, recorder),
             start=run.march.start,
@@ -118,7 +119,7 @@ def simulate(
             identity=identity.of(flow, _functions(run), run.march.start),
         )
 
-    recording: Any = sharing.created(create, recorder.path, run.config, run.march.start)
+    recording: Any = sharing.created(create, recorder.path, config, run.march.start)
     recording.guard = recorder.guard
     with recording:
         return run.go(recording)

@@ -157,9 +157,13 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     """Settings from plain values, as strict as a file must be: "3" is no number, true is no 1."""
     try:
-        return pydantic.TypeAdapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+        return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)
     except pydantic.ValidationError as error:
         raise BadSettings(_explain(cls, error)) from None
+
+
+# the manifest of a sweep has thousands of settings
+_adapter: Any = functools.cache(pydantic.TypeAdapter)
 
 
 def digest(config: Any) -> str:
