@@ -82,6 +82,7 @@ class Run:
             item.begin(self.march, self.problem, path)
         stops = any(item.name == "stop_on_nonfinite" for item in self.observers)
         self.health = Health(self.march, stops, quiet=self.ranks.rank > 0)
+        self.measured: tuple[int, dict[str, float]] = -1, {}  # the last frame's step, and measures
         self.mended: list[str] = []  # of observers that raised: whoever goes on may hand in another
         self._plan(self.march.span)
 
@@ -231,6 +232,8 @@ class Run:
                 if not isinstance(error, Diverged) and (isinstance(item, Series) or not item.own):
                     self._say_which_raised(item, error, observers[number:])
                 raise
+            if item is self.recorder:
+                self.measured = march.step, values
             if recording is not None:
                 for name, value in values.items():
                     recording.observe(name, march.step, march.t, value)
@@ -420,7 +423,12 @@ class Run:
         means.
         """
         march, moment = self.march, Moment(self.march, self.problem)
-        values = {name: moment.measure(name) for name in measures(march, self.problem)}
+        step, seen = self.measured
+        seen = seen if step == march.step else {}
+        values = {
+            name: seen[name] if name in seen else moment.measure(name)
+            for name in measures(march, self.problem)
+        }
         known: dict[str, Any] = {"steps": march.step - march.start.step, "t": march.t, **values}
         known |= {"dt": march.dt, "halvings": march.halvings}
         known["defect"] = finding.kind if finding is not None else "none"

@@ -31,8 +31,10 @@ class Ahead(NamedTuple):
     @classmethod
     def first(cls, moments: Iterable[Ahead]) -> Ahead:
         """The first of several; never, of none."""
-        steps, times = zip(cls(), *moments, strict=True)
-        return cls(min(steps), min(times))
+        step = t = math.inf
+        for moment in moments:
+            step, t = min(step, moment.step), min(t, moment.t)
+        return cls(step, t)
 
 
 NOW = Ahead(0, -math.inf)
