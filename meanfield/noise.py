@@ -234,6 +234,11 @@ def _drawn(
     return out
 
 
+def load() -> None:
+    """Have the kernel of normals in memory, for processes that are forked from this one and draw much."""
+    _fill_normals(np.empty((1, 1)), np.zeros(1, np.uint32), *[np.uint32(0)] * 4)
+
+
 def _to_draw_in_python(count: int) -> bool:
     """Whether so many numbers more still take less than a compilation."""
     global _drawn_in_python

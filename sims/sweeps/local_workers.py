@@ -25,6 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 import meanfield as mf
+from meanfield import noise
 from meanfield.processes.interruption import signals
 from meanfield.processes.threads import cores
 from meanfield.processes.workers import start_python
@@ -246,6 +247,8 @@ def load(sweep: SweepFolder) -> None:
             made = make(kind)
             if stretch := worth_compiling(made.flow, made.start, method(kind), stages):
                 stretch.compile()
+            if len(sweep.plan.runs) * noise.CALL > noise.FIRST:
+                noise.load()
 
 
 def _show(bar: Any, sweep: SweepFolder, since: int) -> None:
