@@ -31,7 +31,7 @@ from ..lab.experiment import perform
 from . import leases
 from .folders import SweepFolder, write_json, write_note
 from .leases import Lease, LeaseLost
-from .workplaces import Place, adopt, clear, publish
+from .workplaces import Place, adopt, clear, places, publish
 
 # seconds between two looks at what others are at: most are at the last run of a sweep, and end soon
 SHORTEST = 0.02
@@ -75,10 +75,10 @@ def serve(sweep: SweepFolder, terms: Terms) -> int:
 
 def work(sweep: SweepFolder, terms: Terms) -> int:
     """Make runs until all are made (0), or until a signal comes (75)."""
-    pause, left = SHORTEST, Left(sweep, terms)
+    pause, runs = SHORTEST, Left(sweep, terms)
     with signals() as received:
         while not received and not _orphaned(terms):
-            claimed = left.claim()
+            claimed = runs.claim()
             if claimed is None:
                 if not waiting(sweep, terms.since):
                     tidy(sweep, terms.lease_seconds)
@@ -242,7 +242,7 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
     else:
         _say("superseded", digest)
     (sweep.failed / f"{digest}.json").unlink(missing_ok=True)
-    for folder in sweep.work.glob(f"{digest}.*"):
+    for folder in places(sweep, digest):
         clear(folder)
 
 
@@ -261,7 +261,7 @@ def _fail(sweep: SweepFolder, digest: str, error: Exception) -> None:
         "host": socket.gethostname(),
     }
     if not isinstance(error, (OSError, MemoryError)):
-        for folder in sweep.work.glob(f"{digest}.*"):
+        for folder in places(sweep, digest):
             clear(folder)
     write_json(sweep.failed / f"{digest}.json", record)
 

@@ -47,7 +47,7 @@ def adopt(sweep: SweepFolder, digest: str, place: Place) -> int:
     The parts are linked, none is moved: checkpoints and segments never change, and an owner who is
     thought dead and is not goes on writing in a place of its own, where it harms nobody.
     """
-    others = [Place(folder) for folder in sweep.work.glob(f"{digest}.*") if folder != place.folder]
+    others = [Place(folder) for folder in places(sweep, digest) if folder != place.folder]
     place.folder.mkdir()
     for other in sorted(others, key=Place.reached, reverse=True):
         if other.reached() < 0:
@@ -74,15 +74,21 @@ def publish(sweep: SweepFolder, digest: str, place: Place) -> bool:
     return True
 
 
+def places(sweep: SweepFolder, digest: str) -> list[Path]:
+    """The folders where workers are at work on this run, or were."""
+    return [sweep.work / name for name in os.listdir(sweep.work) if name.startswith(f"{digest}.")]
+
+
 def clear(folder: Path) -> None:
     """Remove a place; the start of the run first: a place without it counts for nothing, should a
     kill come in between.
     """
     parts = folder / "run.h5.parts"
-    for place, pattern in ((parts, "start.h5"), (parts, "*"), (folder, "*.h5")):
-        with suppress(FileNotFoundError):  # of the folder: another worker has just removed it
-            for path in list(place.glob(pattern)):
-                path.unlink(missing_ok=True)
+    for place, ending in ((parts, "start.h5"), (parts, ""), (folder, ".h5")):
+        with suppress(FileNotFoundError, NotADirectoryError):  # also of another who removes it
+            for name in os.listdir(place):
+                if name.endswith(ending):
+                    (place / name).unlink(missing_ok=True)
     for each in (parts, folder):
         # cleared by another, or its owner, thought dead, has just written there
         with suppress(OSError):
