@@ -615,12 +615,18 @@ def test_a_ratio_is_worse_where_the_best_turns_and_three_rounds_of_four_say_so()
     assert against.Compared(there, (1.0, 1.0, 1.0, 1.0)).scatter == (2.0, 2.0)
 
 
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory):
+    """Empty, and of all sections: each compiles what those before have not."""
+    return tmp_path_factory.mktemp("caches")
+
+
 @pytest.mark.parametrize("section", bench.OF_ENGINE)
-def test_the_engine_alone_makes_a_small_case_of_every_section(tmp_path, section):
+def test_the_engine_alone_makes_a_small_case_of_every_section(caches, section):
     (_, case), *_ = bench.chosen([section], [], quick=True)
     if section == "memory":
         case = sections.Named("memory-toy", steps.Case("relu", 100, 10, 2, "float32"))
-    side = against.Side(against.ROOT, tmp_path)
+    side = against.Side(against.ROOT, caches)
     side.ask(against.described(section, case))
     assert side.answer() == {}
     assert side.turn(0.0) > 0.0
