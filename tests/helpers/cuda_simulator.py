@@ -20,7 +20,7 @@ from .cuda_parity import CHECKS
 
 
 def quicken_simulator():
-    """Less than half of the time, without what nothing here needs.
+    """Half to three quarters of the time, without what nothing here needs.
 
     numba's simulator looks at the threads of a block in turn, again and again, to see who waits: a
     barrier needs no looking. (All threads of a block come to every one of our barriers.) It takes
