@@ -216,6 +216,8 @@ def _both(value: Callable, slope: Callable) -> Callable:
     def both(z):
         return value(z), slope(z)
 
+    # whose it is, for written_here; value is asked by itself
+    both.__module__ = getattr(slope, "__module__", "")
     return both
 
 

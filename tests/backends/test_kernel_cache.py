@@ -15,6 +15,7 @@ import pytest
 
 import meanfield as mf
 from meanfield.backends import compiler
+from meanfield.formulas.activations import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = types.ModuleType("parameters")  # of a user, whose numbers a formula reads
@@ -220,6 +221,20 @@ def test_the_fingerprint_sees_what_a_compiler_takes_as_a_constant():
     other[1000] = 1.0  # in the middle, which repr leaves out
     assert made(one, 2.0) == made(one.copy(), 2.0)
     assert len({made(one, 2.0), made(other, 2.0), made(one, 3.0)}) == 3
+
+
+def test_a_number_of_a_users_slope_that_changes_is_compiled_anew_beside_our_value():
+    """Also where kernels are given σ, and both at once, and no slope by itself."""
+    around = {"rate": 1.0, "__name__": "mine"}
+    exec("def slope(z): return rate * z", around)
+    sigma = mf.Activation("mine", TABLE["tanh"].value, around["slope"], check=False)
+    used = compiler.of_activation(sigma)
+    for names in (("value", "slope"), ("value", "value_and_slope")):
+        made = []
+        for around["rate"] in (1.0, 2.0, 1.0):
+            given = {name: used[name] for name in names}
+            made.append(compiler.load("users_slope", "", "float64", given))
+        assert made[0] is made[2] and made[0] is not made[1]
 
 
 def test_kernels_whose_text_does_not_run_to_its_end_are_not_kept():
