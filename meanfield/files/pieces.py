@@ -127,7 +127,9 @@ class Block:
 
     def __init__(self, piece: int, whole: Dataset) -> None:
         self.piece, self._whole = piece, whole
-        self._together = max(hdf5.at_once(whole.nbytes // len(whole)), whole.chunks[0])
+        # another program may have copied it without chunks
+        in_chunk = whole.chunks[0] if whole.chunks else 1
+        self._together = max(hdf5.at_once(whole.nbytes // len(whole)), in_chunk)
         self._first, self._frames = 0, np.empty(0)
 
     def frame(self, number: int) -> np.ndarray:
