@@ -244,7 +244,7 @@ class Recording:
         self._buffer.add_values(name, steps, times, values)
 
     def log(self, rows: dict[str, np.ndarray]) -> None:
-        """Buffer rows of /events: columns as in layout.EVENT_COLUMNS, none earlier than those
+        """Buffer rows of /events: columns as in schema.EVENT_COLUMNS, none earlier than those
         before.
         """
         if len(rows["step"]):
