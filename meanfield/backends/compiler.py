@@ -2,7 +2,7 @@
 
 Formulas are plain scalar Python functions (activations, losses, pair potentials). `bind` rebuilds
 one with its float constants cast to the dtype and exp, tanh, … bound to fast accurate versions
-(elementary.py), and compiles it.
+(elementary/), and compiles it.
 
 `kernels` makes the text of a kernel from a kernel file (kernel_files.py), and `load` writes it to a
 file of the cache folder whose name holds the hash of the text and of the formulas it uses, and

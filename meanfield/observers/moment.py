@@ -54,8 +54,8 @@ def _energy_defect_motion(march: March) -> float:
     return math.nan if moved is None else energy_defect(march, moved)
 
 
-# What every run can carry, by name: diagnostics of one frame (diagnostics/measures.py), and three
-# sums along the way.
+# What every run can carry, by name: diagnostics of one frame (diagnostics/library/measures.py), and
+# three sums along the way.
 MEASURES = (
     "energy", "risk", "regulariser", "speed2", "path", "displacement", "theta_max", "nonfinite", "energy_defect",
     "energy_defect_motion", "balance_defect", "kinetic_energy", "effective_sample_size",

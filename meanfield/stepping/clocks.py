@@ -223,7 +223,7 @@ def stable_step(method: Method, rate: float) -> float:
 
 
 def auto_step(field: Any, particles: Particles, method: Method) -> float:
-    """dt="auto": of a risk, the rate is L·λ_max(H_0) + λ (functionals/risk.py)."""
+    """dt="auto": of a risk, the rate is L·λ_max(H_0) + λ (functionals/risk_field.py)."""
     with one_thread():
         rate = field.rate(particles)
     if not (math.isfinite(rate) and rate > 0):

@@ -61,6 +61,7 @@ MAY_IMPORT = {
 HEAVY = ("torch", "matplotlib", "ot", "h5py", "pydantic", "dask", "distributed")
 TOP_LEVEL = {"pyproject.toml", "meanfield", "ntk", "sims", "tests", "scripts", "README.md"}
 TOP_LEVEL |= {"LICENSE", "findings"}  # and dot-files
+NAMED = re.compile(r"(?<![\w/.*{}])(?:\w+/)*\w+\.py\b")  # a file, not the end of a pattern
 
 
 def sources() -> list[str]:
@@ -232,6 +233,19 @@ def tracked() -> list[str]:
     if result.returncode:
         pytest.skip("not a git checkout")
     return [name for name in result.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def test_files_that_comments_and_docstrings_name_are_there():
+    """By name, or by the end of their path."""
+    there = [f"/{source}" for source in sources()]
+    there += [f"/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "tests").rglob("*.py")]
+    gone = [
+        f"{source} names {name}"
+        for source in sources()
+        for name in NAMED.findall((ROOT / source).read_text(encoding="utf-8"))
+        if not any(path.endswith(f"/{name}") for path in there)
+    ]
+    assert not gone, "\n".join(gone)
 
 
 def test_the_top_level_stays_as_it_is():

@@ -183,7 +183,7 @@ class CPU:
 
     @property
     def gaussian_pairs(self) -> Any:
-        """The sums over pairs of neurons of a population risk: pair_sums.py."""
+        """The sums over pairs of neurons of a population risk: pairs.py."""
         from .pairs import PairSums
 
         if self.network:

@@ -271,7 +271,7 @@ class CUDA:
 
     @property
     def gaussian_pairs(self) -> Any:
-        """The sums over pairs of neurons of a population risk: cuda_gaussian_pairs.py."""
+        """The sums over pairs of neurons of a population risk: pairs.py."""
         from .pairs import PairSums
 
         if self.network:

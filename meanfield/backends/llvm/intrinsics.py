@@ -1,4 +1,4 @@
-"""The few operations that elementary.py needs and Python has no word for: fma, copysign,
+"""The few operations that elementary/ needs and Python has no word for: fma, copysign,
 polynomials, exponents as bits.
 
 Each becomes one to three LLVM instructions on a scalar, of a kind that the loop vectoriser widens.

@@ -3,9 +3,9 @@ energy of pairs.
 
 A step of a small problem is some twenty kernels of a few microseconds, with as much of Python
 between two of them. Here their parts of a shard are called by their addresses (llvm/addresses.py),
-in an order of sums that is that of runge_kutta.py, clocks.py, march.py and risk.py, so the bits are
-those of steps made one by one: tests/stepping/test_stretches.py compares the two. What is done for
-each shard, and by which thread: shards.py, team.py.
+in an order of sums that is that of runge_kutta.py, clocks.py, march.py and risk_field.py, so the
+bits are those of steps made one by one: tests/stepping/test_stretches.py compares the two. What is
+done for each shard, and by which thread: shards.py, team.py.
 
 A stretch stops ahead of a step that its clock does not take (`refused`): the caller makes that one
 by itself, and so the rules for what follows, another leg or an error, stand in one place.
