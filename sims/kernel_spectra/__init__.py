@@ -153,8 +153,8 @@ def config_of(out: Path) -> Config:
 
 def _results(config: Config, out: Path) -> Results:
     rows = []
-    for m in sorted(config.widths):
-        spectrum = cells.read(cells.of_width(out, m))[1]["spectrum"]
+    for m, file in cells.of_widths(config, out):
+        spectrum = file["spectrum"]
         error = spectrum.std(axis=0, ddof=1) / np.sqrt(len(spectrum))
         for k, value in enumerate(spectrum.mean(axis=0)):
             rows.append(Row(m, k, float(value), float(error[k]), measures.eigenvalue(k)))

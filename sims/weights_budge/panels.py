@@ -19,7 +19,7 @@ def page(results: Results) -> Figure:
     """A row of three panels; from the files alone."""
     widths = sorted(results.config.widths)
     shown = [widths[0], widths[len(widths) // 2], widths[-1]] if len(widths) > 3 else widths
-    files = {m: cells.read(results.folder / f"m{m:06}.npz")[1] for m in shown}
+    files = {m: cells.read(cells.of_width(results.folder, m))[1] for m in shown}
     return figures.page(_about(results), [
         [
             lambda ax: _draw_loss(ax, files),
