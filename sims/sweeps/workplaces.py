@@ -85,7 +85,8 @@ def clear(folder: Path) -> None:
     """
     parts = folder / "run.h5.parts"
     for place, ending in ((parts, "start.h5"), (parts, ""), (folder, ".h5")):
-        with suppress(FileNotFoundError, NotADirectoryError):  # also of another who removes it
+        # of a folder: another worker has just removed it, or somebody has put a file there
+        with suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(place):
                 if name.endswith(ending):
                     (place / name).unlink(missing_ok=True)
