@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -58,6 +59,7 @@ def open_hdf5(path: Path) -> h5py.File:
     except OSError as error:
         if not os.access(path, os.R_OK):
             raise
+        _raise_of_the_disk(path, error)
         raise IncompatibleFile(
             f"{path} is not a readable HDF5 file, or a truncated one ({_short(error)})."
         ) from error
@@ -66,14 +68,23 @@ def open_hdf5(path: Path) -> h5py.File:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Say which file is damaged when a checksum fails, or a group is missing, inside HDF5, or when
-    what is there is of another kind or shape.
+    what is there is of another kind or shape; OSError where the disk does not let it be read.
     """
     try:
         yield
     except (FileNotFoundError, IncompatibleFile, InUse):
         raise
     except DAMAGE as error:
+        _raise_of_the_disk(path, error)
         raise IncompatibleFile(f"{path} is damaged: {_short(error)}.") from error
+
+
+def _raise_of_the_disk(path: Path, error: BaseException) -> None:
+    """OSError where a call to the system has failed: h5py says so in words, of any kind of error."""
+    found = re.search(r"\berrno = ([1-9]\d*)", str(error))
+    if found:
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _short(error: BaseException) -> str:

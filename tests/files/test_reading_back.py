@@ -1,5 +1,8 @@
 """What a new file holds is compared with what it was made of, byte by byte."""
 
+import errno
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -121,3 +124,15 @@ def test_names_and_indices_are_read_back_too(in_memory, tmp_path, monkeypatch):
     with pytest.raises(mf.files.durable.IncompatibleFile):
         mf.simulate(flow, start, mf.EULER, 0.1, n_steps=2, observers=[mf.Recorder(path, mf.every(1))], progress=False)  # fmt: skip
     assert not path.exists() and path.with_name("run.h5.parts").is_dir()
+
+
+def test_a_disk_that_does_not_read_is_no_damage(tmp_path):
+    """h5py raises RuntimeError for a chunk, and says the number in its text."""
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w") as file:
+        hdf5.write_array(file, "a", np.arange(10_000.0))
+    with h5py.File(path, "r") as file, open("/dev/null", "wb") as unreadable:
+        os.dup2(unreadable.fileno(), file.id.get_vfd_handle())
+        with pytest.raises(OSError, match="Bad file descriptor") as raised, hdf5.reading(path):
+            hdf5.stored(file["a"].id, (0,))
+    assert raised.value.errno == errno.EBADF and raised.value.filename == str(path)
