@@ -22,6 +22,7 @@ from .trajectory import Trajectory
 
 EXTENDS = "extends_t_end"  # of /parameters/provenance: the t_end before an extension
 DAMAGED = ".damaged"  # what is set aside has this at the end of its name
+ANOTHER = "Put a copy in its place, or move it away and make the run again with its own script."
 
 
 @dataclass
@@ -129,18 +130,26 @@ def begin_again(path: Any) -> Path:
         _set_parts_aside(parts, aside)
         return aside
 
-    with Trajectory(path) as run:
+    with _whole_enough(path) as run:
         if run.settings_sha256 is None:
             raise IncompatibleFile(
                 f"{path} is of an earlier layout, without a checksum of its settings: nothing says "
                 "whether they are damaged too. Make the run again with its own script."
             )
         if damaged := list(_damaged_data(run)):
-            raise IncompatibleFile(f"{path} cannot be made again: {damaged[0]}.")
+            raise IncompatibleFile(f"{path} cannot be made again: {damaged[0]}. {ANOTHER}")
     # before the new start: never stands the one beside the other, as an extension would
     move(path, aside)
     _begin(aside, parts)
     return aside
+
+
+def _whole_enough(path: Path) -> Trajectory:
+    """The run of a damaged file, where one can be opened."""
+    try:
+        return Trajectory(path)
+    except IncompatibleFile as error:
+        raise IncompatibleFile(f"{error} It cannot be made again from that. {ANOTHER}") from error
 
 
 def check_free(path: Any) -> None:
@@ -230,11 +239,23 @@ def _sealed(path: Path, found: Verification) -> bool:
         text = f"{path.name} is of an earlier layout without a seal: only its arrays have checksums"
         found.notes.append(text)
         return True
+    advice = "not read any further; mf.Trajectory and repair may still read much of it"
     if wrong == UNSEALED:
+        if not _opens(path):
+            advice = f"nothing can be read of it. {ANOTHER}"
         wrong = "its end is missing: it was cut off, or another program has written to it"
     found.problems.append(f"{path.name}: {wrong}")
-    found.notes.append("not read any further; mf.Trajectory and repair may still read much of it")
+    found.notes.append(advice)
     return False
+
+
+def _opens(path: Path) -> bool:
+    """Whether HDF5 opens it: not where it was cut off, for its first bytes say how long it is."""
+    try:
+        hdf5.open_hdf5(path).close()
+    except IncompatibleFile:
+        return False
+    return True
 
 
 def _kept(parts: Parts, path: Path, found: Verification) -> Checkpoint | None:

@@ -106,6 +106,26 @@ def test_a_truncated_file_and_a_longer_one_are_found(finished, tmp_path):
         assert not verification.verify(tmp_path / "run.h5").sound
 
 
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.99])
+def test_what_is_left_to_do_with_a_file_that_was_cut_off_is_said(finished, tmp_path, capsys, left):
+    """By verify and by repair, which promises nothing, touches nothing and sets nothing aside."""
+    content, path = finished.read_bytes(), tmp_path / "run.h5"
+    path.write_bytes(content[: int(left * len(content))])
+    before = path.read_bytes()
+    assert inspect.main(["verify", str(path)]) == 7
+    said = capsys.readouterr().out
+    assert "nothing can be read of it. Put a copy" in said and "repair" not in said
+    assert inspect.main(["repair", str(path)]) == 7
+    assert "make the run again with its own script" in capsys.readouterr().err
+    assert [item.name for item in tmp_path.iterdir()] == ["run.h5"] and path.read_bytes() == before
+
+
+def test_a_file_without_its_seal_alone_may_still_be_read(finished, tmp_path):
+    """Its end is missing, and nothing of what HDF5 reads."""
+    (tmp_path / "run.h5").write_bytes(finished.read_bytes()[: -sealing.LENGTH])
+    assert "may still read much of it" in str(verification.verify(tmp_path / "run.h5"))
+
+
 def test_nothing_goes_on_from_a_damaged_file(finished, parts, tmp_path):
     path = flipped(finished, tmp_path / "run.h5", 8 * 3000)
     with pytest.raises(IncompatibleFile, match="its bytes are not those that were written"):
