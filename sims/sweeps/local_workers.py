@@ -90,6 +90,11 @@ class Crew:
                         f"{self._killed} workers in a row were killed (signal {-code}) "
                         "before any run was finished."
                     )
+                tqdm.write(
+                    f"a worker was killed (signal {-code}), another begins; a run in its hands "
+                    f"goes on {self.terms.lease_seconds:g} s after its last sign of life",
+                    file=sys.stderr,
+                )
                 self._start(number)
         return bool(self._at_work)
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -344,6 +345,20 @@ def test_a_crew_whose_workers_cannot_start_says_where_to_look(two, monkeypatch):
     ):
         while team.busy():
             time.sleep(0.01)
+
+
+def test_a_killed_worker_is_said_with_when_its_run_goes_on(two, monkeypatch, capsys):
+    """One is killed, the next ends well."""
+    codes = iter([-signal.SIGKILL, 0])
+    crew = Crew(two, 1, Terms(lease_seconds=15), 1)
+    ended = lambda number: crew._at_work.update({number: Mock(poll=lambda: next(codes))})
+    monkeypatch.setattr(crew, "_start", ended)
+    crew.start()
+    assert crew.busy() and not crew.busy()
+    assert capsys.readouterr().err == (
+        "a worker was killed (signal 9), another begins; a run in its hands goes on 15 s after "
+        "its last sign of life\n"
+    )
 
 
 def test_supervise_reports_failed_runs(two, monkeypatch):
