@@ -123,7 +123,7 @@ def _advice(name: str, known: Sequence[str]) -> str:
     ]:
         return f" It is an interval: {' and '.join(near)}."
     if name in registry.names():
-        return f" It is a diagnostic: scripts/sweep collect FOLDER --diagnose {name}"
+        return f" It is a diagnostic: scripts/sweep collect FOLDER --diagnose {name}."
     return hint(name, known)
 
 

@@ -259,7 +259,7 @@ def test_diagnostics_become_columns(folder, capsys):
     assert run("plot", folder, "--by", "gamma", "--y", "kernel_drift") == 0
     assert run("plot", folder, "--by", "gamma", "--y", "speed") == 2
     assert (
-        "It is a diagnostic: scripts/sweep collect FOLDER --diagnose speed"
+        "It is a diagnostic: scripts/sweep collect FOLDER --diagnose speed. Known: "
         in capsys.readouterr().err
     )
 
