@@ -54,8 +54,12 @@ def start_python(arguments: Sequence[str], threads: int, **streams: Any) -> subp
 
     It has a session of its own: Ctrl-C reaches this process alone, which decides about the other.
     """
-    path = os.pathsep.join(item or os.getcwd() for item in sys.path)
-    environment = {**os.environ, **dict.fromkeys(THREADS, str(threads)), "PYTHONPATH": path}
+    here, path = os.getcwd(), [item or os.getcwd() for item in sys.path]
+    # -c and -m put the working folder first once Python has begun; before, a file there that is
+    # called as a module which Python begins with (nt, enum) would stand in for it
+    path = path[path[:1] == [here] and not sys.flags.safe_path :]
+    named = {"PYTHONPATH": os.pathsep.join(path)}
+    environment = {**os.environ, **dict.fromkeys(THREADS, str(threads)), **named}
     return subprocess.Popen(
         [sys.executable, *arguments], env=environment, start_new_session=True, **streams
     )

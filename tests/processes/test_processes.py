@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from meanfield.processes.workers import start_python
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
 import multiprocessing, os, sys
@@ -92,6 +94,19 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 @forks
+@pytest.mark.parametrize("first", ["", "{}"], ids=["-c", "-m"])
+def test_a_file_of_the_working_folder_stands_in_for_nothing_that_python_begins_with(
+    tmp_path, monkeypatch, first
+):
+    """sitecustomize is looked for by every interpreter. What else the folder holds can be imported."""
+    (tmp_path / "sitecustomize.py").write_text("open('begun', 'w').close()")
+    (tmp_path / "beside.py").write_text("open('imported', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [first.format(os.getcwd()), *sys.path])
+    assert start_python(["-c", "import beside"], 1).wait(60) == 0
+    assert (tmp_path / "imported").exists() and not (tmp_path / "begun").exists()
+
+
 def test_a_child_of_a_fork_after_a_run_says_why_it_cannot_run(tmp_path):
     (line,) = said(RUN + "run(0)\n" + POOL.format(method="fork"), tmp_path)
     assert (
