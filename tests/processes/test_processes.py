@@ -93,7 +93,6 @@ with multiprocessing.get_context("{method}").Pool(2) as pool:
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
-@forks
 @pytest.mark.parametrize("first", ["", "{}"], ids=["-c", "-m"])
 def test_a_file_of_the_working_folder_stands_in_for_nothing_that_python_begins_with(
     tmp_path, monkeypatch, first
@@ -107,6 +106,7 @@ def test_a_file_of_the_working_folder_stands_in_for_nothing_that_python_begins_w
     assert (tmp_path / "imported").exists() and not (tmp_path / "begun").exists()
 
 
+@forks
 def test_a_child_of_a_fork_after_a_run_says_why_it_cannot_run(tmp_path):
     (line,) = said(RUN + "run(0)\n" + POOL.format(method="fork"), tmp_path)
     assert (
