@@ -70,11 +70,13 @@ def read_data(parameters: Group, config: dict[str, Any], path: Any) -> Dataset:
     with hdf5.reading(path):
         about = config.get("data") or {}
         name, origin = about.get("name") or "data", about.get("origin") or {}
-        # the risk's, not the data set's
-        stored = {name: item for name, item in parameters["data"].items() if name != "weights"}
+        # weights are the risk's; h5py's items() has None for what cannot be opened, and this raises
+        there = parameters["data"]
+        stored = {key: there[key] for key in there if key != "weights"}
+        complete = all(item.shape is not None for item in stored.values())
     if "x" not in stored:
         raise ValueError(f"{path} has no data set: its functional needs none.")
-    if all(item.shape is not None for item in stored.values()):
+    if complete:
         with hdf5.reading(path):
             return Dataset(
                 **{key: hdf5.whole(item) for key, item in stored.items()},

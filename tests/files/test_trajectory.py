@@ -559,3 +559,12 @@ def test_a_folder_without_a_name_is_a_folder_and_not_a_run(name):
         Trajectory(name)
     with pytest.raises(IsADirectoryError, match="is that of a folder; add a file name"):
         toy_run.create(name)
+
+
+def test_data_with_a_name_that_leads_nowhere_are_damaged(run):
+    """h5py's items() has None for it."""
+    run.close()
+    with h5py.File(run.path, "a") as file:
+        file["parameters/data/x_test"] = h5py.SoftLink("/nowhere")
+    with mf.Trajectory(run.path) as again, pytest.raises(IncompatibleFile, match="is damaged"):
+        _ = again.data
