@@ -263,9 +263,6 @@ class PairField(Field):
     def compiled(self) -> bool:
         return self.kernels.compiled()
 
-    def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
-        """Of a Runge–Kutta method on the CPU; a subclass has another velocity."""
-        make = getattr(self.kernels, "stretch", None)
-        if type(self) is not PairField or make is None or method.tableau is None:
-            return None
-        return make(self, particles, method.tableau, seconds)
+    @property
+    def stretched_by(self) -> Any:
+        return self.kernels

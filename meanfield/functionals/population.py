@@ -260,12 +260,9 @@ class PopulationField(NetworkField):
     def compiled(self) -> bool:
         return self.sums.pairs.compiled()
 
-    def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
-        """Of a Runge–Kutta method on the CPU; a subclass has another velocity."""
-        make = getattr(self.sums.pairs, "stretch", None)
-        if type(self) is not PopulationField or make is None or method.tableau is None:
-            return None
-        return make(self, particles, method.tableau, seconds)
+    @property
+    def stretched_by(self) -> Any:
+        return self.sums.pairs
 
 
 class _SignedMeasure:

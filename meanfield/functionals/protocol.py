@@ -161,13 +161,22 @@ class Field:
         """
         raise ValueError(f'dt="auto" knows no rate of a {type(self).__name__}. Give dt a number.')
 
+    @property
+    def stretched_by(self) -> Any:
+        """Whose `stretch` makes the steps of this class, not of its subclasses, many at a time."""
+        return None
+
     def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
-        """What makes many steps of a method in one compiled call (backends/cpu/stretch.py); None:
-        steps are made one by one.
+        """What makes many steps of a Runge–Kutta method in one compiled call on the CPU
+        (backends/cpu/stretch.py); None: steps are made one by one.
 
         seconds: what all the steps of the run would gain by it, which compiling it has to be worth.
         """
-        return None
+        own = "stretched_by" in vars(type(self))  # a subclass has another velocity
+        make = getattr(self.stretched_by, "stretch", None) if own else None
+        if make is None or method.tableau is None:
+            return None
+        return make(self, particles, method.tableau, seconds)
 
     def compiled(self) -> bool:
         """Whether the kernels of a step are compiled already, in this process or in the cache on

@@ -171,9 +171,6 @@ class RiskField(NetworkField):
     def compiled(self) -> bool:
         return self.backend.compiled()
 
-    def stretch(self, method: Any, particles: Particles, seconds: float) -> Any:
-        """Of a Runge–Kutta method on the CPU; a subclass has another velocity."""
-        make = getattr(self.backend, "stretch", None)
-        if type(self) is not RiskField or make is None or method.tableau is None:
-            return None
-        return make(self, particles, method.tableau, seconds)
+    @property
+    def stretched_by(self) -> Any:
+        return self.backend
