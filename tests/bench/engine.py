@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -215,8 +214,9 @@ axes.seed   = SEEDS
 def sweeps(of: tuple, **_: Any) -> Work:
     """`scripts/sweep work` on a new sweep of so many recorded runs with so many workers."""
     runs, workers = of
-    # its name at commit 3fbdf82 and before
-    program = "sims.commands.sweep" if find_spec("sims.commands") else "sims.sweep"
+    # its name at commit 3fbdf82 and before; an installed package would be found beside another commit's
+    there = (tree() / "sims/commands").is_dir()
+    program = "sims.commands.sweep" if there else "sims.sweep"
 
     def command(*words: Any) -> None:
         process("-m", program, *map(str, words))
@@ -240,16 +240,20 @@ def memory(of: dict, **_: Any) -> Work:
     return lambda count: 1e-9 * int(process(__file__, json.dumps(of)))
 
 
+def tree() -> Path:
+    """The folder that has the packages of this process."""
+    import meanfield
+
+    return Path(meanfield.__file__).parents[1]
+
+
 def process(*words: str) -> str:
     """What a Python process says that has the packages of this one; ChildProcessError with its last
     line where it fails.
     """
-    import meanfield
-
-    tree = str(Path(meanfield.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-P", *words],
-        env={**os.environ, "PYTHONPATH": tree},
+        env={**os.environ, "PYTHONPATH": str(tree())},
         capture_output=True,
         text=True,
         check=False,
