@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,8 @@ axes.seed   = SEEDS
 def sweeps(of: tuple, **_: Any) -> Work:
     """`scripts/sweep work` on a new sweep of so many recorded runs with so many workers."""
     runs, workers = of
-    # its name at commit 3fbdf82 and before; an installed package would be found beside another commit's
-    there = (tree() / "sims/commands").is_dir()
-    program = "sims.commands.sweep" if there else "sims.sweep"
+    # its name at commit 3fbdf82 and before
+    program = "sims.commands.sweep" if find_spec("sims.commands") else "sims.sweep"
 
     def command(*words: Any) -> None:
         process("-m", program, *map(str, words))
@@ -240,20 +240,16 @@ def memory(of: dict, **_: Any) -> Work:
     return lambda count: 1e-9 * int(process(__file__, json.dumps(of)))
 
 
-def tree() -> Path:
-    """The folder that has the packages of this process."""
-    import meanfield
-
-    return Path(meanfield.__file__).parents[1]
-
-
 def process(*words: str) -> str:
     """What a Python process says that has the packages of this one; ChildProcessError with its last
     line where it fails.
     """
+    import meanfield
+
+    tree = str(Path(meanfield.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-P", *words],
-        env={**os.environ, "PYTHONPATH": str(tree())},
+        env={**os.environ, "PYTHONPATH": tree},
         capture_output=True,
         text=True,
         check=False,
@@ -317,7 +313,19 @@ def turn(work: Work, seconds: float) -> float:
     return statistics.median(seconds_of(work, count) for _ in range(PIECES))
 
 
+def of_one_tree() -> None:
+    """An editable install would give a commit's packages the modules that it lacks, of another
+    commit: findings/editable_install_joins_another_tree.sh.
+    """
+    sys.meta_path[:] = [
+        finder
+        for finder in sys.meta_path
+        if not getattr(finder, "__module__", "").startswith("__editable__")
+    ]
+
+
 def main() -> None:
+    of_one_tree()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a case prints is no answer
     section, work = "", lambda count: None

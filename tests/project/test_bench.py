@@ -32,6 +32,7 @@ from bench import (
     sections,
     small,
     steps,
+    sweeps,
 )
 
 import meanfield as mf
@@ -632,6 +633,18 @@ def test_the_engine_alone_makes_a_small_case_of_every_section(caches, section):
     assert side.turn(0.0) > 0.0
     side.ask({"section": "of another commit"})
     assert side.answer()["error"].startswith("KeyError")
+    side.close()
+
+
+def test_a_commit_without_a_module_is_not_given_that_of_the_one_installed(tmp_path):
+    for package in ("meanfield", "sims"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    (case,) = sweeps.cases(quick=True)
+    side = against.Side(tmp_path, tmp_path)
+    side.ask(against.described("sweeps", case))
+    # the name of that command before sims/commands
+    assert "-m sims.sweep create" in side.answer()["error"]
     side.close()
 
 
