@@ -65,7 +65,8 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
     One message for each mean feature and one for the numbers of a step: every rank gets the partial
     sums of all shards, 64·n·K numbers, and adds them in the order of one process. gloo's all_reduce adds
     in an order of its own. Sums over pairs gather θ, and so do reactions and mf.Sphere. With
-    backend="cuda" each process has the GPU of its LOCAL_RANK, and 1024·n·K numbers go through the host.
+    backend="cuda" each process has the GPU of its LOCAL_RANK, and 1024·n·K numbers go from GPU to GPU by
+    nccl where no two share one, else through the host; no GPU has run either yet.
     """
     if not is_number(timeout) or not 0 < timeout < float("inf"):
         raise ValueError(f"timeout must be a number of seconds > 0; got {timeout!r}.")
@@ -75,7 +76,7 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
     from torch import distributed
 
     wait = timedelta(seconds=timeout)
-    with _explained(timeout):
+    with explained(timeout):
         store, rank, size = _meeting_place(wait)
         distributed.init_process_group(
             "gloo", store=store, rank=rank, world_size=size, timeout=wait
@@ -123,6 +124,7 @@ class Processes(Ranks):
         self._known: dict[int, dict[str, Any]] = {}  # failures
         self._expected: list[str] = []  # the names of all ranks, where they met last
         self._meetings = 0
+        self._direct: dict[str, Any] = {}  # of a device
 
     def _gather(self, message: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
         import torch
@@ -131,9 +133,17 @@ class Processes(Ranks):
         mine = torch.zeros(most, dtype=torch.uint8)  # gloo wants one length
         mine.numpy()[: message.nbytes] = message
         found = [torch.empty(most, dtype=torch.uint8) for _ in sizes]
-        with _explained(self.timeout, self):
+        with explained(self.timeout, self):
             self._distributed.all_gather(found, mine)
         return [rows.numpy()[:size] for rows, size in zip(found, sizes, strict=True)]
+
+    def direct(self, device: str, place: str) -> Any:
+        if device not in self._direct:
+            from .torch.direct import between
+
+            found = self._direct[device] = between(self, device, place)
+            self.way = "from GPU to GPU by nccl" if found else "through the host by gloo"
+        return self._direct[device]
 
     def failed(self, code: int, line: str, lost: bool = False) -> int:
         if lost:  # and said where it was found, or by the one that failed
@@ -203,7 +213,7 @@ class Processes(Ranks):
 
 
 @contextmanager
-def _explained(timeout: float, ranks: Processes | None = None) -> Iterator[None]:
+def explained(timeout: float, ranks: Processes | None = None) -> Iterator[None]:
     """Errors of the group in our words."""
     try:
         yield
@@ -218,10 +228,10 @@ def _explained(timeout: float, ranks: Processes | None = None) -> Iterator[None]
             "processes, and it goes on from its last checkpoint."
         )
         # at once: torchrun ends the others as soon as it has found the one that is lost
-        _say(message)
+        say(message)
         raise RankLost(f"{message} torch: {said}") from error
 
 
 @functools.cache  # once: who finds nobody there asks again on the way out
-def _say(message: str) -> None:
+def say(message: str) -> None:
     print(f"meanfield: {message}", file=sys.stderr, flush=True)

@@ -35,6 +35,7 @@ class Ranks:
     """
 
     rank, size = 0, 1
+    way = ""  # of the sums of GPUs, in words
 
     def __init__(self) -> None:
         self._asked = self._heard = 0
@@ -43,6 +44,10 @@ class Ranks:
     def _gather(self, message: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
         """The bytes (uint8) of all ranks, so many of each; RankLost where one does not answer."""
         return [message]
+
+    def direct(self, device: str, place: str) -> Any:
+        """What gathers rows from device to device; None where they go through the host."""
+        return None
 
     def own(self, rows: np.ndarray, m: int, here: slice) -> np.ndarray:
         """Of the rows of all m particles, those of this process."""

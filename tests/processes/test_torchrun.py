@@ -4,7 +4,6 @@ the content of a run of one process. What ranks add up is in tests/backends/test
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from started_ranks import environment, started
 
 import meanfield as mf
 from meanfield.backends import sharded
@@ -43,31 +43,12 @@ def experiment(tmp_path_factory):
         return file, found.content_hash()
 
 
-def environment(**more):
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
-
-
 def ranks(count, file, folders=None, module="sims.run", **more):
     """What torchrun starts, started by hand. folders: in which each works; module: what reads the
     file, None where it is a script; more: variables.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, str(file), *OPTIONS]
-    command = command if module else [sys.executable, str(file)]
-    return [
-        subprocess.Popen(
-            command,
-            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **shared, **more),
-            cwd=folders[rank] if folders else None,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+    command = ["-m", module, str(file), *OPTIONS] if module else [str(file)]
+    return started(count, command, folders, **more)
 
 
 def wait_for_checkpoints(file, more, process):

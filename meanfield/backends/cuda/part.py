@@ -1,10 +1,10 @@
 """A part of the particles on a GPU: each of several processes works some of the slabs on a GPU of its
 own, and sums are those of one GPU of the same kind, to the bit.
 
-As cpu/part.py; sums of the slabs go through the memory of the host, by the group that the processes
-are in. The slabs have one length but the last, so any of them may be the first of a rank. Sums over
-pairs, and matrix products of a large d, are not in slabs that ranks could share. Several GPUs have
-not run this; tests do it in CUDA's simulator.
+As cpu/part.py; sums of the slabs go from GPU to GPU (torch/direct.py), or through the memory of the
+host by the group that the processes are in. The slabs have one length but the last, so any of them
+may be the first of a rank. Sums over pairs, and matrix products of a large d, are not in slabs that
+ranks could share. Several GPUs have not run this; tests do it in CUDA's simulator.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numba import cuda
 
 from ...processes.ranks import Ranks
+from . import compiler
 from .backend import CUDA, slabs
 from .features import FeatureCUDA
 from .memory import Held
@@ -59,6 +60,8 @@ class PartCUDA(CUDA):
         self.here = slice(rows[ranks.rank], rows[ranks.rank + 1])
         self.first = self.here.start
         self.size = self.row_counts[ranks.rank]
+        gpu = cuda.get_current_device()
+        self.direct = ranks.direct(gpu.uuid, "cpu" if compiler.SIMULATED else f"cuda:{gpu.id}")
 
     def slabs(self, m: int) -> tuple[int, int]:  # type: ignore[override]
         """Those of this rank, for its own particles."""
@@ -112,9 +115,19 @@ class PartCUDA(CUDA):
     def _mean(self, partial: Held, m: int, first: int, total: Any) -> None:
         if m != self.size:
             super()._mean(partial, m, first, total)
-            return
-        rows = self.ranks.gather(partial.data.copy_to_host(), self.slab_counts)
-        self.add(self.pool.fill(rows), self.m, first, total)
+        else:
+            self.add(self._of_all(partial), self.m, first, total)
+
+    def _of_all(self, partial: Held) -> Held:
+        """The sums of the slabs of all ranks, one below the other."""
+        if self.direct is None:
+            return self.pool.fill(self.ranks.gather(partial.data.copy_to_host(), self.slab_counts))
+        from .wide import tensor  # loads torch
+
+        whole = self.pool.take((sum(self.slab_counts), *partial.data.shape[1:]), float)
+        cuda.synchronize()
+        self.direct.gather(tensor(partial.data), self.slab_counts, tensor(whole.data))
+        return whole
 
     def _number(self, partial: Held, m: int) -> Any:
         if m != self.size:
