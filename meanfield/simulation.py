@@ -17,7 +17,7 @@ from .diagnostics import registry
 from .files import sharing
 from .files.durable import array_sha256, canonical_json
 from .files.provenance import provenance
-from .files.recording import Recording, last_memory, unfinished
+from .files.recording import Recording, unfinished
 from .files.trajectory import Trajectory
 from .files.verification import EXTENDS
 from .flow import GradientFlow
@@ -32,6 +32,7 @@ from .processes.interruption import Interrupted
 from .processes.memory import ask_memory
 from .processes.ranks import current
 from .resuming import identity
+from .resuming.given import flow_of, written_differently
 from .resuming.settings import settings_that_differ
 from .run import Run
 from .state import State
@@ -177,7 +178,7 @@ def resume(
             over = t_end is None or t_end <= config["t_end"]
             if given or not over:
                 # What is missing is said before there is a file.
-                found = _flow_of(stored, path, flow, functions, observers, compare=True)
+                found = flow_of(stored, path, flow, functions, observers, compare=True)
                 if t_end is not None and not over:
                     Temperature.of(found.temperature).check_times(config["t_start"], t_end)
         if over:
@@ -253,7 +254,7 @@ def _resume_same(run: Run, recorder: Recorder) -> State:
     with Trajectory(f"{path}.parts" if going else path) as stored:
         theirs, start = stored.config, stored.start
         test_set = {name: sha for name, sha in stored.data_sha256.items() if name.endswith("_test")}
-        written = _written_differently(stored, path, run.flow, _functions(run))
+        written = written_differently(stored, path, run.flow, _functions(run))
         diverged = None if going or stored.status != "diverged" else stored.summary["message"]
     ours, state = json.loads(canonical_json(config)), run.march.start
     differing = settings_that_differ({**ours, "t_end": None}, {**theirs, "t_end": None})
@@ -297,20 +298,6 @@ def _functions(run: Run) -> dict[str, Callable | None]:
     return {item.name: item.function for item in run.observers if isinstance(item, Series)}
 
 
-def _written_differently(
-    stored: Trajectory, path: Path, flow: GradientFlow, functions: dict[str, Callable | None]
-) -> list[str]:
-    """Of user-written formulas and series, given as series -> function: what differs from those of
-    the file.
-    """
-    if not stored.identity:
-        return []
-    mended = last_memory(path).get("mended", ())  # series whose functions have raised
-    return identity.differing(
-        identity.of(flow, functions, stored.start), stored, flow, functions, mended
-    )
-
-
 def _rebuilt(
     recording: Any,
     flow: GradientFlow | None,
@@ -329,7 +316,7 @@ def _rebuilt(
     with Trajectory(f"{recording.path}.parts") as stored:
         with_data = (flow is None or diagnosed) and "x" in stored.arrays
         data = stored.data if with_data else None
-        flow = _flow_of(stored, recording.path, flow, functions, observers, compare)
+        flow = flow_of(stored, recording.path, flow, functions, observers, compare)
     if unknown := [name for name in diagnosed if name not in registry.names()]:
         more = registry.missing(unknown[0]) or " Import the module that registers it, then resume."
         raise ValueError(
@@ -344,68 +331,6 @@ def _rebuilt(
     method = methods.from_dict(config["integrator"])
     dt, end = config["dt"], config["t_end"]
     return _checked(flow, recording.start, method, dt, end, None, made, progress)
-
-
-def _flow_of(
-    run: Trajectory,
-    path: Path,
-    flow: GradientFlow | None,
-    functions: dict[str, Callable],
-    observers: Sequence[Observer],
-    compare: bool,
-) -> GradientFlow:
-    """The flow of a file's run: the one given, else made again from the file; ValueError for what
-    no file holds.
-    """
-    config = run.config
-    if flow is None:
-        flow = run.flow(config["flow"]["backend"])  # its own: another device has other bits
-    elif differing := settings_that_differ(
-        json.loads(canonical_json(flow.to_dict())), config["flow"]
-    ):
-        raise ValueError(
-            f"flow= is not the flow of {path}; different here: {'; '.join(differing)}."
-        )
-    user = [item["name"] for item in config["observers"]["series"] if item["user"]]
-    if missing := [name for name in user if name not in functions]:
-        needed = ", ".join(f"{name!r}: …" for name in missing)
-        raise ValueError(f"{path} has user-written series: pass functions={{{needed}}}.")
-    others = {item.name for item in observers}
-    if missing := [
-        item["name"] for item in config["observers"].get("others", ()) if item["name"] not in others
-    ]:
-        raise ValueError(
-            f"{path} has observers of your own: pass observers=[…] with one named {missing[0]!r}."
-        )
-    for found in observers:
-        kept = next(
-            (item for item in config["observers"].get("others", ()) if item["name"] == found.name),
-            None,
-        )
-        if kept is None:
-            raise ValueError(
-                f"{path} has no observer {found.name!r}: its series and its own observers are in the file."
-            )
-        ours = json.loads(canonical_json(settings.of_own(found)))
-        if found.name in last_memory(path).get(
-            "mended", ()
-        ):  # it raised: another class may stand in
-            ours["class"] = kept["class"]
-        if differing := settings_that_differ(ours, kept):
-            raise ValueError(
-                f"the observer {found.name!r} is not that of {path}; different here: {'; '.join(differing)}."
-            )
-    series = {
-        item["name"]: functions[item["name"]] if item["user"] else None
-        for item in config["observers"]["series"]
-    }
-    if compare and (differing := _written_differently(run, path, flow, series)):
-        raise ValueError(
-            f"flow= or functions= are not those of {path}; different here: "
-            f"{'; '.join(differing)}. Pass what the run began with; "
-            "to change it, start a run of another name."
-        )
-    return flow
 
 
 def _checked(
