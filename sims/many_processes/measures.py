@@ -3,7 +3,7 @@
     step = a + c m n / cores + b (R - 1)   seconds, R processes on so many cores in all
 
 a is what a step costs whatever m is, c core-seconds of a neuron and a sample, b what each process more adds
-to the messages of a step, which go round from one to the next. They come from one process and from two.
+to the messages of a step, one from each to each other. They come from one process and from two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from meanfield.processes.workers import THREADS
 
 SHARDS = 64  # of 4096 particles and more: the most that can be worked at once
 MESSAGES = 2  # of an Euler step
-# A network between machines, assumed: each message goes round in turns.
+# A network between machines, assumed: messages come one after the other.
 LATENCY, BANDWIDTH = 50e-6, 1.25e9  # seconds, and bytes a second: 10 Gbit/s
 
 
@@ -122,8 +122,8 @@ def fitted(seconds: np.ndarray, widths: Sequence[int], n: int, working: int) -> 
 
 
 def messages_between(machines: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
-    """Seconds of the messages of an Euler step, of the partial sums of n samples, round so many machines, as
-    assumed.
+    """Seconds of the messages of an Euler step, of the partial sums of n samples, between so many
+    machines, as assumed.
     """
     R = np.asarray(machines, float)
     return MESSAGES * (R - 1) * (LATENCY + SHARDS * n * 8 / R / BANDWIDTH)
