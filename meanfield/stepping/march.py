@@ -251,17 +251,12 @@ class March:
         self.field.temperature.check_times(self.t, t_end)
         self.clock.extend(self.particles, t_end)
 
-    def arrived(
-        self, particles: Particles, steps: int, known: dict[str, Any], path_half: float
-    ) -> None:
+    def arrived(self, particles: Particles, known: dict[str, Any]) -> None:
         """Accepted steps have led to these particles, of which something is known; path and
-        dissipated are up to date. path_half: the path at the middle of the window, if they have
-        passed it.
+        dissipated are up to date.
         """
         self.particles = particles
         self._known = known
-        if self.motion is not None:
-            self.motion.after(self.field, particles, self.path, steps, path_half)
 
     def _of_now(self, name: str, make: Any) -> Any:
         if name not in self._known:

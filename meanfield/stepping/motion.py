@@ -41,52 +41,52 @@ class Motion:
     THEORY.md, section 2. Filippov (1988), Differential Equations with Discontinuous Righthand
     Sides, section 4.
 
-    What is kept is the particles at the start of the window (device arrays are never written to: no
-    copy is made).
+    What is kept is θ at the start of the window (device arrays are never written to: no copy is
+    made).
     """
 
     def __init__(self, particles: Particles) -> None:
-        self.start, self.t, self.total = particles, particles.t, 0.0
+        self.theta, self.t, self.total = particles.theta, particles.t, 0.0
         self.steps = self.window = 0
         self.path = self.path_half = 0.0
-
-    @property
-    def ahead(self) -> int:
-        """The steps to the end of the window: `after` is to be called there."""
-        return 2 * self._half - self.window
-
-    @property
-    def to_half(self) -> int:
-        """The steps to the middle of the window; negative beyond it."""
-        return self._half - self.window
 
     @property
     def _half(self) -> int:
         return max(LEAST, math.isqrt(self.steps - self.window) // 2)
 
-    def after(
-        self,
-        field: Field,
-        particles: Particles,
-        path: float,
-        steps: int = 1,
-        path_half: float = math.nan,
-    ) -> None:
-        """Accepted steps have led to these particles, `path` long from the start of the run;
-        path_half: as long at the middle of the window, where they have passed over it.
-        """
-        before = self.window
-        self.steps += steps
-        self.window += steps
+    def after(self, field: Field, particles: Particles, path: float) -> None:
+        """An accepted step has led to these particles, `path` long from the start of the run."""
+        self.steps += 1
+        self.window += 1
         half = self._half
         if self.window == half:
             self.path_half = path
-        elif before < half < self.window:
-            self.path_half = path_half
         if self.window == 2 * half:
             self.total += self._open(field, particles, path)
-            self.start, self.t = particles, particles.t
-            self.path, self.window = path, 0
+            self._begin(particles.theta, particles.t, path)
+
+    def ahead(self, step: int) -> dict[str, Any]:
+        """What a compiled call has to know of the windows that end in it, by the names of
+        backends/cpu/records.py; step: that of now.
+        """
+        half, begun = self._half, step - self.window
+        return {
+            "half": begun + half, "window": begun + 2 * half, "before": self.steps - self.window,
+            "least": LEAST, "path_half": self.path_half,
+        }  # fmt: skip
+
+    def passed(self, steps: int, windows: list[list[float]], theta: Any, path_half: float) -> None:
+        """A compiled call has made these steps. windows: (t, path, the path at its middle, |Δθ|²)
+        of each that ended, the last of them at `theta`; path_half: that at the last middle.
+        """
+        last = self.steps + steps
+        for t, path, self.path_half, way2 in windows:
+            self.steps += 2 * self._half - self.window
+            self.window = 2 * self._half
+            self.total += self._rate(way2, t, path)
+            self._begin(theta, t, path)
+        self.window += last - self.steps
+        self.steps, self.path_half = last, path_half
 
     def dissipated(self, field: Field, particles: Particles, path: float) -> float:
         """Up to this moment, that of the last step."""
@@ -94,12 +94,12 @@ class Motion:
 
     def memory(self, backend: Backend) -> dict[str, Any]:
         return {
-            "theta": backend.download(self.start.theta),
+            "theta": backend.download(self.theta),
             **{name: getattr(self, name) for name in self._SCALARS},
         }
 
     def restore(self, backend: Backend, memory: dict[str, Any]) -> None:
-        self.start = self.start._replace(theta=backend.upload(memory["theta"]), t=memory["t"])
+        self.theta = backend.upload(memory["theta"])
         for name in self._SCALARS:
             setattr(self, name, memory[name])
 
@@ -107,9 +107,16 @@ class Motion:
 
     def _open(self, field: Field, particles: Particles, path: float) -> float:
         """The part of the window that is open: |Δθ|²/Δt·g."""
-        way = field.backend.combine(particles.theta, [-1.0], [self.start.theta])
-        way2 = float(field.mean_square(way, particles))
-        t = particles.t
+        way = field.backend.combine(particles.theta, [-1.0], [self.theta])
+        return self._rate(float(field.mean_square(way, particles)), particles.t, path)
+
+    def _begin(self, theta: Any, t: float, path: float) -> None:
+        """A window begins."""
+        self.theta, self.t = theta, t
+        self.path, self.window = path, 0
+
+    def _rate(self, way2: float, t: float, path: float) -> float:
+        """way2/Δt·g of a window up to t."""
         if not t > self.t:
             return 0.0
         first, second = self.path_half - self.path, path - self.path_half

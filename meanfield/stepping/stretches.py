@@ -99,6 +99,8 @@ class Stretches:
 
         state = self._state(ahead, stops, last)
         velocity = march.field.known(march.particles).get("velocity")
+        if march.motion is not None:
+            self._compiled.start = march.motion.theta
         theta = self._compiled.run(march.particles.theta, state, velocity)
         self._refused = bool(state["refused"][0])
         return self._take(theta, state)
@@ -109,8 +111,6 @@ class Stretches:
         steps = [ahead.step, march.step + 2**40]
         if march.clock.kind != "error control":
             steps.append(march.clock.leg_step + march.clock.leg_count)
-        if march.motion is not None:
-            steps.append(march.step + march.motion.ahead)
         return int(min(steps))
 
     def _state(self, ahead: Ahead, stops: np.ndarray | None, last: int) -> np.ndarray:
@@ -120,9 +120,11 @@ class Stretches:
             "step": march.step, "t": march.t, "dt": clock.dt, "t_end": clock.t_end,
             "target": math.inf, "until": ahead.t, "last_step": last,
             "path": march.path, "dissipated": march.dissipated,
-            "half": -1 if march.motion is None else march.step + march.motion.to_half,
+            "half": -1, "window": -1,
             "traces": self.traces, "watches_size": march.watches_size, "still": march.still, "sound": march.sound,
         }  # fmt: skip
+        if march.motion is not None:
+            given |= march.motion.ahead(march.step)
         if clock.kind == "error control":
             given |= {"rtol": method.rtol, "atol": method.atol, "size2": float(march.size2)}
             given |= {"target": clock.next_stop(march.particles, stops)}
@@ -162,5 +164,9 @@ class Stretches:
         particles = march.particles._replace(theta=theta, step=step, t=t)
         if (features := self._compiled.features) is not None:
             march.field.known(particles)["features"] = features
-        march.arrived(particles, steps, known, float(state["path_half"]))
+        march.arrived(particles, known)
+        if march.motion is not None:
+            windows = self._compiled.windows(states)
+            start = self._compiled.start if windows else None
+            march.motion.passed(steps, windows, start, float(state["path_half"]))
         return True

@@ -140,6 +140,17 @@ def test_fixed_steps_have_the_same_bits_in_one_call(name, monkeypatch):
     assert calls < steps / 3
 
 
+def test_windows_of_motion_end_within_a_call_until_their_memory_is_full(monkeypatch):
+    """100 steps are ten windows: of the two first steps, made alone, and the rest; or two a call."""
+    flow, state = problem()
+    calls, steps = compared(monkeypatch, flow, state, mf.RK4, 0.03, 3.0)
+    assert (calls, steps) == (stretches.ALONE + 1, 100)
+    monkeypatch.setattr(stretch, "WINDOWS", 2)
+    monkeypatch.setattr(stretches, "FEW", 1)
+    calls, _ = compared(monkeypatch, flow, state, mf.RK4, 0.03, 3.0)
+    assert calls == stretches.ALONE + 5
+
+
 def test_single_steps_between_two_looks_are_compiled_too(monkeypatch):
     """Somebody looks after each of 20 steps: all but the first two are compiled calls of one step."""
     flow, state = problem()

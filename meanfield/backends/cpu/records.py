@@ -18,10 +18,13 @@ ROWS = 5  # θ of now; the new one as it grows, at two places in turn; a stage's
 
 # What a stretch goes on with, and when it stops. Names are those of the clocks and of March. known,
 # given: whether Work.features, and the first row of Work.stage_rows, are those of the first θ, or of
-# the last; half: the step whose path is kept.
+# the last. Of motion.py: half, window: the steps at which the window has its middle and its end (-1:
+# there are no windows); before: the steps before it; least: those of half of one at least; windows:
+# those that have ended.
 STATE = np.dtype(
     [
-        *((name, np.int64) for name in ("clock", "step", "last_step", "leg_step", "leg_count", "traced", "half")),
+        *((name, np.int64) for name in ("clock", "step", "last_step", "leg_step", "leg_count", "traced")),
+        *((name, np.int64) for name in ("half", "window", "before", "least", "windows")),
         *((name, np.bool_) for name in ("traces", "watches_size", "kinked", "still", "sound", "refused", "known", "given")),
         *((name, np.float64) for name in ("t", "dt", "leg_t", "t_end", "target", "until", "span", "seconds")),
         *((name, np.float64) for name in ("path", "path_half", "dissipated", "energy", "energy_least", "size2")),
@@ -169,3 +172,5 @@ class Work(NamedTuple):
     control: np.ndarray
     clock: np.ndarray
     trace: np.ndarray  # t, Σ_i ℓ_i and F after each step: (as many steps as a call makes, 3)
+    start: np.ndarray  # θ at the start of the window: (m p,)
+    windows: np.ndarray  # t, the path, that at the middle, |Δθ|² of those that ended: (WINDOWS, 4)

@@ -29,6 +29,7 @@ SECONDS = 0.05  # of one call: Ctrl-C is served after it
 # a stage saves stretches.SAVED. What counts is the ratio, 3·10⁵ stages, which is that of slower machines, too
 COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
+WINDOWS = 128  # of motion.py, of one call at most
 # steps of one call at least, where several threads share a stage and a step has one: where observers
 # have just asked for its velocity, a step by itself is one addition
 SHARED_LEAST = 3
@@ -141,6 +142,8 @@ class Stretch:
             control=np.zeros(16, np.int64),
             clock=np.zeros((workers, APART), np.int64),
             trace=np.zeros((TRACED, 3)),
+            start=np.zeros(m * p, T),
+            windows=np.zeros((WINDOWS, 4)),
         )
 
     def _addresses(self) -> Kernels:
@@ -218,6 +221,23 @@ class Stretch:
         """
         t, total, energy = self.work.trace[: int(state["traced"][0])].T.copy()
         return t, {"risk": self.factor * total, "energy": energy}
+
+    def windows(self, state: np.ndarray) -> list[list[float]]:
+        """Of the windows of motion.py that ended in the last call: t, the path, that at the middle,
+        |Δθ|².
+        """
+        return self.work.windows[: int(state["windows"][0])].tolist()
+
+    @property
+    def start(self) -> np.ndarray:
+        """θ at the start of the window of motion.py; to be set before a call, where there are windows."""
+        made = self.backend.pool.take(self.work.rows.shape[2:], self.work.rows.dtype)
+        np.copyto(made.reshape(-1), self.work.start)
+        return made
+
+    @start.setter
+    def start(self, theta: np.ndarray) -> None:
+        np.copyto(self.work.start, theta.reshape(-1))
 
     @property
     def features(self) -> np.ndarray | None:

@@ -4,6 +4,7 @@ from numba import njit
 
 from meanfield.backends.bound import T
 from meanfield.backends.cpu.kernels.team import assist, fold, share
+from meanfield.backends.cpu.kernels.trees import tree_sum
 from meanfield.backends.cpu.records import APART, NUMBER, PULL_BACK, ROWS
 from meanfield.backends.llvm.addresses import call
 from meanfield.backends.llvm.atomics import load
@@ -89,13 +90,7 @@ def _means(work, count):
     for kind in range(count):
         for shard in range(column.size):
             column[shard] = work.norms[owners[shard], kind, shard]
-        left = column.size
-        while left > 1:
-            half = (left + 1) // 2
-            for r in range(left - half):
-                column[r] += column[half + r]
-            left = half
-        work.means[kind] = column[0] / work.weight.size
+        work.means[kind] = tree_sum(column) / work.weight.size
 
 
 @part

@@ -15,7 +15,9 @@ import math
 
 from numba import njit
 
+from meanfield.backends.bound import T
 from meanfield.backends.cpu.kernels.clock import now
+from meanfield.backends.cpu.kernels.trees import tree_sum
 from meanfield.backends.cpu.records import (
     CALL,
     ERROR,
@@ -122,6 +124,29 @@ def _falls(state, energy, dissipated):
     return energy <= allowed - 0.5 * dissipated
 
 
+@part
+def _window(kernels, work, state):
+    """The end of a window of motion.py: what it moved is noted, and θ is the start of the next."""
+    job, shards = work.job[0], work.claims.size
+    m, p = work.weight.size, work.everything.size
+    way = work.lines[0, (job.now + 1) % ROWS]  # between two steps θ of now alone is read
+    for shard in range(shards):
+        line = work.lines[work.owners[job.now, shard], job.now]
+        for e in range(shard * m // shards * p, (shard + 1) * m // shards * p):
+            way[e] = line[e] - work.start[e]
+            work.start[e] = line[e]
+        given = shard, shards, way, T(0), way, way[:0], work.weight, work.alike
+        call(kernels.advance, (*given, work.everything, work.scratch[0], work.column))
+
+    ended = work.windows[state.windows]
+    ended[0], ended[1], ended[2] = state.t, state.path, state.path_half
+    ended[3] = tree_sum(work.column) / m
+    state.windows += 1
+    state.before += 2 * (state.window - state.half)
+    half = max(state.least, int(math.sqrt(state.before)) // 2)
+    state.half, state.window = state.step + half, state.step + 2 * half
+
+
 @compiled
 def stretch(kernels, risk, method, work, states, theta, made):
     """Steps from theta until one of states[0]'s ends is reached; the last θ is put into `made`."""
@@ -188,6 +213,8 @@ def stretch(kernels, risk, method, work, states, theta, made):
         state.path += length
         if state.step == state.half:
             state.path_half = state.path
+        if state.step == state.window:
+            _window(kernels, work, state)
         if state.traces:
             work.trace[state.traced, 0] = state.t
             work.trace[state.traced, 1] = total
@@ -203,7 +230,7 @@ def stretch(kernels, risk, method, work, states, theta, made):
         state.sound = sound
         if changed or state.step >= state.last_step or state.t >= state.target:
             break
-        if state.traced == work.trace.shape[0]:
+        if state.traced == work.trace.shape[0] or state.windows == work.windows.shape[0]:
             break
         if state.t + EVENTS * state.dt >= state.until or now(work, 0) - begun > state.seconds:
             break
