@@ -9,16 +9,16 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from .durable import IncompatibleFile, InUse
+from .durable import IncompatibleFile, InUse, canonical_json
 
 Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
 SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
@@ -30,6 +30,8 @@ AT_ONCE = 1 << 18
 # a chunk is a frame, or rows of one: HDF5 allows 4 GB, and a reader holds one in memory
 LARGEST_CHUNK = 1 << 27
 CHECKSUM = 4  # bytes that HDF5 puts behind a chunk
+# characters: JSON is as long as a multiple of them, so that files of runs that are alike have one layout
+LENGTHS = 1024
 KEPT = 1 << 20  # bytes: chunks that every version of HDF5 keeps while they are written in pieces
 SLOTS = 521  # of its table of them
 HARMLESS = 1 << 20  # bytes: less is read without a look at what the file can hold
@@ -65,6 +67,11 @@ def open_hdf5(path: Path) -> h5py.File:
         ) from error
 
 
+def open_image(image: bytes) -> h5py.File:
+    """The file whose bytes these are, for reading."""
+    return h5py.File(h5py.h5f.open_file_image(image))
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Say which file is damaged when a checksum fails, or a group is missing, inside HDF5, or when
@@ -91,10 +98,33 @@ def _short(error: BaseException) -> str:
     return str(error).split("\n")[0].strip("'\". ")
 
 
+def _made(place: Any, what: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """make(), or, in a file that is written again (again.py), what that has made there before."""
+    again = getattr(place, "again", None)
+    return make() if again is None else again.made((place.id.id, *what), make)
+
+
+def _as(place: Any, made: Any) -> Any:
+    """Written again where the other is."""
+    if (again := getattr(place, "again", None)) is not None:
+        made.again = again
+    return made
+
+
 def new_group(place: h5py.Group, name: str) -> h5py.Group:
     """A group, with those that lead to it."""
-    encoded = name.encode()
-    return h5py.Group(h5py.h5g.create(place.id, encoded, lcpl=_linked(encoded)))
+
+    def make() -> h5py.Group:
+        encoded = name.encode()
+        made = h5py.Group(h5py.h5g.create(place.id, encoded, lcpl=_linked(encoded)))
+        return _as(place, made)
+
+    return _made(place, ("group", name), make)
+
+
+def member(place: h5py.Group, path: str) -> Any:
+    """The group or dataset of that path, which is there."""
+    return _made(place, ("member", path), lambda: _as(place, place[path]))
 
 
 @cache
@@ -112,8 +142,12 @@ def _linked(name: bytes) -> h5py.h5p.PropLCID:
 
 def link(group: h5py.Group, source: h5py.Group, names: Sequence[str]) -> None:
     """Members of another group under their own names, too: links, no second copy."""
-    for name in map(str.encode, names):
-        group.id.links.create_hard(name, source.id, name, lcpl=_linked(name))
+
+    def make() -> None:
+        for name in map(str.encode, names):
+            group.id.links.create_hard(name, source.id, name, lcpl=_linked(name))
+
+    _made(group, ("links", *names), make)
 
 
 def names_of(file: h5py.File, group: str) -> list[str]:
@@ -142,8 +176,22 @@ def write_text(group: h5py.Group, name: str, text: str | list[str]) -> None:
     array = fixed_length(text)
     space = _space(array.shape) if array.ndim else SCALAR
     kind = _type(array.dtype)
-    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, _layout(()))
+    dataset = _made(
+        group,
+        ("text", name, array.dtype, array.shape),
+        lambda: h5py.h5d.create(group.id, name.encode(), kind, space, _layout(())),
+    )
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, array, mtype=kind)
+
+
+def json_text(value: Any) -> str:
+    """As a file holds it: with spaces at its end."""
+    text = canonical_json(value)
+    return text.ljust(math.ceil(len(text) / LENGTHS) * LENGTHS)
+
+
+def write_json(group: h5py.Group, name: str, value: Any) -> None:
+    write_text(group, name, json_text(value))
 
 
 def read_json(group: h5py.Group, name: str) -> Any:
@@ -156,7 +204,9 @@ def set_values(place: h5py.Group | h5py.Dataset, **values: Any) -> None:
         array = fixed_length(value) if isinstance(value, (str, list)) else np.asarray(value)
         space = _space(array.shape) if array.ndim else SCALAR
         kind = _type(array.dtype)
-        h5py.h5a.create(place.id, name.encode(), kind, space).write(array, mtype=kind)
+        what = "attribute", name, array.dtype, array.shape
+        make = partial(h5py.h5a.create, place.id, name.encode(), kind, space)
+        _made(place, what, make).write(array, mtype=kind)
 
 
 def set_text_of_any_length(group: h5py.Group, name: str, text: str | list[str]) -> None:
@@ -185,11 +235,13 @@ def get_text(attributes: h5py.AttributeManager, name: str) -> str:
 
 def new_array(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
     """An array that is written in pieces (`write_rows`)."""
-    return h5py.Dataset(_new(group, name, shape, dtype, in_pieces=True))
+    what = "pieces", name, tuple(shape), np.dtype(dtype)
+    return _made(group, what, lambda: h5py.Dataset(_new(group, name, shape, dtype, in_pieces=True)))
 
 
 def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.h5d.DatasetID:
-    dataset = _new(group, name, array.shape, array.dtype)
+    what = "array", name, array.shape, array.dtype
+    dataset = _made(group, what, lambda: _new(group, name, array.shape, array.dtype))
     if array.size:
         whole, kind = h5py.h5s.ALL, _type(array.dtype)
         dataset.write(whole, whole, np.ascontiguousarray(array), mtype=kind)
@@ -198,13 +250,21 @@ def write_array(group: h5py.Group, name: str, array: np.ndarray) -> h5py.h5d.Dat
 
 def write_absent(group: h5py.Group, name: str, dtype: np.dtype) -> h5py.Dataset:
     """A dataset without elements, to carry attributes."""
-    return group.create_dataset(name, data=h5py.Empty(dtype))
+    make = partial(group.create_dataset, name, data=h5py.Empty(dtype))
+    return _made(group, ("absent", name, dtype), make)
 
 
 def write_columns_of(group: h5py.Group, name: str, source: h5py.Dataset, chosen: list[int]) -> None:
     """Some columns, those of the last axis, of a (frames, m, p) array of the same file, as a virtual
     one: no second copy.
     """
+    what = "columns", name, source.shape, source.dtype, *chosen
+    _made(group, what, lambda: _write_columns_of(group, name, source, chosen))
+
+
+def _write_columns_of(
+    group: h5py.Group, name: str, source: h5py.Dataset, chosen: list[int]
+) -> None:
     frames, m, p = source.shape
     options = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     # the reason for not using h5py.VirtualLayout, which dates what it makes
@@ -278,8 +338,8 @@ def _keeping(size: int) -> h5py.h5p.PropDAID | None:
     return options
 
 
-def dataset(file: h5py.File, path: str) -> h5py.h5d.DatasetID:
-    return h5py.h5d.open(file.id, path.encode())
+def dataset(group: h5py.Group, path: str) -> h5py.h5d.DatasetID:
+    return h5py.h5d.open(group.id, path.encode())
 
 
 def length(file: h5py.File, path: str) -> int:
@@ -294,9 +354,9 @@ def whole(dataset: h5py.Dataset) -> Any:
     return dataset[()]
 
 
-def read_array(file: h5py.File, path: str) -> np.ndarray:
+def read_array(group: h5py.Group, path: str) -> np.ndarray:
     """All of the dataset of that path."""
-    found = dataset(file, path)
+    found = dataset(group, path)
     check_size(found)
     array = np.empty(found.shape, found.dtype)
     if array.size:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from . import hdf5
-from .durable import canonical_json
 from .hdf5 import Group
 
 
@@ -40,7 +39,7 @@ def write_memory(group: Group, memory: dict[str, Any]) -> None:
             f"arrays; got {type(value)}."
         )
 
-    hdf5.write_text(group, "memory", canonical_json(plain(memory)))
+    hdf5.write_json(group, "memory", plain(memory))
     for number, array in enumerate(arrays):
         hdf5.write_array(group, f"array{number}", array)
 

@@ -25,7 +25,6 @@ from ..state import State
 from . import hdf5, schema, sealing
 from .durable import (
     IncompatibleFile,
-    canonical_json,
     check_free,
     file_sha256,
     lock,
@@ -255,10 +254,8 @@ def write_checkpoint(
     """Publish checkpoint `number` and keep the one before it; returns its path."""
     temporary = parts.folder / f".tmp-checkpoint-{number:06d}.h5"
     with new_hdf5(temporary, size_of(memory)) as (file, _):
-        hdf5.write_text(
-            file,
-            "content",
-            canonical_json({"segments": [asdict(item) for item in segments], **content}),
+        hdf5.write_json(
+            file, "content", {"segments": [asdict(item) for item in segments], **content}
         )
         write_memory(file.create_group("checkpoint"), memory)
     path = parts.folder / f"checkpoint-{number:06d}-{file_sha256(temporary)[:DIGITS]}.h5"

@@ -10,14 +10,14 @@ import numpy as np
 
 from ..state import State
 from . import hdf5, schema
-from .durable import IncompatibleFile, canonical_json, check_space, move
+from .durable import IncompatibleFile, Scratch, check_space, move
 from .genealogy import Genealogy, replaces
 from .memory import size_of, write_memory
-from .new_files import new_hdf5
+from .new_files import write_hdf5
 from .parts import Parts
 from .pieces import Pieces
 from .reading_back import begins_with, holds_content
-from .stored_data import checksums, write_data
+from .stored_data import checksums, copy_data, write_data
 from .trajectory import IDENTITY, Trajectory
 
 
@@ -44,16 +44,20 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
         size = sum(array.nbytes for array in data.values())
     else:
         size = data.path.stat().st_size
-    synced = not isinstance(data, dict)
-    with new_hdf5(temporary, size + 2 * start.theta.nbytes, synced=synced) as (file, _):
+
+    def fill(file: hdf5.File, _: Scratch) -> None:
         parameters = schema.write_head(file, config, provenance, start, mass_varies)
         if isinstance(data, dict):
             write_data(parameters, data)
-            if identity:
-                hdf5.write_text(parameters, IDENTITY, canonical_json(identity))
+            said = identity
         else:
-            data.copy("data", parameters)
-            data.copy(IDENTITY, parameters)
+            copy_data(data.parameters, parameters, data.data_sha256)
+            said = data.identity
+        if said:
+            hdf5.write_json(parameters, IDENTITY, said)
+
+    synced = not isinstance(data, dict)
+    write_hdf5(temporary, size + 2 * start.theta.nbytes, fill, synced=synced)
     os.replace(temporary, parts.start)
 
 
@@ -84,7 +88,8 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
 
         def verify(image: bytes | None) -> None:
             same = image is None or begins_with(merged, image)
-            with hdf5.open_hdf5(merged) as again, hdf5.reading(merged):
+            again = hdf5.open_hdf5(merged) if image is None else hdf5.open_image(image)
+            with again, hdf5.reading(merged):
                 same = same and checksums(again["parameters"]) == sums
                 same = same and hdf5.names_of(again, "observables") == pieces.aligned()
                 same = same and holds_content(again, head, pieces)
@@ -93,13 +98,13 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
                     f"the merged file differs from the parts in {parts.folder}, which are kept."
                 )
 
-        with new_hdf5(merged, size, verify) as (file, scratch):
+        def fill(file: hdf5.File, scratch: Scratch) -> None:
             parameters = schema.write_head(file, config, provenance, start, mass_varies)
-            for name in ("data", IDENTITY):
-                if name in given:
-                    given.copy(name, parameters)
+            copy_data(given, parameters, sums)
+            if IDENTITY in given:
+                hdf5.write_json(parameters, IDENTITY, hdf5.read_json(given, IDENTITY))
             hdf5.set_values(parameters, status=final["status"], checkpoint=checkpoint)
-            hdf5.write_text(parameters, "summary", canonical_json(final["summary"]))
+            hdf5.write_json(parameters, "summary", final["summary"])
             write_memory(hdf5.new_group(parameters, "checkpoint"), memory)
             schema.write_frames(file, pieces, start, mass_varies, scratch.check)
             hdf5.new_group(file, "series")
@@ -112,6 +117,8 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
                 columns = {name: pieces.event_column(name) for name in schema.EVENT_COLUMNS}
                 ids = Genealogy(columns, start.m).ids(clock[0])
             schema.write_views(file, config, start, clock, pieces.aligned(), mass_varies, ids)
+
+        write_hdf5(merged, size, fill, verify)
     try:
         if guard is not None:
             guard()

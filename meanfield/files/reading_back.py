@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import hdf5, schema, sealing
-from .durable import canonical_json, same_bits
+from .durable import HARDLY_ANY, same_bits
 from .hdf5 import File
 from .pieces import Pieces
 
@@ -55,7 +55,7 @@ def _columns(head: Any, pieces: Pieces) -> Iterator[tuple[list[str], Callable[[]
     """What is compared whole: names, and what makes their arrays. All series at once, or all events,
     may be more than memory has.
     """
-    yield ["parameters/config"], lambda: [hdf5.fixed_length(canonical_json(head.config))]
+    yield ["parameters/config"], lambda: [hdf5.fixed_length(hdf5.json_text(head.config))]
     yield [f"{schema.POSITION}/{name}" for name in ("step", "time")], pieces.clock
     for series in pieces.counts:
         names = [f"series/{series}/{name}" for name in ("step", "time", "value")]
@@ -70,7 +70,13 @@ def _holds(file: File, name: str, array: np.ndarray) -> bool:
     if not array.ndim:  # a text
         return same_bits(array, hdf5.read_array(file, name))
     dataset = hdf5.dataset(file, name)
-    return dataset.shape == array.shape and _same(dataset, (), len(array), partial(_from, array))
+    if dataset.shape != array.shape:
+        return False
+    if 0 < array.nbytes <= HARDLY_ANY:  # one chunk, most often: the short way
+        chunk = hdf5.stored(dataset, (0,) * array.ndim)
+        if len(chunk) == array.nbytes:
+            return bytes(chunk) == array.tobytes()
+    return _same(dataset, (), len(array), partial(_from, array))
 
 
 def _holds_frames(file: File, name: str, pieces: Pieces) -> bool:

@@ -71,15 +71,15 @@ def write_head(
     hdf5.set_values(parameters, schema_version=SCHEMA_VERSION, schema_minor=SCHEMA_MINOR)
     # h5py makes a bool an enumeration, which netCDF4 leaves out
     hdf5.set_values(parameters, mass_varies=int(mass_varies))
-    hdf5.write_text(parameters, "config", canonical_json(config))
+    hdf5.write_json(parameters, "config", config)
     hdf5.set_values(parameters, **{SETTINGS: settings_sha256(config, start, mass_varies)})
-    hdf5.write_text(parameters, "provenance", canonical_json(provenance))
+    hdf5.write_json(parameters, "provenance", provenance)
     group = hdf5.new_group(parameters, "start")
     hdf5.set_values(group, outputs=start.outputs, step=start.step, t=start.t)
     hdf5.write_array(group, "theta", start.theta)
     hdf5.write_array(group, "mass", start.mass)
     if start.columns is not None:
-        hdf5.write_text(group, "columns", canonical_json(start.columns.to_dict()))
+        hdf5.write_json(group, "columns", start.columns.to_dict())
     # of a centred network that goes on from another run
     if start.start is not None and start.start.theta is not start.theta:
         hdf5.write_array(group, "theta_of_f0", start.start.theta)
@@ -194,7 +194,7 @@ def write_views(
     """What other programs look for: id, mass, boxes, the 3-D view, frame-aligned observables
     (links, no second copy). clock: steps and times of the frames; ids: of each, where they change.
     """
-    units = file["particles/units"]
+    units = hdf5.member(file, "particles/units")
     m, p = start.theta.shape
     names = start.labels
     hdf5.write_text(units, "columns", names)
@@ -214,7 +214,7 @@ def write_views(
         neurons = start.outputs and start.columns is None
         chosen = [0, start.outputs, start.outputs + 1] if neurons else [0, 1, 2]
         _write_view(file, [names[j] for j in chosen], chosen, clock)
-    hdf5.link(hdf5.new_group(file, "observables"), file["series"], aligned)
+    hdf5.link(hdf5.new_group(file, "observables"), hdf5.member(file, "series"), aligned)
 
 
 def _write_ids(
@@ -249,5 +249,5 @@ def _write_view(
     hdf5.set_values(group, columns=" ".join(names))
     _write_box(group, 3)
     position = hdf5.new_group(group, "position")
-    hdf5.write_columns_of(position, "value", file[POSITION]["value"], chosen)
+    hdf5.write_columns_of(position, "value", hdf5.member(file, f"{POSITION}/value"), chosen)
     _write_clock(position, *clock)

@@ -34,13 +34,32 @@ def write_data(parameters: Group, arrays: dict[str, np.ndarray]) -> None:
     stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
         kept = stored or name == "weights"  # no maker of a data set makes these again
-        dataset = (
-            hdf5.Dataset(hdf5.write_array(group, name, array))
-            if kept
-            else hdf5.write_absent(group, name, array.dtype)
-        )
-        shape = np.array(array.shape, dtype=np.int64)
-        hdf5.set_values(dataset, sha256=array_sha256(array), shape=shape)
+        _write(group, name, array if kept else None, array.dtype, array.shape, array_sha256(array))
+
+
+def copy_data(given: Group, parameters: Group, sums: dict[str, str]) -> None:
+    """/parameters/data of another file, with its `checksums`."""
+    group = hdf5.new_group(parameters, "data")
+    for name, sha256 in sums.items():
+        item = hdf5.dataset(given, f"data/{name}")
+        if item.shape is None:
+            shape = given["data"][name].attrs["shape"]
+            _write(group, name, None, item.dtype, shape, sha256)
+        else:
+            array = hdf5.read_array(given, f"data/{name}")
+            _write(group, name, array, array.dtype, array.shape, sha256)
+
+
+def _write(
+    group: Group, name: str, array: np.ndarray | None, dtype: Any, shape: Any, sha256: str
+) -> None:
+    """One array, or, for None, what is said of it alone."""
+    if array is None:
+        hdf5.write_absent(group, name, dtype)
+    else:
+        hdf5.write_array(group, name, array)
+    about = np.array(shape, dtype=np.int64)
+    hdf5.set_values(hdf5.member(group, name), sha256=sha256, shape=about)
 
 
 def checksums(parameters: Group) -> dict[str, str]:

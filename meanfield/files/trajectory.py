@@ -73,7 +73,8 @@ class Trajectory:
     bytes (box/boundary from p = 1025 on) is a data set of that name. Before: UTF-8, an enumeration,
     links, columns as an attribute only. Since minor 2 the last line of a file, behind what HDF5
     reads, is its seal, a sha256 of all bytes before it (files/sealing.py): mf.resume asks it before
-    it goes on, and scripts/inspect verify. /parameters has settings_sha256 besides.
+    it goes on, and scripts/inspect verify. /parameters has settings_sha256 besides. Texts that are JSON
+    end with spaces.
     meanfield/README.md says which programs read what.
     """
 
@@ -443,10 +444,10 @@ class Trajectory:
         """
         return content_hash(self, self._mass, self._pieces)
 
-    def copy(self, name: str, parameters: Group) -> None:
-        """/parameters/<name>, where it is there, into the parameters of another file."""
-        if name in (own := self._head["parameters"]):
-            own.copy(name, parameters)
+    @property
+    def parameters(self) -> Group:
+        """The group of that name, for who copies it."""
+        return self._head["parameters"]
 
     def aligned(self) -> list[str]:
         """Names of the series with one value for each frame: H5MD's observables."""
