@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -89,6 +90,28 @@ def test_in_the_simulator_the_device_computes_what_the_cpu_does_for_the_whole_gr
     assert set(found) == {name for name, (slow, *_) in cuda_parity.CHECKS.items() if slow}
     failed = {name: error for name, error in found.items() if error}
     assert not failed, "\n\n".join(f"{name}:\n{error}" for name, error in failed.items())
+
+
+@pytest.mark.parametrize("misses", [0, 1, 2], ids=["the first", "another", "the last"])
+def test_a_thread_that_misses_a_barrier_is_an_error_of_the_simulator(misses):
+    """On a GPU the others would wait for ever; a block in which all come is done phase by phase."""
+    from tests.helpers.cuda_simulator import Block
+
+    done = []
+
+    def work(missed=None):
+        lane = threading.current_thread()
+        done.append(("before", lane.threadIdx.x))
+        if lane.threadIdx.x != missed:
+            lane.syncthreads()
+        done.append(("after", lane.threadIdx.x))
+
+    Block(work, (0, 0, 0), (3, 1, 1))
+    assert done == [(phase, x) for phase in ("before", "after") for x in range(3)]
+    with pytest.raises(RuntimeError, match="barrier"):
+        Block(lambda: work(misses), (0, 0, 0), (3, 1, 1))
+    Block(work, (0, 0, 0), (3, 1, 1))
+    assert done[-6:] == done[:6]
 
 
 # ---- without a GPU
