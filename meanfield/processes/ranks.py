@@ -67,16 +67,13 @@ class Ranks:
             return part
         part = np.ascontiguousarray(part)
         row = part.dtype.itemsize * math.prod(part.shape[1:])
-        if row * max(counts) > SMALL:
-            self._exchange(b"", [0] * self.size)
-            rows = self._gather(part.view(np.uint8).reshape(-1), [row * count for count in counts])
+        sizes = [row * count for count in counts]
+        if max(sizes) > SMALL:
+            self.meet()
+            rows = self._gather(part.view(np.uint8).reshape(-1), sizes)
         else:
-            rows = self._exchange(part.tobytes(), [row * count for count in counts])
-        whole = [
-            np.frombuffer(found.tobytes(), part.dtype).reshape(-1, *part.shape[1:])
-            for found in rows
-        ]
-        return np.concatenate(whole)
+            rows = self._exchange(part.tobytes(), sizes)
+        return np.concatenate(rows).view(part.dtype).reshape(-1, *part.shape[1:])
 
     def later(self, part: np.ndarray, counts: Sequence[int], finish: Callable) -> Later:
         """finish(rows of all ranks), a number, once somebody asks or a message goes out anyway."""
@@ -172,17 +169,15 @@ class Ranks:
         heads = [8 + 8 * sum(item.counts[rank] for item in pending) for rank in range(self.size)]
         found = self._gather(message, [a + b for a, b in zip(heads, sizes, strict=True)])
 
-        asked = [int(np.frombuffer(rows[:8].tobytes(), np.int64)[0]) for rows in found]
+        asked = [rows[:8].view(np.int64)[0] for rows in found]
         self._heard = int(np.bitwise_or.reduce(asked))
-        at = [8] * self.size
+        begin = [8] * self.size
         for item in pending:
-            parts = []
-            for rank, rows in enumerate(found):
-                stop = at[rank] + 8 * item.counts[rank]
-                parts.append(np.frombuffer(rows[at[rank] : stop].tobytes(), np.float64))
-                at[rank] = stop
-            item.arrived(np.concatenate(parts))
-        return [rows[begin:] for rows, begin in zip(found, heads, strict=True)]
+            end = [at + 8 * count for at, count in zip(begin, item.counts, strict=True)]
+            cut = zip(found, begin, end, strict=True)
+            item.arrived(np.concatenate([rows[a:b].view(np.float64) for rows, a, b in cut]))
+            begin = end
+        return [rows[at:] for rows, at in zip(found, begin, strict=True)]
 
 
 class Later:
