@@ -13,6 +13,7 @@ one that refers to it by bare name in a fixed file goes stale.)
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -353,8 +354,26 @@ def kernels(
     """
     *_, room, _, name = file.split(".")
     whole = [f"{key}{value}" for key, value in constants.items() if isinstance(value, int)]
-    text = kernel_files.text(file, **constants)
+    text = _text(file, **constants)
     return load("_".join([room, name, *whole]), text, dtype, formulas, bind)
+
+
+@functools.cache
+def _text(file: str, **constants: Any) -> str:
+    """That of kernel_files.py, which is kept: to write loops out takes as long as to load kernels."""
+    if not constants:
+        return kernel_files.text(file)
+    made_of = f"{kernel_files.sources(file)} {sorted(constants.items())}"
+    key = hashlib.sha256(made_of.encode()).hexdigest()
+    path = folder() / f"{file.rpartition('.')[2]}_{key[:20]}.txt"
+    with contextlib.suppress(OSError, ValueError):
+        sum_of, _, text = path.read_text(encoding="utf-8").partition("\n")
+        if sum_of == hashlib.sha256(text.encode()).hexdigest():
+            return text
+        path.unlink()  # cut off, as by a loss of power
+    text = kernel_files.text(file, **constants)
+    _write_once(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    return text
 
 
 def _write_once(path: Path, text: str) -> None:

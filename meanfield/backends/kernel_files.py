@@ -14,6 +14,8 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,17 @@ def _functions(module: str) -> dict[str, str]:
     return files
 
 
+@functools.cache
+def sources(module: str) -> str:
+    """sha256 of all that `text` makes its text of, for any constants: a tenth of the time that it takes."""
+    own = path(module).read_bytes()
+    found = hashlib.sha256(own + sys.version.encode())  # ast.unparse is Python's
+    used = dict.fromkeys(re.findall(rb"^from (meanfield\.[\w.]+) import", own, re.MULTILINE))
+    for name in [*map(bytes.decode, used), __name__, unroll.__name__]:
+        found.update((sources(name) if is_kernel_file(name) else digest(name)).encode())
+    return found.hexdigest()
+
+
 def is_kernel_file(module: str) -> bool:
     """Whether it lies in a folder `kernels`."""
     return ".kernels." in module
@@ -78,6 +91,7 @@ def path(module: str) -> Path:
     return Path(found.origin)
 
 
+@functools.cache
 def digest(module: str) -> str:
     """sha256 of its file."""
     return hashlib.sha256(path(module).read_bytes()).hexdigest()

@@ -3,6 +3,7 @@ written out.
 """
 
 import ast
+import functools
 
 import numpy as np
 import pair_formulas
@@ -204,3 +205,41 @@ def test_the_text_of_a_kernel_file_keeps_its_lines():
     lines = kernel_files.path(file).read_text().splitlines()
     for number, line in enumerate(kernel_files.text(file).splitlines()[: len(lines)]):
         assert line in (lines[number], "# " + lines[number])
+
+
+def test_a_text_is_kept_and_made_again_where_it_is_cut_off(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiler, "folder", lambda: tmp_path)
+    file = "meanfield.backends.cpu.kernels.fused"
+    constants = {"D": 2, "VECTORS": 1, "P": 2, "KEEPS": False}
+    asked = functools.partial(compiler._text.__wrapped__, file, **constants)
+    text = kernel_files.text
+    made = text(file, **constants)
+    assert asked() == made
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_bytes()
+
+    monkeypatch.setattr(kernel_files, "text", None)
+    assert asked() == made
+    monkeypatch.setattr(kernel_files, "text", text)
+    kept.write_bytes(whole[:-100])
+    assert asked() == made
+    assert kept.read_bytes() == whole
+
+
+def test_what_a_text_is_made_of_is_its_file_and_all_that_this_imports(tmp_path, monkeypatch):
+    """Also what is imported of others by what it imports."""
+    monkeypatch.setattr(kernel_files, "path", lambda name: tmp_path / name.rpartition(".")[2])
+    for name in ("kernel_files", "unroll"):
+        (tmp_path / name).write_text("")
+    chain = {"first": "meanfield.a.kernels.second", "second": "meanfield.a.third", "third": ""}
+    found = set()
+    for edited in (None, *chain):
+        for name, other in chain.items():
+            line = f"from {other} import it\n" if other else ""
+            (tmp_path / name).write_text(line + ("# edited\n" if name == edited else ""))
+        kernel_files.sources.cache_clear()
+        kernel_files.digest.cache_clear()
+        found.add(kernel_files.sources("meanfield.a.kernels.first"))
+    assert len(found) == 4
+    kernel_files.sources.cache_clear()
+    kernel_files.digest.cache_clear()
