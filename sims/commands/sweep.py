@@ -5,6 +5,7 @@ machines, collected and drawn.
 from __future__ import annotations
 
 import argparse
+import gc
 import math
 import re
 import sys
@@ -392,4 +393,5 @@ class Settings(argparse.Action):
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
+    gc.freeze()  # else Python looks through all that is there, three times, before it ends
     sys.exit(code)
