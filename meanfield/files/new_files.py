@@ -24,6 +24,7 @@ from .durable import Scratch
 IN_MEMORY = 1 << 23
 GROWS_BY = 1 << 17  # bytes at least, of a file in memory
 KEPT = 1 << 21  # bytes: a file up to this size stays open in memory, to be written again
+
 _kept: dict[str, tuple[h5py.File, Again]] = {}
 _numbers = itertools.count()  # HDF5 takes two files in memory of one name for the same
 
@@ -98,14 +99,10 @@ def _written_again(name: str, size: int, fill: Callable[[h5py.File], None]) -> b
     kept = _kept.pop(name, None)
     file, again = _to_keep(size) if kept is None else kept
     try:
-        try:
-            fill(file)
-            again.ends()
-        except Another:
+        if not _fills(fill, file, again):
             _close(file, again)
             file, again = _to_keep(size)
-            fill(file)
-            again.ends()
+            _fills(fill, file, again)
         image = _image(file)
     except BaseException:
         _close(file, again)
@@ -115,6 +112,16 @@ def _written_again(name: str, size: int, fill: Callable[[h5py.File], None]) -> b
     else:
         _kept[name] = file, again
     return image
+
+
+def _fills(fill: Callable[[h5py.File], None], file: h5py.File, again: Again) -> bool:
+    """Whether the file could be written again; a new one always can."""
+    try:
+        fill(file)
+        again.ends()
+    except Another:
+        return False
+    return True
 
 
 def _to_keep(size: int) -> tuple[h5py.File, Again]:
