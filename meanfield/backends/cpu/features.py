@@ -71,7 +71,7 @@ class FeatureCPU(CPU):
         self._prove("value", theta, samples)
         partial = np.empty((self.shards(len(theta)), samples.n))
         self._call("mean_feature", theta, samples, weight, samples.x, partial)
-        return self._mean(partial, len(theta))[:, None]
+        return self._total(partial, samples, theta)
 
     def pull_back(
         self, theta: np.ndarray, samples: Any, slopes: np.ndarray, decay: float = 0.0
@@ -89,6 +89,9 @@ class FeatureCPU(CPU):
         self._prove("slope", theta, samples)
         partial = np.empty((self.shards(len(theta)), samples.n))
         self._call("push_forward", theta, samples, weight, samples.x, move, partial)
+        return self._total(partial, samples, theta)
+
+    def _total(self, partial: np.ndarray, samples: Any, theta: np.ndarray) -> np.ndarray:
         return self._mean(partial, len(theta))[:, None]
 
     def heights(self, theta: np.ndarray, samples: Any, slopes: np.ndarray) -> np.ndarray:

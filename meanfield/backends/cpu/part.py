@@ -243,10 +243,6 @@ class PartFeatures(Part, FeatureCPU):
 
     block = FeatureBlock
 
-    def _of_blocks(self, samples: Any, theta: np.ndarray) -> np.ndarray:
-        partial = np.concatenate([block.partial for block in self.blocks])
-        return self._mean(partial, len(theta))[:, None]
-
     def heights(self, theta: np.ndarray, samples: Any, slopes: np.ndarray) -> np.ndarray:
         found = super().heights(theta, samples, slopes)
         return self.gathered(found) if len(theta) == self.size else found
