@@ -1,10 +1,11 @@
-"""No garbage is collected while anything compiles."""
+"""No garbage is collected while anything compiles, or is loaded."""
 
 import gc
 
 import numba
 import pytest
 from numba.core import event
+from numba.core.compiler_lock import global_compiler_lock
 
 from meanfield.backends import compiler  # noqa: F401  it says so to numba
 
@@ -41,4 +42,13 @@ def test_the_collector_rests_while_a_function_compiles_and_is_as_it_was_afterwar
 def test_the_collector_works_again_after_a_function_that_does_not_compile():
     with pytest.raises(numba.core.errors.TypingError):
         compiled(lambda z: z.nothing)
+    assert gc.isenabled()
+
+
+def test_the_collector_rests_until_the_last_that_holds_the_lock_of_the_compiler_lets_it_go():
+    """What loads compiled code from the cache holds it, too."""
+    with global_compiler_lock:
+        with global_compiler_lock:
+            assert not gc.isenabled()
+        assert not gc.isenabled()
     assert gc.isenabled()
