@@ -209,6 +209,23 @@ def call(folder, *words, path=None, **settings):
 
 
 @needs_bash
+@pytest.mark.parametrize("wish", ["", "1"])
+def test_what_a_script_starts_keeps_its_bytecode_in_the_environment_where_none_is_wanted_elsewhere(
+    wish,
+):
+    """Each of its processes would compile again all that it imports."""
+    script = 'source "$1"; installed() { :; }; setup data; exec "$2" -c "$3"'
+    asked = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
+    command = ["bash", "-c", script, "bash", ROOT / "scripts" / "_setup", sys.executable, asked]
+    environment = {key: value for key, value in os.environ.items() if "PYCACHE" not in key}
+    environment["PYTHONDONTWRITEBYTECODE"] = wish
+    said = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert said == f"False {f'{ROOT}/.venv/bytecode' if wish else None}\n"
+
+
+@needs_bash
 @pytest.mark.parametrize(
     ("words", "said"),
     [
