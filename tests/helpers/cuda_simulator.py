@@ -98,7 +98,7 @@ def comes_to_barriers(function):
 
 
 def quicken_simulator():
-    """An eighth of the time, without what nothing here needs.
+    """Much of the time saved, without what nothing here needs.
 
     numba's simulator starts new threads for each block, and looks at them again and again to see who
     waits. It takes locks around each call of a device function, for those that name numba.cuda,
