@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 from scipy.interpolate import PchipInterpolator
 
 from .fits import with_error
@@ -96,8 +96,8 @@ def critical_point(
     if seeds > 1:
         draws = np.random.default_rng(0).integers(seeds, size=(resamples, seeds))
         found = np.array([_least(gamma, logs, values[draw].mean(axis=0))[0] for draw in draws])
-        tail = stats.norm.cdf(
-            -stats.t.ppf(0.5 + level / 2, seeds - 1) * np.sqrt(seeds / (seeds - 1))
+        tail = special.ndtr(
+            -special.stdtrit(seeds - 1, 0.5 + level / 2) * np.sqrt(seeds / (seeds - 1))
         )
         low, high = (float(value) for value in np.quantile(found, [tail, 1 - tail]))
         error = float(found.std() * np.sqrt(seeds / (seeds - 1)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from meanfield.checks import is_number
 
@@ -132,7 +132,7 @@ def find_crossing(
         note = "one seed: no interval" + f", {note}" * bool(note)
     else:
         error = float(np.std(crossed, ddof=1)) / math.sqrt(seeds)
-        reach = float(stats.t.ppf(0.5 + level / 2, seeds - 1)) * error
+        reach = float(special.stdtrit(seeds - 1, 0.5 + level / 2)) * error
         low, high = at - reach, at + reach
     right = min(max(int(np.searchsorted(place, at)), 1), len(x) - 1)
     bend = _bend(place, middle, right, at)
