@@ -22,13 +22,15 @@ from typing import Any
 from . import unroll
 
 WORDS = ("meanfield.backends.bound", "meanfield.backends.unroll")  # they mean nothing to a compiler
+# What texts are made by, read where it is imported: an edit from then on changes files alone.
+MAKERS = Path(__file__).read_bytes() + Path(unroll.__file__).read_bytes()
 
 
 @functools.cache
 def text(module: str, **constants: Any) -> str:
     """The text of the kernel file with this dotted name, for these constants."""
     _functions(module)
-    found = path(module).read_text(encoding="utf-8")
+    found = read(module).decode()
     tree = ast.parse(found, module)
     notes = [f"Made from {module} by meanfield/backends/kernel_files.py."]
     more = ""
@@ -52,7 +54,7 @@ def text(module: str, **constants: Any) -> str:
 def _functions(module: str) -> dict[str, str]:
     """The file of each function in the text of this one."""
     files: dict[str, str] = {}
-    for node in ast.parse(path(module).read_text(encoding="utf-8"), module).body:
+    for node in ast.parse(read(module), module).body:
         found: dict[str, str] = {}
         if isinstance(node, ast.FunctionDef):
             found = {node.name: module}
@@ -67,13 +69,12 @@ def _functions(module: str) -> dict[str, str]:
     return files
 
 
-@functools.cache
 def sources(module: str) -> str:
     """sha256 of all that `text` makes its text of, for any constants: a tenth of the time that it takes."""
-    own = path(module).read_bytes()
-    found = hashlib.sha256(own + sys.version.encode())  # ast.unparse is Python's
+    own = read(module)
+    found = hashlib.sha256(own + MAKERS + sys.version.encode())  # ast.unparse is Python's
     used = dict.fromkeys(re.findall(rb"^from (meanfield\.[\w.]+) import", own, re.MULTILINE))
-    for name in [*map(bytes.decode, used), __name__, unroll.__name__]:
+    for name in map(bytes.decode, used):
         found.update((sources(name) if is_kernel_file(name) else digest(name)).encode())
     return found.hexdigest()
 
@@ -92,9 +93,16 @@ def path(module: str) -> Path:
 
 
 @functools.cache
+def read(module: str) -> bytes:
+    """Its file, read once: a text, and what it is kept by, are made of the same bytes, whatever is edited
+    meanwhile.
+    """
+    return path(module).read_bytes()
+
+
 def digest(module: str) -> str:
     """sha256 of its file."""
-    return hashlib.sha256(path(module).read_bytes()).hexdigest()
+    return hashlib.sha256(read(module)).hexdigest()
 
 
 def _without(text: str, node: ast.stmt) -> str:

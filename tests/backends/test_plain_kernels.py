@@ -229,17 +229,36 @@ def test_a_text_is_kept_and_made_again_where_it_is_cut_off(tmp_path, monkeypatch
 def test_what_a_text_is_made_of_is_its_file_and_all_that_this_imports(tmp_path, monkeypatch):
     """Also what is imported of others by what it imports."""
     monkeypatch.setattr(kernel_files, "path", lambda name: tmp_path / name.rpartition(".")[2])
-    for name in ("kernel_files", "unroll"):
-        (tmp_path / name).write_text("")
     chain = {"first": "meanfield.a.kernels.second", "second": "meanfield.a.third", "third": ""}
     found = set()
     for edited in (None, *chain):
         for name, other in chain.items():
             line = f"from {other} import it\n" if other else ""
             (tmp_path / name).write_text(line + ("# edited\n" if name == edited else ""))
-        kernel_files.sources.cache_clear()
-        kernel_files.digest.cache_clear()
+        kernel_files.read.cache_clear()
         found.add(kernel_files.sources("meanfield.a.kernels.first"))
     assert len(found) == 4
-    kernel_files.sources.cache_clear()
-    kernel_files.digest.cache_clear()
+    kernel_files.read.cache_clear()
+
+
+def test_a_text_of_an_edit_that_is_taken_back_is_not_kept_for_what_was_there_before(
+    tmp_path, monkeypatch
+):
+    """A process that began before the edit asks for other constants after it."""
+    module, folder = "meanfield.backends.cpu.kernels.edited", tmp_path / "cache"
+    file = tmp_path / "edited.py"
+    folder.mkdir()
+    monkeypatch.setattr(compiler, "folder", lambda: folder)
+    monkeypatch.setattr(kernel_files, "path", lambda name: file)
+    caches = kernel_files.text, kernel_files._functions, kernel_files.read
+    before, edited = "VALUE = D\n", "VALUE = -D\n"
+    for content, D in ((before, 2), (edited, 3)):
+        file.write_text(content)
+        compiler._text.__wrapped__(module, D=D)
+
+    file.write_text(before)
+    for cache in caches:  # as in another process
+        cache.cache_clear()
+    assert compiler._text.__wrapped__(module, D=3).startswith("VALUE = 3\n")
+    for cache in caches:
+        cache.cache_clear()
