@@ -143,8 +143,7 @@ class Processes(Ranks):
         if device not in self._direct:
             from .torch.direct import between
 
-            found = self._direct[device] = between(self, device, place)
-            self.way = "from GPU to GPU by nccl" if found else "through the host by gloo"
+            self._direct[device] = between(self, device, place)
         return self._direct[device]
 
     def failed(self, code: int, line: str, lost: bool = False) -> int:

@@ -162,11 +162,12 @@ def announce(march: March) -> None:
         say(f"{flow.functional}, m = {start.m}, dt = {march.dt:g}")
     flow_time = f"flow time t = {march.t:g} … {march.t_end:g}"
     say(f"{law}; {flow_time}; {flow.backend}, {flow.dtype}")
-    if (size := (ranks := current()).size) > 1:
+    if (size := current().size) > 1:
         count = threads()
         rows = f"{'about ' * bool(start.m % size)}{start.m // size} particles"
         each = f"{rows} and {count} thread{'s' * (count > 1)} each"
-        way = f"; their sums go {ranks.way}" * bool(ranks.way)
+        found = getattr(march.field.backend, "way", "")
+        way = f"; their sums go {found}" * bool(found)
         say(f"{size} processes share the run, {each}{way}; the first one writes")
     if not (temperature := march.field.temperature).zero:
         without = "energy is without the entropy T ∫ log μ dμ, free_energy has it estimated"

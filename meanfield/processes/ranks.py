@@ -35,7 +35,6 @@ class Ranks:
     """
 
     rank, size = 0, 1
-    way = ""  # of the sums of GPUs, in words
 
     def __init__(self) -> None:
         self._asked = self._heard = 0

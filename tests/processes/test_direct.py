@@ -27,10 +27,9 @@ with mf.ranks(20) as ranks:
         found.gather(torch.from_numpy(rows), counts, whole)
         assert not ranks._pending and float(later) == 3.0
         assert np.array_equal(whole.numpy(), ranks.gather(rows, counts))
-    assert ranks.way == "from GPU to GPU by nccl" and ranks.direct(f"gpu {ranks.rank}", "cpu") is found
+    assert ranks.direct(f"gpu {ranks.rank}", "cpu") is found
 
     assert ranks.direct("the only gpu", "cpu") is None
-    assert ranks.way == "through the host by gloo"
     if ranks.rank == 1:
         os.environ["MEANFIELD_NCCL"] = "0"
     assert ranks.direct(f"another gpu {ranks.rank}", "cpu") is None

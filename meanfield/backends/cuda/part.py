@@ -63,6 +63,11 @@ class PartCUDA(CUDA):
         gpu = cuda.get_current_device()
         self.direct = ranks.direct(gpu.uuid, "cpu" if compiler.SIMULATED else f"cuda:{gpu.id}")
 
+    @property
+    def way(self) -> str:
+        """Of the sums of slabs, in words."""
+        return "through the host by gloo" if self.direct is None else "from GPU to GPU by nccl"
+
     def slabs(self, m: int) -> tuple[int, int]:  # type: ignore[override]
         """Those of this rank, for its own particles."""
         return (self.length, self.slab_counts[self.ranks.rank]) if m == self.size else slabs(m)
