@@ -107,10 +107,9 @@ def _written_again(name: str, size: int, fill: Callable[[h5py.File], None]) -> b
     except BaseException:
         _close(file, again)
         raise
-    if name in _kept or len(image) > KEPT:
+    # in one step: of threads that are ready at once, one leaves its file
+    if len(image) > KEPT or _kept.setdefault(name, (file, again))[0] is not file:
         _close(file, again)
-    else:
-        _kept[name] = file, again
     return image
 
 

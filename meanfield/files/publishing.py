@@ -100,9 +100,10 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
 
         def fill(file: hdf5.File, scratch: Scratch) -> None:
             parameters = schema.write_head(file, config, provenance, start, mass_varies)
-            copy_data(given, parameters, sums)
-            if IDENTITY in given:
-                hdf5.write_json(parameters, IDENTITY, hdf5.read_json(given, IDENTITY))
+            with hdf5.reading(parts.start):
+                copy_data(given, parameters, sums)
+                if IDENTITY in given:
+                    hdf5.write_json(parameters, IDENTITY, hdf5.read_json(given, IDENTITY))
             hdf5.set_values(parameters, status=final["status"], checkpoint=checkpoint)
             hdf5.write_json(parameters, "summary", final["summary"])
             write_memory(hdf5.new_group(parameters, "checkpoint"), memory)

@@ -199,6 +199,21 @@ def test_the_first_checkpoint_makes_the_start_and_the_names_of_its_folder_durabl
         assert len(synced) == 3
 
 
+@pytest.mark.parametrize("checkpoint_every", [7, 100])
+def test_data_that_were_damaged_during_the_run_are_not_put_into_its_file(h5_path, checkpoint_every):
+    """What is in memory is in parts then, which say what is left to do."""
+    recording = toy_run.create(h5_path)
+    memory = toy_run.record(recording, None, 20, checkpoint_every)
+    began = parts_of(h5_path) / "start.h5"
+    damaged = bytearray(began.read_bytes())
+    damaged[damaged.index(toy_run.X.tobytes())] ^= 1
+    began.write_bytes(damaged)
+    with pytest.raises(IncompatibleFile, match=r"start\.h5 is damaged"):
+        recording.finish(memory, {})
+    assert not h5_path.exists()
+    assert len(Trajectory(parts_of(h5_path))) == 5
+
+
 def test_another_run_that_is_to_replace_it_is_not_taken_for_what_it_was_made_of(h5_path):
     """Killed between the renaming and the removal of its parts a run is finished; a begun one
     beside it is not.
