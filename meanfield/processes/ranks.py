@@ -29,7 +29,7 @@ class RankLost(RuntimeError):
 class Ranks:
     """`size` processes, of which this is number `rank`; a subclass says how they exchange bytes.
 
-    Nobody sends to one other: each call is made by all ranks, at the same place of the program, and
+    No call is for one other alone: each is made by all ranks, at the same place of the program, and
     all get the same. What is added up is gathered first and then added in one order, for a group's
     own sums depend on its size and on the place of a number in the message.
     """
