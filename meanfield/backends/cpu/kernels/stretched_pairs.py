@@ -9,6 +9,7 @@ import numpy as np
 from numba import carray, njit
 
 from meanfield.backends.bound import BY_ADDRESS, S, T
+from meanfield.backends.cpu.kernels.trees import tree_sum
 from meanfield.backends.cpu.records import POINTS, POPULATION
 from meanfield.backends.llvm.addresses import call, pointer
 
@@ -49,25 +50,13 @@ def _add_sums(pair_sums, cloud, source, d):
 
 
 @part
-def _tree(column):
-    """Σ of these numbers, which it overwrites: backend.tree_sum."""
-    count = column.size
-    while count > 1:
-        half = (count + 1) // 2
-        for r in range(count - half):
-            column[r] += column[half + r]
-        count = half
-    return column[0]
-
-
-@part
 def _pairing(cloud, theta):
     """Σ_k factor_k a_k potential_k, whose terms take the place of the potential: PairSums.pairing."""
     m = theta.shape[0]
     factor, terms = _numbers(cloud.factor, m), _numbers(cloud.potential, m)
     for k in range(m):
         terms[k] = factor[k] * (np.float64(theta[k, 0]) * terms[k])
-    return _tree(terms)
+    return tree_sum(terms)
 
 
 @kernel
@@ -140,4 +129,4 @@ def energy_of_points(theta, places):
         call(at.values, (shard, shards, theta, weight, alone, paired, 0, shards))
     for k in range(m):
         alone[k] = mass[k] * (alone[k] + 0.5 * paired[k])
-    return _tree(alone)
+    return tree_sum(alone)
