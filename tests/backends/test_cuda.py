@@ -171,6 +171,18 @@ def test_a_torch_without_a_gpu_is_named_where_d_is_large(monkeypatch):
         wide.Wide(types.SimpleNamespace(dim=20))
 
 
+def test_a_tensor_of_torch_lies_on_the_device_of_its_array(monkeypatch):
+    """On another device, such as torch's own current one, it would be a copy, and what is written into it lost."""
+    pytest.importorskip("numba_cuda", reason="the CUDA backend needs numba-cuda (Linux only)")
+    from meanfield.backends.cuda import wide
+
+    second, asked = types.SimpleNamespace(id=1), []
+    monkeypatch.setattr(wide, "cuda", types.SimpleNamespace(get_current_device=lambda: second))
+    monkeypatch.setattr(wide.torch, "as_tensor", lambda array, device: asked.append(device))
+    wide.tensor(np.ones(3))
+    assert asked == ["cuda:1"]
+
+
 @no_gpu
 def test_auto_is_settled_when_the_flow_is_made_and_goes_into_the_file(tmp_path, capsys):
     flow = toy(backend="auto")

@@ -17,6 +17,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
+from numba import cuda
 
 from . import compiler
 from .memory import Held
@@ -32,7 +33,8 @@ def tensor(array: Any) -> torch.Tensor:
     """A device array as a torch tensor over the same memory."""
     if compiler.SIMULATED:
         return torch.from_numpy(array._ary)
-    return torch.as_tensor(array, device="cuda")
+    # by its number: torch has a current device of its own, and on another one this is a copy
+    return torch.as_tensor(array, device=f"cuda:{cuda.get_current_device().id}")
 
 
 class Wide:
