@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import toy_run
 
-from meanfield.files import hdf5, new_files, publishing
+from meanfield.files import genealogy, hdf5, new_files, publishing
 from meanfield.files.recording import Recording
 from meanfield.files.trajectory import Trajectory
 
@@ -21,6 +21,9 @@ KINDS = {
     "a formula": {"identity": {"series": {"mine": "0.0"}}},
     "more neurons": {"first": toy_run.start(11)},
     "float32": {"first": toy_run.start(dtype=np.float32)},
+    "masses that vary": {"mass_varies": True},
+    "events": {"births": 3},
+    "more events": {"births": 5},
 }
 
 
@@ -37,15 +40,21 @@ def forget():
     new_files._kept.clear()
 
 
-def finished(path, steps=20, status="finished", **more):
+def finished(path, steps=20, status="finished", births=0, **more):
     recording = toy_run.create(path, "replace", steps, **more)
+    for born in range(births):
+        source = np.arange(8)
+        source[born] = 7
+        recording.log(genealogy.rows(source, born + 1, 0.1 * (born + 1), born + 1))
     memory = toy_run.record(recording, None, steps, 100)
     recording.finish(memory, {"energy": 1 / (1 + steps)}, status)
     return path
 
 
 @pytest.mark.parametrize("second", KINDS)
-@pytest.mark.parametrize("first", ["as it is", "a formula", "more data", "more neurons"])
+@pytest.mark.parametrize(
+    "first", ["as it is", "a formula", "more data", "more neurons", "more events"]
+)
 def test_whatever_was_written_before_a_file_has_the_same_bytes(first, second, tmp_path):
     alone = finished(tmp_path / "alone.h5", **KINDS[second]).read_bytes()
     forget()
