@@ -29,6 +29,7 @@ from ..lab import config as settings
 from ..lab.experiment import Experiment
 from . import leases
 from .plans import Axis, Plan, Planned
+from .workplaces import Place
 
 SCHEMA = 1
 SUM = "sha256"  # of a manifest and of a note: that of all the rest, as canonical JSON
@@ -153,9 +154,12 @@ class SweepFolder:
         """One of STATES for every run, with the holder of its lease while it is running or when
         that holder has gone.
 
-        "interrupted": whoever was at work on it was killed, or cannot be heard; the next worker
-        goes on from its checkpoint.
+        "interrupted": whoever was at work on it was killed, or cannot be heard, or has stopped
+        after a checkpoint; the next worker goes on from there.
         """
+        places: dict[str, list[Place]] = {}
+        for name in os.listdir(self.work):
+            places.setdefault(name.split(".")[0], []).append(Place(self.work / name))
         there, failed = self.published(), self.failures()
         found: dict[str, tuple[str, leases.Holder | None]] = {}
         for digest in self.plan.runs:
@@ -164,8 +168,11 @@ class SweepFolder:
                 found[digest] = self.status(digest), None
             elif holder:
                 found[digest] = "interrupted" if holder.gone else "running", holder
+            elif digest in failed:
+                found[digest] = "failed", None
             else:
-                found[digest] = "failed" if digest in failed else "waiting", holder
+                begun = any(place.reached() > 0 for place in places.get(digest, ()))
+                found[digest] = "interrupted" if begun else "waiting", None
         return found
 
 

@@ -12,6 +12,16 @@ from meanfield.diagnostics.defects import LIMIT
 from .folders import STATES, SweepFolder
 
 WORST = 5  # badly integrated runs that `status` names
+MEANINGS = """\
+what the rows count, each run in one of them:
+
+  finished     trained to its end; its file is in runs/
+  diverged     numbers became infinite: a result too, its file is in runs/
+  failed       could not be made, and why; the next `work` tries again
+  running      a worker holds it, and was heard of lately
+  interrupted  nobody is at work on it: whoever was has stopped after a checkpoint, or was killed; the next `work` goes on there
+  waiting      nobody is at work on it, and it has no checkpoint
+"""
 
 
 def status(sweep: SweepFolder) -> str:
@@ -37,11 +47,13 @@ def status(sweep: SweepFolder) -> str:
         said = ""
         if holder and state == "running":
             said = f"{holder.host} pid {holder.pid}, heartbeat {holder.age:.0f} s ago"
-        elif holder and state == "interrupted":
-            said = (
-                f"{holder.host} pid {holder.pid} is gone, no heartbeat for "
-                f"{holder.age:.0f} s; the next worker goes on with it"
-            )
+        elif state == "interrupted":
+            gone = "stopped after a checkpoint"
+            if holder:
+                gone = (
+                    f"{holder.host} pid {holder.pid} is gone, no heartbeat for {holder.age:.0f} s"
+                )
+            said = f"{gone}; the next worker goes on with it"
         elif state == "failed":
             said = str(sweep.failure(digest).get("message"))
         elif digest in worst:

@@ -9,11 +9,13 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meanfield.files.durable import replacing, sync_folder
 from meanfield.files.recording import unfinished
 
-from .folders import SweepFolder
+if TYPE_CHECKING:
+    from .folders import SweepFolder
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,17 @@ from meanfield.backends.cpu.backend import CPU
 from meanfield.processes.interruption import signals
 from sims.lab import experiment
 from sims.lab.config import digest
-from sims.sweeps import folders, forks, indexing, leases, local_workers, plans, workers, workplaces
+from sims.sweeps import (
+    folders,
+    forks,
+    indexing,
+    leases,
+    local_workers,
+    plans,
+    reporting,
+    workers,
+    workplaces,
+)
 from sims.sweeps.local_workers import Crew, RunsFailed
 from sims.sweeps.workers import Terms
 from sims.sweeps.workplaces import Place
@@ -179,6 +189,32 @@ def test_a_signal_checkpoints_and_another_worker_goes_on_to_the_same_bits(
     whole = made(tmp_path / "whole", seeds=1)
     workers.work(whole, Terms())
     assert hashes(two) == hashes(whole) and not any(two.work.iterdir())
+
+
+def test_a_run_that_nobody_holds_and_that_has_a_checkpoint_is_interrupted(two, monkeypatch):
+    """It goes on from there; one that has only begun waits, as one that has not."""
+    interrupted_at(5, monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    assert workers.work(two, Terms()) == 75
+    first, second = two.plan.runs
+    assert two.states() == {first: ("interrupted", None), second: ("waiting", None)}
+    said = reporting.status(two)
+    assert re.search(r"interrupted +1 ", said) and re.search(r"waiting +1 ", said)
+    assert re.search(
+        rf"^interrupted {first} .*: stopped after a checkpoint; the next worker goes on", said, re.M
+    )
+    assert reporting.counts(two) == "1 interrupted, 1 waiting"
+    lease = leases.claim(two.leases / first, 60.0)
+    assert two.states()[first][0] == "running"
+    lease.release()
+    folders.write_json(two.failed / f"{first}.json", {"message": "boom"})
+    assert two.states()[first][0] == "failed"
+    (place,) = map(Place, two.work.iterdir())
+    for checkpoint in place.run.with_name("run.h5.parts").glob("checkpoint-*"):
+        checkpoint.unlink()
+    (two.failed / f"{first}.json").unlink()
+    assert place.reached() == 0 and two.states()[first][0] == "waiting"
+    assert workers.work(two, Terms()) == 0
+    assert {state for state, _ in two.states().values()} == {"finished"}
 
 
 def test_a_signal_that_comes_too_late_for_one_run_stops_the_worker_before_the_next(
