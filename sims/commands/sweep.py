@@ -170,6 +170,9 @@ def plot(options: argparse.Namespace) -> None:
     pairs = [item.partition("=") for item in options.where]
     if bad := [name for name, equals, _ in pairs if not equals]:
         raise BadSettings(f"--where takes AXIS=VALUE; got {bad[0]!r}.")
+    if not SweepFolder(options.folder).published():
+        work = f"scripts/sweep work {options.folder}"
+        raise BadSettings(f"no run is finished yet: make them with {work}")
     data = indexing.open_sweep(options.folder)
     where = {name: value for name, _, value in pairs}
     from .. import figures
@@ -275,7 +278,8 @@ def parser() -> argparse.ArgumentParser:
     engines.add(worked)
     worked.epilog, worked.formatter_class = ENGINES, layout
 
-    command(status, "What is done, who is at work on what, and how long the rest may take.")
+    asked = command(status, "What is done, who is at work on what, and how long the rest may take.")
+    asked.epilog, asked.formatter_class = reporting.MEANINGS, layout
     collected = command(
         collect,
         "Measure every run from its file and write index.csv and index.h5; needs the extra xarray.",
@@ -287,7 +291,6 @@ def parser() -> argparse.ArgumentParser:
         "so far; lazy below 0.1 (ntk.laziness)"
     )
     collected.add_argument("--diagnose", nargs="+", default=[], metavar="NAME", help=text)
-
     engines.add(collected)
 
     drawn = command(

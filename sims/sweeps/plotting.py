@@ -66,14 +66,14 @@ def figure(
     is known (grey bands). Laziness and kernel drift have a line at 0.1, below which a network is
     called lazy, and the verdict says where they pass it (sims.lab.crossings).
     """
-    data = _selected(data, x, by, where or {}, log)
     for name in quantities:
-        if name not in data or name in TEXTS:
+        if name not in data.data_vars or name in TEXTS:
             known = sorted(name for name in data if name not in (*TEXTS, *CIRCUMSTANCES))
             raise BadSettings(
                 f"no quantity {name!r} in this sweep.{_advice(name, known)} Known: "
                 f"{', '.join(known)}."
             )
+    data = _selected(data, x, by, where or {}, log)
     from .. import figures
 
     rows = -(-len(quantities) // COLUMNS)
@@ -315,21 +315,31 @@ def _verdict(
     x: str,
     ends: bool,
 ) -> str:
-    """The slopes, or, if `ends`, between which values the curves lie."""
+    """The slopes, and why some have none; if none has, and `ends`, between which values they lie."""
     from ..figures import fraction
 
-    found = []
+    found: list[str] = []
+    refused: dict[str, list[str]] = {}  # by the reason, which is mostly that of all
     for curve, fit, known in zip(curves, fits, expected, strict=True):
-        if isinstance(fit, ExponentFit):
+        if isinstance(fit, Refused):
+            why = fit.reason.removeprefix("no exponent ")
+            for theirs, ours in (("1 widths", "1 value"), ("widths", "values"), ("m =", f"{x} =")):
+                why = why.replace(theirs, ours)
+            refused.setdefault(why, []).append(curve.label)
+        elif isinstance(fit, ExponentFit):
             beside = "" if known is None else f" (theory {fraction(known)})"
             found.append(fit.short + beside + f" at {curve.label}" * (len(curves) > 1))
+    said = []
     if found:
-        return f"Fitted slope in {x}: {', '.join(found)}."
-    if not ends:
-        return ""
-    means = [curve.values.mean(axis=0) for curve in curves]
-    low, high = min(np.min(mean) for mean in means), max(np.max(mean) for mean in means)
-    return f"Between {low:.3g} and {high:.3g}."
+        said = [f"Fitted slope in {x}: {', '.join(found)}."]
+    elif ends:
+        means = [curve.values.mean(axis=0) for curve in curves]
+        low, high = min(np.min(mean) for mean in means), max(np.max(mean) for mean in means)
+        said = [f"Between {low:.3g} and {high:.3g}."]
+    for why, labels in refused.items():
+        whose = "" if len(labels) == len(curves) else f" at {', '.join(labels)}"
+        said.append(f"No slope in {x}{whose} {why}.")
+    return " ".join(said)
 
 
 def _about(data: Any, x: str, by: str | None, where: Mapping[str, Any]) -> tuple[str, str]:

@@ -264,6 +264,36 @@ def test_diagnostics_become_columns(folder, capsys):
     )
 
 
+def test_before_any_run_is_finished_plot_says_how_they_are_made(folder, capsys):
+    """No column is known yet, so none is called wrong."""
+    for words in (["--y", "displacement", "--by", "gamma"], []):
+        assert run("plot", folder, *words) == 2
+        assert capsys.readouterr().err == (
+            f"error: no run is finished yet: make them with scripts/sweep work {folder}\n"
+        )
+
+
+def test_plot_says_why_there_is_no_slope(file, tmp_path, capsys):
+    file.write_text(TOML.replace("count = 3", "count = 2"))
+    path = tmp_path / "sweep"
+    there, _ = folders.create(sweep.plans.load(file), path)
+    workers.work(there, workers.Terms())
+    assert run("plot", path, "--by", "gamma") == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(
+        r"RMS displacement \[θ\]: Between \S+ and \S+\. No slope in m from 2 values, give 3 at least\.",
+        said,
+    )
+
+
+def test_every_row_of_status_is_explained(capsys):
+    with pytest.raises(SystemExit):
+        run("status", "--help")
+    text = capsys.readouterr().out
+    for state in folders.STATES:
+        assert re.search(rf"^  {state} +\w.*", text, re.M)
+
+
 def test_every_setting_is_explained(capsys):
     """By help() of the class and by create --settings: the default, the meaning, and the formulas
     of γ and γ'.

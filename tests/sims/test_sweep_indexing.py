@@ -264,6 +264,8 @@ def test_an_axis_that_is_neither_drawn_nor_fixed_is_asked_for(data):
             "no quantity 'rsik' in this sweep. Did you mean 'risk'?",
         ),
         ({"quantities": ["status"], "x": "m", "by": "gamma"}, "no quantity 'status'"),
+        ({"quantities": ["gamma"], "x": "m", "by": "gamma"}, "no quantity 'gamma'"),
+        ({"quantities": ["wrong"], "x": "m"}, "no quantity 'wrong'"),  # before what γ is to be
         (
             {"quantities": ["risk"], "x": "gama"},
             "no axis 'gama' in this sweep. Did you mean 'gamma'? Its axes: gamma, m, seed.",
@@ -291,6 +293,10 @@ def test_missing_runs_leave_gaps_and_not_wrong_means(data):
     partial.risk.loc[{"gamma": 0.5, "m": 16, "seed": 1}] = math.nan
     figure = plotting.figure(partial, ["risk"], "m", by="gamma")
     assert figure.axes[0].containers[0].lines[0].get_xdata().tolist() == [8.0, 32.0]
+    verdict = figures.said(figure)[0][1]
+    assert verdict.startswith("Fitted slope in m: ") and verdict.endswith(
+        " at γ = 1. No slope in m at γ = 1/2 from 2 values, give 3 at least."
+    )
     with pytest.raises(BadSettings, match="no run of this selection has a risk for every seed"):
         plotting.figure(data.assign(risk=data.risk * math.nan), ["risk"], "m", by="gamma")
 
@@ -444,6 +450,23 @@ def test_the_heading_and_long_verdicts_have_room(data, count):
         heading[0] == "Sweep: 6 of 6 runs finished"
         and "seed\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1" in heading[1]
     )
+
+
+def test_a_slope_that_is_refused_is_said_to_be_with_the_reason(data):
+    near = data.assign_coords(m=[8, 12, 16])
+    for found, reason in (
+        (data.isel(m=[0, 2]), "from 2 values, give 3 at least."),
+        (data.isel(m=[1]), "from 1 value, give 3 at least."),
+        (near, "from m = 8 … 16, a factor 2, give a factor 4 at least."),
+    ):
+        figure = plotting.figure(found, ["risk", "displacement"], "m", "gamma")
+        for _, verdict in figures.said(figure):
+            assert verdict.startswith("Between ") and verdict.endswith(f". No slope in m {reason}")
+        assert overlaps(figure) == ([], [])
+    linear = plotting.figure(near, ["risk"], "m", "gamma", log="")
+    assert "slope" not in figures.said(linear)[0][1]
+    by_gamma = plotting.figure(data, ["risk"], "gamma", "m", log="xy")
+    assert "No slope in gamma from 2 values" in figures.said(by_gamma)[0][1]
 
 
 def test_runs_drawn_against_the_seed_are_no_means(data):
