@@ -19,11 +19,14 @@ def verdict(
     reaches: dict[str, float] | None = None,
     seeds_alone: bool = False,
     settings: dict[str, tuple[Any, Any]] | None = None,
+    columns: tuple[str, str] | None = None,
 ) -> str:
     """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons
     moved less. Particles that are no neurons have moved more or less, no more is said of them.
     reaches: the factors by which two seeds of one setting differ, empty for two runs from one
-    start; seeds_alone: the two runs are two such seeds; settings: those that differ besides.
+    start; seeds_alone: the two runs are two such seeds; settings: those that differ besides;
+    columns: of the table above it, whose order what differs keeps: said where the lazier run, which
+    is named first, is the second.
     """
     differences = _differences(rows, settings or {})
     measured = [
@@ -67,6 +70,8 @@ def verdict(
         for kind, values in measured
     ]
     far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
+    if columns and first == 1 and " against " in differences:
+        differences = f" What follows is {columns[0]} against {columns[1]}.{differences}"
     lazier = "is lazier" if _of_networks(rows) else "moved less"
     return (
         f"{names[first]} {lazier} than {names[1 - first]}: {', '.join(numbers)}.{far}{differences}"
@@ -112,8 +117,22 @@ def unlike(rows: dict[str, tuple[Any, Any]]) -> dict[str, str]:
 def _differences(rows: dict[str, tuple[Any, Any]], settings: dict[str, tuple[Any, Any]]) -> str:
     """What else differs between the runs, for a verdict to be taken with it."""
     found = list(unlike(rows).values())
-    found += [f"{name} ({text(a)} against {text(b)})" for name, (a, b) in settings.items()]
+    found += [f"{name} ({how})" for name, how in _with_data_once(settings).items()]
     return f" They differ in {', '.join(found)}, too." if found else ""
+
+
+def _with_data_once(settings: dict[str, tuple[Any, Any]]) -> dict[str, str]:
+    """Setting -> how it differs. Data are one item, by their names, else that they were made with
+    other arguments, else by their hashes; the table has the rest.
+    """
+    how = {name: f"{text(a)} against {text(b)}" for name, (a, b) in settings.items()}
+    data = {name: said for name, said in how.items() if name.split(".")[0] == "data"}
+    names = data.get("data.name") or data.get("data.origin.maker")
+    made = any(name.startswith("data.origin.arguments.") for name in data)
+    said = names or ("other arguments" if made else data.get("data"))
+    if said is None:
+        return how
+    return {"data": said} | {name: how[name] for name in how if name not in data}
 
 
 def _factor(own: float, other: float) -> str:

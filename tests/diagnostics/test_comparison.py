@@ -183,6 +183,46 @@ def test_the_verdict_says_what_both_runs_are(drift, moved, expected):
     assert verdicts.verdict(("a", "b"), other) == expected + differ
 
 
+def test_where_the_second_is_lazier_the_order_of_what_differs_is_said(tmp_path):
+    """The sentence names the lazier first, what differs stands as the columns of the table do."""
+    long, short = tmp_path / "long.h5", tmp_path / "short.h5"
+    record(long, mf.MEAN_FIELD, m=20)
+    record(short, mf.MEAN_FIELD, t_end=1.0)
+    found = mf.compare(long, short)
+    assert found.verdict.startswith("short.h5 is lazier than long.h5: ")
+    assert found.verdict.endswith(
+        " less). What follows is long.h5 against short.h5. "
+        "They differ in m (20 against 40), flow time (4 against 1), too."
+    )
+    assert str(found).splitlines()[0].split() == ["long.h5", "short.h5"]
+    turned = mf.compare(short, long).verdict
+    assert turned.startswith("short.h5 is lazier than long.h5: ") and "What follows" not in turned
+    assert turned.endswith(" They differ in m (40 against 20), flow time (1 against 4), too.")
+
+
+def test_unlike_data_are_said_once(tmp_path):
+    """The rows say which arguments; in the sentence they are one item."""
+    sets = {
+        "one": DATA,
+        "more": mf.data.kink(n=20, n_test=9, seed=1),
+        "two": mf.data.gaussian_mixture(n=16, n_test=8, dim=1, seed=0),
+        "x": mf.data.Dataset(DATA.x, DATA.y, DATA.x_test, DATA.y_test),
+        "y": mf.data.Dataset(DATA.x, -DATA.y, DATA.x_test, DATA.y_test),
+    }
+    for name, data in sets.items():
+        record(tmp_path / f"{name}.h5", mf.MEAN_FIELD, data, t_end=0.2)
+
+    def said(a, b):
+        return mf.compare(tmp_path / f"{a}.h5", tmp_path / f"{b}.h5")
+
+    found = said("one", "more")
+    assert found.verdict.endswith(" They differ in data (other arguments), too.")
+    assert found.rows["data.origin.arguments.n"] == (16, 20)
+    found = said("one", "two").verdict
+    assert found.endswith("They differ in data (kink against gaussian_mixture), too.")
+    assert "They differ in data (hash " in said("x", "y").verdict
+
+
 @pytest.mark.kernel
 def test_labels_give_classification_errors(tmp_path):
     data = mf.data.gaussian_mixture(n=40, n_test=20, dim=2, seed=1)
