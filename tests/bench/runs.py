@@ -27,7 +27,7 @@ from .sections import Column, Effort, Goal
 
 TITLE = "a run, RK4, relu, d = 2: cost of watching, in wall time"
 LIMIT = 0.03  # of the plain run …
-LENGTH = 10.0  # … in runs of so many seconds and more
+LENGTH = 5.0  # … in runs of so many seconds and more
 TURNS = 3  # runs of each contender for each round of the bench: the differences are small
 Watch = Callable[[Path], list]
 WATCHES: dict[str, tuple[Watch, bool]] = {
