@@ -50,11 +50,12 @@ class Floor(NamedTuple):
 
     def verdict(self, lower: float, upper: float) -> str:
         """What follows for two clouds of lower <= W2 <= upper."""
-        reach = (1.0 + REACH) * self.value + 3.0 * self.error
-        if upper < self.value - 3.0 * self.error:
+        width = REACH * self.value + 3.0 * self.error
+        reach = self.value + width
+        if upper < self.value - width:
             return (
-                "these two are nearer than the floor by more than three of its errors: it is not "
-                f"to be trusted at m = {self.m}, and too high for neurons trained together"
+                f"these two are nearer than the floor, which is too high at m = {self.m}: neurons "
+                "trained together are no independent draws"
             )
         if upper <= reach:
             return "these two differ by the floor alone"
