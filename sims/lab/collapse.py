@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 
-from .fits import with_error
+from .fits import expanded_tail, with_error
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -96,9 +96,7 @@ def critical_point(
     if seeds > 1:
         draws = np.random.default_rng(0).integers(seeds, size=(resamples, seeds))
         found = np.array([_least(gamma, logs, values[draw].mean(axis=0))[0] for draw in draws])
-        tail = special.ndtr(
-            -special.stdtrit(seeds - 1, 0.5 + level / 2) * np.sqrt(seeds / (seeds - 1))
-        )
+        tail = expanded_tail(level, seeds)
         low, high = (float(value) for value in np.quantile(found, [tail, 1 - tail]))
         error = float(found.std() * np.sqrt(seeds / (seeds - 1)))
     before = spread([(gamma, y) for y in mean])

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from meanfield.checks import is_number
+
+from .fits import students_t
 
 SIGNS = {"gamma": "γ", "alpha": "α", "gamma_prime": "γ′"}
 
@@ -132,7 +133,7 @@ def find_crossing(
         note = "one seed: no interval" + f", {note}" * bool(note)
     else:
         error = float(np.std(crossed, ddof=1)) / math.sqrt(seeds)
-        reach = float(special.stdtrit(seeds - 1, 0.5 + level / 2)) * error
+        reach = students_t(level, seeds - 1) * error
         low, high = at - reach, at + reach
     right = min(max(int(np.searchsorted(place, at)), 1), len(x) - 1)
     bend = _bend(place, middle, right, at)

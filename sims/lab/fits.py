@@ -209,7 +209,7 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
         error = _error_of_residuals(x, logs[0], 1)
         bend_error = 2 * span * _error_of_residuals(x, logs[0], 2) if bend_dof else np.nan
         local_errors = [np.nan] * (len(m) - 1)
-    reach = _quantile(level, dof) * error
+    reach = students_t(level, dof) * error
     bend = float(2 * span * parabolas[:, 0].mean())
     return ExponentFit(
         slope=float(slope), error=float(error), low=float(slope - reach), high=float(slope + reach), level=level,
@@ -366,13 +366,21 @@ def _bootstrap(slopes: np.ndarray, level: float) -> tuple[float, float] | None:
     if count < 2:
         return None
     draws = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    tail = special.ndtr(-_quantile(level, count - 1) * np.sqrt(count / (count - 1)))
+    tail = expanded_tail(level, count)
     low, high = np.quantile(slopes[draws].mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _quantile(level: float, dof: int) -> float:
+def students_t(level: float, dof: int) -> float:
+    """Half the width of an interval of this level, in standard errors."""
     return float(special.stdtrit(dof, 0.5 + level / 2))
+
+
+def expanded_tail(level: float, seeds: int) -> float:
+    """Φ(-t √(S/(S-1))), what each end of an expanded percentile interval leaves out, S the number of
+    seeds.
+    """
+    return float(special.ndtr(-students_t(level, seeds - 1) * np.sqrt(seeds / (seeds - 1))))
 
 
 def _p_value(value: float, error: float, dof: int) -> float:
