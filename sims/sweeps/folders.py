@@ -29,7 +29,7 @@ from ..lab import config as settings
 from ..lab.experiment import Experiment
 from . import leases
 from .plans import Axis, Plan, Planned
-from .workplaces import Place
+from .workplaces import Place, by_run
 
 SCHEMA = 1
 SUM = "sha256"  # of a manifest and of a note: that of all the rest, as canonical JSON
@@ -157,9 +157,7 @@ class SweepFolder:
         "interrupted": whoever was at work on it was killed, or cannot be heard, or has stopped
         after a checkpoint; the next worker goes on from there.
         """
-        places: dict[str, list[Place]] = {}
-        for name in os.listdir(self.work):
-            places.setdefault(name.split(".")[0], []).append(Place(self.work / name))
+        places = by_run(self.work)
         there, failed = self.published(), self.failures()
         found: dict[str, tuple[str, leases.Holder | None]] = {}
         for digest in self.plan.runs:
@@ -171,7 +169,7 @@ class SweepFolder:
             elif digest in failed:
                 found[digest] = "failed", None
             else:
-                begun = any(place.reached() > 0 for place in places.get(digest, ()))
+                begun = any(Place(place).reached() > 0 for place in places.get(digest, ()))
                 found[digest] = "interrupted" if begun else "waiting", None
         return found
 

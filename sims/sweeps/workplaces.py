@@ -78,7 +78,17 @@ def publish(sweep: SweepFolder, digest: str, place: Place) -> bool:
 
 def places(sweep: SweepFolder, digest: str) -> list[Path]:
     """The folders where workers are at work on this run, or were."""
-    return [sweep.work / name for name in os.listdir(sweep.work) if name.startswith(f"{digest}.")]
+    return by_run(sweep.work).get(digest, [])
+
+
+def by_run(work: Path) -> dict[str, list[Path]]:
+    """digest -> the places of that run, in one look at the folder of them all."""
+    found: dict[str, list[Path]] = {}
+    for name in os.listdir(work):
+        digest, dot, _ = name.partition(".")
+        if dot:
+            found.setdefault(digest, []).append(work / name)
+    return found
 
 
 def clear(folder: Path) -> None:
