@@ -154,7 +154,7 @@ def compare(run_a: Any, run_b: Any, seconds: float = 2.0) -> Comparison:
         and not unlike
         and (one_start or rows["initial law"][0] is not None)
     )
-    verdict = verdicts.verdict(names, rows, reaches, seeds_alone, settings, columns=names)
+    verdict = verdicts.verdict(names, rows, reaches, seeds_alone, settings, beneath_table=True)
     # neither a density nor a cloud with copies is a sample of neurons
     densities = FiniteVolumes.name in [method.get("name") for method in methods]
     sample = not densities and not any(run.replaces for run in runs)

@@ -19,14 +19,14 @@ def verdict(
     reaches: dict[str, float] | None = None,
     seeds_alone: bool = False,
     settings: dict[str, tuple[Any, Any]] | None = None,
-    columns: tuple[str, str] | None = None,
+    beneath_table: bool = False,
 ) -> str:
     """Lazier is the run whose kernel drifted less; where there is no drift, the one whose neurons
     moved less. Particles that are no neurons have moved more or less, no more is said of them.
     reaches: the factors by which two seeds of one setting differ, empty for two runs from one
     start; seeds_alone: the two runs are two such seeds; settings: those that differ besides;
-    columns: of the table above it, whose order what differs keeps: said where the lazier run, which
-    is named first, is the second.
+    beneath_table: of the rows, whose order what differs keeps: said where the lazier run, which is
+    named first, is the second.
     """
     differences = _differences(rows, settings or {})
     measured = [
@@ -70,8 +70,8 @@ def verdict(
         for kind, values in measured
     ]
     far = " Both are far from lazy." if what == "kernel drift" and less >= RICH else ""
-    if columns and first == 1 and " against " in differences:
-        differences = f" What follows is {columns[0]} against {columns[1]}.{differences}"
+    if beneath_table and first == 1 and " against " in differences:
+        differences = f" What follows is {names[0]} against {names[1]}.{differences}"
     lazier = "is lazier" if _of_networks(rows) else "moved less"
     return (
         f"{names[first]} {lazier} than {names[1 - first]}: {', '.join(numbers)}.{far}{differences}"
