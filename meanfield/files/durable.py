@@ -333,11 +333,10 @@ def lock(path: Path, what: str) -> IO[str]:
         # whoever held the lock before may have removed the file between our open and our flock: a
         # lock on no name
         if is_at(file, path):
+            name = f"process {os.getpid()} on {socket.gethostname()}\n".encode()
             with suppress(OSError):  # a full disk: the lock holds without a name in it
-                os.ftruncate(file.fileno(), 0)
-                os.pwrite(
-                    file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0
-                )
+                # in this order: a file that was cut to nothing ext4 gives to the disk at its close
+                os.ftruncate(file.fileno(), os.pwrite(file.fileno(), name, 0))
             return file
         file.close()
 
@@ -355,7 +354,7 @@ def check_free(path: Path, what: str) -> None:
 
 def _in_use(file: IO[str], what: str) -> InUse:
     """With the name that the holder has left in the lock."""
-    holder = file.read(200).strip() or "another process"
+    holder = file.readline(200).strip() or "another process"
     return InUse(f"{what} is in use by {holder}; wait until it has ended, or choose another name.")
 
 
