@@ -295,7 +295,7 @@ def _new(
         rows = math.ceil(rest[0] / math.ceil(rest[0] / rows))
         chunk = (1,) * (len(shape) > 2) + (rows, *rest[1:])
     space = _space(tuple(shape)) if len(shape) else SCALAR
-    access = _keeping(item * math.prod(chunk)) if in_pieces and len(shape) < 3 else None
+    access = _keeping(item * math.prod(chunk) if len(shape) < 3 else 0) if in_pieces else None
     name_, kind = name.encode(), _type(np.dtype(dtype))
     return h5py.h5d.create(group.id, name_, kind, space, _layout(chunk), dapl=access)
 
@@ -329,9 +329,10 @@ def _layout(chunk: tuple[int, ...]) -> h5py.h5p.PropDCID:
 @lru_cache(64)
 def _keeping(size: int) -> h5py.h5p.PropDAID | None:
     """For an array whose chunks, of so many bytes, are written in pieces: HDF5 keeps the one at hand.
-    Otherwise it would read and write all of it for each piece.
+    Otherwise it would read and write all of it for each piece. 0: they are written whole, and at once,
+    while the processor has them at hand.
     """
-    if size <= KEPT:
+    if 0 < size <= KEPT:
         return None
     options = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     options.set_chunk_cache(SLOTS, size, 0.75)
