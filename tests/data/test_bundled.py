@@ -1,12 +1,16 @@
 """scikit-learn's bundled sets: standardised, split, relabelled."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from meanfield import data
+from meanfield.data import bundled
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = {
     "digits": (1797, 61),
     "iris": (150, 4),
@@ -47,6 +51,26 @@ def test_digits_keep_64_pixels_when_asked():
     assert made.d == 64 and made.n == 300 and np.isfinite(made.x_test).all()
     with pytest.raises(ValueError, match=r"x has .* constant columns"):
         data.digits(constant="error")
+
+
+def test_the_digits_are_those_of_scikit_learn_without_its_import():
+    datasets = pytest.importorskip("sklearn.datasets")
+    ours, theirs = bundled._read("digits"), datasets.load_digits()
+    for name in ("data", "target", "target_names", "feature_names"):
+        found, expected = (np.asarray(getattr(item, name)) for item in (ours, theirs))
+        assert found.dtype == expected.dtype and np.array_equal(found, expected), name
+    code = "import sys; from meanfield import data; data.digits(); print('sklearn' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "False\n"
+
+
+def test_digits_that_lie_elsewhere_are_read_by_scikit_learn(monkeypatch):
+    pytest.importorskip("sklearn")
+    expected = data.digits().sha256()
+    monkeypatch.setattr(bundled, "_file_of_digits", lambda: None)
+    assert data.digits().sha256() == expected
 
 
 def test_classes_become_signs_or_centred_rows():

@@ -406,6 +406,13 @@ def test_two_settings_differ_only_where_welch_says_so():
     )
 
 
+def test_p_of_two_settings_is_that_of_scipy():
+    """Whose test takes half a second to import."""
+    first, second = [0.31, 0.34, 0.29, 0.35], [0.33, 0.41, 0.38]
+    expected = stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert fits.different(first, second) == pytest.approx(expected, rel=1e-12)
+
+
 def test_the_level_of_an_interval_is_a_number_of_any_width():
     m, values = [10, 20, 40, 80], np.array([[1.0, 0.55, 0.25, 0.11], [0.9, 0.5, 0.26, 0.13]])
     wide = fit_exponent(m, values, level=np.longdouble(0.9))
