@@ -4,10 +4,9 @@ kernels compare.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from meanfield import tangent
 from meanfield.diagnostics.library import kernels
@@ -19,6 +18,9 @@ from meanfield.particles import Particles
 from meanfield.state import State
 
 from ..learning.matrices import checked, one_kernel
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 def empirical(
@@ -91,6 +93,8 @@ def operator(
     A LinearOperator, (nK, nK), row i·K + c for output c of sample i: one pull-back and one
     push-forward of the engine, O(m n (d + K)) a product and O(m p + n) memory.
     """
+    from scipy.sparse.linalg import LinearOperator
+
     _check(network, state)
     x = check_inputs(x, state.dim)
     n, K = len(x), state.outputs

@@ -8,7 +8,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.integrate import solve_ivp
 
 from meanfield.backends.cpu import losses as loss_kernels
 from meanfield.checks import is_number
@@ -222,6 +221,8 @@ class KernelFlow:
             raise ValueError(
                 f"t = ∞ is for the squared loss; with {self.loss.name!r} ask for a finite t."
             )
+        from scipy.integrate import solve_ivp
+
         ends, place = np.unique(times, return_inverse=True)
         if not ends.size or ends[-1] == 0:
             return np.zeros((len(times), *self.f0.shape))
