@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import help_texts
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -153,6 +155,40 @@ def test_a_version_that_lacks_what_we_call_is_not_allowed(name, bound):
     fails with pandas 3.
     """
     assert tuple(map(int, required()[name].split("."))) >= bound
+
+
+def block():
+    """The first block of the pins, {name: version}: what every environment of the scripts holds."""
+    lines = (ROOT / "scripts" / "constraints.txt").read_text(encoding="utf-8").split("\n\n")[0]
+    pins = (line.partition("==") for line in lines.splitlines() if not line.startswith("#"))
+    return {name: version for name, _, version in pins}
+
+
+def needed(name, extra=""):
+    """The names of a distribution and of all that it needs here, as they are installed."""
+    found, asked = set(), [(name, extra)]
+    while asked:
+        name, extra = asked.pop()
+        if (name, extra) in found:
+            continue
+        found.add((name, extra))
+        for item in map(Requirement, distribution(name).requires or ()):
+            if item.marker is None or item.marker.evaluate({"extra": extra}):
+                asked += [(normal(item.name), wanted) for wanted in ("", *item.extras)]
+    return {name for name, _ in found}
+
+
+def test_the_first_block_of_the_pins_is_what_the_dependencies_and_the_extra_data_need():
+    """But for setuptools, and the libraries of a torch for GPUs."""
+    try:
+        names = needed(OURS, "data") | needed(OURS)
+    except PackageNotFoundError as error:
+        pytest.skip(f"not installed here: {error}")
+    pins = {normal(name) for name in block()}
+    every = set(pinned("constraints.txt"))
+    assert pins <= names and (names & every) - pins <= {
+        name for name in every if name.startswith(("cuda-", "nvidia-"))
+    }
 
 
 # ---- help
@@ -305,6 +341,41 @@ def test_cuda_is_installed_where_a_driver_is_and_nowhere_else(tmp_path, script):
         assert notes.read_text(encoding="utf-8").endswith(f"{folder}[{extras},cuda]\n")
     else:
         assert not notes.exists()  # nothing to do
+
+
+@needs_bash
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_new_environment_gets_the_first_block_at_once_and_then_what_is_missing(tmp_path, failing):
+    """Whatever happens to the four pips, one that looks at everything has the last word."""
+    folder, notes = clone(tmp_path), tmp_path / "notes"
+    program = f"""#!/usr/bin/env bash
+case "$*" in
+"-m venv "*) mkdir -p "$3/bin" && cat "$0" >"$3/bin/python" && chmod +x "$3/bin/python" ;;
+*install*) echo "$*" >>"{notes}" ;;
+esac
+case "$*" in *torch*) exit {int(failing)} ;; esac
+"""
+    (folder / "python3").write_text(program)
+    (folder / "python3").chmod(0o755)
+    call(folder, "demo")  # makes the folder of tools
+    for name in ("xargs", "chmod"):
+        (folder / "tools" / name).symlink_to(shutil.which(name))
+    path = f"{folder / 'tools'}{os.pathsep}{folder}"
+    done = call(folder, "demo", path=path)
+    assert done.returncode == 0 and (folder / ".venv" / "installed.data").exists(), done.stderr
+
+    *most, last = notes.read_text(encoding="utf-8").splitlines()
+    assert all("--no-deps" in line for line in most) and "--no-deps" not in last
+    words = [word for line in most for word in line.split() if "==" in word]
+    assert sorted(words) == sorted(f"{name}=={version}" for name, version in block().items())
+    assert sum(f"--editable {folder}" in line for line in most) == 1
+    assert last.endswith(f" --editable {folder}[data]" if failing else f" {OURS}[data]")
+
+    notes.unlink()
+    (folder / ".venv" / "installed.data").unlink()
+    assert call(folder, "demo", path=path).returncode == 0  # the environment is there
+    assert notes.read_text(encoding="utf-8").endswith(f" --editable {folder}[data]\n")
+    assert "--no-deps" not in notes.read_text(encoding="utf-8")
 
 
 @needs_bash
