@@ -36,7 +36,7 @@ from .stepping import clocks, methods
 from .stepping.clocks import Diverged, Span
 from .stepping.march import March
 from .stepping.methods import Method
-from .stepping.stretches import NOW, Ahead
+from .stepping.stretches import NOW, Ahead, Coming
 
 # frames waiting in memory are published at this size, whatever the clock says
 SEGMENT_BYTES = 64 * 2**20
@@ -84,6 +84,7 @@ class Run:
         self.health = Health(self.march, stops, quiet=self.ranks.rank > 0)
         self.measured: tuple[int, dict[str, float]] = -1, {}  # the last frame's step, and measures
         self.mended: list[str] = []  # of observers that raised: whoever goes on may hand in another
+        self.looking_back = [item for item in self.observers if self._looks_back(item)]
         self._plan(self.march.span)
 
     @property
@@ -131,9 +132,11 @@ class Run:
             try:
                 self._look(to_see)
                 while not (self._stop(received) or march.done):
-                    march.advance(stops, self._ahead())
+                    march.advance(stops, *self._ahead())
                     self._log_births()
                     self._pass()
+                    for then in march.seen:
+                        self._look([item for item in self.looking_back if item.due(then)], then)
                     self.health.look()
                     self._look([item for item in self.observers if item.due(march)])
                     watched.step()
@@ -178,14 +181,34 @@ class Run:
         }
         self.ranks.compare({name: canonical_json(item).encode() for name, item in told.items()})
 
-    def _ahead(self) -> Ahead:
-        """The next moment at which anything looks; at every step, where checkpoints are asked for
-        that often.
+    def _looks_back(self, item: Observer) -> bool:
+        """Whether the march may pass over its moments: where frames are recorded, which are what a
+        look costs. They have values that a series of every k-th step lacks, between those that the
+        march gives to it all at once.
+        """
+        series = [other for other in self.observers if isinstance(other, Series) and other.traced]
+        gaps = any(other.schedule.k > 1 for other in series)
+        return bool(self.recorder) and item.looks_back and item not in series and not gaps
+
+    def _ahead(self) -> tuple[Ahead, Coming | None]:
+        """The next moment at which anything looks, and those that are looked at afterwards; at every
+        step, where checkpoints are asked for that often.
         """
         often = self.recorder is not None and self.recorder.checkpoint_seconds < 1.0
         if often or not self.march.stretches:
-            return NOW
-        return Ahead.first(item.ahead(self.march) for item in self.observers)
+            return NOW, None
+        back = self.looking_back
+        ahead = Ahead.first(item.ahead(self.march) for item in self.observers if item not in back)
+        return ahead, self._coming if back else None
+
+    def _coming(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and times of the next moments that are looked at afterwards, at least `count` of them."""
+        found = [item.coming(self.march, count) for item in self.looking_back]
+        steps, times = zip(*found, strict=True)
+        return (
+            steps[0] if len(steps) == 1 else np.unique(np.concatenate(steps)),
+            times[0] if len(times) == 1 else np.unique(np.concatenate(times)),
+        )
 
     def _start(self, memory: dict[str, Any] | None) -> list[Observer]:
         """Take up the memory of a checkpoint; returns the observers that have this moment still to
@@ -217,11 +240,13 @@ class Run:
         if march.source is not None and self.recording is not None:
             self.recording.log(genealogy.rows(march.source, march.step, march.t, march.born))
 
-    def _look(self, observers: list[Observer]) -> None:
-        """Let these observers look at this moment; their values go into the file."""
+    def _look(self, observers: list[Observer], march: Any = None) -> None:
+        """Let these observers look at this moment, or at one that the march has passed over; their
+        values go into the file.
+        """
         if not observers:
             return
-        march, recording = self.march, self.recording
+        march, recording = march or self.march, self.recording
         moment = Moment(march, self.problem, recording)
         for number, item in enumerate(observers):
             if isinstance(item, Recorder) and recording is None:
@@ -229,7 +254,8 @@ class Run:
             try:
                 values = _checked(item, item.observe(moment))
             except Exception as error:
-                if not isinstance(error, Diverged) and (isinstance(item, Series) or not item.own):
+                known = isinstance(error, Diverged) or march is not self.march
+                if not known and (isinstance(item, Series) or not item.own):
                     self._say_which_raised(item, error, observers[number:])
                 raise
             if item is self.recorder:

@@ -217,8 +217,8 @@ class Recording:
         self._buffer.add_frame(state, self.mass_varies)
 
     def has(self, name: str, step: int) -> bool:
-        """Whether the series has a value of this step."""
-        return self._last_steps.get(f"series/{name}") == step
+        """Whether the series has a value of this step, or of one after it."""
+        return self._last_steps.get(f"series/{name}", -1) >= step
 
     @property
     def last_steps(self) -> dict[str, int]:

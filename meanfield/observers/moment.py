@@ -24,8 +24,7 @@ class Moment:
         self.march, self.recording = march, recording
         self.step, self.t, self.dt = march.step, march.t, march.dt
         self._asked = False
-        particles, like, backend = march.particles, march.like, march.field.backend
-        self.frame = Frame(problem, lambda: particles.state(backend, like), march, march.dt)
+        self.frame = Frame(problem, march.snapshot(), march, march.dt)
 
     @property
     def flow(self) -> GradientFlow:
@@ -43,6 +42,8 @@ class Moment:
 
     def measure(self, name: str) -> float:
         """One of MEASURES, or another diagnostic of one frame, at this moment."""
+        if name in self.march.values:
+            return self.march.values[name]
         if name in ALONG:
             return float(ALONG[name](self.march))
         diagnostic = registry.get(name)
@@ -65,6 +66,10 @@ ALONG: dict[str, Callable[[March], float]] = {
     "energy_defect_motion": _energy_defect_motion,
     "kinetic_energy": lambda march: march.kinetic,
 }  # fmt: skip
+
+
+# of a moment that compiled steps have passed over: what they give, and what θ alone is asked for
+SEEN_LATER = frozenset(MEASURES) - {"kinetic_energy", "effective_sample_size"}
 
 
 def measures(march: March, problem: Problem) -> list[str]:

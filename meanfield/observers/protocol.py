@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from ..stepping.clocks import Span
 from ..stepping.march import March
 from ..stepping.stretches import NOW, Ahead
@@ -86,6 +88,17 @@ class Observer:
         about. An observer with a `due` of its own is asked at every step.
         """
         return self._due.ahead(march.step) if type(self).due is Observer.due else NOW
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether it may look at a moment when the march has gone on (stepping/past.py): then the
+        march does not stop at its moments, which `coming` tells.
+        """
+        return False
+
+    def coming(self, march: March, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and times of its next `count` moments, as of `ahead`."""
+        return self._due.coming(march.step, count)
 
     def observe(self, moment: Moment) -> Mapping[str, float] | None:
         """Look. The values, by series, go into the run's file."""

@@ -46,6 +46,16 @@ class Due:
             return Ahead(step=int(steps[0])) if steps.size else Ahead()
         return Ahead(t=float(times[0])) if times.size else Ahead()
 
+    def coming(self, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and times of the next `count` such moments."""
+        if self.period:
+            first = step // self.period + 1
+            return self.period * np.arange(first, first + count), self.times
+        following = slice(self.position, self.position + count)
+        if self.steps.size:
+            return self.steps[following], self.times[:0]
+        return self.steps, self.times[following]
+
     def __call__(self, step: int, t: float, dt: float) -> bool:
         if self.period:
             return step % self.period == 0

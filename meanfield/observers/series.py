@@ -16,7 +16,15 @@ from ..state import State
 from ..stepping.march import March
 from ..stepping.stretches import Ahead, Passed
 from . import schedules
-from .moment import ALONG, MEASURES, Moment, recordable, series_of_clock, unrecordable
+from .moment import (
+    ALONG,
+    MEASURES,
+    SEEN_LATER,
+    Moment,
+    recordable,
+    series_of_clock,
+    unrecordable,
+)
 from .protocol import Observer
 
 TRACED = ("risk", "energy")
@@ -116,6 +124,11 @@ class Series(Observer):
     def ahead(self, march: March) -> Ahead:
         return Ahead() if self.traced else super().ahead(march)
 
+    @property
+    def looks_back(self) -> bool:
+        own = self.function is None and type(self).observe is _observe
+        return own and type(self).due is Observer.due and self.name in SEEN_LATER
+
     def passed(self, over: Passed) -> tuple[list[int], list[float], list[float]]:
         """Steps, times and values of the moments that a march has passed over."""
         if not self.traced:
@@ -140,3 +153,6 @@ class Series(Observer):
 
     def __repr__(self) -> str:
         return f"Series({self.name!r}, {self.schedule}, {len(self.values)} values)"
+
+
+_observe = Series.observe  # of a subclass, or another in its place, nothing is known

@@ -5,7 +5,8 @@ time.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from . import clocks, reaction
 from .clocks import Diverged, Span
 from .methods import Method, Step, check_start, check_step
 from .motion import Motion, may_slide
-from .stretches import NOW, Ahead, Passed, Stretches
+from .stretches import NOW, Ahead, Coming, Passed, Stretches
 
 __all__ = ["Diverged", "March"]
 
@@ -31,6 +32,8 @@ class March:
     What a step must know of the device (∫|v|² dμ of the stages, F, the error) is read at its end,
     all in one; watches_size: ∫|θ|² dμ too.
     """
+
+    values: ClassVar[Mapping[str, float]] = {}  # of diagnostics, where they are known: past.py
 
     def __init__(
         self,
@@ -152,11 +155,14 @@ class March:
             return None
         return self.motion.dissipated(self.field, self.particles, self.path)
 
-    def advance(self, stops: np.ndarray | None = None, ahead: Ahead = NOW) -> None:
+    def advance(
+        self, stops: np.ndarray | None = None, ahead: Ahead = NOW, coming: Coming | None = None
+    ) -> None:
         """One accepted step, or several where they are compiled together: none of those before the
-        last is at `ahead`.
+        last is at `ahead`. coming: moments that may be passed over and are looked at afterwards
+        (`seen`).
         """
-        if self._stretches.advance(ahead, stops):
+        if self._stretches.advance(ahead, stops, coming):
             return
         t = None
         while t is None:
@@ -184,6 +190,13 @@ class March:
         return self._stretches.passed
 
     @property
+    def seen(self) -> list[Any]:
+        """The moments asked for that the last `advance` has passed over: of each a Past, which stands
+        for the March of then.
+        """
+        return self._stretches.seen
+
+    @property
     def like(self) -> State:
         """What a State of now shares with the start, its origin unless particles were replaced."""
         copies = self.method.replaces and self.step > self.start.step
@@ -191,6 +204,11 @@ class March:
 
     def state(self) -> State:
         return self.particles.state(self.field.backend, self.like)
+
+    def snapshot(self) -> Callable[[], State]:
+        """What makes the State of now, also when the march has gone on."""
+        particles, like, backend = self.particles, self.like, self.field.backend
+        return lambda: particles.state(backend, like)
 
     def memory(self) -> dict[str, Any]:
         """All that the future depends on, for a checkpoint."""

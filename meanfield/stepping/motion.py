@@ -4,7 +4,9 @@ may slide along kinks.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..backends.protocol import Backend
@@ -87,6 +89,17 @@ class Motion:
             self._begin(theta, t, path)
         self.window += last - self.steps
         self.steps, self.path_half = last, path_half
+
+    def along(self, step: int, looks: Iterable[Any], windows: list[list[float]]) -> Iterator[float]:
+        """`dissipated` at the moments `looks` (backends/cpu/records.py) of a compiled call that began
+        at this step and has not been `passed` yet.
+        """
+        then, ended = copy.copy(self), 0
+        for look in looks:
+            then.passed(look.step - step, windows[ended : look.windows], None, look.path_half)
+            step, ended = look.step, look.windows
+            left = then._rate(look.moved2, look.t, look.path) if then.window else 0.0
+            yield then.total + left
 
     def dissipated(self, field: Field, particles: Particles, path: float) -> float:
         """Up to this moment, that of the last step."""

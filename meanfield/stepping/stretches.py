@@ -5,13 +5,14 @@ call where that pays.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..particles import Particles
 from .clocks import CHATTER, NOISE
+from .past import Past
 
 FEW = 1  # steps at least of a call; what the field makes a stretch with may want more
 # the first steps of a march, made one by one: they compile kernels, and compare formulas with what
@@ -38,6 +39,8 @@ class Ahead(NamedTuple):
 
 
 NOW = Ahead(0, -math.inf)
+# the next moments, as many as asked for, that somebody looks at afterwards: steps, and times
+Coming = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 class Passed(NamedTuple):
@@ -68,18 +71,19 @@ class Stretches:
         self._refused = False
         self.traces = False  # whether `passed` is asked for
         self.passed: Passed | None = None  # of the last call, where it has passed over steps
+        self.seen: list[Past] = []  # moments of the last call that somebody wants to look at
 
     @property
     def possible(self) -> bool:
         """Whether steps may be made many at a time, so that it pays to ask who looks when."""
         return self._compiled is not False
 
-    def advance(self, ahead: Ahead, stops: np.ndarray | None) -> bool:
+    def advance(self, ahead: Ahead, stops: np.ndarray | None, coming: Coming | None) -> bool:
         """Steps until `ahead`, or for a twentieth of a second. False: none was made, the next step
         is to be made alone.
         """
         self._made += 1
-        self.passed = None
+        self.passed, self.seen = None, []
         if ahead is NOW or self._compiled is False:
             self._refused = False
             return False
@@ -101,6 +105,9 @@ class Stretches:
         velocity = march.field.known(march.particles).get("velocity")
         if march.motion is not None:
             self._compiled.start = march.motion.theta
+        if coming is not None:
+            moments = coming(self._compiled.most_looks + 1)
+            self._compiled.look_at(*moments, march.start.theta)
         theta = self._compiled.run(march.particles.theta, state, velocity)
         self._refused = bool(state["refused"][0])
         return self._take(theta, state)
@@ -155,6 +162,8 @@ class Stretches:
             self._refused = False  # the step that follows is made alone
             return False
 
+        windows = self._compiled.windows(states) if march.motion is not None else []
+        self.seen = self._seen(int(state["step"]), windows, states)
         march.path, march.dissipated = float(state["path"]), float(state["dissipated"])
         march.still = bool(state["still"])
         step, t = int(state["step"]), float(state["t"])
@@ -166,7 +175,26 @@ class Stretches:
             march.field.known(particles)["features"] = features
         march.arrived(particles, known)
         if march.motion is not None:
-            windows = self._compiled.windows(states)
             start = self._compiled.start if windows else None
             march.motion.passed(steps, windows, start, float(state["path_half"]))
         return True
+
+    def _seen(self, end: int, windows: list[list[float]], states: np.ndarray) -> list[Past]:
+        """The moments before the last step of this call that were to be seen on its way."""
+        march = self.march
+        found = [item for item in self._compiled.seen(states) if item[0].step < end]
+        looks, moved = [look for look, *_ in found], [None] * len(found)
+        if march.motion is not None:
+            moved = list(march.motion.along(march.step, looks, windows))
+        return [
+            Past(
+                march,
+                march.particles._replace(theta=theta, step=look.step, t=look.t),
+                look.dt,
+                look.path,
+                look.dissipated,
+                then,
+                values,
+            )
+            for (look, theta, values), then in zip(found, moved, strict=True)
+        ]

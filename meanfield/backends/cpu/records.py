@@ -18,16 +18,18 @@ ROWS = 5  # θ of now; the new one as it grows, at two places in turn; a stage's
 
 # What a stretch goes on with, and when it stops. Names are those of the clocks and of March. known,
 # given: whether Work.features, and the first row of Work.stage_rows, are those of the first θ, or of
-# the last. Of motion.py: half, window: the steps at which the window has its middle and its end (-1:
-# there are no windows); before: the steps before it; least: those of half of one at least; windows:
-# those that have ended.
+# the last. looked: moments seen on the way; next_step, next_time: how many of Work.look_steps and
+# look_times are behind; speed2: of the first stage of the last step. Of motion.py: half, window: the
+# steps at which the window has its middle and its end (-1: there are no windows); before: the steps
+# before it; least: those of half of one at least; windows: those that have ended.
 STATE = np.dtype(
     [
         *((name, np.int64) for name in ("clock", "step", "last_step", "leg_step", "leg_count", "traced")),
         *((name, np.int64) for name in ("half", "window", "before", "least", "windows")),
+        *((name, np.int64) for name in ("looked", "next_step", "next_time")),
         *((name, np.bool_) for name in ("traces", "watches_size", "kinked", "still", "sound", "refused", "known", "given")),
         *((name, np.float64) for name in ("t", "dt", "leg_t", "t_end", "target", "until", "span", "seconds")),
-        *((name, np.float64) for name in ("path", "path_half", "dissipated", "energy", "energy_least", "size2")),
+        *((name, np.float64) for name in ("path", "path_half", "dissipated", "energy", "energy_least", "size2", "speed2")),
         *((name, np.float64) for name in ("noise", "chatter", "rtol", "atol")),
     ],
     align=True,
@@ -46,6 +48,33 @@ JOB = np.dtype(
         ("apart", np.int64, 10),  # from the job of the next worker, who has another core's cache
     ],
     align=True,
+)
+
+
+class Look(NamedTuple):
+    """A moment that was seen on the way. windows: those of motion.py that had ended; total: Σ_i ℓ_i;
+    ridge2: ∫|θ|² dμ over what a ridge sees; way2, moved2: ∫|Δθ|² dμ since the start of the run, and
+    since that of the window.
+    """
+
+    step: int
+    windows: int
+    t: float
+    dt: float
+    path: float
+    path_half: float
+    dissipated: float
+    energy: float
+    total: float
+    ridge2: float
+    speed2: float
+    way2: float
+    moved2: float
+
+
+COUNTS = ("step", "windows")
+LOOK = np.dtype(
+    [(name, np.int64 if name in COUNTS else np.float64) for name in Look._fields], align=True
 )
 
 # What is behind Risk.places (kernels/stretched_pairs.py): addresses of kernels and of float64 arrays,
@@ -174,3 +203,7 @@ class Work(NamedTuple):
     trace: np.ndarray  # t, Σ_i ℓ_i and F after each step: (as many steps as a call makes, 3)
     start: np.ndarray  # θ at the start of the window: (m p,)
     windows: np.ndarray  # t, the path, that at the middle, |Δθ|² of those that ended: (WINDOWS, 4)
+    origin: np.ndarray  # θ at the start of the run: (m p,)
+    look_steps: np.ndarray  # moments to be seen on the way, each list with one that never comes
+    look_times: np.ndarray
+    looks: np.ndarray  # of LOOK: those that were

@@ -5,6 +5,7 @@ threads work at it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,21 @@ from ..llvm.addresses import address
 from . import team
 from .backend import scratch_of
 from .branches import branches_of, in_lines
-from .records import APART, CALL, ERROR, JOB, MOST, ROWS, STATE, Kernels, Method, Risk, Work
+from .records import (
+    APART,
+    CALL,
+    ERROR,
+    JOB,
+    LOOK,
+    MOST,
+    ROWS,
+    STATE,
+    Kernels,
+    Look,
+    Method,
+    Risk,
+    Work,
+)
 
 SHARED = 3 * 10**5  # operations of a mean feature that a second thread makes shorter
 # operations of a mean feature with matrix products, beyond which what lies between kernels is not
@@ -30,6 +45,10 @@ SECONDS = 0.05  # of one call: Ctrl-C is served after it
 COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
 WINDOWS = 128  # of motion.py, of one call at most
+LOOKS = 128  # moments of one call that are seen on the way, at most …
+LOOK_BYTES = (
+    3 * 2**20
+)  # … and bytes of their θ: of 4 MiB NumPy asks for pages that are slow to come
 # steps of one call at least, where several threads share a stage and a step has one: where observers
 # have just asked for its velocity, a step by itself is one addition
 SHARED_LEAST = 3
@@ -85,6 +104,9 @@ class Stretch:
         )
         self.kernels = Kernels(*[0] * len(Kernels._fields))  # not asked for yet
         self._turn = 0  # calls so far
+        most = min(LOOKS, LOOK_BYTES // particles.theta.nbytes)
+        self.most_looks = max(1, most)  # of one call
+        self._seen = self._unseen = self.work.lines[0, :0]  # θ of moments of the last call
         self._known: np.ndarray | None = None  # θ whose mean features the last call has left behind
 
     def _memory(self, theta: np.ndarray, weight: np.ndarray, samples: Any, workers: int) -> Work:
@@ -144,6 +166,10 @@ class Stretch:
             trace=np.zeros((TRACED, 3)),
             start=np.zeros(m * p, T),
             windows=np.zeros((WINDOWS, 4)),
+            origin=np.zeros(m * p, T),
+            look_steps=np.zeros(LOOKS + 2, np.int64),
+            look_times=np.zeros(LOOKS + 2),
+            looks=np.zeros(LOOKS, LOOK),
         )
 
     def _addresses(self) -> Kernels:
@@ -188,7 +214,7 @@ class Stretch:
         more = {
             self.stage: (0, 0),
             self.shards: (0, 0, 0),
-            self.loop: (np.zeros(1, STATE), line, line),
+            self.loop: (np.zeros(1, STATE), line, line, self._unseen),
         }
         return [(kernel, tuple(map(typeof, (*common, *last)))) for kernel, last in more.items()]
 
@@ -239,6 +265,43 @@ class Stretch:
     def start(self, theta: np.ndarray) -> None:
         np.copyto(self.work.start, theta.reshape(-1))
 
+    def look_at(self, steps: np.ndarray, times: np.ndarray, origin: np.ndarray) -> None:
+        """Moments that the next call is to see on its way: these steps, and the first ones at these
+        times, both sorted. origin: θ at the start of the run.
+        """
+        work = self.work
+        for coming, wanted, never in (
+            (work.look_steps, steps, np.iinfo(np.int64).max),
+            (work.look_times, times, np.inf),
+        ):
+            known = wanted[: self.most_looks + 1]  # the last of so many ends the call
+            coming[: known.size] = known
+            coming[known.size] = never
+        np.copyto(work.origin, origin.reshape(-1))
+        most = min(self.most_looks, steps.size + times.size)
+        self._seen = np.empty((most, work.origin.size), work.origin.dtype)
+
+    def seen(self, state: np.ndarray) -> list[tuple[Look, np.ndarray, dict[str, float]]]:
+        """The moments that the last call has seen, each with its θ (m, p), an array of its own, and
+        with what diagnostics say of it, by their names.
+        """
+        found = [Look(*row) for row in self.work.looks[: int(state["looked"][0])].tolist()]
+        ridge, shape = self.risk.ridge, self.work.rows.shape[2:]
+        return [
+            (
+                look,
+                line.reshape(shape),
+                {
+                    "energy": look.energy,
+                    "risk": self.factor * look.total,
+                    "regulariser": 0.5 * ridge * (look.ridge2 if ridge else 0.0),
+                    "speed2": look.speed2,
+                    "displacement": math.sqrt(look.way2),
+                },
+            )
+            for look, line in zip(found, self._seen, strict=False)
+        ]
+
     @property
     def features(self) -> np.ndarray | None:
         """The mean features (n, K) of the last θ of the last call, where it made them."""
@@ -265,7 +328,7 @@ class Stretch:
         given = self.kernels, self.risk, self.method, self.work
         for number, helper in enumerate(team.helpers(self.work.rows.shape[0] - 1), start=1):
             helper.give(self.stage, *given, self._turn, number)
-        self.loop(*given, state, theta.reshape(-1), made.reshape(-1))
+        self.loop(*given, state, theta.reshape(-1), made.reshape(-1), self._seen)
         # blocked kernels take the longer for a z that nobody has kept
         known = state["known"][0] and not (self.risk.blocked or self.risk.pairs)
         self._known = made if known else None

@@ -69,7 +69,7 @@ def _energy(risk, work, total):
 
 
 @part
-def _step(kernels, risk, method, work, goes_on):
+def _step(kernels, risk, method, work, state, goes_on):
     """(Σ b_i ∫|k_i|² dμ, Σ b_i |k_i|) of a step of work.job's dt: RungeKutta.step.
 
     goes_on: its new θ needs its mean features.
@@ -86,6 +86,7 @@ def _step(kernels, risk, method, work, goes_on):
         call(kernels.stage, (kernels, risk, method, work, 0, 0))
         if i >= 0:
             speed = work.means[SPEED]
+            state.speed2 = speed if i == 0 else state.speed2
             dissipated += method.b[i] * speed
             length += method.b[i] * math.sqrt(speed)
     job.first = 0
@@ -125,31 +126,97 @@ def _falls(state, energy, dissipated):
 
 
 @part
+def _time(state, dt):
+    """The time after a step: clock.judge."""
+    if state.clock == ERROR_CONTROL:
+        return state.target if dt == state.target - state.t else state.t + dt
+    count = state.step + 1 - state.leg_step
+    return state.t_end if count == state.leg_count else state.leg_t + count * state.dt
+
+
+@part
+def _to_be_seen(work, state, step, t, dt):
+    """Whether a moment that is asked for comes with this step."""
+    if work.look_steps[state.next_step] <= step:
+        return True
+    return work.look_times[state.next_time] <= t + EVENTS * dt
+
+
+@part
+def _moved2(kernels, work, way):
+    """∫|way|² dμ, by worker 0's norms: between two steps they are free."""
+    column, shards = work.norms[0, SPEED], work.claims.size
+    for shard in range(shards):
+        given = shard, shards, way, T(0), way, way[:0], work.weight, work.alike
+        call(kernels.advance, (*given, work.everything, work.scratch[0], column))
+    return tree_sum(column) / work.weight.size
+
+
+@part
+def _line(work, shard):
+    """θ of now where this shard is up to date, and the shard's part of it."""
+    now, m, p, shards = work.job[0].now, work.weight.size, work.everything.size, work.claims.size
+    first, last = shard * m // shards * p, (shard + 1) * m // shards * p
+    return work.lines[work.owners[now, shard], now], first, last
+
+
+@part
+def _copy(work, made):
+    """θ of now."""
+    for shard in range(work.claims.size):
+        line, first, last = _line(work, shard)
+        for e in range(first, last):
+            made[e] = line[e]
+
+
+@part
 def _window(kernels, work, state):
     """The end of a window of motion.py: what it moved is noted, and θ is the start of the next."""
-    job, shards = work.job[0], work.claims.size
-    m, p = work.weight.size, work.everything.size
-    way = work.lines[0, (job.now + 1) % ROWS]  # between two steps θ of now alone is read
-    for shard in range(shards):
-        line = work.lines[work.owners[job.now, shard], job.now]
-        for e in range(shard * m // shards * p, (shard + 1) * m // shards * p):
+    way = work.lines[0, (work.job[0].now + 1) % ROWS]  # between two steps θ of now alone is read
+    for shard in range(work.claims.size):
+        line, first, last = _line(work, shard)
+        for e in range(first, last):
             way[e] = line[e] - work.start[e]
             work.start[e] = line[e]
-        given = shard, shards, way, T(0), way, way[:0], work.weight, work.alike
-        call(kernels.advance, (*given, work.everything, work.scratch[0], work.column))
 
     ended = work.windows[state.windows]
     ended[0], ended[1], ended[2] = state.t, state.path, state.path_half
-    ended[3] = tree_sum(work.column) / m
+    ended[3] = _moved2(kernels, work, way)
     state.windows += 1
     state.before += 2 * (state.window - state.half)
     half = max(state.least, int(math.sqrt(state.before)) // 2)
     state.half, state.window = state.step + half, state.step + 2 * half
 
 
+@part
+def _look(kernels, work, state, total, seen):
+    """What observers ask of this moment, but for the speed: that is the next step's to say."""
+    now = work.job[0].now
+    way, moved = work.lines[0, (now + 1) % ROWS], work.lines[0, (now + 2) % ROWS]
+    for shard in range(work.claims.size):  # once: much of it is in the cache of another core
+        line, first, last = _line(work, shard)
+        for e in range(first, last):
+            seen[e] = line[e]
+            way[e] = line[e] - work.origin[e]
+            moved[e] = line[e] - work.start[e]
+
+    look = work.looks[state.looked]
+    look.step, look.t, look.dt, look.windows = state.step, state.t, state.dt, state.windows
+    look.path, look.path_half, look.dissipated = state.path, state.path_half, state.dissipated
+    look.energy, look.total, look.ridge2 = state.energy, total, work.means[RIDGE]
+    look.way2 = _moved2(kernels, work, way)
+    look.moved2 = _moved2(kernels, work, moved) if state.half >= 0 else 0.0
+    while work.look_steps[state.next_step] <= state.step:
+        state.next_step += 1
+    while work.look_times[state.next_time] <= state.t + EVENTS * state.dt:
+        state.next_time += 1
+
+
 @compiled
-def stretch(kernels, risk, method, work, states, theta, made):
-    """Steps from theta until one of states[0]'s ends is reached; the last θ is put into `made`."""
+def stretch(kernels, risk, method, work, states, theta, made, seen):
+    """Steps from theta until one of states[0]'s ends is reached; the last θ is put into `made`, those
+    of moments that are looked at on the way into `seen`.
+    """
     state, job = states[0], work.job[0]
     begun = now(work, 0)
     for e in range(theta.size):
@@ -160,16 +227,26 @@ def stretch(kernels, risk, method, work, states, theta, made):
     if state.given:
         job.begins = KNOWN
     job.watches_size = state.watches_size or state.clock == ERROR_CONTROL
-    job.energy = state.clock == HALVING or state.traces
-    job.ridge = job.energy and risk.ridge != 0.0
+    always = state.clock == HALVING or state.traces
     job.error = state.clock == ERROR_CONTROL
+    asked = seen.shape[0] > 0
+    pending = False  # whether a moment that was seen waits for its speed
 
     while True:
         dt = _length(state)
         job.dt = dt
+        # the next dt, by which a moment has come, is not known to error control ahead of its step
+        t = _time(state, dt)
+        may_look = asked and (job.error or _to_be_seen(work, state, state.step + 1, t, dt))
+        job.energy = always or may_look
+        job.ridge = job.energy and risk.ridge != 0.0
         goes_on = job.energy or state.step + 1 < state.last_step
         goes_on = goes_on and not method.last_is_new
-        dissipated, length = _step(kernels, risk, method, work, goes_on)
+        dissipated, length = _step(kernels, risk, method, work, state, goes_on)
+        if pending:
+            work.looks[state.looked].speed2 = state.speed2
+            state.looked += 1
+            pending = False
 
         size2, next_dt = state.size2, state.dt
         if job.watches_size:
@@ -187,25 +264,20 @@ def stretch(kernels, risk, method, work, states, theta, made):
                 job.begins = KNOWN
                 continue
             next_dt = max(state.dt, dt * factor) if dt < state.dt and factor >= 1 else dt * factor
+        looks = asked and _to_be_seen(work, state, state.step + 1, t, next_dt)
         total, energy = 0.0, state.energy
-        if job.energy:  # of a step that is not rejected: k_0 of one that is stays where it is
+        if always or looks:  # of a step that is not rejected: k_0 of one that is stays where it is
             total = _total(kernels, risk, method, work)
             energy = _energy(risk, work, total)
             if state.clock == HALVING and not _falls(state, energy, dissipated):
                 state.refused = True
                 break
 
-        if state.clock == ERROR_CONTROL:
-            state.t = state.target if dt == state.target - state.t else state.t + dt
-        else:
-            count = state.step + 1 - state.leg_step
-            at_end = count == state.leg_count
-            state.t = state.t_end if at_end else state.leg_t + count * state.dt
-
         job.now = (job.now + method.at[method.b.size]) % ROWS
-        made_already = job.energy and kernels.velocity != 0
+        made_already = (always or looks) and kernels.velocity != 0
         job.begins = LAST if method.last_is_new else KNOWN if made_already else PULL_BACK
         state.step += 1
+        state.t = t
         state.dt = next_dt
         state.energy = energy
         state.size2 = size2
@@ -234,12 +306,13 @@ def stretch(kernels, risk, method, work, states, theta, made):
             break
         if state.t + EVENTS * state.dt >= state.until or now(work, 0) - begun > state.seconds:
             break
+        if looks:
+            if state.looked == seen.shape[0]:
+                break
+            _look(kernels, work, state, total, seen[state.looked])
+            pending = True
 
     store(work.control, CALL, load(work.control, CALL) + 1)
-    m, p, shards = work.weight.size, work.everything.size, work.claims.size
-    for shard in range(shards):
-        line = work.lines[work.owners[job.now, shard], job.now]
-        for e in range(shard * m // shards * p, (shard + 1) * m // shards * p):
-            made[e] = line[e]
+    _copy(work, made)
     state.known = job.known and not state.refused
     state.seconds = now(work, 0) - begun
