@@ -30,7 +30,6 @@ from typing import (
 )
 
 import pydantic
-import tyro
 from pydantic.dataclasses import dataclass as checked
 
 from .exits import (  # noqa: F401  by their names here
@@ -110,7 +109,6 @@ else:
         cls = checked(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))(
             cls
         )
-        _say_ranges(cls)
         make = cls.__init__
 
         @functools.wraps(make)
@@ -124,10 +122,15 @@ else:
         return cls
 
 
+@functools.cache
 def _say_ranges(cls: type) -> None:
     """Let --help say what a number may be, beside its default."""
+    import tyro  # of a command line alone: it takes as long to load as two small runs
+
     for name, hint in get_type_hints(cls, include_extras=True).items():
-        if name in cls.__annotations__ and (bounds := range_of(hint)):
+        if hasattr(hint, "__dataclass_fields__"):
+            _say_ranges(hint)
+        elif name in cls.__annotations__ and (bounds := range_of(hint)):
             told = tyro.conf.arg(help_behavior_hint=functools.partial(_with_range, bounds))
             cls.__annotations__[name] = Annotated[hint, told]
 
@@ -204,6 +207,8 @@ def told(metavar: str | None = None) -> Any:
     """Annotation of an option whose help says all, and needs no default beside it; metavar: what
     stands for its value.
     """
+    import tyro
+
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
@@ -221,6 +226,8 @@ def command_line(
     --config FILE.toml is read over the preset, options over both. -h prints the help and exits;
     wrong options raise BadSettings.
     """
+    import tyro
+
     argv = sys.argv[1:] if argv is None else list(argv)
     wanted = [name for name in presets if f"--{name}" in argv]
     if len(wanted) > 1:
@@ -229,6 +236,8 @@ def command_line(
     rest, files = _take(argv, "--config", {f"--{name}" for name in presets})
     for file in files:
         base = load(file, base)
+    kind: Any = type(base)
+    _say_ranges(kind)
     shared: list[Any] = [
         (
             name,
@@ -258,7 +267,7 @@ def command_line(
         ),
         (
             "settings",
-            Annotated[type(base), tyro.conf.arg(name="")],
+            Annotated[kind, tyro.conf.arg(name="")],
             dataclasses.field(default=base),
         ),
     ]

@@ -211,6 +211,12 @@ def test_an_import_is_quick_and_loads_no_heavy_dependency(package):
     assert min(seconds) < 0.5
 
 
+def test_a_sweep_begins_without_what_makes_the_command_lines_of_the_sims():
+    """It takes as long to load as two small runs."""
+    program = "import sys, sims.commands.sweep; print('tyro' in sys.modules)"
+    assert run([sys.executable, "-c", program]).stdout == "False\n"
+
+
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
