@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
@@ -61,6 +62,22 @@ def possible() -> bool:
     has started numba's threads, which do not live on in a fork. On macOS system libraries forbid it.
     """
     return sys.platform == "linux" and threading.active_count() == 1 and not launch.started()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """While this process loads what its forks are to have. Python does not look through it for garbage:
+    all of that stays, and to look, several times, takes as long as four small runs.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.unfreeze()  # it counts as old now, and is not looked through at once
+        if enabled:
+            gc.enable()
 
 
 def fork(work: Callable[[], int], threads: int, log: IO[bytes]) -> Forked:

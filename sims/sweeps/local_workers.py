@@ -153,9 +153,10 @@ def supervise(
     # what CUDA has begun in a process it cannot go on with in a fork
     may_fork = forks.possible() and not plans.uses_gpu(sweep.plan)
     if waiting(sweep, since):
-        compile_kernels(sweep, progress, may_fork)
-        if may_fork:
-            load(sweep)
+        with forks.loading():
+            compile_kernels(sweep, progress, may_fork)
+            if may_fork:
+                load(sweep)
     crew = Crew(
         sweep,
         workers,

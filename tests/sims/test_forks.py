@@ -1,6 +1,7 @@
 """Workers of a sweep that are forks of the process that supervises them."""
 
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -72,6 +73,14 @@ def test_tasks_are_done_in_forks_and_one_that_fails_there_raises_here(tmp_path):
     assert len({here, *(int((tmp_path / name).read_text()) for name in "abc")}) == 4
     with pytest.raises(ZeroDivisionError):
         forks.together([lambda: 1 // 0, functools.partial(task, "d")], 1)
+
+
+def test_while_a_process_loads_for_its_forks_nothing_is_looked_through_for_garbage():
+    before = gc.isenabled()
+    with pytest.raises(ZeroDivisionError), forks.loading():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled() == before and gc.get_freeze_count() == 0
 
 
 TOGETHER = """
