@@ -410,7 +410,7 @@ class Run:
         if self.recording is not None:
             march = self.march
             summary = {"steps": march.step - march.start.step, "t": march.t, "message": message}
-            self.recording.finish(self._memory(), summary, status="diverged")
+            self._finish(summary, "diverged")
         return Diverged(message)
 
     def _interrupt(self, checkpoint: bool = True) -> None:
@@ -438,11 +438,15 @@ class Run:
         if recording is not None:
             sound = np.isfinite(end.theta).all()
             diverged = {} if sound else {"message": what_diverged(march)}
-            status = "diverged" if diverged else "finished"
-            recording.finish(self._memory(), {**summary, **diverged}, status=status)
+            self._finish({**summary, **diverged}, "diverged" if diverged else "finished")
         if self.says:
             say_how_it_ended(self.march, summary, finding)
         return end
+
+    def _finish(self, summary: dict[str, Any], status: str) -> None:
+        self.recording.finish(self._memory(), summary, status)
+        if self.recorder is not None:
+            self.recorder.summary = summary
 
     def summary(self, finding: defects.Finding | None) -> dict[str, Any]:
         """The last value of every measure, what happened on the way, and what a large energy_defect

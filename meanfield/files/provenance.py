@@ -94,6 +94,7 @@ def _cpu() -> str | None:
     return platform.processor() or None
 
 
+@functools.cache
 def _user() -> str:
     try:
         return getpass.getuser()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -241,9 +242,7 @@ def _value(march: March) -> str:
 def _bar(total: float, shown: bool) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    # else tqdm would start a thread even for a bar that nobody sees
-    kind = tqdm if shown else type("Unseen", (tqdm,), {"monitor_interval": 0})
-    with kind(
+    with (tqdm if shown else _unseen(tqdm))(
         total=total,
         disable=None if shown else True,
         bar_format=LAYOUT,
@@ -251,3 +250,9 @@ def _bar(total: float, shown: bool) -> Iterator[Any]:
         file=sys.stderr,
     ) as bar:
         yield bar
+
+
+@cache
+def _unseen(kind: Any) -> Any:
+    """tqdm would start a thread even for a bar that nobody sees."""
+    return type("Unseen", (kind,), {"monitor_interval": 0})

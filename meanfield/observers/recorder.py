@@ -42,6 +42,7 @@ class Recorder(Observer):
     name = "recorder"
     edges, own, rank = True, True, 4
     last: tuple[int, float] | None = None  # step and time of the last frame
+    summary: dict[str, Any] | None = None  # that of the file, once the run has ended here
 
     def __init__(
         self, path: Any, schedule: Any, exists: str = "error", data: Dataset | None = None, checkpoint_seconds: float = 30.0,
@@ -59,7 +60,7 @@ class Recorder(Observer):
         self.data, self.checkpoint_seconds, self.guard = data, float(checkpoint_seconds), guard
 
     def begin(self, march: March, problem: Problem, path: Path | None) -> None:
-        self.last = None
+        self.last = self.summary = None
         self._run = march, problem
         self.series = tuple(measures(march, problem))
 

@@ -254,37 +254,38 @@ def method(config: Experiment) -> Any:
 
 def perform(
     config: Experiment, path: Path, progress: bool = False, checkpoint_seconds: float = 30.0,
-    guard: Callable[[], None] | None = None,
+    guard: Callable[[], None] | None = None, summary: dict[str, Any] | None = None,
 ) -> mf.State:  # fmt: skip
     """Train to `path`; an interrupted run goes on where it stopped, a finished one is left as it
     is.
 
     The file has frames, the standard series at each frame, and the risk at every step. Raises
-    mf.Interrupted, mf.Diverged. guard: as in mf.Recorder.
+    mf.Interrupted, mf.Diverged. guard: as in mf.Recorder. summary: what the file says of the run's end is
+    put into it, where that end is reached here.
     """
     made = make(config)
     schedule = (
         mf.evenly(config.frames) if config.spacing == "evenly" else mf.log_spaced(config.frames)
     )
-    observers = [
-        mf.Recorder(
-            path,
-            schedule,
-            exists="resume",
-            data=made.data,
-            checkpoint_seconds=checkpoint_seconds,
-            guard=guard,
-        ),
-        mf.Series("risk", mf.every(1)),
-        mf.StopOnNonFinite(),
-    ]
-    dt = None if config.integrator == "adaptive" and config.dt == "auto" else config.dt
-    return mf.simulate(
-        made.flow,
-        made.start,
-        method(config),
-        dt=dt,
-        t_end=config.t_end,
-        observers=observers,
-        progress=progress,
+    recorder = mf.Recorder(
+        path,
+        schedule,
+        exists="resume",
+        data=made.data,
+        checkpoint_seconds=checkpoint_seconds,
+        guard=guard,
     )
+    dt = None if config.integrator == "adaptive" and config.dt == "auto" else config.dt
+    try:
+        return mf.simulate(
+            made.flow,
+            made.start,
+            method(config),
+            dt=dt,
+            t_end=config.t_end,
+            observers=[recorder, mf.Series("risk", mf.every(1)), mf.StopOnNonFinite()],
+            progress=progress,
+        )
+    finally:
+        if summary is not None:
+            summary |= recorder.summary or {}

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import meanfield as mf
 from meanfield.files.recording import last_summary
@@ -216,13 +217,14 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
         )
     reached = adopt(sweep, digest, place)
     _say("claimed", digest, f"from checkpoint {reached}" * (reached > 0), _after(lease.deaths))
-    status = "finished"
+    status, summary = "finished", dict[str, Any]()
     try:
         perform(
             sweep.plan.runs[digest].config,
             place.run,
             checkpoint_seconds=terms.checkpoint_seconds,
             guard=guard,
+            summary=summary,
         )
     except mf.Diverged:
         status = "diverged"  # a result, recorded in the run's file
@@ -236,7 +238,7 @@ def _make(sweep: SweepFolder, digest: str, lease: Lease, terms: Terms, received:
             "host": socket.gethostname(),
             "pid": os.getpid(),
         }
-        summary = last_summary(sweep.run(digest))
+        summary = summary or last_summary(sweep.run(digest))  # the end was reached elsewhere
         note |= {name: summary.get(name) for name in ("energy_defect", "defect")}
         write_note(sweep.runs / f"{digest}.json", note)
     else:

@@ -106,6 +106,23 @@ def test_a_diverged_run_is_a_result(tmp_path):
     )
 
 
+@pytest.mark.parametrize("ended", ["here", "elsewhere"])
+def test_the_note_of_a_run_says_of_its_end_what_its_file_says(tmp_path, ended):
+    """Also where another worker had come to the end, and was killed before it published the run."""
+    sweep = made(tmp_path / "sweep", seeds=1)
+    for name, planned in sweep.plan.runs.items():
+        if ended == "elsewhere":
+            theirs = Place(sweep.work / f"{name}.killed")
+            theirs.folder.mkdir()
+            experiment.perform(planned.config, theirs.run)
+    assert workers.work(sweep, Terms()) == 0
+    for name in sweep.plan.runs:
+        note = sweep.note(name)
+        with mf.Trajectory(sweep.run(name)) as run:
+            asked = {"energy_defect": run.summary["energy_defect"], "defect": run.summary["defect"]}
+        assert {key: note[key] for key in asked} == asked
+
+
 def test_a_failed_run_is_recorded_does_not_stop_the_others_and_is_tried_again(
     two, monkeypatch, capsys
 ):
