@@ -39,11 +39,16 @@ def error_at(path: Path, level: float) -> float:
         passed = np.flatnonzero(losses <= level * (1 + 1e-12))
         if not passed.size or losses[0] < level:
             return float("nan")
+        start = _outputs(flow, run[0], data)
+
+        def error(k: int) -> float:
+            return error_of(_outputs(flow, run[k], data), start, data)
+
         k = int(passed[0])
-        after = _error(flow, run[k], run[0], data)
+        after = error(k)
         if k == 0 or losses[k] >= level:
             return after
-        before = _error(flow, run[k - 1], run[0], data)
+        before = error(k - 1)
         share = np.log(losses[k - 1] / level) / np.log(losses[k - 1] / losses[k])
         return float(before + share * (after - before))
 
@@ -64,9 +69,8 @@ def kernel_machine(path: Path) -> float | None:
     return error_of(test, np.zeros(data.n_test), data)
 
 
-def _error(flow: mf.GradientFlow, state: mf.State, first: mf.State, data: mf.data.Dataset) -> float:
-    f, start = (flow.predict(item, data.x_test)[:, 0] for item in (state, first))
-    return error_of(f, start, data)
+def _outputs(flow: mf.GradientFlow, state: mf.State, data: mf.data.Dataset) -> np.ndarray:
+    return flow.predict(state, data.x_test)[:, 0]
 
 
 def error_of(f: np.ndarray, start: np.ndarray, data: mf.data.Dataset) -> float:

@@ -163,7 +163,7 @@ def tiny() -> Config:
 
 
 def demo() -> Config:
-    """One to two minutes on two cores."""
+    """Half a minute on two cores."""
     return Config(widths=(256, 512, 1024, 2048), seeds=4)
 
 
@@ -346,7 +346,7 @@ did, at which γ it left the lazy regime, training loss, and test error for clas
 real targets.
 
 Examples:
-  python -m sims.{NAME} --demo                              the README's figure, one to two minutes
+  python -m sims.{NAME} --demo                              the README's figure, half a minute
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --tasks teacher --teacher.dim 50 --out results/d50
   python -m sims.{NAME} --activation tanh --out results/tanh
@@ -354,7 +354,7 @@ Examples:
   python -m sims.{NAME} --config study.toml                 widths = [256, 1024]; [teacher]; dim = 50"""
 
 STUDY = study.Study(
-    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 2048, 4 seeds, one to two minutes.")},
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 2048, 4 seeds, half a minute.")},
     plan, run, figure, report,
     collect=lambda config, out: runs.collect(sorted(out.glob("*_gamma*_m*_seed*.h5")), progress=True),
 )  # fmt: skip
