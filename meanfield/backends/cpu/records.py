@@ -18,8 +18,8 @@ ROWS = 5  # θ of now; the new one as it grows, at two places in turn; a stage's
 
 # What a stretch goes on with, and when it stops. Names are those of the clocks and of March. known,
 # given: whether Work.features, and the first row of Work.stage_rows, are those of the first θ, or of
-# the last. looked: moments seen on the way; next_step, next_time: how many of Work.look_steps and
-# look_times are behind; speed2: of the first stage of the last step. Of motion.py: half, window: the
+# the last. looked: moments seen on the way; next_step, next_time: how many of Notes.steps and times are
+# behind; speed2: of the first stage of the last step. Of motion.py: half, window: the
 # steps at which the window has its middle and its end (-1: there are no windows); before: the steps
 # before it; least: those of half of one at least; windows: those that have ended.
 STATE = np.dtype(
@@ -200,10 +200,16 @@ class Work(NamedTuple):
     folded: np.ndarray  # for which job a worker has made those of all its nodes, APART
     control: np.ndarray
     clock: np.ndarray
+
+
+class Notes(NamedTuple):
+    """What a call writes down on its way. Apart from Work, which kernels pass on."""
+
     trace: np.ndarray  # t, Σ_i ℓ_i and F after each step: (as many steps as a call makes, 3)
     start: np.ndarray  # θ at the start of the window: (m p,)
     windows: np.ndarray  # t, the path, that at the middle, |Δθ|² of those that ended: (WINDOWS, 4)
     origin: np.ndarray  # θ at the start of the run: (m p,)
-    look_steps: np.ndarray  # moments to be seen on the way, each list with one that never comes
-    look_times: np.ndarray
+    steps: np.ndarray  # moments to be seen, each list with one that never comes
+    times: np.ndarray
     looks: np.ndarray  # of LOOK: those that were
+    seen: np.ndarray  # … and their θ: (as many as there is room for, m p)

@@ -30,6 +30,7 @@ from .records import (
     Kernels,
     Look,
     Method,
+    Notes,
     Risk,
     Work,
 )
@@ -94,6 +95,7 @@ class Stretch:
         backend = self.backend = field.backend
         self.risk, self.method = risk, method_of(tableau)
         self.work = self._memory(particles.theta, field.weight(particles), samples, workers)
+        self.notes = self._notes()
         self.loop, self.stage, self.shards = (
             getattr(compiler.kernels(f"{__package__}.kernels.{file}", backend.dtype.name, {}), name)
             for file, name in (
@@ -106,7 +108,6 @@ class Stretch:
         self._turn = 0  # calls so far
         most = min(LOOKS, LOOK_BYTES // particles.theta.nbytes)
         self.most_looks = max(1, most)  # of one call
-        self._seen = self._unseen = self.work.lines[0, :0]  # θ of moments of the last call
         self._known: np.ndarray | None = None  # θ whose mean features the last call has left behind
 
     def _memory(self, theta: np.ndarray, weight: np.ndarray, samples: Any, workers: int) -> Work:
@@ -163,13 +164,19 @@ class Stretch:
             folded=np.full(workers * APART, -1),
             control=np.zeros(16, np.int64),
             clock=np.zeros((workers, APART), np.int64),
+        )
+
+    def _notes(self) -> Notes:
+        line = self.work.lines[0, 0]
+        return Notes(
             trace=np.zeros((TRACED, 3)),
-            start=np.zeros(m * p, T),
+            start=np.zeros_like(line),
             windows=np.zeros((WINDOWS, 4)),
-            origin=np.zeros(m * p, T),
-            look_steps=np.zeros(LOOKS + 2, np.int64),
-            look_times=np.zeros(LOOKS + 2),
+            origin=np.zeros_like(line),
+            steps=np.zeros(LOOKS + 2, np.int64),
+            times=np.zeros(LOOKS + 2),
             looks=np.zeros(LOOKS, LOOK),
+            seen=self.work.lines[0, :0],
         )
 
     def _addresses(self) -> Kernels:
@@ -214,7 +221,7 @@ class Stretch:
         more = {
             self.stage: (0, 0),
             self.shards: (0, 0, 0),
-            self.loop: (np.zeros(1, STATE), line, line, self._unseen),
+            self.loop: (self.notes, np.zeros(1, STATE), line, line),
         }
         return [(kernel, tuple(map(typeof, (*common, *last)))) for kernel, last in more.items()]
 
@@ -245,47 +252,48 @@ class Stretch:
         """Of the steps of the last call: (times, {"risk": R, "energy": F}), as Field.value and
         Field.energy give them.
         """
-        t, total, energy = self.work.trace[: int(state["traced"][0])].T.copy()
+        t, total, energy = self.notes.trace[: int(state["traced"][0])].T.copy()
         return t, {"risk": self.factor * total, "energy": energy}
 
     def windows(self, state: np.ndarray) -> list[list[float]]:
         """Of the windows of motion.py that ended in the last call: t, the path, that at the middle,
         |Δθ|².
         """
-        return self.work.windows[: int(state["windows"][0])].tolist()
+        return self.notes.windows[: int(state["windows"][0])].tolist()
 
     @property
     def start(self) -> np.ndarray:
         """θ at the start of the window of motion.py; to be set before a call, where there are windows."""
         made = self.backend.pool.take(self.work.rows.shape[2:], self.work.rows.dtype)
-        np.copyto(made.reshape(-1), self.work.start)
+        np.copyto(made.reshape(-1), self.notes.start)
         return made
 
     @start.setter
     def start(self, theta: np.ndarray) -> None:
-        np.copyto(self.work.start, theta.reshape(-1))
+        np.copyto(self.notes.start, theta.reshape(-1))
 
     def look_at(self, steps: np.ndarray, times: np.ndarray, origin: np.ndarray) -> None:
         """Moments that the next call is to see on its way: these steps, and the first ones at these
         times, both sorted. origin: θ at the start of the run.
         """
-        work = self.work
+        notes = self.notes
         for coming, wanted, never in (
-            (work.look_steps, steps, np.iinfo(np.int64).max),
-            (work.look_times, times, np.inf),
+            (notes.steps, steps, np.iinfo(np.int64).max),
+            (notes.times, times, np.inf),
         ):
             known = wanted[: self.most_looks + 1]  # the last of so many ends the call
             coming[: known.size] = known
             coming[known.size] = never
-        np.copyto(work.origin, origin.reshape(-1))
+        np.copyto(notes.origin, origin.reshape(-1))
         most = min(self.most_looks, steps.size + times.size)
-        self._seen = np.empty((most, work.origin.size), work.origin.dtype)
+        seen = np.empty((most, notes.origin.size), notes.origin.dtype)  # theirs who look
+        self.notes = notes._replace(seen=seen)
 
     def seen(self, state: np.ndarray) -> list[tuple[Look, np.ndarray, dict[str, float]]]:
         """The moments that the last call has seen, each with its θ (m, p), an array of its own, and
         with what diagnostics say of it, by their names.
         """
-        found = [Look(*row) for row in self.work.looks[: int(state["looked"][0])].tolist()]
+        found = [Look(*row) for row in self.notes.looks[: int(state["looked"][0])].tolist()]
         ridge, shape = self.risk.ridge, self.work.rows.shape[2:]
         return [
             (
@@ -299,7 +307,7 @@ class Stretch:
                     "displacement": math.sqrt(look.way2),
                 },
             )
-            for look, line in zip(found, self._seen, strict=False)
+            for look, line in zip(found, self.notes.seen, strict=False)
         ]
 
     @property
@@ -328,7 +336,7 @@ class Stretch:
         given = self.kernels, self.risk, self.method, self.work
         for number, helper in enumerate(team.helpers(self.work.rows.shape[0] - 1), start=1):
             helper.give(self.stage, *given, self._turn, number)
-        self.loop(*given, state, theta.reshape(-1), made.reshape(-1), self._seen)
+        self.loop(*given, self.notes, state, theta.reshape(-1), made.reshape(-1))
         # blocked kernels take the longer for a z that nobody has kept
         known = state["known"][0] and not (self.risk.blocked or self.risk.pairs)
         self._known = made if known else None

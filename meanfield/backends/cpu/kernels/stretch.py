@@ -135,11 +135,11 @@ def _time(state, dt):
 
 
 @part
-def _to_be_seen(work, state, step, t, dt):
+def _to_be_seen(notes, state, step, t, dt):
     """Whether a moment that is asked for comes with this step."""
-    if work.look_steps[state.next_step] <= step:
+    if notes.steps[state.next_step] <= step:
         return True
-    return work.look_times[state.next_time] <= t + EVENTS * dt
+    return notes.times[state.next_time] <= t + EVENTS * dt
 
 
 @part
@@ -170,16 +170,16 @@ def _copy(work, made):
 
 
 @part
-def _window(kernels, work, state):
+def _window(kernels, work, notes, state):
     """The end of a window of motion.py: what it moved is noted, and θ is the start of the next."""
     way = work.lines[0, (work.job[0].now + 1) % ROWS]  # between two steps θ of now alone is read
     for shard in range(work.claims.size):
         line, first, last = _line(work, shard)
         for e in range(first, last):
-            way[e] = line[e] - work.start[e]
-            work.start[e] = line[e]
+            way[e] = line[e] - notes.start[e]
+            notes.start[e] = line[e]
 
-    ended = work.windows[state.windows]
+    ended = notes.windows[state.windows]
     ended[0], ended[1], ended[2] = state.t, state.path, state.path_half
     ended[3] = _moved2(kernels, work, way)
     state.windows += 1
@@ -189,34 +189,32 @@ def _window(kernels, work, state):
 
 
 @part
-def _look(kernels, work, state, total, seen):
+def _look(kernels, work, notes, state, total):
     """What observers ask of this moment, but for the speed: that is the next step's to say."""
-    now = work.job[0].now
+    now, seen = work.job[0].now, notes.seen[state.looked]
     way, moved = work.lines[0, (now + 1) % ROWS], work.lines[0, (now + 2) % ROWS]
     for shard in range(work.claims.size):  # once: much of it is in the cache of another core
         line, first, last = _line(work, shard)
         for e in range(first, last):
             seen[e] = line[e]
-            way[e] = line[e] - work.origin[e]
-            moved[e] = line[e] - work.start[e]
+            way[e] = line[e] - notes.origin[e]
+            moved[e] = line[e] - notes.start[e]
 
-    look = work.looks[state.looked]
+    look = notes.looks[state.looked]
     look.step, look.t, look.dt, look.windows = state.step, state.t, state.dt, state.windows
     look.path, look.path_half, look.dissipated = state.path, state.path_half, state.dissipated
     look.energy, look.total, look.ridge2 = state.energy, total, work.means[RIDGE]
     look.way2 = _moved2(kernels, work, way)
     look.moved2 = _moved2(kernels, work, moved) if state.half >= 0 else 0.0
-    while work.look_steps[state.next_step] <= state.step:
+    while notes.steps[state.next_step] <= state.step:
         state.next_step += 1
-    while work.look_times[state.next_time] <= state.t + EVENTS * state.dt:
+    while notes.times[state.next_time] <= state.t + EVENTS * state.dt:
         state.next_time += 1
 
 
 @compiled
-def stretch(kernels, risk, method, work, states, theta, made, seen):
-    """Steps from theta until one of states[0]'s ends is reached; the last θ is put into `made`, those
-    of moments that are looked at on the way into `seen`.
-    """
+def stretch(kernels, risk, method, work, notes, states, theta, made):
+    """Steps from theta until one of states[0]'s ends is reached; the last θ is put into `made`."""
     state, job = states[0], work.job[0]
     begun = now(work, 0)
     for e in range(theta.size):
@@ -229,7 +227,7 @@ def stretch(kernels, risk, method, work, states, theta, made, seen):
     job.watches_size = state.watches_size or state.clock == ERROR_CONTROL
     always = state.clock == HALVING or state.traces
     job.error = state.clock == ERROR_CONTROL
-    asked = seen.shape[0] > 0
+    asked = notes.seen.shape[0] > 0
     pending = False  # whether a moment that was seen waits for its speed
 
     while True:
@@ -237,14 +235,14 @@ def stretch(kernels, risk, method, work, states, theta, made, seen):
         job.dt = dt
         # the next dt, by which a moment has come, is not known to error control ahead of its step
         t = _time(state, dt)
-        may_look = asked and (job.error or _to_be_seen(work, state, state.step + 1, t, dt))
+        may_look = asked and (job.error or _to_be_seen(notes, state, state.step + 1, t, dt))
         job.energy = always or may_look
         job.ridge = job.energy and risk.ridge != 0.0
         goes_on = job.energy or state.step + 1 < state.last_step
         goes_on = goes_on and not method.last_is_new
         dissipated, length = _step(kernels, risk, method, work, state, goes_on)
         if pending:
-            work.looks[state.looked].speed2 = state.speed2
+            notes.looks[state.looked].speed2 = state.speed2
             state.looked += 1
             pending = False
 
@@ -264,7 +262,7 @@ def stretch(kernels, risk, method, work, states, theta, made, seen):
                 job.begins = KNOWN
                 continue
             next_dt = max(state.dt, dt * factor) if dt < state.dt and factor >= 1 else dt * factor
-        looks = asked and _to_be_seen(work, state, state.step + 1, t, next_dt)
+        looks = asked and _to_be_seen(notes, state, state.step + 1, t, next_dt)
         total, energy = 0.0, state.energy
         if always or looks:  # of a step that is not rejected: k_0 of one that is stays where it is
             total = _total(kernels, risk, method, work)
@@ -286,11 +284,11 @@ def stretch(kernels, risk, method, work, states, theta, made, seen):
         if state.step == state.half:
             state.path_half = state.path
         if state.step == state.window:
-            _window(kernels, work, state)
+            _window(kernels, work, notes, state)
         if state.traces:
-            work.trace[state.traced, 0] = state.t
-            work.trace[state.traced, 1] = total
-            work.trace[state.traced, 2] = energy
+            notes.trace[state.traced, 0] = state.t
+            notes.trace[state.traced, 1] = total
+            notes.trace[state.traced, 2] = energy
             state.traced += 1
 
         still = dissipated == 0.0
@@ -302,14 +300,14 @@ def stretch(kernels, risk, method, work, states, theta, made, seen):
         state.sound = sound
         if changed or state.step >= state.last_step or state.t >= state.target:
             break
-        if state.traced == work.trace.shape[0] or state.windows == work.windows.shape[0]:
+        if state.traced == notes.trace.shape[0] or state.windows == notes.windows.shape[0]:
             break
         if state.t + EVENTS * state.dt >= state.until or now(work, 0) - begun > state.seconds:
             break
         if looks:
-            if state.looked == seen.shape[0]:
+            if state.looked == notes.seen.shape[0]:
                 break
-            _look(kernels, work, state, total, seen[state.looked])
+            _look(kernels, work, notes, state, total)
             pending = True
 
     store(work.control, CALL, load(work.control, CALL) + 1)
