@@ -1,15 +1,18 @@
 """A stored run as diagnostics read it: frames one at a time, keys of their values, values kept.
 
 A key is the digest of all that a value depends on, so no kept value can be out of date. They are in
-run.h5.diagnostics/: one JSON file for each diagnostic, {key: value}, replaced atomically. The
-folder may be deleted at any time.
+run.h5.diagnostics/: one JSON file for each diagnostic, {key: value}, replaced atomically. They are not
+synced: where the power goes one may be missing or cut off, and its values are computed again. The folder
+may be deleted at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,17 @@ import numpy as np
 
 from ..backends.compiler import fingerprint
 from ..data.dataset import Dataset
-from ..files.durable import canonical_json, feed, replacing
+from ..files.durable import canonical_json, feed, temporary
 from ..files.trajectory import Trajectory
 from ..flow import GradientFlow
 from ..once import cached_property
 from ..state import State
 from .frame import Frame, Problem
-from .registry import Diagnostic
+from .registry import NEEDS, Diagnostic
+
+KEPT = (
+    1 << 25
+)  # bytes of frames: so many are read once, for their keys, and not again for their values
 
 
 def folder_of(path: Path) -> Path:
@@ -64,8 +71,9 @@ class Cache:
         try:
             self.folder.mkdir(exist_ok=True)
             text = canonical_json({**about, "values": {**self.read(diagnostic.name), **values}})
-            with replacing(target) as new:
+            with temporary(target) as new:
                 new.write_text(text, encoding="utf-8")
+                os.replace(new, target)
         except OSError as error:
             self.writable = False
             warnings.warn(
@@ -97,6 +105,7 @@ class Stored:
         traits = tuple((run.config.get("integrator") or {}).get("traits", ()))
         self.problem = Problem(flow, run.start, data, without, run.mass_varies, beside, traits)
         self._last: list[tuple[int, Frame]] = []
+        self._states: dict[int, State] = {}
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -106,9 +115,18 @@ class Stored:
         for kept, frame in self._last:
             if kept == number:
                 return frame
-        frame = Frame(self.problem, lambda: self.run[number], dt=self.step_length(number))
+        frame = Frame(self.problem, partial(self._state, number), dt=self.step_length(number))
         self._last = [*self._last[-1:], (number, frame)]
         return frame
+
+    def _state(self, number: int) -> State:
+        """As the file has it."""
+        if (kept := self._states.get(number)) is not None:
+            return kept
+        state = self.run[number]
+        if (len(self._states) + 1) * state.theta.nbytes <= KEPT:
+            self._states[number] = state
+        return state
 
     def step_length(self, number: int) -> float:
         """dt around frame `number`: the mean since the frame before it (of the first, to the next);
@@ -137,8 +155,10 @@ class Stored:
 
     @property
     def recorded(self) -> tuple[str, ...]:
-        """The series that have a value at every frame."""
-        return tuple(name for name in self.run.series_names if self.at_frames(name) is not None)
+        """Of the series that diagnostics need those that have a value at every frame."""
+        asked = {need.removeprefix("recorded ") for need in NEEDS if need.startswith("recorded ")}
+        there = sorted(asked.intersection(self.run.series_names))
+        return tuple(name for name in there if self.at_frames(name) is not None)
 
     def at_frames(self, name: str) -> np.ndarray | None:
         """The recorded values of a series at the frames' steps, or None where one is missing."""

@@ -17,7 +17,7 @@ from diagnosed import problem, record
 
 import meanfield as mf
 import ntk
-from meanfield.diagnostics import jobs, registry
+from meanfield.diagnostics import jobs, registry, stored
 from meanfield.diagnostics.stored import Cache, folder_of
 from meanfield.files.recording import unfinished
 from meanfield.processes import workers
@@ -276,6 +276,23 @@ def test_kept_values_are_those_computed_to_the_bit(path):
     for name in names:
         for one, other in zip(first[name], kept[name], strict=True):
             np.testing.assert_array_equal(np.asarray(one), np.asarray(other), err_msg=name)
+
+
+@pytest.mark.parametrize(("kept", "reads"), [(stored.KEPT, 1), (0, 2)])
+def test_the_frames_of_a_small_run_are_read_once_to_the_same_bits(path, monkeypatch, kept, reads):
+    """For the keys of their values; those of a large one again, one by one, for the values."""
+    expected = mf.diagnose(path, ["kernel_drift"])["kernel_drift"].values
+    shutil.rmtree(path.with_name("run.h5.diagnostics"))
+    real, read = mf.Trajectory.__getitem__, []
+
+    def counted(run, number):
+        read.append(number)
+        return real(run, number)
+
+    monkeypatch.setattr(stored, "KEPT", kept)
+    monkeypatch.setattr(mf.Trajectory, "__getitem__", counted)
+    found = mf.diagnose(path, ["kernel_drift"])["kernel_drift"]
+    assert np.array_equal(found.values, expected) and sorted(read) == sorted(reads * [0, 1, 2, 3])
 
 
 def test_a_damaged_or_foreign_cache_is_computed_anew(path, calls):
