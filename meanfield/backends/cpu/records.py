@@ -53,7 +53,7 @@ JOB = np.dtype(
 
 class Look(NamedTuple):
     """A moment that was seen on the way. windows: those of motion.py that had ended; total: Σ_i ℓ_i;
-    ridge2: ∫|θ|² dμ over what a ridge sees; way2, moved2: ∫|Δθ|² dμ since the start of the run, and
+    ridge2: ∫|θ|² dμ over what a ridge sees; largest: |component of θ|; way2, moved2: ∫|Δθ|² dμ since the start of the run, and
     since that of the window.
     """
 
@@ -70,6 +70,7 @@ class Look(NamedTuple):
     speed2: float
     way2: float
     moved2: float
+    largest: float
 
 
 COUNTS = ("step", "windows")

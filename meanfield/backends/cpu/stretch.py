@@ -47,9 +47,7 @@ COMPILING = 6.0
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
 WINDOWS = 128  # of motion.py, of one call at most
 LOOKS = 128  # moments of one call that are seen on the way, at most …
-LOOK_BYTES = (
-    3 * 2**20
-)  # … and bytes of their θ: of 4 MiB NumPy asks for pages that are slow to come
+LOOK_BYTES = 2**22 - 1  # … and of their θ: from 4 MiB on NumPy asks for pages slow to come
 # steps of one call at least, where several threads share a stage and a step has one: where observers
 # have just asked for its velocity, a step by itself is one addition
 SHARED_LEAST = 3
@@ -293,22 +291,24 @@ class Stretch:
         """The moments that the last call has seen, each with its θ (m, p), an array of its own, and
         with what diagnostics say of it, by their names.
         """
-        found = [Look(*row) for row in self.notes.looks[: int(state["looked"][0])].tolist()]
-        ridge, shape = self.risk.ridge, self.work.rows.shape[2:]
+        looks = [Look(*row) for row in self.notes.looks[: int(state["looked"][0])].tolist()]
         return [
-            (
-                look,
-                line.reshape(shape),
-                {
-                    "energy": look.energy,
-                    "risk": self.factor * look.total,
-                    "regulariser": 0.5 * ridge * (look.ridge2 if ridge else 0.0),
-                    "speed2": look.speed2,
-                    "displacement": math.sqrt(look.way2),
-                },
-            )
-            for look, line in zip(found, self.notes.seen, strict=False)
+            (look, line.reshape(self.work.rows.shape[2:]), self._said(look))
+            for look, line in zip(looks, self.notes.seen, strict=False)
         ]
+
+    def _said(self, look: Look) -> dict[str, float]:
+        ridge = self.risk.ridge
+        said = {
+            "energy": look.energy,
+            "risk": self.factor * look.total,
+            "regulariser": 0.5 * ridge * (look.ridge2 if ridge else 0.0),
+            "speed2": look.speed2,
+            "displacement": math.sqrt(look.way2),
+        }
+        if math.isfinite(look.largest):
+            said |= {"theta_max": look.largest, "nonfinite": 0.0}
+        return said
 
     @property
     def features(self) -> np.ndarray | None:

@@ -13,6 +13,7 @@ by itself, and so the rules for what follows, another leg or an error, stand in 
 
 import math
 
+import numpy as np
 from numba import njit
 
 from meanfield.backends.bound import T
@@ -38,6 +39,9 @@ from meanfield.backends.llvm.atomics import load, store
 # take half of the compiler's time.
 compiled = njit(error_model="numpy", cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
 part = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+BITS = np.int32 if T is np.float32 else np.int64
+LARGEST = BITS(np.iinfo(BITS).max)  # all but the sign
 
 EVENTS = 1e-9  # of dt: a time this little before its moment is at it (observers/schedules.py)
 
@@ -193,12 +197,15 @@ def _look(kernels, work, notes, state, total):
     """What observers ask of this moment, but for the speed: that is the next step's to say."""
     now, seen = work.job[0].now, notes.seen[state.looked]
     way, moved = work.lines[0, (now + 1) % ROWS], work.lines[0, (now + 2) % ROWS]
+    bits, most = seen.view(BITS), BITS(0)
     for shard in range(work.claims.size):  # once: much of it is in the cache of another core
         line, first, last = _line(work, shard)
         for e in range(first, last):
             seen[e] = line[e]
             way[e] = line[e] - notes.origin[e]
             moved[e] = line[e] - notes.start[e]
+        for e in range(first, last):  # the order of |θ| is that of its bits, and NaN is the largest
+            most = max(most, bits[e] & LARGEST)
 
     look = notes.looks[state.looked]
     look.step, look.t, look.dt, look.windows = state.step, state.t, state.dt, state.windows
@@ -206,6 +213,8 @@ def _look(kernels, work, notes, state, total):
     look.energy, look.total, look.ridge2 = state.energy, total, work.means[RIDGE]
     look.way2 = _moved2(kernels, work, way)
     look.moved2 = _moved2(kernels, work, moved) if state.half >= 0 else 0.0
+    way.view(BITS)[0] = most
+    look.largest = way[0]
     while notes.steps[state.next_step] <= state.step:
         state.next_step += 1
     while notes.times[state.next_time] <= state.t + EVENTS * state.dt:
