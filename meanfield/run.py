@@ -261,8 +261,7 @@ class Run:
             if item is self.recorder:
                 self.measured = march.step, values
             if recording is not None:
-                for name, value in values.items():
-                    recording.observe(name, march.step, march.t, value)
+                recording.observe_moment(march.step, march.t, values)
 
     def _pass(self) -> None:
         """Take the values of the steps that the march has just passed over."""

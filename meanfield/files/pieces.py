@@ -52,12 +52,21 @@ class Buffer:
         self.frames.append(state)
         self.bytes += state.theta.nbytes + (state.mass.nbytes if mass_varies else 0)
 
+    def add_value(self, name: str, step: int, t: float, value: float) -> None:
+        columns = self.series.get(name) or self._new(name)
+        columns.step.append(step)
+        columns.time.append(t)
+        columns.value.append(value)
+        self.bytes += 24
+
+    def _new(self, name: str) -> Columns:
+        self.series[name] = Columns([], [], [])
+        return self.series[name]
+
     def add_values(
         self, name: str, steps: list[int], times: list[float], values: list[float]
     ) -> None:
-        columns = self.series.get(name)
-        if columns is None:
-            columns = self.series[name] = Columns([], [], [])
+        columns = self.series.get(name) or self._new(name)
         columns.step.extend(steps)
         columns.time.extend(times)
         columns.value.extend(values)

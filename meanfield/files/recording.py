@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -213,7 +213,7 @@ class Recording:
                 f"theta {item.theta.shape} {item.theta.dtype}" for item in (start, state)
             )
             raise ValueError(f"a frame of {self.path} is {expected}; got {found}.")
-        self._forward("frames", state.step)
+        self._forward("frames", int(state.step))
         self._buffer.add_frame(state, self.mass_varies)
 
     def has(self, name: str, step: int) -> bool:
@@ -231,7 +231,15 @@ class Recording:
 
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         """Buffer one scalar of the dense series `name`."""
-        self.observe_all(name, [int(step)], [float(t)], [float(value)])
+        self.observe_moment(int(step), float(t), {name: float(value)})
+
+    def observe_moment(self, step: int, t: float, values: Mapping[str, float]) -> None:
+        """Buffer one scalar of each of these series, all of one moment."""
+        for name, value in values.items():
+            if name not in self._buffer.series:
+                schema.check_series_name(name)
+            self._forward(f"series/{name}", step)
+            self._buffer.add_value(name, step, t, value)
 
     def observe_all(
         self, name: str, steps: list[int], times: list[float], values: list[float]
@@ -334,7 +342,7 @@ class Recording:
             raise ValueError(
                 f"{what} of {self.path} are at step {last} already; got step {step} after it."
             )
-        self._last_steps[what] = int(step)
+        self._last_steps[what] = step
 
     def _check_open(self) -> None:
         if self._lock.closed:

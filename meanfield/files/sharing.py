@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,10 @@ class SharedRecording:
 
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         self.observe_all(name, [step], [t], [value])
+
+    def observe_moment(self, step: int, t: float, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.observe(name, step, t, value)
 
     def observe_all(
         self, name: str, steps: list[int], times: list[float], values: list[float]
