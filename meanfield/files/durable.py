@@ -210,6 +210,10 @@ class Scratch(io.RawIOBase):
     never given a name that counts.
     """
 
+    _hash: sealing.Hash | None = (
+        None  # of its first bytes, where it is made while others are written
+    )
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.error: OSError | None = None
@@ -243,9 +247,14 @@ class Scratch(io.RawIOBase):
             sealed.result()
 
     def _seal(self, synced: bool, content: bytes | None) -> None:
-        sealing.seal(self._file, content)
+        sealing.seal(self._file, content, self._hash)
         if synced:
             fsync(self._file)
+
+    def _give(self, end: int) -> None:
+        """To the disk, all up to there."""
+        write_back(self._file, self._given, end - self._given)
+        self._given = end
 
     def begin(self) -> None:
         """Let the disk begin with what it has not been given yet."""
@@ -291,8 +300,7 @@ class Scratch(io.RawIOBase):
             self.error = error
         self._at += size
         if self._at - self._given >= WRITE_BACK:
-            write_back(self._file, self._given, self._at - self._given)
-            self._given = self._at
+            self._give(self._at)
         return size
 
     def truncate(self, size: int | None = None) -> int:

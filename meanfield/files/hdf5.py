@@ -5,6 +5,7 @@ h5py's own layer is left out where a file of fifty short arrays would see little
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -67,11 +68,6 @@ def open_hdf5(path: Path) -> h5py.File:
         ) from error
 
 
-def open_image(image: bytes) -> h5py.File:
-    """The file whose bytes these are, for reading."""
-    return h5py.File(h5py.h5f.open_file_image(image))
-
-
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Say which file is damaged when a checksum fails, or a group is missing, inside HDF5, or when
@@ -89,8 +85,8 @@ def reading(path: Path) -> Iterator[None]:
 def _raise_of_the_disk(path: Path, error: BaseException) -> None:
     """OSError where a call to the system has failed: h5py says so in words, of any kind of error."""
     found = re.search(r"\berrno = ([1-9]\d*)", str(error))
-    if found:
-        number = int(found[1])
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    if number:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
@@ -381,22 +377,21 @@ def check_size(dataset: h5py.h5d.DatasetID) -> None:
 def write_rows(array: h5py.Dataset, first: int, block: np.ndarray) -> None:
     """array[first : first + len(block)] = block."""
     block = np.ascontiguousarray(block)
-    here = _rows(array.shape, first, block)
+    here = h5py.h5s.create_simple(array.shape)
+    here.select_hyperslab((first,) + (0,) * (block.ndim - 1), block.shape)
     array.id.write(_space(block.shape), here, block, mtype=_type(block.dtype))
 
 
-def read_rows(dataset: h5py.h5d.DatasetID, first: int, like: np.ndarray) -> np.ndarray:
-    """As many rows from the first one on as an array of the same dtype has."""
-    found = np.empty(like.shape, like.dtype)
-    here = _rows(dataset.shape, first, found)
-    dataset.read(_space(found.shape), here, found, mtype=_type(found.dtype))
-    return found
+def chunk_size(array: h5py.Dataset) -> int:
+    """Bytes of a chunk in the file; 0 without chunks."""
+    return math.prod(array.chunks) * array.dtype.itemsize + CHECKSUM if array.chunks else 0
 
 
-def _rows(shape: tuple[int, ...], first: int, block: np.ndarray) -> h5py.h5s.SpaceID:
-    here = h5py.h5s.create_simple(shape)
-    here.select_hyperslab((first,) + (0,) * (block.ndim - 1), block.shape)
-    return here
+def place(array: h5py.Dataset) -> None:
+    """Write zeros, with their checksum, by chunks: each has its place from then on."""
+    zeros = bytes(chunk_size(array))
+    for corner in itertools.product(*map(range, itertools.repeat(0), array.shape, array.chunks)):
+        array.id.write_direct_chunk(corner, zeros)
 
 
 def at_once(size: int) -> int:
@@ -407,3 +402,11 @@ def at_once(size: int) -> int:
 def stored(dataset: h5py.h5d.DatasetID, corner: tuple[int, ...]) -> memoryview:
     """The bytes of the chunk at a corner, as they lie in the file, without its checksum."""
     return memoryview(dataset.read_direct_chunk(corner)[1])[:-CHECKSUM]
+
+
+def place_of(dataset: h5py.h5d.DatasetID, corner: tuple[int, ...]) -> tuple[int, int]:
+    """Where the chunk at a corner begins in the file, and how many bytes it has, but for its checksum:
+    none where it was never written.
+    """
+    found = dataset.get_chunk_info_by_coord(corner)
+    return found.byte_offset or 0, max(0, found.size - CHECKSUM)

@@ -16,8 +16,9 @@ from pathlib import Path
 import h5py
 from h5py import h5f, h5p
 
+from . import hdf5
 from .again import Again, Another
-from .durable import Scratch
+from .following import Followed
 
 # bytes of arrays: a file with more is written piece by piece, which is quicker then, and not in memory
 # twice
@@ -32,7 +33,7 @@ _numbers = itertools.count()  # HDF5 takes two files in memory of one name for t
 @contextmanager
 def new_hdf5(
     path: Path, size: int, verify: Callable[[bytes | None], None] | None = None, synced: bool = True
-) -> Iterator[tuple[h5py.File, Scratch]]:
+) -> Iterator[tuple[h5py.File, Followed]]:
     """A new file, complete, sealed and fsynced when the block ends; removed when anything fails. For
     temporary names only. synced: False leaves the fsync to the caller.
 
@@ -52,7 +53,7 @@ def new_hdf5(
 def write_hdf5(
     path: Path,
     size: int,
-    fill: Callable[[h5py.File, Scratch], None],
+    fill: Callable[[h5py.File, Followed], None],
     verify: Callable[[bytes | None], None] | None = None,
     synced: bool = True,
 ) -> None:
@@ -67,12 +68,24 @@ def write_hdf5(
         images.append(_written_again(path.name, size, lambda file: fill(file, scratch)))
 
 
+def leave_for_last(file: h5py.File, array: h5py.Dataset, scratch: Followed) -> None:
+    """Before an array is written, after all else: the file is hashed at the same time. Where its chunks
+    are small, or the file is in memory, that would take longer.
+    """
+    size = hdf5.chunk_size(array)
+    if size and hdf5.at_once(size) == 1 and file.driver != "core":
+        with scratch.placing(size):
+            hdf5.place(array)
+        file.flush()
+        scratch.follow()
+
+
 @contextmanager
 def _new(
     path: Path, verify: Callable[[bytes | None], None] | None, synced: bool
-) -> Iterator[tuple[Scratch, list[bytes]]]:
+) -> Iterator[tuple[Followed, list[bytes]]]:
     """The file on the disk, for what the block writes into it, or leaves in the list."""
-    scratch: Scratch = Scratch(path)
+    scratch = Followed(path)
     images: list[bytes] = []
     try:
         try:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..state import State
 from . import hdf5, schema
-from .durable import IncompatibleFile, Scratch, check_space, move
+from .durable import IncompatibleFile, check_space, move
+from .following import Followed
 from .genealogy import Genealogy, replaces
 from .memory import size_of, write_memory
-from .new_files import write_hdf5
+from .new_files import leave_for_last, write_hdf5
 from .parts import Parts
 from .pieces import Pieces
 from .reading_back import begins_with, holds_content
@@ -45,7 +47,7 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
     else:
         size = data.path.stat().st_size
 
-    def fill(file: hdf5.File, _: Scratch) -> None:
+    def fill(file: hdf5.File, _: Followed) -> None:
         parameters = schema.write_head(file, config, provenance, start, mass_varies)
         if isinstance(data, dict):
             write_data(parameters, data)
@@ -88,17 +90,16 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
 
         def verify(image: bytes | None) -> None:
             same = image is None or begins_with(merged, image)
-            again = hdf5.open_hdf5(merged) if image is None else hdf5.open_image(image)
-            with again, hdf5.reading(merged):
+            with hdf5.open_hdf5(merged) as again, hdf5.reading(merged):
                 same = same and checksums(again["parameters"]) == sums
                 same = same and hdf5.names_of(again, "observables") == pieces.aligned()
-                same = same and holds_content(again, head, pieces)
+                same = same and holds_content(again, head, pieces, image)
             if not same:
                 raise IncompatibleFile(
                     f"the merged file differs from the parts in {parts.folder}, which are kept."
                 )
 
-        def fill(file: hdf5.File, scratch: Scratch) -> None:
+        def fill(file: hdf5.File, scratch: Followed) -> None:
             parameters = schema.write_head(file, config, provenance, start, mass_varies)
             with hdf5.reading(parts.start):
                 copy_data(given, parameters, sums)
@@ -107,7 +108,10 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
             hdf5.set_values(parameters, status=final["status"], checkpoint=checkpoint)
             hdf5.write_json(parameters, "summary", final["summary"])
             write_memory(hdf5.new_group(parameters, "checkpoint"), memory)
-            schema.write_frames(file, pieces, start, mass_varies, scratch.check)
+            rest = partial(fill_the_rest, file, scratch)
+            schema.write_frames(file, pieces, start, mass_varies, scratch.check, rest)
+
+        def fill_the_rest(file: hdf5.File, scratch: Followed, frames: hdf5.Dataset) -> None:
             hdf5.new_group(file, "series")
             for name in sorted(pieces.counts):
                 schema.write_series(file, name, *pieces.series(name))
@@ -118,6 +122,7 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
                 columns = {name: pieces.event_column(name) for name in schema.EVENT_COLUMNS}
                 ids = Genealogy(columns, start.m).ids(clock[0])
             schema.write_views(file, config, start, clock, pieces.aligned(), mass_varies, ids)
+            leave_for_last(file, frames, scratch)
 
         write_hdf5(merged, size, fill, verify)
     try:

@@ -1,11 +1,11 @@
 """Whether a new file holds, to the bit, what it was made of: HDF5 finds each dataset by its name, and its
-bytes are compared with what is in memory, or in the segments. A chunk is read as it lies, without its
-checksum, which takes half of the time.
+bytes, as they lie there, are compared with what is in memory, or in the segments.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from . import hdf5, schema, sealing
+from . import hdf5, schema
 from .durable import HARDLY_ANY, same_bits
 from .hdf5 import File
 from .pieces import Pieces
 
+BLOCK = 1 << 17  # bytes at once, which the processor has at hand when they are compared
 Rows = Callable[[int], np.ndarray]  # those from this one on, or some of them
 
 
@@ -26,23 +27,46 @@ def content_names(head: Any, pieces: Pieces) -> list[str]:
     return [*(name for names, _ in _columns(head, pieces) for name in names), *_framed(head)]
 
 
-def holds_content(file: File, head: Any, pieces: Pieces) -> bool:
-    """Whether the file has, to the bit, settings, clock, masses, series, events and frames."""
+class Bytes:
+    """The bytes of an open file, on the disk, or in memory where they are the same."""
+
+    def __init__(self, file: File, image: bytes | None) -> None:
+        self._file, self._image, self._block = file.id.get_vfd_handle(), image, bytearray(BLOCK)
+
+    def has(self, at: int, array: np.ndarray) -> bool:
+        """Whether those from there on are those of the array."""
+        ours, block = np.ascontiguousarray(array).data.cast("B"), memoryview(self._block)
+        if self._image is not None:
+            return self._image.startswith(ours, at)
+        for start in range(0, len(ours), BLOCK):
+            part = ours[start : start + BLOCK]
+            if os.preadv(self._file, [block[: len(part)]], at + start) < len(part):
+                return False
+            if not self._block.startswith(part):
+                return False
+        return True
+
+
+def holds_content(file: File, head: Any, pieces: Pieces, image: bytes | None = None) -> bool:
+    """Whether the file has, to the bit, settings, clock, masses, series, events and frames. image: all
+    its bytes, where they are in memory.
+    """
+    there = Bytes(file, image)
     return all(
-        _holds(file, name, array)
+        _holds(file, name, array, there)
         for names, made in _columns(head, pieces)
         for name, array in zip(names, made(), strict=True)
-    ) and all(_holds_frames(file, name, pieces) for name in _framed(head))
+    ) and all(_holds_frames(file, name, pieces, there) for name in _framed(head))
 
 
 def begins_with(path: Path, image: bytes) -> bool:
     """Whether the file is this, up to its seal."""
-    at = 0
+    block, at = memoryview(bytearray(BLOCK)), 0
     with open(path, "rb", buffering=0) as file:
-        while block := file.read(min(sealing.BLOCK, len(image) - at)):
-            if not image.startswith(block, at):
+        while count := file.readinto(block[: len(image) - at]):
+            if not image.startswith(block[:count], at):
                 return False
-            at += len(block)
+            at += count
     return at == len(image)
 
 
@@ -66,7 +90,7 @@ def _columns(head: Any, pieces: Pieces) -> Iterator[tuple[list[str], Callable[[]
         yield [f"events/{name}"], partial(map, pieces.event_column, [name])
 
 
-def _holds(file: File, name: str, array: np.ndarray) -> bool:
+def _holds(file: File, name: str, array: np.ndarray, there: Bytes) -> bool:
     if not array.ndim:  # a text
         return same_bits(array, hdf5.read_array(file, name))
     dataset = hdf5.dataset(file, name)
@@ -76,45 +100,41 @@ def _holds(file: File, name: str, array: np.ndarray) -> bool:
         chunk = hdf5.stored(dataset, (0,) * array.ndim)
         if len(chunk) == array.nbytes:
             return bytes(chunk) == array.tobytes()
-    return _same(dataset, (), len(array), partial(_from, array))
+    return _same(dataset, (), len(array), partial(_from, array), there)
 
 
-def _holds_frames(file: File, name: str, pieces: Pieces) -> bool:
-    """A chunk is rows of one frame, or, of masses, some frames; small frames are read some at a time."""
+def _holds_frames(file: File, name: str, pieces: Pieces, there: Bytes) -> bool:
+    """A chunk is rows of one frame, or, of masses, some frames; small frames are asked for together."""
     dataset = hdf5.dataset(file, name)
     (count, *shape), dtype = dataset.shape, dataset.dtype
     most = hdf5.at_once(dtype.itemsize * math.prod(shape))
     if count != pieces.frames:
         return False
     if len(shape) == 1:
-        return _same(dataset, (), count, lambda at: pieces.frames_from(at, name, most))
+        return _same(dataset, (), count, lambda at: pieces.frames_from(at, name, most), there)
     first = 0
     while first < count:
         ours = pieces.frames_from(first, name, most)
         if ours.dtype != dtype or [*ours.shape[1:]] != shape:
             return False
-        if most > 1:
-            same = same_bits(ours, hdf5.read_rows(dataset, first, ours))
-        else:
-            same = _same(dataset, (first,), shape[0], partial(_from, ours[0]))
-        if not same:
-            return False
+        for number, frame in enumerate(ours, first):
+            if not _same(dataset, (number,), len(frame), partial(_from, frame), there):
+                return False
         first += len(ours)
     return True
 
 
-def _same(dataset: Any, corner: tuple[int, ...], count: int, rows: Rows) -> bool:
+def _same(dataset: Any, corner: tuple[int, ...], count: int, rows: Rows, there: Bytes) -> bool:
     """Whether `count` rows of a dataset, from a corner on, are these. The last chunk may be padded."""
-    done, chunk = 0, memoryview(b"")
+    done = at = left = 0
     while done < count:
         ours = rows(done)
-        if not chunk:
-            chunk = hdf5.stored(dataset, (*corner, done) + (0,) * (ours.ndim - 1))
-        ours = ours[: len(chunk) // ours[0].nbytes]
-        theirs = np.frombuffer(chunk[: ours.nbytes], ours.dtype).reshape(ours.shape)
-        if not (len(ours) and same_bits(ours, theirs)):
+        if not left:
+            at, left = hdf5.place_of(dataset, (*corner, done) + (0,) * (ours.ndim - 1))
+        ours = ours[: left // ours[0].nbytes]
+        if not (len(ours) and there.has(at, ours)):
             return False
-        done, chunk = done + len(ours), chunk[ours.nbytes :]
+        done, at, left = done + len(ours), at + ours.nbytes, left - ours.nbytes
     return True
 
 

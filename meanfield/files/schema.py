@@ -21,7 +21,7 @@ from ..scaling import TIME_UNIT
 from ..state import State
 from . import hdf5
 from .durable import IncompatibleFile, canonical_json
-from .hdf5 import File, Group
+from .hdf5 import Dataset, File, Group
 
 SCHEMA_VERSION = 1
 # readers of any minor version read all of them; what each added is in the docstring of Trajectory
@@ -118,25 +118,28 @@ def read_start(group: Group, origin: Any) -> State:
     return State.trusted(theta, outputs, mass, step, t, origin, columns, began)
 
 
-def write_frames(file: File, frames: Any, start: State, mass_varies: bool,
-                 check: Callable[[], None]) -> None:  # fmt: skip
+def write_frames(file: File, frames: Any, start: State, mass_varies: bool, check: Callable[[], None],
+                 before: Callable[[Dataset], None] | None = None) -> None:  # fmt: skip
     """/particles/units/position, and mass where it varies: explicit step and time; one frame, or
-    some small ones, at a time. frames: the Pieces they are in.
+    some small ones, at a time. frames: the Pieces they are in. before: called with the dataset of the
+    positions before they are written, which is last.
     """
-    count, clock = frames.frames, frames.clock()
-    shapes = {"position": (start.theta.shape, start.theta.dtype)}
-    if mass_varies:
-        shapes["mass"] = ((start.m,), np.dtype(np.float64))
+    shapes = {"mass": ((start.m,), np.dtype(np.float64))} if mass_varies else {}
+    shapes["position"] = start.theta.shape, start.theta.dtype
+    made = {}
     for name, (shape, dtype) in shapes.items():
         group = hdf5.new_group(file, f"particles/units/{name}")
-        value = hdf5.new_array(group, "value", (count, *shape), dtype)
+        made[name] = hdf5.new_array(group, "value", (frames.frames, *shape), dtype)
+        _write_clock(group, *frames.clock())
+    for name, (shape, dtype) in shapes.items():
+        if name == "position" and before is not None:
+            before(made[name])
         together, first = hdf5.at_once(dtype.itemsize * math.prod(shape)), 0
-        while first < count:
+        while first < frames.frames:
             block = frames.frames_from(first, f"particles/units/{name}/value", together)
-            hdf5.write_rows(value, first, block)
+            hdf5.write_rows(made[name], first, block)
             first += len(block)
             check()
-        _write_clock(group, *clock)
 
 
 def _write_clock(group: Group, steps: np.ndarray, times: np.ndarray) -> None:

@@ -15,14 +15,36 @@ from pathlib import Path
 MARK = b"\nmeanfield sha256 "
 LENGTH = len(MARK) + 64 + 1
 DIGEST = re.compile(rb"[0-9a-f]{64}\n")
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # bytes at once
 UNSEALED = "it has no seal"
 
 
-def seal(file: int, content: bytes | None = None) -> None:
-    """Append the seal to an open file, by its descriptor; content: all of it, where it is in memory."""
+class Hash:
+    """sha256 of the bytes of an open file, from the first to the last that was asked for."""
+
+    def __init__(self, file: int) -> None:
+        self._file, self._sha256, self._at = file, hashlib.sha256(), 0
+        self._block = memoryview(bytearray(BLOCK))
+
+    def upto(self, end: int) -> str:
+        while self._at < end:
+            count = os.preadv(self._file, [self._block[: end - self._at]], self._at)
+            if not count:
+                break
+            self._sha256.update(self._block[:count])
+            self._at += count
+        return self._sha256.hexdigest()
+
+
+def seal(file: int, content: bytes | None = None, begun: Hash | None = None) -> None:
+    """Append the seal to an open file, by its descriptor. content: all of it, where it is in memory;
+    begun: of its first bytes.
+    """
     size = os.fstat(file).st_size
-    digest = _sha256(file, size) if content is None else hashlib.sha256(content).hexdigest()
+    if content is None:
+        digest = (begun or Hash(file)).upto(size)
+    else:
+        digest = hashlib.sha256(content).hexdigest()
     line = MARK + digest.encode() + b"\n"
     done = 0
     while done < LENGTH:
@@ -39,7 +61,7 @@ def broken(path: Path) -> str | None:
         # a bit that flips leaves one or the other; what a power cut has torn has neither
         if not (line.startswith(MARK) or DIGEST.fullmatch(line, len(MARK))):
             return UNSEALED
-        found = MARK + _sha256(opened.fileno(), size - LENGTH).encode() + b"\n"
+        found = MARK + Hash(opened.fileno()).upto(size - LENGTH).encode() + b"\n"
     return None if line == found else "its bytes are not those that were written"
 
 
@@ -49,15 +71,3 @@ def torn(path: Path) -> bool:
         size = os.fstat(opened.fileno()).st_size
         end = os.pread(opened.fileno(), LENGTH, max(0, size - LENGTH))
     return end.rfind(MARK[:8]) > 0
-
-
-def _sha256(file: int, size: int) -> str:
-    """Of the first `size` bytes."""
-    digest, at = hashlib.sha256(), 0
-    while at < size:
-        block = os.pread(file, min(BLOCK, size - at), at)
-        if not block:
-            break
-        digest.update(block)
-        at += len(block)
-    return digest.hexdigest()
