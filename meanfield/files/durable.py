@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 import uuid
 import warnings
@@ -187,8 +188,28 @@ def move(source: Path, target: Path) -> None:
     """Atomic: under the name `target` is the old file or the complete new one, whenever the power
     goes.
     """
-    os.replace(source, target)
-    sync_folder(target.parent)
+    with _kept_open(target):
+        os.replace(source, target)
+        sync_folder(target.parent)
+
+
+@contextmanager
+def _kept_open(path: Path) -> Iterator[None]:
+    """The blocks of a large file that is replaced in the block are freed by a thread, after it: for 30 MB
+    that takes 10 ms.
+    """
+    old = None
+    with suppress(OSError):
+        if os.stat(path).st_size > SHORT:
+            old = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        if old is not None:
+            try:
+                threading.Thread(target=os.close, args=(old,)).start()
+            except RuntimeError:  # no more threads
+                os.close(old)
 
 
 def check_space(needed: int, folder: Path, what: str) -> None:
