@@ -33,6 +33,11 @@ class Refused:
     def __str__(self) -> str:
         return f"refused: {self.reason}"
 
+    @property
+    def why(self) -> str:
+        """After "no exponent", or "no slope"."""
+        return self.reason.removeprefix("no exponent ")
+
 
 @dataclass(frozen=True)
 class ExponentFit:
@@ -163,10 +168,11 @@ class ExponentFit:
         return f"{word} {theory} ({off}; {interval}){curved if self.curved else ''}"
 
 
-def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
+def fit_exponent(m: Any, values: Any, level: float = 0.95, axis: str = "") -> ExponentFit:
     """The exponent of values ~ m^slope with errors, interval, local slopes and a test of curvature.
 
-    m (w,): widths; values (w,) or (seeds, w), positive: for signed quantities give |·| or an RMS.
+    m (w,): widths, or other positive numbers, which errors call `axis`; values (w,) or (seeds, w),
+    positive: for signed quantities give |·| or an RMS.
     An array is read as (seeds, w) also where it is square, as nothing tells which is which. An
     xarray.DataArray goes by its names, in any order: the dimension that is called m, or whose
     coordinate is m, is the width, "seed" the other; further ones are an error.
@@ -188,7 +194,7 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
     Raises TooShort for fewer than three widths, or a factor below 4 between the ends; ValueError
     for other bad input.
     """
-    m, logs = _checked(m, values, level)
+    m, logs = _checked(m, values, level, axis)
     level = float(level)
     seeds, x = len(logs), np.log(m)
     weights = _weights(x, logs)
@@ -219,12 +225,14 @@ def fit_exponent(m: Any, values: Any, level: float = 0.95) -> ExponentFit:
     )  # fmt: skip
 
 
-def fit_or_refuse(m: Any, values: Any, level: float = 0.95) -> ExponentFit | Refused:
+def fit_or_refuse(
+    m: Any, values: Any, level: float = 0.95, axis: str = ""
+) -> ExponentFit | Refused:
     """`fit_exponent`, or for tables and figures the reason why there is no exponent: values must be
     usable all the same.
     """
     try:
-        return fit_exponent(m, values, level)
+        return fit_exponent(m, values, level, axis)
     except TooShort as error:
         return Refused(str(error))
 
@@ -256,7 +264,7 @@ def different(first: Any, second: Any) -> float | None:
     return float(2 * special.stdtr(dof, -abs(t)))
 
 
-def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _checked(m: Any, values: Any, level: float, axis: str) -> tuple[np.ndarray, np.ndarray]:
     """m in rising order, and log values (seeds, w) in the same."""
     m = np.asarray(m, dtype=float)
     values = np.atleast_2d(
@@ -280,13 +288,14 @@ def _checked(m: Any, values: Any, level: float) -> tuple[np.ndarray, np.ndarray]
         raise ValueError(
             f"values must be positive and finite to have an exponent; {len(bad)} are not, "
             "the first is "
-            f"{values[row, column]:g} at m = {m[column]:g}, row {row}. For signed "
+            f"{values[row, column]:g} at {axis or 'm'} = {m[column]:g}, row {row}. For signed "
             "quantities give |·| or an RMS."
         )
     if len(m) < WIDTHS:
-        raise TooShort(f"no exponent from {len(m)} widths, give {WIDTHS} at least")
+        points = "value" + "s" * (len(m) != 1) if axis else "widths"
+        raise TooShort(f"no exponent from {len(m)} {points}, give {WIDTHS} at least")
     if m.max() < FACTOR * m.min():
-        found = f"m = {m.min():g} … {m.max():g}, a factor {m.max() / m.min():.3g}"
+        found = f"{axis or 'm'} = {m.min():g} … {m.max():g}, a factor {m.max() / m.min():.3g}"
         raise TooShort(f"no exponent from {found}, give a factor {FACTOR:g} at least")
     order = np.argsort(m)
     return m[order], np.log(values[:, order])

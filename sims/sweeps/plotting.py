@@ -198,7 +198,9 @@ def _panel(ax: Any, data: Any, name: str, x: str, by: str | None, log: str | Non
             curves.append(
                 figures.Curve(label, data[x].values[there].astype(float), values[:, there], style)
             )
-            slopes.append(fit_or_refuse(curves[-1].x, curves[-1].values) if scale == "xy" else None)
+            slopes.append(
+                fit_or_refuse(curves[-1].x, curves[-1].values, axis=x) if scale == "xy" else None
+            )
             expected.append(
                 theory.slope(line.assign_attrs(base=base), name, x) if scale == "xy" else None
             )
@@ -322,10 +324,7 @@ def _verdict(
     refused: dict[str, list[str]] = {}  # by the reason, which is mostly that of all
     for curve, fit, known in zip(curves, fits, expected, strict=True):
         if isinstance(fit, Refused):
-            why = fit.reason.removeprefix("no exponent ")
-            for theirs, ours in (("1 widths", "1 value"), ("widths", "values"), ("m =", f"{x} =")):
-                why = why.replace(theirs, ours)
-            refused.setdefault(why, []).append(curve.label)
+            refused.setdefault(fit.why, []).append(curve.label)
         elif isinstance(fit, ExponentFit):
             beside = "" if known is None else f" (theory {fraction(known)})"
             found.append(fit.short + beside + f" at {curve.label}" * (len(curves) > 1))

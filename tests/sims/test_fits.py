@@ -295,6 +295,21 @@ def test_the_fit_is_the_same_every_time():
     assert fit_exponent(M, values) == fit_exponent(M, values) and hash(fit_exponent(M, values))
 
 
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ([1.0], "from 1 value, give 3 at least"),
+        ([1.0, 2.0], "from 2 values, give 3 at least"),
+        ([1.0, 2.0, 3.0], "from alpha = 1 … 3, a factor 3, give a factor 4 at least"),
+    ],
+)
+def test_what_is_no_width_is_called_by_its_name(x, said):
+    refused = fits.fit_or_refuse(x, x, axis="alpha")
+    assert refused.reason == f"no exponent {said}" and refused.why == said
+    with pytest.raises(ValueError, match="at alpha = 2"):
+        fit_exponent([1, 2, 4], [1.0, -1.0, 1.0], axis="alpha")
+
+
 def test_a_fit_says_what_it_found():
     """Slope, error, interval, local slopes and curvature, with true minus signs."""
     fit = fit_exponent(M, noisy(np.random.default_rng(5), -0.5, 6, size=0.02))
