@@ -68,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
             code, line, lost = wrong
             if options:
                 code, line, lost = settings.outcome(lambda: _make(options))
+                line = f"meanfield: {line}" if code == settings.INTERRUPTED else line
             codes.append(ranks.failed(code, line, lost) if code else 0)
 
     terminal.accept_all()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import heapq
 import logging
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from meanfield.processes.workers import THREADS
 from . import leases
 from .folders import SweepFolder
 from .local_workers import FRUITLESS, LOOK_SECONDS, compile_kernels, report_failures
+from .shown import Shown
 from .workers import Terms, tidy, waiting
 from .workplaces import Place
 
@@ -124,23 +124,14 @@ def supervise(sweep: SweepFolder, client: Any, terms: Terms, progress: bool = Tr
     left = waiting(sweep, since)
     if left:
         compile_kernels(sweep, progress)
-    bar: Any = tqdm(
-        total=total,
-        initial=len(sweep.published()),
-        desc="runs",
-        unit="run",
-        disable=None if progress else True,
-        file=sys.stderr,
-    )
     dealer = Dealer(sweep, client, replace(terms, since=since))
-    with signals() as received, bar:
+    with signals() as received, Shown(sweep, progress, tqdm) as shown:
         try:
             for digest in left:
                 dealer.submit(digest)
             while dealer.left and not received:
                 dealer.wait(LOOK_SECONDS)
-                bar.set_postfix_str(dealer.says(), refresh=False)
-                bar.update(len(sweep.published()) - bar.n)
+                shown.update(dealer.says())
         finally:
             if dealer.left:
                 dealer.stop()

@@ -36,6 +36,7 @@ from ..lab.experiment import Experiment, Made, make, method, perform
 from . import forks, leases, plans, workers
 from .folders import SweepFolder
 from .forks import Forked
+from .shown import Shown
 from .workers import Terms, waiting
 
 LOOK_SECONDS = 0.2
@@ -166,25 +167,16 @@ def supervise(
     )
     if hired is not None:
         hired(crew)
-    there = len(sweep.published())
     with signals() as received, ExitStack() as closing:
         try:
             crew.start()  # before the bar: it has a thread, which does not live on in a fork
-            bar: Any = tqdm(
-                total=total,
-                initial=there,
-                desc="runs",
-                unit="run",
-                disable=None if progress else True,
-                file=sys.stderr,
-            )
-            closing.enter_context(bar)
+            shown = closing.enter_context(Shown(sweep, progress, tqdm))
             while crew.busy() and not received:
                 crew.wait(LOOK_SECONDS)
-                _show(bar, sweep, since)
+                shown.update(failures(sweep, since))
         finally:
             crew.stop()
-        _show(bar, sweep, since)
+        shown.update(failures(sweep, since))
         if received:
             raise KeyboardInterrupt(
                 f"stopped with {len(sweep.published())} of {total} runs finished"
@@ -257,7 +249,7 @@ def load(sweep: SweepFolder) -> None:
                 noise.load()
 
 
-def _show(bar: Any, sweep: SweepFolder, since: int) -> None:
+def failures(sweep: SweepFolder, since: int) -> str:
+    """How many runs have failed since then, or ""."""
     failed = sum(when >= since for when in sweep.failures().values())
-    bar.set_postfix_str(f"{failed} failed" if failed else "", refresh=False)
-    bar.update(len(sweep.published()) - bar.n)
+    return f"{failed} failed" if failed else ""

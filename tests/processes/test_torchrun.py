@@ -327,6 +327,18 @@ def test_a_command_line_says_what_is_wrong(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_an_interruption_is_said_as_all_else_of_a_run(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise mf.Interrupted("interrupted at step 3, t = 0.1", None)
+
+    file = tmp_path / "experiment.toml"
+    file.write_text("m = 64")
+    monkeypatch.setattr(run.experiment, "perform", interrupted)
+    assert run.main([str(file)]) == settings.INTERRUPTED
+    said = "interrupted at step 3, t = 0.1. The same command goes on from here."
+    assert capsys.readouterr().err == f"meanfield: {said}\n"
+
+
 @pytest.mark.parametrize(
     "variables, threads",
     [({}, None), ({"LOCAL_WORLD_SIZE": "1"}, None), ({"LOCAL_WORLD_SIZE": "2"}, 4),

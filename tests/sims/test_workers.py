@@ -17,6 +17,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from tiny_sweeps import hashes, made
+from tqdm import tqdm
 
 import meanfield as mf
 from meanfield.backends.cpu import stretch
@@ -32,6 +33,7 @@ from sims.sweeps import (
     local_workers,
     plans,
     reporting,
+    shown,
     workers,
     workplaces,
 )
@@ -463,6 +465,25 @@ def test_a_supervisor_asked_to_stop_asks_its_workers_and_exits_with_75(tmp_path)
         "interrupted": 2,
     }
     assert os.listdir(sweep.leases) == [".clock"]
+
+
+def test_where_there_is_no_terminal_lines_say_how_far_a_sweep_is(two, capsys, monkeypatch):
+    monkeypatch.setattr(shown, "SECONDS", 0.0)
+    first, second = two.plan.runs
+    with shown.Shown(two, True, tqdm) as far, shown.Shown(two, False, tqdm) as silent:
+        for name, more in (("", ""), (first, "1 failed"), (second, "")):
+            if name:
+                two.run(name).touch()
+            far.update(more)
+            silent.update(more)
+    lines = [
+        re.sub(r"about \d+ s", "about N s", line) for line in capsys.readouterr().err.splitlines()
+    ]
+    assert lines == [
+        "sweep: 0 of 2 runs are there",
+        "sweep: 1 of 2 runs are there, 1 failed, about N s left",
+        "sweep: 2 of 2 runs are there",
+    ]
 
 
 def test_workers_whose_supervisor_was_killed_stop_after_a_checkpoint(tmp_path):
