@@ -256,9 +256,16 @@ class Scratch(io.RawIOBase):
         the file, where it is in memory.
         """
         self.check()
-        if meanwhile is not None and content is not None and len(content) <= SHORT:
-            meanwhile()
-            meanwhile = None
+        if content is not None and len(content) <= SHORT:
+            self._seal(False, content)
+            if meanwhile is not None:
+                self.begin()
+                meanwhile()
+            if synced:
+                fsync(self._file)
+            return
+        if synced:
+            self.begin()
         if meanwhile is None:
             self._seal(synced, content)
             return

@@ -94,8 +94,6 @@ def _new(
                 scratch.write(image)
         finally:
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        if synced:
-            scratch.begin()
         made = images[0] if images else None
         scratch.complete(verify and partial(verify, made), synced, made)
     except BaseException:
