@@ -49,8 +49,8 @@ class Due:
     def coming(self, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Steps and times of the next `count` such moments."""
         if self.period:
-            first = step // self.period + 1
-            return self.period * np.arange(first, first + count), self.times
+            steps = range((step // self.period + 1) * self.period, 2**63, self.period)
+            return np.array(steps[:count], np.int64), self.times
         following = slice(self.position, self.position + count)
         if self.steps.size:
             return self.steps[following], self.times[:0]
