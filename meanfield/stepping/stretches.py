@@ -101,13 +101,17 @@ class Stretches:
             self._refused = False
             return False
 
+        if coming is not None:
+            most = self._compiled.most_looks
+            steps, times = coming(most + 1)
+            self._compiled.look_at(steps, times, march.start.theta)
+            # more than one call takes, many of them maybe within one step: the last ends it
+            last = int(min([last, *steps[most : most + 1]]))
+            ahead = ahead._replace(t=min([ahead.t, *times[most : most + 1]]))
         state = self._state(ahead, stops, last)
         velocity = march.field.known(march.particles).get("velocity")
         if march.motion is not None:
             self._compiled.start = march.motion.theta
-        if coming is not None:
-            moments = coming(self._compiled.most_looks + 1)
-            self._compiled.look_at(*moments, march.start.theta)
         theta = self._compiled.run(march.particles.theta, state, velocity)
         self._refused = bool(state["refused"][0])
         return self._take(theta, state)

@@ -155,6 +155,20 @@ def test_a_call_whose_memory_of_moments_is_full_ends_at_the_next_one(the_same, m
     assert seen == 97 - 97 // (most + 1)
 
 
+@pytest.mark.parametrize("method", ["rk4", "adaptive"])
+def test_more_moments_than_a_call_takes_may_lie_within_one_step(the_same, method):
+    """5000 times in 133 steps of RK4: each is a frame."""
+    method, times = METHODS[method]
+    assert the_same(*risk(), method, (mf.evenly(5000), {"speed2": mf.every(3)}), **times) > 0
+
+
+@pytest.mark.parametrize("k", [2**62, 2**63 - 1, 10**30])
+def test_a_period_longer_than_any_run_is_its_start_and_end(the_same, k):
+    flow, state = risk()
+    watch = mf.every(k), {"speed2": mf.evenly(20)}
+    assert the_same(flow, state, mf.RK4, watch, dt=0.01, n_steps=100) > 0
+
+
 @pytest.mark.parametrize("workers", [2, 3])
 def test_several_threads_pass_over_moments_with_the_same_bits(the_same, monkeypatch, workers):
     monkeypatch.setattr(stretch, "SHARED", -1)

@@ -171,8 +171,8 @@ class Stretch:
             start=np.zeros_like(line),
             windows=np.zeros((WINDOWS, 4)),
             origin=np.zeros_like(line),
-            steps=np.zeros(LOOKS + 2, np.int64),
-            times=np.zeros(LOOKS + 2),
+            steps=np.zeros(LOOKS + 1, np.int64),
+            times=np.zeros(LOOKS + 1),
             looks=np.zeros(LOOKS, LOOK),
             seen=self.work.lines[0, :0],
         )
@@ -271,15 +271,15 @@ class Stretch:
         np.copyto(self.notes.start, theta.reshape(-1))
 
     def look_at(self, steps: np.ndarray, times: np.ndarray, origin: np.ndarray) -> None:
-        """Moments that the next call is to see on its way: these steps, and the first ones at these
-        times, both sorted. origin: θ at the start of the run.
+        """Moments that the next call is to see on its way: the first most_looks of these steps, and of
+        the first ones at these times, both sorted. origin: θ at the start of the run.
         """
         notes = self.notes
         for coming, wanted, never in (
             (notes.steps, steps, np.iinfo(np.int64).max),
             (notes.times, times, np.inf),
         ):
-            known = wanted[: self.most_looks + 1]  # the last of so many ends the call
+            known = wanted[: self.most_looks]
             coming[: known.size] = known
             coming[known.size] = never
         np.copyto(notes.origin, origin.reshape(-1))
