@@ -10,17 +10,20 @@ import toy_run
 from disk_model import Disk, folders_left
 from toy_run import advance, create, extend, record, whole
 
-from meanfield.files import new_files
+from meanfield.files import hdf5, new_files
 from meanfield.files.recording import Recording, unfinished
 from meanfield.files.trajectory import Trajectory
 
-# files of so many bytes are made in memory; calls that there are at least, of which one in so many is
-# cut before, by so many power cuts
+# files of so many bytes are made in memory; frames of so many bytes are written together, and those of
+# one by one last of all; calls that there are at least, of which one in so many is cut before, by so
+# many power cuts
 AMOUNTS = [
-    (0, 200, 21, 1),
-    (new_files.IN_MEMORY, 15, 3, 1),
-    pytest.param((0, 200, 1, 8), marks=pytest.mark.slow),
-    pytest.param((new_files.IN_MEMORY, 15, 1, 8), marks=pytest.mark.slow),
+    (0, hdf5.AT_ONCE, 200, 21, 1),
+    (0, 1, 200, 21, 1),
+    (new_files.IN_MEMORY, hdf5.AT_ONCE, 15, 3, 1),
+    pytest.param((0, hdf5.AT_ONCE, 200, 1, 8), marks=pytest.mark.slow),
+    pytest.param((0, 1, 200, 1, 8), marks=pytest.mark.slow),
+    pytest.param((new_files.IN_MEMORY, hdf5.AT_ONCE, 15, 1, 8), marks=pytest.mark.slow),
 ]
 
 
@@ -71,8 +74,9 @@ def cuts_of(folder, prepare, work, monkeypatch):
 @pytest.mark.parametrize("name", WORKS)
 def test_nothing_published_is_lost_wherever_a_run_is_cut(name, amount, tmp_path, monkeypatch):
     toy_run.start()
-    at_most, least, stride, most = amount
+    at_most, together, least, stride, most = amount
     monkeypatch.setattr(new_files, "IN_MEMORY", at_most)
+    monkeypatch.setattr(hdf5, "AT_ONCE", together)
     prepare, work = WORKS[name]
     right = content(whole(tmp_path / "whole.h5"))
     prepare(tmp_path / "old.h5")
