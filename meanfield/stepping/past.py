@@ -5,68 +5,29 @@ afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from ..flow import GradientFlow
 from ..particles import Particles
 from ..state import State
-from .methods import Method
 
 
-@dataclass(frozen=True, eq=False)
 class Past:
-    """What a March says of itself, then. values: what is known of θ already, by names of diagnostics.
-
-    march: the one that went on; what is asked of it here is the same at every moment.
+    """What a March says of itself, then. march: the one that went on. values: what is known of θ
+    already, by names of diagnostics, "energy" among them.
     """
 
-    march: Any
-    particles: Particles
-    dt: float
-    path: float
-    dissipated: float
-    moved: float | None
-    values: dict[str, float]
+    done, kinetic = False, 0.0  # compiled calls know no momentum
 
-    done: ClassVar[bool] = False
-    kinetic: ClassVar[float] = 0.0  # compiled calls know no momentum
-
-    @property
-    def step(self) -> int:
-        return self.particles.step
-
-    @property
-    def t(self) -> float:
-        return self.particles.t
-
-    @property
-    def energy(self) -> float:
-        return self.values["energy"]
-
-    total = energy
-
-    @property
-    def start(self) -> State:
-        return self.march.start
-
-    @property
-    def flow(self) -> GradientFlow:
-        return self.march.flow
-
-    @property
-    def field(self) -> Any:
-        return self.march.field
-
-    @property
-    def method(self) -> Method:
-        return self.march.method
-
-    @property
-    def energy_start(self) -> float:
-        return self.march.energy_start
-
-    total_start = energy_start
+    def __init__(
+        self, march: Any, particles: Particles, dt: float, path: float, dissipated: float,
+        moved: float | None, values: dict[str, float],
+    ) -> None:  # fmt: skip
+        self.flow, self.field, self.method = march.flow, march.field, march.method
+        self.start, self.energy_start = march.start, march.energy_start
+        self.total_start = march.total_start
+        self.particles, self.step, self.t, self.dt = particles, particles.step, particles.t, dt
+        self.path, self.dissipated, self.moved, self.values = path, dissipated, moved, values
+        self.energy = self.total = values["energy"]
 
     def snapshot(self) -> Callable[[], State]:
         """What makes the State of then; θ is on the host, and nobody writes to it."""
