@@ -213,17 +213,38 @@ def test_who_is_not_known_to_look_back_stops_the_march(tmp_path):
         assert [s.theta.tobytes() for s in one] == [s.theta.tobytes() for s in two]
 
 
-def test_frames_that_were_passed_over_are_nobodys_to_write_to(tmp_path, monkeypatch):
+@pytest.fixture
+def kept(monkeypatch):
+    """The States that a file is given as frames."""
+    states, frame = [], Recording.frame
+    monkeypatch.setattr(
+        Recording, "frame", lambda self, state: (states.append(state), frame(self, state))[1]
+    )
+    return states
+
+
+def test_frames_that_were_passed_over_are_nobodys_to_write_to(tmp_path, kept):
     """They are views of one array: none may change with what the run does next."""
     flow, state = risk()
-    kept = []
-    path, frame = tmp_path / "run.h5", Recording.frame
-    monkeypatch.setattr(
-        Recording, "frame", lambda self, state: (kept.append(state), frame(self, state))[1]
-    )
+    path = tmp_path / "run.h5"
     recorder = mf.Recorder(path, mf.every(2))
     mf.simulate(flow, state, mf.RK4, dt=0.01, n_steps=60, observers=[recorder], progress=False)
     with mf.Trajectory(path) as run:
         for held, stored in zip(kept, run, strict=True):
             assert not held.theta.flags.writeable
             assert held.theta.tobytes() == stored.theta.tobytes()
+
+
+def test_frames_that_wait_for_their_file_hold_twice_their_memory_at_most(tmp_path, kept):
+    """Calls that end after a few of the moments there was room for, as long steps have them."""
+    flow, state = risk()
+    stops = mf.Series("mean", mf.every(10), lambda flow, state: state.theta.mean())
+    observers = [mf.Recorder(tmp_path / "run.h5", mf.every(3)), stops]
+    mf.simulate(flow, state, mf.RK4, dt=0.01, n_steps=300, observers=observers, progress=False)
+    held = {}
+    for frame in kept:
+        theta = frame.theta
+        while theta.base is not None:
+            theta = theta.base
+        held[id(theta)] = theta.nbytes
+    assert sum(held.values()) <= 2 * sum(frame.theta.nbytes for frame in kept)

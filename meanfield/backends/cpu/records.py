@@ -18,10 +18,10 @@ ROWS = 5  # θ of now; the new one as it grows, at two places in turn; a stage's
 
 # What a stretch goes on with, and when it stops. Names are those of the clocks and of March. known,
 # given: whether Work.features, and the first row of Work.stage_rows, are those of the first θ, or of
-# the last. looked: moments seen on the way; next_step, next_time: how many of Notes.steps and times are
-# behind; speed2: of the first stage of the last step. Of motion.py: half, window: the
-# steps at which the window has its middle and its end (-1: there are no windows); before: the steps
-# before it; least: those of half of one at least; windows: those that have ended.
+# the last. looked: moments seen on the way; next_step, next_time: how many of Notes.steps and times
+# are behind; speed2: of the first stage of the last step. Of motion.py: half, window: the steps at
+# which the window has its middle and its end (-1: there are no windows); before: the steps before it;
+# least: those of half of one at least; windows: those that have ended.
 STATE = np.dtype(
     [
         *((name, np.int64) for name in ("clock", "step", "last_step", "leg_step", "leg_count", "traced")),
@@ -53,8 +53,8 @@ JOB = np.dtype(
 
 class Look(NamedTuple):
     """A moment that was seen on the way. windows: those of motion.py that had ended; total: Σ_i ℓ_i;
-    ridge2: ∫|θ|² dμ over what a ridge sees; largest: |component of θ|; way2, moved2: ∫|Δθ|² dμ since the start of the run, and
-    since that of the window.
+    ridge2: ∫|θ|² dμ over what a ridge sees; way2, moved2: ∫|Δθ|² dμ since the start of the run, and
+    since that of the window; largest: |component of θ|.
     """
 
     step: int

@@ -288,13 +288,18 @@ class Stretch:
         self.notes = notes._replace(seen=seen)
 
     def seen(self, state: np.ndarray) -> list[tuple[Look, np.ndarray, dict[str, float]]]:
-        """The moments that the last call has seen, each with its θ (m, p), an array of its own, and
-        with what diagnostics say of it, by their names.
+        """The moments that the last call has seen, each with its θ (m, p), which nobody writes to,
+        and with what diagnostics say of it, by their names.
         """
         looks = [Look(*row) for row in self.notes.looks[: int(state["looked"][0])].tolist()]
+        seen = self.notes.seen
+        if 2 * len(looks) < len(
+            seen
+        ):  # a frame that waits for its file keeps all that it is part of
+            seen = seen[: len(looks)].copy()
         return [
             (look, line.reshape(self.work.rows.shape[2:]), self._said(look))
-            for look, line in zip(looks, self.notes.seen, strict=False)
+            for look, line in zip(looks, seen, strict=False)
         ]
 
     def _said(self, look: Look) -> dict[str, float]:
