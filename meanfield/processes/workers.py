@@ -58,11 +58,23 @@ def start_python(arguments: Sequence[str], threads: int, **streams: Any) -> subp
     # -c and -m put the working folder first once Python has begun; before, a file there that is
     # called as a module which Python begins with (nt, enum) would stand in for it
     path = path[path[:1] == [here] and not sys.flags.safe_path :]
+    if arguments[0] == "-c" and path[:1] == [folder := _folder_of_script()]:  # likewise
+        path = path[1:]
+        arguments = ["-c", f"import sys; sys.path.insert(0, {folder!r}); {arguments[1]}"]
     named = {"PYTHONPATH": os.pathsep.join(path)}
     environment = {**os.environ, **dict.fromkeys(THREADS, str(threads)), **named}
     return subprocess.Popen(
         [sys.executable, *arguments], env=environment, start_new_session=True, **streams
     )
+
+
+def _folder_of_script() -> str | None:
+    """Which Python has put first of sys.path, where it runs a file."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or getattr(main, "__spec__", None) is not None:  # of -c, and of -m
+        return None
+    return os.path.dirname(os.path.realpath(file))
 
 
 class Workers:

@@ -106,6 +106,26 @@ def test_a_file_of_the_working_folder_stands_in_for_nothing_that_python_begins_w
     assert (tmp_path / "imported").exists() and not (tmp_path / "begun").exists()
 
 
+def test_nor_does_a_file_beside_a_script_that_is_run_from_another_folder(tmp_path):
+    """It is imported as the script itself would import it, before a package of that name."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    # The script itself is begun without a look at it: its folder is put first after that.
+    (there / "sitecustomize.py").write_text("open('begun', 'w').close()")
+    (there / "numpy.py").write_text("open('imported', 'w').close()")
+    (there / "script.py").write_text(
+        "from meanfield.processes.workers import start_python\n"
+        "print(start_python(['-c', 'import numpy'], 1).wait(60))"
+    )
+    done = subprocess.run(
+        [sys.executable, str(there / "script.py")], cwd=here, text=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["0"]
+    assert [path.name for path in here.iterdir()] == ["imported"]
+
+
 @forks
 def test_a_child_of_a_fork_after_a_run_says_why_it_cannot_run(tmp_path):
     (line,) = said(RUN + "run(0)\n" + POOL.format(method="fork"), tmp_path)
