@@ -133,7 +133,9 @@ class Motion:
         if not t > self.t:
             return 0.0
         first, second = self.path_half - self.path, path - self.path_half
-        if self.window < 2 * self._half or not (first > 0 and second > 0):
+        # of a run that diverges one may vanish beside the other
+        measured = first > 0 and second > 0 and first / second > 0
+        if self.window < 2 * self._half or not measured:
             return way2 / (t - self.t)
         x = abs(math.log(first / second))
         return way2 / (t - self.t) * (x / math.tanh(x) if x > 1e-8 else 1.0)

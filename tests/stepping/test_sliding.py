@@ -11,6 +11,8 @@ from golden_copies import copied
 
 import meanfield as mf
 from meanfield.diagnostics import defects
+from meanfield.particles import Particles
+from meanfield.stepping.motion import Motion
 
 X = np.array([[1.0, 0.0], [1.0, 1.0]])
 Y = np.array([-1.0, 3.0])
@@ -243,3 +245,10 @@ def test_sliding_neurons_are_those_that_a_kink_draws_in_from_both_sides():
     )
     mf.simulate(repelled, state, mf.EULER, dt=1e-3, n_steps=1, observers=[share], progress=False)
     assert share.values == [0.0]
+
+
+def test_a_window_whose_first_half_vanishes_beside_its_second_has_the_mean_speed():
+    """Of a run that diverges: 1e-200 / 1e200 is 0, of which there is no logarithm."""
+    motion = Motion(Particles(np.zeros((1, 1)), np.ones(1)))
+    motion.passed(10, [[2.0, 1e200, 1e-200, 4.0]], np.ones((1, 1)), 1e-200)
+    assert motion.total == 4.0 / 2.0
