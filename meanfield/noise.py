@@ -20,11 +20,12 @@ from typing import Any
 import numba
 import numpy as np
 from numba import njit
+from numba.core.caching import IndexDataCacheFile
 from numpy.typing import NDArray
 
 from .processes.caches import for_numba
 
-for_numba(numba.config)
+for_numba(numba.config, IndexDataCacheFile)
 
 # The second word of the key: independent streams for independent uses of one seed.
 INITIAL = 0

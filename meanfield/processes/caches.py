@@ -4,8 +4,10 @@ none to write to.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,13 +53,33 @@ def folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="meanfield-"))
 
 
-def for_numba(config: Any) -> None:
+def for_numba(config: Any, kept: Any) -> None:
     """Before a kernel of this package is declared: where numba can write neither beside the source
-    nor into the user's cache folder it would raise; it then keeps compiled code in ours. config:
-    numba.config.
+    nor into the user's cache folder it would raise; it then keeps compiled code in ours. What it
+    keeps it writes one process at a time. config: numba.config; kept: its IndexDataCacheFile.
     """
+    _one_at_a_time(kept)
     base = _of_user()
     beside = Path(__file__).parents[1] / "__pycache__"
     if config.CACHE_DIR or _writable(beside) or (base is not None and _writable(base / "numba")):
         return
     config.CACHE_DIR = str(folder() / "numba")
+
+
+def _one_at_a_time(kept: Any) -> None:
+    """numba gives compiled code the next name that is free in the index of its function, and writes
+    both, without a lock. Of two processes that compile a function for different arguments at the same
+    moment one entry may be left, with the code of the other: every process that asks for it later gets
+    a function of other arguments. findings/numba_cache_of_two_processes.sh.
+    """
+    save = kept.save
+    if save.__module__ == __name__:
+        return
+
+    def save_alone(self: Any, key: Any, data: Any) -> None:
+        with open(os.path.join(self._cache_path, "meanfield.lock"), "w") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            save(self, key, data)
+
+    kept.save = save_alone

@@ -12,12 +12,13 @@ import importlib
 import os
 
 import numba
+from numba.core.caching import IndexDataCacheFile
 from numba.np.ufunc import parallel
 
 from ...processes.caches import for_numba
 from ...processes.threads import openmp_threads, openmp_untouched, share_of_rank
 
-for_numba(numba.config)
+for_numba(numba.config, IndexDataCacheFile)
 
 
 def started() -> bool:

@@ -1,0 +1,31 @@
+"""Processes that compile one function for different arguments at the same moment keep both apart."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from numba.core.caching import IndexDataCacheFile
+
+import meanfield.backends.cpu.launch  # noqa: F401  which makes numba's cache write in turn
+
+
+def test_two_that_save_at_once_find_their_own_code_afterwards(tmp_path, monkeypatch):
+    """Each stands for a process: it has read the index before the other has written it, unless they
+    take turns.
+    """
+    read = IndexDataCacheFile._load_index
+
+    def slowly(self):
+        found = read(self)
+        time.sleep(0.2)
+        return found
+
+    def saved(key):
+        file = IndexDataCacheFile(str(tmp_path), "function", "stamp")
+        file.save(key, f"the code for {key}")
+
+    keys = ["float32", "float64", "int64"]
+    with monkeypatch.context() as patched, ThreadPoolExecutor() as threads:
+        patched.setattr(IndexDataCacheFile, "_load_index", slowly)
+        list(threads.map(saved, keys))
+    file = IndexDataCacheFile(str(tmp_path), "function", "stamp")
+    assert [file.load(key) for key in keys] == [f"the code for {key}" for key in keys]
