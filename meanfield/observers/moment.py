@@ -96,15 +96,21 @@ def recordable(name: str) -> registry.Diagnostic:
     one run.
     """
     if name not in (known := registry.names()):
-        more = f"Known: {', '.join(known)}; or pass function(flow, state)."
+        names = [item for item in known if item in ALONG or _of_one_moment(registry.get(item))]
+        more = f"Known: {', '.join(names)}; or pass function(flow, state)."
         raise ValueError(f"no built-in series {name!r}.{registry.missing(name)} {more}")
     diagnostic = registry.get(name)
-    if diagnostic.kind != "frame" or diagnostic.interval or "companion" in diagnostic.needs:
+    if not _of_one_moment(diagnostic):
+        beside = " beside the run: mf.W2(…);" * (name == "w2")
         raise ValueError(
-            f"{name!r} is not one number of one moment, so it cannot be recorded; after "
+            f"{name!r} is not one number of one moment, so it cannot be recorded;{beside} after "
             f"the run: mf.diagnose(path, [{name!r}])."
         )
     return diagnostic
+
+
+def _of_one_moment(item: registry.Diagnostic) -> bool:
+    return item.kind == "frame" and not item.interval and "companion" not in item.needs
 
 
 def series_of_clock(name: str, names: Sequence[str]) -> str:

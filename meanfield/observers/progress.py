@@ -44,7 +44,9 @@ class Progress:
     ) -> None:
         self.march, self.shown, self.warn, self.values = march, shown, warn, values
         self.first, self.begun = march.step, time.monotonic()
-        self.last, self.dt = self.begun, march.dt
+        self.last = self.before = self.begun
+        self.dt = march.dt
+        self.counted, self.compiled = march.step, _compiled(march)
         self.bar: Any = None
 
     @contextmanager
@@ -63,9 +65,12 @@ class Progress:
         """One accepted step was made."""
         march, now = self.march, time.monotonic()
         self.bar.update(march.t - march.start.t - self.bar.n)
-        # it may have compiled kernels: time is measured from here on
-        if march.step - self.first == 1:
-            self.begun = now
+        # kernels may have been compiled meanwhile: time is measured from here on
+        most, compiled = 2 * (now - self.before) > now - self.begun, _compiled(march)
+        another = compiled is not self.compiled
+        self.before, self.compiled = now, compiled
+        if march.step - self.first == 1 or (another and most):
+            self.begun, self.counted = now, march.step
             return
         if march.dt != self.dt and (
             march.step - self.first >= SETTLED or not march.method.controls_error
@@ -77,8 +82,8 @@ class Progress:
             self._tick(now)
 
     def _seconds(self, now: float) -> float:
-        """Of a step: the mean of all but the first."""
-        return (now - self.begun) / (self.march.step - self.first - 1)
+        """Of a step: the mean of those since nothing was compiled."""
+        return (now - self.begun) / (self.march.step - self.counted)
 
     def _tick(self, now: float) -> None:
         """What is said now and then where there is no bar."""
@@ -102,6 +107,10 @@ class Progress:
                 "long",
                 f"this run takes {steps}, about {duration(left * seconds)}. {_advice(self.march)}",
             )
+
+
+def _compiled(march: March) -> Any:
+    return getattr(march, "compiled", None)  # of what only resembles a march nothing is
 
 
 def steps_left(march: March) -> float:

@@ -178,6 +178,11 @@ class March:
         """Whether `advance` has a use for `ahead`."""
         return self._stretches.possible
 
+    @property
+    def compiled(self) -> Any:
+        """What makes many steps in one call; None where nothing does, or before it was asked for."""
+        return self._stretches.compiled
+
     def trace(self) -> None:
         """From now on `passed` is wanted."""
         self._stretches.traces = True

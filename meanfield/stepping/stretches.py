@@ -74,6 +74,10 @@ class Stretches:
         self.seen: list[Past] = []  # moments of the last call that somebody wants to look at
 
     @property
+    def compiled(self) -> Any:
+        return self._compiled or None
+
+    @property
     def possible(self) -> bool:
         """Whether steps may be made many at a time, so that it pays to ask who looks when."""
         return self._compiled is not False

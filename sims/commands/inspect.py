@@ -279,8 +279,16 @@ def verify(arguments: Sequence[str]) -> int:
     parser = _parser("verify", inspect_help.VERIFY, inspect_help.VERIFY_EXAMPLES)
     parser.add_argument("files", metavar="RUN", nargs="+", help="a trajectory, finished or not")
     options = parser.parse_args(_named("verify", arguments, parser))
-    found = [verification.verify(file) for file in options.files]
-    print(*found, sep="\n")
+    found, missing = [], []
+    for file in options.files:
+        try:
+            found.append(verification.verify(file))
+        except FileNotFoundError as error:
+            missing.append(str(error))
+    if found:
+        print(*found, sep="\n")
+    if missing:
+        raise FileNotFoundError("\n".join(missing))
     return 0 if all(item.sound for item in found) else INCOMPATIBLE
 
 

@@ -151,6 +151,15 @@ def test_a_seal_with_a_flipped_bit_is_damage_and_a_torn_one_is_a_power_cut(parts
         Recording.reopen(tmp_path / "run.h5")
 
 
+def test_a_run_that_is_not_there_keeps_none_of_the_others_from_being_verified(
+    finished, tmp_path, capsys
+):
+    names = [str(finished), str(tmp_path / "none.h5"), str(finished), str(tmp_path / "nor.h5")]
+    assert inspect.main(["verify", *names]) == 5
+    out, error = capsys.readouterr()
+    assert out.count(str(finished)) == 2 and error.count("no run at") == 2
+
+
 def test_a_damaged_run_is_made_again_to_the_same_bits(finished, tmp_path, capsys):
     """A frame in the middle: none of settings, data and start."""
     with mf.Trajectory(finished) as run:

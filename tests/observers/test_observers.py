@@ -226,6 +226,17 @@ def test_the_balance_of_particles_that_are_no_numbers_is_none(bad, where):
     assert np.isnan(balance.largest_change(theta, 1, 1.0, before))
 
 
+def test_the_series_that_an_unknown_name_is_told_of_can_be_recorded():
+    with pytest.raises(ValueError, match="Known: energy") as error:
+        mf.Series("enrgy", mf.every(1))
+    names = str(error.value).split("Known: ")[1].split("; or")[0].split(", ")
+    assert "w2" not in names and "kernel_drift" in names
+    for name in names:
+        mf.Series(name, mf.every(1))
+    with pytest.raises(ValueError, match="'w2' is not one number .* beside the run: mf.W2"):
+        mf.Series("w2", mf.every(1))
+
+
 def test_a_series_names_what_is_wrong_with_it():
     with pytest.raises(
         ValueError, match="no built-in series 'enrgy'. Did you mean 'energy'\\? Known: energy, risk"

@@ -223,6 +223,25 @@ def test_a_first_step_that_compiles_for_twenty_seconds_is_not_taken_for_the_time
     assert re.fullmatch(r"meanfield: t = 0.2 of 2 \(10%\), risk \d\S*, about 18 s left", lines[0])
 
 
+def test_a_call_that_was_compiled_for_an_hour_is_not_taken_for_the_time_of_its_steps(
+    monkeypatch, capsys
+):
+    """Two steps of 1 s, then 100 in one call that took an hour to compile; 10 in each of 1 s after it."""
+    now = iter([0.0, 0.0, 1.0, 2.0, 3602.0, *np.arange(3603.0, 4000.0)])
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(now)))
+    march = types.SimpleNamespace(
+        step=0, t=0.0, dt=0.01, t_end=1.0, start=types.SimpleNamespace(t=0.0), particles=None, compiled=None,
+        method=mf.Adaptive(), clock=types.SimpleNamespace(steps_left=lambda particles: 10**4),
+    )  # fmt: skip
+    watched = progress.Progress(march, False, lambda kind, text: pytest.fail(text), values=False)
+    with watched.watching():
+        watched.bar.disable = watched.shown = True
+        for march.step in (1, 2, 102, *range(112, 200, 10)):
+            march.compiled = march.step > 2 or None
+            watched.step()
+    assert capsys.readouterr().err.splitlines() == ["meanfield: t = 0 of 1 (0%), about 17 min left"]
+
+
 def test_progress_false_draws_and_says_nothing_on_the_way(monkeypatch, capsys):
     clock(monkeypatch, 4.0)
     go(x=RAW / [300.0, 1e5, 6.0], dt=0.1, t_end=2.0, after=99)
