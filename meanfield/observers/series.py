@@ -118,7 +118,7 @@ class Series(Observer):
         """Whether a march that makes many steps in one call gives the values of those it passes
         over (`passed`), so that it need not stop for them.
         """
-        own = self.function is None and type(self).observe is Series.observe
+        own = self.function is None and type(self).observe is _observe
         return own and self.name in TRACED and isinstance(self.schedule, schedules.every)
 
     def ahead(self, march: March) -> Ahead:
