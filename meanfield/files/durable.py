@@ -231,9 +231,8 @@ class Scratch(io.RawIOBase):
     never given a name that counts.
     """
 
-    _hash: sealing.Hash | None = (
-        None  # of its first bytes, where it is made while others are written
-    )
+    # of its first bytes, where it is made while others are written
+    _hash: sealing.Hash | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -293,9 +293,8 @@ class Stretch:
         """
         looks = [Look(*row) for row in self.notes.looks[: int(state["looked"][0])].tolist()]
         seen = self.notes.seen
-        if 2 * len(looks) < len(
-            seen
-        ):  # a frame that waits for its file keeps all that it is part of
+        # a frame that waits for its file keeps all that it is part of
+        if 2 * len(looks) < len(seen):
             seen = seen[: len(looks)].copy()
         return [
             (look, line.reshape(self.work.rows.shape[2:]), self._said(look))
