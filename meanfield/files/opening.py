@@ -38,8 +38,7 @@ def opened(path: Path) -> Opened:
     if parts.begun():
         return _open_parts(parts)
     if path.is_dir():
-        sweep = " It holds a sweep: scripts/sweep status." * (path / "manifest.json").is_file()
-        raise IncompatibleFile(f"{path} is a folder, not a run.{sweep}")
+        raise IncompatibleFile(f"{path} is a folder, not a run.")
     raise FileNotFoundError(
         f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished "
         "run is there."

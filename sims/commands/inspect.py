@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except IncompatibleFile as error:
-        return _fail(INCOMPATIBLE, error)
+        sweeps = [name for name in arguments if (Path(name) / "manifest.json").is_file()]
+        more = f" {sweeps[0]} holds a sweep: scripts/sweep status {sweeps[0]}" if sweeps else ""
+        return _fail(INCOMPATIBLE, f"{error}{more}")
     except InUse as error:
         return _fail(IN_USE, error)
     except FileExistsError as error:

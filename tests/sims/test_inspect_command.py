@@ -56,6 +56,14 @@ def shown(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
+def test_the_folder_of_a_sweep_is_said_to_be_one(capsys, tmp_path):
+    assert inspect.main([str(tmp_path)]) == 7
+    assert "scripts/sweep" not in capsys.readouterr().err
+    (tmp_path / "manifest.json").touch()
+    assert inspect.main([str(tmp_path)]) == 7
+    assert f"is a folder, not a run. {tmp_path} holds a sweep" in capsys.readouterr().err
+
+
 def test_without_names_the_diagnostics_are_listed_with_unit_and_meaning_and_why_not(capsys, runs):
     code, out, err = shown(capsys, "diagnose", runs["line"])
     found = mf.diagnose(runs["line"])
