@@ -1,11 +1,9 @@
 """The seal of a large file is made while its frames are written, and is that of all its bytes."""
 
-import errno
-import os
-
 import numpy as np
 import pytest
 import toy_run
+from broken_disk import one_write_fails
 
 from meanfield.files import durable, genealogy, hdf5, new_files, sealing
 from meanfield.files.following import Followed
@@ -78,14 +76,6 @@ def test_what_is_written_again_behind_the_thread_is_hashed_again(tmp_path):
 @pytest.mark.parametrize("written", range(60, 140, 13))
 def test_where_the_disk_refuses_a_frame_the_parts_are_tried(written, tmp_path, monkeypatch):
     follow(monkeypatch)
-    path, real, left, failed = tmp_path / "run.h5", os.pwrite, iter(range(written)), []
-
-    def full(*arguments):
-        if next(left, None) is None and not failed:
-            failed.append(True)
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(*arguments)
-
-    monkeypatch.setattr(os, "pwrite", full)
+    path, failed = tmp_path / "run.h5", one_write_fails(monkeypatch, written)
     finished(path)
     assert failed and sealing.broken(path) is None

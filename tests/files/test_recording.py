@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_run
+from broken_disk import one_write_fails
 from sweeps import sweep
 
 import meanfield as mf
@@ -262,15 +263,7 @@ def test_where_the_disk_refuses_the_file_the_parts_are_tried(
     """
     recording, memory = over_at_once(h5_path)
     monkeypatch.setattr(new_files, "IN_MEMORY", at_most)
-    real, left, failed = os.pwrite, iter(range(written)), []
-
-    def full(*arguments):
-        if next(left, None) is None and not failed:
-            failed.append(True)
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(*arguments)
-
-    monkeypatch.setattr(os, "pwrite", full)
+    failed = one_write_fails(monkeypatch, written)
     recording.finish(memory, {})
     assert failed and len(Trajectory(h5_path)) == 5 and not parts_of(h5_path).exists()
 

@@ -32,6 +32,20 @@ def refusing(first, number, last=None):
         yield count
 
 
+def one_write_fails(monkeypatch, number):
+    """os.pwrite finds the disk full once, after so many calls; returns what is true once it has."""
+    real, left, failed = os.pwrite, iter(range(number)), []
+
+    def full(*arguments):
+        if next(left, None) is None and not failed:
+            failed.append(True)
+            _raise(errno.ENOSPC)
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    return failed
+
+
 @contextmanager
 def slow(chance, seconds):
     """Every call takes up to so many seconds longer."""
