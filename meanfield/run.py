@@ -188,7 +188,8 @@ class Run:
         """
         series = [other for other in self.observers if isinstance(other, Series) and other.traced]
         gaps = any(other.schedule.k > 1 for other in series)
-        return bool(self.recorder) and item.looks_back and item not in series and not gaps
+        back = item.looks_back and item.scheduled and item not in series
+        return back and self.recorder is not None and not gaps
 
     def _ahead(self) -> tuple[Ahead, Coming | None]:
         """The next moment at which anything looks, and those that are looked at afterwards; at every
@@ -204,11 +205,8 @@ class Run:
     def _coming(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Steps and times of the next moments that are looked at afterwards, at least `count` of them."""
         found = [item.coming(self.march, count) for item in self.looking_back]
-        steps, times = zip(*found, strict=True)
-        return (
-            steps[0] if len(steps) == 1 else np.unique(np.concatenate(steps)),
-            times[0] if len(times) == 1 else np.unique(np.concatenate(times)),
-        )
+        steps, times = (np.unique(np.concatenate(each)) for each in zip(*found, strict=True))
+        return steps, times
 
     def _start(self, memory: dict[str, Any] | None) -> list[Observer]:
         """Take up the memory of a checkpoint; returns the observers that have this moment still to

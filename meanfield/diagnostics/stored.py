@@ -28,9 +28,8 @@ from ..state import State
 from .frame import Frame, Problem
 from .registry import NEEDS, Diagnostic
 
-KEPT = (
-    1 << 25
-)  # bytes of frames: so many are read once, for their keys, and not again for their values
+# bytes of frames: so many are read once, for their keys, and not again for their values
+KEPT = 1 << 25
 
 
 def folder_of(path: Path) -> Path:

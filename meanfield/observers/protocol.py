@@ -87,12 +87,17 @@ class Observer:
         The start, the end, and a step that comes to no numbers or moves nothing are always asked
         about. An observer with a `due` of its own is asked at every step.
         """
-        return self._due.ahead(march.step) if type(self).due is Observer.due else NOW
+        return self._due.ahead(march.step) if self.scheduled else NOW
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the schedule alone says when it looks, and no `due` of its own."""
+        return type(self).due is Observer.due
 
     @property
     def looks_back(self) -> bool:
-        """Whether it may look at a moment when the march has gone on (stepping/past.py): then the
-        march does not stop at its moments, which `coming` tells.
+        """Whether it may look at a moment when the march has gone on (stepping/past.py): where it is
+        `scheduled`, the march does not stop at its moments then, which `coming` tells.
         """
         return False
 

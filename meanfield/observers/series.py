@@ -114,20 +114,23 @@ class Series(Observer):
         return {self.name: value}
 
     @property
+    def built_in(self) -> bool:
+        """Whether it measures by its name alone, and in no other way."""
+        return self.function is None and type(self).observe is _observe
+
+    @property
     def traced(self) -> bool:
         """Whether a march that makes many steps in one call gives the values of those it passes
         over (`passed`), so that it need not stop for them.
         """
-        own = self.function is None and type(self).observe is _observe
-        return own and self.name in TRACED and isinstance(self.schedule, schedules.every)
+        return self.built_in and self.name in TRACED and isinstance(self.schedule, schedules.every)
 
     def ahead(self, march: March) -> Ahead:
         return Ahead() if self.traced else super().ahead(march)
 
     @property
     def looks_back(self) -> bool:
-        own = self.function is None and type(self).observe is _observe
-        return own and type(self).due is Observer.due and self.name in SEEN_LATER
+        return self.built_in and self.name in SEEN_LATER
 
     def passed(self, over: Passed) -> tuple[list[int], list[float], list[float]]:
         """Steps, times and values of the moments that a march has passed over."""

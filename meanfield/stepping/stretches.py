@@ -101,6 +101,8 @@ class Stretches:
         if self._compiled is None:
             seconds = SAVED * march.method.stages * march.clock.steps_left(march.particles)
             self._compiled = march.field.stretch(march.method, march.particles, seconds) or False
+            if self._compiled:
+                self._compiled.begin(march.start.theta)
         if not self._compiled or left <= self._compiled.least - 1:
             self._refused = False
             return False
@@ -108,7 +110,7 @@ class Stretches:
         if coming is not None:
             most = self._compiled.most_looks
             steps, times = coming(most + 1)
-            self._compiled.look_at(steps, times, march.start.theta)
+            self._compiled.look_at(steps, times)
             # more than one call takes, many of them maybe within one step: the last ends it
             last = int(min([last, *steps[most : most + 1]]))
             ahead = ahead._replace(t=min([ahead.t, *times[most : most + 1]]))

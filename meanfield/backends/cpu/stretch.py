@@ -270,9 +270,13 @@ class Stretch:
     def start(self, theta: np.ndarray) -> None:
         np.copyto(self.notes.start, theta.reshape(-1))
 
-    def look_at(self, steps: np.ndarray, times: np.ndarray, origin: np.ndarray) -> None:
+    def begin(self, origin: np.ndarray) -> None:
+        """θ at the start of the run, for moments that are seen."""
+        np.copyto(self.notes.origin, origin.reshape(-1))
+
+    def look_at(self, steps: np.ndarray, times: np.ndarray) -> None:
         """Moments that the next call is to see on its way: the first most_looks of these steps, and of
-        the first ones at these times, both sorted. origin: θ at the start of the run.
+        the first ones at these times, both sorted.
         """
         notes = self.notes
         for coming, wanted, never in (
@@ -282,7 +286,6 @@ class Stretch:
             known = wanted[: self.most_looks]
             coming[: known.size] = known
             coming[known.size] = never
-        np.copyto(notes.origin, origin.reshape(-1))
         most = min(self.most_looks, steps.size + times.size)
         seen = np.empty((most, notes.origin.size), notes.origin.dtype)  # theirs who look
         self.notes = notes._replace(seen=seen)
