@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .files.verification import EXTENDS
 from .flow import GradientFlow
 from .limits import finite_volumes  # noqa: F401  registers its method, which files name
 from .observers import settings
+from .observers.health import callers
 from .observers.moment import MEASURES
 from .observers.progress import say
 from .observers.protocol import Observer
@@ -143,7 +145,8 @@ def resume(
     path : of the run's file; an unfinished run stands in `path`.parts.
     t_end : beyond the run's own it extends the run once that is finished, into a new file that
         takes the old one's place at the end. Schedules that divide the time, such as evenly, do so
-        again for the part added. Otherwise a finished run is left as it is.
+        again for the part added. Otherwise a finished run is left as it is, and a t_end before its
+        own is said: a line, or a RuntimeWarning with progress=False.
     flow : only for user-written functions, which no file can hold.
     functions : {series: function}, likewise; one dict may serve several runs. The file keeps values
         and code of user-written functions, and ValueError says what differs where others of the same names are given. One
@@ -158,8 +161,8 @@ def resume(
 
     Raises
     ------
-    ValueError : for a t_end before the run's own, for what is missing or differs; InUse, one of
-        them, while another process is writing the run.
+    ValueError : for a t_end before that of an unfinished run, for what is missing or differs;
+        InUse, one of them, while another process is writing the run.
     mf.Diverged : where the run had ended so.
     mf.Interrupted : as in mf.simulate.
     """
@@ -182,11 +185,15 @@ def resume(
                 if t_end is not None and not over:
                     Temperature.of(found.temperature).check_times(config["t_start"], t_end)
         if over:
-            if progress and t_end is not None and t_end < config["t_end"]:
+            if t_end is not None and t_end < config["t_end"]:
                 reached = (
-                    f"{path} has reached t = {config['t_end']:g} already, beyond t_end = {t_end:g}"
+                    f"{path} has reached t = {config['t_end']:g} already, beyond t_end = {t_end:g}: "
+                    "run.at(t) is an earlier frame"
                 )
-                say(f"{reached}: run.at(t) is an earlier frame")
+                if progress:
+                    say(reached)
+                else:
+                    warnings.warn(reached, RuntimeWarning, stacklevel=callers())
             return last
 
     made: list[Run] = []

@@ -581,5 +581,6 @@ def test_a_finished_run_that_is_asked_for_an_earlier_end_says_where_it_is(h5_pat
         "has reached t = 2 already, beyond t_end = 1: run.at(t) is an earlier frame"
         in capsys.readouterr().err
     )
-    mf.resume(h5_path, t_end=1.0, progress=False)
+    with pytest.warns(RuntimeWarning, match="has reached t = 2 already, beyond t_end = 1"):
+        mf.resume(h5_path, t_end=1.0, progress=False)
     assert not capsys.readouterr().err
