@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from .diagnostics import defects, needs
 from .diagnostics.frame import Problem
-from .files import genealogy
+from .files import genealogy, remaking
 from .files.durable import array_sha256, canonical_json
 from .flow import GradientFlow
 from .observers import schedules, settings
@@ -468,14 +468,7 @@ class Run:
     @property
     def needed(self) -> str:
         """What mf.resume has to be given of this run besides its path: what no file can hold."""
-        series = [item for item in self.observers if isinstance(item, Series)]
-        functions = ", ".join(f"{item.name!r}: …" for item in series if item.function is not None)
-        others = ", ".join(f"{type(item).__name__}(…)" for item in self.observers if not item.own)
-        return (
-            ", flow=…" * bool(self.user_written)
-            + f", functions={{{functions}}}" * bool(functions)
-            + f", observers=[{others}]" * bool(others)
-        )
+        return remaking.needed(settings.to_dict(self.observers), bool(self.user_written))
 
     def check_times(self) -> None:
         """Say which times of mf.at_times the run does not reach; ValueError where it reaches none

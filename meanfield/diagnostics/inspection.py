@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.recording import unfinished
+from ..files.remaking import needed_by
 from ..files.tables import text_table
 from ..files.trajectory import Trajectory
 from ..flow import beyond_default
@@ -51,10 +52,10 @@ def report(run: Trajectory, content_hash: bool = False) -> Iterator[str]:
     if "message" in run.summary:
         yield run.summary["message"]
     if run.status == "unfinished":
-        yield (
-            "Still running, or to be continued with "
-            f"mf.resume({str(run.path).removesuffix('.parts')!r})."
-        )
+        path = str(run.path).removesuffix(".parts")
+        yield f"Still running, or to be continued with mf.resume({path!r})."
+        if more := needed_by(run):
+            yield f"No file holds what its user wrote, so with it: mf.resume({path!r}{more})."
     elif unfinished(run.path):
         yield f"Another run is about to replace or extend it: inspect {run.path}.parts."
     if content_hash:

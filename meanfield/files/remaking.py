@@ -1,7 +1,10 @@
-"""Remaking: the flow and the network of a run, made again from what its file says."""
+"""Remaking: the flow and the network of a run, made again from what its file says; and what no file
+holds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -66,3 +69,27 @@ def network_of(run: Trajectory) -> Network:
             f"not in the file ({error}) Hand it in: "
             f"mf.Network.from_dict(run.config['network'], activation={given})."
         ) from error
+
+
+def needed(observers: Mapping[str, Any], flow: bool) -> str:
+    """What mf.resume has to be given besides the path, ", flow=…, functions={'mine': …}"; "" for
+    built-ins alone. observers: as in run.config; flow: whether a formula of it is its user's.
+    """
+    functions = ", ".join(f"{item['name']!r}: …" for item in observers["series"] if item["user"])
+    others = ", ".join(f"{item['class']}(…)" for item in observers.get("others", ()))
+    return (
+        ", flow=…" * flow
+        + f", functions={{{functions}}}" * bool(functions)
+        + f", observers=[{others}]" * bool(others)
+    )
+
+
+def needed_by(run: Trajectory) -> str:
+    """`needed` of a file's run, as far as it says: those of earlier layouts do not tell its flow."""
+    written = run.identity.get("written", {})
+    formulas = [
+        what
+        for what, kept in written.items()
+        if "series" not in kept and not what.startswith("the diagnostic ")
+    ]
+    return needed(run.config["observers"], bool(formulas)) if "observers" in run.config else ""

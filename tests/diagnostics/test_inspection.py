@@ -118,9 +118,37 @@ def test_an_unfinished_run_is_shown_as_far_as_it_went_and_left_alone(capsys, h5_
         code, lines, _ = shown(capsys, name)
         assert code == 0 and lines[0].startswith(f"{name}: unfinished, 1 frames of 20 particles")
         assert lines[1] == f"Still running, or to be continued with mf.resume({str(h5_path)!r})."
+        needed = f"so with it: mf.resume({str(h5_path)!r}, functions={{'mine': …}})."
+        assert lines[2] == f"No file holds what its user wrote, {needed}"
         assert words(lines, "mine") == ["mine", "1", "1.5", "1.5", "0.7", "0.7"]
         assert "mine at_steps([7]) (user-written)" in "\n".join(lines)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+class Mass(mf.Observer):
+    """An observer of a user's."""
+
+    name, series = "total", ("total",)
+
+    def observe(self, moment):
+        return {"total": moment.state.mass.sum()}
+
+
+def test_it_names_all_that_an_unfinished_run_goes_on_with_as_the_interruption_did(capsys, h5_path):
+    """A formula, a series and an observer; of built-ins alone the path is enough."""
+
+    def stop(flow, state):
+        signal.raise_signal(signal.SIGINT)
+        return 1.5
+
+    own = mf.Activation("cube", lambda z: z * z * z, lambda z: 3.0 * z * z)
+    with pytest.raises(mf.Interrupted) as caught:
+        record(
+            h5_path, Mass(mf.every(2)), mf.Series("mine", mf.at_steps([7]), stop), activation=own
+        )
+    _, lines, _ = shown(capsys, h5_path)
+    asked = f"mf.resume({str(h5_path)!r}, flow=…, functions={{'mine': …}}, observers=[Mass(…)])"
+    assert str(caught.value).endswith(asked) and lines[2].endswith(f"{asked}.")
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_shown(capsys, h5_path):
