@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,7 @@ def verify(path: Any) -> Verification:
         raise FileNotFoundError(
             f"no run at {path}: neither the file nor {parts.folder.name}/ with an unfinished run is there."
         )
-    if not _sealed(parts.start, found):
+    if not _sealed(parts.start, found, "mf.Trajectory"):  # there is nothing else to begin from
         return found
     sound = [
         checkpoint for item in parts.checkpoints() if (checkpoint := _kept(parts, item, found))
@@ -124,7 +125,8 @@ def begin_again(path: Any) -> Path:
         )
     if not finished and (wrong := broken(parts.start)):
         raise IncompatibleFile(
-            f"{parts.start} cannot be used: {wrong}. Nothing is left to begin from."
+            f"{parts.start} cannot be used: {wrong}. Nothing is left to begin from. "
+            f"{_still(parts.folder)}{ANOTHER}"
         )
     if not finished:
         _set_parts_aside(parts, aside)
@@ -137,7 +139,9 @@ def begin_again(path: Any) -> Path:
                 "whether they are damaged too. Make the run again with its own script."
             )
         if damaged := list(_damaged_data(run)):
-            raise IncompatibleFile(f"{path} cannot be made again: {damaged[0]}. {ANOTHER}")
+            raise IncompatibleFile(
+                f"{path} cannot be made again: {damaged[0]}. {_still(path)}{ANOTHER}"
+            )
     # before the new start: never stands the one beside the other, as an extension would
     move(path, aside)
     _begin(aside, parts)
@@ -150,6 +154,25 @@ def _whole_enough(path: Path) -> Trajectory:
         return Trajectory(path)
     except IncompatibleFile as error:
         raise IncompatibleFile(f"{error} It cannot be made again from that. {ANOTHER}") from error
+
+
+def _still(path: Path) -> str:
+    """What mf.Trajectory reads of a run that cannot be made again."""
+    unreadable = (ValueError, OSError, KeyError, RuntimeError)
+
+    def whole(series: str) -> bool:
+        with suppress(*unreadable):
+            return bool(len(run.series(series).steps))
+        return False
+
+    with suppress(*unreadable), Trajectory(path) as run:
+        frames = sum(_whole_frame(run, i, False) for i in range(len(run)))
+        names = run.series_names
+        return (
+            f"mf.Trajectory still reads {frames} of {len(run)} frames and "
+            f"{sum(map(whole, names))} of {len(names)} series there. "
+        )
+    return ""
 
 
 def check_free(path: Any) -> None:
@@ -230,8 +253,10 @@ def _parts(path: Path) -> Parts:
     return Parts(path.with_name(path.name.removesuffix(".parts")) if named else path)
 
 
-def _sealed(path: Path, found: Verification) -> bool:
-    """Whether its bytes are those that were written, as far as that can be known."""
+def _sealed(path: Path, found: Verification, readers: str = "mf.Trajectory and repair") -> bool:
+    """Whether its bytes are those that were written, as far as that can be known. readers: of what
+    is damaged.
+    """
     wrong = broken(path)
     if wrong is None:
         return True
@@ -239,7 +264,7 @@ def _sealed(path: Path, found: Verification) -> bool:
         text = f"{path.name} is of an earlier layout without a seal: only its arrays have checksums"
         found.notes.append(text)
         return True
-    advice = "not read any further; mf.Trajectory and repair may still read much of it"
+    advice = f"not read any further; {readers} may still read much of it"
     if wrong == UNSEALED:
         if not _opens(path):
             advice = f"nothing can be read of it. {ANOTHER}"
@@ -328,16 +353,15 @@ def _damaged_data(run: Trajectory) -> Iterator[str]:
     """Settings and arrays of the data set that have not their sha256, and a start that cannot be
     read.
     """
-    if (kept := run.settings_sha256) is not None and kept != schema.settings_sha256(
-        run.config, run.start, run.mass_varies
-    ):
-        yield "settings: they have not their sha256"
     try:
+        kept = run.settings_sha256
+        settings = schema.settings_sha256(run.config, run.start, run.mass_varies)
         arrays, expected = run.arrays, run.data_sha256
-        run.start  # noqa: B018
     except (ValueError, OSError, RuntimeError, KeyError) as error:
-        yield f"settings, data or start: {error}"
+        yield f"settings, data or start: {str(error).rstrip('.')}"
         return
+    if kept not in (None, settings):
+        yield "settings: they have not their sha256"
     for name, array in arrays.items():
         if array_sha256(array) != expected.get(name, ""):
             yield f"the data set's {name} has not its sha256"

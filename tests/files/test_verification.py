@@ -207,6 +207,29 @@ def test_settings_that_are_damaged_are_not_begun_from(finished, tmp_path, capsys
     assert path.read_bytes() == before
 
 
+def test_what_is_left_of_a_run_with_a_damaged_start_is_said(finished, parts, tmp_path, capsys):
+    """Finished or not: how many frames can be read, and what to do; nothing is touched."""
+    with mf.Trajectory(finished) as run:
+        start, series = run.start.theta.tobytes(), len(run.series_names)
+    damaged = tmp_path / "run.h5"
+    damaged.write_bytes(finished.read_bytes().replace(start, start[::-1]))
+    folder = tmp_path / "other.h5.parts"
+    shutil.copytree(parts, folder)
+    flipped(parts / "start.h5", folder / "start.h5", 8 * 3000)
+    with mf.Trajectory(parts) as run:
+        left = f"{len(run)} of {len(run)} frames and {len(run.series_names)} of"
+    known = {
+        damaged: f"0 of 11 frames and {series} of {series} series",  # frames are of the start's kind
+        tmp_path / "other.h5": left,
+    }
+    for path, text in known.items():
+        assert inspect.main(["repair", str(path)]) == 7
+        said = capsys.readouterr()
+        assert f"mf.Trajectory still reads {text}" in said.err
+        assert "make the run again with its own script" in said.err
+    assert "and repair" not in said.out and folder.is_dir() and damaged.is_file()
+
+
 def test_an_extension_beside_a_finished_run_is_looked_at_too(parts, finished, tmp_path):
     path = tmp_path / "run.h5"
     path.write_bytes(finished.read_bytes())
