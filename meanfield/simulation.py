@@ -292,6 +292,9 @@ def _resume_same(run: Run, recorder: Recorder) -> State:
     if diverged is not None:
         raise Diverged(f"{path} ended there: {diverged}")
     if going or config["t_end"] > theirs["t_end"]:
+        if run.says and not going:
+            ends = f"ended at t = {theirs['t_end']:g}"
+            say(f"{path} {ends} and is extended to t = {config['t_end']:g}")
         _go_on(path, config["t_end"], lambda recording: run, recorder.guard)
     with Trajectory(path) as stored:
         last = stored[-1]

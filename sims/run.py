@@ -1,7 +1,8 @@
 """One run from a file of settings: python -m sims.run experiment.toml --out run.h5
 
 The file names any setting of sims.lab.experiment.Experiment, the same that a sweep varies; the rest has
-its default. What was interrupted goes on, what is complete is left as it is: give the same command again.
+its default. What was interrupted goes on, what is complete is left as it is: give the same command again. A
+larger t_end in the file extends a complete run from where it ended.
 
 Several processes share the particles of the run, on one machine or many that see one folder, with the
 bits of one process:

@@ -32,6 +32,8 @@ from typing import (
 import pydantic
 from pydantic.dataclasses import dataclass as checked
 
+from meanfield.observers.progress import say
+
 from .exits import (  # noqa: F401  by their names here
     BAD_DATA,
     DIVERGED,
@@ -182,6 +184,8 @@ def load(path: str | Path, base: T) -> T:
     settings.
     """
     found = read_toml(path)
+    if not found:
+        say(f"{path} names no setting: all keep their defaults")
     try:
         return from_dict(type(base), _merged(to_dict(base), found))
     except BadSettings as error:

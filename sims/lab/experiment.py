@@ -32,7 +32,7 @@ class Data:
     """The training and test samples: mf.data.get(name, **options)."""
 
     name: str = "teacher_student"
-    """A name of mf.data.names(), or the path of a .npz, .csv or .h5 file."""
+    """A name of mf.data.names(), or the path of a .npz, .csv, .tsv, .h5 or .hdf5 file."""
     options: dict[str, Any] = field(default_factory=lambda: {"n": 100, "dim": 5})
     """Its options, for example {n = 100, dim = 5, seed = 3}."""
 
@@ -42,9 +42,9 @@ class Law:
     """The law of the neurons at the start: the arguments of mf.InitialLaw, at γ' = 0."""
 
     a: Literal["rademacher", "normal", "zero"] = "rademacher"
-    """Output weights: ±a_std, N(0, a_std²), or zero."""
+    """Output weights: rademacher ±a_std, normal N(0, a_std²), or zero."""
     w: Literal["normal", "sphere"] = "normal"
-    """Input weights: N(0, w_std² I), or uniform on |w| = w_std."""
+    """Input weights: normal N(0, w_std² I), or uniform on the sphere |w| = w_std."""
     a_std: Annotated[float, settings.at_least(0)] = 1.0
     """Scale of the output weights."""
     w_std: Annotated[float, settings.at_least(0)] = 1.0
@@ -78,15 +78,15 @@ class Experiment:
     activation: str = "relu"
     """relu, leaky_relu, tanh, erf, sigmoid, softplus, gelu, sin, square or linear."""
     trainable: tuple[Literal["a", "w", "b"], ...] = ("a", "w", "b")
-    """What is trained; the rest keeps its initial values."""
+    """What of a, w and b is trained; the rest keeps its initial values."""
     loss: Literal["squared", "huber", "logistic", "hinge", "softmax"] = "squared"
-    """The loss ℓ(f, y)."""
+    """The loss ℓ(f, y): squared, huber, logistic, hinge or softmax."""
     reduction: Literal["mean", "sum"] = "mean"
-    """R = (1/n) Σ_i ℓ, or the sum."""
+    """mean: R = (1/n) Σ_i ℓ; or sum."""
     ridge: Annotated[float, settings.at_least(0)] = 0.0
     """λ of the regulariser (λ/2) ∫ |θ|² dμ."""
     integrator: Literal["euler", "heun", "rk4", "adaptive"] = "rk4"
-    """The method; euler is gradient descent."""
+    """The method: euler (gradient descent), heun, rk4 or adaptive."""
     dt: float | Literal["auto"] = "auto"
     """Step of flow time; auto: a stable one from the tangent kernel."""
     t_end: Annotated[float, settings.above(0)] = 10.0
@@ -94,11 +94,11 @@ class Experiment:
     frames: Annotated[int, settings.at_least(2)] = 11
     """Moments at which all neurons are written to the file."""
     spacing: Literal["evenly", "log"] = "evenly"
-    """How frames lie in flow time."""
+    """How frames lie in flow time: evenly, or log."""
     dtype: Literal["float32", "float64"] = "float64"
-    """Number format of the neurons."""
+    """Number format of the neurons: float64 or float32."""
     backend: Literal["cpu", "cuda", "auto"] = "cpu"
-    """The device."""
+    """The device: cpu, cuda or auto."""
     law: Law = Law()
     """The law of the neurons at the start: the arguments of mf.InitialLaw, at γ' = 0."""
     data: Data = Data()

@@ -70,7 +70,7 @@ class Teacher:
 
 @settings.settings
 class File:
-    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised,
+    """Data of your own: a .npz, .csv, .tsv or .h5 file as mf.data.load reads it; columns standardised,
     see file.normalise.
     """
 
@@ -125,7 +125,7 @@ class Config:
     teacher: Teacher = Teacher()
     """Teacher–student: y = Σ_j ±σ(⟨w_j, x⟩) with unit vectors w_j, x ~ N(0, I)."""
     file: File = File()
-    """Data of your own: a .npz, .csv or .h5 file as mf.data.load reads it; columns standardised,
+    """Data of your own: a .npz, .csv, .tsv or .h5 file as mf.data.load reads it; columns standardised,
     see file.normalise.
     """
 

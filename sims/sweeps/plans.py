@@ -123,6 +123,7 @@ def plan(tables: Mapping[str, Any]) -> Plan:
     axes = [_axis([item], base, notes) for item in _flat(tables.get("axes", {}))]
     axes += [_axis(list(_flat(group)), base, notes) for group in _groups(tables.get("zipped", []))]
     _distinct([name for axis in axes for name in axis.names])
+    notes += _lost(dict(_flat(tables.get("base", {}))), axes)
     if not axes:
         raise BadSettings(
             "there are no axes: name what varies, for example [axes] gamma = [0.5, 1.0]."
@@ -335,6 +336,15 @@ def _built(base: dict[str, Any], at: Mapping[str, Any]) -> Experiment:
     except BadSettings as error:
         where = ", ".join(f"{name} = {value!r}" for name, value in at.items())
         raise BadSettings(f"{error} (axes: {where})") from None
+
+
+def _lost(base: dict[str, Any], axes: list[Axis]) -> Iterator[str]:
+    """What the base says, by dotted name, of a setting that varies, where no run has it."""
+    for axis in axes:
+        for name, points in zip(axis.names, zip(*axis.points, strict=True), strict=True):
+            if name in base and base[name] not in points:
+                given = f"base.{name} = {_shown(base[name])}"
+                yield f"{given} is in no run: the axis {name} has other values"
 
 
 def _shown(value: Any) -> str:

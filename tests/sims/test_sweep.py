@@ -6,9 +6,11 @@ import csv
 import os
 import re
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+import meanfield as mf
 import sims
 from sims.commands import sweep
 from sims.lab import config, experiment
@@ -115,6 +117,14 @@ def test_nothing_is_made_of_a_file_with_a_mistake(file, tmp_path, capsys, old, n
     line = capsys.readouterr().err
     assert words in line and line.startswith("error: ") and line.count("\n") == 1
     assert not (tmp_path / "sweep").exists()
+
+
+def test_a_base_setting_that_an_axis_overrides_is_said(file, tmp_path, capsys):
+    file.write_text(TOML.replace("m = 8\n", "m = 10\n"))
+    assert run("create", file, tmp_path / "sweep", "--dry-run") == 0
+    assert capsys.readouterr().out.endswith(
+        "  m = 8, 16, 32\n  note: base.m = 10 is in no run: the axis m has other values\n"
+    )
 
 
 def test_exit_codes_of_input_and_output(file, folder, tmp_path, capsys):
@@ -308,6 +318,13 @@ def test_every_setting_is_explained(capsys):
         set(experiment.meanings()) == set(experiment.defaults())
         and len(experiment.meanings()) >= 25
     )
+    for kind, prefix in ((experiment.Experiment, ""), (experiment.Law, "law.")):
+        for name, hint in get_type_hints(kind).items():
+            kinds = get_args(hint)[:1] if get_origin(hint) is tuple else (hint,)
+            words = [word for one in kinds if get_origin(one) is Literal for word in get_args(one)]
+            meaning = experiment.meanings().get(f"{prefix}{name}", "")
+            assert all(re.search(rf"\b{word}\b", meaning) for word in words), name
+    assert all(ending in experiment.meanings()["data.name"] for ending in mf.data.EXTENSIONS)
     assert "α m^(-γ)" in text and "a_std·m^(-γ'/2), (w_std, b_std)·m^(γ'/2)" in text
 
 
