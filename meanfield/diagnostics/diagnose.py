@@ -18,7 +18,7 @@ from ..flow import GradientFlow
 from . import needs, registry
 from .jobs import Values, frame_values, opened_run
 from .registry import RECORDED, Diagnostic
-from .stored import Stored
+from .stored import Stored, folder_of, names_kept
 
 
 class Curve(NamedTuple):
@@ -152,7 +152,15 @@ class Diagnosis(Mapping[str, Any]):
         """What the run allows, with unit and meaning, and what it does not, and why."""
         width = max(map(len, self.available), default=0)
         known = [registry.get(name) for name in self.available]
-        lines = ["nothing computed yet; ask by name for what there is, unit in brackets"]
+        kept = sorted(set(names_kept(self.path)) & {*self.available, *self.unavailable})
+        lines = [
+            f"{'nothing asked for' if kept else 'nothing computed yet'}; ask by name for what there "
+            "is, unit in brackets"
+        ]
+        if kept:
+            folder = folder_of(self.path).name
+            text = f"values kept in {folder}/ are not computed again: {', '.join(kept)}"
+            lines += textwrap.wrap(text, 120, subsequent_indent="  ")
         lines += _columns({item.name: f"[{item.unit}] {item.meaning}" for item in known}, width)
         if self.unavailable:
             lines += ["", "not available for this run"]

@@ -37,6 +37,11 @@ def folder_of(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".parts") + ".diagnostics")
 
 
+def names_kept(path: Path) -> list[str]:
+    """The diagnostics of which values are kept beside a run."""
+    return [item.stem for item in folder_of(path).glob("*.json")]
+
+
 class Cache:
     """The values of one run. A folder that cannot be written is said once, in a warning; the values
     are then not kept.

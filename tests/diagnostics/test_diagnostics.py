@@ -149,6 +149,16 @@ def test_without_names_nothing_is_computed_and_all_is_listed(path, calls):
     assert max(map(len, lines)) <= 120
 
 
+def test_the_list_names_what_is_kept_beside_the_run(path):
+    mf.diagnose(path, ["kernel_drift", "displacement"])
+    lines = repr(mf.diagnose(path)).split("\n")
+    assert lines[1].startswith("nothing asked for; ask by name")
+    assert (
+        lines[2]
+        == "values kept in run.h5.diagnostics/ are not computed again: displacement, kernel_drift"
+    )
+
+
 def test_diagnostics_that_are_missing_for_one_reason_are_listed_together_and_the_reason_once(path):
     said = repr(mf.diagnose(path)).split("not available for this run\n")[1]
     assert said.count("f_lin is known in closed form for the squared loss") == 1

@@ -144,7 +144,12 @@ def test_it_names_all_that_an_unfinished_run_goes_on_with_as_the_interruption_di
     own = mf.Activation("cube", lambda z: z * z * z, lambda z: 3.0 * z * z)
     with pytest.raises(mf.Interrupted) as caught:
         record(
-            h5_path, Mass(mf.every(2)), mf.Series("mine", mf.at_steps([7]), stop), activation=own
+            h5_path,
+            Mass(mf.every(2)),
+            mf.Series("mine", mf.at_steps([7]), stop),
+            activation=own,
+            dt=0.002,
+            t_end=0.02,
         )
     _, lines, _ = shown(capsys, h5_path)
     asked = f"mf.resume({str(h5_path)!r}, flow=…, functions={{'mine': …}}, observers=[Mass(…)])"
