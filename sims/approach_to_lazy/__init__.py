@@ -176,7 +176,7 @@ def report(results: Results, out: Path) -> str:
     """Writes the tables; returns what is printed."""
     runs.write_csv(results.rows, out / f"{NAME}.csv")
     runs.write_csv(results.groups, out / f"{NAME}_seeds.csv")
-    return f"{table(results)}\n\ntables      {NAME}.csv, {NAME}_seeds.csv"
+    return f"{table(results)}\n\ntables      {out / NAME}.csv, {out / NAME}_seeds.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -357,7 +357,7 @@ def report(results: Results, out: Path) -> str:
     runs.write_csv(results.rows, out / f"{NAME}.csv")
     return (
         f"{table(results.rows)}\n\n{both_limits_panels.verdict(results.rows)}\n\ntable    "
-        f"   {NAME}.csv"
+        f"   {out / NAME}.csv"
     )
 
 

@@ -151,7 +151,7 @@ def report(results: Results, out: Path) -> str:
     fitted = "\n".join(f"{name}: {runs.exponent(results.rows, name)}" for name in ("off", "moved"))
     tables = (text_table(asked, "<"), text_table(lines, "<"), fitted)
     told = f"λ₀ = λ_min(K^(H)) = {results.lambda0:.4g}"
-    return "\n\n".join([told, *tables, f"table       {NAME}.csv"])
+    return "\n\n".join([told, *tables, f"table       {out / NAME}.csv"])
 
 
 ABOUT = f"""{QUESTION}

@@ -286,7 +286,7 @@ def report(results: Results, out: Path) -> str:
         numbers = (row.value, row.error, row.theory)
         written = ("–" if value is None else f"{value:.3g}" for value in numbers)
         lines.append((row.panel, row.curve, f"{row.at:.3g}", *written))
-    return f"{text_table(lines, '<<>>>>')}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '<<>>>>')}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

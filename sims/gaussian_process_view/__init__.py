@@ -136,7 +136,7 @@ def report(results: Results, out: Path) -> str:
         numbers = (item.mean_off, item.expected, item.spread)
         lines.append((f"{item.m}", item.trained, *(f"{value:.3g}" for value in numbers)))
     fitted = "\n".join(f"{name}: {runs.exponent(results.rows, name)}" for name in ("gap", "moved"))
-    return f"{text_table(lines, '><>>>')}\n{fitted}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '><>>>')}\n{fitted}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

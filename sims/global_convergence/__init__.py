@@ -154,7 +154,7 @@ def report(results: Results, out: Path) -> str:
         (str(r.teacher), str(r.m), r.flow, f"{r.found} of {r.seeds}", f"{r.median:.2g}")
         for r in results.rows
     ]
-    return f"{text_table(lines, '>><>>')}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '>><>>')}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

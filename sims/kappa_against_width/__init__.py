@@ -121,7 +121,7 @@ def report(results: Results, out: Path) -> str:
         lines.append(
             (name, *(f"{value:.3g}" for value in kappas), slope, f"{theory:g}", f"{drift:.2g}")
         )
-    return f"{text_table(lines, '<' + '>' * (len(widths) + 3))}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '<' + '>' * (len(widths) + 3))}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

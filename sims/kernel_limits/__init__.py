@@ -302,7 +302,7 @@ def plan(config: Config, out: Path) -> str:
 def report(results: Results, out: Path) -> str:
     """Writes the table; returns it as text."""
     runs.write_csv(results.rows, out / f"{NAME}.csv")
-    return f"{table(results.rows)}\n\ntable       {NAME}.csv"
+    return f"{table(results.rows)}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -150,7 +150,7 @@ def report(results: Results, out: Path) -> str:
         names = ("drift", "left", "detour", "stiffness")
         mean = [np.mean([getattr(row, name) for row in rows]) for name in names]
         lines.append((f"{float(f'{alpha:.3g}'):g}", *(f"{value:.3g}" for value in mean)))
-    return f"{text_table(lines, '>>>>>')}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '>>>>>')}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

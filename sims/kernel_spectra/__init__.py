@@ -208,7 +208,7 @@ def report(results: Results, out: Path) -> str:
         if row.m == widest:
             numbers = (row.value, row.error, row.theory)
             lines.append((f"{row.degree}", *(f"{value:z.5f}" for value in numbers)))
-    return f"{text_table(lines, '>>>>')}\n\ntables      {NAME}.csv, {NAME}_sphere.csv"
+    return f"{text_table(lines, '>>>>')}\n\ntables      {out / NAME}.csv, {out / NAME}_sphere.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -89,7 +89,7 @@ def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
                 flops / rate[job.dtype]
                 + job.steps * STEP_SECONDS * job.stages / 4
                 + (RUN_SECONDS if job.filed else UNFILED_SECONDS)
-                + min(w2_seconds, 1e-8 * m**2.3)
+                + min(w2_seconds, 2e-9 * m**2.3)
             )
     return total
 

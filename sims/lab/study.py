@@ -80,6 +80,6 @@ class Study:
 
         text = self.report(results, out)
         png, pdf = figures.save(self.figure(results), out / f"{self.name}.png")
-        print(f"\n{text}\n\nfigure      {png}, {pdf.name}")
+        print(f"\n{text}\n\nfigure      {png}, {pdf}")
         if self.movie is not None:
             print(f"animation   {self.movie(results, out)}")

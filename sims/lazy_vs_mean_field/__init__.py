@@ -332,7 +332,7 @@ def report(results: Results, out: Path) -> str:
         "run.series('risk'))"
     )
     return (
-        f'{runs.table(results)}\n\ntable       {NAME}.csv\nopen a run  python -c "import '
+        f'{runs.table(results)}\n\ntable       {out / NAME}.csv\nopen a run  python -c "import '
         f'meanfield as mf; {example}"'
     )
 

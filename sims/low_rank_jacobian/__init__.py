@@ -211,7 +211,7 @@ def report(results: Results, out: Path) -> str:
         last = (row.test_end, row.bias, row.bound)
         texts = [[f"{value:.3g}" for value in part] for part in (first, last)]
         lines.append((*texts[0], moment(row.t_best), *texts[1]))
-    return f"{text_table(lines, '>')}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '>')}\n\ntable       {out / NAME}.csv"
 
 
 def moment(t: float) -> str:

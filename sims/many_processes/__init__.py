@@ -139,7 +139,7 @@ def report(results: Results, out: Path) -> str:
         f"{first.cores} cores, load {results.load:.1f} before; speed: one process on the same cores is 1\n"
         f"model       a = {model.start:.2g} s, b = {model.message:.2g} s, c = {model.work:.2g} s"
     )
-    return f"{text_table(lines, '>>>>>')}\n\n{said}\ntable       {NAME}.csv"
+    return f"{text_table(lines, '>>>>>')}\n\n{said}\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -204,7 +204,7 @@ def _costs(config: Config, left: Sequence[dict[str, Any]], out: Path) -> str:
 def report(results: Results, out: Path) -> str:
     """Writes the table; returns what is printed."""
     runs.write_csv(results.rows, out / f"{NAME}.csv")
-    return f"{table(results)}\n\ntable       {NAME}.csv"
+    return f"{table(results)}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

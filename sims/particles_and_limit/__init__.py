@@ -270,7 +270,7 @@ def report(results: Results, out: Path) -> str:
     from . import panels
 
     runs.write_csv(results.rows, out / f"{NAME}.csv")
-    return f"{table(results.rows)}\n\n{panels.verdict(results)}\n\ntable       {NAME}.csv"
+    return f"{table(results.rows)}\n\n{panels.verdict(results)}\n\ntable       {out / NAME}.csv"
 
 
 def _rms(values: np.ndarray) -> float:

@@ -220,7 +220,7 @@ def plan(config: Config, out: Path) -> str:
 def report(results: Results, out: Path) -> str:
     """Writes the table; returns it as text."""
     write_csv(results, out / f"{NAME}.csv")
-    return f"{table(results)}\n\ntable       {NAME}.csv"
+    return f"{table(results)}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

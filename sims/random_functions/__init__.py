@@ -104,7 +104,7 @@ def report(results: Results, out: Path) -> str:
         off = np.mean([row.off for row in rows])
         lines.append((f"{m}", f"{len(rows)}", f"{inside:.1%}", f"{off:.3g}"))
     fitted = runs.exponent(results.rows, "off")
-    return f"{text_table(lines, '>>>>')}\noff: {fitted}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '>>>>')}\noff: {fitted}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

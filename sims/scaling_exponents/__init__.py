@@ -322,7 +322,7 @@ def report(results: Results, out: Path) -> str:
 
     runs.write_csv(results.exponents, out / f"{NAME}.csv")
     runs.write_csv(results.rows, out / f"{NAME}_runs.csv")
-    return f"{table(results.exponents)}\n\ntables      {NAME}.csv, {NAME}_runs.csv"
+    return f"{table(results.exponents)}\n\ntables      {out / NAME}.csv, {out / NAME}_runs.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -99,7 +99,7 @@ def report(results: Results, out: Path) -> str:
     for row in results.rows:
         numbers = (row.kappa, row.moved, row.minimum, row.tangent)
         lines.append((f"{row.alpha:g}", *(f"{value:.6g}" for value in numbers)))
-    return f"{text_table(lines, '>>>>>')}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '>>>>>')}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -166,7 +166,7 @@ def report(results: Results, out: Path) -> str:
     widths = sorted({row.m for row in results.rows})
     return "\n\n".join([
         f"λ₀ = {results.lambda0:.4g}, δ = {results.config.delta:g}",
-        _hypotheses(results, widths), _claims(results, widths), f"table       {NAME}.csv",
+        _hypotheses(results, widths), _claims(results, widths), f"table       {out / NAME}.csv",
     ])  # fmt: skip
 
 

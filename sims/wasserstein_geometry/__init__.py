@@ -126,7 +126,7 @@ def report(results: Results, out: Path) -> str:
         if row.most - row.least < 1e-6 * max(abs(row.most), 1.0):
             span = f"{row.most + 0.0:.4g}" if row.verdict != "linear" else "0"
         lines.append((row.functional, row.way, f"{row.half:.4g}", span, theory, row.verdict))
-    return f"{text_table(lines, '<<>>><')}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '<<>>><')}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -104,7 +104,7 @@ def report(results: Results, out: Path) -> str:
         error = np.std(moved, ddof=1) / np.sqrt(len(moved))
         cells_ = (f"{loss.mean():.2g}", f"{moved.mean():.4f} ± {error:.4f}")
         lines.append((f"{m}", f"{rows[0].parameters}", *cells_))
-    return f"{text_table(lines, '>>>>')}\n\ntable       {NAME}.csv"
+    return f"{text_table(lines, '>>>>')}\n\ntable       {out / NAME}.csv"
 
 
 ABOUT = f"""{QUESTION}

@@ -64,6 +64,11 @@ def test_a_second_run_trains_nothing_and_gives_the_same(ran):
     assert contents(ran.out) == before
 
 
+def test_the_tables_that_a_report_names_lie_where_it_says(ran, tmp_path):
+    named = re.findall(r"\S+\.csv", ran.sim.STUDY.report(ran.results, tmp_path))
+    assert named and all(Path(name).is_file() for name in named), named
+
+
 def test_files_of_batches_hold_all_that_the_results_are_made_of(ran):
     """Their settings too, up to the order of a list: --redraw needs no other option."""
     if not hasattr(ran.sim, "BATCHES"):
