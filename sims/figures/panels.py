@@ -241,6 +241,21 @@ def legend_below(ax: Axes, handles: Sequence[Any], labels: Sequence[str]) -> Non
     ax.add_artist(Legend(ax, list(handles), list(labels), loc="lower left", borderaxespad=0.2))
 
 
+def legend_where_least(ax: Axes, points: np.ndarray, **look: Any) -> None:
+    """A legend in the corner where it covers fewest of these points (…, 2), such as those of ways:
+    matplotlib's "best" does not look at lines of a collection.
+    """
+    place(ax)
+    at = ax.transData.transform(points.reshape(-1, 2))
+
+    def covered(corner: Any) -> int:
+        return ax.legend(loc=corner, **look).get_window_extent().count_contains(at)
+
+    corners = ("upper right", "upper left", "lower right", "lower left")
+    least: Any = min(corners, key=covered)
+    ax.legend(loc=least, **look)
+
+
 def _crowded(ax: Axes, labels: Sequence[Annotation]) -> bool:
     """Whether a label covers another one."""
     place(ax)

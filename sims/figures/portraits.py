@@ -12,7 +12,7 @@ import meanfield as mf
 from meanfield.diagnostics.needs import balanced
 
 from .pages import panel
-from .panels import fit
+from .panels import fit, legend_where_least
 from .planes import homogeneous, plane, said_of, shown, signs, weights
 from .sources import caveat, flow_of, number, open_run, scaling_text, some_frames, usable
 from .style import GREY, NEGATIVE, POSITIVE, axes_or_new, drawn, resized
@@ -115,7 +115,8 @@ def phase_portrait(
         )
     verdict += said_of(run, chosen)
     panel(ax, title, f"{verdict}{gone}.{caveat(run)}", 70)
-    ax.legend(loc="best", handletextpad=0.2, frameon=True, framealpha=0.9, edgecolor="none")
+    look: dict[str, Any] = {"handletextpad": 0.2, "framealpha": 0.9, "edgecolor": "none"}
+    legend_where_least(ax, seen, frameon=True, **look)
     return ax
 
 

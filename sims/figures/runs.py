@@ -16,7 +16,7 @@ from meanfield.checks import hint
 from meanfield.diagnostics import registry
 
 from .pages import panel
-from .panels import Curve, fit, legend_above, lines, particles
+from .panels import Curve, fit, legend_above, legend_where_least, lines, particles
 from .planes import homogeneous, plane, projected, said_of, shown
 from .sources import caveat, open_run, scaling_text, travelled, usable
 from .style import COLOURS, axes_or_new, drawn
@@ -228,7 +228,7 @@ def paths(run: Any, ax: Axes | None = None, count: int = 400) -> Axes:
     # first, for `fit` looks at where the words leave the axes
     panel(ax, title, f"{verdict}.{caveat(run)}", 70)
     panel(ax, title, f"{verdict}{fit(ax, frames)}.{caveat(run)}", 70)
-    ax.legend(loc="best")
+    legend_where_least(ax, frames)
     return ax
 
 

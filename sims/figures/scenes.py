@@ -27,7 +27,7 @@ from .kernels import (
     usual_sort,
 )
 from .pages import panel
-from .panels import fit, particles
+from .panels import fit, legend_where_least, particles
 from .planes import homogeneous, plane, projected, shown
 from .runs import sign_names, teacher
 from .sources import flow_of, network_of, open_run, scaling_text, travelled
@@ -61,12 +61,12 @@ def paths_scene(
     )
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    ax.legend(loc="upper right")
     tails = [item for item in ax.collections if isinstance(item, LineCollection)]
     points = [item for item in ax.collections if item.get_gid()]
     groups = [positive, ~positive]
     verdict = panel(ax, f"Neurons at {scaling_text(run)}, m = {start.m}", "", WIDTH)
     fit(ax, places)
+    legend_where_least(ax, places)
 
     def draw(k: int) -> None:
         behind = places[max(0, k - TAIL) : k + 1]

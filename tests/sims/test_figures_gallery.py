@@ -13,7 +13,7 @@ import pytest
 import meanfield as mf
 import ntk
 from sims import figures
-from sims.figures import functions, kernels, planes, portraits, sources
+from sims.figures import functions, kernels, panels, planes, portraits, sources
 
 
 @pytest.fixture(autouse=True)
@@ -288,6 +288,19 @@ def test_phase_portraits_show_the_conserved_size_only_where_it_is_conserved(runs
         words(figures.phase_portrait(runs["line"]))
     ).replace("\n", " ")
     assert "const" not in " ".join(words(figures.phase_portrait(runs["tanh"])))
+
+
+@pytest.mark.parametrize("empty", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_legend_stands_in_the_corner_where_no_ways_pass(empty):
+    """Ways are lines of a collection. Those of the three other corners and of the middle."""
+    ends = [corner for corner in np.ndindex(2, 2) if corner != empty]
+    ways = np.linspace((0.5, 0.5), ends, 50)
+    ax = figures.plt.figure().add_subplot()
+    ax.plot([], [], label="ways")
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    panels.legend_where_least(ax, ways)
+    x, y = ax.transAxes.inverted().transform(ax.get_legend().get_window_extent()).mean(axis=0)
+    assert (round(x), round(y)) == empty
 
 
 def test_an_ellipse_is_the_unit_sphere_of_the_inverse_kernel():
