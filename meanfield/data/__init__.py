@@ -121,6 +121,7 @@ def load(
         stands over numbers (u, 2019, y), or if it counts 0, 1, …, k-1, as pandas names the columns of an array. Where that row
         may as well be a sample, ValueError asks; header=True or False says so.
         A first column without a name, as pandas and R write row numbers, is left out with a warning.
+        Errors name lines, from 1 as in an editor, and columns, from 0 as here.
     preparation: the options of `prepare`: test_fraction, seed, n, corrupt, standardise, standardise_y, constant, normalise.
     Integer targets of .npz and HDF5 are classes; CSV targets are real numbers.
     """

@@ -17,6 +17,7 @@ from .headers import DECIMAL_COMMA, MISSING, TRUTHS, Row, has_header, is_number,
 
 Columns = str | int | Sequence[str | int]
 DELIMITERS = {".csv": ",", ".tsv": "\t"}  # by the file's extension
+COUNTED = "Lines count from 1, as in an editor, and columns from 0, as in x= and y=."
 # between cells; a blank is asked about where there is one column only
 MARKS = (";", "\t", "|", ",", " ")
 
@@ -138,12 +139,12 @@ def _numbers(
                     if guessed and i == 0
                     else ""
                 )
-                raise ValueError(f"{where}: {advice}.{maybe}")
+                raise ValueError(f"{where}: {advice}.{maybe} {COUNTED}")
             table[i, j] = float(row[j])
             if not np.isfinite(table[i, j]):
                 raise ValueError(
                     f"{where}: {row[j]!r} is NaN or infinite. Remove such rows or fill "
-                    "them before: a risk needs every value."
+                    f"them before: a risk needs every value. {COUNTED}"
                 )
     return table
 

@@ -225,7 +225,11 @@ def test_csv_columns_are_chosen_by_name_or_number(csv_file):
         ("1\n2\n", {}, "has one column.*delimiter"),
         ("1;2\n3;4\n", {}, r"has one column.*delimiter"),
         ("a,b\n1,2\n3,x\n", {}, r"line 3, column 1 \(b\): 'x' is not a number"),
-        ("1,2\n\n3,\n", {}, r"line 3, column 1 \(1\): the cell is empty"),
+        (
+            "1,2\n\n3,\n",
+            {},
+            r"line 3, column 1 \(1\): the cell is empty.*Lines count from 1.*columns from 0",
+        ),
         (
             "1.o,2\n3,4\n",
             {},
