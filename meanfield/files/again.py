@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .layout import Layout, written
+
 
 class Another(Exception):
     """A file is not like the one before."""
@@ -16,6 +18,9 @@ class Again:
     """Groups, datasets and attributes of a file, in the order in which they were made. The next time
     the same ones are asked for, and get other bytes; `Another` is raised where they are not the same.
     """
+
+    # of the file, once it has been written a second time
+    layout: Layout | None = None
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, Any]] = []
@@ -38,6 +43,11 @@ class Again:
         if self._whole and self._at < len(self._made):
             raise Another
         self._at, self._whole = 0, True
+
+    def find(self, image: bytes, image_now: Callable[[], bytes]) -> None:
+        """Where the file has what. image: all its bytes; image_now(): those of this moment."""
+        made = [item for _, item in self._made]
+        self.layout = Layout(image, written(made, image, image_now))
 
     def forget(self) -> None:
         self._made.clear()  # they lead back to this

@@ -21,7 +21,9 @@ import numpy as np
 
 from .durable import IncompatibleFile, InUse, canonical_json
 
-Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group  # for the modules that pass these on
+# for the modules that pass these on
+Dataset, File, Group = h5py.Dataset, h5py.File, h5py.Group
+DatasetID, AttributeID = h5py.h5d.DatasetID, h5py.h5a.AttrID
 SCALAR = h5py.h5s.create(h5py.h5s.SCALAR)
 
 # bytes: HDF5 refuses more than 64 KB; what would be longer is a dataset of that name
@@ -202,7 +204,17 @@ def set_values(place: h5py.Group | h5py.Dataset, **values: Any) -> None:
         kind = _type(array.dtype)
         what = "attribute", name, array.dtype, array.shape
         make = partial(h5py.h5a.create, place.id, name.encode(), kind, space)
-        _made(place, what, make).write(array, mtype=kind)
+        write_attribute(_made(place, what, make), array)
+
+
+def write_attribute(attribute: h5py.h5a.AttrID, array: np.ndarray) -> None:
+    attribute.write(array, mtype=_type(array.dtype))
+
+
+def read_attribute(attribute: h5py.h5a.AttrID) -> np.ndarray:
+    array = np.empty(attribute.shape, attribute.dtype)
+    attribute.read(array)
+    return array
 
 
 def set_text_of_any_length(group: h5py.Group, name: str, text: str | list[str]) -> None:
@@ -218,9 +230,7 @@ def texts_of(group: h5py.Group, name: str) -> dict[str, str]:
     found = {}
     for member in sorted(group.id):
         attribute = h5py.h5a.open(group.id, name.encode(), obj_name=member)
-        text = np.empty(attribute.shape, attribute.dtype)
-        attribute.read(text)
-        found[member.decode()] = text.item().decode()
+        found[member.decode()] = read_attribute(attribute).item().decode()
     return found
 
 
@@ -410,3 +420,20 @@ def place_of(dataset: h5py.h5d.DatasetID, corner: tuple[int, ...]) -> tuple[int,
     """
     found = dataset.get_chunk_info_by_coord(corner)
     return found.byte_offset or 0, max(0, found.size - CHECKSUM)
+
+
+def places_of(dataset: h5py.h5d.DatasetID) -> list[tuple[int, int]]:
+    """Where its bytes begin in the file and how many they are: of each chunk, with its checksum, in the
+    order of their corners. None of what it has from other datasets.
+    """
+    options = dataset.get_create_plist()
+    if options.get_layout() == h5py.h5d.CONTIGUOUS:
+        at = dataset.get_offset()
+        return [] if at is None else [(at, dataset.get_storage_size())]
+    if options.get_layout() != h5py.h5d.CHUNKED:
+        return []
+    corners = itertools.product(
+        *map(range, itertools.repeat(0), dataset.shape, options.get_chunk())
+    )
+    found = [place_of(dataset, corner) for corner in corners]
+    return [(at, size + CHECKSUM) for at, size in found]

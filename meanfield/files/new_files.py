@@ -19,6 +19,7 @@ from h5py import h5f, h5p
 from . import hdf5
 from .again import Again, Another
 from .following import Followed
+from .layout import Layout
 
 # bytes of arrays: a file with more is written piece by piece, which is quicker then, and not in memory
 # twice
@@ -26,25 +27,29 @@ IN_MEMORY = 1 << 23
 GROWS_BY = 1 << 17  # bytes at least, of a file in memory
 KEPT = 1 << 21  # bytes: a file up to this size stays open in memory, to be written again
 
+Image = tuple[bytes, Layout | None]
+Verify = Callable[[bytes | None, Layout | None], None]
+
 _kept: dict[str, tuple[h5py.File, Again]] = {}
 _numbers = itertools.count()  # HDF5 takes two files in memory of one name for the same
 
 
 @contextmanager
 def new_hdf5(
-    path: Path, size: int, verify: Callable[[bytes | None], None] | None = None, synced: bool = True
+    path: Path, size: int, verify: Verify | None = None, synced: bool = True
 ) -> Iterator[tuple[h5py.File, Followed]]:
     """A new file, complete, sealed and fsynced when the block ends; removed when anything fails. For
     temporary names only. synced: False leaves the fsync to the caller.
 
     size: bytes of its arrays, about. verify: called when all is written, while the disk syncs it, to
-    read it back, with all its bytes where it was made in memory; what it raises is a failure too.
+    read it back, with all its bytes where it was made in memory, and where it is one of several their
+    Layout; what it raises is a failure too.
     """
     with _new(path, verify, synced) as (scratch, images):
         if size <= IN_MEMORY:
             with _created(size) as file:
                 yield file, scratch
-                images.append(_image(file))
+                images.append((_image(file), None))
         else:
             with h5py.File(scratch, "w", libver=("earliest", "v110")) as file:
                 yield file, scratch
@@ -54,7 +59,7 @@ def write_hdf5(
     path: Path,
     size: int,
     fill: Callable[[h5py.File, Followed], None],
-    verify: Callable[[bytes | None], None] | None = None,
+    verify: Verify | None = None,
     synced: bool = True,
 ) -> None:
     """As `new_hdf5` with `fill` as its block. A small file is written over the one before of its name,
@@ -81,21 +86,19 @@ def leave_for_last(file: h5py.File, array: h5py.Dataset, scratch: Followed) -> N
 
 
 @contextmanager
-def _new(
-    path: Path, verify: Callable[[bytes | None], None] | None, synced: bool
-) -> Iterator[tuple[Followed, list[bytes]]]:
+def _new(path: Path, verify: Verify | None, synced: bool) -> Iterator[tuple[Followed, list[Image]]]:
     """The file on the disk, for what the block writes into it, or leaves in the list."""
     scratch = Followed(path)
-    images: list[bytes] = []
+    images: list[Image] = []
     try:
         try:
             yield scratch, images
-            for image in images:
+            for image, _ in images:
                 scratch.write(image)
         finally:
             scratch.check()  # a failed write explains whatever HDF5 stumbled over later
-        made = images[0] if images else None
-        scratch.complete(verify and partial(verify, made), synced, made)
+        made, layout = images[0] if images else (None, None)
+        scratch.complete(verify and partial(verify, made, layout), synced, made)
     except BaseException:
         with suppress(OSError):
             os.unlink(path)
@@ -104,24 +107,27 @@ def _new(
         scratch.close()
 
 
-def _written_again(name: str, size: int, fill: Callable[[h5py.File], None]) -> bytes:
-    """All bytes of the file."""
+def _written_again(name: str, size: int, fill: Callable[[h5py.File], None]) -> Image:
+    """All bytes of the file, and where they are, if it is not the first."""
     # out of the way while it is written: another thread makes its own
     kept = _kept.pop(name, None)
     file, again = _to_keep(size) if kept is None else kept
     try:
         if not _fills(fill, file, again):
             _close(file, again)
+            kept = None
             file, again = _to_keep(size)
             _fills(fill, file, again)
         image = _image(file)
+        if kept is not None and again.layout is None:
+            again.find(image, partial(_image, file))
     except BaseException:
         _close(file, again)
         raise
     # in one step: of threads that are ready at once, one leaves its file
     if len(image) > KEPT or _kept.setdefault(name, (file, again))[0] is not file:
         _close(file, again)
-    return image
+    return image, again.layout
 
 
 def _fills(fill: Callable[[h5py.File], None], file: h5py.File, again: Again) -> bool:

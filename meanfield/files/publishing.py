@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,14 +12,15 @@ import numpy as np
 
 from ..state import State
 from . import hdf5, schema
-from .durable import IncompatibleFile, check_space, move
+from .durable import SHORT, IncompatibleFile, array_sha256, check_space, move
 from .following import Followed
 from .genealogy import Genealogy, replaces
+from .layout import Layout
 from .memory import size_of, write_memory
 from .new_files import leave_for_last, write_hdf5
-from .parts import Parts
+from .parts import Parts, check_seal
 from .pieces import Pieces
-from .reading_back import begins_with, holds_content
+from .reading_back import begins_with, content_names, holds_again, holds_content
 from .stored_data import checksums, copy_data, write_data
 from .trajectory import IDENTITY, Trajectory
 
@@ -30,6 +32,28 @@ class Head(NamedTuple):
     start: State
     mass_varies: bool
     provenance: dict[str, Any]
+
+
+class Given(NamedTuple):
+    """What else start.h5 says, where the process that began the run has it: its data, their sha256, and
+    what tells formulas of one name apart.
+    """
+
+    arrays: dict[str, np.ndarray]
+    sums: dict[str, str]
+    identity: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, arrays: dict[str, np.ndarray], identity: dict[str, Any] | None) -> Given | None:
+        """None of large arrays, which are not kept in memory."""
+        if sum(array.nbytes for array in arrays.values()) > SHORT:
+            return None
+        ordered = {name: arrays[name] for name in sorted(arrays)}  # as HDF5 lists them
+        return cls(ordered, _sums(ordered), identity)
+
+
+def _sums(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    return {name: array_sha256(array) for name, array in arrays.items()}
 
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
@@ -64,14 +88,15 @@ def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any]
 
 
 def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], final: dict[str, Any],
-            checkpoint: str, guard: Callable[[], None] | None = None) -> None:  # fmt: skip
+            checkpoint: str, guard: Callable[[], None] | None = None, given: Given | None = None) -> None:  # fmt: skip
     """Merge into a temporary file, read it back and compare it to the bit, rename. A frame and its
     copy are in memory at a time.
 
     pieces: frames, series and events, of the segments or still in memory. final: {"status",
     "summary"}; checkpoint: the name of the last one, or the mark of start.h5, by which the parts of
     a file can be recognised when the process is killed between the renaming and the removal of the
-    parts. guard: called before the renaming, which what it raises prevents.
+    parts. guard: called before the renaming, which what it raises prevents. given: what start.h5 need not
+    be opened for.
     """
     config, start, mass_varies, provenance = head
     born = replaces(config)
@@ -82,18 +107,19 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
     merged = parts.folder / ".tmp-merged.h5"
     size = needed + 24 * sum(pieces.counts.values()) + size_of(memory)
 
-    with hdf5.open_hdf5(parts.start) as began:
-        with hdf5.reading(parts.start):
-            given = began["parameters"]
-            sums = checksums(given)
+    with _data_of(parts, given) as (sums, write_data_of):
         size += parts.start.stat().st_size
 
-        def verify(image: bytes | None) -> None:
+        def verify(image: bytes | None, layout: Layout | None) -> None:
             same = image is None or begins_with(merged, image)
+            if same and image and layout and holds_again(layout, image, head, pieces, sums):
+                return
             with hdf5.open_hdf5(merged) as again, hdf5.reading(merged):
                 same = same and checksums(again["parameters"]) == sums
                 same = same and hdf5.names_of(again, "observables") == pieces.aligned()
                 same = same and holds_content(again, head, pieces, image)
+                if same and image and layout:
+                    layout.learn(again, image, content_names(head, pieces), sums)
             if not same:
                 raise IncompatibleFile(
                     f"the merged file differs from the parts in {parts.folder}, which are kept."
@@ -101,10 +127,7 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
 
         def fill(file: hdf5.File, scratch: Followed) -> None:
             parameters = schema.write_head(file, config, provenance, start, mass_varies)
-            with hdf5.reading(parts.start):
-                copy_data(given, parameters, sums)
-                if IDENTITY in given:
-                    hdf5.write_json(parameters, IDENTITY, hdf5.read_json(given, IDENTITY))
+            write_data_of(parameters)
             hdf5.set_values(parameters, status=final["status"], checkpoint=checkpoint)
             hdf5.write_json(parameters, "summary", final["summary"])
             write_memory(hdf5.new_group(parameters, "checkpoint"), memory)
@@ -132,3 +155,33 @@ def publish(parts: Parts, head: Head, pieces: Pieces, memory: dict[str, Any], fi
     except BaseException:
         merged.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _data_of(
+    parts: Parts, given: Given | None
+) -> Iterator[tuple[dict[str, str], Callable[[hdf5.Group], None]]]:
+    """The sha256 of a run's data, and what writes them and its formulas into /parameters."""
+    if given is not None and given.sums == _sums(given.arrays):
+        check_seal(parts.start)
+
+        def write(parameters: hdf5.Group) -> None:
+            write_data(parameters, given.arrays)
+            if given.identity:
+                hdf5.write_json(parameters, IDENTITY, given.identity)
+
+        yield given.sums, write
+        return
+
+    with hdf5.open_hdf5(parts.start) as began:
+        with hdf5.reading(parts.start):
+            there = began["parameters"]
+            sums = checksums(there)
+
+        def copy(parameters: hdf5.Group) -> None:
+            with hdf5.reading(parts.start):
+                copy_data(there, parameters, sums)
+                if IDENTITY in there:
+                    hdf5.write_json(parameters, IDENTITY, hdf5.read_json(there, IDENTITY))
+
+        yield sums, copy

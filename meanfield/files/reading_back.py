@@ -16,6 +16,7 @@ import numpy as np
 from . import hdf5, schema
 from .durable import HARDLY_ANY, same_bits
 from .hdf5 import File
+from .layout import Layout
 from .pieces import Pieces
 
 BLOCK = 1 << 17  # bytes at once, which the processor has at hand when they are compared
@@ -58,6 +59,28 @@ def holds_content(file: File, head: Any, pieces: Pieces, image: bytes | None = N
         for names, made in _columns(head, pieces)
         for name, array in zip(names, made(), strict=True)
     ) and all(_holds_frames(file, name, pieces, there) for name in _framed(head))
+
+
+def holds_again(
+    layout: Layout, image: bytes, head: Any, pieces: Pieces, sums: dict[str, str]
+) -> bool:
+    """As `holds_content`, of a file in memory that is like one of this layout; False also where nobody
+    knows. sums: of the data.
+    """
+    return (
+        layout.knows(image, sums)
+        and all(
+            layout.has(image, name, array)
+            for names, made in _columns(head, pieces)
+            for name, array in zip(names, made(), strict=True)
+        )
+        and all(
+            layout.has_rows(image, name, (pieces.frame(k, name) for k in range(pieces.frames)))
+            if name == f"{schema.POSITION}/value"
+            else layout.has(image, name, pieces.frames_from(0, name, pieces.frames))
+            for name in _framed(head)
+        )
+    )
 
 
 def begins_with(path: Path, image: bytes) -> bool:

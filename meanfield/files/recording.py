@@ -21,9 +21,9 @@ from typing import IO, Any
 import numpy as np
 
 from ..state import State
-from . import schema
 from .durable import canonical_json, is_at, sync, sync_folder
 from .opening import last_memory, last_summary, memory_of, unfinished, with_continuations
+from .order import Order
 from .parts import (
     Checkpoint,
     Parts,
@@ -35,7 +35,7 @@ from .parts import (
     write_segment,
 )
 from .pieces import Buffer, Piece, Pieces
-from .publishing import Head, publish, write_start
+from .publishing import Given, Head, publish, write_start
 from .stored_data import check_arrays
 from .trajectory import Trajectory
 
@@ -56,6 +56,7 @@ class Recording:
     """
 
     guard: Callable[[], None] | None = None
+    _given: Given | None = None
 
     def __init__(
         self, parts: Parts, held: IO[str], head: Head, checkpoint: Checkpoint | None, continued: Any = None
@@ -69,7 +70,7 @@ class Recording:
         if continued is not None:
             self.provenance = with_continuations(self.provenance, [continued])
         self._segments = list(checkpoint.segments) if checkpoint else []
-        self._last_steps = dict(checkpoint.last_steps) if checkpoint else {}
+        self._order = Order(self.path, checkpoint.last_steps if checkpoint else {})
         self._continued = [
             *(checkpoint.continued if checkpoint else []),
             *([] if continued is None else [continued]),
@@ -112,7 +113,9 @@ class Recording:
                 )
             parts.clear()  # what a run that never began, or is given up, has left
             write_start(parts, config, provenance, start, mass_varies, arrays, identity)
-            return cls(parts, held, Head(written[0], start, mass_varies, written[1]), None)
+            made = cls(parts, held, Head(written[0], start, mass_varies, written[1]), None)
+            made._given = Given.of(arrays, written[2])
+            return made
 
     @classmethod
     def reopen(
@@ -185,9 +188,16 @@ class Recording:
                 steps = {name: run.series(name).steps for name in run.series_names}
                 counts = {name: len(column) for name, column in steps.items()}
                 base = finished_segment(parts, len(run), counts, run.event_count)
-                last_steps = {f"series/{name}": int(column[-1]) for name, column in steps.items()}
-                last_steps |= {"frames": int(run.steps[-1])} if len(run) else {}
-                said: dict[str, Any] = {"last_steps": last_steps, "continued": [], "final": None}
+                order = Order(parts.final, {})
+                for name, column in steps.items():
+                    order.series(name, int(column[-1]), int(column[-1]))
+                if len(run):
+                    order.frame(int(run.steps[-1]))
+                said: dict[str, Any] = {
+                    "last_steps": order.to_dict(),
+                    "continued": [],
+                    "final": None,
+                }
                 write_checkpoint(parts, 1, memory, [base], **said)
                 write_start(
                     parts, config or run.config, run.provenance, run.start, run.mass_varies, run
@@ -213,21 +223,17 @@ class Recording:
                 f"theta {item.theta.shape} {item.theta.dtype}" for item in (start, state)
             )
             raise ValueError(f"a frame of {self.path} is {expected}; got {found}.")
-        self._forward("frames", int(state.step))
+        self._order.frame(int(state.step))
         self._buffer.add_frame(state, self.mass_varies)
 
     def has(self, name: str, step: int) -> bool:
         """Whether the series has a value of this step, or of one after it."""
-        return self._last_steps.get(f"series/{name}", -1) >= step
+        return self._order.steps.get(name, -1) >= step
 
     @property
     def last_steps(self) -> dict[str, int]:
         """The step of the last value of each series."""
-        return {
-            name.removeprefix("series/"): step
-            for name, step in self._last_steps.items()
-            if name.startswith("series/")
-        }
+        return dict(self._order.steps)
 
     def observe(self, name: str, step: int, t: float, value: float) -> None:
         """Buffer one scalar of the dense series `name`."""
@@ -236,19 +242,14 @@ class Recording:
     def observe_moment(self, step: int, t: float, values: Mapping[str, float]) -> None:
         """Buffer one scalar of each of these series, all of one moment."""
         for name, value in values.items():
-            if name not in self._buffer.series:
-                schema.check_series_name(name)
-            self._forward(f"series/{name}", step)
+            self._order.series(name, step, step)
             self._buffer.add_value(name, step, t, value)
 
     def observe_all(
         self, name: str, steps: list[int], times: list[float], values: list[float]
     ) -> None:
         """Buffer scalars of the dense series `name`, at steps that increase."""
-        if name not in self._buffer.series:
-            schema.check_series_name(name)
-        self._forward(f"series/{name}", steps[0])
-        self._last_steps[f"series/{name}"] = steps[-1]
+        self._order.series(name, steps[0], steps[-1])
         self._buffer.add_values(name, steps, times, values)
 
     def log(self, rows: dict[str, np.ndarray]) -> None:
@@ -320,7 +321,9 @@ class Recording:
             pieces = pieces.held_last(held)
         head = Head(self.config, self.start, self.mass_varies, self.provenance)
         try:
-            publish(self._parts, head, pieces, memory, final, checkpoint, guard=self._ask_guard)
+            publish(
+                self._parts, head, pieces, memory, final, checkpoint, self._ask_guard, self._given
+            )
         finally:
             pieces.close()
 
@@ -335,14 +338,6 @@ class Recording:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _forward(self, what: str, step: int) -> None:
-        last = self._last_steps.get(what)
-        if last is not None and step <= last:
-            raise ValueError(
-                f"{what} of {self.path} are at step {last} already; got step {step} after it."
-            )
-        self._last_steps[what] = step
 
     def _check_open(self) -> None:
         if self._lock.closed:
@@ -381,7 +376,8 @@ class Recording:
                 held = self._buffer, self.start, self.mass_varies
                 self._segments.append(write_segment(self._parts, number, *held))
                 self._buffer = Buffer()
-            said = {"last_steps": self._last_steps, "continued": self._continued, "final": final}
+            last_steps = self._order.to_dict()
+            said = {"last_steps": last_steps, "continued": self._continued, "final": final}
             path = write_checkpoint(self._parts, number, memory, self._segments, **said)
         self.last_checkpoint_time = time.monotonic()
         return path

@@ -64,4 +64,4 @@ def largest_change(theta: np.ndarray, outputs: int, p: float, before: np.ndarray
     """max_k |invariant of θ_k - before_k|, NaN where one is; before (m,)."""
     largest = np.empty(CPU.shards(theta.shape[0]))
     run(_largest_changes, largest.size, theta.size, theta, outputs, float(p), before, largest)
-    return float(np.max(largest))
+    return float(largest.max())
