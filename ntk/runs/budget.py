@@ -42,7 +42,8 @@ class Budget:
     times (frames,); observed: f_t - f_0 itself; blocks: "a", "w", "b" -> Parts, which sum to lazy
     and evolution; decay: the ridge's part, None without one. error (frames,): the quadrature's, as
     predicted from the frames, for each of the parts and for their sum; root mean square over inputs
-    and outputs, like residual, which is what the sum misses of `observed`.
+    and outputs, like residual, which is what the sum misses of `observed`. every_step: whether each
+    step of the run is a frame.
     """
 
     times: np.ndarray
@@ -52,6 +53,7 @@ class Budget:
     blocks: dict[str, Parts]
     observed: np.ndarray
     error: np.ndarray
+    every_step: bool = False
 
     @property
     def residual(self) -> np.ndarray:
@@ -92,7 +94,7 @@ class Budget:
         if not np.isfinite(self.share[-1]):
             return f"f has not changed on these inputs ({span}): there is nothing to account for."
         change, error = f"RMS change {_rms(self.observed)[-1]:.3g}, {span}", self.share_error[-1]
-        remedy = denser(self.times)
+        remedy = denser(self.times, self.every_step)
         if not error <= REFUSE:
             by = f"{100 * error:.2g} %" if error <= 1 else "more than the change itself"
             return (
@@ -121,7 +123,7 @@ class Budget:
             return self.verdict
         why = (
             "more happened between frames than they show, as with a loss that has a "
-            "kink; record more of them"
+            f"kink; {'take shorter steps' if self.every_step else 'record more of them'}"
         )
         return (
             f"{self.verdict} The parts miss the change by {missed:.2g}, more than the "
@@ -208,6 +210,7 @@ def budget(run: Any, x: Any = None, flow: GradientFlow | None = None) -> Budget:
         observed=seen.at_x - seen.at_x[0],
         error=rounding(run, flow, x)
         + _predicted(run, seen, second, [*parts, (decays[0], decays[1])]),
+        every_step=bool((np.diff(run.steps) == 1).all()),
     )
 
 

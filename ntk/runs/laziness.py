@@ -130,6 +130,7 @@ class Laziness:
     start: float
     kappa: RelativeScale | None
     note: str
+    every_step: bool = False  # whether each step of the run is a frame
 
     @property
     def certified(self) -> bool:
@@ -159,7 +160,7 @@ class Laziness:
         )
         if self.resolved:
             return found
-        return f"{found} No bound: the frames are too few for one; {denser(self.times)}."
+        return f"{found} No bound: the frames are too few for one; {denser(self.times, self.every_step)}."
 
     @property
     def _reason(self) -> str:
@@ -322,6 +323,7 @@ def laziness(run: Any, flow: GradientFlow | None = None) -> Laziness:
     return Laziness(
         run.times, gap / root, bound / root, resolution / root, np.array(drifts), bool(moves_as_seen and steps_as_seen),
         float(np.linalg.norm(f0 - risk.y)) / float(root), kappa, note,
+        bool((np.diff(run.steps) == 1).all()),
     )  # fmt: skip
 
 

@@ -59,10 +59,12 @@ def intervals(
     return found
 
 
-def denser(times: np.ndarray) -> str:
-    """What to record where the frames at `times` do not resolve a run: as many log-spaced ones, or
-    twice as many of those.
+def denser(times: np.ndarray, every_step: bool = False) -> str:
+    """What to do where the frames at `times` do not resolve a run: record as many log-spaced ones,
+    or twice as many of those; where every step is one already, take shorter ones.
     """
+    if every_step:
+        return "take a smaller dt, or of mf.Adaptive a smaller rtol: every step is a frame already"
     evenly = times[1] - times[0] > 0.5 * (times[-1] - times[0]) / (len(times) - 1)
     count = max(50, len(times) if evenly else 2 * len(times))
     return (

@@ -255,6 +255,13 @@ def test_advice_starts_at_ten_per_cent_and_shares_end_at_fifty(h5_path, error, t
     )
 
 
+def test_a_run_of_which_every_step_is_a_frame_is_told_to_take_shorter_steps(h5_path):
+    """More frames there are none."""
+    text = str(ntk.budget(trained(h5_path, "tanh", dt=2.0, schedule=mf.every(1))))
+    assert "take a smaller dt, or of mf.Adaptive a smaller rtol: every step is a frame" in text
+    assert "record" not in text
+
+
 def test_the_frames_to_record_are_as_many_log_spaced_ones_or_twice_as_many_of_those():
     assert (
         "mf.log_spaced(50) frames, with a smaller dt if these are every step"
