@@ -54,6 +54,18 @@ def real(name: str, value: Any) -> float:
     return float(value)
 
 
+def scalar(who: str, value: Any) -> float:
+    """The one real number that a user's function has given; of a complex one no part is chosen."""
+    found = np.asarray(value)
+    if found.size != 1:
+        raise ValueError(f"{who} must return a scalar; got shape {found.shape}.")
+    one = found.reshape(()).item()
+    if not hasattr(one, "__float__"):
+        advice = " Return its .real, .imag or abs()." * isinstance(one, complex)
+        raise TypeError(f"{who} must return a real number; got {one!r:.60}.{advice}")
+    return float(one)
+
+
 def executor(value: Any) -> Any:
     """value as a concurrent.futures.Executor, or TypeError."""
     from concurrent.futures import Executor

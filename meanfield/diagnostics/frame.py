@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import tangent
+from .. import checks, tangent
 from ..flow import GradientFlow
 from ..functionals.risk import EmpiricalRisk
 from ..network import Network
@@ -211,9 +211,4 @@ def evaluate(
         return float(lower), float(upper), str(lower_method), str(upper_method)
     if type(value) is float:
         return value
-    found = np.asarray(value)
-    if found.size != 1:
-        raise ValueError(
-            f"diagnostic {diagnostic.name!r} must return a scalar; got shape {found.shape}."
-        )
-    return float(found.reshape(()))
+    return checks.scalar(f"diagnostic {diagnostic.name!r}", value)

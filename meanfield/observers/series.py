@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from .. import checks
 from ..diagnostics import registry
 from ..diagnostics.frame import Problem
 from ..files.schema import check_series_name
@@ -41,7 +40,7 @@ class Series(Observer):
         such as kernel_drift, sign_flips or test_error: the same bits as mf.diagnose gives after the
         run.
     schedule : when to look (mf.every …).
-    function : function(flow, state) -> scalar.
+    function : function(flow, state) -> scalar, a real number.
 
     Notes
     -----
@@ -103,13 +102,8 @@ class Series(Observer):
         if self.function is None:
             value = moment.measure(self.name)
         else:
-            found = np.asarray(self.function(moment.flow, moment.frame.state))
-            if found.size != 1:
-                raise ValueError(
-                    f"series {self.name!r}: function(flow, state) must return a scalar; "
-                    f"got shape {found.shape}."
-                )
-            value = float(found.reshape(()))
+            found = self.function(moment.flow, moment.frame.state)
+            value = checks.scalar(f"series {self.name!r}: function(flow, state)", found)
         self.append(moment.step, moment.t, value)
         return {self.name: value}
 

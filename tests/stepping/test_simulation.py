@@ -292,6 +292,23 @@ def test_a_series_function_that_returns_no_scalar_raises():
         go(mf.Series("a", mf.every(1), lambda flow, state: state.a))
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1 + 2j, "got (1+2j). Return its .real, .imag or abs()."),
+        (np.complex128(1 + 2j), "got (1+2j). Return"),
+        (np.array([1 + 2j]), "got (1+2j). Return"),
+        (None, "got None."),
+        ("1", "got '1'."),
+    ],
+    ids=repr,
+)
+def test_a_series_function_that_returns_no_real_number_raises(value, words):
+    said = f"series 'a': function(flow, state) must return a real number; {words}"
+    with pytest.raises(TypeError, match=re.escape(said)):
+        go(mf.Series("a", mf.every(1), lambda flow, state: value))
+
+
 def test_an_error_in_a_series_function_leaves_a_run_that_can_be_resumed(h5_path):
     def fragile(flow, state):
         if state.step == 12:
