@@ -70,7 +70,8 @@ def write_hdf5(
             fill(file, scratch)
         return
     with _new(path, verify, synced) as (scratch, images):
-        images.append(_written_again(path.name, size, lambda file: fill(file, scratch)))
+        filled = partial(_written_again, path.name, size, lambda file: fill(file, scratch))
+        images.append(filled(read_back=verify is not None))
 
 
 def leave_for_last(file: h5py.File, array: h5py.Dataset, scratch: Followed) -> None:
@@ -107,8 +108,10 @@ def _new(path: Path, verify: Verify | None, synced: bool) -> Iterator[tuple[Foll
         scratch.close()
 
 
-def _written_again(name: str, size: int, fill: Callable[[h5py.File], None]) -> Image:
-    """All bytes of the file, and where they are, if it is not the first."""
+def _written_again(
+    name: str, size: int, fill: Callable[[h5py.File], None], read_back: bool
+) -> Image:
+    """All bytes of the file, and where they are, if it is not the first and is to be read back."""
     # out of the way while it is written: another thread makes its own
     kept = _kept.pop(name, None)
     file, again = _to_keep(size) if kept is None else kept
@@ -119,7 +122,7 @@ def _written_again(name: str, size: int, fill: Callable[[h5py.File], None]) -> I
             file, again = _to_keep(size)
             _fills(fill, file, again)
         image = _image(file)
-        if kept is not None and again.layout is None:
+        if read_back and kept is not None and again.layout is None:
             again.find(image, partial(_image, file))
     except BaseException:
         _close(file, again)
