@@ -23,7 +23,13 @@ from .flow import GradientFlow
 from .observers import schedules, settings
 from .observers.health import Health, callers, what_diverged
 from .observers.moment import Moment, measures, recordable
-from .observers.progress import Progress, announce, say_how_it_ended, say_what_compiles
+from .observers.progress import (
+    Progress,
+    announce,
+    say_how_it_ended,
+    say_that_the_loop_compiles,
+    say_what_compiles,
+)
 from .observers.protocol import Observer
 from .observers.recorder import Recorder
 from .observers.series import Series
@@ -65,8 +71,10 @@ class Run:
         self.recorder = next((item for item in self.observers if isinstance(item, Recorder)), None)
         self.user_written = identity.user_written(flow) if self.recorder else []
         self.march = March(flow, state, method, *times)
-        if self.says and not self.march.field.compiled():
-            say_what_compiles(flow, state)
+        if self.says:
+            self.march.before_compiling = lambda: say_that_the_loop_compiles(flow)
+            if not self.march.field.compiled():
+                say_what_compiles(flow, state)
         _check_velocity(self.march)
 
         data = self.recorder.data if self.recorder else None

@@ -170,7 +170,8 @@ class Field:
         """What makes many steps of a Runge–Kutta method in one compiled call on the CPU
         (backends/cpu/stretch.py); None: steps are made one by one.
 
-        seconds: what all the steps of the run would gain by it, which compiling it has to be worth.
+        seconds: what all the steps of the run would gain by it. That, or what earlier runs have lost without
+        it, is to be worth the time of compiling it.
         """
         own = "stretched_by" in vars(type(self))  # a subclass has another velocity
         make = getattr(self.stretched_by, "stretch", None) if own else None

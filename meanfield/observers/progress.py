@@ -162,6 +162,16 @@ def say_what_compiles(flow: Any, state: State) -> None:
     )
 
 
+def say_that_the_loop_compiles(flow: Any) -> None:
+    """In a run, before the call that makes many steps is compiled; where there is a bar, above it."""
+    from tqdm.auto import tqdm
+
+    tqdm.write(
+        f"meanfield: compiling the loop over steps, {flow.dtype}: once, then it comes from the cache on disk",
+        file=sys.stderr,
+    )
+
+
 def announce(march: March) -> None:
     """What runs: γ, α, the initial law, the time unit, the device."""
     flow, start = march.flow, march.start

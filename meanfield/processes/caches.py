@@ -56,7 +56,8 @@ def folder() -> Path:
 def for_numba(config: Any, kept: Any) -> None:
     """Before a kernel of this package is declared: where numba can write neither beside the source
     nor into the user's cache folder it would raise; it then keeps compiled code in ours. What it
-    keeps it writes one process at a time. config: numba.config; kept: its IndexDataCacheFile.
+    keeps it writes one process at a time, and what it cannot write is not kept. config: numba.config;
+    kept: its IndexDataCacheFile.
     """
     _one_at_a_time(kept)
     base = _of_user()
@@ -77,7 +78,11 @@ def _one_at_a_time(kept: Any) -> None:
         return
 
     def save_alone(self: Any, key: Any, data: Any) -> None:
-        with open(os.path.join(self._cache_path, "meanfield.lock"), "w") as file:
+        # a full disk must not end a run that has been going on without this function
+        with (
+            suppress(OSError),
+            open(os.path.join(self._cache_path, "meanfield.lock"), "w") as file,
+        ):
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             save(self, key, data)

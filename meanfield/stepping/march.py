@@ -76,6 +76,7 @@ class March:
         self.energy_start = self.energy if self.has_energy else math.nan
         self.kinetic_start = self.kinetic
         self.clock = clocks.make(self, method, dt, t_end, n_steps)
+        self.before_compiling: Callable[[], None] | None = None  # the call that makes many steps
         self._stretches = Stretches(self)
 
     @property

@@ -58,7 +58,8 @@ def worth_compiling(flow: Any, state: Any, method: Any, stages: float) -> Any:
     one, of so many stages in all, gain more by it than it takes: none of them alone might. Else None.
     """
     field = flow.on_device(state)
-    return field.stretch(method, Particles.of(state, field.backend), SAVED * stages)
+    made = field.stretch(method, Particles.of(state, field.backend), math.inf)
+    return made if made is not None and made.pays(SAVED * stages) else None
 
 
 class Stretches:
@@ -102,6 +103,8 @@ class Stretches:
             seconds = SAVED * march.method.stages * march.clock.steps_left(march.particles)
             self._compiled = march.field.stretch(march.method, march.particles, seconds) or False
             if self._compiled:
+                if march.before_compiling is not None and not self._compiled.compiled:
+                    march.before_compiling()
                 self._compiled.begin(march.start.theta)
         if not self._compiled or left <= self._compiled.least - 1:
             self._refused = False

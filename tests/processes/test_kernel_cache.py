@@ -1,8 +1,10 @@
 """Processes that compile one function for different arguments at the same moment keep both apart."""
 
+import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import broken_disk
 from numba.core.caching import IndexDataCacheFile
 
 import meanfield.backends.cpu.launch  # noqa: F401  which makes numba's cache write in turn
@@ -29,3 +31,13 @@ def test_two_that_save_at_once_find_their_own_code_afterwards(tmp_path, monkeypa
         list(threads.map(saved, keys))
     file = IndexDataCacheFile(str(tmp_path), "function", "stamp")
     assert [file.load(key) for key in keys] == [f"the code for {key}" for key in keys]
+
+
+def test_code_that_a_full_disk_does_not_take_is_not_kept_and_stops_nobody(tmp_path):
+    file = IndexDataCacheFile(str(tmp_path), "function", "stamp")
+    for call in range(8):
+        with broken_disk.refusing(call, errno.ENOSPC):
+            file.save("float64", "the code for float64")
+        assert file.load("float64") in (None, "the code for float64")
+    file.save("float64", "the code for float64")
+    assert file.load("float64") == "the code for float64"

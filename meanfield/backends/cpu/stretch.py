@@ -5,14 +5,18 @@ threads work at it.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 from numba import get_num_threads, typeof
 from numba._dispatcher import compute_fingerprint
 
+from ...processes.ledger import Ledger
 from .. import compiler
 from ..llvm.addresses import address
 from . import team
@@ -42,8 +46,10 @@ LARGEST_WORK = 10**8
 LARGEST = 2**29  # bytes of θ, its points and stages
 SECONDS = 0.05  # of one call: Ctrl-C is served after it
 # seconds of the compiler, once for a dtype and a kind of labels on a machine, whatever σ and d are: where
-# a stage saves stretches.SAVED. What counts is the ratio, 3·10⁵ stages, which is that of slower machines, too
+# a stage saves stretches.SAVED. What counts is the ratio, 3·10⁵ stages, which is that of slower machines,
+# too: one that compiles for 9 s saves 3·10⁻⁵ s (m = 64) … 10⁻⁴ s (m = 1000, d = 20)
 COMPILING = 6.0
+AGAIN = 0.5  # seconds that runs lose until the cache is asked again, which takes 2 ms
 TRACED = 1024  # steps of one call at most, where their risk and energy are asked for
 WINDOWS = 128  # of motion.py, of one call at most
 LOOKS = 128  # moments of one call that are seen on the way, at most …
@@ -94,14 +100,7 @@ class Stretch:
         self.risk, self.method = risk, method_of(tableau)
         self.work = self._memory(particles.theta, field.weight(particles), samples, workers)
         self.notes = self._notes()
-        self.loop, self.stage, self.shards = (
-            getattr(compiler.kernels(f"{__package__}.kernels.{file}", backend.dtype.name, {}), name)
-            for file, name in (
-                ("stretch", "stretch"),
-                ("stages", "stage"),
-                ("shards", "work_shards"),
-            )
-        )
+        self.loop, self.stage, self.shards = _loops(backend.dtype.name)
         self.kernels = Kernels(*[0] * len(Kernels._fields))  # not asked for yet
         self._turn = 0  # calls so far
         most = min(LOOKS, LOOK_BYTES // particles.theta.nbytes)
@@ -237,6 +236,10 @@ class Stretch:
                 return False
             _there.add(kind)
         return True
+
+    def pays(self, seconds: float) -> bool:
+        """Whether it is compiled, or worth it where so much is gained by it."""
+        return self.compiled or seconds > COMPILING
 
     def state(self, kind: str, given: dict[str, Any]) -> np.ndarray:
         """The record (1,) that a call goes on with; kind: of the clock."""
@@ -421,13 +424,15 @@ def _is_there(kernel: Any, kinds: tuple[Any, ...]) -> bool:
     """Whether a kernel is compiled for arguments of these types."""
     if kinds in kernel.overloads:
         return True
-    cache = kernel._cache
-    key = cache._index_key(kinds, kernel.targetctx.codegen())
-    return key in cache._cache_file._load_index()
+    key, files = (
+        kernel._cache._index_key(kinds, kernel.targetctx.codegen()),
+        kernel._cache._cache_file,
+    )
+    name = files._load_index().get(key)
+    return name is not None and os.path.exists(files._data_path(name))
 
 
-# kinds of calls that no cache had: asking takes a millisecond
-_not_compiled: set[tuple[Any, ...]] = set()
+_not_compiled: set[tuple[Any, ...]] = set()  # kinds of calls that the cache did not have
 
 
 def of(field: Any, particles: Any, tableau: Any, seconds: float) -> Stretch | None:
@@ -447,12 +452,39 @@ def too_large(theta: np.ndarray, tableau: Any) -> bool:
 
 
 def worth(kind: tuple[Any, ...], seconds: float, make: Callable[[], Stretch]) -> Stretch | None:
-    """One that is compiled, or worth it."""
-    if seconds <= COMPILING and kind in _not_compiled:
-        return None
-    made = make()
-    if made.compiled or seconds > COMPILING:
-        _not_compiled.discard(kind)
-        return made
-    _not_compiled.add(kind)
+    """One that is compiled, or worth it: for this run alone, or for all of its kind, which have lost as much
+    so far, in whatever process.
+    """
+    made = None
+    if seconds > COMPILING or kind not in _not_compiled:
+        made = make()
+        if made.pays(seconds):
+            _not_compiled.discard(kind)
+            return made
+        _not_compiled.add(kind)
+
+    lost = _ledger(kind)
+    so_far = lost.add(seconds)
+    if so_far // AGAIN > (so_far - seconds) // AGAIN:
+        _not_compiled.discard(kind)  # another process may have compiled it
+    if so_far > COMPILING and lost.clear(COMPILING):
+        return made or make()
     return None
+
+
+def _loops(dtype: str) -> list[Any]:
+    """The functions that make many steps, and call the kernels of any field."""
+    return [
+        getattr(compiler.kernels(f"{__package__}.kernels.{file}", dtype, {}), name)
+        for file, name in (("stretch", "stretch"), ("stages", "stage"), ("shards", "work_shards"))
+    ]
+
+
+@functools.cache
+def _ledger(kind: tuple[Any, ...]) -> Ledger:
+    """What runs of this kind have lost. Another text, compiler or processor begins at zero."""
+    loops = _loops(kind[0])
+    target = loops[0].targetctx.codegen().magic_tuple()
+    names = [loop.py_func.__module__ for loop in loops]
+    digest = hashlib.sha256(repr((kind, names, target, numba.__version__)).encode()).hexdigest()
+    return Ledger(f"{names[0]}_{digest[:20]}")
