@@ -73,6 +73,8 @@ def ranks(timeout: float = TIMEOUT) -> Iterator[Ranks]:
     if current() is not ALONE or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield current()
         return
+    # else a store that has gone with its process is told in fifty lines of addresses
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from torch import distributed
 
     wait = timedelta(seconds=timeout)
@@ -221,7 +223,7 @@ def explained(timeout: float, ranks: Processes | None = None) -> Iterator[None]:
     except RuntimeError as error:
         if ranks is not None and (failures := ranks.failures()):
             rank = min(failures)
-            raise RankLost(f"process {rank} has failed: {failures[rank]['line']}") from error
+            raise RankLost(f"process {rank} has failed: {failures[rank]['line']}") from None
         said = " ".join(str(error).split())[:160]
         message = (
             f"process {os.environ.get('RANK', '?')}: another process of this run has ended, or has not "
@@ -230,7 +232,7 @@ def explained(timeout: float, ranks: Processes | None = None) -> Iterator[None]:
         )
         # at once: torchrun ends the others as soon as it has found the one that is lost
         say(message)
-        raise RankLost(f"{message} torch: {said}") from error
+        raise RankLost(f"{message} torch: {said}") from None  # its own traceback says no more
 
 
 @functools.cache  # once: who finds nobody there asks again on the way out

@@ -100,6 +100,20 @@ def test_killed_and_told_to_end_a_run_of_several_processes_has_the_content_of_on
         assert found.content_hash() == content
 
 
+@pytest.mark.process
+def test_where_the_first_process_is_killed_the_other_says_so_in_one_line(experiment):
+    """The store has gone with it, of which torch would tell in fifty."""
+    file = experiment[0].with_name("killed.toml")
+    file.write_text(SETTINGS.replace("t_end = 120", "t_end = 3000"))
+    two = ranks(2, file)
+    wait_for_checkpoints(file, 1, two[0])
+    two[0].kill()
+    two[0].communicate()
+    said = two[1].communicate(timeout=60)[1]
+    assert two[1].returncode == settings.INTERRUPTED
+    assert "another process of this run has ended" in said and said.count("\n") == 1, said
+
+
 @pytest.mark.slow
 def test_a_process_that_does_not_answer_is_given_up_after_the_timeout(experiment):
     file = experiment[0].with_name("stopped.toml")
@@ -222,6 +236,7 @@ def test_an_observer_that_raises_in_one_process_alone_says_so_and_ends_all(tmp_p
     """It sends no message, which the others would take for that of a step: gloo would abort them."""
     said = two_that_fail(tmp_path, ALONE)
     assert "RankLost: process 0: another process of this run has ended" in said[0]
+    assert said[0].count("Traceback (most recent call last)") == 1, "none of torch's"
     assert "OSError: no space for my notes" in said[1] and "Only process 1 did" in said[1]
     assert "mf.resume('run.h5', functions={'mine': …})" in said[1]
     assert mf.resume(
