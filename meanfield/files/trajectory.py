@@ -402,7 +402,10 @@ class Trajectory:
 
         A series of the frames' steps and times is over `frame` too, so that run.to_xarray().risk /
         .displacement has one value a frame; any other is over <name>_t, its own times, with
-        <name>_step; series that share a clock share the first one's. A series whose name is taken
+        <name>_step; series that share a clock share the first one's. What two clocks have makes a
+        table of all pairs: ds.risk.sel(risk_t=ds.t) is first brought to the frames. An mf.Series
+        of a measure that the Recorder writes too is one series of both, the frames' moments and its
+        own, and so not over `frame`. A series whose name is taken
         (mass, or risk_t where there is risk) is series_<name>. Variables have long_name, and units
         ("θ", "R", "F", "t" for flow time, "1" …) but for a user's series; attributes gamma, alpha,
         law, time_unit, run, status. All frames in memory at once. Needs xarray.

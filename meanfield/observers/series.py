@@ -39,7 +39,8 @@ class Series(Observer):
     name : without a function, one of the measures below, or a registered diagnostic of one moment,
         such as kernel_drift, sign_flips or test_error: the same bits as mf.diagnose gives after the
         run.
-    schedule : when to look (mf.every …).
+    schedule : when to look (mf.every …). Of a measure that a Recorder beside it writes too, the file
+        has one series, with the moments of both.
     function : function(flow, state) -> scalar, a real number.
 
     Notes

@@ -93,6 +93,21 @@ def test_the_ratio_of_two_series_of_one_clock_has_one_value_a_frame(h5_path):
     assert "two_t" not in found.variables and "risk_t" not in found.variables
 
 
+def test_a_series_recorded_beside_the_frames_is_brought_to_them_by_their_times(h5_path):
+    """Both series have the frames' moments and their own: two clocks, whose product is a table."""
+    series = [mf.Series("risk", mf.every(1)), mf.Series("displacement", mf.every(2))]
+    record(h5_path, series=series)
+    with mf.Trajectory(h5_path) as run:
+        found = run.to_xarray()
+        frames = np.isin(run.series("risk").steps, run.steps)
+        wanted = run.series("risk").values[frames]
+    assert (found.risk / found.displacement).dims == ("risk_t", "displacement_t")
+    risk = found.risk.sel(risk_t=found.t)
+    ratio = risk / found.displacement.sel(displacement_t=found.t)
+    assert ratio.dims == ("frame",)
+    np.testing.assert_array_equal(risk, wanted)
+
+
 def test_a_series_whose_name_is_taken_has_a_label_of_its_own(h5_path):
     """risk_t would be the clock of risk; series_mass is what another's label would be."""
     recording = toy_run.create(h5_path)
