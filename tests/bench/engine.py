@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from math import exp
 from pathlib import Path
@@ -32,6 +33,9 @@ import numpy as np
 Work = Callable[[int], Any]  # count pieces of work
 PIECES = 5  # of a turn: its time is their median
 TEACHER = 3  # neurons
+# steps after which all is compiled: the engine makes the first ones one by one, and the call that makes
+# many wants several at least; peers that make 4 at a time make one by itself as well
+WARM = 17
 
 
 def samples(m: int, n: int, d: int, dtype: str) -> tuple:
@@ -125,26 +129,32 @@ def steps(
 
 
 def small(activation: str, m: int, n: int, dtype: str, method: str, **_: Any) -> Work:
-    """Steps of one long march. A run as short as a turn would not compile its loop over steps."""
+    """Steps of one long march. Runs as short as a turn would not compile their loop over steps at once."""
     import meanfield as mf
-
-    try:
-        from meanfield.stepping.march import March
-        from meanfield.stepping.stretches import Ahead
-    except ImportError:  # of a commit that makes its steps one by one
-        return steps(activation, m, n, 2, dtype, method)
 
     theta, x, y = samples(m, n, 2, dtype)
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network(activation), x, y), dtype=dtype)
-    march = March(flow, mf.State(theta), getattr(mf, method), 0.01, None, 2**40)
+    try:
+        _, work = marching(flow, mf.State(theta), getattr(mf, method), 0.01)
+    except ImportError:  # of a commit that makes its steps one by one
+        return steps(activation, m, n, 2, dtype, method)
+    work(1000)
+    return work
+
+
+def marching(flow: Any, state: Any, method: Any, dt: float) -> tuple[Any, Work]:
+    """(A march without an end that nobody looks at, its steps)."""
+    from meanfield.stepping.march import March
+    from meanfield.stepping.stretches import Ahead
+
+    march = March(flow, state, method, dt, None, 2**40)
 
     def work(count: int) -> None:
         last = march.step + count
         while march.step < last:
             march.advance(None, Ahead(step=last))
 
-    work(1000)
-    return work
+    return march, work
 
 
 def population(m: int, d: int, dtype: str, **_: Any) -> Work:
@@ -191,6 +201,10 @@ def runs(m: int, n: int, dtype: str, steps: int, **_: Any) -> Work:
     x = np.random.default_rng(0).normal(size=(n, 2))
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), dtype=dtype)
     start = mf.InitialLaw(dim=2, b_std=1.0).sample(m, seed=0)
+    with suppress(
+        ImportError
+    ):  # the loop over steps, which later runs would compile between two turns
+        marching(flow, start, mf.RK4, 0.01)[1](WARM)
     folder = tempfile.TemporaryDirectory()
 
     def once() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 
 import meanfield as mf
 
+from .engine import WARM, marching
 from .sections import Column, Effort, Goal
 
 TITLE = "a run, RK4, relu, d = 2: cost of watching, in wall time"
@@ -82,6 +83,7 @@ def seconds(case: Case, rounds: int) -> dict[str, list[float]]:
         mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), dtype=case.dtype
     )
     start = mf.InitialLaw(dim=2, b_std=1.0).sample(case.m, seed=0)
+    marching(flow, start, mf.RK4, 0.01)[1](WARM)  # compiles the loop over steps
     times: dict[str, list[float]] = {name: [] for name in WATCHES}
     names = list(WATCHES)
     with (

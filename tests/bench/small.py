@@ -18,10 +18,8 @@ from functools import partial
 from typing import Any
 
 import meanfield as mf
-from meanfield.stepping.march import March
-from meanfield.stepping.stretches import ALONE, Ahead
 
-from .engine import samples
+from .engine import WARM, marching, samples
 from .loops import PEERS
 from .peers import forget_compiled
 from .sections import Column, Effort, Goal, best, measure, milliseconds, spread, willing
@@ -73,12 +71,7 @@ class Ours:
     def __init__(self, theta, x, y, activation, dt, method):
         risk = mf.EmpiricalRisk(mf.Network(activation), x, y)
         flow = mf.GradientFlow(risk, dtype=x.dtype.name)
-        self.march = March(flow, mf.State(theta), getattr(mf, method), dt, None, 2**40)
-
-    def step(self, count=1):
-        last = self.march.step + count
-        while self.march.step < last:
-            self.march.advance(None, Ahead(step=last))
+        self.march, self.step = marching(flow, mf.State(theta), getattr(mf, method), dt)
 
     def theta(self):
         return self.march.state().theta
@@ -89,8 +82,7 @@ def contenders(case: Case, dt: float = 0.01) -> tuple[dict[str, Any], dict[str, 
     theta, x, y = samples(case.m, case.n, 2, case.dtype)
     given = theta, x, y, case.activation, dt, case.method
     made = {kind.name: partial(kind, *given) for kind in (Ours, *PEERS)}
-    # the engine makes its first steps one by one, and compiles the call that makes many after them
-    return willing(made, lambda contender: contender.step(2 * ALONE))
+    return willing(made, lambda contender: contender.step(WARM))
 
 
 @contextmanager

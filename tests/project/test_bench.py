@@ -36,6 +36,7 @@ from bench import (
 )
 
 import meanfield as mf
+from meanfield.backends.cpu import stretch
 from meanfield.formulas import activations
 
 QUICK = sections.Effort(rounds=1, seconds=0.0, quick=True)
@@ -307,6 +308,20 @@ def test_contenders_for_small_problems_take_our_steps(monkeypatch, activation, d
         expected = present["ours"].theta()
         np.testing.assert_allclose(contender.theta(), expected, rtol=tolerance, atol=tolerance)
         assert contender.theta().dtype == dtype
+
+
+@pytest.mark.parametrize("method", ["EULER", "RK4"])
+def test_the_steps_before_the_clock_have_called_all_that_is_compiled(monkeypatch, method):
+    """Also where two threads share a stage, and a call of few Euler steps would not pay."""
+    called, run = [], stretch.Stretch.run
+    monkeypatch.setattr(stretch.Stretch, "run", lambda *all: (called.append(1), run(*all))[1])
+    monkeypatch.setattr(stretch, "SHARED", -1)
+    monkeypatch.setattr(stretch, "get_num_threads", lambda: 2)
+    ours = small.Ours(*starting_point("float64", m=150, d=2), "relu", 0.01, method)
+    ours.step(small.WARM)
+    assert called
+    # peers of several steps a call make single ones, too
+    assert 0 < small.WARM % loops.TorchLoop.unrolled
 
 
 def test_a_contender_that_computes_another_kernel_is_refused(monkeypatch):
