@@ -69,7 +69,7 @@ class Stretches:
         self.march = march
         self._made = 0
         self._compiled: Any = None  # what the field makes a stretch with
-        self._refused = False
+        self._begun = self._refused = False
         self.traces = False  # whether `passed` is asked for
         self.passed: Passed | None = None  # of the last call, where it has passed over steps
         self.seen: list[Past] = []  # moments of the last call that somebody wants to look at
@@ -102,13 +102,11 @@ class Stretches:
         if self._compiled is None:
             seconds = SAVED * march.method.stages * march.clock.steps_left(march.particles)
             self._compiled = march.field.stretch(march.method, march.particles, seconds) or False
-            if self._compiled:
-                if march.before_compiling is not None and not self._compiled.compiled:
-                    march.before_compiling()
-                self._compiled.begin(march.start.theta)
         if not self._compiled or left <= self._compiled.least - 1:
             self._refused = False
             return False
+        if not self._begun:
+            self._begin()
 
         if coming is not None:
             most = self._compiled.most_looks
@@ -124,6 +122,14 @@ class Stretches:
         theta = self._compiled.run(march.particles.theta, state, velocity)
         self._refused = bool(state["refused"][0])
         return self._take(theta, state)
+
+    def _begin(self) -> None:
+        """Before the first call, which compiles what no cache has."""
+        march = self.march
+        if march.before_compiling is not None and not self._compiled.compiled:
+            march.before_compiling()
+        self._compiled.begin(march.start.theta)
+        self._begun = True
 
     def _last_step(self, ahead: Ahead) -> int:
         """The step before which nothing looks and after which somebody may."""

@@ -145,3 +145,18 @@ def test_while_one_process_compiles_another_goes_on_and_counts_anew(process, cal
 def test_kinds_have_ledgers_of_their_own_by_what_is_compiled():
     names = {stretch._ledger(kind).path for kind in (("float32", True), ("float64", True))}
     assert len(names) == 2
+
+
+def test_nobody_is_told_of_a_compilation_where_every_look_is_too_near_for_a_call(
+    process, calls, monkeypatch, capsys
+):
+    """Two threads share a stage, and a call has three Euler steps at least."""
+    monkeypatch.setattr(stretch, "COMPILING", -1.0)
+    monkeypatch.setattr(stretch, "SHARED", -1)
+    process()
+    for k in (2, 4):
+        assert not calls
+        watched = [mf.Series("speed2", mf.every(k))]
+        mf.simulate(*problem(), mf.EULER, dt=0.01, n_steps=STEPS, observers=watched)
+        assert ("compiling the loop" in capsys.readouterr().err) == (k == 4)
+    assert calls

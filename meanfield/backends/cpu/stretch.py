@@ -424,11 +424,9 @@ def _is_there(kernel: Any, kinds: tuple[Any, ...]) -> bool:
     """Whether a kernel is compiled for arguments of these types."""
     if kinds in kernel.overloads:
         return True
-    key, files = (
-        kernel._cache._index_key(kinds, kernel.targetctx.codegen()),
-        kernel._cache._cache_file,
-    )
-    name = files._load_index().get(key)
+    cache = kernel._cache
+    files = cache._cache_file
+    name = files._load_index().get(cache._index_key(kinds, kernel.targetctx.codegen()))
     return name is not None and os.path.exists(files._data_path(name))
 
 
