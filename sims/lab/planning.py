@@ -18,9 +18,11 @@ from meanfield.files.durable import check_space
 from meanfield.processes.memory import ask_memory
 from meanfield.stepping.clocks import stable_step
 
-RUN_SECONDS = 0.12  # opening, publishing and measuring a small run
-UNFILED_SECONDS = 0.01  # the same of one that leaves no file of its own
-STEP_SECONDS = 2e-4  # of any step of RK4, however small
+RUN_SECONDS = 0.06  # opening, publishing and measuring a small run
+UNFILED_SECONDS = 0.005  # the same of one that leaves no file of its own
+STEP_SECONDS = (
+    1e-4  # of any step of RK4, however small: a few times that alone, less of many in one call
+)
 COMPILE_SECONDS = 15.0
 DECOMPOSITION = 9.0  # n³ operations of the eigenvectors of n rows
 START_BYTES = 4e8  # the process with its libraries
@@ -89,7 +91,7 @@ def seconds(jobs: Sequence[Job], w2_seconds: float) -> float:
                 flops / rate[job.dtype]
                 + job.steps * STEP_SECONDS * job.stages / 4
                 + (RUN_SECONDS if job.filed else UNFILED_SECONDS)
-                + min(w2_seconds, 2e-9 * m**2.3)
+                + min(w2_seconds, 1e-9 * m**2.3)
             )
     return total
 

@@ -139,7 +139,7 @@ def tiny() -> Config:
 
 
 def demo() -> Config:
-    """About two minutes on two cores."""
+    """About half a minute on two cores."""
     plane = Plane(
         gammas=(0.5, 0.75, 1.0, 1.25, 1.5),
         primes=(-0.5, 0.0, 0.5, 1.0),
@@ -313,13 +313,13 @@ fitted, and asks how the relative change of the input weights goes with m: it va
 γ' > γ - 1 and diverges in the condensed one (Luo, Xu, Ma and Zhang, 2021).
 
 Examples:
-  python -m sims.{NAME} --demo                              widths up to 1024 in the plane, two minutes
+  python -m sims.{NAME} --demo                              widths up to 1024 in the plane, half a minute
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --plane.levels 2 --out results/fine
   python -m sims.{NAME} --config study.toml                 tol = 1e-6; [scan]; seeds = 10"""
 
 STUDY = study.Study(
-    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 1024 in the plane, two minutes.")},
+    NAME, ABOUT, {"full": (Config(), ""), "demo": (demo(), "Small preset: widths 256 … 1024 in the plane, half a minute.")},
     plan, run, figure, report,
     collect=lambda config, out: collect(out.glob("*_*.h5"), config.tol, progress=True),
 )  # fmt: skip

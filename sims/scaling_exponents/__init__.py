@@ -99,7 +99,7 @@ def tiny() -> Config:
 
 
 def demo() -> Config:
-    """About a minute on two cores."""
+    """About twenty seconds on two cores."""
     return Config(gammas=(0.5, 0.75, 1.0), widths=(256, 512, 1024, 2048, 4096), seeds=5)
 
 
@@ -333,7 +333,7 @@ linearised at its own start), and |f_0| of independent neurons. Each stands besi
 seeds, Student's t interval and a test of curvature; where theory has no exponent the table says so.
 
 Examples:
-  python -m sims.{NAME} --demo                              three γ, widths up to 4096, about a minute
+  python -m sims.{NAME} --demo                              three γ, widths up to 4096, twenty seconds
   python -m sims.{NAME} --dry-run                           what the full study would cost
   python -m sims.{NAME} --activations erf leaky_relu --out results/erf
   python -m sims.{NAME} --config study.toml                 gammas = [0.5, 0.6, 0.7]; seeds = 20"""
