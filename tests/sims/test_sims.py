@@ -53,20 +53,18 @@ def test_there_is_a_sim():
 
 
 def test_a_sim_states_its_question_and_draws_its_results(ran, tmp_path):
+    """And the tables that it names lie where it says."""
     assert ran.sim.QUESTION.endswith("?")
     png, pdf = figures.save(ran.sim.figure(ran.results), tmp_path / "figure")
     assert png.read_bytes().startswith(b"\x89PNG") and pdf.read_bytes().startswith(b"%PDF")
+    named = re.findall(r"\S+\.csv", ran.sim.STUDY.report(ran.results, tmp_path))
+    assert all(Path(name).is_file() for name in named), named
 
 
 def test_a_second_run_trains_nothing_and_gives_the_same(ran):
     before = contents(ran.out)
     assert ran.sim.run(ran.sim.tiny(), ran.out) == ran.results
     assert contents(ran.out) == before
-
-
-def test_the_tables_that_a_report_names_lie_where_it_says(ran, tmp_path):
-    named = re.findall(r"\S+\.csv", ran.sim.STUDY.report(ran.results, tmp_path))
-    assert named and all(Path(name).is_file() for name in named), named
 
 
 def test_files_of_batches_hold_all_that_the_results_are_made_of(ran):
