@@ -53,11 +53,17 @@ def mean_feature(shard, shards, theta, weight, x, partial, keep):
     start, stop = shard * m // shards, (shard + 1) * m // shards
     partial = partial[shard]
     local = sums_of_tile(T(0))
-    if KEEPS:  # arrays of the stack need no look at whether they overlap
-        s = [sums_of_tile(T(0)) for u in each(P)]
+    if KEEPS:  # beside arrays of the stack rows of `keep` need no look at whether they overlap
+        t = [sums_of_tile(T(0)) for j in each(D)]
+        s = [sums_of_tile(T(0)) for u in each(P)]  # for nobody
     size = x.shape[2] // VECTOR * VECTOR  # all of them: whole vectors, and so said
     for tile in range(x.shape[0]):
-        t = [x[tile, j] for j in each(D)]
+        if KEEPS:
+            for j in each(D):
+                for i in range(size):
+                    t[j][i] = x[tile, j, i]
+        else:
+            t = [x[tile, j] for j in each(D)]
         sums = partial[tile, 0]
         sums[:] = 0.0
         for block in range(start, stop, 1024):
@@ -73,6 +79,8 @@ def mean_feature(shard, shards, theta, weight, x, partial, keep):
                     c = [theta[rows[u], 0] * weight[rows[u]] for u in each(count)]
                     b = [theta[rows[u], D + 1] for u in each(count)]
                     w = [[theta[rows[u], 1 + j] for j in each(D)] for u in each(count)]
+                    if KEEPS:
+                        row = [keep[tile, rows[u]] if keep.shape[0] else s[u] for u in each(count)]
                     for i in range(size):
                         v = t[0][i]
                         z = [b[u] + w[u][0] * v for u in each(count)]
@@ -81,19 +89,14 @@ def mean_feature(shard, shards, theta, weight, x, partial, keep):
                             for u in each(count):
                                 z[u] = z[u] + w[u][j] * v
                         if KEEPS:
+                            q = [T(value(z[u])) for u in each(count)]
                             for u in each(count):
-                                s[u][i] = value(z[u])
-                            local[i] = total(local[i], *(c[u] * s[u][i] for u in each(count)))
+                                row[u][i] = q[u]
+                            local[i] = total(local[i], *(c[u] * q[u] for u in each(count)))
                         else:
                             local[i] = total(
                                 local[i], *(c[u] * T(value(z[u])) for u in each(count))
                             )
-                    if KEEPS:
-                        if keep.shape[0]:
-                            for u in each(count):
-                                row = keep[tile, rows[u]]
-                                for i in range(size):
-                                    row[i] = s[u][i]
                 first = last
             for i in range(size):
                 sums[i] += local[i]
@@ -104,16 +107,18 @@ def pull_back(shard, shards, theta, x, slopes, decay, trainable, out, keep):
     widest_vectors()
     m = theta.shape[0]
     start, stop = shard * m // shards, (shard + 1) * m // shards
-    b = particles(T(0))
+    a, b = particles(T(0)), particles(T(0))
     w = [particles(T(0)) for j in each(D)]
+    rates = [particles(T(0)) for j in each(D + 2)]
     ga = particles(T(0))
     gb = particles(T(0))
     g = [particles(T(0)) for j in each(D)]
     if KEEPS:
         values = squares(T(0))
-    total_a = np.empty(COUNT)
-    total_b = np.empty(COUNT)
-    total_w = [np.empty(COUNT) for j in each(D)]
+    # of all tiles; where registers are short, out of their way
+    total_a = particles(0.0) if VECTORS > 1 else np.empty(COUNT)
+    total_b = particles(0.0) if VECTORS > 1 else np.empty(COUNT)
+    total_w = [particles(0.0) if VECTORS > 1 else np.empty(COUNT) for j in each(D)]
     for first in range(start, stop, COUNT):
         count = min(COUNT, stop - first)
         for l in range(COUNT):
@@ -167,15 +172,18 @@ def pull_back(shard, shards, theta, x, slopes, decay, trainable, out, keep):
                 for j in each(D):
                     total_w[j][l] += g[j][l]
 
-        for l in range(count):
-            k = first + l
-            a = theta[k, 0]
-            out[k, 0] = T(total_a[l] - decay * a) * trainable[0]
+        for l in range(COUNT):
+            a[l] = theta[first + min(l, count - 1), 0]  # not in a register before
+        for l in range(COUNT):
+            rates[0][l] = T(total_a[l] - decay * a[l]) * trainable[0]
             for j in each(D):
-                moved = fma(np.float64(a), total_w[j][l], -np.float64(decay * w[j][l]))
-                out[k, 1 + j] = T(moved) * trainable[1 + j]
-            moved = fma(np.float64(a), total_b[l], -np.float64(decay * b[l]))
-            out[k, D + 1] = T(moved) * trainable[D + 1]
+                moved = fma(np.float64(a[l]), total_w[j][l], -np.float64(decay * w[j][l]))
+                rates[1 + j][l] = T(moved) * trainable[1 + j]
+            moved = fma(np.float64(a[l]), total_b[l], -np.float64(decay * b[l]))
+            rates[D + 1][l] = T(moved) * trainable[D + 1]
+        for l in range(count):
+            for j in each(D + 2):
+                out[first + l, j] = rates[j][l]
 
 
 # Any number K of outputs.
