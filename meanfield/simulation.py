@@ -192,7 +192,7 @@ def resume(
                 )
                 if progress:
                     say(reached)
-                else:
+                elif current().rank == 0:
                     warnings.warn(reached, RuntimeWarning, stacklevel=callers())
             return last
 

@@ -382,13 +382,14 @@ def _write_once(path: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
     ) as temporary:
-        temporary.write(text)
-    try:
-        os.link(temporary.name, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary.name)
+        try:
+            temporary.write(text)
+            temporary.flush()
+            os.link(temporary.name, path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(temporary.name)
 
 
 def is_compiled(kernel: Any) -> bool:
@@ -396,6 +397,6 @@ def is_compiled(kernel: Any) -> bool:
     cache.
     """
     stored = kernel._cache._impl
-    return bool(kernel.signatures) or any(
-        Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nbi")
-    )
+    found = Path(stored.locator.get_cache_path()).glob(f"{stored.filename_base}*.nb[ic]")
+    # a full disk may leave the index without the code
+    return bool(kernel.signatures) or len({path.suffix for path in found}) == 2

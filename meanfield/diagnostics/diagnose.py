@@ -159,7 +159,7 @@ class Diagnosis(Mapping[str, Any]):
         ]
         if kept:
             folder = folder_of(self.path).name
-            text = f"values kept in {folder}/ are not computed again: {', '.join(kept)}"
+            text = f"values of the same frames kept in {folder}/ are not computed again: {', '.join(kept)}"
             lines += textwrap.wrap(text, 120, subsequent_indent="  ")
         lines += _columns({item.name: f"[{item.unit}] {item.meaning}" for item in known}, width)
         if self.unavailable:

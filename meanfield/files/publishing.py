@@ -35,8 +35,8 @@ class Head(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What else start.h5 says, where the process that began the run has it: its data, their sha256, and
-    what tells formulas of one name apart.
+    """What else start.h5 says, where the process that began the run has it: copies of its data, their
+    sha256, and what tells formulas of one name apart.
     """
 
     arrays: dict[str, np.ndarray]
@@ -48,12 +48,8 @@ class Given(NamedTuple):
         """None of large arrays, which are not kept in memory."""
         if sum(array.nbytes for array in arrays.values()) > SHORT:
             return None
-        ordered = {name: arrays[name] for name in sorted(arrays)}  # as HDF5 lists them
-        return cls(ordered, _sums(ordered), identity)
-
-
-def _sums(arrays: dict[str, np.ndarray]) -> dict[str, str]:
-    return {name: array_sha256(array) for name, array in arrays.items()}
+        copies = {name: arrays[name].copy() for name in sorted(arrays)}  # as HDF5 lists them
+        return cls(copies, {name: array_sha256(array) for name, array in copies.items()}, identity)
 
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
@@ -162,11 +158,11 @@ def _data_of(
     parts: Parts, given: Given | None
 ) -> Iterator[tuple[dict[str, str], Callable[[hdf5.Group], None]]]:
     """The sha256 of a run's data, and what writes them and its formulas into /parameters."""
-    if given is not None and given.sums == _sums(given.arrays):
+    if given is not None:
         check_seal(parts.start)
 
         def write(parameters: hdf5.Group) -> None:
-            write_data(parameters, given.arrays)
+            write_data(parameters, given.arrays, given.sums)
             if given.identity:
                 hdf5.write_json(parameters, IDENTITY, given.identity)
 

@@ -112,9 +112,11 @@ class Recording:
                     'exists="resume", or give it up with exists="replace".'
                 )
             parts.clear()  # what a run that never began, or is given up, has left
-            write_start(parts, config, provenance, start, mass_varies, arrays, identity)
+            given = Given.of(arrays, written[2])
+            data = arrays if given is None else given.arrays
+            write_start(parts, config, provenance, start, mass_varies, data, identity)
             made = cls(parts, held, Head(written[0], start, mass_varies, written[1]), None)
-            made._given = Given.of(arrays, written[2])
+            made._given = given
             return made
 
     @classmethod

@@ -5,11 +5,13 @@ the sum.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 from .caches import folder
 
 UNIT = 0.01  # seconds that a byte stands for
+MEANWHILE = 60.0  # seconds for what one process does that has cleared a sum
 
 
 class Ledger:
@@ -43,12 +45,19 @@ class Ledger:
 
     def clear(self, least: float) -> bool:
         """From zero again; whether this process is the one to do what the sum was kept for: of several
-        that ask at a time one is, and so is each whose own seconds are more than `least` and in no file.
+        that ask within a minute one is, and so is each whose own seconds are more than `least` and in no file.
         """
         alone = self._own > least
         self._own, self._written = 0.0, 0
+        begun = self.path.with_suffix(".begun")
+        try:
+            if time.time() - begun.stat().st_mtime < MEANWHILE:
+                return alone
+        except OSError:
+            pass
         try:
             self.path.unlink()
+            begun.touch()
         except FileNotFoundError:
             return alone
         except OSError:

@@ -32,8 +32,6 @@ from typing import (
 import pydantic
 from pydantic.dataclasses import dataclass as checked
 
-from meanfield.observers.progress import say
-
 from .exits import (  # noqa: F401  by their names here
     BAD_DATA,
     DIVERGED,
@@ -185,6 +183,8 @@ def load(path: str | Path, base: T) -> T:
     """
     found = read_toml(path)
     if not found:
+        from meanfield.observers.progress import say  # the engine, which no other settings need
+
         say(f"{path} names no setting: all keep their defaults")
     try:
         return from_dict(type(base), _merged(to_dict(base), found))

@@ -155,7 +155,7 @@ def test_the_list_names_what_is_kept_beside_the_run(path):
     assert lines[1].startswith("nothing asked for; ask by name")
     assert (
         lines[2]
-        == "values kept in run.h5.diagnostics/ are not computed again: displacement, kernel_drift"
+        == "values of the same frames kept in run.h5.diagnostics/ are not computed again: displacement, kernel_drift"
     )
 
 

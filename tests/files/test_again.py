@@ -16,6 +16,7 @@ KINDS = {
     "longer": {"steps": 30},
     "other data": {"arrays": {"x": toy_run.X + 1, "y": toy_run.Y - 1}},
     "more data": {"arrays": {"x": np.ones((9, 2)), "y": np.ones(9), "weights": np.ones(9)}},
+    "labels that are the inputs": {"arrays": {"x": toy_run.X, "y": toy_run.X}},
     "no samples": {"arrays": {}},
     "a longer text": {"provenance": {"author": "somebody", "command": "x" * 3000}},
     "a formula": {"identity": {"series": {"mine": "0.0"}}},
@@ -133,6 +134,9 @@ def read_again(path, monkeypatch, **kind):
 def test_every_byte_of_the_third_file_is_read_back_without_hdf5(kind, tmp_path, monkeypatch):
     """Of the content, of its checksums and of all that says where it is."""
     layout, image, *made = read_again(tmp_path / "run.h5", monkeypatch, **KINDS[kind])
+    if len({*made[2].values()}) < len(made[2]):  # of equal arrays: HDF5 says whose sha256 is which
+        assert not publishing.holds_again(layout, image, *made)
+        return
     assert publishing.holds_again(layout, image, *made)
     assert (tmp_path / "run.h5").read_bytes().startswith(image)
     names = publishing.content_names(*made[:2])

@@ -3,11 +3,13 @@
 import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import broken_disk
 from numba.core.caching import IndexDataCacheFile
 
 import meanfield.backends.cpu.launch  # noqa: F401  which makes numba's cache write in turn
+from meanfield.backends import compiler
 
 
 def test_two_that_save_at_once_find_their_own_code_afterwards(tmp_path, monkeypatch):
@@ -41,3 +43,16 @@ def test_code_that_a_full_disk_does_not_take_is_not_kept_and_stops_nobody(tmp_pa
         assert file.load("float64") in (None, "the code for float64")
     file.save("float64", "the code for float64")
     assert file.load("float64") == "the code for float64"
+
+
+def test_an_index_without_its_code_is_no_compiled_kernel(tmp_path):
+    kernel = SimpleNamespace(signatures=[])
+    locator = SimpleNamespace(get_cache_path=lambda: str(tmp_path))
+    kernel._cache = SimpleNamespace(
+        _impl=SimpleNamespace(locator=locator, filename_base="rows.advance-25.py311")
+    )
+    assert not compiler.is_compiled(kernel)
+    (tmp_path / "rows.advance-25.py311.nbi").touch()
+    assert not compiler.is_compiled(kernel)
+    (tmp_path / "rows.advance-25.py311.1.nbc").touch()
+    assert compiler.is_compiled(kernel)

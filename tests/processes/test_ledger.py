@@ -90,3 +90,14 @@ def test_a_process_that_cannot_write_counts_by_itself(place, trouble, monkeypatc
 def test_no_byte_of_it_is_a_wrong_one(place):
     (place / "runs.ledger").write_text("rubbish\n")
     assert Ledger("runs").add(UNIT) == pytest.approx(9 * UNIT)
+
+
+def test_while_one_process_does_what_the_sum_was_kept_for_no_other_begins(place, monkeypatch):
+    one, *others = (Ledger("runs") for _ in range(4))
+    one.add(7.0)
+    assert one.clear(6.0)
+    for kept in others:
+        kept.add(7.0)
+        assert not kept.clear(6.0)
+    monkeypatch.setattr(ledger, "MEANWHILE", -1.0)  # it was killed, a minute ago
+    assert others[0].clear(6.0)

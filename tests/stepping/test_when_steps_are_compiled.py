@@ -138,8 +138,24 @@ def test_while_one_process_compiles_another_goes_on_and_counts_anew(process, cal
     for _ in range(2):
         run()
         assert not calls
+    monkeypatch.setattr(ledger, "MEANWHILE", -1.0)  # a minute later
     run()
     assert calls
+
+
+def test_a_risk_with_weights_is_another_kind(process, monkeypatch):
+    """The compiled call has arguments of other types."""
+    kept, kinds = process(), []
+    monkeypatch.setattr(stretch, "_ledger", lambda kind: (kinds.append(kind), kept)[1])
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(20, 2)), rng.normal(size=20)
+    made = []
+    monkeypatch.setattr(stretch.Stretch, "pays", lambda self, seconds: made.append(self.kind))
+    for weights in (None, np.linspace(1, 2, 20)):
+        flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, y, weights=weights))
+        start = mf.InitialLaw(2).sample(50, seed=1)
+        mf.simulate(flow, start, mf.RK4, dt=0.01, n_steps=STEPS, progress=False)
+    assert len(set(kinds)) == len(set(made)) == 2
 
 
 def test_kinds_have_ledgers_of_their_own_by_what_is_compiled():

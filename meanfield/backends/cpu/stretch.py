@@ -441,7 +441,8 @@ def of(field: Any, particles: Any, tableau: Any, seconds: float) -> Stretch | No
     work = theta.shape[0] * field.samples.n * backend._operations
     if too_large(theta, tableau) or (work > LARGEST_WORK and not backend.fused):
         return None
-    kind = backend.dtype.name, backend.fused, y.dtype.name, y.ndim
+    weighted = field.risk.weights is not None
+    kind = backend.dtype.name, backend.fused, y.dtype.name, y.ndim, weighted
     return worth(kind, seconds, lambda: OfRisk(field, particles, tableau))
 
 
@@ -466,6 +467,7 @@ def worth(kind: tuple[Any, ...], seconds: float, make: Callable[[], Stretch]) ->
     if so_far // AGAIN > (so_far - seconds) // AGAIN:
         _not_compiled.discard(kind)  # another process may have compiled it
     if so_far > COMPILING and lost.clear(COMPILING):
+        _not_compiled.discard(kind)
         return made or make()
     return None
 

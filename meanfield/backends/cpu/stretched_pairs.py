@@ -166,5 +166,5 @@ def of_population(field: Any, particles: Any, tableau: Any, seconds: float) -> S
 
 
 def _kind(backend: Any) -> tuple[Any, ...]:
-    """That of a risk with small d and real labels."""
-    return backend.dtype.name, True, "float64", 2
+    """That of a risk with small d and real labels, without weights."""
+    return backend.dtype.name, True, "float64", 2, False
