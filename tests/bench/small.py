@@ -34,6 +34,7 @@ COLUMNS = (
     Column("plain_ratio", "ratio", ".1f"),
 )
 SLOWER_BESIDE_ONE = 2.5  # at most
+ASKED = "numpy", "jax.lax.scan"  # goals are for the better of these
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
     median = milliseconds(times)
     busy_ms = milliseconds(busy)["ours"]
     name, ms, ratio = best(median, set(works) - {"ours", "loop"})
+    _, _, asked = best(median, ASKED)
     slower = busy_ms / median["ours"]
     present.clear()
     forget_compiled()
@@ -115,7 +117,7 @@ def run(case: Case, effort: Effort) -> dict[str, Any]:
         "ours_ms": median["ours"], "busy_ms": busy_ms, "busy_ratio": slower,
         "loop_ms": median["loop"], "plain": name, "plain_ms": ms, "plain_ratio": ratio,
         "goals": [
-            Goal("peer", case.asked, ratio),
+            Goal(" and ".join(ASKED), case.asked, asked),
             Goal("beside a busy process", SLOWER_BESIDE_ONE, slower, most=True),
         ],
     }  # fmt: skip
