@@ -259,7 +259,10 @@ def _value(march: March) -> str:
 
 @contextmanager
 def _bar(total: float, shown: bool) -> Iterator[Any]:
-    from tqdm.auto import tqdm
+    if shown or "tqdm.auto" in sys.modules:
+        from tqdm.auto import tqdm
+    else:  # that loads asyncio, which takes a twentieth of a process that makes one short run
+        from tqdm import tqdm
 
     with (tqdm if shown else _unseen(tqdm))(
         total=total,
