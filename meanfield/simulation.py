@@ -74,7 +74,8 @@ def simulate(
         or classes of yours that derive from mf.Observer.
     progress : a bar when stderr is a terminal and in notebooks, elsewhere a line every ten seconds
         (t, share done, risk or energy, time left), and lines that say what runs (γ, α, initial law,
-        time unit) and how it ended (energy_defect, …).
+        time unit), what is compiled, and how it ended (energy_defect, …). False: nothing; in a loop
+        of short runs one may pause for ten seconds or more, once, while their steps are compiled.
 
     Returns
     -------

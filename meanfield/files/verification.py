@@ -126,7 +126,9 @@ def begin_again(path: Any) -> Path:
     if not finished and (wrong := broken(parts.start)):
         raise IncompatibleFile(
             f"{parts.start} cannot be used: {wrong}. Nothing is left to begin from. "
-            f"{_still(parts.folder)}{ANOTHER}"
+            f"{_still(parts.folder)}Put a copy in its place, or move the whole folder {parts.folder.name} "
+            "away, for a new run of that name removes what is left of one without its start, and make the "
+            "run again with its own script."
         )
     if not finished:
         _set_parts_aside(parts, aside)

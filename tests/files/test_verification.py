@@ -227,6 +227,8 @@ def test_what_is_left_of_a_run_with_a_damaged_start_is_said(finished, parts, tmp
         said = capsys.readouterr()
         assert f"mf.Trajectory still reads {text}" in said.err
         assert "make the run again with its own script" in said.err
+        # a segment without its start counts for nothing: a new run of that name removes it
+        assert ("move the whole folder other.h5.parts away" in said.err) == (path != damaged)
     assert "and repair" not in said.out and folder.is_dir() and damaged.is_file()
 
 
