@@ -37,7 +37,8 @@ class Layout:
         for; texts: of attributes, by any names.
         """
         places = {}
-        for dataset, name in ((hdf5.dataset(file, name), name) for name in names):
+        for name in names:
+            dataset = hdf5.dataset(file, name)
             chunks = [at for at, _ in hdf5.places_of(dataset)]
             places[name] = dataset.shape, dataset.dtype, chunks
         # of two that are equal nobody knows which is where

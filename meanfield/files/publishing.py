@@ -35,50 +35,55 @@ class Head(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What else start.h5 says, where the process that began the run has it: copies of its data, their
-    sha256, and what tells formulas of one name apart.
+    """What else start.h5 says, as the process that begins the run has it: its data, their sha256, and what
+    tells formulas of one name apart. small: the arrays are copies, to be kept.
     """
 
     arrays: dict[str, np.ndarray]
     sums: dict[str, str]
     identity: dict[str, Any] | None
+    small: bool
 
     @classmethod
-    def of(cls, arrays: dict[str, np.ndarray], identity: dict[str, Any] | None) -> Given | None:
-        """None of large arrays, which are not kept in memory."""
-        if sum(array.nbytes for array in arrays.values()) > SHORT:
-            return None
-        copies = {name: arrays[name].copy() for name in sorted(arrays)}  # as HDF5 lists them
-        return cls(copies, {name: array_sha256(array) for name, array in copies.items()}, identity)
+    def of(cls, arrays: dict[str, np.ndarray], identity: dict[str, Any] | None) -> Given:
+        small = sum(array.nbytes for array in arrays.values()) <= SHORT
+        arrays = {name: arrays[name] for name in sorted(arrays)}  # as HDF5 lists them
+        if small:
+            arrays = {name: array.copy() for name, array in arrays.items()}
+        sums = {name: array_sha256(array) for name, array in arrays.items()}
+        return cls(arrays, sums, identity, small)
+
+    def write(self, parameters: hdf5.Group) -> None:
+        """Into /parameters."""
+        write_data(parameters, self.arrays, self.sums)
+        if self.identity:
+            hdf5.write_json(parameters, IDENTITY, self.identity)
 
 
 def write_start(parts: Parts, config: dict[str, Any], provenance: dict[str, Any], start: State, mass_varies: bool,
-                data: dict[str, np.ndarray] | Trajectory, identity: dict[str, Any] | None = None) -> None:  # fmt: skip
-    """start.h5: from now on the run exists. data: the arrays, or the run that has them and its
-    identity.
+                data: Given | Trajectory) -> None:  # fmt: skip
+    """start.h5: from now on the run exists. data: also of the run that has them and its identity.
 
-    Of data given as arrays it is durable from the first checkpoint on (`Recording._publish`), until
+    Of data that are Given it is durable from the first checkpoint on (`Recording._publish`), until
     which a power cut would lose all that was computed anyway; what is left of it then is no run
     (`Parts.begun`). A kill loses nothing.
     """
     temporary = parts.folder / ".tmp-start.h5"
-    if isinstance(data, dict):
-        size = sum(array.nbytes for array in data.values())
+    if isinstance(data, Given):
+        size = sum(array.nbytes for array in data.arrays.values())
     else:
         size = data.path.stat().st_size
 
     def fill(file: hdf5.File, _: Followed) -> None:
         parameters = schema.write_head(file, config, provenance, start, mass_varies)
-        if isinstance(data, dict):
-            write_data(parameters, data)
-            said = identity
-        else:
-            copy_data(data.parameters, parameters, data.data_sha256)
-            said = data.identity
-        if said:
-            hdf5.write_json(parameters, IDENTITY, said)
+        if isinstance(data, Given):
+            data.write(parameters)
+            return
+        copy_data(data.parameters, parameters, data.data_sha256)
+        if data.identity:
+            hdf5.write_json(parameters, IDENTITY, data.identity)
 
-    synced = not isinstance(data, dict)
+    synced = not isinstance(data, Given)
     write_hdf5(temporary, size + 2 * start.theta.nbytes, fill, synced=synced)
     os.replace(temporary, parts.start)
 
@@ -160,13 +165,7 @@ def _data_of(
     """The sha256 of a run's data, and what writes them and its formulas into /parameters."""
     if given is not None:
         check_seal(parts.start)
-
-        def write(parameters: hdf5.Group) -> None:
-            write_data(parameters, given.arrays, given.sums)
-            if given.identity:
-                hdf5.write_json(parameters, IDENTITY, given.identity)
-
-        yield given.sums, write
+        yield given.sums, given.write
         return
 
     with hdf5.open_hdf5(parts.start) as began:

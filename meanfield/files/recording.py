@@ -113,10 +113,9 @@ class Recording:
                 )
             parts.clear()  # what a run that never began, or is given up, has left
             given = Given.of(arrays, written[2])
-            data = arrays if given is None else given.arrays
-            write_start(parts, config, provenance, start, mass_varies, data, identity)
+            write_start(parts, config, provenance, start, mass_varies, given)
             made = cls(parts, held, Head(written[0], start, mass_varies, written[1]), None)
-            made._given = given
+            made._given = given if given.small else None
             return made
 
     @classmethod

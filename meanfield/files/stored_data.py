@@ -26,18 +26,15 @@ def check_arrays(arrays: dict[str, np.ndarray]) -> None:
             )
 
 
-def write_data(
-    parameters: Group, arrays: dict[str, np.ndarray], sums: dict[str, str] | None = None
-) -> None:
+def write_data(parameters: Group, arrays: dict[str, np.ndarray], sums: dict[str, str]) -> None:
     """/parameters/data/<name> with sha256 and shape; samples beyond 64 MB in all: these attributes
-    of an empty dataset only. sums: the sha256 by name, where they are known.
+    of an empty dataset only. sums: their sha256.
     """
     group = hdf5.new_group(parameters, "data")
     stored = "x" not in arrays or sum(array.nbytes for array in arrays.values()) <= STORED
     for name, array in arrays.items():
         kept = stored or name == "weights"  # no maker of a data set makes these again
-        sha256 = array_sha256(array) if sums is None else sums[name]
-        _write(group, name, array if kept else None, array.dtype, array.shape, sha256)
+        _write(group, name, array if kept else None, array.dtype, array.shape, sums[name])
 
 
 def copy_data(given: Group, parameters: Group, sums: dict[str, str]) -> None:

@@ -20,9 +20,8 @@ from meanfield.stepping.clocks import stable_step
 
 RUN_SECONDS = 0.06  # opening, publishing and measuring a small run
 UNFILED_SECONDS = 0.005  # the same of one that leaves no file of its own
-STEP_SECONDS = (
-    1e-4  # of any step of RK4, however small: a few times that alone, less of many in one call
-)
+# of any step of RK4, however small: a few times that alone, less of many in one call
+STEP_SECONDS = 1e-4
 COMPILE_SECONDS = 15.0
 DECOMPOSITION = 9.0  # n³ operations of the eigenvectors of n rows
 START_BYTES = 4e8  # the process with its libraries

@@ -201,9 +201,8 @@ def runs(m: int, n: int, dtype: str, steps: int, **_: Any) -> Work:
     x = np.random.default_rng(0).normal(size=(n, 2))
     flow = mf.GradientFlow(mf.EmpiricalRisk(mf.Network("relu"), x, np.sin(x[:, 0])), dtype=dtype)
     start = mf.InitialLaw(dim=2, b_std=1.0).sample(m, seed=0)
-    with suppress(
-        ImportError
-    ):  # the loop over steps, which later runs would compile between two turns
+    # the loop over steps, which later runs would compile between two turns
+    with suppress(ImportError):
         marching(flow, start, mf.RK4, 0.01)[1](WARM)
     folder = tempfile.TemporaryDirectory()
 

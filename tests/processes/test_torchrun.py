@@ -100,13 +100,18 @@ def test_killed_and_told_to_end_a_run_of_several_processes_has_the_content_of_on
         assert found.content_hash() == content
 
 
-@pytest.mark.process
-def test_where_the_first_process_is_killed_the_other_says_so_in_one_line(experiment):
-    """The store has gone with it, of which torch would tell in fifty."""
-    file = experiment[0].with_name("killed.toml")
+def two_of_a_long_run(file):
+    """Its processes, once there is a checkpoint."""
     file.write_text(SETTINGS.replace("t_end = 120", "t_end = 3000"))
     two = ranks(2, file)
     wait_for_checkpoints(file, 1, two[0])
+    return two
+
+
+@pytest.mark.process
+def test_where_the_first_process_is_killed_the_other_says_so_in_one_line(experiment):
+    """The store has gone with it, of which torch would tell in fifty."""
+    two = two_of_a_long_run(experiment[0].with_name("killed.toml"))
     two[0].kill()
     two[0].communicate()
     said = two[1].communicate(timeout=60)[1]
@@ -116,10 +121,7 @@ def test_where_the_first_process_is_killed_the_other_says_so_in_one_line(experim
 
 @pytest.mark.slow
 def test_a_process_that_does_not_answer_is_given_up_after_the_timeout(experiment):
-    file = experiment[0].with_name("stopped.toml")
-    file.write_text(SETTINGS.replace("t_end = 120", "t_end = 3000"))
-    two = ranks(2, file)
-    wait_for_checkpoints(file, 1, two[0])
+    two = two_of_a_long_run(experiment[0].with_name("stopped.toml"))
     two[1].send_signal(signal.SIGSTOP)
     begun = time.monotonic()
     said = two[0].communicate(timeout=60)[1]
